@@ -1,0 +1,93 @@
+"""What a run says while it goes: a line of JSON per event in events.jsonl, and one status line for the person who waits."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from .checkpoint import output_error
+
+
+class Events:
+    """Writes events.jsonl (append only, one JSON object a line) and the status line.
+
+    Args:
+        path: the file, or None to keep no record.
+        mode: "line" (status line on stderr), "json" (events on stdout as they come) or "quiet".
+    """
+
+    def __init__(self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None) -> None:
+        self._path, self._mode = path, mode
+        self._stream = stream or sys.stderr
+        self._began = time.monotonic()
+        self._last_draw = 0.0
+        self._width = 0
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            except OSError as error:
+                raise output_error(error, path) from None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
+
+    def record(self, kind: str, **facts: Any) -> None:
+        """Append one event."""
+        line = json.dumps({"t": round(self.elapsed, 3), "event": kind, **facts}, default=str)
+        if self._path is not None:
+            try:
+                with open(self._path, "a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                raise output_error(error, self._path) from None
+        if self._mode == "json":
+            print(line, flush=True)
+
+    def say(self, text: str) -> None:
+        """A lasting line for the user (above the status line)."""
+        if self._mode == "line":
+            self._clear()
+            print(text, file=self._stream, flush=True)
+
+    def status(self, text: str, force: bool = False) -> None:
+        """Redraw the status line, at most five times a second; on a stream that is no terminal, every ten seconds."""
+        if self._mode != "line":
+            return
+        terminal = self._stream.isatty()
+        now = time.monotonic()
+        if not force and now - self._last_draw < (0.2 if terminal else 10.0):
+            return
+        self._last_draw = now
+        if terminal:
+            text = text[:158]
+            print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
+            self._width = len(text)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _clear(self) -> None:
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="", file=self._stream)
+            self._width = 0
+
+    def close(self) -> None:
+        """Leave the terminal on a fresh line."""
+        self._clear()
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a run; a last line cut off by a crash is left out."""
+    events = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return events

@@ -1,0 +1,58 @@
+"""Values over the run's fraction, written as text: ``"0.98"``, ``"0.98->0.5"``, ``"cos 0.98->0.5 @ 0..60%"``."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from .errors import ConfigError
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_PATTERN = re.compile(
+    rf"^\s*(?:(?P<shape>linear|cos|exp|step)\s+)?(?P<start>{_NUMBER})\s*(?:->\s*(?P<end>{_NUMBER}))?"
+    rf"\s*(?:@\s*(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})\s*%)?\s*$"
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`; constant outside.
+
+    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at `low`).
+    """
+
+    start: float
+    end: float
+    shape: str = "linear"
+    low: float = 0.0
+    high: float = 1.0
+
+    @staticmethod
+    def parse(text: str | float | int | Schedule, where: str = "schedule") -> Schedule:
+        """Read the textual form. Raises ConfigError that shows the grammar."""
+        if isinstance(text, Schedule):
+            return text
+        match = _PATTERN.match(str(text))
+        if match is None:
+            raise ConfigError(f'"{text}" is not a schedule', where, 'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"')
+        start = float(match["start"])
+        end = start if match["end"] is None else float(match["end"])
+        low, high = (0.0, 1.0) if match["low"] is None else (float(match["low"]) / 100, float(match["high"]) / 100)
+        shape = match["shape"] or "linear"
+        if not low < high:
+            raise ConfigError(f'the window of "{text}" is empty', where, "Write it as @ 0..60%")
+        if shape == "exp" and (start <= 0 or end <= 0):
+            raise ConfigError(f'"{text}" is exponential, so both ends must be positive', where)
+        return Schedule(start, end, shape, low, high)
+
+    def __call__(self, fraction: float) -> float:
+        """The value at a fraction of the run in [0, 1]."""
+        x = min(1.0, max(0.0, (fraction - self.low) / (self.high - self.low)))
+        if self.shape == "step":
+            return self.end if fraction >= self.low else self.start
+        if self.shape == "exp":
+            return self.start * (self.end / self.start) ** x
+        if self.shape == "cos":
+            x = 0.5 - 0.5 * math.cos(math.pi * x)
+        return self.start + (self.end - self.start) * x

@@ -1,0 +1,79 @@
+"""Names the states from which an optimisation does not come back: NaN, empty, fog, filled box.
+
+Figures that a stage's `watch` may give, all in [0, 1]:
+    opacity: mean opacity of the last rendering;
+    half: share of pixels that are half transparent (opacity between 0.1 and 0.9);
+    border: mean opacity along the border of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from .errors import CollapseError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was seen: a name (nan, empty, fog, box) and the figures in words."""
+
+    name: str
+    saw: str
+
+
+_REMEDY = {
+    "nan": "Lower the learning rates (--stage.lr) or the guidance scale",
+    "empty": "Raise the density blob or lower the sparsity weight",
+    "fog": "Raise the opacity-entropy weight or lower the guidance scale",
+    "box": "Raise the sparsity weight or lower the guidance scale",
+}
+
+
+@dataclass
+class Watchdog:
+    """Looks at a stage every tenth of its steps, and at every loss for NaN.
+
+    Attributes:
+        empty: mean opacity under which nothing is left.
+        fog: share of half-transparent pixels above which the volume is a cloud.
+        box: border opacity above which the volume fills its box.
+        patience: fraction of the stage before which only NaN and empty count (every field starts as a cloud).
+    """
+
+    empty: float = 0.002
+    fog: float = 0.75
+    box: float = 0.6
+    patience: float = 0.3
+
+    def due(self, index: int, steps: int) -> bool:
+        """Whether to look after step `index`."""
+        return (index + 1) % max(1, steps // 10) == 0
+
+    def nan(self, total: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> Verdict | None:
+        """A verdict when the loss or a gradient is not finite."""
+        if not bool(torch.isfinite(total.detach())):
+            return Verdict("nan", "the loss is not a number")
+        for parameter in parameters:
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad.sum())):
+                return Verdict("nan", "a gradient is not a number")
+        return None
+
+    def look(self, figures: dict[str, float], fraction: float) -> Verdict | None:
+        """A verdict on the figures of the stage's `watch`, or None when all is well."""
+        opacity, half, border = figures.get("opacity"), figures.get("half"), figures.get("border")
+        if opacity is not None and opacity < self.empty:
+            return Verdict("empty", f"the scene is empty (mean opacity {opacity:.4f})")
+        if fraction < self.patience:
+            return None
+        if border is not None and border > self.box:
+            return Verdict("box", f"the volume fills its box (opacity {border:.2f} at the picture's border)")
+        if half is not None and half > self.fog:
+            return Verdict("fog", f"the volume is fog ({half:.0%} of the pixels are half transparent)")
+        return None
+
+    def error(self, verdict: Verdict, stage: str, index: int) -> CollapseError:
+        """The error that stops a run."""
+        return CollapseError(f"{verdict.saw} at step {index}, and one recovery did not help", f'stage "{stage}"', _REMEDY[verdict.name])

@@ -1,0 +1,21 @@
+"""The differentiable operations on which everything is built, each with a plain-torch definition and a CPU twin.
+
+Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's cache), so that only the
+first run on a machine compiles.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ["NUMBA_CACHE_DIR"] = str(_home / "threestudio-like" / "numba-0.1")
+
+from .dispatch import Status, check, operations, warm_up
+from .ops import composite, field_mlp, hashgrid, interpolate, march, rasterize, trilinear
+from .spec import HashGridSpec
+
+__all__ = ["HashGridSpec", "Status", "check", "composite", "field_mlp", "hashgrid", "interpolate", "march", "operations",
+           "rasterize", "trilinear", "warm_up"]  # fmt: skip

@@ -1,0 +1,435 @@
+"""The operations, each differentiable as its reference says, whichever twin serves.
+
+Every function stands next to a plain-torch function of the same name in `kernels.reference`, which defines it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from . import pool
+from .dispatch import register_check, serves_cpu
+from .reference import grids, raster, volume
+from .spec import HashGridSpec
+
+_CHUNK = 4096
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+class _HashGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, table: torch.Tensor, spec: HashGridSpec) -> torch.Tensor:
+        from .cpu import hashgrid as cpu
+
+        points = _array(x.detach().t())
+        flat = _array(table).reshape(-1)
+        out = torch.empty(2 * spec.levels, x.shape[0])
+        result = out.numpy()
+        pool.run(cpu.forward_level, [
+            (points, flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]], *_level(spec, i), result[2 * i : 2 * i + 2])
+            for i in range(spec.levels)
+        ])  # fmt: skip
+        ctx.points, ctx.spec, ctx.shape = points, spec, table.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        from .cpu import hashgrid as cpu
+
+        spec: HashGridSpec = ctx.spec
+        gradient = grad_out.contiguous().numpy()
+        grad = torch.empty(ctx.shape)
+        flat = grad.numpy().reshape(-1)
+        pool.run(cpu.backward_level, [
+            (ctx.points, gradient[2 * i : 2 * i + 2], *_level(spec, i), flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]])
+            for i in range(spec.levels)
+        ])  # fmt: skip
+        return None, grad, None
+
+
+def _level(spec: HashGridSpec, level: int) -> tuple:
+    dense = spec.dense[level]
+    mask = np.uint32(0xFFFFFFFF) if dense else np.uint32(spec.sizes[level] - 1)
+    return np.float32(spec.scales[level]), spec.resolutions[level], mask, dense, spec.tiled
+
+
+def hashgrid(
+    x: torch.Tensor,  # [N, 3] in [0, 1]
+    table: torch.Tensor,  # [spec.entries, 2]
+    spec: HashGridSpec,
+) -> torch.Tensor:  # [2 * levels, N]
+    """Multi-resolution grid features, channels first (take `.t()` for a Linear layer).
+
+    Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong shapes.
+
+    Example:
+        >>> spec = HashGridSpec(levels=4, log2_size=12)
+        >>> table = torch.zeros(spec.entries, 2, requires_grad=True)
+        >>> hashgrid(torch.rand(10, 3), table, spec).shape
+        torch.Size([8, 10])
+    """
+    if x.ndim != 2 or x.shape[1] != 3 or table.shape != (spec.entries, 2):
+        raise ValueError(f"hashgrid wants x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}")
+    if not x.requires_grad and serves_cpu("hashgrid", x, table):
+        return _HashGrid.apply(x, table, spec)
+    return grids.hashgrid(x, table, spec)
+
+
+class _FieldMlp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor, count: int, *layers: torch.Tensor) -> torch.Tensor:
+        weights, biases = layers[:count], layers[count:]
+        out = features.new_empty(weights[-1].shape[0], features.shape[1])
+        for begin in range(0, features.shape[1], _CHUNK):
+            out[:, begin : begin + _CHUNK] = _mlp_chunk(features[:, begin : begin + _CHUNK], weights, biases)[-1]
+        ctx.save_for_backward(features, *layers)
+        ctx.count = count
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        features, *layers = ctx.saved_tensors
+        weights, biases = layers[: ctx.count], layers[ctx.count :]
+        grad_weights = [torch.zeros_like(w) for w in weights]
+        grad_biases = [torch.zeros_like(b) for b in biases]
+        grad_features = torch.empty_like(features) if ctx.needs_input_grad[0] else None
+        # Hidden activations are computed again chunk by chunk: they stay in the cache and are never kept.
+        for begin in range(0, features.shape[1], _CHUNK):
+            piece = slice(begin, begin + _CHUNK)
+            hidden = _mlp_chunk(features[:, piece], weights, biases)
+            grad = grad_out[:, piece]
+            for i in range(ctx.count - 1, -1, -1):
+                below = features[:, piece] if i == 0 else hidden[i - 1]
+                grad_weights[i].addmm_(grad, below.t())
+                grad_biases[i] += grad.sum(1)
+                if i > 0:
+                    grad = (weights[i].t() @ grad).mul_(below > 0)
+                elif grad_features is not None:
+                    grad_features[:, piece] = weights[0].t() @ grad
+        return grad_features, None, *grad_weights, *grad_biases
+
+
+def _mlp_chunk(x: torch.Tensor, weights: Any, biases: Any) -> list[torch.Tensor]:
+    hidden = []
+    for i, (weight, bias) in enumerate(zip(weights, biases)):
+        x = torch.addmm(bias[:, None], weight, x)
+        if i + 1 < len(weights):
+            x = x.relu_()
+        hidden.append(x)
+    return hidden
+
+
+def field_mlp(
+    features: torch.Tensor,  # [C, N]
+    weights: list[torch.Tensor],  # [out, in] each
+    biases: list[torch.Tensor],  # [out] each
+) -> torch.Tensor:  # [O, N]
+    """A ReLU perceptron on channels-first features, in cache-sized chunks. Differentiable in all arguments."""
+    if not torch.is_grad_enabled() or serves_cpu("field_mlp", features):
+        return _FieldMlp.apply(features, len(weights), *weights, *biases)
+    return grids.field_mlp(features, weights, biases)
+
+
+class _Trilinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        from .cpu import trilinear as cpu
+
+        points, values = _array(x), _array(grid)
+        out = torch.empty(x.shape[0], grid.shape[3])
+        result = out.numpy()
+        pool.run(cpu.forward_range, [(points, values, result, a, b) for a, b in pool.split(len(points), 2048)])
+        ctx.points, ctx.shape = points, grid.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        from .cpu import trilinear as cpu
+
+        grad = torch.empty(ctx.shape)
+        target, gradient = grad.numpy(), grad_out.contiguous().numpy()
+        pool.run(cpu.backward_slab, [(ctx.points, gradient, target, a, b) for a, b in pool.split(ctx.shape[0])])
+        return None, grad
+
+
+def trilinear(
+    x: torch.Tensor,  # [N, 3] in [-1, 1]
+    grid: torch.Tensor,  # [D, H, W, C], axes z, y, x
+) -> torch.Tensor:  # [N, C]
+    """Values of a dense grid over [-1, 1]^3. Differentiable in `grid`; in `x` too, then plain torch serves."""
+    if x.ndim != 2 or x.shape[1] != 3 or grid.ndim != 4:
+        raise ValueError(f"trilinear wants x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}")
+    if not x.requires_grad and serves_cpu("trilinear", x, grid):
+        return _Trilinear.apply(x, grid)
+    return grids.trilinear(x, grid)
+
+
+def march(
+    origins: torch.Tensor,  # [R, 3]
+    directions: torch.Tensor,  # [R, 3] unit
+    occupied: torch.Tensor,  # [G, G, G] bool, axes z, y, x
+    step: float,
+    jitter: torch.Tensor,  # [R] in [0, 1)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # t [S], ray [S] int64, offsets [R + 1] int64
+    """Samples of rays through [-1, 1]^3 that lie in occupied cells, packed ray by ray. Not differentiable."""
+    if not serves_cpu("march", origins, directions, jitter):
+        return volume.march(origins, directions, occupied, step, jitter)
+    from .cpu import volume as cpu
+
+    cells = _array(occupied.to(torch.uint8))
+    size = cells.shape[0]
+    ratio = next(r for r in (8, 4, 2, 1) if size % r == 0)
+    blocks = size // ratio
+    coarse = cells.reshape(blocks, ratio, blocks, ratio, blocks, ratio).max(axis=(1, 3, 5))
+    o, d, j = _array(origins), _array(directions), _array(jitter)
+    counts = np.zeros(len(o), np.int64)
+    longest = int(math.ceil(2 * math.sqrt(3.0) / step)) + 2
+
+    def chunk(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        capacity = max(1024, (end - begin) * longest // 4)
+        while True:
+            t, ray = np.empty(capacity, np.float32), np.empty(capacity, np.int64)
+            written = cpu.march_range(o, d, cells, coarse, np.float32(step), j, begin, end, t, ray, counts)
+            if written >= 0:
+                return t[:written], ray[:written]
+            capacity *= 4
+
+    pieces = pool.run(chunk, pool.split(len(o), 64)) if len(o) else []
+    offsets = torch.zeros(len(o) + 1, dtype=torch.long)
+    offsets[1:] = torch.from_numpy(counts).cumsum(0)
+    t = torch.from_numpy(np.concatenate([p[0] for p in pieces])) if pieces else torch.zeros(0)
+    ray = torch.from_numpy(np.concatenate([p[1] for p in pieces])) if pieces else torch.zeros(0, dtype=torch.long)
+    return t, ray, offsets
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sigma: torch.Tensor, features: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, stop: float) -> Any:
+        from .cpu import volume as cpu
+
+        # The exponential in torch: pip's Numba has no vectorised one.
+        alpha = _array(-torch.expm1(sigma.detach() * -step))
+        values, distance, starts = _array(features), _array(t), _array(offsets)
+        rays = len(starts) - 1
+        out, weights = torch.empty(rays, features.shape[1] + 2), torch.empty(sigma.shape[0])
+        o, w = out.numpy(), weights.numpy()
+        limit = np.float32(stop)
+        pool.run(cpu.composite_forward, [(alpha, values, distance, starts, limit, a, b, o, w) for a, b in pool.split(rays, 256)])
+        ctx.kept = (alpha, values, distance, starts, w, np.float32(step), limit)
+        ctx.set_materialize_grads(False)
+        return out, weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor | None, grad_weights: torch.Tensor | None) -> Any:
+        from .cpu import volume as cpu
+
+        alpha, values, distance, starts, weights, step, limit = ctx.kept
+        rays = len(starts) - 1
+        go = np.zeros((rays, values.shape[1] + 2), np.float32) if grad_out is None else grad_out.contiguous().numpy()
+        gw = weights if grad_weights is None else grad_weights.contiguous().numpy()
+        grad_sigma, grad_features = torch.empty(len(alpha)), torch.empty(values.shape)
+        gs, gf = grad_sigma.numpy(), grad_features.numpy()
+        has = grad_weights is not None
+        pool.run(cpu.composite_backward, [
+            (alpha, values, distance, starts, weights, go, gw, has, step, limit, a, b, gs, gf) for a, b in pool.split(rays, 256)
+        ])  # fmt: skip
+        return grad_sigma, grad_features, None, None, None, None
+
+
+def composite(
+    sigma: torch.Tensor,  # [S]
+    features: torch.Tensor,  # [S, C]
+    t: torch.Tensor,  # [S]
+    offsets: torch.Tensor,  # [R + 1] int64
+    step: float,
+    stop: float = 1e-4,
+) -> tuple[torch.Tensor, torch.Tensor]:  # [R, C + 2] features, opacity, depth; weights [S]
+    """Emission-absorption compositing of packed samples; differentiable in `sigma` and `features`.
+
+    A ray ends where its transmittance falls under `stop`. Depth is the expected distance, not divided by the opacity.
+    """
+    if serves_cpu("composite", sigma, features, t):
+        return _Composite.apply(sigma, features, t, offsets, step, stop)
+    return volume.composite(sigma, features, t, offsets, step, stop)
+
+
+def rasterize(
+    clip: torch.Tensor,  # [V, 4]
+    tri: torch.Tensor,  # [F, 3] int32
+    height: int,
+    width: int,
+) -> torch.Tensor:  # [H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
+    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top. Triangles that cross the camera
+    plane are cut exactly. Not differentiable."""
+    if not serves_cpu("rasterize", clip):
+        return raster.rasterize(clip, tri, height, width)
+    from .cpu.rasterize import rasterize_band
+
+    out = torch.empty(height, width, 4)
+    points, faces, result = _array(clip), _array(tri.to(torch.int32)), out.numpy()
+    pool.run(rasterize_band, [(points, faces, result, a, b) for a, b in pool.split(height, 32)])
+    return out
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        from .cpu import interpolate as cpu
+
+        values, faces, hits = _array(attributes), _array(tri.to(torch.int32)), _array(pixels)
+        out = torch.empty(*pixels.shape[:2], attributes.shape[1])
+        result = out.numpy()
+        pool.run(cpu.interpolate_band, [(values, faces, hits, result, a, b) for a, b in pool.split(pixels.shape[0], 32)])
+        ctx.faces, ctx.hits, ctx.shape = faces, hits, attributes.shape
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        from .cpu import interpolate as cpu
+
+        grad = torch.zeros(ctx.shape)
+        cpu.interpolate_backward(ctx.faces, ctx.hits, grad_out.contiguous().numpy(), grad.numpy())
+        return grad, None, None
+
+
+def interpolate(
+    attributes: torch.Tensor,  # [V, C]
+    tri: torch.Tensor,  # [F, 3] int32
+    pixels: torch.Tensor,  # [H, W, 4] from `rasterize`
+) -> torch.Tensor:  # [H, W, C], zero where nothing is hit
+    """Perspective-correct vertex attributes at every pixel; differentiable in `attributes`."""
+    if serves_cpu("interpolate", attributes, pixels):
+        return _Interpolate.apply(attributes, tri, pixels)
+    return raster.interpolate(attributes, tri, pixels)
+
+
+def _difference(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
+    """Largest error of any tensor, relative to the reference's largest value."""
+    pairs = [(a.detach().double(), b.detach().double()) for a, b in zip(mine, theirs)]
+    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+
+
+@register_check("hashgrid", 3e-4)
+def _check_hashgrid() -> float:
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for tiled in (False, True):
+        spec = HashGridSpec(levels=4, log2_size=10, base=4, finest=64, tiled=tiled)
+        x = torch.rand(700, 3, generator=generator)
+        table = torch.randn(spec.entries, 2, generator=generator)
+        upstream = torch.randn(2 * spec.levels, 700, generator=generator)
+        a, b = table.clone().requires_grad_(), table.double().requires_grad_()
+        one, two = _HashGrid.apply(x, a, spec), grids.hashgrid(x.double(), b, spec)
+        one.backward(upstream)
+        two.backward(upstream.double())
+        assert a.grad is not None and b.grad is not None
+        worst = max(worst, _difference([one, a.grad], [two, b.grad]))
+    return worst
+
+
+@register_check("field_mlp", 1e-4)
+def _check_field_mlp() -> float:
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.randn(s, generator=generator) for s in ((16, 8), (16, 16), (5, 16), (16,), (16,), (5,))]
+    x, upstream = torch.randn(8, 5000, generator=generator), torch.randn(5, 5000, generator=generator)
+    mine = [t.clone().requires_grad_() for t in (x, *layers)]
+    theirs = [t.double().requires_grad_() for t in (x, *layers)]
+    one = _FieldMlp.apply(mine[0], 3, *mine[1:])
+    two = grids.field_mlp(theirs[0], theirs[1:4], theirs[4:])
+    one.backward(upstream)
+    two.backward(upstream.double())
+    return _difference([one, *(t.grad for t in mine)], [two, *(t.grad for t in theirs)])  # type: ignore[list-item]
+
+
+@register_check("trilinear", 1e-4)
+def _check_trilinear() -> float:
+    generator = torch.Generator().manual_seed(0)
+    x, grid = torch.rand(3000, 3, generator=generator) * 2.2 - 1.1, torch.randn(7, 8, 9, 5, generator=generator)
+    upstream = torch.randn(3000, 5, generator=generator)
+    a, b = grid.clone().requires_grad_(), grid.double().requires_grad_()
+    one, two = _Trilinear.apply(x, a), grids.trilinear(x.double(), b)
+    one.backward(upstream)
+    two.backward(upstream.double())
+    assert a.grad is not None and b.grad is not None
+    return _difference([one, a.grad], [two, b.grad])
+
+
+def _rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
+    targets = torch.rand(count, 3, generator=generator) - 0.5
+    return origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.rand(count, generator=generator)
+
+
+@register_check("march", 2e-3)
+def _check_march() -> float:
+    """The share of samples that only one of the two has: float32 rounding may move a sample over a cell's face."""
+    origins, directions, jitter = _rays(300)
+    occupied = torch.rand(32, 32, 32, generator=torch.Generator().manual_seed(1)) < 0.02
+    t1, r1, _ = march(origins, directions, occupied, 0.013, jitter)
+    t2, r2, _ = volume.march(origins, directions, occupied, 0.013, jitter)
+    a = {(int(r), round(float(t), 3)) for t, r in zip(t1, r1)}
+    b = {(int(r), round(float(t), 3)) for t, r in zip(t2, r2)}
+    return len(a ^ b) / max(1, len(b))
+
+
+@register_check("composite", 1e-4)
+def _check_composite() -> float:
+    origins, directions, jitter = _rays(200)
+    occupied = torch.ones(8, 8, 8, dtype=torch.bool)
+    t, _, offsets = volume.march(origins, directions, occupied, 0.1, jitter)
+    generator = torch.Generator().manual_seed(2)
+    sigma, features = torch.rand(len(t), generator=generator) * 3, torch.randn(len(t), 4, generator=generator)
+    upstream, on_weights = torch.randn(200, 6, generator=generator), torch.randn(len(t), generator=generator)
+    grads, outs = [], []
+    for kind, f in ((torch.float32, _Composite.apply), (torch.float64, volume.composite)):
+        s, c = (x.clone().to(kind).requires_grad_() for x in (sigma, features))
+        out, weights = f(s, c, t.to(kind), offsets, 0.1, 1e-4)
+        ((out * upstream.to(kind)).sum() + (weights * on_weights.to(kind)).sum()).backward()
+        outs.append([out.detach(), weights.detach()])
+        grads.append([s.grad, c.grad])
+    return _difference([*outs[0], *grads[0]], [*outs[1], *grads[1]])  # type: ignore[list-item]
+
+
+def _scene() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    corner = torch.rand(20, 1, 3, generator=generator) * 2 - 1
+    points = (corner + torch.rand(20, 3, 3, generator=generator) - 0.5).reshape(-1, 3)
+    w = 1.5 + points[:, 2:]
+    return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(60, dtype=torch.int32).view(20, 3)
+
+
+@register_check("rasterize", 1e-3)
+def _check_rasterize() -> float:
+    clip, tri = _scene()
+    one, two = rasterize(clip, tri, 20, 24), raster.rasterize(clip.double(), tri, 20, 24)
+    wrong = float((one[..., 3] != two[..., 3]).float().mean())
+    same = (one[..., 3] == two[..., 3]) & (two[..., 3] > 0)
+    return max(wrong, float((one[same].double() - two[same])[:, :3].abs().max()))
+
+
+@register_check("interpolate", 1e-4)
+def _check_interpolate() -> float:
+    clip, tri = _scene()
+    pixels = raster.rasterize(clip, tri, 20, 24)
+    generator = torch.Generator().manual_seed(4)
+    values, upstream = torch.randn(60, 5, generator=generator), torch.randn(20, 24, 5, generator=generator)
+    a, b = values.clone().requires_grad_(), values.double().requires_grad_()
+    one, two = _Interpolate.apply(a, tri, pixels), raster.interpolate(b, tri, pixels.double())
+    one.backward(upstream)
+    two.backward(upstream.double())
+    assert a.grad is not None and b.grad is not None
+    return _difference([one, a.grad], [two, b.grad])

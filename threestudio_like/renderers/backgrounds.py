@@ -1,0 +1,102 @@
+"""What lies behind the object: a solid colour, a random grey level, or a learned environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ..engine.random import RandomStream
+from .cameras import Cameras
+
+
+@dataclass
+class BackgroundSample:
+    """values (B, H, W, C); level: the grey level in [0, 1] that a conditioned prior is told, None where there is none."""
+
+    values: torch.Tensor
+    level: float | None = None
+
+
+class Background(Protocol):
+    """A background is sampled once a step, for all its cameras."""
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """Values behind every pixel of every camera."""
+
+
+@dataclass
+class SolidBackground:
+    """One colour (C,) everywhere; in RGB a grey one also tells its level."""
+
+    value: torch.Tensor
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """The colour, for every pixel."""
+        shape = (len(cameras), cameras.height, cameras.width, len(self.value))
+        grey = len(self.value) == 3 and bool((self.value == self.value[0]).all())
+        return BackgroundSample(self.value.expand(shape), float(self.value[0]) if grey else None)
+
+
+@dataclass
+class RandomBackground:
+    """A grey level drawn every step from a table of pictures, one a level.
+
+    Args:
+        levels: (K,) grey levels in [0, 1].
+        pictures: (K, h, w, C) what each level looks like in the field's space (latents of a grey picture, or the grey itself).
+    """
+
+    levels: torch.Tensor
+    pictures: torch.Tensor
+
+    @staticmethod
+    def grey(low: float = 0.25, high: float = 1.0, count: int = 16) -> RandomBackground:
+        """Grey RGB levels."""
+        levels = torch.linspace(low, high, count)
+        return RandomBackground(levels, levels.view(-1, 1, 1, 1).expand(-1, 1, 1, 3))
+
+    def pick(self, index: int, cameras: Cameras) -> BackgroundSample:
+        """Level number `index` behind every camera."""
+        picture = self.pictures[index]
+        if picture.shape[:2] != (cameras.height, cameras.width):
+            channels_first = picture.permute(2, 0, 1)[None]
+            picture = nn.functional.interpolate(channels_first, (cameras.height, cameras.width), mode="nearest")[0].permute(1, 2, 0)
+        return BackgroundSample(picture.expand(len(cameras), -1, -1, -1), float(self.levels[index]))
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """One random level for all cameras of the step."""
+        return self.pick(int(random.integers("background", 0, len(self.levels))), cameras)
+
+
+class LearnedBackground(nn.Module):
+    """A small perceptron of the ray direction (METHODS 1.2): 6 octaves, one hidden layer of 64; weak on purpose.
+
+    Args:
+        channels: C of the field.
+        sigmoid: for RGB.
+    """
+
+    def __init__(self, channels: int, sigmoid: bool = False, octaves: int = 6, hidden: int = 64, seed: int = 0) -> None:
+        super().__init__()
+        self.octaves, self.sigmoid = octaves, sigmoid
+        self.layers = nn.Sequential(nn.Linear(3 + 6 * octaves, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                bound = parameter.shape[-1] ** -0.5
+                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+
+    def forward(self, directions: torch.Tensor) -> torch.Tensor:
+        """Unit directions (..., 3) -> values (..., C)."""
+        scaled = directions[..., None, :] * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
+        encoded = torch.cat([directions, scaled.sin().flatten(-2), scaled.cos().flatten(-2)], -1)
+        out = self.layers(encoded)
+        return out.sigmoid() if self.sigmoid else out
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """The environment along every ray."""
+        return BackgroundSample(self(cameras.rays()[1]))
+

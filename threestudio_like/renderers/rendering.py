@@ -1,0 +1,39 @@
+"""What a renderer returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class Samples:
+    """Samples along rays, packed ray by ray.
+
+    t (S,) distance along the ray; ray (S,) int64; offsets (R + 1,) int64; points (S, 3); density (S,); weights (S,); step: their
+    common spacing.
+    """
+
+    t: torch.Tensor
+    ray: torch.Tensor
+    offsets: torch.Tensor
+    points: torch.Tensor
+    density: torch.Tensor
+    weights: torch.Tensor
+    step: float
+
+
+@dataclass
+class Rendering:
+    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H, W, C); normals (B, H, W, 3).
+
+    Depth is the opacity-weighted distance along the ray (not divided by the opacity), in scene units.
+    """
+
+    features: torch.Tensor
+    opacity: torch.Tensor
+    depth: torch.Tensor
+    background: torch.Tensor
+    normals: torch.Tensor | None = None
+    samples: Samples | None = None

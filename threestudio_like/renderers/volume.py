@@ -1,0 +1,118 @@
+"""Volume rendering with an occupancy grid: full-image ray bundles, jittered samples, early stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..engine.random import RandomStream
+from ..kernels import composite, march
+from ..representations.field import Field
+from .backgrounds import BackgroundSample
+from .cameras import Cameras
+from .rendering import Rendering, Samples
+
+
+@dataclass
+class VolumeConfig:
+    """How a volume is sampled (METHODS 1.3 for the paper's numbers)."""
+
+    samples: int = 64
+    """Samples along the edge of the [-1, 1] cube; their spacing is 2 / samples."""
+    occupancy: int = 32
+    """Cells along the edge of the occupancy grid."""
+    refresh: int = 16
+    """Steps between refreshes of the occupancy grid."""
+    decay: float = 0.95
+    threshold: float = 10.0
+    """A cell is occupied when its density exceeds min(mean density, threshold)."""
+    floor: float = 0.01
+    """Lowest threshold: cells of less density never count as occupied."""
+    stop: float = 1e-4
+    """Transmittance at which a ray ends."""
+    jitter: bool = True
+    normals: bool = False
+    radius: float = 1.0
+    """Nothing exists farther than this from the origin (2 for the whole cube)."""
+
+
+class VolumeRenderer(nn.Module):
+    """Renders a Field; its occupancy grid is part of its state."""
+
+    def __init__(self, config: VolumeConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.occupancy
+        line = (torch.arange(size) + 0.5) / size * 2 - 1
+        z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+        self.register_buffer("centres", torch.stack([x, y, z], -1).view(-1, 3), persistent=False)
+        half = 3**0.5 / size
+        inside = self.centres.norm(dim=-1) < config.radius + half
+        self.register_buffer("inside", inside.view(size, size, size), persistent=False)
+        self.register_buffer("average", torch.full((size, size, size), -1.0))
+        self.register_buffer("occupied", self.inside.clone())
+
+    @torch.no_grad()
+    def refresh(self, field: Field, random: RandomStream, every_cell: bool = True) -> None:
+        """Update the running density of every cell at a random point of it (EMA with maximum) and the occupied set."""
+        cells = self.inside.view(-1).nonzero()[:, 0]
+        jitter = random.uniform("occupancy", (len(cells), 3), self.centres.device) - 0.5
+        points = self.centres[cells] + jitter * (2 / self.config.occupancy)
+        density = torch.cat([field.density(p.clamp(-1, 1)) for p in points.split(1 << 17)])
+        flat = self.average.view(-1)
+        flat[cells] = torch.maximum(flat[cells] * self.config.decay, density)
+        mean = float(flat[cells].clamp_min(0).mean())
+        limit = max(min(mean, self.config.threshold), self.config.floor)
+        self.occupied = (self.average > limit) & self.inside
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Forget what is empty."""
+        self.average.fill_(-1.0)
+        self.occupied = self.inside.clone()
+
+    def render(
+        self, field: Field, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
+        pixels: torch.Tensor | None = None,
+    ) -> Rendering:  # fmt: skip
+        """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one picture (1, 1, P, C).
+
+        Args:
+            field: what to render.
+            cameras: B cameras.
+            background: values (B, H, W, C).
+            random: jitters the samples; None for none (previews, evaluation).
+            pixels: indices of rays, int64.
+        """
+        origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays())
+        behind = background.values.reshape(-1, field.channels)
+        shape = (len(cameras), cameras.height, cameras.width)
+        if pixels is not None:
+            origins, directions, behind = origins[pixels], directions[pixels], behind[pixels]
+            shape = (1, 1, len(pixels))
+        rays = len(origins)
+        jitter = random.uniform("samples", (rays,)) if random is not None and self.config.jitter else torch.full((rays,), 0.5)
+        step = 2.0 / self.config.samples
+        t, ray, offsets = march(origins, directions, self.occupied, step, jitter)
+        points = origins[ray] + t[:, None] * directions[ray]
+        if self.config.radius < 1.7:
+            # The ball, not the cube: corners never hold anything.
+            keep = points.square().sum(-1) <= self.config.radius**2
+            t, ray, points = t[keep], ray[keep], points[keep]
+            offsets = torch.zeros(rays + 1, dtype=torch.long)
+            offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
+        points = points.clamp(-1, 1)
+        density, features = field(points)
+        out, weights = composite(density, features, t, offsets, step, self.config.stop)
+        channels = field.channels
+        opacity = out[:, channels : channels + 1]
+        colour = out[:, :channels] + (1 - opacity) * behind
+        normals = None
+        if self.config.normals:
+            unit = field.normals(points)
+            normals = torch.zeros(rays, 3).index_add(0, ray, weights[:, None] * unit).view(*shape, 3)
+        samples = Samples(t, ray, offsets, points, density, weights, step)
+        return Rendering(colour.view(*shape, -1), opacity.view(*shape, 1), out[:, channels + 1 :].view(*shape, 1),
+                         behind.view(*shape, -1), normals, samples)  # fmt: skip

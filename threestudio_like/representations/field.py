@@ -1,0 +1,58 @@
+"""What all volumetric representations share: the Field contract, the density blob and the density activations."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+
+class Field(nn.Module):
+    """A volume over [-1, 1]^3: ``forward(points (N, 3)) -> density (N,), features (N, C)``.
+
+    C is 4 in the latent space of a Stable-Diffusion prior, 3 in RGB. Density is per scene unit and not negative.
+    """
+
+    channels: int
+
+    def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density (N,) and features (N, C) at points (N, 3)."""
+        raise TypeError(f"{type(self).__name__} does not say its density")
+
+    def density(self, points: torch.Tensor) -> torch.Tensor:
+        """Density (N,) alone."""
+        return self.forward(points)[0]
+
+    def normals(self, points: torch.Tensor, epsilon: float = 1e-2) -> torch.Tensor:
+        """Unit outward normals (N, 3) by central differences of the density, differentiable (METHODS 1.3)."""
+        offsets = epsilon * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
+        around = self.density((points[None] + offsets[:, None]).reshape(-1, 3).clamp(-1, 1)).view(6, -1)
+        return nn.functional.normalize((around[3:] - around[:3]).t(), dim=-1, eps=1e-8)
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return torch.exp(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * torch.exp(x.clamp(-15, 15))
+
+
+def truncated_exp(x: torch.Tensor) -> torch.Tensor:
+    """exp whose gradient is taken at x clamped to [-15, 15] (METHODS 1.2)."""
+    return _TruncatedExp.apply(x)
+
+
+def density_blob(points: torch.Tensor, strength: float = 5.0, width: float = 0.2) -> torch.Tensor:
+    """The bias strength * exp(-|x|^2 / (2 width^2)) added before the activation: points (N, 3) -> (N,)."""
+    return strength * torch.exp(-points.square().sum(-1) / (2 * width * width))
+
+
+def activate_density(raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0) -> torch.Tensor:
+    """Density of the raw output: truncated exponential, or softplus times `scale`."""
+    return truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw) * scale

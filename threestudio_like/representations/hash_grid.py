@@ -1,0 +1,71 @@
+"""A field of a multi-resolution grid and a small perceptron: the representation of Latent-NeRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..kernels import HashGridSpec, field_mlp, hashgrid
+from .field import Field, activate_density, density_blob
+
+
+@dataclass
+class HashGridConfig:
+    """The numbers of METHODS 1.2 unless said otherwise."""
+
+    levels: int = 16
+    log2_size: int = 19
+    base: int = 16
+    finest: int = 2048
+    tiled: bool = True
+    hidden: int = 64
+    layers: int = 3
+    activation: Literal["exp", "softplus"] = "exp"
+    density_scale: float = 1.0
+    blob_strength: float = 5.0
+    blob_width: float = 0.2
+    sigmoid: bool = False
+    """Sigmoid on the features, for RGB fields."""
+
+
+class HashGridField(Field):
+    """Grid features -> perceptron -> density and C features; no view dependence.
+
+    Args:
+        config: sizes and activations.
+        channels: C.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, config: HashGridConfig, channels: int, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.channels = config, channels
+        self.spec = HashGridSpec(config.levels, config.log2_size, config.base, config.finest, config.tiled)
+        generator = torch.Generator().manual_seed(seed)
+        self.table = nn.Parameter((torch.rand(self.spec.entries, 2, generator=generator) * 2 - 1) * 1e-4)
+        sizes = [2 * config.levels, *[config.hidden] * (config.layers - 1), 1 + channels]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for inside, outside in zip(sizes[:-1], sizes[1:]):
+            bound = inside**-0.5
+            self.weights.append(nn.Parameter((torch.rand(outside, inside, generator=generator) * 2 - 1) * bound))
+            self.biases.append(nn.Parameter((torch.rand(outside, generator=generator) * 2 - 1) * bound))
+
+    def raw(self, points: torch.Tensor) -> torch.Tensor:
+        """Outputs h of the perceptron before blob and activation: points (N, 3) -> (1 + C, N)."""
+        features = hashgrid((points + 1) * 0.5, self.table, self.spec)
+        return field_mlp(features, list(self.weights), list(self.biases))
+
+    def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density (N,) and features (N, C)."""
+        out = self.raw(points)
+        biased = out[0] + density_blob(points, self.config.blob_strength, self.config.blob_width)
+        density = activate_density(biased, self.config.activation, self.config.density_scale)
+        features = out[1:].t()
+        return density, features.sigmoid() if self.config.sigmoid else features
+
+    def mlp_parameters(self) -> list[nn.Parameter]:
+        """Weights and biases, which take a lower learning rate than the table."""
+        return [*self.weights, *self.biases]

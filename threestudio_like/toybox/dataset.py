@@ -1,0 +1,84 @@
+"""Training pictures of the toybox: groups of four views at exact quarter turns, kept as arrays on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .render import render, view_projection
+from .world import caption_of, draw
+
+VIEWS = 4
+"""Views of a group; they share elevation and background and stand at exact quarter turns."""
+
+
+@dataclass
+class Groups:
+    """N objects seen from four sides.
+
+    images (N, 4, S, S, 3) uint8; azimuth (N, 4), elevation (N,) radians; background (N,) grey level in [0, 1];
+    captions: N texts without view words; category, colour: N words (of the first object).
+    """
+
+    images: np.ndarray
+    azimuth: np.ndarray
+    elevation: np.ndarray
+    background: np.ndarray
+    captions: list[str]
+    category: list[str]
+    colour: list[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def view_word(azimuth: float, elevation: float) -> str:
+    """The view of METHODS 1.5 for a toybox picture: overhead above 60 degrees, else front, side or back."""
+    if elevation >= math.radians(60.0) - 1e-6:
+        return "overhead"
+    turn = math.degrees(azimuth) % 360.0
+    if turn <= 35.0 or turn >= 325.0:
+        return "front"
+    return "back" if 145.0 <= turn <= 215.0 else "side"
+
+
+def draw_groups(seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0, begin: int = 0) -> Groups:
+    """Render groups number `begin` to `begin + count` of a world; deterministic by (seed, split)."""
+    images = np.empty((count, VIEWS, size, size, 3), np.uint8)
+    azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
+    background, captions = np.empty(count, np.float32), []
+    category, colour = [], []
+    for n in range(count):
+        obj = draw(seed, begin + n, split, scenes)
+        rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 40), begin + n]))
+        azimuth[n] = rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)
+        elevation[n] = np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45))
+        background[n] = 1.0 if rng.random() < 0.3 else rng.uniform(0.25, 1.0)
+        cameras = np.stack([view_projection(float(a), float(elevation[n])) for a in azimuth[n]])
+        views = render(obj, cameras, size, np.full((VIEWS, 3), background[n], np.float32))
+        images[n] = np.rint(views.image * 255).astype(np.uint8)
+        captions.append(caption_of(obj, rng))
+        category.append(obj.phrases[0].category)
+        colour.append(obj.phrases[0].colour or "")
+    return Groups(images, azimuth, elevation, background, captions, category, colour)
+
+
+def cached_groups(folder: Path, seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0) -> Groups:
+    """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
+    stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}"
+    if stem.with_suffix(".json").is_file():
+        facts = json.loads(stem.with_suffix(".json").read_text())
+        arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
+        images = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
+    groups = draw_groups(seed, count, size, split, scenes)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(stem.with_suffix(".npy"), groups.images)
+    np.savez(stem.with_suffix(".npz"), azimuth=groups.azimuth, elevation=groups.elevation, background=groups.background)
+    facts = {"captions": groups.captions, "category": groups.category, "colour": groups.colour}
+    stem.with_suffix(".json").write_text(json.dumps(facts))
+    return groups

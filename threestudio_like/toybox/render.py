@@ -1,0 +1,147 @@
+"""Pictures of toybox objects: colour, mask, depth and normals, by the rasteriser, at hundreds of images a second a core.
+
+The light is an ambient environment fixed to the world (top brightest, front and back brighter than the sides): it depends
+on the surface normal alone, so a textured object looks the same from wherever it is seen, and no side lies in the dark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from ..kernels import pool
+from ..kernels.cpu.rasterize import rasterize_band
+from ..meshes.normals import crease_normals
+from .world import ToyObject
+
+DISTANCE = 3.0
+"""Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere just fills the frame."""
+FOV_Y = float(np.deg2rad(40.0))
+_COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
+
+
+@dataclass
+class Views:
+    """Pictures of one object: image (B, H, W, 3) in [0, 1], mask (B, H, W), depth (B, H, W) (distance along the optical
+    axis, 0 outside), normal (B, H, W, 3) in world axes, label (B, H, W) int32 (part + 1, 0 outside)."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+    label: np.ndarray
+
+
+def eye(azimuth: float, elevation: float, distance: float = DISTANCE) -> np.ndarray:
+    """Camera position (3,): azimuth 0 is the front (+Z), angles in radians."""
+    return distance * np.array(
+        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)], np.float64)  # fmt: skip
+
+
+def view_projection(azimuth: float, elevation: float, distance: float = DISTANCE, fov_y: float = FOV_Y) -> np.ndarray:
+    """World to clip space (4, 4) float32 of a camera that looks at the origin, +Y up, OpenGL convention."""
+    position = eye(azimuth, elevation, distance)
+    back = position / np.linalg.norm(position)
+    right = np.cross([0.0, 1.0, 0.0], back)
+    right /= max(float(np.linalg.norm(right)), 1e-9)
+    up = np.cross(back, right)
+    view = np.eye(4)
+    view[:3, :3] = np.stack([right, up, back])
+    view[:3, 3] = -view[:3, :3] @ position
+    near, far, f = 0.1, 100.0, 1 / np.tan(fov_y / 2)
+    projection = np.zeros((4, 4))
+    projection[0, 0] = projection[1, 1] = f
+    projection[2, 2], projection[2, 3], projection[3, 2] = (far + near) / (near - far), 2 * far * near / (near - far), -1
+    return (projection @ view).astype(np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _shade(out, tri, vertices, normals, clip, face_material, materials, face_label, background, ss, image, mask, depth, normal, label):
+    height, width = image.shape[0], image.shape[1]
+    weight = np.float32(1.0 / (ss * ss))
+    for row in range(height):
+        for col in range(width):
+            red = green = blue = covered = far = np.float32(0.0)
+            nx = ny = nz = np.float32(0.0)
+            for sub in range(ss * ss):
+                r, c = row * ss + sub // ss, col * ss + sub % ss
+                hit = int(out[r, c, 3]) - 1
+                if hit < 0:
+                    red += background[0]
+                    green += background[1]
+                    blue += background[2]
+                    continue
+                u, v = out[r, c, 0], out[r, c, 1]
+                w = np.float32(1.0) - u - v
+                i, j, k = tri[hit, 0], tri[hit, 1], tri[hit, 2]
+                x = normals[hit, 0, 0] * u + normals[hit, 1, 0] * v + normals[hit, 2, 0] * w
+                y = normals[hit, 0, 1] * u + normals[hit, 1, 1] * v + normals[hit, 2, 1] * w
+                z = normals[hit, 0, 2] * u + normals[hit, 1, 2] * v + normals[hit, 2, 2] * w
+                length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-9)
+                x, y, z = x / length, y / length, z / length
+                light = np.float32(0.80) + np.float32(0.20) * y + np.float32(0.07) * (z * z - x * x)
+                m = face_material[hit]
+                second = False
+                if materials[m, 6] > 0.5:
+                    px = vertices[i, 0] * u + vertices[j, 0] * v + vertices[k, 0] * w
+                    py = vertices[i, 1] * u + vertices[j, 1] * v + vertices[k, 1] * w
+                    pz = vertices[i, 2] * u + vertices[j, 2] * v + vertices[k, 2] * w
+                    if materials[m, 6] < 1.5:
+                        phase = (py + 10.0) / 0.36
+                        second = phase - np.floor(phase) < 0.45
+                    else:
+                        s = 0.34
+                        dx, dy, dz = px / s - np.rint(px / s), py / s - np.rint(py / s), pz / s - np.rint(pz / s)
+                        second = dx * dx + dy * dy + dz * dz < 0.14
+                offset = 3 if second else 0
+                red += materials[m, offset] * light
+                green += materials[m, offset + 1] * light
+                blue += materials[m, offset + 2] * light
+                covered += np.float32(1.0)
+                far += clip[i, 3] * u + clip[j, 3] * v + clip[k, 3] * w
+                nx += x
+                ny += y
+                nz += z
+                label[row, col] = face_label[hit]
+            image[row, col, 0] = min(red * weight, np.float32(1.0))
+            image[row, col, 1] = min(green * weight, np.float32(1.0))
+            image[row, col, 2] = min(blue * weight, np.float32(1.0))
+            mask[row, col] = covered * weight
+            if covered > 0:
+                depth[row, col] = far / covered
+                length = np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9)
+                normal[row, col, 0], normal[row, col, 1], normal[row, col, 2] = nx / length, ny / length, nz / length
+
+
+def render(obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarray, supersample: int = 2) -> Views:
+    """Render one object from several cameras.
+
+    Args:
+        obj: the object.
+        cameras: (B, 4, 4) world to clip space.
+        size: height and width in pixels.
+        backgrounds: (B, 3) RGB in [0, 1].
+        supersample: samples a pixel edge.
+    """
+    count = len(cameras)
+    normals = crease_normals(obj.vertices, obj.faces, _COS_CREASE)
+    face_label = np.zeros(len(obj.faces), np.int32)
+    for number, (begin, end) in enumerate(obj.parts):
+        face_label[begin:end] = number + 1
+    homogeneous = np.concatenate([obj.vertices, np.ones((len(obj.vertices), 1), np.float32)], 1)
+    views = Views(np.zeros((count, size, size, 3), np.float32), np.zeros((count, size, size), np.float32),
+                  np.zeros((count, size, size), np.float32), np.zeros((count, size, size, 3), np.float32),
+                  np.zeros((count, size, size), np.int32))  # fmt: skip
+    backgrounds = np.ascontiguousarray(backgrounds, np.float32)
+
+    def one(b: int) -> None:
+        clip = np.ascontiguousarray(homogeneous @ cameras[b].T)
+        out = np.empty((size * supersample, size * supersample, 4), np.float32)
+        rasterize_band(clip, obj.faces, out, 0, out.shape[0])
+        _shade(out, obj.faces, obj.vertices, normals, clip, obj.face_material, obj.materials, face_label, backgrounds[b],
+               supersample, views.image[b], views.mask[b], views.depth[b], views.normal[b], views.label[b])  # fmt: skip
+
+    pool.run(one, [(b,) for b in range(count)])
+    return views

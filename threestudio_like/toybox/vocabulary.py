@@ -1,0 +1,115 @@
+"""The words of the toybox: what the embedded priors know, and what they say about a word they do not know."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.86, 0.11, 0.12),
+    "orange": (0.97, 0.52, 0.07),
+    "yellow": (0.97, 0.86, 0.13),
+    "green": (0.13, 0.62, 0.20),
+    "blue": (0.13, 0.30, 0.86),
+    "purple": (0.52, 0.17, 0.70),
+    "pink": (0.98, 0.55, 0.74),
+    "brown": (0.45, 0.26, 0.11),
+    "white": (0.95, 0.95, 0.94),
+    "black": (0.10, 0.10, 0.12),
+}
+"""Named colours, display RGB in [0, 1]."""
+
+CATEGORIES = (
+    "ball", "barrel", "bed", "boat", "bottle", "box", "cactus", "car", "chair", "house",
+    "lamp", "mug", "mushroom", "robot", "rocket", "snowman", "sofa", "table", "tree", "vase",
+)  # fmt: skip
+
+SYNONYMS = {
+    "cup": "mug", "automobile": "car", "couch": "sofa", "armchair": "sofa", "crate": "box", "cube": "box", "sphere": "ball",
+    "ship": "boat", "home": "house", "spaceship": "rocket", "flask": "bottle", "keg": "barrel", "crimson": "red",
+    "violet": "purple",
+}  # fmt: skip
+"""Other words that captions use for the same thing."""
+
+MODES: dict[str, tuple[str, ...]] = {"table": ("square", "round"), "tree": ("leafy", "pine"), "bottle": ("round", "square")}
+"""Categories of several shapes. The first mode is what the bare word means; the others are always named."""
+
+PATTERNS = ("plain", "striped", "dotted")
+"""Surface patterns; plain is what no word means."""
+
+RELATIONS = ("on", "under", "left of", "right of", "in front of", "behind")
+VIEWS = ("front", "side", "back", "overhead", "bottom")
+
+_FUNCTION_WORDS = ("a", "an", "and", "the", "of", "in", "view")
+WORDS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        [*_FUNCTION_WORDS, *VIEWS, "on", "under", "left", "right", "behind", *COLOURS, *PATTERNS,
+         *(m for modes in MODES.values() for m in modes), *CATEGORIES, *SYNONYMS]
+    )
+)  # fmt: skip
+"""Every word of the embedded text encoder, in the order of its token ids."""
+
+
+@dataclass(frozen=True)
+class UnknownWord:
+    """A word outside the vocabulary and the nearest words inside it."""
+
+    word: str
+    nearest: tuple[str, ...]
+
+
+def split(prompt: str) -> list[str]:
+    """Lower-case words of a prompt."""
+    return re.findall(r"[a-z0-9<>_-]+", prompt.lower())
+
+
+def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:
+    """The words of `prompt` that are not in `known`, each with up to three near ones (by spelling)."""
+    found = []
+    for word in dict.fromkeys(split(prompt)):
+        if word not in known:
+            found.append(UnknownWord(word, tuple(difflib.get_close_matches(word, known, 3, 0.55))))
+    return found
+
+
+def canonical(word: str) -> str:
+    """The word that the toybox itself uses for a synonym."""
+    return SYNONYMS.get(word, word)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What a caption says of one object."""
+
+    category: str
+    colour: str | None
+    mode: str | None = None
+    pattern: str = "plain"
+
+
+def parse(prompt: str) -> list[Phrase]:
+    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` -> [red ball, box]."""
+    phrases: list[Phrase] = []
+    colour: str | None = None
+    pattern, words = "plain", []
+    for word in map(canonical, split(prompt)):
+        if word in COLOURS:
+            colour = word
+        elif word in PATTERNS:
+            pattern = word
+        elif word in CATEGORIES:
+            modes = MODES.get(word, ())
+            mode = next((w for w in words if w in modes), modes[0] if modes else None)
+            phrases.append(Phrase(word, colour, mode, pattern))
+            colour, pattern, words = None, "plain", []
+        else:
+            words.append(word)
+    return phrases
+
+
+HELD_OUT_COLOURS: dict[str, tuple[str, ...]] = {
+    category: tuple(list(COLOURS)[(3 * index + offset) % len(COLOURS)] for offset in (0, 4, 7))
+    for index, category in enumerate(CATEGORIES)
+}
+"""Three colours of every category that no training picture pairs with it: what the benchmark asks for."""
