@@ -1,0 +1,5 @@
+"""Meshes: extraction, unwrapping, baking, files, pictures, verification."""
+
+from .mesh import Asset, Mesh
+
+__all__ = ["Asset", "Mesh"]

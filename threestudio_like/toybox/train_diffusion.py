@@ -10,6 +10,7 @@ from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..priors.attention import install, joint_views
+from ..priors.stable_diffusion import camera_vector
 from ..renderers.cameras import Cameras
 from .dataset import VIEWS, Groups, view_word
 from .render import DISTANCE, FOV_Y
@@ -83,16 +84,6 @@ def build_scheduler() -> Any:
 
     return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                          prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1)  # fmt: skip
-
-
-def camera_vector(azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the background's grey level, and one.
-
-    All zeros mean that the camera is not known.
-    """
-    return torch.stack(
-        [azimuth.sin(), azimuth.cos(), (2 * azimuth).sin(), (2 * azimuth).cos(), elevation.sin(), elevation.cos(),
-         2 * background - 1, torch.ones_like(background)], -1)  # fmt: skip
 
 
 class Ema(nn.Module):

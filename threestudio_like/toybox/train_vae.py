@@ -117,3 +117,30 @@ def save_vae(vae: Any, folder: Path) -> None:
     """Write the diffusers folder `vae/` in fp16."""
     vae.half().save_pretrained(folder / "vae")
     vae.float()
+
+
+def decoder_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32, device: str = "cpu") -> Stage:
+    """A second stage that sharpens the decoder alone; latents, and so a diffusion model trained on them, stay as they are."""
+    stage = vae_stage(vae, data, steps, batch, crop, device)
+    images = torch.from_numpy(data.images).flatten(0, 1)
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    bf16 = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(images), (batch,), generator=generator)
+        corner = torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
+        x = images[pick].permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        with torch.no_grad(), bf16:
+            mean = vae.encode(x).latent_dist.mean.float()
+        rows = [(int(r) // 4, int(c) // 4) for r, c in corner]
+        small = torch.stack([m[:, r : r + crop // 4, c : c + crop // 4] for m, (r, c) in zip(mean, rows)])
+        wanted = torch.stack([p[:, 4 * r : 4 * r + crop, 4 * c : 4 * c + crop] for p, (r, c) in zip(x, rows)])
+        with bf16:
+            y = vae.decode(small + 0.02 * step.random.normal("latent noise", tuple(small.shape), device)).sample
+        error = y.float() - wanted
+        chroma = error - error.mean(1, keepdim=True)
+        return {"l1": error.abs().mean(), "square": 6.0 * error.square().mean(), "chroma": chroma.abs().mean()}
+
+    return Stage("decoder", steps, {"vae": vae}, [ParameterGroup("decoder", parameters, "cos 1e-3->1e-5", (0.9, 0.99), 1e-8)], loss,
+                 clip_norm=stage.clip_norm)  # fmt: skip

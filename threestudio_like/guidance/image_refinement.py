@@ -1,0 +1,120 @@
+"""Multi-step image-space refinement: render, add noise, denoise over several steps, fit the field to the pictures; annealed.
+
+SDEdit (Meng et al. 2021) on all views at once, as a stage that alternates between making targets and fitting them. Started
+from pure noise (time 1) it samples the views that give distillation its start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..engine.random import RandomStream
+from ..priors.diffusion import Condition, DiffusionPrior
+from ..priors.sampling import ddim
+from ..renderers.cameras import Cameras
+from .prompts import PromptConfig, ViewPrompts
+
+
+@dataclass
+class RefinementConfig:
+    """One entry of `times` a round: noise to that fraction of T, denoise in `steps`, fit."""
+
+    times: tuple[float, ...] = (0.5, 0.35, 0.25)
+    steps: int = 6
+    scale: float = 4.0
+    rescale: float = 0.3
+    clamp: float = 3.5
+    views: int = 24
+    """Views of a round: groups of four at quarter turns, on rings of different elevation."""
+    elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
+    """Elevation in degrees of each group of four, in turn; its azimuths start at successive fractions of a quarter turn."""
+    batch: int = 8
+    joint_views: bool = True
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+
+
+def refinement_cameras(config: RefinementConfig, distance: float, fov_y: float, size: int) -> Cameras:
+    """The fixed cameras of all rounds, groups of four consecutive views at quarter turns."""
+    groups = config.views // 4
+    azimuth, elevation = [], []
+    for group in range(groups):
+        # Halton's sequence in base 2 spreads the starting azimuths whatever the number of groups.
+        offset, digit, n = 0.0, 0.5, group
+        while n:
+            offset, digit, n = offset + digit * (n & 1), digit / 2, n >> 1
+        for k in range(4):
+            azimuth.append((offset + k) * torch.pi / 2)
+            elevation.append(config.elevations[group % len(config.elevations)] * torch.pi / 180)
+    return Cameras.orbit(torch.tensor(azimuth), torch.tensor(elevation), distance, fov_y * torch.pi / 180, size, size)
+
+
+class Targets(nn.Module):
+    """Pictures (V, H, W, C) and masks (V, H, W) that a field is fitted to; buffers, so that a checkpoint holds them."""
+
+    pictures: torch.Tensor
+    masks: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pictures", torch.zeros(0))
+        self.register_buffer("masks", torch.zeros(0))
+
+    def set(self, pictures: torch.Tensor, masks: torch.Tensor) -> None:
+        """Replace all targets."""
+        self.pictures, self.masks = pictures.contiguous(), masks.contiguous()
+
+
+class ImageRefinement:
+    """Makes targets for all views from a prior.
+
+    Args:
+        prior: the diffusion prior.
+        prompt: what is made.
+        config: rounds and steps.
+        background: latents (C, h, w) of the background behind the pictures, and its grey level.
+    """
+
+    def __init__(self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, background: torch.Tensor, level: float) -> None:
+        self.prior, self.config = prior, config
+        self.background, self.level = background, level
+        self.prompts = ViewPrompts(prior, prompt, config.prompt)
+
+    @torch.no_grad()
+    def denoise(self, latents: torch.Tensor | None, cameras: Cameras, time: float, steps: int, random: RandomStream, purpose: str) -> torch.Tensor:
+        """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None starts from pure noise.
+
+        The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
+        """
+        facts = self.prior.facts
+        shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
+        noise = random.normal(purpose, shape)
+        last = len(self.prior.schedule) - 1
+        out = []
+        for begin in range(0, len(cameras), self.config.batch):
+            part = torch.arange(begin, min(begin + self.config.batch, len(cameras)))
+            some = cameras[part]
+            noisy = noise[part]
+            if latents is not None:
+                noisy = self.prior.schedule.add_noise(latents[part], noisy, torch.full((len(part),), round(time * last)))
+            views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
+            condition = Condition(self.prompts.text(some), some, self.level, views)
+            negative = self.prompts.negatives(len(part))
+            out.append(ddim(self.prior, noisy, time, steps, condition, negative, self.config.scale, self.config.rescale, self.config.clamp))
+        return torch.cat(out)
+
+    def masks(self, pictures: torch.Tensor, low: float = 0.05, high: float = 0.14) -> torch.Tensor:
+        """Soft masks (V, H, W) of pictures (V, H, W, C): distance to the median of each picture's border."""
+        border = torch.cat([pictures[:, 0], pictures[:, -1], pictures[:, 1:-1, 0], pictures[:, 1:-1, -1]], 1)
+        median = border.median(1).values[:, None, None]
+        distance = (pictures - median).abs().amax(-1)
+        x = ((distance - low) / (high - low)).clamp(0, 1)
+        return x * x * (3 - 2 * x)
+
+
+def upsample(pictures: torch.Tensor, size: int) -> torch.Tensor:
+    """Bilinear resize of (V, H, W, C) to size x size."""
+    return F.interpolate(pictures.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)

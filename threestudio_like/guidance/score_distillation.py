@@ -1,0 +1,158 @@
+"""Score distillation (Poole et al. 2022): the gradient of a rendering from a diffusion prior, without the UNet's Jacobian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from ..engine.schedule import Schedule
+from ..priors.diffusion import Condition, DiffusionPrior
+from ..priors.sampling import guide
+from ..renderers.rendering import Rendering
+from .contract import View
+from .prompts import PromptConfig, ViewPrompts, perp_neg
+
+Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
+
+
+@dataclass
+class ScoreDistillationConfig:
+    """Defaults are the official Latent-NeRF's (METHODS 1.6)."""
+
+    scale: float = 100.0
+    """Classifier-free guidance: eps_u + scale (eps_c - eps_u)."""
+    rescale: float = 0.0
+    weighting: Weighting = "latent-nerf"
+    """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1, clean sqrt((1 - abar)/abar), which
+    makes the gradient z - z0_hat."""
+    t_min: str | float = "0.02"
+    t_max: str | float = "0.98"
+    """Schedules of the smallest and largest noise time, fractions of T."""
+    shared_time: bool = False
+    """One time step for all views of a step."""
+    clip: float = 0.0
+    """Largest norm of the gradient per pixel; 0 for none."""
+    clamp: float = 0.0
+    """Largest absolute value of the estimated clean latents; 0 for none."""
+    perp_neg: float = 0.0
+    """Weight of Perp-Neg for the directions that a view must not show; 0 for none."""
+    known_background: float = 0.0
+    """Weight of (opacity - mask)^2, where the mask is where the prior's estimate departs from its own background; the estimate's
+    background is replaced by the true one. 0 for none."""
+    joint_views: bool = False
+    """Let the prior denoise the views of a step together."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+
+
+def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
+    """w(t) as a function of abar."""
+    if kind == "latent-nerf":
+        return abar.sqrt() * (1 - abar)
+    if kind == "dreamfusion":
+        return 1 - abar
+    if kind == "clean":
+        return ((1 - abar) / abar).sqrt()
+    return torch.ones_like(abar)
+
+
+def foreground_mask(clean: torch.Tensor, low: float = 0.35, high: float = 0.9) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where an estimate departs from the median of its border: mask (B, 1, h, w) in [0, 1], and that median (B, C, 1, 1)."""
+    border = torch.cat([clean[:, :, 0], clean[:, :, -1], clean[:, :, 1:-1, 0], clean[:, :, 1:-1, -1]], -1)
+    median = border.median(-1).values[:, :, None, None]
+    distance = (clean - median).square().mean(1, keepdim=True).sqrt()
+    x = ((distance - low) / (high - low)).clamp(0, 1)
+    return x * x * (3 - 2 * x), median
+
+
+class ScoreDistillation:
+    """Score distillation in the prior's latent space, or in RGB through its encoder.
+
+    Args:
+        prior: the diffusion prior.
+        prompt: what is made.
+        config: weighting, schedules and tricks.
+        encode: whether renderings are RGB pictures that go through the encoder (then gradients flow through it).
+    """
+
+    def __init__(self, prior: DiffusionPrior, prompt: str, config: ScoreDistillationConfig, encode: bool = False) -> None:
+        self.prior, self.config, self.encode = prior, config, encode
+        self.prompts = ViewPrompts(prior, prompt, config.prompt)
+        self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
+        self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
+
+    def latents(self, rendering: Rendering) -> torch.Tensor:
+        """The picture as latents (B, C, h, w): as it is in latent space, else resized to the prior's size and encoded."""
+        picture = rendering.features
+        if not self.encode:
+            return picture.permute(0, 3, 1, 2)
+        size = self.prior.facts.image_size
+        if picture.shape[1] != size:
+            picture = F.interpolate(picture.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+        return self.prior.encode_image(picture)
+
+    def times(self, count: int, view: View) -> torch.Tensor:
+        """Time steps (B,) drawn uniformly between t_min and t_max, inclusive."""
+        last = len(self.prior.schedule)
+        low = int(self.t_min(view.fraction) * last)
+        high = max(low + 1, int(self.t_max(view.fraction) * last) + 1)
+        drawn = view.random.integers("time", low, high, (1 if self.config.shared_time else count,))
+        return drawn.clamp(0, last - 1).expand(count)
+
+    @torch.no_grad()
+    def residual(self, latents: torch.Tensor, view: View, background: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked for.
+
+        Args:
+            background: latents of the background (B, C, h, w), for `known_background`.
+        """
+        config, prior = self.config, self.prior
+        count = len(latents)
+        t = self.times(count, view)
+        noise = view.random.normal("noise", tuple(latents.shape), latents.device)
+        noisy = prior.schedule.add_noise(latents, noise, t)
+        epsilon = self._guided_epsilon(noisy, t, view)
+        abar = prior.schedule.abar(t, latents)
+        w = weight(config.weighting, abar)
+        mask = None
+        if config.known_background > 0 or config.clamp > 0:
+            clean = (noisy - (1 - abar).sqrt() * epsilon) / abar.sqrt()
+            if config.clamp > 0:
+                clean = clean.clamp(-config.clamp, config.clamp)
+            if config.known_background > 0 and background is not None:
+                mask, _ = foreground_mask(clean)
+                clean = mask * clean + (1 - mask) * background
+            epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
+        gradient = w * (epsilon - noise)
+        if config.clip > 0:
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient = gradient * (config.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
+        return gradient, mask
+
+    def _guided_epsilon(self, noisy: torch.Tensor, t: torch.Tensor, view: View) -> torch.Tensor:
+        config, prior, count = self.config, self.prior, len(noisy)
+        texts = [self.prompts.text(view.cameras), self.prompts.negatives(count)]
+        if config.perp_neg > 0:
+            others = self.prompts.other_directions(view.cameras)
+            texts += [others[:, 0], others[:, 1]]
+        repeat = len(texts)
+        views = count if config.joint_views else 1
+        condition = Condition(torch.cat(texts), view.cameras[torch.arange(repeat * count) % count], view.background, views)
+        epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(repeat)
+        if config.perp_neg > 0:
+            return perp_neg(epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale)
+        return guide(epsilon[0], epsilon[1], config.scale, config.rescale)
+
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+        """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z is g / B (METHODS 0.3)."""
+        latents = self.latents(rendering)
+        background = rendering.background.permute(0, 3, 1, 2).detach() if not self.encode else None
+        gradient, mask = self.residual(latents.detach(), view, background)
+        target = (latents - gradient).detach()
+        loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
+        if mask is not None:
+            opacity = rendering.opacity.permute(0, 3, 1, 2)
+            loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(latents)
+        return loss, {"gradient": float(gradient.square().mean().sqrt())}

@@ -1,0 +1,145 @@
+"""From a density volume to a mesh: the iso level by agreement of silhouettes, floaters away, surface relaxed, faces to a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
+
+from ..engine.errors import ExportError
+from ..kernels import rasterize
+from .mesh import Mesh
+
+
+@dataclass
+class ExtractionConfig:
+    """How a mesh is made of a volume."""
+
+    size: int = 112
+    """Grid points along the edge."""
+    faces: int = 16000
+    """Face budget after decimation; 0 keeps all."""
+    blur: float = 0.6
+    """Deviation in grid cells of the Gaussian that smooths the volume."""
+    relax: int = 8
+    """Taubin smoothing iterations."""
+    pieces: int = 1
+    """Connected pieces to keep, largest first."""
+
+
+def silhouette(mesh: Mesh, view_projection: np.ndarray, size: int) -> np.ndarray:
+    """Boolean silhouettes (B, size, size) for cameras (B, 4, 4)."""
+    homogeneous = torch.from_numpy(np.concatenate([mesh.vertices, np.ones((len(mesh.vertices), 1), np.float32)], 1))
+    faces = torch.from_numpy(mesh.faces)
+    masks = [rasterize(homogeneous @ torch.from_numpy(m).T, faces, size, size)[..., 3] > 0 for m in view_projection]
+    return torch.stack(masks).numpy()
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of boolean arrays; 1 for two empty ones."""
+    union = np.logical_or(a, b).sum()
+    return float(np.logical_and(a, b).sum() / union) if union else 1.0
+
+
+def isosurface(volume: np.ndarray, level: float) -> Mesh | None:
+    """Marching cubes of a volume (D, H, W), axes z, y, x over [-1, 1]^3, closed at the border; None when nothing is above `level`."""
+    padded = np.pad(volume, 1)
+    if not padded.min() < level < padded.max():
+        return None
+    size = volume.shape[0]
+    points, faces, _, _ = marching_cubes(padded, level)
+    points = (points - 1) / (size - 1) * 2 - 1
+    mesh = Mesh(np.ascontiguousarray(points[:, ::-1], np.float32), np.ascontiguousarray(faces, np.int32))
+    return mesh if mesh.volume > 0 else Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1]))
+
+
+def opaqueness(density: np.ndarray, length: float) -> np.ndarray:
+    """1 - exp(-density length): a volume whose level sets are soft where density is steep, in [0, 1]."""
+    return -np.expm1(-np.minimum(density * length, 60.0))
+
+
+def choose_level(volume: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, levels: np.ndarray | None = None) -> tuple[float, float]:
+    """The iso level whose silhouettes agree best with the volume's rendered opacity; needs no truth.
+
+    Args:
+        volume: (D, H, W).
+        view_projection: (B, 4, 4). opacity: (B, S, S) in [0, 1].
+
+    Returns:
+        (level, IoU). Raises ExportError when no level gives a surface.
+    """
+    levels = np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
+    wanted = opacity > 0.5
+    if not wanted.any():
+        raise ExportError("the volume shows nothing, so there is no surface to extract", "export", "Run more steps, or see the watchdog's events")
+    best = (0.0, -1.0)
+    coarse = volume[::2, ::2, ::2] if volume.shape[0] % 2 else volume
+    for level in levels:
+        mesh = isosurface(coarse, float(level))
+        if mesh is not None:
+            score = iou(silhouette(mesh, view_projection, opacity.shape[1]), wanted)
+            best = max(best, (float(level), score), key=lambda pair: pair[1])
+    if best[1] < 0:
+        raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
+    return best
+
+
+def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
+    """The `count` connected pieces of largest volume, of at least `smallest` of the largest one's."""
+    label = mesh.components()
+    corner = mesh.vertices[mesh.faces].astype(np.float64)
+    per_face = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
+    volumes = np.bincount(label, weights=per_face)
+    order = np.argsort(-volumes)[:count]
+    order = order[volumes[order] >= smallest * volumes[order[0]]]
+    return mesh.keep_faces(np.isin(label, order))
+
+
+def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53) -> Mesh:
+    """Taubin smoothing (1995): a shrinking and a growing Laplacian step in turn, so that the volume stays."""
+    from scipy.sparse import coo_matrix, diags
+
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    count = len(mesh.vertices)
+    adjacency = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
+    adjacency.data[:] = 1.0
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    average = diags(1 / np.maximum(degree, 1)) @ adjacency
+    points = mesh.vertices.astype(np.float64)
+    for i in range(2 * iterations):
+        points = points + (shrink if i % 2 == 0 else grow) * (average @ points - points)
+    return Mesh(points.astype(np.float32), mesh.faces)
+
+
+def decimate(mesh: Mesh, faces: int) -> Mesh:
+    """Quadric decimation to at most `faces` triangles (approximately); the mesh itself when it is small enough."""
+    if faces <= 0 or len(mesh.faces) <= faces:
+        return mesh
+    import fast_simplification
+
+    points, triangles = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=faces)
+    keep = (triangles[:, 0] != triangles[:, 1]) & (triangles[:, 1] != triangles[:, 2]) & (triangles[:, 0] != triangles[:, 2])
+    return Mesh(np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles[keep], np.int32))
+
+
+def extract(density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig) -> tuple[Mesh, dict[str, float]]:
+    """A mesh of a density volume (D, H, W) per scene unit, and figures: level, agreement of silhouettes, pieces, faces."""
+    soft = opaqueness(density, 4.0 / density.shape[0])
+    if config.blur > 0:
+        soft = gaussian_filter(soft, config.blur)
+    level, agreement = choose_level(soft, view_projection, opacity)
+    mesh = isosurface(soft, level)
+    if mesh is None:
+        raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
+    pieces = int(mesh.components().max()) + 1
+    mesh = largest_pieces(mesh, config.pieces)
+    mesh = relax(mesh, config.relax)
+    mesh = decimate(mesh, config.faces)
+    mesh = largest_pieces(mesh, config.pieces, 0.0)
+    if len(mesh.faces) < 4:
+        raise ExportError("the surface has no faces left", "export", "Raise the face budget or run more steps")
+    return mesh, {"level": level, "agreement": agreement, "pieces_found": float(pieces), "faces": float(len(mesh.faces))}

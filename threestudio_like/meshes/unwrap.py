@@ -1,0 +1,80 @@
+"""Texture coordinates by xatlas, in a process of its own with a time limit; a grid of triangle pairs when that fails."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .mesh import Mesh
+
+_WORKER = """
+import sys, numpy as np, xatlas
+data = np.load(sys.argv[1])
+atlas = xatlas.Atlas()
+atlas.add_mesh(data["vertices"], data["faces"])
+chart = xatlas.ChartOptions(); chart.max_iterations = 1; chart.max_cost = 8.0
+pack = xatlas.PackOptions(); pack.padding = int(sys.argv[3]); pack.resolution = int(sys.argv[4]); pack.bruteForce = False
+atlas.generate(chart, pack)
+mapping, faces, uv = atlas[0]
+np.savez(sys.argv[2], mapping=mapping, faces=faces, uv=uv)
+"""
+
+
+def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3) -> tuple[Mesh, str]:
+    """The mesh with texture coordinates (vertices split along seams), and how they were made: "xatlas" or "grid".
+
+    Args:
+        resolution: texture size in pixels, for the padding between charts.
+        seconds: time limit for xatlas.
+        padding: pixels between charts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(source, vertices=mesh.vertices.astype(np.float32), faces=mesh.faces.astype(np.uint32))
+        try:
+            subprocess.run(
+                [sys.executable, "-c", _WORKER, str(source), str(result), str(padding), str(resolution)],
+                timeout=seconds, check=True, capture_output=True,
+            )  # fmt: skip
+            data = np.load(result)
+            mapping, faces, uv = data["mapping"], data["faces"], data["uv"]
+        except (subprocess.SubprocessError, OSError, ValueError, KeyError):
+            return unwrap_grid(mesh, resolution), "grid"
+    colours = None if mesh.colours is None else mesh.colours[mapping]
+    return Mesh(mesh.vertices[mapping], faces.astype(np.int32), uv.astype(np.float32), None, colours), "xatlas"
+
+
+def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
+    """Every two triangles share a square cell of a grid: always works, never overlaps, wastes some texture."""
+    count = len(mesh.faces)
+    side = math.ceil(math.sqrt((count + 1) // 2))
+    cell = 1.0 / side
+    margin = min(0.2, 1.5 / max(1.0, resolution * cell)) * cell
+    number = np.arange(count)
+    column, row, upper = (number // 2) % side, (number // 2) // side, number % 2
+    low, high = margin, cell - margin
+    corners = np.array([[[low, low], [high - margin, low], [low, high - margin]],
+                        [[high, high], [low + margin, high], [high, low + margin]]])  # fmt: skip
+    uv = corners[upper] + (np.stack([column, row], 1) * cell)[:, None]
+    colours = None if mesh.colours is None else mesh.colours[mesh.faces].reshape(-1, 3)
+    faces = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+    return Mesh(mesh.vertices[mesh.faces].reshape(-1, 3), faces, uv.reshape(-1, 2).astype(np.float32), None, colours)
+
+
+def overlap(mesh: Mesh, resolution: int = 512) -> float:
+    """Share of covered texels that more than one triangle claims (centres strictly inside), from the areas: 0 for a proper atlas."""
+    import torch
+
+    from ..kernels import rasterize
+
+    assert mesh.uv is not None
+    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(np.float32)
+    covered = float((rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[..., 3] > 0).float().mean())
+    a, b, c = (mesh.uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
+    total = float(np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).sum() / 2)
+    return max(0.0, (total - covered) / max(covered, 1e-9))

@@ -1,0 +1,88 @@
+"""Before a file is called good it is read back, rendered again and compared with what was to be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.errors import ExportError, InputError
+from .extraction import iou
+from .files import read
+from .mesh import Asset, Mesh
+from .picture import render_mesh
+
+
+@dataclass
+class Verdict:
+    """What the comparison found: PSNR in dB over both silhouettes (infinite for identical, NaN for formats without colour), silhouette
+    IoU, orientation ("right", or what is wrong), and whether the file passes."""
+
+    path: str
+    psnr: float
+    iou: float
+    orientation: str
+    passed: bool
+
+    def line(self) -> str:
+        """One line for the user."""
+        colour = "no colour" if np.isnan(self.psnr) else f"PSNR {min(self.psnr, 99.0):.1f} dB"
+        return f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {'ok' if self.passed else 'BAD'}"
+
+
+def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    image = np.ones((len(cameras), size, size, 3), np.float32)
+    mask = np.zeros((len(cameras), size, size), np.float32)
+    for mesh in asset.meshes.values():
+        picture = render_mesh(mesh, cameras, size)
+        # Several meshes: nearer ones are not sorted here; both files are drawn in the same order.
+        cover = picture.mask[..., None]
+        image = picture.image - (1 - cover) + image * (1 - cover)
+        mask = np.maximum(mask, picture.mask)
+    return image, mask
+
+
+def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
+    """PSNR in dB of images in [0, 1] over a boolean mask; infinite for equal ones."""
+    if not where.any():
+        return float("inf")
+    error = float(np.square(a - b)[where].mean())
+    return float("inf") if error == 0 else float(-10 * np.log10(error))
+
+
+def verify(path: Path, asset: Asset, cameras: np.ndarray, size: int = 160) -> Verdict:
+    """Compare a written file with the asset in memory.
+
+    Args:
+        cameras: (B, 4, 4) world to clip space; the first is the front.
+
+    A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour (25 dB for PLY, whose colours
+    live on the vertices), and the orientation of the asset.
+    """
+    try:
+        again = read(path)
+    except InputError as error:
+        raise ExportError(f"the written file cannot be read back ({error.what})", str(path), "Report this") from None
+    wanted_image, wanted_mask = _pictures(asset, cameras, size)
+    image, mask = _pictures(again, cameras, size)
+    agreement = iou(mask > 0.5, wanted_mask > 0.5)
+    has_colour = any(m.texture is not None or m.colours is not None for m in again.meshes.values())
+    value = psnr(image, wanted_image, (mask > 0.5) | (wanted_mask > 0.5)) if has_colour else float("nan")
+    orientation = _orientation(again.mesh, asset.mesh)
+    limit = 20.0 if path.suffix.lower() == ".ply" else 30.0
+    passed = agreement >= 0.99 and orientation == "right" and (not has_colour or value >= limit)
+    return Verdict(str(path), value, agreement, orientation, passed)
+
+
+def _orientation(mesh: Mesh, wanted: Mesh) -> str:
+    """ "right", or the turn, flip or scale that would make the mesh match."""
+    if (mesh.volume > 0) != (wanted.volume > 0):
+        return "inside out"
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    low_w, high_w = wanted.vertices.min(0), wanted.vertices.max(0)
+    extent = float((high_w - low_w).max())
+    if np.abs(low - low_w).max() < 0.01 * extent and np.abs(high - high_w).max() < 0.01 * extent:
+        return "right"
+    size, size_w = np.sort(high - low), np.sort(high_w - low_w)
+    return "turned" if np.abs(size - size_w).max() < 0.01 * extent else "scaled"

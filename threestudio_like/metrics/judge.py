@@ -1,0 +1,91 @@
+"""A convolutional judge of toybox pictures: category, colour and view. Of another kind than any prior, never used to optimise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..engine.errors import ModelError
+
+VIEWS = ("front", "side", "back", "overhead")
+
+
+class _Block(nn.Module):
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inside, outside, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(outside, outside, 3, padding=1)
+        self.skip = nn.Conv2d(inside, outside, 1, stride=2)
+        self.norm_1, self.norm_2 = nn.GroupNorm(8, outside), nn.GroupNorm(8, outside)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.norm_1(self.first(x)))
+        return F.relu(self.norm_2(self.second(y)) + self.skip(x))
+
+
+@dataclass
+class Judgement:
+    """Probabilities: category (B, K), colour (B, C), view (B, 4); features (B, D) for distances between sets of pictures."""
+
+    category: torch.Tensor
+    colour: torch.Tensor
+    view: torch.Tensor
+    features: torch.Tensor
+
+
+class Judge(nn.Module):
+    """Pictures (B, H, W, 3) in [0, 1] -> `Judgement`.
+
+    Args:
+        categories, colours: the words, in the order of the outputs.
+    """
+
+    def __init__(self, categories: list[str], colours: list[str], width: int = 24) -> None:
+        super().__init__()
+        self.categories, self.colours, self.width = list(categories), list(colours), width
+        self.body = nn.Sequential(_Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width))
+        self.head = nn.Linear(6 * width * 2, len(categories) + len(colours) + len(VIEWS))
+
+    def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, K + C + 4) and features (B, D)."""
+        x = pictures.permute(0, 3, 1, 2) * 2 - 1
+        if x.shape[-1] != 64:
+            x = F.interpolate(x, (64, 64), mode="area")
+        y = self.body(x)
+        features = torch.cat([y.mean((2, 3)), y.amax((2, 3))], 1)
+        return self.head(features), features
+
+    @torch.no_grad()
+    def forward(self, pictures: torch.Tensor) -> Judgement:
+        """Judge the pictures."""
+        logits, features = self.logits(pictures)
+        category, colour, view = logits.split([len(self.categories), len(self.colours), len(VIEWS)], 1)
+        return Judgement(category.softmax(1), colour.softmax(1), view.softmax(1), features)
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors (fp16)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"categories": self.categories, "colours": self.colours, "width": self.width}
+        (folder / "config.json").write_text(json.dumps(config, indent=1))
+        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+
+    @staticmethod
+    def load(folder: Path) -> Judge:
+        """Read what `save` wrote. Raises ModelError."""
+        if not (folder / "model.safetensors").is_file():
+            raise ModelError("the judge's weights are missing", str(folder), "Reinstall the package, or: threestudio-like train toybox --only judge")
+        config = json.loads((folder / "config.json").read_text())
+        judge = Judge(config["categories"], config["colours"], config["width"])
+        judge.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        return judge.eval()
+
+
+def judge_folder() -> Path:
+    """The folder of the judge's weights inside the package."""
+    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "judge"

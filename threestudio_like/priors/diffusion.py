@@ -1,0 +1,90 @@
+"""The contract of a diffusion prior. A new model is one adapter: the methods below, and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+
+from ..renderers.cameras import Cameras
+from .noise_schedule import NoiseSchedule, PredictionType
+
+
+@dataclass
+class CameraProtocol:
+    """What a camera-conditioned prior was trained on: distance in scene units, angles in degrees, grey background levels."""
+
+    distance: float = 3.0
+    fov_y: float = 40.0
+    elevation: tuple[float, float] = (-10.0, 45.0)
+    background: tuple[float, float] = (0.25, 1.0)
+
+
+@dataclass
+class Condition:
+    """What a prediction is conditioned on.
+
+    text (B, T, D) embeddings; cameras of the B views; background: their grey level in [0, 1]; views: how many consecutive
+    entries show the same object and are denoised together. A prior ignores what it was not trained for.
+    """
+
+    text: torch.Tensor
+    cameras: Cameras | None = None
+    background: float | None = None
+    views: int = 1
+
+
+@dataclass
+class PriorFacts:
+    """What a prior says of itself."""
+
+    name: str
+    prediction_type: PredictionType
+    channels: int
+    latent_size: int
+    image_size: int
+    vocabulary: tuple[str, ...] | None = None
+    """The only words it knows, or None for an open vocabulary."""
+    camera: CameraProtocol | None = None
+    joint_views: int = 1
+    """Views that it can denoise together."""
+    licence: str = "unknown"
+    territory: str = "unknown"
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class DiffusionPrior(ABC):
+    """A text-conditional denoiser in the space of its latents (or of images, with an identity autoencoder).
+
+    Latents are scaled: the adapter multiplies by the model's own factor after encoding and divides before decoding.
+    """
+
+    facts: PriorFacts
+    schedule: NoiseSchedule
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """Embeddings (B, T, D) of B prompts; "" is the unconditional one."""
+
+    @abstractmethod
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, H, W, 3) in [0, 1] -> latents (B, C, h, w). Differentiable."""
+
+    @abstractmethod
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h, w) -> images (B, H, W, 3) in [0, 1]. Differentiable."""
+
+    @abstractmethod
+    def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The model's raw prediction (B, C, h, w) for noisy latents at integer time steps t (B,). Not differentiable."""
+
+    def epsilon(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The predicted noise (B, C, h, w)."""
+        return self.schedule.to_epsilon(self.predict(latents, t, condition), latents, t, self.facts.prediction_type)
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent along an edge."""
+        return self.facts.image_size // self.facts.latent_size

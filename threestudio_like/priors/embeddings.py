@@ -1,0 +1,58 @@
+"""Prompt embeddings by prompt: a cache during a run, and a portable bundle so that optimisation needs no text encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..engine.checkpoint import write_atomically
+from ..engine.errors import ModelError
+
+FORMAT = "threestudio-like embeddings 1"
+
+
+class EmbeddingStore:
+    """{prompt: (T, D) float32}."""
+
+    def __init__(self) -> None:
+        self._table: dict[str, torch.Tensor] = {}
+
+    def __contains__(self, prompt: str) -> bool:
+        return prompt in self._table
+
+    def __getitem__(self, prompt: str) -> torch.Tensor:
+        return self._table[prompt]
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def add(self, prompt: str, embedding: torch.Tensor) -> None:
+        """Keep one embedding (T, D)."""
+        self._table[prompt] = embedding.float().cpu()
+
+    def save(self, path: Path) -> None:
+        """Write a bundle: one safetensors file with the prompts in its header."""
+        prompts = list(self._table)
+        tensors = {str(i): self._table[p].contiguous() for i, p in enumerate(prompts)}
+        write_atomically(path, save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)}))
+
+    @staticmethod
+    def load(path: Path) -> EmbeddingStore:
+        """Read a bundle. Raises ModelError when it is missing or not one."""
+        if not path.is_file():
+            raise ModelError("there is no such embedding bundle", str(path), "Write one with --save-embeddings")
+        store = EmbeddingStore()
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ModelError("is not an embedding bundle", str(path), "Write one with --save-embeddings")
+                for i, prompt in enumerate(json.loads(metadata["prompts"])):
+                    store.add(prompt, file.get_tensor(str(i)))
+        except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
+            raise ModelError("the embedding bundle is damaged", str(path), "Write it again with --save-embeddings") from None
+        return store

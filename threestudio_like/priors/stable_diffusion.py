@@ -1,0 +1,232 @@
+"""The diffusers adapter: any folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler).
+
+Camera conditioning is recognised from the UNet's configuration: a projected class embedding of 8 numbers takes the camera
+vector, six channels beyond the latents take ray maps. Weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..engine.errors import ModelError
+from .attention import install, joint_views
+from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
+from .embeddings import EmbeddingStore
+from .noise_schedule import NoiseSchedule
+
+
+@dataclass
+class DiffusersConfig:
+    """How a pretrained model is loaded."""
+
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: str = "cpu"
+    attention_slicing: bool = False
+    """Compute attention in slices: less memory, slower."""
+    offload: bool = False
+    """Keep weights in main memory and bring each module to the device when it runs (small GPUs)."""
+    sample_posterior: bool = False
+    """Sample the autoencoder's posterior instead of taking its mean."""
+
+
+def camera_vector(azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the background's grey level, and one.
+
+    All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
+    """
+    return torch.stack(
+        [azimuth.sin(), azimuth.cos(), (2 * azimuth).sin(), (2 * azimuth).cos(), elevation.sin(), elevation.cos(),
+         2 * background - 1, torch.ones_like(background)], -1)  # fmt: skip
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    for name in ("config.json", "scheduler_config.json"):
+        path = folder / part / name
+        if path.is_file():
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise ModelError("the configuration is damaged", str(path), "Download the model again") from None
+    raise ModelError(f'has no "{part}" with a configuration', str(folder), "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)")
+
+
+class StableDiffusionPrior(DiffusionPrior):
+    """A model folder behind the contract. The text encoder is loaded at the first prompt that no embedding bundle holds.
+
+    Args:
+        folder: of Stable Diffusion's layout.
+        config: dtype, device and memory options.
+        name: for messages and reports.
+        embeddings: known prompt embeddings (a bundle), or None.
+    """
+
+    def __init__(self, folder: Path, config: DiffusersConfig, name: str, embeddings: EmbeddingStore | None = None) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from diffusers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        self.folder, self.config = folder, config
+        self.device = torch.device(config.device)
+        self.dtype = getattr(torch, config.dtype)
+        unet_config, scheduler = _config(folder, "unet"), _config(folder, "scheduler")
+        vae_config = _config(folder, "vae")
+        try:
+            self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=self.dtype, use_safetensors=True)
+            self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.dtype, use_safetensors=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).splitlines()[0][:160]
+            raise ModelError(f"the weights cannot be loaded ({first})", str(folder), "Download the model again; only safetensors are read") from None
+        self._place()
+        facts = self._read_facts()
+        channels = vae_config.get("latent_channels", 4)
+        extra = unet_config.get("in_channels", channels) - channels
+        if extra not in (0, 6):
+            raise ModelError(f"its UNet wants {extra} channels beyond the latents", str(folder), "Only plain (0) and ray-map (6) inputs are supported")
+        self._ray_maps = extra == 6
+        self._camera_vector = unet_config.get("class_embed_type") == "projection"
+        self._factor = float(vae_config.get("scaling_factor", 0.18215))
+        self._shift = float(vae_config.get("shift_factor") or 0.0)
+        down = 2 ** (len(vae_config.get("block_out_channels", [0] * 4)) - 1)
+        latent = int(unet_config.get("sample_size", 64))
+        camera = facts.get("camera")
+        self.facts = PriorFacts(
+            name, scheduler.get("prediction_type", "epsilon"), channels, latent, latent * down,
+            tuple(facts["vocabulary"]) if "vocabulary" in facts else None,
+            CameraProtocol(camera["distance"], camera["fov_y"], tuple(camera["elevation"]), tuple(camera["background"])) if camera else None,
+            int(facts.get("joint_views", 1)), facts.get("licence", "see the model's page"), facts.get("territory", "see the model's page"),
+        )  # fmt: skip
+        self.schedule = NoiseSchedule.from_config(scheduler)
+        self.processor = install(self.unet) if self.facts.joint_views > 1 or not config.attention_slicing else None
+        self._tokenizer: Any = None
+        self._text_encoder: Any = None
+        self.embeddings = embeddings or EmbeddingStore()
+
+    def _place(self) -> None:
+        self.unet.requires_grad_(False).eval()
+        self.vae.requires_grad_(False).eval()
+        if self.config.offload and self.device.type != "cpu":
+            from accelerate import cpu_offload
+
+            cpu_offload(self.unet, self.device)
+            cpu_offload(self.vae, self.device)
+        else:
+            self.unet.to(self.device)
+            self.vae.to(self.device)
+        if self.config.attention_slicing:
+            self.unet.set_attention_slice("auto")
+
+    def _read_facts(self) -> dict[str, Any]:
+        path = self.folder / "prior.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _load_text(self) -> None:
+        if self._text_encoder is not None:
+            return
+        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            self._tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer")
+            self._text_encoder = CLIPTextModel.from_pretrained(self.folder / "text_encoder", dtype=self.dtype, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})", str(self.folder), "Download the model again") from None
+        self._text_encoder.requires_grad_(False).eval().to(self.device)
+
+    def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
+        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,)}. Raises ModelError when a token exists or does not fit."""
+        self._load_text()
+        for token, vector in tokens.items():
+            table = self._text_encoder.get_input_embeddings()
+            if vector.numel() != table.embedding_dim:
+                raise ModelError(f'the concept "{token}" has {vector.numel()} numbers, this text encoder wants {table.embedding_dim}', "--concept", "Use a concept made for this model")
+            if self._tokenizer.add_tokens(token) != 1:
+                raise ModelError(f'the token "{token}" exists already', "--concept", "Rename the concept's token")
+            self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
+            index = self._tokenizer.convert_tokens_to_ids(token)
+            with torch.no_grad():
+                self._text_encoder.get_input_embeddings().weight[index] = vector.to(table.weight)
+        if self.facts.vocabulary is not None:
+            self.facts.vocabulary = (*self.facts.vocabulary, *tokens)
+
+    @torch.no_grad()
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """Last hidden states (B, T, D), from the embedding store where it has them."""
+        missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
+        if missing:
+            self._load_text()
+            length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
+            ids = self._tokenizer(missing, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+            states = self._text_encoder(ids.to(self.device)).last_hidden_state.float().cpu()
+            for prompt, state in zip(missing, states):
+                self.embeddings.add(prompt, state)
+        return torch.stack([self.embeddings[p] for p in prompts]).to(self.device)
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
+        x = images.permute(0, 3, 1, 2).to(self.device, self.dtype) * 2 - 1
+        posterior = self.vae.encode(x).latent_dist
+        latents = posterior.sample() if self.config.sample_posterior else posterior.mode()
+        return ((latents - self._shift) * self._factor).float()
+
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""
+        x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.dtype)).sample
+        return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
+    @torch.no_grad()
+    def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The UNet's output (B, C, h, w)."""
+        x, labels = latents.to(self.device, self.dtype), None
+        batch = len(x)
+        if self._ray_maps:
+            maps = torch.zeros(batch, 6, *x.shape[-2:])
+            if condition.cameras is not None:
+                maps = condition.cameras.ray_maps(x.shape[-2], x.shape[-1])
+            x = torch.cat([x, maps.to(x)], 1)
+        if self._camera_vector:
+            vector = torch.zeros(batch, self.unet.config.projection_class_embeddings_input_dim)
+            if condition.cameras is not None:
+                level = torch.full((batch,), 1.0 if condition.background is None else condition.background)
+                vector = camera_vector(condition.cameras.azimuth, condition.cameras.elevation, level)
+            labels = vector.to(self.device, self.dtype)
+        arguments = (x, t.to(self.device), condition.text.to(self.device, self.dtype))
+        if self.processor is None:
+            return self.unet(*arguments, class_labels=labels).sample.float()
+        with joint_views(self.processor, condition.views if self.facts.joint_views > 1 else 1):
+            return self.unet(*arguments, class_labels=labels).sample.float()
+
+
+def read_concept(path: Path) -> dict[str, torch.Tensor]:
+    """Textual-inversion tokens of a learned_embeds file, .safetensors or .bin (read with weights_only).
+
+    Raises:
+        ModelError: missing, damaged, or not a table of vectors.
+    """
+    if not path.is_file():
+        raise ModelError("there is no such file", str(path), "Give the learned_embeds file of a concept")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            table = load_file(str(path))
+        else:
+            table = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"is not a concept file ({type(error).__name__})", str(path), "Give learned_embeds.safetensors or learned_embeds.bin") from None
+    if not isinstance(table, dict) or not table or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim == 1 for v in table.values()):
+        raise ModelError("holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin")
+    return {str(k): v.float().squeeze() for k, v in table.items()}
+
+
+def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:
+    """The concept tokens that the prompt does not use: worth a warning (METHODS 1.12)."""
+    return [t for t in tokens if t not in prompt]

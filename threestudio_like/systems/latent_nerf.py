@@ -1,0 +1,214 @@
+"""Latent-NeRF (Metzer et al. 2022): a field whose colour is a Stable-Diffusion latent, moved by score distillation.
+
+The default configuration is tuned for camera-conditioned priors of few pixels (the embedded one): the field starts from
+sampled views, distillation makes them one object, and rounds of image-space refinement in RGB sharpen it.
+`LatentNerf.paper()` has the published numbers: one distillation stage on a tiled feature grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from ..engine.loop import Stage, StagePlan
+from ..guidance.image_refinement import ImageRefinement, RefinementConfig
+from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ..priors.diffusion import CameraProtocol, DiffusionPrior
+from ..renderers import LearnedBackground, RandomBackground, SolidBackground, StratifiedCameras, UniformCameras, VolumeConfig, VolumeRenderer
+from ..representations import Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
+from .contract import Request, rgb_map
+from .stages import (
+    Decode,
+    FieldParts,
+    LearningRates,
+    Regularisation,
+    RoundsConfig,
+    distillation_stage,
+    rounds_stage,
+)
+
+
+@dataclass
+class FieldConfig:
+    """Which field, and its sizes."""
+
+    kind: Literal["voxels", "hash"] = "voxels"
+    voxels: VoxelGridConfig = field(default_factory=VoxelGridConfig)
+    hash: HashGridConfig = field(default_factory=HashGridConfig)
+
+    def build(self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False) -> Field:
+        """The field; `start` (C,) are a voxel field's first features."""
+        if self.kind == "voxels":
+            self.voxels.sigmoid = sigmoid
+            return VoxelField(self.voxels, channels, start)
+        self.hash.sigmoid = sigmoid
+        return HashGridField(self.hash, channels, seed)
+
+
+@dataclass
+class DistillationConfig:
+    """The distillation stage: 0 steps switch it off."""
+
+    steps: int = 200
+    weight: float = 1.0
+    cameras: Literal["stratified", "uniform"] = "stratified"
+    stratified: StratifiedCameras = field(default_factory=StratifiedCameras)
+    uniform: UniformCameras = field(default_factory=UniformCameras)
+    guidance: ScoreDistillationConfig = field(
+        default_factory=lambda: ScoreDistillationConfig(
+            scale=5.0, rescale=0.5, weighting="clean", t_max="0.85->0.3", shared_time=True, clamp=3.5, known_background=1.0,
+            joint_views=True)
+    )  # fmt: skip
+    rates: LearningRates = field(default_factory=lambda: LearningRates(voxels="0.06->0.015"))
+    regularise: Regularisation = field(
+        default_factory=lambda: Regularisation(opacity_entropy="0->2 @ 50..100%", density_variation="0.3", feature_variation="0.3")
+    )
+
+
+@dataclass
+class LatentNerf:
+    """Configuration of the `latent-nerf` system."""
+
+    representation: FieldConfig = field(default_factory=FieldConfig)
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=48))
+    background: Literal["random", "solid", "learned"] = "random"
+    resolution: int = 0
+    """Height and width of the latent rendering; 0 takes the prior's latent size."""
+    start: RoundsConfig = field(
+        default_factory=lambda: RoundsConfig(
+            RefinementConfig(times=(1.0, 0.85), steps=10, views=8, scale=4.0, elevations=(12.0, 25.0)), iterations=60,
+            rates=LearningRates(voxels="0.2->0.05"), regularise=Regularisation(density_variation="0.05", feature_variation="0.05"))
+    )  # fmt: skip
+    """The start from sampled views; no times switch it off."""
+    distil: DistillationConfig = field(default_factory=DistillationConfig)
+    refine_representation: FieldConfig = field(default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=80, density_scale=20.0)))
+    refine_renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=80, occupancy=40))
+    refine: RoundsConfig = field(
+        default_factory=lambda: RoundsConfig(
+            RefinementConfig(times=(0.5, 0.35, 0.25), steps=6, views=24), iterations=60, rays=6144,
+            rates=LearningRates(voxels="0.1->0.03"),
+            regularise=Regularisation(density_variation="0.05", feature_variation="0.02", distortion="0.01"))
+    )  # fmt: skip
+    """The rounds in RGB; no times leave the latent field as the result."""
+
+    @staticmethod
+    def paper() -> LatentNerf:
+        """The published configuration (METHODS 1.2-1.8): tiled grid, 5000 steps, guidance 100, uniform cameras, learned background."""
+        return LatentNerf(
+            representation=FieldConfig("hash"),
+            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
+            background="learned",
+            start=RoundsConfig(RefinementConfig(times=())),
+            distil=DistillationConfig(
+                steps=5000, cameras="uniform", guidance=ScoreDistillationConfig(), rates=LearningRates(),
+                regularise=Regularisation(opacity_entropy="5e-4")),
+            refine=RoundsConfig(RefinementConfig(times=())),
+        )  # fmt: skip
+
+    def plans(self, request: Request) -> list[StagePlan]:
+        """start (views sampled and fitted), distil, refine (in RGB): those that are switched on."""
+        plans = []
+        if self.start.refine.times:
+            plans.append(StagePlan("start", lambda done: self._start(request, self._latent_parts(request, done))))
+        if self.distil.steps > 0:
+            plans.append(StagePlan("distil", lambda done: self._distil(request, self._latent_parts(request, done))))
+        if self.refine.refine.times:
+            plans.append(StagePlan("refine", lambda done: self._refine(request, done)))
+        return plans
+
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+        """The RGB field of the last stage, or the latent field shown through the 4 -> 3 map."""
+        if "refine" in stages:
+            return self._rgb_parts(request, stages)
+        return self._latent_parts(request, stages)
+
+    def latent_size(self, prior: DiffusionPrior) -> int:
+        """Height and width of the latent rendering."""
+        return self.resolution or prior.facts.latent_size
+
+    def _latent_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
+        for name in ("distil", "start"):
+            if name in done:
+                modules = done[name].modules
+                parts = FieldParts(modules["field"], modules["renderer"], self._decode(request.prior), modules.get("background"))  # type: ignore[arg-type]
+                return self._placed(request.prior, parts)
+        matrix, offset = rgb_map(request.prior)
+        start = None
+        if self.representation.kind == "voxels":
+            # The latent of mid grey: neither inside nor outside stands out before the first step.
+            start = torch.linalg.lstsq(matrix.t().double(), (0.5 - offset).double()[:, None]).solution[:, 0].float()
+        field_ = self.representation.build(request.prior.facts.channels, request.seed, start)
+        background = LearnedBackground(request.prior.facts.channels, seed=request.seed) if self.background == "learned" else None
+        return self._placed(request.prior, FieldParts(field_, VolumeRenderer(self.renderer), self._decode(request.prior), background))
+
+    def _placed(self, prior: DiffusionPrior, parts: FieldParts) -> FieldParts:
+        protocol = prior.facts.camera or CameraProtocol(1.8, 55.0)
+        parts.distance, parts.fov_y = protocol.distance, protocol.fov_y
+        return parts
+
+    def _decode(self, prior: DiffusionPrior) -> Decode:
+        matrix, offset = rgb_map(prior)
+        return lambda features: (features @ matrix + offset).clamp(0, 1)
+
+    def backgrounds(self, prior: DiffusionPrior, parts: FieldParts) -> RandomBackground | SolidBackground | LearnedBackground:
+        """What lies behind the latent field."""
+        if isinstance(parts.background, LearnedBackground):
+            return parts.background
+        low, high = prior.facts.camera.background if prior.facts.camera else (0.25, 1.0)
+        levels = torch.linspace(low, high, 12) if self.background == "random" else torch.tensor([0.6])
+        size = prior.facts.image_size
+        with torch.no_grad():
+            grey = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
+            pictures = prior.encode_image(grey).permute(0, 2, 3, 1)
+        return RandomBackground(levels, pictures)
+
+    def _grey(self, prior: DiffusionPrior, level: float) -> torch.Tensor:
+        """The latent picture (h, w, C) of a grey level."""
+        size = prior.facts.image_size
+        with torch.no_grad():
+            return prior.encode_image(torch.full((1, size, size, 3), level))[0].permute(1, 2, 0)
+
+    def _start(self, request: Request, parts: FieldParts) -> Stage:
+        prior, level = request.prior, 0.55
+        grey = self._grey(prior, level)
+        refinement = ImageRefinement(prior, request.prompt, self.start.refine, grey.permute(2, 0, 1), level)
+        return rounds_stage("start", parts, refinement, self.start, "latent", grey, prior.facts.latent_size)
+
+    def _distil(self, request: Request, parts: FieldParts) -> Stage:
+        config = self.distil
+        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance)
+        sampler = config.stratified if config.cameras == "stratified" else config.uniform
+        background = self.backgrounds(request.prior, parts)
+        return distillation_stage("distil", config.steps, parts, guidance, sampler, background, self.latent_size(request.prior),
+                                  config.rates, config.regularise, config.weight)  # fmt: skip
+
+    def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
+        if "refine" in done:
+            modules = done["refine"].modules
+            rgb, renderer = modules["field"], modules["renderer"]
+        else:
+            rgb, renderer = self.refine_representation.build(3, request.seed, sigmoid=True), VolumeRenderer(self.refine_renderer)
+        return self._placed(request.prior, FieldParts(rgb, renderer, lambda x: x.clamp(0, 1)))  # type: ignore[arg-type]
+
+    def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:
+        prior, level = request.prior, 0.55
+        latent, parts = self._latent_parts(request, done), self._rgb_parts(request, {})
+        if isinstance(parts.field, VoxelField):
+            parts.field.load_resampled(_Shown(latent.field, latent.decode))
+        refinement = ImageRefinement(prior, request.prompt, self.refine.refine, self._grey(prior, level).permute(2, 0, 1), level)
+        size = prior.facts.image_size
+        return rounds_stage("refine", parts, refinement, self.refine, "rgb", torch.full((size, size, 3), level), size)
+
+
+class _Shown(Field):
+    """A latent field seen through the map to RGB."""
+
+    def __init__(self, latent: Field, decode: Decode) -> None:
+        super().__init__()
+        self.latent, self.decode, self.channels = latent, decode, 3
+
+    def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        density, features = self.latent(points)
+        return density, self.decode(features)
