@@ -1,0 +1,72 @@
+"""Text, image or mesh to a 3D asset, by optimisation against pretrained priors.
+
+Example:
+    >>> import threestudio_like
+    >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
+    >>> asset.save("chair.glb")                               # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .meshes.mesh import Asset
+
+__all__ = ["Asset", "generate", "refine"]
+
+
+def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
+    """Make an asset of a prompt; the run's folder is in ``asset.provenance["folder"]``.
+
+    Args:
+        prompt: what to make.
+        quiet: show no progress.
+        options: any field of `systems.run.Options` (out, seed, steps, prior, system, preset, minutes, set, …).
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+
+    Example:
+        >>> asset = generate("a red chair", seed=1, set={"distil.guidance.scale": "7"})      # doctest: +SKIP
+    """
+    from .systems import run
+
+    result = run.generate(prompt, _options(run, quiet, options))
+    result.asset.provenance["folder"] = str(result.folder)
+    return result.asset
+
+
+def refine(source: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
+    """Refine a finished run in RGB (the second stage of Latent-NeRF); options as for `generate`."""
+    from .systems import run
+
+    result = run.refine(Path(source), _options(run, quiet, options))
+    result.asset.provenance["folder"] = str(result.folder)
+    return result.asset
+
+
+def _options(run: Any, quiet: bool, options: dict[str, Any]) -> Any:
+    from dataclasses import fields
+
+    from .engine.errors import ConfigError, did_you_mean
+
+    known = [f.name for f in fields(run.Options)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f'there is no option "{name}"', "options", did_you_mean(name, known))
+    for name in ("out", "concept", "embeddings", "save_embeddings", "config"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
+    return run.Options(**{"verbosity": "quiet" if quiet else "line", **options})
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Asset":
+        from .meshes.mesh import Asset
+
+        return Asset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -134,7 +134,8 @@ def _tensors(stage: Stage, optimiser: torch.optim.Adam | None) -> dict[str, torc
     return found
 
 
-def _restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]) -> None:
+def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]) -> None:
+    """Put a checkpoint's tensors into a stage's modules (and its optimiser). Raises CheckpointError when they do not fit."""
     for name, module in stage.modules.items():
         prefix = f"{stage.name}/module/{name}/"
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -204,7 +205,7 @@ class Loop:
             for number, plan in enumerate(plans):
                 stage = plan.build(done)
                 if facts and number < facts["stage"]:
-                    _restore(stage, None, tensors)
+                    restore(stage, None, tensors)
                     self._finished.update(_tensors(stage, None))
                 else:
                     here = facts if facts and number == facts["stage"] else {}
@@ -237,7 +238,7 @@ class Loop:
         parameters = [p for g in stage.groups for p in g.parameters]
         start, recovered = 0, False
         if facts:
-            _restore(stage, optimiser, tensors)
+            restore(stage, optimiser, tensors)
             start, recovered = facts["step"], facts.get("recovered", False)
             if recovered and stage.recover is not None:
                 stage.recover(facts.get("verdict", ""))
@@ -289,7 +290,7 @@ class Loop:
                     action = stage.recover(verdict.name)
                     index = 0 if good is None else good[0]
                     if good is not None:
-                        _restore(stage, optimiser, good[1])
+                        restore(stage, optimiser, good[1])
                     elif stage.prepare is not None:
                         stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
                     events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=index)

@@ -1,0 +1,7 @@
+"""Figures that say how good an asset is."""
+
+from .alignment import janus_index, r_precision, view_consistency
+from .geometry import compare, sample_surface
+from .judge import Judge, Judgement
+
+__all__ = ["Judge", "Judgement", "compare", "janus_index", "r_precision", "sample_surface", "view_consistency"]

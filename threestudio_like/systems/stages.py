@@ -20,7 +20,7 @@ from ..guidance.regularisers import distortion, opacity_entropy, orientation, sp
 from ..guidance.score_distillation import ScoreDistillation, foreground_mask
 from ..renderers import Background, BackgroundSample, Cameras, RingCameras, VolumeRenderer
 from ..renderers.rendering import Rendering
-from ..representations import Field, HashGridField, VoxelField
+from ..representations import DecodedField, Field, HashGridField, VoxelField
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Features (B, H, W, C) -> display RGB (B, H, W, 3) in [0, 1]."""
@@ -78,13 +78,17 @@ class FieldParts:
 def parameter_groups(parts: FieldParts, rates: LearningRates) -> list[ParameterGroup]:
     """Adam groups of a field (and its background)."""
     groups = []
-    if isinstance(parts.field, VoxelField):
-        groups.append(ParameterGroup("voxels", [parts.field.grid], rates.voxels, (0.9, 0.99), 1e-15))
-    elif isinstance(parts.field, HashGridField):
-        groups.append(ParameterGroup("table", [parts.field.table], rates.table))
-        groups.append(ParameterGroup("mlp", parts.field.mlp_parameters(), rates.mlp))
+    inner = parts.field
+    if isinstance(inner, DecodedField):
+        groups.append(ParameterGroup("decoder", [inner.matrix], rates.mlp))
+        inner = inner.latent
+    if isinstance(inner, VoxelField):
+        groups.append(ParameterGroup("voxels", [inner.grid], rates.voxels))
+    elif isinstance(inner, HashGridField):
+        groups.append(ParameterGroup("table", [inner.table], rates.table))
+        groups.append(ParameterGroup("mlp", inner.mlp_parameters(), rates.mlp))
     else:
-        groups.append(ParameterGroup("field", list(parts.field.parameters()), rates.table))
+        groups.append(ParameterGroup("field", list(inner.parameters()), rates.table))
     if parts.background is not None:
         groups.append(ParameterGroup("background", list(parts.background.parameters()), rates.background))
     return groups

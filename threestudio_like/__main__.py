@@ -1,0 +1,7 @@
+"""``python -m threestudio_like``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,405 @@
+"""The command line: one function per verb, typed by tyro. Every mistake of the user ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from .engine.errors import ConfigError, UserError, did_you_mean
+
+PROGRAM = "threestudio-like"
+
+
+@dataclass
+class Common:
+    """Options of every verb that runs."""
+
+    out: Path | None = None
+    """Folder of the run (default: outputs/<time>-<prompt>)."""
+    seed: int = 0
+    """Same seed, same bytes on CPU."""
+    steps: int | None = None
+    """Steps of the distillation stage."""
+    resolution: int | None = None
+    """Height and width of the rendering that is distilled, pixels."""
+    device: str = "cpu"
+    """cpu, cuda or mps."""
+    prior: str = "toybox"
+    """The embedded "toybox", a model folder, a logical name (sd-1.5, sd-2.1-base, …) or a hub id."""
+    preset: Literal["auto", "default", "paper"] = "auto"
+    """auto: default for camera-conditioned priors, paper for the others."""
+    negative: str = ""
+    """Negative prompt."""
+    concept: Path | None = None
+    """Textual-inversion file to load: learned_embeds.safetensors or .bin."""
+    embeddings: Path | None = None
+    """Bundle of prompt embeddings to use instead of the text encoder."""
+    save_embeddings: Path | None = None
+    """Write this run's prompt embeddings as a bundle."""
+    config: Path | None = None
+    """A run.yaml to take values from."""
+    print_config: bool = False
+    """Print the configuration and stop."""
+    resume: bool = False
+    """Go on with the run in --out (default: outputs/latest)."""
+    minutes: float | None = None
+    """Time limit; schedules fit into it."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number type of the prior."""
+    attention_slicing: bool = False
+    """Less memory for attention, slower."""
+    offload: bool = False
+    """Keep the prior's weights in main memory between uses (small GPUs)."""
+    texture: int = 512
+    """Texture size, pixels."""
+    faces: int = 16000
+    """Face budget of the mesh; 0 keeps all."""
+    preview_seconds: float = 5.0
+    """Seconds between previews in work/preview.png."""
+    log_every: int = 10
+    """Steps between events."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints (default: every 20 seconds)."""
+    quiet: bool = False
+    """Say nothing but errors."""
+    json: bool = False
+    """Print events as JSON lines on standard output."""
+    threads: int | None = None
+    """CPU threads (default: all cores)."""
+
+
+@dataclass
+class Generate(Common):
+    """Make a 3D asset of a prompt. Every value of the system's configuration is an option by its dotted name
+    (--distil.guidance.scale 7); --print-config lists them."""
+
+    prompt: tyro.conf.Positional[str] = ""
+    """What to make: "a red chair"."""
+    system: str = "latent-nerf"
+    """latent-nerf, dreamfusion, or a plug-in's."""
+
+
+@dataclass
+class Refine(Common):
+    """Refine a finished run in RGB: a linear layer after the latent field, distillation through the encoder."""
+
+    run: tyro.conf.Positional[Path] = Path("outputs/latest")
+    """Folder of the run to refine."""
+
+
+@dataclass
+class Export:
+    """Write a run's asset in other formats."""
+
+    run: tyro.conf.Positional[Path] = Path("outputs/latest")
+    """Folder of a run, or a mesh file."""
+    to: tuple[str, ...] = ("glb",)
+    """Formats: glb, obj, ply, stl."""
+    verify: bool = False
+    """Read every file back, render it and compare; a bad file is an error."""
+    json: bool = False
+    """Print the verdicts as JSON."""
+
+
+@dataclass
+class Evaluate:
+    """Measure an asset: judge, CLIP, silhouettes, consistency, Janus index; with --truth also the geometry."""
+
+    run: tyro.conf.Positional[Path] = Path("outputs/latest")
+    """Folder of a run, or a mesh file."""
+    prompt: str = ""
+    """What the asset should show (default: the run's prompt)."""
+    truth: Path | None = None
+    """A mesh to compare the geometry with."""
+    instances: int = 200
+    """Objects of the category that the silhouettes are held against."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+@dataclass
+class Train:
+    """Train embedded priors from scratch, resumable; writes diffusers and transformers folders."""
+
+    world: tyro.conf.Positional[Literal["toybox"]] = "toybox"
+    """What to train on."""
+    only: Literal["all", "vae", "diffusion", "clip", "judge"] = "all"
+    """One of the networks (diffusion needs the vae)."""
+    out: Path = Path("outputs/toybox-training")
+    """Where checkpoints, data and finished folders go."""
+    steps: int | None = None
+    """Optimiser steps of each network."""
+    minutes: float | None = None
+    """Time limit of each network."""
+    groups: int = 16000
+    """Training objects, each seen from four sides."""
+    workers: int = 1
+    """Processes that train the diffusion model side by side."""
+    seed: int = 0
+    """Seed of weights, data and noise."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    resume: bool = False
+    """Go on from the checkpoints in --out."""
+    quiet: bool = False
+    """Say nothing but errors."""
+
+
+@dataclass
+class Doctor:
+    """Show back ends, models, licences and disk, and what works now."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass
+class Vocabulary:
+    """List the words that the embedded prior knows."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass
+class Completion:
+    """Print a shell completion script."""
+
+    shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]] = "bash"
+    """Which shell."""
+
+
+VERBS: dict[str, type] = {
+    "generate": Generate, "refine": Refine, "export": Export, "evaluate": Evaluate, "train": Train, "doctor": Doctor,
+    "vocabulary": Vocabulary, "completion": Completion,
+}  # fmt: skip
+
+
+def _summary(verb: type) -> str:
+    return " ".join((verb.__doc__ or "").split()).split(". ")[0].rstrip(".")
+
+
+def _help() -> str:
+    lines = [f"usage: {PROGRAM} VERB [options]", "", "Text to 3D by optimisation against pretrained priors. Offline on a laptop.", ""]
+    lines += [f"  {name:<12}{_summary(kind)}" for name, kind in VERBS.items()]
+    lines += ["", f"{PROGRAM} VERB --help lists a verb's options.", 'First: threestudio-like generate "a red chair"']
+    return "\n".join(lines)
+
+
+def _flags(kind: type) -> list[str]:
+    return ["--" + f.name.replace("_", "-") for f in fields(kind)]
+
+
+def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, str]]:
+    """The verb's typed options, and dotted values that belong to the system's configuration."""
+    known = _flags(kind)
+    rest, dotted = [], {}
+    items = iter(arguments)
+    for item in items:
+        name, equals, value = item.partition("=")
+        if re.match(r"^--[A-Za-z]", name):
+            flag = name.replace("_", "-")
+            if "." in name and kind in (Generate, Refine):
+                given = value if equals else next(items, None)
+                if given is None or given.startswith("--"):
+                    raise ConfigError("wants a value", name)
+                dotted[name[2:].replace("-", "_")] = given
+                continue
+            if flag not in (*known, "--help") and not (flag.startswith("--no-") and "--" + flag[5:] in known):
+                raise ConfigError(f'there is no option "{name}"', f"{PROGRAM} {verb}", did_you_mean(flag, known))
+            rest.append(flag + equals + value)
+        else:
+            rest.append(item)
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            parsed = tyro.cli(kind, args=rest, prog=f"{PROGRAM} {verb}", description=" ".join((kind.__doc__ or "").split()))
+    except SystemExit as stop:
+        if not stop.code:
+            print(out.getvalue(), end="")
+            raise
+        raise ConfigError(_one_line(err.getvalue() or out.getvalue()), f"{PROGRAM} {verb}", f"See: {PROGRAM} {verb} --help") from None
+    return parsed, dotted
+
+
+def _one_line(text: str) -> str:
+    """tyro's boxed message as one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    words = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()]
+    kept = [w for w in words if w and not w.startswith(("For full helptext", "Parsing error", "Full helptext", "usage"))]
+    return " ".join(" ".join(kept).split())[:300].rstrip(".") or "the options cannot be read"
+
+
+def _options(common: Common, dotted: dict[str, str], system: str) -> Any:
+    from .priors.stable_diffusion import DiffusersConfig
+    from .systems.asset import AssetConfig
+    from .systems.run import Options
+
+    export = AssetConfig(texture=common.texture)
+    export.extraction.faces = common.faces
+    load = DiffusersConfig(common.dtype, common.device, common.attention_slicing, common.offload)
+    return Options(
+        out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=common.device, prior=common.prior,
+        system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
+        save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
+        export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
+        checkpoint_steps=common.checkpoint_steps, verbosity="json" if common.json else "quiet" if common.quiet else "line",
+    )  # fmt: skip
+
+
+def _threads(count: int | None) -> None:
+    import torch
+
+    if count is not None:
+        if count < 1:
+            raise ConfigError(f"must be at least 1, got {count}", "--threads")
+        torch.set_num_threads(count)
+
+
+def generate(arguments: Generate, dotted: dict[str, str]) -> None:
+    """`generate`: prompt to asset."""
+    from .systems import run
+    from .systems.settings import to_dict, write_yaml
+
+    _threads(arguments.threads)
+    options = _options(arguments, dotted, arguments.system)
+    if arguments.print_config:
+        preset = "default" if options.preset == "auto" else options.preset
+        facts = {"prompt": arguments.prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+        print(write_yaml({**facts, "config": to_dict(run.configure(options, preset))}), end="")
+        return
+    run.generate(arguments.prompt, options)
+
+
+def refine(arguments: Refine, dotted: dict[str, str]) -> None:
+    """`refine`: latent field to RGB."""
+    from .systems import run
+
+    _threads(arguments.threads)
+    run.refine(arguments.run, _options(arguments, dotted, "latent-nerf"))
+
+
+def export(arguments: Export) -> None:
+    """`export`: other formats."""
+    from .engine.errors import ExportError
+    from .systems import run
+
+    written = run.export(arguments.run, [f.lower().lstrip(".") for f in arguments.to], arguments.verify)
+    bad = []
+    for path, verdict in written:
+        if arguments.json:
+            print(json.dumps({"path": str(path), **({} if verdict is None else vars(verdict))}, default=str))
+        else:
+            print(f"{path}" + ("" if verdict is None else f"  ({verdict.line()})"))
+        if verdict is not None and not verdict.passed:
+            bad.append(path.name)
+    if bad:
+        raise ExportError(f"did not pass verification: {', '.join(bad)}", str(arguments.run), "Use GLB, or repair the mesh first")
+
+
+def evaluate(arguments: Evaluate) -> None:
+    """`evaluate`: figures of an asset."""
+    from .systems.evaluation import evaluate as measure
+
+    figures = measure(arguments.run, arguments.prompt, arguments.truth, arguments.instances)
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:<34}{value:.4f}" if isinstance(value, float) else f"{name:<34}{value}")
+
+
+def train(arguments: Train) -> None:
+    """`train`: embedded priors."""
+    from .toybox.training import TrainingOptions
+    from .toybox.training import train as run_training
+
+    run_training(TrainingOptions(**vars(arguments)))
+
+
+def doctor(arguments: Doctor) -> None:
+    """`doctor`: what works here."""
+    from .systems.doctor import examine, table
+
+    findings = examine()
+    print(json.dumps(findings, indent=1) if arguments.json else table(findings))
+
+
+def vocabulary(arguments: Vocabulary) -> None:
+    """`vocabulary`: the words of the embedded prior."""
+    from .toybox import vocabulary as words
+
+    lists = {"categories": list(words.CATEGORIES), "colours": list(words.COLOURS), "patterns": list(words.PATTERNS),
+             "shapes": [f"{m} {c}" for c, modes in words.MODES.items() for m in modes], "relations": list(words.RELATIONS),
+             "synonyms": [f"{a} = {b}" for a, b in words.SYNONYMS.items()]}  # fmt: skip
+    if arguments.json:
+        print(json.dumps(lists))
+        return
+    for name, items in lists.items():
+        print(f"{name:<12}{', '.join(items)}")
+    print('\nPrompts: "a red chair", "a striped blue mug", "a round brown table", "a red ball on a blue box".')
+
+
+def completion(arguments: Completion) -> None:
+    """`completion`: a script for the shell."""
+    union: Any = None
+    for name, kind in VERBS.items():
+        member = Annotated[kind, tyro.conf.subcommand(name)]
+        union = member if union is None else union | member
+    with contextlib.suppress(SystemExit):
+        tyro.cli(union, args=["--tyro-print-completion", arguments.shell], prog=PROGRAM)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from . import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    try:
+        verb = arguments[0]
+        if verb not in VERBS:
+            raise ConfigError(f'there is no verb "{verb}"', PROGRAM, did_you_mean(verb, VERBS))
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        parsed, dotted = _parse(verb, VERBS[verb], arguments[1:])
+        function: Any = globals()[verb]
+        if verb in ("generate", "refine"):
+            function(parsed, dotted)
+        else:
+            function(parsed)
+        return 0
+    except UserError as error:
+        print(f"{PROGRAM}: {error.line()}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except Exception as error:
+        if type(error).__name__ == "Interrupted":
+            print(f"{PROGRAM}: stopped; the state is saved. Go on with --resume", file=sys.stderr)
+            return 130
+        if os.environ.get("THREESTUDIO_LIKE_DEBUG"):
+            raise
+        problem = " ".join(str(error).split())[:200]
+        print(f"{PROGRAM}: unexpected {type(error).__name__}: {problem}. Please report it; THREESTUDIO_LIKE_DEBUG=1 shows where it happened",
+              file=sys.stderr)  # fmt: skip
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Contact sheet and turntable of an asset."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..engine.checkpoint import output_error
+from ..engine.errors import OutputError
+from ..meshes.mesh import Asset
+from ..meshes.picture import render_mesh
+from ..renderers import Cameras, RingCameras
+
+
+def contact_sheet(asset: Asset, ring: RingCameras, size: int = 192) -> np.ndarray:
+    """Eight views: textured above, clay below, (2 S, 8 S, 3) uint8 on light grey."""
+    cameras = ring.all(size).view_projection().numpy()
+    rows = [np.concatenate(list(render_mesh(asset.mesh, cameras, size, 0.96, clay).image), 1) for clay in (False, True)]
+    return np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
+
+
+def save_png(picture: np.ndarray, path: Path) -> None:
+    """Write (H, W, 3) uint8. Raises OutputError."""
+    from PIL import Image
+
+    try:
+        Image.fromarray(picture).save(path, optimize=True)
+    except OSError as error:
+        raise output_error(error, path) from None
+
+
+def turntable(asset: Asset, path: Path, distance: float, fov_y: float, frames: int = 48, size: int = 256, seconds: float = 4.0) -> None:
+    """Write an MP4 of one turn at 20 degrees of elevation. Raises OutputError."""
+    import imageio.v2 as imageio
+
+    azimuth = torch.arange(frames) / frames * 2 * math.pi
+    cameras = Cameras.orbit(azimuth, torch.full((frames,), math.radians(20.0)), distance, math.radians(fov_y), size, size)
+    images = render_mesh(asset.mesh, cameras.view_projection().numpy(), size, 0.96).image
+    try:
+        with imageio.get_writer(path, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16) as writer:
+            for image in images:
+                writer.append_data(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
+    except OSError as error:
+        raise output_error(error, path) from None
+    except RuntimeError as error:
+        raise OutputError(f"the video could not be written ({error})", str(path), "Reinstall imageio-ffmpeg") from None

@@ -1,0 +1,38 @@
+"""A latent field seen in RGB through a linear layer that is applied to every sample (METHODS 1.9)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .field import Field
+
+
+class DecodedField(Field):
+    """Density of a latent field, features = latents @ W + offset as display RGB.
+
+    Composite-then-map equals map-then-composite, because the map is affine and the background goes through it too.
+
+    Args:
+        latent: a field of C channels; it keeps them all.
+        matrix: W (C, 3), trainable. offset: (3,), fixed.
+    """
+
+    def __init__(self, latent: Field, matrix: torch.Tensor, offset: torch.Tensor) -> None:
+        super().__init__()
+        self.latent, self.channels = latent, 3
+        self.matrix = nn.Parameter(matrix.clone())
+        self.register_buffer("offset", offset.clone())
+
+    def to_rgb(self, latents: torch.Tensor) -> torch.Tensor:
+        """(..., C) -> (..., 3), not clamped."""
+        return latents @ self.matrix + self.offset
+
+    def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density (N,) and RGB (N, 3)."""
+        density, latents = self.latent(points)
+        return density, self.to_rgb(latents)
+
+    def density(self, points: torch.Tensor) -> torch.Tensor:
+        """Density (N,)."""
+        return self.latent.density(points)

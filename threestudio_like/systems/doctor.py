@@ -1,0 +1,79 @@
+"""`doctor`: what works on this machine, and why not what does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..kernels import warm_up
+from ..metrics.judge import judge_folder
+from ..priors.clip import clip_folder
+from ..priors.registry import EMBEDDED, MODELS, embedded_folder, models_folder
+from .registry import BUILT_IN, plug_ins
+
+_PACKAGES = ("torch", "diffusers", "transformers", "numba", "trimesh", "xatlas", "scikit-image", "fast-simplification", "imageio-ffmpeg")
+
+
+def examine() -> dict[str, Any]:
+    """Findings by section; every section is a list of {"name", "state", "detail"}."""
+    import torch
+
+    machine = [
+        {"name": "python", "state": "ok", "detail": platform.python_version()},
+        {"name": "cores for torch", "state": "ok", "detail": str(torch.get_num_threads())},
+        {"name": "cuda", "state": "ok" if torch.cuda.is_available() else "none",
+         "detail": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU is the reference device"},
+        {"name": "free disk", "state": "ok", "detail": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB here"},
+    ]  # fmt: skip
+    packages = []
+    for name in _PACKAGES:
+        try:
+            packages.append({"name": name, "state": "ok", "detail": importlib.metadata.version(name)})
+        except importlib.metadata.PackageNotFoundError:
+            packages.append({"name": name, "state": "missing", "detail": "install the package again"})
+    packages += _torchvision()
+    kernels = [{"name": s.operation, "state": s.serves, "detail": s.why} for s in warm_up()]
+    found, broken = plug_ins()
+    systems = [{"name": n, "state": "ok", "detail": r.description} for n, r in {**BUILT_IN, **found}.items()]
+    systems += [{"name": n, "state": "broken", "detail": why} for n, why in broken.items()]
+    return {"machine": machine, "packages": packages, "kernels": kernels, "models": _models(), "systems": systems}
+
+
+def _torchvision() -> list[dict[str, str]]:
+    if importlib.util.find_spec("torchvision") is None:
+        return []
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        return [{"name": "torchvision", "state": "broken", "detail": f"{error}; transformers will not load: pip uninstall torchvision"}]
+    return [{"name": "torchvision", "state": "ok", "detail": "not needed"}]
+
+
+def _models() -> list[dict[str, str]]:
+    out = []
+    for name, folder in ((EMBEDDED, embedded_folder()), ("toybox clip", clip_folder()), ("toybox judge", judge_folder())):
+        there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
+        out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})
+    for name, entry in MODELS.items():
+        local = models_folder() / name
+        out.append({"name": name, "state": "ok" if local.is_dir() else "not here",
+                    "detail": f"{entry.licence}, {entry.territory}; mirrors: {', '.join(entry.mirrors)}"})  # fmt: skip
+    return out
+
+
+def table(findings: dict[str, Any]) -> str:
+    """The findings as text, and one line that says what works now."""
+    lines = []
+    for section, rows in findings.items():
+        lines.append(section)
+        lines += [f"  {r['name']:<22}{r['state']:<11}{r['detail']}" for r in rows]
+    works = all(r["state"] == "ok" for r in findings["models"][:1]) and all(r["state"] != "missing" for r in findings["packages"])
+    lines.append("")
+    lines.append('Works now: threestudio-like generate "a red chair"' if works else "The embedded prior cannot run: see the rows that are missing")
+    return "\n".join(lines)
+
+

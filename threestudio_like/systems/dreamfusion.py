@@ -1,0 +1,67 @@
+"""DreamFusion (Poole et al. 2022) on a latent prior: an RGB field, score distillation through the encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..engine.loop import Stage, StagePlan
+from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ..priors.diffusion import CameraProtocol
+from ..renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
+from .contract import Request
+from .latent_nerf import DistillationConfig, FieldConfig
+from .stages import FieldParts, LearningRates, Regularisation, distillation_stage
+
+
+@dataclass
+class DreamFusion:
+    """Configuration of the `dreamfusion` system."""
+
+    representation: FieldConfig = field(default_factory=FieldConfig)
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64))
+    resolution: int = 0
+    """Height and width of the RGB rendering; 0 takes the prior's picture size."""
+    distil: DistillationConfig = field(
+        default_factory=lambda: DistillationConfig(
+            steps=400,
+            guidance=ScoreDistillationConfig(scale=5.0, rescale=0.5, weighting="clean", t_max="0.98->0.3", shared_time=True, clamp=3.5,
+                                             joint_views=True),
+            rates=LearningRates(voxels="0.08->0.02"),
+            regularise=Regularisation(opacity_entropy="0->4 @ 40..100%", sparsity="4", density_variation="0.3", feature_variation="0.3"))
+    )  # fmt: skip
+    learned_background: bool = False
+
+    @staticmethod
+    def paper() -> DreamFusion:
+        """Guidance 100, w = 1 - abar, uniform cameras, hash grid, learned background."""
+        return DreamFusion(
+            representation=FieldConfig("hash"), renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0), learned_background=True,
+            distil=DistillationConfig(steps=10000, cameras="uniform", guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+                                      rates=LearningRates(), regularise=Regularisation(sparsity="5e-4", orientation="1e-2 -> 1"))
+        )  # fmt: skip
+
+    def plans(self, request: Request) -> list[StagePlan]:
+        """One distillation stage."""
+        return [StagePlan("distil", lambda done: self._distil(request))]
+
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+        """The RGB field."""
+        modules = stages["distil"].modules
+        parts = FieldParts(modules["field"], modules["renderer"], lambda x: x.clamp(0, 1), modules.get("background"))  # type: ignore[arg-type]
+        return self._placed(request, parts)
+
+    def _placed(self, request: Request, parts: FieldParts) -> FieldParts:
+        protocol = request.prior.facts.camera or CameraProtocol(1.8, 55.0)
+        parts.distance, parts.fov_y = protocol.distance, protocol.fov_y
+        return parts
+
+    def _distil(self, request: Request) -> Stage:
+        config = self.distil
+        background = LearnedBackground(3, sigmoid=True, seed=request.seed) if self.learned_background else None
+        field_ = self.representation.build(3, request.seed, sigmoid=True)
+        parts = self._placed(request, FieldParts(field_, VolumeRenderer(self.renderer), lambda x: x.clamp(0, 1), background))
+        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
+        sampler = config.stratified if config.cameras == "stratified" else config.uniform
+        size = self.resolution or request.prior.facts.image_size
+        return distillation_stage("distil", config.steps, parts, guidance, sampler, background or RandomBackground.grey(), size,
+                                  config.rates, config.regularise, config.weight)  # fmt: skip

@@ -1,0 +1,48 @@
+"""The systems by name: the built-in ones, and those of plug-ins (entry points in the group "threestudio_like.systems")."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..engine.errors import ConfigError, did_you_mean
+from .contract import Registered
+from .dreamfusion import DreamFusion
+from .latent_nerf import LatentNerf
+
+BUILT_IN = {
+    "latent-nerf": Registered("latent-nerf", "a field of Stable-Diffusion latents (Metzer et al. 2022)",
+                              {"default": LatentNerf, "paper": LatentNerf.paper}),
+    "dreamfusion": Registered("dreamfusion", "an RGB field, distillation through the encoder (Poole et al. 2022)",
+                              {"default": DreamFusion, "paper": DreamFusion.paper}),
+}  # fmt: skip
+"""Systems that come with the package."""
+
+
+def plug_ins() -> tuple[dict[str, Registered], dict[str, str]]:
+    """Systems of installed plug-ins, and for each broken one the reason. A plug-in's object is a `Registered`."""
+    found, broken = {}, {}
+    for point in entry_points(group="threestudio_like.systems"):
+        try:
+            loaded = point.load()
+            if not isinstance(loaded, Registered):
+                raise TypeError(f"is a {type(loaded).__name__}, not a Registered")
+            found[point.name] = loaded
+        except Exception as error:
+            broken[point.name] = f"{type(error).__name__}: {error}"
+    return found, broken
+
+
+def names() -> list[str]:
+    """Every system that can be asked for."""
+    return [*BUILT_IN, *plug_ins()[0]]
+
+
+def configuration(name: str, preset: str) -> Any:
+    """The configuration of a system's preset. Raises ConfigError on an unknown name."""
+    registered = BUILT_IN.get(name) or plug_ins()[0].get(name)
+    if registered is None:
+        raise ConfigError(f'there is no system "{name}"', "--system", did_you_mean(name, names()))
+    if preset not in registered.presets:
+        raise ConfigError(f'the system "{name}" has no preset "{preset}"', "--preset", did_you_mean(preset, registered.presets))
+    return registered.presets[preset]()

@@ -1,0 +1,403 @@
+"""A run: its folder, its configuration, the loop, and what it leaves at the top of the folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..engine.checkpoint import load_checkpoint, output_error, write_atomically
+from ..engine.errors import CheckpointError, ConfigError, InputError, OutputError, VocabularyError, did_you_mean
+from ..engine.events import Events, read_events
+from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, restore
+from ..engine.watchdog import Watchdog
+from ..kernels import dispatch
+from ..meshes.files import FORMATS
+from ..meshes.mesh import Asset
+from ..meshes.verification import Verdict, verify
+from ..priors.diffusion import DiffusionPrior
+from ..priors.embeddings import EmbeddingStore
+from ..priors.registry import resolve
+from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior, concept_words, read_concept
+from ..renderers import RingCameras
+from ..reports import contact_sheet, save_png, turntable, write_report
+from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
+from .asset import AssetConfig, evaluation_ring, make_asset, mean_field_opacity
+from .contract import Request
+from .registry import configuration
+from .rgb_refinement import RgbRefinement
+from .settings import read_yaml, set_dotted, to_dict, update, write_yaml
+from .stages import FieldParts
+
+LONGEST_PROMPT = 400
+
+
+@dataclass
+class Options:
+    """What every optimising verb takes besides its system's configuration."""
+
+    out: Path | None = None
+    """Folder of the run; the default is outputs/<time>-<prompt>."""
+    seed: int = 0
+    steps: int | None = None
+    """Steps of the distillation stage."""
+    resolution: int | None = None
+    """Height and width of the rendering that is distilled, pixels."""
+    device: str = "cpu"
+    prior: str = "toybox"
+    """The embedded "toybox", a folder of Stable Diffusion's layout, a logical name (sd-1.5, …) or a hub id."""
+    system: str = "latent-nerf"
+    preset: Literal["auto", "default", "paper"] = "auto"
+    """auto: default for camera-conditioned priors, paper for all others."""
+    negative: str = ""
+    """Negative prompt."""
+    concept: Path | None = None
+    """Textual-inversion token to load (learned_embeds.safetensors or .bin)."""
+    embeddings: Path | None = None
+    """Bundle of prompt embeddings to use instead of the text encoder."""
+    save_embeddings: Path | None = None
+    """Write the prompt embeddings of this run as a bundle."""
+    config: Path | None = None
+    """A run.yaml whose values are taken first."""
+    set: dict[str, str] = field(default_factory=dict)
+    """Values of the system's configuration by dotted name."""
+    resume: bool = False
+    """Go on with the run in --out (or the latest one)."""
+    minutes: float | None = None
+    """Time limit: schedules and steps fit into it."""
+    export: AssetConfig = field(default_factory=AssetConfig)
+    load: DiffusersConfig = field(default_factory=DiffusersConfig)
+    preview_seconds: float = 5.0
+    log_every: int = 10
+    checkpoint_steps: int | None = None
+    verbosity: Literal["line", "json", "quiet"] = "line"
+    turntable: bool = True
+
+
+@dataclass
+class RunResult:
+    """asset, the folder it lies in, its figures, and the verdict on asset.glb."""
+
+    asset: Asset
+    folder: Path
+    figures: dict[str, Any]
+    verdict: Verdict
+
+
+def check_options(prompt: str, options: Options) -> None:
+    """Raise InputError or ConfigError on a prompt or number that cannot be meant."""
+    if not prompt.strip():
+        raise InputError("the prompt is empty", "prompt", 'Say what to make: "a red chair"')
+    if len(prompt) > LONGEST_PROMPT:
+        raise InputError(f"the prompt has {len(prompt)} characters, at most {LONGEST_PROMPT} are read", "prompt", "Say it shorter")
+    if not split(prompt):
+        raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
+    if options.steps is not None and options.steps < 1:
+        raise ConfigError(f"must be at least 1, got {options.steps}", "--steps", "Leave it out for the preset's number")
+    if options.resolution is not None and not 8 <= options.resolution <= 1024:
+        raise ConfigError(f"must be from 8 to 1024 pixels, got {options.resolution}", "--resolution", "Leave it out for the prior's own size")
+    if options.minutes is not None and options.minutes <= 0:
+        raise ConfigError(f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit")
+    if options.seed < 0:
+        raise ConfigError(f"must not be negative, got {options.seed}", "--seed")
+    if not 64 <= options.export.texture <= 8192:
+        raise ConfigError(f"must be from 64 to 8192 pixels, got {options.export.texture}", "--texture")
+    if options.export.extraction.faces != 0 and options.export.extraction.faces < 50:
+        raise ConfigError(f"must be 0 (keep all) or at least 50, got {options.export.extraction.faces}", "--faces")
+    check_device(options.device)
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError when torch has no such device here."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
+        raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, ["cpu", "cuda", "mps"]))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("this torch sees no CUDA device", "--device cuda", "Use --device cpu, or install a CUDA build of torch")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("this torch sees no Apple GPU", "--device mps", "Use --device cpu")
+
+
+def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
+    """Raise VocabularyError when a closed-vocabulary prior does not know a word, or no thing it can make is named."""
+    known = prior.facts.vocabulary
+    if known is None:
+        return
+    strangers = unknown_words(prompt, known)
+    if strangers:
+        words = "; ".join(f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "") for s in strangers[:6])
+        raise VocabularyError(
+            f"the embedded prior does not know {words}", "prompt",
+            "See: threestudio-like vocabulary. For open prompts use a real prior: --prior sd-2.1-base",
+        )  # fmt: skip
+    if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
+        raise VocabularyError("the prompt names no thing that the embedded prior can make", "prompt", f"Name one of: {', '.join(CATEGORIES)}")
+
+
+def load_prior(options: Options) -> StableDiffusionPrior:
+    """The prior of the options, with concept and embedding bundle. Raises ModelError."""
+    load = DiffusersConfig(**{**vars(options.load), "device": options.device})
+    store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
+    prior = StableDiffusionPrior(resolve(options.prior), load, options.prior, store)
+    if options.concept is not None:
+        prior.add_concept(read_concept(options.concept))
+    return prior
+
+
+def run_folder(prompt: str, options: Options) -> Path:
+    """Make the run's folder and return it; an existing run is never overwritten. Raises OutputError, CheckpointError."""
+    if options.resume:
+        folder = options.out or Path("outputs/latest")
+        if not folder.is_dir():
+            raise CheckpointError("there is no run to resume", str(folder), "Give its folder with --out")
+        return folder.resolve()
+    if options.out is not None:
+        folder = options.out
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputError("the folder holds files already", str(folder), "Choose another one, or add --resume to go on with its run")
+    else:
+        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "run"
+        stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+        folder, number = stem, 2
+        while folder.exists():
+            folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
+    try:
+        (folder / "work").mkdir(parents=True)
+        probe = folder / "work" / ".probe"
+        probe.write_bytes(b"0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise output_error(error, folder) from None
+    if options.out is None:
+        _point_latest(folder)
+    return folder.resolve()
+
+
+def _point_latest(folder: Path) -> None:
+    link = folder.parent / "latest"
+    temporary = folder.parent / f".latest.{os.getpid()}"
+    try:
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        temporary.replace(link)
+    except OSError:
+        # A file system without links: "latest" is a convenience.
+        temporary.unlink(missing_ok=True)
+
+
+def choose_preset(options: Options, prior: DiffusionPrior) -> str:
+    """The preset that "auto" means for this prior."""
+    return options.preset if options.preset != "auto" else "default" if prior.facts.camera is not None else "paper"
+
+
+def configure(options: Options, preset: str, base: Any = None) -> Any:
+    """The system's configuration: preset, then --config, then dotted values, then the short options."""
+    config = configuration(options.system, preset) if base is None else base
+    if options.config is not None:
+        update(config, read_yaml(options.config).get("config", {}))
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    if options.steps is not None:
+        config.distil.steps = options.steps
+    if options.resolution is not None:
+        config.resolution = options.resolution
+    if options.negative:
+        config.distil.guidance.prompt.negative = options.negative
+    return config
+
+
+def warm_kernels(events: Events) -> None:
+    """Compile and check the CPU kernels before the clock of the first stage runs, with progress on the first use of a machine."""
+    began = time.monotonic()
+
+    def progress(operation: str, number: int, count: int) -> None:
+        if time.monotonic() - began > 1.0:
+            events.status(f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True)
+
+    states = dispatch.warm_up(progress)
+    for state in states:
+        if state.serves != "cpu" and not dispatch.forced_reference():
+            events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
+
+
+def generate(prompt: str, options: Options) -> RunResult:
+    """Make an asset of a prompt.
+
+    Raises:
+        UserError: of every kind in `engine.errors`; earlier results stay as they are.
+    """
+    check_options(prompt, options)
+    prior = load_prior(options)
+    check_vocabulary(prior, prompt)
+    preset = choose_preset(options, prior)
+    config = configure(options, preset)
+    folder = run_folder(prompt, options)
+    events = Events(folder / "events.jsonl", options.verbosity)
+    facts = {"verb": "generate", "prompt": prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
+    if not options.resume:
+        write_atomically(folder / "run.yaml", text.encode())
+    events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
+    if options.concept is not None:
+        for token in concept_words(list(read_concept(options.concept)), prompt):
+            events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
+    warm_kernels(events)
+    request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
+    identity = {**facts, "config": to_dict(config)}
+    stages = _loop(folder, events, options, identity).run(config.plans(request))
+    if options.save_embeddings is not None:
+        prior.embeddings.save(options.save_embeddings)
+    return finish(folder, events, config.result(request, stages), options, facts, prior, text, request.objects)
+
+
+def _loop(folder: Path, events: Events, options: Options, identity: dict[str, Any]) -> Loop:
+    settings = LoopSettings(options.seed, options.minutes, 20.0, options.checkpoint_steps, options.preview_seconds, options.log_every,
+                            options.resume, identity)  # fmt: skip
+    return Loop(folder / "work", events, settings, Watchdog())
+
+
+def finish(
+    folder: Path, events: Events, parts: FieldParts, options: Options, facts: dict[str, Any], prior: DiffusionPrior, text: str, pieces: int
+) -> RunResult:
+    """Extract, export, verify and report: everything at the top of the run's folder."""
+    began = time.monotonic()
+    events.status("asset: extracting, unwrapping, baking", force=True)
+    provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
+    provenance.update({"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence})
+    asset, figures = make_asset(parts, options.export, pieces, _node_name(facts["prompt"]), provenance)
+    ring = evaluation_ring(parts)
+    cameras = ring.all(160).view_projection().numpy()
+    temporary = folder / "work" / "asset.glb"
+    asset.save(temporary)
+    verdict = verify(temporary, asset, cameras)
+    if not verdict.passed:
+        raise OutputError(f"the asset did not pass its verification ({verdict.line()})", str(temporary), "Report this with the run's folder")
+    temporary.replace(folder / "asset.glb")
+    figures["fog"] = mean_field_opacity(parts, asset.mesh)
+    figures["seconds of export"] = time.monotonic() - began
+    events.record("asset", **figures, verified=verdict.line())
+    events.status("asset: pictures and report", force=True)
+    sheet = contact_sheet(asset, ring)
+    save_png(sheet, folder / "preview.png")
+    if options.turntable:
+        turntable(asset, folder / "turntable.mp4", parts.distance, parts.fov_y)
+    figures["peak memory, MB"] = round(_peak_memory_mb())
+    figures["seconds"] = events.elapsed
+    shown = {"prompt": facts["prompt"], "verified": verdict.line(), **figures}
+    write_report(folder / "report.html", facts["prompt"], asset, sheet, shown, read_events(folder / "events.jsonl"), text)
+    events.record("end", seconds=events.elapsed, peak_memory_mb=figures["peak memory, MB"])
+    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
+    events.close()
+    return RunResult(asset, folder, figures, verdict)
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+
+
+def _node_name(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", prompt.lower()).strip("_")[:60] or "object"
+
+
+@dataclass
+class FinishedRun:
+    """A run read back from its folder: its facts, and the field it ended with."""
+
+    folder: Path
+    facts: dict[str, Any]
+    text: str
+    request: Request
+    stages: dict[str, Stage]
+    config: Any
+    options: Options
+
+
+def open_run(folder: Path, options: Options | None = None, prior: DiffusionPrior | None = None) -> FinishedRun:
+    """Read a finished (or interrupted) run of `generate` or `refine` without running anything.
+
+    Raises:
+        InputError, CheckpointError: no run there, or a damaged one.
+    """
+    if not folder.is_dir():
+        raise InputError("there is no such run", str(folder), "Give the folder of a run, for instance outputs/latest")
+    if not (folder / "run.yaml").is_file():
+        raise InputError("is not the folder of a run (it has no run.yaml)", str(folder), "Give the folder of a run, for instance outputs/latest")
+    content = read_yaml(folder / "run.yaml")
+    missing = [k for k in ("prompt", "system", "preset", "prior", "seed", "config") if k not in content]
+    if missing:
+        raise InputError(f"lacks {', '.join(missing)}", str(folder / "run.yaml"), "Start the run again")
+    options = options or Options()
+    options = Options(**{**vars(options), "prior": content["prior"], "seed": content["seed"], "system": content["system"]})
+    prior = prior or load_prior(options)
+    config = configuration(content["system"], content["preset"])
+    update(config, content["config"])
+    facts = {k: content[k] for k in ("verb", "prompt", "system", "preset", "prior", "seed") if k in content}
+    request = Request(facts["prompt"], prior, facts["seed"], max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1)
+    stages = restore_stages(folder, config.plans(request))
+    return FinishedRun(folder.resolve(), facts, (folder / "run.yaml").read_text(encoding="utf-8"), request, stages, config, options)
+
+
+def restore_stages(folder: Path, plans: list[Any]) -> dict[str, Stage]:
+    """The stages of a run as its checkpoint has them."""
+    tensors, facts = load_checkpoint(folder / "work" / CHECKPOINT)
+    done: dict[str, Stage] = {}
+    for number, plan in enumerate(plans):
+        if number > facts["stage"]:
+            break
+        stage = plan.build(done)
+        restore(stage, None, tensors)
+        done[stage.name] = stage
+    return done
+
+
+def refine(source: Path, options: Options) -> RunResult:
+    """RGB refinement of a finished run (METHODS 1.9), as a run of its own."""
+    run = open_run(source, Options(device=options.device, load=options.load))
+    prompt = run.facts["prompt"]
+    check_options(prompt, options)
+    prior = run.request.prior
+    preset = choose_preset(options, prior)
+    config = configure(options, preset, RgbRefinement.paper() if preset == "paper" else RgbRefinement())
+    parts = run.config.result(run.request, run.stages)
+    folder = run_folder(f"{prompt} refined", options)
+    events = Events(folder / "events.jsonl", options.verbosity)
+    facts = {**run.facts, "verb": "refine", "source": str(source), "seed": options.seed}
+    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
+    if not options.resume:
+        write_atomically(folder / "run.yaml", text.encode())
+    events.record("begin", resume=options.resume, **facts)
+    warm_kernels(events)
+    request = Request(prompt, prior, options.seed, run.request.objects)
+    stages = _loop(folder, events, options, {**facts, "config": to_dict(config)}).run(config.plans(request, parts))
+    return finish(folder, events, config.result(request, stages, parts), options, facts, prior, text, request.objects)
+
+
+def export(source: Path, formats: list[str], verify_files: bool) -> list[tuple[Path, Verdict | None]]:
+    """Write a run's asset in other formats beside its asset.glb; with `verify_files` every file is read back and compared."""
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f'there is no format "{kind}"', "--to", did_you_mean(kind, FORMATS))
+    path = source / "asset.glb" if source.is_dir() else source
+    if not path.is_file():
+        raise InputError("there is no asset to export", str(path), "Give the folder of a finished run, or a mesh file")
+    asset = Asset.load(path)
+    cameras = RingCameras().all(160).view_projection().numpy()
+    written: list[tuple[Path, Verdict | None]] = []
+    for kind in formats:
+        target = path.with_suffix(f".{kind}")
+        if target.resolve() == path.resolve():
+            written.append((path, verify(path, asset, cameras) if verify_files else None))
+            continue
+        asset.save(target)
+        verdict = verify(target, asset, cameras) if verify_files else None
+        written.append((target, verdict))
+    return written
+
+
+__all__ = ["FinishedRun", "Interrupted", "Options", "RunResult", "check_options", "export", "generate", "load_prior", "open_run", "refine"]
