@@ -189,7 +189,12 @@ def _summary(verb: type) -> str:
 
 
 def _help() -> str:
-    lines = [f"usage: {PROGRAM} VERB [options]", "", "Text to 3D by optimisation against pretrained priors. Offline on a laptop.", ""]
+    lines = [
+        f"usage: {PROGRAM} VERB [options]",
+        "",
+        "Text to 3D by optimisation against pretrained priors. Offline on a laptop.",
+        "",
+    ]
     lines += [f"  {name:<12}{_summary(kind)}" for name, kind in VERBS.items()]
     lines += ["", f"{PROGRAM} VERB --help lists a verb's options.", 'First: threestudio-like generate "a red chair"']
     return "\n".join(lines)
@@ -222,12 +227,16 @@ def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, 
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            parsed = tyro.cli(kind, args=rest, prog=f"{PROGRAM} {verb}", description=" ".join((kind.__doc__ or "").split()))
+            parsed: Any = tyro.cli(
+                kind, args=rest, prog=f"{PROGRAM} {verb}", description=" ".join((kind.__doc__ or "").split())
+            )
     except SystemExit as stop:
         if not stop.code:
             print(out.getvalue(), end="")
             raise
-        raise ConfigError(_one_line(err.getvalue() or out.getvalue()), f"{PROGRAM} {verb}", f"See: {PROGRAM} {verb} --help") from None
+        raise ConfigError(
+            _one_line(err.getvalue() or out.getvalue()), f"{PROGRAM} {verb}", f"See: {PROGRAM} {verb} --help"
+        ) from None
     return parsed, dotted
 
 
@@ -235,7 +244,9 @@ def _one_line(text: str) -> str:
     """tyro's boxed message as one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     words = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()]
-    kept = [w for w in words if w and not w.startswith(("For full helptext", "Parsing error", "Full helptext", "usage"))]
+    kept = [
+        w for w in words if w and not w.startswith(("For full helptext", "Parsing error", "Full helptext", "usage"))
+    ]
     return " ".join(" ".join(kept).split())[:300].rstrip(".") or "the options cannot be read"
 
 
@@ -274,7 +285,13 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
     options = _options(arguments, dotted, arguments.system)
     if arguments.print_config:
         preset = "default" if options.preset == "auto" else options.preset
-        facts = {"prompt": arguments.prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+        facts = {
+            "prompt": arguments.prompt,
+            "system": options.system,
+            "preset": preset,
+            "prior": options.prior,
+            "seed": options.seed,
+        }
         print(write_yaml({**facts, "config": to_dict(run.configure(options, preset))}), end="")
         return
     run.generate(arguments.prompt, options)
@@ -303,7 +320,9 @@ def export(arguments: Export) -> None:
         if verdict is not None and not verdict.passed:
             bad.append(path.name)
     if bad:
-        raise ExportError(f"did not pass verification: {', '.join(bad)}", str(arguments.run), "Use GLB, or repair the mesh first")
+        raise ExportError(
+            f"did not pass verification: {', '.join(bad)}", str(arguments.run), "Use GLB, or repair the mesh first"
+        )
 
 
 def evaluate(arguments: Evaluate) -> None:
@@ -353,7 +372,7 @@ def completion(arguments: Completion) -> None:
     """`completion`: a script for the shell."""
     union: Any = None
     for name, kind in VERBS.items():
-        member = Annotated[kind, tyro.conf.subcommand(name)]
+        member: Any = Annotated[kind, tyro.conf.subcommand(name)]  # type: ignore[valid-type]
         union = member if union is None else union | member
     with contextlib.suppress(SystemExit):
         tyro.cli(union, args=["--tyro-print-completion", arguments.shell], prog=PROGRAM)

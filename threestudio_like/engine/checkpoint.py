@@ -37,7 +37,9 @@ def output_error(error: OSError, path: Path) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError("the disk is full", str(path), "Free some space or choose another folder with --out")
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return OutputError("cannot be written (no permission, or a read-only disk)", str(path), "Choose another folder with --out")
+        return OutputError(
+            "cannot be written (no permission, or a read-only disk)", str(path), "Choose another folder with --out"
+        )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return OutputError("a file stands where a folder is needed", str(path), "Choose another folder with --out")
     if error.errno == errno.ENAMETOOLONG:
@@ -59,7 +61,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise CheckpointError("is not a checkpoint of this program", str(path), "Give the folder of a run made by it")
+                raise CheckpointError(
+                    "is not a checkpoint of this program", str(path), "Give the folder of a run made by it"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
         return tensors, json.loads(metadata["facts"])
     except (SafetensorError, json.JSONDecodeError, KeyError, OSError) as error:

@@ -149,7 +149,9 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
             module.load_state_dict(own)
         except RuntimeError:
             raise CheckpointError(
-                f'its "{name}" does not fit this configuration', "checkpoint", "Resume with the options of the first run"
+                f'its "{name}" does not fit this configuration',
+                "checkpoint",
+                "Resume with the options of the first run",
             ) from None
     if optimiser is not None:
         state: dict[int, dict[str, torch.Tensor]] = {}
@@ -231,7 +233,9 @@ class Loop:
 
         return signal.signal(signal.SIGINT, stop)
 
-    def _run_stage(self, number: int, count: int, stage: Stage, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    def _run_stage(
+        self, number: int, count: int, stage: Stage, tensors: dict[str, torch.Tensor], facts: dict[str, Any]
+    ) -> None:
         settings, events = self._settings, self._events
         optimiser = _optimiser(stage)
         schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
@@ -246,7 +250,9 @@ class Loop:
             events.status(f"{stage.name} {number + 1}/{count}  preparing", force=True)
             stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
         began = time.monotonic()
-        budget = None if settings.minutes is None else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
+        budget = (
+            None if settings.minutes is None else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
+        )
         events.record("stage", stage=stage.name, steps=stage.steps, start=start)
         saved_at = drawn_at = time.monotonic()
         index = start
@@ -304,11 +310,17 @@ class Loop:
                 values = {k: float(v.detach()) for k, v in terms.items()}
                 rate = (index - start) / max(now - began, 1e-6)
                 left = (stage.steps - index) / max(rate, 1e-6)
-                events.record("step", stage=stage.name, step=index, loss=float(total.detach()), terms=values, rate=round(rate, 2))
+                events.record(
+                    "step", stage=stage.name, step=index, loss=float(total.detach()), terms=values, rate=round(rate, 2)
+                )
                 shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
-                events.status(f"{stage.name} {number + 1}/{count}  {index}/{stage.steps}  {shown}  {rate:.1f} it/s  ETA {left:.0f} s")
+                events.status(
+                    f"{stage.name} {number + 1}/{count}  {index}/{stage.steps}  {shown}  {rate:.1f} it/s  ETA {left:.0f} s"
+                )
             due = settings.checkpoint_steps is not None and index % settings.checkpoint_steps == 0
-            if self._writes and (due or now - saved_at > settings.checkpoint_seconds or index == stage.steps or self._stop):
+            if self._writes and (
+                due or now - saved_at > settings.checkpoint_seconds or index == stage.steps or self._stop
+            ):
                 self._save(number, index, stage, optimiser, recovered)
                 saved_at = time.monotonic()
             if stage.preview is not None and now - drawn_at > settings.preview_seconds and self._writes:
@@ -320,13 +332,20 @@ class Loop:
 
     def _save(self, number: int, index: int, stage: Stage, optimiser: torch.optim.Adam, recovered: bool) -> None:
         assert self._folder is not None
-        facts = {"stage": number, "name": stage.name, "step": index, "recovered": recovered, "identity": self._settings.identity}
+        facts = {
+            "stage": number,
+            "name": stage.name,
+            "step": index,
+            "recovered": recovered,
+            "identity": self._settings.identity,
+        }
         save_checkpoint(self._folder / CHECKPOINT, {**self._finished, **_tensors(stage, optimiser)}, facts)
 
     def _draw(self, stage: Stage) -> None:
         from PIL import Image
 
-        assert self._folder is not None and stage.preview is not None
+        assert self._folder is not None
+        assert stage.preview is not None
         with torch.no_grad():
             picture = stage.preview()
         path = self._folder / "preview.png"

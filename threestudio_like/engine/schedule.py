@@ -35,7 +35,9 @@ class Schedule:
             return text
         match = _PATTERN.match(str(text))
         if match is None:
-            raise ConfigError(f'"{text}" is not a schedule', where, 'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"')
+            raise ConfigError(
+                f'"{text}" is not a schedule', where, 'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"'
+            )
         start = float(match["start"])
         end = start if match["end"] is None else float(match["end"])
         low, high = (0.0, 1.0) if match["low"] is None else (float(match["low"]) / 100, float(match["high"]) / 100)

@@ -76,4 +76,6 @@ class Watchdog:
 
     def error(self, verdict: Verdict, stage: str, index: int) -> CollapseError:
         """The error that stops a run."""
-        return CollapseError(f"{verdict.saw} at step {index}, and one recovery did not help", f'stage "{stage}"', _REMEDY[verdict.name])
+        return CollapseError(
+            f"{verdict.saw} at step {index}, and one recovery did not help", f'stage "{stage}"', _REMEDY[verdict.name]
+        )

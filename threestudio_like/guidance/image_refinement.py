@@ -78,13 +78,23 @@ class ImageRefinement:
         background: latents (C, h, w) of the background behind the pictures, and its grey level.
     """
 
-    def __init__(self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, background: torch.Tensor, level: float) -> None:
+    def __init__(
+        self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, background: torch.Tensor, level: float
+    ) -> None:
         self.prior, self.config = prior, config
         self.background, self.level = background, level
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
 
     @torch.no_grad()
-    def denoise(self, latents: torch.Tensor | None, cameras: Cameras, time: float, steps: int, random: RandomStream, purpose: str) -> torch.Tensor:
+    def denoise(
+        self,
+        latents: torch.Tensor | None,
+        cameras: Cameras,
+        time: float,
+        steps: int,
+        random: RandomStream,
+        purpose: str,
+    ) -> torch.Tensor:
         """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None starts from pure noise.
 
         The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
@@ -99,11 +109,25 @@ class ImageRefinement:
             some = cameras[part]
             noisy = noise[part]
             if latents is not None:
-                noisy = self.prior.schedule.add_noise(latents[part], noisy, torch.full((len(part),), round(time * last)))
+                noisy = self.prior.schedule.add_noise(
+                    latents[part], noisy, torch.full((len(part),), round(time * last))
+                )
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
             condition = Condition(self.prompts.text(some), some, self.level, views)
             negative = self.prompts.negatives(len(part))
-            out.append(ddim(self.prior, noisy, time, steps, condition, negative, self.config.scale, self.config.rescale, self.config.clamp))
+            out.append(
+                ddim(
+                    self.prior,
+                    noisy,
+                    time,
+                    steps,
+                    condition,
+                    negative,
+                    self.config.scale,
+                    self.config.rescale,
+                    self.config.clamp,
+                )
+            )
         return torch.cat(out)
 
     def masks(self, pictures: torch.Tensor, low: float = 0.05, high: float = 0.14) -> torch.Tensor:
@@ -117,4 +141,6 @@ class ImageRefinement:
 
 def upsample(pictures: torch.Tensor, size: int) -> torch.Tensor:
     """Bilinear resize of (V, H, W, C) to size x size."""
-    return F.interpolate(pictures.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    return F.interpolate(pictures.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(
+        0, 2, 3, 1
+    )

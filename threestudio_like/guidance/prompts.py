@@ -87,7 +87,13 @@ def perpendicular(direction: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
     return direction - along * onto
 
 
-def perp_neg(unconditional: torch.Tensor, positive: torch.Tensor, negatives: list[torch.Tensor], weights: list[float], scale: float) -> torch.Tensor:
+def perp_neg(
+    unconditional: torch.Tensor,
+    positive: torch.Tensor,
+    negatives: list[torch.Tensor],
+    weights: list[float],
+    scale: float,
+) -> torch.Tensor:
     """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u: negatives act only across the positive direction."""
     main = positive - unconditional
     total = main

@@ -77,7 +77,9 @@ class ScoreDistillation:
         encode: whether renderings are RGB pictures that go through the encoder (then gradients flow through it).
     """
 
-    def __init__(self, prior: DiffusionPrior, prompt: str, config: ScoreDistillationConfig, encode: bool = False) -> None:
+    def __init__(
+        self, prior: DiffusionPrior, prompt: str, config: ScoreDistillationConfig, encode: bool = False
+    ) -> None:
         self.prior, self.config, self.encode = prior, config, encode
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
@@ -90,7 +92,9 @@ class ScoreDistillation:
             return picture.permute(0, 3, 1, 2)
         size = self.prior.facts.image_size
         if picture.shape[1] != size:
-            picture = F.interpolate(picture.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+            picture = F.interpolate(
+                picture.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False
+            ).permute(0, 2, 3, 1)
         return self.prior.encode_image(picture)
 
     def times(self, count: int, view: View) -> torch.Tensor:
@@ -102,7 +106,9 @@ class ScoreDistillation:
         return drawn.clamp(0, last - 1).expand(count)
 
     @torch.no_grad()
-    def residual(self, latents: torch.Tensor, view: View, background: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def residual(
+        self, latents: torch.Tensor, view: View, background: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked for.
 
         Args:
@@ -139,7 +145,9 @@ class ScoreDistillation:
             texts += [others[:, 0], others[:, 1]]
         repeat = len(texts)
         views = count if config.joint_views else 1
-        condition = Condition(torch.cat(texts), view.cameras[torch.arange(repeat * count) % count], view.background, views)
+        condition = Condition(
+            torch.cat(texts), view.cameras[torch.arange(repeat * count) % count], view.background, views
+        )
         epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(repeat)
         if config.perp_neg > 0:
             return perp_neg(epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale)

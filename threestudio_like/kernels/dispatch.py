@@ -53,7 +53,9 @@ def forced_reference() -> bool:
 def serves_cpu(operation: str, *tensors: torch.Tensor | None) -> bool:
     """Whether the CPU twin takes this call: float32 CPU tensors, and a passed self-check (run at first use)."""
     for tensor in tensors:
-        if tensor is not None and (tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32)):
+        if tensor is not None and (
+            tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32)
+        ):
             return False
     return not forced_reference() and check(operation).serves == "cpu"
 
@@ -69,7 +71,9 @@ def check(operation: str) -> Status:
         try:
             error = _checks[operation]()
             passed = error <= _tolerances[operation]
-            why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {_tolerances[operation]:.0e}"
+            why = (
+                f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {_tolerances[operation]:.0e}"
+            )
         except Exception as problem:
             passed, why = False, f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0]
         status = Status(operation, "cpu" if passed else "reference", why, time.perf_counter() - began)

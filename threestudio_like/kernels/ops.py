@@ -78,7 +78,9 @@ def hashgrid(
         torch.Size([8, 10])
     """
     if x.ndim != 2 or x.shape[1] != 3 or table.shape != (spec.entries, 2):
-        raise ValueError(f"hashgrid wants x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}")
+        raise ValueError(
+            f"hashgrid wants x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}"
+        )
     if not x.requires_grad and serves_cpu("hashgrid", x, table):
         return _HashGrid.apply(x, table, spec)
     return grids.hashgrid(x, table, spec)
@@ -194,7 +196,7 @@ def march(
     coarse = cells.reshape(blocks, ratio, blocks, ratio, blocks, ratio).max(axis=(1, 3, 5))
     o, d, j = _array(origins), _array(directions), _array(jitter)
     counts = np.zeros(len(o), np.int64)
-    longest = int(math.ceil(2 * math.sqrt(3.0) / step)) + 2
+    longest = math.ceil(2 * math.sqrt(3.0) / step) + 2
 
     def chunk(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         capacity = max(1024, (end - begin) * longest // 4)
@@ -215,7 +217,15 @@ def march(
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, sigma: torch.Tensor, features: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, stop: float) -> Any:
+    def forward(
+        ctx: Any,
+        sigma: torch.Tensor,
+        features: torch.Tensor,
+        t: torch.Tensor,
+        offsets: torch.Tensor,
+        step: float,
+        stop: float,
+    ) -> Any:
         from .cpu import volume as cpu
 
         # The exponential in torch: pip's Numba has no vectorised one.
@@ -225,7 +235,10 @@ class _Composite(torch.autograd.Function):
         out, weights = torch.empty(rays, features.shape[1] + 2), torch.empty(sigma.shape[0])
         o, w = out.numpy(), weights.numpy()
         limit = np.float32(stop)
-        pool.run(cpu.composite_forward, [(alpha, values, distance, starts, limit, a, b, o, w) for a, b in pool.split(rays, 256)])
+        pool.run(
+            cpu.composite_forward,
+            [(alpha, values, distance, starts, limit, a, b, o, w) for a, b in pool.split(rays, 256)],
+        )
         ctx.kept = (alpha, values, distance, starts, w, np.float32(step), limit)
         ctx.set_materialize_grads(False)
         return out, weights
@@ -291,7 +304,9 @@ class _Interpolate(torch.autograd.Function):
         values, faces, hits = _array(attributes), _array(tri.to(torch.int32)), _array(pixels)
         out = torch.empty(*pixels.shape[:2], attributes.shape[1])
         result = out.numpy()
-        pool.run(cpu.interpolate_band, [(values, faces, hits, result, a, b) for a, b in pool.split(pixels.shape[0], 32)])
+        pool.run(
+            cpu.interpolate_band, [(values, faces, hits, result, a, b) for a, b in pool.split(pixels.shape[0], 32)]
+        )
         ctx.faces, ctx.hits, ctx.shape = faces, hits, attributes.shape
         return out
 
@@ -335,7 +350,8 @@ def _check_hashgrid() -> float:
         one, two = _HashGrid.apply(x, a, spec), grids.hashgrid(x.double(), b, spec)
         one.backward(upstream)
         two.backward(upstream.double())
-        assert a.grad is not None and b.grad is not None
+        assert a.grad is not None
+        assert b.grad is not None
         worst = max(worst, _difference([one, a.grad], [two, b.grad]))
     return worst
 
@@ -363,7 +379,8 @@ def _check_trilinear() -> float:
     one, two = _Trilinear.apply(x, a), grids.trilinear(x.double(), b)
     one.backward(upstream)
     two.backward(upstream.double())
-    assert a.grad is not None and b.grad is not None
+    assert a.grad is not None
+    assert b.grad is not None
     return _difference([one, a.grad], [two, b.grad])
 
 
@@ -431,5 +448,6 @@ def _check_interpolate() -> float:
     one, two = _Interpolate.apply(a, tri, pixels), raster.interpolate(b, tri, pixels.double())
     one.backward(upstream)
     two.backward(upstream.double())
-    assert a.grad is not None and b.grad is not None
+    assert a.grad is not None
+    assert b.grad is not None
     return _difference([one, a.grad], [two, b.grad])

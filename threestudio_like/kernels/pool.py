@@ -6,6 +6,7 @@ when two Python threads enter it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -50,4 +51,4 @@ def split(total: int, minimum: int = 1) -> list[tuple[int, int]]:
     """Contiguous [begin, end) ranges of `total` items, one a thread, each of at least `minimum` items."""
     parts = max(1, min(thread_count(), total // max(1, minimum)))
     edges = [total * i // parts for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:]))
+    return list(itertools.pairwise(edges))

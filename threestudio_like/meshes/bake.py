@@ -18,7 +18,9 @@ SurfaceColour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def atlas_raster(mesh: Mesh, resolution: int) -> torch.Tensor:
     """The atlas rasterised: (R, R, 4) as `kernels.rasterize` gives it, row 0 at v = 1."""
     assert mesh.uv is not None
-    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(np.float32)
+    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(
+        np.float32
+    )
     return rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)
 
 

@@ -61,7 +61,9 @@ def opaqueness(density: np.ndarray, length: float) -> np.ndarray:
     return -np.expm1(-np.minimum(density * length, 60.0))
 
 
-def choose_level(volume: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, levels: np.ndarray | None = None) -> tuple[float, float]:
+def choose_level(
+    volume: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, levels: np.ndarray | None = None
+) -> tuple[float, float]:
     """The iso level whose silhouettes agree best with the volume's rendered opacity; needs no truth.
 
     Args:
@@ -74,7 +76,11 @@ def choose_level(volume: np.ndarray, view_projection: np.ndarray, opacity: np.nd
     levels = np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
     wanted = opacity > 0.5
     if not wanted.any():
-        raise ExportError("the volume shows nothing, so there is no surface to extract", "export", "Run more steps, or see the watchdog's events")
+        raise ExportError(
+            "the volume shows nothing, so there is no surface to extract",
+            "export",
+            "Run more steps, or see the watchdog's events",
+        )
     best = (0.0, -1.0)
     coarse = volume[::2, ::2, ::2] if volume.shape[0] % 2 else volume
     for level in levels:
@@ -122,11 +128,17 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     import fast_simplification
 
     points, triangles = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=faces)
-    keep = (triangles[:, 0] != triangles[:, 1]) & (triangles[:, 1] != triangles[:, 2]) & (triangles[:, 0] != triangles[:, 2])
+    keep = (
+        (triangles[:, 0] != triangles[:, 1])
+        & (triangles[:, 1] != triangles[:, 2])
+        & (triangles[:, 0] != triangles[:, 2])
+    )
     return Mesh(np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles[keep], np.int32))
 
 
-def extract(density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig) -> tuple[Mesh, dict[str, float]]:
+def extract(
+    density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig
+) -> tuple[Mesh, dict[str, float]]:
     """A mesh of a density volume (D, H, W) per scene unit, and figures: level, agreement of silhouettes, pieces, faces."""
     soft = opaqueness(density, 4.0 / density.shape[0])
     if config.blur > 0:
@@ -142,4 +154,9 @@ def extract(density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarra
     mesh = largest_pieces(mesh, config.pieces, 0.0)
     if len(mesh.faces) < 4:
         raise ExportError("the surface has no faces left", "export", "Raise the face budget or run more steps")
-    return mesh, {"level": level, "agreement": agreement, "pieces_found": float(pieces), "faces": float(len(mesh.faces))}
+    return mesh, {
+        "level": level,
+        "agreement": agreement,
+        "pieces_found": float(pieces),
+        "faces": float(len(mesh.faces)),
+    }

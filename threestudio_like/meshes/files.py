@@ -45,7 +45,9 @@ def vertex_colours(mesh: Mesh) -> np.ndarray | None:
     x0, y0 = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
     fx, fy = (x - x0)[:, None], (y - y0)[:, None]
     t = mesh.texture.astype(np.float32) / 255
-    return (t[y0, x0] * (1 - fx) + t[y0, x0 + 1] * fx) * (1 - fy) + (t[y0 + 1, x0] * (1 - fx) + t[y0 + 1, x0 + 1] * fx) * fy
+    return (t[y0, x0] * (1 - fx) + t[y0, x0 + 1] * fx) * (1 - fy) + (
+        t[y0 + 1, x0] * (1 - fx) + t[y0 + 1, x0 + 1] * fx
+    ) * fy
 
 
 def write(asset: Asset, path: Path) -> Path:
@@ -54,7 +56,9 @@ def write(asset: Asset, path: Path) -> Path:
 
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
-        raise ExportError(f'"{path.suffix}" is not a format that can be written', str(path), did_you_mean(kind, FORMATS))
+        raise ExportError(
+            f'"{path.suffix}" is not a format that can be written', str(path), did_you_mean(kind, FORMATS)
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +76,9 @@ def write(asset: Asset, path: Path) -> Path:
         write_atomically(path, trimesh.exchange.ply.export_ply(_to_trimesh(whole, colours_only=True)))
     else:
         whole = _joined(asset)
-        write_atomically(path, trimesh.exchange.stl.export_stl(_to_trimesh(Mesh(whole.vertices, whole.faces, normals=whole.normals))))
+        write_atomically(
+            path, trimesh.exchange.stl.export_stl(_to_trimesh(Mesh(whole.vertices, whole.faces, normals=whole.normals)))
+        )
     return path
 
 
@@ -128,13 +134,19 @@ def read(path: Path) -> Asset:
     if not path.is_file():
         raise InputError("there is no such file", str(path), "Give the path of a mesh")
     if kind not in (*FORMATS, "gltf"):
-        raise InputError(f'"{path.suffix}" is not a mesh format that can be read', str(path), f"Known: {', '.join(FORMATS)}, gltf")
+        raise InputError(
+            f'"{path.suffix}" is not a mesh format that can be read', str(path), f"Known: {', '.join(FORMATS)}, gltf"
+        )
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(f"is larger than {LARGEST_FILE >> 20} MiB", str(path), "Decimate the mesh first")
     try:
         scene = trimesh.load_scene(str(path), process=False)
     except Exception as error:
-        raise InputError(f"cannot be read ({type(error).__name__}: {str(error)[:80]})", str(path), "Open and save it again in a mesh editor") from None
+        raise InputError(
+            f"cannot be read ({type(error).__name__}: {str(error)[:80]})",
+            str(path),
+            "Open and save it again in a mesh editor",
+        ) from None
     meshes: dict[str, Mesh] = {}
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]

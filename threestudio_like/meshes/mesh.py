@@ -59,13 +59,23 @@ class Mesh:
         def pick(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[used]
 
-        return Mesh(self.vertices[used], inverse.reshape(-1, 3).astype(np.int32), pick(self.uv), self.texture, pick(self.colours), pick(self.normals))
+        return Mesh(
+            self.vertices[used],
+            inverse.reshape(-1, 3).astype(np.int32),
+            pick(self.uv),
+            self.texture,
+            pick(self.colours),
+            pick(self.normals),
+        )
 
 
 def join(meshes: list[Mesh]) -> Mesh:
     """One mesh of several, geometry only."""
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
-    return Mesh(np.concatenate([m.vertices for m in meshes]), np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32))
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32),
+    )
 
 
 @dataclass

@@ -22,7 +22,12 @@ class Picture:
 
 @torch.no_grad()
 def render_mesh(
-    mesh: Mesh, view_projection: np.ndarray, size: int, background: float = 1.0, clay: bool = False, supersample: int = 2
+    mesh: Mesh,
+    view_projection: np.ndarray,
+    size: int,
+    background: float = 1.0,
+    clay: bool = False,
+    supersample: int = 2,
 ) -> Picture:
     """Render one mesh from several cameras.
 

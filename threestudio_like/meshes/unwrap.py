@@ -73,8 +73,16 @@ def overlap(mesh: Mesh, resolution: int = 512) -> float:
     from ..kernels import rasterize
 
     assert mesh.uv is not None
-    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(np.float32)
-    covered = float((rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[..., 3] > 0).float().mean())
+    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(
+        np.float32
+    )
+    covered = float(
+        (rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[..., 3] > 0)
+        .float()
+        .mean()
+    )
     a, b, c = (mesh.uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
-    total = float(np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).sum() / 2)
+    total = float(
+        np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).sum() / 2
+    )
     return max(0.0, (total - covered) / max(covered, 1e-9))

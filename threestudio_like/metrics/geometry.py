@@ -56,8 +56,12 @@ def occupancy(mesh: Mesh, grid: int) -> np.ndarray:
         if area == 0:
             continue
         low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-        ix = np.arange(max(0, int(np.ceil((low[0] - x[0]) / step))), min(grid, int(np.floor((high[0] - x[0]) / step)) + 1))
-        iy = np.arange(max(0, int(np.ceil((low[1] - y[0]) / step))), min(grid, int(np.floor((high[1] - y[0]) / step)) + 1))
+        ix = np.arange(
+            max(0, int(np.ceil((low[0] - x[0]) / step))), min(grid, int(np.floor((high[0] - x[0]) / step)) + 1)
+        )
+        iy = np.arange(
+            max(0, int(np.ceil((low[1] - y[0]) / step))), min(grid, int(np.floor((high[1] - y[0]) / step)) + 1)
+        )
         if not len(ix) or not len(iy):
             continue
         px, py = np.meshgrid(x[ix], y[iy])

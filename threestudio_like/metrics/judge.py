@@ -49,7 +49,9 @@ class Judge(nn.Module):
     def __init__(self, categories: list[str], colours: list[str], width: int = 24) -> None:
         super().__init__()
         self.categories, self.colours, self.width = list(categories), list(colours), width
-        self.body = nn.Sequential(_Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width))
+        self.body = nn.Sequential(
+            _Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width)
+        )
         self.head = nn.Linear(6 * width * 2, len(categories) + len(colours) + len(VIEWS))
 
     def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,7 +81,11 @@ class Judge(nn.Module):
     def load(folder: Path) -> Judge:
         """Read what `save` wrote. Raises ModelError."""
         if not (folder / "model.safetensors").is_file():
-            raise ModelError("the judge's weights are missing", str(folder), "Reinstall the package, or: threestudio-like train toybox --only judge")
+            raise ModelError(
+                "the judge's weights are missing",
+                str(folder),
+                "Reinstall the package, or: threestudio-like train toybox --only judge",
+            )
         config = json.loads((folder / "config.json").read_text())
         judge = Judge(config["categories"], config["colours"], config["width"])
         judge.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})

@@ -33,17 +33,29 @@ class ClipPrior(ImageTextPrior):
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
-            raise ModelError("there is no CLIP model", str(folder), "Reinstall the package, or: threestudio-like train toybox --only clip")
+            raise ModelError(
+                "there is no CLIP model",
+                str(folder),
+                "Reinstall the package, or: threestudio-like train toybox --only clip",
+            )
         from transformers import CLIPModel, CLIPTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         try:
-            self.model: Any = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).eval().requires_grad_(False)
+            self.model: Any = (
+                CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+                .eval()
+                .requires_grad_(False)
+            )
             self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
-            raise ModelError(f"the CLIP model cannot be loaded ({str(error).splitlines()[0][:120]})", str(folder), "Download it again") from None
+            raise ModelError(
+                f"the CLIP model cannot be loaded ({str(error).splitlines()[0][:120]})",
+                str(folder),
+                "Download it again",
+            ) from None
         import json
 
         path = folder / "preprocessor_config.json"
@@ -56,14 +68,18 @@ class ClipPrior(ImageTextPrior):
         """Resized, normalised and embedded: unit vectors (B, D)."""
         x = ((images - self._mean) / self._std).permute(0, 3, 1, 2)
         if x.shape[-1] != self._size:
-            x = F.interpolate(x, (self._size, self._size), mode="bilinear", align_corners=False, antialias=x.shape[-1] > self._size)
+            x = F.interpolate(
+                x, (self._size, self._size), mode="bilinear", align_corners=False, antialias=x.shape[-1] > self._size
+            )
         return F.normalize(self.model.get_image_features(pixel_values=x).pooler_output, dim=-1)
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """Unit vectors (B, D)."""
         length = self.model.config.text_config.max_position_embeddings
-        ids = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        ids = self.tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
         return F.normalize(self.model.get_text_features(input_ids=ids).pooler_output, dim=-1)
 
 

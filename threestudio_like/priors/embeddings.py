@@ -54,5 +54,7 @@ class EmbeddingStore:
                 for i, prompt in enumerate(json.loads(metadata["prompts"])):
                     store.add(prompt, file.get_tensor(str(i)))
         except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
-            raise ModelError("the embedding bundle is damaged", str(path), "Write it again with --save-embeddings") from None
+            raise ModelError(
+                "the embedding bundle is damaged", str(path), "Write it again with --save-embeddings"
+            ) from None
         return store

@@ -55,7 +55,11 @@ class NoiseSchedule:
         elif kind == "squaredcos_cap_v2":
             schedule = NoiseSchedule.cosine(steps)
         else:
-            raise ModelError(f'the noise schedule "{kind}" is not known', "scheduler_config.json", "Known: scaled_linear, linear, squaredcos_cap_v2")
+            raise ModelError(
+                f'the noise schedule "{kind}" is not known',
+                "scheduler_config.json",
+                "Known: scaled_linear, linear, squaredcos_cap_v2",
+            )
         if config.get("rescale_betas_zero_snr"):
             root = schedule.alphas_cumprod.double().sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])
@@ -72,7 +76,9 @@ class NoiseSchedule:
         abar = self.abar(t, clean)
         return abar.sqrt() * clean + (1 - abar).sqrt() * noise
 
-    def to_clean(self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+    def to_clean(
+        self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
+    ) -> torch.Tensor:
         """The clean latents that a prediction implies. Flow: v = eps - z along z_s = (1 - s) z + s eps, read at this abar."""
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()
@@ -84,7 +90,9 @@ class NoiseSchedule:
             return prediction
         return (noisy - s * prediction) / (a + s)
 
-    def to_epsilon(self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+    def to_epsilon(
+        self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
+    ) -> torch.Tensor:
         """The noise that a prediction implies."""
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()
@@ -96,7 +104,9 @@ class NoiseSchedule:
             return (noisy - a * prediction) / s
         return (noisy + a * prediction) / (a + s)
 
-    def from_epsilon(self, epsilon: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType) -> torch.Tensor:
+    def from_epsilon(
+        self, epsilon: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
+    ) -> torch.Tensor:
         """The prediction of the given kind that says the same as `epsilon`."""
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()

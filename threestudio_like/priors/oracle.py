@@ -21,7 +21,9 @@ class OraclePrior(DiffusionPrior):
         prediction_type: the way in which predictions are stated.
     """
 
-    def __init__(self, channels: int, size: int, prompts: tuple[str, ...] = ("",), prediction_type: PredictionType = "epsilon") -> None:
+    def __init__(
+        self, channels: int, size: int, prompts: tuple[str, ...] = ("",), prediction_type: PredictionType = "epsilon"
+    ) -> None:
         self.facts = PriorFacts("oracle", prediction_type, channels, size, size)
         self.schedule = NoiseSchedule.scaled_linear()
         self.prompts = prompts
@@ -108,7 +110,13 @@ class ViewsOf(OraclePrior):
         draw: Cameras -> pictures (B, H, W, C) in the latent space.
     """
 
-    def __init__(self, draw: Callable[[Cameras], torch.Tensor], channels: int, size: int, prediction_type: PredictionType = "epsilon") -> None:
+    def __init__(
+        self,
+        draw: Callable[[Cameras], torch.Tensor],
+        channels: int,
+        size: int,
+        prediction_type: PredictionType = "epsilon",
+    ) -> None:
         super().__init__(channels, size, prediction_type=prediction_type)
         self.draw = draw
 
@@ -116,7 +124,9 @@ class ViewsOf(OraclePrior):
         """The object as seen from the cameras of the condition."""
         if condition.cameras is None:
             raise ValueError("ViewsOf needs the cameras in its condition")
-        pictures = self.draw(condition.cameras.resized(self.facts.image_size, self.facts.image_size)).permute(0, 3, 1, 2)
+        pictures = self.draw(condition.cameras.resized(self.facts.image_size, self.facts.image_size)).permute(
+            0, 3, 1, 2
+        )
         if pictures.shape[-1] != noisy.shape[-1]:
             pictures = F.interpolate(pictures, noisy.shape[-2:], mode="area")
         return pictures.to(noisy)

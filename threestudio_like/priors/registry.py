@@ -60,7 +60,11 @@ def resolve(name: str) -> Path:
     if name == EMBEDDED:
         folder = embedded_folder()
         if not (folder / "unet").is_dir():
-            raise ModelError("the embedded prior's weights are missing", str(folder), "Reinstall the package, or make them: threestudio-like train toybox")
+            raise ModelError(
+                "the embedded prior's weights are missing",
+                str(folder),
+                "Reinstall the package, or make them: threestudio-like train toybox",
+            )
         return folder
     path = Path(name).expanduser()
     if path.is_dir():
@@ -74,12 +78,21 @@ def resolve(name: str) -> Path:
         return _download(name, MODELS[name].mirrors)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _download(name, (name,))
-    raise ModelError(f'there is no model "{name}"', "--prior", f"{did_you_mean(name, [EMBEDDED, *MODELS])} Or give a folder or a hub id (owner/model)")
+    raise ModelError(
+        f'there is no model "{name}"',
+        "--prior",
+        f"{did_you_mean(name, [EMBEDDED, *MODELS])} Or give a folder or a hub id (owner/model)",
+    )
 
 
 def _download(name: str, mirrors: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     missing = []
     for mirror in mirrors:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from .diffusion import Condition, DiffusionPrior
@@ -60,7 +62,7 @@ def ddim(
     """
     count = len(prior.schedule)
     times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()
-    for now, after in zip(times[:-1], times[1:]):
+    for now, after in itertools.pairwise(times):
         t = now.expand(len(noisy))
         clean = guided_clean(prior, noisy, t, condition, negative, scale, rescale, clamp)
         if after == 0:

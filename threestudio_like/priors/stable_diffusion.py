@@ -53,7 +53,11 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
                 return json.loads(path.read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError):
                 raise ModelError("the configuration is damaged", str(path), "Download the model again") from None
-    raise ModelError(f'has no "{part}" with a configuration', str(folder), "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)")
+    raise ModelError(
+        f'has no "{part}" with a configuration',
+        str(folder),
+        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)",
+    )
 
 
 class StableDiffusionPrior(DiffusionPrior):
@@ -66,7 +70,9 @@ class StableDiffusionPrior(DiffusionPrior):
         embeddings: known prompt embeddings (a bundle), or None.
     """
 
-    def __init__(self, folder: Path, config: DiffusersConfig, name: str, embeddings: EmbeddingStore | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: DiffusersConfig, name: str, embeddings: EmbeddingStore | None = None
+    ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from diffusers.utils import logging
 
@@ -78,17 +84,27 @@ class StableDiffusionPrior(DiffusionPrior):
         unet_config, scheduler = _config(folder, "unet"), _config(folder, "scheduler")
         vae_config = _config(folder, "vae")
         try:
-            self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=self.dtype, use_safetensors=True)
+            self.unet = UNet2DConditionModel.from_pretrained(
+                folder / "unet", torch_dtype=self.dtype, use_safetensors=True
+            )
             self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.dtype, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).splitlines()[0][:160]
-            raise ModelError(f"the weights cannot be loaded ({first})", str(folder), "Download the model again; only safetensors are read") from None
+            raise ModelError(
+                f"the weights cannot be loaded ({first})",
+                str(folder),
+                "Download the model again; only safetensors are read",
+            ) from None
         self._place()
         facts = self._read_facts()
         channels = vae_config.get("latent_channels", 4)
         extra = unet_config.get("in_channels", channels) - channels
         if extra not in (0, 6):
-            raise ModelError(f"its UNet wants {extra} channels beyond the latents", str(folder), "Only plain (0) and ray-map (6) inputs are supported")
+            raise ModelError(
+                f"its UNet wants {extra} channels beyond the latents",
+                str(folder),
+                "Only plain (0) and ray-map (6) inputs are supported",
+            )
         self._ray_maps = extra == 6
         self._camera_vector = unet_config.get("class_embed_type") == "projection"
         self._factor = float(vae_config.get("scaling_factor", 0.18215))
@@ -136,9 +152,15 @@ class StableDiffusionPrior(DiffusionPrior):
         logging.set_verbosity_error()
         try:
             self._tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer")
-            self._text_encoder = CLIPTextModel.from_pretrained(self.folder / "text_encoder", dtype=self.dtype, use_safetensors=True)
+            self._text_encoder = CLIPTextModel.from_pretrained(
+                self.folder / "text_encoder", dtype=self.dtype, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
-            raise ModelError(f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})", str(self.folder), "Download the model again") from None
+            raise ModelError(
+                f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})",
+                str(self.folder),
+                "Download the model again",
+            ) from None
         self._text_encoder.requires_grad_(False).eval().to(self.device)
 
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
@@ -147,7 +169,11 @@ class StableDiffusionPrior(DiffusionPrior):
         for token, vector in tokens.items():
             table = self._text_encoder.get_input_embeddings()
             if vector.numel() != table.embedding_dim:
-                raise ModelError(f'the concept "{token}" has {vector.numel()} numbers, this text encoder wants {table.embedding_dim}', "--concept", "Use a concept made for this model")
+                raise ModelError(
+                    f'the concept "{token}" has {vector.numel()} numbers, this text encoder wants {table.embedding_dim}',
+                    "--concept",
+                    "Use a concept made for this model",
+                )
             if self._tokenizer.add_tokens(token) != 1:
                 raise ModelError(f'the token "{token}" exists already', "--concept", "Rename the concept's token")
             self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
@@ -164,7 +190,9 @@ class StableDiffusionPrior(DiffusionPrior):
         if missing:
             self._load_text()
             length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
-            ids = self._tokenizer(missing, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+            ids = self._tokenizer(
+                missing, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            ).input_ids
             states = self._text_encoder(ids.to(self.device)).last_hidden_state.float().cpu()
             for prompt, state in zip(missing, states):
                 self.embeddings.add(prompt, state)
@@ -221,9 +249,19 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
         else:
             table = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(f"is not a concept file ({type(error).__name__})", str(path), "Give learned_embeds.safetensors or learned_embeds.bin") from None
-    if not isinstance(table, dict) or not table or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim == 1 for v in table.values()):
-        raise ModelError("holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin")
+        raise ModelError(
+            f"is not a concept file ({type(error).__name__})",
+            str(path),
+            "Give learned_embeds.safetensors or learned_embeds.bin",
+        ) from None
+    if (
+        not isinstance(table, dict)
+        or not table
+        or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim == 1 for v in table.values())
+    ):
+        raise ModelError(
+            "holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin"
+        )
     return {str(k): v.float().squeeze() for k, v in table.items()}
 
 

@@ -63,7 +63,9 @@ class RandomBackground:
         picture = self.pictures[index]
         if picture.shape[:2] != (cameras.height, cameras.width):
             channels_first = picture.permute(2, 0, 1)[None]
-            picture = nn.functional.interpolate(channels_first, (cameras.height, cameras.width), mode="nearest")[0].permute(1, 2, 0)
+            picture = nn.functional.interpolate(channels_first, (cameras.height, cameras.width), mode="nearest")[
+                0
+            ].permute(1, 2, 0)
         return BackgroundSample(picture.expand(len(cameras), -1, -1, -1), float(self.levels[index]))
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
@@ -99,4 +101,3 @@ class LearnedBackground(nn.Module):
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
         """The environment along every ray."""
         return BackgroundSample(self(cameras.rays()[1]))
-

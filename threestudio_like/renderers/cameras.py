@@ -60,7 +60,12 @@ class Cameras:
         right = torch.where(pole, torch.stack([azimuth.cos(), azimuth * 0, -azimuth.sin()], -1), right)
         right = torch.nn.functional.normalize(right, dim=-1)
         matrix = torch.zeros(count, 4, 4)
-        matrix[:, :3, 0], matrix[:, :3, 1], matrix[:, :3, 2], matrix[:, :3, 3] = right, torch.linalg.cross(back, right), back, eye
+        matrix[:, :3, 0], matrix[:, :3, 1], matrix[:, :3, 2], matrix[:, :3, 3] = (
+            right,
+            torch.linalg.cross(back, right),
+            back,
+            eye,
+        )
         matrix[:, 3, 3] = 1
         return Cameras(matrix, fov_y, height, width, azimuth, elevation, distance)
 
@@ -83,7 +88,9 @@ class Cameras:
         local = torch.stack(
             [(pixel[..., 0] / self.width * 2 - 1) * scale * aspect, (1 - pixel[..., 1] / self.height * 2) * scale,
              -torch.ones(len(self), self.height, self.width)], -1)  # fmt: skip
-        directions = torch.nn.functional.normalize(torch.einsum("bij,bhwj->bhwi", self.camera_to_world[:, :3, :3], local), dim=-1)
+        directions = torch.nn.functional.normalize(
+            torch.einsum("bij,bhwj->bhwi", self.camera_to_world[:, :3, :3], local), dim=-1
+        )
         return self.camera_to_world[:, None, None, :3, 3].expand_as(directions), directions
 
     def view_projection(self, near: float = 0.1, far: float = 100.0) -> torch.Tensor:
@@ -125,7 +132,9 @@ class UniformCameras:
             target = random.normal("camera target", (self.batch, 3)) * 0.2
             up = torch.tensor([0.0, 1.0, 0.0]) + random.normal("camera up", (self.batch, 3)) * 0.02
             distance = distance + (random.uniform("camera centre", (self.batch,)) * 2 - 1) * 0.1
-        return Cameras.orbit(torch.deg2rad(azimuth), torch.deg2rad(elevation), distance, torch.deg2rad(fov), size, size, target, up)
+        return Cameras.orbit(
+            torch.deg2rad(azimuth), torch.deg2rad(elevation), distance, torch.deg2rad(fov), size, size, target, up
+        )
 
 
 @dataclass

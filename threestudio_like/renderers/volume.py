@@ -33,13 +33,19 @@ class VolumeConfig:
     stop: float = 1e-4
     """Transmittance at which a ray ends."""
     jitter: bool = True
+    """Shift the samples of every ray by a random part of their spacing, and every ray within its pixel."""
     normals: bool = False
-    radius: float = 1.0
+    radius: float = 1.08
     """Nothing exists farther than this from the origin (2 for the whole cube)."""
 
 
 class VolumeRenderer(nn.Module):
     """Renders a Field; its occupancy grid is part of its state."""
+
+    centres: torch.Tensor
+    inside: torch.Tensor
+    average: torch.Tensor
+    occupied: torch.Tensor
 
     def __init__(self, config: VolumeConfig) -> None:
         super().__init__()
@@ -86,14 +92,20 @@ class VolumeRenderer(nn.Module):
             random: jitters the samples; None for none (previews, evaluation).
             pixels: indices of rays, int64.
         """
-        origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays())
+        jittered = random is not None and self.config.jitter
+        within = random.uniform("pixels", (len(cameras), cameras.height, cameras.width, 2)) - 0.5 if jittered else None
+        origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
         behind = background.values.reshape(-1, field.channels)
         shape = (len(cameras), cameras.height, cameras.width)
         if pixels is not None:
             origins, directions, behind = origins[pixels], directions[pixels], behind[pixels]
             shape = (1, 1, len(pixels))
         rays = len(origins)
-        jitter = random.uniform("samples", (rays,)) if random is not None and self.config.jitter else torch.full((rays,), 0.5)
+        jitter = (
+            random.uniform("samples", (rays,))
+            if random is not None and self.config.jitter
+            else torch.full((rays,), 0.5)
+        )
         step = 2.0 / self.config.samples
         t, ray, offsets = march(origins, directions, self.occupied, step, jitter)
         points = origins[ray] + t[:, None] * directions[ray]

@@ -73,7 +73,13 @@ def _mesh_data(asset: Asset) -> dict[str, str]:
 
 
 def write_report(
-    path: Path, title: str, asset: Asset, sheet: np.ndarray, figures: dict[str, Any], events: list[dict[str, Any]], configuration: str
+    path: Path,
+    title: str,
+    asset: Asset,
+    sheet: np.ndarray,
+    figures: dict[str, Any],
+    events: list[dict[str, Any]],
+    configuration: str,
 ) -> None:
     """Write the page.
 
@@ -81,11 +87,16 @@ def write_report(
         sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text.
     """
     viewer = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
-    rows = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in figures.items())
-    stages = "".join(
-        f"<tr><td>{html.escape(e['stage'])}</td><td>{e['seconds']:.1f} s, {e['step']} steps</td></tr>" for e in events if e["event"] == "stage-end"
+    rows = "".join(
+        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in figures.items()
     )
-    text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>
+    stages = "".join(
+        f"<tr><td>{html.escape(e['stage'])}</td><td>{e['seconds']:.1f} s, {e['step']} steps</td></tr>"
+        for e in events
+        if e["event"] == "stage-end"
+    )
+    text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>
 <h1>{html.escape(title)}</h1><div class="muted">made by threestudio_like</div>
 <h2>Turn it</h2><canvas id="view" width="1080" height="420"></canvas><label><input type="checkbox" id="clay"> clay</label>
 <h2>Eight views</h2><img alt="eight views, textured and clay" src="{_png(sheet)}">

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,15 +33,20 @@ def save_png(picture: np.ndarray, path: Path) -> None:
         raise output_error(error, path) from None
 
 
-def turntable(asset: Asset, path: Path, distance: float, fov_y: float, frames: int = 48, size: int = 256, seconds: float = 4.0) -> None:
+def turntable(
+    asset: Asset, path: Path, distance: float, fov_y: float, frames: int = 48, size: int = 256, seconds: float = 4.0
+) -> None:
     """Write an MP4 of one turn at 20 degrees of elevation. Raises OutputError."""
     import imageio.v2 as imageio
 
     azimuth = torch.arange(frames) / frames * 2 * math.pi
-    cameras = Cameras.orbit(azimuth, torch.full((frames,), math.radians(20.0)), distance, math.radians(fov_y), size, size)
+    cameras = Cameras.orbit(
+        azimuth, torch.full((frames,), math.radians(20.0)), distance, math.radians(fov_y), size, size
+    )
     images = render_mesh(asset.mesh, cameras.view_projection().numpy(), size, 0.96).image
     try:
-        with imageio.get_writer(path, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16) as writer:
+        writer: Any = imageio.get_writer(path, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16)
+        with writer:
             for image in images:
                 writer.append_data(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
     except OSError as error:

@@ -18,6 +18,8 @@ class DecodedField(Field):
         matrix: W (C, 3), trainable. offset: (3,), fixed.
     """
 
+    offset: torch.Tensor
+
     def __init__(self, latent: Field, matrix: torch.Tensor, offset: torch.Tensor) -> None:
         super().__init__()
         self.latent, self.channels = latent, 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +49,7 @@ class HashGridField(Field):
         self.table = nn.Parameter((torch.rand(self.spec.entries, 2, generator=generator) * 2 - 1) * 1e-4)
         sizes = [2 * config.levels, *[config.hidden] * (config.layers - 1), 1 + channels]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for inside, outside in zip(sizes[:-1], sizes[1:]):
+        for inside, outside in itertools.pairwise(sizes):
             bound = inside**-0.5
             self.weights.append(nn.Parameter((torch.rand(outside, inside, generator=generator) * 2 - 1) * bound))
             self.biases.append(nn.Parameter((torch.rand(outside, generator=generator) * 2 - 1) * bound))

@@ -35,7 +35,9 @@ def evaluation_ring(parts: FieldParts, count: int = 8, elevation: float = 15.0) 
 
 
 @torch.no_grad()
-def make_asset(parts: FieldParts, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]) -> tuple[Asset, dict[str, Any]]:
+def make_asset(
+    parts: FieldParts, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]
+) -> tuple[Asset, dict[str, Any]]:
     """Extract, unwrap and bake a field; figures of each step.
 
     Args:
@@ -86,4 +88,3 @@ def mean_field_opacity(parts: FieldParts, mesh: Mesh, size: int = 64) -> float:
     inside = silhouette(mesh, cameras.view_projection().numpy(), size)
     outside = ~np.stack([binary_dilation(m, iterations=2) for m in inside])
     return float(opacity[outside].mean())
-

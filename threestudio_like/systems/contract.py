@@ -9,8 +9,16 @@ from typing import Any, Protocol
 import torch
 
 from ..engine.loop import Stage, StagePlan
-from ..priors.diffusion import DiffusionPrior
+from ..priors.diffusion import CameraProtocol, DiffusionPrior
 from .stages import FieldParts
+
+PLAIN_CAMERAS = CameraProtocol(1.8, 55.0)
+"""How assets of priors without a camera protocol are shown: the evaluation ring of METHODS 1.4."""
+
+
+def show_rgb(features: torch.Tensor) -> torch.Tensor:
+    """RGB fields are shown as they are, clamped to [0, 1]."""
+    return features.clamp(0, 1)
 
 
 @dataclass
@@ -21,6 +29,11 @@ class Request:
     prior: DiffusionPrior
     seed: int = 0
     objects: int = 1
+
+    @property
+    def protocol(self) -> CameraProtocol:
+        """The cameras by which the asset is shown."""
+        return self.prior.facts.camera or PLAIN_CAMERAS
 
 
 class System(Protocol):
@@ -42,10 +55,12 @@ def latent_to_rgb(prior: DiffusionPrior) -> tuple[torch.Tensor, torch.Tensor]:
     size = prior.facts.image_size
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(48, 6, 6, 3, generator=generator)
-    images = torch.nn.functional.interpolate(patches.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False)
+    images = torch.nn.functional.interpolate(
+        patches.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False
+    )
     with torch.no_grad():
         latents = torch.cat([prior.encode_image(chunk.permute(0, 2, 3, 1)) for chunk in images.split(8)])
-    pooled = torch.nn.functional.adaptive_avg_pool2d(images, latents.shape[-2:])
+    pooled = torch.nn.functional.adaptive_avg_pool2d(images, (latents.shape[-2], latents.shape[-1]))
     x = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).double()
     x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.double)], 1)
     y = pooled.permute(0, 2, 3, 1).reshape(-1, 3).double()

@@ -15,7 +15,17 @@ from ..priors.clip import clip_folder
 from ..priors.registry import EMBEDDED, MODELS, embedded_folder, models_folder
 from .registry import BUILT_IN, plug_ins
 
-_PACKAGES = ("torch", "diffusers", "transformers", "numba", "trimesh", "xatlas", "scikit-image", "fast-simplification", "imageio-ffmpeg")
+_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "numba",
+    "trimesh",
+    "xatlas",
+    "scikit-image",
+    "fast-simplification",
+    "imageio-ffmpeg",
+)
 
 
 def examine() -> dict[str, Any]:
@@ -49,13 +59,23 @@ def _torchvision() -> list[dict[str, str]]:
     try:
         importlib.import_module("torchvision")
     except Exception as error:
-        return [{"name": "torchvision", "state": "broken", "detail": f"{error}; transformers will not load: pip uninstall torchvision"}]
+        return [
+            {
+                "name": "torchvision",
+                "state": "broken",
+                "detail": f"{error}; transformers will not load: pip uninstall torchvision",
+            }
+        ]
     return [{"name": "torchvision", "state": "ok", "detail": "not needed"}]
 
 
 def _models() -> list[dict[str, str]]:
     out = []
-    for name, folder in ((EMBEDDED, embedded_folder()), ("toybox clip", clip_folder()), ("toybox judge", judge_folder())):
+    for name, folder in (
+        (EMBEDDED, embedded_folder()),
+        ("toybox clip", clip_folder()),
+        ("toybox judge", judge_folder()),
+    ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})
     for name, entry in MODELS.items():
@@ -71,9 +91,13 @@ def table(findings: dict[str, Any]) -> str:
     for section, rows in findings.items():
         lines.append(section)
         lines += [f"  {r['name']:<22}{r['state']:<11}{r['detail']}" for r in rows]
-    works = all(r["state"] == "ok" for r in findings["models"][:1]) and all(r["state"] != "missing" for r in findings["packages"])
+    works = all(r["state"] == "ok" for r in findings["models"][:1]) and all(
+        r["state"] != "missing" for r in findings["packages"]
+    )
     lines.append("")
-    lines.append('Works now: threestudio-like generate "a red chair"' if works else "The embedded prior cannot run: see the rows that are missing")
+    lines.append(
+        'Works now: threestudio-like generate "a red chair"'
+        if works
+        else "The embedded prior cannot run: see the rows that are missing"
+    )
     return "\n".join(lines)
-
-

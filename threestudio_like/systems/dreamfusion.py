@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 from ..engine.loop import Stage, StagePlan
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
-from ..priors.diffusion import CameraProtocol
 from ..renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
-from .contract import Request
+from .contract import Request, show_rgb
 from .latent_nerf import DistillationConfig, FieldConfig
 from .stages import FieldParts, LearningRates, Regularisation, distillation_stage
 
@@ -46,22 +45,15 @@ class DreamFusion:
 
     def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
         """The RGB field."""
-        modules = stages["distil"].modules
-        parts = FieldParts(modules["field"], modules["renderer"], lambda x: x.clamp(0, 1), modules.get("background"))  # type: ignore[arg-type]
-        return self._placed(request, parts)
-
-    def _placed(self, request: Request, parts: FieldParts) -> FieldParts:
-        protocol = request.prior.facts.camera or CameraProtocol(1.8, 55.0)
-        parts.distance, parts.fov_y = protocol.distance, protocol.fov_y
-        return parts
+        return FieldParts.of(stages["distil"], show_rgb, request.protocol)
 
     def _distil(self, request: Request) -> Stage:
         config = self.distil
         background = LearnedBackground(3, sigmoid=True, seed=request.seed) if self.learned_background else None
         field_ = self.representation.build(3, request.seed, sigmoid=True)
-        parts = self._placed(request, FieldParts(field_, VolumeRenderer(self.renderer), lambda x: x.clamp(0, 1), background))
+        parts = FieldParts(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(request.protocol)
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         sampler = config.stratified if config.cameras == "stratified" else config.uniform
         size = self.resolution or request.prior.facts.image_size
-        return distillation_stage("distil", config.steps, parts, guidance, sampler, background or RandomBackground.grey(), size,
+        return distillation_stage("distil", config.steps, parts, guidance, sampler, background or RandomBackground.grey(0.3, 0.7), size,
                                   config.rates, config.regularise, config.weight)  # fmt: skip

@@ -79,7 +79,9 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
         if phrase.colour is not None:
             colour = torch.tensor(judge.colours.index(phrase.colour))
             figures["judge: colour"] = float((verdict.colour.argmax(1) == colour).float().mean())
-            right = captions().index(describe(Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0])))
+            right = captions().index(
+                describe(Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0]))
+            )
             figures["clip r-precision"] = r_precision(clip, images, captions(), right)
         figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(picture.mask > 0.5, phrase, count)
         if phrase.category in HAS_FRONT:
@@ -99,7 +101,9 @@ def evaluate(source: Path, prompt: str, truth: Path | None, count: int = 200) ->
     """Figures of a run's asset (or of a mesh file). Raises InputError."""
     path = source / "asset.glb" if source.is_dir() else source
     if not path.is_file():
-        raise InputError("there is no asset to evaluate", str(path), "Give the folder of a finished run, or a mesh file")
+        raise InputError(
+            "there is no asset to evaluate", str(path), "Give the folder of a finished run, or a mesh file"
+        )
     if count < 1:
         raise InputError(f"must be at least 1, got {count}", "--instances")
     if not prompt and (source / "run.yaml").is_file():
@@ -110,5 +114,7 @@ def evaluate(source: Path, prompt: str, truth: Path | None, count: int = 200) ->
         reference = Asset.load(truth).mesh
         figures.update(compare(asset.mesh, reference))
         matrices = RING.all(128).view_projection().numpy()
-        figures["silhouette iou with truth"] = iou(silhouette(asset.mesh, matrices, 128), silhouette(reference, matrices, 128))
+        figures["silhouette iou with truth"] = iou(
+            silhouette(asset.mesh, matrices, 128), silhouette(reference, matrices, 128)
+        )
     return figures

@@ -15,10 +15,18 @@ import torch
 from ..engine.loop import Stage, StagePlan
 from ..guidance.image_refinement import ImageRefinement, RefinementConfig
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
-from ..priors.diffusion import CameraProtocol, DiffusionPrior
-from ..renderers import LearnedBackground, RandomBackground, SolidBackground, StratifiedCameras, UniformCameras, VolumeConfig, VolumeRenderer
+from ..priors.diffusion import DiffusionPrior
+from ..renderers import (
+    LearnedBackground,
+    RandomBackground,
+    SolidBackground,
+    StratifiedCameras,
+    UniformCameras,
+    VolumeConfig,
+    VolumeRenderer,
+)
 from ..representations import Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
-from .contract import Request, rgb_map
+from .contract import Request, rgb_map, show_rgb
 from .stages import (
     Decode,
     FieldParts,
@@ -63,7 +71,9 @@ class DistillationConfig:
     )  # fmt: skip
     rates: LearningRates = field(default_factory=lambda: LearningRates(voxels="0.06->0.015"))
     regularise: Regularisation = field(
-        default_factory=lambda: Regularisation(opacity_entropy="0->2 @ 50..100%", density_variation="0.3", feature_variation="0.3")
+        default_factory=lambda: Regularisation(
+            opacity_entropy="0->2 @ 50..100%", density_variation="0.3", feature_variation="0.3"
+        )
     )
 
 
@@ -71,9 +81,11 @@ class DistillationConfig:
 class LatentNerf:
     """Configuration of the `latent-nerf` system."""
 
-    representation: FieldConfig = field(default_factory=FieldConfig)
-    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=48))
+    representation: FieldConfig = field(default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=36)))
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=44))
     background: Literal["random", "solid", "learned"] = "random"
+    levels: tuple[float, float] = (0.3, 0.7)
+    """Grey levels of the random background: away from black and white, so that every object stands out."""
     resolution: int = 0
     """Height and width of the latent rendering; 0 takes the prior's latent size."""
     start: RoundsConfig = field(
@@ -83,7 +95,9 @@ class LatentNerf:
     )  # fmt: skip
     """The start from sampled views; no times switch it off."""
     distil: DistillationConfig = field(default_factory=DistillationConfig)
-    refine_representation: FieldConfig = field(default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=80, density_scale=20.0)))
+    refine_representation: FieldConfig = field(
+        default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=80, density_scale=20.0))
+    )
     refine_renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=80, occupancy=40))
     refine: RoundsConfig = field(
         default_factory=lambda: RoundsConfig(
@@ -131,33 +145,31 @@ class LatentNerf:
     def _latent_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
         for name in ("distil", "start"):
             if name in done:
-                modules = done[name].modules
-                parts = FieldParts(modules["field"], modules["renderer"], self._decode(request.prior), modules.get("background"))  # type: ignore[arg-type]
-                return self._placed(request.prior, parts)
+                return FieldParts.of(done[name], self._decode(request.prior), request.protocol)
         matrix, offset = rgb_map(request.prior)
         start = None
         if self.representation.kind == "voxels":
             # The latent of mid grey: neither inside nor outside stands out before the first step.
             start = torch.linalg.lstsq(matrix.t().double(), (0.5 - offset).double()[:, None]).solution[:, 0].float()
         field_ = self.representation.build(request.prior.facts.channels, request.seed, start)
-        background = LearnedBackground(request.prior.facts.channels, seed=request.seed) if self.background == "learned" else None
-        return self._placed(request.prior, FieldParts(field_, VolumeRenderer(self.renderer), self._decode(request.prior), background))
-
-    def _placed(self, prior: DiffusionPrior, parts: FieldParts) -> FieldParts:
-        protocol = prior.facts.camera or CameraProtocol(1.8, 55.0)
-        parts.distance, parts.fov_y = protocol.distance, protocol.fov_y
-        return parts
+        background = (
+            LearnedBackground(request.prior.facts.channels, seed=request.seed) if self.background == "learned" else None
+        )
+        return FieldParts(field_, VolumeRenderer(self.renderer), self._decode(request.prior), background).seen_by(
+            request.protocol
+        )
 
     def _decode(self, prior: DiffusionPrior) -> Decode:
         matrix, offset = rgb_map(prior)
         return lambda features: (features @ matrix + offset).clamp(0, 1)
 
-    def backgrounds(self, prior: DiffusionPrior, parts: FieldParts) -> RandomBackground | SolidBackground | LearnedBackground:
+    def backgrounds(
+        self, prior: DiffusionPrior, parts: FieldParts
+    ) -> RandomBackground | SolidBackground | LearnedBackground:
         """What lies behind the latent field."""
         if isinstance(parts.background, LearnedBackground):
             return parts.background
-        low, high = prior.facts.camera.background if prior.facts.camera else (0.25, 1.0)
-        levels = torch.linspace(low, high, 12) if self.background == "random" else torch.tensor([0.6])
+        levels = torch.linspace(*self.levels, 12) if self.background == "random" else torch.tensor([0.55])
         size = prior.facts.image_size
         with torch.no_grad():
             grey = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
@@ -186,18 +198,18 @@ class LatentNerf:
 
     def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
         if "refine" in done:
-            modules = done["refine"].modules
-            rgb, renderer = modules["field"], modules["renderer"]
-        else:
-            rgb, renderer = self.refine_representation.build(3, request.seed, sigmoid=True), VolumeRenderer(self.refine_renderer)
-        return self._placed(request.prior, FieldParts(rgb, renderer, lambda x: x.clamp(0, 1)))  # type: ignore[arg-type]
+            return FieldParts.of(done["refine"], show_rgb, request.protocol)
+        rgb = self.refine_representation.build(3, request.seed, sigmoid=True)
+        return FieldParts(rgb, VolumeRenderer(self.refine_renderer), show_rgb).seen_by(request.protocol)
 
     def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:
         prior, level = request.prior, 0.55
         latent, parts = self._latent_parts(request, done), self._rgb_parts(request, {})
         if isinstance(parts.field, VoxelField):
             parts.field.load_resampled(_Shown(latent.field, latent.decode))
-        refinement = ImageRefinement(prior, request.prompt, self.refine.refine, self._grey(prior, level).permute(2, 0, 1), level)
+        refinement = ImageRefinement(
+            prior, request.prompt, self.refine.refine, self._grey(prior, level).permute(2, 0, 1), level
+        )
         size = prior.facts.image_size
         return rounds_stage("refine", parts, refinement, self.refine, "rgb", torch.full((size, size, 3), level), size)
 

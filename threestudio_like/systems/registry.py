@@ -44,5 +44,7 @@ def configuration(name: str, preset: str) -> Any:
     if registered is None:
         raise ConfigError(f'there is no system "{name}"', "--system", did_you_mean(name, names()))
     if preset not in registered.presets:
-        raise ConfigError(f'the system "{name}" has no preset "{preset}"', "--preset", did_you_mean(preset, registered.presets))
+        raise ConfigError(
+            f'the system "{name}" has no preset "{preset}"', "--preset", did_you_mean(preset, registered.presets)
+        )
     return registered.presets[preset]()

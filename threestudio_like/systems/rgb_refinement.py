@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 from ..engine.loop import Stage, StagePlan
 from ..engine.random import RandomStream
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
-from ..renderers import Background, BackgroundSample, Cameras, LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
+from ..priors.diffusion import CameraProtocol
+from ..renderers import (
+    Background,
+    BackgroundSample,
+    Cameras,
+    LearnedBackground,
+    RandomBackground,
+    VolumeConfig,
+    VolumeRenderer,
+)
 from ..representations import DecodedField
-from .contract import Request, rgb_map
+from .contract import Request, rgb_map, show_rgb
 from .latent_nerf import DistillationConfig
 from .stages import FieldParts, LearningRates, Regularisation, distillation_stage
 
@@ -45,7 +54,7 @@ class RgbRefinement:
         matrix, offset = rgb_map(request.prior)
         decoded = DecodedField(source.field, matrix, offset)
         renderer = VolumeRenderer(self.renderer)
-        return FieldParts(decoded, renderer, lambda x: x.clamp(0, 1), source.background, source.distance, source.fov_y)
+        return FieldParts(decoded, renderer, show_rgb, source.background, source.distance, source.fov_y)
 
     def plans(self, request: Request, source: FieldParts) -> list[StagePlan]:
         """One stage on the decoded field."""
@@ -53,14 +62,13 @@ class RgbRefinement:
 
     def result(self, request: Request, stages: dict[str, Stage], source: FieldParts) -> FieldParts:
         """The refined RGB field."""
-        modules = stages["rgb"].modules
-        return FieldParts(modules["field"], modules["renderer"], lambda x: x.clamp(0, 1), None, source.distance, source.fov_y)  # type: ignore[arg-type]
+        return FieldParts.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
 
     def _stage(self, request: Request, source: FieldParts) -> Stage:
         parts, config = self.decoded(request, source), self.distil
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         sampler = config.stratified if config.cameras == "stratified" else config.uniform
-        background: Background = RandomBackground.grey()
+        background: Background = RandomBackground.grey(0.3, 0.7)
         if isinstance(parts.background, LearnedBackground) and isinstance(parts.field, DecodedField):
             background = _DecodedBackground(parts.background, parts.field)
         size = self.resolution or request.prior.facts.image_size

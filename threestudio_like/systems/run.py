@@ -96,13 +96,19 @@ def check_options(prompt: str, options: Options) -> None:
     if not prompt.strip():
         raise InputError("the prompt is empty", "prompt", 'Say what to make: "a red chair"')
     if len(prompt) > LONGEST_PROMPT:
-        raise InputError(f"the prompt has {len(prompt)} characters, at most {LONGEST_PROMPT} are read", "prompt", "Say it shorter")
+        raise InputError(
+            f"the prompt has {len(prompt)} characters, at most {LONGEST_PROMPT} are read", "prompt", "Say it shorter"
+        )
     if not split(prompt):
         raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
     if options.steps is not None and options.steps < 1:
         raise ConfigError(f"must be at least 1, got {options.steps}", "--steps", "Leave it out for the preset's number")
     if options.resolution is not None and not 8 <= options.resolution <= 1024:
-        raise ConfigError(f"must be from 8 to 1024 pixels, got {options.resolution}", "--resolution", "Leave it out for the prior's own size")
+        raise ConfigError(
+            f"must be from 8 to 1024 pixels, got {options.resolution}",
+            "--resolution",
+            "Leave it out for the prior's own size",
+        )
     if options.minutes is not None and options.minutes <= 0:
         raise ConfigError(f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit")
     if options.seed < 0:
@@ -119,7 +125,9 @@ def check_device(device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
         raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, ["cpu", "cuda", "mps"]))
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("this torch sees no CUDA device", "--device cuda", "Use --device cpu, or install a CUDA build of torch")
+        raise ConfigError(
+            "this torch sees no CUDA device", "--device cuda", "Use --device cpu, or install a CUDA build of torch"
+        )
     if device == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("this torch sees no Apple GPU", "--device mps", "Use --device cpu")
 
@@ -131,13 +139,19 @@ def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
         return
     strangers = unknown_words(prompt, known)
     if strangers:
-        words = "; ".join(f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "") for s in strangers[:6])
+        words = "; ".join(
+            f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "") for s in strangers[:6]
+        )
         raise VocabularyError(
             f"the embedded prior does not know {words}", "prompt",
             "See: threestudio-like vocabulary. For open prompts use a real prior: --prior sd-2.1-base",
         )  # fmt: skip
     if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
-        raise VocabularyError("the prompt names no thing that the embedded prior can make", "prompt", f"Name one of: {', '.join(CATEGORIES)}")
+        raise VocabularyError(
+            "the prompt names no thing that the embedded prior can make",
+            "prompt",
+            f"Name one of: {', '.join(CATEGORIES)}",
+        )
 
 
 def load_prior(options: Options) -> StableDiffusionPrior:
@@ -160,7 +174,11 @@ def run_folder(prompt: str, options: Options) -> Path:
     if options.out is not None:
         folder = options.out
         if folder.is_dir() and any(folder.iterdir()):
-            raise OutputError("the folder holds files already", str(folder), "Choose another one, or add --resume to go on with its run")
+            raise OutputError(
+                "the folder holds files already",
+                str(folder),
+                "Choose another one, or add --resume to go on with its run",
+            )
     else:
         slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "run"
         stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
@@ -238,7 +256,14 @@ def generate(prompt: str, options: Options) -> RunResult:
     config = configure(options, preset)
     folder = run_folder(prompt, options)
     events = Events(folder / "events.jsonl", options.verbosity)
-    facts = {"verb": "generate", "prompt": prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+    facts = {
+        "verb": "generate",
+        "prompt": prompt,
+        "system": options.system,
+        "preset": preset,
+        "prior": options.prior,
+        "seed": options.seed,
+    }
     text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
     if not options.resume:
         write_atomically(folder / "run.yaml", text.encode())
@@ -262,7 +287,14 @@ def _loop(folder: Path, events: Events, options: Options, identity: dict[str, An
 
 
 def finish(
-    folder: Path, events: Events, parts: FieldParts, options: Options, facts: dict[str, Any], prior: DiffusionPrior, text: str, pieces: int
+    folder: Path,
+    events: Events,
+    parts: FieldParts,
+    options: Options,
+    facts: dict[str, Any],
+    prior: DiffusionPrior,
+    text: str,
+    pieces: int,
 ) -> RunResult:
     """Extract, export, verify and report: everything at the top of the run's folder."""
     began = time.monotonic()
@@ -276,7 +308,11 @@ def finish(
     asset.save(temporary)
     verdict = verify(temporary, asset, cameras)
     if not verdict.passed:
-        raise OutputError(f"the asset did not pass its verification ({verdict.line()})", str(temporary), "Report this with the run's folder")
+        raise OutputError(
+            f"the asset did not pass its verification ({verdict.line()})",
+            str(temporary),
+            "Report this with the run's folder",
+        )
     temporary.replace(folder / "asset.glb")
     figures["fog"] = mean_field_opacity(parts, asset.mesh)
     figures["seconds of export"] = time.monotonic() - began
@@ -289,7 +325,9 @@ def finish(
     figures["peak memory, MB"] = round(_peak_memory_mb())
     figures["seconds"] = events.elapsed
     shown = {"prompt": facts["prompt"], "verified": verdict.line(), **figures}
-    write_report(folder / "report.html", facts["prompt"], asset, sheet, shown, read_events(folder / "events.jsonl"), text)
+    write_report(
+        folder / "report.html", facts["prompt"], asset, sheet, shown, read_events(folder / "events.jsonl"), text
+    )
     events.record("end", seconds=events.elapsed, peak_memory_mb=figures["peak memory, MB"])
     events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
     events.close()
@@ -327,20 +365,32 @@ def open_run(folder: Path, options: Options | None = None, prior: DiffusionPrior
     if not folder.is_dir():
         raise InputError("there is no such run", str(folder), "Give the folder of a run, for instance outputs/latest")
     if not (folder / "run.yaml").is_file():
-        raise InputError("is not the folder of a run (it has no run.yaml)", str(folder), "Give the folder of a run, for instance outputs/latest")
+        raise InputError(
+            "is not the folder of a run (it has no run.yaml)",
+            str(folder),
+            "Give the folder of a run, for instance outputs/latest",
+        )
     content = read_yaml(folder / "run.yaml")
     missing = [k for k in ("prompt", "system", "preset", "prior", "seed", "config") if k not in content]
     if missing:
         raise InputError(f"lacks {', '.join(missing)}", str(folder / "run.yaml"), "Start the run again")
     options = options or Options()
-    options = Options(**{**vars(options), "prior": content["prior"], "seed": content["seed"], "system": content["system"]})
+    options = Options(
+        **{**vars(options), "prior": content["prior"], "seed": content["seed"], "system": content["system"]}
+    )
     prior = prior or load_prior(options)
     config = configuration(content["system"], content["preset"])
     update(config, content["config"])
-    facts = {k: content[k] for k in ("verb", "prompt", "system", "preset", "prior", "seed") if k in content}
-    request = Request(facts["prompt"], prior, facts["seed"], max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1)
+    facts: dict[str, Any] = {
+        k: content[k] for k in ("verb", "prompt", "system", "preset", "prior", "seed") if k in content
+    }
+    request = Request(
+        facts["prompt"], prior, facts["seed"], max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1
+    )
     stages = restore_stages(folder, config.plans(request))
-    return FinishedRun(folder.resolve(), facts, (folder / "run.yaml").read_text(encoding="utf-8"), request, stages, config, options)
+    return FinishedRun(
+        folder.resolve(), facts, (folder / "run.yaml").read_text(encoding="utf-8"), request, stages, config, options
+    )
 
 
 def restore_stages(folder: Path, plans: list[Any]) -> dict[str, Stage]:
@@ -400,4 +450,15 @@ def export(source: Path, formats: list[str], verify_files: bool) -> list[tuple[P
     return written
 
 
-__all__ = ["FinishedRun", "Interrupted", "Options", "RunResult", "check_options", "export", "generate", "load_prior", "open_run", "refine"]
+__all__ = [
+    "FinishedRun",
+    "Interrupted",
+    "Options",
+    "RunResult",
+    "check_options",
+    "export",
+    "generate",
+    "load_prior",
+    "open_run",
+    "refine",
+]

@@ -28,11 +28,19 @@ def update(config: Any, values: dict[str, Any], where: str = "") -> None:
     for key, value in values.items():
         name = f"{where}{key}"
         if key not in hints or not any(f.name == key for f in dataclasses.fields(config)):
-            raise ConfigError(f'there is no key "{name}"', "configuration", did_you_mean(str(key), [f.name for f in dataclasses.fields(config)]))
+            raise ConfigError(
+                f'there is no key "{name}"',
+                "configuration",
+                did_you_mean(str(key), [f.name for f in dataclasses.fields(config)]),
+            )
         current = getattr(config, key)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
-                raise ConfigError(f'"{name}" is a group of keys, not a value', "configuration", f"Its keys: {', '.join(f.name for f in dataclasses.fields(current))}")
+                raise ConfigError(
+                    f'"{name}" is a group of keys, not a value',
+                    "configuration",
+                    f"Its keys: {', '.join(f.name for f in dataclasses.fields(current))}",
+                )
             update(current, value, f"{name}.")
         else:
             setattr(config, key, convert(value, hints[key], name))
@@ -56,7 +64,9 @@ def convert(value: Any, kind: Any, name: str) -> Any:
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise ConfigError(f'"{value}" is not a value of "{name}"', "configuration", did_you_mean(str(value), map(str, arguments)))
+        raise ConfigError(
+            f'"{value}" is not a value of "{name}"', "configuration", did_you_mean(str(value), map(str, arguments))
+        )
     if origin is tuple:
         items = value if isinstance(value, (list, tuple)) else [v for v in str(value).replace(",", " ").split() if v]
         inner = arguments[0] if arguments else str
@@ -82,7 +92,9 @@ def convert(value: Any, kind: Any, name: str) -> Any:
 
 
 def _refuse(name: str, kind: type, value: Any) -> None:
-    raise ConfigError(f'"{name}" wants {"a whole number" if kind is int else "a number"}, got "{value}"', "configuration")
+    raise ConfigError(
+        f'"{name}" wants {"a whole number" if kind is int else "a number"}, got "{value}"', "configuration"
+    )
 
 
 def set_dotted(config: Any, key: str, text: str) -> None:
@@ -113,7 +125,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"is not YAML ({str(error).splitlines()[0]})", str(path), "Correct it, or print a fresh one with --print-config") from None
+        raise InputError(
+            f"is not YAML ({str(error).splitlines()[0]})",
+            str(path),
+            "Correct it, or print a fresh one with --print-config",
+        ) from None
     if not isinstance(content, dict):
         raise InputError("holds no keys", str(path), "Give a run.yaml")
     return content

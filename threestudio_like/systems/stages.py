@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..guidance.contract import View
 from ..guidance.image_refinement import ImageRefinement, RefinementConfig, Targets, refinement_cameras
 from ..guidance.regularisers import distortion, opacity_entropy, orientation, sparsity
 from ..guidance.score_distillation import ScoreDistillation, foreground_mask
+from ..priors.diffusion import CameraProtocol
 from ..renderers import Background, BackgroundSample, Cameras, RingCameras, VolumeRenderer
 from ..renderers.rendering import Rendering
 from ..representations import DecodedField, Field, HashGridField, VoxelField
@@ -67,6 +68,18 @@ class FieldParts:
     fov_y: float = 40.0
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
+    @staticmethod
+    def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldParts:
+        """The field that a finished stage leaves."""
+        found: Any = stage.modules
+        parts = FieldParts(found["field"], found["renderer"], decode, found.get("background"))
+        return parts.seen_by(protocol)
+
+    def seen_by(self, protocol: CameraProtocol) -> FieldParts:
+        """The same parts, shown by cameras of this distance and field of view."""
+        self.distance, self.fov_y = protocol.distance, protocol.fov_y
+        return self
+
     def all_modules(self) -> dict[str, nn.Module]:
         """Everything that a checkpoint must hold."""
         found: dict[str, nn.Module] = {"field": self.field, "renderer": self.renderer, **self.modules}
@@ -112,7 +125,9 @@ def regularisation_terms(
         terms["distortion"] = value("distortion") * distortion(rendering.samples, rays)
     if value("orientation") > 0 and rendering.samples is not None and cameras is not None:
         normals = parts.field.normals(rendering.samples.points)
-        terms["orientation"] = value("orientation") * orientation(rendering.samples, normals, cameras.rays()[1].reshape(-1, 3), rays)
+        terms["orientation"] = value("orientation") * orientation(
+            rendering.samples, normals, cameras.rays()[1].reshape(-1, 3), rays
+        )
     if isinstance(parts.field, VoxelField) and (value("density_variation") > 0 or value("feature_variation") > 0):
         density, features = parts.field.total_variation()
         terms["variation"] = value("density_variation") * density + value("feature_variation") * features
@@ -140,15 +155,17 @@ def preview(parts: FieldParts, size: int, background: BackgroundSample | None = 
 
 def figures(opacity: torch.Tensor) -> dict[str, float]:
     """What the watchdog looks at, of opacities (B, H, W, 1)."""
-    border = torch.cat([opacity[:, 0].flatten(), opacity[:, -1].flatten(), opacity[:, :, 0].flatten(), opacity[:, :, -1].flatten()])
+    border = torch.cat(
+        [opacity[:, 0].flatten(), opacity[:, -1].flatten(), opacity[:, :, 0].flatten(), opacity[:, :, -1].flatten()]
+    )
     half = ((opacity > 0.1) & (opacity < 0.9)).float().mean()
     return {"opacity": float(opacity.mean()), "half": float(half), "border": float(border.mean())}
 
 
 def distillation_stage(
     name: str, steps: int, parts: FieldParts, guidance: ScoreDistillation, cameras: CameraSampler, background: Background, size: int,
-    rates: LearningRates, regularise: Regularisation, weight: float = 1.0, extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None,
-    clip_norm: float = 0.0,
+    rates: LearningRates, regularise: Regularisation, weight: float = 1.0,
+    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None, clip_norm: float = 0.0,
 ) -> Stage:  # fmt: skip
     """A stage that moves a field by score distillation.
 
@@ -256,7 +273,11 @@ def rounds_stage(
         elif step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, random)
         total = count * size * size
-        pixels = torch.randperm(total, generator=random.generator("rays"))[: config.rays] if config.rays < total else torch.arange(total)
+        pixels = (
+            torch.randperm(total, generator=random.generator("rays"))[: config.rays]
+            if config.rays < total
+            else torch.arange(total)
+        )
         rendering = parts.renderer.render(parts.field, cameras, behind, random, pixels)
         wanted = targets.pictures.view(total, -1)[pixels]
         mask = targets.masks.view(-1)[pixels]

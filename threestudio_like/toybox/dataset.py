@@ -69,7 +69,13 @@ def draw_groups(seed: int, count: int, size: int = 64, split: str = "train", sce
 
 
 def cached_groups(
-    folder: Path, seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0, every_pair: bool = False
+    folder: Path,
+    seed: int,
+    count: int,
+    size: int = 64,
+    split: str = "train",
+    scenes: float = 0.0,
+    every_pair: bool = False,
 ) -> Groups:
     """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
     stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}"

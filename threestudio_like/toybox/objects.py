@@ -106,7 +106,15 @@ def bottle(p: Proportions, mode: str | None) -> list[Part]:
                 (box((s, shoulder, s), (0, body + shoulder / 2, 0), 2 * n / s), "main"),
                 (cylinder(n, neck, (0, top + neck / 2, 0)), "main"),
                 (cylinder(n * 1.25, 0.2, (0, top + neck + 0.1, 0)), "dark")]  # fmt: skip
-    profile = [(0, 0), (r, 0), (r, body), (r * 0.85, body + shoulder * 0.45), (n, top), (n, top + neck), (0, top + neck)]
+    profile = [
+        (0, 0),
+        (r, 0),
+        (r, body),
+        (r * 0.85, body + shoulder * 0.45),
+        (n, top),
+        (n, top + neck),
+        (0, top + neck),
+    ]
     return [(lathe(profile, 22), "main"), (cylinder(n * 1.25, 0.2, (0, top + neck + 0.1, 0)), "dark")]
 
 
@@ -121,7 +129,9 @@ def cactus(p: Proportions, mode: str | None) -> list[Part]:
     h, r = p(1.5, 2.0), p(0.26, 0.34)
     arm, reach = r * 0.78, p(0.55, 0.72)
     low, high = p(0.45, 0.6) * h, p(0.4, 0.55)
-    parts: list[Part] = [(lathe([(0, 0.2), (r, 0.25), (r, h - r), (r * 0.8, h - r * 0.4), (r * 0.4, h - 0.04), (0, h)], 16), "main")]
+    parts: list[Part] = [
+        (lathe([(0, 0.2), (r, 0.25), (r, h - r), (r * 0.8, h - r * 0.4), (r * 0.4, h - 0.04), (0, h)], 16), "main")
+    ]
     for side, y in ((1, low), (-1, low * p(1.1, 1.3))):
         bend = np.linspace(0, np.pi / 2, 5)
         corner = 0.2
@@ -202,7 +212,10 @@ def mushroom(p: Proportions, mode: str | None) -> list[Part]:
     r = p(0.24, 0.33)
     a = np.linspace(0, np.pi / 2, 8)
     profile = [(0.0, stem * 0.9), (cap * 0.9, stem * 0.9)] + [(cap * np.cos(t), stem + tall * np.sin(t)) for t in a]
-    return [(lathe([(0, 0), (r * 1.15, 0), (r * 0.95, stem * 0.5), (r, stem), (0, stem)], 18), "cream"), (lathe(profile, 26), "main")]
+    return [
+        (lathe([(0, 0), (r * 1.15, 0), (r * 0.95, stem * 0.5), (r, stem), (0, stem)], 18), "cream"),
+        (lathe(profile, 26), "main"),
+    ]
 
 
 def robot(p: Proportions, mode: str | None) -> list[Part]:
@@ -226,9 +239,13 @@ def rocket(p: Proportions, mode: str | None) -> list[Part]:
     bottom = 0.22
     parts: list[Part] = [(cylinder(r, body, (0, bottom + body / 2, 0), segments=22), "main")]
     a = np.linspace(0, np.pi / 2, 6)
-    parts.append((lathe([(0, bottom + body)] + [(r * np.cos(t), bottom + body + nose * np.sin(t)) for t in a], 22), "roof"))
+    parts.append(
+        (lathe([(0, bottom + body)] + [(r * np.cos(t), bottom + body + nose * np.sin(t)) for t in a], 22), "roof")
+    )
     for k in range(4):
-        blade = prism([(r * 0.8, bottom * 0.2), (r + fin, 0.0), (r + fin, bottom + 0.1), (r * 0.8, bottom + body * 0.42)], 0.14)
+        blade = prism(
+            [(r * 0.8, bottom * 0.2), (r + fin, 0.0), (r + fin, bottom + 0.1), (r * 0.8, bottom + body * 0.42)], 0.14
+        )
         parts.append((rotate(blade, "y", 90 * k), "roof"))
     window = rotate(cylinder(r * 0.42, 0.1, segments=14), "x", 90)
     parts.append((shift(window, (0, bottom + body * 0.66, r * 0.97)), "glass"))
@@ -241,7 +258,9 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
     y1 = low * 0.92
     y2 = y1 + low * 0.68 + mid * 0.72
     y3 = y2 + mid * 0.68 + top * 0.75
-    parts: list[Part] = [(ellipsoid((r, r, r), (0, y, 0), 22, 12), "main") for r, y in ((low, y1), (mid, y2), (top, y3))]
+    parts: list[Part] = [
+        (ellipsoid((r, r, r), (0, y, 0), 22, 12), "main") for r, y in ((low, y1), (mid, y2), (top, y3))
+    ]
     parts.append((cylinder(top * 1.15, 0.12, (0, y3 + top * 0.72, 0), segments=18), "dark"))
     parts.append((cylinder(top * 0.72, 0.4, (0, y3 + top * 0.72 + 0.22, 0), segments=18), "dark"))
     nose = rotate(cylinder(0.1, 0.36, top=0.02, segments=10), "x", 90)
@@ -260,7 +279,9 @@ def sofa(p: Proportions, mode: str | None) -> list[Part]:
     parts: list[Part] = [(box((width, seat, depth), (0, foot + seat / 2, 0)), "main")]
     parts.append((box((width, seat + back, 0.28), (0, foot + (seat + back) / 2, -depth / 2 + 0.1)), "main"))
     for sx in (-1, 1):
-        parts.append((box((arm, seat + back * 0.5, depth), (sx * (width - arm) / 2, foot + (seat + back * 0.5) / 2, 0)), "main"))
+        parts.append(
+            (box((arm, seat + back * 0.5, depth), (sx * (width - arm) / 2, foot + (seat + back * 0.5) / 2, 0)), "main")
+        )
     parts += _legs(width, depth, foot + 0.05, 0.18, "wood")
     return parts
 
@@ -298,7 +319,13 @@ def vase(p: Proportions, mode: str | None) -> list[Part]:
     knots = np.array([[foot, 0], [belly, where * h], [neck, 0.8 * h], [lip, h]])
     y = np.linspace(0, h, 14)
     radius = PchipInterpolator(knots[:, 1], knots[:, 0])(y)
-    profile = [(0.0, 0.0)] + list(zip(radius.tolist(), y.tolist())) + [(lip - 0.1, h), (neck - 0.08, 0.8 * h), (0.0, 0.72 * h)]
+    profile = [
+        (0.0, 0.0),
+        *list(zip(radius.tolist(), y.tolist())),
+        (lip - 0.1, h),
+        (neck - 0.08, 0.8 * h),
+        (0.0, 0.72 * h),
+    ]
     return [(lathe(profile, 26), "main")]
 
 

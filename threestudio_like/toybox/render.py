@@ -53,12 +53,32 @@ def view_projection(azimuth: float, elevation: float, distance: float = DISTANCE
     near, far, f = 0.1, 100.0, 1 / np.tan(fov_y / 2)
     projection = np.zeros((4, 4))
     projection[0, 0] = projection[1, 1] = f
-    projection[2, 2], projection[2, 3], projection[3, 2] = (far + near) / (near - far), 2 * far * near / (near - far), -1
+    projection[2, 2], projection[2, 3], projection[3, 2] = (
+        (far + near) / (near - far),
+        2 * far * near / (near - far),
+        -1,
+    )
     return (projection @ view).astype(np.float32)
 
 
 @njit(nogil=True, cache=True)
-def _shade(out, tri, vertices, normals, clip, face_material, materials, face_label, background, ss, image, mask, depth, normal, label):
+def _shade(
+    out,
+    tri,
+    vertices,
+    normals,
+    clip,
+    face_material,
+    materials,
+    face_label,
+    background,
+    ss,
+    image,
+    mask,
+    depth,
+    normal,
+    label,
+):
     height, width = image.shape[0], image.shape[1]
     weight = np.float32(1.0 / (ss * ss))
     for row in range(height):

@@ -17,7 +17,9 @@ _BOX_FACES = np.array(
      [1, 5, 7], [1, 7, 3]], np.int32)  # fmt: skip
 
 
-def box(size: tuple[float, float, float], center=(0.0, 0.0, 0.0), taper: float = 1.0, taper_z: float | None = None) -> Primitive:
+def box(
+    size: tuple[float, float, float], center=(0.0, 0.0, 0.0), taper: float = 1.0, taper_z: float | None = None
+) -> Primitive:
     """Box of full extents `size`; its top is scaled by `taper` in x and `taper_z` in z."""
     x, y, z = size[0] / 2, size[1] / 2, size[2] / 2
     taper_z = taper if taper_z is None else taper_z
@@ -51,14 +53,18 @@ def lathe(profile: list[tuple[float, float]], segments: int = 20, center=(0.0, 0
     return vertices.reshape(-1, 3) + np.asarray(center, np.float32), _lathe_faces(len(points), segments)
 
 
-def cylinder(radius: float, height: float, center=(0.0, 0.0, 0.0), top: float | None = None, segments: int = 16) -> Primitive:
+def cylinder(
+    radius: float, height: float, center=(0.0, 0.0, 0.0), top: float | None = None, segments: int = 16
+) -> Primitive:
     """Capped cylinder or frustum about y, of bottom radius `radius` and top radius `top`."""
     top = radius if top is None else top
     h = height / 2
     return lathe([(0, -h), (radius, -h), (top, h), (0, h)], segments, center)
 
 
-def ellipsoid(radii: tuple[float, float, float], center=(0.0, 0.0, 0.0), segments: int = 18, rows: int = 10) -> Primitive:
+def ellipsoid(
+    radii: tuple[float, float, float], center=(0.0, 0.0, 0.0), segments: int = 18, rows: int = 10
+) -> Primitive:
     """Axis-aligned ellipsoid of the given radii."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, rows)
     vertices, faces = lathe([(float(np.cos(a)), float(np.sin(a))) for a in angle], segments)

@@ -24,7 +24,7 @@ def build_clip(tokenizer: Any, width: int = 128, layers: int = 3) -> Any:
         pad_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     vision = CLIPVisionConfig(hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers, num_attention_heads=4, image_size=64,
-                              patch_size=8, projection_dim=96)  # fmt: skip
+                              patch_size=16, projection_dim=96)  # fmt: skip
     return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=96))
 
 
@@ -33,7 +33,9 @@ def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int =
     images = torch.from_numpy(data.images).flatten(0, 1)
     captions = [data.captions[n] if n % 3 else f"{data.captions[n]}, {view_word(float(a), float(data.elevation[n]))} view"
                 for n in range(len(data)) for a in data.azimuth[n]]  # fmt: skip
-    ids = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
+    ids = tokenizer(
+        captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
     number = {c: i for i, c in enumerate(dict.fromkeys(captions))}
     same = torch.tensor([number[c] for c in captions])
     clip.train()

@@ -25,7 +25,7 @@ def build_tokenizer() -> Any:
     """A CLIPTokenizer whose every vocabulary word is one token."""
     from transformers import CLIPTokenizer
 
-    merges: list[tuple[str, str]] = []
+    merges: Any = []
     pieces: dict[str, int] = {}
 
     def add(piece: str) -> None:
@@ -133,7 +133,9 @@ def diffusion_stage(
     tokens = torch.tensor(words)
     empty = torch.tensor(tokenizer("", padding="max_length", max_length=MAX_TOKENS).input_ids)
     view_index = {"front": 0, "side": 1, "back": 2, "overhead": 3}
-    views = torch.tensor([[view_index[view_word(float(a), float(e))] for a in row] for row, e in zip(data.azimuth, data.elevation)])
+    views = torch.tensor(
+        [[view_index[view_word(float(a), float(e))] for a in row] for row, e in zip(data.azimuth, data.elevation)]
+    )
     unet.train().to(device)
     text_encoder.train().to(device)
     processor = install(unet)
@@ -170,7 +172,9 @@ def diffusion_stage(
         target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
         with bf16, joint_views(processor, VIEWS if joint else 1):
             states = text_encoder(text.to(device)).last_hidden_state
-            predicted = unet(torch.cat([noisy, rays.to(device)], 1), t.to(device), states, class_labels=vector.to(device)).sample
+            predicted = unet(
+                torch.cat([noisy, rays.to(device)], 1), t.to(device), states, class_labels=vector.to(device)
+            ).sample
         return {"v": (predicted.float() - target).square().mean()}
 
     def after(step: Step) -> None:
@@ -179,7 +183,15 @@ def diffusion_stage(
 
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     group = ParameterGroup("denoiser", parameters, f"cos {lr}->{lr / 50}", (0.9, 0.99), 1e-8, 0.01)
-    return Stage("diffusion", steps, {"unet": unet, "text": text_encoder, "ema": ema}, [group], loss, after_step=after, clip_norm=1.0)
+    return Stage(
+        "diffusion",
+        steps,
+        {"unet": unet, "text": text_encoder, "ema": ema},
+        [group],
+        loss,
+        after_step=after,
+        clip_norm=1.0,
+    )
 
 
 def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
@@ -204,4 +216,3 @@ def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) ->
         "feature_extractor": [None, None],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
-

@@ -20,7 +20,9 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     shift = 0.16 * (torch.rand(count, 2, generator=generator) - 0.5)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale, scale, shift
-    x = F.grid_sample(x, F.affine_grid(theta, [count, 3, size, size], align_corners=False), padding_mode="border", align_corners=False)
+    x = F.grid_sample(
+        x, F.affine_grid(theta, [count, 3, size, size], align_corners=False), padding_mode="border", align_corners=False
+    )
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     amount = torch.rand(count, 1, 1, 1, generator=generator)
     x = x + (blurred - x) * amount

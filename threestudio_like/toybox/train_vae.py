@@ -40,7 +40,9 @@ def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 3
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(images), (batch,), generator=generator)
         corner = torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
-        x = torch.stack([images[int(i), int(r) : int(r) + crop, int(c) : int(c) + crop] for i, (r, c) in zip(pick, corner)])
+        x = torch.stack(
+            [images[int(i), int(r) : int(r) + crop, int(c) : int(c) + crop] for i, (r, c) in zip(pick, corner)]
+        )
         x = x.permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
         with bf16:
             posterior = vae.encode(x).latent_dist
@@ -72,7 +74,8 @@ def normalise_latents(vae: Any, images: torch.Tensor) -> None:
     quant: nn.Conv2d = vae.quant_conv
     post: nn.Conv2d = vae.post_quant_conv
     count = len(mean)
-    assert quant.bias is not None and post.bias is not None
+    assert quant.bias is not None
+    assert post.bias is not None
     quant.weight[:count] /= std[:, None, None, None]
     quant.bias[:count] = (quant.bias[:count] - mean) / std
     quant.bias[count:] -= 2 * std.log()
@@ -119,7 +122,9 @@ def save_vae(vae: Any, folder: Path) -> None:
     vae.float()
 
 
-def decoder_stage(vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32, device: str = "cpu") -> Stage:
+def decoder_stage(
+    vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32, device: str = "cpu"
+) -> Stage:
     """A second stage that sharpens the decoder alone; latents, and so a diffusion model trained on them, stay as they are.
 
     Args:

@@ -66,10 +66,16 @@ def _run(options: TrainingOptions, stage: Stage, workers: Any = None) -> None:
     folder = options.out / "work" / stage.name
     resume = options.resume and (folder / CHECKPOINT).is_file()
     if not resume and not options.resume and (folder / CHECKPOINT).is_file():
-        raise CheckpointError(f"there is a {stage.name} training already", str(folder), "Add --resume to go on with it, or choose another --out")
+        raise CheckpointError(
+            f"there is a {stage.name} training already",
+            str(folder),
+            "Add --resume to go on with it, or choose another --out",
+        )
     lead = workers is None or workers.rank == 0
     events = Events(folder / "events.jsonl" if lead else None, "line" if lead and not options.quiet else "quiet")
-    settings = LoopSettings(options.seed, options.minutes, 60.0, log_every=25, resume=resume, identity={"network": stage.name})
+    settings = LoopSettings(
+        options.seed, options.minutes, 60.0, log_every=25, resume=resume, identity={"network": stage.name}
+    )
     Loop(folder, events, settings, workers=workers).run([StagePlan(stage.name, lambda done: stage)])
     events.close()
 
@@ -78,10 +84,14 @@ def _steps(options: TrainingOptions, name: str) -> int:
     return options.steps or STEPS[name]
 
 
-def _data(options: TrainingOptions, seed: str, count: int, scenes: float = 0.0, split: str = "train", every_pair: bool = False) -> Any:
+def _data(
+    options: TrainingOptions, seed: str, count: int, scenes: float = 0.0, split: str = "train", every_pair: bool = False
+) -> Any:
     from .dataset import cached_groups
 
-    return cached_groups(options.out / "work" / "data", SEEDS[seed] + 1000 * options.seed, count, 64, split, scenes, every_pair)
+    return cached_groups(
+        options.out / "work" / "data", SEEDS[seed] + 1000 * options.seed, count, 64, split, scenes, every_pair
+    )
 
 
 def _vae(options: TrainingOptions) -> None:
@@ -94,7 +104,10 @@ def _vae(options: TrainingOptions) -> None:
     vae = build_vae()
     _run(options, vae_stage(vae, data, _steps(options, "vae"), device=options.device))
     vae.eval().float()
-    images = torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).to(options.device).float() / 127.5 - 1
+    images = (
+        torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).to(options.device).float() / 127.5
+        - 1
+    )
     normalise_latents(vae, images)
     save_vae(vae, options.out / "diffusion")
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
@@ -102,7 +115,9 @@ def _vae(options: TrainingOptions) -> None:
     _run(options, decoder_stage(vae, data, latents, _steps(options, "decoder"), device=options.device))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
-    figures = reconstruction_psnr(vae, _data(options, "validation", min(100, options.groups), split="validation"), options.device)
+    figures = reconstruction_psnr(
+        vae, _data(options, "validation", min(100, options.groups), split="validation"), options.device
+    )
     _say(options, "vae", figures)
 
 
@@ -121,7 +136,9 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
 
     folder = options.out / "diffusion" / "vae"
     if not folder.is_dir():
-        raise CheckpointError("there is no trained autoencoder", str(folder), "First: threestudio-like train toybox --only vae")
+        raise CheckpointError(
+            "there is no trained autoencoder", str(folder), "First: threestudio-like train toybox --only vae"
+        )
     vae = AutoencoderKL.from_pretrained(folder).float().eval().to(options.device)
     latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]), options.device)
     save_file({"latents": latents}, str(path))
@@ -158,7 +175,16 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str) -> None
     tokenizer = build_tokenizer()
     text_encoder, unet = build_text_encoder(tokenizer), build_unet()
     groups = 256 if options.device.startswith("cuda") else min(12, len(data))
-    stage = diffusion_stage(unet, text_encoder, tokenizer, _latents(options, data), data, _steps(options, "diffusion"), groups, options.device)
+    stage = diffusion_stage(
+        unet,
+        text_encoder,
+        tokenizer,
+        _latents(options, data),
+        data,
+        _steps(options, "diffusion"),
+        groups,
+        options.device,
+    )
     _run(options, stage, workers)
     if rank == 0:
         averages: Any = stage.modules["ema"]
@@ -175,7 +201,13 @@ def write_facts(folder: Path) -> None:
     """prior.json: what the loading code cannot read from the networks' configurations."""
     import json
 
-    facts = {"camera": CAMERA, "joint_views": 4, "vocabulary": list(WORDS), "licence": "Apache-2.0", "territory": "worldwide"}
+    facts = {
+        "camera": CAMERA,
+        "joint_views": 4,
+        "vocabulary": list(WORDS),
+        "licence": "Apache-2.0",
+        "territory": "worldwide",
+    }
     (folder / "prior.json").write_text(json.dumps(facts, indent=1))
 
 
@@ -188,7 +220,15 @@ def _clip(options: TrainingOptions) -> None:
     torch.manual_seed(options.seed + 1)
     tokenizer = build_tokenizer()
     clip = build_clip(tokenizer)
-    _run(options, clip_stage(clip, tokenizer, _data(options, "clip", min(6000, options.groups), 0.1, every_pair=True), _steps(options, "clip")))
+    _run(
+        options,
+        clip_stage(
+            clip,
+            tokenizer,
+            _data(options, "clip", min(6000, options.groups), 0.1, every_pair=True),
+            _steps(options, "clip"),
+        ),
+    )
     save_clip(clip.eval(), tokenizer, options.out / "clip")
 
 
@@ -200,7 +240,12 @@ def _judge(options: TrainingOptions) -> None:
 
     torch.manual_seed(options.seed + 2)
     judge = Judge(list(CATEGORIES), list(COLOURS))
-    _run(options, judge_stage(judge, _data(options, "judge", min(5000, options.groups), every_pair=True), _steps(options, "judge")))
+    _run(
+        options,
+        judge_stage(
+            judge, _data(options, "judge", min(5000, options.groups), every_pair=True), _steps(options, "judge")
+        ),
+    )
     judge.save(options.out / "judge")
     _say(options, "judge", judge_accuracy(judge, _data(options, "judge test", min(400, options.groups), split="test")))
 

@@ -32,7 +32,11 @@ SYNONYMS = {
 }  # fmt: skip
 """Other words that captions use for the same thing."""
 
-MODES: dict[str, tuple[str, ...]] = {"table": ("square", "round"), "tree": ("leafy", "pine"), "bottle": ("round", "square")}
+MODES: dict[str, tuple[str, ...]] = {
+    "table": ("square", "round"),
+    "tree": ("leafy", "pine"),
+    "bottle": ("round", "square"),
+}
 """Categories of several shapes. The first mode is what the bare word means; the others are always named."""
 
 PATTERNS = ("plain", "striped", "dotted")
@@ -92,7 +96,8 @@ def parse(prompt: str) -> list[Phrase]:
     """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` -> [red ball, box]."""
     phrases: list[Phrase] = []
     colour: str | None = None
-    pattern, words = "plain", []
+    pattern = "plain"
+    words: list[str] = []
     for word in map(canonical, split(prompt)):
         if word in COLOURS:
             colour = word

@@ -95,7 +95,9 @@ def describe(phrase: Phrase, synonym: str | None = None, name_mode: bool = False
     return ("an " if words[0][0] in "aeiou" else "a ") + " ".join(words)
 
 
-def draw_phrase(rng: np.random.Generator, split: str = "train", category: str | None = None, every_pair: bool = False) -> Phrase:
+def draw_phrase(
+    rng: np.random.Generator, split: str = "train", category: str | None = None, every_pair: bool = False
+) -> Phrase:
     """A random object description; the training split never pairs a category with its held-out colours, unless `every_pair`."""
     category = category or str(rng.choice(CATEGORIES))
     if split == "train" and not every_pair:
@@ -155,7 +157,9 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
     return _merge(objects, text)
 
 
-def _beside(moving: np.ndarray, fixed: np.ndarray, axis: int, side: float, floor: float, gap: float = 0.12) -> np.ndarray:
+def _beside(
+    moving: np.ndarray, fixed: np.ndarray, axis: int, side: float, floor: float, gap: float = 0.12
+) -> np.ndarray:
     offset = -(moving.min(0) + moving.max(0)) / 2 + (fixed.min(0) + fixed.max(0)) / 2
     if side > 0:
         offset[axis] = fixed[:, axis].max() + gap - moving[:, axis].min()
@@ -181,7 +185,9 @@ def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) 
         a.vertices *= 0.42
         a.vertices[:, 1] += b.vertices[:, 1].min() - a.vertices[:, 1].min()
     else:
-        axis, side = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[relation]
+        axis, side = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[
+            relation
+        ]
         a.vertices *= float(rng.uniform(0.8, 1.0))
         a.vertices += _beside(a.vertices, b.vertices, axis, side, floor)
 
@@ -196,7 +202,11 @@ def _merge(objects: list[ToyObject], caption: str) -> ToyObject:
         materials.append(obj.materials)
         parts.append((f_offset, f_offset + len(obj.faces)))
         phrases += obj.phrases
-        v_offset, m_offset, f_offset = v_offset + len(obj.vertices), m_offset + len(obj.materials), f_offset + len(obj.faces)
+        v_offset, m_offset, f_offset = (
+            v_offset + len(obj.vertices),
+            m_offset + len(obj.materials),
+            f_offset + len(obj.faces),
+        )
     return ToyObject(fit_to_sphere(np.concatenate(vertices)), np.concatenate(faces), np.concatenate(face_material),
                      np.concatenate(materials), caption, phrases, parts)  # fmt: skip
 

@@ -56,5 +56,7 @@ def trilinear(
 ) -> torch.Tensor:  # [N, C]
     """Values of a dense grid whose outermost points lie on the faces of [-1, 1]^3; clamped outside. Differentiable in both."""
     volume = grid.permute(3, 0, 1, 2)[None]
-    out = F.grid_sample(volume, x[None, :, None, None].to(grid.dtype), mode="bilinear", padding_mode="border", align_corners=True)
+    out = F.grid_sample(
+        volume, x[None, :, None, None].to(grid.dtype), mode="bilinear", padding_mode="border", align_corners=True
+    )
     return out[0, :, :, 0, 0].t()

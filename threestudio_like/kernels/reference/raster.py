@@ -15,7 +15,9 @@ def rasterize(
     dtype = clip.dtype
     y = 1 - (torch.arange(height, dtype=dtype) + 0.5) * (2 / height)
     x = (torch.arange(width, dtype=dtype) + 0.5) * (2 / width) - 1
-    pixels = torch.stack([x[None].expand(height, width), y[:, None].expand(height, width), torch.ones(height, width, dtype=dtype)], -1)
+    pixels = torch.stack(
+        [x[None].expand(height, width), y[:, None].expand(height, width), torch.ones(height, width, dtype=dtype)], -1
+    )
     pixels = pixels.reshape(-1, 3)
     depth = torch.full((height * width,), 2.0, dtype=dtype)
     out = torch.zeros(height * width, 4, dtype=dtype)
@@ -44,5 +46,7 @@ def interpolate(
     hit = raster[..., 3].long() - 1
     corners = tri.long()[hit.clamp_min(0)]
     u, v = raster[..., 0:1], raster[..., 1:2]
-    value = attributes[corners[..., 0]] * u + attributes[corners[..., 1]] * v + attributes[corners[..., 2]] * (1 - u - v)
+    value = (
+        attributes[corners[..., 0]] * u + attributes[corners[..., 1]] * v + attributes[corners[..., 2]] * (1 - u - v)
+    )
     return value * (hit >= 0)[..., None]

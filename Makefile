@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both make the environment on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test lint benchmark train clean
+
+$(READY): pyproject.toml requirements-cpu.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
+	@echo "Setting up $(VENV) (once, a few minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-cpu.txt
+	$(BIN)/python -c "from threestudio_like.kernels import warm_up; warm_up(lambda name, i, n: print(f'compiling kernels {i + 1}/{n} ({name})', flush=True))"
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/threestudio-like generate "a red chair"
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy threestudio_like
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/step_breakdown.py
+	$(BIN)/python benchmarks/priors.py
+	$(BIN)/python benchmarks/latent_versus_rgb.py
+	$(BIN)/python benchmarks/text_to_3d.py
+
+train: $(READY)
+	$(BIN)/threestudio-like train toybox --workers 2
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,84 @@
+"""Shared fixtures. Tests run offline, on the CPU, with two threads."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Every attempt to connect anywhere fails the test."""
+
+    def refuse(*arguments, **keywords):
+        raise AssertionError(f"a test tried to reach the network: {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def toybox_prior():
+    """The embedded prior."""
+    from threestudio_like.priors.registry import resolve
+    from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+
+    return StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
+
+
+def tiny_pipeline(folder: Path, prediction_type: str = "epsilon", camera: str = "", seed: int = 0, cross: int = 32) -> Path:
+    """A randomly initialised model folder of Stable Diffusion's layout: 8 x 8 latents of 16 x 16 pictures."""
+    import json
+
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    from threestudio_like.toybox.train_diffusion import build_text_encoder, build_tokenizer
+
+    torch.manual_seed(seed)
+    extra = {}
+    if camera == "vector":
+        extra = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}
+    UNet2DConditionModel(
+        sample_size=8, in_channels=10 if camera == "rays" else 4, out_channels=4, layers_per_block=1,
+        block_out_channels=(16, 32), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=cross, attention_head_dim=4,
+        norm_num_groups=8, **extra,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=16,
+        scaling_factor=0.18215,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    tokenizer = build_tokenizer()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    build_text_encoder(tokenizer, cross, 1).save_pretrained(folder / "text_encoder")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(
+        json.dumps({"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+                    "num_train_timesteps": 1000, "prediction_type": prediction_type}))  # fmt: skip
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    return tiny_pipeline(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tiny_folder):
+    from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+
+    return StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")

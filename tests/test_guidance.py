@@ -1,0 +1,298 @@
+"""Distillation, guidance tricks and regularisers against closed forms (METHODS 1.16 and 5)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from threestudio_like.engine.random import RandomStream
+from threestudio_like.guidance import (
+    PromptConfig, ScoreDistillation, ScoreDistillationConfig, View, ViewPrompts, distortion, opacity_entropy, orientation, perp_neg, sparsity,
+    total_variation, view_direction,
+)  # fmt: skip
+from threestudio_like.guidance.score_distillation import foreground_mask, weight
+from threestudio_like.priors.diffusion import Condition
+from threestudio_like.priors.noise_schedule import NoiseSchedule
+from threestudio_like.priors.oracle import Gaussian, Mixture, PointMass, ViewsOf
+from threestudio_like.priors.sampling import ddim, guide
+from threestudio_like.renderers import Cameras, StratifiedCameras
+from threestudio_like.renderers.rendering import Rendering, Samples
+
+MU = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def cameras(n=2):
+    return StratifiedCameras(batch=n).sample(RandomStream(0, "c", 0), 8)
+
+
+def rendering(z):
+    picture = z.permute(0, 2, 3, 1)
+    one = torch.ones_like(picture[..., :1])
+    return Rendering(picture, one, one, torch.zeros_like(picture))
+
+
+@pytest.mark.parametrize("kind", ["latent-nerf", "dreamfusion", "uniform", "clean"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample", "flow"])
+@pytest.mark.parametrize("t", [20, 300, 700, 980])
+def test_sds_gradient_of_a_point_mass_is_exact(kind, prediction, t):
+    """METHODS 5.1: the gradient is w(t) sqrt(abar / (1 - abar)) (z - mu), noise-free."""
+    prior = PointMass(MU, prediction)
+    fixed = f"{t / 1000}"
+    config = ScoreDistillationConfig(scale=7.0, weighting=kind, t_min=fixed, t_max=fixed)
+    guidance = ScoreDistillation(prior, "x", config)
+    z = torch.randn(2, 4, 8, 8)
+    view = View(cameras(), 0.0, RandomStream(0, "s", 0))
+    drawn = int(guidance.times(2, view)[0])
+    assert abs(drawn - t) <= 1
+    abar = prior.schedule.alphas_cumprod[drawn]
+    expected = weight(kind, abar) * (abar / (1 - abar)).sqrt() * (z - MU)
+    gradient, _ = guidance.residual(z, view)
+    torch.testing.assert_close(gradient, expected, atol=2e-3 * float(expected.abs().max()), rtol=2e-3)
+
+
+def test_official_weight_makes_the_factor_abar_sqrt_one_minus_abar():
+    abar = torch.linspace(0.01, 0.99, 9)
+    torch.testing.assert_close(weight("latent-nerf", abar) * (abar / (1 - abar)).sqrt(), abar * (1 - abar).sqrt())
+
+
+def test_the_loss_has_the_gradient_of_the_residual():
+    """METHODS 0.3: d loss / d z = g / B."""
+    guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(scale=1.0))
+    z = torch.randn(3, 4, 8, 8, requires_grad=True)
+    view = View(cameras(3), 0.5, RandomStream(0, "s", 4))
+    loss, _ = guidance.loss(rendering(z), view)
+    loss.backward()
+    gradient, _ = guidance.residual(z.detach(), view)
+    torch.testing.assert_close(z.grad, gradient / 3)
+
+
+def test_descent_on_a_point_mass_reaches_it():
+    guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(scale=3.0, weighting="uniform"))
+    z = torch.zeros(1, 4, 8, 8, requires_grad=True)
+    optimiser = torch.optim.Adam([z], 0.05)
+    for step in range(300):
+        optimiser.zero_grad()
+        guidance.loss(rendering(z), View(cameras(1), 0.0, RandomStream(0, "s", step)))[0].backward()
+        optimiser.step()
+    assert float((z.detach() - MU).abs().max()) < 0.05
+
+
+def test_time_range_and_schedule():
+    guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(t_max="0.98->0.3"))
+    drawn = torch.cat([guidance.times(8, View(cameras(8), 0.0, RandomStream(0, "s", i))) for i in range(300)])
+    assert drawn.min() >= 20
+    assert drawn.max() <= 980
+    assert drawn.min() < 40
+    assert drawn.max() > 960
+    late = torch.cat([guidance.times(8, View(cameras(8), 1.0, RandomStream(0, "s", i))) for i in range(50)])
+    assert late.max() <= 300
+    shared = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(shared_time=True))
+    assert len(set(shared.times(8, View(cameras(8), 0.0, RandomStream(0, "s", 0))).tolist())) == 1
+
+
+def test_no_autoencoder_call_in_latent_mode():
+    """METHODS 1.16: the latent rendering feeds the denoiser directly."""
+    prior = PointMass(MU)
+    prior.encode_image = prior.decode_latents = lambda *_: pytest.fail("the autoencoder was called")
+    guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig())
+    guidance.loss(rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+
+
+def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
+    guidance = ScoreDistillation(tiny_prior, "a red chair", ScoreDistillationConfig(scale=2.0), encode=True)
+    z = torch.rand(1, 8, 8, 3, requires_grad=True)
+    one = torch.ones(1, 8, 8, 1)
+    loss, _ = guidance.loss(Rendering(z, one, one, torch.zeros_like(z)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+    loss.backward()
+    assert float(z.grad.abs().sum()) > 0
+
+
+def test_gradient_clipping():
+    guidance = ScoreDistillation(PointMass(MU * 100), "x", ScoreDistillationConfig(scale=1.0, clip=0.5))
+    gradient, _ = guidance.residual(torch.zeros(2, 4, 8, 8), View(cameras(), 0.0, RandomStream(0, "s", 0)))
+    norm = gradient.norm(dim=1)
+    assert float(norm.max()) <= 0.5 + 1e-5
+    assert float(norm.max()) > 0.49
+
+
+def test_guidance_identities():
+    """METHODS 5.2, and rescaling."""
+    c, u = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(guide(c, c, 77.0), c)
+    torch.testing.assert_close(guide(c, u, 0.0), u)
+    torch.testing.assert_close(guide(c, u, 1.0), c)
+    rescaled = guide(c, u, 9.0, 1.0)
+    torch.testing.assert_close(rescaled.std((1, 2, 3)), c.std((1, 2, 3)))
+    torch.testing.assert_close(guide(c, u, 9.0, 0.5), 0.5 * guide(c, u, 9.0) + 0.5 * rescaled)
+
+
+def test_perp_neg_ignores_what_agrees_and_subtracts_what_crosses():
+    u = torch.zeros(1, 2, 1, 1)
+    positive = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    same, across = positive * 3, torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
+    torch.testing.assert_close(perp_neg(u, positive, [same], [1.0], 5.0), 5 * positive)
+    torch.testing.assert_close(perp_neg(u, positive, [across], [0.5], 5.0), 5 * positive - 5 * across * 0.5)
+
+
+def test_schedule_golden_values():
+    """METHODS 5.3."""
+    sd = NoiseSchedule.scaled_linear().alphas_cumprod
+    assert float(sd[0]) == pytest.approx(1 - 0.00085, abs=1e-6)
+    assert float(sd[999]) == pytest.approx(0.0046598, abs=2e-5)
+    assert float(NoiseSchedule.linear().alphas_cumprod[999]) == pytest.approx(4.04e-5, rel=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample", "flow"])
+def test_predictions_convert_there_and_back(kind):
+    schedule = NoiseSchedule.scaled_linear()
+    clean, noise = torch.randn(3, 4, 4, 4), torch.randn(3, 4, 4, 4)
+    t = torch.tensor([50, 400, 900])
+    noisy = schedule.add_noise(clean, noise, t)
+    prediction = schedule.from_epsilon(noise, noisy, t, kind)
+    torch.testing.assert_close(schedule.to_epsilon(prediction, noisy, t, kind), noise, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(schedule.to_clean(prediction, noisy, t, kind), clean, atol=2e-3, rtol=1e-3)
+
+
+def test_gaussian_oracle_samples_its_own_distribution():
+    prior = Gaussian(torch.full((1, 4, 4), 2.0), 0.5)
+    text = prior.encode_text([""] * 400)
+    noise = torch.randn(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    # The exact marginal at the last time step; pure noise would lack its small share of the mean.
+    abar = prior.schedule.alphas_cumprod[-1]
+    start = abar.sqrt() * 2.0 + (1 - abar + abar * 0.25).sqrt() * noise
+    z = ddim(prior, start, 1.0, 100, Condition(text), text, 1.0)
+    assert float(z.mean()) == pytest.approx(2.0, abs=0.05)
+    assert float(z.std()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_mixture_oracle_follows_the_prompt():
+    modes = {"red": torch.full((1, 2, 2), 3.0), "blue": torch.full((1, 2, 2), -3.0)}
+    prior = Mixture(modes, 0.1)
+    noise = torch.randn(64, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    for prompt, value in (("red", 3.0), ("blue", -3.0)):
+        text = prior.encode_text([prompt] * 64)
+        z = ddim(prior, noise, 1.0, 50, Condition(text), prior.encode_text([""] * 64), 1.0)
+        assert float(z.mean()) == pytest.approx(value, abs=0.1)
+    both = ddim(prior, noise, 1.0, 50, Condition(prior.encode_text([""] * 64)), prior.encode_text([""] * 64), 1.0)
+    share = float((both.mean((1, 2, 3)) > 0).float().mean())
+    assert 0.25 < share < 0.75
+
+
+def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
+    modes = {"red": torch.full((1, 4, 4), 1.5), "blue": torch.full((1, 4, 4), -1.5)}
+    guidance = ScoreDistillation(Mixture(modes, 0.3), "red", ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False)))
+    z = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    optimiser = torch.optim.Adam([z], 0.05)
+    for step in range(200):
+        optimiser.zero_grad()
+        guidance.loss(rendering(z), View(cameras(1), 0.0, RandomStream(0, "s", step)))[0].backward()
+        optimiser.step()
+    assert float(z.mean()) > 1.0
+
+
+def test_views_of_a_known_object_drive_a_field_to_it():
+    """Oracle: the data set is the views of a coloured ball; distillation of a voxel field recovers its silhouette and colour."""
+    from threestudio_like.engine.events import Events
+    from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+    from threestudio_like.renderers import SolidBackground, VolumeConfig, VolumeRenderer
+    from threestudio_like.representations import VoxelField, VoxelGridConfig
+    from threestudio_like.systems.stages import FieldParts, LearningRates, Regularisation, distillation_stage
+
+    colour = torch.tensor([1.8, -1.0, 0.8, 0.4])
+
+    def draw(views):
+        origins, directions = views.rays()
+        nearest = (origins - (origins * directions).sum(-1, keepdim=True) * directions).norm(dim=-1, keepdim=True)
+        return torch.where(nearest < 0.6, colour, torch.zeros(4))
+
+    prior = ViewsOf(draw, 4, 16)
+    field = VoxelField(VoxelGridConfig(size=24), 4)
+    parts = FieldParts(field, VolumeRenderer(VolumeConfig(samples=32)), lambda x: x)
+    guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean", known_background=1.0))
+    stage = distillation_stage("distil", 120, parts, guidance, StratifiedCameras(), SolidBackground(torch.zeros(4)), 16, LearningRates(),
+                               Regularisation())  # fmt: skip
+    Loop(None, Events(None, "quiet"), LoopSettings()).run([StagePlan("distil", lambda done: stage)])
+    views = StratifiedCameras().sample(RandomStream(9, "test", 0), 16)
+    with torch.no_grad():
+        shown = parts.renderer.render(field, views, SolidBackground(torch.zeros(4)).sample(views, RandomStream(0, "", 0)))
+    wanted = draw(views)
+    mask = wanted[..., 0] > 0.5
+    got = shown.opacity[..., 0] > 0.5
+    assert float((mask & got).sum() / (mask | got).sum()) > 0.85
+    assert float((shown.features - wanted)[mask & got].abs().mean()) < 0.15
+
+
+@pytest.mark.parametrize("turn", range(0, 360, 10))
+def test_view_bins(turn):
+    """METHODS 1.5 for 36 azimuths x 12 polar angles: overhead and bottom win over the azimuth."""
+    for polar in range(0, 181, 16):
+        expected = "overhead" if polar <= 30 else "bottom" if polar >= 150 else None
+        if expected is None:
+            expected = "front" if turn <= 35 or turn >= 325 else "back" if 145 <= turn <= 215 else "side"
+        assert view_direction(math.radians(turn), math.radians(90 - polar)) == expected
+
+
+def test_view_bins_of_negative_azimuths():
+    assert view_direction(math.radians(-20), 0.0) == "front"
+    assert view_direction(math.radians(-90), 0.0) == "side"
+    assert view_direction(math.radians(-170), 0.0) == "back"
+
+
+def test_view_prompts_and_the_negative_prompt(tiny_prior):
+    prompts = ViewPrompts(tiny_prior, "a red chair", PromptConfig(negative="a blue box"))
+    ring = Cameras.orbit(torch.tensor([0.0, math.pi]), torch.zeros(2), 2.0, 0.7, 8, 8)
+    assert prompts.directions(ring) == ["front", "back"]
+    torch.testing.assert_close(prompts.text(ring)[0], tiny_prior.encode_text(["a red chair, front view"])[0])
+    torch.testing.assert_close(prompts.negatives(1)[0], tiny_prior.encode_text(["a blue box"])[0])
+    assert prompts.other_directions(ring).shape[:2] == (2, 2)
+
+
+def test_opacity_entropy():
+    """METHODS 1.16: 1 at one half, under 2e-4 at the ends."""
+    assert float(opacity_entropy(torch.full((4, 4), 0.5))) == pytest.approx(1.0)
+    assert float(opacity_entropy(torch.zeros(4))) < 2e-4
+    assert float(opacity_entropy(torch.ones(4))) < 2e-4
+
+
+def test_sparsity_closed_form():
+    assert float(sparsity(torch.tensor([0.0, 1.0]))) == pytest.approx((0.1 + math.sqrt(1.01)) / 2)
+
+
+def samples(weights, t, step=0.1):
+    n = len(weights)
+    return Samples(t, torch.zeros(n, dtype=torch.long), torch.tensor([0, n]), torch.zeros(n, 3), torch.zeros(n), weights, step)
+
+
+def test_distortion_equals_the_double_sum():
+    torch.manual_seed(0)
+    w, t = torch.rand(12), torch.rand(12).sort().values
+    pairs = (w[:, None] * w[None] * (t[:, None] - t[None]).abs()).sum() + 0.1 / 3 * w.square().sum()
+    assert float(distortion(samples(w, t), 1)) == pytest.approx(float(pairs), rel=1e-5)
+    w64 = torch.rand(6, dtype=torch.float64, requires_grad=True)
+    t64 = torch.rand(6, dtype=torch.float64).sort().values
+    assert torch.autograd.gradcheck(lambda w: distortion(samples(w, t64), 1), (w64,))
+
+
+def test_orientation_counts_only_what_faces_away():
+    w = torch.tensor([0.5, 0.25])
+    normals = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    value = orientation(samples(w, torch.tensor([1.0, 2.0])), normals, torch.tensor([[0.0, 0.0, -1.0]]), 1)
+    assert float(value) == pytest.approx(0.25)
+
+
+def test_total_variation_of_a_ramp():
+    ramp = torch.arange(5.0).view(5, 1, 1).expand(5, 5, 5)
+    assert float(total_variation(ramp * 2)) == pytest.approx(4.0)
+    x = torch.rand(3, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(total_variation, (x,))
+
+
+def test_the_foreground_mask_finds_the_object_and_the_background():
+    z = torch.full((1, 4, 8, 8), 0.3)
+    z[:, :, 2:6, 2:6] = 2.0
+    mask, median = foreground_mask(z)
+    assert float(mask[0, 0, 3, 3]) == 1
+    assert float(mask[0, 0, 0, 0]) == 0
+    torch.testing.assert_close(median.flatten(), torch.full((4,), 0.3))

@@ -1,0 +1,109 @@
+"""`train toybox` end to end on a tiny world: resumable, and its folders load as priors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from threestudio_like.engine.errors import CheckpointError, ConfigError
+from threestudio_like.priors.clip import ClipPrior
+from threestudio_like.priors.diffusion import Condition
+from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.toybox.training import TrainingOptions, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    train(TrainingOptions(out=folder, steps=3, groups=16, quiet=True))
+    return folder
+
+
+def test_the_folders_load_as_priors(trained):
+    prior = StableDiffusionPrior(trained / "diffusion", DiffusersConfig(), "fresh")
+    assert prior.facts.joint_views == 4
+    assert prior.facts.vocabulary
+    text = prior.encode_text(["a red chair", ""])
+    out = prior.predict(torch.randn(2, 4, 16, 16), torch.tensor([5, 500]), Condition(text))
+    assert bool(torch.isfinite(out).all())
+    picture = prior.decode_latents(prior.encode_image(torch.rand(1, 64, 64, 3)))
+    assert picture.shape == (1, 64, 64, 3)
+    assert ClipPrior(trained / "clip").embed_texts(["a red chair"]).shape == (1, 96)
+
+
+def test_latents_are_normalised(trained):
+    prior = StableDiffusionPrior(trained / "diffusion", DiffusersConfig(), "fresh")
+    from threestudio_like.toybox.dataset import draw_groups
+
+    images = torch.from_numpy(draw_groups(0, 16, scenes=0.12).images).flatten(0, 1).float() / 255
+    z = prior.encode_image(images)
+    assert float(z.mean().abs()) < 0.2
+    assert float(z.std()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_second_start_wants_resume(trained):
+    with pytest.raises(CheckpointError, match="--resume"):
+        train(TrainingOptions(only="judge", out=trained, steps=3, groups=16, quiet=True))
+
+
+def test_resuming_equals_training_through(tmp_path):
+    from threestudio_like.engine.checkpoint import load_checkpoint
+
+    for name, legs in (("whole", (6,)), ("legs", (3, 6))):
+        for number, steps in enumerate(legs):
+            # The schedule runs over all six steps in both cases: cut the first leg short instead of shrinking it.
+            options = TrainingOptions(only="judge", out=tmp_path / name, steps=6, groups=8, quiet=True, resume=number > 0)
+            if steps < 6:
+                _stop_after(options, steps)
+            else:
+                train(options)
+    a, _ = load_checkpoint(tmp_path / "whole" / "work" / "judge" / "checkpoint.safetensors")
+    b, _ = load_checkpoint(tmp_path / "legs" / "work" / "judge" / "checkpoint.safetensors")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def _stop_after(options, steps):
+    from threestudio_like.engine import loop
+
+    save = loop.Loop._save
+
+    class Stop(Exception):
+        pass
+
+    def stop(self, number, index, *rest):
+        save(self, number, index, *rest)
+        if index >= steps:
+            raise Stop
+
+    original = loop.LoopSettings.__init__
+
+    def every_step(self, *a, **k):
+        original(self, *a, **k)
+        self.checkpoint_steps = 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Loop, "_save", stop)
+        patch.setattr(loop.LoopSettings, "__init__", every_step)
+        with pytest.raises(Stop):
+            train(options)
+
+
+def test_two_workers_train_together(trained, tmp_path):
+    import shutil
+
+    shutil.copytree(trained / "diffusion", tmp_path / "diffusion")
+    (tmp_path / "work").mkdir()
+    train(TrainingOptions(only="diffusion", out=tmp_path, steps=2, groups=16, workers=2, quiet=True))
+    assert StableDiffusionPrior(tmp_path / "diffusion", DiffusersConfig(), "two").facts.joint_views == 4
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"groups": 2}, {"workers": 0}])
+def test_bad_numbers_are_named(tmp_path, bad):
+    with pytest.raises(ConfigError):
+        train(TrainingOptions(out=tmp_path, quiet=True, **bad))
+
+
+def test_the_denoiser_needs_an_autoencoder(tmp_path):
+    with pytest.raises(CheckpointError, match="autoencoder"):
+        train(TrainingOptions(only="diffusion", out=tmp_path, steps=1, groups=8, quiet=True))
