@@ -38,7 +38,9 @@ def toybox_prior():
     return StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
 
 
-def tiny_pipeline(folder: Path, prediction_type: str = "epsilon", camera: str = "", seed: int = 0, cross: int = 32) -> Path:
+def tiny_pipeline(
+    folder: Path, prediction_type: str = "epsilon", camera: str = "", seed: int = 0, cross: int = 32
+) -> Path:
     """A randomly initialised model folder of Stable Diffusion's layout: 8 x 8 latents of 16 x 16 pictures."""
     import json
 

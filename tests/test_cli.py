@@ -47,7 +47,18 @@ def test_a_run_leaves_what_is_promised(run_folder):
 
 
 def test_same_seed_same_bytes_whatever_is_logged(run_folder, tmp_path):
-    arguments = ["generate", "a red chair", "--quiet", "--log-every", "1", "--preview-seconds", "0.05", "--checkpoint-steps", "3", *QUICK]
+    arguments = [
+        "generate",
+        "a red chair",
+        "--quiet",
+        "--log-every",
+        "1",
+        "--preview-seconds",
+        "0.05",
+        "--checkpoint-steps",
+        "3",
+        *QUICK,
+    ]
     assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
     assert sha(tmp_path / "again" / "asset.glb") == sha(run_folder / "asset.glb")
     assert main([*arguments, "--out", str(tmp_path / "other"), "--seed", "1"]) == 0
@@ -55,7 +66,17 @@ def test_same_seed_same_bytes_whatever_is_logged(run_folder, tmp_path):
 
 
 def test_a_printed_configuration_can_be_fed_back(run_folder, tmp_path):
-    arguments = ["generate", "a red chair", "--quiet", "--config", str(run_folder / "run.yaml"), "--faces", "1500", "--texture", "128"]
+    arguments = [
+        "generate",
+        "a red chair",
+        "--quiet",
+        "--config",
+        str(run_folder / "run.yaml"),
+        "--faces",
+        "1500",
+        "--texture",
+        "128",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "fed")]) == 0
     assert sha(tmp_path / "fed" / "asset.glb") == sha(run_folder / "asset.glb")
 
@@ -70,7 +91,9 @@ def test_kill_minus_nine_at_five_steps_then_resume_gives_the_same_bytes(run_fold
         resume = ["--resume"] if (folder / "work" / "checkpoint.safetensors").is_file() else []
         if not resume and number:
             pytest.fail("no checkpoint after a kill")
-        process = subprocess.Popen([*command, *resume], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, *resume], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         done, deadline = 0, time.monotonic() + 240
         while done < steps and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -101,7 +124,24 @@ def _progress(path: Path) -> int:
 def test_refine_makes_a_run_of_its_own(run_folder, tmp_path):
     before = sha(run_folder / "asset.glb")
     out = tmp_path / "refined"
-    assert main(["refine", str(run_folder), "--out", str(out), "--quiet", "--steps", "4", "--faces", "1500", "--texture", "128"]) == 0
+    assert (
+        main(
+            [
+                "refine",
+                str(run_folder),
+                "--out",
+                str(out),
+                "--quiet",
+                "--steps",
+                "4",
+                "--faces",
+                "1500",
+                "--texture",
+                "128",
+            ]
+        )
+        == 0
+    )
     assert (out / "asset.glb").is_file()
     assert sha(run_folder / "asset.glb") == before
 
@@ -109,7 +149,12 @@ def test_refine_makes_a_run_of_its_own(run_folder, tmp_path):
 def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
     latent, out = tmp_path / "latent", tmp_path / "refined"
     assert main(["generate", "a blue ball", "--out", str(latent), "--quiet", *QUICK, "--refine.refine.times", ""]) == 0
-    assert main(["refine", str(latent), "--out", str(out), "--quiet", "--steps", "3", "--faces", "1500", "--texture", "128"]) == 0
+    assert (
+        main(
+            ["refine", str(latent), "--out", str(out), "--quiet", "--steps", "3", "--faces", "1500", "--texture", "128"]
+        )
+        == 0
+    )
     from threestudio_like.engine.checkpoint import load_checkpoint
 
     tensors, _ = load_checkpoint(out / "work" / "checkpoint.safetensors")
@@ -119,14 +164,38 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
 
 def test_dreamfusion_runs(tmp_path):
     out = tmp_path / "df"
-    arguments = ["generate", "a blue ball", "--system", "dreamfusion", "--steps", "4", "--resolution", "32", "--out", str(out), "--quiet"]
+    arguments = [
+        "generate",
+        "a blue ball",
+        "--system",
+        "dreamfusion",
+        "--steps",
+        "4",
+        "--resolution",
+        "32",
+        "--out",
+        str(out),
+        "--quiet",
+    ]
     assert main([*arguments, "--faces", "1500", "--texture", "128"]) == 0
     assert (out / "asset.glb").is_file()
 
 
 def test_the_paper_preset_runs_on_any_pipeline(tiny_folder, tmp_path):
     out = tmp_path / "paper"
-    arguments = ["generate", "a corgi in space", "--prior", str(tiny_folder), "--steps", "2", "--out", str(out), "--quiet", "--faces", "1500"]
+    arguments = [
+        "generate",
+        "a corgi in space",
+        "--prior",
+        str(tiny_folder),
+        "--steps",
+        "2",
+        "--out",
+        str(out),
+        "--quiet",
+        "--faces",
+        "1500",
+    ]
     small = ["--texture", "128", "--representation.hash.levels", "4", "--representation.hash.log2_size", "12", "--renderer.samples", "32",
              "--renderer.occupancy", "32"]  # fmt: skip
     assert main([*arguments, *small]) == 0
@@ -150,7 +219,9 @@ def test_evaluate_prints_figures(run_folder, capsys):
     assert figures["prompt"] == "a red chair"
     assert 0 <= figures["silhouette iou, nearest of 6"] <= 1
     assert figures["volume iou"] == pytest.approx(1.0)
-    assert {"judge: category", "judge: colour", "clip r-precision", "janus index", "view consistency", "pieces"} <= set(figures)
+    assert {"judge: category", "judge: colour", "clip r-precision", "janus index", "view consistency", "pieces"} <= set(
+        figures
+    )
 
 
 def test_doctor_and_vocabulary(capsys):
@@ -175,7 +246,21 @@ def test_embeddings_can_be_saved_and_used(tmp_path):
 
 def test_the_time_limit_is_kept(tmp_path):
     began = time.monotonic()
-    code = main(["generate", "a red ball", "--minutes", "0.1", "--out", str(tmp_path / "short"), "--quiet", "--faces", "1500", "--texture", "128"])
+    code = main(
+        [
+            "generate",
+            "a red ball",
+            "--minutes",
+            "0.1",
+            "--out",
+            str(tmp_path / "short"),
+            "--quiet",
+            "--faces",
+            "1500",
+            "--texture",
+            "128",
+        ]
+    )
     assert code == 0
     assert time.monotonic() - began < 90
 

@@ -113,7 +113,7 @@ def test_an_interrupted_loop_resumes_to_the_same_bytes(tmp_path):
         folder = tmp_path / str(stop_at)
         count = 0
 
-        def bomb(plan):
+        def bomb(plan, stop_at=stop_at):
             def build(done):
                 stage = plan.build(done)
                 inner = stage.loss

@@ -9,10 +9,27 @@ import torch
 
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.renderers import (
-    BackgroundSample, Cameras, LearnedBackground, ProgressiveCameras, RandomBackground, RingCameras, SolidBackground, StratifiedCameras,
-    UniformCameras, VolumeConfig, VolumeRenderer,
+    BackgroundSample,
+    Cameras,
+    LearnedBackground,
+    ProgressiveCameras,
+    RandomBackground,
+    RingCameras,
+    SolidBackground,
+    StratifiedCameras,
+    UniformCameras,
+    VolumeConfig,
+    VolumeRenderer,
 )  # fmt: skip
-from threestudio_like.representations import DecodedField, Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig, truncated_exp
+from threestudio_like.representations import (
+    DecodedField,
+    Field,
+    HashGridConfig,
+    HashGridField,
+    VoxelField,
+    VoxelGridConfig,
+    truncated_exp,
+)
 from threestudio_like.systems.contract import STABLE_DIFFUSION_RGB, latent_to_rgb
 
 SMALL = HashGridConfig(levels=4, log2_size=10, base=4, finest=32)
@@ -116,7 +133,9 @@ def test_the_background_takes_what_the_weights_leave():
     field, cameras = VoxelField(VoxelGridConfig(size=12), 4), ring()
     behind = BackgroundSample(torch.full((2, 24, 24, 4), 5.0))
     a, b = renderer.render(field, cameras, zero(cameras)), renderer.render(field, cameras, behind)
-    torch.testing.assert_close(b.features - a.features, ((1 - a.opacity) * 5.0).expand(-1, -1, -1, 4), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        b.features - a.features, ((1 - a.opacity) * 5.0).expand(-1, -1, -1, 4), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_occupancy_grid_drops_what_is_empty_and_forgets_slowly():
@@ -160,7 +179,9 @@ def test_the_published_map():
     assert STABLE_DIFFUSION_RGB[3].tolist() == pytest.approx([-0.184, -0.271, -0.473])
     w = STABLE_DIFFUSION_RGB.double()
     assert int(torch.linalg.matrix_rank(w)) == 3
-    red = torch.linalg.solve(w @ w.t() + 1e-2 * torch.eye(4, dtype=torch.double), w @ torch.tensor([1.0, 0, 0], dtype=torch.double))
+    red = torch.linalg.solve(
+        w @ w.t() + 1e-2 * torch.eye(4, dtype=torch.double), w @ torch.tensor([1.0, 0, 0], dtype=torch.double)
+    )
     assert int((red @ w).argmax()) == 0
 
 
@@ -218,14 +239,16 @@ def test_uniform_cameras_follow_the_paper():
     assert -60.01 <= elevation.min() < -50
     assert 80 < elevation.max() <= 90.01
     distance = torch.cat([c.distance for c in drawn])
-    assert 1.0 <= distance.min()
+    assert distance.min() >= 1.0
     assert distance.max() <= 1.5
     fov = torch.cat([c.fov_y for c in drawn]).rad2deg()
-    assert 40 <= fov.min()
+    assert fov.min() >= 40
     assert fov.max() <= 70.01
     eye = drawn[0].camera_to_world[:, :3, 3]
     theta, phi = math.pi / 2 - drawn[0].elevation, drawn[0].azimuth
-    expected = drawn[0].distance[:, None] * torch.stack([theta.sin() * phi.sin(), theta.cos(), theta.sin() * phi.cos()], -1)
+    expected = drawn[0].distance[:, None] * torch.stack(
+        [theta.sin() * phi.sin(), theta.cos(), theta.sin() * phi.cos()], -1
+    )
     torch.testing.assert_close(eye, expected)
 
 
@@ -234,8 +257,12 @@ def test_stratified_and_progressive_cameras():
     turn = (views.azimuth - views.azimuth[0]).rad2deg() % 360
     torch.testing.assert_close(turn, torch.tensor([0.0, 90.0, 180.0, 270.0]), atol=1e-3, rtol=0)
     assert len(set(views.elevation.tolist())) == 1
-    early = torch.cat([ProgressiveCameras().sample(RandomStream(0, "c", i), 8, 0.0).azimuth for i in range(100)]).rad2deg()
-    late = torch.cat([ProgressiveCameras().sample(RandomStream(0, "c", i), 8, 1.0).azimuth for i in range(100)]).rad2deg()
+    early = torch.cat(
+        [ProgressiveCameras().sample(RandomStream(0, "c", i), 8, 0.0).azimuth for i in range(100)]
+    ).rad2deg()
+    late = torch.cat(
+        [ProgressiveCameras().sample(RandomStream(0, "c", i), 8, 1.0).azimuth for i in range(100)]
+    ).rad2deg()
     assert early.abs().max() <= 60.01
     assert late.abs().max() > 170
 

@@ -9,8 +9,18 @@ import torch
 
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance import (
-    PromptConfig, ScoreDistillation, ScoreDistillationConfig, View, ViewPrompts, distortion, opacity_entropy, orientation, perp_neg, sparsity,
-    total_variation, view_direction,
+    PromptConfig,
+    ScoreDistillation,
+    ScoreDistillationConfig,
+    View,
+    ViewPrompts,
+    distortion,
+    opacity_entropy,
+    orientation,
+    perp_neg,
+    sparsity,
+    total_variation,
+    view_direction,
 )  # fmt: skip
 from threestudio_like.guidance.score_distillation import foreground_mask, weight
 from threestudio_like.priors.diffusion import Condition
@@ -97,7 +107,8 @@ def test_no_autoencoder_call_in_latent_mode():
     prior = PointMass(MU)
     prior.encode_image = prior.decode_latents = lambda *_: pytest.fail("the autoencoder was called")
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig())
-    guidance.loss(rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+    loss, _ = guidance.loss(rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+    assert bool(torch.isfinite(loss))
 
 
 def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
@@ -182,7 +193,9 @@ def test_mixture_oracle_follows_the_prompt():
 
 def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
     modes = {"red": torch.full((1, 4, 4), 1.5), "blue": torch.full((1, 4, 4), -1.5)}
-    guidance = ScoreDistillation(Mixture(modes, 0.3), "red", ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False)))
+    guidance = ScoreDistillation(
+        Mixture(modes, 0.3), "red", ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False))
+    )
     z = torch.zeros(1, 1, 4, 4, requires_grad=True)
     optimiser = torch.optim.Adam([z], 0.05)
     for step in range(200):
@@ -210,13 +223,17 @@ def test_views_of_a_known_object_drive_a_field_to_it():
     prior = ViewsOf(draw, 4, 16)
     field = VoxelField(VoxelGridConfig(size=24), 4)
     parts = FieldParts(field, VolumeRenderer(VolumeConfig(samples=32)), lambda x: x)
-    guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean", known_background=1.0))
+    guidance = ScoreDistillation(
+        prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean", known_background=1.0)
+    )
     stage = distillation_stage("distil", 120, parts, guidance, StratifiedCameras(), SolidBackground(torch.zeros(4)), 16, LearningRates(),
                                Regularisation())  # fmt: skip
     Loop(None, Events(None, "quiet"), LoopSettings()).run([StagePlan("distil", lambda done: stage)])
     views = StratifiedCameras().sample(RandomStream(9, "test", 0), 16)
     with torch.no_grad():
-        shown = parts.renderer.render(field, views, SolidBackground(torch.zeros(4)).sample(views, RandomStream(0, "", 0)))
+        shown = parts.renderer.render(
+            field, views, SolidBackground(torch.zeros(4)).sample(views, RandomStream(0, "", 0))
+        )
     wanted = draw(views)
     mask = wanted[..., 0] > 0.5
     got = shown.opacity[..., 0] > 0.5
@@ -262,7 +279,9 @@ def test_sparsity_closed_form():
 
 def samples(weights, t, step=0.1):
     n = len(weights)
-    return Samples(t, torch.zeros(n, dtype=torch.long), torch.tensor([0, n]), torch.zeros(n, 3), torch.zeros(n), weights, step)
+    return Samples(
+        t, torch.zeros(n, dtype=torch.long), torch.tensor([0, n]), torch.zeros(n, 3), torch.zeros(n), weights, step
+    )
 
 
 def test_distortion_equals_the_double_sum():

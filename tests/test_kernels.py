@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from threestudio_like import kernels
-from threestudio_like.kernels import dispatch, ops
+from threestudio_like.kernels import dispatch
 from threestudio_like.kernels.reference import grids, raster, volume
+from threestudio_like.kernels.self_checks import sample_rays, sample_triangles
 from threestudio_like.kernels.spec import HashGridSpec
 
 
@@ -22,7 +23,9 @@ def test_every_twin_passes_its_self_check(operation):
 
 
 @pytest.mark.parametrize("tiled", [False, True])
-@pytest.mark.parametrize(("levels", "log2", "base", "finest", "n"), [(4, 9, 4, 100, 1), (16, 14, 16, 2048, 777), (3, 19, 8, 64, 513)])
+@pytest.mark.parametrize(
+    ("levels", "log2", "base", "finest", "n"), [(4, 9, 4, 100, 1), (16, 14, 16, 2048, 777), (3, 19, 8, 64, 513)]
+)
 def test_hash_grid_values_and_gradients(tiled, levels, log2, base, finest, n):
     spec = HashGridSpec(levels, log2, base, finest, tiled)
     torch.manual_seed(n)
@@ -52,7 +55,9 @@ def test_a_linear_function_on_a_dense_level_is_reproduced():
     table[: res**3, 0] = (2.0 * xx + 3.0 * y - z).reshape(-1)
     x = torch.rand(50, 3)
     p = x * scale + 0.5
-    torch.testing.assert_close(kernels.hashgrid(x, table, spec)[0], 2 * p[:, 0] + 3 * p[:, 1] - p[:, 2], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        kernels.hashgrid(x, table, spec)[0], 2 * p[:, 0] + 3 * p[:, 1] - p[:, 2], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_hash_grid_is_the_same_for_one_and_two_threads():
@@ -106,12 +111,14 @@ def test_trilinear_gradient_is_the_same_for_one_and_two_threads():
     assert torch.equal(*results)
 
 
-@pytest.mark.parametrize(("size", "share", "step"), [(128, 0.01, 0.004), (32, 0.3, 0.02), (10, 0.5, 0.05), (16, 0.0, 0.05)])
+@pytest.mark.parametrize(
+    ("size", "share", "step"), [(128, 0.01, 0.004), (32, 0.3, 0.02), (10, 0.5, 0.05), (16, 0.0, 0.05)]
+)
 def test_march_finds_the_reference_samples(size, share, step):
-    origins, directions, jitter = ops._rays(400)
+    origins, directions, jitter = sample_rays(400)
     occupied = torch.rand(size, size, size, generator=torch.Generator().manual_seed(7)) < share
     t, ray, offsets = kernels.march(origins, directions, occupied, step, jitter)
-    t2, ray2, _ = volume.march(origins.double(), directions.double(), occupied, step, jitter.double())
+    t2, _, _ = volume.march(origins.double(), directions.double(), occupied, step, jitter.double())
     # Rounding may put a sample on the other side of a cell's face: one in a thousand at most.
     assert abs(len(t) - len(t2)) <= max(2, 2e-3 * len(t2))
     assert int(offsets[-1]) == len(t) == len(ray)
@@ -123,7 +130,9 @@ def test_march_finds_the_reference_samples(size, share, step):
 def test_march_rays_that_miss_and_rays_along_axes():
     origins = torch.tensor([[0.0, 0.0, 3.0], [5.0, 5.0, 3.0], [0.1, 0.1, 0.0]])
     directions = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-    t, ray, offsets = kernels.march(origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), 0.1, torch.full((3,), 0.5))
+    t, _, offsets = kernels.march(
+        origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), 0.1, torch.full((3,), 0.5)
+    )
     assert offsets.diff().tolist() == [20, 0, 9]
     torch.testing.assert_close(t[:2], torch.tensor([2.05, 2.15]))
 
@@ -158,13 +167,15 @@ def test_composite_of_constant_density_and_sum_of_weights():
 
 
 def test_composite_stops_early():
-    out, w = kernels.composite(torch.full((100,), 50.0), torch.ones(100, 1), torch.arange(100.0), torch.tensor([0, 100]), 0.1)
+    out, w = kernels.composite(
+        torch.full((100,), 50.0), torch.ones(100, 1), torch.arange(100.0), torch.tensor([0, 100]), 0.1
+    )
     assert float(w[3:].abs().max()) == 0
     assert float(out[0, 1]) > 0.9999
 
 
 def test_rasterize_and_interpolate_against_the_reference():
-    clip, tri = ops._scene()
+    clip, tri = sample_triangles()
     one, two = kernels.rasterize(clip, tri, 37, 53), raster.rasterize(clip.double(), tri, 37, 53)
     assert float((one[..., 3] != two[..., 3]).float().mean()) < 1e-3
     values = torch.randn(60, 4)

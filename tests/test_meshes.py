@@ -8,7 +8,17 @@ import torch
 
 from threestudio_like.engine.errors import ExportError, InputError, OutputError
 from threestudio_like.meshes.bake import atlas_raster, bake, fill_gaps
-from threestudio_like.meshes.extraction import ExtractionConfig, choose_level, decimate, extract, iou, isosurface, largest_pieces, relax, silhouette
+from threestudio_like.meshes.extraction import (
+    ExtractionConfig,
+    choose_level,
+    decimate,
+    extract,
+    iou,
+    isosurface,
+    largest_pieces,
+    relax,
+    silhouette,
+)
 from threestudio_like.meshes.files import read
 from threestudio_like.meshes.mesh import Asset, Mesh, join
 from threestudio_like.meshes.picture import render_mesh
@@ -41,7 +51,12 @@ def ball_opacity(radius=0.6, size=64):
 
 def f_marked_cube():
     """A box with an asymmetric mark, so that any turn or mirror shows."""
-    parts = [box((1.0, 1.0, 1.0)), box((0.2, 0.8, 0.1), (-0.3, 0, 0.55)), box((0.5, 0.15, 0.1), (0, 0.32, 0.55)), box((0.1, 0.3, 0.3), (0.55, 0.3, 0))]
+    parts = [
+        box((1.0, 1.0, 1.0)),
+        box((0.2, 0.8, 0.1), (-0.3, 0, 0.55)),
+        box((0.5, 0.15, 0.1), (0, 0.32, 0.55)),
+        box((0.1, 0.3, 0.3), (0.55, 0.3, 0)),
+    ]
     mesh = join([Mesh(v, f) for v, f in parts])
     mesh, _ = unwrap(mesh, 128)
     return bake(mesh.with_normals(), lambda p, n: (p + 1) / 2, 128)
@@ -185,7 +200,7 @@ def test_unreadable_files_are_named(tmp_path):
         (tmp_path / name).write_bytes(b"\x00\x01 nonsense")
         with pytest.raises(InputError):
             read(tmp_path / name)
-    with pytest.raises(ExportError, match="Known|mean"):
+    with pytest.raises(ExportError, match=r"Known|mean"):
         Asset({"a": f_marked_cube()}).save(tmp_path / "a.fbx")
     (tmp_path / "nan.obj").write_text("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     with pytest.raises(InputError):
@@ -205,7 +220,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_geometry_metrics_on_analytic_shapes():
-    a, b = Mesh(*ellipsoid((0.5, 0.5, 0.5), segments=48, rows=32)), Mesh(*ellipsoid((0.55, 0.55, 0.55), segments=48, rows=32))
+    a, b = (
+        Mesh(*ellipsoid((0.5, 0.5, 0.5), segments=48, rows=32)),
+        Mesh(*ellipsoid((0.55, 0.55, 0.55), segments=48, rows=32)),
+    )
     same = compare(a, a)
     assert same["volume iou"] == 1.0
     assert same["chamfer"] < 0.01

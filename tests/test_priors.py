@@ -109,7 +109,9 @@ def test_view_attention_of_one_view_equals_the_librarys(tiny_folder):
 def test_attention_slicing_changes_nothing(tiny_folder, tiny_prior):
     sliced = StableDiffusionPrior(tiny_folder, DiffusersConfig(attention_slicing=True), "sliced")
     z, t, condition = torch.randn(1, 4, 8, 8), torch.tensor([300]), Condition(tiny_prior.encode_text(["a red chair"]))
-    torch.testing.assert_close(sliced.predict(z, t, condition), tiny_prior.predict(z, t, condition), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        sliced.predict(z, t, condition), tiny_prior.predict(z, t, condition), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_half_precision_loads(tiny_folder):
@@ -185,7 +187,9 @@ def test_a_bundle_replaces_the_text_encoder(tmp_path, tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     wanted = prior.encode_text(["a red chair", ""])
     prior.embeddings.save(tmp_path / "bundle.safetensors")
-    other = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny", EmbeddingStore.load(tmp_path / "bundle.safetensors"))
+    other = StableDiffusionPrior(
+        tiny_folder, DiffusersConfig(), "tiny", EmbeddingStore.load(tmp_path / "bundle.safetensors")
+    )
     other._load_text = lambda: pytest.fail("the text encoder was loaded")
     assert torch.equal(other.encode_text(["a red chair", ""]), wanted)
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
@@ -198,7 +202,7 @@ def test_the_registry_resolves_folders_and_local_names(tmp_path, monkeypatch, ti
     monkeypatch.setenv("THREESTUDIO_LIKE_MODELS", str(tmp_path))
     (tmp_path / "sd-1.5").symlink_to(tiny_folder)
     assert registry.resolve("sd-1.5") == tmp_path / "sd-1.5"
-    with pytest.raises(ModelError, match='Did you mean "sd-1.5"'):
+    with pytest.raises(ModelError, match=r'Did you mean "sd-1\.5"'):
         registry.resolve("sd-15")
 
 

@@ -52,7 +52,9 @@ def test_resuming_equals_training_through(tmp_path):
     for name, legs in (("whole", (6,)), ("legs", (3, 6))):
         for number, steps in enumerate(legs):
             # The schedule runs over all six steps in both cases: cut the first leg short instead of shrinking it.
-            options = TrainingOptions(only="judge", out=tmp_path / name, steps=6, groups=8, quiet=True, resume=number > 0)
+            options = TrainingOptions(
+                only="judge", out=tmp_path / name, steps=6, groups=8, quiet=True, resume=number > 0
+            )
             if steps < 6:
                 _stop_after(options, steps)
             else:

@@ -124,13 +124,14 @@ def _optimiser(stage: Stage) -> torch.optim.Adam:
     return torch.optim.Adam(groups, fused=True, decoupled_weight_decay=True)
 
 
-def _tensors(stage: Stage, optimiser: torch.optim.Adam | None) -> dict[str, torch.Tensor]:
-    found = {}
-    for name, module in stage.modules.items():
-        found.update({f"{stage.name}/module/{name}/{k}": v for k, v in module.state_dict().items()})
-    if optimiser is not None:
-        for index, state in optimiser.state_dict()["state"].items():
-            found.update({f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()})
+def _module_tensors(stage: str, modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
+    return {f"{stage}/module/{name}/{k}": v for name, module in modules.items() for k, v in module.state_dict().items()}
+
+
+def _tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
+    found = _module_tensors(stage.name, stage.modules)
+    for index, state in optimiser.state_dict()["state"].items():
+        found.update({f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()})
     return found
 
 
@@ -139,6 +140,9 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
     for name, module in stage.modules.items():
         prefix = f"{stage.name}/module/{name}/"
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+        if not own:
+            # Shared with a later stage, which restores it.
+            continue
         for key, value in own.items():
             # Buffers that grow during a run (targets, for one) take the saved shape.
             holder, _, leaf = key.rpartition(".")
@@ -181,7 +185,7 @@ class Loop:
         self._watchdog, self._workers = watchdog, workers
         self._writes = folder is not None and (workers is None or workers.rank == 0)
         self._stop = False
-        self._finished: dict[str, torch.Tensor] = {}
+        self._finished: list[Stage] = []
 
     def run(self, plans: list[StagePlan]) -> dict[str, Stage]:
         """Run every stage to its end (or to the time limit); returns the stages by name.
@@ -208,11 +212,10 @@ class Loop:
                 stage = plan.build(done)
                 if facts and number < facts["stage"]:
                     restore(stage, None, tensors)
-                    self._finished.update(_tensors(stage, None))
                 else:
                     here = facts if facts and number == facts["stage"] else {}
                     self._run_stage(number, len(plans), stage, tensors if here else {}, here)
-                    self._finished.update(_tensors(stage, None))
+                self._finished.append(stage)
                 done[stage.name] = stage
                 if self._stop:
                     raise Interrupted
@@ -339,7 +342,14 @@ class Loop:
             "recovered": recovered,
             "identity": self._settings.identity,
         }
-        save_checkpoint(self._folder / CHECKPOINT, {**self._finished, **_tensors(stage, optimiser)}, facts)
+        tensors = _tensors(stage, optimiser)
+        # Stages may hand a module on: it is saved once, under the last stage that holds it.
+        seen = {id(m) for m in stage.modules.values()}
+        for earlier in reversed(self._finished):
+            own = {name: m for name, m in earlier.modules.items() if id(m) not in seen}
+            tensors.update(_module_tensors(earlier.name, own))
+            seen |= {id(m) for m in own.values()}
+        save_checkpoint(self._folder / CHECKPOINT, tensors, facts)
 
     def _draw(self, stage: Stage) -> None:
         from PIL import Image

@@ -13,6 +13,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     _home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ["NUMBA_CACHE_DIR"] = str(_home / "threestudio-like" / "numba-0.1")
 
+from . import self_checks as _self_checks  # noqa: F401 (registers them)
 from .dispatch import Status, check, operations, warm_up
 from .ops import composite, field_mlp, hashgrid, interpolate, march, rasterize, trilinear
 from .spec import HashGridSpec

@@ -29,7 +29,9 @@ class Verdict:
         """One line for the user."""
         colour = "no colour" if np.isnan(self.psnr) else f"PSNR {min(self.psnr, 99.0):.1f} dB"
         state = "ok" if self.passed else "BAD"
-        return f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {state}"
+        return (
+            f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {state}"
+        )
 
 
 def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -53,7 +53,7 @@ class DreamFusion:
         field_ = self.representation.build(3, request.seed, sigmoid=True)
         parts = FieldParts(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(request.protocol)
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
-        sampler = config.stratified if config.cameras == "stratified" else config.uniform
+        sampler = config.sampler()
         size = self.resolution or request.prior.facts.image_size
         return distillation_stage("distil", config.steps, parts, guidance, sampler, background or RandomBackground.grey(0.3, 0.7), size,
                                   config.rates, config.regularise, config.weight)  # fmt: skip

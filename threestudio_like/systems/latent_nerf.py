@@ -18,6 +18,7 @@ from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationCo
 from ..priors.diffusion import DiffusionPrior
 from ..renderers import (
     LearnedBackground,
+    ProgressiveCameras,
     RandomBackground,
     SolidBackground,
     StratifiedCameras,
@@ -28,6 +29,7 @@ from ..renderers import (
 from ..representations import Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
 from .contract import Request, rgb_map, show_rgb
 from .stages import (
+    CameraSampler,
     Decode,
     FieldParts,
     LearningRates,
@@ -61,9 +63,10 @@ class DistillationConfig:
 
     steps: int = 200
     weight: float = 1.0
-    cameras: Literal["stratified", "uniform"] = "stratified"
+    cameras: Literal["stratified", "uniform", "progressive"] = "stratified"
     stratified: StratifiedCameras = field(default_factory=StratifiedCameras)
     uniform: UniformCameras = field(default_factory=UniformCameras)
+    progressive: ProgressiveCameras = field(default_factory=ProgressiveCameras)
     guidance: ScoreDistillationConfig = field(
         default_factory=lambda: ScoreDistillationConfig(
             scale=5.0, rescale=0.5, weighting="clean", t_max="0.85->0.3", shared_time=True, clamp=3.5, known_background=1.0,
@@ -75,6 +78,10 @@ class DistillationConfig:
             opacity_entropy="0->2 @ 50..100%", density_variation="0.3", feature_variation="0.3"
         )
     )
+
+    def sampler(self) -> CameraSampler:
+        """The camera sampler that is switched on."""
+        return {"stratified": self.stratified, "uniform": self.uniform, "progressive": self.progressive}[self.cameras]
 
 
 @dataclass
@@ -191,7 +198,7 @@ class LatentNerf:
     def _distil(self, request: Request, parts: FieldParts) -> Stage:
         config = self.distil
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance)
-        sampler = config.stratified if config.cameras == "stratified" else config.uniform
+        sampler = config.sampler()
         background = self.backgrounds(request.prior, parts)
         return distillation_stage("distil", config.steps, parts, guidance, sampler, background, self.latent_size(request.prior),
                                   config.rates, config.regularise, config.weight)  # fmt: skip

@@ -67,7 +67,7 @@ class RgbRefinement:
     def _stage(self, request: Request, source: FieldParts) -> Stage:
         parts, config = self.decoded(request, source), self.distil
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
-        sampler = config.stratified if config.cameras == "stratified" else config.uniform
+        sampler = config.sampler()
         background: Background = RandomBackground.grey(0.3, 0.7)
         if isinstance(parts.background, LearnedBackground) and isinstance(parts.field, DecodedField):
             background = _DecodedBackground(parts.background, parts.field)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from ..engine.checkpoint import load_checkpoint, output_error, write_atomically
-from ..engine.errors import CheckpointError, ConfigError, InputError, OutputError, VocabularyError, did_you_mean
+from ..engine.checkpoint import load_checkpoint, write_atomically
+from ..engine.errors import ConfigError, InputError, OutputError, did_you_mean
 from ..engine.events import Events, read_events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, restore
+from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
 from ..kernels import dispatch
 from ..meshes.files import FORMATS
@@ -28,57 +28,15 @@ from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior, concept_words, read_concept
 from ..renderers import RingCameras
 from ..reports import contact_sheet, save_png, turntable, write_report
-from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
-from .asset import AssetConfig, evaluation_ring, make_asset, mean_field_opacity
+from ..toybox.vocabulary import parse
+from .asset import evaluation_ring, make_asset, mean_field_opacity
 from .contract import Request
+from .folders import run_folder
+from .options import Options, check_options, check_vocabulary
 from .registry import configuration
 from .rgb_refinement import RgbRefinement
-from .settings import read_yaml, set_dotted, to_dict, update, write_yaml
+from .settings import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
 from .stages import FieldParts
-
-LONGEST_PROMPT = 400
-
-
-@dataclass
-class Options:
-    """What every optimising verb takes besides its system's configuration."""
-
-    out: Path | None = None
-    """Folder of the run; the default is outputs/<time>-<prompt>."""
-    seed: int = 0
-    steps: int | None = None
-    """Steps of the distillation stage."""
-    resolution: int | None = None
-    """Height and width of the rendering that is distilled, pixels."""
-    device: str = "cpu"
-    prior: str = "toybox"
-    """The embedded "toybox", a folder of Stable Diffusion's layout, a logical name (sd-1.5, …) or a hub id."""
-    system: str = "latent-nerf"
-    preset: Literal["auto", "default", "paper"] = "auto"
-    """auto: default for camera-conditioned priors, paper for all others."""
-    negative: str = ""
-    """Negative prompt."""
-    concept: Path | None = None
-    """Textual-inversion token to load (learned_embeds.safetensors or .bin)."""
-    embeddings: Path | None = None
-    """Bundle of prompt embeddings to use instead of the text encoder."""
-    save_embeddings: Path | None = None
-    """Write the prompt embeddings of this run as a bundle."""
-    config: Path | None = None
-    """A run.yaml whose values are taken first."""
-    set: dict[str, str] = field(default_factory=dict)
-    """Values of the system's configuration by dotted name."""
-    resume: bool = False
-    """Go on with the run in --out (or the latest one)."""
-    minutes: float | None = None
-    """Time limit: schedules and steps fit into it."""
-    export: AssetConfig = field(default_factory=AssetConfig)
-    load: DiffusersConfig = field(default_factory=DiffusersConfig)
-    preview_seconds: float = 5.0
-    log_every: int = 10
-    checkpoint_steps: int | None = None
-    verbosity: Literal["line", "json", "quiet"] = "line"
-    turntable: bool = True
 
 
 @dataclass
@@ -91,69 +49,6 @@ class RunResult:
     verdict: Verdict
 
 
-def check_options(prompt: str, options: Options) -> None:
-    """Raise InputError or ConfigError on a prompt or number that cannot be meant."""
-    if not prompt.strip():
-        raise InputError("the prompt is empty", "prompt", 'Say what to make: "a red chair"')
-    if len(prompt) > LONGEST_PROMPT:
-        raise InputError(
-            f"the prompt has {len(prompt)} characters, at most {LONGEST_PROMPT} are read", "prompt", "Say it shorter"
-        )
-    if not split(prompt):
-        raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
-    if options.steps is not None and options.steps < 1:
-        raise ConfigError(f"must be at least 1, got {options.steps}", "--steps", "Leave it out for the preset's number")
-    if options.resolution is not None and not 8 <= options.resolution <= 1024:
-        raise ConfigError(
-            f"must be from 8 to 1024 pixels, got {options.resolution}",
-            "--resolution",
-            "Leave it out for the prior's own size",
-        )
-    if options.minutes is not None and options.minutes <= 0:
-        raise ConfigError(f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit")
-    if options.seed < 0:
-        raise ConfigError(f"must not be negative, got {options.seed}", "--seed")
-    if not 64 <= options.export.texture <= 8192:
-        raise ConfigError(f"must be from 64 to 8192 pixels, got {options.export.texture}", "--texture")
-    if options.export.extraction.faces != 0 and options.export.extraction.faces < 50:
-        raise ConfigError(f"must be 0 (keep all) or at least 50, got {options.export.extraction.faces}", "--faces")
-    check_device(options.device)
-
-
-def check_device(device: str) -> None:
-    """Raise ConfigError when torch has no such device here."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
-        raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, ["cpu", "cuda", "mps"]))
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            "this torch sees no CUDA device", "--device cuda", "Use --device cpu, or install a CUDA build of torch"
-        )
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("this torch sees no Apple GPU", "--device mps", "Use --device cpu")
-
-
-def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
-    """Raise VocabularyError when a closed-vocabulary prior does not know a word, or no thing it can make is named."""
-    known = prior.facts.vocabulary
-    if known is None:
-        return
-    strangers = unknown_words(prompt, known)
-    if strangers:
-        words = "; ".join(
-            f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "") for s in strangers[:6]
-        )
-        raise VocabularyError(
-            f"the embedded prior does not know {words}", "prompt",
-            "See: threestudio-like vocabulary. For open prompts use a real prior: --prior sd-2.1-base",
-        )  # fmt: skip
-    if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
-        raise VocabularyError(
-            "the prompt names no thing that the embedded prior can make",
-            "prompt",
-            f"Name one of: {', '.join(CATEGORIES)}",
-        )
-
-
 def load_prior(options: Options) -> StableDiffusionPrior:
     """The prior of the options, with concept and embedding bundle. Raises ModelError."""
     load = DiffusersConfig(**{**vars(options.load), "device": options.device})
@@ -164,50 +59,6 @@ def load_prior(options: Options) -> StableDiffusionPrior:
     return prior
 
 
-def run_folder(prompt: str, options: Options) -> Path:
-    """Make the run's folder and return it; an existing run is never overwritten. Raises OutputError, CheckpointError."""
-    if options.resume:
-        folder = options.out or Path("outputs/latest")
-        if not folder.is_dir():
-            raise CheckpointError("there is no run to resume", str(folder), "Give its folder with --out")
-        return folder.resolve()
-    if options.out is not None:
-        folder = options.out
-        if folder.is_dir() and any(folder.iterdir()):
-            raise OutputError(
-                "the folder holds files already",
-                str(folder),
-                "Choose another one, or add --resume to go on with its run",
-            )
-    else:
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "run"
-        stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
-        folder, number = stem, 2
-        while folder.exists():
-            folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
-    try:
-        (folder / "work").mkdir(parents=True)
-        probe = folder / "work" / ".probe"
-        probe.write_bytes(b"0" * 4096)
-        probe.unlink()
-    except OSError as error:
-        raise output_error(error, folder) from None
-    if options.out is None:
-        _point_latest(folder)
-    return folder.resolve()
-
-
-def _point_latest(folder: Path) -> None:
-    link = folder.parent / "latest"
-    temporary = folder.parent / f".latest.{os.getpid()}"
-    try:
-        temporary.symlink_to(folder.name, target_is_directory=True)
-        temporary.replace(link)
-    except OSError:
-        # A file system without links: "latest" is a convenience.
-        temporary.unlink(missing_ok=True)
-
-
 def choose_preset(options: Options, prior: DiffusionPrior) -> str:
     """The preset that "auto" means for this prior."""
     return options.preset if options.preset != "auto" else "default" if prior.facts.camera is not None else "paper"
@@ -216,6 +67,7 @@ def choose_preset(options: Options, prior: DiffusionPrior) -> str:
 def configure(options: Options, preset: str, base: Any = None) -> Any:
     """The system's configuration: preset, then --config, then dotted values, then the short options."""
     config = configuration(options.system, preset) if base is None else base
+    before = dotted(config)
     if options.config is not None:
         update(config, read_yaml(options.config).get("config", {}))
     for key, text in options.set.items():
@@ -226,7 +78,15 @@ def configure(options: Options, preset: str, base: Any = None) -> Any:
         config.resolution = options.resolution
     if options.negative:
         config.distil.guidance.prompt.negative = options.negative
+    check_schedules(before, dotted(config))
     return config
+
+
+def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Raise ConfigError, before anything runs, where a value that was a schedule is none any more."""
+    for key, value in after.items():
+        if isinstance(before.get(key), str) and is_schedule(before[key]):
+            Schedule.parse(value, f"--{key}")
 
 
 def warm_kernels(events: Events) -> None:

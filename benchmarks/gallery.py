@@ -1,0 +1,44 @@
+"""The README's sheet: every category, textured and as clay, from the benchmark's exported files (first prompt of each category).
+
+Run after benchmarks/text_to_3d.py: python benchmarks/gallery.py
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from tables import ROOT
+from text_to_3d import OUT, prompts
+
+from threestudio_like.meshes.mesh import Asset
+from threestudio_like.meshes.picture import render_mesh
+from threestudio_like.renderers import Cameras
+
+SIZE = 256
+
+
+def main() -> None:
+    camera = Cameras.orbit(
+        torch.tensor([math.radians(30)]), torch.tensor([math.radians(20)]), 3.0, math.radians(40), SIZE, SIZE
+    )
+    tiles = []
+    for prompt in prompts()[:20]:
+        path = OUT / f"{prompt.replace(' ', '-')}-0" / "asset.glb"
+        mesh = Asset.load(path).mesh
+        pair = [
+            render_mesh(mesh, camera.view_projection().numpy(), SIZE, 0.97, clay).image[0] for clay in (False, True)
+        ]
+        tiles.append(np.concatenate(pair, 1))
+    rows = [np.concatenate(tiles[i : i + 4], 1) for i in range(0, 20, 4)]
+    sheet = np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
+    path = ROOT / "docs" / "pictures" / "twenty-categories.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).quantize(128).save(path, optimize=True)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""A full-size Stable Diffusion 1.5 folder with random weights: does it load, and does one optimisation step fit in 16 GB on a CPU?
+
+Run: python benchmarks/real_size.py
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from tables import publish, table
+
+VAE = dict(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
+           down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)  # fmt: skip
+SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+}
+
+
+def build(folder: Path) -> None:
+    """Write the folder in fp16, one network at a time."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from threestudio_like.toybox.train_diffusion import build_tokenizer
+
+    torch.set_default_dtype(torch.float16)
+    UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8).save_pretrained(folder / "unet")
+    AutoencoderKL(**VAE).save_pretrained(folder / "vae")
+    CLIPTextModel(
+        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    ).save_pretrained(folder / "text_encoder")
+    build_tokenizer().save_pretrained(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+
+
+def step(folder: str) -> None:
+    """Load as float32 and do one step of the paper preset; prints figures as JSON."""
+    from threestudio_like.engine.events import Events
+    from threestudio_like.engine.loop import Loop, LoopSettings
+    from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+    from threestudio_like.systems.contract import Request
+    from threestudio_like.systems.latent_nerf import LatentNerf
+
+    began = time.perf_counter()
+    prior = StableDiffusionPrior(Path(folder), DiffusersConfig(), "sd-1.5 layout")
+    loaded = time.perf_counter() - began
+    config = LatentNerf.paper()
+    config.distil.steps = 1
+    began = time.perf_counter()
+    Loop(None, Events(None, "quiet"), LoopSettings()).run(config.plans(Request("a corgi", prior)))
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    size = sum(p.numel() for p in prior.unet.parameters()) / 1e6
+    print(json.dumps({"load": loaded, "step": seconds, "peak": peak, "unet": size, "latent": prior.facts.latent_size}))
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        step(sys.argv[1])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        maker = "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from real_size import build; build(Path(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", maker, folder], check=True)
+        done = subprocess.run([sys.executable, __file__, folder], check=True, capture_output=True, text=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    rows = [["UNet parameters, millions", figures["unet"]], ["latent size", figures["latent"]], ["load, s", figures["load"]],
+            ["set-up of the field and one step, s", figures["step"]], ["peak memory, GB (goal 16)", figures["peak"]]]  # fmt: skip
+    publish(
+        "real_size",
+        "One step on a full-size Stable Diffusion 1.5 layout, CPU",
+        "python benchmarks/real_size.py",
+        table(["figure", "value"], rows),
+    )
+
+
+if __name__ == "__main__":
+    main()

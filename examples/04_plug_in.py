@@ -1,0 +1,23 @@
+"""A system of one's own: Latent-NeRF with a stronger guidance, as a plug-in would publish it. Run: python examples/04_plug_in.py
+
+In a package of your own, name it in pyproject.toml:
+
+    [project.entry-points."threestudio_like.systems"]
+    bold = "my_package:BOLD"
+"""
+
+from threestudio_like.systems.contract import Registered
+from threestudio_like.systems.latent_nerf import LatentNerf
+
+
+def bold() -> LatentNerf:
+    """The default configuration with guidance 12."""
+    config = LatentNerf()
+    config.distil.guidance.scale = 12.0
+    return config
+
+
+BOLD = Registered("bold", "latent-nerf with guidance 12", {"default": bold})
+
+if __name__ == "__main__":
+    print(BOLD.name, "->", BOLD.presets["default"]().distil.guidance)

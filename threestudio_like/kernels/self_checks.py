@@ -1,0 +1,134 @@
+"""What every CPU twin has to pass at its first use: a small case against the reference, values and gradients."""
+
+from __future__ import annotations
+
+import torch
+
+from . import ops
+from .dispatch import register_check
+from .reference import grids, raster, volume
+from .spec import HashGridSpec
+
+
+def _difference(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
+    """Largest error of any tensor, relative to the reference's largest value."""
+    pairs = [(a.detach().double(), b.detach().double()) for a, b in zip(mine, theirs)]
+    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs)
+
+
+@register_check("hashgrid", 3e-4)
+def _check_hashgrid() -> float:
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for tiled in (False, True):
+        spec = HashGridSpec(levels=4, log2_size=10, base=4, finest=64, tiled=tiled)
+        x = torch.rand(700, 3, generator=generator)
+        table = torch.randn(spec.entries, 2, generator=generator)
+        upstream = torch.randn(2 * spec.levels, 700, generator=generator)
+        a, b = table.clone().requires_grad_(), table.double().requires_grad_()
+        one, two = ops._HashGrid.apply(x, a, spec), grids.hashgrid(x.double(), b, spec)
+        one.backward(upstream)
+        two.backward(upstream.double())
+        assert a.grad is not None
+        assert b.grad is not None
+        worst = max(worst, _difference([one, a.grad], [two, b.grad]))
+    return worst
+
+
+@register_check("field_mlp", 1e-4)
+def _check_field_mlp() -> float:
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.randn(s, generator=generator) for s in ((16, 8), (16, 16), (5, 16), (16,), (16,), (5,))]
+    x, upstream = torch.randn(8, 5000, generator=generator), torch.randn(5, 5000, generator=generator)
+    mine = [t.clone().requires_grad_() for t in (x, *layers)]
+    theirs = [t.double().requires_grad_() for t in (x, *layers)]
+    one = ops._FieldMlp.apply(mine[0], 3, *mine[1:])
+    two = grids.field_mlp(theirs[0], theirs[1:4], theirs[4:])
+    one.backward(upstream)
+    two.backward(upstream.double())
+    return _difference([one, *(t.grad for t in mine)], [two, *(t.grad for t in theirs)])  # type: ignore[list-item]
+
+
+@register_check("trilinear", 1e-4)
+def _check_trilinear() -> float:
+    generator = torch.Generator().manual_seed(0)
+    x, grid = torch.rand(3000, 3, generator=generator) * 2.2 - 1.1, torch.randn(7, 8, 9, 5, generator=generator)
+    upstream = torch.randn(3000, 5, generator=generator)
+    a, b = grid.clone().requires_grad_(), grid.double().requires_grad_()
+    one, two = ops._Trilinear.apply(x, a), grids.trilinear(x.double(), b)
+    one.backward(upstream)
+    two.backward(upstream.double())
+    assert a.grad is not None
+    assert b.grad is not None
+    return _difference([one, a.grad], [two, b.grad])
+
+
+def sample_rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Origins (R, 3), unit directions (R, 3) towards the cube, jitter (R,)."""
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
+    targets = torch.rand(count, 3, generator=generator) - 0.5
+    return origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.rand(count, generator=generator)
+
+
+@register_check("march", 2e-3)
+def _check_march() -> float:
+    """The share of samples that only one of the two has: float32 rounding may move a sample over a cell's face."""
+    origins, directions, jitter = sample_rays(300)
+    occupied = torch.rand(32, 32, 32, generator=torch.Generator().manual_seed(1)) < 0.02
+    t1, r1, _ = ops.march(origins, directions, occupied, 0.013, jitter)
+    t2, r2, _ = volume.march(origins, directions, occupied, 0.013, jitter)
+    a = {(int(r), round(float(t), 3)) for t, r in zip(t1, r1)}
+    b = {(int(r), round(float(t), 3)) for t, r in zip(t2, r2)}
+    return len(a ^ b) / max(1, len(b))
+
+
+@register_check("composite", 1e-4)
+def _check_composite() -> float:
+    origins, directions, jitter = sample_rays(200)
+    occupied = torch.ones(8, 8, 8, dtype=torch.bool)
+    t, _, offsets = volume.march(origins, directions, occupied, 0.1, jitter)
+    generator = torch.Generator().manual_seed(2)
+    sigma, features = torch.rand(len(t), generator=generator) * 3, torch.randn(len(t), 4, generator=generator)
+    upstream, on_weights = torch.randn(200, 6, generator=generator), torch.randn(len(t), generator=generator)
+    grads, outs = [], []
+    for kind, f in ((torch.float32, ops._Composite.apply), (torch.float64, volume.composite)):
+        s, c = (x.clone().to(kind).requires_grad_() for x in (sigma, features))
+        out, weights = f(s, c, t.to(kind), offsets, 0.1, 1e-4)
+        ((out * upstream.to(kind)).sum() + (weights * on_weights.to(kind)).sum()).backward()
+        outs.append([out.detach(), weights.detach()])
+        grads.append([s.grad, c.grad])
+    return _difference([*outs[0], *grads[0]], [*outs[1], *grads[1]])  # type: ignore[list-item]
+
+
+def sample_triangles() -> tuple[torch.Tensor, torch.Tensor]:
+    """Clip-space corners (60, 4) of twenty triangles, and their indices (20, 3)."""
+    generator = torch.Generator().manual_seed(3)
+    corner = torch.rand(20, 1, 3, generator=generator) * 2 - 1
+    points = (corner + torch.rand(20, 3, 3, generator=generator) - 0.5).reshape(-1, 3)
+    w = 1.5 + points[:, 2:]
+    return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(60, dtype=torch.int32).view(20, 3)
+
+
+@register_check("rasterize", 1e-3)
+def _check_rasterize() -> float:
+    clip, tri = sample_triangles()
+    one, two = ops.rasterize(clip, tri, 20, 24), raster.rasterize(clip.double(), tri, 20, 24)
+    wrong = float((one[..., 3] != two[..., 3]).float().mean())
+    same = (one[..., 3] == two[..., 3]) & (two[..., 3] > 0)
+    return max(wrong, float((one[same].double() - two[same])[:, :3].abs().max()))
+
+
+@register_check("interpolate", 1e-4)
+def _check_interpolate() -> float:
+    clip, tri = sample_triangles()
+    pixels = raster.rasterize(clip, tri, 20, 24)
+    generator = torch.Generator().manual_seed(4)
+    values, upstream = torch.randn(60, 5, generator=generator), torch.randn(20, 24, 5, generator=generator)
+    a, b = values.clone().requires_grad_(), values.double().requires_grad_()
+    one, two = ops._Interpolate.apply(a, tri, pixels), raster.interpolate(b, tri, pixels.double())
+    one.backward(upstream)
+    two.backward(upstream.double())
+    assert a.grad is not None
+    assert b.grad is not None
+    return _difference([one, a.grad], [two, b.grad])
