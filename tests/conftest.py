@@ -1,4 +1,4 @@
-"""Shared fixtures. Tests run offline, on the CPU, with two threads."""
+"""Shared fixtures. Tests run offline, on the CPU, one thread a process (two processes run side by side)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import socket
 from pathlib import Path
@@ -26,7 +27,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def threads():
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -53,8 +53,8 @@ class Common:
     """Go on with the run in --out (default: outputs/latest)."""
     minutes: float | None = None
     """Time limit; schedules fit into it."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Number type of the prior."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Number type of the prior. auto: bfloat16 where the CPU has it, float16 on a GPU, else float32."""
     attention_slicing: bool = False
     """Less memory for attention, slower."""
     offload: bool = False

@@ -130,7 +130,7 @@ class ImageRefinement:
             )
         return torch.cat(out)
 
-    def masks(self, pictures: torch.Tensor, low: float = 0.05, high: float = 0.14) -> torch.Tensor:
+    def masks(self, pictures: torch.Tensor, low: float = 0.045, high: float = 0.12) -> torch.Tensor:
         """Soft masks (V, H, W) of pictures (V, H, W, C): distance to the median of each picture's border."""
         border = torch.cat([pictures[:, 0], pictures[:, -1], pictures[:, 1:-1, 0], pictures[:, 1:-1, -1]], 1)
         median = border.median(1).values[:, None, None]

@@ -58,7 +58,7 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(abar)
 
 
-def foreground_mask(clean: torch.Tensor, low: float = 0.35, high: float = 0.9) -> tuple[torch.Tensor, torch.Tensor]:
+def foreground_mask(clean: torch.Tensor, low: float = 0.22, high: float = 0.6) -> tuple[torch.Tensor, torch.Tensor]:
     """Where an estimate departs from the median of its border: mask (B, 1, h, w) in [0, 1], and that median (B, C, 1, 1)."""
     border = torch.cat([clean[:, :, 0], clean[:, :, -1], clean[:, :, 1:-1, 0], clean[:, :, 1:-1, -1]], -1)
     median = border.median(-1).values[:, :, None, None]

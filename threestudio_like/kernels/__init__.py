@@ -15,8 +15,9 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 from . import self_checks as _self_checks  # noqa: F401 (registers them)
 from .dispatch import Status, check, operations, warm_up
-from .ops import composite, field_mlp, hashgrid, interpolate, march, rasterize, trilinear
+from .ops import composite, field_mlp, grid_variation, hashgrid, interpolate, march, rasterize, trilinear
 from .spec import HashGridSpec
 
-__all__ = ["HashGridSpec", "Status", "check", "composite", "field_mlp", "hashgrid", "interpolate", "march", "operations",
+__all__ = ["HashGridSpec", "Status", "check", "composite", "field_mlp",
+    "grid_variation", "hashgrid", "interpolate", "march", "operations",
            "rasterize", "trilinear", "warm_up"]  # fmt: skip

@@ -177,6 +177,45 @@ def trilinear(
     return grids.trilinear(x, grid)
 
 
+class _GridVariation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grid: torch.Tensor, first: float, others: float) -> torch.Tensor:
+        from .cpu.variation import variation_slab
+
+        values = _array(grid)
+        grad = torch.empty(grid.shape)
+        slabs = pool.split(grid.shape[0])
+        sums = np.zeros((grid.shape[0], 2))
+        target = grad.numpy()
+        one, two = np.float32(first), np.float32(others)
+        # One slice a row of sums: the total does not depend on the number of threads.
+        pool.run(
+            lambda low, high: [variation_slab(values, one, two, target, sums, z, z, z + 1) for z in range(low, high)],
+            slabs,
+        )
+        ctx.grad = grad
+        return torch.tensor(first * sums[:, 0].sum() + others * sums[:, 1].sum(), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        return ctx.grad * grad_out, None, None
+
+
+def grid_variation(
+    grid: torch.Tensor,  # [D, H, W, C]
+    first: float,
+    others: float,
+) -> torch.Tensor:  # []
+    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours, summed over the axes.
+
+    Differentiable in `grid`.
+    """
+    if serves_cpu("grid_variation", grid):
+        return _GridVariation.apply(grid, first, others)
+    return grids.grid_variation(grid, first, others)
+
+
 def march(
     origins: torch.Tensor,  # [R, 3]
     directions: torch.Tensor,  # [R, 3] unit

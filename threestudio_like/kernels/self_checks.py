@@ -71,6 +71,18 @@ def sample_rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.rand(count, generator=generator)
 
 
+@register_check("grid_variation", 1e-4)
+def _check_grid_variation() -> float:
+    grid = torch.randn(5, 6, 7, 4, generator=torch.Generator().manual_seed(0))
+    a, b = grid.clone().requires_grad_(), grid.double().requires_grad_()
+    one, two = ops._GridVariation.apply(a, 0.3, 1.7), grids.grid_variation(b, 0.3, 1.7)
+    one.backward()
+    two.backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    return _difference([one, a.grad], [two, b.grad])
+
+
 @register_check("march", 2e-3)
 def _check_march() -> float:
     """The share of samples that only one of the two has: float32 rounding may move a sample over a cell's face."""

@@ -25,7 +25,9 @@ from .noise_schedule import NoiseSchedule
 class DiffusersConfig:
     """How a pretrained model is loaded."""
 
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
+    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the processor has such
+    instructions (the autoencoder stays float32), else float32."""
     device: str = "cpu"
     attention_slicing: bool = False
     """Compute attention in slices: less memory, slower."""
@@ -80,14 +82,14 @@ class StableDiffusionPrior(DiffusionPrior):
         logging.set_verbosity_error()
         self.folder, self.config = folder, config
         self.device = torch.device(config.device)
-        self.dtype = getattr(torch, config.dtype)
+        self.dtype, self.vae_dtype = number_types(config.dtype, self.device)
         unet_config, scheduler = _config(folder, "unet"), _config(folder, "scheduler")
         vae_config = _config(folder, "vae")
         try:
             self.unet = UNet2DConditionModel.from_pretrained(
                 folder / "unet", torch_dtype=self.dtype, use_safetensors=True
             )
-            self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.dtype, use_safetensors=True)
+            self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).splitlines()[0][:160]
             raise ModelError(
@@ -153,7 +155,7 @@ class StableDiffusionPrior(DiffusionPrior):
         try:
             self._tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer")
             self._text_encoder = CLIPTextModel.from_pretrained(
-                self.folder / "text_encoder", dtype=self.dtype, use_safetensors=True
+                self.folder / "text_encoder", dtype=self.vae_dtype, use_safetensors=True
             )
         except (OSError, ValueError) as error:
             raise ModelError(
@@ -200,14 +202,14 @@ class StableDiffusionPrior(DiffusionPrior):
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
-        x = images.permute(0, 3, 1, 2).to(self.device, self.dtype) * 2 - 1
+        x = images.permute(0, 3, 1, 2).to(self.device, self.vae_dtype) * 2 - 1
         posterior = self.vae.encode(x).latent_dist
         latents = posterior.sample() if self.config.sample_posterior else posterior.mode()
         return ((latents - self._shift) * self._factor).float()
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""
-        x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.dtype)).sample
+        x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     @torch.no_grad()
@@ -231,6 +233,17 @@ class StableDiffusionPrior(DiffusionPrior):
             return self.unet(*arguments, class_labels=labels).sample.float()
         with joint_views(self.processor, condition.views if self.facts.joint_views > 1 else 1):
             return self.unet(*arguments, class_labels=labels).sample.float()
+
+
+def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
+    """The types of UNet (and text encoder) and of the autoencoder for a `DiffusersConfig.dtype`."""
+    if dtype != "auto":
+        return getattr(torch, dtype), getattr(torch, dtype)
+    if device.type != "cpu":
+        return torch.float16, torch.float16
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    fast = bool(supported and supported())
+    return (torch.bfloat16 if fast else torch.float32), torch.float32
 
 
 def read_concept(path: Path) -> dict[str, torch.Tensor]:

@@ -73,6 +73,26 @@ class Cameras:
         """The same cameras with another picture size."""
         return Cameras(self.camera_to_world, self.fov_y, height, width, self.azimuth, self.elevation, self.distance)
 
+    def rays_at(self, pixels: torch.Tensor, jitter: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Origins and unit directions, both (P, 3), of rays given by their index in the flattened (B, H, W) bundle.
+
+        Args:
+            pixels: (P,) int64.
+            jitter: (P, 2) offsets in pixels in [-0.5, 0.5].
+        """
+        camera = pixels // (self.height * self.width)
+        rest = pixels % (self.height * self.width)
+        point = torch.stack([rest % self.width, rest // self.width], -1) + 0.5
+        if jitter is not None:
+            point = point + jitter
+        scale = torch.tan(self.fov_y / 2)[camera]
+        x = (point[:, 0] / self.width * 2 - 1) * scale * (self.width / self.height)
+        y = (1 - point[:, 1] / self.height * 2) * scale
+        local = torch.stack([x, y, -torch.ones_like(x)], -1)
+        frame = self.camera_to_world[camera]
+        directions = torch.nn.functional.normalize((frame[:, :3, :3] @ local[:, :, None])[:, :, 0], dim=-1)
+        return frame[:, :3, 3], directions
+
     def rays(self, jitter: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Origins and unit directions, both (B, H, W, 3), through pixel centres.
 

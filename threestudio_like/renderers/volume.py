@@ -93,13 +93,15 @@ class VolumeRenderer(nn.Module):
             pixels: indices of rays, int64.
         """
         jittered = random is not None and self.config.jitter
-        within = random.uniform("pixels", (len(cameras), cameras.height, cameras.width, 2)) - 0.5 if jittered else None
-        origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
         behind = background.values.reshape(-1, field.channels)
         shape = (len(cameras), cameras.height, cameras.width)
-        if pixels is not None:
-            origins, directions, behind = origins[pixels], directions[pixels], behind[pixels]
-            shape = (1, 1, len(pixels))
+        if pixels is None:
+            within = random.uniform("pixels", (*shape, 2)) - 0.5 if random is not None and jittered else None
+            origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
+        else:
+            within = random.uniform("pixels", (len(pixels), 2)) - 0.5 if random is not None and jittered else None
+            origins, directions = (r.contiguous() for r in cameras.rays_at(pixels, within))
+            behind, shape = behind[pixels], (1, 1, len(pixels))
         rays = len(origins)
         jitter = (
             random.uniform("samples", (rays,))

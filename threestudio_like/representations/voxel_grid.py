@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..kernels import trilinear
+from ..kernels import grid_variation, trilinear
 from .field import Field, activate_density, density_blob
 
 
@@ -61,14 +61,9 @@ class VoxelField(Field):
         features = raw[:, 1:]
         return density, features.sigmoid() if self.config.sigmoid else features
 
-    def total_variation(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean squared difference of neighbouring grid points, of raw density and of features."""
-        total = [torch.zeros(()), torch.zeros(())]
-        for axis in range(3):
-            difference = self.grid.diff(dim=axis).square()
-            total[0] = total[0] + difference[..., 0].mean()
-            total[1] = total[1] + difference[..., 1:].mean()
-        return total[0], total[1]
+    def variation(self, density: float, features: float) -> torch.Tensor:
+        """Weighted total variation of raw density and of features: mean squared difference of neighbours, summed over the axes."""
+        return grid_variation(self.grid, density, features)
 
     @torch.no_grad()
     def load_resampled(self, other: Field) -> None:

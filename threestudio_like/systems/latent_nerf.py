@@ -91,8 +91,10 @@ class LatentNerf:
     representation: FieldConfig = field(default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=36)))
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=44))
     background: Literal["random", "solid", "learned"] = "random"
-    levels: tuple[float, float] = (0.3, 0.7)
-    """Grey levels of the random background: away from black and white, so that every object stands out."""
+    levels: tuple[float, float] = (0.26, 0.36)
+    """Grey levels of the random background: between black and the greys of metal and white in shade, so that every part stands out."""
+    level: float = 0.29
+    """Grey level behind the pictures of the start and the RGB rounds."""
     resolution: int = 0
     """Height and width of the latent rendering; 0 takes the prior's latent size."""
     start: RoundsConfig = field(
@@ -176,7 +178,7 @@ class LatentNerf:
         """What lies behind the latent field."""
         if isinstance(parts.background, LearnedBackground):
             return parts.background
-        levels = torch.linspace(*self.levels, 12) if self.background == "random" else torch.tensor([0.55])
+        levels = torch.linspace(*self.levels, 12) if self.background == "random" else torch.tensor([self.level])
         size = prior.facts.image_size
         with torch.no_grad():
             grey = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
@@ -190,7 +192,7 @@ class LatentNerf:
             return prior.encode_image(torch.full((1, size, size, 3), level))[0].permute(1, 2, 0)
 
     def _start(self, request: Request, parts: FieldParts) -> Stage:
-        prior, level = request.prior, 0.55
+        prior, level = request.prior, self.level
         grey = self._grey(prior, level)
         refinement = ImageRefinement(prior, request.prompt, self.start.refine, grey.permute(2, 0, 1), level)
         return rounds_stage("start", parts, refinement, self.start, "latent", grey, prior.facts.latent_size)
@@ -210,7 +212,7 @@ class LatentNerf:
         return FieldParts(rgb, VolumeRenderer(self.refine_renderer), show_rgb).seen_by(request.protocol)
 
     def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:
-        prior, level = request.prior, 0.55
+        prior, level = request.prior, self.level
         latent, parts = self._latent_parts(request, done), self._rgb_parts(request, {})
         if isinstance(parts.field, VoxelField):
             parts.field.load_resampled(_Shown(latent.field, latent.decode))

@@ -52,7 +52,7 @@ class Options:
     minutes: float | None = None
     """Time limit: schedules and steps fit into it."""
     export: AssetConfig = field(default_factory=AssetConfig)
-    load: DiffusersConfig = field(default_factory=DiffusersConfig)
+    load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig("auto"))
     preview_seconds: float = 5.0
     log_every: int = 10
     checkpoint_steps: int | None = None

@@ -129,8 +129,7 @@ def regularisation_terms(
             rendering.samples, normals, cameras.rays()[1].reshape(-1, 3), rays
         )
     if isinstance(parts.field, VoxelField) and (value("density_variation") > 0 or value("feature_variation") > 0):
-        density, features = parts.field.total_variation()
-        terms["variation"] = value("density_variation") * density + value("feature_variation") * features
+        terms["variation"] = parts.field.variation(value("density_variation"), value("feature_variation"))
     return terms
 
 
@@ -273,11 +272,7 @@ def rounds_stage(
         elif step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, random)
         total = count * size * size
-        pixels = (
-            torch.randperm(total, generator=random.generator("rays"))[: config.rays]
-            if config.rays < total
-            else torch.arange(total)
-        )
+        pixels = random.integers("rays", 0, total, (config.rays,)) if config.rays < total else torch.arange(total)
         rendering = parts.renderer.render(parts.field, cameras, behind, random, pixels)
         wanted = targets.pictures.view(total, -1)[pixels]
         mask = targets.masks.view(-1)[pixels]

@@ -50,6 +50,21 @@ def field_mlp(
     return hidden
 
 
+def grid_variation(
+    grid: torch.Tensor,  # [D, H, W, C]
+    first: float,
+    others: float,
+) -> torch.Tensor:  # []
+    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours, summed over the axes."""
+    total = torch.zeros((), dtype=grid.dtype, device=grid.device)
+    for axis in range(3):
+        difference = grid.diff(dim=axis).square()
+        total = total + first * difference[..., 0].mean()
+        if grid.shape[3] > 1:
+            total = total + others * difference[..., 1:].mean()
+    return total
+
+
 def trilinear(
     x: torch.Tensor,  # [N, 3] in [-1, 1], order x, y, z
     grid: torch.Tensor,  # [D, H, W, C], axes z, y, x
