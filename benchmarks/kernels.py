@@ -54,11 +54,11 @@ def hash_grid(points: int, spec: HashGridSpec) -> tuple[float, float]:
 
     def plain() -> None:
         for t in levels:
-            t.grad = None
+            t.grad = t.grad.zero_() if t.grad is not None else None
         level_tables(x, levels, spec).backward(upstream)
 
     def twin() -> None:
-        whole.grad = None
+        whole.grad = whole.grad.zero_() if whole.grad is not None else None
         kernels.hashgrid(x, whole, spec).backward(upstream)
 
     return ratio(plain, twin, 5)

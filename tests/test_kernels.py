@@ -228,3 +228,22 @@ def test_grid_variation(shape):
     (two * 3).backward()
     assert relative(one.detach(), two.detach()) < 1e-5
     assert relative(a.grad, b.grad) < 1e-5
+
+
+def test_hash_grid_adds_to_a_kept_gradient():
+    spec = HashGridSpec(4, 10, 4, 64)
+    x, table, upstream = torch.rand(300, 3), torch.randn(spec.entries, 2, requires_grad=True), torch.randn(8, 300)
+    kernels.hashgrid(x, table, spec).backward(upstream)
+    once, place = table.grad.clone(), table.grad.data_ptr()
+    kernels.hashgrid(x, table, spec).backward(upstream)
+    torch.testing.assert_close(table.grad, 2 * once)
+    assert table.grad.data_ptr() == place
+
+
+def test_march_sees_a_grid_that_was_changed_in_place():
+    occupied = torch.ones(16, 16, 16, dtype=torch.bool)
+    o, d, j = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([[0.0, 0.0, -1.0]]), torch.zeros(1)
+    before = len(kernels.march(o, d, occupied, 0.1, j)[0])
+    occupied[8:] = False
+    after = len(kernels.march(o, d, occupied, 0.1, j)[0])
+    assert abs(after - before / 2) <= 1

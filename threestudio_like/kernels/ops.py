@@ -37,7 +37,7 @@ class _HashGrid(torch.autograd.Function):
             (points, flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]], *_level(spec, i), result[2 * i : 2 * i + 2])
             for i in range(spec.levels)
         ])  # fmt: skip
-        ctx.points, ctx.spec, ctx.shape = points, spec, table.shape
+        ctx.points, ctx.spec, ctx.table = points, spec, table
         return out
 
     @staticmethod
@@ -47,13 +47,16 @@ class _HashGrid(torch.autograd.Function):
 
         spec: HashGridSpec = ctx.spec
         gradient = grad_out.contiguous().numpy()
-        grad = torch.empty(ctx.shape)
+        # A parameter that has a gradient buffer keeps it: allocating tens of megabytes anew costs more than the scatter itself.
+        kept = ctx.table.grad if ctx.table.is_leaf and ctx.table.grad is not None else None
+        grad = torch.empty(ctx.table.shape) if kept is None else kept
         flat = grad.numpy().reshape(-1)
-        pool.run(cpu.backward_level, [
-            (ctx.points, gradient[2 * i : 2 * i + 2], *_level(spec, i), flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]])
+        tasks = [
+            (ctx.points, gradient[2 * i : 2 * i + 2], *_level(spec, i), flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]], kept is None)
             for i in range(spec.levels)
-        ])  # fmt: skip
-        return None, grad, None
+        ]  # fmt: skip
+        pool.run(cpu.backward_level, tasks)
+        return None, grad if kept is None else None, None
 
 
 def _level(spec: HashGridSpec, level: int) -> tuple:
@@ -69,7 +72,8 @@ def hashgrid(
 ) -> torch.Tensor:  # [2 * levels, N]
     """Multi-resolution grid features, channels first (take `.t()` for a Linear layer).
 
-    Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong shapes.
+    Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong shapes. Where `table` is a leaf with a
+    gradient already, the CPU twin adds to that gradient in place.
 
     Example:
         >>> spec = HashGridSpec(levels=4, log2_size=12)
@@ -216,6 +220,21 @@ def grid_variation(
     return grids.grid_variation(grid, first, others)
 
 
+def _blocks(occupied: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The grid as bytes and the same in blocks of up to 8^3 cells, made once for every state of the tensor."""
+    known = getattr(occupied, "_march_blocks", None)
+    if known is not None and known[0] == occupied._version:
+        return known[1], known[2]
+    cells = _array(occupied).view(np.uint8)
+    size = cells.shape[0]
+    ratio = next(r for r in (8, 4, 2, 1) if size % r == 0)
+    blocks = size // ratio
+    coarse = cells.reshape(size, size, blocks, ratio).max(3).reshape(size, blocks, ratio, blocks).max(2)
+    coarse = np.ascontiguousarray(coarse.reshape(blocks, ratio, blocks, blocks).max(1))
+    occupied._march_blocks = (occupied._version, cells, coarse)  # type: ignore[attr-defined]
+    return cells, coarse
+
+
 def march(
     origins: torch.Tensor,  # [R, 3]
     directions: torch.Tensor,  # [R, 3] unit
@@ -228,11 +247,7 @@ def march(
         return volume.march(origins, directions, occupied, step, jitter)
     from .cpu import volume as cpu
 
-    cells = _array(occupied.to(torch.uint8))
-    size = cells.shape[0]
-    ratio = next(r for r in (8, 4, 2, 1) if size % r == 0)
-    blocks = size // ratio
-    coarse = cells.reshape(blocks, ratio, blocks, ratio, blocks, ratio).max(axis=(1, 3, 5))
+    cells, coarse = _blocks(occupied)
     o, d, j = _array(origins), _array(directions), _array(jitter)
     counts = np.zeros(len(o), np.int64)
     longest = math.ceil(2 * math.sqrt(3.0) / step) + 2

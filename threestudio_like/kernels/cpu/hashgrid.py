@@ -104,13 +104,14 @@ def forward_level(x, flat, scale, res, mask, dense, tiled, out):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def backward_level(x, grad_out, scale, res, mask, dense, tiled, grad):
-    """Clear and fill `grad`, the level's slice of the table's gradient (flattened), from grad_out (2, N)."""
+def backward_level(x, grad_out, scale, res, mask, dense, tiled, grad, clear):
+    """Add the gradient from grad_out (2, N) to `grad`, the level's slice of the table's gradient (flattened), cleared first or not."""
     count = x.shape[1]
     index = np.empty(8 * BLOCK, np.uint32)
     weight = np.empty(8 * BLOCK, np.float32)
-    for i in range(grad.shape[0]):
-        grad[i] = np.float32(0.0)
+    if clear:
+        for i in range(grad.shape[0]):
+            grad[i] = np.float32(0.0)
     for begin in range(0, count, BLOCK):
         n = min(BLOCK, count - begin)
         _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight)

@@ -82,7 +82,7 @@ def composite_forward(alpha, features, t, offsets, stop, begin, end, out, weight
                 out[r, c] += w * features[i, c]
             out[r, channels] += w
             out[r, channels + 1] += w * t[i]
-            transmittance *= np.float32(1) - alpha[i]
+            transmittance -= w
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -94,32 +94,37 @@ def composite_backward(
     With v_i = dL/dw_i, dL/dsigma_i = step * (T_i (1 - alpha_i) v_i - sum_{j > i} w_j v_j).
     """
     channels = features.shape[1]
+    longest = 1
+    for r in range(begin, end):
+        longest = max(longest, offsets[r + 1] - offsets[r])
+    pull = np.empty(longest, np.float32)
+    beyond = np.empty(longest, np.float32)
     for r in range(begin, end):
         low, high = offsets[r], offsets[r + 1]
         transmittance = np.float32(1)
         last = high
+        on_opacity, on_depth = grad_out[r, channels], grad_out[r, channels + 1]
         for i in range(low, high):
             if transmittance < stop:
                 last = i
                 break
-            v = grad_out[r, channels] + grad_out[r, channels + 1] * t[i]
+            w = weights[i]
+            v = on_opacity + on_depth * t[i]
             for c in range(channels):
-                v += grad_out[r, c] * features[i, c]
-                grad_features[i, c] = weights[i] * grad_out[r, c]
+                g = grad_out[r, c]
+                v += g * features[i, c]
+                grad_features[i, c] = w * g
             if has_weights:
                 v += grad_weights[i]
-            transmittance *= np.float32(1) - alpha[i]
-            grad_sigma[i] = transmittance * v
+            transmittance -= w
+            pull[i - low] = v
+            beyond[i - low] = transmittance
         for i in range(last, high):
             grad_sigma[i] = np.float32(0)
             for c in range(channels):
                 grad_features[i, c] = np.float32(0)
         after = np.float32(0)
         for i in range(last - 1, low - 1, -1):
-            v = grad_out[r, channels] + grad_out[r, channels + 1] * t[i]
-            for c in range(channels):
-                v += grad_out[r, c] * features[i, c]
-            if has_weights:
-                v += grad_weights[i]
-            grad_sigma[i] = step * (grad_sigma[i] - after)
+            v = pull[i - low]
+            grad_sigma[i] = step * (beyond[i - low] * v - after)
             after += weights[i] * v
