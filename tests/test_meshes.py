@@ -67,7 +67,7 @@ def test_the_radius_of_a_ball_is_found_at_any_density(scale):
     mesh, figures = extract(ball_density(scale=scale), CAMERAS, ball_opacity(), ExtractionConfig(size=48, relax=2))
     radius = np.linalg.norm(mesh.vertices, axis=1)
     assert radius.mean() == pytest.approx(0.6, rel=0.05)
-    assert figures["agreement"] > 0.95
+    assert figures["silhouette agreement"] > 0.95
     assert mesh.volume > 0
 
 

@@ -22,9 +22,9 @@ class ExtractionConfig:
     """Grid points along the edge."""
     faces: int = 16000
     """Face budget after decimation; 0 keeps all."""
-    blur: float = 0.6
+    blur: float = 1.1
     """Deviation in grid cells of the Gaussian that smooths the volume."""
-    relax: int = 8
+    relax: int = 14
     """Taubin smoothing iterations."""
     pieces: int = 1
     """Connected pieces to keep, largest first."""
@@ -155,8 +155,8 @@ def extract(
     if len(mesh.faces) < 4:
         raise ExportError("the surface has no faces left", "export", "Raise the face budget or run more steps")
     return mesh, {
-        "level": level,
-        "agreement": agreement,
-        "pieces_found": float(pieces),
+        "iso level": level,
+        "silhouette agreement": agreement,
+        "pieces found": float(pieces),
         "faces": float(len(mesh.faces)),
     }

@@ -1,0 +1,1 @@
+"""Pretrained models behind small contracts, and oracles with closed-form answers."""

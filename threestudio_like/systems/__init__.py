@@ -1,0 +1,1 @@
+"""Published methods as typed configurations, and what a run is made of."""

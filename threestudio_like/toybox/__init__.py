@@ -1,0 +1,1 @@
+"""The procedural world, and the priors that are trained on it."""
