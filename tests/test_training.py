@@ -73,9 +73,9 @@ def _stop_after(options, steps):
     class Stop(Exception):
         pass
 
-    def stop(self, number, index, *rest):
-        save(self, number, index, *rest)
-        if index >= steps:
+    def stop(self, progress):
+        save(self, progress)
+        if progress.index >= steps:
             raise Stop
 
     original = loop.LoopSettings.__init__

@@ -10,7 +10,6 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,79 +21,11 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import CheckpointError
 from .events import Events
 from .parallel import Workers
-from .random import RandomStream
 from .schedule import Schedule
-from .watchdog import Watchdog
+from .stage import ParameterGroup, Stage, StagePlan, Step
+from .watchdog import Verdict, Watchdog
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule."""
-
-    stage: str
-    index: int
-    steps: int
-    fraction: float
-    seed: int
-
-    @property
-    def random(self) -> RandomStream:
-        """The random numbers of this step."""
-        return RandomStream(self.seed, self.stage, self.index)
-
-
-@dataclass
-class ParameterGroup:
-    """Tensors that share a learning-rate schedule, Adam's betas and eps, and a weight decay."""
-
-    name: str
-    parameters: list[nn.Parameter]
-    lr: str | float = "1e-2"
-    betas: tuple[float, float] = (0.9, 0.99)
-    eps: float = 1e-15
-    weight_decay: float = 0.0
-
-
-@dataclass
-class Stage:
-    """One phase of a run.
-
-    Attributes:
-        name: shown to the user, and part of every random key.
-        steps: optimisation steps.
-        modules: everything that a checkpoint must hold, by name.
-        groups: what the optimiser moves.
-        loss: the weighted loss terms of a step, by name; their sum is minimised.
-        prepare: called once before step 0 of a fresh stage (never on resume); its results must live in `modules`.
-        after_step: called after every optimiser step.
-        preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any state.
-        watch: figures for the watchdog, by name (see `Watchdog`).
-        recover: turns one knob after a collapse; returns what it did in words.
-        clip_norm: largest gradient norm, over all groups; 0 for no limit.
-        accumulate: backward passes a step; `loss` is called that often with index `i` in `Step.random` purposes.
-    """
-
-    name: str
-    steps: int
-    modules: dict[str, nn.Module]
-    groups: list[ParameterGroup]
-    loss: Callable[[Step], dict[str, torch.Tensor]]
-    prepare: Callable[[Step], None] | None = None
-    after_step: Callable[[Step], None] | None = None
-    preview: Callable[[], Any] | None = None
-    watch: Callable[[], dict[str, float]] | None = None
-    recover: Callable[[str], str] | None = None
-    clip_norm: float = 0.0
-
-
-@dataclass
-class StagePlan:
-    """A stage that is built when its turn comes, from the modules of the stages before it."""
-
-    name: str
-    build: Callable[[dict[str, Stage]], Stage]
 
 
 @dataclass
@@ -110,6 +41,19 @@ class LoopSettings:
     resume: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
+
+
+__all__ = [
+    "CHECKPOINT",
+    "Interrupted",
+    "Loop",
+    "LoopSettings",
+    "ParameterGroup",
+    "Stage",
+    "StagePlan",
+    "Step",
+    "restore",
+]
 
 
 class Interrupted(Exception):
@@ -167,6 +111,34 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
         whole = optimiser.state_dict()
         whole["state"] = state
         optimiser.load_state_dict(whole)
+
+
+class _Progress:
+    """Where a stage stands: its optimiser, its step, its clocks, and the last state that the watchdog found good."""
+
+    def __init__(self, number: int, count: int, stage: Stage, optimiser: torch.optim.Adam) -> None:
+        self.number, self.count, self.stage, self.optimiser = number, count, stage, optimiser
+        self.schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
+        self.parameters = [p for g in stage.groups for p in g.parameters]
+        self.index = self.start = 0
+        self.recovered_from = ""
+        self.began = self.saved_at = self.drawn_at = 0.0
+        self._good: tuple[int, dict[str, torch.Tensor]] = (0, {})
+
+    def begin(self) -> None:
+        """Start the clocks at the present step."""
+        self.start = self.index
+        self.began = self.saved_at = self.drawn_at = time.monotonic()
+
+    def remember(self, index: int | None = None) -> None:
+        """Keep a copy of the present state as the one to go back to."""
+        copy = {k: v.detach().clone() for k, v in _tensors(self.stage, self.optimiser).items()}
+        self._good = (self.index if index is None else index, copy)
+
+    def go_back(self) -> None:
+        """Return to the state that was remembered last."""
+        self.index, tensors = self._good
+        restore(self.stage, self.optimiser, tensors)
 
 
 class Loop:
@@ -241,108 +213,123 @@ class Loop:
     ) -> None:
         settings, events = self._settings, self._events
         optimiser = _optimiser(stage)
-        schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
-        parameters = [p for g in stage.groups for p in g.parameters]
-        start, recovered = 0, False
+        progress = _Progress(number, count, stage, optimiser)
         if facts:
             restore(stage, optimiser, tensors)
-            start, recovered = facts["step"], facts.get("recovered", False)
-            if recovered and stage.recover is not None:
-                stage.recover(facts.get("verdict", ""))
+            progress.index, progress.recovered_from = facts["step"], facts.get("recovered_from", "")
+            if progress.recovered_from and stage.recover is not None:
+                stage.recover(progress.recovered_from)
         elif stage.prepare is not None:
             events.status(f"{stage.name} {number + 1}/{count}  preparing", force=True)
             stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
-        began = time.monotonic()
+        progress.begin()
         budget = (
             None if settings.minutes is None else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
         )
-        events.record("stage", stage=stage.name, steps=stage.steps, start=start)
-        saved_at = drawn_at = time.monotonic()
-        index = start
-        good: tuple[int, dict[str, torch.Tensor]] | None = None
-        while index < stage.steps and not self._stop:
-            fraction = index / stage.steps
+        events.record("stage", stage=stage.name, steps=stage.steps, start=progress.index)
+        if self._watchdog is not None:
+            progress.remember()
+        while progress.index < stage.steps and not self._stop:
+            fraction = progress.index / stage.steps
             if budget is not None:
-                fraction = max(fraction, (time.monotonic() - began) / budget)
+                fraction = max(fraction, (time.monotonic() - progress.began) / budget)
                 if fraction >= 1.0 and self._workers is None:
-                    events.record("minutes", stage=stage.name, step=index)
+                    events.record("minutes", stage=stage.name, step=progress.index)
                     break
             seed = settings.seed if self._workers is None else settings.seed * 1009 + self._workers.rank
-            step = Step(stage.name, index, stage.steps, fraction, seed)
-            for parameter in parameters:
-                parameter.grad = None if parameter.grad is None else parameter.grad.zero_()
-            terms = stage.loss(step)
-            total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
-            if total.requires_grad:
-                total.backward()
+            step = Step(stage.name, progress.index, stage.steps, fraction, seed)
+            terms, total = self._gradients(progress, step)
             if self._workers is not None:
-                fraction, over = self._workers.average(parameters, fraction, self._stop or fraction >= 1.0)
+                fraction, over = self._workers.average(progress.parameters, fraction, self._stop or fraction >= 1.0)
                 self._stop = self._stop or (over and fraction < 1.0)
                 if over:
                     break
-            for group, schedule in zip(optimiser.param_groups, schedules):
-                group["lr"] = schedule(fraction)
-            verdict = self._watchdog.nan(total, parameters) if self._watchdog else None
-            if verdict is None:
-                if stage.clip_norm > 0:
-                    nn.utils.clip_grad_norm_(parameters, stage.clip_norm)
-                optimiser.step()
-                if stage.after_step is not None:
-                    stage.after_step(step)
-                if self._watchdog and stage.watch is not None and self._watchdog.due(index, stage.steps):
-                    verdict = self._watchdog.look(stage.watch(), fraction)
-                    if verdict is None:
-                        good = (index + 1, {k: v.clone() for k, v in _tensors(stage, optimiser).items()})
-            if verdict is not None and self._watchdog is not None:
-                if not recovered and stage.recover is not None:
-                    recovered = True
-                    action = stage.recover(verdict.name)
-                    index = 0 if good is None else good[0]
-                    if good is not None:
-                        restore(stage, optimiser, good[1])
-                    elif stage.prepare is not None:
-                        stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
-                    events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=index)
-                    events.say(f"Watchdog: {verdict.saw}; went back to step {index} and {action}.")
-                    continue
-                events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action="stopped")
-                raise self._watchdog.error(verdict, stage.name, index)
-            index += 1
-            now = time.monotonic()
-            if index % settings.log_every == 0 or index == stage.steps:
-                values = {k: float(v.detach()) for k, v in terms.items()}
-                rate = (index - start) / max(now - began, 1e-6)
-                left = (stage.steps - index) / max(rate, 1e-6)
-                events.record(
-                    "step", stage=stage.name, step=index, loss=float(total.detach()), terms=values, rate=round(rate, 2)
-                )
-                shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
-                events.status(
-                    f"{stage.name} {number + 1}/{count}  {index}/{stage.steps}  {shown}  {rate:.1f} it/s  ETA {left:.0f} s"
-                )
-            due = settings.checkpoint_steps is not None and index % settings.checkpoint_steps == 0
-            if self._writes and (
-                due or now - saved_at > settings.checkpoint_seconds or index == stage.steps or self._stop
-            ):
-                self._save(number, index, stage, optimiser, recovered)
-                saved_at = time.monotonic()
-            if stage.preview is not None and now - drawn_at > settings.preview_seconds and self._writes:
-                self._draw(stage)
-                drawn_at = time.monotonic()
-        if self._writes and index < stage.steps:
-            self._save(number, index, stage, optimiser, recovered)
-        events.record("stage-end", stage=stage.name, step=index, seconds=round(time.monotonic() - began, 3))
+            verdict = self._move(progress, step, total, fraction)
+            if verdict is not None:
+                self._rescue(progress, verdict)
+                continue
+            progress.index += 1
+            self._account(progress, terms, total)
+        if self._writes and progress.index < stage.steps:
+            self._save(progress)
+        seconds = round(time.monotonic() - progress.began, 3)
+        events.record("stage-end", stage=stage.name, step=progress.index, seconds=seconds)
 
-    def _save(self, number: int, index: int, stage: Stage, optimiser: torch.optim.Adam, recovered: bool) -> None:
+    def _gradients(self, progress: _Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
+        for parameter in progress.parameters:
+            parameter.grad = None if parameter.grad is None else parameter.grad.zero_()
+        terms = progress.stage.loss(step)
+        total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
+        if total.requires_grad:
+            total.backward()
+        return terms, total
+
+    def _move(self, progress: _Progress, step: Step, total: torch.Tensor, fraction: float) -> Verdict | None:
+        """One optimiser step, unless a gradient is no number; the watchdog's verdict on it."""
+        stage, watchdog = progress.stage, self._watchdog
+        for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
+            group["lr"] = schedule(fraction)
+        verdict = watchdog.nan(total, progress.parameters) if watchdog else None
+        if verdict is not None:
+            return verdict
+        if stage.clip_norm > 0:
+            nn.utils.clip_grad_norm_(progress.parameters, stage.clip_norm)
+        progress.optimiser.step()
+        if stage.after_step is not None:
+            stage.after_step(step)
+        if watchdog is not None and stage.watch is not None and watchdog.due(step.index, stage.steps):
+            verdict = watchdog.look(stage.watch(), fraction)
+            if verdict is None:
+                progress.remember(step.index + 1)
+        return verdict
+
+    def _rescue(self, progress: _Progress, verdict: Verdict) -> None:
+        """Go back to the last good state and turn one knob, once; raise CollapseError the second time."""
+        stage, events = progress.stage, self._events
+        assert self._watchdog is not None
+        if progress.recovered_from or stage.recover is None:
+            events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action="stopped")
+            raise self._watchdog.error(verdict, stage.name, progress.index)
+        progress.recovered_from = verdict.name
+        action = stage.recover(verdict.name)
+        progress.go_back()
+        events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=progress.index)
+        events.say(f"Watchdog: {verdict.saw}; went back to step {progress.index} and {action}.")
+
+    def _account(self, progress: _Progress, terms: dict[str, torch.Tensor], total: torch.Tensor) -> None:
+        """Events, status line, checkpoint and preview after a step, each when it is due."""
+        settings, events, stage, index = self._settings, self._events, progress.stage, progress.index
+        now = time.monotonic()
+        if index % settings.log_every == 0 or index == stage.steps:
+            values = {k: float(v.detach()) for k, v in terms.items()}
+            rate = (index - progress.start) / max(now - progress.began, 1e-6)
+            loss = float(total.detach())
+            events.record("step", stage=stage.name, step=index, loss=loss, terms=values, rate=round(rate, 2))
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
+            left = (stage.steps - index) / max(rate, 1e-6)
+            where = f"{stage.name} {progress.number + 1}/{progress.count}  {index}/{stage.steps}"
+            events.status(f"{where}  {shown}  {rate:.1f} it/s  ETA {left:.0f} s")
+        due = settings.checkpoint_steps is not None and index % settings.checkpoint_steps == 0
+        late = now - progress.saved_at > settings.checkpoint_seconds
+        if self._writes and (due or late or index == stage.steps or self._stop):
+            self._save(progress)
+            progress.saved_at = time.monotonic()
+        if stage.preview is not None and self._writes and now - progress.drawn_at > settings.preview_seconds:
+            self._draw(stage)
+            progress.drawn_at = time.monotonic()
+
+    def _save(self, progress: _Progress) -> None:
         assert self._folder is not None
+        stage = progress.stage
         facts = {
-            "stage": number,
+            "stage": progress.number,
             "name": stage.name,
-            "step": index,
-            "recovered": recovered,
+            "step": progress.index,
+            "recovered_from": progress.recovered_from,
             "identity": self._settings.identity,
         }
-        tensors = _tensors(stage, optimiser)
+        tensors = _tensors(stage, progress.optimiser)
         # Stages may hand a module on: it is saved once, under the last stage that holds it.
         seen = {id(m) for m in stage.modules.values()}
         for earlier in reversed(self._finished):

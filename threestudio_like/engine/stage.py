@@ -1,0 +1,79 @@
+"""What a stage is: modules to save, parameters to move, and the loss of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .random import RandomStream
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule."""
+
+    stage: str
+    index: int
+    steps: int
+    fraction: float
+    seed: int
+
+    @property
+    def random(self) -> RandomStream:
+        """The random numbers of this step."""
+        return RandomStream(self.seed, self.stage, self.index)
+
+
+@dataclass
+class ParameterGroup:
+    """Tensors that share a learning-rate schedule, Adam's betas and eps, and a weight decay."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    lr: str | float = "1e-2"
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-15
+    weight_decay: float = 0.0
+
+
+@dataclass
+class Stage:
+    """One phase of a run.
+
+    Attributes:
+        name: shown to the user, and part of every random key.
+        steps: optimisation steps.
+        modules: everything that a checkpoint must hold, by name.
+        groups: what the optimiser moves.
+        loss: the weighted loss terms of a step, by name; their sum is minimised.
+        prepare: called once before step 0 of a fresh stage (never on resume); its results must live in `modules`.
+        after_step: called after every optimiser step.
+        preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any state.
+        watch: figures for the watchdog, by name (see `Watchdog`).
+        recover: turns one knob after a collapse; returns what it did in words.
+        clip_norm: largest gradient norm, over all groups; 0 for no limit.
+    """
+
+    name: str
+    steps: int
+    modules: dict[str, nn.Module]
+    groups: list[ParameterGroup]
+    loss: Callable[[Step], dict[str, torch.Tensor]]
+    prepare: Callable[[Step], None] | None = None
+    after_step: Callable[[Step], None] | None = None
+    preview: Callable[[], Any] | None = None
+    watch: Callable[[], dict[str, float]] | None = None
+    recover: Callable[[str], str] | None = None
+    clip_norm: float = 0.0
+
+
+@dataclass
+class StagePlan:
+    """A stage that is built when its turn comes, from the modules of the stages before it."""
+
+    name: str
+    build: Callable[[dict[str, Stage]], Stage]
