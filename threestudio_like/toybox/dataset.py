@@ -82,7 +82,7 @@ def cached_groups(
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
-        images = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
         return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
     groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair)
     folder.mkdir(parents=True, exist_ok=True)

@@ -141,7 +141,7 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
         )
     vae = AutoencoderKL.from_pretrained(folder).float().eval().to(options.device)
     latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]), options.device)
-    save_file({"latents": latents}, str(path))
+    save_file({"latents": latents.contiguous()}, str(path))
     return latents
 
 
