@@ -11,6 +11,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -33,24 +34,31 @@ def prompts() -> list[str]:
     ]
 
 
-def work(job: tuple[str, int]) -> None:
+def work(job: tuple[str, int, bool]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    from threestudio_like.engine.events import read_events
+    from threestudio_like.engine.events import Events, read_events
     from threestudio_like.systems.evaluation import evaluate
-    from threestudio_like.systems.run import Options, generate
+    from threestudio_like.systems.run import Options, finish, generate, open_run
 
-    prompt, seed = job
+    prompt, seed, again = job
     folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
-    if folder.exists():
-        import shutil
-
-        shutil.rmtree(folder)
-    began = time.perf_counter()
-    cpu = time.process_time()
-    result = generate(prompt, Options(out=folder, seed=seed, verbosity="quiet", turntable=False))
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    began, cpu = time.perf_counter(), time.process_time()
+    if again:
+        # Extraction alone, from the checkpoint: the seconds of the stages are those of the first run.
+        run = open_run(folder)
+        parts = run.config.result(run.request, run.stages)
+        options = Options(out=folder, seed=seed, verbosity="quiet", turntable=False)
+        result = finish(folder, Events(None, "quiet"), parts, options, run.facts, run.request.prior, run.text, 1)
+        old = json.loads((folder / "seconds.json").read_text())
+        seconds, cpu = old["seconds"], old["cpu"]
+    else:
+        if folder.exists():
+            shutil.rmtree(folder)
+        result = generate(prompt, Options(out=folder, seed=seed, verbosity="quiet", turntable=False))
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        (folder / "seconds.json").write_text(json.dumps({"seconds": seconds, "cpu": cpu}))
     figures = evaluate(folder, prompt, None)
     stages = {e["stage"]: e["seconds"] for e in read_events(folder / "events.jsonl") if e["event"] == "stage-end"}
     line = {
@@ -125,6 +133,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=None, help="start no new run after this time")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument(
+        "--again", action="store_true", help="extract and judge finished runs again, from their checkpoints"
+    )
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
@@ -134,7 +145,10 @@ def main() -> None:
         if RESULTS.is_file()
         else set()
     )
-    jobs = [(p, s) for s in range(arguments.seeds) for p in prompts() if (p, s) not in done]
+    wanted = [(p, s) for s in range(arguments.seeds) for p in prompts() if (p, s) not in done]
+    jobs = [
+        (p, s, arguments.again and (OUT / f"{p.replace(' ', '-')}-{s}" / "seconds.json").is_file()) for p, s in wanted
+    ]
     os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
     context = multiprocessing.get_context("spawn")

@@ -10,6 +10,7 @@ from threestudio_like.engine.errors import ExportError, InputError, OutputError
 from threestudio_like.meshes.bake import atlas_raster, bake, fill_gaps
 from threestudio_like.meshes.extraction import (
     ExtractionConfig,
+    bridge,
     choose_level,
     decimate,
     extract,
@@ -96,6 +97,16 @@ def test_floaters_go_and_pieces_stay_on_request():
     assert len(largest_pieces(mesh, 1).faces) == len(a[1])
     assert len(largest_pieces(mesh, 2, 0.0).faces) == len(a[1]) + len(b[1])
     assert len(largest_pieces(mesh, 2).faces) == len(a[1])
+
+
+def test_a_stem_that_came_off_is_bridged_where_there_is_faint_matter():
+    z, y, x = grid(48)
+    crown = (np.sqrt(x * x + (y - 0.3) ** 2 + z * z) < 0.4).astype(float)
+    stem = ((np.abs(x) < 0.1) & (np.abs(z) < 0.1) & (y < -0.17) & (y > -0.7)).astype(float)
+    seam = 0.08 * ((np.abs(x) < 0.1) & (np.abs(z) < 0.1) & (y >= -0.17) & (y <= -0.05))
+    apart = np.maximum(crown, stem)
+    assert int(isosurface(bridge(np.maximum(apart, seam), 0.2), 0.2).components().max()) == 0
+    assert int(isosurface(bridge(apart, 0.2), 0.2).components().max()) == 1, "nothing in between, nothing joined"
 
 
 def test_relaxing_keeps_the_volume_and_smooths():

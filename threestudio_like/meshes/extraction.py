@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, label
 from skimage.measure import marching_cubes
 
 from ..engine.errors import ExportError
@@ -93,6 +93,27 @@ def choose_level(
     return best
 
 
+def bridge(volume: np.ndarray, level: float, reach: int = 4, smallest: float = 0.01) -> np.ndarray:
+    """The volume with pieces above `level` joined to the largest one where fainter matter lies between them.
+
+    A seam that has the colour of the background leaves a stem off its crown: within `reach` cells of both, what exceeds a
+    quarter of the level is raised above it. Pieces under `smallest` of the largest one's cells are left alone.
+    """
+    labels, count = label(volume > level)
+    if count < 2:
+        return volume
+    cells = np.bincount(labels.ravel())
+    cells[0] = 0
+    main = int(cells.argmax())
+    joined = volume.copy()
+    around = binary_dilation(labels == main, iterations=reach)
+    for piece in np.nonzero(cells >= smallest * cells[main])[0]:
+        if piece != main:
+            between = around & binary_dilation(labels == piece, iterations=reach) & (volume > 0.25 * level)
+            joined[between] = np.maximum(joined[between], 1.5 * level)
+    return joined
+
+
 def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
     """The `count` connected pieces of largest volume, of at least `smallest` of the largest one's."""
     label = mesh.components()
@@ -144,7 +165,7 @@ def extract(
     if config.blur > 0:
         soft = gaussian_filter(soft, config.blur)
     level, agreement = choose_level(soft, view_projection, opacity)
-    mesh = isosurface(soft, level)
+    mesh = isosurface(bridge(soft, level) if config.pieces == 1 else soft, level)
     if mesh is None:
         raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
     pieces = int(mesh.components().max()) + 1
