@@ -36,7 +36,7 @@ def main() -> None:
     sheet = np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
     path = ROOT / "docs" / "pictures" / "twenty-categories.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).quantize(128).save(path, optimize=True)
+    Image.fromarray(sheet).quantize(256).save(path, optimize=True)
     print(path)
 
 
