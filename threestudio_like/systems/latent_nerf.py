@@ -81,7 +81,12 @@ class DistillationConfig:
 
     def sampler(self) -> CameraSampler:
         """The camera sampler that is switched on."""
-        return {"stratified": self.stratified, "uniform": self.uniform, "progressive": self.progressive}[self.cameras]
+        samplers: dict[str, CameraSampler] = {
+            "stratified": self.stratified,
+            "uniform": self.uniform,
+            "progressive": self.progressive,
+        }
+        return samplers[self.cameras]
 
 
 @dataclass

@@ -15,7 +15,8 @@ def variation_slab(grid, first_weight, other_weight, grad, sums, slab, low, high
     scale_y = np.float32(1.0) / np.float32(depth * max(height - 1, 1) * width)
     scale_x = np.float32(1.0) / np.float32(depth * height * max(width - 1, 1))
     others = np.float32(max(channels - 1, 1))
-    first_total, other_total = 0.0, 0.0
+    first_total = np.float64(0)
+    other_total = np.float64(0)
     for z in range(low, high):
         for y in range(height):
             for x in range(width):
