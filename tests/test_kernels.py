@@ -196,6 +196,16 @@ def test_rasterize_a_triangle_that_crosses_the_camera_plane():
     assert 0 < float((one[..., 3] > 0).float().mean()) <= 1
 
 
+def test_a_first_use_without_gradients_passes_the_check():
+    saved = dispatch._status.pop("trilinear", None)
+    try:
+        with torch.no_grad():
+            assert kernels.check("trilinear").serves == "cpu"
+    finally:
+        if saved is not None:
+            dispatch._status["trilinear"] = saved
+
+
 def test_a_twin_that_is_wrong_is_not_used(monkeypatch):
     monkeypatch.setitem(dispatch._checks, "broken", lambda: 1.0)
     monkeypatch.setitem(dispatch._tolerances, "broken", 1e-3)
