@@ -76,7 +76,12 @@ def main() -> None:
         f"Seconds of optimisation / silhouette IoU / judge's category; {arguments.steps} steps, {torch.get_num_threads()} threads, one voxel field of 40^3, "
         "no sampled start, no RGB rounds.\n\n" + table(["prompt", *names], [["**mean**", *mean], *rows])
     )
-    publish("latent_versus_rgb", "What latent space saves", f"python benchmarks/latent_versus_rgb.py --steps {arguments.steps}", body)
+    publish(
+        "latent_versus_rgb",
+        "What latent space saves",
+        f"python benchmarks/latent_versus_rgb.py --steps {arguments.steps}",
+        body,
+    )
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from threestudio_like.guidance import (
     orientation,
     perp_neg,
     sparsity,
-    total_variation,
     view_direction,
 )  # fmt: skip
 from threestudio_like.guidance.score_distillation import foreground_mask, weight
+from threestudio_like.kernels import grid_variation
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.priors.oracle import Gaussian, Mixture, PointMass, ViewsOf
@@ -302,10 +302,11 @@ def test_orientation_counts_only_what_faces_away():
 
 
 def test_total_variation_of_a_ramp():
-    ramp = torch.arange(5.0).view(5, 1, 1).expand(5, 5, 5)
-    assert float(total_variation(ramp * 2)) == pytest.approx(4.0)
-    x = torch.rand(3, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(total_variation, (x,))
+    ramp = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 5, 5, 2) * 2
+    assert float(grid_variation(ramp, 1.0, 0.0)) == pytest.approx(4.0)
+    assert float(grid_variation(ramp, 0.5, 2.0)) == pytest.approx(10.0)
+    x = torch.rand(3, 3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda g: grid_variation(g, 0.7, 1.3), (x,))
 
 
 def test_the_foreground_mask_finds_the_object_and_the_background():

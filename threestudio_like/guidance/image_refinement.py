@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..engine.random import RandomStream
@@ -137,10 +136,3 @@ class ImageRefinement:
         distance = (pictures - median).abs().amax(-1)
         x = ((distance - low) / (high - low)).clamp(0, 1)
         return x * x * (3 - 2 * x)
-
-
-def upsample(pictures: torch.Tensor, size: int) -> torch.Tensor:
-    """Bilinear resize of (V, H, W, C) to size x size."""
-    return F.interpolate(pictures.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False).permute(
-        0, 2, 3, 1
-    )

@@ -1,10 +1,12 @@
-"""Terms that know nothing of any prior: opacity entropy, sparsity, orientation, total variation, distortion."""
+"""Terms that know nothing of any prior: opacity entropy, sparsity, orientation, distortion.
+
+Total variation of a dense field is `kernels.grid_variation`."""
 
 from __future__ import annotations
 
 import torch
 
-from ..renderers.rendering import Rendering, Samples
+from ..renderers.rendering import Samples
 
 
 def opacity_entropy(opacity: torch.Tensor) -> torch.Tensor:
@@ -28,11 +30,6 @@ def orientation(samples: Samples, normals: torch.Tensor, directions: torch.Tenso
     return (samples.weights.detach() * facing).sum() / rays
 
 
-def total_variation(volume: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of neighbours along the three axes of (D, H, W, ...), summed over the axes."""
-    return sum((volume.diff(dim=axis).square().mean() for axis in range(3)), torch.zeros((), device=volume.device))
-
-
 def distortion(samples: Samples, rays: int) -> torch.Tensor:
     """Mip-NeRF 360's distortion (eq. 15), mean over rays: sum_ij w_i w_j |t_i - t_j| + step / 3 sum_i w_i^2.
 
@@ -49,9 +46,3 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
     before_wt = total_wt[:-1] - total_wt[start]
     pairs = 2 * (w.double() * (t.double() * before_w - before_wt)).sum()
     return ((pairs + (w.double().square() * samples.step / 3).sum()) / rays).to(w.dtype)
-
-
-def fog(rendering: Rendering) -> torch.Tensor:
-    """Share of half-transparency: mean 4 a (1 - a), 1 where every pixel is half transparent."""
-    a = rendering.opacity
-    return (4 * a * (1 - a)).mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -51,7 +51,6 @@ class PriorFacts:
     """Views that it can denoise together."""
     licence: str = "unknown"
     territory: str = "unknown"
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 class DiffusionPrior(ABC):

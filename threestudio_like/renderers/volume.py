@@ -61,7 +61,7 @@ class VolumeRenderer(nn.Module):
         self.register_buffer("occupied", self.inside.clone())
 
     @torch.no_grad()
-    def refresh(self, field: Field, random: RandomStream, every_cell: bool = True) -> None:
+    def refresh(self, field: Field, random: RandomStream) -> None:
         """Update the running density of every cell at a random point of it (EMA with maximum) and the occupied set."""
         cells = self.inside.view(-1).nonzero()[:, 0]
         jitter = random.uniform("occupancy", (len(cells), 3), self.centres.device) - 0.5

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..kernels import grid_variation, trilinear
@@ -94,14 +93,3 @@ def density_volume(field: Field, size: int) -> torch.Tensor:
     line = torch.linspace(-1, 1, size)
     z, y, x = torch.meshgrid(line, line, line, indexing="ij")
     return sample_grid(field, torch.stack([x, y, z], -1).view(-1, 3))[0].view(size, size, size)
-
-
-def smooth(volume: torch.Tensor) -> torch.Tensor:
-    """One pass of the 1-2-1 filter along each axis of (D, H, W)."""
-    kernel = torch.tensor([0.25, 0.5, 0.25]).to(volume)
-    out = F.pad(volume[None, None], (1,) * 6, mode="replicate")
-    for axis in range(3):
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = 3
-        out = F.conv3d(out, kernel.view(shape))
-    return out[0, 0]
