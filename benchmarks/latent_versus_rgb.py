@@ -34,7 +34,7 @@ def run(
 ) -> dict[str, float]:
     config = LatentNerf() if system == "latent-nerf" else DreamFusion()
     if isinstance(config, LatentNerf):
-        config.start.refine.times, config.refine.refine.times = (), ()
+        config.start.refine.times, config.rgb.steps = (), 0
         config.distil.guidance.t_max = "0.98->0.3"
     config.distil.steps = steps
     config.representation.voxels.size = 40

@@ -46,7 +46,7 @@ def measure(kind: str) -> list[list]:
     try:
         config = LatentNerf()
         config.representation.kind = kind  # type: ignore[assignment]
-        config.start.refine.times, config.refine.refine.times = (), ()
+        config.start.refine.times, config.rgb.steps = (), 0
         config.distil.steps = STEPS
         prior = StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
         request = Request("a red chair", prior)

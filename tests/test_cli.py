@@ -43,7 +43,7 @@ def test_a_run_leaves_what_is_promised(run_folder):
     events = [json.loads(line) for line in (run_folder / "events.jsonl").read_text().splitlines()]
     assert events[0]["event"] == "begin"
     assert events[-1]["event"] == "end"
-    assert {e["stage"] for e in events if e["event"] == "stage-end"} == {"start", "distil", "refine"}
+    assert {e["stage"] for e in events if e["event"] == "stage-end"} == {"start", "distil", "rgb", "refine"}
 
 
 def test_same_seed_same_bytes_whatever_is_logged(run_folder, tmp_path):
@@ -109,7 +109,7 @@ def test_kill_minus_nine_at_five_steps_then_resume_gives_the_same_bytes(run_fold
 
 def _progress(path: Path) -> int:
     """Steps done over all stages, by the events."""
-    offset = {"start": 0, "distil": 8, "refine": 18}
+    offset = {"start": 0, "distil": 8, "rgb": 11, "refine": 18}
     best = 0
     for line in path.read_text(errors="ignore").splitlines():
         try:
@@ -148,7 +148,23 @@ def test_refine_makes_a_run_of_its_own(run_folder, tmp_path):
 
 def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
     latent, out = tmp_path / "latent", tmp_path / "refined"
-    assert main(["generate", "a blue ball", "--out", str(latent), "--quiet", *QUICK, "--refine.refine.times", ""]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                "a blue ball",
+                "--out",
+                str(latent),
+                "--quiet",
+                *QUICK,
+                "--refine.refine.times",
+                "",
+                "--rgb.steps",
+                "0",
+            ]
+        )
+        == 0
+    )
     assert (
         main(
             ["refine", str(latent), "--out", str(out), "--quiet", "--steps", "3", "--faces", "1500", "--texture", "128"]
@@ -160,6 +176,22 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
     tensors, _ = load_checkpoint(out / "work" / "checkpoint.safetensors")
     assert tensors["rgb/module/field/matrix"].shape == (4, 3)
     assert tensors["rgb/module/field/latent.grid"].shape[-1] == 5
+
+
+def test_steps_are_divided_and_the_negative_prompt_reaches_every_stage():
+    from threestudio_like.systems.options import Options
+    from threestudio_like.systems.run import configure
+    from threestudio_like.systems.settings import dotted
+
+    config = configure(Options(steps=70, negative="a hat"), "default")
+    assert (config.distil.steps, config.rgb.steps) == (20, 50)
+    negatives = {k: v for k, v in dotted(config).items() if k.endswith("prompt.negative")}
+    assert len(negatives) == 4
+    assert set(negatives.values()) == {"a hat"}
+    one = configure(Options(steps=1), "default")
+    assert one.distil.steps + one.rgb.steps == 1
+    paper = configure(Options(steps=70), "paper")
+    assert (paper.distil.steps, paper.rgb.steps) == (70, 0)
 
 
 def test_dreamfusion_runs(tmp_path):

@@ -243,6 +243,14 @@ def test_the_watchdog_stops_with_a_verdict_when_recovery_does_not_help(tmp_path,
     assert caught.value.remedy
 
 
+def test_the_watchdog_lets_short_trials_be(tmp_path):
+    plan, state = faulty_plan("fog", 3, FAULTS[2][1])
+    stage = plan.build({})
+    stage.steps = 12
+    Loop(tmp_path, Events(None, "quiet"), LoopSettings(), Watchdog()).run([StagePlan("s", lambda done: stage)])
+    assert "verdict" not in state
+
+
 def test_did_you_mean():
     assert did_you_mean("latent-nref", ["latent-nerf", "dreamfusion"]) == 'Did you mean "latent-nerf"?'
     assert did_you_mean("zzz", ["a", "b"]).startswith("Known: a, b")

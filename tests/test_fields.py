@@ -30,6 +30,7 @@ from threestudio_like.representations import (
     VoxelGridConfig,
     truncated_exp,
 )
+from threestudio_like.representations.voxel_grid import blur_matrix, close_gaps
 from threestudio_like.systems.contract import STABLE_DIFFUSION_RGB, latent_to_rgb
 
 SMALL = HashGridConfig(levels=4, log2_size=10, base=4, finest=32)
@@ -88,6 +89,48 @@ def test_voxel_field_starts_as_a_blob_and_resamples():
     points = torch.rand(200, 3) - 0.5
     torch.testing.assert_close(finer(points)[0], field(points)[0], rtol=0.1, atol=0.05)
     torch.testing.assert_close(finer(points)[1], field(points)[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_smooth_field_reads_its_density_through_a_gaussian():
+    config = VoxelGridConfig(size=21, smooth=1.5, start=0.0, blob_strength=0.0)
+    field = VoxelField(config, 2)
+    with torch.no_grad():
+        field.grid[10, 10, 10, 0] = 1.0
+        field.grid[10, 10, 10, 1] = 1.0
+    read = field.smoothed()
+    assert float(read[..., 0].sum()) == pytest.approx(1.0, abs=1e-3)
+    x = (torch.arange(21) - 10.0) ** 2
+    assert float((read[10, 10, :, 0] / read[10, 10, :, 0].sum() * x).sum()) == pytest.approx(1.5**2, rel=0.05)
+    torch.testing.assert_close(read[..., 1:], field.grid[..., 1:])
+    constant = VoxelField(config, 2)
+    with torch.no_grad():
+        constant.grid[..., 0] = 3.0
+    torch.testing.assert_close(constant.smoothed()[..., 0], torch.full((21, 21, 21), 3.0))
+    weights = torch.randn(21, 21, 21, generator=torch.Generator().manual_seed(0))
+    (read[..., 0] * weights).sum().backward()
+    blur = blur_matrix(21, 1.5).double()
+    expected = torch.einsum("az,by,cx,abc->zyx", blur, blur, blur, weights.double())
+    torch.testing.assert_close(field.grid.grad[..., 0].double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_closing_fills_narrow_gaps_with_their_neighbours_colour():
+    line = torch.linspace(-1, 1, 41)
+    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+    density = torch.where((x.abs() < 0.6) & (y.abs() < 0.6) & (z.abs() < 0.6), 30.0, 0.0)
+    density[:, :, 19:22] = 0.0
+    density[:, 10:14, :14] = 0.0
+    hollow = (x - 0.35).square() + y.square() + z.square() < 0.04
+    density[hollow] = 0.0
+    features = torch.stack([(x > 0).float(), (x < 0).float()], -1) * (density > 0)[..., None]
+    closed, colours = close_gaps(density, features, 0.1)
+    assert float(closed[20, 20, 20]) > 5, "a slit of three cells is closed"
+    assert float(closed[hollow].min()) > 5, "a hollow is filled"
+    assert float(closed[20, 20, 5]) == 0, "the outside stays empty"
+    assert colours[hollow].equal(torch.tensor([1.0, 0.0]).expand(int(hollow.sum()), 2))
+    untouched = density > 0
+    torch.testing.assert_close(closed[untouched], density[untouched])
+    empty = torch.zeros(9, 9, 9)
+    assert close_gaps(empty, torch.zeros(9, 9, 9, 1), 0.1)[0].equal(empty)
 
 
 def test_normals_of_a_ball_point_outwards():

@@ -15,6 +15,7 @@ from threestudio_like.guidance import (
     View,
     ViewPrompts,
     distortion,
+    nearness,
     opacity_entropy,
     orientation,
     perp_neg,
@@ -118,6 +119,32 @@ def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
     loss, _ = guidance.loss(Rendering(z, one, one, torch.zeros_like(z)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
     loss.backward()
     assert float(z.grad.abs().sum()) > 0
+
+
+def test_the_image_residual_is_the_distance_to_the_decoded_target(tiny_prior):
+    """HiFA: the picture's gradient is x - D(z - g), and nothing passes the encoder."""
+    size = tiny_prior.facts.image_size
+    config = ScoreDistillationConfig(image_residual=True, weighting="clean", t_min="0.5", t_max="0.5")
+    guidance = ScoreDistillation(tiny_prior, "a chair", config, encode=True)
+    picture = torch.rand(2, size, size, 3, requires_grad=True)
+    one = torch.ones(2, size, size, 1)
+    shown = Rendering(picture, one, one, torch.zeros(2, size, size, 3))
+    loss, _ = guidance.loss(shown, View(cameras(), 0.0, RandomStream(0, "s", 0)))
+    loss.backward()
+    with torch.no_grad():
+        latents = tiny_prior.encode_image(picture)
+        gradient, _ = guidance.residual(latents, View(cameras(), 0.0, RandomStream(0, "s", 0)))
+        expected = (picture - tiny_prior.decode_latents(latents - gradient)) / 2
+    torch.testing.assert_close(picture.grad, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_nearness_is_the_mean_distance_of_what_is_seen():
+    opacity = torch.tensor([1.0, 0.5, 0.0], requires_grad=True)
+    depth = torch.tensor([2.0, 1.5, 0.0], requires_grad=True)
+    value = nearness(depth, opacity)
+    assert float(value.detach()) == pytest.approx((1.0 * 2.0 + 0.5 * 3.0) / 3)
+    value.backward()
+    torch.testing.assert_close(depth.grad, torch.tensor([1 / 3, 1 / 3, 0.0]))
 
 
 def test_gradient_clipping():

@@ -14,11 +14,13 @@ from threestudio_like.meshes.extraction import (
     choose_level,
     decimate,
     extract,
+    flatten,
     iou,
     isosurface,
     largest_pieces,
     relax,
     silhouette,
+    solidify,
 )
 from threestudio_like.meshes.files import read
 from threestudio_like.meshes.mesh import Asset, Mesh, join
@@ -116,6 +118,41 @@ def test_relaxing_keeps_the_volume_and_smooths():
     smooth = relax(rough, 10)
     assert smooth.volume == pytest.approx(mesh.volume, rel=0.03)
     assert np.linalg.norm(smooth.vertices, axis=1).std() < 0.5 * np.linalg.norm(rough.vertices, axis=1).std()
+
+
+def test_a_pinhole_makes_no_inner_surface():
+    line = np.linspace(-1, 1, 61)
+    z, y, x = np.meshgrid(line, line, line, indexing="ij")
+    radius = np.sqrt(x * x + y * y + z * z)
+    shell = ((radius < 0.8) & (radius > 0.68)).astype(np.float32)
+    shell[(np.hypot(x, z) < 0.07) & (y > 0)] = 0.0
+    cup = shell.copy()
+    cup[(np.hypot(x, z) < 0.45) & (y > 0)] = 0.0
+    filled = isosurface(solidify(shell, 0.5), 0.5)
+    assert filled.volume == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.06)
+    assert isosurface(solidify(cup, 0.5), 0.5).volume == pytest.approx(isosurface(cup, 0.5).volume, rel=0.02)
+
+
+def test_flattening_makes_noisy_planes_flat_and_keeps_edges():
+    line = np.linspace(-1, 1, 49)
+    z, y, x = np.meshgrid(line, line, line, indexing="ij")
+    rng = np.random.Generator(np.random.Philox(key=3))
+    field = 0.6 - np.maximum(np.maximum(abs(x), abs(y)), abs(z))
+    noisy = isosurface(field + rng.normal(0, 0.006, field.shape), 0.0)
+    flat = flatten(noisy, 40)
+
+    def tilt(mesh):
+        raw = np.cross(mesh.vertices[mesh.faces[:, 1]] - mesh.vertices[mesh.faces[:, 0]],
+                       mesh.vertices[mesh.faces[:, 2]] - mesh.vertices[mesh.faces[:, 0]])  # fmt: skip
+        unit = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
+        middle = np.abs(mesh.vertices[mesh.faces].mean(1))
+        on_a_plane = np.sort(middle, 1)[:, 1] < 0.45
+        return float(np.degrees(np.arccos(np.abs(unit[on_a_plane]).max(1).clip(0, 1))).mean())
+
+    assert tilt(flat) < 0.25 * tilt(noisy)
+    assert flat.volume == pytest.approx(1.2**3, rel=0.02)
+    assert np.abs(flat.vertices).max(0) == pytest.approx(np.full(3, 0.6), abs=0.03)
+    assert flatten(noisy, 0) is noisy
 
 
 def test_decimation_keeps_the_shape():

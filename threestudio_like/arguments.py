@@ -18,7 +18,7 @@ class Common:
     seed: int = 0
     """Same seed, same bytes on CPU."""
     steps: int | None = None
-    """Steps of the distillation stage."""
+    """Steps of distillation in all; several stages keep their proportion."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
     device: str = "cpu"

@@ -41,16 +41,18 @@ class Watchdog:
         fog: share of half-transparent pixels above which the volume is a cloud.
         box: border opacity above which the volume fills its box.
         patience: fraction of the stage before which only NaN and empty count (every field starts as a cloud).
+        fewest: a stage of fewer steps is a trial: only NaN stops it.
     """
 
     empty: float = 0.002
     fog: float = 0.75
     box: float = 0.6
     patience: float = 0.3
+    fewest: int = 20
 
     def due(self, index: int, steps: int) -> bool:
         """Whether to look after step `index`."""
-        return (index + 1) % max(1, steps // 10) == 0
+        return steps >= self.fewest and (index + 1) % max(1, steps // 10) == 0
 
     def nan(self, total: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> Verdict | None:
         """A verdict when the loss or a gradient is not finite."""

@@ -74,14 +74,11 @@ class ImageRefinement:
         prior: the diffusion prior.
         prompt: what is made.
         config: rounds and steps.
-        background: latents (C, h, w) of the background behind the pictures, and its grey level.
+        levels: grey level (V,) of the background behind every view.
     """
 
-    def __init__(
-        self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, background: torch.Tensor, level: float
-    ) -> None:
-        self.prior, self.config = prior, config
-        self.background, self.level = background, level
+    def __init__(self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, levels: torch.Tensor) -> None:
+        self.prior, self.config, self.levels = prior, config, levels
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
 
     @torch.no_grad()
@@ -112,7 +109,7 @@ class ImageRefinement:
                     latents[part], noisy, torch.full((len(part),), round(time * last))
                 )
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
-            condition = Condition(self.prompts.text(some), some, self.level, views)
+            condition = Condition(self.prompts.text(some), some, self.levels[part], views)
             negative = self.prompts.negatives(len(part))
             out.append(
                 ddim(

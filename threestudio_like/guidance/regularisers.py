@@ -46,3 +46,13 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
     before_wt = total_wt[:-1] - total_wt[start]
     pairs = 2 * (w.double() * (t.double() * before_w - before_wt)).sum()
     return ((pairs + (w.double().square() * samples.step / 3).sum()) / rays).to(w.dtype)
+
+
+def nearness(depth: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
+    """Mean distance to the surface over the opaque pixels: depth (.., 1) as composited, opacity (.., 1).
+
+    Views that disagree a little let a field dig: every view then sees its own picture at the bottom of a pit. Of all shapes that explain the
+    pictures this prefers the largest. The opacity itself gets no gradient.
+    """
+    distance = depth / opacity.clamp_min(1e-3)
+    return (opacity.detach() * distance).mean()

@@ -42,6 +42,9 @@ class ScoreDistillationConfig:
     known_background: float = 0.0
     """Weight of (opacity - mask)^2, where the mask is where the prior's estimate departs from its own background; the estimate's
     background is replaced by the true one. 0 for none."""
+    image_residual: bool = False
+    """Through the encoder only: compare the rendering with the decoded target instead of comparing latents (HiFA, Zhu et al. 2023).
+    No gradient passes the encoder then, whose small print would show as coloured noise."""
     joint_views: bool = False
     """Let the prior denoise the views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -155,11 +158,21 @@ class ScoreDistillation:
 
     def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z is g / B (METHODS 0.3)."""
-        latents = self.latents(rendering)
+        image_residual = self.encode and self.config.image_residual
+        with torch.set_grad_enabled(not image_residual):
+            latents = self.latents(rendering)
         background = rendering.background.permute(0, 3, 1, 2).detach() if not self.encode else None
         gradient, mask = self.residual(latents.detach(), view, background)
         target = (latents - gradient).detach()
-        loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
+        if image_residual:
+            with torch.no_grad():
+                pictures = self.prior.decode_latents(target).permute(0, 3, 1, 2)
+            shown = rendering.features.permute(0, 3, 1, 2)
+            if shown.shape[-1] != pictures.shape[-1]:
+                shown = F.interpolate(shown, pictures.shape[-2:], mode="bilinear", align_corners=False)
+            loss = 0.5 * F.mse_loss(shown, pictures, reduction="sum") / len(latents)
+        else:
+            loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
         if mask is not None:
             opacity = rendering.opacity.permute(0, 3, 1, 2)
             loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(latents)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation, gaussian_filter, label
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
 from skimage.measure import marching_cubes
 
 from ..engine.errors import ExportError
@@ -26,6 +26,8 @@ class ExtractionConfig:
     """Deviation in grid cells of the Gaussian that smooths the volume."""
     relax: int = 14
     """Taubin smoothing iterations."""
+    flatten: int = 40
+    """Iterations of the bilateral filter of normals."""
     pieces: int = 1
     """Connected pieces to keep, largest first."""
 
@@ -114,6 +116,21 @@ def bridge(volume: np.ndarray, level: float, reach: int = 4, smallest: float = 0
     return joined
 
 
+def solidify(volume: np.ndarray, level: float, reach: float = 5.0) -> np.ndarray:
+    """The volume with hollows filled: a skin with a pinhole would else have an inner surface too.
+
+    A hollow is a room that a ball of `reach` cells fits into but cannot leave; narrow slits and wide mouths are none.
+    """
+    margin = int(reach) + 2
+    empty = np.pad(volume <= level, margin, constant_values=True)
+    rooms, _ = label(distance_transform_edt(empty) > reach)
+    hollow = (rooms > 0) & (rooms != rooms[0, 0, 0])
+    if not hollow.any():
+        return volume
+    filled = empty & (distance_transform_edt(~hollow) <= reach + 1.5)
+    return np.where(filled[margin:-margin, margin:-margin, margin:-margin], volume.max(), volume)
+
+
 def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
     """The `count` connected pieces of largest volume, of at least `smallest` of the largest one's."""
     label = mesh.components()
@@ -142,6 +159,48 @@ def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53)
     return Mesh(points.astype(np.float32), mesh.faces)
 
 
+def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
+    """Bilateral filtering of face normals (Zheng et al. 2011): what is nearly flat becomes flat, edges stay.
+
+    Args:
+        iterations: of the normals, and as many of the vertices that follow them (Sun et al. 2007).
+        deviation: difference of unit normals up to which two neighbours count as one surface.
+    """
+    if iterations <= 0:
+        return mesh
+    from scipy.sparse import coo_matrix, diags
+
+    points, faces = mesh.vertices.astype(np.float64), mesh.faces
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
+    owner = np.tile(np.arange(len(faces)), 3)
+    order = np.lexsort((owner, edges[:, 1], edges[:, 0]))
+    same = (edges[order][1:] == edges[order][:-1]).all(1)
+    one, two = owner[order][:-1][same], owner[order][1:][same]
+    rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
+    corner = points[faces]
+    raw = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    area = np.linalg.norm(raw, axis=1)
+    normals = raw / np.maximum(area, 1e-12)[:, None]
+    for _ in range(iterations):
+        difference = normals[rows] - normals[columns]
+        weight = area[columns] * np.exp(-0.5 * (difference**2).sum(1) / deviation**2)
+        spread = coo_matrix((weight, (rows, columns)), shape=(len(faces), len(faces))).tocsr()
+        normals = area[:, None] * normals + spread @ normals
+        normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-12)[:, None]
+    around = coo_matrix(
+        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))), shape=(len(points), len(faces))
+    )
+    around = diags(1 / np.maximum(np.asarray(around.sum(1)).ravel(), 1)) @ around.tocsr()
+    for _ in range(iterations):
+        centre = points[faces].mean(1)
+        # n (n . (c - v)) averaged over the faces of v; the part that needs v is a 3 x 3 matrix a vertex.
+        towards = np.einsum("fi,fi->f", normals, centre)[:, None] * normals
+        outer = np.einsum("fi,fj->fij", normals, normals).reshape(-1, 9)
+        matrix = (around @ outer).reshape(-1, 3, 3)
+        points = points + around @ towards - np.einsum("vij,vj->vi", matrix, points)
+    return Mesh(points.astype(np.float32), faces)
+
+
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """Quadric decimation to at most `faces` triangles (approximately); the mesh itself when it is small enough."""
     if faces <= 0 or len(mesh.faces) <= faces:
@@ -165,13 +224,13 @@ def extract(
     if config.blur > 0:
         soft = gaussian_filter(soft, config.blur)
     level, agreement = choose_level(soft, view_projection, opacity)
-    mesh = isosurface(bridge(soft, level) if config.pieces == 1 else soft, level)
+    mesh = isosurface(solidify(bridge(soft, level) if config.pieces == 1 else soft, level), level)
     if mesh is None:
         raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
     pieces = int(mesh.components().max()) + 1
     mesh = largest_pieces(mesh, config.pieces)
     mesh = relax(mesh, config.relax)
-    mesh = decimate(mesh, config.faces)
+    mesh = flatten(decimate(mesh, config.faces), config.flatten)
     mesh = largest_pieces(mesh, config.pieces, 0.0)
     if len(mesh.faces) < 4:
         raise ExportError("the surface has no faces left", "export", "Raise the face budget or run more steps")

@@ -25,13 +25,13 @@ class CameraProtocol:
 class Condition:
     """What a prediction is conditioned on.
 
-    text (B, T, D) embeddings; cameras of the B views; background: their grey level in [0, 1]; views: how many consecutive
+    text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all or (B,); views: how many consecutive
     entries show the same object and are denoised together. A prior ignores what it was not trained for.
     """
 
     text: torch.Tensor
     cameras: Cameras | None = None
-    background: float | None = None
+    background: float | torch.Tensor | None = None
     views: int = 1
 
 

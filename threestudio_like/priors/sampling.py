@@ -26,7 +26,8 @@ def join(a: Condition, b: Condition) -> Condition:
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
         cameras = a.cameras[twice]
-    return Condition(torch.cat([a.text, b.text]), cameras, a.background, a.views)
+    background = torch.cat([a.background, a.background]) if isinstance(a.background, torch.Tensor) else a.background
+    return Condition(torch.cat([a.text, b.text]), cameras, background, a.views)
 
 
 def guided_clean(

@@ -225,7 +225,8 @@ class StableDiffusionPrior(DiffusionPrior):
         if self._camera_vector:
             vector = torch.zeros(batch, self.unet.config.projection_class_embeddings_input_dim)
             if condition.cameras is not None:
-                level = torch.full((batch,), 1.0 if condition.background is None else condition.background)
+                known = 1.0 if condition.background is None else condition.background
+                level = torch.as_tensor(known, dtype=torch.float32).expand(batch)
                 vector = camera_vector(condition.cameras.azimuth, condition.cameras.elevation, level)
             labels = vector.to(self.device, self.dtype)
         arguments = (x, t.to(self.device), condition.text.to(self.device, self.dtype))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..engine.loop import Stage, StagePlan
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ..renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
+from ..representations import VoxelGridConfig
 from .contract import Request, show_rgb
 from .latent_nerf import DistillationConfig, FieldConfig
 from .stages import FieldParts, LearningRates, Regularisation, distillation_stage
@@ -16,17 +17,20 @@ from .stages import FieldParts, LearningRates, Regularisation, distillation_stag
 class DreamFusion:
     """Configuration of the `dreamfusion` system."""
 
-    representation: FieldConfig = field(default_factory=FieldConfig)
+    representation: FieldConfig = field(
+        default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
+    )
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64))
     resolution: int = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
     distil: DistillationConfig = field(
         default_factory=lambda: DistillationConfig(
-            steps=400,
-            guidance=ScoreDistillationConfig(scale=5.0, rescale=0.5, weighting="clean", t_max="0.98->0.3", shared_time=True, clamp=3.5,
-                                             joint_views=True),
-            rates=LearningRates(voxels="0.08->0.02"),
-            regularise=Regularisation(opacity_entropy="0->4 @ 40..100%", sparsity="4", density_variation="0.3", feature_variation="0.3"))
+            steps=200,
+            guidance=ScoreDistillationConfig(scale=3.0, rescale=0.5, weighting="clean", t_max="0.98->0.2", shared_time=True, clamp=3.5,
+                                             joint_views=True, image_residual=True),
+            rates=LearningRates(voxels="0.1->0.01"),
+            regularise=Regularisation(opacity_entropy="0->4 @ 40..100%", sparsity="1", nearness="40->0", density_variation="0.05",
+                                      feature_variation="0.3"))
     )  # fmt: skip
     learned_background: bool = False
 

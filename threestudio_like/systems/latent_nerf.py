@@ -1,7 +1,7 @@
 """Latent-NeRF (Metzer et al. 2022): a field whose colour is a Stable-Diffusion latent, moved by score distillation.
 
 The default configuration is tuned for camera-conditioned priors of few pixels (the embedded one): the field starts from
-sampled views, distillation makes them one object, and rounds of image-space refinement in RGB sharpen it.
+sampled views, distillation in latents makes them one object, and distillation in RGB gives it its surface and its colours.
 `LatentNerf.paper()` has the published numbers: one distillation stage on a tiled feature grid.
 """
 
@@ -61,7 +61,7 @@ class FieldConfig:
 class DistillationConfig:
     """The distillation stage: 0 steps switch it off."""
 
-    steps: int = 200
+    steps: int = 60
     weight: float = 1.0
     cameras: Literal["stratified", "uniform", "progressive"] = "stratified"
     stratified: StratifiedCameras = field(default_factory=StratifiedCameras)
@@ -90,6 +90,30 @@ class DistillationConfig:
 
 
 @dataclass
+class RgbConfig(DistillationConfig):
+    """Distillation in RGB through the autoencoder, on a field that starts from the latent one."""
+
+    steps: int = 150
+    guidance: ScoreDistillationConfig = field(
+        default_factory=lambda: ScoreDistillationConfig(
+            scale=3.0, rescale=0.5, weighting="clean", t_max="0.9->0.2", shared_time=True, clamp=3.5, joint_views=True, image_residual=True)
+    )  # fmt: skip
+    rates: LearningRates = field(default_factory=lambda: LearningRates(voxels="0.1->0.01"))
+    regularise: Regularisation = field(
+        default_factory=lambda: Regularisation(
+            opacity_entropy="0->4 @ 40..100%", sparsity="1", nearness="40->0", density_variation="0.05", feature_variation="0.3")
+    )  # fmt: skip
+    representation: FieldConfig = field(
+        default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
+    )
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64, occupancy=40))
+    levels: tuple[float, float] = (0.3, 0.7)
+    """Grey levels of the background, drawn every step: a part that has the colour of one of them shows against the others."""
+    close: float = 0.1
+    """Gaps of the latent field up to twice this wide (scene units) are closed at first; what is too much is carved again."""
+
+
+@dataclass
 class LatentNerf:
     """Configuration of the `latent-nerf` system."""
 
@@ -99,7 +123,7 @@ class LatentNerf:
     levels: tuple[float, float] = (0.26, 0.36)
     """Grey levels of the random background: between black and the greys of metal and white in shade, so that every part stands out."""
     level: float = 0.29
-    """Grey level behind the pictures of the start and the RGB rounds."""
+    """Grey level behind the pictures of the start."""
     resolution: int = 0
     """Height and width of the latent rendering; 0 takes the prior's latent size."""
     start: RoundsConfig = field(
@@ -109,17 +133,17 @@ class LatentNerf:
     )  # fmt: skip
     """The start from sampled views; no times switch it off."""
     distil: DistillationConfig = field(default_factory=DistillationConfig)
-    refine_representation: FieldConfig = field(
-        default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=80, density_scale=20.0))
-    )
-    refine_renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=80, occupancy=40))
+    rgb: RgbConfig = field(default_factory=RgbConfig)
+    """The distillation in RGB that follows; 0 steps leave the latent field as the result."""
     refine: RoundsConfig = field(
         default_factory=lambda: RoundsConfig(
-            RefinementConfig(times=(0.5, 0.35, 0.25), steps=6, views=24), iterations=60, rays=6144,
+            RefinementConfig(times=(), steps=6, views=24), iterations=60, rays=6144, empty_weight=0.3,
             rates=LearningRates(voxels="0.1->0.03"),
             regularise=Regularisation(density_variation="0.05", feature_variation="0.02", distortion="0.01"))
     )  # fmt: skip
-    """The rounds in RGB; no times leave the latent field as the result."""
+    """Rounds of image-space refinement in RGB at the end; none by default."""
+    refine_levels: tuple[float, ...] = (0.29, 0.5)
+    """Grey levels behind the pictures of the RGB rounds, one a group of four views in turn: what one of them hides another shows."""
 
     @staticmethod
     def paper() -> LatentNerf:
@@ -132,23 +156,25 @@ class LatentNerf:
             distil=DistillationConfig(
                 steps=5000, cameras="uniform", guidance=ScoreDistillationConfig(), rates=LearningRates(),
                 regularise=Regularisation(opacity_entropy="5e-4")),
-            refine=RoundsConfig(RefinementConfig(times=())),
+            rgb=RgbConfig(steps=0),
         )  # fmt: skip
 
     def plans(self, request: Request) -> list[StagePlan]:
-        """start (views sampled and fitted), distil, refine (in RGB): those that are switched on."""
+        """start (views sampled and fitted), distil (latents), rgb (through the autoencoder), refine: those that are switched on."""
         plans = []
         if self.start.refine.times:
             plans.append(StagePlan("start", lambda done: self._start(request, self._latent_parts(request, done))))
         if self.distil.steps > 0:
             plans.append(StagePlan("distil", lambda done: self._distil(request, self._latent_parts(request, done))))
+        if self.rgb.steps > 0:
+            plans.append(StagePlan("rgb", lambda done: self._rgb(request, done)))
         if self.refine.refine.times:
             plans.append(StagePlan("refine", lambda done: self._refine(request, done)))
         return plans
 
     def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
         """The RGB field of the last stage, or the latent field shown through the 4 -> 3 map."""
-        if "refine" in stages:
+        if "refine" in stages or "rgb" in stages:
             return self._rgb_parts(request, stages)
         return self._latent_parts(request, stages)
 
@@ -197,10 +223,10 @@ class LatentNerf:
             return prior.encode_image(torch.full((1, size, size, 3), level))[0].permute(1, 2, 0)
 
     def _start(self, request: Request, parts: FieldParts) -> Stage:
-        prior, level = request.prior, self.level
-        grey = self._grey(prior, level)
-        refinement = ImageRefinement(prior, request.prompt, self.start.refine, grey.permute(2, 0, 1), level)
-        return rounds_stage("start", parts, refinement, self.start, "latent", grey, prior.facts.latent_size)
+        prior, views = request.prior, self.start.refine.views
+        refinement = ImageRefinement(prior, request.prompt, self.start.refine, torch.full((views,), self.level))
+        behind = self._grey(prior, self.level).expand(views, -1, -1, -1)
+        return rounds_stage("start", parts, refinement, self.start, "latent", behind, prior.facts.latent_size)
 
     def _distil(self, request: Request, parts: FieldParts) -> Stage:
         config = self.distil
@@ -211,21 +237,31 @@ class LatentNerf:
                                   config.rates, config.regularise, config.weight)  # fmt: skip
 
     def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
-        if "refine" in done:
-            return FieldParts.of(done["refine"], show_rgb, request.protocol)
-        rgb = self.refine_representation.build(3, request.seed, sigmoid=True)
-        return FieldParts(rgb, VolumeRenderer(self.refine_renderer), show_rgb).seen_by(request.protocol)
+        for name in ("refine", "rgb"):
+            if name in done:
+                return FieldParts.of(done[name], show_rgb, request.protocol)
+        rgb = self.rgb.representation.build(3, request.seed, sigmoid=True)
+        parts = FieldParts(rgb, VolumeRenderer(self.rgb.renderer), show_rgb).seen_by(request.protocol)
+        if isinstance(rgb, VoxelField) and done:
+            latent = self._latent_parts(request, done)
+            rgb.load_resampled(_Shown(latent.field, latent.decode), self.rgb.close)
+        return parts
+
+    def _rgb(self, request: Request, done: dict[str, Stage]) -> Stage:
+        config, parts = self.rgb, self._rgb_parts(request, done)
+        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
+        background = RandomBackground.grey(*config.levels)
+        return distillation_stage("rgb", config.steps, parts, guidance, config.sampler(), background, request.prior.facts.image_size,
+                                  config.rates, config.regularise, config.weight)  # fmt: skip
 
     def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:
-        prior, level = request.prior, self.level
-        latent, parts = self._latent_parts(request, done), self._rgb_parts(request, {})
-        if isinstance(parts.field, VoxelField):
-            parts.field.load_resampled(_Shown(latent.field, latent.decode))
-        refinement = ImageRefinement(
-            prior, request.prompt, self.refine.refine, self._grey(prior, level).permute(2, 0, 1), level
-        )
-        size = prior.facts.image_size
-        return rounds_stage("refine", parts, refinement, self.refine, "rgb", torch.full((size, size, 3), level), size)
+        prior = request.prior
+        parts = self._rgb_parts(request, done)
+        size, views = prior.facts.image_size, self.refine.refine.views
+        levels = torch.tensor(self.refine_levels)[torch.arange(views) // 4 % len(self.refine_levels)]
+        refinement = ImageRefinement(prior, request.prompt, self.refine.refine, levels)
+        behind = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
+        return rounds_stage("refine", parts, refinement, self.refine, "rgb", behind, size)
 
 
 class _Shown(Field):

@@ -26,7 +26,7 @@ class Options:
     """Folder of the run; the default is outputs/<time>-<prompt>."""
     seed: int = 0
     steps: int | None = None
-    """Steps of the distillation stage."""
+    """Steps of distillation in all; several stages keep their proportion."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
     device: str = "cpu"

@@ -33,8 +33,8 @@ class RgbRefinement:
     distil: DistillationConfig = field(
         default_factory=lambda: DistillationConfig(
             steps=120,
-            guidance=ScoreDistillationConfig(scale=4.0, rescale=0.5, weighting="clean", t_max="0.4->0.15", shared_time=True, clamp=3.5,
-                                             joint_views=True),
+            guidance=ScoreDistillationConfig(scale=3.0, rescale=0.5, weighting="clean", t_max="0.4->0.15", shared_time=True, clamp=3.5,
+                                             joint_views=True, image_residual=True),
             rates=LearningRates(voxels="0.02->0.005", table="1e-2", mlp="1e-3"),
             regularise=Regularisation(opacity_entropy="1", density_variation="0.2", feature_variation="0.1"))
     )  # fmt: skip

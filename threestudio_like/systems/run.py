@@ -32,6 +32,7 @@ from ..toybox.vocabulary import parse
 from .asset import evaluation_ring, make_asset, mean_field_opacity
 from .contract import Request
 from .folders import run_folder
+from .latent_nerf import DistillationConfig
 from .options import Options, check_options, check_vocabulary
 from .registry import configuration
 from .rgb_refinement import RgbRefinement
@@ -73,13 +74,25 @@ def configure(options: Options, preset: str, base: Any = None) -> Any:
     for key, text in options.set.items():
         set_dotted(config, key, text)
     if options.steps is not None:
-        config.distil.steps = options.steps
+        divide_steps(config, options.steps)
     if options.resolution is not None:
         config.resolution = options.resolution
     if options.negative:
-        config.distil.guidance.prompt.negative = options.negative
+        for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
+            set_dotted(config, key, options.negative)
     check_schedules(before, dotted(config))
     return config
+
+
+def divide_steps(config: Any, steps: int) -> None:
+    """Give a system's distillation stages `steps` in all, in the proportion of its configuration."""
+    stages = [v for v in vars(config).values() if isinstance(v, DistillationConfig) and v.steps > 0]
+    left, total = steps, sum(stage.steps for stage in stages)
+    for stage in stages[:-1]:
+        share = round(steps * stage.steps / total)
+        stage.steps, left = share, left - share
+    if stages:
+        stages[-1].steps = left
 
 
 def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
 from ..guidance.contract import View
 from ..guidance.image_refinement import ImageRefinement, RefinementConfig, Targets, refinement_cameras
-from ..guidance.regularisers import distortion, opacity_entropy, orientation, sparsity
+from ..guidance.regularisers import distortion, nearness, opacity_entropy, orientation, sparsity
 from ..guidance.score_distillation import ScoreDistillation, foreground_mask
 from ..priors.diffusion import CameraProtocol
 from ..renderers import Background, BackgroundSample, Cameras, RingCameras, VolumeRenderer
@@ -42,6 +42,7 @@ class Regularisation:
     sparsity: str = "0"
     orientation: str = "0"
     distortion: str = "0"
+    nearness: str = "0"
     density_variation: str = "0"
     feature_variation: str = "0"
 
@@ -121,6 +122,8 @@ def regularisation_terms(
         terms["entropy"] = value("opacity_entropy") * opacity_entropy(rendering.opacity)
     if value("sparsity") > 0:
         terms["sparsity"] = value("sparsity") * sparsity(rendering.opacity)
+    if value("nearness") > 0:
+        terms["nearness"] = value("nearness") * nearness(rendering.depth, rendering.opacity)
     if value("distortion") > 0 and rendering.samples is not None:
         terms["distortion"] = value("distortion") * distortion(rendering.samples, rays)
     if value("orientation") > 0 and rendering.samples is not None and cameras is not None:
@@ -218,18 +221,21 @@ class RoundsConfig:
     """Optimiser steps a round."""
     rays: int = 4096
     mask_weight: float = 1.0
+    """Weight of the squared difference of opacity and mask."""
+    empty_weight: float = 1.0
+    """Share of that weight where the mask says that nothing is there."""
     rates: LearningRates = field(default_factory=LearningRates)
     regularise: Regularisation = field(default_factory=Regularisation)
 
 
 def rounds_stage(
-    name: str, parts: FieldParts, refinement: ImageRefinement, config: RoundsConfig, space: Literal["latent", "rgb"], picture: torch.Tensor,
-    size: int,
+    name: str, parts: FieldParts, refinement: ImageRefinement, config: RoundsConfig, space: Literal["latent", "rgb"],
+    pictures: torch.Tensor, size: int,
 ) -> Stage:  # fmt: skip
     """A stage of image-space refinement in latent or RGB space.
 
     Args:
-        picture: (size, size, C) what lies behind the object in every target.
+        pictures: (V, size, size, C) what lies behind the object in every target.
         size: height and width of the targets.
     """
     prior = refinement.prior
@@ -239,7 +245,7 @@ def rounds_stage(
     parts.modules = {**parts.modules, "targets": targets}
     weights = schedules(config.regularise)
     count = len(cameras)
-    behind = BackgroundSample(picture.expand(count, -1, -1, -1))
+    behind = BackgroundSample(pictures)
     last: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
@@ -258,11 +264,11 @@ def rounds_stage(
         if space == "latent":
             mask, median = foreground_mask(clean)
             # The prior's own idea of the background gives way to the true one.
-            clean = clean + (1 - mask) * (picture.permute(2, 0, 1)[None] - median)
+            clean = clean + (1 - mask) * (pictures.permute(0, 3, 1, 2) - median)
             targets.set(clean.permute(0, 2, 3, 1), mask[:, 0])
         else:
-            pictures = torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)])
-            targets.set(pictures, refinement.masks(pictures))
+            decoded = torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)])
+            targets.set(decoded, refinement.masks(decoded))
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
@@ -279,14 +285,15 @@ def rounds_stage(
         # Where the mask is zero the background is known exactly.
         wanted = torch.where(mask[:, None] > 0, wanted, rendering.background[0, 0])
         last["opacity"] = rendering.opacity.detach()
+        certain = config.mask_weight * (config.empty_weight + (1 - config.empty_weight) * mask)
         terms = {"fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
-                 "mask": config.mask_weight * (rendering.opacity[0, 0, :, 0] - mask).square().mean()}  # fmt: skip
+                 "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean()}  # fmt: skip
         terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
         return terms
 
     return Stage(
         name, len(times) * config.iterations, parts.all_modules(), parameter_groups(parts, config.rates), loss,
-        preview=lambda: preview(parts, size, BackgroundSample(picture.expand(4, -1, -1, -1))),
+        preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
         recover=lambda verdict: "started the stage's fit again",
     )  # fmt: skip
