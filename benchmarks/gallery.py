@@ -34,9 +34,9 @@ def main() -> None:
         tiles.append(np.concatenate(pair, 1))
     rows = [np.concatenate(tiles[i : i + 4], 1) for i in range(0, 20, 4)]
     sheet = np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
-    path = ROOT / "docs" / "pictures" / "twenty-categories.png"
+    path = ROOT / "docs" / "pictures" / "twenty-categories.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).quantize(256).save(path, optimize=True)
+    Image.fromarray(sheet).save(path, quality=90, optimize=True)
     print(path)
 
 

@@ -125,7 +125,7 @@ def test_a_pinhole_makes_no_inner_surface():
     z, y, x = np.meshgrid(line, line, line, indexing="ij")
     radius = np.sqrt(x * x + y * y + z * z)
     shell = ((radius < 0.8) & (radius > 0.68)).astype(np.float32)
-    shell[(np.hypot(x, z) < 0.07) & (y > 0)] = 0.0
+    shell[(np.hypot(x, z) < 0.05) & (y > 0)] = 0.0
     cup = shell.copy()
     cup[(np.hypot(x, z) < 0.45) & (y > 0)] = 0.0
     filled = isosurface(solidify(shell, 0.5), 0.5)

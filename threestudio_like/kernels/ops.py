@@ -30,11 +30,11 @@ class _HashGrid(torch.autograd.Function):
         from .cpu import hashgrid as cpu
 
         points = _array(x.detach().t())
-        flat = _array(table).reshape(-1)
+        flat = _array(table).reshape(-1).view(np.complex64)
         out = torch.empty(2 * spec.levels, x.shape[0])
         result = out.numpy()
         pool.run(cpu.forward_level, [
-            (points, flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]], *_level(spec, i), result[2 * i : 2 * i + 2])
+            (points, flat[spec.offsets[i] : spec.offsets[i + 1]], *_level(spec, i), result[2 * i : 2 * i + 2])
             for i in range(spec.levels)
         ])  # fmt: skip
         ctx.points, ctx.spec, ctx.table = points, spec, table
@@ -50,9 +50,9 @@ class _HashGrid(torch.autograd.Function):
         # A parameter that has a gradient buffer keeps it: allocating tens of megabytes anew costs more than the scatter itself.
         kept = ctx.table.grad if ctx.table.is_leaf and ctx.table.grad is not None else None
         grad = torch.empty(ctx.table.shape) if kept is None else kept
-        flat = grad.numpy().reshape(-1)
+        flat = grad.numpy().reshape(-1).view(np.complex64)
         tasks = [
-            (ctx.points, gradient[2 * i : 2 * i + 2], *_level(spec, i), flat[2 * spec.offsets[i] : 2 * spec.offsets[i + 1]], kept is None)
+            (ctx.points, gradient[2 * i : 2 * i + 2], *_level(spec, i), flat[spec.offsets[i] : spec.offsets[i + 1]], kept is None)
             for i in range(spec.levels)
         ]  # fmt: skip
         pool.run(cpu.backward_level, tasks)

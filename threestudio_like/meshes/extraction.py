@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import marching_cubes
 
 from ..engine.errors import ExportError
@@ -95,28 +95,33 @@ def choose_level(
     return best
 
 
-def bridge(volume: np.ndarray, level: float, reach: int = 4, smallest: float = 0.01) -> np.ndarray:
+def bridge(volume: np.ndarray, level: float, reach: float = 10.0, smallest: float = 0.01) -> np.ndarray:
     """The volume with pieces above `level` joined to the largest one where fainter matter lies between them.
 
-    A seam that has the colour of the background leaves a stem off its crown: within `reach` cells of both, what exceeds a
-    quarter of the level is raised above it. Pieces under `smallest` of the largest one's cells are left alone.
+    A seam that has the colour of the background leaves a stem off its crown: along the shortest way of at most `reach` cells, what
+    exceeds a quarter of the level is raised above it. Pieces under `smallest` of the largest one's cells are left alone.
     """
     labels, count = label(volume > level)
     if count < 2:
         return volume
     cells = np.bincount(labels.ravel())
     cells[0] = 0
-    main = int(cells.argmax())
-    joined = volume.copy()
-    around = binary_dilation(labels == main, iterations=reach)
-    for piece in np.nonzero(cells >= smallest * cells[main])[0]:
-        if piece != main:
-            between = around & binary_dilation(labels == piece, iterations=reach) & (volume > 0.25 * level)
+    order = np.argsort(-cells)
+    main, joined = labels == order[0], volume.copy()
+    for piece in order[1:count]:
+        if cells[piece] < smallest * cells[order[0]]:
+            break
+        other = labels == piece
+        to_main, to_other = distance_transform_edt(~main), distance_transform_edt(~other)
+        gap = to_main[other].min()
+        if gap <= reach:
+            between = (to_main + to_other <= gap + 2) & (volume > 0.25 * level)
             joined[between] = np.maximum(joined[between], 1.5 * level)
+            main |= other
     return joined
 
 
-def solidify(volume: np.ndarray, level: float, reach: float = 5.0) -> np.ndarray:
+def solidify(volume: np.ndarray, level: float, reach: float = 2.0) -> np.ndarray:
     """The volume with hollows filled: a skin with a pinhole would else have an inner surface too.
 
     A hollow is a room that a ball of `reach` cells fits into but cannot leave; narrow slits and wide mouths are none.

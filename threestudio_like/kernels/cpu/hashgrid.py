@@ -1,25 +1,51 @@
-"""Hash-grid encoding on the CPU: one level is one task, and its slice of the table is streamed through the cache first.
+"""Hash-grid encoding on the CPU: one level is one task.
 
 Levels own disjoint slices, so the scatter of the backward pass needs no atomics and gives the same bits for any number of
-threads. Indices are uint32 (no wrap-around select), points are structure of arrays, work goes in blocks of 256 points.
+threads. Indices are uint32 (no wrap-around select), points are structure of arrays, work goes in blocks of 256 points, the two features
+of an entry are moved as one complex number. Where a slice is larger than the near caches, the corners of the next block are prefetched
+while a block is worked on.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 BLOCK = 256
+NEAR = 1 << 16
+"""Entries of a slice that fit into the near caches (512 KB)."""
 _P1 = np.uint32(2654435761)
 _P2 = np.uint32(805459861)
 
 
+@intrinsic
+def _prefetch(typing_context, array, index):
+    """Ask for the cache line of array[index] (one-dimensional, contiguous) without waiting for it."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.gep(data, [builder.zext(arguments[1], ir.IntType(64))])
+        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, word, word, word]), "llvm.prefetch.p0i8"
+        )
+        # For writing (0 would be reading), into the nearest cache, data.
+        builder.call(
+            function, [builder.bitcast(address, byte), ir.Constant(word, 1), ir.Constant(word, 3), ir.Constant(word, 1)]
+        )
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
 @njit(nogil=True, cache=True, fastmath=True)
-def _touch(flat, begin, end):
-    total = np.float32(0.0)
-    for i in range(begin, end, 16):
-        total += flat[i]
-    return total
+def _prefetch_corners(pairs, index, n):
+    for c in range(0, 8 * BLOCK, BLOCK):
+        for p in range(n):
+            _prefetch(pairs, index[c + p])
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -72,73 +98,93 @@ def _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def forward_level(x, flat, scale, res, mask, dense, tiled, out):
-    """out (2, N) of one level; `flat` is the level's slice of the table, flattened; `mask` folds indices (all ones if dense)."""
-    count = x.shape[1]
-    index = np.empty(8 * BLOCK, np.uint32)
-    weight = np.empty(8 * BLOCK, np.float32)
-    warm = _touch(flat, 0, flat.shape[0]) if count * 8 > flat.shape[0] // 16 else np.float32(0.0)
-    for begin in range(0, count, BLOCK):
-        n = min(BLOCK, count - begin)
-        _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight)
-        a, b = out[0, begin : begin + n], out[1, begin : begin + n]
-        for p in range(n):
-            j = index[p] << np.uint32(1)
-            w = weight[p]
-            s0, s1 = w * flat[j], w * flat[j + np.uint32(1)]
-            j, w = index[p + 256] << np.uint32(1), weight[p + 256]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 512] << np.uint32(1), weight[p + 512]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 768] << np.uint32(1), weight[p + 768]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 1024] << np.uint32(1), weight[p + 1024]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 1280] << np.uint32(1), weight[p + 1280]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 1536] << np.uint32(1), weight[p + 1536]
-            s0, s1 = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-            j, w = index[p + 1792] << np.uint32(1), weight[p + 1792]
-            a[p], b[p] = s0 + w * flat[j], s1 + w * flat[j + np.uint32(1)]
-    return warm
+def _gather(pairs, index, weight, a, b, n):
+    for p in range(n):
+        v, w = pairs[index[p]], weight[p]
+        s0, s1 = w * v.real, w * v.imag
+        v, w = pairs[index[p + 256]], weight[p + 256]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 512]], weight[p + 512]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 768]], weight[p + 768]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 1024]], weight[p + 1024]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 1280]], weight[p + 1280]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 1536]], weight[p + 1536]
+        s0, s1 = s0 + w * v.real, s1 + w * v.imag
+        v, w = pairs[index[p + 1792]], weight[p + 1792]
+        a[p], b[p] = s0 + w * v.real, s1 + w * v.imag
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def backward_level(x, grad_out, scale, res, mask, dense, tiled, grad, clear):
-    """Add the gradient from grad_out (2, N) to `grad`, the level's slice of the table's gradient (flattened), cleared first or not."""
+def _scatter(pairs, index, weight, a, b, n):
+    for p in range(n):
+        g0, g1 = a[p], b[p]
+        j, w = index[p], weight[p]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 256], weight[p + 256]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 512], weight[p + 512]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 768], weight[p + 768]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 1024], weight[p + 1024]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 1280], weight[p + 1280]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 1536], weight[p + 1536]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+        j, w = index[p + 1792], weight[p + 1792]
+        v = pairs[j]
+        pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
+    """out (2, N) of one level; `pairs` is the level's slice of the table as complex64; `mask` folds indices (all ones if dense)."""
     count = x.shape[1]
-    index = np.empty(8 * BLOCK, np.uint32)
-    weight = np.empty(8 * BLOCK, np.float32)
-    if clear:
-        for i in range(grad.shape[0]):
-            grad[i] = np.float32(0.0)
+    index, later = np.empty(8 * BLOCK, np.uint32), np.empty(8 * BLOCK, np.uint32)
+    weight, later_weight = np.empty(8 * BLOCK, np.float32), np.empty(8 * BLOCK, np.float32)
+    far = pairs.shape[0] > NEAR
+    _locate(x, 0, min(BLOCK, count), scale, res, mask, dense, tiled, index, weight)
     for begin in range(0, count, BLOCK):
-        n = min(BLOCK, count - begin)
-        _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight)
-        a, b = grad_out[0, begin : begin + n], grad_out[1, begin : begin + n]
-        for p in range(n):
-            g0, g1 = a[p], b[p]
-            j, w = index[p] << np.uint32(1), weight[p]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 256] << np.uint32(1), weight[p + 256]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 512] << np.uint32(1), weight[p + 512]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 768] << np.uint32(1), weight[p + 768]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 1024] << np.uint32(1), weight[p + 1024]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 1280] << np.uint32(1), weight[p + 1280]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 1536] << np.uint32(1), weight[p + 1536]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
-            j, w = index[p + 1792] << np.uint32(1), weight[p + 1792]
-            grad[j] += w * g0
-            grad[j + np.uint32(1)] += w * g1
+        n, following = min(BLOCK, count - begin), min(BLOCK, count - begin - BLOCK)
+        if following > 0:
+            _locate(x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight)
+            if far:
+                _prefetch_corners(pairs, later, following)
+        _gather(pairs, index, weight, out[0, begin : begin + n], out[1, begin : begin + n], n)
+        index, later = later, index
+        weight, later_weight = later_weight, weight
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def backward_level(x, grad_out, scale, res, mask, dense, tiled, pairs, clear):
+    """Add the gradient from grad_out (2, N) to `pairs`, the level's slice of the table's gradient (complex64), cleared first or not."""
+    count = x.shape[1]
+    index, later = np.empty(8 * BLOCK, np.uint32), np.empty(8 * BLOCK, np.uint32)
+    weight, later_weight = np.empty(8 * BLOCK, np.float32), np.empty(8 * BLOCK, np.float32)
+    # Clearing brings the slice into the cache already.
+    far = pairs.shape[0] > NEAR and not clear
+    if clear:
+        for i in range(pairs.shape[0]):
+            pairs[i] = np.complex64(0.0)
+    _locate(x, 0, min(BLOCK, count), scale, res, mask, dense, tiled, index, weight)
+    for begin in range(0, count, BLOCK):
+        n, following = min(BLOCK, count - begin), min(BLOCK, count - begin - BLOCK)
+        if following > 0:
+            _locate(x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight)
+            if far:
+                _prefetch_corners(pairs, later, following)
+        _scatter(pairs, index, weight, grad_out[0, begin : begin + n], grad_out[1, begin : begin + n], n)
+        index, later = later, index
+        weight, later_weight = later_weight, weight
