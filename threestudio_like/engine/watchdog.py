@@ -47,7 +47,7 @@ class Watchdog:
     empty: float = 0.002
     fog: float = 0.75
     box: float = 0.6
-    patience: float = 0.3
+    patience: float = 0.6
     fewest: int = 20
 
     def due(self, index: int, steps: int) -> bool:

@@ -234,7 +234,7 @@ class LatentNerf:
         sampler = config.sampler()
         background = self.backgrounds(request.prior, parts)
         return distillation_stage("distil", config.steps, parts, guidance, sampler, background, self.latent_size(request.prior),
-                                  config.rates, config.regularise, config.weight)  # fmt: skip
+                                  config.rates, config.regularise, config.weight, last=self.rgb.steps == 0)  # fmt: skip
 
     def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
         for name in ("refine", "rgb"):

@@ -167,7 +167,7 @@ def figures(opacity: torch.Tensor) -> dict[str, float]:
 def distillation_stage(
     name: str, steps: int, parts: FieldParts, guidance: ScoreDistillation, cameras: CameraSampler, background: Background, size: int,
     rates: LearningRates, regularise: Regularisation, weight: float = 1.0,
-    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None, clip_norm: float = 0.0,
+    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None, clip_norm: float = 0.0, last: bool = True,
 ) -> Stage:  # fmt: skip
     """A stage that moves a field by score distillation.
 
@@ -175,9 +175,10 @@ def distillation_stage(
         size: height and width of the rendering.
         weight: of the distillation loss.
         extra: more weighted terms of the rendering, by name.
+        last: whether the field is a result; what another stage will sharpen may still be fog.
     """
     weights = schedules(regularise)
-    last: dict[str, torch.Tensor] = {}
+    seen: dict[str, torch.Tensor] = {}
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
@@ -186,7 +187,7 @@ def distillation_stage(
         some = cameras.sample(random, size, step.fraction)
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, random)
-        last["opacity"] = rendering.opacity.detach()
+        seen["opacity"] = rendering.opacity.detach()
         view = View(some, step.fraction, random, sample.level)
         value, _ = guidance.loss(rendering, view)
         terms = {"distil": weight * value}
@@ -194,6 +195,10 @@ def distillation_stage(
         if extra is not None:
             terms.update(extra(rendering, view))
         return terms
+
+    def watch() -> dict[str, float]:
+        found = figures(seen["opacity"]) if seen else {}
+        return found if last else {k: v for k, v in found.items() if k != "half"}
 
     def recover(verdict: str) -> str:
         if verdict == "empty":
@@ -208,7 +213,7 @@ def distillation_stage(
 
     return Stage(
         name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, clip_norm=clip_norm,
-        preview=lambda: preview(parts, size), watch=lambda: figures(last["opacity"]) if last else {}, recover=recover,
+        preview=lambda: preview(parts, size), watch=watch, recover=recover,
     )  # fmt: skip
 
 
