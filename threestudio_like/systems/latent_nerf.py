@@ -106,6 +106,7 @@ class RgbConfig(DistillationConfig):
     representation: FieldConfig = field(
         default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
     )
+    """A voxel field takes over the latent field's density and colours; a hash grid starts empty."""
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64, occupancy=40))
     levels: tuple[float, float] = (0.3, 0.7)
     """Grey levels of the background, drawn every step: a part that has the colour of one of them shows against the others."""

@@ -43,6 +43,7 @@ class Regularisation:
     orientation: str = "0"
     distortion: str = "0"
     nearness: str = "0"
+    """Mean distance of what is seen: of the shapes that explain the pictures, the largest."""
     density_variation: str = "0"
     feature_variation: str = "0"
 
