@@ -45,7 +45,7 @@ def _prefetch(typing_context, array, index):
 def _prefetch_corners(pairs, index, n):
     for c in range(0, 8 * BLOCK, BLOCK):
         for p in range(n):
-            _prefetch(pairs, index[c + p])
+            _prefetch(pairs, index[c + p])  # type: ignore[call-arg]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
