@@ -80,7 +80,6 @@ def measure(kind: str, space: str) -> list[list]:
     finally:
         for restore in undo:
             restore()
-    spent["occupancy"] += 0.0
     spent["the rest (cameras, random numbers, loop)"] = total - sum(spent.values())
     return [
         [f"{space}, {kind}", name, f"{value / STEPS * 1e3:.1f}", f"{value / total:.0%}"]

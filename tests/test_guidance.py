@@ -145,6 +145,8 @@ def test_nearness_is_the_mean_distance_of_what_is_seen():
     assert float(value.detach()) == pytest.approx((1.0 * 2.0 + 0.5 * 3.0) / 3)
     value.backward()
     torch.testing.assert_close(depth.grad, torch.tensor([1 / 3, 1 / 3, 0.0]))
+    # Making a ray denser scales its depth and opacity alike: no gradient that way.
+    assert float((depth.grad * depth + opacity.grad * opacity)[:2].detach().abs().max()) < 1e-6
 
 
 def test_gradient_clipping():

@@ -49,10 +49,11 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
 
 
 def nearness(depth: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
-    """Mean distance to the surface over the opaque pixels: depth (.., 1) as composited, opacity (.., 1).
+    """Mean distance to what is seen, in scene units, over the pixels by their opacity: depth (.., 1) as composited, opacity (.., 1) in [0, 1].
 
     Views that disagree a little let a field dig: every view then sees its own picture at the bottom of a pit. Of all shapes that explain the
-    pictures this prefers the largest. The opacity itself gets no gradient.
+    pictures this prefers the largest. A ray's distance is divided by its opacity and weighted with it as a constant: denser or thinner matter
+    at the same place changes nothing.
     """
     distance = depth / opacity.clamp_min(1e-3)
     return (opacity.detach() * distance).mean()
