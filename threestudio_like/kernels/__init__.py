@@ -15,9 +15,19 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 from . import self_checks as _self_checks  # noqa: F401 (registers them)
 from .dispatch import Status, check, operations, warm_up
-from .ops import composite, field_mlp, grid_variation, hashgrid, interpolate, march, rasterize, trilinear
+from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear
 from .spec import HashGridSpec
+from .surface import (
+    EdgeTable,
+    antialias,
+    edge_table,
+    interpolate,
+    rasterize,
+    silhouette_pairs,
+    texture,
+    texture_level,
+)
 
-__all__ = ["HashGridSpec", "Status", "check", "composite", "field_mlp",
-    "grid_variation", "hashgrid", "interpolate", "march", "operations",
-           "rasterize", "trilinear", "warm_up"]  # fmt: skip
+__all__ = ["EdgeTable", "HashGridSpec", "Status", "antialias", "check", "composite", "edge_table", "field_mlp", "grid_variation",
+           "hashgrid", "interpolate", "march", "operations", "rasterize", "silhouette_pairs", "texture", "texture_level",
+           "trilinear", "warm_up"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The operations, each differentiable as its reference says, whichever twin serves.
+"""The operations on volumes, each differentiable as its reference says, whichever twin serves.
 
 Every function stands next to a plain-torch function of the same name in `kernels.reference`, which defines it.
 """
@@ -14,13 +14,14 @@ from torch.autograd.function import once_differentiable
 
 from . import pool
 from .dispatch import serves_cpu
-from .reference import grids, raster, volume
+from .reference import grids, volume
 from .spec import HashGridSpec
 
 _CHUNK = 4096
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """A contiguous NumPy view of a CPU tensor, or a copy where it is not contiguous."""
     return tensor.detach().contiguous().numpy()
 
 
@@ -29,8 +30,8 @@ class _HashGrid(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, table: torch.Tensor, spec: HashGridSpec) -> torch.Tensor:
         from .cpu import hashgrid as cpu
 
-        points = _array(x.detach().t())
-        flat = _array(table).reshape(-1).view(np.complex64)
+        points = as_array(x.detach().t())
+        flat = as_array(table).reshape(-1).view(np.complex64)
         out = torch.empty(2 * spec.levels, x.shape[0])
         result = out.numpy()
         pool.run(cpu.forward_level, [
@@ -151,7 +152,7 @@ class _Trilinear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
         from .cpu import trilinear as cpu
 
-        points, values = _array(x), _array(grid)
+        points, values = as_array(x), as_array(grid)
         out = torch.empty(x.shape[0], grid.shape[3])
         result = out.numpy()
         pool.run(cpu.forward_range, [(points, values, result, a, b) for a, b in pool.split(len(points), 2048)])
@@ -186,7 +187,7 @@ class _GridVariation(torch.autograd.Function):
     def forward(ctx: Any, grid: torch.Tensor, first: float, others: float) -> torch.Tensor:
         from .cpu.variation import variation_slab
 
-        values = _array(grid)
+        values = as_array(grid)
         grad = torch.empty(grid.shape)
         slabs = pool.split(grid.shape[0])
         sums = np.zeros((grid.shape[0], 2))
@@ -225,7 +226,7 @@ def _blocks(occupied: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     known = getattr(occupied, "_march_blocks", None)
     if known is not None and known[0] == occupied._version:
         return known[1], known[2]
-    cells = _array(occupied).view(np.uint8)
+    cells = as_array(occupied).view(np.uint8)
     size = cells.shape[0]
     ratio = next(r for r in (8, 4, 2, 1) if size % r == 0)
     blocks = size // ratio
@@ -248,7 +249,7 @@ def march(
     from .cpu import volume as cpu
 
     cells, coarse = _blocks(occupied)
-    o, d, j = _array(origins), _array(directions), _array(jitter)
+    o, d, j = as_array(origins), as_array(directions), as_array(jitter)
     counts = np.zeros(len(o), np.int64)
     longest = math.ceil(2 * math.sqrt(3.0) / step) + 2
 
@@ -283,8 +284,8 @@ class _Composite(torch.autograd.Function):
         from .cpu import volume as cpu
 
         # The exponential in torch: pip's Numba has no vectorised one.
-        alpha = _array(-torch.expm1(sigma.detach() * -step))
-        values, distance, starts = _array(features), _array(t), _array(offsets)
+        alpha = as_array(-torch.expm1(sigma.detach() * -step))
+        values, distance, starts = as_array(features), as_array(t), as_array(offsets)
         rays = len(starts) - 1
         out, weights = torch.empty(rays, features.shape[1] + 2), torch.empty(sigma.shape[0])
         o, w = out.numpy(), weights.numpy()
@@ -330,56 +331,3 @@ def composite(
     if serves_cpu("composite", sigma, features, t):
         return _Composite.apply(sigma, features, t, offsets, step, stop)
     return volume.composite(sigma, features, t, offsets, step, stop)
-
-
-def rasterize(
-    clip: torch.Tensor,  # [V, 4]
-    tri: torch.Tensor,  # [F, 3] int32
-    height: int,
-    width: int,
-) -> torch.Tensor:  # [H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
-    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top. Triangles that cross the camera
-    plane are cut exactly. Not differentiable."""
-    if not serves_cpu("rasterize", clip):
-        return raster.rasterize(clip, tri, height, width)
-    from .cpu.rasterize import rasterize_band
-
-    out = torch.empty(height, width, 4)
-    points, faces, result = _array(clip), _array(tri.to(torch.int32)), out.numpy()
-    pool.run(rasterize_band, [(points, faces, result, a, b) for a, b in pool.split(height, 32)])
-    return out
-
-
-class _Interpolate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-        from .cpu import interpolate as cpu
-
-        values, faces, hits = _array(attributes), _array(tri.to(torch.int32)), _array(pixels)
-        out = torch.empty(*pixels.shape[:2], attributes.shape[1])
-        result = out.numpy()
-        pool.run(
-            cpu.interpolate_band, [(values, faces, hits, result, a, b) for a, b in pool.split(pixels.shape[0], 32)]
-        )
-        ctx.faces, ctx.hits, ctx.shape = faces, hits, attributes.shape
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
-        from .cpu import interpolate as cpu
-
-        grad = torch.zeros(ctx.shape)
-        cpu.interpolate_backward(ctx.faces, ctx.hits, grad_out.contiguous().numpy(), grad.numpy())
-        return grad, None, None
-
-
-def interpolate(
-    attributes: torch.Tensor,  # [V, C]
-    tri: torch.Tensor,  # [F, 3] int32
-    pixels: torch.Tensor,  # [H, W, 4] from `rasterize`
-) -> torch.Tensor:  # [H, W, C], zero where nothing is hit
-    """Perspective-correct vertex attributes at every pixel; differentiable in `attributes`."""
-    if serves_cpu("interpolate", attributes, pixels):
-        return _Interpolate.apply(attributes, tri, pixels)
-    return raster.interpolate(attributes, tri, pixels)

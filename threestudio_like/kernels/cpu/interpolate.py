@@ -1,4 +1,4 @@
-"""Attribute interpolation on the CPU, by bands of rows."""
+"""Attribute interpolation on the CPU: forward by bands of rows, backward by whole pictures."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def interpolate_band(attributes, tri, raster, out, row_begin, row_end):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def interpolate_backward(tri, raster, grad_out, grad):
-    """Add to grad (V, C) the gradient of `interpolate_band` over the whole picture."""
+def interpolate_backward(attributes, tri, raster, grad_out, grad, grad_raster, wants_weights):
+    """Add to grad (V, C) the gradient of `interpolate_band` over one picture; write that of u and v to grad_raster (H, W, 4)
+    when `wants_weights`."""
     height, width, channels = grad_out.shape
     for row in range(height):
         for col in range(width):
@@ -41,3 +42,12 @@ def interpolate_backward(tri, raster, grad_out, grad):
                 grad[i, c] += u * g
                 grad[j, c] += v * g
                 grad[k, c] += w * g
+            # A loop of its own: together the two do not vectorise.
+            if wants_weights:
+                gu = gv = np.float32(0)
+                for c in range(channels):
+                    g = grad_out[row, col, c]
+                    gu += g * (attributes[i, c] - attributes[k, c])
+                    gv += g * (attributes[j, c] - attributes[k, c])
+                grad_raster[row, col, 0] = gu
+                grad_raster[row, col, 1] = gv

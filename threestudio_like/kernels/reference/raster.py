@@ -1,52 +1,244 @@
-"""What correctness means for rasterisation and attribute interpolation: plain torch, any device."""
+"""What correctness means for rasterisation, interpolation, texture lookup and antialiasing: plain torch, any device."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+
+_CANDIDATES = 1 << 22
+"""Pixel candidates held at once."""
+
+
+def weight_planes(
+    corners: torch.Tensor,  # [P, 3, 4] clip positions of triangles
+) -> tuple[torch.Tensor, torch.Tensor]:  # planes [P, 3, 3], determinant [P]
+    """The matrices that take a pixel (X, Y, 1) to the weights q with A^T q = (X, Y, 1), A the corners' (x, y, w) as rows: barycentric
+    coordinates divided by w (Olano and Greer 1997). Differentiable."""
+    a = corners[..., [0, 1, 3]]
+    cofactor = torch.stack([torch.linalg.cross(a[:, (i + 1) % 3], a[:, (i + 2) % 3]) for i in range(3)], 1)
+    determinant = (a[:, 0] * cofactor[:, 0]).sum(-1)
+    safe = torch.where(determinant == 0, torch.ones_like(determinant), determinant)
+    return cofactor / safe[:, None, None], determinant
+
+
+def _pixel_boxes(corners: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Pixel ranges (F, 4) row begin, row end, column begin, column end; the whole picture for a triangle across the camera plane."""
+    w = corners[..., 3]
+    front = (w > 1e-6).all(-1)
+    safe = torch.where(front[:, None], w, torch.ones_like(w))
+    x, y = (corners[..., 0] / safe + 1) * (width / 2) - 0.5, (1 - corners[..., 1] / safe) * (height / 2) - 0.5
+    box = torch.stack([y.amin(1).floor(), y.amax(1).ceil() + 1, x.amin(1).floor(), x.amax(1).ceil() + 1], 1)
+    whole = torch.tensor([0, height, 0, width], dtype=box.dtype, device=box.device)
+    box = torch.where(front[:, None], box, whole)
+    limit = torch.tensor([height, height, width, width], dtype=box.dtype, device=box.device)
+    box = box.clamp_min(0).minimum(limit).long()
+    return torch.where((w > 0).any(-1)[:, None], box, torch.zeros_like(box))
 
 
 def rasterize(
-    clip: torch.Tensor,  # [V, 4]
+    clip: torch.Tensor,  # [V, 4] or [B, V, 4]
     tri: torch.Tensor,  # [F, 3] int
     height: int,
     width: int,
-) -> torch.Tensor:  # [H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
-    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top. Not differentiable itself."""
-    dtype = clip.dtype
-    y = 1 - (torch.arange(height, dtype=dtype) + 0.5) * (2 / height)
-    x = (torch.arange(width, dtype=dtype) + 0.5) * (2 / width) - 1
-    pixels = torch.stack(
-        [x[None].expand(height, width), y[:, None].expand(height, width), torch.ones(height, width, dtype=dtype)], -1
-    )
-    pixels = pixels.reshape(-1, 3)
-    depth = torch.full((height * width,), 2.0, dtype=dtype)
-    out = torch.zeros(height * width, 4, dtype=dtype)
-    for number, (a, b, c) in enumerate(tri.tolist()):
-        corners = clip[[a, b, c]]
-        matrix = corners[:, [0, 1, 3]].double()
-        if float(corners[:, 3].max()) <= 0 or abs(float(torch.linalg.det(matrix))) < 1e-14:
-            continue
-        q = (pixels.double() @ torch.linalg.inv(matrix)).to(dtype)
-        total = q.sum(1)
-        z = q @ corners[:, 2]
-        hit = (q >= 0).all(1) & (total > 0) & (z >= -1) & (z <= 1) & (z < depth)
-        depth = torch.where(hit, z, depth)
-        safe = torch.where(total == 0, torch.ones_like(total), total)
-        row = torch.stack([q[:, 0] / safe, q[:, 1] / safe, z, torch.full_like(z, number + 1)], 1)
-        out = torch.where(hit[:, None], row, out)
-    return out.reshape(height, width, 4)
+) -> torch.Tensor:  # [H, W, 4] or [B, H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
+    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; of equally near ones the first.
+
+    Differentiable in `clip` through u, v and z/w.
+    """
+    if clip.ndim == 3:
+        return torch.stack([rasterize(one, tri, height, width) for one in clip])
+    faces = tri.long()
+    with torch.no_grad():
+        hit = _nearest(clip, faces, height, width)
+    pixels = hit.nonzero()[:, 0]
+    x, y = (pixels % width + 0.5) * (2 / width) - 1, 1 - (pixels // width + 0.5) * (2 / height)
+    corners = clip[faces[hit[pixels] - 1]]
+    point = torch.stack([x.to(clip), y.to(clip), clip.new_ones(len(x))], 1)
+    q = (weight_planes(corners)[0] @ point[:, :, None])[..., 0]
+    share = q / q.sum(1, keepdim=True)
+    depth = (q * corners[..., 2]).sum(1)
+    rows = torch.cat([share[:, :2], depth[:, None], hit[pixels, None].to(clip)], 1)
+    return clip.new_zeros(height * width, 4).index_copy(0, pixels, rows).view(height, width, 4)
+
+
+def _nearest(clip: torch.Tensor, faces: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Number + 1 of the nearest triangle of every pixel (H * W,) int64."""
+    nothing = len(faces) + 1
+    box = _pixel_boxes(clip[faces], height, width)
+    planes, determinant = weight_planes(clip[faces])
+    box[determinant.abs() < 1e-14] = 0
+    # The sum of the weights and z/w are linear in the pixel position too: five planes a triangle.
+    rows = torch.cat([planes, planes.sum(1, keepdim=True), clip[faces, 2][:, None] @ planes], 1)
+    size = (box[:, 1] - box[:, 0]).clamp_min(0) * (box[:, 3] - box[:, 2]).clamp_min(0)
+    depth = clip.new_full((height * width,), 2.0)
+    first = torch.full((height * width,), nothing, device=clip.device)
+    order = torch.arange(len(faces), device=clip.device)[size > 0]
+    # Triangles in groups whose candidates fit the budget; a group never reorders the triangles.
+    ends = size[order].cumsum(0)
+    group = (ends - 1) // _CANDIDATES
+    for number in torch.unique_consecutive(group).tolist():
+        some = order[group == number]
+        owner = some.repeat_interleave(size[some])
+        index = torch.arange(len(owner), device=clip.device) - (ends[group == number] - size[some]).sub(
+            ends[group == number][0] - size[some][0]
+        ).repeat_interleave(size[some])
+        columns = (box[:, 3] - box[:, 2])[owner]
+        row, column = box[owner, 0] + index // columns, box[owner, 2] + index % columns
+        x, y = (column + 0.5) * (2 / width) - 1, 1 - (row + 0.5) * (2 / height)
+        plane = rows[owner]
+        q = plane[..., 0] * x.to(clip)[:, None] + plane[..., 1] * y.to(clip)[:, None] + plane[..., 2]
+        z = q[:, 4]
+        inside = (q[:, :3].amin(1) >= 0) & (q[:, 3] > 0) & (z >= -1) & (z <= 1)
+        pixel, z, owner = (row * width + column)[inside], z[inside], owner[inside]
+        nearer = depth.scatter_reduce(0, pixel, z, "amin")
+        won = z == nearer[pixel]
+        mine = torch.full_like(first, nothing).scatter_reduce(0, pixel[won], owner[won], "amin")
+        first = torch.where(nearer < depth, mine, first)
+        depth = nearer
+    return torch.where(first < nothing, first + 1, torch.zeros_like(first))
 
 
 def interpolate(
     attributes: torch.Tensor,  # [V, C]
     tri: torch.Tensor,  # [F, 3] int
-    raster: torch.Tensor,  # [H, W, 4] from `rasterize`
-) -> torch.Tensor:  # [H, W, C], zero where nothing is hit
-    """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes`."""
-    hit = raster[..., 3].long() - 1
+    pixels: torch.Tensor,  # [(B,) H, W, 4] from `rasterize`
+) -> torch.Tensor:  # [(B,) H, W, C], zero where nothing is hit
+    """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes` and in u, v of `pixels`."""
+    hit = pixels[..., 3].long() - 1
     corners = tri.long()[hit.clamp_min(0)]
-    u, v = raster[..., 0:1], raster[..., 1:2]
+    u, v = pixels[..., 0:1], pixels[..., 1:2]
     value = (
         attributes[corners[..., 0]] * u + attributes[corners[..., 1]] * v + attributes[corners[..., 2]] * (1 - u - v)
     )
     return value * (hit >= 0)[..., None]
+
+
+def silhouette_pairs(
+    clip: torch.Tensor,  # [V, 4]
+    edges: torch.Tensor,  # [E, 2] int
+    opposite: torch.Tensor,  # [E, 2] int, -1 for none
+    pixels: torch.Tensor,  # [H, W, 4]
+) -> torch.Tensor:  # [N, 3] int64: inside pixel, outside pixel, edge
+    """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost. Not differentiable."""
+    height, width, _ = pixels.shape
+    edges, opposite = edges.long(), opposite.long()
+    w = clip[:, 3]
+    safe = torch.where(w > 1e-6, w, torch.ones_like(w))
+    screen = torch.stack(
+        [(clip[:, 0] / safe + 1) * (width / 2) - 0.5, (1 - clip[:, 1] / safe) * (height / 2) - 0.5], 1
+    )
+    depth = clip[:, 2] / safe
+    a, b = screen[edges[:, 0]], screen[edges[:, 1]]
+    d = b - a
+    o = screen[opposite.clamp_min(0)] - a[:, None]
+    turn = (d[:, None, 0] * o[..., 1] - d[:, None, 1] * o[..., 0]) * (opposite >= 0)
+    behind = (w[edges] <= 1e-6).any(1) | ((w[opposite.clamp_min(0)] <= 1e-6) & (opposite >= 0)).any(1)
+    silhouette = ~behind & (turn[:, 0] * turn[:, 1] >= 0) & (turn != 0).any(1)
+    side = torch.where(turn[:, 1] != 0, turn[:, 1], turn[:, 0])
+    steep = d[:, 1].abs() >= d[:, 0].abs()
+    swap = torch.where(steep, 1, 0)
+    p0, p1 = a.gather(1, swap[:, None])[:, 0], b.gather(1, swap[:, None])[:, 0]
+    q0, q1 = a.gather(1, 1 - swap[:, None])[:, 0], b.gather(1, 1 - swap[:, None])[:, 0]
+    limit = torch.where(steep, height, width)
+    begin = torch.minimum(p0, p1).ceil().clamp_min(0).long()
+    end = torch.minimum(torch.maximum(p0, p1).ceil().long(), limit)
+    span = ((end - begin).clamp_min(0) * (silhouette & (p0 != p1))).long()
+    edge = torch.arange(len(edges)).repeat_interleave(span)
+    p = torch.arange(len(edge)) - (span.cumsum(0) - span)[edge] + begin[edge]
+    s = (p - p0[edge]) / (p1 - p0)[edge]
+    q = q0[edge] + s * (q1 - q0)[edge]
+    first = q.floor().long()
+    larger = torch.where(steep, (side < 0) == (d[:, 1] > 0), (side > 0) == (d[:, 0] > 0))[edge]
+    inner, outer = torch.where(larger, first + 1, first), torch.where(larger, first, first + 1)
+    keep = (first >= 0) & (first + 1 < torch.where(steep, width, height)[edge])
+    edge, p, q, s, first, inner, outer, larger = (t[keep] for t in (edge, p, q, s, first, inner, outer, larger))
+    on_rows = steep[edge]
+    inside = torch.where(on_rows, p * width + inner, inner * width + p)
+    outside = torch.where(on_rows, p * width + outer, outer * width + p)
+    flat = pixels.reshape(-1, 4)
+    z = depth[edges[edge, 0]] + s * (depth[edges[edge, 1]] - depth[edges[edge, 0]])
+    z_in, z_out = flat[inside, 2], flat[outside, 2]
+    open_ = (flat[outside, 3] == 0) | ((z_out > z + 0.25 * (z_out - z_in).abs()) & (z_out > z_in))
+    keep = (flat[inside, 3] > 0) & open_
+    edge, q, first, larger, inside, outside, on_rows, p = (
+        t[keep] for t in (edge, q, first, larger, inside, outside, on_rows, p)
+    )
+    outward = torch.where(larger, first + 1 - q, q - first)
+    pair = torch.where(on_rows, p * width + first, first * width + p) * 2 + (~on_rows).long()
+    # The outermost edge of a pair, of equals the first: sort by pair, then outward from large to small, then edge.
+    order = torch.argsort(edge, stable=True)
+    order = order[torch.argsort(outward[order], descending=True, stable=True)]
+    order = order[torch.argsort(pair[order], stable=True)]
+    new = torch.ones(len(order), dtype=torch.bool)
+    new[1:] = pair[order][1:] != pair[order][:-1]
+    return torch.stack([inside, outside, edge], 1)[order[new]]
+
+
+def blend(
+    colour: torch.Tensor,  # [H, W, C]
+    clip: torch.Tensor,  # [V, 4]
+    edges: torch.Tensor,  # [E, 2] int
+    pairs: torch.Tensor,  # [N, 3] int64 from `silhouette_pairs`
+) -> torch.Tensor:  # [H, W, C]
+    """Give each pixel of a pair the share of the other one's colour that the edge lies within it. Differentiable in both."""
+    height, width, channels = colour.shape
+    flat = colour.reshape(-1, channels)
+    inside, outside, edge = pairs.unbind(1)
+    steep = (inside - outside).abs() == 1
+    ends = clip[edges.long()[edge]]
+    screen = torch.stack(
+        [(ends[..., 0] / ends[..., 3] + 1) * (width / 2) - 0.5, (1 - ends[..., 1] / ends[..., 3]) * (height / 2) - 0.5],
+        -1,
+    )
+    # Coordinates along the edge's main axis (p) and across it (q).
+    p = torch.where(steep[:, None], screen[..., 1], screen[..., 0])
+    q = torch.where(steep[:, None], screen[..., 0], screen[..., 1])
+    at = torch.where(steep, inside // width, inside % width)
+    crossing = q[:, 0] + (at - p[:, 0]) / (p[:, 1] - p[:, 0]) * (q[:, 1] - q[:, 0])
+    centre_in = torch.where(steep, inside % width, inside // width)
+    centre_out = torch.where(steep, outside % width, outside // width)
+    # How far the edge stands out beyond the border between the two pixels, in pixels within [-0.5, 0.5].
+    beyond = (crossing - centre_in) * (centre_out - centre_in) - 0.5
+    step = flat[inside] - flat[outside]
+    change = flat.new_zeros(flat.shape)
+    change = change.index_add(0, outside, beyond.clamp_min(0)[:, None] * step)
+    change = change.index_add(0, inside, beyond.clamp_max(0)[:, None] * step)
+    return (flat + change).view(height, width, channels)
+
+
+def pyramid(texels: torch.Tensor, levels: int) -> list[torch.Tensor]:
+    """The texture [1, C, H, W] and its halvings by averages of 2 x 2 texels, `levels` + 1 in all at most."""
+    out = [texels]
+    while len(out) <= levels and min(out[-1].shape[-2:]) >= 2:
+        out.append(F.avg_pool2d(out[-1], 2))
+    return out
+
+
+def texture(
+    texels: torch.Tensor,  # [1, C, Ht, Wt], row 0 at v = 1
+    uv: torch.Tensor,  # [..., 2], v upwards
+    level: torch.Tensor | None = None,  # [...] mip level, 0 = full resolution
+    mode: str = "bilinear",
+) -> torch.Tensor:  # [..., C]
+    """Texture lookup, clamped at the border; between two levels of the pyramid where `level` is given.
+
+    Differentiable in `texels`, and in `uv` for the bilinear mode.
+    """
+    shape = uv.shape[:-1]
+    grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], -1).reshape(1, 1, -1, 2)
+
+    def look(image: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)[0, :, 0].t()
+
+    if level is None:
+        return look(texels).reshape(*shape, -1)
+    flat = level.detach().reshape(-1, 1).clamp_min(0)
+    highest = int(flat.max().ceil()) if flat.numel() else 0
+    images = pyramid(texels, highest)
+    flat = flat.clamp_max(len(images) - 1)
+    total = flat.new_zeros(flat.shape[0], texels.shape[1])
+    for number, image in enumerate(images):
+        share = (1 - (flat - number).abs()).clamp_min(0)
+        if bool((share > 0).any()):
+            total = total + share * look(image)
+    return total.reshape(*shape, -1)
