@@ -108,7 +108,7 @@ class RgbConfig(DistillationConfig):
     )
     """A voxel field takes over the latent field's density and colours; a hash grid starts empty."""
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64, occupancy=40))
-    levels: tuple[float, float] = (0.3, 0.7)
+    levels: tuple[float, float] = (0.3, 1.0)
     """Grey levels of the background, drawn every step: a part that has the colour of one of them shows against the others."""
     close: float = 0.1
     """Gaps of the latent field up to twice this wide (scene units) are closed at first; what is too much is carved again."""
