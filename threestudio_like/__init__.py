@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .meshes.mesh import Asset
 
-__all__ = ["Asset", "generate", "refine"]
+__all__ = ["Asset", "generate", "refine", "texture"]
 
 
 def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
@@ -35,7 +35,21 @@ def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
     """
     from .systems import run
 
-    result = run.generate(prompt, _options(run, quiet, options))
+    result = run.generate(prompt, _options(run.Options, quiet, options))
+    result.asset.provenance["folder"] = str(result.folder)
+    return result.asset
+
+
+def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
+    """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay. Options: fields of `systems.options.TextureOptions`.
+
+    Example:
+        >>> asset = texture("chair.glb", "a striped blue chair")      # doctest: +SKIP
+    """
+    from .systems import texturing
+    from .systems.options import TextureOptions
+
+    result = texturing.texture(Path(mesh), prompt, _options(TextureOptions, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
@@ -44,24 +58,24 @@ def refine(source: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
     """Refine a finished run in RGB (the second stage of Latent-NeRF); options as for `generate`."""
     from .systems import run
 
-    result = run.refine(Path(source), _options(run, quiet, options))
+    result = run.refine(Path(source), _options(run.Options, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
 
-def _options(run: Any, quiet: bool, options: dict[str, Any]) -> Any:
+def _options(kind: Any, quiet: bool, options: dict[str, Any]) -> Any:
     from dataclasses import fields
 
     from .engine.errors import ConfigError, did_you_mean
 
-    known = [f.name for f in fields(run.Options)]
+    known = [f.name for f in fields(kind)]
     for name in options:
         if name not in known:
             raise ConfigError(f'there is no option "{name}"', "options", did_you_mean(name, known))
-    for name in ("out", "concept", "embeddings", "save_embeddings", "config"):
+    for name in ("out", "concept", "embeddings", "save_embeddings", "config", "lock"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
-    return run.Options(**{"verbosity": "quiet" if quiet else "line", **options})
+    return kind(**{"verbosity": "quiet" if quiet else "line", **options})
 
 
 def __getattr__(name: str) -> Any:

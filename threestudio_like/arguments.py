@@ -79,6 +79,71 @@ class Generate(Common):
 
 
 @dataclass
+class FileFrame:
+    """The frame of a mesh file."""
+
+    up: str = "y"
+    """Axis of the file that points up: x, y, z, -x, -y, -z."""
+    front: str = "z"
+    """Axis of the file that points to the front (Blender's OBJ with Z up: --up z --front -y)."""
+    unit: str = "m"
+    """Length of the file's unit: m, dm, cm, mm, in, ft, km."""
+
+
+@dataclass
+class Texture(Common, FileFrame):
+    """Paint a mesh by a prompt: your positions, texture coordinates, parts and names stay. Every value of the system's configuration is an
+    option by its dotted name (--rgb.guidance.scale 6)."""
+
+    mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
+    """GLB, glTF, OBJ, PLY or STL."""
+    prompt: tyro.conf.Positional[str] = ""
+    """What it should look like: "a striped blue chair"."""
+    system: str = "latent-paint"
+    """latent-paint, or a plug-in's."""
+    unwrap: Literal["auto", "keep", "always"] = "auto"
+    """auto: keep texture coordinates that are a proper atlas, make new ones elsewhere; keep: keep any; always: make all anew."""
+    lock: Path | None = None
+    """Black and white picture over the texture coordinates: bright texels keep their colour."""
+    lock_parts: tuple[str, ...] = ()
+    """Names of parts or materials that keep their colour."""
+    drop_textures: bool = False
+    """Leave the file's own pictures alone, also missing ones."""
+
+
+@dataclass
+class MeshTool(FileFrame):
+    """Inspect, repair, unwrap, decimate or convert a mesh file."""
+
+    action: tyro.conf.Positional[Literal["info", "clean", "unwrap", "decimate", "convert"]] = "info"
+    """What to do."""
+    mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
+    """GLB, glTF, OBJ, PLY or STL."""
+    out: Path | None = None
+    """File to write; its suffix is the format. An existing file is never overwritten."""
+    to_up: str = "y"
+    """Axis of the written file that points up."""
+    to_front: str = "z"
+    """Axis of the written file that points to the front."""
+    to_unit: str = "m"
+    """Length of the written file's unit."""
+    faces: int = 5000
+    """decimate: face budget of the whole file."""
+    weld: float = 0.0
+    """clean: vertices nearer than this share of the size become one (0: only those at one place)."""
+    holes: int = 0
+    """clean: fill holes of at most this many edges (0: none)."""
+    texture: int = 1024
+    """unwrap: texture size in pixels, for the space between charts."""
+    backend: Literal["auto", "pymeshlab", "open3d"] = "auto"
+    """Who decimates: the core's own, or an extra (pip install threestudio-like[mesh])."""
+    drop_textures: bool = False
+    """Leave the file's pictures alone, also missing ones."""
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass
 class Refine(Common):
     """Refine a finished run in RGB: a linear layer after the latent field, distillation through the encoder."""
 
@@ -122,7 +187,7 @@ class Train:
 
     world: tyro.conf.Positional[Literal["toybox"]] = "toybox"
     """What to train on."""
-    only: Literal["all", "vae", "diffusion", "clip", "judge"] = "all"
+    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks (diffusion needs the vae)."""
     out: Path = Path("outputs/toybox-training")
     """Where checkpoints, data and finished folders go."""

@@ -20,7 +20,9 @@ from .arguments import (
     Evaluate,
     Export,
     Generate,
+    MeshTool,
     Refine,
+    Texture,
     Train,
     Vocabulary,
 )
@@ -30,9 +32,14 @@ PROGRAM = "threestudio-like"
 
 
 VERBS: dict[str, type] = {
-    "generate": Generate, "refine": Refine, "export": Export, "evaluate": Evaluate, "train": Train, "doctor": Doctor,
+    "generate": Generate, "texture": Texture, "refine": Refine, "export": Export, "evaluate": Evaluate, "mesh": MeshTool, "train": Train, "doctor": Doctor,
     "vocabulary": Vocabulary, "completion": Completion,
 }  # fmt: skip
+
+
+CONFIGURED = (Generate, Texture, Refine)
+"""Verbs whose systems' values are options by their dotted names."""
+AXES = ("--up", "--front", "--to-up", "--to-front")
 
 
 def _summary(verb: type) -> str:
@@ -64,7 +71,7 @@ def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, 
         name, equals, value = item.partition("=")
         if re.match(r"^--[A-Za-z]", name):
             flag = name.replace("_", "-")
-            if "." in name and kind in (Generate, Refine):
+            if "." in name and kind in CONFIGURED:
                 given = value if equals else next(items, None)
                 if given is None or given.startswith("--"):
                     raise ConfigError("wants a value", name)
@@ -72,6 +79,9 @@ def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, 
                 continue
             if flag not in (*known, "--help") and not (flag.startswith("--no-") and "--" + flag[5:] in known):
                 raise ConfigError(f'there is no option "{name}"', f"{PROGRAM} {verb}", did_you_mean(flag, known))
+            if flag in AXES and not equals:
+                # Its value may begin with a minus.
+                equals, value = "=", next(items, "")
             rest.append(flag + equals + value)
         else:
             rest.append(item)
@@ -101,20 +111,20 @@ def _one_line(text: str) -> str:
     return " ".join(" ".join(kept).split())[:300].rstrip(".") or "the options cannot be read"
 
 
-def _options(common: Common, dotted: dict[str, str], system: str) -> Any:
+def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any) -> Any:
     from .priors.stable_diffusion import DiffusersConfig
     from .systems.asset import AssetConfig
-    from .systems.run import Options
+    from .systems.options import Options
 
     export = AssetConfig(texture=common.texture)
     export.extraction.faces = common.faces
     load = DiffusersConfig(common.dtype, common.device, common.attention_slicing, common.offload)
-    return Options(
+    return (kind or Options)(
         out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=common.device, prior=common.prior,
         system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
         save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
         export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
-        checkpoint_steps=common.checkpoint_steps, verbosity="json" if common.json else "quiet" if common.quiet else "line",
+        checkpoint_steps=common.checkpoint_steps, verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
     )  # fmt: skip
 
 
@@ -146,6 +156,53 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
         print(write_yaml({**facts, "config": to_dict(run.configure(options, preset))}), end="")
         return
     run.generate(arguments.prompt, options)
+
+
+def texture(arguments: Texture, dotted: dict[str, str]) -> None:
+    """`texture`: a mesh and a prompt to the same mesh, painted."""
+    from .meshes.frames import Frame
+    from .systems import run, texturing
+    from .systems.options import TextureOptions
+    from .systems.settings import to_dict, write_yaml
+
+    _threads(arguments.threads)
+    options = _options(
+        arguments, dotted, arguments.system, TextureOptions, frame=Frame(arguments.up, arguments.front, arguments.unit),
+        unwrap=arguments.unwrap, lock=arguments.lock, lock_parts=arguments.lock_parts, drop_textures=arguments.drop_textures,
+    )  # fmt: skip
+    if arguments.print_config:
+        preset = "default" if options.preset == "auto" else options.preset
+        facts = {"prompt": arguments.prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+        print(write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb="texture"))}), end="")
+        return
+    texturing.texture(arguments.mesh, arguments.prompt, options)
+
+
+def mesh(arguments: MeshTool) -> None:
+    """`mesh`: inspect, clean, unwrap, decimate, convert."""
+    from .meshes.frames import Frame
+    from .meshes.tools import ToolOptions, run_tool
+
+    options = ToolOptions(
+        arguments.out, Frame(arguments.up, arguments.front, arguments.unit), Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
+        arguments.faces, arguments.weld, arguments.holes, arguments.texture, arguments.backend, not arguments.drop_textures,
+    )  # fmt: skip
+    findings = run_tool(arguments.action, arguments.mesh, options)
+    print(json.dumps(findings, indent=1, default=str) if arguments.json else _table(findings))
+
+
+def _table(findings: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for name, value in findings.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}", _table(value, indent + "  ")]
+        elif isinstance(value, float):
+            lines.append(f"{indent}{name:<34}{value:.6g}")
+        elif isinstance(value, (list, tuple)):
+            lines.append(f"{indent}{name:<34}{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value) or '-'}")
+        else:
+            lines.append(f"{indent}{name:<34}{value}")
+    return "\n".join(line for line in lines if line)
 
 
 def refine(arguments: Refine, dotted: dict[str, str]) -> None:
@@ -247,7 +304,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         parsed, dotted = _parse(verb, VERBS[verb], arguments[1:])
         function: Any = globals()[verb]
-        if verb in ("generate", "refine"):
+        if VERBS[verb] in CONFIGURED:
             function(parsed, dotted)
         else:
             function(parsed)

@@ -90,10 +90,15 @@ class ImageRefinement:
         steps: int,
         random: RandomStream,
         purpose: str,
+        known: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None starts from pure noise.
 
         The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
+
+        Args:
+            known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put into every estimate: the background
+                outside a silhouette that must stay.
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
@@ -111,6 +116,13 @@ class ImageRefinement:
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
             condition = Condition(self.prompts.text(some), some, self.levels[part], views)
             negative = self.prompts.negatives(len(part))
+            project = None
+            if known is not None:
+                values, sure = known[0][part], known[1][part]
+
+                def project(clean: torch.Tensor, values: torch.Tensor = values, sure: torch.Tensor = sure) -> torch.Tensor:
+                    return clean + sure * (values - clean)
+
             out.append(
                 ddim(
                     self.prior,
@@ -122,6 +134,7 @@ class ImageRefinement:
                     self.config.scale,
                     self.config.rescale,
                     self.config.clamp,
+                    project,
                 )
             )
         return torch.cat(out)

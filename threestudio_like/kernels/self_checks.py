@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from . import ops, surface
+from . import distance, ops, surface
 from .dispatch import register_check
+from .reference import distance as by_hand
 from .reference import grids, raster, volume
 from .spec import HashGridSpec
 
@@ -159,3 +160,37 @@ def _check_antialias() -> float:
     mine = {tuple(p) for p in surface.silhouette_pairs(clip, table, pixels).tolist()}
     theirs = raster.silhouette_pairs(clip.double(), table.edges, table.opposite, pixels.double())
     return len(mine ^ {tuple(p) for p in theirs.tolist()}) / max(1, len(theirs))
+
+
+def sample_surface() -> tuple[torch.Tensor, torch.Tensor]:
+    """A closed body: vertices (V, 3) and faces (F, 3) of a wavy sphere of latitude and longitude."""
+    rows, columns = 9, 14
+    polar = torch.linspace(0, torch.pi, rows)[:, None]
+    turn = torch.arange(columns) * (2 * torch.pi / columns)
+    radius = 0.7 + 0.1 * torch.sin(3 * polar) * torch.cos(2 * turn)
+    points = radius[..., None] * torch.stack(
+        [polar.sin() * turn.cos(), polar.cos().expand(rows, columns), polar.sin() * turn.sin()], -1)  # fmt: skip
+    # One vertex at each pole.
+    points[0], points[-1] = points[0].mean(0), points[-1].mean(0)
+    index = torch.arange(rows * columns).view(rows, columns)
+    a, b = index[:-1], index[1:]
+    c, d = a.roll(-1, 1), b.roll(-1, 1)
+    faces = torch.stack([torch.stack([a, c, b], -1), torch.stack([c, d, b], -1)], 2).view(-1, 3)
+    return points.reshape(-1, 3), faces
+
+
+@register_check("nearest", 1e-4)
+def _check_nearest() -> float:
+    points, faces = sample_surface()
+    tree = distance.surface_tree(points, faces)
+    queries = torch.rand(300, 3, generator=torch.Generator().manual_seed(6)) * 2.4 - 1.2
+    mine, theirs = distance.nearest(tree, queries), by_hand.nearest(queries.double(), tree.corners.double())
+    return _difference([mine[0], mine[2]], [theirs[0], theirs[2]])
+
+
+@register_check("winding_number", 0.05)
+def _check_winding_number() -> float:
+    points, faces = sample_surface()
+    tree = distance.surface_tree(points, faces[:-9])
+    queries = torch.rand(300, 3, generator=torch.Generator().manual_seed(7)) * 2.4 - 1.2
+    return _difference([distance.winding_number(tree, queries)], [by_hand.winding_number(queries.double(), tree.corners.double())])

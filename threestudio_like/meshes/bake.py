@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -47,4 +48,4 @@ def bake(mesh: Mesh, colour: SurfaceColour, resolution: int) -> Mesh:
     values = np.zeros((resolution, resolution, 3), np.float32)
     values[known] = colour(flat[:, :3].contiguous(), normals).clamp(0, 1).numpy()
     texture = np.rint(fill_gaps(values, known) * 255).astype(np.uint8)
-    return Mesh(mesh.vertices, mesh.faces, mesh.uv, texture, mesh.colours, with_normals.normals)
+    return replace(mesh, texture=texture, normals=with_normals.normals)

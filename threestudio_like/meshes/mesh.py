@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,38 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .normals import face_normals, vertex_normals
+from .normals import crease_normals, face_normals, vertex_normals
+
+
+@dataclass
+class Material:
+    """What a surface is made of besides its base-colour texture (glTF's metallic-roughness model).
+
+    colour: display RGB and opacity in [0, 1], multiplied with the texture; metallic_roughness (H, W, 3) uint8: roughness in green,
+    metallic in blue, multiplied with the two numbers.
+    """
+
+    name: str = "surface"
+    colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    roughness: float = 0.9
+    metallic: float = 0.0
+    metallic_roughness: np.ndarray | None = None
+    alpha_mode: str = "OPAQUE"
+    double_sided: bool = False
+
+
+def unique_name(name: str, taken: Collection[str]) -> str:
+    """`name`, with a number behind it where it is taken."""
+    if name not in taken:
+        return name
+    return next(n for n in (f"{name}.{i}" for i in range(1, len(taken) + 2)) if n not in taken)
 
 
 @dataclass
 class Mesh:
     """vertices (V, 3) float32; faces (F, 3) int32, counter-clockwise from outside; uv (V, 2) float32, v upwards; texture
-    (H, W, 3) uint8, row 0 at v = 1; colours (V, 3) float32 in [0, 1]; normals (V, 3) float32."""
+    (H, W, 3 or 4) uint8, row 0 at v = 1; colours (V, 3) float32 in [0, 1]; normals (V, 3) float32; part: the object that it is a part
+    of (one material of several), empty where it is one alone."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -24,12 +50,27 @@ class Mesh:
     texture: np.ndarray | None = None
     colours: np.ndarray | None = None
     normals: np.ndarray | None = None
+    material: Material | None = None
+    part: str = ""
 
     def with_normals(self) -> Mesh:
         """The mesh with smooth vertex normals; vertices at one place share theirs, also across texture seams."""
         _, first, inverse = np.unique(np.round(self.vertices, 6), axis=0, return_index=True, return_inverse=True)
         shared = vertex_normals(self.vertices[first], inverse.reshape(-1)[self.faces])
         return replace(self, normals=shared[inverse.reshape(-1)])
+
+    def with_creases(self, angle: float = 42.0) -> Mesh:
+        """The mesh with vertex normals that do not smooth over edges sharper than `angle` degrees, as far as its vertices are split there."""
+        place = self.welded()
+        first = np.zeros(place.max() + 1, np.int64)
+        first[place] = np.arange(len(place))
+        corners = crease_normals(
+            np.ascontiguousarray(self.vertices[first], np.float32), place[self.faces].astype(np.int32), np.float32(np.cos(np.radians(angle)))
+        )
+        total = np.zeros((len(self.vertices), 3))
+        np.add.at(total, self.faces.reshape(-1), corners.reshape(-1, 3).astype(np.float64))
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        return replace(self, normals=(total / np.maximum(length, 1e-12)).astype(np.float32))
 
     @property
     def volume(self) -> float:
@@ -59,14 +100,15 @@ class Mesh:
         def pick(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else values[used]
 
-        return Mesh(
-            self.vertices[used],
-            inverse.reshape(-1, 3).astype(np.int32),
-            pick(self.uv),
-            self.texture,
-            pick(self.colours),
-            pick(self.normals),
-        )
+        return replace(
+            self, vertices=self.vertices[used], faces=inverse.reshape(-1, 3).astype(np.int32), uv=pick(self.uv),
+            colours=pick(self.colours), normals=pick(self.normals),
+        )  # fmt: skip
+
+    def welded(self) -> np.ndarray:
+        """Number (V,) int64 of every vertex's place, equal for vertices at one place (a texture seam has several)."""
+        _, inverse = np.unique(self.vertices, axis=0, return_inverse=True)
+        return inverse.reshape(-1)
 
 
 def join(meshes: list[Mesh]) -> Mesh:
@@ -95,15 +137,15 @@ class Asset:
         """The only mesh, or the geometry of all of them."""
         return next(iter(self.meshes.values())) if len(self.meshes) == 1 else join(list(self.meshes.values()))
 
-    def save(self, path: str | Path) -> Path:
-        """Write .glb, .obj (with .mtl and .png), .ply or .stl. Raises ExportError, OutputError."""
+    def save(self, path: str | Path, frame: Any = None) -> Path:
+        """Write .glb, .obj (with .mtl and .png), .ply or .stl, in a `frames.Frame` of its own. Raises ExportError, OutputError."""
         from .files import write
 
-        return write(self, Path(path))
+        return write(self, Path(path), frame)
 
     @staticmethod
-    def load(path: str | Path) -> Asset:
-        """Read what `save` writes. Raises InputError."""
+    def load(path: str | Path, frame: Any = None, textures: bool = True) -> Asset:
+        """Read GLB, glTF, OBJ, PLY or STL written in a `frames.Frame`; `textures` False leaves pictures alone. Raises InputError."""
         from .files import read
 
-        return read(Path(path))
+        return read(Path(path), frame, textures)

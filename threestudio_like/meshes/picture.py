@@ -1,7 +1,8 @@
-"""Pictures of meshes by the rasteriser: textured without light (what a viewer with flat lighting shows), or shaded clay."""
+"""Pictures of assets by the rasteriser: textured as a viewer with flat lighting shows them, lit, or shaded clay."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from ..kernels import interpolate, rasterize
-from .mesh import Mesh
+from .mesh import Asset, Mesh
+
+Light = Callable[[torch.Tensor], torch.Tensor]
+"""Unit normals (..., 3) -> irradiance (..., 1 or 3): what a white matt surface shows, in display values."""
 
 
 @dataclass
@@ -20,16 +24,50 @@ class Picture:
     mask: np.ndarray
 
 
+def clay_light(normals: torch.Tensor) -> torch.Tensor:
+    """Three fixed lights, warm grey: unit normals (..., 3) -> (..., 3)."""
+    lights = torch.tensor([[0.5, 0.7, 0.5], [-0.7, 0.3, 0.4], [0.1, 0.4, -0.9]])
+    strength = torch.tensor([0.55, 0.3, 0.3])
+    lit = 0.18 + ((normals @ F.normalize(lights, dim=-1).T).clamp_min(0) * strength).sum(-1, keepdim=True)
+    return lit.clamp(0, 1) * torch.tensor([0.92, 0.90, 0.87])
+
+
+class _Part:
+    """What one mesh needs for its colours."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.factor = torch.tensor(mesh.material.colour[:3] if mesh.material is not None else (1.0, 1.0, 1.0))
+        self.texture = self.attributes = None
+        if mesh.texture is not None and mesh.uv is not None:
+            self.texture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(2, 0, 1)[None]
+            self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.uv, np.float32))
+        elif mesh.colours is not None:
+            self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.colours, np.float32))
+        self.grey = self.attributes is None and mesh.material is None
+
+    def colour(self, values: torch.Tensor | None) -> torch.Tensor:
+        """Display RGB (N, 3) of interpolated attributes (N, 2 or 3)."""
+        if values is None:
+            return self.factor
+        if self.texture is None:
+            return values * self.factor
+        # Coordinates outside [0, 1] repeat the texture, as glTF has it; at the border itself nothing is repeated.
+        wrapped = torch.where((values < 0) | (values > 1), values - values.floor(), values)
+        grid = torch.stack([wrapped[:, 0] * 2 - 1, 1 - wrapped[:, 1] * 2], -1)[None, None]
+        return F.grid_sample(self.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t() * self.factor
+
+
 @torch.no_grad()
-def render_mesh(
-    mesh: Mesh,
+def render_asset(
+    asset: Asset,
     view_projection: np.ndarray,
     size: int,
     background: float = 1.0,
     clay: bool = False,
     supersample: int = 2,
+    light: Light | None = None,
 ) -> Picture:
-    """Render one mesh from several cameras.
+    """Render all meshes of an asset from several cameras.
 
     Args:
         view_projection: (B, 4, 4) world to clip space.
@@ -37,38 +75,60 @@ def render_mesh(
         background: grey level.
         clay: ignore colours and shade by the normals under three fixed lights.
         supersample: samples along a pixel's edge.
+        light: irradiance on the surface; none shows the base colour itself.
     """
-    faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, np.int32))
-    homogeneous = torch.from_numpy(np.concatenate([mesh.vertices, np.ones((len(mesh.vertices), 1), np.float32)], 1))
-    textured = mesh.texture is not None and mesh.uv is not None and not clay
-    if textured:
-        attributes = torch.from_numpy(np.ascontiguousarray(mesh.uv, np.float32))
-        texture = torch.from_numpy(mesh.texture.astype(np.float32) / 255).permute(2, 0, 1)[None]  # type: ignore[union-attr]
-    elif mesh.colours is not None and not clay:
-        attributes = torch.from_numpy(np.ascontiguousarray(mesh.colours, np.float32))
-    else:
-        normals = mesh.normals if mesh.normals is not None else mesh.with_normals().normals
-        attributes = torch.from_numpy(np.ascontiguousarray(normals, np.float32))
+    meshes = list(asset.meshes.values())
+    parts = [_Part(m) for m in meshes]
+    offsets = np.cumsum([0, *(len(m.vertices) for m in meshes)])
+    first_face = torch.from_numpy(np.cumsum([0, *(len(m.faces) for m in meshes)])[:-1])
+    faces = torch.from_numpy(np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32))
+    points = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
+    homogeneous = torch.from_numpy(np.concatenate([points, np.ones((len(points), 1), np.float32)], 1))
+    shaded = clay or light is not None or any(p.grey for p in parts)
+    normals = None
+    if shaded:
+        each = [(m if m.normals is not None else m.with_normals()).normals for m in meshes]
+        normals = torch.from_numpy(np.concatenate([n for n in each if n is not None]).astype(np.float32))
     images, masks = [], []
     edge = size * supersample
     for matrix in view_projection:
         clip = homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
         pixels = rasterize(clip, faces, edge, edge)
-        values = interpolate(attributes, faces, pixels)
-        hit = (pixels[..., 3:] > 0).float()
-        if textured:
-            grid = torch.stack([values[..., 0] * 2 - 1, 1 - values[..., 1] * 2], -1)[None]
-            colour = F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0].permute(1, 2, 0)
-        elif mesh.colours is not None and not clay:
-            colour = values
-        else:
-            unit = F.normalize(values, dim=-1)
-            lights = torch.tensor([[0.5, 0.7, 0.5], [-0.7, 0.3, 0.4], [0.1, 0.4, -0.9]])
-            strength = torch.tensor([0.55, 0.3, 0.3])
-            lit = 0.18 + ((unit @ F.normalize(lights, dim=-1).T).clamp_min(0) * strength).sum(-1, keepdim=True)
-            colour = lit.clamp(0, 1).expand(-1, -1, 3) * torch.tensor([0.92, 0.90, 0.87])
-        whole = torch.cat([colour * hit + background * (1 - hit), hit], -1).permute(2, 0, 1)[None]
+        hit = pixels[..., 3] > 0
+        unit = None if normals is None else F.normalize(interpolate(normals, faces, pixels), dim=-1)
+        colour = torch.full((edge, edge, 3), float(background))
+        owner = torch.searchsorted(first_face, pixels[..., 3].long() - 1, right=True) - 1
+        for number, part in enumerate(parts):
+            here = hit & (owner == number) if len(parts) > 1 else hit
+            if not bool(here.any()):
+                continue
+            if clay or part.grey:
+                assert unit is not None
+                colour[here] = clay_light(unit[here])
+                continue
+            values = None
+            if part.attributes is not None:
+                own = pixels[here].clone()[None]
+                own[..., 3] -= float(first_face[number])
+                own_faces = faces[int(first_face[number]) : int(first_face[number]) + len(meshes[number].faces)]
+                values = interpolate(part.attributes, own_faces - int(offsets[number]), own)[0]
+            shown = part.colour(values)
+            colour[here] = shown if light is None or unit is None else shown * light(unit[here])
+        whole = torch.cat([colour.clamp(0, 1), hit[..., None].float()], -1).permute(2, 0, 1)[None]
         whole = F.avg_pool2d(whole, supersample)[0]
         images.append(whole[:3].permute(1, 2, 0).numpy())
         masks.append(whole[3].numpy())
     return Picture(np.stack(images), np.stack(masks))
+
+
+def render_mesh(
+    mesh: Mesh,
+    view_projection: np.ndarray,
+    size: int,
+    background: float = 1.0,
+    clay: bool = False,
+    supersample: int = 2,
+    light: Light | None = None,
+) -> Picture:
+    """`render_asset` of one mesh."""
+    return render_asset(Asset({"": mesh}), view_projection, size, background, clay, supersample, light)

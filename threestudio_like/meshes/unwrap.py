@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,15 @@ def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3)
             mapping, faces, uv = data["mapping"], data["faces"], data["uv"]
         except (subprocess.SubprocessError, OSError, ValueError, KeyError):
             return unwrap_grid(mesh, resolution), "grid"
-    colours = None if mesh.colours is None else mesh.colours[mapping]
-    return Mesh(mesh.vertices[mapping], faces.astype(np.int32), uv.astype(np.float32), None, colours), "xatlas"
+    return _split(mesh, mapping, faces, uv), "xatlas"
+
+
+def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:
+    """The mesh with vertex `mapping[i]` at number i and texture coordinates of its own; its old texture has no place any more."""
+    return replace(
+        mesh, vertices=mesh.vertices[mapping], faces=faces.astype(np.int32), uv=uv.astype(np.float32), texture=None,
+        colours=None if mesh.colours is None else mesh.colours[mapping], normals=None if mesh.normals is None else mesh.normals[mapping],
+    )  # fmt: skip
 
 
 def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
@@ -61,9 +69,7 @@ def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
     corners = np.array([[[low, low], [high - margin, low], [low, high - margin]],
                         [[high, high], [low + margin, high], [high, low + margin]]])  # fmt: skip
     uv = corners[upper] + (np.stack([column, row], 1) * cell)[:, None]
-    colours = None if mesh.colours is None else mesh.colours[mesh.faces].reshape(-1, 3)
-    faces = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
-    return Mesh(mesh.vertices[mesh.faces].reshape(-1, 3), faces, uv.reshape(-1, 2).astype(np.float32), None, colours)
+    return _split(mesh, mesh.faces.reshape(-1), np.arange(3 * count).reshape(-1, 3), uv.reshape(-1, 2))
 
 
 def overlap(mesh: Mesh, resolution: int = 512) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from ..engine.errors import ExportError, InputError
 from .extraction import iou
 from .files import read
+from .frames import Frame
 from .mesh import Asset, Mesh
-from .picture import render_mesh
+from .picture import render_asset
 
 
 @dataclass
@@ -34,16 +36,13 @@ class Verdict:
         )
 
 
+def _placed(asset: Asset, place: Callable[[np.ndarray], np.ndarray]) -> Asset:
+    return Asset({k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}, asset.provenance)
+
+
 def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    image = np.ones((len(cameras), size, size, 3), np.float32)
-    mask = np.zeros((len(cameras), size, size), np.float32)
-    for mesh in asset.meshes.values():
-        picture = render_mesh(mesh, cameras, size)
-        # Several meshes: nearer ones are not sorted here; both files are drawn in the same order.
-        cover = picture.mask[..., None]
-        image = picture.image - (1 - cover) + image * (1 - cover)
-        mask = np.maximum(mask, picture.mask)
-    return image, mask
+    picture = render_asset(asset, cameras, size)
+    return picture.image, picture.mask
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
@@ -54,19 +53,24 @@ def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return float("inf") if error == 0 else float(-10 * np.log10(error))
 
 
-def verify(path: Path, asset: Asset, cameras: np.ndarray, size: int = 160) -> Verdict:
+def verify(path: Path, asset: Asset, cameras: np.ndarray, size: int = 160, frame: Frame | None = None,
+           place: Callable[[np.ndarray], np.ndarray] | None = None) -> Verdict:  # fmt: skip
     """Compare a written file with the asset in memory.
 
     Args:
         cameras: (B, 4, 4) world to clip space; the first is the front.
+        frame: axes and unit in which the file was written.
+        place: brings vertices (V, 3) of both before the cameras; the default leaves them where they are.
 
     A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour (25 dB for PLY, whose colours
     live on the vertices), and the orientation of the asset.
     """
     try:
-        again = read(path)
+        again = read(path, frame)
     except InputError as error:
         raise ExportError(f"the written file cannot be read back ({error.what})", str(path), "Report this") from None
+    if place is not None:
+        asset, again = _placed(asset, place), _placed(again, place)
     wanted_image, wanted_mask = _pictures(asset, cameras, size)
     image, mask = _pictures(again, cameras, size)
     agreement = iou(mask > 0.5, wanted_mask > 0.5)

@@ -14,6 +14,7 @@ from torch import nn
 from ..engine.errors import ModelError
 
 VIEWS = ("front", "side", "back", "overhead")
+PATTERNS = ("plain", "striped", "dotted")
 
 
 class _Block(nn.Module):
@@ -27,6 +28,18 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.norm_1(self.first(x)))
         return F.relu(self.norm_2(self.second(y)) + self.skip(x))
+
+
+def _body(width: int) -> nn.Sequential:
+    return nn.Sequential(_Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width))
+
+
+def _features(body: nn.Sequential, pictures: torch.Tensor) -> torch.Tensor:
+    x = pictures.permute(0, 3, 1, 2) * 2 - 1
+    if x.shape[-1] != 64:
+        x = F.interpolate(x, (64, 64), mode="area")
+    y = body(x)
+    return torch.cat([y.mean((2, 3)), y.amax((2, 3))], 1)
 
 
 @dataclass
@@ -49,18 +62,12 @@ class Judge(nn.Module):
     def __init__(self, categories: list[str], colours: list[str], width: int = 24) -> None:
         super().__init__()
         self.categories, self.colours, self.width = list(categories), list(colours), width
-        self.body = nn.Sequential(
-            _Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width)
-        )
+        self.body = _body(width)
         self.head = nn.Linear(6 * width * 2, len(categories) + len(colours) + len(VIEWS))
 
     def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, K + C + 4) and features (B, D)."""
-        x = pictures.permute(0, 3, 1, 2) * 2 - 1
-        if x.shape[-1] != 64:
-            x = F.interpolate(x, (64, 64), mode="area")
-        y = self.body(x)
-        features = torch.cat([y.mean((2, 3)), y.amax((2, 3))], 1)
+        features = _features(self.body, pictures)
         return self.head(features), features
 
     @torch.no_grad()
@@ -89,6 +96,45 @@ class Judge(nn.Module):
         config = json.loads((folder / "config.json").read_text())
         judge = Judge(config["categories"], config["colours"], config["width"])
         judge.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        return judge.eval()
+
+
+class PatternJudge(nn.Module):
+    """Pictures (B, H, W, 3) in [0, 1] -> probabilities (B, 3) of plain, striped and dotted. A network of its own: what names category and
+    colour has learnt to overlook patterns."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        self.body = _body(width)
+        self.head = nn.Linear(6 * width * 2, len(PATTERNS))
+
+    def logits(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3)."""
+        return self.head(_features(self.body, pictures))
+
+    @torch.no_grad()
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Judge the pictures."""
+        return self.logits(pictures).softmax(1)
+
+    def save(self, folder: Path) -> None:
+        """Write patterns.safetensors (fp16)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "patterns.safetensors")
+
+    @staticmethod
+    def load(folder: Path) -> PatternJudge:
+        """Read what `save` wrote. Raises ModelError."""
+        if not (folder / "patterns.safetensors").is_file():
+            raise ModelError(
+                "the pattern judge's weights are missing",
+                str(folder),
+                "Reinstall the package, or: threestudio-like train toybox --only patterns",
+            )
+        tensors = {k: v.float() for k, v in load_file(folder / "patterns.safetensors").items()}
+        judge = PatternJudge(tensors["body.0.first.weight"].shape[0])
+        judge.load_state_dict(tensors)
         return judge.eval()
 
 

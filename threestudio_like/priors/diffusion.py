@@ -47,6 +47,8 @@ class PriorFacts:
     vocabulary: tuple[str, ...] | None = None
     """The only words it knows, or None for an open vocabulary."""
     camera: CameraProtocol | None = None
+    light: tuple[tuple[float, ...], ...] | None = None
+    """The one light of all its pictures, if there is one: the (4, 4) matrix of `renderers.EnvironmentLight`."""
     joint_views: int = 1
     """Views that it can denoise together."""
     licence: str = "unknown"

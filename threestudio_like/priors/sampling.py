@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 
@@ -53,19 +54,21 @@ def guided_clean(
 @torch.no_grad()
 def ddim(
     prior: DiffusionPrior, noisy: torch.Tensor, begin: float, steps: int, condition: Condition, negative: torch.Tensor,
-    scale: float, rescale: float = 0.0, clamp: float = 0.0,
+    scale: float, rescale: float = 0.0, clamp: float = 0.0, project: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """Deterministic DDIM (Song et al. 2021) from time `begin` (fraction of T) to clean latents (B, C, h, w).
 
     Args:
         noisy: latents at time `begin`.
         steps: model evaluations.
+        project: puts what is known for certain into every estimate of the clean latents.
     """
     count = len(prior.schedule)
     times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()
     for now, after in itertools.pairwise(times):
         t = now.expand(len(noisy))
         clean = guided_clean(prior, noisy, t, condition, negative, scale, rescale, clamp)
+        clean = clean if project is None else project(clean)
         if after == 0:
             return clean
         abar, abar_next = prior.schedule.abar(t, noisy), prior.schedule.abar(after.expand(len(noisy)), noisy)

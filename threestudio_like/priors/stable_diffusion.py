@@ -118,6 +118,7 @@ class StableDiffusionPrior(DiffusionPrior):
             name, scheduler.get("prediction_type", "epsilon"), channels, latent, latent * down,
             tuple(facts["vocabulary"]) if "vocabulary" in facts else None,
             CameraProtocol(camera["distance"], camera["fov_y"], tuple(camera["elevation"]), tuple(camera["background"])) if camera else None,
+            tuple(tuple(float(x) for x in row) for row in facts["light"]) if "light" in facts else None,
             int(facts.get("joint_views", 1)), facts.get("licence", "see the model's page"), facts.get("territory", "see the model's page"),
         )  # fmt: skip
         self.schedule = NoiseSchedule.from_config(scheduler)

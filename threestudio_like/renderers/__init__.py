@@ -1,10 +1,13 @@
 """How a representation becomes a picture."""
 
-from .backgrounds import Background, BackgroundSample, LearnedBackground, RandomBackground, SolidBackground
+from .backgrounds import Background, BackgroundSample, LearnedBackground, RandomBackground, SolidBackground, SphereBackground
 from .cameras import Cameras, ProgressiveCameras, RingCameras, StratifiedCameras, UniformCameras
+from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples
+from .surface import SurfaceConfig, SurfaceRenderer, shade, visibility
 from .volume import VolumeConfig, VolumeRenderer
 
-__all__ = ["Background", "BackgroundSample", "Cameras", "LearnedBackground", "ProgressiveCameras", "RandomBackground",
-           "Rendering", "RingCameras", "Samples", "SolidBackground", "StratifiedCameras", "UniformCameras", "VolumeConfig",
-           "VolumeRenderer"]  # fmt: skip
+__all__ = ["Background", "BackgroundSample", "Cameras", "EnvironmentLight", "LearnedBackground", "ProgressiveCameras", "RandomBackground",
+           "Rendering", "RingCameras", "Samples", "SolidBackground", "SphereBackground", "StratifiedCameras", "SurfaceConfig",
+           "SurfaceRenderer", "UniformCameras", "VolumeConfig", "VolumeRenderer", "ambient", "baked_light_index", "shade",
+           "visibility"]  # fmt: skip

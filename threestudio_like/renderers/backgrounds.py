@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..engine.random import RandomStream
+from ..kernels import interpolate, rasterize
 from .cameras import Cameras
 
 
@@ -101,3 +102,33 @@ class LearnedBackground(nn.Module):
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
         """The environment along every ray."""
         return BackgroundSample(self(cameras.rays()[1]))
+
+
+class SphereBackground(nn.Module):
+    """An environment sphere seen from inside, with features at every face corner (METHODS 1.11), first uniform in [0, 1).
+
+    Args:
+        channels: C. rows: of faces from pole to pole; twice as many columns.
+    """
+
+    points: torch.Tensor
+    tri: torch.Tensor
+
+    def __init__(self, channels: int, rows: int = 10, radius: float = 10.0, seed: int = 0) -> None:
+        super().__init__()
+        polar = torch.arange(rows + 1) * (torch.pi / rows)
+        turn = torch.arange(2 * rows + 1) * (torch.pi / rows)
+        grid = torch.stack([polar[:, None].sin() * turn.sin(), polar[:, None].cos().expand(-1, 2 * rows + 1),
+                            polar[:, None].sin() * turn.cos()], -1) * radius  # fmt: skip
+        corner = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, :-1], grid[1:, 1:], grid[:-1, 1:]]
+        self.register_buffer("points", torch.stack(corner, 2).reshape(-1, 3), persistent=False)
+        self.register_buffer("tri", torch.arange(len(self.points), dtype=torch.int32).view(-1, 3), persistent=False)
+        generator = torch.Generator().manual_seed(seed)
+        self.features = nn.Parameter(torch.rand(len(self.points), channels, generator=generator))
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """The sphere as every camera sees it."""
+        homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], 1)
+        clip = homogeneous @ cameras.view_projection().transpose(1, 2)
+        pixels = rasterize(clip, self.tri, cameras.height, cameras.width)
+        return BackgroundSample(interpolate(self.features, self.tri, pixels))

@@ -138,6 +138,8 @@ class UniformCameras:
     distance: tuple[float, float] = (1.0, 1.5)
     fov_y: tuple[float, float] = (40.0, 70.0)
     batch: int = 1
+    target: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """The point that every camera looks at."""
     jitter: bool = False
     """Shake the eye by +-0.1, the target by N(0, 0.2) and the up vector by N(0, 0.02)."""
 
@@ -147,9 +149,11 @@ class UniformCameras:
         low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[:, None]
         high = torch.tensor([self.elevation[1], self.azimuth[1], self.distance[1], self.fov_y[1]])[:, None]
         elevation, azimuth, distance, fov = low + (high - low) * u
-        target = up = None
+        target = torch.tensor(self.target).expand(self.batch, 3) if any(self.target) else None
+        up = None
         if self.jitter:
-            target = random.normal("camera target", (self.batch, 3)) * 0.2
+            shake = random.normal("camera target", (self.batch, 3)) * 0.2
+            target = shake if target is None else target + shake
             up = torch.tensor([0.0, 1.0, 0.0]) + random.normal("camera up", (self.batch, 3)) * 0.02
             distance = distance + (random.uniform("camera centre", (self.batch,)) * 2 - 1) * 0.1
         return Cameras.orbit(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.checkpoint import write_atomically
+from ..meshes.atlas import flat_texture
 from ..meshes.mesh import Asset
 
 _STYLE = """
@@ -64,12 +65,12 @@ def _curves(events: list[dict[str, Any]]) -> str:
 
 
 def _mesh_data(asset: Asset) -> dict[str, str]:
-    mesh = asset.mesh if asset.mesh.normals is not None else asset.mesh.with_normals()
+    mesh = flat_texture(asset)
     assert mesh.normals is not None
-    uv = mesh.uv if mesh.uv is not None else np.zeros((len(mesh.vertices), 2))
-    texture = mesh.texture if mesh.texture is not None else np.full((2, 2, 3), 190, np.uint8)
-    return {"vertices": _bytes(mesh.vertices, np.float32), "normals": _bytes(mesh.normals, np.float32), "uv": _bytes(uv, np.float32),
-            "faces": _bytes(mesh.faces, np.uint32), "texture": _png(texture)}  # fmt: skip
+    assert mesh.uv is not None
+    assert mesh.texture is not None
+    return {"vertices": _bytes(mesh.vertices, np.float32), "normals": _bytes(mesh.normals, np.float32), "uv": _bytes(mesh.uv, np.float32),
+            "faces": _bytes(mesh.faces, np.uint32), "texture": _png(mesh.texture)}  # fmt: skip
 
 
 def write_report(
@@ -80,11 +81,12 @@ def write_report(
     figures: dict[str, Any],
     events: list[dict[str, Any]],
     configuration: str,
+    pictures: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Write the page.
 
     Args:
-        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text.
+        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text. pictures: more pictures (H, W, 3) uint8 by their titles.
     """
     viewer = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
     rows = "".join(
@@ -95,11 +97,15 @@ def write_report(
         for e in events
         if e["event"] == "stage-end"
     )
+    more = "".join(
+        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{_png(p)}">' for name, p in (pictures or {}).items()
+    )
     text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>
 <h1>{html.escape(title)}</h1><div class="muted">made by threestudio_like</div>
 <h2>Turn it</h2><canvas id="view" width="1080" height="420"></canvas><label><input type="checkbox" id="clay"> clay</label>
 <h2>Eight views</h2><img alt="eight views, textured and clay" src="{_png(sheet)}">
+{more}
 <h2>Figures</h2><table>{rows}</table><h2>Time</h2><table>{stages}</table>
 <h2>Losses</h2>{_curves(events)}
 <h2>Configuration</h2><pre>{html.escape(configuration)}</pre>

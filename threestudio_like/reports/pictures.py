@@ -12,14 +12,14 @@ import torch
 from ..engine.checkpoint import output_error
 from ..engine.errors import OutputError
 from ..meshes.mesh import Asset
-from ..meshes.picture import render_mesh
+from ..meshes.picture import Light, render_asset
 from ..renderers import Cameras, RingCameras
 
 
-def contact_sheet(asset: Asset, ring: RingCameras, size: int = 192) -> np.ndarray:
-    """Eight views: textured above, clay below, (2 S, 8 S, 3) uint8 on light grey."""
+def contact_sheet(asset: Asset, ring: RingCameras, size: int = 192, light: Light | None = None) -> np.ndarray:
+    """Eight views: textured (and lit, where there is a light) above, clay below, (2 S, 8 S, 3) uint8 on light grey."""
     cameras = ring.all(size).view_projection().numpy()
-    rows = [np.concatenate(list(render_mesh(asset.mesh, cameras, size, 0.96, clay).image), 1) for clay in (False, True)]
+    rows = [np.concatenate(list(render_asset(asset, cameras, size, 0.96, clay, light=light).image), 1) for clay in (False, True)]
     return np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -34,8 +34,9 @@ def save_png(picture: np.ndarray, path: Path) -> None:
 
 
 def turntable(
-    asset: Asset, path: Path, distance: float, fov_y: float, frames: int = 48, size: int = 256, seconds: float = 4.0
-) -> None:
+    asset: Asset, path: Path, distance: float, fov_y: float, frames: int = 48, size: int = 256, seconds: float = 4.0,
+    light: Light | None = None,
+) -> None:  # fmt: skip
     """Write an MP4 of one turn at 20 degrees of elevation. Raises OutputError."""
     import imageio.v2 as imageio
 
@@ -43,7 +44,7 @@ def turntable(
     cameras = Cameras.orbit(
         azimuth, torch.full((frames,), math.radians(20.0)), distance, math.radians(fov_y), size, size
     )
-    images = render_mesh(asset.mesh, cameras.view_projection().numpy(), size, 0.96).image
+    images = render_asset(asset, cameras.view_projection().numpy(), size, 0.96, light=light).image
     try:
         writer: Any = imageio.get_writer(path, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16)
         with writer:

@@ -88,3 +88,5 @@ class Registered:
     name: str
     description: str
     presets: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    verb: str = "generate"
+    """The verb of the command line that runs it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ import torch
 
 from ..engine.errors import InputError
 from ..meshes.extraction import iou, silhouette
-from ..meshes.mesh import Asset, Mesh
-from ..meshes.picture import render_mesh
-from ..metrics import Judge, compare, janus_index, r_precision, view_consistency
-from ..metrics.judge import judge_folder
+from ..meshes.frames import Placement
+from ..meshes.mesh import Asset
+from ..meshes.picture import Light, render_asset
+from ..metrics import Judge, PatternJudge, compare, janus_index, r_precision, view_consistency
+from ..metrics.judge import PATTERNS, judge_folder
 from ..priors.clip import ClipPrior, clip_folder
-from ..renderers import RingCameras
+from ..renderers import EnvironmentLight, RingCameras
 from ..toybox.objects import HAS_FRONT
-from ..toybox.render import render
+from ..toybox.render import LIGHT, render
 from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase, parse
 from ..toybox.world import build, describe
 from .settings import read_yaml
@@ -59,11 +61,29 @@ def load_judges() -> tuple[Judge, ClipPrior]:
     return Judge.load(judge_folder()), ClipPrior(clip_folder())
 
 
+@lru_cache(maxsize=1)
+def load_pattern_judge() -> PatternJudge:
+    """The embedded judge of patterns."""
+    return PatternJudge.load(judge_folder())
+
+
+def staged(asset: Asset) -> tuple[Asset, Light | None]:
+    """The asset as it is judged: one that was painted (its provenance says so) is brought into the unit sphere, and lit if its base colour
+    is free of light."""
+    lit = asset.provenance.get("lit")
+    if lit is None:
+        return asset, None
+    placement = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
+    meshes = {k: replace(m, vertices=placement.apply(m.vertices)) for k, m in asset.meshes.items()}
+    return Asset(meshes, asset.provenance), EnvironmentLight(torch.tensor(LIGHT)) if lit else None
+
+
 def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     """The figures of an asset for a prompt of the toybox; only geometry-free ones for other prompts."""
+    asset, light = staged(asset)
     mesh = asset.mesh
     cameras = RING.all(64)
-    picture = render_mesh(mesh, cameras.view_projection().numpy(), 64, 0.9, supersample=3)
+    picture = render_asset(asset, cameras.view_projection().numpy(), 64, 0.9, supersample=3, light=light)
     images = torch.from_numpy(picture.image)
     judge, clip = load_judges()
     verdict = judge(images)
@@ -83,16 +103,18 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
                 describe(Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0]))
             )
             figures["clip r-precision"] = r_precision(clip, images, captions(), right)
+        pattern = load_pattern_judge()(images).argmax(1) == PATTERNS.index(phrase.pattern)
+        figures["judge: pattern"] = float(pattern.float().mean())
         figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(picture.mask > 0.5, phrase, count)
         if phrase.category in HAS_FRONT:
-            figures["janus index"] = asset_janus_index(mesh, judge)
+            figures["janus index"] = asset_janus_index(asset, judge, light)
     return figures
 
 
-def asset_janus_index(mesh: Mesh, judge: Judge, views: int = 24) -> float:
-    """The Janus index of a mesh by the judge's front-likeness over a ring of views."""
+def asset_janus_index(asset: Asset, judge: Judge, light: Light | None = None, views: int = 24) -> float:
+    """The Janus index of an asset by the judge's front-likeness over a ring of views."""
     ring = RingCameras(views, 15.0).all(64)
-    picture = render_mesh(mesh, ring.view_projection().numpy(), 64, 0.9)
+    picture = render_asset(asset, ring.view_projection().numpy(), 64, 0.9, light=light)
     front = judge(torch.from_numpy(picture.image)).view[:, 0]
     return janus_index(front, torch.arange(views) / views * 2 * math.pi)
 

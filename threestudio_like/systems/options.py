@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from ..engine.errors import ConfigError, InputError, VocabularyError, did_you_mean
+from ..meshes.frames import HOUSE, Frame
 from ..priors.diffusion import DiffusionPrior
 from ..priors.stable_diffusion import DiffusersConfig
 from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
@@ -58,6 +59,23 @@ class Options:
     checkpoint_steps: int | None = None
     verbosity: Literal["line", "json", "quiet"] = "line"
     turntable: bool = True
+
+
+@dataclass
+class TextureOptions(Options):
+    """What `texture` takes besides."""
+
+    system: str = "latent-paint"
+    frame: Frame = HOUSE
+    """Axes and unit of the mesh's file."""
+    unwrap: Literal["auto", "keep", "always"] = "auto"
+    """auto: keep texture coordinates that are a proper atlas, make new ones elsewhere; keep: keep any; always: make all anew."""
+    lock: Path | None = None
+    """A mask over the texture coordinates: texels where it is bright keep their colour."""
+    lock_parts: tuple[str, ...] = ()
+    """Names of parts or materials that keep their colour."""
+    drop_textures: bool = False
+    """Leave the file's own pictures alone, also missing ones."""
 
 
 def check_options(prompt: str, options: Options) -> None:

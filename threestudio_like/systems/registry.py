@@ -9,12 +9,15 @@ from ..engine.errors import ConfigError, did_you_mean
 from .contract import Registered
 from .dreamfusion import DreamFusion
 from .latent_nerf import LatentNerf
+from .latent_paint import LatentPaint
 
 BUILT_IN = {
     "latent-nerf": Registered("latent-nerf", "a field of Stable-Diffusion latents (Metzer et al. 2022)",
                               {"default": LatentNerf, "paper": LatentNerf.paper}),
     "dreamfusion": Registered("dreamfusion", "an RGB field, distillation through the encoder (Poole et al. 2022)",
                               {"default": DreamFusion, "paper": DreamFusion.paper}),
+    "latent-paint": Registered("latent-paint", "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
+                               {"default": LatentPaint, "paper": LatentPaint.paper}, "texture"),
 }  # fmt: skip
 """Systems that come with the package."""
 
@@ -33,16 +36,20 @@ def plug_ins() -> tuple[dict[str, Registered], dict[str, str]]:
     return found, broken
 
 
-def names() -> list[str]:
-    """Every system that can be asked for."""
-    return [*BUILT_IN, *plug_ins()[0]]
+def names(verb: str = "generate") -> list[str]:
+    """Every system that can be asked for by a verb."""
+    return [name for name, registered in {**BUILT_IN, **plug_ins()[0]}.items() if registered.verb == verb]
 
 
-def configuration(name: str, preset: str) -> Any:
-    """The configuration of a system's preset. Raises ConfigError on an unknown name."""
+def configuration(name: str, preset: str, verb: str | None = None) -> Any:
+    """The configuration of a system's preset. Raises ConfigError on an unknown name, or one of another verb."""
     registered = BUILT_IN.get(name) or plug_ins()[0].get(name)
     if registered is None:
-        raise ConfigError(f'there is no system "{name}"', "--system", did_you_mean(name, names()))
+        raise ConfigError(f'there is no system "{name}"', "--system", did_you_mean(name, names(verb or "generate")))
+    if verb is not None and registered.verb != verb:
+        raise ConfigError(
+            f'"{name}" belongs to the verb {registered.verb}', "--system", f"For {verb}: {', '.join(names(verb))}"
+        )
     if preset not in registered.presets:
         raise ConfigError(
             f'the system "{name}" has no preset "{preset}"', "--preset", did_you_mean(preset, registered.presets)

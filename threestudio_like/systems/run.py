@@ -33,6 +33,7 @@ from .asset import evaluation_ring, make_asset, mean_field_opacity
 from .contract import Request
 from .folders import run_folder
 from .latent_nerf import DistillationConfig
+from .latent_paint import PaintingConfig
 from .options import Options, check_options, check_vocabulary
 from .registry import configuration
 from .rgb_refinement import RgbRefinement
@@ -65,9 +66,9 @@ def choose_preset(options: Options, prior: DiffusionPrior) -> str:
     return options.preset if options.preset != "auto" else "default" if prior.facts.camera is not None else "paper"
 
 
-def configure(options: Options, preset: str, base: Any = None) -> Any:
+def configure(options: Options, preset: str, base: Any = None, verb: str = "generate") -> Any:
     """The system's configuration: preset, then --config, then dotted values, then the short options."""
-    config = configuration(options.system, preset) if base is None else base
+    config = configuration(options.system, preset, verb) if base is None else base
     before = dotted(config)
     if options.config is not None:
         update(config, read_yaml(options.config).get("config", {}))
@@ -86,7 +87,8 @@ def configure(options: Options, preset: str, base: Any = None) -> Any:
 
 def divide_steps(config: Any, steps: int) -> None:
     """Give a system's distillation stages `steps` in all, in the proportion of its configuration."""
-    stages = [v for v in vars(config).values() if isinstance(v, DistillationConfig) and v.steps > 0]
+    kinds = (DistillationConfig, PaintingConfig)
+    stages = [v for v in vars(config).values() if isinstance(v, kinds) and v.steps > 0]
     left, total = steps, sum(stage.steps for stage in stages)
     for stage in stages[:-1]:
         share = round(steps * stage.steps / total)
@@ -147,13 +149,14 @@ def generate(prompt: str, options: Options) -> RunResult:
     warm_kernels(events)
     request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
     identity = {**facts, "config": to_dict(config)}
-    stages = _loop(folder, events, options, identity).run(config.plans(request))
+    stages = run_loop(folder, events, options, identity).run(config.plans(request))
     if options.save_embeddings is not None:
         prior.embeddings.save(options.save_embeddings)
     return finish(folder, events, config.result(request, stages), options, facts, prior, text, request.objects)
 
 
-def _loop(folder: Path, events: Events, options: Options, identity: dict[str, Any]) -> Loop:
+def run_loop(folder: Path, events: Events, options: Options, identity: dict[str, Any]) -> Loop:
+    """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(options.seed, options.minutes, 20.0, options.checkpoint_steps, options.preview_seconds, options.log_every,
                             options.resume, identity)  # fmt: skip
     return Loop(folder / "work", events, settings, Watchdog())
@@ -174,7 +177,7 @@ def finish(
     events.status("asset: extracting, unwrapping, baking", force=True)
     provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
     provenance.update({"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence})
-    asset, figures = make_asset(parts, options.export, pieces, _node_name(facts["prompt"]), provenance)
+    asset, figures = make_asset(parts, options.export, pieces, node_name(facts["prompt"]), provenance)
     ring = evaluation_ring(parts)
     cameras = ring.all(160).view_projection().numpy()
     temporary = folder / "work" / "asset.glb"
@@ -195,7 +198,7 @@ def finish(
     save_png(sheet, folder / "preview.png")
     if options.turntable:
         turntable(asset, folder / "turntable.mp4", parts.distance, parts.fov_y)
-    figures["peak memory, MB"] = round(_peak_memory_mb())
+    figures["peak memory, MB"] = round(peak_memory_mb())
     figures["seconds"] = events.elapsed
     shown = {"prompt": facts["prompt"], "verified": verdict.line(), **figures}
     write_report(
@@ -207,12 +210,14 @@ def finish(
     return RunResult(asset, folder, figures, verdict)
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
 
 
-def _node_name(prompt: str) -> str:
+def node_name(prompt: str) -> str:
+    """A mesh's name from a prompt."""
     return re.sub(r"[^a-z0-9]+", "_", prompt.lower()).strip("_")[:60] or "object"
 
 
@@ -297,7 +302,7 @@ def refine(source: Path, options: Options) -> RunResult:
     events.record("begin", resume=options.resume, **facts)
     warm_kernels(events)
     request = Request(prompt, prior, options.seed, run.request.objects)
-    stages = _loop(folder, events, options, {**facts, "config": to_dict(config)}).run(config.plans(request, parts))
+    stages = run_loop(folder, events, options, {**facts, "config": to_dict(config)}).run(config.plans(request, parts))
     return finish(folder, events, config.result(request, stages, parts), options, facts, prior, text, request.objects)
 
 

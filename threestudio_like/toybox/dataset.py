@@ -47,14 +47,14 @@ def view_word(azimuth: float, elevation: float) -> str:
 
 
 def draw_groups(seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0, begin: int = 0,
-                every_pair: bool = False) -> Groups:  # fmt: skip
+                every_pair: bool = False, patterned: bool = False) -> Groups:  # fmt: skip
     """Render groups number `begin` to `begin + count` of a world; deterministic by (seed, split)."""
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
     background, captions = np.empty(count, np.float32), []
     category, colour = [], []
     for n in range(count):
-        obj = draw(seed, begin + n, split, scenes, every_pair)
+        obj = draw(seed, begin + n, split, scenes, every_pair, patterned)
         rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 40), begin + n]))
         azimuth[n] = rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)
         elevation[n] = np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45))
@@ -76,15 +76,16 @@ def cached_groups(
     split: str = "train",
     scenes: float = 0.0,
     every_pair: bool = False,
+    patterned: bool = False,
 ) -> Groups:
     """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
-    stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}"
+    stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}{'-patterned' if patterned else ''}"
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
         images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
         return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
-    groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair)
+    groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair, patterned=patterned)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(stem.with_suffix(".npy"), groups.images)
     np.savez(stem.with_suffix(".npz"), azimuth=groups.azimuth, elevation=groups.elevation, background=groups.background)

@@ -19,6 +19,8 @@ from .world import ToyObject
 DISTANCE = 3.0
 """Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere just fills the frame."""
 FOV_Y = float(np.deg2rad(40.0))
+LIGHT = ((-0.07, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.10), (0.0, 0.0, 0.07, 0.0), (0.0, 0.10, 0.0, 0.80))
+"""The light of every picture, as the matrix of `renderers.EnvironmentLight`: 0.80 + 0.20 y + 0.07 (z^2 - x^2) of the normal."""
 _COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
 
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..metrics.judge import VIEWS, Judge
+from ..metrics.judge import PATTERNS, VIEWS, Judge, PatternJudge
 from .dataset import Groups, view_word
 from .objects import HAS_FRONT
-from .vocabulary import CATEGORIES, COLOURS
+from .vocabulary import CATEGORIES, COLOURS, parse
 
 
 def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -75,3 +75,36 @@ def judge_accuracy(judge: Judge, data: Groups) -> dict[str, float]:
         counted = labels[:, i] >= 0
         out[name] = float((answer == labels[:, i])[counted].float().mean())
     return out
+
+
+def pattern_labels(data: Groups) -> torch.Tensor:
+    """(N * 4,) indices of the pattern of every picture."""
+    each = torch.tensor([PATTERNS.index(parse(caption)[0].pattern) for caption in data.captions])
+    return each.repeat_interleave(data.images.shape[1])
+
+
+def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64) -> Stage:
+    """Cross-entropy on the pattern."""
+    images, labels = torch.from_numpy(data.images).flatten(0, 1), pattern_labels(data)
+    judge.train()
+    bf16 = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(images), (batch,), generator=generator)
+        pictures = augment(images[pick].float() / 255, generator)
+        with bf16:
+            logits = judge.logits(pictures)
+        return {"pattern": F.cross_entropy(logits.float(), labels[pick])}
+
+    group = ParameterGroup("patterns", list(judge.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01)
+    return Stage("patterns", steps, {"patterns": judge}, [group], loss, clip_norm=1.0)
+
+
+@torch.no_grad()
+def pattern_accuracy(judge: PatternJudge, data: Groups) -> dict[str, float]:
+    """Share of right answers, for all pictures and for each pattern."""
+    judge.eval()
+    images, labels = torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255, pattern_labels(data)
+    right = torch.cat([judge(chunk).argmax(1) for chunk in images.split(256)]) == labels
+    return {"pattern": float(right.float().mean()), **{p: float(right[labels == i].float().mean()) for i, p in enumerate(PATTERNS)}}

@@ -11,12 +11,13 @@ from typing import Any, Literal
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Loop, LoopSettings, Stage, StagePlan
+from .render import LIGHT
 from .vocabulary import CATEGORIES, COLOURS, WORDS
 
-STEPS = {"vae": 4200, "decoder": 1300, "diffusion": 4700, "clip": 3900, "judge": 1430}
+STEPS = {"vae": 4200, "decoder": 1300, "diffusion": 4700, "clip": 3900, "judge": 1430, "patterns": 1200}
 """Steps of the shipped weights (the diffusion model with two workers; model cards tell the details)."""
 
-SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88}
+SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
 """World seeds: the judge and CLIP never see the diffusion model's objects."""
 
 CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "background": [0.25, 1.0]}
@@ -27,7 +28,7 @@ class TrainingOptions:
     """See the `train` verb."""
 
     world: str = "toybox"
-    only: Literal["all", "vae", "diffusion", "clip", "judge"] = "all"
+    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     out: Path = Path("outputs/toybox-training")
     steps: int | None = None
     minutes: float | None = None
@@ -56,9 +57,9 @@ def train(options: TrainingOptions) -> Path:
 
         if not torch.cuda.is_available():
             raise ConfigError("this torch sees no CUDA device", "--device", "Use --device cpu")
-    wanted = ["vae", "diffusion", "clip", "judge"] if options.only == "all" else [options.only]
+    wanted = ["vae", "diffusion", "clip", "judge", "patterns"] if options.only == "all" else [options.only]
     for name in wanted:
-        {"vae": _vae, "diffusion": _diffusion, "clip": _clip, "judge": _judge}[name](options)
+        {"vae": _vae, "diffusion": _diffusion, "clip": _clip, "judge": _judge, "patterns": _patterns}[name](options)
     return options.out
 
 
@@ -85,12 +86,13 @@ def _steps(options: TrainingOptions, name: str) -> int:
 
 
 def _data(
-    options: TrainingOptions, seed: str, count: int, scenes: float = 0.0, split: str = "train", every_pair: bool = False
+    options: TrainingOptions, seed: str, count: int, scenes: float = 0.0, split: str = "train", every_pair: bool = False,
+    patterned: bool = False,
 ) -> Any:
     from .dataset import cached_groups
 
     return cached_groups(
-        options.out / "work" / "data", SEEDS[seed] + 1000 * options.seed, count, 64, split, scenes, every_pair
+        options.out / "work" / "data", SEEDS[seed] + 1000 * options.seed, count, 64, split, scenes, every_pair, patterned
     )
 
 
@@ -203,6 +205,7 @@ def write_facts(folder: Path) -> None:
 
     facts = {
         "camera": CAMERA,
+        "light": LIGHT,
         "joint_views": 4,
         "vocabulary": list(WORDS),
         "licence": "Apache-2.0",
@@ -248,6 +251,21 @@ def _judge(options: TrainingOptions) -> None:
     )
     judge.save(options.out / "judge")
     _say(options, "judge", judge_accuracy(judge, _data(options, "judge test", min(400, options.groups), split="test")))
+
+
+def _patterns(options: TrainingOptions) -> None:
+    import torch
+
+    from ..metrics.judge import PatternJudge
+    from .train_judge import pattern_accuracy, pattern_stage
+
+    torch.manual_seed(options.seed + 3)
+    judge = PatternJudge()
+    data = _data(options, "patterns", min(5000, options.groups), every_pair=True, patterned=True)
+    _run(options, pattern_stage(judge, data, _steps(options, "patterns")))
+    judge.save(options.out / "judge")
+    test = _data(options, "judge test", min(400, options.groups), split="test", every_pair=True, patterned=True)
+    _say(options, "patterns", pattern_accuracy(judge, test))
 
 
 def _say(options: TrainingOptions, name: str, figures: dict[str, float]) -> None:

@@ -96,9 +96,10 @@ def describe(phrase: Phrase, synonym: str | None = None, name_mode: bool = False
 
 
 def draw_phrase(
-    rng: np.random.Generator, split: str = "train", category: str | None = None, every_pair: bool = False
+    rng: np.random.Generator, split: str = "train", category: str | None = None, every_pair: bool = False, patterned: bool = False
 ) -> Phrase:
-    """A random object description; the training split never pairs a category with its held-out colours, unless `every_pair`."""
+    """A random object description; the training split never pairs a category with its held-out colours, unless `every_pair`.
+    `patterned`: every pattern is as likely as plain."""
     category = category or str(rng.choice(CATEGORIES))
     if split == "train" and not every_pair:
         colours = [c for c in COLOURS if c not in HELD_OUT_COLOURS[category]]
@@ -106,7 +107,7 @@ def draw_phrase(
         colours = list(COLOURS)
     modes = MODES.get(category, ())
     mode = None if not modes else modes[0] if rng.random() < 0.65 else str(rng.choice(modes[1:]))
-    pattern = "plain" if rng.random() < 0.8 else str(rng.choice(["striped", "dotted"]))
+    pattern = "plain" if rng.random() < (1 / 3 if patterned else 0.8) else str(rng.choice(["striped", "dotted"]))
     return Phrase(category, str(rng.choice(colours)), mode, pattern)
 
 
@@ -211,7 +212,9 @@ def _merge(objects: list[ToyObject], caption: str) -> ToyObject:
                      np.concatenate(materials), caption, phrases, parts)  # fmt: skip
 
 
-def draw(seed: int, index: int, split: str = "train", scenes: float = 0.0, every_pair: bool = False) -> ToyObject:
+def draw(
+    seed: int, index: int, split: str = "train", scenes: float = 0.0, every_pair: bool = False, patterned: bool = False
+) -> ToyObject:
     """Object number `index` of a world: the same arguments give the same bytes. `scenes` is the share of scenes; `every_pair`
     lets the training split show the colours that the benchmark asks for (judges need them)."""
     rng = np.random.Generator(np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index]))
@@ -219,4 +222,4 @@ def draw(seed: int, index: int, split: str = "train", scenes: float = 0.0, every
     if u < scenes:
         return build_scene(rng, split, 3 if u < 0.25 * scenes else 2)
     category = CATEGORIES[index % len(CATEGORIES)]
-    return build(draw_phrase(rng, split, category, every_pair), rng, split)
+    return build(draw_phrase(rng, split, category, every_pair, patterned), rng, split)

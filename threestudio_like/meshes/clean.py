@@ -1,0 +1,219 @@
+"""What is wrong with a mesh, and its repair: degenerate and duplicate faces, winding, holes, loose vertices, near vertices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.spatial import cKDTree
+
+from .mesh import Mesh
+from .normals import face_normals
+
+
+@dataclass
+class Edges:
+    """The edges of a mesh by places: ends (E, 2); faces: number of faces of every edge (E,); half (H,) edge of every half edge, in the
+    order face * 3 + side; along (H,) whether the half edge runs from the lower to the higher place."""
+
+    ends: np.ndarray
+    faces: np.ndarray
+    half: np.ndarray
+    along: np.ndarray
+
+
+def edges_of(places: np.ndarray) -> Edges:
+    """Edges of faces (F, 3) given by places."""
+    half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    ends, inverse = np.unique(np.sort(half, 1), axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    return Edges(ends, np.bincount(inverse, minlength=len(ends)), inverse, half[:, 0] < half[:, 1])
+
+
+def inspect(mesh: Mesh) -> dict[str, Any]:
+    """Figures of one mesh. Vertices at one place count as one, so that texture seams are no holes."""
+    places = mesh.welded()[mesh.faces]
+    degenerate = degenerate_faces(mesh)
+    edges = edges_of(places[~degenerate])
+    used = np.unique(mesh.faces)
+    low, high = mesh.vertices[used].min(0), mesh.vertices[used].max(0)
+    boundary, crowded = int((edges.faces == 1).sum()), int((edges.faces > 2).sum())
+    good = replace(mesh, faces=mesh.faces[~degenerate])
+    corners = int(len(np.unique(places)))
+    return {
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "loose vertices": len(mesh.vertices) - len(used),
+        "size": (high - low).tolist(),
+        "centre": ((high + low) / 2).tolist(),
+        "area": mesh.area,
+        "volume": mesh.volume if boundary == 0 else float("nan"),
+        "pieces": int(good.components().max()) + 1 if len(good.faces) else 0,
+        "watertight": boundary == 0 and crowded == 0,
+        "border edges": boundary,
+        "holes": len(boundary_loops(places[~degenerate])),
+        "edges of more than two faces": crowded,
+        "edges wound against their neighbour": int(clashes(edges).sum()),
+        "euler characteristic": corners - len(edges.ends) + len(good.faces),
+        "degenerate faces": int(degenerate.sum()),
+        "duplicate faces": int(duplicate_faces(places).sum()),
+        "texture": "none" if mesh.texture is None else f"{mesh.texture.shape[1]} x {mesh.texture.shape[0]}",
+        "material": mesh.material.name if mesh.material is not None else "none",
+    }
+
+
+def degenerate_faces(mesh: Mesh) -> np.ndarray:
+    """Faces (F,) bool without area, or with two corners at one place."""
+    places = mesh.welded()[mesh.faces]
+    same = (places[:, 0] == places[:, 1]) | (places[:, 1] == places[:, 2]) | (places[:, 2] == places[:, 0])
+    points = mesh.vertices.astype(np.float64)
+    corner = points[mesh.faces]
+    longest = np.linalg.norm(corner - np.roll(corner, 1, 1), axis=2).max(1)
+    height = np.linalg.norm(face_normals(points, mesh.faces), axis=1) / np.maximum(longest, 1e-300)
+    return same | (height <= 1e-7 * longest)
+
+
+def duplicate_faces(places: np.ndarray) -> np.ndarray:
+    """Faces (F,) bool with the same three places as an earlier one, whichever way around."""
+    _, first = np.unique(np.sort(places, 1), axis=0, return_index=True)
+    out = np.ones(len(places), bool)
+    out[first] = False
+    return out
+
+
+def clashes(edges: Edges) -> np.ndarray:
+    """Edges (E,) bool whose two faces run along it in the same direction."""
+    runs = np.bincount(edges.half, edges.along, minlength=len(edges.ends))
+    return (edges.faces == 2) & (runs != 1)
+
+
+def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
+    """The closed walks along edges of one face, each an array of places in the direction of a filling's faces."""
+    edges = edges_of(places)
+    half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    border = half[edges.faces[edges.half] == 1]
+    follow: dict[int, list[int]] = {}
+    for a, b in border.tolist():
+        # A filling runs against its neighbour.
+        follow.setdefault(b, []).append(a)
+    loops = []
+    for start in list(follow):
+        while follow.get(start):
+            loop, at = [start], follow[start].pop()
+            while at != start and follow.get(at):
+                loop.append(at)
+                at = follow[at].pop()
+            if at == start and len(loop) >= 3:
+                loops.append(np.array(loop))
+    return loops
+
+
+def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
+    """The mesh with neighbours wound alike and every closed piece turned outwards; how many faces were turned.
+
+    Open pieces keep the direction of most of their area.
+    """
+    places = mesh.welded()[mesh.faces]
+    edges = edges_of(places)
+    count = len(mesh.faces)
+    order = np.argsort(edges.half, kind="stable")
+    pair = edges.faces[edges.half[order]] == 2
+    two = order[pair].reshape(-1, 2)
+    left, right = two[:, 0] // 3, two[:, 1] // 3
+    differ = edges.along[two[:, 0]] == edges.along[two[:, 1]]
+    # Weights 1 and 2 keep the sign of an edge through the sparse graph.
+    graph = coo_matrix((1.0 + differ, (left, right)), shape=(count, count)).tocsr()
+    graph = graph.maximum(graph.T)
+    pieces, label = connected_components(graph, directed=False)
+    flip = np.zeros(count, bool)
+    for start in np.unique(label, return_index=True)[1].tolist():
+        walk, before = breadth_first_order(graph, start, directed=False)
+        if len(walk) > 1:
+            parents = before[walk[1:]]
+            signs = np.asarray(graph[walk[1:], parents]).ravel() > 1.5
+            for face, parent, sign in zip(walk[1:].tolist(), parents.tolist(), signs.tolist()):
+                flip[face] = flip[parent] ^ sign
+    faces = mesh.faces.copy()
+    faces[flip] = faces[flip][:, ::-1]
+    corner = mesh.vertices[faces].astype(np.float64)
+    volume = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
+    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    border = np.bincount(label[np.arange(3 * count) // 3], edges.faces[edges.half] != 2, minlength=pieces) > 0
+    inside_out = np.bincount(label, volume, minlength=pieces) < 0
+    mostly_flipped = np.bincount(label, area * flip, minlength=pieces) > 0.5 * np.bincount(label, area, minlength=pieces)
+    turn = np.where(border, mostly_flipped, inside_out)[label]
+    faces[turn] = faces[turn][:, ::-1]
+    changed = int((flip ^ turn).sum())
+    return (replace(mesh, faces=np.ascontiguousarray(faces), normals=None) if changed else mesh), changed
+
+
+def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
+    """The mesh with holes of at most `most` border edges closed by fans about their middle; how many were closed."""
+    place = mesh.welded()
+    vertices, faces = [mesh.vertices], [mesh.faces]
+    uv = [] if mesh.uv is None else [mesh.uv]
+    colours = [] if mesh.colours is None else [mesh.colours]
+    total, filled = len(mesh.vertices), 0
+    first = np.zeros(int(place.max()) + 1, np.int64)
+    first[place] = np.arange(len(place))
+    for loop in boundary_loops(place[mesh.faces]):
+        if len(loop) > most:
+            continue
+        rim = first[loop]
+        if len(rim) == 3:
+            faces.append(rim[None].astype(np.int32))
+        else:
+            vertices.append(mesh.vertices[rim].mean(0, keepdims=True))
+            if mesh.uv is not None:
+                uv.append(mesh.uv[rim].mean(0, keepdims=True))
+            if mesh.colours is not None:
+                colours.append(mesh.colours[rim].mean(0, keepdims=True))
+            faces.append(np.stack([rim, np.roll(rim, -1), np.full(len(rim), total)], 1).astype(np.int32))
+            total += 1
+        filled += 1
+    if not filled:
+        return mesh, 0
+    return replace(
+        mesh, vertices=np.concatenate(vertices), faces=np.concatenate(faces), uv=np.concatenate(uv) if uv else None,
+        colours=np.concatenate(colours) if colours else None, normals=None,
+    ), filled  # fmt: skip
+
+
+def weld(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
+    """The mesh with vertices nearer than `reach` moved to one place; how many were moved. Texture seams stay."""
+    pairs = cKDTree(mesh.vertices).query_pairs(reach, output_type="ndarray")
+    if not len(pairs):
+        return mesh, 0
+    count = len(mesh.vertices)
+    _, label = connected_components(coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)), directed=False)
+    _, first = np.unique(label, return_index=True)
+    moved = mesh.vertices[first[label]]
+    return replace(mesh, vertices=moved), int((moved != mesh.vertices).any(1).sum())
+
+
+def clean(mesh: Mesh, weld_share: float = 0.0, holes: int = 0) -> tuple[Mesh, dict[str, int]]:
+    """A repaired mesh, and what was done.
+
+    Args:
+        weld_share: vertices nearer than this share of the mesh's size become one place first.
+        holes: close holes of at most this many edges.
+    """
+    done: dict[str, int] = {}
+    if weld_share > 0:
+        extent = float(np.ptp(mesh.vertices, axis=0).max())
+        mesh, done["vertices moved together"] = weld(mesh, weld_share * extent)
+    bad = degenerate_faces(mesh)
+    done["degenerate faces removed"] = int(bad.sum())
+    mesh = replace(mesh, faces=mesh.faces[~bad])
+    twice = duplicate_faces(mesh.welded()[mesh.faces]) if len(mesh.faces) else np.zeros(0, bool)
+    done["duplicate faces removed"] = int(twice.sum())
+    before = len(mesh.vertices)
+    mesh = mesh.keep_faces(~twice)
+    done["loose vertices removed"] = before - len(mesh.vertices)
+    if holes > 0:
+        mesh, done["holes filled"] = fill_holes(mesh, holes)
+    mesh, done["faces turned"] = fix_winding(mesh)
+    return mesh, done

@@ -1,0 +1,137 @@
+"""Rendering a textured mesh: rasterise, look up, light, put over the background, average, antialias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..engine.random import RandomStream
+from ..kernels import antialias, interpolate, rasterize, texture_level
+from ..representations.textured_mesh import TexturedMesh
+from .backgrounds import BackgroundSample
+from .cameras import Cameras
+from .light import EnvironmentLight
+from .rendering import Rendering
+
+
+@dataclass
+class SurfaceConfig:
+    """How a mesh is drawn."""
+
+    supersample: int = 2
+    """Samples along a pixel's edge."""
+    lookup: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    mip: bool = True
+    """Read the texture at the level at which a texel is about as large as a sample."""
+    jitter: bool = True
+    """Shift the picture by a random part of a pixel every step, so that no texel stays between samples."""
+    grazing: float = 0.35
+    """Cosine between normal and view below which a texel's gradient fades to nothing: what is seen edge-on is seen badly."""
+
+
+class SurfaceRenderer(nn.Module):
+    """Renders a TexturedMesh. Differentiable in its texels, and in its offsets where it has any."""
+
+    def __init__(self, config: SurfaceConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def render(
+        self, surface: TexturedMesh, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
+        light: EnvironmentLight | None = None,
+    ) -> Rendering:  # fmt: skip
+        """Pictures of every camera.
+
+        Args:
+            background: values (B, H, W, C), C = 3 for lit surfaces of five channels.
+            random: shifts the picture; None for none.
+            light: on a surface of RGB or PBR texels; None shows the base colour itself.
+        """
+        config, many = self.config, self.config.supersample
+        height, width = cameras.height * many, cameras.width * many
+        points = surface.vertices()
+        homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
+        clip = homogeneous @ cameras.view_projection().transpose(1, 2)
+        if random is not None and config.jitter:
+            shift = (random.uniform("pixels", (len(cameras), 1, 2)) - 0.5) * torch.tensor([2 / cameras.width, 2 / cameras.height])
+            clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
+        pixels = rasterize(clip, surface.tri, height, width)
+        hit = (pixels[..., 3:] > 0).float().detach()
+        uv = interpolate(surface.uv, surface.tri, pixels)
+        level = texture_level(clip, surface.tri, surface.uv, pixels, surface.resolution) if config.mip else None
+        values = surface.look(uv, level, config.lookup)
+        with torch.no_grad():
+            local = interpolate(torch.cat([surface.normals, points], 1), surface.tri, pixels)
+            normals = F.normalize(local[..., :3], dim=-1)
+            towards = F.normalize(cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:], dim=-1)
+            facing = (normals * towards).sum(-1, keepdim=True)
+            # Faces that turn their back are seen from inside: their normals point the wrong way.
+            normals = torch.where(facing < 0, -normals, normals)
+            weight = (facing.abs() / max(config.grazing, 1e-6)).clamp(0, 1)
+        if config.grazing > 0:
+            values = weight * values + (1 - weight) * values.detach()
+        if surface.channels == 5:
+            values = shade(values, normals, towards, light)
+        elif light is not None:
+            values = values * light(normals)
+        channels = values.shape[-1]
+        behind = background.values.expand(len(cameras), -1, -1, -1)
+        if many > 1:
+            large = F.interpolate(behind.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+        else:
+            large = behind
+        depth = (cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:]).norm(dim=-1, keepdim=True)
+        whole = torch.cat([values * hit + (1 - hit) * large, hit, depth * hit, normals * hit], -1)
+        if surface.offsets is not None:
+            whole = antialias(whole, pixels, clip, surface.edges())
+        if many > 1:
+            whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
+        return Rendering(whole[..., :channels], whole[..., channels : channels + 1], whole[..., channels + 1 : channels + 2], behind,
+                         whole[..., channels + 2 :])  # fmt: skip
+
+
+def shade(values: torch.Tensor, normals: torch.Tensor, towards: torch.Tensor, light: EnvironmentLight | None) -> torch.Tensor:
+    """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light: matt share times E, metallic share times what the
+    mirror direction sees. Without a light, the base colour."""
+    base, rough, metal = values[..., :3], values[..., 3:4], values[..., 4:5]
+    if light is None:
+        return base
+    rough, metal = rough.clamp(0, 1), metal.clamp(0, 1)
+    return base * ((1 - metal) * light(normals) + metal * light.reflected(normals, towards, rough))
+
+
+@torch.no_grad()
+def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02) -> torch.Tensor:
+    """For every texel (R, R): the best cosine between its normal and the direction to a camera that sees it, 0 where none does.
+
+    Args:
+        size: pixels of the depth pictures that decide what is hidden.
+        slack: scene units by which a texel may lie behind the picture's depth.
+    """
+    geometry = surface.texel_geometry()
+    points = surface.vertices()
+    homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
+    texel = torch.cat([geometry.points, torch.ones_like(geometry.points[:, :1])], 1)
+    best = torch.zeros(len(texel))
+    for number in range(len(cameras)):
+        camera = cameras[[number]].resized(size, size)
+        matrix = camera.view_projection()[0]
+        eye = camera.camera_to_world[0, :3, 3]
+        pixels = rasterize(homogeneous @ matrix.t(), surface.tri, size, size)
+        distance = (interpolate(points, surface.tri, pixels) - eye).norm(dim=-1)
+        clip = texel @ matrix.t()
+        screen = clip[:, :2] / clip[:, 3:].clamp_min(1e-6)
+        column = ((screen[:, 0] + 1) * size / 2).long().clamp(0, size - 1)
+        row = ((1 - screen[:, 1]) * size / 2).long().clamp(0, size - 1)
+        within = (clip[:, 3] > 0) & (screen.abs() <= 1).all(1) & (pixels[row, column, 3] > 0)
+        away = (eye - geometry.points).norm(dim=-1)
+        cosine = (geometry.normals * (eye - geometry.points)).sum(-1) / away.clamp_min(1e-9)
+        seen = within & (away <= distance[row, column] + slack) & (cosine > 0)
+        best = torch.where(seen, torch.maximum(best, cosine), best)
+    out = torch.zeros(surface.resolution, surface.resolution)
+    out[geometry.rows, geometry.columns] = best
+    return out

@@ -1,0 +1,169 @@
+"""A fixed mesh (or one that moves along its normals) with an atlas of texels: what Latent-Paint optimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import nn
+
+from ..kernels import EdgeTable, edge_table, interpolate, texture
+from ..meshes.atlas import Atlas
+from ..meshes.bake import atlas_raster
+from ..meshes.normals import vertex_normals
+
+
+@dataclass
+class TexelGeometry:
+    """Where the texels of an atlas lie on the surface: rows, columns (N,) of those inside charts, points and unit normals (N, 3)."""
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    points: torch.Tensor
+    normals: torch.Tensor
+    part: torch.Tensor
+
+
+class TexturedMesh(nn.Module):
+    """Vertices, faces and an atlas of C channels: 4 in latent space, 3 in RGB, 5 for base colour, roughness and metallic.
+
+    Args:
+        atlas: the joint atlas; its mesh is in the scene's frame.
+        channels: C.
+        resolution: texels along an edge of what is optimised; the atlas' own when 0.
+        start: first values, (C,) or (C, R, R).
+        offsets: optimise a displacement of every vertex along its normal too.
+    """
+
+    texels: nn.Parameter
+    fill: torch.Tensor
+    open: torch.Tensor
+
+    def __init__(
+        self, atlas: Atlas, channels: int, resolution: int = 0, start: torch.Tensor | None = None, offsets: bool = False
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.atlas, self.channels, self.resolution = atlas, channels, resolution or atlas.resolution
+        mesh, size = atlas.mesh, self.resolution
+        assert mesh.uv is not None
+        assert mesh.normals is not None
+        self.register_buffer("points", torch.from_numpy(mesh.vertices.astype(np.float32)), persistent=False)
+        self.register_buffer("tri", torch.from_numpy(mesh.faces.astype(np.int32)), persistent=False)
+        self.register_buffer("uv", torch.from_numpy(mesh.uv.astype(np.float32)), persistent=False)
+        self.register_buffer("normals", torch.from_numpy(mesh.normals.astype(np.float32)), persistent=False)
+        welded = mesh.welded()
+        self.welded = torch.from_numpy(welded)
+        places, first = np.unique(welded, return_index=True)
+        smooth = vertex_normals(mesh.vertices[first], welded[mesh.faces])
+        self.register_buffer("outward", torch.from_numpy(smooth), persistent=False)
+        self.register_buffer("anchors", torch.from_numpy(mesh.vertices[first].astype(np.float32)), persistent=False)
+        self.offsets = nn.Parameter(torch.zeros(len(places))) if offsets else None
+        self._edges: EdgeTable | None = None
+        raster = atlas_raster(mesh, size)
+        self.raster = raster
+        known = (raster[..., 3] > 0).numpy()
+        fill = np.arange(size * size)
+        if known.any() and not known.all():
+            rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
+            fill = (rows * size + columns).reshape(-1)
+        self.register_buffer("fill", torch.from_numpy(np.ascontiguousarray(fill)), persistent=False)
+        self.register_buffer("open", torch.from_numpy(known.reshape(-1)), persistent=True)
+        values = torch.zeros(channels, size, size)
+        if start is not None:
+            values = values + (start if start.ndim == 3 else start[:, None, None])
+        self.texels = nn.Parameter(values.reshape(1, channels, size, size).clone())
+        self.seams = seam_points(mesh.faces, mesh.uv, welded)
+
+    @property
+    def charts(self) -> torch.Tensor:
+        """Texels (R, R) bool whose centre lies in a chart."""
+        return self.raster[..., 3] > 0
+
+    def lock(self, texels: torch.Tensor) -> None:
+        """Keep texels (R, R) bool as they are, from now on: no step changes a bit of them."""
+        self.open &= ~texels.reshape(-1)
+
+    def filled(self) -> torch.Tensor:
+        """The atlas (1, C, R, R) as it is read: texels outside the charts have the value of the nearest one inside.
+
+        Only texels that are not locked pass a gradient on.
+        """
+        flat = self.texels.view(self.channels, -1)
+        flat = torch.where(self.open, flat, flat.detach())
+        return flat[:, self.fill].view(1, self.channels, self.resolution, self.resolution)
+
+    def vertices(self) -> torch.Tensor:
+        """Vertex positions (V, 3), moved by the offsets if there are any."""
+        if self.offsets is None:
+            return self.points
+        return (self.anchors + self.outward * self.offsets[:, None])[self.welded]
+
+    def edges(self) -> EdgeTable:
+        """The edge table of the welded faces, in numbers of unwelded vertices, for `kernels.antialias`."""
+        if self._edges is None:
+            table = edge_table(self.welded[self.tri.long()])
+            # Any vertex of a place will do: all lie there.
+            first = torch.zeros(int(self.welded.max()) + 1, dtype=torch.long)
+            first[self.welded] = torch.arange(len(self.welded))
+            opposite = torch.where(table.opposite >= 0, first[table.opposite.long().clamp_min(0)], -1)
+            self._edges = EdgeTable(first[table.edges.long()].int(), opposite.int())
+        return self._edges
+
+    def look(self, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear") -> torch.Tensor:
+        """Texels (..., C) at texture coordinates (..., 2)."""
+        return texture(self.filled(), uv, level, mode)
+
+    def seam_loss(self) -> torch.Tensor:
+        """Mean squared difference of the two sides of every texture seam; 0 without seams."""
+        if len(self.seams) == 0:
+            return self.texels.sum() * 0
+        both = self.look(self.seams)
+        return (both[:, 0] - both[:, 1]).square().mean()
+
+    @torch.no_grad()
+    def seam_error(self) -> float:
+        """Root of the mean squared difference of the two sides of every seam."""
+        return float(self.seam_loss().sqrt())
+
+    def offset_loss(self) -> torch.Tensor:
+        """Mean squared difference of the offsets at the ends of every edge."""
+        assert self.offsets is not None
+        ends = self.offsets[self.welded[self.edges().edges.long()]]
+        return (ends[:, 0] - ends[:, 1]).square().mean()
+
+    def texel_geometry(self) -> TexelGeometry:
+        """Points and normals of the texels inside charts."""
+        surface = interpolate(torch.cat([self.points, self.normals], 1), self.tri, self.raster)
+        rows, columns = self.charts.nonzero().unbind(1)
+        inside = surface[rows, columns]
+        face = self.raster[rows, columns, 3].long() - 1
+        part = torch.from_numpy(self.atlas.part.astype(np.int64))[face]
+        return TexelGeometry(rows, columns, inside[:, :3], nn.functional.normalize(inside[:, 3:], dim=-1), part)
+
+
+def seam_points(faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: float = 1 / 256) -> torch.Tensor:
+    """Pairs of texture coordinates (P, 2, 2) at the same places on both sides of the seams, about `spacing` apart.
+
+    Args:
+        faces: (F, 3). uv: (V, 2). welded: (V,) number of each vertex's place.
+    """
+    half = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
+    place = welded[half]
+    turned = place[:, 0] > place[:, 1]
+    half[turned], place[turned] = half[turned][:, ::-1], place[turned][:, ::-1]
+    order = np.lexsort((place[:, 1], place[:, 0]))
+    half, place = half[order], place[order]
+    pair = (place[1:] == place[:-1]).all(1)
+    one, two = half[:-1][pair], half[1:][pair]
+    apart = (np.abs(uv[one] - uv[two]) > 1e-6).any((1, 2)) & (place[:-1][pair][:, 0] != place[:-1][pair][:, 1])
+    one, two = one[apart], two[apart]
+    if len(one) == 0:
+        return torch.zeros(0, 2, 2)
+    length = np.maximum(np.linalg.norm(uv[one[:, 1]] - uv[one[:, 0]], axis=1), np.linalg.norm(uv[two[:, 1]] - uv[two[:, 0]], axis=1))
+    count = np.clip(np.ceil(length / spacing), 1, 64).astype(int)
+    edge = np.repeat(np.arange(len(one)), count)
+    along = (np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[edge]
+    sides = [uv[e[edge, 0]] * (1 - along[:, None]) + uv[e[edge, 1]] * along[:, None] for e in (one, two)]
+    return torch.from_numpy(np.stack(sides, 1).astype(np.float32))
