@@ -99,7 +99,9 @@ def _table(rows: list[list[str]], width: int, what: str, where: str) -> np.ndarr
     if not rows:
         return np.zeros((0, width), np.float32)
     try:
-        return np.array([r[:width] for r in rows], np.float64).astype(np.float32)
+        # What float32 cannot hold becomes infinite, and is refused by the reader.
+        with np.errstate(over="ignore"):
+            return np.array([r[:width] for r in rows], np.float64).astype(np.float32)
     except (ValueError, OverflowError):
         for number, row in enumerate(rows):
             try:

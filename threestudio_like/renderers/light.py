@@ -17,14 +17,17 @@ class EnvironmentLight:
 
     Args:
         matrix: (4, 4) symmetric.
+        power: E is raised to it: below 1, a light whose contrast a picture only holds in part.
     """
 
     matrix: torch.Tensor
+    power: float = 1.0
 
     def __call__(self, normals: torch.Tensor) -> torch.Tensor:
         """Unit normals (..., 3) -> (..., 1), at least 0.05. Differentiable."""
         n = torch.cat([normals, torch.ones_like(normals[..., :1])], -1)
-        return ((n @ self.matrix.to(n)) * n).sum(-1, keepdim=True).clamp_min(0.05)
+        light = ((n @ self.matrix.to(n)) * n).sum(-1, keepdim=True).clamp_min(0.05)
+        return light if self.power == 1.0 else light**self.power
 
     def reflected(self, normals: torch.Tensor, towards: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
         """What a white metal shows: the environment in the mirror direction, blurred to E by roughness 1.
@@ -39,7 +42,7 @@ class EnvironmentLight:
         sharp[3, :3] *= 1.5
         sharp[:3, 3] *= 1.5
         sharp[3, 3] -= (sharp[:3, :3].diagonal().sum() - self.matrix[:3, :3].diagonal().sum()) / 3
-        clear = EnvironmentLight(sharp)(mirror)
+        clear = EnvironmentLight(sharp, self.power)(mirror)
         return roughness * self(normals) + (1 - roughness) * clear
 
     def varied(self, random: RandomStream, strength: float) -> EnvironmentLight:
@@ -51,7 +54,7 @@ class EnvironmentLight:
         change = torch.zeros(4, 4)
         change[3, :3] = random.normal("light", (3,)) * strength / 2
         change = change + change.t()
-        return EnvironmentLight(self.matrix + change)
+        return EnvironmentLight(self.matrix + change, self.power)
 
 
 def ambient(level: float = 0.85) -> EnvironmentLight:

@@ -30,6 +30,7 @@ from ..renderers import (
     SurfaceRenderer,
     UniformCameras,
     ambient,
+    baked_light_index,
     visibility,
 )
 from ..representations import TexturedMesh
@@ -161,7 +162,10 @@ class LatentPaint:
     def result(self, request: PaintRequest, stages: dict[str, Stage]) -> SurfaceParts:
         """The painted surface: PBR or RGB texels, or latent ones decoded."""
         if "pbr" in stages or self.pbr.steps > 0:
-            return self.pbr_parts(request, stages)
+            parts = self.pbr_parts(request, stages)
+            assert parts.light is not None
+            parts.light = EnvironmentLight(parts.light.matrix)
+            return parts
         return self.rgb_parts(request, stages)
 
     def seen(self, surface: TexturedMesh, request: PaintRequest) -> torch.Tensor:
@@ -242,7 +246,7 @@ class LatentPaint:
         return F.interpolate(picture, (texels, texels), mode="bilinear", align_corners=False)[0]
 
     def pbr_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceParts:
-        """The PBR atlas: base colour from the RGB one divided by the light, roughness 0.9, metallic 0."""
+        """The PBR atlas: base colour from the RGB one with its baked light divided out, roughness 0.9, metallic 0."""
         for name in ("refine", "pbr"):
             if name in done and done[name].modules["surface"].channels == 5:
                 return self._parts(request, _surface_of(done[name]))
@@ -256,10 +260,15 @@ class LatentPaint:
         shone = rgb.light(geometry.normals).t()
         locked = ~rgb.surface.open.view(size, size)[geometry.rows, geometry.columns]
         inside = base[:, geometry.rows, geometry.columns]
-        # Locked texels are base colours already.
-        base[:, geometry.rows, geometry.columns] = torch.where(locked, inside, (inside / shone).clamp(0, 1))
+        # As much of the light as the colours show: pictures of few pixels do not hold all of it. Locked texels are base colours already.
+        share = min(1.0, max(0.0, baked_share(inside.t(), shone[0], geometry.part, ~locked)))
+        base[:, geometry.rows, geometry.columns] = torch.where(locked, inside, (inside / shone**share).clamp(0, 1))
         start[:3] = base
-        return self._parts(request, self._surface(request, 5, size, start))
+        parts = self._parts(request, self._surface(request, 5, size, start))
+        assert parts.light is not None
+        # The prior paints a share of its light; under a light of that contrast its pictures are explained by plain base colours.
+        parts.light = EnvironmentLight(parts.light.matrix, share)
+        return parts
 
     def _distil(self, name: str, request: PaintRequest, parts: SurfaceParts, config: PaintingConfig) -> Stage:
         prior = request.prior
@@ -273,6 +282,20 @@ class LatentPaint:
         refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels)
         lit = parts.surface.channels == 5
         return paint_rounds_stage(name, parts, refinement, config, request.prior.facts.image_size, self.level, lit)
+
+
+def baked_share(colours: torch.Tensor, light: torch.Tensor, part: torch.Tensor, counted: torch.Tensor, bins: int = 6) -> float:
+    """The baked-light index of painted texels whose materials are not known: texels of one part and one chromaticity count as one material.
+
+    Args:
+        colours: (N, 3) display RGB. light: (N,). part: (N,) int64. counted: (N,) bool.
+    """
+    if int(counted.sum()) < 100:
+        return 0.0
+    chroma = (colours / colours.sum(1, keepdim=True).clamp_min(1e-3) * bins).long().clamp(0, bins - 1)
+    region = (part * bins + chroma[:, 0]) * bins + chroma[:, 1]
+    _, region = torch.unique(region[counted], return_inverse=True)
+    return baked_light_index(colours[counted].mean(1), light[counted], region)
 
 
 def _surface_of(stage: Stage) -> TexturedMesh:

@@ -1,0 +1,57 @@
+"""Meshes from strangers: each bad one ends in one line, quickly, with little memory, and with nothing written."""
+
+import resource
+import time
+
+import pytest
+from .bad_files import bad_files, mutate, write_good
+
+from threestudio_like.cli import main
+from threestudio_like.engine.errors import InputError
+from threestudio_like.meshes import Asset
+
+BAD = bad_files()
+
+
+def test_there_are_sixty():
+    assert len(BAD) >= 60
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_bad_mesh_is_one_line(name, tmp_path, capsys):
+    file, data, beside = BAD[name]
+    (tmp_path / file).write_bytes(data)
+    for other, content in beside.items():
+        (tmp_path / other).write_bytes(content)
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    used, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    assert main(["mesh", "info", str(tmp_path / file)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.strip().splitlines()) == 1
+    assert "unexpected" not in shown.err
+    assert len(shown.err) < 500
+    assert time.perf_counter() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 700 * 1024
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+
+
+def test_three_hundred_mutations(tmp_path):
+    files = write_good(tmp_path)
+    good = {path: path.read_bytes() for path in files}
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    refused = 0
+    for number in range(300):
+        path = files[number % len(files)]
+        path.write_bytes(mutate(good[path], number))
+        began = time.perf_counter()
+        try:
+            Asset.load(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in error.line()
+        assert time.perf_counter() - began < 5
+        path.write_bytes(good[path])
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+    # Some mutations leave a mesh that can be read, most do not.
+    assert 60 < refused < 300
