@@ -181,7 +181,7 @@ class LatentPaint:
 
     def _surface(self, request: PaintRequest, channels: int, texels: int, start: torch.Tensor) -> TexturedMesh:
         surface = TexturedMesh(request.the_atlas(), channels, texels, start)
-        lock = self.seen(surface, request) <= 0.05
+        lock = ~near_seen(self.seen(surface, request) > 0.05)
         if request.locked is not None:
             large = request.locked[None, None].float()
             lock |= F.interpolate(large, (surface.resolution, surface.resolution), mode="nearest")[0, 0] > 0.5
@@ -282,6 +282,13 @@ class LatentPaint:
         refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels)
         lit = parts.surface.channels == 5
         return paint_rounds_stage(name, parts, refinement, config, request.prior.facts.image_size, self.level, lit)
+
+
+def near_seen(seen: torch.Tensor) -> torch.Tensor:
+    """Texels (R, R) bool that are seen, or so near to one that the lookup mixes the two: were those kept still, their neighbours would
+    make up for them."""
+    reach = max(1, seen.shape[0] // 128)
+    return F.max_pool2d(seen[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
 
 
 def baked_share(colours: torch.Tensor, light: torch.Tensor, part: torch.Tensor, counted: torch.Tensor, bins: int = 6) -> float:
