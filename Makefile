@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test lint benchmark train clean
+.PHONY: demo test test-extras lint benchmark train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -20,6 +20,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Heavier alternatives of the mesh tools, tested where they are installed: pip install -e '.[mesh]'
+test-extras: $(READY)
+	$(BIN)/python -m pytest tests/extras -q -p no:cacheprovider
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy threestudio_like
@@ -30,6 +34,9 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/priors.py
 	$(BIN)/python benchmarks/latent_versus_rgb.py
 	$(BIN)/python benchmarks/text_to_3d.py
+	$(BIN)/python benchmarks/texture.py
+	$(BIN)/python benchmarks/sketch_shape.py
+	$(BIN)/python benchmarks/fuzz_meshes.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2

@@ -39,7 +39,11 @@ def swept(path: np.ndarray, radius: float, sides: int = 14) -> Mesh:
         grid = base + np.arange(len(rows) * (sides + 1)).reshape(len(rows), sides + 1)
         a, b, c, d = grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]
         faces += [np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)]
-    mesh = Mesh(np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.int32), np.concatenate(uv).astype(np.float32))
+    mesh = Mesh(
+        np.concatenate(vertices).astype(np.float32),
+        np.concatenate(faces).astype(np.int32),
+        np.concatenate(uv).astype(np.float32),
+    )
     return mesh if mesh.volume > 0 else replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]))
 
 
@@ -48,7 +52,7 @@ def of(primitive: tuple, name: str, colour: tuple = (0.7, 0.7, 0.7, 1.0), unwrap
     mesh = Mesh(np.asarray(vertices, np.float32), np.asarray(faces, np.int32), material=Material(name, colour))
     if mesh.volume < 0:
         mesh = replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1]))
-    return unwrap(mesh, 512)[0] if unwrapped else mesh
+    return unwrap(mesh, 512)[0].with_creases() if unwrapped else mesh
 
 
 def main() -> None:
@@ -56,7 +60,9 @@ def main() -> None:
     profile = [(0, 0), (0.42, 0), (0.62, 0.2), (0.68, 0.42), (0.58, 0.66), (0.36, 0.82), (0.3, 0.86), (0.22, 0.92), (0.06, 0.96),
                (0.1, 1.04), (0.0, 1.1)]  # fmt: skip
     spout = tube(np.array([(0.58, 0.35, 0), (0.8, 0.42, 0), (0.92, 0.62, 0), (1.08, 0.78, 0)]), 0.1, 12)
-    handle = tube(np.array([(-0.6, 0.62, 0), (-0.85, 0.66, 0), (-0.95, 0.48, 0), (-0.84, 0.3, 0), (-0.62, 0.25, 0)]), 0.06, 10)
+    handle = tube(
+        np.array([(-0.6, 0.62, 0), (-0.85, 0.66, 0), (-0.95, 0.48, 0), (-0.84, 0.3, 0), (-0.62, 0.25, 0)]), 0.06, 10
+    )
     Asset({"body": of(lathe(profile, 36), "glaze"), "spout": of(spout, "glaze spout"), "handle": of(handle, "glaze handle")}).save(
         HERE / "teapot.obj")  # fmt: skip
     t = np.arange(240) / 240 * 2 * np.pi
@@ -77,11 +83,15 @@ def main() -> None:
     Asset({"bowl": replace(of(lathe(bowl, 40), "clay", unwrapped=False), material=None)}).save(HERE / "bowl.ply")
     vertices, faces = box((1.2, 1.0, 1.0), (0, 0, 0))
     flat = Mesh(vertices[faces].reshape(-1, 3), np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3))
-    normal = np.repeat(np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]), 3, 0)
+    normal = np.repeat(
+        np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]), 3, 0
+    )
     axis = np.abs(normal).argmax(1)
     # Every side of the crate uses the whole texture: coordinates that no painter can use.
     span = (flat.vertices - flat.vertices.min(0)) / np.ptp(flat.vertices, axis=0)
-    uv = np.where((axis == 0)[:, None], span[:, [2, 1]], np.where((axis == 1)[:, None], span[:, [0, 2]], span[:, [0, 1]]))
+    uv = np.where(
+        (axis == 0)[:, None], span[:, [2, 1]], np.where((axis == 1)[:, None], span[:, [0, 2]], span[:, [0, 1]])
+    )
     Asset({"crate": replace(flat, uv=uv.astype(np.float32), material=Material("planks"))}).save(HERE / "crate.obj")
     for path in sorted(HERE.iterdir()):
         print(path.name, path.stat().st_size)

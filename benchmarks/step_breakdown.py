@@ -75,7 +75,9 @@ def measure(kind: str, space: str) -> list[list]:
 
             return StagePlan(plan.name, build)
 
-        Loop(None, Events(None, "quiet"), LoopSettings()).run([watched(p) for p in config.plans(Request("a red chair", prior))])
+        Loop(None, Events(None, "quiet"), LoopSettings()).run(
+            [watched(p) for p in config.plans(Request("a red chair", prior))]
+        )
         total = time.perf_counter() - clock["began"]
     finally:
         for restore in undo:

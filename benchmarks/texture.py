@@ -28,8 +28,7 @@ FOREIGN = {"teapot.obj": "a striped blue vase", "knot.glb": "a dotted red ball",
 def jobs() -> list[tuple[str, str, str]]:
     """(category or file, prompt, kind)."""
     from threestudio_like.toybox.vocabulary import CATEGORIES, HELD_OUT_COLOURS
-    from threestudio_like.toybox.world import describe
-    from threestudio_like.toybox.world import Phrase
+    from threestudio_like.toybox.world import Phrase, describe
 
     out = []
     for category in CATEGORIES:
@@ -95,7 +94,13 @@ def work(job: tuple[str, str, str]) -> None:
         Asset({source: mesh}).save(path)
     began, cpu = time.perf_counter(), time.process_time()
     result = texture(path, prompt, TextureOptions(out=folder, verbosity="quiet", turntable=False))
-    line = {"mesh": source, "prompt": prompt, "kind": kind, "seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+    line = {
+        "mesh": source,
+        "prompt": prompt,
+        "kind": kind,
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time() - cpu,
+    }
     line.update({k: v for k, v in result.figures.items() if k in ("texels seen", "seam error", "texture coordinates")})
     line.update(evaluate(folder, prompt, None))
     if material is not None:
@@ -118,7 +123,12 @@ def report() -> None:
 
     columns = ["judge: category", "judge: colour", "judge: pattern", "baked light before", "baked light after", "seam error", "texels seen",
                "seconds", "cpu"]  # fmt: skip
-    groups = {"another colour": "colour", "a pattern: striped": "pattern", "another: dotted": "dots", "foreign meshes": "foreign"}
+    groups = {
+        "another colour": "colour",
+        "a pattern: striped": "pattern",
+        "another: dotted": "dots",
+        "foreign meshes": "foreign",
+    }
     rows = [[name, len(some), *(mean(some, c) for c in columns)] for name, kind in groups.items()
             if (some := [x for x in lines if x["kind"] == kind])]  # fmt: skip
     own = [x for x in lines if x["kind"] in ("colour", "pattern")]
@@ -127,7 +137,9 @@ def report() -> None:
     each = [[x["mesh"], x["prompt"], *(x.get(c, "-") for c in columns[:7]), x["cpu"]] for x in sorted(lines, key=lambda x: x["judge: category"] + x["judge: colour"] + x["judge: pattern"])]  # fmt: skip
     tiles = []
     for line in sorted(lines, key=lambda x: (x["kind"] == "foreign", x["mesh"], x["prompt"])):
-        picture = Image.open(OUT / f"{line['mesh'].split('.')[0]}-{line['prompt'].replace(' ', '-')}" / "preview.png").convert("RGB")
+        picture = Image.open(
+            OUT / f"{line['mesh'].split('.')[0]}-{line['prompt'].replace(' ', '-')}" / "preview.png"
+        ).convert("RGB")
         edge = picture.size[1] // 2
         tiles.append(np.concatenate([np.asarray(picture)[:edge, k * edge : (k + 1) * edge] for k in (1, 4)], 1))
     while len(tiles) % 5:
@@ -135,8 +147,22 @@ def report() -> None:
     sheet = np.concatenate([np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)], 0)
     path = ROOT / "docs" / "pictures" / "painted.jpg"
     whole = Image.fromarray(sheet)
-    whole.resize((whole.size[0] * 3 // 4, whole.size[1] * 3 // 4), Image.Resampling.LANCZOS).save(path, quality=86, optimize=True)
-    header = ["", "runs", "category kept", "colour", "pattern", "baked light before", "after", "seam error", "texels seen", "wall s", "CPU s"]
+    whole.resize((whole.size[0] * 3 // 4, whole.size[1] * 3 // 4), Image.Resampling.LANCZOS).save(
+        path, quality=86, optimize=True
+    )
+    header = [
+        "",
+        "runs",
+        "category kept",
+        "colour",
+        "pattern",
+        "baked light before",
+        "after",
+        "seam error",
+        "texels seen",
+        "wall s",
+        "CPU s",
+    ]
     body = (
         "Test-world objects stripped of their colours, painted by `texture` with the default preset: once in a colour that training never paired "
         "with the thing, once striped as well, and once dotted. Judged over 8 lit views of the exported GLB at 64 pixels. Baked light is the slope of log "
@@ -144,10 +170,36 @@ def report() -> None:
         "thread each.\n\n"
         + table(header, rows)
         + "\n\nWorst first:\n\n"
-        + table(["mesh", "prompt", "category", "colour", "pattern", "baked before", "after", "seam", "seen", "CPU s"], each)
+        + table(
+            ["mesh", "prompt", "category", "colour", "pattern", "baked before", "after", "seam", "seen", "CPU s"], each
+        )
         + "\n\n![all painted meshes](../pictures/painted.jpg)\n"
     )
     publish("texture", "Texturing given meshes", "python benchmarks/texture.py", body)
+
+
+SHOWN = (("teapot.obj", "a striped blue vase"), ("robot.glb", "a green robot"), ("knot.glb", "a dotted red ball"), ("mushroom", "a pink mushroom"),
+         ("table", "a striped purple table"), ("lamp", "a striped blue lamp"), ("car", "an orange car"), ("tree", "a striped white tree"))  # fmt: skip
+"""What the README shows: mesh and prompt."""
+
+
+def gallery() -> None:
+    """docs/pictures/painted-few.jpg: clay beside painted, at 224 pixels."""
+    from PIL import Image
+
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.meshes.picture import render_asset
+    from threestudio_like.renderers import RingCameras
+    from threestudio_like.systems.evaluation import staged
+
+    camera = RingCameras(8, 20.0).all(224)[[1]].view_projection().numpy()
+    tiles = []
+    for source, prompt in SHOWN:
+        asset, light = staged(Asset.load(OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}" / "asset.glb"))
+        pair = [render_asset(asset, camera, 224, 0.97, clay, 3, light).image[0] for clay in (True, False)]
+        tiles.append(np.rint(np.concatenate(pair, 1) * 255).astype(np.uint8))
+    sheet = np.concatenate([np.concatenate(tiles[i : i + 4], 1) for i in range(0, len(tiles), 4)], 0)
+    Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "painted-few.jpg", quality=88, optimize=True)
 
 
 def main() -> None:
@@ -158,12 +210,17 @@ def main() -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
         RESULTS.unlink(missing_ok=True)
-    done = {(x["mesh"], x["prompt"]) for x in map(json.loads, RESULTS.read_text().splitlines())} if RESULTS.is_file() else set()
+    done = (
+        {(x["mesh"], x["prompt"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+        if RESULTS.is_file()
+        else set()
+    )
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(work, [j for j in jobs() if (j[0], j[1]) not in done]):
             pass
     report()
+    gallery()
 
 
 if __name__ == "__main__":

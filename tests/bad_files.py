@@ -77,7 +77,12 @@ def bomb_png(side: int = 80000) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 4096)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 4096))
+        + chunk(b"IEND", b"")
+    )
 
 
 def with_image(image: dict, data: bytes = b"") -> bytes:
@@ -115,7 +120,10 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     cycle = dict(document, nodes=[{"mesh": 0, "children": [1]}, {"children": [0]}])
     diamond = dict(document, nodes=[{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}])
     many = dict(document, nodes=[{"mesh": 0} for _ in range(50000)], scenes=[{"nodes": list(range(50000))}])
-    many["accessors"] = [document["accessors"][0], {"bufferView": 1, "componentType": 5125, "count": 3000, "type": "SCALAR"}]
+    many["accessors"] = [
+        document["accessors"][0],
+        {"bufferView": 1, "componentType": 5125, "count": 3000, "type": "SCALAR"},
+    ]
     deep = b'{"asset":{"version":"2.0"},"x":' + b"[" * 200000 + b"]" * 200000 + b"}"
     data_png = "data:image/png;base64," + base64.b64encode(bomb_png()).decode()
     faces = "f 1 2 3\n"
@@ -163,7 +171,9 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "glb that ends early": changed("scene", 0)[:120], "glb without json": struct.pack("<4sIIII", b"glTF", 2, 20, 0, 0x12345678),
         "json that is none": gltf({})[:12] + struct.pack("<II", 4, 0x4E4F534A) + b"{{{{",
         "glb without asset": gltf({"nodes": []}), "glb of gltf 1": changed("asset", "version", "1.0"),
-        "nothing in it": changed("nodes", [{}]), "cyclic nodes": gltf(cycle, small_gltf()[1]), "node of two parents": gltf(diamond, small_gltf()[1]),
+        "nothing in it": changed("nodes", [{}]),
+        "cyclic nodes": gltf(cycle, small_gltf()[1]),
+        "node of two parents": gltf(diamond, small_gltf()[1]),
         "too many instances": gltf(many, small_gltf()[1]), "node that is not there": changed("scenes", 0, "nodes", [7]),
         "node index of text": changed("scenes", 0, "nodes", ["a"]), "mesh that is not there": changed("nodes", 0, "mesh", 3),
         "scene that is not there": changed("scene", 5), "negative mesh": changed("nodes", 0, "mesh", -1),
@@ -171,20 +181,26 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "scale of nan": changed("nodes", 0, "scale", [float("nan"), 1, 1]), "scale zero": changed("nodes", 0, "scale", [0, 0, 0]),
         "accessor that is not there": changed("meshes", 0, "primitives", 0, "indices", 9),
         "accessor outside its view": changed("accessors", 0, "count", 4), "accessor of a billion": changed("accessors", 0, "count", 10**9),
-        "accessor of a strange type": changed("accessors", 0, "type", "MAT9"), "accessor of strange numbers": changed("accessors", 0, "componentType", 1),
-        "negative offset": changed("bufferViews", 0, "byteOffset", -4), "view outside its buffer": changed("bufferViews", 1, "byteOffset", 40),
-        "stride too small": changed("bufferViews", 0, "byteStride", 2), "buffer shorter than it says": changed("buffers", 0, "byteLength", 10**6),
+        "accessor of a strange type": changed("accessors", 0, "type", "MAT9"),
+        "accessor of strange numbers": changed("accessors", 0, "componentType", 1),
+        "negative offset": changed("bufferViews", 0, "byteOffset", -4),
+        "view outside its buffer": changed("bufferViews", 1, "byteOffset", 40),
+        "stride too small": changed("bufferViews", 0, "byteStride", 2),
+        "buffer shorter than it says": changed("buffers", 0, "byteLength", 10**6),
         "buffer at an address": changed("buffers", 0, "uri", "https://example.org/a.bin"),
         "buffer out of the folder": changed("buffers", 0, "uri", "../../../../etc/passwd"),
         "buffer escaped out of the folder": changed("buffers", 0, "uri", "%2e%2e/%2e%2e/etc/passwd"),
-        "buffer at the root": changed("buffers", 0, "uri", "/etc/passwd"), "buffer at a file address": changed("buffers", 0, "uri", "file:///etc/passwd"),
+        "buffer at the root": changed("buffers", 0, "uri", "/etc/passwd"),
+        "buffer at a file address": changed("buffers", 0, "uri", "file:///etc/passwd"),
         "buffer of bad base64": changed("buffers", 0, "uri", "data:application/octet-stream;base64,@@@"),
-        "buffer of another code": changed("buffers", 0, "uri", "data:text/plain,hello"), "buffer address of a number": changed("buffers", 0, "uri", 7),
+        "buffer of another code": changed("buffers", 0, "uri", "data:text/plain,hello"),
+        "buffer address of a number": changed("buffers", 0, "uri", 7),
         "index beyond the vertices": gltf(document, np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes() + np.uint32([0, 1, 9]).tobytes()),
         "positions of nan": gltf(document, np.full(9, np.nan, np.float32).tobytes() + np.uint32([0, 1, 2]).tobytes()),
         "primitives of text": changed("meshes", 0, "primitives", "x"), "points only": changed("meshes", 0, "primitives", 0, "mode", 0),
         "compression": changed("extensionsRequired", ["KHR_draco_mesh_compression"]),
-        "picture at an address": with_image({"uri": "https://example.org/x.png"}), "picture out of the folder": with_image({"uri": "../../x.png"}),
+        "picture at an address": with_image({"uri": "https://example.org/x.png"}),
+        "picture out of the folder": with_image({"uri": "../../x.png"}),
         "picture that explodes": with_image({"uri": data_png}), "picture that is text": with_image({"mimeType": "image/png"}, b"hello"),
         "picture of an executable": with_image({"mimeType": "image/png"}, b"\x7fELF" + b"\0" * 60),
     }  # fmt: skip
@@ -194,18 +210,33 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     simple = {
         "ply that is none": ("a.ply", b"hello"), "ply without end": ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 3\n"),
         "ply of a billion": ("a.ply", ply(PLY.replace("vertex 3", "vertex 1000000000"))),
-        "ply of minus one": ("a.ply", ply(PLY.replace("vertex 3", "vertex -1"))), "ply of words": ("a.ply", ply(PLY.replace("vertex 3", "vertex x"))),
+        "ply of minus one": ("a.ply", ply(PLY.replace("vertex 3", "vertex -1"))),
+        "ply of words": ("a.ply", ply(PLY.replace("vertex 3", "vertex x"))),
         "ply that ends early": ("a.ply", ply(PLY, "0 0 0\n")), "ply index too high": ("a.ply", ply(PLY, "0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n")),
         "ply of points": ("a.ply", ply(PLY.split("element face")[0], "0 0 0\n1 0 0\n0 1 0\n")), "stl that ends early": ("a.stl", stl(1000)),
         "stl of a billion": ("a.stl", stl(10**9)), "stl of none": ("a.stl", stl(0)), "short stl": ("a.stl", b"\0" * 20),
-        "stl of nan": ("a.stl", stl(1, [[[float("nan")] * 3, [1, 0, 0], [0, 1, 0]]])), "text stl of nothing": ("a.stl", b"solid x\nendsolid x\n"),
+        "stl of nan": ("a.stl", stl(1, [[[float("nan")] * 3, [1, 0, 0], [0, 1, 0]]])),
+        "text stl of nothing": ("a.stl", b"solid x\nendsolid x\n"),
         "unknown format": ("a.fbx", b"Kaydara FBX Binary"), "no suffix": ("mesh", b"v 0 0 0"),
     }  # fmt: skip
     out.update({name: (file, data, {}) for name, (file, data) in simple.items()})
     return out
 
 
-_NASTY = [b"-1", b"0", b"4294967295", b"1e400", b"nan", b"[]", b"{}", b"null", b'"x"', b"../../x", b"99999999999", b"-9223372036854775808"]
+_NASTY = [
+    b"-1",
+    b"0",
+    b"4294967295",
+    b"1e400",
+    b"nan",
+    b"[]",
+    b"{}",
+    b"null",
+    b'"x"',
+    b"../../x",
+    b"99999999999",
+    b"-9223372036854775808",
+]
 
 
 def mutate(data: bytes, number: int) -> bytes:

@@ -13,8 +13,8 @@ from threestudio_like import kernels
 from threestudio_like.engine.errors import ConfigError, InputError, OutputError
 from threestudio_like.kernels.reference import distance as by_hand
 from threestudio_like.meshes import Asset, Mesh
-from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.atlas import examine_uv, flat_texture, join_atlas, with_coordinates
+from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.clean import clean, inspect
 from threestudio_like.meshes.frames import AXES, Frame, Placement, from_house, to_house
 from threestudio_like.meshes.mesh import Material
@@ -31,7 +31,9 @@ def f_cube() -> Asset:
     """A box longer than high than deep whose six sides show an F, each in a colour of its own; two parts, two materials."""
     letter = np.zeros((9, 7), bool)
     letter[1:8, 1], letter[1, 1:6], letter[4, 1:5] = True, True, True
-    colours = np.array([[220, 60, 50], [60, 160, 70], [60, 80, 210], [230, 190, 60], [150, 70, 190], [60, 190, 200]], np.uint8)
+    colours = np.array(
+        [[220, 60, 50], [60, 160, 70], [60, 80, 210], [230, 190, 60], [150, 70, 190], [60, 190, 200]], np.uint8
+    )
     size = 64
     texture = np.full((2 * size, 3 * size, 3), 255, np.uint8)
     vertices, uv, faces = [], [], []
@@ -55,7 +57,9 @@ def f_cube() -> Asset:
     points = (np.array(vertices) * [0.6, 0.4, 0.25] + [0.05, -0.1, 0.15]).astype(np.float32)
     whole = Mesh(points, np.array(faces, np.int32), np.array(uv, np.float32), texture)
     first = replace(whole.keep_faces(np.arange(12) < 8), material=Material("paint", roughness=0.5))
-    second = replace(whole.keep_faces(np.arange(12) >= 8), material=Material("other paint", metallic=0.25), texture=texture)
+    second = replace(
+        whole.keep_faces(np.arange(12) >= 8), material=Material("other paint", metallic=0.25), texture=texture
+    )
     return Asset({"walls": first.with_normals(), "lids": second.with_normals()})
 
 
@@ -65,7 +69,13 @@ def compare(a: Asset, b: Asset, apart: float = 1e-3) -> float:
     return psnr(one.image, two.image, one.mask > 0.5)
 
 
-FRAMES = [Frame("y", "z"), Frame("z", "-y", "cm"), Frame("-x", "y", "mm"), Frame("z", "x", "in"), Frame("y", "-z", "ft")]
+FRAMES = [
+    Frame("y", "z"),
+    Frame("z", "-y", "cm"),
+    Frame("-x", "y", "mm"),
+    Frame("z", "x", "in"),
+    Frame("y", "-z", "ft"),
+]
 
 
 @pytest.mark.parametrize("kind", ["glb", "obj"])
@@ -130,7 +140,9 @@ def test_placement_and_its_undoing():
         centre = np.array([0, 0.25, 0]) if radius == 0.6 else np.zeros(3)
         assert np.linalg.norm(placed - centre, axis=1).max() == pytest.approx(radius, abs=1e-5)
         assert np.allclose(placement.undo(placed), points, atol=1e-3)
-    assert Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)).apply(points).mean(0) == pytest.approx([0, 0.25, 0], abs=1e-5)
+    assert Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)).apply(points).mean(0) == pytest.approx(
+        [0, 0.25, 0], abs=1e-5
+    )
 
 
 OBJ = """mtllib a.mtl
@@ -231,11 +243,22 @@ def test_inspect_tells_what_is_wrong_and_clean_mends_it():
         mesh, vertices=np.concatenate([mesh.vertices, np.float32([[9, 9, 9]])]),
         faces=np.concatenate([faces[:-1], faces[:1], np.int32([[1, 1, 2]])]))  # fmt: skip
     found = inspect(broken)
-    assert (found["degenerate faces"], found["duplicate faces"], found["loose vertices"], found["holes"]) == (1, 1, 1, 1)
+    assert (found["degenerate faces"], found["duplicate faces"], found["loose vertices"], found["holes"]) == (
+        1,
+        1,
+        1,
+        1,
+    )
     assert found["edges wound against their neighbour"] > 0
     assert not found["watertight"]
     mended, done = clean(broken, holes=8)
-    assert done == {"degenerate faces removed": 1, "duplicate faces removed": 1, "loose vertices removed": 1, "holes filled": 1, "faces turned": 2}  # fmt: skip
+    assert done == {
+        "degenerate faces removed": 1,
+        "duplicate faces removed": 1,
+        "loose vertices removed": 1,
+        "holes filled": 1,
+        "faces turned": 2,
+    }
     after = inspect(mended)
     assert after["watertight"]
     assert after["euler characteristic"] == 2

@@ -18,6 +18,7 @@ from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas, with_coordinates
+from threestudio_like.meshes.bake import atlas_raster
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.priors.oracle import PointMass, ViewsOf
 from threestudio_like.renderers import (
@@ -40,7 +41,14 @@ from threestudio_like.representations import TexturedMesh
 from threestudio_like.systems.contract import show_rgb
 from threestudio_like.systems.latent_paint import LatentPaint, PaintingConfig, PaintRequest, baked_share, near_seen
 from threestudio_like.systems.options import TextureOptions
-from threestudio_like.systems.painting import LightConfig, PaintRates, PaintTerms, SurfaceParts, fill_unseen, painting_stage
+from threestudio_like.systems.painting import (
+    LightConfig,
+    PaintRates,
+    PaintTerms,
+    SurfaceParts,
+    fill_unseen,
+    painting_stage,
+)
 from threestudio_like.systems.texturing import locked_texels, present_texture, read_subject, texture
 from threestudio_like.toybox.render import LIGHT
 
@@ -191,8 +199,11 @@ def test_visibility_of_a_sphere_and_of_what_stands_in_front():
     far = trimesh.creation.icosphere(3, 0.4)
     shield = trimesh.creation.box((1.5, 1.5, 0.05))
     shield.apply_translation([0, 0, 0.7])
-    asset, _ = with_coordinates(
-        Asset({n: Mesh(np.asarray(m.vertices, np.float32), np.asarray(m.faces, np.int32)).with_normals() for n, m in (("ball", far), ("shield", shield))}), 128)  # fmt: skip
+    meshes = {
+        name: Mesh(np.asarray(m.vertices, np.float32), np.asarray(m.faces, np.int32)).with_normals()
+        for name, m in (("ball", far), ("shield", shield))
+    }
+    asset, _ = with_coordinates(Asset(meshes), 128)
     surface = TexturedMesh(join_atlas(asset, 256), 3)
     geometry = surface.texel_geometry()
     front = Cameras.orbit(torch.zeros(1), torch.zeros(1), 3.0, math.radians(40), 64, 64)
@@ -229,7 +240,9 @@ def test_unseen_texels_take_their_neighbours_colour():
 def test_toybox_light_is_the_light_of_its_pictures():
     normals = torch.nn.functional.normalize(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     x, y, z = normals.unbind(1)
-    assert torch.allclose(EnvironmentLight(torch.tensor(LIGHT))(normals)[:, 0], 0.8 + 0.2 * y + 0.07 * (z * z - x * x), atol=1e-6)
+    assert torch.allclose(
+        EnvironmentLight(torch.tensor(LIGHT))(normals)[:, 0], 0.8 + 0.2 * y + 0.07 * (z * z - x * x), atol=1e-6
+    )
     from threestudio_like.priors.registry import embedded_folder
 
     assert json.loads((embedded_folder() / "prior.json").read_text())["light"] == [list(row) for row in LIGHT]
@@ -259,7 +272,9 @@ def test_baked_light_index_is_the_share_of_the_light(share):
     base = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.3, 0.7]])[region]
     colours = base * light[:, None] ** share
     assert baked_light_index(colours.mean(1), light, region) == pytest.approx(share, abs=1e-3)
-    assert baked_share(colours, light, torch.zeros(5000).long(), torch.ones(5000).bool()) == pytest.approx(share, abs=0.03)
+    assert baked_share(colours, light, torch.zeros(5000).long(), torch.ones(5000).bool()) == pytest.approx(
+        share, abs=0.03
+    )
 
 
 def test_known_light_keeps_out_of_the_base_colour():
@@ -271,7 +286,9 @@ def test_known_light_keeps_out_of_the_base_colour():
 
     def draw(cameras):
         with torch.no_grad():
-            return renderer.render(truth, cameras, BackgroundSample(torch.full((len(cameras), size, size, 3), GREY)), light=light).features
+            return renderer.render(
+                truth, cameras, BackgroundSample(torch.full((len(cameras), size, size, 3), GREY)), light=light
+            ).features
 
     prior = ViewsOf(draw, 3, size)
     indices = {}
@@ -293,10 +310,19 @@ def test_known_light_keeps_out_of_the_base_colour():
 
 def test_paper_preset_has_the_published_numbers():
     paper = LatentPaint.paper()
-    assert (paper.latent_texels, paper.renderer.lookup, paper.background, paper.placement) == (128, "nearest", "sphere", "mean")
+    assert (paper.latent_texels, paper.renderer.lookup, paper.background, paper.placement) == (
+        128,
+        "nearest",
+        "sphere",
+        "mean",
+    )
     assert (paper.latent.steps, paper.latent.rates.texels, paper.rgb.steps, paper.pbr.steps) == (5000, "1e-2", 0, 0)
     assert paper.latent.uniform == UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0))
-    assert (paper.latent.guidance.scale, paper.latent.guidance.weighting, paper.latent.guidance.clip) == (100.0, "latent-nerf", 0.0)
+    assert (paper.latent.guidance.scale, paper.latent.guidance.weighting, paper.latent.guidance.clip) == (
+        100.0,
+        "latent-nerf",
+        0.0,
+    )
     assert not paper.renderer.mip
     assert paper.decode == "autoencoder"
 
@@ -352,7 +378,8 @@ QUICK = {"start.refine.times": "0.9", "start.iterations": "4", "start.refine.vie
 
 def test_texture_returns_the_users_mesh(tmp_path):
     before = chair(tmp_path / "chair.glb", texture=True)
-    result = texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", lock_parts=("back",)))  # fmt: skip
+    options = TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", lock_parts=("back",))
+    result = texture(tmp_path / "chair.glb", "a red chair", options)
     after = Asset.load(tmp_path / "run" / "asset.glb")
     assert list(after.meshes) == list(before.meshes)
     for old, new in zip(before.meshes.values(), after.meshes.values()):
@@ -363,9 +390,7 @@ def test_texture_returns_the_users_mesh(tmp_path):
         assert new.texture is not None
     # The locked part keeps its material's colour to the last bit.
     geometry = after.meshes["back"]
-    pixels = kernels.rasterize(torch.from_numpy(np.c_[geometry.uv * 2 - 1, np.zeros(len(geometry.uv)), np.ones(len(geometry.uv))].astype(np.float32)),
-                               torch.from_numpy(geometry.faces), *geometry.texture.shape[:2])  # fmt: skip
-    inside = (pixels[..., 3] > 0).numpy()
+    inside = (atlas_raster(geometry, geometry.texture.shape[0])[..., 3] > 0).numpy()
     colours = np.unique(geometry.texture[inside][:, :3], axis=0)
     assert len(colours) == 1
     assert np.abs(colours[0] - [127.5, 76.5, 51]).max() <= 0.5
@@ -384,7 +409,11 @@ def test_texture_in_the_users_own_frame_and_units(tmp_path):
     asset = chair(tmp_path / "chair.glb", texture=True)
     asset.save(tmp_path / "chair.obj", frame)
     before = Asset.load(tmp_path / "chair.obj")
-    texture(tmp_path / "chair.obj", "a red chair", TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", frame=frame))
+    texture(
+        tmp_path / "chair.obj",
+        "a red chair",
+        TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", frame=frame),
+    )
     own = Asset.load(tmp_path / "run" / "asset.obj")
     for old, new in zip(before.meshes.values(), own.meshes.values()):
         assert np.array_equal(old.vertices, new.vertices)
@@ -434,7 +463,9 @@ def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):
         surface = config.latent_parts(request).surface
         with torch.no_grad():
             picture = torch.full((1, 128, 128, 3), 0.6)
-            surface.texels.copy_(toybox_prior.encode_image(picture).mean((2, 3), keepdim=True).expand_as(surface.texels))
+            surface.texels.copy_(
+                toybox_prior.encode_image(picture).mean((2, 3), keepdim=True).expand_as(surface.texels)
+            )
         rgb = config.decoded(toybox_prior, surface, 128)
         assert rgb.shape == (3, 128, 128)
         assert float((rgb - 0.6).abs().mean()) < 0.06
@@ -456,7 +487,11 @@ def test_lock_mask_and_present_texture(tmp_path):
     assert bool(locked[row : row + half, column : column + subject.atlas.tile].all())
     assert not bool(locked[row + half : row + 2 * half, column : column + subject.atlas.tile].any())
     assert float((present_texture(subject)[:, row + 5, column + 5] - torch.tensor([0.5, 0.3, 0.2])).abs().max()) < 1e-5
-    for wrong in (TextureOptions(lock=tmp_path / "none.png"), TextureOptions(lock_parts=("wheels",)), TextureOptions(lock=path)):
+    for wrong in (
+        TextureOptions(lock=tmp_path / "none.png"),
+        TextureOptions(lock_parts=("wheels",)),
+        TextureOptions(lock=path),
+    ):
         with pytest.raises(InputError):
             locked_texels(subject, wrong)
 

@@ -100,7 +100,9 @@ def test_gradient_of_the_weights_in_the_corners_against_finite_differences():
     def value(step):
         out = raster.rasterize(clip.double() + step * direction, tri, 24, 20)
         # Pixels that change their triangle have no derivative.
-        return out, torch.where((out[..., 3:] == pixels[..., 3:].double()), out * upstream, torch.zeros_like(out)).sum((-1))
+        return out, torch.where((out[..., 3:] == pixels[..., 3:].double()), out * upstream, torch.zeros_like(out)).sum(
+            -1
+        )
 
     h = 1e-6
     high, low = value(h)[1], value(-h)[1]
@@ -180,9 +182,7 @@ def test_antialias_gradient_in_the_corners_is_that_of_its_blend():
     leaf = clip.clone().requires_grad_()
     (raster.blend(colour, leaf, table.edges, pairs) * upstream).sum().backward()
     h = 1e-7
-    high, low = (
-        (raster.blend(colour, clip + s * direction, table.edges, pairs) * upstream).sum() for s in (h, -h)
-    )
+    high, low = ((raster.blend(colour, clip + s * direction, table.edges, pairs) * upstream).sum() for s in (h, -h))
     assert (leaf.grad * direction).sum().item() == pytest.approx(((high - low) / (2 * h)).item(), rel=1e-5)
 
 
@@ -212,7 +212,9 @@ def test_descent_recovers_vertex_positions_from_silhouettes():
     truth, faces = bumpy_sphere(2)
     start, _ = geometry(trimesh.creation.icosphere(subdivisions=2))
     normals, table = start.clone(), kernels.edge_table(faces)
-    views = [matrix(a, e) for a, e in ((0.0, 0.2), (0.8, -0.3), (1.6, 0.5), (2.4, 0.0), (3.2, 0.4), (4.0, -0.2), (5.0, 0.3))]
+    views = [
+        matrix(a, e) for a, e in ((0.0, 0.2), (0.8, -0.3), (1.6, 0.5), (2.4, 0.0), (3.2, 0.4), (4.0, -0.2), (5.0, 0.3))
+    ]
     targets = [masks(project(truth, v), faces, table, 64) for v in views]
     offset = torch.zeros(len(start), requires_grad=True)
     optimiser = torch.optim.Adam([offset], lr=0.01)

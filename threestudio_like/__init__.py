@@ -72,7 +72,7 @@ def _options(kind: Any, quiet: bool, options: dict[str, Any]) -> Any:
     for name in options:
         if name not in known:
             raise ConfigError(f'there is no option "{name}"', "options", did_you_mean(name, known))
-    for name in ("out", "concept", "embeddings", "save_embeddings", "config", "lock"):
+    for name in ("out", "concept", "embeddings", "save_embeddings", "config", "lock", "sketch"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
     return kind(**{"verbosity": "quiet" if quiet else "line", **options})

@@ -74,6 +74,10 @@ class Generate(Common):
 
     prompt: tyro.conf.Positional[str] = ""
     """What to make: "a red chair"."""
+    sketch: Path | None = None
+    """A coarse shape to follow: a mesh file, or a YAML list of primitives (assets/shapes holds some)."""
+    strictness: float | None = None
+    """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
     system: str = "latent-nerf"
     """latent-nerf, dreamfusion, or a plug-in's."""
 
@@ -183,14 +187,22 @@ class Evaluate:
 
 @dataclass
 class Train:
-    """Train embedded priors from scratch, resumable; writes diffusers and transformers folders."""
+    """Train: the embedded priors from scratch (toybox), or one new word from a few pictures (concept, textual inversion). Resumable."""
 
-    world: tyro.conf.Positional[Literal["toybox"]] = "toybox"
-    """What to train on."""
+    what: tyro.conf.Positional[Literal["toybox", "concept"]] = "toybox"
+    """toybox: writes diffusers and transformers folders. concept: writes learned_embeds.safetensors."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks (diffusion needs the vae)."""
-    out: Path = Path("outputs/toybox-training")
-    """Where checkpoints, data and finished folders go."""
+    images: Path | None = None
+    """concept: folder of pictures of one object; a cameras.json there ({name: {azimuth, elevation, background}}) tells where they were taken."""
+    token: str = "<concept>"
+    """concept: the new word, to be used literally in prompts."""
+    word: str = ""
+    """concept: a known word to start from."""
+    prior: str = "toybox"
+    """concept: the prior that learns the word."""
+    out: Path | None = None
+    """Where checkpoints, data and results go (default: outputs/toybox-training or outputs/concept)."""
     steps: int | None = None
     """Optimiser steps of each network."""
     minutes: float | None = None

@@ -32,8 +32,8 @@ PROGRAM = "threestudio-like"
 
 
 VERBS: dict[str, type] = {
-    "generate": Generate, "texture": Texture, "refine": Refine, "export": Export, "evaluate": Evaluate, "mesh": MeshTool, "train": Train, "doctor": Doctor,
-    "vocabulary": Vocabulary, "completion": Completion,
+    "generate": Generate, "texture": Texture, "refine": Refine, "export": Export, "evaluate": Evaluate, "mesh": MeshTool, "train": Train,
+    "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
 }  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
     from .systems.settings import to_dict, write_yaml
 
     _threads(arguments.threads)
-    options = _options(arguments, dotted, arguments.system)
+    options = _options(arguments, dotted, arguments.system, sketch=arguments.sketch, strictness=arguments.strictness)
     if arguments.print_config:
         preset = "default" if options.preset == "auto" else options.preset
         facts = {
@@ -172,7 +172,13 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
     )  # fmt: skip
     if arguments.print_config:
         preset = "default" if options.preset == "auto" else options.preset
-        facts = {"prompt": arguments.prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+        facts = {
+            "prompt": arguments.prompt,
+            "system": options.system,
+            "preset": preset,
+            "prior": options.prior,
+            "seed": options.seed,
+        }
         print(write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb="texture"))}), end="")
         return
     texturing.texture(arguments.mesh, arguments.prompt, options)
@@ -199,7 +205,9 @@ def _table(findings: dict[str, Any], indent: str = "") -> str:
         elif isinstance(value, float):
             lines.append(f"{indent}{name:<34}{value:.6g}")
         elif isinstance(value, (list, tuple)):
-            lines.append(f"{indent}{name:<34}{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value) or '-'}")
+            lines.append(
+                f"{indent}{name:<34}{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value) or '-'}"
+            )
         else:
             lines.append(f"{indent}{name:<34}{value}")
     return "\n".join(line for line in lines if line)
@@ -247,10 +255,28 @@ def evaluate(arguments: Evaluate) -> None:
 
 def train(arguments: Train) -> None:
     """`train`: embedded priors."""
+    if arguments.what == "concept":
+        from .systems.concept import ConceptOptions, train_concept
+
+        train_concept(
+            ConceptOptions(
+                arguments.images, arguments.token, arguments.word, arguments.prior, arguments.out, arguments.steps or 400, arguments.seed,
+                arguments.device, arguments.resume, arguments.quiet,
+            )
+        )  # fmt: skip
+        return
+    from pathlib import Path
+
     from .toybox.training import TrainingOptions
     from .toybox.training import train as run_training
 
-    run_training(TrainingOptions(**vars(arguments)))
+    out = arguments.out or Path("outputs/toybox-training")
+    run_training(
+        TrainingOptions(
+            arguments.only, out, arguments.steps, arguments.minutes, arguments.groups, arguments.workers, arguments.seed, arguments.device,
+            arguments.resume, arguments.quiet,
+        )
+    )  # fmt: skip
 
 
 def doctor(arguments: Doctor) -> None:

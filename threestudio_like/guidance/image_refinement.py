@@ -120,7 +120,9 @@ class ImageRefinement:
             if known is not None:
                 values, sure = known[0][part], known[1][part]
 
-                def project(clean: torch.Tensor, values: torch.Tensor = values, sure: torch.Tensor = sure) -> torch.Tensor:
+                def project(
+                    clean: torch.Tensor, values: torch.Tensor = values, sure: torch.Tensor = sure
+                ) -> torch.Tensor:
                     return clean + sure * (values - clean)
 
             out.append(

@@ -1,8 +1,8 @@
 """Distances to a surface and winding numbers, through a tree of boxes over its triangles.
 
-    tree = surface_tree(vertices, tri)
-    distance, face, point = nearest(tree, queries)
-    inside = winding_number(tree, queries) > 0.5
+tree = surface_tree(vertices, tri)
+distance, face, point = nearest(tree, queries)
+inside = winding_number(tree, queries) > 0.5
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def surface_tree(
     array = corners.numpy()
     low, high = array.min(1), array.max(1)
     count = 2 * len(array) + 1
-    order, child, span = np.arange(len(array), dtype=np.int32), np.empty(count, np.int32), np.empty((count, 2), np.int32)
+    order, child, span = (
+        np.arange(len(array), dtype=np.int32),
+        np.empty(count, np.int32),
+        np.empty((count, 2), np.int32),
+    )
     bounds, moments = np.empty((count, 6), np.float32), np.empty((count, 7), np.float32)
     used = build_tree(low, high, np.ascontiguousarray((low + high) * np.float32(0.5)), order, bounds, child, span)
     dipoles(array, order, child, span, used, moments)

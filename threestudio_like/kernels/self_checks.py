@@ -135,7 +135,11 @@ def _check_rasterize() -> float:
     two.backward(upstream.double())
     assert a.grad is not None
     assert b.grad is not None
-    return max(wrong, float((one[same].detach().double() - two[same].detach())[:, :3].abs().max()), _difference([a.grad], [b.grad]))
+    return max(
+        wrong,
+        float((one[same].detach().double() - two[same].detach())[:, :3].abs().max()),
+        _difference([a.grad], [b.grad]),
+    )
 
 
 @register_check("interpolate", 1e-4)
@@ -193,4 +197,6 @@ def _check_winding_number() -> float:
     points, faces = sample_surface()
     tree = distance.surface_tree(points, faces[:-9])
     queries = torch.rand(300, 3, generator=torch.Generator().manual_seed(7)) * 2.4 - 1.2
-    return _difference([distance.winding_number(tree, queries)], [by_hand.winding_number(queries.double(), tree.corners.double())])
+    return _difference(
+        [distance.winding_number(tree, queries)], [by_hand.winding_number(queries.double(), tree.corners.double())]
+    )

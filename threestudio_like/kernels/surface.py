@@ -1,9 +1,9 @@
 """The operations on surfaces: rasterise, interpolate, look up, antialias. Four orthogonal functions and two tables.
 
-    pixels = rasterize(clip, tri, height, width)
-    uv = interpolate(corner_uv, tri, pixels)
-    colour = texture(texels, uv, texture_level(clip, tri, corner_uv, pixels, texels.shape[-1]))
-    picture = antialias(colour, pixels, clip, edge_table(tri))
+pixels = rasterize(clip, tri, height, width)
+uv = interpolate(corner_uv, tri, pixels)
+colour = texture(texels, uv, texture_level(clip, tri, corner_uv, pixels, texels.shape[-1]))
+picture = antialias(colour, pixels, clip, edge_table(tri))
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def rasterize(
     Differentiable in `clip` through u, v (weights of corners 0 and 1) and z/w; what is visible at all changes through `antialias`.
     """
     if clip.ndim not in (2, 3) or clip.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
-        raise ValueError(f"rasterize wants clip [(B,) V, 4] and tri [F, 3], got {list(clip.shape)} and {list(tri.shape)}")
+        raise ValueError(
+            f"rasterize wants clip [(B,) V, 4] and tri [F, 3], got {list(clip.shape)} and {list(tri.shape)}"
+        )
     if not serves_cpu("rasterize", clip):
         return raster.rasterize(clip, tri, height, width)
     out = _Rasterize.apply(clip if clip.ndim == 3 else clip[None], tri, height, width)
@@ -97,7 +99,11 @@ class _Interpolate(torch.autograd.Function):
         pool.run(cpu.interpolate_backward, [
             (ctx.values, ctx.faces, ctx.hits[b], upstream[b], each[b], weights[b], wants) for b in range(count)
         ])  # fmt: skip
-        return torch.from_numpy(each.sum(0) if count > 1 else each[0]), None, torch.from_numpy(weights) if wants else None
+        return (
+            torch.from_numpy(each.sum(0) if count > 1 else each[0]),
+            None,
+            torch.from_numpy(weights) if wants else None,
+        )
 
 
 def interpolate(

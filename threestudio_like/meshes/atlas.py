@@ -118,7 +118,9 @@ def join_atlas(asset: Asset, resolution: int) -> Atlas:
         tiles.append(tile)
     side = math.ceil(math.sqrt(len(groups)))
     size = resolution if side == 1 else max(16, resolution // side - 2 * GUTTER)
-    atlas = Atlas(_stack(meshes), np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes]), names, tiles, side, size)
+    atlas = Atlas(
+        _stack(meshes), np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes]), names, tiles, side, size
+    )
     moved = []
     for mesh, tile in zip(meshes, tiles):
         assert mesh.uv is not None
@@ -177,7 +179,10 @@ def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
     from .files import vertex_colours
 
     whole = Asset(
-        {k: m if m.uv is not None else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32)) for k, m in asset.meshes.items()}
+        {
+            k: m if m.uv is not None else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32))
+            for k, m in asset.meshes.items()
+        }
     )
     atlas = join_atlas(Asset({k: replace(m, material=None) for k, m in whole.meshes.items()}), resolution)
     picture = np.full((atlas.resolution, atlas.resolution, 3), 190, np.uint8)

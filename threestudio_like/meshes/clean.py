@@ -42,7 +42,7 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
     low, high = mesh.vertices[used].min(0), mesh.vertices[used].max(0)
     boundary, crowded = int((edges.faces == 1).sum()), int((edges.faces > 2).sum())
     good = replace(mesh, faces=mesh.faces[~degenerate])
-    corners = int(len(np.unique(places)))
+    corners = len(np.unique(places))
     return {
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
@@ -143,7 +143,9 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
     border = np.bincount(label[np.arange(3 * count) // 3], edges.faces[edges.half] != 2, minlength=pieces) > 0
     inside_out = np.bincount(label, volume, minlength=pieces) < 0
-    mostly_flipped = np.bincount(label, area * flip, minlength=pieces) > 0.5 * np.bincount(label, area, minlength=pieces)
+    mostly_flipped = np.bincount(label, area * flip, minlength=pieces) > 0.5 * np.bincount(
+        label, area, minlength=pieces
+    )
     turn = np.where(border, mostly_flipped, inside_out)[label]
     faces[turn] = faces[turn][:, ::-1]
     changed = int((flip ^ turn).sum())

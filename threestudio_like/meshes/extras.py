@@ -33,7 +33,9 @@ def decimate_with(backend: str, points: np.ndarray, triangles: np.ndarray, faces
         library = load("pymeshlab")
         session = library.MeshSet()
         session.add_mesh(library.Mesh(points.astype(np.float64), triangles))
-        session.meshing_decimation_quadric_edge_collapse(targetfacenum=faces, preserveboundary=True, preservenormal=True)
+        session.meshing_decimation_quadric_edge_collapse(
+            targetfacenum=faces, preserveboundary=True, preservenormal=True
+        )
         result = session.current_mesh()
         return result.vertex_matrix(), result.face_matrix()
     library = load("open3d")
@@ -50,7 +52,9 @@ def remesh_isotropic(mesh: Mesh, edge: float) -> Mesh:
     """The surface with triangles of about equal edges, `edge` long in the mesh's units (pymeshlab). Texture coordinates are lost."""
     library = load("pymeshlab")
     session = library.MeshSet()
-    session.add_mesh(library.Mesh(mesh.vertices.astype(np.float64), mesh.welded()[mesh.faces] if mesh.uv is not None else mesh.faces))
+    session.add_mesh(
+        library.Mesh(mesh.vertices.astype(np.float64), mesh.welded()[mesh.faces] if mesh.uv is not None else mesh.faces)
+    )
     session.meshing_isotropic_explicit_remeshing(targetlen=library.PureValue(edge))
     result = session.current_mesh()
     return Mesh(result.vertex_matrix().astype(np.float32), result.face_matrix().astype(np.int32))
@@ -69,7 +73,9 @@ def poisson(points: np.ndarray, normals: np.ndarray, depth: int = 7) -> Mesh:
 def register(source: np.ndarray, target: np.ndarray, reach: float) -> np.ndarray:
     """The rigid motion (4, 4) that brings points `source` (N, 3) to `target` (M, 3) by iterated closest points (open3d)."""
     library = load("open3d")
-    clouds = [library.geometry.PointCloud(library.utility.Vector3dVector(p.astype(np.float64))) for p in (source, target)]
+    clouds = [
+        library.geometry.PointCloud(library.utility.Vector3dVector(p.astype(np.float64))) for p in (source, target)
+    ]
     result = library.pipelines.registration.registration_icp(clouds[0], clouds[1], reach, np.eye(4))
     return np.asarray(result.transformation)
 

@@ -27,7 +27,7 @@ def vertex_colours(mesh: Mesh) -> np.ndarray | None:
     if mesh.texture is None or mesh.uv is None:
         if mesh.material is None:
             return None
-        return np.broadcast_to(np.float32(mesh.material.colour[:3]), (len(mesh.vertices), 3))
+        return np.broadcast_to(np.array(mesh.material.colour[:3], np.float32), (len(mesh.vertices), 3))
     height, width = mesh.texture.shape[:2]
     x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1)
     y = np.clip((1 - mesh.uv[:, 1]) * height - 0.5, 0, height - 1)
@@ -114,7 +114,8 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
         textures: False leaves pictures alone, also missing ones.
 
     Raises:
-        InputError: missing, too large, unreadable, empty, without area, with numbers that are not finite, or with addresses that leave its folder.
+        InputError: missing, too large, unreadable, empty, without area, with numbers that are not finite, or with addresses that leave
+            its folder.
     """
     kind = path.suffix.lower().lstrip(".")
     if path.is_dir():
@@ -162,10 +163,14 @@ def _check(asset: Asset, path: Path) -> None:
     for name, mesh in asset.meshes.items():
         used = mesh.vertices[mesh.faces.reshape(-1)]
         if not np.isfinite(used).all() or np.abs(used).max() > 1e18:
-            raise InputError(f'the part "{name[:40]}" holds positions that are not numbers', str(path), "Repair the mesh first")
+            raise InputError(
+                f'the part "{name[:40]}" holds positions that are not numbers', str(path), "Repair the mesh first"
+            )
         if mesh.uv is not None and not np.isfinite(mesh.uv).all():
             raise InputError(
-                f'the part "{name[:40]}" holds texture coordinates that are not numbers', str(path), "Repair the mesh first"
+                f'the part "{name[:40]}" holds texture coordinates that are not numbers',
+                str(path),
+                "Repair the mesh first",
             )
         # Normals and colours can be made again; where they are damaged they are.
         if mesh.normals is not None and not np.isfinite(mesh.normals).all():
@@ -186,7 +191,7 @@ def _read_simple(path: Path, kind: str) -> Asset:
     data = path.read_bytes()
     if kind == "ply":
         _check_ply(data, str(path))
-    elif not data[:5].lower() == b"solid" or b"\0" in data[:512]:
+    elif data[:5].lower() != b"solid" or b"\0" in data[:512]:
         if len(data) < 84:
             raise InputError("is an STL that ends too early", str(path), "Save it again in a mesh editor")
         count = int.from_bytes(data[80:84], "little")
@@ -203,27 +208,34 @@ def _read_simple(path: Path, kind: str) -> Asset:
         if isinstance(piece, trimesh.Trimesh) and len(piece.faces):
             faces = np.asarray(piece.faces)
             if faces.min() < 0 or faces.max() >= len(piece.vertices):
-                raise InputError(f"a face names vertex {int(faces.max())}, of {len(piece.vertices)}", str(path), "Repair the mesh first")
+                raise InputError(
+                    f"a face names vertex {int(faces.max())}, of {len(piece.vertices)}",
+                    str(path),
+                    "Repair the mesh first",
+                )
             mesh = Mesh(np.asarray(piece.vertices, np.float32), np.ascontiguousarray(faces, np.int32))
             if kind == "stl":
                 # STL stores every corner apart: the mesh is put together again.
                 places, inverse = np.unique(mesh.vertices, axis=0, return_inverse=True)
                 mesh = Mesh(places, inverse.reshape(-1)[mesh.faces].astype(np.int32))
             elif getattr(piece.visual, "kind", None) == "vertex":
-                mesh.colours = np.asarray(piece.visual.vertex_colors[:, :3], np.float32) / 255
+                visual: Any = piece.visual
+                mesh.colours = np.asarray(visual.vertex_colors[:, :3], np.float32) / 255
             meshes[path.stem if not meshes else f"{path.stem}.{len(meshes)}"] = mesh
     return Asset(meshes)
 
 
 def _check_ply(data: bytes, where: str) -> None:
-    head, found, body = data[: 1 << 16].partition(b"end_header")
+    head, found, _body = data[: 1 << 16].partition(b"end_header")
     if not data.startswith(b"ply") or not found:
         raise InputError("is not a PLY file", where, "Save it again in a mesh editor")
     room = len(data) - len(head)
     for name, text in re.findall(rb"element\s+(\S+)\s+(\S+)", head):
         count = int(text) if re.fullmatch(rb"\d{1,12}", text) else -1
         if count < 0:
-            raise InputError(f"its header counts {text[:20]!r} of {name[:20]!r}", where, "Save it again in a mesh editor")
+            raise InputError(
+                f"its header counts {text[:20]!r} of {name[:20]!r}", where, "Save it again in a mesh editor"
+            )
         if count > LARGEST_COUNT:
             raise too_many(count, name.decode("utf-8", "replace")[:20], where)
         if count > room:

@@ -22,11 +22,17 @@ class Frame:
     unit: str = "m"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("--up", self.up, AXES), ("--front", self.front, AXES), ("--unit", self.unit, UNITS)):
+        for name, value, known in (
+            ("--up", self.up, AXES),
+            ("--front", self.front, AXES),
+            ("--unit", self.unit, UNITS),
+        ):
             if value.lstrip("+") not in known:
                 raise ConfigError(f'"{value}" is not known here', name, did_you_mean(value, known))
         if self.up.strip("+-") == self.front.strip("+-"):
-            raise ConfigError(f'up "{self.up}" and front "{self.front}" lie on one line', "--front", "Choose another axis")
+            raise ConfigError(
+                f'up "{self.up}" and front "{self.front}" lie on one line', "--front", "Choose another axis"
+            )
 
     def rotation(self) -> np.ndarray:
         """Rows x, y, z of the house as directions of the file: p_house = rotation @ p_file; a rotation of determinant 1."""

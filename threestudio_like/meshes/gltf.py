@@ -79,7 +79,12 @@ class _Reader:
     def entry(self, table: str, index: Any) -> dict[str, Any]:
         """Row `index` of a table of the document."""
         rows = self.document.get(table, [])
-        if not isinstance(rows, list) or not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(rows):
+        if (
+            not isinstance(rows, list)
+            or not isinstance(index, int)
+            or isinstance(index, bool)
+            or not 0 <= index < len(rows)
+        ):
             raise self.bad(f"names {table} {str(index)[:20]}, which is not there")
         if not isinstance(rows[index], dict):
             raise self.bad(f"{table} {index} is not an object")
@@ -138,7 +143,9 @@ class _Reader:
         row = self.entry("accessors", index)
         kind, width = _TYPES.get(row.get("componentType", 0)), _WIDTHS.get(str(row.get("type")))
         if kind is None or width not in widths:
-            raise self.bad(f"accessor {index} has the type {str(row.get('type'))[:10]} of {str(row.get('componentType'))[:10]}")
+            raise self.bad(
+                f"accessor {index} has the type {str(row.get('type'))[:10]} of {str(row.get('componentType'))[:10]}"
+            )
         count = self.number(row, "count")
         if count > limit:
             raise too_many(count, "numbers in one table", self.where)
@@ -154,12 +161,16 @@ class _Reader:
             if not isinstance(places, dict) or not isinstance(changes, dict) or amount > count:
                 raise self.bad(f"accessor {index} is sparse and incomplete")
             where_kind = _TYPES.get(places.get("componentType", 0), np.uint32)
-            at = self._array(places.get("bufferView"), self.number(places, "byteOffset", 0), where_kind, 1, amount)[:, 0]
+            at = self._array(places.get("bufferView"), self.number(places, "byteOffset", 0), where_kind, 1, amount)[
+                :, 0
+            ]
             if len(at) and int(at.max()) >= count:
                 raise self.bad(f"accessor {index} changes a row that it has not")
-            values[at] = self._array(changes.get("bufferView"), self.number(changes, "byteOffset", 0), kind, width, amount)
-        if row.get("normalized") and kind is not np.float32:
-            return (values.astype(np.float32) / np.iinfo(kind).max).clip(-1, 1)
+            values[at] = self._array(
+                changes.get("bufferView"), self.number(changes, "byteOffset", 0), kind, width, amount
+            )
+        if row.get("normalized") and values.dtype.kind in "iu":
+            return (values.astype(np.float32) / np.iinfo(values.dtype).max).clip(-1, 1)
         return values
 
     def image(self, texture: Any) -> tuple[np.ndarray | None, int, dict]:
@@ -257,7 +268,9 @@ class _Reader:
 
     def primitives(self, mesh: int) -> list[dict[str, Any]]:
         rows = self.entry("meshes", mesh).get("primitives", [])
-        if not isinstance(rows, list) or not all(isinstance(r, dict) and isinstance(r.get("attributes"), dict) for r in rows):
+        if not isinstance(rows, list) or not all(
+            isinstance(r, dict) and isinstance(r.get("attributes"), dict) for r in rows
+        ):
             raise self.bad(f"mesh {mesh} has no primitives that can be read")
         return rows
 
@@ -283,18 +296,29 @@ class _Reader:
             faces = index[: len(index) // 3 * 3].reshape(-1, 3)
         elif mode == 5:
             n = np.arange(max(0, len(index) - 2))
-            faces = np.stack([index[n + n % 2], index[n + 1 - n % 2], index[n + 2]], 1) if len(n) else np.zeros((0, 3), np.int64)
+            faces = (
+                np.stack([index[n + n % 2], index[n + 1 - n % 2], index[n + 2]], 1)
+                if len(n)
+                else np.zeros((0, 3), np.int64)
+            )
         else:
             n = np.arange(1, max(1, len(index) - 1))
-            faces = np.stack([np.full(len(n), index[0]), index[n], index[n + 1]], 1) if len(n) else np.zeros((0, 3), np.int64)
+            faces = (
+                np.stack([np.full(len(n), index[0]), index[n], index[n + 1]], 1)
+                if len(n)
+                else np.zeros((0, 3), np.int64)
+            )
         if not len(faces):
             return None
         mesh = Mesh(np.zeros(0), faces.astype(np.int32), part=part)
         linear = matrix[:3, :3]
-        mesh.vertices = (points if (matrix == np.eye(4)).all() else points @ linear.T + matrix[:3, 3]).astype(np.float32)
+        mesh.vertices = (points if (matrix == np.eye(4)).all() else points @ linear.T + matrix[:3, 3]).astype(
+            np.float32
+        )
         if np.linalg.det(linear) < 0:
             mesh.faces = np.ascontiguousarray(mesh.faces[:, ::-1])
-        chosen, transform = 0, {}
+        chosen = 0
+        transform: dict[str, Any] = {}
         if "material" in primitive:
             mesh.material, mesh.texture, chosen, transform = self.material(primitive["material"])
         # A set that the material does not name still is the user's atlas.
@@ -361,7 +385,11 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
             mesh = reader.build(primitive, matrix, part if several else "")
             if mesh is None:
                 continue
-            label = f"{part}:{mesh.material.name}" if several and mesh.material is not None and part in asset.meshes else part
+            label = (
+                f"{part}:{mesh.material.name}"
+                if several and mesh.material is not None and part in asset.meshes
+                else part
+            )
             asset.meshes[unique_name(label, asset.meshes)] = mesh
     extras = reader.document["asset"].get("extras", {})
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
@@ -415,7 +443,11 @@ class _Writer:
             return self.shared[mark]
         material = material or Material("surface")
         linear = [*to_linear(np.array(material.colour[:3])).tolist(), material.colour[3]]
-        pbr: dict[str, Any] = {"baseColorFactor": linear, "metallicFactor": material.metallic, "roughnessFactor": material.roughness}
+        pbr: dict[str, Any] = {
+            "baseColorFactor": linear,
+            "metallicFactor": material.metallic,
+            "roughnessFactor": material.roughness,
+        }
         if mesh.texture is not None:
             pbr["baseColorTexture"] = {"index": self.texture(mesh.texture)}
         if material.metallic_roughness is not None:

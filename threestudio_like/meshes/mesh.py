@@ -65,7 +65,9 @@ class Mesh:
         first = np.zeros(place.max() + 1, np.int64)
         first[place] = np.arange(len(place))
         corners = crease_normals(
-            np.ascontiguousarray(self.vertices[first], np.float32), place[self.faces].astype(np.int32), np.float32(np.cos(np.radians(angle)))
+            np.ascontiguousarray(self.vertices[first], np.float32),
+            place[self.faces].astype(np.int32),
+            np.float32(np.cos(np.radians(angle))),
         )
         total = np.zeros((len(self.vertices), 3))
         np.add.at(total, self.faces.reshape(-1), corners.reshape(-1, 3).astype(np.float64))

@@ -192,7 +192,9 @@ def _materials(path: Path, libraries: list[str], textures: bool) -> dict[str, tu
                 elif key == "pm" and rest:
                     material = replace(material, metallic=min(1.0, max(0.0, float(rest[0]))))
             except ValueError:
-                raise InputError(f'the material "{name}" has the line "{line.strip()[:40]}"', str(file), "Correct it") from None
+                raise InputError(
+                    f'the material "{name}" has the line "{line.strip()[:40]}"', str(file), "Correct it"
+                ) from None
             if key in ("map_kd", "map_pr", "map_pm") and rest and textures:
                 target = _map_name(rest)
                 if target not in images:
@@ -207,7 +209,9 @@ def _materials(path: Path, libraries: list[str], textures: bool) -> dict[str, tu
 
 def _with_map(material: Material, image: np.ndarray, channel: int) -> Material:
     old = material.metallic_roughness
-    whole = np.full((*image.shape[:2], 3), 255, np.uint8) if old is None or old.shape[:2] != image.shape[:2] else old.copy()
+    whole = (
+        np.full((*image.shape[:2], 3), 255, np.uint8) if old is None or old.shape[:2] != image.shape[:2] else old.copy()
+    )
     whole[..., channel] = image[..., 0]
     if old is None:
         whole[..., 3 - channel] = 0 if channel == 1 else 255

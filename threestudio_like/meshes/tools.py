@@ -83,6 +83,3 @@ def describe(asset: Asset, path: Path) -> dict[str, Any]:
     for name, mesh in asset.meshes.items():
         whole[name] = {**inspect(mesh), "texture coordinates": examine_uv(mesh).line()}
     return whole
-
-
-

@@ -4,4 +4,13 @@ from .alignment import janus_index, r_precision, view_consistency
 from .geometry import compare, sample_surface
 from .judge import Judge, Judgement, PatternJudge
 
-__all__ = ["Judge", "Judgement", "PatternJudge", "compare", "janus_index", "r_precision", "sample_surface", "view_consistency"]
+__all__ = [
+    "Judge",
+    "Judgement",
+    "PatternJudge",
+    "compare",
+    "janus_index",
+    "r_precision",
+    "sample_surface",
+    "view_consistency",
+]

@@ -31,7 +31,9 @@ class _Block(nn.Module):
 
 
 def _body(width: int) -> nn.Sequential:
-    return nn.Sequential(_Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width))
+    return nn.Sequential(
+        _Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width)
+    )
 
 
 def _features(body: nn.Sequential, pictures: torch.Tensor) -> torch.Tensor:

@@ -213,9 +213,40 @@ class StableDiffusionPrior(DiffusionPrior):
         x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
+    def encode_with_concept(self, prompts: list[str], token: str, vector: torch.Tensor) -> torch.Tensor:
+        """Last hidden states (B, T, D) where `token` stands for `vector` (D,); differentiable in it. The token must have been added."""
+        self._load_text()
+        index = self._tokenizer.get_added_vocab().get(token)
+        if index is None:
+            raise ModelError(f'the token "{token}" is not known', "--token", "Add it first")
+        table = self._text_encoder.get_input_embeddings().weight
+        row = torch.zeros(len(table), 1, dtype=table.dtype, device=table.device)
+        row[index] = 1
+        changed = table.detach() * (1 - row) + row * vector.to(table)
+        name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
+        length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
+        ids = self._tokenizer(
+            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        out = torch.func.functional_call(self._text_encoder, {name: changed}, (ids.to(self.device),))
+        return out.last_hidden_state.float()
+
+    def word_vector(self, word: str) -> torch.Tensor:
+        """The embedding (D,) of a word, the mean over its tokens. Raises ModelError for a word that the tokenizer does not know."""
+        self._load_text()
+        known = self._tokenizer(word, add_special_tokens=False).input_ids
+        closed = self.facts.vocabulary is not None and word not in self.facts.vocabulary
+        if closed or not known:
+            raise ModelError(f'the text encoder has no word "{word}"', "--word", "Start from a word that it knows")
+        return self._text_encoder.get_input_embeddings().weight[known].mean(0).detach().float()
+
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The UNet's output (B, C, h, w)."""
+        return self.predict_with_gradient(latents, t, condition)
+
+    def predict_with_gradient(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """`predict`, differentiable in the latents and the text: what training a concept needs."""
         x, labels = latents.to(self.device, self.dtype), None
         batch = len(x)
         if self._ray_maps:

@@ -1,6 +1,13 @@
 """How a representation becomes a picture."""
 
-from .backgrounds import Background, BackgroundSample, LearnedBackground, RandomBackground, SolidBackground, SphereBackground
+from .backgrounds import (
+    Background,
+    BackgroundSample,
+    LearnedBackground,
+    RandomBackground,
+    SolidBackground,
+    SphereBackground,
+)
 from .cameras import Cameras, ProgressiveCameras, RingCameras, StratifiedCameras, UniformCameras
 from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples

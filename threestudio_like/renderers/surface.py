@@ -57,7 +57,9 @@ class SurfaceRenderer(nn.Module):
         homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
         clip = homogeneous @ cameras.view_projection().transpose(1, 2)
         if random is not None and config.jitter:
-            shift = (random.uniform("pixels", (len(cameras), 1, 2)) - 0.5) * torch.tensor([2 / cameras.width, 2 / cameras.height])
+            shift = (random.uniform("pixels", (len(cameras), 1, 2)) - 0.5) * torch.tensor(
+                [2 / cameras.width, 2 / cameras.height]
+            )
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
         pixels = rasterize(clip, surface.tri, height, width)
         hit = (pixels[..., 3:] > 0).float().detach()
@@ -81,7 +83,9 @@ class SurfaceRenderer(nn.Module):
         channels = values.shape[-1]
         behind = background.values.expand(len(cameras), -1, -1, -1)
         if many > 1:
-            large = F.interpolate(behind.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+            large = F.interpolate(
+                behind.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=False
+            ).permute(0, 2, 3, 1)
         else:
             large = behind
         depth = (cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:]).norm(dim=-1, keepdim=True)
@@ -94,7 +98,9 @@ class SurfaceRenderer(nn.Module):
                          whole[..., channels + 2 :])  # fmt: skip
 
 
-def shade(values: torch.Tensor, normals: torch.Tensor, towards: torch.Tensor, light: EnvironmentLight | None) -> torch.Tensor:
+def shade(
+    values: torch.Tensor, normals: torch.Tensor, towards: torch.Tensor, light: EnvironmentLight | None
+) -> torch.Tensor:
     """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light: matt share times E, metallic share times what the
     mirror direction sees. Without a light, the base colour."""
     base, rough, metal = values[..., :3], values[..., 3:4], values[..., 4:5]

@@ -86,7 +86,8 @@ def write_report(
     """Write the page.
 
     Args:
-        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text. pictures: more pictures (H, W, 3) uint8 by their titles.
+        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text.
+        pictures: more pictures (H, W, 3) uint8 by their titles.
     """
     viewer = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
     rows = "".join(
@@ -98,7 +99,8 @@ def write_report(
         if e["event"] == "stage-end"
     )
     more = "".join(
-        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{_png(p)}">' for name, p in (pictures or {}).items()
+        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{_png(p)}">'
+        for name, p in (pictures or {}).items()
     )
     text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>

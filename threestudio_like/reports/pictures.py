@@ -19,7 +19,10 @@ from ..renderers import Cameras, RingCameras
 def contact_sheet(asset: Asset, ring: RingCameras, size: int = 192, light: Light | None = None) -> np.ndarray:
     """Eight views: textured (and lit, where there is a light) above, clay below, (2 S, 8 S, 3) uint8 on light grey."""
     cameras = ring.all(size).view_projection().numpy()
-    rows = [np.concatenate(list(render_asset(asset, cameras, size, 0.96, clay, light=light).image), 1) for clay in (False, True)]
+    rows = [
+        np.concatenate(list(render_asset(asset, cameras, size, 0.96, clay, light=light).image), 1)
+        for clay in (False, True)
+    ]
     return np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
 
 

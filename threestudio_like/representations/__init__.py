@@ -6,5 +6,6 @@ from .hash_grid import HashGridConfig, HashGridField
 from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
 
-__all__ = ["DecodedField", "Field", "HashGridConfig", "HashGridField", "TexelGeometry", "TexturedMesh", "VoxelField", "VoxelGridConfig", "activate_density", "density_blob",
-           "density_volume", "sample_grid", "seam_points", "truncated_exp"]  # fmt: skip
+__all__ = ["DecodedField", "Field", "HashGridConfig", "HashGridField", "TexelGeometry", "TexturedMesh", "VoxelField",
+           "VoxelGridConfig", "activate_density", "density_blob", "density_volume", "sample_grid", "seam_points",
+           "truncated_exp"]  # fmt: skip

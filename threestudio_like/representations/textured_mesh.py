@@ -38,6 +38,12 @@ class TexturedMesh(nn.Module):
     """
 
     texels: nn.Parameter
+    points: torch.Tensor
+    tri: torch.Tensor
+    uv: torch.Tensor
+    normals: torch.Tensor
+    outward: torch.Tensor
+    anchors: torch.Tensor
     fill: torch.Tensor
     open: torch.Tensor
 
@@ -161,7 +167,9 @@ def seam_points(faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: 
     one, two = one[apart], two[apart]
     if len(one) == 0:
         return torch.zeros(0, 2, 2)
-    length = np.maximum(np.linalg.norm(uv[one[:, 1]] - uv[one[:, 0]], axis=1), np.linalg.norm(uv[two[:, 1]] - uv[two[:, 0]], axis=1))
+    length = np.maximum(
+        np.linalg.norm(uv[one[:, 1]] - uv[one[:, 0]], axis=1), np.linalg.norm(uv[two[:, 1]] - uv[two[:, 0]], axis=1)
+    )
     count = np.clip(np.ceil(length / spacing), 1, 64).astype(int)
     edge = np.repeat(np.arange(len(one)), count)
     along = (np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[edge]

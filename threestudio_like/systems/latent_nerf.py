@@ -7,14 +7,23 @@ sampled views, distillation in latents makes them one object, and distillation i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+from ..engine.errors import InputError
 from ..engine.loop import Stage, StagePlan
+from ..guidance.contract import View
 from ..guidance.image_refinement import ImageRefinement, RefinementConfig
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ..guidance.sketch_shape import SketchConfig, SketchField, SketchShape
+from ..meshes.frames import Placement
+from ..meshes.mesh import Asset
+from ..meshes.primitives import read_primitives
 from ..priors.diffusion import DiffusionPrior
 from ..renderers import (
     LearnedBackground,
@@ -26,6 +35,7 @@ from ..renderers import (
     VolumeConfig,
     VolumeRenderer,
 )
+from ..renderers.rendering import Rendering
 from ..representations import Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
 from .contract import Request, rgb_map, show_rgb
 from .stages import (
@@ -143,6 +153,10 @@ class LatentNerf:
             regularise=Regularisation(density_variation="0.05", feature_variation="0.02", distortion="0.01"))
     )  # fmt: skip
     """Rounds of image-space refinement in RGB at the end; none by default."""
+    sketch: SketchConfig = field(default_factory=SketchConfig)
+    """A coarse shape to follow."""
+    sketch_times: tuple[float, ...] = (0.95, 0.85)
+    """With a sketch the start noises its renderings to these times instead of sampling from nothing."""
     refine_levels: tuple[float, ...] = (0.29, 0.5)
     """Grey levels behind the pictures of the RGB rounds, one a group of four views in turn: what one of them hides another shows."""
 
@@ -158,6 +172,7 @@ class LatentNerf:
                 steps=5000, cameras="uniform", guidance=ScoreDistillationConfig(), rates=LearningRates(),
                 regularise=Regularisation(opacity_entropy="5e-4")),
             rgb=RgbConfig(steps=0),
+            sketch=SketchConfig(weight=5e-6, sigma=0.3, placement="mean", grid=0, samples=0, points=0),
         )  # fmt: skip
 
     def plans(self, request: Request) -> list[StagePlan]:
@@ -179,6 +194,24 @@ class LatentNerf:
             return self._rgb_parts(request, stages)
         return self._latent_parts(request, stages)
 
+    def shape(self) -> SketchShape:
+        """The sketch's guidance; read and baked once."""
+        return read_sketch(self.sketch)
+
+    def _follow(self, parts: FieldParts) -> Callable[[Rendering, View], dict[str, torch.Tensor]] | None:
+        """The sketch's term of a step: over the rendering's samples as published, and over random points of the cube. None without a sketch."""
+        if not self.sketch.on:
+            return None
+        sketch, weight = self.shape(), self.sketch.chosen_weight()
+
+        def terms(rendering: Rendering, view: View) -> dict[str, torch.Tensor]:
+            total = sketch.loss(rendering, view)[0]
+            if self.sketch.points > 0:
+                total = total + sketch.everywhere(parts.field, view.random)
+            return {"sketch": weight * total}
+
+        return terms
+
     def latent_size(self, prior: DiffusionPrior) -> int:
         """Height and width of the latent rendering."""
         return self.resolution or prior.facts.latent_size
@@ -193,6 +226,8 @@ class LatentNerf:
             # The latent of mid grey: neither inside nor outside stands out before the first step.
             start = torch.linalg.lstsq(matrix.t().double(), (0.5 - offset).double()[:, None]).solution[:, 0].float()
         field_ = self.representation.build(request.prior.facts.channels, request.seed, start)
+        if self.sketch.on and isinstance(field_, VoxelField) and start is not None:
+            field_.load_resampled(SketchField(self.shape(), start))
         background = (
             LearnedBackground(request.prior.facts.channels, seed=request.seed) if self.background == "learned" else None
         )
@@ -225,9 +260,14 @@ class LatentNerf:
 
     def _start(self, request: Request, parts: FieldParts) -> Stage:
         prior, views = request.prior, self.start.refine.views
-        refinement = ImageRefinement(prior, request.prompt, self.start.refine, torch.full((views,), self.level))
+        config = self.start
+        if self.sketch.on and isinstance(parts.field, VoxelField):
+            config = replace(config, refine=replace(config.refine, times=self.sketch_times))
+        refinement = ImageRefinement(prior, request.prompt, config.refine, torch.full((views,), self.level))
         behind = self._grey(prior, self.level).expand(views, -1, -1, -1)
-        return rounds_stage("start", parts, refinement, self.start, "latent", behind, prior.facts.latent_size)
+        return rounds_stage(
+            "start", parts, refinement, config, "latent", behind, prior.facts.latent_size, self._follow(parts)
+        )
 
     def _distil(self, request: Request, parts: FieldParts) -> Stage:
         config = self.distil
@@ -235,7 +275,7 @@ class LatentNerf:
         sampler = config.sampler()
         background = self.backgrounds(request.prior, parts)
         return distillation_stage("distil", config.steps, parts, guidance, sampler, background, self.latent_size(request.prior),
-                                  config.rates, config.regularise, config.weight, last=self.rgb.steps == 0)  # fmt: skip
+                                  config.rates, config.regularise, config.weight, self._follow(parts), last=self.rgb.steps == 0)  # fmt: skip
 
     def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
         for name in ("refine", "rgb"):
@@ -253,7 +293,7 @@ class LatentNerf:
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         background = RandomBackground.grey(*config.levels)
         return distillation_stage("rgb", config.steps, parts, guidance, config.sampler(), background, request.prior.facts.image_size,
-                                  config.rates, config.regularise, config.weight)  # fmt: skip
+                                  config.rates, config.regularise, config.weight, self._follow(parts))  # fmt: skip
 
     def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:
         prior = request.prior
@@ -262,7 +302,33 @@ class LatentNerf:
         levels = torch.tensor(self.refine_levels)[torch.arange(views) // 4 % len(self.refine_levels)]
         refinement = ImageRefinement(prior, request.prompt, self.refine.refine, levels)
         behind = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
-        return rounds_stage("refine", parts, refinement, self.refine, "rgb", behind, size)
+        return rounds_stage("refine", parts, refinement, self.refine, "rgb", behind, size, self._follow(parts))
+
+
+def read_sketch(config: SketchConfig) -> SketchShape:
+    """The guidance of a sketch's file, a mesh or a YAML list of primitives, brought into the scene's frame. Raises InputError."""
+    return _read_sketch(*vars(config).values())
+
+
+@lru_cache(maxsize=4)
+def _read_sketch(*values: Any) -> SketchShape:
+    config = SketchConfig(*values)
+    mesh = load_sketch(Path(config.path)).mesh
+    place = (
+        Placement.of_mean(mesh.vertices, config.scale) if config.placement == "mean" else Placement.of(mesh.vertices)
+    )
+    return SketchShape(torch.from_numpy(place.apply(mesh.vertices)), torch.from_numpy(mesh.faces), config)
+
+
+def load_sketch(path: Path) -> Asset:
+    """A sketch's file. Raises InputError."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(
+                "there is no such file", str(path), "Give a mesh, or a YAML list of primitives (assets/shapes has some)"
+            )
+        return read_primitives(path)
+    return Asset.load(path, textures=False)
 
 
 class _Shown(Field):

@@ -68,7 +68,9 @@ class PaintingConfig:
     steps: int = 0
     weight: float = 1.0
     cameras: Literal["stratified", "uniform"] = "stratified"
-    stratified: StratifiedCameras = field(default_factory=lambda: StratifiedCameras(elevation=(-10.0, 50.0), overhead=0.12))
+    stratified: StratifiedCameras = field(
+        default_factory=lambda: StratifiedCameras(elevation=(-10.0, 50.0), overhead=0.12)
+    )
     uniform: UniformCameras = field(default_factory=UniformCameras)
     guidance: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
     rates: PaintRates = field(default_factory=PaintRates)
@@ -83,7 +85,9 @@ class PaintingConfig:
         """Lowest and highest elevation that the sampler may draw, degrees."""
         if self.cameras == "uniform":
             return self.uniform.elevation
-        return self.stratified.elevation[0], max(self.stratified.elevation[1], 80.0 if self.stratified.overhead > 0 else 0.0)
+        return self.stratified.elevation[0], max(
+            self.stratified.elevation[1], 80.0 if self.stratified.overhead > 0 else 0.0
+        )
 
 
 def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
@@ -150,13 +154,25 @@ class LatentPaint:
         if self.latent.steps > 0:
             plans.append(StagePlan("latent", lambda done: self._latent(request)))
         if self.start.refine.times:
-            plans.append(StagePlan("start", lambda done: self._rounds("start", request, self.rgb_parts(request, done), self.start)))
+            plans.append(
+                StagePlan(
+                    "start", lambda done: self._rounds("start", request, self.rgb_parts(request, done), self.start)
+                )
+            )
         if self.rgb.steps > 0:
-            plans.append(StagePlan("rgb", lambda done: self._distil("rgb", request, self.rgb_parts(request, done), self.rgb)))
+            plans.append(
+                StagePlan("rgb", lambda done: self._distil("rgb", request, self.rgb_parts(request, done), self.rgb))
+            )
         if self.pbr.steps > 0:
-            plans.append(StagePlan("pbr", lambda done: self._distil("pbr", request, self.pbr_parts(request, done), self.pbr)))
+            plans.append(
+                StagePlan("pbr", lambda done: self._distil("pbr", request, self.pbr_parts(request, done), self.pbr))
+            )
         if self.refine.refine.times:
-            plans.append(StagePlan("refine", lambda done: self._rounds("refine", request, self.result(request, done), self.refine)))
+            plans.append(
+                StagePlan(
+                    "refine", lambda done: self._rounds("refine", request, self.result(request, done), self.refine)
+                )
+            )
         return plans
 
     def result(self, request: PaintRequest, stages: dict[str, Stage]) -> SurfaceParts:
@@ -198,7 +214,9 @@ class LatentPaint:
         channels, size = request.prior.facts.channels, self.latent_texels
         ridge = matrix.double() @ matrix.double().t() + 1e-2 * torch.eye(channels, dtype=torch.float64)
         # The published map predicts pictures in [-1, 1]: red is (1, 0, 0) there.
-        red = torch.linalg.solve(ridge, 2 * matrix.double() @ torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) / 2).float()
+        red = torch.linalg.solve(
+            ridge, 2 * matrix.double() @ torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) / 2
+        ).float()
         noise = torch.randn(channels, size, size, generator=torch.Generator().manual_seed(request.seed))
         surface = self._surface(request, channels, size, 0.3 * red[:, None, None] + 0.4 * noise)
         parts = self._parts(request, surface, lambda features: (features @ matrix + offset).clamp(0, 1))
@@ -291,7 +309,9 @@ def near_seen(seen: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(seen[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
 
 
-def baked_share(colours: torch.Tensor, light: torch.Tensor, part: torch.Tensor, counted: torch.Tensor, bins: int = 6) -> float:
+def baked_share(
+    colours: torch.Tensor, light: torch.Tensor, part: torch.Tensor, counted: torch.Tensor, bins: int = 6
+) -> float:
     """The baked-light index of painted texels whose materials are not known: texels of one part and one chromaticity count as one material.
 
     Args:

@@ -36,6 +36,10 @@ class Options:
     system: str = "latent-nerf"
     preset: Literal["auto", "default", "paper"] = "auto"
     """auto: default for camera-conditioned priors, paper for all others."""
+    sketch: Path | None = None
+    """A coarse shape to follow: a mesh, or a YAML list of primitives."""
+    strictness: float | None = None
+    """How closely the sketch is followed, from 0 to 1; the default is the system's."""
     negative: str = ""
     """Negative prompt."""
     concept: Path | None = None
@@ -98,6 +102,12 @@ def check_options(prompt: str, options: Options) -> None:
         )
     if options.minutes is not None and options.minutes <= 0:
         raise ConfigError(f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit")
+    if options.strictness is not None and not 0 <= options.strictness <= 1:
+        raise ConfigError(f"must be from 0 to 1, got {options.strictness:g}", "--strictness")
+    if options.strictness is not None and options.sketch is None:
+        raise ConfigError(
+            "says how closely a sketch is followed, and there is none", "--strictness", "Add --sketch shape.obj"
+        )
     if options.seed < 0:
         raise ConfigError(f"must not be negative, got {options.seed}", "--seed")
     if not 64 <= options.export.texture <= 8192:

@@ -119,7 +119,9 @@ def preview(parts: SurfaceParts, size: int) -> np.ndarray:
     shown = parts.decode(rendering.features) * rendering.opacity + 0.96 * (1 - rendering.opacity)
     atlas = parts.surface.filled()[0].permute(1, 2, 0)
     atlas = parts.decode(atlas if channels == parts.surface.channels else atlas[..., :3])
-    small = nn.functional.interpolate(atlas.permute(2, 0, 1)[None], (4 * size, 4 * size), mode="area")[0].permute(1, 2, 0)
+    small = nn.functional.interpolate(atlas.permute(2, 0, 1)[None], (4 * size, 4 * size), mode="area")[0].permute(
+        1, 2, 0
+    )
     return (torch.cat([torch.cat(list(shown), 1), small], 0).clamp(0, 1) * 255).byte().numpy()
 
 
@@ -224,7 +226,9 @@ def paint_rounds_stage(
         covered = nn.functional.max_pool2d(rendering.opacity.permute(0, 3, 1, 2), prior.downscale)
         outside = 1 - nn.functional.max_pool2d(covered, 3, 1, 1).ceil()
         noise = RandomStream(random.seed, name, 0)
-        clean = refinement.denoise(latents, cameras, times[number], config.refine.steps, noise, "round noise", (empty, outside))
+        clean = refinement.denoise(
+            latents, cameras, times[number], config.refine.steps, noise, "round noise", (empty, outside)
+        )
         targets.set(torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)]), rendering.opacity[..., 0])
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
@@ -278,5 +282,3 @@ def fill_unseen(
     values = texels[:, geometry.rows[near], geometry.columns[near]]
     texels[:, geometry.rows[lost], geometry.columns[lost]] = (values * share).sum(-1)
     return texels
-
-

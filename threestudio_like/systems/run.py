@@ -32,7 +32,7 @@ from ..toybox.vocabulary import parse
 from .asset import evaluation_ring, make_asset, mean_field_opacity
 from .contract import Request
 from .folders import run_folder
-from .latent_nerf import DistillationConfig
+from .latent_nerf import DistillationConfig, load_sketch
 from .latent_paint import PaintingConfig
 from .options import Options, check_options, check_vocabulary
 from .registry import configuration
@@ -78,6 +78,15 @@ def configure(options: Options, preset: str, base: Any = None, verb: str = "gene
         divide_steps(config, options.steps)
     if options.resolution is not None:
         config.resolution = options.resolution
+    if options.sketch is not None:
+        sketch = getattr(config, "sketch", None)
+        if sketch is None:
+            raise ConfigError(
+                f'the system "{options.system}" follows no sketch', "--sketch", "Use --system latent-nerf"
+            )
+        load_sketch(options.sketch)
+        sketch.path = str(options.sketch)
+        sketch.strictness = sketch.strictness if options.strictness is None else options.strictness
     if options.negative:
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
             set_dotted(config, key, options.negative)

@@ -236,13 +236,14 @@ class RoundsConfig:
 
 def rounds_stage(
     name: str, parts: FieldParts, refinement: ImageRefinement, config: RoundsConfig, space: Literal["latent", "rgb"],
-    pictures: torch.Tensor, size: int,
+    pictures: torch.Tensor, size: int, extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None,
 ) -> Stage:  # fmt: skip
     """A stage of image-space refinement in latent or RGB space.
 
     Args:
         pictures: (V, size, size, C) what lies behind the object in every target.
         size: height and width of the targets.
+        extra: more weighted terms of the rendering, by name.
     """
     prior = refinement.prior
     times = config.refine.times
@@ -295,6 +296,8 @@ def rounds_stage(
         terms = {"fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
                  "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean()}  # fmt: skip
         terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
+        if extra is not None:
+            terms.update(extra(rendering, View(cameras, step.fraction, random)))
         return terms
 
     return Stage(

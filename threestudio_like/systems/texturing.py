@@ -66,7 +66,9 @@ def present_texture(subject: Subject) -> torch.Tensor:
         row, column = atlas.corner(tile)
         if mesh.texture is not None:
             picture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(2, 0, 1)[None]
-            sized = F.interpolate(picture, (atlas.tile, atlas.tile), mode="bilinear", align_corners=False, antialias=True)[0]
+            sized = F.interpolate(
+                picture, (atlas.tile, atlas.tile), mode="bilinear", align_corners=False, antialias=True
+            )[0]
         elif mesh.material is not None:
             sized = torch.tensor(mesh.material.colour[:3]).view(3, 1, 1).expand(-1, atlas.tile, atlas.tile)
         else:
@@ -81,14 +83,22 @@ def locked_texels(subject: Subject, options: TextureOptions) -> torch.Tensor | N
     locked = torch.zeros(atlas.resolution, atlas.resolution, dtype=torch.bool)
     if options.lock is not None:
         if not options.lock.is_file():
-            raise InputError("there is no such mask", str(options.lock), "Give a black and white picture over the texture coordinates")
+            raise InputError(
+                "there is no such mask",
+                str(options.lock),
+                "Give a black and white picture over the texture coordinates",
+            )
         picture = decode(options.lock.read_bytes(), str(options.lock))[..., :3].astype(np.float32).mean(-1)
-        mask = F.interpolate(torch.from_numpy(picture)[None, None], (atlas.tile, atlas.tile), mode="nearest")[0, 0] > 127
+        mask = (
+            F.interpolate(torch.from_numpy(picture)[None, None], (atlas.tile, atlas.tile), mode="nearest")[0, 0] > 127
+        )
         for tile in set(atlas.tiles):
             row, column = atlas.corner(tile)
             locked[row : row + atlas.tile, column : column + atlas.tile] |= mask
     if options.lock_parts:
-        names = {n for k, m in subject.raw.meshes.items() for n in (k, m.part, m.material.name if m.material else "") if n}
+        names = {
+            n for k, m in subject.raw.meshes.items() for n in (k, m.part, m.material.name if m.material else "") if n
+        }
         for wanted in options.lock_parts:
             if wanted not in names:
                 raise InputError(f'has no part or material "{wanted}"', "--lock-parts", did_you_mean(wanted, names))
@@ -126,7 +136,12 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     events = Events(folder / "events.jsonl", options.verbosity)
     facts = {"verb": "texture", "prompt": prompt, "mesh": str(mesh), "system": options.system, "preset": preset, "prior": options.prior,
              "seed": options.seed}  # fmt: skip
-    choices = {"frame": to_dict(options.frame), "unwrap": options.unwrap, "lock": to_dict(options.lock), "lock_parts": list(options.lock_parts)}
+    choices = {
+        "frame": to_dict(options.frame),
+        "unwrap": options.unwrap,
+        "lock": to_dict(options.lock),
+        "lock_parts": list(options.lock_parts),
+    }
     text = write_yaml({**facts, **choices, "config": to_dict(config), "export": to_dict(options.export)})
     if not options.resume:
         write_atomically(folder / "run.yaml", text.encode())
@@ -151,7 +166,8 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
 
 
 def texel_maps(parts: SurfaceParts) -> tuple[np.ndarray, np.ndarray | None]:
-    """The painted atlas: base colour (R, R, 3) uint8, and roughness and metallic (R, R, 3) uint8 as glTF packs them, where they say something."""
+    """The painted atlas: base colour (R, R, 3) uint8, and roughness and metallic (R, R, 3) uint8 as glTF packs them, where they say
+    something."""
     shown = parts.surface.filled()[0].detach().permute(1, 2, 0)
     base = parts.decode(shown if parts.surface.channels != 5 else shown[..., :3])
     colour = np.rint(base.clamp(0, 1).numpy() * 255).astype(np.uint8)
@@ -178,7 +194,9 @@ def painted(asset: Asset, atlas: Atlas, colour: np.ndarray, packed: np.ndarray |
             if surfaces is None:
                 materials[mark] = replace(old, colour=white, roughness=0.9, metallic=0.0, metallic_roughness=None)
             else:
-                materials[mark] = replace(old, colour=white, roughness=1.0, metallic=1.0, metallic_roughness=surfaces[tile])
+                materials[mark] = replace(
+                    old, colour=white, roughness=1.0, metallic=1.0, metallic_roughness=surfaces[tile]
+                )
         meshes[name] = replace(mesh, material=materials[mark], colours=None)
     return Asset(meshes, result.provenance)
 
@@ -239,7 +257,11 @@ def finish_texture(
     cover = np.full((*charts.shape, 3), 245, np.uint8)
     cover[charts.numpy()] = (196, 86, 60)
     cover[(charts & visible).numpy()] = (88, 140, 92)
-    pictures = {"Before": contact_sheet(before, ring), "The atlas": colour, "Seen (green) and filled from neighbours (red)": cover}
+    pictures = {
+        "Before": contact_sheet(before, ring),
+        "The atlas": colour,
+        "Seen (green) and filled from neighbours (red)": cover,
+    }
     if packed is not None:
         pictures["Roughness (green) and metallic (blue)"] = packed
     write_report(
@@ -255,5 +277,7 @@ def finish_texture(
 def _refuse(verdict: Verdict, path: Path) -> None:
     if not verdict.passed:
         raise OutputError(
-            f"the asset did not pass its verification ({verdict.line()})", str(path), "Report this with the run's folder"
+            f"the asset did not pass its verification ({verdict.line()})",
+            str(path),
+            "Report this with the run's folder",
         )

@@ -79,7 +79,10 @@ def cached_groups(
     patterned: bool = False,
 ) -> Groups:
     """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
-    stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}{'-patterned' if patterned else ''}"
+    stem = (
+        folder
+        / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}{'-patterned' if patterned else ''}"
+    )
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)

@@ -107,4 +107,7 @@ def pattern_accuracy(judge: PatternJudge, data: Groups) -> dict[str, float]:
     judge.eval()
     images, labels = torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255, pattern_labels(data)
     right = torch.cat([judge(chunk).argmax(1) for chunk in images.split(256)]) == labels
-    return {"pattern": float(right.float().mean()), **{p: float(right[labels == i].float().mean()) for i, p in enumerate(PATTERNS)}}
+    return {
+        "pattern": float(right.float().mean()),
+        **{p: float(right[labels == i].float().mean()) for i, p in enumerate(PATTERNS)},
+    }

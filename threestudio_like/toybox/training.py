@@ -27,7 +27,6 @@ CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "backgroun
 class TrainingOptions:
     """See the `train` verb."""
 
-    world: str = "toybox"
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     out: Path = Path("outputs/toybox-training")
     steps: int | None = None
@@ -86,13 +85,25 @@ def _steps(options: TrainingOptions, name: str) -> int:
 
 
 def _data(
-    options: TrainingOptions, seed: str, count: int, scenes: float = 0.0, split: str = "train", every_pair: bool = False,
+    options: TrainingOptions,
+    seed: str,
+    count: int,
+    scenes: float = 0.0,
+    split: str = "train",
+    every_pair: bool = False,
     patterned: bool = False,
 ) -> Any:
     from .dataset import cached_groups
 
     return cached_groups(
-        options.out / "work" / "data", SEEDS[seed] + 1000 * options.seed, count, 64, split, scenes, every_pair, patterned
+        options.out / "work" / "data",
+        SEEDS[seed] + 1000 * options.seed,
+        count,
+        64,
+        split,
+        scenes,
+        every_pair,
+        patterned,
     )
 
 

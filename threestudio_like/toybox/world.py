@@ -96,7 +96,11 @@ def describe(phrase: Phrase, synonym: str | None = None, name_mode: bool = False
 
 
 def draw_phrase(
-    rng: np.random.Generator, split: str = "train", category: str | None = None, every_pair: bool = False, patterned: bool = False
+    rng: np.random.Generator,
+    split: str = "train",
+    category: str | None = None,
+    every_pair: bool = False,
+    patterned: bool = False,
 ) -> Phrase:
     """A random object description; the training split never pairs a category with its held-out colours, unless `every_pair`.
     `patterned`: every pattern is as likely as plain."""

@@ -32,7 +32,12 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
         ax, ay = (clip[a, 0] / wa + 1.0) * 0.5 * width - 0.5, (1.0 - clip[a, 1] / wa) * 0.5 * height - 0.5
         bx, by = (clip[b, 0] / wb + 1.0) * 0.5 * width - 0.5, (1.0 - clip[b, 1] / wb) * 0.5 * height - 0.5
         dx, dy = bx - ax, by - ay
-        if (ax < -1.0 and bx < -1.0) or (ay < -1.0 and by < -1.0) or (ax > width and bx > width) or (ay > height and by > height):
+        if (
+            (ax < -1.0 and bx < -1.0)
+            or (ay < -1.0 and by < -1.0)
+            or (ax > width and bx > width)
+            or (ay > height and by > height)
+        ):
             continue
         # Silhouette: all faces of the edge lie on one side of it on the screen.
         side = 0.0

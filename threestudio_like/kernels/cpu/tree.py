@@ -50,7 +50,7 @@ def build_tree(low, high, centre, order, bounds, child, span):
                 else:
                     order[i], order[j] = order[j], order[i]
                     j -= 1
-            if i == begin or i == end:
+            if i in (begin, end):
                 # All centres at one place, or nearly: halves.
                 i = (begin + end) // 2
             child[at] = count
@@ -161,7 +161,11 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
                     t = triangles[i]
                     v, w = _nearest_on_triangle(px, py, pz, t)
                     u = np.float32(1) - v - w
-                    qx, qy, qz = u * t[0] + v * t[3] + w * t[6], u * t[1] + v * t[4] + w * t[7], u * t[2] + v * t[5] + w * t[8]
+                    qx, qy, qz = (
+                        u * t[0] + v * t[3] + w * t[6],
+                        u * t[1] + v * t[4] + w * t[7],
+                        u * t[2] + v * t[5] + w * t[8],
+                    )
                     d = (px - qx) ** 2 + (py - qy) ** 2 + (pz - qz) ** 2
                     if d < best:
                         best, found, bx, by, bz = d, i, qx, qy, qz
@@ -198,7 +202,11 @@ def solid_angle(px, py, pz, t):
     ax, ay, az = t[0] - px, t[1] - py, t[2] - pz
     bx, by, bz = t[3] - px, t[4] - py, t[5] - pz
     cx, cy, cz = t[6] - px, t[7] - py, t[8] - pz
-    la, lb, lc = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz), np.sqrt(cx * cx + cy * cy + cz * cz)
+    la, lb, lc = (
+        np.sqrt(ax * ax + ay * ay + az * az),
+        np.sqrt(bx * bx + by * by + bz * bz),
+        np.sqrt(cx * cx + cy * cy + cz * cz),
+    )
     top = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
     below = (la * lb * lc + (ax * bx + ay * by + az * bz) * lc + (bx * cx + by * cy + bz * cz) * la
              + (cx * ax + cy * ay + cz * az) * lb)  # fmt: skip

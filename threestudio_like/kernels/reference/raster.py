@@ -124,9 +124,7 @@ def silhouette_pairs(
     edges, opposite = edges.long(), opposite.long()
     w = clip[:, 3]
     safe = torch.where(w > 1e-6, w, torch.ones_like(w))
-    screen = torch.stack(
-        [(clip[:, 0] / safe + 1) * (width / 2) - 0.5, (1 - clip[:, 1] / safe) * (height / 2) - 0.5], 1
-    )
+    screen = torch.stack([(clip[:, 0] / safe + 1) * (width / 2) - 0.5, (1 - clip[:, 1] / safe) * (height / 2) - 0.5], 1)
     depth = clip[:, 2] / safe
     a, b = screen[edges[:, 0]], screen[edges[:, 1]]
     d = b - a

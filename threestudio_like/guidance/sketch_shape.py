@@ -1,0 +1,150 @@
+"""Sketch-Shape (Metzer et al. 2022, section 3.2; METHODS 1.10): a coarse shape as soft guidance of a volume's occupancy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..engine.random import RandomStream
+from ..kernels import SurfaceTree, nearest, surface_tree, trilinear, winding_number
+from ..renderers.rendering import Rendering
+from ..representations.field import Field
+from .contract import View
+
+CLAMP = 0.01
+"""Logarithms are taken of numbers from CLAMP to 1 - CLAMP, so that the loss has slopes of +-ln 99 in the opacity."""
+
+
+@dataclass
+class SketchConfig:
+    """How a sketch shape is followed."""
+
+    path: str = ""
+    """A mesh file or a YAML list of primitives; none for no sketch."""
+    strictness: float = 0.5
+    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's): sets weight and band unless they are given."""
+    weight: float = -1.0
+    """Weight of the loss; below 0 it follows from the strictness."""
+    sigma: float = -1.0
+    """Width of the band about the sketch's surface, scene units, in which the prior decides; below 0 it follows from the strictness, 0 is
+    for no band."""
+    form: Literal["code", "paper"] = "code"
+    """The band's weight: code 1 - exp(-d^2 / (2 sigma^2)), paper 1 - exp(-d^2 / (2 sigma))."""
+    delta: float = 0.2
+    """Length over which density becomes the opacity that is compared."""
+    placement: Literal["box", "mean"] = "box"
+    """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at the origin, farthest vertex at `scale` (the paper's)."""
+    scale: float = 0.7
+    grid: int = 72
+    """Points along the edge of the grid that the sketch is baked into; 0 asks the mesh itself for every sample."""
+    samples: int = 32768
+    """Samples of the rendering that are guided at most, drawn at random and counted for all of them; 0 takes every one, as published."""
+    points: int = 8192
+    """Random points of the cube that are guided besides: what is wrongly empty is never sampled."""
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a sketch to follow."""
+        return bool(self.path) and self.strictness > 0 and self.weight != 0
+
+    def chosen_weight(self) -> float:
+        """The weight, from the strictness where it is not given: 0 at 0, 0.1 at one half, growing without limit towards 1."""
+        return self.weight if self.weight >= 0 else 0.1 * self.strictness / max(1e-3, 1 - self.strictness)
+
+    def chosen_sigma(self) -> float:
+        """The band's width, from the strictness where it is not given: 0.1 at one half, 0.2 at 0, none at 1."""
+        return self.sigma if self.sigma >= 0 else 0.2 * (1 - self.strictness)
+
+
+def band_weight(distance: torch.Tensor, sigma: float, form: Literal["code", "paper"] = "code") -> torch.Tensor:
+    """W of a distance to the surface (N,): 0 on it, towards 1 away from it; 1 everywhere where sigma is not positive."""
+    if sigma <= 0:
+        return torch.ones_like(distance)
+    return 1 - torch.exp(-distance.square() / (2 * (sigma * sigma if form == "code" else sigma)))
+
+
+def shape_cross_entropy(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """-[a log c(g) + (1 - a) log c(1 - g)] of the opacity a and the sketch's occupancy g, both (N,): linear in a (METHODS 1.10)."""
+    g = inside.to(opacity)
+    return -(opacity * g.clamp(CLAMP, 1 - CLAMP).log() + (1 - opacity) * (1 - g).clamp(CLAMP, 1 - CLAMP).log())
+
+
+class SketchShape:
+    """The guidance. Any soup of triangles will do: inside is where the generalised winding number exceeds one half.
+
+    Args:
+        vertices: (V, 3) in the scene's frame. faces: (F, 3).
+        config: weight, band and grid.
+    """
+
+    def __init__(self, vertices: torch.Tensor, faces: torch.Tensor, config: SketchConfig) -> None:
+        self.config = config
+        self.tree: SurfaceTree = surface_tree(vertices, faces)
+        self._grid: torch.Tensor | None = None
+        if config.grid > 0:
+            line = torch.linspace(-1, 1, config.grid)
+            z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+            signed = self.exact(torch.stack([x, y, z], -1).view(-1, 3))
+            self._grid = signed.view(config.grid, config.grid, config.grid, 1)
+
+    def exact(self, points: torch.Tensor) -> torch.Tensor:
+        """Distance (N,) of points (N, 3) to the sketch's surface, negative inside."""
+        distance = nearest(self.tree, points)[0]
+        return torch.where(winding_number(self.tree, points) > 0.5, -distance, distance)
+
+    def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
+        """`exact`, or trilinear from the baked grid."""
+        return self.exact(points) if self._grid is None else trilinear(points, self._grid)[:, 0]
+
+    def terms(self, points: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
+        """The loss of every point: points (N, 3), density (N,) -> (N,). Differentiable in the density."""
+        opacity = (-torch.expm1(-self.config.delta * density)).clamp(0, 1.1)
+        signed = self.signed_distance(points.detach())
+        weight = band_weight(signed.abs(), self.config.chosen_sigma(), self.config.form)
+        return weight * shape_cross_entropy(opacity, signed < 0)
+
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+        """The sum over the samples of the rendering, as published (estimated from `samples` of them)."""
+        assert rendering.samples is not None
+        points, density = rendering.samples.points, rendering.samples.density
+        share = 1.0
+        if 0 < self.config.samples < len(points):
+            pick = view.random.integers("sketch samples", 0, len(points), (self.config.samples,))
+            points, density, share = points[pick], density[pick], len(points) / self.config.samples
+        total = self.terms(points, density).sum() * share
+        return total, {"shape": float(total.detach())}
+
+    def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
+        """The sum over random points of the cube, in or out of occupied cells (our addition)."""
+        points = random.uniform("sketch", (self.config.points, 3)) * 2 - 1
+        return self.terms(points, field.density(points)).sum()
+
+    def agreement(self, inside: torch.Tensor, points: torch.Tensor, band: float) -> float:
+        """IoU of an occupancy (N,) bool at points (N, 3) with the sketch's, over the points farther than `band` from its surface."""
+        signed = self.exact(points)
+        counted = signed.abs() > band
+        mine, sketch = inside & counted, (signed < 0) & counted
+        union = int((mine | sketch).sum())
+        return int((mine & sketch).sum()) / union if union else math.nan
+
+
+class SketchField(Field):
+    """The sketch as a volume: opaque inside, empty outside, one colour.
+
+    Args:
+        features: (C,).
+        density: inside, per scene unit. edge: width of the step at the surface, scene units.
+    """
+
+    def __init__(self, sketch: SketchShape, features: torch.Tensor, density: float = 14.0, edge: float = 0.03) -> None:
+        super().__init__()
+        self.sketch, self.features, self.channels = sketch, features, len(features)
+        self.opaque, self.edge = density, edge
+
+    def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Density (N,) and features (N, C)."""
+        density = self.opaque * torch.sigmoid(-self.sketch.signed_distance(points) / self.edge * 4)
+        return density, self.features.expand(len(points), -1)
