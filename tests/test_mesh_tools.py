@@ -20,7 +20,7 @@ from threestudio_like.meshes.frames import AXES, Frame, Placement, from_house, t
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.meshes.picture import render_asset
 from threestudio_like.meshes.simplify import decimate
-from threestudio_like.meshes.tools import ToolOptions, run_tool
+from threestudio_like.meshes.toolchain import ToolOptions, run_tool
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.renderers import RingCameras
 

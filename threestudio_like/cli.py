@@ -187,7 +187,7 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
 def mesh(arguments: MeshTool) -> None:
     """`mesh`: inspect, clean, unwrap, decimate, convert."""
     from .meshes.frames import Frame
-    from .meshes.tools import ToolOptions, run_tool
+    from .meshes.toolchain import ToolOptions, run_tool
 
     options = ToolOptions(
         arguments.out, Frame(arguments.up, arguments.front, arguments.unit), Frame(arguments.to_up, arguments.to_front, arguments.to_unit),

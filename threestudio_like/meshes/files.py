@@ -12,7 +12,8 @@ import numpy as np
 from ..engine.checkpoint import output_error, write_atomically
 from ..engine.errors import ExportError, InputError, did_you_mean
 from .frames import HOUSE, Frame, from_house, to_house
-from .gltf import read_gltf, write_glb
+from .gltf_read import read_gltf
+from .gltf_write import write_glb
 from .images import LARGEST_FILE
 from .mesh import Asset, Mesh
 from .obj import LARGEST_COUNT, read_obj, too_many, write_obj

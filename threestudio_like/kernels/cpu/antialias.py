@@ -7,6 +7,28 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
+def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
+    """The side (a signed number) of the edge from (ax, ay) along (dx, dy) on which all its faces' far corners (2,) lie on the screen; 0
+    where they lie on both, or behind the camera."""
+    side = 0.0
+    for k in range(2):
+        o = far[k]
+        if o < 0:
+            continue
+        wo = float(clip[o, 3])
+        if wo <= 1e-6:
+            return 0.0
+        ox, oy = (clip[o, 0] / wo + 1.0) * 0.5 * width - 0.5, (1.0 - clip[o, 1] / wo) * 0.5 * height - 0.5
+        turn = dx * (oy - ay) - dy * (ox - ax)
+        if turn == 0.0:
+            continue
+        if side != 0.0 and turn * side < 0.0:
+            return 0.0
+        side = turn
+    return side
+
+
+@njit(nogil=True, cache=True)
 def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
     """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost.
 
@@ -39,26 +61,8 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
             or (ay > height and by > height)
         ):
             continue
-        # Silhouette: all faces of the edge lie on one side of it on the screen.
-        side = 0.0
-        silhouette = True
-        for k in range(2):
-            o = opposite[e, k]
-            if o < 0:
-                continue
-            wo = float(clip[o, 3])
-            if wo <= 1e-6:
-                silhouette = False
-                break
-            ox, oy = (clip[o, 0] / wo + 1.0) * 0.5 * width - 0.5, (1.0 - clip[o, 1] / wo) * 0.5 * height - 0.5
-            turn = dx * (oy - ay) - dy * (ox - ax)
-            if turn == 0.0:
-                continue
-            if side != 0.0 and turn * side < 0.0:
-                silhouette = False
-                break
-            side = turn
-        if not silhouette or side == 0.0:
+        side = _side_of_faces(clip, opposite[e], ax, ay, dx, dy, width, height)
+        if side == 0.0:
             continue
         za, zb = clip[a, 2] / wa, clip[b, 2] / wb
         steep = abs(dy) >= abs(dx)
