@@ -37,6 +37,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/sketch_shape.py
 	$(BIN)/python benchmarks/fuzz_meshes.py
+	$(BIN)/python benchmarks/concept.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2

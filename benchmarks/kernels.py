@@ -13,7 +13,8 @@ import torch
 from tables import publish, table
 
 from threestudio_like import kernels
-from threestudio_like.kernels.reference import grids, volume
+from threestudio_like.kernels.reference import distance as by_hand
+from threestudio_like.kernels.reference import grids, raster, volume
 from threestudio_like.kernels.spec import HashGridSpec
 
 ROUNDS = 7
@@ -118,6 +119,83 @@ def trilinear() -> tuple[float, float]:
     )
 
 
+def bumpy_sphere() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """20,480 triangles that cover about half of a picture: vertices, clip positions, faces."""
+    import math
+
+    import numpy as np
+    import trimesh
+
+    from threestudio_like.renderers import Cameras
+
+    body = trimesh.creation.icosphere(subdivisions=5)
+    points = torch.tensor(np.array(body.vertices), dtype=torch.float32)
+    bumps = 0.1 * torch.sin(5 * points[:, 0]) * torch.cos(4 * points[:, 1]) + 0.05 * torch.sin(9 * points[:, 2])
+    points = points * (1 + bumps)[:, None]
+    points = 0.92 * points / points.norm(dim=1).max()
+    view = Cameras.orbit(torch.tensor([0.7]), torch.tensor([0.4]), 3.0, math.radians(40), 512, 512).view_projection()[0]
+    clip = torch.cat([points, torch.ones(len(points), 1)], 1) @ view.t()
+    return points, clip, torch.tensor(np.array(body.faces), dtype=torch.int32)
+
+
+def surface_rows() -> list[list[str]]:
+    """Rasterise, interpolate, antialias at 512 x 512; distance and winding number of 16,384 points and 5,120 faces."""
+    points, clip, tri = bumpy_sphere()
+    rows = []
+
+    def add(name: str, floor: str, pair: tuple[float, float]) -> None:
+        rows.append([name, f"{pair[0]:.1f}", f"{pair[1]:.2f}", f"{pair[0] / pair[1]:.1f}x", floor])
+
+    add("rasterize 20,480 triangles, 512 x 512", "9x, 8 ms", ratio(lambda: raster.rasterize(clip, tri, 512, 512),
+                                                             lambda: kernels.rasterize(clip, tri, 512, 512), 5))  # fmt: skip
+    leaf = clip.clone().requires_grad_()
+    add("rasterize f+b", "-", ratio(lambda: raster.rasterize(leaf, tri, 512, 512).sum().backward(),
+                                    lambda: kernels.rasterize(leaf, tri, 512, 512).sum().backward(), 5))  # fmt: skip
+    pixels = kernels.rasterize(clip, tri, 512, 512)
+    for channels, floor in ((3, "10x"), (32, "35x")):
+        attributes, upstream = torch.randn(len(points), channels, requires_grad=True), torch.randn(512, 512, channels)
+
+        def plain(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
+            raster.interpolate(a, tri, pixels).backward(g)
+
+        def twin(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
+            kernels.interpolate(a, tri, pixels).backward(g)
+
+        add(f"interpolate {channels} channels f+b", floor, ratio(plain, twin))
+    edges = kernels.edge_table(tri)
+    add("antialias: search", "1 ms", ratio(lambda: raster.silhouette_pairs(clip, edges.edges, edges.opposite, pixels),
+                                           lambda: kernels.silhouette_pairs(clip, edges, pixels)))  # fmt: skip
+    pairs, colour = kernels.silhouette_pairs(clip, edges, pixels), torch.rand(512, 512, 3, requires_grad=True)
+    blended = ratio(lambda: raster.blend(colour, leaf, edges.edges, pairs).sum().backward(), lambda: None)[0]
+    rows.append(["antialias: blend f+b (plain torch)", f"{blended:.1f}", "-", "-", "6 ms"])
+    import numpy as np
+    import trimesh
+
+    body = trimesh.creation.icosphere(subdivisions=4)
+    vertices, faces = torch.tensor(np.array(body.vertices), dtype=torch.float32), torch.tensor(np.array(body.faces))
+    tree, queries = kernels.surface_tree(vertices, faces), torch.rand(16384, 3) * 2 - 1
+    few = queries[:2048]
+    brute = ratio(lambda: by_hand.nearest(few, tree.corners), lambda: None, 3)[0] * 8
+    add("nearest point, 16,384 x 5,120", "80x", (brute, ratio(lambda: None, lambda: kernels.nearest(tree, queries))[1]))
+    brute = ratio(lambda: by_hand.winding_number(few, tree.corners), lambda: None, 3)[0] * 8
+    add("winding number, beta 3", "-", (brute, ratio(lambda: None, lambda: kernels.winding_number(tree, queries))[1]))
+    add(
+        "winding number, beta 2",
+        "150x",
+        (brute, ratio(lambda: None, lambda: kernels.winding_number(tree, queries, 2.0))[1]),
+    )
+    try:
+        import igl
+    except ImportError:
+        return rows
+    v, f, q = np.asarray(body.vertices), np.asarray(body.faces), queries.double().numpy()
+    theirs = ratio(lambda: None, lambda: igl.point_mesh_squared_distance(q, v, f))[1]
+    rows.append(["nearest point, libigl", "-", f"{theirs:.1f}", "-", "-"])
+    theirs = ratio(lambda: None, lambda: igl.fast_winding_number(v, f, q))[1]
+    rows.append(["winding number, libigl (fast)", "-", f"{theirs:.1f}", "-", "-"])
+    return rows
+
+
 def threads_gain() -> float:
     """Wall-clock gain of two threads on the big hash grid, both directions."""
     spec = HashGridSpec()
@@ -160,6 +238,7 @@ def main() -> None:
         [name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.1f}x", f"{floor}x" if floor != "-" else "-"]
         for name, floor, (a, b) in cases
     ]
+    rows += surface_rows()
     body = table(["operation", "plain torch, ms", "CPU twin, ms", "ratio", "floor"], rows)
     body += f"\n\nTwo threads over one, big hash grid, wall clock, best of nine: {threads_gain():.2f}x (floor 1.7x on a quiet machine).\n"
     body += f"\nFused Adam on 12.24 million parameters: {adam():.1f} ms (floor 10 ms).\n"

@@ -25,7 +25,7 @@ MATCHING = {"a red chair": "chair", "a green mug": "mug", "an orange table": "ta
             "a white snowman": "snowman"}  # fmt: skip
 DIFFERENT = {"a red chair": "stool", "a blue sofa": "l_shape", "an orange table": "arch", "a green mug": "bottle", "a purple bottle": "snowman",
              "a red lamp": "mushroom", "a brown house": "rocket", "a green tree": "lamp", "a pink vase": "mug", "a yellow rocket": "house"}  # fmt: skip
-CURVE = (0.0, 0.25, 0.5, 0.75, 0.95)
+CURVE = (0.0, 0.2, 0.4, 0.6, 0.8)
 CURVED = ("a red chair", "a blue sofa", "an orange table", "a green mug")
 BAND = 0.05
 """Points nearer than this to the sketch's surface (scene units) are not counted: there the prior decides."""

@@ -163,6 +163,24 @@ def test_decimation_keeps_the_shape():
     assert iou(silhouette(small, CAMERAS, 64), silhouette(mesh, CAMERAS, 64)) > 0.97
 
 
+def test_many_faces_take_the_coordinates_of_a_proxy(monkeypatch):
+    import trimesh
+
+    from threestudio_like.meshes import unwrap as module
+
+    monkeypatch.setattr(module, "PROXY_FROM", 5000)
+    monkeypatch.setattr(module, "PROXY_FACES", 2000)
+    body = trimesh.creation.torus(0.6, 0.25, major_sections=90, minor_sections=50)
+    mesh = Mesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32))
+    unwrapped, how = unwrap(mesh, 256)
+    assert how == "xatlas on a proxy"
+    assert len(unwrapped.faces) == len(mesh.faces)
+    assert overlap(unwrapped) < 0.02
+    assert np.array_equal(unwrapped.vertices[unwrapped.faces], mesh.vertices[mesh.faces])
+    # Without time xatlas gives up, and the grid serves.
+    assert unwrap(mesh, 256, seconds=0.01)[1] == "grid"
+
+
 @pytest.mark.parametrize("how", ["xatlas", "grid"])
 def test_unwrapping_gives_a_proper_atlas(how):
     mesh = decimate(isosurface(ball_density(), 5.0), 1200)

@@ -24,7 +24,7 @@ class SketchConfig:
 
     path: str = ""
     """A mesh file or a YAML list of primitives; none for no sketch."""
-    strictness: float = 0.5
+    strictness: float = 0.6
     """From 0 (the sketch is ignored) to 1 (the surface is the sketch's): sets weight and band unless they are given."""
     weight: float = -1.0
     """Weight of the loss; below 0 it follows from the strictness."""
@@ -51,8 +51,10 @@ class SketchConfig:
         return bool(self.path) and self.strictness > 0 and self.weight != 0
 
     def chosen_weight(self) -> float:
-        """The weight, from the strictness where it is not given: 0 at 0, 0.1 at one half, growing without limit towards 1."""
-        return self.weight if self.weight >= 0 else 0.1 * self.strictness / max(1e-3, 1 - self.strictness)
+        """The weight, from the strictness where it is not given: 0 at 0, 0.004 at one half, ten times as much every 0.22."""
+        if self.weight >= 0:
+            return self.weight
+        return 0.004 * 10 ** (4.5 * (self.strictness - 0.5)) if self.strictness > 0 else 0.0
 
     def chosen_sigma(self) -> float:
         """The band's width, from the strictness where it is not given: 0.1 at one half, 0.2 at 0, none at 1."""

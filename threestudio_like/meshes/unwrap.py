@@ -26,14 +26,40 @@ np.savez(sys.argv[2], mapping=mapping, faces=faces, uv=uv)
 """
 
 
+PROXY_FROM = 80000
+"""Faces from which xatlas works on a decimated proxy, whose coordinates the mesh takes over."""
+PROXY_FACES = 12000
+
+
 def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3) -> tuple[Mesh, str]:
-    """The mesh with texture coordinates (vertices split along seams), and how they were made: "xatlas" or "grid".
+    """The mesh with texture coordinates (vertices split along seams), and how they were made: "xatlas", "xatlas on a proxy" or "grid".
+
+    A mesh of many faces, or one that xatlas did not finish in time, takes the coordinates of a decimated proxy over, if no place of it
+    then shares its texels with another; else every two triangles get a square of a grid.
 
     Args:
         resolution: texture size in pixels, for the padding between charts.
         seconds: time limit for xatlas.
         padding: pixels between charts.
     """
+    if len(mesh.faces) < PROXY_FROM:
+        done = _xatlas(mesh, resolution, seconds, padding)
+        if done is not None:
+            return done, "xatlas"
+    if len(mesh.faces) > 2 * PROXY_FACES:
+        from .simplify import decimate, take_over
+
+        bare = replace(mesh, uv=None, texture=None, colours=None, normals=None)
+        proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding)
+        if proxy is not None:
+            taken = take_over(proxy, bare)
+            if overlap(taken) < 0.02:
+                return replace(taken, material=mesh.material, part=mesh.part), "xatlas on a proxy"
+    return unwrap_grid(mesh, resolution), "grid"
+
+
+def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh | None:
+    """The mesh with coordinates by xatlas in a process of its own; None where it failed or took too long."""
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.npz", Path(folder) / "out.npz"
         np.savez(source, vertices=mesh.vertices.astype(np.float32), faces=mesh.faces.astype(np.uint32))
@@ -45,8 +71,8 @@ def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3)
             data = np.load(result)
             mapping, faces, uv = data["mapping"], data["faces"], data["uv"]
         except (subprocess.SubprocessError, OSError, ValueError, KeyError):
-            return unwrap_grid(mesh, resolution), "grid"
-    return _split(mesh, mapping, faces, uv), "xatlas"
+            return None
+    return _split(mesh, mapping, faces, uv)
 
 
 def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:

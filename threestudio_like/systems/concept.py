@@ -45,8 +45,8 @@ class ConceptOptions:
     device: str = "cpu"
     resume: bool = False
     quiet: bool = False
-    lr: str = "2e-2->2e-3"
-    batch: int = 5
+    lr: str = "2e-2->1e-3"
+    batch: int = 4
 
 
 @dataclass
@@ -119,11 +119,19 @@ def concept_stage(prior: StableDiffusionPrior, word: Word, data: ConceptPictures
     with torch.no_grad():
         latents = torch.cat([prior.encode_image(chunk) for chunk in data.pictures.split(8)])
     length = word.vector.detach().norm()
+    # Pictures with cameras are denoised together, as generation will do, where the prior can; so is the word's part in it learnt.
+    together = prior.facts.joint_views if data.cameras is not None else 1
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
-        pick = torch.randint(0, len(latents), (options.batch,), generator=generator)
-        t = torch.randint(0, len(prior.schedule), (options.batch,), generator=generator)
+        joint = together > 1 and options.batch % together == 0 and bool(torch.rand((), generator=generator) < 0.75)
+        if options.batch <= len(latents):
+            pick = torch.randperm(len(latents), generator=generator)[: options.batch]
+        else:
+            pick = torch.randint(0, len(latents), (options.batch,), generator=generator)
+        t = torch.randint(0, len(prior.schedule), (1 if joint else options.batch,), generator=generator).expand(
+            options.batch
+        )
         noise = torch.randn(latents[pick].shape, generator=generator)
         noisy = prior.schedule.add_noise(latents[pick], noise, t)
         prompts, cameras, level = [], None, None
@@ -135,7 +143,7 @@ def concept_stage(prior: StableDiffusionPrior, word: Word, data: ConceptPictures
                 text += f", {view_direction(float(cameras.azimuth[number]), float(cameras.elevation[number]))} view"
             prompts.append(text)
         states = prior.encode_with_concept(prompts, options.token, word.vector)
-        predicted = prior.predict_with_gradient(noisy, t, Condition(states, cameras, level))
+        predicted = prior.predict_with_gradient(noisy, t, Condition(states, cameras, level, together if joint else 1))
         clean = prior.schedule.to_clean(predicted, noisy, t, prior.facts.prediction_type)
         weight = prior.schedule.abar(t, noisy)
         # In units of v, whatever the prior predicts: (1 - abar)^-1 abar^0 of the error of the clean latents, limited.
