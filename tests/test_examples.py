@@ -14,7 +14,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
 def test_example(script, tmp_path):
-    arguments = ["4"] if script.stem == "01_generate" else []
+    arguments = ["4"] if script.stem in ("01_generate", "05_texture") else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
@@ -26,6 +26,8 @@ def test_example(script, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    if script.stem == "05_texture":
+        assert (tmp_path / "teapot.glb").is_file()
     if script.stem == "01_generate":
         assert (tmp_path / "mug.glb").is_file()
 
