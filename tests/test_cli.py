@@ -392,7 +392,7 @@ MISTAKES = {
     "refine what is not there": (["refine", "{tmp}/none"], "no such run"),
     "export of nothing": (["export", "{tmp}/none"], "no asset"),
     "unknown format": (["export", "{run}", "--to", "fbx"], "no format"),
-    "unreadable mesh": (["evaluate", "{mesh}"], "cannot be read"),
+    "unreadable mesh": (["evaluate", "{mesh}"], "ends too early"),
     "evaluate without instances": (["evaluate", "{run}", "--instances", "0"], "at least 1"),
     "train with zero steps": (["train", "toybox", "--steps", "0", "--out", "{tmp}/t"], "at least 1"),
     "train on another world": (["train", "imagenet"], "toybox"),
