@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..engine.checkpoint import load_checkpoint, write_atomically
@@ -20,6 +21,7 @@ from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
 from ..kernels import dispatch
 from ..meshes.files import FORMATS
+from ..meshes.frames import Placement
 from ..meshes.mesh import Asset
 from ..meshes.verification import Verdict, verify
 from ..priors.diffusion import DiffusionPrior
@@ -325,14 +327,16 @@ def export(source: Path, formats: list[str], verify_files: bool) -> list[tuple[P
         raise InputError("there is no asset to export", str(path), "Give the folder of a finished run, or a mesh file")
     asset = Asset.load(path)
     cameras = RingCameras().all(160).view_projection().numpy()
+    # A mesh of the user's may stand anywhere and be of any size.
+    place = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     written: list[tuple[Path, Verdict | None]] = []
     for kind in formats:
         target = path.with_suffix(f".{kind}")
         if target.resolve() == path.resolve():
-            written.append((path, verify(path, asset, cameras) if verify_files else None))
+            written.append((path, verify(path, asset, cameras, place=place) if verify_files else None))
             continue
         asset.save(target)
-        verdict = verify(target, asset, cameras) if verify_files else None
+        verdict = verify(target, asset, cameras, place=place) if verify_files else None
         written.append((target, verdict))
     return written
 
