@@ -156,7 +156,7 @@ def report() -> None:
     )
     body = (
         f"Mean CLIP cosine of eight views of the generated asset with the ten pictures, and with 40 pictures of the nearest of the twenty categories: nearer to "
-        f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on one token's 128 numbers.\n\n"
+        f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on four vectors of 128 numbers.\n\n"
         + table(
             ["object", "seed", "own pictures", "nearest category", "own nearer", "training, CPU s", "whole, CPU s"],
             rows,

@@ -18,6 +18,7 @@ from threestudio_like.systems.concept import (
     Word,
     concept_stage,
     read_pictures,
+    start_vectors,
     train_concept,
 )
 
@@ -48,8 +49,10 @@ def test_pictures_are_cut_square_and_know_their_cameras(tmp_path):
 
 def test_only_the_word_gets_a_gradient(prior):
     token = "<one>"
-    prior.add_concept({token: prior.word_vector("mug")})
-    word = Word(prior.word_vector("mug"))
+    start = start_vectors(prior, ConceptOptions(word="mug", vectors=3))
+    assert start.shape == (3, 128)
+    prior.add_concept({token: start})
+    word = Word(start)
     before = prior._text_encoder.get_input_embeddings().weight.clone()
     plain = prior.encode_text(["a red mug"])
     data = ConceptPictures(torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(0)), None, None)
@@ -60,10 +63,14 @@ def test_only_the_word_gets_a_gradient(prior):
     assert float(word.vector.grad.norm()) > 0
     assert all(p.grad is None for m in (prior.unet, prior.vae, prior._text_encoder) for p in m.parameters())
     assert torch.equal(prior._text_encoder.get_input_embeddings().weight, before)
-    # The vector that the token was added with is what the functional call starts from.
-    same = prior.encode_with_concept([f"a {token}"], token, prior.word_vector("mug"))
+    # The vectors that the token was added with are what the functional call starts from.
+    same = prior.encode_with_concept([f"a {token}"], token, start)
     assert torch.allclose(same, prior.encode_text([f"a {token}"]), atol=1e-5)
     moved = prior.encode_with_concept([f"a {token}", "a red mug"], token, torch.ones_like(word.vector))
+    # The word is three tokens in the text.
+    assert prior._ids([f"a {token}"])[0, 1:5].tolist() == prior._ids(["a"])[0, 1:2].tolist() + [
+        prior._tokenizer.get_added_vocab()[n] for n in (token, f"{token}_1", f"{token}_2")
+    ]
     assert not torch.allclose(moved[0], same[0], atol=1e-2)
     # A prompt without the token is what it was.
     assert torch.allclose(moved[1], plain[0], atol=1e-5)
@@ -78,7 +85,9 @@ def test_a_concept_is_trained_resumed_and_used(tmp_path, capsys):
     whole = train_concept(ConceptOptions(images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2))
     table = load_file(str(whole))
     assert list(table) == ["<thing>"]
-    assert table["<thing>"].shape == (128,)
+    assert table["<thing>"].shape == (4, 128)
+    one = train_concept(ConceptOptions(images, "<one>", out=tmp_path / "one", steps=1, quiet=True, batch=2, vectors=1))
+    assert load_file(str(one))["<one>"].shape == (128,)
     train_concept(ConceptOptions(images, "<thing>", "vase", out=tmp_path / "b", steps=4, quiet=True, batch=2))
     assert torch.equal(load_file(str(tmp_path / "b" / "learned_embeds.safetensors"))["<thing>"], table["<thing>"])
     again = train_concept(

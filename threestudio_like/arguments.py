@@ -199,6 +199,8 @@ class Train:
     """concept: the new word, to be used literally in prompts."""
     word: str = ""
     """concept: a known word to start from."""
+    vectors: int = 0
+    """concept: tokens that the word stands for (0: one, four on the embedded prior)."""
     prior: str = "toybox"
     """concept: the prior that learns the word."""
     out: Path | None = None

@@ -261,7 +261,7 @@ def train(arguments: Train) -> None:
         train_concept(
             ConceptOptions(
                 arguments.images, arguments.token, arguments.word, arguments.prior, arguments.out, arguments.steps or 400, arguments.seed,
-                arguments.device, arguments.resume, arguments.quiet,
+                arguments.device, arguments.resume, arguments.quiet, arguments.vectors,
             )
         )  # fmt: skip
         return

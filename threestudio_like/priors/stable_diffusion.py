@@ -126,6 +126,7 @@ class StableDiffusionPrior(DiffusionPrior):
         self._tokenizer: Any = None
         self._text_encoder: Any = None
         self.embeddings = embeddings or EmbeddingStore()
+        self._concepts: dict[str, str] = {}
 
     def _place(self) -> None:
         self.unet.requires_grad_(False).eval()
@@ -167,24 +168,42 @@ class StableDiffusionPrior(DiffusionPrior):
         self._text_encoder.requires_grad_(False).eval().to(self.device)
 
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
-        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,)}. Raises ModelError when a token exists or does not fit."""
+        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of N tokens}, as diffusers does.
+
+        Raises ModelError when a token exists or does not fit.
+        """
         self._load_text()
-        for token, vector in tokens.items():
+        for token, given in tokens.items():
+            vectors = given if given.ndim == 2 else given[None]
             table = self._text_encoder.get_input_embeddings()
-            if vector.numel() != table.embedding_dim:
+            if vectors.shape[1] != table.embedding_dim:
                 raise ModelError(
-                    f'the concept "{token}" has {vector.numel()} numbers, this text encoder wants {table.embedding_dim}',
+                    f'the concept "{token}" has {vectors.shape[1]} numbers, this text encoder wants {table.embedding_dim}',
                     "--concept",
                     "Use a concept made for this model",
                 )
-            if self._tokenizer.add_tokens(token) != 1:
+            names = concept_tokens(token, len(vectors))
+            if self._tokenizer.add_tokens(names) != len(names):
                 raise ModelError(f'the token "{token}" exists already', "--concept", "Rename the concept's token")
             self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
-            index = self._tokenizer.convert_tokens_to_ids(token)
+            index = self._tokenizer.convert_tokens_to_ids(names)
             with torch.no_grad():
-                self._text_encoder.get_input_embeddings().weight[index] = vector.to(table.weight)
+                self._text_encoder.get_input_embeddings().weight[index] = vectors.to(table.weight)
+            self._concepts[token] = " ".join(names)
         if self.facts.vocabulary is not None:
             self.facts.vocabulary = (*self.facts.vocabulary, *tokens)
+
+    def _ids(self, prompts: list[str]) -> torch.Tensor:
+        """Token ids (B, T), every concept's word as its tokens."""
+        texts = []
+        for prompt in prompts:
+            for token, written in self._concepts.items():
+                prompt = prompt.replace(token, written)
+            texts.append(prompt)
+        length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
+        return self._tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
 
     @torch.no_grad()
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
@@ -192,11 +211,7 @@ class StableDiffusionPrior(DiffusionPrior):
         missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
         if missing:
             self._load_text()
-            length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
-            ids = self._tokenizer(
-                missing, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-            ).input_ids
-            states = self._text_encoder(ids.to(self.device)).last_hidden_state.float().cpu()
+            states = self._text_encoder(self._ids(missing).to(self.device)).last_hidden_state.float().cpu()
             for prompt, state in zip(missing, states):
                 self.embeddings.add(prompt, state)
         return torch.stack([self.embeddings[p] for p in prompts]).to(self.device)
@@ -213,22 +228,19 @@ class StableDiffusionPrior(DiffusionPrior):
         x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
-    def encode_with_concept(self, prompts: list[str], token: str, vector: torch.Tensor) -> torch.Tensor:
-        """Last hidden states (B, T, D) where `token` stands for `vector` (D,); differentiable in it. The token must have been added."""
+    def encode_with_concept(self, prompts: list[str], token: str, vectors: torch.Tensor) -> torch.Tensor:
+        """Last hidden states (B, T, D) where `token` stands for `vectors` (N, D); differentiable in them. The token must have been added with
+        as many vectors."""
         self._load_text()
-        index = self._tokenizer.get_added_vocab().get(token)
-        if index is None:
+        known = self._tokenizer.get_added_vocab()
+        names = concept_tokens(token, len(vectors))
+        if any(name not in known for name in names):
             raise ModelError(f'the token "{token}" is not known', "--token", "Add it first")
+        index = torch.tensor([known[name] for name in names])
         table = self._text_encoder.get_input_embeddings().weight
-        row = torch.zeros(len(table), 1, dtype=table.dtype, device=table.device)
-        row[index] = 1
-        changed = table.detach() * (1 - row) + row * vector.to(table)
+        changed = table.detach().index_copy(0, index.to(table.device), vectors.to(table))
         name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
-        length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
-        ids = self._tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
-        out = torch.func.functional_call(self._text_encoder, {name: changed}, (ids.to(self.device),))
+        out = torch.func.functional_call(self._text_encoder, {name: changed}, (self._ids(prompts).to(self.device),))
         return out.last_hidden_state.float()
 
     def word_vector(self, word: str) -> torch.Tensor:
@@ -303,12 +315,17 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
     if (
         not isinstance(table, dict)
         or not table
-        or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim == 1 for v in table.values())
+        or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim in (1, 2) and v.numel() for v in table.values())
     ):
         raise ModelError(
             "holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin"
         )
     return {str(k): v.float().squeeze() for k, v in table.items()}
+
+
+def concept_tokens(token: str, count: int) -> list[str]:
+    """The names of a concept's tokens: the first is its word, the others carry a number (diffusers' convention)."""
+    return [token, *(f"{token}_{i}" for i in range(1, count))]
 
 
 def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ..priors.diffusion import Condition
 from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import Cameras
+from ..toybox.vocabulary import CATEGORIES, COLOURS
 from .contract import PLAIN_CAMERAS
 from .options import check_device
 
@@ -45,8 +47,10 @@ class ConceptOptions:
     device: str = "cpu"
     resume: bool = False
     quiet: bool = False
-    lr: str = "2e-2->1e-3"
-    batch: int = 4
+    vectors: int = 0
+    """Tokens that the word stands for; 0: one for open priors (METHODS 1.12), four for the embedded one."""
+    lr: str = "1e-2->1e-3"
+    batch: int = 8
 
 
 @dataclass
@@ -107,7 +111,7 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
 
 
 class Word(nn.Module):
-    """The vector (D,) that is learnt."""
+    """The vectors (N, D) that are learnt."""
 
     def __init__(self, start: torch.Tensor) -> None:
         super().__init__()
@@ -118,7 +122,7 @@ def concept_stage(prior: StableDiffusionPrior, word: Word, data: ConceptPictures
     """The denoising loss on the pictures under prompts with the token; only the token's vector moves."""
     with torch.no_grad():
         latents = torch.cat([prior.encode_image(chunk) for chunk in data.pictures.split(8)])
-    length = word.vector.detach().norm()
+    length = word.vector.detach().norm(dim=1).mean()
     # Pictures with cameras are denoised together, as generation will do, where the prior can; so is the word's part in it learnt.
     together = prior.facts.joint_views if data.cameras is not None else 1
 
@@ -129,9 +133,10 @@ def concept_stage(prior: StableDiffusionPrior, word: Word, data: ConceptPictures
             pick = torch.randperm(len(latents), generator=generator)[: options.batch]
         else:
             pick = torch.randint(0, len(latents), (options.batch,), generator=generator)
-        t = torch.randint(0, len(prior.schedule), (1 if joint else options.batch,), generator=generator).expand(
-            options.batch
-        )
+        # One time step for views that are denoised together; the steps of a batch spread over the schedule.
+        count = options.batch // together if joint else options.batch
+        drawn = (torch.arange(count) + torch.rand(count, generator=generator)) / count * len(prior.schedule)
+        t = drawn.long().clamp_max(len(prior.schedule) - 1).repeat_interleave(options.batch // count)
         noise = torch.randn(latents[pick].shape, generator=generator)
         noisy = prior.schedule.add_noise(latents[pick], noise, t)
         prompts, cameras, level = [], None, None
@@ -149,7 +154,10 @@ def concept_stage(prior: StableDiffusionPrior, word: Word, data: ConceptPictures
         # In units of v, whatever the prior predicts: (1 - abar)^-1 abar^0 of the error of the clean latents, limited.
         error = (clean - latents[pick]).square() / (1 - weight).clamp_min(0.05)
         # A vector much longer than a word's leaves what the text encoder was trained on.
-        return {"denoise": error.mean(), "length": 0.01 * (word.vector.norm() / length - 1).clamp_min(0).square()}
+        return {
+            "denoise": error.mean(),
+            "length": 0.01 * (word.vector.norm(dim=1) / length - 1).clamp_min(0).square().mean(),
+        }
 
     return Stage(
         "concept",
@@ -183,9 +191,7 @@ def train_concept(options: ConceptOptions) -> Path:
     prior = StableDiffusionPrior(resolve(options.prior), DiffusersConfig("float32", options.device), options.prior)
     protocol = prior.facts.camera or PLAIN_CAMERAS
     data = read_pictures(options.images, prior.facts.image_size, protocol.distance, protocol.fov_y)
-    start = (
-        prior.word_vector(options.word or "thing") if options.word or prior.facts.vocabulary is None else _middle(prior)
-    )
+    start = start_vectors(prior, options)
     prior.add_concept({options.token: start})
     word = Word(start)
     events = Events(out / "work" / "events.jsonl", "quiet" if options.quiet else "line")
@@ -197,7 +203,7 @@ def train_concept(options: ConceptOptions) -> Path:
         [StagePlan("concept", lambda done: concept_stage(prior, word, data, options))]
     )
     path = out / "learned_embeds.safetensors"
-    write_atomically(path, save({options.token: word.vector.detach().contiguous()}))
+    write_atomically(path, save({options.token: word.vector.detach().squeeze(0).contiguous()}))
     events.say(
         f'{path}  (use it: threestudio-like generate "a {options.token}" --concept {path} --prior {options.prior})'
     )
@@ -205,9 +211,27 @@ def train_concept(options: ConceptOptions) -> Path:
     return path
 
 
-def _middle(prior: StableDiffusionPrior) -> torch.Tensor:
-    """The mean of the things that a closed-vocabulary prior knows: no thing in particular."""
-    from ..toybox.vocabulary import CATEGORIES
+def start_vectors(prior: StableDiffusionPrior, options: ConceptOptions) -> torch.Tensor:
+    """First vectors (N, D): the given word (or no thing in particular) last, before it no colour in particular.
 
-    words = [w for w in CATEGORIES if prior.facts.vocabulary and w in prior.facts.vocabulary]
-    return torch.stack([prior.word_vector(w) for w in words]).mean(0) if words else prior.word_vector("a")
+    Raises ConfigError, ModelError.
+    """
+    if not 0 <= options.vectors <= 16:
+        raise ConfigError(f"must be from 1 to 16, got {options.vectors}", "--vectors")
+    closed = prior.facts.vocabulary is not None
+    count = options.vectors or (4 if closed else 1)
+
+    def middle(words: Iterable[str]) -> torch.Tensor:
+        known = [w for w in words if prior.facts.vocabulary and w in prior.facts.vocabulary]
+        return torch.stack([prior.word_vector(w) for w in known]).mean(0) if known else prior.word_vector("a")
+
+    thing = (
+        prior.word_vector(options.word)
+        if options.word
+        else middle(CATEGORIES)
+        if closed
+        else prior.word_vector("thing")
+    )
+    others = middle(COLOURS) if closed else thing
+    noise = torch.randn(count, len(thing), generator=torch.Generator().manual_seed(options.seed)) * 0.01
+    return torch.stack([*[others] * (count - 1), thing]) + noise * (count > 1)
