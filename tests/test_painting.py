@@ -11,7 +11,7 @@ import trimesh
 
 from threestudio_like import kernels
 from threestudio_like.cli import main
-from threestudio_like.engine.errors import ConfigError, InputError
+from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan, Step
 from threestudio_like.engine.random import RandomStream
@@ -453,6 +453,12 @@ def test_texture_resumes_to_the_same_bytes(tmp_path):
         module.run_loop = original
     again = texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", resume=True, **options))
     assert (whole.folder / "asset.glb").read_bytes() == (again.folder / "asset.glb").read_bytes()
+    # On another mesh of that name it is not resumed.
+    moved = Asset.load(tmp_path / "chair.glb")
+    moved.meshes["legs"].vertices += 0.5
+    moved.save(tmp_path / "chair.glb")
+    with pytest.raises(CheckpointError, match="mesh content"):
+        texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", resume=True, **options))
 
 
 def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,7 +155,9 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
             events.say(f'Warning: texture coordinates of "{name}": {note}.')
     warm_kernels(events)
     request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
-    identity = {**facts, **choices, "config": to_dict(config)}
+    # A run is resumed on the mesh that it was begun on, not on one that has its name.
+    content = hashlib.sha256(mesh.read_bytes()).hexdigest()[:16]
+    identity = {**facts, **choices, "mesh content": content, "config": to_dict(config)}
     stages = run_loop(folder, events, options, identity).run(config.plans(request))
     parts = config.result(request, stages)
     visible = config.seen(parts.surface, request) > 0.05
