@@ -524,3 +524,29 @@ def test_point_mass_paints_every_seen_texel_in_one_colour():
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("p", lambda done: stage)])
     moved = surface.texels.detach()[0][:, surface.charts].abs().sum(0) > 0
     assert float((surface.texels.detach()[0][:, surface.charts][:, moved] - 0.3).abs().mean()) < 0.05
+
+
+def test_the_paper_preset_paints_on_any_pipeline(tiny_folder, tmp_path):
+    chair(tmp_path / "chair.glb")
+    options = TextureOptions(out=tmp_path / "run", prior=str(tiny_folder), set={"latent.steps": "3", "latent_texels": "32"}, verbosity="quiet",
+                             turntable=False)  # fmt: skip
+    options.export.texture = 64
+    result = texture(tmp_path / "chair.glb", "a chair of glass", options)
+    assert result.verdict.passed
+    assert "latent-paint" in (tmp_path / "run" / "run.yaml").read_text()
+    assert "preset: paper" in (tmp_path / "run" / "run.yaml").read_text()
+    assert result.asset.meshes["legs"].texture.shape[2] == 3
+
+
+def test_refinement_rounds_can_end_a_painting(tmp_path):
+    chair(tmp_path / "chair.glb")
+    rounds = {
+        "refine.refine.times": "0.3",
+        "refine.iterations": "2",
+        "refine.refine.views": "4",
+        "refine.refine.steps": "2",
+    }
+    options = TextureOptions(out=tmp_path / "run", set={**QUICK, **rounds}, verbosity="quiet", turntable=False)
+    result = texture(tmp_path / "chair.glb", "a red chair", options)
+    assert result.verdict.passed
+    assert '"stage": "refine"' in (tmp_path / "run" / "events.jsonl").read_text()
