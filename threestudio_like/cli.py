@@ -137,23 +137,23 @@ def _threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def _print_config(prompt: str, options: Any, verb: str) -> None:
+    from .systems import run
+    from .systems.settings import to_dict, write_yaml
+
+    preset = "default" if options.preset == "auto" else options.preset
+    facts = {"prompt": prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
+    print(write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb=verb))}), end="")
+
+
 def generate(arguments: Generate, dotted: dict[str, str]) -> None:
     """`generate`: prompt to asset."""
     from .systems import run
-    from .systems.settings import to_dict, write_yaml
 
     _threads(arguments.threads)
     options = _options(arguments, dotted, arguments.system, sketch=arguments.sketch, strictness=arguments.strictness)
     if arguments.print_config:
-        preset = "default" if options.preset == "auto" else options.preset
-        facts = {
-            "prompt": arguments.prompt,
-            "system": options.system,
-            "preset": preset,
-            "prior": options.prior,
-            "seed": options.seed,
-        }
-        print(write_yaml({**facts, "config": to_dict(run.configure(options, preset))}), end="")
+        _print_config(arguments.prompt, options, "generate")
         return
     run.generate(arguments.prompt, options)
 
@@ -161,9 +161,8 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
 def texture(arguments: Texture, dotted: dict[str, str]) -> None:
     """`texture`: a mesh and a prompt to the same mesh, painted."""
     from .meshes.frames import Frame
-    from .systems import run, texturing
+    from .systems import texturing
     from .systems.options import TextureOptions
-    from .systems.settings import to_dict, write_yaml
 
     _threads(arguments.threads)
     options = _options(
@@ -171,15 +170,7 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
         unwrap=arguments.unwrap, lock=arguments.lock, lock_parts=arguments.lock_parts, drop_textures=arguments.drop_textures,
     )  # fmt: skip
     if arguments.print_config:
-        preset = "default" if options.preset == "auto" else options.preset
-        facts = {
-            "prompt": arguments.prompt,
-            "system": options.system,
-            "preset": preset,
-            "prior": options.prior,
-            "seed": options.seed,
-        }
-        print(write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb="texture"))}), end="")
+        _print_config(arguments.prompt, options, "texture")
         return
     texturing.texture(arguments.mesh, arguments.prompt, options)
 
