@@ -10,15 +10,18 @@ import torch
 import trimesh
 
 from threestudio_like import kernels
+from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError, OutputError
 from threestudio_like.kernels.reference import distance as by_hand
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import examine_uv, flat_texture, join_atlas, with_coordinates
 from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.clean import clean, inspect
+from threestudio_like.meshes.files import joined
 from threestudio_like.meshes.frames import AXES, Frame, Placement, from_house, to_house
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.meshes.picture import render_asset
+from threestudio_like.meshes.points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from threestudio_like.meshes.simplify import decimate
 from threestudio_like.meshes.toolchain import ToolOptions, run_tool
 from threestudio_like.meshes.verification import psnr
@@ -369,3 +372,63 @@ def test_missing_texture_is_named_and_can_be_dropped(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.png"):
         Asset.load(tmp_path / "a.obj")
     assert Asset.load(tmp_path / "a.obj", textures=False).meshes["bottom"].texture is None
+
+
+def test_points_on_a_surface_their_normals_and_a_motion_back():
+    body = trimesh.creation.icosphere(4)
+    ball = Mesh(np.asarray(body.vertices, np.float32) * np.float32([1, 0.7, 0.4]), np.asarray(body.faces, np.int32))
+    cloud = sample_surface(ball, 4000)
+    assert float(np.abs(((cloud.points / [1, 0.7, 0.4]) ** 2).sum(1) - 1).max()) < 0.02
+    # Uniform by area: no octant has more than its share.
+    octants = np.unique((cloud.points > 0) @ [1, 2, 4], return_counts=True)[1]
+    assert octants.min() > 400
+    guessed = estimate_normals(cloud.points)
+    assert float(((guessed * cloud.normals).sum(1) > 0.9).mean()) > 0.97
+    turn = trimesh.transformations.rotation_matrix(0.2, [0.3, 1, 0.1])
+    turn[:3, 3] = [0.05, -0.02, 0.04]
+    found, left = register(cloud.points, trimesh.transform_points(ball.vertices, turn), 0.5)
+    assert np.allclose(found, turn, atol=0.02)
+    assert left < 0.05
+
+
+def test_register_brings_a_mesh_onto_another(tmp_path):
+    box = trimesh.creation.box((1.0, 0.6, 0.3))
+    turn = trimesh.transformations.rotation_matrix(0.15, [0, 1, 0])
+    turn[0, 3] = 0.1
+    for name, points in (("a", box.vertices), ("b", trimesh.transform_points(box.vertices, turn))):
+        Asset({"box": Mesh(points.astype(np.float32), np.asarray(box.faces, np.int32))}).save(tmp_path / f"{name}.glb")
+    command = ["mesh", "register", str(tmp_path / "a.glb"), "--out", str(tmp_path / "c.glb")]
+    assert main(command) == 2
+    assert main([*command, "--onto", str(tmp_path / "b.glb")]) == 0
+    one, two = (Asset.load(tmp_path / f"{n}.glb").mesh.vertices for n in "bc")
+    assert np.abs(one - two).max() < 0.02
+
+
+def test_clean_removes_what_no_view_from_outside_sees(tmp_path):
+    outer, inner = trimesh.creation.icosphere(3), trimesh.creation.icosphere(2, 0.5)
+    meshes = {
+        n: Mesh(np.asarray(m.vertices, np.float32), np.asarray(m.faces, np.int32))
+        for n, m in (("out", outer), ("in", inner))
+    }
+    both = Asset(meshes)
+    hidden = hidden_faces(joined(both))
+    assert np.array_equal(hidden, np.arange(len(hidden)) >= len(outer.faces))
+    both.save(tmp_path / "both.glb")
+    assert main(["mesh", "clean", str(tmp_path / "both.glb"), "--hidden", "--out", str(tmp_path / "one.glb")]) == 0
+    assert list(Asset.load(tmp_path / "one.glb").meshes) == ["out"]
+
+
+def test_a_cloud_without_faces_is_read_with_its_normals(tmp_path):
+    points = np.random.Generator(np.random.Philox(3)).normal(size=(50, 3)).astype(np.float32)
+    head = "ply\nformat ascii 1.0\nelement vertex 50\n" + "".join(
+        f"property float {k}\n" for k in ("x", "y", "z", "nx", "ny", "nz")
+    )
+    rows = "\n".join(" ".join(f"{v:.7g}" for v in (*p, 0, 0, 2)) for p in points)
+    (tmp_path / "cloud.ply").write_text(head + "end_header\n" + rows + "\n")
+    cloud = read_cloud(tmp_path / "cloud.ply", Frame("z", "-y", "cm"))
+    assert np.allclose(cloud.points, points[:, [0, 2, 1]] * [0.01, 0.01, -0.01], atol=1e-6)
+    assert np.allclose(cloud.normals, [[0, 1, 0]])
+    (tmp_path / "cloud.ply").write_text(head + "end_header\n" + "1 2 nan 0 0 1\n" * 50)
+    with pytest.raises(InputError, match="not numbers"):
+        read_cloud(tmp_path / "cloud.ply")
+    assert main(["mesh", "poisson", str(tmp_path / "cloud.ply"), "--out", str(tmp_path / "x.glb")]) == 2

@@ -402,6 +402,55 @@ def test_texture_returns_the_users_mesh(tmp_path):
         assert (tmp_path / "run" / name).is_file()
 
 
+def test_offsets_from_the_command_line_move_the_users_vertices(tmp_path):
+    from threestudio_like.meshes.frames import Frame
+
+    frame = Frame("z", "-y", "cm")
+    chair(tmp_path / "chair.glb", texture=True).save(tmp_path / "chair.obj", frame)
+    before = Asset.load(tmp_path / "chair.obj")
+    command = [
+        "texture",
+        str(tmp_path / "chair.obj"),
+        "a red chair",
+        "--up",
+        "z",
+        "--front",
+        "-y",
+        "--unit",
+        "cm",
+        "--quiet",
+    ]
+    command += [f"--{k}={v}" for k, v in {**QUICK, "offsets": "true", "out": tmp_path / "run"}.items()]
+    assert main(command) == 0
+    own, glb = Asset.load(tmp_path / "run" / "asset.obj"), Asset.load(tmp_path / "run" / "asset.glb")
+    moves = [np.abs(new.vertices - old.vertices).max() for old, new in zip(before.meshes.values(), own.meshes.values())]
+    # A tenth of 0.95 of the radius at most, and in the user's centimetres.
+    radius = float(np.linalg.norm(np.ptp(np.concatenate([m.vertices for m in before.meshes.values()]), 0))) / 2
+    assert 1e-4 * radius < max(moves) <= 0.1 / 0.95 * radius * 1.01
+    for old, new in zip(before.meshes.values(), own.meshes.values()):
+        assert np.array_equal(old.faces, new.faces)
+        assert np.array_equal(old.uv, new.uv)
+    turned = np.concatenate([m.vertices for m in own.meshes.values()])
+    stood = np.concatenate([m.vertices for m in glb.meshes.values()])
+    assert np.allclose(turned @ frame.rotation().T * 0.01, stood, atol=1e-5)
+
+
+def test_offsets_follow_an_oracle_of_a_larger_body():
+    atlas, size = body(48), 64
+    renderer = SurfaceRenderer(SurfaceConfig(jitter=False, supersample=1, grazing=0.0))
+    truth = TexturedMesh(atlas, 3, start=torch.tensor([0.8, 0.2, 0.2]), offsets=True)
+    with torch.no_grad():
+        truth.offsets.fill_(0.06)
+    prior = oracle(truth, renderer, 3, size)
+    surface = TexturedMesh(atlas, 3, start=torch.tensor([0.8, 0.2, 0.2]), offsets=True)
+    config = ScoreDistillationConfig(scale=1.0, weighting="clean", shared_time=True, t_max="0.5")
+    stage = painting_stage("paint", 120, SurfaceParts(surface, renderer, show_rgb), ScoreDistillation(prior, "x", config, True), CAMERAS,
+                           SolidBackground(torch.full((3,), GREY)), size, PaintRates("0", offsets="4e-3->1e-3"), PaintTerms(variation="0"),
+                           LightConfig())  # fmt: skip
+    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
+    assert float(surface.offsets.detach().mean()) == pytest.approx(0.06, abs=0.02)
+
+
 def test_texture_in_the_users_own_frame_and_units(tmp_path):
     from threestudio_like.meshes.frames import Frame
 

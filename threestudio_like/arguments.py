@@ -117,9 +117,11 @@ class Texture(Common, FileFrame):
 
 @dataclass
 class MeshTool(FileFrame):
-    """Inspect, repair, unwrap, decimate or convert a mesh file."""
+    """Inspect, repair, unwrap, decimate, convert, remesh or register a mesh file, or make one of points."""
 
-    action: tyro.conf.Positional[Literal["info", "clean", "unwrap", "decimate", "convert"]] = "info"
+    action: tyro.conf.Positional[
+        Literal["info", "clean", "unwrap", "decimate", "convert", "remesh", "poisson", "register"]
+    ] = "info"
     """What to do."""
     mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
     """GLB, glTF, OBJ, PLY or STL."""
@@ -140,7 +142,15 @@ class MeshTool(FileFrame):
     texture: int = 1024
     """unwrap: texture size in pixels, for the space between charts."""
     backend: Literal["auto", "pymeshlab", "open3d"] = "auto"
-    """Who decimates: the core's own, or an extra (pip install threestudio-like[mesh])."""
+    """Who does it: the core's own, or an extra (pip install threestudio-like[mesh]). remesh wants pymeshlab, poisson either of them."""
+    hidden: bool = False
+    """clean: remove faces that no view from outside sees."""
+    edge: float = 0.0
+    """remesh: length of the new triangles' edges in metres (0: a fiftieth of the part's diagonal)."""
+    depth: int = 7
+    """poisson: depth of the octree. The input is a PLY of points, with normals or without, or a mesh whose surface is sampled."""
+    onto: Path | None = None
+    """register: mesh or points to move to, rigidly, by iterated closest points."""
     drop_textures: bool = False
     """Leave the file's pictures alone, also missing ones."""
     json: bool = False

@@ -71,14 +71,20 @@ def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, 
         name, equals, value = item.partition("=")
         if re.match(r"^--[A-Za-z]", name):
             flag = name.replace("_", "-")
-            if "." in name and kind in CONFIGURED:
+            unknown = flag not in (*known, "--help") and not (flag.startswith("--no-") and "--" + flag[5:] in known)
+            values = _undotted(verb) if unknown and kind in CONFIGURED else set()
+            if kind in CONFIGURED and ("." in name or name[2:].replace("-", "_") in values):
                 given = value if equals else next(items, None)
                 if given is None or given.startswith("--"):
                     raise ConfigError("wants a value", name)
                 dotted[name[2:].replace("-", "_")] = given
                 continue
-            if flag not in (*known, "--help") and not (flag.startswith("--no-") and "--" + flag[5:] in known):
-                raise ConfigError(f'there is no option "{name}"', f"{PROGRAM} {verb}", did_you_mean(flag, known))
+            if unknown:
+                raise ConfigError(
+                    f'there is no option "{name}"',
+                    f"{PROGRAM} {verb}",
+                    did_you_mean(flag, known + [f"--{v}" for v in values]),
+                )
             if flag in AXES and not equals:
                 # Its value may begin with a minus.
                 equals, value = "=", next(items, "")
@@ -99,6 +105,14 @@ def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, 
             _one_line(err.getvalue() or out.getvalue()), f"{PROGRAM} {verb}", f"See: {PROGRAM} {verb} --help"
         ) from None
     return parsed, dotted
+
+
+def _undotted(verb: str) -> set[str]:
+    """Values of the verb's systems that have no dot in their name."""
+    from .systems import registry, settings
+
+    systems = (registry.configuration(name, "default") for name in registry.names(verb))
+    return {key for config in systems for key in settings.dotted(config) if "." not in key}
 
 
 def _one_line(text: str) -> str:
@@ -176,13 +190,14 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
 
 
 def mesh(arguments: MeshTool) -> None:
-    """`mesh`: inspect, clean, unwrap, decimate, convert."""
+    """`mesh`: the mesh toolchain on files."""
     from .meshes.frames import Frame
     from .meshes.toolchain import ToolOptions, run_tool
 
     options = ToolOptions(
         arguments.out, Frame(arguments.up, arguments.front, arguments.unit), Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
         arguments.faces, arguments.weld, arguments.holes, arguments.texture, arguments.backend, not arguments.drop_textures,
+        arguments.edge, arguments.depth, arguments.onto, arguments.hidden,
     )  # fmt: skip
     findings = run_tool(arguments.action, arguments.mesh, options)
     print(json.dumps(findings, indent=1, default=str) if arguments.json else _table(findings))

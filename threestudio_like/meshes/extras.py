@@ -39,11 +39,12 @@ def decimate_with(backend: str, points: np.ndarray, triangles: np.ndarray, faces
         result = session.current_mesh()
         return result.vertex_matrix(), result.face_matrix()
     library = load("open3d")
-    mesh = _open3d(library, points, triangles).simplify_quadric_decimation(faces)
+    mesh = open3d_mesh(library, points, triangles).simplify_quadric_decimation(faces)
     return np.asarray(mesh.vertices), np.asarray(mesh.triangles)
 
 
-def _open3d(library: Any, points: np.ndarray, triangles: np.ndarray) -> Any:
+def open3d_mesh(library: Any, points: np.ndarray, triangles: np.ndarray) -> Any:
+    """open3d's mesh of points (V, 3) and triangles (F, 3)."""
     vertices = library.utility.Vector3dVector(points.astype(np.float64))
     return library.geometry.TriangleMesh(vertices, library.utility.Vector3iVector(triangles.astype(np.int32)))
 
@@ -60,30 +61,21 @@ def remesh_isotropic(mesh: Mesh, edge: float) -> Mesh:
     return Mesh(result.vertex_matrix().astype(np.float32), result.face_matrix().astype(np.int32))
 
 
-def poisson(points: np.ndarray, normals: np.ndarray, depth: int = 7) -> Mesh:
-    """Screened Poisson reconstruction of points (N, 3) with normals (N, 3) (pymeshlab)."""
+def poisson(points: np.ndarray, normals: np.ndarray, depth: int = 7, backend: str = "auto") -> Mesh:
+    """Screened Poisson reconstruction (Kazhdan and Hoppe 2013) of points (N, 3) with normals (N, 3), by pymeshlab or open3d.
+
+    Args:
+        depth: of the octree; 2**depth cells along an edge.
+    """
+    if backend == "open3d":
+        library = load("open3d")
+        cloud = library.geometry.PointCloud(library.utility.Vector3dVector(points.astype(np.float64)))
+        cloud.normals = library.utility.Vector3dVector(normals.astype(np.float64))
+        found, _ = library.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth)
+        return Mesh(np.asarray(found.vertices, np.float32), np.asarray(found.triangles, np.int32))
     library = load("pymeshlab")
     session = library.MeshSet()
     session.add_mesh(library.Mesh(vertex_matrix=points.astype(np.float64), v_normals_matrix=normals.astype(np.float64)))
     session.generate_surface_reconstruction_screened_poisson(depth=depth)
     result = session.current_mesh()
     return Mesh(result.vertex_matrix().astype(np.float32), result.face_matrix().astype(np.int32))
-
-
-def register(source: np.ndarray, target: np.ndarray, reach: float) -> np.ndarray:
-    """The rigid motion (4, 4) that brings points `source` (N, 3) to `target` (M, 3) by iterated closest points (open3d)."""
-    library = load("open3d")
-    clouds = [
-        library.geometry.PointCloud(library.utility.Vector3dVector(p.astype(np.float64))) for p in (source, target)
-    ]
-    result = library.pipelines.registration.registration_icp(clouds[0], clouds[1], reach, np.eye(4))
-    return np.asarray(result.transformation)
-
-
-def ray_hits(mesh: Mesh, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Distance along rays (N, 3), (N, 3) to the mesh, infinite where nothing is hit (open3d)."""
-    library = load("open3d")
-    scene = library.t.geometry.RaycastingScene()
-    scene.add_triangles(library.t.geometry.TriangleMesh.from_legacy(_open3d(library, mesh.vertices, mesh.faces)))
-    rays = np.concatenate([origins, directions], 1).astype(np.float32)
-    return scene.cast_rays(library.core.Tensor(rays))["t_hit"].numpy()

@@ -191,7 +191,7 @@ def _read_simple(path: Path, kind: str) -> Asset:
 
     data = path.read_bytes()
     if kind == "ply":
-        _check_ply(data, str(path))
+        check_ply(data, str(path))
     elif data[:5].lower() != b"solid" or b"\0" in data[:512]:
         if len(data) < 84:
             raise InputError("is an STL that ends too early", str(path), "Save it again in a mesh editor")
@@ -226,7 +226,8 @@ def _read_simple(path: Path, kind: str) -> Asset:
     return Asset(meshes)
 
 
-def _check_ply(data: bytes, where: str) -> None:
+def check_ply(data: bytes, where: str) -> None:
+    """Hold a PLY's header against its size. Raises InputError."""
     head, found, _body = data[: 1 << 16].partition(b"end_header")
     if not data.startswith(b"ply") or not found:
         raise InputError("is not a PLY file", where, "Save it again in a mesh editor")

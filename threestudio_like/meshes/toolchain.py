@@ -1,8 +1,8 @@
-"""`mesh info | clean | unwrap | decimate | convert`: the mesh toolchain on files."""
+"""`mesh info | clean | unwrap | decimate | convert | remesh | poisson | register`: the mesh toolchain on files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 from ..engine.errors import ConfigError, OutputError
 from .atlas import examine_uv, with_coordinates
 from .clean import clean, inspect
-from .files import read, write
+from .extras import poisson, remesh_isotropic
+from .files import joined, read, write
 from .frames import HOUSE, Frame
-from .mesh import Asset
+from .mesh import Asset, Mesh
+from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate
 
 
@@ -30,6 +32,10 @@ class ToolOptions:
     texture: int = 1024
     backend: str = "auto"
     textures: bool = True
+    edge: float = 0.0
+    depth: int = 7
+    onto: Path | None = None
+    hidden: bool = False
 
 
 def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
@@ -48,12 +54,24 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         raise ConfigError(f"must not be negative, got {options.holes}", "--holes")
     if not 16 <= options.texture <= 8192:
         raise ConfigError(f"must be from 16 to 8192 pixels, got {options.texture}", "--texture")
+    if action == "poisson":
+        asset, findings = _poisson(path, options)
+        write(asset, options.out, options.to_frame)
+        return {**findings, "written": str(options.out)}
     asset = read(path, options.frame, options.textures)
-    meshes, findings = dict(asset.meshes), {}
+    meshes: dict[str, Mesh] = dict(asset.meshes)
+    findings: dict[str, Any] = {}
     if action == "clean":
         for name, mesh in asset.meshes.items():
             meshes[name], done = clean(mesh, options.weld, options.holes)
             findings[name] = {k: v for k, v in done.items() if v} or "nothing to do"
+        if options.hidden:
+            hidden = hidden_faces(joined(Asset({k: m for k, m in meshes.items() if len(m.faces)})), options.backend)
+            begin = 0
+            for name, mesh in meshes.items():
+                mine, begin = hidden[begin : begin + len(mesh.faces)], begin + len(mesh.faces)
+                meshes[name] = mesh.keep_faces(~mine) if mine.any() else mesh
+            findings["hidden faces removed"] = int(hidden.sum())
         meshes = {k: m for k, m in meshes.items() if len(m.faces)}
     elif action == "unwrap":
         done_asset, notes = with_coordinates(asset, options.texture, "always")
@@ -64,9 +82,45 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             share = max(4, round(options.faces * len(mesh.faces) / total))
             meshes[name] = decimate(mesh, share, options.backend)
             findings[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+    elif action == "remesh":
+        for name, mesh in asset.meshes.items():
+            size = float(np.linalg.norm(np.ptp(mesh.vertices[mesh.faces.reshape(-1)], 0)))
+            meshes[name] = remesh_isotropic(mesh, options.edge or size / 50)
+            findings[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+    elif action == "register":
+        meshes, findings = _register(asset, options)
     written = Asset(meshes, asset.provenance)
     write(written, options.out, options.to_frame)
     return {**findings, "written": str(options.out)}
+
+
+def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
+    if not 3 <= options.depth <= 10:
+        raise ConfigError(f"must be from 3 to 10, got {options.depth}", "--depth")
+    cloud = read_cloud(path, options.frame)
+    normals, origin = cloud.normals, "given"
+    if normals is None:
+        normals, origin = estimate_normals(cloud.points, backend=options.backend), "estimated from neighbours"
+    mesh = poisson(cloud.points, normals, options.depth, options.backend)
+    return Asset({path.stem: mesh}), {"points": len(cloud.points), "normals": origin, "faces": len(mesh.faces)}
+
+
+def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
+    if options.onto is None:
+        raise ConfigError("wants a mesh to move to", "mesh register", "Add --onto other.glb")
+    target = read_cloud(options.onto, options.frame, 20000).points
+    source = sample_surface(joined(asset), 20000).points
+    reach = float(np.linalg.norm(np.ptp(target, 0))) / 4
+    motion, error = register(source, target, reach, options.backend)
+    meshes = {
+        name: replace(
+            m,
+            vertices=(m.vertices @ motion[:3, :3].T + motion[:3, 3]).astype(np.float32),
+            normals=None if m.normals is None else (m.normals @ motion[:3, :3].T).astype(np.float32),
+        )
+        for name, m in asset.meshes.items()
+    }
+    return meshes, {"motion": [f"{v:.6g}" for v in motion[:3].reshape(-1)], "distance left, m": error}
 
 
 def describe(asset: Asset, path: Path) -> dict[str, Any]:

@@ -134,10 +134,12 @@ class TexturedMesh(nn.Module):
         return float(self.seam_loss().sqrt())
 
     def offset_loss(self) -> torch.Tensor:
-        """Mean squared difference of the offsets at the ends of every edge."""
+        """Mean squared slope of the offsets along every edge: their difference over the edge's length."""
         assert self.offsets is not None
-        ends = self.offsets[self.welded[self.edges().edges.long()]]
-        return (ends[:, 0] - ends[:, 1]).square().mean()
+        place = self.welded[self.edges().edges.long()]
+        ends, corner = self.offsets[place], self.anchors[place]
+        length = (corner[:, 0] - corner[:, 1]).norm(dim=1).clamp_min(1e-4)
+        return ((ends[:, 0] - ends[:, 1]) / length).square().mean()
 
     def texel_geometry(self) -> TexelGeometry:
         """Points and normals of the texels inside charts."""

@@ -110,6 +110,8 @@ class LatentPaint:
     """Height and width of the rendering that is distilled in RGB; 0 takes the prior's picture size."""
     placement: Literal["box", "mean"] = "box"
     """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at (0, 0.25, 0), farthest vertex 0.6 from it (METHODS 1.11)."""
+    offsets: bool = False
+    """Let distillation move every vertex along its normal too; the mesh that comes back has other positions then."""
     latent_texels: int = 128
     """Texels along the edge of the latent atlas."""
     decode: Literal["linear", "autoencoder"] = "linear"
@@ -195,8 +197,14 @@ class LatentPaint:
         distance, fov = request.protocol.distance, math.radians(request.protocol.fov_y)
         return visibility(surface, Cameras.orbit(azimuth, elevation, distance, fov, 512, 512))
 
-    def _surface(self, request: PaintRequest, channels: int, texels: int, start: torch.Tensor) -> TexturedMesh:
-        surface = TexturedMesh(request.the_atlas(), channels, texels, start)
+    def _surface(
+        self, request: PaintRequest, channels: int, texels: int, start: torch.Tensor, before: TexturedMesh | None = None
+    ) -> TexturedMesh:
+        """A surface to be painted; its vertices stand where the surface `before` left them."""
+        surface = TexturedMesh(request.the_atlas(), channels, texels, start, self.offsets)
+        if before is not None and before.offsets is not None and surface.offsets is not None:
+            with torch.no_grad():
+                surface.offsets.copy_(before.offsets)
         lock = ~near_seen(self.seen(surface, request) > 0.05)
         if request.locked is not None:
             large = request.locked[None, None].float()
@@ -246,11 +254,12 @@ class LatentPaint:
                 return self._parts(request, _surface_of(done[name]))
         texels = request.the_atlas().resolution
         start = torch.full((3, texels, texels), 0.5)
-        if "latent" in done:
-            start = self.decoded(request.prior, _surface_of(done["latent"]), texels)
+        before = _surface_of(done["latent"]) if "latent" in done else None
+        if before is not None:
+            start = self.decoded(request.prior, before, texels)
         if request.texture is not None and request.locked is not None:
             start = torch.where(request.locked[None], request.texture, start)
-        return self._parts(request, self._surface(request, 3, texels, start))
+        return self._parts(request, self._surface(request, 3, texels, start, before))
 
     @torch.no_grad()
     def decoded(self, prior: DiffusionPrior, surface: TexturedMesh, texels: int) -> torch.Tensor:
@@ -282,7 +291,7 @@ class LatentPaint:
         share = min(1.0, max(0.0, baked_share(inside.t(), shone[0], geometry.part, ~locked)))
         base[:, geometry.rows, geometry.columns] = torch.where(locked, inside, (inside / shone**share).clamp(0, 1))
         start[:3] = base
-        parts = self._parts(request, self._surface(request, 5, size, start))
+        parts = self._parts(request, self._surface(request, 5, size, start, rgb.surface))
         assert parts.light is not None
         # The prior paints a share of its light; under a light of that contrast its pictures are explained by plain base colours.
         parts.light = EnvironmentLight(parts.light.matrix, share)

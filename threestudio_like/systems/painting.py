@@ -45,13 +45,17 @@ class SurfaceParts:
         return found if self.background is None else {**found, "background": self.background}
 
 
+OFFSET_REACH = 0.1
+"""Largest displacement of a vertex, in units of the scene (an object's radius is 0.95)."""
+
+
 @dataclass
 class PaintRates:
     """Schedules of learning rates."""
 
     texels: str = "1e-2"
     background: str = "1e-2"
-    offsets: str = "1e-3"
+    offsets: str = "1e-3->1e-4"
 
 
 @dataclass
@@ -62,8 +66,8 @@ class PaintTerms:
     """Squared difference of the two sides of every texture seam."""
     variation: str = "30"
     """Squared difference of neighbouring texels, in units of the texels of 256 along the edge."""
-    offsets: str = "0"
-    """Squared difference of neighbouring vertices' offsets."""
+    offsets: str = "30"
+    """Squared difference of neighbouring vertices' offsets as a slope: over the length of the edge between them."""
     material: str = "0"
     """Squared distance of roughness from 0.9 and of metallic from 0: what pictures of matt things cannot tell."""
 
@@ -155,9 +159,10 @@ def painting_stage(
         if light.kind == "known" and parts.light is not None:
             shone = parts.light.varied(random, light.variation) if light.variation > 0 else parts.light
         rendering = parts.renderer.render(parts.surface, some, sample, random, shone)
-        # On the silhouette mesh and background mix, and the prior's silhouette is seldom the mesh's: nothing is learnt there.
-        solid = (rendering.opacity > 0.99).float()
-        rendering.features = solid * rendering.features + (1 - solid) * rendering.features.detach()
+        if parts.surface.offsets is None:
+            # On the silhouette mesh and background mix, and the prior's silhouette is seldom the mesh's: nothing is learnt there.
+            solid = (rendering.opacity > 0.99).float()
+            rendering.features = solid * rendering.features + (1 - solid) * rendering.features.detach()
         value, _ = guidance.loss(rendering, View(some, step.fraction, random, sample.level))
         found = {"distil": weight * value}
         found.update(paint_terms(weights, parts.surface, step.fraction))
@@ -174,16 +179,20 @@ def painting_stage(
 
 
 def _keep_in_range(parts: SurfaceParts) -> Callable[[Step], None] | None:
-    """RGB and PBR texels stay in [0, 1]; latents go where they want."""
-    if parts.surface.channels == 4:
+    """RGB and PBR texels stay in [0, 1], latents go where they want; vertices stay near where they were."""
+    coloured = parts.surface.channels != 4
+    if not coloured and parts.surface.offsets is None:
         return None
 
     def clamp(step: Step) -> None:
         with torch.no_grad():
-            # Locked texels may hold what they like.
-            inside = parts.surface.open.view(parts.surface.resolution, -1)
-            texels = parts.surface.texels
-            texels.copy_(torch.where(inside, texels.clamp(0, 1), texels))
+            if coloured:
+                # Locked texels may hold what they like.
+                inside = parts.surface.open.view(parts.surface.resolution, -1)
+                texels = parts.surface.texels
+                texels.copy_(torch.where(inside, texels.clamp(0, 1), texels))
+            if parts.surface.offsets is not None:
+                parts.surface.offsets.clamp_(-OFFSET_REACH, OFFSET_REACH)
 
     return clamp
 
@@ -197,7 +206,8 @@ class PaintRoundsConfig:
     """Optimiser steps a round."""
     batch: int = 8
     """Views a step."""
-    rates: PaintRates = field(default_factory=lambda: PaintRates("0.05->0.01"))
+    rates: PaintRates = field(default_factory=lambda: PaintRates("0.05->0.01", offsets="0"))
+    """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)
 
 

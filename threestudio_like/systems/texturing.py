@@ -16,7 +16,7 @@ from ..engine.checkpoint import write_atomically
 from ..engine.errors import InputError, OutputError, did_you_mean
 from ..engine.events import Events, read_events
 from ..meshes.atlas import Atlas, join_atlas, paint_tiles, with_coordinates
-from ..meshes.frames import Placement, to_house
+from ..meshes.frames import Placement, from_house, to_house
 from ..meshes.images import decode
 from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.verification import Verdict, verify
@@ -44,6 +44,17 @@ class Subject:
         """An asset of the house's axes where the cameras look."""
         meshes = {k: replace(m, vertices=self.placement.apply(m.vertices)) for k, m in asset.meshes.items()}
         return Asset(meshes, asset.provenance)
+
+    def moved(self, vertices: torch.Tensor, options: TextureOptions) -> Subject:
+        """The subject with the joint atlas' vertices (V, 3) of the scene at other places, and normals to match."""
+        ends = np.cumsum([len(m.vertices) for m in self.house.meshes.values()])[:-1]
+        pieces = np.split(self.placement.undo(vertices.detach().numpy()), ends)
+        meshes = {
+            name: replace(mesh, vertices=points).with_creases()
+            for (name, mesh), points in zip(self.house.meshes.items(), pieces)
+        }
+        house = Asset(meshes, self.house.provenance)
+        return replace(self, raw=from_house(house, options.frame), house=house)
 
 
 def read_subject(path: Path, options: TextureOptions, kind: str) -> Subject:
@@ -214,6 +225,11 @@ def finish_texture(
     surface = parts.surface
     with torch.no_grad():
         surface.texels[0].copy_(fill_unseen(surface, visible, locked))
+    before = subject.shown(subject.house)
+    largest = 0.0
+    if surface.offsets is not None:
+        largest = float(surface.offsets.detach().abs().max())
+        subject = subject.moved(surface.vertices(), options)
     charts = surface.charts
     lost = charts & ~visible if locked is None else charts & ~visible & ~locked
     colour, packed = texel_maps(parts)
@@ -244,13 +260,14 @@ def finish_texture(
         "texels unseen, filled from neighbours": int(lost.sum()),
         "texels locked": 0 if locked is None else int((locked & charts).sum()),
         "seam error": surface.seam_error(),
+        **({"largest offset, scene units": largest} if surface.offsets is not None else {}),
         "texture coordinates": "; ".join(sorted(set(subject.notes.values()))),
         "seconds of export": time.monotonic() - began,
     }
     events.record("asset", **figures, verified=verdict.line())
     events.status("asset: pictures and report", force=True)
     light = parts.light if lit else None
-    before, after = subject.shown(subject.house), subject.shown(house)
+    after = subject.shown(house)
     sheet = contact_sheet(after, ring, light=light)
     save_png(sheet, folder / "preview.png")
     if options.turntable:
