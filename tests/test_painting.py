@@ -32,6 +32,7 @@ from threestudio_like.renderers import (
     SurfaceRenderer,
     UniformCameras,
     ambient,
+    back_project,
     baked_light_index,
     shade,
     visibility,
@@ -599,3 +600,43 @@ def test_refinement_rounds_can_end_a_painting(tmp_path):
     result = texture(tmp_path / "chair.glb", "a red chair", options)
     assert result.verdict.passed
     assert '"stage": "refine"' in (tmp_path / "run" / "events.jsonl").read_text()
+
+
+def test_pictures_are_laid_back_on_the_surface_that_they_show():
+    atlas = body(128)
+    truth, renderer = painted_truth(atlas), SurfaceRenderer(SurfaceConfig(jitter=False))
+    cameras = dome().resized(128, 128)
+    with torch.no_grad():
+        drawn = renderer.render(truth, cameras, BackgroundSample(torch.full((1, 128, 128, 3), GREY)))
+    texels, weight = back_project(truth, cameras, drawn.features, drawn.opacity[..., 0])
+    seen = weight > 0.01
+    assert 0.5 < float(seen[truth.charts].float().mean()) < 1
+    error = (texels - truth.texels.detach()[0])[:, seen]
+    assert -10 * math.log10(float(error.square().mean())) > 30
+    assert float(texels[:, ~seen & (weight == 0)].abs().max()) == 0
+
+
+def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
+    """Every four views but the first are denoised around the colours that those before them left on the surface."""
+    from threestudio_like.guidance.image_refinement import ImageRefinement, RefinementConfig
+    from threestudio_like.systems.painting import PaintRoundsConfig, paint_rounds_stage
+
+    surface = TexturedMesh(body(96), 3, start=torch.full((3,), 0.5))
+    config = PaintRoundsConfig(RefinementConfig(times=(0.9,), steps=2, views=8), iterations=1, in_turn=True)
+    refinement = ImageRefinement(toybox_prior, "a red box", config.refine, torch.full((8,), 0.5))
+    calls, denoise = [], refinement.denoise
+
+    def watched(latents, cameras, time, steps, random, purpose, known):
+        calls.append((latents, known[1], clean := denoise(latents, cameras, time, steps, random, purpose, known)))
+        return clean
+
+    monkeypatch.setattr(refinement, "denoise", watched)
+    stage = paint_rounds_stage("start", SurfaceParts(surface, SurfaceRenderer(SurfaceConfig()), show_rgb), refinement, config,
+                               toybox_prior.facts.image_size, 0.5, False)  # fmt: skip
+    stage.loss(Step("start", 0, 1, 0.0, 0))
+    assert len(calls) == 2
+    (_, first, _), (latents, second, clean) = calls
+    extra = (second > 0.5) & (first.mean(0, keepdim=True) < 0.5)
+    assert int(extra.sum()) > 10
+    held = extra.expand_as(clean)
+    assert torch.allclose(clean[held], latents[held], atol=1e-5)

@@ -169,3 +169,14 @@ def test_the_judge_knows_the_test_world():
     figures = judge_accuracy(Judge.load(judge_folder()), draw_groups(123, 60, split="test"))
     assert figures["category"] > 0.9
     assert figures["colour"] > 0.95
+
+
+def test_every_piece_of_every_object_faces_outwards():
+    from threestudio_like.meshes.mesh import Mesh
+    from threestudio_like.toybox.vocabulary import CATEGORIES
+
+    for index in range(2 * len(CATEGORIES)):
+        obj = draw(5, index, "test")
+        piece = Mesh(obj.vertices, obj.faces).components()
+        volumes = [Mesh(obj.vertices, obj.faces[piece == k]).volume for k in range(piece.max() + 1)]
+        assert min(volumes) > 0, obj.caption

@@ -37,7 +37,7 @@ VERBS: dict[str, type] = {
 }  # fmt: skip
 
 
-CONFIGURED = (Generate, Texture, Refine)
+CONFIGURED = (Generate, Texture, Refine, Train)
 """Verbs whose systems' values are options by their dotted names."""
 AXES = ("--up", "--front", "--to-up", "--to-front")
 
@@ -111,6 +111,16 @@ def _undotted(verb: str) -> set[str]:
     """Values of the verb's systems that have no dot in their name."""
     from .systems import registry, settings
 
+    if verb == "train":
+        from .systems.contrastive_training import ContrastiveTraining
+        from .systems.voxel_training import VoxelTraining
+
+        return {
+            key
+            for config in (ContrastiveTraining(), VoxelTraining())
+            for key in settings.dotted(config)
+            if "." not in key
+        }
     systems = (registry.configuration(name, "default") for name in registry.names(verb))
     return {key for config in systems for key in settings.dotted(config) if "." not in key}
 
@@ -259,8 +269,8 @@ def evaluate(arguments: Evaluate) -> None:
             print(f"{name:<34}{value:.4f}" if isinstance(value, float) else f"{name:<34}{value}")
 
 
-def train(arguments: Train) -> None:
-    """`train`: embedded priors."""
+def train(arguments: Train, dotted: dict[str, str]) -> None:
+    """`train`: embedded priors, a new word, image-to-3D models."""
     if arguments.what == "concept":
         from .systems.concept import ConceptOptions, train_concept
 
@@ -273,6 +283,20 @@ def train(arguments: Train) -> None:
         return
     from pathlib import Path
 
+    if arguments.what in ("cisp", "voxel-diffusion"):
+        from .systems.shape_training import ShapeTrainingOptions, train_contrastive, train_voxels
+
+        shapes = ShapeTrainingOptions(
+            arguments.data, arguments.out or Path("outputs/cisp"), arguments.preset, arguments.embedding, arguments.objects, arguments.steps,
+            arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
+        )  # fmt: skip
+        if arguments.what == "cisp":
+            train_contrastive(shapes)
+        else:
+            train_voxels(shapes)
+        return
+    if dotted:
+        raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")
     from .toybox.training import TrainingOptions
     from .toybox.training import train as run_training
 

@@ -31,18 +31,18 @@ class Cloud:
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
-    """`count` points, uniform over the surface, with the normals of their faces."""
-    random = np.random.Generator(np.random.Philox(key=[seed, 0x706F]))
-    across = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
-    area = np.linalg.norm(across, axis=1)
-    face = random.choice(len(area), count, p=area / area.sum())
-    u, v = random.random((2, count))
+    """`count` points (N, 3) float64, uniform over the surface, with the unit normals of their faces."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
+    area = np.linalg.norm(raw, axis=1)
+    face = np.searchsorted(np.cumsum(area) / area.sum(), rng.random(count)).clip(0, len(area) - 1)
+    u, v = rng.random(count), rng.random(count)
     # Folding the far half of the square back keeps the density even.
     flip = u + v > 1
-    u, v = np.where(flip, 1 - u, u)[:, None], np.where(flip, 1 - v, v)[:, None]
-    a, b, c = (mesh.vertices[mesh.faces[face, k]].astype(np.float64) for k in range(3))
-    points = a + u * (b - a) + v * (c - a)
-    return Cloud(points.astype(np.float32), (across[face] / area[face, None]).astype(np.float32))
+    u[flip], v[flip] = 1 - u[flip], 1 - v[flip]
+    a, b, c = (mesh.vertices[mesh.faces[face, i]].astype(np.float64) for i in range(3))
+    points = a + u[:, None] * (b - a) + v[:, None] * (c - a)
+    return Cloud(points, raw[face] / np.maximum(area[face], 1e-12)[:, None])
 
 
 def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cloud:

@@ -6,28 +6,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..meshes.mesh import Mesh
-from ..meshes.normals import face_normals
-
-
-def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Uniform points (N, 3) on the surface and the unit normals (N, 3) of their faces."""
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
-    area = np.linalg.norm(raw, axis=1)
-    face = np.searchsorted(np.cumsum(area) / area.sum(), rng.random(count)).clip(0, len(area) - 1)
-    u, v = rng.random(count), rng.random(count)
-    flip = u + v > 1
-    u[flip], v[flip] = 1 - u[flip], 1 - v[flip]
-    a, b, c = (mesh.vertices[mesh.faces[face, i]].astype(np.float64) for i in range(3))
-    points = a + u[:, None] * (b - a) + v[:, None] * (c - a)
-    return points, raw[face] / np.maximum(area[face], 1e-12)[:, None]
+from ..meshes.points import sample_surface
 
 
 def compare(mesh: Mesh, truth: Mesh, samples: int = 20000, threshold: float = 0.02, grid: int = 48) -> dict[str, float]:
     """Chamfer distance (mean of both mean distances, scene units), F-score at `threshold`, volume IoU on grid^3 points of [-1, 1]^3,
     and normal consistency (mean |cos| at nearest points, both ways)."""
-    p, n = sample_surface(mesh, samples, 0)
-    q, m = sample_surface(truth, samples, 1)
+    one, two = sample_surface(mesh, samples, 0), sample_surface(truth, samples, 1)
+    p, n, q, m = one.points, one.normals, two.points, two.normals
+    assert n is not None
+    assert m is not None
     d_pq, i_pq = cKDTree(q).query(p)
     d_qp, i_qp = cKDTree(p).query(q)
     precision, recall = float((d_pq < threshold).mean()), float((d_qp < threshold).mean())

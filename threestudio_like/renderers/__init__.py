@@ -11,10 +11,10 @@ from .backgrounds import (
 from .cameras import Cameras, ProgressiveCameras, RingCameras, StratifiedCameras, UniformCameras
 from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples
-from .surface import SurfaceConfig, SurfaceRenderer, shade, visibility
+from .surface import SurfaceConfig, SurfaceRenderer, back_project, shade, visibility
 from .volume import VolumeConfig, VolumeRenderer
 
 __all__ = ["Background", "BackgroundSample", "Cameras", "EnvironmentLight", "LearnedBackground", "ProgressiveCameras", "RandomBackground",
            "Rendering", "RingCameras", "Samples", "SolidBackground", "SphereBackground", "StratifiedCameras", "SurfaceConfig",
-           "SurfaceRenderer", "UniformCameras", "VolumeConfig", "VolumeRenderer", "ambient", "baked_light_index", "shade",
+           "SurfaceRenderer", "UniformCameras", "VolumeConfig", "VolumeRenderer", "ambient", "back_project", "baked_light_index", "shade",
            "visibility"]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,19 +111,20 @@ def shade(
     return base * ((1 - metal) * light(normals) + metal * light.reflected(normals, towards, rough))
 
 
-@torch.no_grad()
-def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02) -> torch.Tensor:
-    """For every texel (R, R): the best cosine between its normal and the direction to a camera that sees it, 0 where none does.
+def texels_seen(
+    surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """For every camera, over the N texels of `surface.texel_geometry()`: the cosine (N,) between normal and direction to the camera, 0
+    where the camera does not see the texel; and where it appears on the picture, (N, 2) x to the right and y down in [-1, 1].
 
     Args:
         size: pixels of the depth pictures that decide what is hidden.
         slack: scene units by which a texel may lie behind the picture's depth.
     """
     geometry = surface.texel_geometry()
-    points = surface.vertices()
+    points = surface.vertices().detach()
     homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
     texel = torch.cat([geometry.points, torch.ones_like(geometry.points[:, :1])], 1)
-    best = torch.zeros(len(texel))
     for number in range(len(cameras)):
         camera = cameras[[number]].resized(size, size)
         matrix = camera.view_projection()[0]
@@ -137,7 +139,54 @@ def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: 
         away = (eye - geometry.points).norm(dim=-1)
         cosine = (geometry.normals * (eye - geometry.points)).sum(-1) / away.clamp_min(1e-9)
         seen = within & (away <= distance[row, column] + slack) & (cosine > 0)
-        best = torch.where(seen, torch.maximum(best, cosine), best)
+        yield torch.where(seen, cosine, 0), torch.stack([screen[:, 0], -screen[:, 1]], 1)
+
+
+@torch.no_grad()
+def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02) -> torch.Tensor:
+    """For every texel (R, R): the best cosine between its normal and the direction to a camera that sees it, 0 where none does.
+
+    Args: as of `texels_seen`.
+    """
+    geometry = surface.texel_geometry()
+    best = torch.zeros(len(geometry.rows))
+    for cosine, _ in texels_seen(surface, cameras, size, slack):
+        best = torch.maximum(best, cosine)
     out = torch.zeros(surface.resolution, surface.resolution)
     out[geometry.rows, geometry.columns] = best
     return out
+
+
+@torch.no_grad()
+def back_project(
+    surface: TexturedMesh,
+    cameras: Cameras,
+    pictures: torch.Tensor,
+    valid: torch.Tensor | None = None,
+    power: float = 6.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures laid back on the surface that they show: texels (C, R, R), and the weight (R, R) of what each is made of, 0 where none.
+
+    Args:
+        pictures: (B, H, W, C), one a camera.
+        valid: (B, H, W) in [0, 1], where the pictures may be trusted; everywhere by default.
+        power: a picture counts for a texel by this power of the cosine under which it sees it.
+    """
+    geometry = surface.texel_geometry()
+    planes = pictures.permute(0, 3, 1, 2)
+    total = torch.zeros(planes.shape[1], len(geometry.rows))
+    weight = torch.zeros(len(geometry.rows))
+    for number, (cosine, place) in enumerate(texels_seen(surface, cameras)):
+        grid = place.view(1, 1, -1, 2)
+        found = F.grid_sample(planes[number][None], grid, mode="bilinear", padding_mode="border", align_corners=False)
+        share = cosine**power
+        if valid is not None:
+            sure = F.grid_sample(valid[number][None, None], grid, mode="bilinear", align_corners=False)[0, 0, 0]
+            share = share * (sure > 0.99)
+        total += found[0, :, 0] * share
+        weight += share
+    out = torch.zeros(planes.shape[1], surface.resolution, surface.resolution)
+    out[:, geometry.rows, geometry.columns] = total / weight.clamp_min(1e-12)
+    weights = torch.zeros(surface.resolution, surface.resolution)
+    weights[geometry.rows, geometry.columns] = weight
+    return out, weights

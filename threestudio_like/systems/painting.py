@@ -23,6 +23,7 @@ from ..renderers import (
     EnvironmentLight,
     RingCameras,
     SurfaceRenderer,
+    back_project,
 )
 from ..representations import TexturedMesh
 from .stages import CameraSampler, Decode
@@ -206,6 +207,9 @@ class PaintRoundsConfig:
     """Optimiser steps a round."""
     batch: int = 8
     """Views a step."""
+    in_turn: bool = False
+    """Sample four views at a time, each four keeping what those before them have painted (Richardson et al. 2023, "TEXTure"), rather than
+    all at once and apart: patterns then agree between views."""
     rates: PaintRates = field(default_factory=lambda: PaintRates("0.05->0.01", offsets="0"))
     """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)
@@ -228,7 +232,56 @@ def paint_rounds_stage(
     light = parts.light if lit else None
 
     @torch.no_grad()
+    def in_turn(number: int, random: RandomStream) -> None:
+        """Targets of four views at a time around what is painted already."""
+        noise = RandomStream(random.seed, name, 0)
+        surface, scene = parts.surface, parts.renderer.render(parts.surface, cameras, behind, light=light)
+        channels = 3 if surface.channels == 5 else surface.channels
+        partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution)
+        weight, pictures = torch.zeros(surface.resolution, surface.resolution), []
+        for begin in range(0, len(cameras), 4):
+            some = cameras[torch.arange(begin, min(begin + 4, len(cameras)))]
+            drawn = parts.renderer.render(
+                partial, some, BackgroundSample(torch.cat([behind.values, behind.values[..., :1] * 0], -1))
+            )
+            here, opacity = scene.features[begin : begin + 4], scene.opacity[begin : begin + 4]
+            sure = drawn.features[..., channels:]
+            here = (
+                torch.where(sure > 0.5, drawn.features[..., :channels] / sure.clamp_min(0.5), here) if begin else here
+            )
+            latents = torch.cat([prior.encode_image(chunk) for chunk in here.split(8)])
+            empty = prior.encode_image(behind.values).expand_as(latents)
+            covered = nn.functional.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
+            outside = 1 - nn.functional.max_pool2d(covered, 3, 1, 1).ceil()
+            # A latent is known where the whole surface under it is painted.
+            open_ = (opacity * (1 - sure)).permute(0, 3, 1, 2)
+            painted = (
+                (nn.functional.max_pool2d(open_, prior.downscale) < 0.5).float() * (1 - outside) * float(begin > 0)
+            )
+            values = torch.where(outside > 0, empty, latents)
+            clean = refinement.denoise(
+                latents,
+                some,
+                times[number],
+                config.refine.steps,
+                noise,
+                "round noise",
+                (values, torch.maximum(outside, painted)),
+            )
+            picture = prior.decode_latents(clean)
+            pictures.append(picture)
+            colours, seen = back_project(surface, some, picture, opacity[..., 0])
+            fresh = (weight == 0) & (seen > 0.3**6)
+            weight = torch.where(fresh, seen, weight)
+            partial.texels[0, :channels] = torch.where(fresh, colours, partial.texels[0, :channels])
+            partial.texels[0, channels] = (weight > 0).float()
+        targets.set(torch.cat(pictures), scene.opacity[..., 0])
+
+    @torch.no_grad()
     def make_targets(number: int, random: RandomStream) -> None:
+        if config.in_turn:
+            in_turn(number, random)
+            return
         rendering = parts.renderer.render(parts.surface, cameras, behind, light=light)
         latents = torch.cat([prior.encode_image(chunk) for chunk in rendering.features.split(8)])
         empty = prior.encode_image(behind.values).expand_as(latents)

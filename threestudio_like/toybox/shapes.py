@@ -83,7 +83,9 @@ def tube(path: np.ndarray, radius: float, segments: int = 8, normal=(0.0, 0.0, 1
     first = np.broadcast_to(path[:1, None], (1, segments, 3))
     last = np.broadcast_to(path[-1:, None], (1, segments, 3))
     vertices = np.concatenate([first, rings, last]).astype(np.float32)
-    return vertices.reshape(-1, 3), _lathe_faces(len(path) + 2, segments)
+    # The rings run the other way round than a lathe's.
+    faces = np.ascontiguousarray(_lathe_faces(len(path) + 2, segments)[:, ::-1])
+    return vertices.reshape(-1, 3), faces
 
 
 def prism(outline: list[tuple[float, float]], depth: float, center=(0.0, 0.0, 0.0)) -> Primitive:

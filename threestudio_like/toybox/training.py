@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..engine.errors import CheckpointError, ConfigError
-from ..engine.events import Events
-from ..engine.loop import CHECKPOINT, Loop, LoopSettings, Stage, StagePlan
+from ..engine.loop import Stage
+from ..engine.training import train_stage
 from .render import LIGHT
 from .vocabulary import CATEGORIES, COLOURS, WORDS
 
@@ -63,21 +63,7 @@ def train(options: TrainingOptions) -> Path:
 
 
 def _run(options: TrainingOptions, stage: Stage, workers: Any = None) -> None:
-    folder = options.out / "work" / stage.name
-    resume = options.resume and (folder / CHECKPOINT).is_file()
-    if not resume and not options.resume and (folder / CHECKPOINT).is_file():
-        raise CheckpointError(
-            f"there is a {stage.name} training already",
-            str(folder),
-            "Add --resume to go on with it, or choose another --out",
-        )
-    lead = workers is None or workers.rank == 0
-    events = Events(folder / "events.jsonl" if lead else None, "line" if lead and not options.quiet else "quiet")
-    settings = LoopSettings(
-        options.seed, options.minutes, 60.0, log_every=25, resume=resume, identity={"network": stage.name}
-    )
-    Loop(folder, events, settings, workers=workers).run([StagePlan(stage.name, lambda done: stage)])
-    events.close()
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, workers=workers)
 
 
 def _steps(options: TrainingOptions, name: str) -> int:

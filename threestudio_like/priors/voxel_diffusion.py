@@ -1,0 +1,191 @@
+"""IC3D (Sbrolli et al. 2022): diffusion of voxels under the embedding of a picture (METHODS 2.5)."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..engine.random import RandomStream
+from .contrastive import damaged, read_config
+from .noise_schedule import NoiseSchedule
+from .voxel_unet import VoxelUNet, VoxelUNetConfig
+
+TIMES = 1000
+
+
+@dataclass
+class VoxelDiffusionConfig:
+    """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded model."""
+
+    unet: VoxelUNetConfig = field(default_factory=VoxelUNetConfig)
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    signed: bool = False
+    """Voxels as -1 and 1 instead of 0 and 1: as much signal as noise, which a small model needs."""
+
+    @staticmethod
+    def toybox(embedding: int = 128) -> VoxelDiffusionConfig:
+        """The embedded model."""
+        return VoxelDiffusionConfig(VoxelUNetConfig.toybox(embedding), "v_prediction", True)
+
+
+@dataclass
+class VoxelSampling:
+    """How voxels are sampled. Defaults: quick DDIM; `paper()`: 1000 ancestral steps."""
+
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    steps: int = 40
+    guidance: float = 1.5
+    """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional prediction, -1 the unconditional one."""
+    clamp: bool = True
+    """Keep estimates of the clean voxels within their range (not in the release)."""
+
+    @staticmethod
+    def paper() -> VoxelSampling:
+        """1000 ancestral steps, w = 1.5, nothing clamped."""
+        return VoxelSampling("ddpm", TIMES, 1.5, False)
+
+
+class ShapePrior(ABC):
+    """A generator of voxel shapes under embeddings."""
+
+    @abstractmethod
+    def sample(
+        self, embedding: torch.Tensor | None, count: int, config: VoxelSampling, random: RandomStream
+    ) -> torch.Tensor:
+        """Embeddings (B, D), or None for none, to `count` occupancies (count, R, R, R) in [0, 1], axes x, y, z; B is 1 or `count`."""
+
+
+class VoxelDiffusion(nn.Module, ShapePrior):
+    """A voxel U-Net with its noise schedule (linear, 1e-4 to 0.02)."""
+
+    scale: torch.Tensor
+
+    def __init__(self, config: VoxelDiffusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = VoxelUNet(config.unet)
+        self.schedule = NoiseSchedule.linear(steps=TIMES)
+        # Embeddings are divided by their root mean square over the training set, so that no embedding space starts louder than another.
+        self.register_buffer("scale", torch.ones(()))
+
+    def encode(self, voxels: torch.Tensor) -> torch.Tensor:
+        """Occupancies (B, R, R, R) -> what is diffused (B, 1, R, R, R)."""
+        x = voxels[:, None].float()
+        return x * 2 - 1 if self.config.signed else x
+
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode`, limited to [0, 1]."""
+        return ((x[:, 0] + 1) / 2 if self.config.signed else x[:, 0]).clamp(0, 1)
+
+    def loss(
+        self, voxels: torch.Tensor, embedding: torch.Tensor, keep: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean squared error of the prediction: voxels (B, R, R, R), embedding (B, D), keep (B,) bool, t (B,), noise (B, 1, R, R, R)."""
+        clean = self.encode(voxels)
+        noisy = self.schedule.add_noise(clean, noise, t)
+        target = self.schedule.from_epsilon(noise, noisy, t, self.config.prediction)
+        return (self.unet(noisy, t, embedding / self.scale, keep).float() - target).square().mean()
+
+    def predict_epsilon(
+        self, noisy: torch.Tensor, t: torch.Tensor, embedding: torch.Tensor | None, w: float
+    ) -> torch.Tensor:
+        """(1 + w) eps_c - w eps_u; without an embedding, eps_u. noisy (B, 1, R, R, R), t (B,), embedding (B, D)."""
+
+        def epsilon(prediction: torch.Tensor) -> torch.Tensor:
+            return self.schedule.to_epsilon(prediction.float(), noisy, t, self.config.prediction)
+
+        if embedding is None or w == -1:
+            return epsilon(self.unet(noisy, t))
+        if w == 0:
+            return epsilon(self.unet(noisy, t, embedding / self.scale))
+        count = len(noisy)
+        keep = torch.arange(2 * count, device=noisy.device) < count
+        both = self.unet(
+            torch.cat([noisy, noisy]), torch.cat([t, t]), torch.cat([embedding, embedding]) / self.scale, keep
+        ).float()
+        with_, without = both.chunk(2)
+        return (1 + w) * epsilon(with_) - w * epsilon(without)
+
+    def of_class(self, number: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) that stand for classes (B,)."""
+        assert self.unet.class_table is not None
+        return self.unet.class_table(number) * self.scale
+
+    @torch.no_grad()
+    def sample(
+        self, embedding: torch.Tensor | None, count: int, config: VoxelSampling, random: RandomStream
+    ) -> torch.Tensor:
+        """See `ShapePrior.sample`. The same stream gives the same noise whatever the embedding."""
+        size = self.config.unet.resolution
+        x = random.normal("voxels", (count, 1, size, size, size))
+        if embedding is not None:
+            embedding = embedding.expand(count, -1)
+        times = torch.linspace(TIMES - 1, 0, config.steps).round().long()
+        low = -1.0 if self.config.signed else 0.0
+        abar = self.schedule.alphas_cumprod
+        for number, now in enumerate(times.tolist()):
+            t = torch.full((count,), now)
+            epsilon = self.predict_epsilon(x, t, embedding, config.guidance)
+            a = abar[now]
+            clean = (x - (1 - a).sqrt() * epsilon) / a.sqrt()
+            if config.clamp:
+                clean = clean.clamp(low, 1)
+                epsilon = (x - a.sqrt() * clean) / (1 - a).sqrt()
+            if number + 1 == len(times):
+                x = clean
+                break
+            b = abar[int(times[number + 1])]
+            if config.sampler == "ddim":
+                x = b.sqrt() * clean + (1 - b).sqrt() * epsilon
+            else:
+                # Ancestral: alpha and beta of the step between the two times; at every time they are the schedule's own.
+                alpha = a / b
+                beta = 1 - alpha
+                x = (x - beta / (1 - a).sqrt() * epsilon) / alpha.sqrt() + beta.sqrt() * random.normal(
+                    f"step {number}", x.shape
+                )
+        return self.decode(x)
+
+    def save(self, folder: Path) -> None:
+        """config.json and model.safetensors (float16) in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"kind": "voxel diffusion", **asdict(self.config)}, indent=1))
+        save_file(
+            {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()},
+            str(folder / "model.safetensors"),
+        )
+
+    @staticmethod
+    def load(folder: Path) -> VoxelDiffusion:
+        """Read a folder that `save` has written. Raises ModelError."""
+        facts = read_config(folder, "voxel diffusion", "threestudio-like train voxel-diffusion")
+        try:
+            unet = VoxelUNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()})
+            model = VoxelDiffusion(VoxelDiffusionConfig(unet, facts["prediction"], facts["signed"]))
+            model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
+        except (KeyError, TypeError, RuntimeError, OSError) as error:
+            raise damaged(folder, error) from None
+        return model.eval().requires_grad_(False)
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
+    """Between vectors (..., D) along the great circle, lengths interpolated linearly; `share` 0 gives a, 1 gives b, exactly."""
+    if share in (0.0, 1.0):
+        return b if share else a
+    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    u, v = a / length_a, b / length_b
+    angle = torch.acos((u * v).sum(-1, keepdim=True).clamp(-1 + 1e-7, 1 - 1e-7))
+    mixed = (torch.sin((1 - share) * angle) * u + torch.sin(share * angle) * v) / torch.sin(angle)
+    return mixed * ((1 - share) * length_a + share * length_b)
+
+
+def lerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
+    """Between vectors along the line; the ends exactly."""
+    return b if share == 1.0 else a + share * (b - a)

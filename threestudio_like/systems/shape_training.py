@@ -1,0 +1,166 @@
+"""`train cisp` and `train voxel-diffusion`: on the toybox or on the user's own data in ShapeNet's layout; resumable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..data.pairs import PairSource, ShapeNetPairs
+from ..engine.errors import ConfigError, ModelError
+from ..engine.training import train_stage
+from ..priors.contrastive import Contrastive
+from ..priors.voxel_diffusion import VoxelDiffusion
+from ..toybox.pairs import VIEWS, ToyPairs
+from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
+from .settings import set_dotted, to_dict
+from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
+
+WORLD = {"train": 2000, "validation": 2001, "test": 2001}
+"""World seeds of the pairs: of no other training's objects."""
+
+
+@dataclass
+class ShapeTrainingOptions:
+    """What both trainings take."""
+
+    data: Path | None = None
+    """A folder in ShapeNet's layout; None for the toybox."""
+    out: Path = Path("outputs/cisp")
+    preset: Literal["toybox", "paper"] = "toybox"
+    embedding: Literal["cisp", "clip"] = "cisp"
+    objects: int = 6000
+    steps: int | None = None
+    minutes: float | None = None
+    workers: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    resume: bool = False
+    quiet: bool = False
+    set: dict[str, str] = field(default_factory=dict)
+    """Values of the training's configuration by dotted names."""
+
+
+def tokenizer_of(folder: Path | None = None) -> Any:
+    """The tokenizer of the embedded models, or of a folder."""
+    from transformers import CLIPTokenizer
+
+    from ..priors.clip import clip_folder
+
+    return CLIPTokenizer.from_pretrained(folder or clip_folder())
+
+
+def sources(options: ShapeTrainingOptions) -> tuple[PairSource, PairSource]:
+    """Training and held-out objects."""
+    if options.data is not None:
+        return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
+    cache = options.out / "work" / "data"
+    train = ToyPairs(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    return train, test
+
+
+def check(options: ShapeTrainingOptions) -> None:
+    """Refuse options that cannot be. Raises ConfigError."""
+    for name in ("objects", "workers"):
+        if getattr(options, name) < 1:
+            raise ConfigError(f"must be at least 1, got {getattr(options, name)}", f"--{name}")
+    if options.steps is not None and options.steps < 1:
+        raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("this torch sees no CUDA device", "--device", "Use --device cpu")
+
+
+def contrastive_config(options: ShapeTrainingOptions) -> ContrastiveTraining:
+    """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and fills in the tokenizer's facts)."""
+    config = ContrastiveTraining.paper() if options.preset == "paper" else ContrastiveTraining()
+    config.model.against = "shape" if options.embedding == "cisp" else "text"
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    return config
+
+
+def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
+    """Train CISP (or its CLIP twin); writes the model's folder, returns its retrieval figures on held-out objects.
+
+    Raises:
+        ConfigError, InputError, CheckpointError, OutputError.
+    """
+    check(options)
+    config = contrastive_config(options)
+    tokenizer = None
+    if config.model.against == "text":
+        tokenizer = tokenizer_of()
+        config.model.text.vocabulary, config.model.text.end = len(tokenizer), tokenizer.eos_token_id
+    train, test = sources(options)
+    torch.manual_seed(options.seed)
+    model = Contrastive(config.model)
+    stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer), options.device)
+    train_stage(
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
+    )
+    model.eval().cpu()
+    folder = options.out / options.embedding
+    model.save(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    figures = retrieval(model, BatchSource(test, config, tokenizer))
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1))
+    if not options.quiet:
+        print(f"{options.embedding}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+    return figures
+
+
+def voxel_config(options: ShapeTrainingOptions) -> VoxelTraining:
+    """The configuration of `train voxel-diffusion`."""
+    config = VoxelTraining.paper(options.embedding) if options.preset == "paper" else VoxelTraining(options.embedding)
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    return config
+
+
+def train_voxels(options: ShapeTrainingOptions) -> Path:
+    """Train the voxel diffusion under the embeddings of out/cisp or out/clip; writes out/voxels-cisp or out/voxels-clip.
+
+    Raises:
+        ConfigError, InputError, ModelError, CheckpointError, OutputError.
+    """
+    check(options)
+    folder = options.out / options.embedding
+    if not folder.is_dir():
+        raise ModelError(
+            "there is no encoder yet",
+            str(folder),
+            f"First: threestudio-like train cisp --embedding {options.embedding}",
+        )
+    embedder = Contrastive.load(folder)
+    config = voxel_config(options)
+    config.model.unet.embedding = embedder.width
+    train, _ = sources(options)
+    config.model.unet.classes = len(train.categories) if config.model.unet.classes else 0
+    views = VIEWS if options.data is None else 8
+    data = EmbeddedPairs(
+        train,
+        embedder,
+        options.out / "work" / f"embeddings-{options.embedding}.safetensors",
+        views,
+        embedder.config.image.size,
+    )
+    torch.manual_seed(options.seed)
+    model = VoxelDiffusion(config.model)
+    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data, options.device)
+    train_stage(
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
+    )
+    stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
+    target = options.out / f"voxels-{options.embedding}"
+    model.eval().cpu().save(target)
+    (target / "categories.json").write_text(json.dumps(train.categories))
+    return target

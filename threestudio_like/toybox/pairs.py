@@ -1,0 +1,109 @@
+"""Toybox objects as pictures with voxels: what CISP, its twin and the voxel diffusion are trained on. Kept as arrays on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..data.pairs import Pair
+from ..data.voxels import voxelise
+from ..meshes.mesh import Mesh
+from .render import render, view_projection
+from .vocabulary import CATEGORIES
+from .world import caption_of, draw
+
+VIEWS = 6
+RESOLUTION = 32
+SIZE = 64
+ELEVATION = (-5.0, 45.0)
+"""Degrees."""
+
+
+class ToyPairs:
+    """Objects number 0 to `count` of a world.
+
+    pictures (N, V, S, S, 4) uint8, colours not multiplied by alpha; shapes (N, R^3 / 8) uint8, bits; azimuth, elevation (N, V) radians.
+
+    Args:
+        folder: where the arrays are kept; they are drawn where they are not there.
+        workers: processes that draw.
+    """
+
+    def __init__(self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1) -> None:
+        self.categories = list(CATEGORIES)
+        stem = folder / f"pairs-{split}-{seed}-{count}"
+        if not stem.with_suffix(".json").is_file():
+            _draw(stem, seed, count, split, workers)
+        facts = json.loads(stem.with_suffix(".json").read_text())
+        self.captions: list[str] = facts["captions"]
+        self.pictures = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
+        self.shapes, self.category = arrays["shapes"], arrays["category"]
+        self.azimuth, self.elevation = arrays["azimuth"], arrays["elevation"]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def views(self, index: int) -> int:
+        """Pictures of an object."""
+        return self.pictures.shape[1]
+
+    def voxels(self, index: int | np.ndarray) -> np.ndarray:
+        """(..., R, R, R) bool of one object or several."""
+        bits = np.unpackbits(self.shapes[index], axis=-1)
+        return bits.reshape(*bits.shape[:-1], RESOLUTION, RESOLUTION, RESOLUTION).astype(bool)
+
+    def pair(self, index: int, view: int) -> Pair:
+        """Object `index` in its picture `view`."""
+        return Pair(
+            np.array(self.pictures[index, view]), self.voxels(index), int(self.category[index]), self.captions[index]
+        )
+
+
+def pictures_of(
+    seed: int, index: int, split: str, views: int = VIEWS, size: int = SIZE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Mesh, str]:
+    """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) radians, mesh and caption of one object."""
+    obj = draw(seed, index, split)
+    rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 41), index]))
+    azimuth = rng.uniform(0, 2 * np.pi) + np.arange(views) * (2 * np.pi / views)
+    elevation = np.deg2rad(rng.uniform(*ELEVATION, views))
+    cameras = np.stack([view_projection(float(a), float(e)) for a, e in zip(azimuth, elevation)])
+    drawn = render(obj, cameras, size, np.zeros((views, 3), np.float32))
+    alpha = drawn.mask[..., None]
+    colour = drawn.image / np.maximum(alpha, 1e-3)
+    picture = np.rint(np.concatenate([colour.clip(0, 1), alpha], -1) * 255).astype(np.uint8)
+    return picture, azimuth, elevation, Mesh(obj.vertices, obj.faces), caption_of(obj, rng)
+
+
+def _draw_one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    seed, index, split = job
+    picture, azimuth, elevation, mesh, caption = pictures_of(seed, index, split)
+    return picture, azimuth, elevation, np.packbits(voxelise(mesh, RESOLUTION).reshape(-1)), caption
+
+
+def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    pictures = np.lib.format.open_memmap(stem.with_suffix(".npy"), "w+", np.uint8, (count, VIEWS, SIZE, SIZE, 4))
+    shapes = np.empty((count, RESOLUTION**3 // 8), np.uint8)
+    azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty((count, VIEWS), np.float32)
+    captions: list[str] = []
+    jobs = ((seed, n, split) for n in range(count))
+    with contextlib.ExitStack() as stack:
+        if workers > 1:
+            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
+            drawn: Iterable = pool.imap(_draw_one, jobs, 16)
+        else:
+            drawn = map(_draw_one, jobs)
+        for n, (picture, a, e, bits, caption) in enumerate(drawn):
+            pictures[n], azimuth[n], elevation[n], shapes[n] = picture, a, e, bits
+            captions.append(caption)
+    pictures.flush()
+    category = np.arange(count) % len(CATEGORIES)
+    np.savez(stem.with_suffix(".npz"), shapes=shapes, category=category, azimuth=azimuth, elevation=elevation)
+    stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))
