@@ -83,6 +83,19 @@ class Generate(Common):
 
 
 @dataclass
+class Reconstruct(Common):
+    """Make a 3D asset of one picture of an object. Every value of the method's configuration is an option by its dotted name
+    (--shape.candidates 8); --print-config lists them."""
+
+    picture: tyro.conf.Positional[Path] = Path("picture.png")
+    """PNG, JPEG, WebP, with alpha or without."""
+    method: Literal["auto", "cisp"] = "auto"
+    """cisp: a CISP embedding guides voxel diffusion. auto: the one that measures best on this prior."""
+    prompt: str = ""
+    """What the picture shows; guides what is painted where the picture does not show the object. Guessed by default."""
+
+
+@dataclass
 class FileFrame:
     """The frame of a mesh file."""
 

@@ -21,6 +21,7 @@ from .arguments import (
     Export,
     Generate,
     MeshTool,
+    Reconstruct,
     Refine,
     Texture,
     Train,
@@ -32,12 +33,13 @@ PROGRAM = "threestudio-like"
 
 
 VERBS: dict[str, type] = {
-    "generate": Generate, "texture": Texture, "refine": Refine, "export": Export, "evaluate": Evaluate, "mesh": MeshTool, "train": Train,
+    "generate": Generate, "texture": Texture, "reconstruct": Reconstruct, "refine": Refine, "export": Export, "evaluate": Evaluate,
+    "mesh": MeshTool, "train": Train,
     "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
 }  # fmt: skip
 
 
-CONFIGURED = (Generate, Texture, Refine, Train)
+CONFIGURED = (Generate, Texture, Reconstruct, Refine, Train)
 """Verbs whose systems' values are options by their dotted names."""
 AXES = ("--up", "--front", "--to-up", "--to-front")
 
@@ -197,6 +199,19 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
         _print_config(arguments.prompt, options, "texture")
         return
     texturing.texture(arguments.mesh, arguments.prompt, options)
+
+
+def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
+    """`reconstruct`: a picture to an asset."""
+    from .systems import reconstruction
+
+    _threads(arguments.threads)
+    system = "cisp" if arguments.method == "auto" else arguments.method
+    options = _options(arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt)
+    if arguments.print_config:
+        _print_config(arguments.prompt, options, "reconstruct")
+        return
+    reconstruction.reconstruct(arguments.picture, options)
 
 
 def mesh(arguments: MeshTool) -> None:

@@ -154,7 +154,7 @@ class ShapeNetPairs:
             raise InputError(
                 "holds no pictures", str(self._pictures / category / model), "Render the model, or remove it"
             )
-        image = decode(files[view].read_bytes(), str(files[view]))
+        image = np.array(decode(files[view].read_bytes(), str(files[view])))
         if image.shape[2] != 4 or not (image[..., 3] > 0).any():
             raise InputError(
                 "shows nothing: it has no alpha, or none that is not zero", str(files[view]), "Render it again"

@@ -16,9 +16,13 @@ LARGEST_FILE = 512 * 1024 * 1024
 """Bytes of the largest file that is read."""
 
 
-def decode(data: bytes, where: str) -> np.ndarray:
-    """Pixels (H, W, 3) or (H, W, 4) uint8 of a PNG, JPEG or WebP in memory. Raises InputError."""
-    from PIL import Image
+def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
+    """Pixels (H, W, 3) or (H, W, 4) uint8 of a PNG, JPEG or WebP in memory. Raises InputError.
+
+    Args:
+        upright: turn the picture as its EXIF orientation says: photographs, not textures.
+    """
+    from PIL import Image, ImageOps
 
     # PIL's own limit warns first and fails late; this one speaks before the pixels are unpacked.
     Image.MAX_IMAGE_PIXELS = None
@@ -33,6 +37,15 @@ def decode(data: bytes, where: str) -> np.ndarray:
                 )
             if width == 0 or height == 0:
                 raise InputError("holds a picture without pixels", where, "Replace the picture")
+            if upright:
+                picture = ImageOps.exif_transpose(picture)
+            if picture.mode.startswith("I") or picture.mode == "F":
+                # Sixteen bits a channel: PIL would cut them off instead of scaling.
+                deep = np.asarray(picture, np.float32)
+                grey = (
+                    np.rint(deep / max(1.0, 65535.0 if deep.max() > 255 else 255.0) * 255).clip(0, 255).astype(np.uint8)
+                )
+                return np.repeat(grey[..., None], 3, -1)
             opaque = picture.mode in ("RGB", "L", "1", "CMYK", "YCbCr") and "transparency" not in picture.info
             return np.asarray(picture.convert("RGB" if opaque else "RGBA"))
     except InputError:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -45,6 +46,7 @@ class TextConfig:
     width: int = 128
     depth: int = 4
     heads: int = 4
+    init: float = 0.02
 
 
 @dataclass
@@ -62,8 +64,8 @@ class ContrastiveConfig:
     def toybox(against: Literal["shape", "text"] = "shape") -> ContrastiveConfig:
         """64 pixels and 32^3 voxels on two cores: about a million parameters an encoder."""
         return ContrastiveConfig(
-            against, 128, EncoderConfig(2, "transformer", 64, 8, 128, 5, 4, 2), EncoderConfig(3, "transformer", 32, 8, 128, 5, 4, 1),
-            TextConfig(width=96, depth=3, heads=4),
+            against, 128, EncoderConfig(2, "transformer", 64, 8, 128, 5, 4, 2, 0.09), EncoderConfig(3, "transformer", 32, 8, 128, 5, 4, 1, 0.09),
+            TextConfig(width=96, depth=3, heads=4, init=0.09),
         )  # fmt: skip
 
 
@@ -93,7 +95,9 @@ class Contrastive(nn.Module, ImageEmbedder):
             other = config.shape.width
         else:
             text = config.text
-            self.other = TextEncoder(text.vocabulary, text.tokens, text.end, text.width, text.depth, text.heads)
+            self.other = TextEncoder(
+                text.vocabulary, text.tokens, text.end, text.width, text.depth, text.heads, text.init
+            )
             other = text.width
         self.other_head = Head(other, config.width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -135,7 +139,7 @@ class Contrastive(nn.Module, ImageEmbedder):
             )
             model = Contrastive(config)
             model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
-        except (KeyError, TypeError, RuntimeError, OSError) as error:
+        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise damaged(folder, error) from None
         return model.eval().requires_grad_(False)
 

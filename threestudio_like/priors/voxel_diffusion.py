@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -25,14 +26,15 @@ class VoxelDiffusionConfig:
     """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded model."""
 
     unet: VoxelUNetConfig = field(default_factory=VoxelUNetConfig)
-    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
+    """What the network says. "sample", the clean voxels, is learnt in a tenth of the steps: nobody has to copy noise through a narrow net."""
     signed: bool = False
     """Voxels as -1 and 1 instead of 0 and 1: as much signal as noise, which a small model needs."""
 
     @staticmethod
     def toybox(embedding: int = 128) -> VoxelDiffusionConfig:
         """The embedded model."""
-        return VoxelDiffusionConfig(VoxelUNetConfig.toybox(embedding), "v_prediction", True)
+        return VoxelDiffusionConfig(VoxelUNetConfig.toybox(embedding), "sample", True)
 
 
 @dataclass
@@ -170,7 +172,7 @@ class VoxelDiffusion(nn.Module, ShapePrior):
             unet = VoxelUNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()})
             model = VoxelDiffusion(VoxelDiffusionConfig(unet, facts["prediction"], facts["signed"]))
             model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
-        except (KeyError, TypeError, RuntimeError, OSError) as error:
+        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise damaged(folder, error) from None
         return model.eval().requires_grad_(False)
 

@@ -54,6 +54,8 @@ class PaintRequest(Request):
     atlas: Atlas | None = None
     texture: torch.Tensor | None = None
     locked: torch.Tensor | None = None
+    begin: bool = False
+    """Every texel starts as `texture` has it, not the locked ones alone."""
 
     def the_atlas(self) -> Atlas:
         """The atlas; a request without one is a mistake of the caller."""
@@ -257,7 +259,9 @@ class LatentPaint:
         before = _surface_of(done["latent"]) if "latent" in done else None
         if before is not None:
             start = self.decoded(request.prior, before, texels)
-        if request.texture is not None and request.locked is not None:
+        if request.texture is not None and request.begin:
+            start = request.texture
+        elif request.texture is not None and request.locked is not None:
             start = torch.where(request.locked[None], request.texture, start)
         return self._parts(request, self._surface(request, 3, texels, start, before))
 

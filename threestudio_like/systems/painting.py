@@ -238,7 +238,11 @@ def paint_rounds_stage(
         surface, scene = parts.surface, parts.renderer.render(parts.surface, cameras, behind, light=light)
         channels = 3 if surface.channels == 5 else surface.channels
         partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution)
-        weight, pictures = torch.zeros(surface.resolution, surface.resolution), []
+        # What is locked is painted already.
+        weight = (surface.charts & ~surface.open.view(surface.resolution, -1)).float()
+        partial.texels[0, :channels] = surface.texels[0, :channels]
+        partial.texels[0, channels] = weight
+        pictures = []
         for begin in range(0, len(cameras), 4):
             some = cameras[torch.arange(begin, min(begin + 4, len(cameras)))]
             drawn = parts.renderer.render(
@@ -246,18 +250,14 @@ def paint_rounds_stage(
             )
             here, opacity = scene.features[begin : begin + 4], scene.opacity[begin : begin + 4]
             sure = drawn.features[..., channels:]
-            here = (
-                torch.where(sure > 0.5, drawn.features[..., :channels] / sure.clamp_min(0.5), here) if begin else here
-            )
+            here = torch.where(sure > 0.5, drawn.features[..., :channels] / sure.clamp_min(0.5), here)
             latents = torch.cat([prior.encode_image(chunk) for chunk in here.split(8)])
             empty = prior.encode_image(behind.values).expand_as(latents)
             covered = nn.functional.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
             outside = 1 - nn.functional.max_pool2d(covered, 3, 1, 1).ceil()
             # A latent is known where the whole surface under it is painted.
             open_ = (opacity * (1 - sure)).permute(0, 3, 1, 2)
-            painted = (
-                (nn.functional.max_pool2d(open_, prior.downscale) < 0.5).float() * (1 - outside) * float(begin > 0)
-            )
+            painted = (nn.functional.max_pool2d(open_, prior.downscale) < 0.5).float() * (1 - outside)
             values = torch.where(outside > 0, empty, latents)
             clean = refinement.denoise(
                 latents,

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..engine.errors import ConfigError, did_you_mean
+from .cisp import CispReconstruction
 from .contract import Registered
 from .dreamfusion import DreamFusion
 from .latent_nerf import LatentNerf
@@ -18,6 +19,8 @@ BUILT_IN = {
                               {"default": DreamFusion, "paper": DreamFusion.paper}),
     "latent-paint": Registered("latent-paint", "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
                                {"default": LatentPaint, "paper": LatentPaint.paper}, "texture"),
+    "cisp": Registered("cisp", "one picture to a shape by CISP and voxel diffusion (Sbrolli et al. 2024)",
+                       {"default": CispReconstruction, "paper": CispReconstruction.paper}, "reconstruct"),
 }  # fmt: skip
 """Systems that come with the package."""
 

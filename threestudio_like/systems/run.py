@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ import numpy as np
 import torch
 
 from ..engine.checkpoint import load_checkpoint, write_atomically
-from ..engine.errors import ConfigError, InputError, OutputError, did_you_mean
-from ..engine.events import Events, read_events
+from ..engine.errors import ConfigError, InputError, did_you_mean
+from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, restore
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
@@ -29,10 +27,10 @@ from ..priors.embeddings import EmbeddingStore
 from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior, concept_words, read_concept
 from ..renderers import RingCameras
-from ..reports import contact_sheet, save_png, turntable, write_report
 from ..toybox.vocabulary import parse
 from .asset import evaluation_ring, make_asset, mean_field_opacity
 from .contract import Request
+from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .latent_nerf import DistillationConfig, load_sketch
 from .latent_paint import PaintingConfig
@@ -41,16 +39,6 @@ from .registry import configuration
 from .rgb_refinement import RgbRefinement
 from .settings import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
 from .stages import FieldParts
-
-
-@dataclass
-class RunResult:
-    """asset, the folder it lies in, its figures, and the verdict on asset.glb."""
-
-    asset: Asset
-    folder: Path
-    figures: dict[str, Any]
-    verdict: Verdict
 
 
 def load_prior(options: Options) -> StableDiffusionPrior:
@@ -189,42 +177,9 @@ def finish(
     provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
     provenance.update({"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence})
     asset, figures = make_asset(parts, options.export, pieces, node_name(facts["prompt"]), provenance)
-    ring = evaluation_ring(parts)
-    cameras = ring.all(160).view_projection().numpy()
-    temporary = folder / "work" / "asset.glb"
-    asset.save(temporary)
-    verdict = verify(temporary, asset, cameras)
-    if not verdict.passed:
-        raise OutputError(
-            f"the asset did not pass its verification ({verdict.line()})",
-            str(temporary),
-            "Report this with the run's folder",
-        )
-    temporary.replace(folder / "asset.glb")
     figures["fog"] = mean_field_opacity(parts, asset.mesh)
-    figures["seconds of export"] = time.monotonic() - began
-    events.record("asset", **figures, verified=verdict.line())
-    events.status("asset: pictures and report", force=True)
-    sheet = contact_sheet(asset, ring)
-    save_png(sheet, folder / "preview.png")
-    if options.turntable:
-        turntable(asset, folder / "turntable.mp4", parts.distance, parts.fov_y)
-    figures["peak memory, MB"] = round(peak_memory_mb())
-    figures["seconds"] = events.elapsed
-    shown = {"prompt": facts["prompt"], "verified": verdict.line(), **figures}
-    write_report(
-        folder / "report.html", facts["prompt"], asset, sheet, shown, read_events(folder / "events.jsonl"), text
-    )
-    events.record("end", seconds=events.elapsed, peak_memory_mb=figures["peak memory, MB"])
-    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
-    events.close()
-    return RunResult(asset, folder, figures, verdict)
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+    work = Delivery(facts["prompt"], asset, evaluation_ring(parts), text, options.turntable)
+    return deliver(folder, events, began, figures, work)
 
 
 def node_name(prompt: str) -> str:

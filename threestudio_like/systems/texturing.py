@@ -13,20 +13,20 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.checkpoint import write_atomically
-from ..engine.errors import InputError, OutputError, did_you_mean
-from ..engine.events import Events, read_events
+from ..engine.errors import InputError, did_you_mean
+from ..engine.events import Events
 from ..meshes.atlas import Atlas, join_atlas, paint_tiles, with_coordinates
 from ..meshes.frames import Placement, from_house, to_house
 from ..meshes.images import decode
 from ..meshes.mesh import Asset, Material, Mesh
-from ..meshes.verification import Verdict, verify
 from ..renderers import RingCameras
-from ..reports import contact_sheet, save_png, turntable, write_report
+from ..reports import contact_sheet, save_png
+from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .latent_paint import LatentPaint, PaintRequest
 from .options import TextureOptions, check_options, check_vocabulary
 from .painting import SurfaceParts, fill_unseen
-from .run import RunResult, choose_preset, configure, load_prior, peak_memory_mb, run_loop, warm_kernels
+from .run import choose_preset, configure, load_prior, run_loop, warm_kernels
 from .settings import to_dict, write_yaml
 
 
@@ -239,19 +239,6 @@ def finish_texture(
     raw = painted(subject.raw, subject.atlas, colour, packed)
     house = to_house(raw, options.frame)
     raw.provenance = house.provenance = provenance
-    ring = RingCameras(8, 15.0, parts.protocol.distance, parts.protocol.fov_y)
-    cameras = ring.all(160).view_projection().numpy()
-    temporary = folder / "work" / "asset.glb"
-    house.save(temporary)
-    verdict = verify(temporary, house, cameras, place=subject.placement.apply)
-    _refuse(verdict, temporary)
-    temporary.replace(folder / "asset.glb")
-    kind = Path(facts["mesh"]).suffix.lower()
-    if kind == ".obj" or (kind in (".glb", ".gltf") and not options.frame.plain):
-        # In the user's own frame and units, with the positions that were read.
-        own = folder / ("asset.obj" if kind == ".obj" else "asset-own-frame.glb")
-        raw.save(own)
-        _refuse(verify(own, house, cameras, frame=options.frame, place=subject.placement.apply), own)
     figures: dict[str, Any] = {
         "faces": len(subject.atlas.mesh.faces),
         "parts": len(subject.raw.meshes),
@@ -262,18 +249,8 @@ def finish_texture(
         "seam error": surface.seam_error(),
         **({"largest offset, scene units": largest} if surface.offsets is not None else {}),
         "texture coordinates": "; ".join(sorted(set(subject.notes.values()))),
-        "seconds of export": time.monotonic() - began,
     }
-    events.record("asset", **figures, verified=verdict.line())
-    events.status("asset: pictures and report", force=True)
-    light = parts.light if lit else None
-    after = subject.shown(house)
-    sheet = contact_sheet(after, ring, light=light)
-    save_png(sheet, folder / "preview.png")
-    if options.turntable:
-        turntable(after, folder / "turntable.mp4", parts.protocol.distance, parts.protocol.fov_y, light=light)
-    figures["peak memory, MB"] = round(peak_memory_mb())
-    figures["seconds"] = events.elapsed
+    ring = RingCameras(8, 15.0, parts.protocol.distance, parts.protocol.fov_y)
     cover = np.full((*charts.shape, 3), 245, np.uint8)
     cover[charts.numpy()] = (196, 86, 60)
     cover[(charts & visible).numpy()] = (88, 140, 92)
@@ -284,20 +261,13 @@ def finish_texture(
     }
     if packed is not None:
         pictures["Roughness (green) and metallic (blue)"] = packed
-    write_report(
-        folder / "report.html", facts["prompt"], after, sheet, {"prompt": facts["prompt"], "verified": verdict.line(), **figures},
-        read_events(folder / "events.jsonl"), text, pictures,
+    own = None
+    kind = Path(facts["mesh"]).suffix.lower()
+    if kind == ".obj" or (kind in (".glb", ".gltf") and not options.frame.plain):
+        # In the user's own frame and units, with the positions that were read.
+        own = ("asset.obj" if kind == ".obj" else "asset-own-frame.glb", raw, options.frame)
+    work = Delivery(
+        facts["prompt"], house, ring, text, options.turntable, subject.placement.apply, subject.shown(house), parts.light if lit else None,
+        own, pictures,
     )  # fmt: skip
-    events.record("end", seconds=events.elapsed, peak_memory_mb=figures["peak memory, MB"])
-    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
-    events.close()
-    return RunResult(house, folder, figures, verdict)
-
-
-def _refuse(verdict: Verdict, path: Path) -> None:
-    if not verdict.passed:
-        raise OutputError(
-            f"the asset did not pass its verification ({verdict.line()})",
-            str(path),
-            "Report this with the run's folder",
-        )
+    return deliver(folder, events, began, figures, work)

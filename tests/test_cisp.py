@@ -1,0 +1,575 @@
+"""CISP and IC3D: the checklist of METHODS 2.10, the pictures' way in, and `reconstruct` and `train` from the command line."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threestudio_like.data.framing import Similarity, boxes, cut, framed, released, similarities
+from threestudio_like.data.pairs import ShapeNetPairs, Skipped, split_of, usable
+from threestudio_like.data.voxels import read_binvox, to_mesh, voxelise, write_binvox
+from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError, ModelError
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+from threestudio_like.engine.random import RandomStream
+from threestudio_like.meshes.mesh import Mesh
+from threestudio_like.metrics.point_sets import (
+    auction,
+    bootstrap,
+    chamfer,
+    earth_movers,
+    f_score,
+    frechet,
+    set_metrics,
+    voxel_iou,
+)
+from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig, contrastive_loss, recall
+from threestudio_like.priors.patch_transformer import ConvEncoder, EncoderConfig, PatchTransformer, TextEncoder
+from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling, lerp, slerp
+from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold
+from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
+from threestudio_like.systems.shape_training import (
+    ShapeTrainingOptions,
+    contrastive_config,
+    train_contrastive,
+    voxel_config,
+)
+from threestudio_like.toybox.pairs import ToyPairs, pictures_of
+
+
+def small(against="shape"):
+    return ContrastiveConfig(
+        against, 32, EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, 0.1), EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1, 0.1),
+        TextConfig(50, 2, 8, 48, 2, 4),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return ToyPairs(tmp_path_factory.mktemp("pairs"), 31, 24)
+
+
+# METHODS 2.10, line 1
+
+
+def test_shape_encoder_has_the_released_layout():
+    with torch.device("meta"):
+        encoder = PatchTransformer(EncoderConfig.deit_3d())
+        count = sum(p.numel() for p in encoder.parameters())
+    assert tuple(encoder.patches.weight.shape) == (384, 1, 8, 8, 8)
+    assert count == pytest.approx(21.5e6, rel=0.01)
+    encoder = PatchTransformer(EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1)).eval()
+    assert encoder.tokens(torch.zeros(2, 1, 32, 32, 32)).shape == (2, 65, 48)
+
+
+def test_permuting_patches_with_their_positions_leaves_the_class_token():
+    torch.manual_seed(0)
+    encoder = PatchTransformer(EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1)).eval()
+    x = torch.rand(1, 1, 32, 32, 32)
+    before = encoder(x)
+    swapped = x.clone()
+    swapped[..., :8, :8, :8], swapped[..., 8:16, :8, :8] = x[..., 8:16, :8, :8], x[..., :8, :8, :8]
+    assert not torch.allclose(encoder(swapped), before, atol=1e-5)
+    with torch.no_grad():
+        rows = encoder.position[0, [1, 17]].clone()
+        encoder.position[0, 1], encoder.position[0, 17] = rows[1], rows[0]
+    assert torch.allclose(encoder(swapped), before, atol=1e-5)
+
+
+def test_a_text_is_read_up_to_its_end():
+    torch.manual_seed(0)
+    encoder = TextEncoder(20, 8, 1, 16, 2, 2).eval()
+    one, two = torch.tensor([[3, 4, 1, 1, 1, 1]]), torch.tensor([[3, 4, 1, 7, 9, 1]])
+    assert torch.allclose(encoder(one), encoder(two), atol=1e-6)
+    assert not torch.allclose(encoder(one), encoder(torch.tensor([[4, 3, 1, 1, 1, 1]])), atol=1e-4)
+
+
+def test_the_convolutional_encoder_is_about_as_large():
+    for config in (EncoderConfig(3, "cnn", 32, 8, 128, 5, 4, 1), EncoderConfig(2, "cnn", 64, 8, 128, 5, 4, 2)):
+        other = EncoderConfig(config.dims, "transformer", config.size, 8, 128, 5, 4, config.leading)
+        sizes = [
+            sum(p.numel() for p in kind(c).parameters())
+            for kind, c in ((ConvEncoder, config), (PatchTransformer, other))
+        ]
+        assert 0.6 < sizes[0] / sizes[1] < 1.2
+
+
+# line 2
+
+
+def test_contrastive_loss_at_its_known_points():
+    random = torch.nn.functional.normalize(torch.randn(2, 512, 256, generator=torch.Generator().manual_seed(0)), dim=-1)
+    assert float(contrastive_loss(random[0], random[1], torch.tensor(0.0))) == pytest.approx(math.log(512), rel=0.02)
+    eye = torch.eye(64)
+    assert float(contrastive_loss(eye, eye, torch.tensor(math.log(100)))) < 1e-3
+    loss = contrastive_loss(random[0], random[1], torch.tensor(2.0))
+    assert torch.allclose(loss, contrastive_loss(random[1], random[0], torch.tensor(2.0)))
+    # Scaling a vector changes nothing: the loss normalises.
+    assert torch.allclose(loss, contrastive_loss(3 * random[0], random[1], torch.tensor(2.0)))
+
+
+def test_equal_entries_are_no_negatives():
+    a = torch.eye(4)[[0, 0, 1, 2]]
+    same = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+    scale = torch.tensor(math.log(100))
+    assert float(contrastive_loss(a, a, scale)) > 0.3
+    assert float(contrastive_loss(a, a, scale, same)) == pytest.approx(math.log(2) / 2, abs=1e-3)
+
+
+def test_temperature_is_limited_in_place_and_stays_with_the_optimiser():
+    model = Contrastive(small())
+    parameter = model.log_scale
+    optimiser = torch.optim.Adam(model.parameters(), lr=1.0)
+    assert float(parameter.detach()) == pytest.approx(math.log(1 / 0.07))
+    for _ in range(12):
+        optimiser.zero_grad()
+        (-parameter).backward()
+        optimiser.step()
+        model.clamp()
+        assert float(parameter.detach().exp()) <= 100.001
+    assert model.log_scale is parameter
+    assert any(parameter is p for g in optimiser.param_groups for p in g["params"])
+
+
+# line 3
+
+
+def test_overfit_retrieves_every_pair(pairs):
+    config = ContrastiveTraining(small(), 110, 24, "2e-3", jitter=0.0)
+    torch.manual_seed(0)
+    model = Contrastive(config.model)
+    source = BatchSource(pairs, config)
+    source.source.views = lambda index: 1
+    stage = contrastive_stage("cisp", model, source)
+    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
+    model.eval()
+    figures = retrieval(model, source, 24)
+    del source.source.views
+    assert figures["image to shape recall@1"] == 1
+    assert figures["shape to image recall@1"] == 1
+
+
+def test_recall_counts_what_is_alike():
+    a = torch.eye(3)
+    b = torch.eye(3)[[1, 0, 2]]
+    assert recall(a, b, at=(1,))["recall@1"] == pytest.approx(1 / 3)
+    alike = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    assert recall(a, b, alike, (1,))["recall@1"] == 1
+
+
+# line 4
+
+
+def test_released_picture_transform():
+    picture = np.zeros((1, 137, 137, 4), np.uint8)
+    picture[0, 40:90, 40:90] = (255, 0, 0, 255)
+    out = released(torch.from_numpy(picture)) * 2 - 1
+    assert out.shape == (1, 224, 224, 3)
+    assert float(out[0, 0, 0, 0]) == pytest.approx(240 / 255 * 2 - 1, abs=1e-6)
+    assert float(out[0, 0, 0, 0]) == pytest.approx(0.882, abs=1e-3)
+    assert torch.allclose(out[0, 112, 112], torch.tensor([1.0, -1.0, -1.0]))
+
+
+def test_framing_centres_the_object_and_can_be_undone():
+    picture = np.zeros((1, 80, 120, 4), np.uint8)
+    picture[0, 10:30, 70:110] = (0, 200, 0, 255)
+    x = torch.from_numpy(picture)
+    box = boxes(x[..., 3].float() / 255)
+    assert box.tolist() == [[70, 10, 110, 30]]
+    similarity = similarities(box, 0.8)[0]
+    assert similarity == Similarity(90, 20, 50)
+    place = torch.tensor([[0.1, 0.9]])
+    assert torch.allclose(similarity.to_frame(similarity.to_source(place)), place)
+    out = framed(x, 100, 0.5, fill=0.8)[0]
+    inside = out[..., 1] > 0.7
+    rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
+    assert abs(int(columns[0]) - 10) <= 1
+    assert abs(int(columns[-1]) - 89) <= 1
+    assert abs(int(rows[0]) - 30) <= 1
+    assert torch.allclose(out[0, 0], torch.full((3,), 0.5))
+    assert cut(torch.ones(1, 1, 10, 10), [Similarity(5, 5, 20)], 20)[0, 0, 0, 0] == 0
+
+
+# line 5
+
+
+def test_the_released_unet_has_its_size_and_starts_at_zero():
+    with torch.device("meta"):
+        unet = VoxelUNet(VoxelUNetConfig())
+    assert sum(p.numel() for p in unet.parameters()) == pytest.approx(83e6, rel=0.02)
+    torch.manual_seed(0)
+    for config in (
+        VoxelUNetConfig(16, 1, 16, (1, 2), 1, (8,), 8, 1, 8, 4, 16, 32),
+        VoxelUNetConfig(16, 2, 16, (1, 2), 1, (4,), 8, 2, 8, 4, 16, 32, 3),
+    ):
+        x = torch.randn(2, 1, 16, 16, 16)
+        out = VoxelUNet(config)(x, torch.tensor([3, 700]), torch.randn(2, 8))
+        assert out.shape == x.shape
+        assert torch.equal(out, torch.zeros_like(out))
+
+
+def test_attention_sees_the_embedding_in_front_of_the_voxels(monkeypatch):
+    seen = []
+    original = torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda self, dim: seen.append(self.shape[-2:]) or original(self, dim))
+    unet = VoxelUNet(VoxelUNetConfig(32, 1, 8, (1, 1, 1, 1), 1, (8, 4), 8, 1, 8))
+    unet(torch.randn(1, 1, 32, 32, 32), torch.tensor([1]), torch.randn(1, 8))
+    assert {tuple(s) for s in seen} == {(512, 512 + 4), (64, 64 + 4)}
+    layer = VoxelAttention(8, 16, 2, 8)
+    torch.nn.init.ones_(layer.out.weight)
+    x, tokens = torch.randn(1, 8, 2, 2, 2), torch.randn(1, 16, 4)
+    assert not torch.allclose(layer(x, tokens), layer(x, tokens + 1))
+
+
+def test_cells_are_folded_there_and_back():
+    x = torch.randn(2, 1, 8, 8, 8)
+    assert fold(x, 2).shape == (2, 8, 4, 4, 4)
+    assert torch.equal(unfold(fold(x, 2), 2), x)
+    assert torch.equal(fold(x, 2)[0, :, 1, 2, 3], x[0, 0, 2:4, 4:6, 6:8].reshape(-1))
+
+
+# line 6
+
+
+def tiny_diffusion(signed=False, prediction="epsilon", classes=0):
+    torch.manual_seed(0)
+    unet = VoxelUNetConfig(8, 2, 16, (1, 2), 1, (4, 2), 8, 2, 6, 2, 16, 32, classes)
+    return VoxelDiffusion(VoxelDiffusionConfig(unet, prediction, signed))
+
+
+def stir(model):
+    """Weights that are not zero anywhere."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    return model.eval()
+
+
+def test_guidance_at_its_ends():
+    model = stir(tiny_diffusion())
+    x, t, e = torch.randn(2, 1, 8, 8, 8), torch.tensor([10, 700]), torch.randn(2, 6)
+    conditional, null = model.unet(x, t, e), model.unet(x, t)
+    assert not torch.allclose(conditional, null, atol=1e-4)
+    assert torch.allclose(model.predict_epsilon(x, t, e, 0.0), conditional)
+    assert torch.allclose(model.predict_epsilon(x, t, e, -1.0), null)
+    assert torch.allclose(model.predict_epsilon(x, t, e, 1.5), 2.5 * conditional - 1.5 * null, atol=1e-5)
+    keep = torch.tensor([True, False])
+    mixed = model.unet(x, t, e, keep)
+    assert torch.allclose(mixed[0], conditional[0], atol=1e-6)
+    assert torch.allclose(mixed[1], null[1], atol=1e-6)
+
+
+def test_a_tenth_of_the_embeddings_is_dropped(pairs, monkeypatch):
+    from threestudio_like.engine.loop import Step
+    from threestudio_like.systems.voxel_training import VoxelTraining, voxel_stage
+
+    class Data:
+        source = pairs
+        embeddings = torch.randn(24, 2, 6).half()
+
+    kept = []
+    model = VoxelDiffusion(VoxelDiffusionConfig(VoxelUNetConfig(32, 8, 8, (1,), 1, (), 8, 1, 6, 2, 8, 16)))
+    monkeypatch.setattr(model, "loss", lambda voxels, embedding, keep, t, noise: kept.append(keep) or torch.zeros(()))
+    stage = voxel_stage("v", model, VoxelTraining(batch=1000), Data())
+    for index in range(10):
+        stage.loss(Step("v", index, 10, 0.0, 0))
+    assert 1 - float(torch.cat(kept).float().mean()) == pytest.approx(0.1, abs=0.01)
+
+
+# line 7
+
+
+def test_forward_process_has_its_moments():
+    model = tiny_diffusion()
+    clean = torch.ones(20000, 1)
+    for now in (0, 200, 999):
+        t = torch.full((20000,), now)
+        noisy = model.schedule.add_noise(
+            clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(now)), t
+        )
+        abar = float(model.schedule.alphas_cumprod[now])
+        assert float(noisy.mean()) == pytest.approx(abar**0.5, abs=0.02)
+        assert float(noisy.std()) == pytest.approx((1 - abar) ** 0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 25)])
+def test_sampling_regenerates_both_of_two_shapes(sampler, steps):
+    """The exact denoiser of a set of two shapes in place of the network: either shape comes out whole, by either sampler."""
+    model = tiny_diffusion(signed=True)
+    shapes = torch.zeros(2, 8, 8, 8)
+    shapes[0, :4], shapes[1, :, 5:] = 1, 1
+    known = model.encode(shapes).flatten(1)
+
+    def exact(x, t, embedding=None, keep=None):
+        abar = model.schedule.abar(t, x)
+        flat = x.flatten(1)
+        off = (flat[:, None] - abar.flatten(1)[:, None].sqrt() * known[None]).square().sum(-1)
+        weight = (-off / (2 * (1 - abar.flatten(1)))).softmax(1)
+        clean = (weight @ known).view_as(x)
+        return (x - abar.sqrt() * clean) / (1 - abar).sqrt()
+
+    model.unet.forward = exact
+    out = model.sample(None, 16, VoxelSampling(sampler, steps, 0.0), RandomStream(0, "x", 0)) > 0.5
+    overlap = np.array([[voxel_iou(o.numpy(), s.numpy() > 0.5) for s in shapes] for o in out])
+    assert overlap.max(1).min() > 0.95
+    assert set(overlap.argmax(1)) == {0, 1}
+
+
+def test_voxel_diffusion_learns_two_shapes():
+    model = tiny_diffusion(True, "sample")
+    shapes = torch.zeros(2, 8, 8, 8)
+    shapes[0, :4], shapes[1, :, 5:] = 1, 1
+    vectors = torch.eye(6)[:2]
+    optimiser = torch.optim.Adam(model.parameters(), 4e-3)
+    for step in range(60):
+        generator = torch.Generator().manual_seed(step)
+        pick = torch.randint(0, 2, (16,), generator=generator)
+        t = torch.randint(0, 1000, (16,), generator=generator)
+        keep = torch.rand(16, generator=generator) > 0.1
+        loss = model.loss(shapes[pick], vectors[pick], keep, t, torch.randn(16, 1, 8, 8, 8, generator=generator))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    for number in (0, 1):
+        embedding = vectors[number : number + 1]
+        out = model.sample(embedding, 2, VoxelSampling("ddim", 20, 0.0), RandomStream(1, "x", 0)) > 0.5
+        assert min(voxel_iou(o.numpy(), shapes[number].numpy() > 0.5) for o in out) > 0.95
+
+
+# line 8
+
+
+def test_cisp_and_clip_runs_differ_in_one_entry():
+    from threestudio_like.systems.settings import dotted
+
+    for make in (contrastive_config, voxel_config):
+        one, two = (dotted(make(ShapeTrainingOptions(embedding=kind))) for kind in ("cisp", "clip"))
+        assert [k for k in one if one[k] != two[k]] == [
+            {contrastive_config: "model.against", voxel_config: "embedding"}[make]
+        ]
+
+
+# line 9
+
+
+def test_set_metrics_at_their_known_points():
+    rng = np.random.default_rng(0)
+    clouds = [rng.normal(size=(40, 3)) + rng.normal(size=3) for _ in range(40)]
+    far = [c + 50 for c in clouds]
+    same = set_metrics(clouds, [c.copy() for c in clouds])
+    assert same["COV cd"] == 1
+    assert same["MMD cd"] == pytest.approx(0, abs=1e-12)
+    assert set_metrics(clouds, far)["1-NNA cd"] == 1
+    assert set_metrics(clouds[:20], clouds[20:])["1-NNA cd"] == pytest.approx(0.5, abs=0.2)
+    assert f_score(clouds[0], clouds[0]) == 1
+    assert f_score(clouds[0], far[0]) == 0
+    assert chamfer(clouds[0], clouds[0] + np.array([1e3, 0, 0])) == pytest.approx(2e6, rel=0.02)
+    with pytest.raises(ValueError, match="one size"):
+        set_metrics(clouds, clouds[:3])
+
+
+def test_earth_movers_is_exact_and_the_auction_within_its_bound():
+    rng = np.random.default_rng(1)
+    a = rng.random((200, 3))
+    assert earth_movers(a, a[rng.permutation(200)]) == pytest.approx(0, abs=1e-9)
+    assert earth_movers(a, a + np.array([0.3, 0, 0])) == pytest.approx(0.3, abs=1e-9)
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    cost = cdist(a, rng.random((200, 3)))
+    best = cost[linear_sum_assignment(cost)].mean()
+    for bound in (0.02, 0.002):
+        match = auction(cost, bound)
+        assert sorted(match) == list(range(200))
+        assert best <= cost[np.arange(200), match].mean() <= best + bound
+    with pytest.raises(ValueError, match="as many points"):
+        earth_movers(a, a[:3])
+
+
+def test_frechet_distance_and_bootstrap():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(4000, 4))
+    assert frechet(x, x) == pytest.approx(0, abs=1e-6)
+    assert frechet(x, x + 2) == pytest.approx(16, rel=0.02)
+    low, high = bootstrap(rng.normal(1.0, 1.0, 400))
+    assert low < 1 < high
+    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.2)
+
+
+# line 11
+
+
+def test_interpolation_keeps_its_ends():
+    a, b = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    for way in (slerp, lerp):
+        assert torch.equal(way(a, b, 0.0), a)
+        assert torch.equal(way(a, b, 1.0), b)
+    middle = slerp(a, b, 0.5)
+    assert float(middle.norm()) == pytest.approx(2.0, abs=1e-5)
+    assert float(middle[0, 0]) == pytest.approx(float(middle[0, 1]), abs=1e-5)
+    model = stir(tiny_diffusion())
+    e, f = torch.randn(1, 6), torch.randn(1, 6)
+    random = RandomStream(3, "x", 0)
+    alone = model.sample(e, 1, VoxelSampling(steps=3), random)
+    assert torch.equal(model.sample(slerp(e, f, 0.0), 1, VoxelSampling(steps=3), random), alone)
+
+
+# voxels, files, sources
+
+
+def test_voxels_of_a_box_and_of_a_thin_wall():
+    import trimesh
+
+    def mesh(extents):
+        body = trimesh.creation.box(extents)
+        return Mesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32))
+
+    voxels = voxelise(mesh((1.0, 0.5, 0.25)), 32)
+    assert voxels.shape == (32, 32, 32)
+    assert [int(voxels.any(tuple({0, 1, 2} - {axis})).sum()) for axis in range(3)] == [16, 8, 4]
+    wall = voxelise(mesh((1.0, 1.0, 0.04)), 32)
+    assert wall.sum() >= 16 * 16
+    again = to_mesh(voxels.astype(np.float32))
+    assert again.volume == pytest.approx(0.125, rel=0.15)
+    assert to_mesh(np.zeros((8, 8, 8))) is None
+
+
+def test_binvox_files_there_and_back(tmp_path):
+    voxels = np.random.default_rng(0).random((9, 9, 9)) > 0.7
+    path = tmp_path / "model.binvox"
+    write_binvox(voxels, path)
+    assert np.array_equal(read_binvox(path), voxels)
+    data = path.read_bytes()
+    # The file stores x, z, y.
+    body = np.frombuffer(data.partition(b"data\n")[2], np.uint8).reshape(-1, 2)
+    assert np.array_equal(np.repeat(body[:, 0], body[:, 1]).reshape(9, 9, 9).astype(bool), voxels.transpose(0, 2, 1))
+    for bad in (
+        data[:-4],
+        b"no",
+        data.replace(b"dim 9 9 9", b"dim 9 9 8"),
+        data.replace(b"dim 9 9 9", b"dim 9999 9 9"),
+    ):
+        path.write_bytes(bad)
+        with pytest.raises(InputError):
+            read_binvox(path)
+
+
+@pytest.fixture
+def shapenet(tmp_path):
+    """Eight models of two categories in ShapeNet's layout."""
+    for number in range(8):
+        picture, _, _, mesh, _ = pictures_of(4, number, "train", 2, 40)
+        key = f"{('0270', '0300')[number % 2]}/model{number}"
+        folder = tmp_path / "ShapeNetRendering" / key / "rendering"
+        folder.mkdir(parents=True)
+        for view in range(2):
+            Image.fromarray(picture[view]).save(folder / f"{view:02d}.png")
+        (tmp_path / "ShapeNetVox32" / key).mkdir(parents=True)
+        write_binvox(voxelise(mesh), tmp_path / "ShapeNetVox32" / key / "model.binvox")
+    keys = [f"{('0270', '0300')[n % 2]}/model{n}" for n in range(8)]
+    (tmp_path / "split.json").write_text(json.dumps({"train": keys[:6], "test": keys[6:]}))
+    return tmp_path
+
+
+def test_shapenet_layout_is_read_and_bad_samples_are_named_and_skipped(shapenet):
+    source = ShapeNetPairs(shapenet, "train")
+    assert len(source) == 6
+    assert len(ShapeNetPairs(shapenet, "test")) == 2
+    assert source.categories == ["0270", "0300"]
+    pair = source.pair(0, 1)
+    assert pair.image.shape == (40, 40, 4)
+    assert pair.voxels.any()
+    said = []
+    skipped = Skipped(said.append)
+    (shapenet / "ShapeNetVox32/0270/model0/model.binvox").write_bytes(b"#binvox 1\nrubbish")
+    Image.new("RGB", (40, 40)).save(shapenet / "ShapeNetRendering/0270/model2/rendering/00.png")
+    good = usable(source, 0, 0, skipped)
+    assert good.category == 0
+    assert any("model0" in s for s in said)
+    assert any("model2" in s and "alpha" in s for s in said)
+    usable(source, 0, 0, skipped)
+    assert len(said) == 2
+    with pytest.raises(InputError, match="no category"):
+        ShapeNetPairs(shapenet, categories=["9999"])
+    with pytest.raises(InputError, match="no such folder"):
+        ShapeNetPairs(shapenet / "nowhere")
+    shares = [split_of(f"x/{n}") for n in range(2000)]
+    assert shares.count("train") / 2000 == pytest.approx(0.7, abs=0.04)
+
+
+def test_training_on_the_users_own_data(shapenet, tmp_path):
+    from threestudio_like.cli import main
+
+    common = ["--data", str(shapenet), "--out", str(tmp_path / "t"), "--quiet"]
+    sizes = [
+        f"--model.{part}.{key}={value}"
+        for part in ("image", "shape")
+        for key, value in (("width", 32), ("depth", 1), ("heads", 2))
+    ]
+    sizes.append("--model.width=16")
+    assert main(["train", "cisp", *common, "--steps", "2", "--batch", "4", *sizes]) == 0
+    assert main(["train", "voxel-diffusion", *common, "--steps", "2", "--batch", "2", "--model.unet.blocks", "1"]) == 0
+    model = VoxelDiffusion.load(tmp_path / "t" / "voxels-cisp")
+    assert model.config.unet.embedding == 16
+    assert model.config.unet.classes == 2
+    assert json.loads((tmp_path / "t/voxels-cisp/categories.json").read_text()) == ["0270", "0300"]
+    assert main(["train", "voxel-diffusion", *common, "--embedding", "clip"]) == 2
+    assert main(["train", "cisp", *common, "--steps", "2"]) == 2
+
+
+def test_training_resumes_to_the_same_weights(pairs, tmp_path):
+    def run(folder, minutes=None, resume=False, steps=6):
+        config = ContrastiveTraining(small(), steps, 8)
+        torch.manual_seed(0)
+        model = Contrastive(config.model)
+        stage = contrastive_stage("cisp", model, BatchSource(pairs, config))
+        if minutes:
+            after = stage.after_step
+
+            def stop(step):
+                after(step)
+                if step.index == 2:
+                    raise KeyboardInterrupt
+
+            stage.after_step = stop
+        loop = Loop(folder, Events(None, "quiet"), LoopSettings(0, checkpoint_steps=1, resume=resume))
+        try:
+            loop.run([StagePlan("cisp", lambda done: stage)])
+        except KeyboardInterrupt:
+            return None
+        return model.state_dict()
+
+    whole = run(tmp_path / "whole")
+    assert run(tmp_path / "cut", minutes=1) is None
+    resumed = run(tmp_path / "cut", resume=True)
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_models_are_saved_and_damaged_folders_named(tmp_path):
+    model = Contrastive(small()).eval()
+    model.save(tmp_path / "m")
+    again = Contrastive.load(tmp_path / "m")
+    x = torch.rand(2, 32, 32, 3)
+    assert torch.allclose(again.embed(x), model.embed(x), atol=2e-2)
+    diffusion = stir(tiny_diffusion())
+    diffusion.save(tmp_path / "d")
+    assert VoxelDiffusion.load(tmp_path / "d").config == diffusion.config
+    with pytest.raises(ModelError, match="no voxel diffusion model"):
+        VoxelDiffusion.load(tmp_path / "m")
+    with pytest.raises(ModelError, match="no such model"):
+        Contrastive.load(tmp_path / "nothing")
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Contrastive.load(tmp_path / "m")
+
+
+def test_options_of_training_are_checked(tmp_path):
+    with pytest.raises(ConfigError, match="--steps"):
+        train_contrastive(ShapeTrainingOptions(out=tmp_path, steps=0))
+    with pytest.raises(InputError, match="ShapeNetRendering"):
+        train_contrastive(ShapeTrainingOptions(out=tmp_path, data=tmp_path))
+    assert CheckpointError

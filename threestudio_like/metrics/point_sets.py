@@ -1,0 +1,131 @@
+"""Point clouds and sets of them: Chamfer and earth mover's distance, F-score, 1-NNA, MMD, COV, as PVD's evaluation defines them
+(METHODS 2.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+EXACT = 1024
+"""Points up to which the earth mover's distance is exact."""
+
+
+def chamfer(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean squared distance to the nearest point, both ways, summed: a (N, 3), b (M, 3)."""
+    return float((cKDTree(b).query(a)[0] ** 2).mean() + (cKDTree(a).query(b)[0] ** 2).mean())
+
+
+def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
+    """Harmonic mean of the shares of a (N, 3) and b (M, 3) that lie within `threshold` (a length) of the other. PVD's 0.001 is a squared
+    distance: 0.0316 in length."""
+    precision = float((cKDTree(b).query(a)[0] < threshold).mean())
+    recall = float((cKDTree(a).query(b)[0] < threshold).mean())
+    return 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
+    """Mean distance (not squared) under the best one-to-one matching of a (N, 3) and b (N, 3).
+
+    Exact up to `EXACT` points; above, by an auction (Bertsekas 1988) whose result exceeds the optimum by at most `bound`.
+    Raises ValueError when the sets differ in size.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"earth_movers wants as many points on both sides, got {len(a)} and {len(b)}")
+    cost = cdist(a, b)
+    if len(a) <= EXACT:
+        rows, columns = linear_sum_assignment(cost)
+        return float(cost[rows, columns].mean())
+    match = auction(cost, bound)
+    return float(cost[np.arange(len(a)), match].mean())
+
+
+def auction(cost: np.ndarray, bound: float) -> np.ndarray:
+    """Columns (N,) matched to the rows of cost (N, N): total cost within N * bound of the optimum (epsilon scaling, all free rows bid at
+    once)."""
+    count = len(cost)
+    value = -cost
+    price = np.zeros(count)
+    epsilon = max(float(cost.max()) / 4, bound)
+    owner = np.full(count, -1)
+    while True:
+        match, owner = np.full(count, -1), np.full(count, -1)
+        while (free := np.flatnonzero(match < 0)).size:
+            profit = value[free] - price
+            rows = np.arange(len(free))
+            best = profit.argmax(1)
+            top = profit[rows, best]
+            profit[rows, best] = -np.inf
+            bid = price[best] + top - profit.max(1) + epsilon
+            # Of several bids for one column the highest wins: written in rising order, the last one stays.
+            order = np.argsort(bid, kind="stable")
+            winner = np.full(count, -1)
+            winner[best[order]] = order
+            wanted = np.flatnonzero(winner >= 0)
+            takes = winner[wanted]
+            loser = owner[wanted]
+            match[loser[loser >= 0]] = -1
+            owner[wanted] = free[takes]
+            match[free[takes]] = wanted
+            price[wanted] = bid[takes]
+        if epsilon <= bound:
+            return match
+        epsilon = max(epsilon / 5, bound)
+
+
+def distances(one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", "emd"] = "cd") -> np.ndarray:
+    """Distances (len(one), len(two)) between clouds."""
+    measure: Callable[[np.ndarray, np.ndarray], float] = chamfer if kind == "cd" else earth_movers
+    return np.array([[measure(a, b) for b in two] for a in one])
+
+
+def set_metrics(
+    samples: list[np.ndarray], references: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
+) -> dict[str, float]:
+    """1-NNA (0.5 is best), MMD (less is better) and COV (more is better) of sets of clouds; 1-NNA wants them of one size.
+
+    Raises ValueError on sets of different sizes.
+    """
+    if len(samples) != len(references):
+        raise ValueError(f"set_metrics wants sets of one size, got {len(samples)} and {len(references)}")
+    across = distances(samples, references, kind)
+    inside_s, inside_r = distances(samples, samples, kind), distances(references, references, kind)
+    count = len(samples)
+    whole = np.block([[inside_s, across], [across.T, inside_r]])
+    np.fill_diagonal(whole, np.inf)
+    side = np.arange(2 * count) < count
+    right = side[whole.argmin(1)] == side
+    return {
+        f"1-NNA {kind}": float(right.mean()),
+        f"MMD {kind}": float(across.min(0).mean()),
+        f"COV {kind}": len(np.unique(across.argmin(1))) / count,
+    }
+
+
+def voxel_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of boolean grids; 1 for two empty ones."""
+    union = np.logical_or(a, b).sum()
+    return float(np.logical_and(a, b).sum() / union) if union else 1.0
+
+
+def frechet(one: np.ndarray, two: np.ndarray) -> float:
+    """Fréchet distance of Gaussians fitted to feature sets (N, D) and (M, D). On the judge's features it is like an FID, and not one: its
+    values compare with each other alone."""
+    from scipy.linalg import sqrtm
+
+    mean = one.mean(0) - two.mean(0)
+    c1, c2 = np.cov(one.T) + 1e-6 * np.eye(one.shape[1]), np.cov(two.T) + 1e-6 * np.eye(one.shape[1])
+    root = sqrtm(c1 @ c2)
+    return float(mean @ mean + np.trace(c1 + c2 - 2 * np.real(root)))
+
+
+def bootstrap(values: np.ndarray, rounds: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+    """The interval of a mean over values (N,) by resampling."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    means = values[rng.integers(0, len(values), (rounds, len(values)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
