@@ -42,14 +42,15 @@ from threestudio_like.toybox.pairs import ToyPairs, pictures_of
 
 def small(against="shape"):
     return ContrastiveConfig(
-        against, 32, EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, 0.1), EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1, 0.1),
+        against, 32, EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, "linear", 0.1),
+        EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1, "linear", 0.1),
         TextConfig(50, 2, 8, 48, 2, 4),
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    return ToyPairs(tmp_path_factory.mktemp("pairs"), 31, 24)
+    return ToyPairs(tmp_path_factory.mktemp("pairs"), 31, 64)
 
 
 # METHODS 2.10, line 1
@@ -138,7 +139,7 @@ def test_temperature_is_limited_in_place_and_stays_with_the_optimiser():
 
 
 def test_overfit_retrieves_every_pair(pairs):
-    config = ContrastiveTraining(small(), 110, 24, "2e-3", jitter=0.0)
+    config = ContrastiveTraining(small(), 170, 64, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0)
     torch.manual_seed(0)
     model = Contrastive(config.model)
     source = BatchSource(pairs, config)
@@ -146,7 +147,7 @@ def test_overfit_retrieves_every_pair(pairs):
     stage = contrastive_stage("cisp", model, source)
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
     model.eval()
-    figures = retrieval(model, source, 24)
+    figures = retrieval(model, source, 64)
     del source.source.views
     assert figures["image to shape recall@1"] == 1
     assert figures["shape to image recall@1"] == 1
@@ -268,7 +269,7 @@ def test_a_tenth_of_the_embeddings_is_dropped(pairs, monkeypatch):
 
     class Data:
         source = pairs
-        embeddings = torch.randn(24, 2, 6).half()
+        embeddings = torch.randn(64, 2, 6).half()
 
     kept = []
     model = VoxelDiffusion(VoxelDiffusionConfig(VoxelUNetConfig(32, 8, 8, (1,), 1, (), 8, 1, 6, 2, 8, 16)))

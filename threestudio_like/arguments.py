@@ -221,6 +221,8 @@ class Train:
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32; the toybox by default."""
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
+    start: Path | None = None
+    """cisp, voxel-diffusion: folder of a model to begin from (the embedded ones lie in the package's toybox/weights/cisp)."""
     preset: Literal["toybox", "paper"] = "toybox"
     """cisp, voxel-diffusion: sizes and schedule of the embedded models, or the released ones."""
     objects: int = 6000

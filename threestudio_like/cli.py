@@ -302,7 +302,8 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
         from .systems.shape_training import ShapeTrainingOptions, train_contrastive, train_voxels
 
         shapes = ShapeTrainingOptions(
-            arguments.data, arguments.out or Path("outputs/cisp"), arguments.preset, arguments.embedding, arguments.objects, arguments.steps,
+            arguments.data, arguments.out or Path("outputs/cisp"), arguments.preset, arguments.embedding, arguments.start, arguments.objects,
+            arguments.steps,
             arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
         if arguments.what == "cisp":

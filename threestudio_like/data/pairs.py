@@ -39,6 +39,9 @@ class PairSource(Protocol):
     def __len__(self) -> int:
         """How many objects there are."""
 
+    def category_of(self, index: int) -> int:
+        """The category's number of object `index`."""
+
     def views(self, index: int) -> int:
         """How many pictures object `index` has."""
 
@@ -136,6 +139,10 @@ class ShapeNetPairs:
 
     def __len__(self) -> int:
         return len(self._models)
+
+    def category_of(self, index: int) -> int:
+        """By the model's folder."""
+        return self._models[index][0]
 
     def _files(self, index: int) -> list[Path]:
         number, model = self._models[index]

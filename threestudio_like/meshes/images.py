@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -27,7 +28,8 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
     # PIL's own limit warns first and fails late; this one speaks before the pixels are unpacked.
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP", "TGA")) as picture:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP", "TGA")) as opened:
+            picture: Any = opened
             width, height = picture.size
             if width * height > LARGEST_PICTURE:
                 raise InputError(

@@ -55,9 +55,9 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     if not 16 <= options.texture <= 8192:
         raise ConfigError(f"must be from 16 to 8192 pixels, got {options.texture}", "--texture")
     if action == "poisson":
-        asset, findings = _poisson(path, options)
+        asset, done = _poisson(path, options)
         write(asset, options.out, options.to_frame)
-        return {**findings, "written": str(options.out)}
+        return {**done, "written": str(options.out)}
     asset = read(path, options.frame, options.textures)
     meshes: dict[str, Mesh] = dict(asset.meshes)
     findings: dict[str, Any] = {}

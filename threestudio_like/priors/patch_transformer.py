@@ -29,6 +29,9 @@ class EncoderConfig:
     leading: int = 2
     """Learned tokens in front of the patches; the first one is the result. DeiT has two: (distillation token, class token)."""
 
+    stem: Literal["linear", "conv"] = "linear"
+    """linear: one linear map a patch, as published. conv: strided 3-wide convolutions down to the patches (Xiao et al. 2021), which small
+    sets of pictures teach much faster."""
     init: float = 0.02
     """Deviation of the first weights. DeiT's 0.02 suits wide models; narrow ones hardly let the patches through to the leading tokens."""
 
@@ -89,7 +92,15 @@ class PatchTransformer(nn.Module):
         count = (config.size // config.patch) ** config.dims
         kind = nn.Conv2d if config.dims == 2 else nn.Conv3d
         channels = 3 if config.dims == 2 else 1
-        self.patches = kind(channels, config.width, config.patch, stride=config.patch)
+        if config.stem == "linear":
+            self.patches: nn.Module = kind(channels, config.width, config.patch, stride=config.patch)
+        else:
+            steps = config.patch.bit_length() - 1
+            widths = [channels, *(max(16, config.width >> (steps - 1 - i)) for i in range(steps))]
+            layers: list[nn.Module] = []
+            for a, b in itertools.pairwise(widths):
+                layers += [kind(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU()]
+            self.patches = nn.Sequential(*layers, kind(widths[-1], config.width, 1))
         self.leading = nn.Parameter(torch.zeros(1, config.leading, config.width))
         self.position = nn.Parameter(torch.zeros(1, config.leading + count, config.width))
         self.blocks = nn.ModuleList([Block(config.width, config.heads) for _ in range(config.depth)])

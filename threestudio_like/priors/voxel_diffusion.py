@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -169,7 +169,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         """Read a folder that `save` has written. Raises ModelError."""
         facts = read_config(folder, "voxel diffusion", "threestudio-like train voxel-diffusion")
         try:
-            unet = VoxelUNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()})
+            sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()}
+            unet = VoxelUNetConfig(**sizes)
             model = VoxelDiffusion(VoxelDiffusionConfig(unet, facts["prediction"], facts["signed"]))
             model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
         except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:

@@ -38,7 +38,7 @@ class VoxelUNetConfig:
     @staticmethod
     def toybox(embedding: int = 128, classes: int = 20) -> VoxelUNetConfig:
         """32^3 on two cores: cells of 2^3, three levels."""
-        return VoxelUNetConfig(32, 2, 16, (2, 3, 3), 1, (8, 4), 8, 4, embedding, 4, 64, 96, classes)
+        return VoxelUNetConfig(32, 2, 16, (2, 3, 3), 1, (4,), 8, 4, embedding, 4, 64, 96, classes)
 
 
 def time_features(t: torch.Tensor, width: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from ..kernels import composite, march
 from ..representations.field import Field
 from .backgrounds import BackgroundSample
 from .cameras import Cameras
+from .gradient_scaling import DepthScaling, scale_gradient
 from .rendering import Rendering, Samples
 
 
@@ -81,7 +82,7 @@ class VolumeRenderer(nn.Module):
 
     def render(
         self, field: Field, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
-        pixels: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None, known: tuple[torch.Tensor, DepthScaling] | None = None,
     ) -> Rendering:  # fmt: skip
         """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one picture (1, 1, P, C).
 
@@ -91,6 +92,8 @@ class VolumeRenderer(nn.Module):
             background: values (B, H, W, C).
             random: jitters the samples; None for none (previews, evaluation).
             pixels: indices of rays, int64.
+            known: distance (R,) to the surface along every ray that is rendered, not finite where it is not known, and how gradients fade
+                away from it (METHODS 3.6).
         """
         jittered = random is not None and self.config.jitter
         behind = background.values.reshape(-1, field.channels)
@@ -119,6 +122,10 @@ class VolumeRenderer(nn.Module):
             offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
         points = points.clamp(-1, 1)
         density, features = field(points)
+        if known is not None:
+            # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
+            factor = known[1].factor(t, known[0][ray])
+            density, features = scale_gradient(density, factor), scale_gradient(features, factor[:, None])
         out, weights = composite(density, features, t, offsets, step, self.config.stop)
         channels = field.channels
         opacity = out[:, channels : channels + 1]

@@ -4,8 +4,9 @@ from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp
 from .hash_grid import HashGridConfig, HashGridField
 from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
+from .triplane import PlaneDecoder, TriplaneConfig, TriplaneField, sample_planes
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
 
-__all__ = ["DecodedField", "Field", "HashGridConfig", "HashGridField", "TexelGeometry", "TexturedMesh", "VoxelField",
-           "VoxelGridConfig", "activate_density", "density_blob", "density_volume", "sample_grid", "seam_points",
-           "truncated_exp"]  # fmt: skip
+__all__ = ["DecodedField", "Field", "HashGridConfig", "HashGridField", "PlaneDecoder", "TexelGeometry", "TexturedMesh",
+           "TriplaneConfig", "TriplaneField", "VoxelField", "VoxelGridConfig", "activate_density", "density_blob", "density_volume",
+           "sample_grid", "sample_planes", "seam_points", "truncated_exp"]  # fmt: skip

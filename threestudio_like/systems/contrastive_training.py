@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from ..data.framing import framed, released
-from ..data.pairs import PairSource, Skipped, usable
+from ..data.pairs import Pair, PairSource, Skipped, usable
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.schedule import Schedule
 from ..priors.contrastive import BACKGROUND, Contrastive, ContrastiveConfig, contrastive_loss, recall
 
 
@@ -27,11 +30,17 @@ class ContrastiveTraining:
     picture: Literal["framed", "released"] = "framed"
     """framed: the object recentred and scaled to fill the frame, with jitter. released: the centre crop of the released code."""
     jitter: float = 0.05
+    read_out: str = "1->0 @ 30..70%"
+    """Schedule of the weight of the read-out loss; "0", as released, switches it off. See `ReadOut`."""
+    categories: int = 4
+    """Categories of a batch, so that a batch holds many objects that only their proportions tell apart; 0 for all, as released."""
 
     @staticmethod
     def paper() -> ContrastiveTraining:
         """The released numbers: DeiT-B against 3D-DeiT, batch 64, AdamW 1e-4; 100 epochs of 20,133 models are 31,500 steps."""
-        return ContrastiveTraining(ContrastiveConfig(), 31500, 64, "1e-4", (0.9, 0.98), 1e-6, 0.01, "released", 0.0)
+        return ContrastiveTraining(
+            ContrastiveConfig(), 31500, 64, "1e-4", (0.9, 0.98), 1e-6, 0.01, "released", 0.0, "0", 0
+        )
 
 
 def alike(other: torch.Tensor) -> torch.Tensor:
@@ -63,6 +72,24 @@ class BatchSource:
     ) -> None:
         self.source, self.config, self.tokenizer = source, config, tokenizer
         self.skipped = skipped or Skipped()
+        category = torch.tensor([source.category_of(n) for n in range(len(source))])
+        self._of = [(category == c).nonzero()[:, 0] for c in range(len(source.categories))]
+
+    def _other(self, pairs: list[Pair]) -> torch.Tensor:
+        """Voxels (B, R, R, R) or the captions' token ids (B, T)."""
+        if self.config.model.against == "shape":
+            return torch.stack([torch.from_numpy(p.voxels) for p in pairs])
+        return self.tokenizer(
+            [p.caption for p in pairs],
+            padding="max_length",
+            max_length=self.config.model.text.tokens,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+
+    def others(self, objects: torch.Tensor) -> torch.Tensor:
+        """What the pictures of objects (B,) are held against."""
+        return self._other([usable(self.source, int(o), 0, self.skipped) for o in objects])
 
     def pick(self, objects: torch.Tensor, views: torch.Tensor, generator: torch.Generator | None) -> Batch:
         """The batch of objects (B,) seen in views (B,); `generator` jitters the framing."""
@@ -86,31 +113,66 @@ class BatchSource:
             images = torch.cat(
                 [prepare(p, None if jitter is None else jitter[i : i + 1]) for i, p in enumerate(pictures)]
             )
-        if config.model.against == "shape":
-            other = torch.stack([torch.from_numpy(p.voxels) for p in pairs])
-            # Two pictures of one object, and objects that no voxel tells apart, are no negatives of each other.
-            same = alike(other)
-        else:
-            captions = [p.caption for p in pairs]
-            other = self.tokenizer(
-                captions,
-                padding="max_length",
-                max_length=config.model.text.tokens,
-                truncation=True,
-                return_tensors="pt",
-            ).input_ids
-            same = alike(other)
-        return Batch(images, other, same, category)
+        other = self._other(pairs)
+        # Two pictures of one object, objects that no voxel tells apart and equal captions are no negatives of each other.
+        return Batch(images, other, alike(other), category)
 
     def draw(self, step: Step) -> Batch:
-        """The batch of a step: a shuffled pass over the objects, a random view of each."""
-        count, size = len(self.source), self.config.batch
+        """The batch of a step, a random view of every object: a shuffled pass over all objects, or draws from a few categories."""
+        count, size, few = len(self.source), self.config.batch, self.config.categories
         generator = step.random.generator("batch")
-        first = step.index * size
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(step.seed * 1000003 + first // count))
-        objects = order[torch.arange(first, first + size) % count]
+        if 0 < few < len(self.source.categories):
+            chosen = torch.randperm(len(self.source.categories), generator=generator)[:few]
+            members = torch.cat([self._of[int(c)] for c in chosen])
+            objects = members[torch.randperm(len(members), generator=generator)[:size]]
+            size = len(objects)
+        else:
+            first = step.index * size
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(step.seed * 1000003 + first // count))
+            objects = order[torch.arange(first, first + size) % count]
         views = torch.randint(0, 1 << 30, (size,), generator=generator)
         return self.pick(objects, views, generator)
+
+
+class ReadOut(nn.Module):
+    """Linear read-outs of both embeddings for what the pictures are held against: the principal components, each scaled to variance one, of
+    voxels (averaged over 2^3) or of the words of captions.
+
+    The contrast among objects of one category starts at a saddle: as long as neither side tells them apart, neither has a reason to. A
+    common target that fades away gives both the same reason.
+
+    Args:
+        other: a sample (N, R, R, R) bool or (N, T) ids of the training set. width: of the embeddings.
+        vocabulary: number of token ids, for captions. components: kept.
+    """
+
+    mean: torch.Tensor
+    basis: torch.Tensor
+
+    def __init__(self, other: torch.Tensor, width: int, vocabulary: int = 0, components: int = 32) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        rows = self.raw(other)
+        components = min(components, rows.shape[1], len(rows) - 1)
+        mean = rows.mean(0)
+        # pca_lowrank draws from the global generator.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _, deviation, basis = torch.pca_lowrank(rows - mean, components, center=False)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis * (len(rows) ** 0.5 / deviation.clamp_min(1e-2 * float(deviation[0]))))
+        self.heads = nn.ModuleList([nn.Linear(width, components) for _ in range(2)])
+
+    def raw(self, other: torch.Tensor) -> torch.Tensor:
+        """(N, K) numbers of voxels or ids."""
+        if other.ndim == 4:
+            return F.avg_pool3d(other[:, None].float(), 2).flatten(1)
+        return F.one_hot(other, self.vocabulary).amax(1).float()
+
+    def forward(self, one: torch.Tensor, two: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of both read-outs of embeddings (B, D)."""
+        wanted = (self.raw(other) - self.mean) @ self.basis
+        return sum(((head(e) - wanted).square().mean() for head, e in zip(self.heads, (one, two))), torch.zeros(())) / 2
 
 
 def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, device: str = "cpu") -> Stage:
@@ -118,17 +180,30 @@ def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, devic
     config = batches.config
     model.train().to(device)
     half = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
+    weight = Schedule.parse(config.read_out, "read_out")
+    modules: dict[str, nn.Module] = {"model": model}
+    read_out: ReadOut | None = None
+    if weight.start > 0:
+        count = len(batches.source)
+        sample = batches.others(torch.linspace(0, count - 1, min(count, 1500)).round().long())
+        read_out = ReadOut(sample, model.width, config.model.text.vocabulary).to(device)
+        modules["read-out"] = read_out
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         batch = batches.draw(step)
+        other = batch.other.to(device)
         with half:
-            one, two = model.embed(batch.images.to(device)), model.embed_other(batch.other.to(device))
-        return {"contrast": contrastive_loss(one.float(), two.float(), model.log_scale, batch.same.to(device))}
+            one, two = model.embed(batch.images.to(device)), model.embed_other(other)
+        one, two = one.float(), two.float()
+        terms = {"contrast": contrastive_loss(one, two, model.log_scale, batch.same.to(device))}
+        if read_out is not None and weight(step.fraction) > 0:
+            terms["read-out"] = weight(step.fraction) * read_out(one, two, other)
+        return terms
 
-    group = ParameterGroup(name, list(model.parameters()), config.rate, config.betas, config.eps, config.decay)
-    return Stage(
-        name, config.steps, {"model": model}, [group], loss, after_step=lambda step: model.clamp(), clip_norm=1.0
+    group = ParameterGroup(
+        name, [p for m in modules.values() for p in m.parameters()], config.rate, config.betas, config.eps, config.decay
     )
+    return Stage(name, config.steps, modules, [group], loss, after_step=lambda step: model.clamp(), clip_norm=1.0)
 
 
 @torch.no_grad()

@@ -36,7 +36,15 @@ from ..renderers import (
     VolumeRenderer,
 )
 from ..renderers.rendering import Rendering
-from ..representations import Field, HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
+from ..representations import (
+    Field,
+    HashGridConfig,
+    HashGridField,
+    TriplaneConfig,
+    TriplaneField,
+    VoxelField,
+    VoxelGridConfig,
+)
 from .contract import Request, rgb_map, show_rgb
 from .stages import (
     CameraSampler,
@@ -54,15 +62,19 @@ from .stages import (
 class FieldConfig:
     """Which field, and its sizes."""
 
-    kind: Literal["voxels", "hash"] = "voxels"
+    kind: Literal["voxels", "hash", "triplane"] = "voxels"
     voxels: VoxelGridConfig = field(default_factory=VoxelGridConfig)
     hash: HashGridConfig = field(default_factory=HashGridConfig)
+    triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
 
     def build(self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False) -> Field:
         """The field; `start` (C,) are a voxel field's first features."""
         if self.kind == "voxels":
             self.voxels.sigmoid = sigmoid
             return VoxelField(self.voxels, channels, start)
+        if self.kind == "triplane":
+            self.triplane.sigmoid = sigmoid
+            return TriplaneField(self.triplane, channels, seed)
         self.hash.sigmoid = sigmoid
         return HashGridField(self.hash, channels, seed)
 

@@ -32,6 +32,8 @@ class ShapeTrainingOptions:
     out: Path = Path("outputs/cisp")
     preset: Literal["toybox", "paper"] = "toybox"
     embedding: Literal["cisp", "clip"] = "cisp"
+    start: Path | None = None
+    """A model's folder to begin from instead of random weights."""
     objects: int = 6000
     steps: int | None = None
     minutes: float | None = None
@@ -100,6 +102,8 @@ def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
     train, test = sources(options)
     torch.manual_seed(options.seed)
     model = Contrastive(config.model)
+    if options.start is not None:
+        begin(model, Contrastive.load(options.start), options.start)
     stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer), options.device)
     train_stage(
         options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
@@ -114,6 +118,16 @@ def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
     if not options.quiet:
         print(f"{options.embedding}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     return figures
+
+
+def begin(model: torch.nn.Module, other: torch.nn.Module, folder: Path) -> None:
+    """Take another model's weights. Raises ConfigError when its sizes differ."""
+    try:
+        model.load_state_dict(other.state_dict())
+    except RuntimeError:
+        raise ConfigError(
+            "its sizes are not those of the configuration", f"--start {folder}", "Give the same --model options"
+        ) from None
 
 
 def voxel_config(options: ShapeTrainingOptions) -> VoxelTraining:
@@ -155,6 +169,8 @@ def train_voxels(options: ShapeTrainingOptions) -> Path:
     )
     torch.manual_seed(options.seed)
     model = VoxelDiffusion(config.model)
+    if options.start is not None:
+        begin(model, VoxelDiffusion.load(options.start), options.start)
     stage = voxel_stage(f"voxels-{options.embedding}", model, config, data, options.device)
     train_stage(
         options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}

@@ -13,9 +13,9 @@ from torch import nn
 from ..data.framing import framed
 from ..data.pairs import PairSource, Skipped, usable
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Ema
 from ..priors.contrastive import BACKGROUND, ImageEmbedder
 from ..priors.voxel_diffusion import TIMES, VoxelDiffusion, VoxelDiffusionConfig
-from ..toybox.train_diffusion import Ema
 
 
 @dataclass
@@ -25,7 +25,7 @@ class VoxelTraining:
     embedding: Literal["cisp", "clip"] = "cisp"
     """Whose embeddings condition. Nothing else differs between the two runs of the comparison."""
     model: VoxelDiffusionConfig = field(default_factory=VoxelDiffusionConfig.toybox)
-    steps: int = 3000
+    steps: int = 4000
     batch: int = 16
     rate: str = "cos 1e-3->2e-5"
     drop: float = 0.1

@@ -49,6 +49,10 @@ class ToyPairs:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def category_of(self, index: int) -> int:
+        """The category's number."""
+        return int(self.category[index])
+
     def views(self, index: int) -> int:
         """Pictures of an object."""
         return self.pictures.shape[1]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Ema
 from ..priors.attention import install, joint_views
 from ..priors.stable_diffusion import camera_vector
 from ..renderers.cameras import Cameras
@@ -84,32 +85,6 @@ def build_scheduler() -> Any:
 
     return DDIMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                          prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1)  # fmt: skip
-
-
-class Ema(nn.Module):
-    """An exponential moving average of a module's parameters, kept as buffers of the same names with dots replaced."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.decay = decay
-        for name, parameter in module.named_parameters():
-            self.register_buffer(name.replace(".", "/"), parameter.detach().clone())
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the module; the first steps average over fewer."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        own, new = [], []
-        for name, parameter in module.named_parameters():
-            own.append(self.get_buffer(name.replace(".", "/")))
-            new.append(parameter.detach())
-        torch._foreach_lerp_(own, new, 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Put the average into the module."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.get_buffer(name.replace(".", "/")))
 
 
 def diffusion_stage(
