@@ -1,0 +1,178 @@
+"""The parts of G3DR: rays through the box at mid-points, importance and comb samples, gradient scaling there, the generator (METHODS 3)."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from threestudio_like.engine.random import RandomStream
+from threestudio_like.priors.triplane_generator import (
+    PlaneAttention,
+    StandardisedConv,
+    TriplaneGenerator,
+    TriplaneGeneratorConfig,
+)
+from threestudio_like.renderers import DepthScaling
+from threestudio_like.renderers.midpoint import MidpointConfig, box_bounds, render_rays
+
+
+def rays(count=5, distance=5.0):
+    """Rays (1, R, 3) along -Z from z = distance."""
+    origins = torch.zeros(1, count, 3)
+    origins[..., 0] = torch.linspace(-0.5, 0.5, count)
+    origins[..., 2] = distance
+    return origins, torch.tensor([0.0, 0.0, -1.0]).expand(1, count, 3)
+
+
+def wall(z=0.0, level=400.0):
+    """A volume that is opaque behind z, red."""
+
+    def volume(points):
+        density = torch.where(points[..., 2] < z, level, -50.0)
+        return density, torch.tensor([1.0, 0.0, 0.0]).expand(*points.shape[:2], 3)
+
+    return volume
+
+
+def test_rays_meet_the_box():
+    origins, directions = rays()
+    near, far = box_bounds(origins, directions, 2.0)
+    assert torch.allclose(near, torch.full_like(near, 4.0))
+    assert torch.allclose(far, torch.full_like(far, 6.0))
+    origins[0, 0, 0] = 3.0
+    near, far = box_bounds(origins, directions, 2.0)
+    assert float(near[0, 0]) == pytest.approx(4)
+    assert float(far[0, 0]) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("fine", [0, 64])
+def test_a_wall_is_seen_where_it_stands(fine):
+    origins, directions = rays()
+    result = render_rays(wall(0.3), origins, directions, MidpointConfig(64, fine))
+    assert torch.allclose(result.depth, torch.full_like(result.depth, 4.7), atol=0.02 if fine else 0.05)
+    assert float(result.opacity.min()) > 0.99
+    assert torch.allclose(result.colour, torch.tensor([1.0, 0, 0]).expand_as(result.colour), atol=0.01)
+
+
+def test_thin_matter_has_the_closed_form_opacity():
+    origins, directions = rays()
+
+    def volume(points):
+        return torch.full(points.shape[:2], 0.5), torch.full((*points.shape[:2], 3), 0.25)
+
+    result = render_rays(volume, origins, directions, MidpointConfig(256, 0))
+    # softplus(0.5 - 1) over the length between the first and the last sample.
+    length = 2.0 * 255 / 256
+    wanted = 1 - math.exp(-float(F.softplus(torch.tensor(-0.5))) * length)
+    assert torch.allclose(result.opacity, torch.full_like(result.opacity, wanted), atol=1e-5)
+    assert torch.allclose(result.colour, result.opacity[..., None] * 0.25, atol=1e-5)
+
+
+def test_importance_samples_go_where_matter_is_and_the_comb_to_the_known_depth():
+    origins, directions = rays()
+    config = MidpointConfig(32, 32)
+    t = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0)).t
+    assert float(((t - 4.7).abs() < 0.15).float().mean()) > 0.4
+    depth = torch.full((1, 5), 5.5)
+    t = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True).t
+    assert float(((t - 5.5).abs() <= 0.06).float().sum(-1).min()) >= 31
+    again = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True).t
+    assert torch.equal(t, again)
+
+
+def test_gradients_fade_away_from_the_known_depth_and_values_stay():
+    origins, directions = rays(3)
+    depth = torch.full((1, 3), 4.9)
+    results, grads = [], []
+    for scaling in (None, DepthScaling()):
+        seen = {}
+
+        def volume(points, seen=seen):
+            seen["density"] = torch.full(points.shape[:2], 0.3, requires_grad=True)
+            seen["colour"] = torch.full((*points.shape[:2], 3), 0.4, requires_grad=True)
+            return seen["density"], seen["colour"]
+
+        result = render_rays(volume, origins, directions, MidpointConfig(64, 0), None, depth, scaling)
+        (result.colour.sum() + result.depth.sum()).backward()
+        results.append(result)
+        grads.append((seen["density"].grad.view(1, 3, 64), seen["colour"].grad.view(1, 3, 64, 3)))
+    assert torch.equal(results[0].colour, results[1].colour)
+    assert torch.equal(results[0].depth, results[1].depth)
+    ratio = grads[1][1][..., 0] / grads[0][1][..., 0]
+    t = torch.linspace(4 + 1 / 64, 6 - 1 / 64, 64)
+    middle = (t[1:] + t[:-1]) / 2
+    factor = DepthScaling().factor(middle, torch.tensor(4.9))
+    # A sample's colour reaches two mid-points; in between their factors.
+    low, high = torch.minimum(factor[1:], factor[:-1]), torch.maximum(factor[1:], factor[:-1])
+    inner = ratio[0, 0, 1:-1]
+    assert bool(((inner >= low - 1e-4) & (inner <= high + 1e-4)).all())
+    far = grads[1][0][0, 0, -8:].abs() / grads[0][0][0, 0, -8:].abs().clamp_min(1e-12)
+    assert float(far.max()) < 0.06
+
+
+def test_standardised_convolution_and_linear_attention():
+    torch.manual_seed(0)
+    conv = StandardisedConv(8, 4, 3, padding=1)
+    x = torch.randn(1, 8, 6, 6)
+    before = conv(x)
+    with torch.no_grad():
+        conv.weight.mul_(3).add_(0.7)
+    assert torch.allclose(conv(x), before, rtol=5e-3, atol=2e-2)
+    for linear in (True, False):
+        layer = PlaneAttention(8, 2, 4, linear)
+        assert layer(x).shape == x.shape
+        with torch.no_grad():
+            layer.out.weight.zero_()
+            layer.out.bias.zero_()
+        assert torch.equal(layer(x), x)
+
+
+def test_the_generator_has_its_layout_and_levels_cost_nothing():
+    with torch.device("meta"):
+        paper = TriplaneGenerator(TriplaneGeneratorConfig())
+    assert tuple(paper.stem.weight.shape) == (128, 260, 7, 7)
+    assert tuple(paper.out.weight.shape[:2]) == (192, 128)
+    assert [entry[-2].qkv.weight.shape[1] for entry in paper.up] == [1024, 512, 256, 128]
+    torch.manual_seed(0)
+    small = TriplaneGeneratorConfig(16, 8, (1, 2), 1, 2, 4, 3, 6, 8, 3, "proper", 4)
+    model = TriplaneGenerator(small)
+    assert torch.equal(model.position, torch.ones_like(model.position))
+    planes = model(torch.rand(2, 3, 16, 16) * 2 - 1, torch.full((2, 1, 16, 16), 5.0))
+    assert planes.shape == (2, 3, 6, 16, 16)
+    density, colour = model.read(planes, torch.rand(2, 50, 3) * 2 - 1)
+    assert density.shape == (2, 50)
+    assert float(colour.detach().min()) > -0.0011
+    single = TriplaneGenerator(TriplaneGeneratorConfig(**{**vars(small), "levels": 1}))
+    assert sum(p.numel() for p in single.parameters()) == sum(p.numel() for p in model.parameters())
+    # Depth is looked at.
+    other = model(torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 4.2))
+    assert not torch.allclose(other, model(torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 5.8)), atol=1e-4)
+
+
+def test_the_generator_overfits_one_wall():
+    torch.manual_seed(0)
+    model = TriplaneGenerator(TriplaneGeneratorConfig(16, 8, (1, 2), 1, 2, 4, 3, 8, 16, 3, "proper", 4))
+    rgb, depth = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 1, 16, 16), 5.0)
+    origins, directions = rays(64)
+    optimiser = torch.optim.Adam(model.parameters(), 4e-3)
+    wanted = torch.tensor([0.8, 0.3, 0.2])
+    for step in range(60):
+        planes = model(rgb, depth)
+        random, near = RandomStream(0, "x", step), torch.full((1, 64), 5.0)
+        result = render_rays(
+            lambda p, planes=planes: model.read(planes, p),
+            origins,
+            directions,
+            MidpointConfig(16, 16),
+            random,
+            near,
+            DepthScaling(),
+        )
+        loss = (result.colour - wanted).abs().mean() + (result.depth - 5.0).abs().mean() + (1 - result.opacity).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float((result.colour - wanted).abs().mean()) < 0.08
+    assert float((result.depth - 5.0).abs().mean()) < 0.15
+    assert float(result.opacity.mean()) > 0.9

@@ -1,0 +1,176 @@
+"""The generator of G3DR: an RGB-D picture to three feature planes (METHODS 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..representations.triplane import Axes, PlaneDecoder, sample_planes
+
+
+@dataclass
+class TriplaneGeneratorConfig:
+    """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
+
+    size: int = 128
+    """Pixels along the edge of the picture, and texels along the edge of a plane."""
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    blocks: int = 2
+    heads: int = 4
+    head_width: int = 32
+    positions: int = 256
+    """Channels of the learned positional map that is put beside the picture."""
+    features: int = 64
+    """Channels of a plane."""
+    hidden: int = 64
+    levels: int = 3
+    """Resolutions at which planes are read; 1 switches multi-resolution sampling off. No parameter depends on it."""
+    axes: Axes = "proper"
+    groups: int = 8
+
+    @staticmethod
+    def toybox() -> TriplaneGeneratorConfig:
+        """64 pixels on two cores."""
+        return TriplaneGeneratorConfig(64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 16, 32)
+
+
+class StandardisedConv(nn.Conv2d):
+    """A convolution whose weights have mean zero and variance one for each output (Qiao et al. 2019)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H, W)."""
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        variance = self.weight.var((1, 2, 3), unbiased=False, keepdim=True)
+        weight = (self.weight - mean) * (variance + 1e-5).rsqrt()
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class _Conv(nn.Module):
+    def __init__(self, inside: int, outside: int, groups: int) -> None:
+        super().__init__()
+        self.conv, self.norm = StandardisedConv(inside, outside, 3, padding=1), nn.GroupNorm(groups, outside)
+
+    def forward(self, x: torch.Tensor, film: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return F.silu(x if film is None else x * (film[0] + 1) + film[1])
+
+
+class ConvBlock(nn.Module):
+    """Two standardised convolutions with a residual; the time scales and shifts the first."""
+
+    def __init__(self, inside: int, outside: int, time: int, groups: int) -> None:
+        super().__init__()
+        self.film = nn.Linear(time, 2 * outside)
+        self.one, self.two = _Conv(inside, outside, groups), _Conv(outside, outside, groups)
+        self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W), time (B, T)."""
+        scale, shift = self.film(F.silu(time))[..., None, None].chunk(2, 1)
+        return self.two(self.one(x, (scale, shift))) + self.skip(x)
+
+
+class PlaneAttention(nn.Module):
+    """Residual attention over pixels: linear (Shen et al. 2021) where there are many of them, full in the middle."""
+
+    def __init__(self, channels: int, heads: int, head_width: int, linear: bool) -> None:
+        super().__init__()
+        self.heads, self.linear = heads, linear
+        self.norm = nn.GroupNorm(1, channels)
+        self.qkv = nn.Conv2d(channels, 3 * heads * head_width, 1, bias=False)
+        self.out = nn.Conv2d(heads * head_width, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same."""
+        batch, _, height, width = x.shape
+        query, key, value = (
+            y.reshape(batch, self.heads, -1, height * width) for y in self.qkv(self.norm(x)).chunk(3, 1)
+        )
+        scale = query.shape[2] ** -0.5
+        if self.linear:
+            context = key.softmax(-1) @ (value / (height * width)).transpose(2, 3)
+            mixed = context.transpose(2, 3) @ (query.softmax(2) * scale)
+        else:
+            mixed = value @ ((query * scale).transpose(2, 3) @ key).softmax(-1).transpose(2, 3)
+        return x + self.out(mixed.reshape(batch, -1, height, width))
+
+
+class TriplaneGenerator(nn.Module):
+    """RGB in [-1, 1] and depth to planes (B, 3, F, S, S), and the decoder that reads them."""
+
+    def __init__(self, config: TriplaneGeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * m for m in config.multipliers]
+        time, groups = 4 * config.width, config.groups
+
+        def attention(channels: int, linear: bool = True) -> PlaneAttention:
+            return PlaneAttention(channels, config.heads, config.head_width, linear)
+
+        self.position = nn.Parameter(torch.ones(1, config.positions, config.size, config.size))
+        self.stem = nn.Conv2d(4 + config.positions, config.width, 7, padding=3)
+        self.time = nn.Sequential(nn.Linear(config.width, time), nn.GELU(), nn.Linear(time, time))
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        inside, skips = config.width, []
+        for level, width in enumerate(widths):
+            blocks = [ConvBlock(inside, inside, time, groups) for _ in range(config.blocks)]
+            last = level + 1 == len(widths)
+            # Pixel-unshuffle: four pixels become channels, then a convolution of one pixel.
+            change = (
+                nn.Conv2d(inside, width, 3, padding=1)
+                if last
+                else nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * inside, width, 1))
+            )
+            self.down.append(nn.ModuleList([*blocks, attention(inside), change]))
+            skips.append(inside)
+            inside = width
+        self.middle = nn.ModuleList(
+            [ConvBlock(inside, inside, time, groups), attention(inside, False), ConvBlock(inside, inside, time, groups)]
+        )
+        for level, width in reversed(list(enumerate(widths))):
+            skip = skips.pop()
+            blocks = [ConvBlock(width + skip, width, time, groups) for _ in range(config.blocks)]
+            outside = widths[level - 1] if level else config.width
+            change = nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, outside, 3, padding=1)) if level else nn.Conv2d(
+                width, outside, 3, padding=1)  # fmt: skip
+            self.up.append(nn.ModuleList([*blocks, attention(width), change]))
+        self.last = ConvBlock(2 * config.width, config.width, time, groups)
+        self.out = nn.Conv2d(config.width, 3 * config.features, 1)
+        self.decoder = PlaneDecoder(config.features, 3, config.hidden)
+
+    def forward(self, rgb: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+        """rgb (B, 3, S, S) in [-1, 1], depth (B, 1, S, S) in scene units -> planes (B, 3, F, S, S)."""
+        batch = len(rgb)
+        x = torch.cat([rgb, depth, self.position.expand(batch, -1, -1, -1)], 1)
+        x = self.stem(x)
+        first = x
+        # The network was a denoiser once; its time is the constant 1.
+        half = self.config.width // 2
+        angle = torch.exp(-torch.arange(half, device=x.device) * (torch.log(torch.tensor(10000.0)) / max(1, half - 1)))
+        features = torch.cat([angle.sin(), angle.cos()])
+        time = self.time(F.pad(features, (0, self.config.width - 2 * half)).expand(batch, -1).to(x))
+        skips: list[list[torch.Tensor]] = []
+        for entry in self.down:
+            kept = []
+            for block in entry[:-2]:  # type: ignore[index]
+                x = block(x, time)
+                kept.append(x)
+            kept[-1] = x = entry[-2](x)  # type: ignore[index]
+            skips.append(kept)
+            x = entry[-1](x)  # type: ignore[index]
+        x = self.middle[2](self.middle[1](self.middle[0](x, time)), time)
+        for entry in self.up:
+            for block in entry[:-2]:  # type: ignore[index]
+                x = block(torch.cat([x, skips[-1].pop()], 1), time)
+            skips.pop()
+            x = entry[-1](entry[-2](x))  # type: ignore[index]
+        x = self.out(self.last(torch.cat([x, first], 1), time))
+        return x.view(batch, 3, self.config.features, *x.shape[2:])
+
+    def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""
+        return self.decoder(sample_planes(planes, points, self.config.levels, self.config.axes))
