@@ -1,4 +1,4 @@
-"""Makes the sample meshes of assets/meshes: bodies of our own modelling that no toybox holds.
+"""Makes the sample meshes of assets/meshes, bodies of our own modelling that no toybox holds, and the pictures of assets/pictures.
 
 Run: python assets/make.py
 """
@@ -15,6 +15,7 @@ from threestudio_like.meshes.unwrap import unwrap
 from threestudio_like.toybox.shapes import box, cylinder, ellipsoid, lathe, tube
 
 HERE = Path(__file__).parent / "meshes"
+PICTURES = Path(__file__).parent / "pictures"
 
 
 def swept(path: np.ndarray, radius: float, sides: int = 14) -> Mesh:
@@ -93,8 +94,43 @@ def main() -> None:
         (axis == 0)[:, None], span[:, [2, 1]], np.where((axis == 1)[:, None], span[:, [0, 2]], span[:, [0, 1]])
     )
     Asset({"crate": replace(flat, uv=uv.astype(np.float32), material=Material("planks"))}).save(HERE / "crate.obj")
-    for path in sorted(HERE.iterdir()):
+    pictures()
+    for path in sorted([*HERE.iterdir(), *PICTURES.iterdir()]):
         print(path.name, path.stat().st_size)
+
+
+def pictures(size: int = 256) -> None:
+    """Objects that no training saw: cut out, before a wall, before tiles, and as a line drawing."""
+    from PIL import Image
+    from scipy.ndimage import sobel
+
+    from threestudio_like.toybox.render import render, view_projection
+    from threestudio_like.toybox.vocabulary import Phrase
+    from threestudio_like.toybox.world import build
+
+    PICTURES.mkdir(exist_ok=True)
+    y, x = np.mgrid[0:size, 0:size] / size
+    wall = np.stack([0.75 + 0.15 * y, 0.72 + 0.12 * y + 0.05 * x, 0.66 + 0.1 * y], -1)
+    tiles = np.where(
+        (((x * 7).astype(int) + (y * 7).astype(int)) % 2)[..., None] > 0, [0.75, 0.78, 0.8], [0.6, 0.64, 0.66]
+    )
+    wanted = {"chair.png": (Phrase("chair", "red"), 0.6, None), "mug.jpg": (Phrase("mug", "blue"), 0.5, wall),
+              "car.jpg": (Phrase("car", "orange"), 0.9, tiles), "house.png": (Phrase("house", "white"), 0.7, None)}  # fmt: skip
+    for number, (name, (phrase, azimuth, behind)) in enumerate(wanted.items()):
+        obj = build(phrase, np.random.Generator(np.random.Philox(key=[777, number])), "test")
+        view = render(obj, view_projection(azimuth, 0.35)[None], size, np.zeros((1, 3), np.float32), 3)
+        image, mask = view.image[0], view.mask[0][..., None]
+        if name == "house.png":
+            grey = (image + 1 - mask).mean(-1)
+            edge = np.hypot(sobel(grey, 0), sobel(grey, 1)) > 0.35
+            image = np.where(edge[..., None], 0.1, 1.0).repeat(3, -1)
+        elif behind is not None:
+            image = image + behind * (1 - mask)
+        pixels = np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+        if name == "chair.png":
+            colour = image / np.maximum(mask, 1e-3)
+            pixels = np.rint(np.concatenate([colour.clip(0, 1), mask], -1) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(PICTURES / name, quality=90)
 
 
 if __name__ == "__main__":

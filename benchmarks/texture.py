@@ -38,7 +38,8 @@ def jobs() -> list[tuple[str, str, str]]:
         out.append((category, describe(Phrase(category, colours[0], mode)), "colour"))
         out.append((category, describe(Phrase(category, colours[1], mode, "striped")), "pattern"))
         out.append((category, describe(Phrase(category, colours[2], mode, "dotted")), "dots"))
-    return out + [(name, prompt, "foreign") for name, prompt in FOREIGN.items()]
+    out.sort(key=lambda job: job[2] == "dots")
+    return [*out[:40], *((name, prompt, "foreign") for name, prompt in FOREIGN.items()), *out[40:]]
 
 
 def stripped(category: str) -> tuple:

@@ -126,11 +126,11 @@ class LatentPaint:
     latent: PaintingConfig = field(default_factory=PaintingConfig)
     rgb: PaintingConfig = field(
         default_factory=lambda: PaintingConfig(
-            steps=100, guidance=_residual(4.0, "0.8->0.2"), rates=PaintRates("0.05->0.005"), terms=PaintTerms(seam="200"))
+            steps=100, guidance=_residual(7.0, "0.8->0.2"), rates=PaintRates("0.05->0.005"), terms=PaintTerms(seam="200"))
     )  # fmt: skip
     pbr: PaintingConfig = field(
         default_factory=lambda: PaintingConfig(
-            steps=60, guidance=_residual(3.0, "0.5->0.1"), rates=PaintRates("0.03->0.003"),
+            steps=60, guidance=_residual(5.0, "0.5->0.1"), rates=PaintRates("0.03->0.003"),
             terms=PaintTerms(seam="200", material="100"), light=LightConfig("known"))
     )  # fmt: skip
     """Base colour, roughness and metallic under known light; 0 steps leave the RGB atlas as the result."""
