@@ -298,18 +298,20 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
         return
     from pathlib import Path
 
-    if arguments.what in ("cisp", "voxel-diffusion"):
-        from .systems.shape_training import ShapeTrainingOptions, train_contrastive, train_voxels
+    if arguments.what in ("cisp", "voxel-diffusion", "depth"):
+        from .systems import shape_training
 
-        shapes = ShapeTrainingOptions(
-            arguments.data, arguments.out or Path("outputs/cisp"), arguments.preset, arguments.embedding, arguments.start, arguments.objects,
-            arguments.steps,
-            arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
+        out = arguments.out or Path("outputs/depth" if arguments.what == "depth" else "outputs/cisp")
+        shapes = shape_training.ShapeTrainingOptions(
+            arguments.data, out, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps, arguments.minutes,
+            arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
-        if arguments.what == "cisp":
-            train_contrastive(shapes)
-        else:
-            train_voxels(shapes)
+        trainings = {
+            "cisp": shape_training.train_contrastive,
+            "voxel-diffusion": shape_training.train_voxels,
+            "depth": shape_training.train_depth,
+        }
+        trainings[arguments.what](shapes)
         return
     if dotted:
         raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")

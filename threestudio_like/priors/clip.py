@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 
@@ -50,7 +51,7 @@ class ClipPrior(ImageTextPrior):
                 .requires_grad_(False)
             )
             self.tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
                 f"the CLIP model cannot be loaded ({str(error).splitlines()[0][:120]})",
                 str(folder),

@@ -35,6 +35,14 @@ MODELS: dict[str, ModelEntry] = {
 }  # fmt: skip
 """Names with their mirrors. The embedded prior is "toybox"."""
 
+DEPTH_MODELS: dict[str, ModelEntry] = {
+    "depth-anything-small": ModelEntry(
+        ("depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf"), "Apache-2.0", "worldwide"),
+    "dpt-large": ModelEntry(("Intel/dpt-large",), "Apache-2.0", "worldwide"),
+    "zoedepth": ModelEntry(("Intel/zoedepth-nyu-kitti",), "MIT", "worldwide", "metric"),
+}  # fmt: skip
+"""Depth estimators by name. The embedded one is "toybox"."""
+
 _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 
@@ -50,9 +58,7 @@ def models_folder() -> Path:
 
 
 def resolve(name: str) -> Path:
-    """The folder of a prior: "toybox", an existing folder, a logical name, or a hub id ("owner/model").
-
-    A folder and the models folder are looked at first; only then, and only for a name that the user gave, the hub.
+    """The folder of a diffusion prior: "toybox", an existing folder, a logical name, or a hub id ("owner/model").
 
     Raises:
         ModelError: not found (with every name tried), gated, or no network.
@@ -66,26 +72,36 @@ def resolve(name: str) -> Path:
                 "Reinstall the package, or make them: threestudio-like train toybox",
             )
         return folder
+    return find_model(name, MODELS, "--prior", "model_index.json")
+
+
+def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) -> Path:
+    """The folder of a model by folder, logical name or hub id. A folder and the models folder are looked at first; only then, and only for a
+    name that the user gave, the hub.
+
+    Args:
+        known: logical names. option: of the command line, for errors. file: what such a folder holds.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
-        raise ModelError("is a file, not a model folder", name, "Give the folder that holds model_index.json")
+        raise ModelError("is a file, not a model folder", name, f"Give the folder that holds {file}")
     local = models_folder() / name.replace("/", "--")
     if local.is_dir():
         return local
-    if name in MODELS:
-        return _download(name, MODELS[name].mirrors)
+    if name in known:
+        return _download(name, known[name].mirrors, option)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _download(name, (name,))
+        return _download(name, (name,), option)
     raise ModelError(
         f'there is no model "{name}"',
-        "--prior",
-        f"{did_you_mean(name, [EMBEDDED, *MODELS])} Or give a folder or a hub id (owner/model)",
+        option,
+        f"{did_you_mean(name, [EMBEDDED, *known])} Or give a folder or a hub id (owner/model)",
     )
 
 
-def _download(name: str, mirrors: tuple[str, ...]) -> Path:
+def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -100,17 +116,17 @@ def _download(name: str, mirrors: tuple[str, ...]) -> Path:
             return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
         except GatedRepoError:
             raise ModelError(
-                f'the model "{mirror}" is gated: its owner wants its terms accepted first', f"--prior {name}",
+                f'the model "{mirror}" is gated: its owner wants its terms accepted first', f"{option} {name}",
                 "Accept them on the model's page, then log in with: hf auth login",
             ) from None  # fmt: skip
         except RepositoryNotFoundError:
             missing.append(mirror)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise ModelError(
-                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})', f"--prior {name}",
-                f'Connect once, or put the model\'s folder at {models_folder() / name.replace("/", "--")}, or use --prior {EMBEDDED}',
+                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})', f"{option} {name}",
+                f'Connect once, or put the model\'s folder at {models_folder() / name.replace("/", "--")}, or use {option} {EMBEDDED}',
             ) from None  # fmt: skip
     raise ModelError(
-        f"the model is not on the hub; tried: {', '.join(missing)}", f"--prior {name}",
-        f"Give another hub id or a folder, or use --prior {EMBEDDED}",
+        f"the model is not on the hub; tried: {', '.join(missing)}", f"{option} {name}",
+        f"Give another hub id or a folder, or use {option} {EMBEDDED}",
     )  # fmt: skip

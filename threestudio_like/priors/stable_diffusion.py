@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 from .attention import install, joint_views
@@ -90,7 +91,7 @@ class StableDiffusionPrior(DiffusionPrior):
                 folder / "unet", torch_dtype=self.dtype, use_safetensors=True
             )
             self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             first = str(error).splitlines()[0][:160]
             raise ModelError(
                 f"the weights cannot be loaded ({first})",
@@ -159,7 +160,7 @@ class StableDiffusionPrior(DiffusionPrior):
             self._text_encoder = CLIPTextModel.from_pretrained(
                 self.folder / "text_encoder", dtype=self.vae_dtype, use_safetensors=True
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(
                 f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})",
                 str(self.folder),

@@ -1,4 +1,4 @@
-"""`train cisp` and `train voxel-diffusion`: on the toybox or on the user's own data in ShapeNet's layout; resumable."""
+"""`train cisp`, `train voxel-diffusion` and `train depth`: on the toybox, the first two also on the user's own data; resumable."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
+from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
@@ -180,3 +181,34 @@ def train_voxels(options: ShapeTrainingOptions) -> Path:
     model.eval().cpu().save(target)
     (target / "categories.json").write_text(json.dumps(train.categories))
     return target
+
+
+DEPTH_STEPS = 3000
+
+
+def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
+    """Train the embedded depth estimator; writes out/depth as a transformers folder, returns its figures on held-out objects.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    check(options)
+    if options.data is not None:
+        raise ConfigError(
+            "is not used by the depth estimator, which learns from the toybox's exact depth", "--data", "Leave it out"
+        )
+    cache = options.out / "work" / "data"
+    data = depth_pictures(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    torch.manual_seed(options.seed)
+    model = build_depth()
+    stage = depth_stage(model, data, options.steps or DEPTH_STEPS)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
+    held_out = depth_pictures(
+        cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers
+    )
+    figures = depth_accuracy(model, held_out)
+    save_depth(model.eval(), options.out / "depth")
+    (options.out / "depth" / "figures.json").write_text(json.dumps(figures, indent=1))
+    if not options.quiet:
+        print("depth: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+    return figures

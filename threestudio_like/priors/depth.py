@@ -1,0 +1,105 @@
+"""How far things are in a picture: the contract of a depth estimator, and its transformers adapter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+
+from ..engine.errors import ModelError
+from .registry import DEPTH_MODELS, EMBEDDED, find_model
+
+EMBEDDED_SPAN = 2.0
+"""The embedded estimator measures from one unit in front of the object's centre to one behind it: its depths lie in [0, 2]."""
+
+
+class DepthPrior(ABC):
+    """Monocular depth.
+
+    `inverse`: what comes out is disparity (larger is nearer, up to a scale and a shift) and not depth (larger is farther).
+    `metric`: depth in units of its own world, not only up to a scale and a shift.
+    """
+
+    inverse: bool = False
+    metric: bool = False
+
+    @abstractmethod
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Pictures (B, H, W, 3) in [0, 1] -> (B, H, W)."""
+
+
+class TransformersDepth(DepthPrior):
+    """A transformers depth estimator (Depth Anything, DPT, ZoeDepth, …) from a folder.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                "there is no depth model", str(folder), "Give a transformers folder, or: threestudio-like train depth"
+            )
+        from transformers import AutoModelForDepthEstimation
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            self.model: Any = AutoModelForDepthEstimation.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise ModelError(f"the depth model cannot be loaded ({reason})", str(folder), "Download it again") from None
+        self.model.eval().requires_grad_(False)
+        config = self.model.config
+        self.metric = (
+            getattr(config, "depth_estimation_type", "relative") == "metric" or config.model_type == "zoedepth"
+        )
+        self.inverse = not self.metric
+        backbone = getattr(config, "backbone_config", None) or config
+        self.size, self.patch = int(getattr(backbone, "image_size", 384)), int(getattr(backbone, "patch_size", 16))
+        mean, deviation = _normalisation(folder)
+        self._mean, self._deviation = torch.tensor(mean), torch.tensor(deviation)
+
+    @torch.no_grad()
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Resized so that the shorter edge is the model's, both edges multiples of its patch; the result has the pictures' size."""
+        height, width = images.shape[1:3]
+        share = self.size / min(height, width)
+        shape = [max(self.patch, round(edge * share / self.patch) * self.patch) for edge in (height, width)]
+        x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
+        if list(x.shape[2:]) != shape:
+            x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)
+        found = self.model(pixel_values=x).predicted_depth
+        if found.shape[1:] != (height, width):
+            found = F.interpolate(found[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        return found
+
+
+def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
+    import json
+
+    path = folder / "preprocessor_config.json"
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get("image_std", [0.229, 0.224, 0.225])
+
+
+def depth_folder() -> Path:
+    """The folder of the embedded depth estimator inside the package."""
+    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "depth"
+
+
+def load_depth(name: str) -> DepthPrior:
+    """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
+    if name == EMBEDDED:
+        return TransformersDepth(depth_folder())
+    return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", "config.json"))
