@@ -21,7 +21,8 @@ from threestudio_like.engine.watchdog import Watchdog
     ("text", "at", "value"),
     [("0.98", 0.7, 0.98), ("0.98->0.5", 0.5, 0.74), ("cos 1->0", 0.5, 0.5), ("cos 1->0 @ 0..60%", 0.6, 0.0),
      ("1->3 @ 50..100%", 0.25, 1.0), ("1->3 @ 50..100%", 0.75, 2.0), ("exp 1->0.01", 0.5, 0.1), ("step 0->2 @ 30..31%", 0.3, 2.0),
-     ("step 0->2 @ 30..31%", 0.29, 0.0), ("1e-3 -> 1e-4", 1.0, 1e-4), (0.25, 0.1, 0.25)],
+     ("step 0->2 @ 30..31%", 0.29, 0.0), ("1e-3 -> 1e-4", 1.0, 1e-4), (0.25, 0.1, 0.25), ("onecycle 5e-5", 0.0, 2e-6),
+     ("onecycle 5e-5", 0.02, 5e-5), ("onecycle 5e-5", 0.51, 2.5e-5), ("onecycle 5e-5", 1.0, 0.0)],
 )  # fmt: skip
 def test_schedules(text, at, value):
     assert Schedule.parse(text)(at) == pytest.approx(value, abs=1e-9)

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from threestudio_like.engine.random import RandomStream
+from threestudio_like.metrics.relief import non_flatness, ray_entropy
 from threestudio_like.priors.triplane_generator import (
     PlaneAttention,
     StandardisedConv,
@@ -15,6 +17,17 @@ from threestudio_like.priors.triplane_generator import (
 )
 from threestudio_like.renderers import DepthScaling
 from threestudio_like.renderers.midpoint import MidpointConfig, box_bounds, render_rays
+from threestudio_like.systems.g3dr_schedule import (
+    CanonicalCamera,
+    LossWeights,
+    decode_depth,
+    depth_variation,
+    encode_depth,
+    loss_weights,
+    novel_offsets,
+    novel_probability,
+    yaw_limit,
+)
 
 
 def rays(count=5, distance=5.0):
@@ -176,3 +189,65 @@ def test_the_generator_overfits_one_wall():
     assert float((result.colour - wanted).abs().mean()) < 0.08
     assert float((result.depth - 5.0).abs().mean()) < 0.15
     assert float(result.opacity.mean()) > 0.9
+
+
+# METHODS 3.12: camera, depth, schedules
+
+
+def test_canonical_camera():
+    camera = CanonicalCamera()
+    origins, directions = camera.rays(65)
+    centre = 32 * 65 + 32
+    assert torch.allclose(origins[0, centre] + 5 * directions[0, centre], torch.zeros(3), atol=1e-5)
+    for index, (x, y) in {0: (-1, 1), 64: (1, 1), 65 * 65 - 1: (1, -1)}.items():
+        o, d = origins[0, index], directions[0, index]
+        hit = o + d * (-o[2] / d[2])
+        assert torch.allclose(hit, torch.tensor([0.792 * x, 0.792 * y, 0.0]), atol=1e-3)
+    assert camera.half_width == pytest.approx(0.792, abs=1e-3)
+    origins, _ = camera.rays(3, torch.tensor([0.3]), torch.tensor([0.0]))
+    assert float(origins[0, 0, 0]) == pytest.approx(5 * math.sin(0.3), abs=1e-5)
+    origins, directions = camera.rays(65, torch.tensor([0.4, -0.2]), torch.tensor([0.1, -0.1]))
+    assert torch.allclose(origins[:, centre] + 5 * directions[:, centre], torch.zeros(2, 3), atol=1e-5)
+    assert float(origins[0, 0, 1]) < 0 < float(origins[1, 0, 1])
+
+
+def test_depth_is_decoded_as_published():
+    assert decode_depth(np.array([0, 65535], np.uint16)) == pytest.approx([4.0, 5.99997], abs=1e-5)
+    raw = np.arange(0, 65536, 97, dtype=np.uint16)
+    assert np.array_equal(encode_depth(decode_depth(raw)), raw)
+
+
+def test_novel_views_come_as_often_and_from_as_far_as_published():
+    for fraction, wanted in ((0.0, 0.0), (0.1, 0.2), (0.2, 0.4), (1.0, 0.4)):
+        assert novel_probability(fraction) == pytest.approx(wanted)
+        draws = torch.stack([RandomStream(0, "x", n).uniform("view") for n in range(3000)]) < novel_probability(
+            fraction
+        )
+        assert abs(float(draws.float().mean()) - wanted) <= 3 * math.sqrt(wanted * (1 - wanted) / 3000) + 1e-9
+    # k falls linearly: 24, 15, 6.
+    for fraction, degrees in ((0.0, 7.5), (1 / 6, 12.0), (1 / 3, 30.0), (1.0, 30.0)):
+        assert math.degrees(yaw_limit(fraction)) == pytest.approx(degrees)
+        yaw, pitch = novel_offsets(RandomStream(0, "x", 1), 4000, fraction)
+        assert 0.97 * degrees < math.degrees(float(yaw.abs().max())) <= degrees
+        assert 9.7 < math.degrees(float(pitch.abs().max())) <= 10
+
+
+@pytest.mark.parametrize(
+    ("novel", "fraction", "wanted"),
+    [(False, 0.0, (1, 2, 0, 0, 0, 0, False)), (False, 0.25, (1, 2, 0, 0, 0, 0.5, False)), (False, 0.5, (1, 2, 1, 0.175, 0, 1, False)),
+     (False, 1.0, (1, 2, 1, 0.175, 0, 1, False)), (True, 0.1, (0, 0, 2, 0.35, 0.1, 0.2, True)), (True, 0.9, (0, 0, 2, 0.35, 0.1, 1, True))],
+)  # fmt: skip
+def test_loss_table(novel, fraction, wanted):
+    assert loss_weights(novel, fraction) == LossWeights(*wanted)
+
+
+def test_depth_variation_and_relief_figures():
+    ramp = torch.linspace(4, 6, 64).view(1, 64, 1).expand(1, 64, 64)
+    assert float(depth_variation(ramp)) == pytest.approx((2 / 63) ** 2, rel=1e-4)
+    assert non_flatness(torch.full((3, 16, 16), 5.0), 4, 6) == pytest.approx(1)
+    assert non_flatness(ramp, 4, 6) == pytest.approx(64, rel=1e-3)
+    one = torch.zeros(10, 32)
+    one[:, 5] = 0.9
+    assert ray_entropy(one) == pytest.approx(0, abs=1e-5)
+    assert ray_entropy(torch.full((10, 32), 0.02)) == pytest.approx(math.log(32), abs=1e-4)
+    assert ray_entropy(torch.zeros(4, 8)) == 0

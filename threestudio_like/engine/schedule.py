@@ -10,7 +10,7 @@ from .errors import ConfigError
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _PATTERN = re.compile(
-    rf"^\s*(?:(?P<shape>linear|cos|exp|step)\s+)?(?P<start>{_NUMBER})\s*(?:->\s*(?P<end>{_NUMBER}))?"
+    rf"^\s*(?:(?P<shape>linear|cos|exp|step|onecycle)\s+)?(?P<start>{_NUMBER})\s*(?:->\s*(?P<end>{_NUMBER}))?"
     rf"\s*(?:@\s*(?P<low>{_NUMBER})\s*\.\.\s*(?P<high>{_NUMBER})\s*%)?\s*$"
 )
 
@@ -24,7 +24,9 @@ def is_schedule(text: str) -> bool:
 class Schedule:
     """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`; constant outside.
 
-    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at `low`).
+    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at `low`), onecycle
+    (from a twenty-fifth of `start` up to it in the first fiftieth, then down to `end`, both along half a cosine; "onecycle 5e-5" ends at
+    zero; Smith and Topin 2018).
     """
 
     start: float
@@ -44,9 +46,9 @@ class Schedule:
                 f'"{text}" is not a schedule', where, 'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"'
             )
         start = float(match["start"])
-        end = start if match["end"] is None else float(match["end"])
-        low, high = (0.0, 1.0) if match["low"] is None else (float(match["low"]) / 100, float(match["high"]) / 100)
         shape = match["shape"] or "linear"
+        end = float(match["end"]) if match["end"] is not None else 0.0 if shape == "onecycle" else start
+        low, high = (0.0, 1.0) if match["low"] is None else (float(match["low"]) / 100, float(match["high"]) / 100)
         if not low < high:
             raise ConfigError(f'the window of "{text}" is empty', where, "Write it as @ 0..60%")
         if shape == "exp" and (start <= 0 or end <= 0):
@@ -60,6 +62,12 @@ class Schedule:
             return self.end if fraction >= self.low else self.start
         if self.shape == "exp":
             return self.start * (self.end / self.start) ** x
+        if self.shape == "onecycle":
+            rise = 0.02
+            if x < rise:
+                return self.start * (1 / 25 + (1 - 1 / 25) * (0.5 - 0.5 * math.cos(math.pi * x / rise)))
+            fall = 0.5 - 0.5 * math.cos(math.pi * (x - rise) / (1 - rise))
+            return self.start + (self.end - self.start) * fall
         if self.shape == "cos":
             x = 0.5 - 0.5 * math.cos(math.pi * x)
         return self.start + (self.end - self.start) * x

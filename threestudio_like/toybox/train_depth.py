@@ -83,10 +83,11 @@ def build_depth(width: int = 80) -> Any:
     """A DepthAnythingForDepthEstimation for 64 pixels that answers in [0, 2]."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
-    backbone = Dinov2Config(
-        hidden_size=width, num_hidden_layers=4, num_attention_heads=4, mlp_ratio=3, image_size=SIZE, patch_size=8,
-        out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "hidden_size": width, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 3, "image_size": SIZE, "patch_size": 8,
+        "out_indices": [1, 2, 3, 4], "reshape_hidden_states": False, "apply_layernorm": True,
+    }  # fmt: skip
+    backbone = Dinov2Config(**sizes)
     config = DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=width, patch_size=8, neck_hidden_sizes=[16, 24, 32, 48], fusion_hidden_size=24,
         head_hidden_size=16, depth_estimation_type="metric", max_depth=round(EMBEDDED_SPAN),
