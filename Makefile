@@ -38,6 +38,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/sketch_shape.py
 	$(BIN)/python benchmarks/fuzz_meshes.py
 	$(BIN)/python benchmarks/concept.py
+	$(BIN)/python benchmarks/reconstruct.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2

@@ -1,0 +1,199 @@
+"""Sixty held-out toybox pictures, ten line drawings and five pictures before textured walls, each reconstructed through the command line in a
+process of its own: volume IoU with the truth, the judge's category, seconds with imports.
+
+Resumable: every finished run is a line of outputs/benchmark/reconstruct.jsonl.
+
+Run: python benchmarks/reconstruct.py [--methods cisp] [--count 60] [--fresh]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tables import ROOT, publish, table
+
+OUT = ROOT / "outputs" / "benchmark" / "reconstruct"
+RESULTS = ROOT / "outputs" / "benchmark" / "reconstruct.jsonl"
+GOALS = {"cisp": 25, "g3dr": 10, "optimise": 90}
+SEED = 2001
+SIZE = 160
+
+
+def picture(index: int, kind: str) -> tuple[Path, float]:
+    """A picture file of test object `index`, and the azimuth from which it was taken."""
+    from PIL import Image
+    from scipy.ndimage import sobel
+
+    from threestudio_like.toybox.pairs import pictures_of
+
+    rgba, azimuth, _, _, _ = pictures_of(SEED, index, "test", 1, SIZE)
+    pixels, alpha = rgba[0], rgba[0][..., 3:].astype(float) / 255
+    if kind == "line drawing":
+        grey = pixels[..., :3].mean(-1) * alpha[..., 0] + 255 * (1 - alpha[..., 0])
+        edge = np.hypot(sobel(grey, 0), sobel(grey, 1)) > 90
+        pixels = np.where(edge[..., None], 30, 250).astype(np.uint8).repeat(3, -1)
+    elif kind == "textured wall":
+        y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+        wood = 0.5 + 0.08 * np.sin(30 * x + 5 * np.sin(7 * y)) + 0.04 * np.sin(80 * x)
+        wall = np.stack([wood + 0.15, wood, wood - 0.15], -1) * 255
+        noise = np.random.Generator(np.random.Philox(key=index)).normal(0, 3, wall.shape)
+        pixels = (pixels[..., :3] * alpha + wall * (1 - alpha) + noise).clip(0, 255).astype(np.uint8)
+    path = OUT / f"{kind.replace(' ', '-')}-{index}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path, float(azimuth[0])
+
+
+def truth_iou(folder: Path, index: int) -> tuple[float, float]:
+    """Volume IoU with the true object on 32^3 cells: in the canonical frame, and at the best of 72 turns about the vertical."""
+    from threestudio_like.data.voxels import voxelise
+    from threestudio_like.meshes.frames import Placement
+    from threestudio_like.meshes.mesh import Asset, Mesh
+    from threestudio_like.metrics.point_sets import voxel_iou
+    from threestudio_like.toybox.world import draw
+
+    obj = draw(SEED, index, "test")
+    wanted = voxelise(Mesh(obj.vertices, obj.faces))
+    mesh = Asset.load(folder / "asset.glb").mesh
+    best, straight = 0.0, 0.0
+    for k in range(72):
+        a = 2 * math.pi * k / 72
+        turn = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
+        points = (mesh.vertices.astype(np.float64) @ turn.T).astype(np.float32)
+        placed = Placement.of(points).apply(points)
+        value = voxel_iou(voxelise(Mesh(placed, mesh.faces)), wanted)
+        best = max(best, value)
+        straight = value if k == 0 else straight
+    return straight, best
+
+
+def work(method: str, index: int, kind: str) -> None:
+    from threestudio_like.systems.evaluation import evaluate
+    from threestudio_like.toybox.vocabulary import CATEGORIES
+
+    path, azimuth = picture(index, kind)
+    folder = OUT / f"{method}-{path.stem}"
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.perf_counter()
+    command = [
+        sys.executable,
+        "-m",
+        "threestudio_like",
+        "reconstruct",
+        str(path),
+        "--method",
+        method,
+        "--out",
+        str(folder),
+        "--quiet",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    line = {"method": method, "index": index, "kind": kind, "seconds": time.perf_counter() - began, "code": done.returncode,
+            "category": CATEGORIES[index % len(CATEGORIES)]}  # fmt: skip
+    if done.returncode == 0:
+        straight, best = truth_iou(folder, index)
+        events = [json.loads(text) for text in (folder / "events.jsonl").read_text().splitlines()]
+        shape = next((e for e in events if e["event"] == "shape"), {})
+        figures = evaluate(folder, f"a {line['category']}", None)
+        line.update(
+            {
+                "iou": straight,
+                "iou, best turn": best,
+                "judge: category": figures["judge: category"],
+                "agreement": shape.get("agreement"),
+            }
+        )
+        if "azimuth" in shape:
+            off = abs((shape["azimuth"] - azimuth + math.pi) % (2 * math.pi) - math.pi)
+            line["azimuth off, degrees"] = math.degrees(off)
+    else:
+        line["error"] = done.stderr.strip()[-200:]
+    with open(RESULTS, "a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(line, flush=True)
+
+
+def report(methods: list[str]) -> None:
+    from PIL import Image
+
+    lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
+
+    def mean(some: list[dict], key: str) -> object:
+        values = [x[key] for x in some if x.get(key) is not None]
+        return float(np.mean(values)) if values else "-"
+
+    rows = []
+    for method in methods:
+        for kind in ("clean", "line drawing", "textured wall"):
+            some = [x for x in lines if x["method"] == method and x["kind"] == kind]
+            if some:
+                seconds = sorted(x["seconds"] for x in some)
+                rows.append([method, kind, len(some), sum(x["code"] != 0 for x in some), *(mean(some, k) for k in (
+                    "iou", "iou, best turn", "judge: category", "agreement")), seconds[len(seconds) // 2], seconds[-1], GOALS[method]])  # fmt: skip
+    text = table(["method", "pictures", "runs", "failed", "volume IoU", "at the best turn", "judge: category", "silhouette agreement", "seconds, median",
+                  "longest", "goal"], rows)  # fmt: skip
+    each = [[x["method"], x["kind"], x["category"], *(x.get(k, "-") for k in ("iou", "iou, best turn", "judge: category", "azimuth off, degrees", "seconds"))]
+            for x in sorted(lines, key=lambda x: x.get("judge: category", -1))]  # fmt: skip
+    tiles = []
+    for x in lines:
+        folder = OUT / f"{x['method']}-{x['kind'].replace(' ', '-')}-{x['index']}"
+        if not (folder / "preview.png").is_file():
+            continue
+        sheet = Image.open(folder / "preview.png").convert("RGB")
+        edge = sheet.size[1] // 2
+        given = Image.open(OUT / f"{x['kind'].replace(' ', '-')}-{x['index']}.png").convert("RGBA")
+        white = Image.new("RGBA", given.size, (255, 255, 255, 255))
+        white.alpha_composite(given)
+        small = np.asarray(white.convert("RGB").resize((edge, edge)))
+        tiles.append(
+            np.concatenate([small, *(np.asarray(sheet)[:edge, k * edge : (k + 1) * edge] for k in (0, 1, 4))], 1)
+        )
+    while tiles and len(tiles) % 3:
+        tiles.append(np.full_like(tiles[0], 245))
+    if tiles:
+        whole = Image.fromarray(
+            np.concatenate([np.concatenate(tiles[i : i + 3], 1) for i in range(0, len(tiles), 3)], 0)
+        )
+        whole.resize((whole.size[0] // 2, whole.size[1] // 2), Image.Resampling.LANCZOS).save(
+            ROOT / "docs" / "pictures" / "reconstructed.jpg", quality=80
+        )
+        text += "\n\n![given, and three sides](../pictures/reconstructed.jpg)"
+    text += "\n\nEvery run, worst first:\n\n" + table(
+        ["method", "pictures", "category", "IoU", "best turn", "judge", "azimuth off", "seconds"], each
+    )
+    publish(
+        "reconstruct", "Pictures to shapes", f"python benchmarks/reconstruct.py --methods {' '.join(methods)}", text
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["cisp"], choices=list(GOALS))
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--fresh", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.fresh:
+        RESULTS.unlink(missing_ok=True)
+    done = set()
+    if RESULTS.is_file():
+        done = {(x["method"], x["index"], x["kind"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    for method in arguments.methods:
+        wanted = [(n, "clean") for n in range(arguments.count)] + [(100 + n, "line drawing") for n in range(10)]
+        wanted += [(120 + n, "textured wall") for n in range(5)]
+        for index, kind in wanted:
+            if (method, index, kind) not in done:
+                work(method, index, kind)
+    report(arguments.methods)
+
+
+if __name__ == "__main__":
+    main()
