@@ -302,3 +302,18 @@ def test_the_caption_is_guessed_by_the_twin(models, tmp_path):
     Image.fromarray(chair(64)[0]).save(tmp_path / "chair.png")
     text = reconstruction.guess_caption(read_photo(tmp_path / "chair.png"), CispConfig(models=str(models)))
     assert text.split()[0] in ("a", "an")
+
+
+def test_reconstruct_from_python(tmp_path, models, monkeypatch):
+    import threestudio_like
+
+    picture, _, _, mesh = chair()
+    Image.fromarray(picture).save(tmp_path / "chair.png")
+    encoder, _ = cisp.load_models("cisp", str(models))
+    for module in (cisp, reconstruction):
+        monkeypatch.setattr(module, "load_models", lambda embedding, folder="": (encoder, Known(voxelise(mesh))))
+    values = {"shape.models": str(models), "shape.candidates": "1", "colour.complete": "neighbours"}
+    asset = threestudio_like.reconstruct(tmp_path / "chair.png", out=tmp_path / "run", set=values, turntable=False)
+    assert asset.mesh.texture is not None
+    assert (tmp_path / "run" / "asset.glb").is_file()
+    assert not (tmp_path / "run" / "turntable.mp4").exists()

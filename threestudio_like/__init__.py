@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .meshes.mesh import Asset
 
-__all__ = ["Asset", "generate", "refine", "texture"]
+__all__ = ["Asset", "generate", "reconstruct", "refine", "texture"]
 
 
 def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
@@ -50,6 +50,19 @@ def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any
     from .systems.options import TextureOptions
 
     result = texturing.texture(Path(mesh), prompt, _options(TextureOptions, quiet, options))
+    result.asset.provenance["folder"] = str(result.folder)
+    return result.asset
+
+
+def reconstruct(picture: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
+    """Make an asset of a picture of one object. Options: fields of `systems.reconstruction.ReconstructOptions` (prompt, seed, set, …).
+
+    Example:
+        >>> asset = reconstruct("photo.png", prompt="a red chair")      # doctest: +SKIP
+    """
+    from .systems import reconstruction
+
+    result = reconstruction.reconstruct(Path(picture), _options(reconstruction.ReconstructOptions, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 

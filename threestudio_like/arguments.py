@@ -210,13 +210,15 @@ class Evaluate:
 
 @dataclass
 class Train:
-    """Train the embedded priors (toybox), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, depth). Resumable.
+    """Train the embedded priors (toybox), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, depth, perceptual). Resumable.
 
     Values of the configuration of cisp and voxel-diffusion are options by their dotted names (--model.width, --batch)."""
 
-    what: tyro.conf.Positional[Literal["toybox", "concept", "cisp", "voxel-diffusion", "depth"]] = "toybox"
+    what: tyro.conf.Positional[Literal["toybox", "concept", "cisp", "voxel-diffusion", "depth", "perceptual"]] = (
+        "toybox"
+    )
     """toybox: writes diffusers and transformers folders. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
-    voxel-diffusion: the generator of shapes under their embeddings. depth: the embedded depth estimator."""
+    voxel-diffusion: the generator of shapes under their embeddings. depth, perceptual: the embedded depth estimator and perceptual network."""
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32; the toybox by default."""
     embedding: Literal["cisp", "clip"] = "cisp"
@@ -226,7 +228,7 @@ class Train:
     preset: Literal["toybox", "paper"] = "toybox"
     """cisp, voxel-diffusion: sizes and schedule of the embedded models, or the released ones."""
     objects: int = 6000
-    """cisp, voxel-diffusion, depth: training objects of the toybox."""
+    """cisp, voxel-diffusion, depth, perceptual: training objects of the toybox."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks (diffusion needs the vae)."""
     images: Path | None = None

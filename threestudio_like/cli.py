@@ -298,19 +298,18 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
         return
     from pathlib import Path
 
-    if arguments.what in ("cisp", "voxel-diffusion", "depth"):
+    if arguments.what in ("cisp", "voxel-diffusion", "depth", "perceptual"):
         from .systems import shape_training
 
-        out = arguments.out or Path("outputs/depth" if arguments.what == "depth" else "outputs/cisp")
+        out = arguments.out or Path("outputs") / (
+            arguments.what if arguments.what in ("depth", "perceptual") else "cisp"
+        )
         shapes = shape_training.ShapeTrainingOptions(
             arguments.data, out, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps, arguments.minutes,
             arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
-        trainings = {
-            "cisp": shape_training.train_contrastive,
-            "voxel-diffusion": shape_training.train_voxels,
-            "depth": shape_training.train_depth,
-        }
+        trainings = {"cisp": shape_training.train_contrastive, "voxel-diffusion": shape_training.train_voxels,
+                     "depth": shape_training.train_depth, "perceptual": shape_training.train_perceptual}  # fmt: skip
         trainings[arguments.what](shapes)
         return
     if dotted:

@@ -13,6 +13,7 @@ from ..kernels import warm_up
 from ..metrics.judge import judge_folder
 from ..priors.clip import clip_folder
 from ..priors.registry import EMBEDDED, MODELS, embedded_folder, models_folder
+from .cisp import weights_folder
 from .registry import BUILT_IN, plug_ins
 
 _PACKAGES = (
@@ -75,6 +76,8 @@ def _models() -> list[dict[str, str]]:
         (EMBEDDED, embedded_folder()),
         ("toybox clip", clip_folder()),
         ("toybox judge", judge_folder()),
+        ("toybox cisp", weights_folder() / "cisp"),
+        ("toybox voxels", weights_folder() / "voxels-cisp"),
     ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})

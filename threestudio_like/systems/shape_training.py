@@ -1,4 +1,4 @@
-"""`train cisp`, `train voxel-diffusion` and `train depth`: on the toybox, the first two also on the user's own data; resumable."""
+"""`train cisp`, `voxel-diffusion`, `depth` and `perceptual`: on the toybox, the first two also on the user's own data; resumable."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..priors.contrastive import Contrastive
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
+from ..toybox.train_perceptual import build_perceptual, perceptual_figures, perceptual_stage
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
@@ -184,6 +185,7 @@ def train_voxels(options: ShapeTrainingOptions) -> Path:
 
 
 DEPTH_STEPS = 3000
+PERCEPTUAL_STEPS = 1500
 
 
 def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
@@ -211,4 +213,30 @@ def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
     (options.out / "depth" / "figures.json").write_text(json.dumps(figures, indent=1))
     if not options.quiet:
         print("depth: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+    return figures
+
+
+def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
+    """Train the embedded perceptual network; writes out/perceptual, returns its figures on held-out objects.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    check(options)
+    if options.data is not None:
+        raise ConfigError(
+            "is not used by the perceptual network, which learns from the toybox's labels", "--data", "Leave it out"
+        )
+    cache = options.out / "work" / "data"
+    train = ToyPairs(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    torch.manual_seed(options.seed)
+    model = build_perceptual()
+    stage = perceptual_stage(model, train, options.steps or PERCEPTUAL_STEPS)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
+    test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    figures = perceptual_figures(model, test)
+    model.save(options.out / "perceptual")
+    (options.out / "perceptual" / "figures.json").write_text(json.dumps(figures, indent=1))
+    if not options.quiet:
+        print("perceptual: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     return figures
