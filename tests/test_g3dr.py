@@ -7,8 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from threestudio_like.data.pairs import Skipped
+from threestudio_like.engine.errors import ConfigError
+from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.metrics.relief import non_flatness, ray_entropy
+from threestudio_like.priors.clip import ImageTextPrior
+from threestudio_like.priors.depth import DepthPrior
+from threestudio_like.priors.perceptual import PerceptualPrior
 from threestudio_like.priors.triplane_generator import (
     PlaneAttention,
     StandardisedConv,
@@ -16,7 +22,7 @@ from threestudio_like.priors.triplane_generator import (
     TriplaneGeneratorConfig,
 )
 from threestudio_like.renderers import DepthScaling
-from threestudio_like.renderers.midpoint import MidpointConfig, box_bounds, render_rays
+from threestudio_like.renderers.midpoint import MidpointConfig, RayResult, box_bounds, render_rays
 from threestudio_like.systems.g3dr_schedule import (
     CanonicalCamera,
     LossWeights,
@@ -27,6 +33,14 @@ from threestudio_like.systems.g3dr_schedule import (
     novel_offsets,
     novel_probability,
     yaw_limit,
+)
+from threestudio_like.systems.g3dr_training import (
+    FolderRgbd,
+    G3drTraining,
+    ToyRgbd,
+    g3dr_stage,
+    render_view,
+    step_terms,
 )
 
 
@@ -251,3 +265,132 @@ def test_depth_variation_and_relief_figures():
     assert ray_entropy(one) == pytest.approx(0, abs=1e-5)
     assert ray_entropy(torch.full((10, 32), 0.02)) == pytest.approx(math.log(32), abs=1e-4)
     assert ray_entropy(torch.zeros(4, 8)) == 0
+
+
+# training
+
+
+def tiny():
+    return TriplaneGeneratorConfig(64, 8, (1, 2, 2), 1, 1, 8, 2, 8, 16, 3, "proper", 8)
+
+
+def tiny_config(**more):
+    return G3drTraining(tiny(), MidpointConfig(12, 12), 16, batch=2, **more)
+
+
+class Flat(PerceptualPrior):
+    """Five layers: the picture itself at five sizes."""
+
+    def features(self, images):
+        x = images.permute(0, 3, 1, 2)
+        return [F.avg_pool2d(x, 2**k) if k else x for k in range(5)]
+
+
+class Colour(ImageTextPrior):
+    def embed_images(self, images):
+        return F.normalize(self.raw_images(images), dim=-1)
+
+    def raw_images(self, images):
+        return images.mean((1, 2))
+
+    def embed_texts(self, texts):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("novel", "fraction", "names"),
+    [(False, 0.1, {"rgb", "depth", "opacity"}), (False, 0.6, {"rgb", "depth", "perceptual", "clip", "opacity"}),
+     (True, 0.3, {"perceptual", "clip", "smooth", "opacity"})],
+)  # fmt: skip
+def test_every_phase_has_its_terms(novel, fraction, names):
+    config = tiny_config()
+    colour, depth = torch.rand(2, 256, 3), 4 + torch.rand(2, 256)
+    result = RayResult(colour, depth, torch.full((2, 256), 0.9), torch.zeros(2, 256, 4), torch.zeros(2, 256, 4))
+    picture, near, whole = torch.rand(2, 16, 16, 3), torch.full((2, 16, 16), 5.0), torch.rand(2, 64, 64, 3)
+    weights = loss_weights(novel, fraction)
+    terms = step_terms(weights, config, result, picture, near, whole, Flat(), Colour())
+    assert set(terms) == names
+    if "rgb" in names:
+        assert float(terms["rgb"]) == pytest.approx(
+            2 * float((colour.view(2, 16, 16, 3) - picture).abs().mean()), rel=1e-5
+        )
+        assert float(terms["depth"]) == pytest.approx(2 * float((depth.view(2, 16, 16) - 5).abs().mean()), rel=1e-5)
+    if "clip" in names:
+        wanted = float((colour.mean(1) - whole.mean((1, 2))).abs().mean())
+        assert float(terms["clip"]) == pytest.approx(weights.clip * wanted, rel=1e-4)
+    assert float(terms["opacity"]) == pytest.approx(min(1, 2 * fraction) * 0.1, rel=1e-4)
+    # The switches of the ablation.
+    assert "clip" not in step_terms(weights, tiny_config(clip=0.0), result, picture, near, whole, Flat(), Colour())
+    assert "perceptual" not in step_terms(weights, config, result, picture, near, whole, None, Colour())
+
+
+def test_toybox_pictures_stand_before_a_wall(tmp_path):
+    source = ToyRgbd(tmp_path, 3, 6)
+    rgb, depth = source.batch(torch.tensor([0, 4]))
+    assert rgb.shape == (2, 3, 64, 64)
+    assert depth.shape == (2, 1, 64, 64)
+    assert float(rgb.min()) >= -1
+    assert 4 < float(depth.min()) < 5 < float(depth.max())
+    assert float(depth[0, 0, 0, 0]) == pytest.approx(4 + 2 * 0.95)
+    assert float(rgb[0, 0, 0, 0]) == pytest.approx(2 * 0.8 - 1, abs=0.01)
+
+
+class Slope(DepthPrior):
+    """Disparity that falls from left to right."""
+
+    inverse = True
+
+    def predict(self, images):
+        return torch.linspace(3, -7, images.shape[2]).expand(images.shape[0], images.shape[1], -1)
+
+
+def test_pictures_without_depth_go_through_the_estimator(tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "c.png").write_bytes(b"rubbish")
+    with pytest.raises(ConfigError, match="--depth"):
+        FolderRgbd(tmp_path, 32, None)
+    said = []
+    source = FolderRgbd(tmp_path, 32, Slope(), Skipped(said.append))
+    rgb, depth = source.batch(torch.tensor([0, 2]))
+    assert any("c.png" in s for s in said)
+    assert rgb.shape == (2, 3, 32, 32)
+    assert float(depth[0, 0, 0, 0]) == pytest.approx(4.1, abs=0.01)
+    assert float(depth[0, 0, 0, -1]) == pytest.approx(5.9, abs=0.01)
+    Image.fromarray(encode_depth(np.full((40, 40), 5.25, np.float32))).save(tmp_path / "a.depth.png")
+    _, depth = FolderRgbd(tmp_path, 32, None).batch(torch.tensor([0]))
+    assert torch.allclose(depth, torch.full_like(depth, 5.25), atol=1e-4)
+
+
+def test_a_step_of_every_kind_trains(tmp_path):
+    torch.manual_seed(0)
+    model, config = TriplaneGenerator(tiny()), tiny_config(steps=8)
+    stage = g3dr_stage("g3dr", model, config, ToyRgbd(tmp_path, 3, 6), Flat(), Colour())
+    kinds = set()
+    for index in range(8):
+        for fraction in (0.05, 0.6):
+            terms = stage.loss(Step("g3dr", index, 8, fraction, 0))
+            kinds.add(frozenset(terms))
+            sum(terms.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert {"smooth" in k for k in kinds} == {True, False}
+    again = stage.loss(Step("g3dr", 3, 8, 0.6, 0))
+    twice = stage.loss(Step("g3dr", 3, 8, 0.6, 0))
+    assert all(torch.equal(again[k], twice[k]) for k in again)
+
+
+def test_a_turn_of_the_camera_renders_without_holes_and_the_same_twice():
+    torch.manual_seed(0)
+    model = TriplaneGenerator(tiny()).eval()
+    with torch.no_grad():
+        planes = model(torch.zeros(1, 3, 64, 64), torch.full((1, 1, 64, 64), 5.0))
+        for degrees in (-30, 0, 30):
+            offsets = torch.tensor([math.radians(degrees)]), torch.tensor([0.05])
+            views = [
+                render_view(model, planes, CanonicalCamera(), MidpointConfig(64, 64), 32, None, offsets)
+                for _ in range(2)
+            ]
+            assert torch.isfinite(views[0].colour).all()
+            assert torch.equal(views[0].colour, views[1].colour)

@@ -128,7 +128,7 @@ class ImageFolder:
         from PIL import Image
 
         square = np.ascontiguousarray(pixels[self._square(pixels.shape)])
-        return np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.LANCZOS))
+        return np.array(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.LANCZOS))
 
     def _fit_depth(self, depth: np.ndarray) -> np.ndarray:
         square = depth[self._square(depth.shape)]

@@ -20,6 +20,11 @@ class ImageTextPrior(ABC):
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, H, W, 3) in [0, 1] -> unit vectors (B, D). Differentiable."""
 
+    def raw_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, H, W, 3) in [0, 1] -> vectors (B, D) as the model makes them, before they are normalised; the unit vectors where a model
+        has no others. Differentiable."""
+        return self.embed_images(images)
+
     @abstractmethod
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """Texts -> unit vectors (B, D)."""
@@ -67,12 +72,16 @@ class ClipPrior(ImageTextPrior):
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
         """Resized, normalised and embedded: unit vectors (B, D)."""
+        return F.normalize(self.raw_images(images), dim=-1)
+
+    def raw_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Resized and embedded (B, D), not normalised."""
         x = ((images - self._mean) / self._std).permute(0, 3, 1, 2)
         if x.shape[-1] != self._size:
             x = F.interpolate(
                 x, (self._size, self._size), mode="bilinear", align_corners=False, antialias=x.shape[-1] > self._size
             )
-        return F.normalize(self.model.get_image_features(pixel_values=x).pooler_output, dim=-1)
+        return self.model.get_image_features(pixel_values=x).pooler_output
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:

@@ -37,12 +37,13 @@ class DepthPictures:
 
 
 def picture_with_depth(
-    seed: int, index: int, split: str, size: int = SIZE
+    seed: int, index: int, split: str, size: int = SIZE, camera: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object or scene from somewhere."""
-    obj = draw(seed, index, split, 0.15)
+    """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object (or, without a `camera` of `CAMERAS`, now and then of a
+    scene) from somewhere."""
+    obj = draw(seed, index, split, 0.15 if camera is None else 0.0)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 42), index]))
-    distance, fov = CAMERAS[index % 2]
+    distance, fov = CAMERAS[index % 2 if camera is None else camera]
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(-10, 50))
     matrix = view_projection(azimuth, elevation, distance, float(np.deg2rad(fov)))
     view = render(obj, matrix[None], size, np.zeros((1, 3), np.float32))
@@ -54,18 +55,21 @@ def picture_with_depth(
     return image, mask, depth.astype(np.float16)
 
 
-def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return picture_with_depth(*job)
+def _one(job: tuple[int, int, str, int | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seed, index, split, camera = job
+    return picture_with_depth(seed, index, split, SIZE, camera)
 
 
-def depth_pictures(folder: Path, seed: int, count: int, split: str = "train", workers: int = 1) -> DepthPictures:
-    """`count` pictures of a world, kept under `folder`."""
-    stem = folder / f"depth-{split}-{seed}-{count}.npz"
+def depth_pictures(
+    folder: Path, seed: int, count: int, split: str = "train", workers: int = 1, camera: int | None = None
+) -> DepthPictures:
+    """`count` pictures of a world, by both cameras in turn or by one, kept under `folder`."""
+    stem = folder / f"depth-{split}-{seed}-{count}{'' if camera is None else f'-camera{camera}'}.npz"
     if not stem.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         images, masks = np.empty((count, SIZE, SIZE, 3), np.uint8), np.empty((count, SIZE, SIZE), np.uint8)
         depth = np.empty((count, SIZE, SIZE), np.float16)
-        jobs = ((seed, n, split) for n in range(count))
+        jobs = ((seed, n, split, camera) for n in range(count))
         with contextlib.ExitStack() as stack:
             drawn: Iterable = map(_one, jobs)
             if workers > 1:
