@@ -66,6 +66,15 @@ def test_the_border_tells_the_object(kind):
     assert min(ious) > 0.5
 
 
+def test_the_inside_of_a_line_drawing_belongs_to_it():
+    y, x = np.mgrid[0:120, 0:120]
+    radius = np.hypot(x - 60, y - 60)
+    drawing = np.where(((radius > 38) & (radius < 41))[..., None], 0.1, 1.0).repeat(3, -1).astype(np.float32)
+    found = BorderSegmenter().mask(drawing) > 0.5
+    disc = radius < 41
+    assert (found & disc).sum() / (found | disc).sum() > 0.9
+
+
 def test_a_picture_without_an_object_is_taken_whole(tmp_path):
     Image.fromarray(np.full((60, 50, 3), 120, np.uint8)).save(tmp_path / "grey.png")
     photo = read_photo(tmp_path / "grey.png")

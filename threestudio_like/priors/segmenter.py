@@ -67,6 +67,9 @@ class BorderSegmenter(Segmenter):
         solid = _largest(found > 0.5)
         # Specks of background colour within the object belong to it; real holes are larger.
         filled = binary_fill_holes(solid)
+        if filled.sum() > 2.5 * solid.sum():
+            # Lines that enclose what looks like the background: a drawing, whose inside belongs to the object.
+            solid = filled
         holes, count = label(filled & ~solid)
         for hole in range(1, count + 1):
             if (holes == hole).sum() < 0.004 * solid.sum():
