@@ -28,8 +28,8 @@ def pictures(source, count: int, kind: str) -> torch.Tensor:
     """Framed pictures (count, 64, 64, 3) of a kind."""
     from scipy.ndimage import sobel
 
-    from threestudio_like.data.framing import framed
     from threestudio_like.priors.contrastive import BACKGROUND
+    from threestudio_like.priors.framing import framed
 
     out = []
     rng = np.random.Generator(np.random.Philox(key=17))
@@ -84,8 +84,8 @@ def sampled(name: str, embeddings: torch.Tensor, model, shapes: int, steps: int)
 
 def cloud(voxels: np.ndarray, seed: int, points: int = POINTS) -> np.ndarray:
     """Points on the smooth mesh of voxels; normalised as the voxels are, to [-1, 1]^3."""
-    from threestudio_like.data.voxels import to_mesh
     from threestudio_like.meshes.points import sample_surface
+    from threestudio_like.meshes.voxels import to_mesh
 
     mesh = to_mesh(voxels.astype(np.float32))
     if mesh is None:

@@ -54,9 +54,9 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
 
 def truth_iou(folder: Path, index: int) -> tuple[float, float]:
     """Volume IoU with the true object on 32^3 cells: in the canonical frame, and at the best of 72 turns about the vertical."""
-    from threestudio_like.data.voxels import voxelise
     from threestudio_like.meshes.frames import Placement
     from threestudio_like.meshes.mesh import Asset, Mesh
+    from threestudio_like.meshes.voxels import voxelise
     from threestudio_like.metrics.point_sets import voxel_iou
     from threestudio_like.toybox.world import draw
 

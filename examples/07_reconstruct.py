@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from threestudio_like.data.voxels import to_mesh, voxelise
 from threestudio_like.meshes import Mesh
+from threestudio_like.meshes.voxels import to_mesh, voxelise
 from threestudio_like.systems.photo import read_photo
 from threestudio_like.systems.pose import PoseConfig, find_pose
 from threestudio_like.toybox.vocabulary import Phrase

@@ -8,14 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from threestudio_like.data.framing import Similarity, boxes, cut, framed, released, similarities
-from threestudio_like.data.pairs import ShapeNetPairs, Skipped, split_of, usable
-from threestudio_like.data.voxels import read_binvox, to_mesh, voxelise, write_binvox
 from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.meshes.mesh import Mesh
+from threestudio_like.meshes.voxels import read_binvox, to_mesh, voxelise, write_binvox
 from threestudio_like.metrics.point_sets import (
     auction,
     bootstrap,
@@ -27,6 +25,8 @@ from threestudio_like.metrics.point_sets import (
     voxel_iou,
 )
 from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig, contrastive_loss, recall
+from threestudio_like.priors.framing import Similarity, boxes, cut, framed, released, similarities
+from threestudio_like.priors.pairs import ShapeNetPairs, Skipped, split_of, usable
 from threestudio_like.priors.patch_transformer import ConvEncoder, EncoderConfig, PatchTransformer, TextEncoder
 from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling, lerp, slerp
 from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold

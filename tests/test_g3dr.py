@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from threestudio_like.data.pairs import Skipped
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.metrics.relief import non_flatness, ray_entropy
 from threestudio_like.priors.clip import ImageTextPrior
 from threestudio_like.priors.depth import DepthPrior
+from threestudio_like.priors.pairs import Skipped
 from threestudio_like.priors.perceptual import PerceptualPrior
 from threestudio_like.priors.triplane_generator import (
     PlaneAttention,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threestudio_like.data.image_folder import ImageFolder
 from threestudio_like.engine.errors import InputError
+from threestudio_like.priors.image_folder import ImageFolder
 
 
 def save(path, size=(40, 30), depth=None):

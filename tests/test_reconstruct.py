@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from threestudio_like.cli import main
-from threestudio_like.data.framing import boxes
-from threestudio_like.data.voxels import to_mesh, voxelise
 from threestudio_like.engine.errors import CollapseError, InputError
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.atlas import join_atlas, with_coordinates
+from threestudio_like.meshes.voxels import to_mesh, voxelise
 from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig
+from threestudio_like.priors.framing import boxes
 from threestudio_like.priors.patch_transformer import EncoderConfig
 from threestudio_like.priors.segmenter import BorderSegmenter
 from threestudio_like.priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelDiffusionConfig

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -296,21 +297,15 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
             )
         )  # fmt: skip
         return
-    from pathlib import Path
-
-    if arguments.what in ("cisp", "voxel-diffusion", "depth", "perceptual"):
+    if arguments.what not in ("toybox", "concept"):
         from .systems import shape_training
 
-        out = arguments.out or Path("outputs") / (
-            arguments.what if arguments.what in ("depth", "perceptual") else "cisp"
-        )
+        folder = Path("outputs") / ("cisp" if arguments.what == "voxel-diffusion" else arguments.what)
         shapes = shape_training.ShapeTrainingOptions(
-            arguments.data, out, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps, arguments.minutes,
+            arguments.data, arguments.out or folder, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps, arguments.minutes,
             arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
-        trainings = {"cisp": shape_training.train_contrastive, "voxel-diffusion": shape_training.train_voxels,
-                     "depth": shape_training.train_depth, "perceptual": shape_training.train_perceptual}  # fmt: skip
-        trainings[arguments.what](shapes)
+        shape_training.TRAININGS[arguments.what](shapes)
         return
     if dotted:
         raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..data.voxels import to_mesh
 from ..engine.errors import CollapseError
 from ..engine.events import Events
 from ..engine.random import RandomStream
 from ..meshes.mesh import Mesh
 from ..meshes.simplify import decimate
+from ..meshes.voxels import to_mesh
 from ..priors.contrastive import BACKGROUND, Contrastive
 from ..priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
 from .photo import Photo

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..data.framing import framed, released
-from ..data.pairs import Pair, PairSource, Skipped, usable
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
 from ..priors.contrastive import BACKGROUND, Contrastive, ContrastiveConfig, contrastive_loss, recall
+from ..priors.framing import framed, released
+from ..priors.pairs import Pair, PairSource, Skipped, usable
 
 
 @dataclass

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..data.image_folder import ImageFolder
-from ..data.pairs import Skipped
 from ..engine.errors import ConfigError, InputError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.training import Ema
 from ..priors.clip import ImageTextPrior
 from ..priors.depth import EMBEDDED_SPAN, DepthPrior
+from ..priors.image_folder import ImageFolder
+from ..priors.pairs import Skipped
 from ..priors.perceptual import DEEP, PerceptualPrior
 from ..priors.triplane_generator import TriplaneGenerator, TriplaneGeneratorConfig
 from ..renderers.gradient_scaling import DepthScaling

@@ -20,6 +20,7 @@ from ..priors.diffusion import CameraProtocol
 from ..renderers import (
     Background,
     BackgroundSample,
+    Cameras,
     EnvironmentLight,
     RingCameras,
     SurfaceRenderer,
@@ -215,6 +216,56 @@ class PaintRoundsConfig:
     terms: PaintTerms = field(default_factory=PaintTerms)
 
 
+@torch.no_grad()
+def targets_in_turn(
+    parts: SurfaceParts, refinement: ImageRefinement, cameras: Cameras, behind: BackgroundSample, light: EnvironmentLight | None,
+    time: float, noise: RandomStream,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Pictures (V, H, W, 3) of four views at a time around what is painted already, and the surface's opacity (V, H, W)."""
+    prior, steps = refinement.prior, refinement.config.steps
+    surface, scene = parts.surface, parts.renderer.render(parts.surface, cameras, behind, light=light)
+    channels = 3 if surface.channels == 5 else surface.channels
+    partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution)
+    # What is locked is painted already.
+    weight = (surface.charts & ~surface.open.view(surface.resolution, -1)).float()
+    partial.texels[0, :channels] = surface.texels[0, :channels]
+    partial.texels[0, channels] = weight
+    pictures = []
+    for begin in range(0, len(cameras), 4):
+        some = cameras[torch.arange(begin, min(begin + 4, len(cameras)))]
+        drawn = parts.renderer.render(
+            partial, some, BackgroundSample(torch.cat([behind.values, behind.values[..., :1] * 0], -1))
+        )
+        here, opacity = scene.features[begin : begin + 4], scene.opacity[begin : begin + 4]
+        sure = drawn.features[..., channels:]
+        here = torch.where(sure > 0.5, drawn.features[..., :channels] / sure.clamp_min(0.5), here)
+        latents = torch.cat([prior.encode_image(chunk) for chunk in here.split(8)])
+        empty = prior.encode_image(behind.values).expand_as(latents)
+        covered = nn.functional.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
+        outside = 1 - nn.functional.max_pool2d(covered, 3, 1, 1).ceil()
+        # A latent is known where the whole surface under it is painted.
+        open_ = (opacity * (1 - sure)).permute(0, 3, 1, 2)
+        painted = (nn.functional.max_pool2d(open_, prior.downscale) < 0.5).float() * (1 - outside)
+        values = torch.where(outside > 0, empty, latents)
+        clean = refinement.denoise(
+            latents,
+            some,
+            time,
+            steps,
+            noise,
+            "round noise",
+            (values, torch.maximum(outside, painted)),
+        )
+        picture = prior.decode_latents(clean)
+        pictures.append(picture)
+        colours, seen = back_project(surface, some, picture, opacity[..., 0])
+        fresh = (weight == 0) & (seen > 0.3**6)
+        weight = torch.where(fresh, seen, weight)
+        partial.texels[0, :channels] = torch.where(fresh, colours, partial.texels[0, :channels])
+        partial.texels[0, channels] = (weight > 0).float()
+    return torch.cat(pictures), scene.opacity[..., 0]
+
+
 def paint_rounds_stage(
     name: str, parts: SurfaceParts, refinement: ImageRefinement, config: PaintRoundsConfig, size: int, grey: float, lit: bool
 ) -> Stage:  # fmt: skip
@@ -232,55 +283,11 @@ def paint_rounds_stage(
     light = parts.light if lit else None
 
     @torch.no_grad()
-    def in_turn(number: int, random: RandomStream) -> None:
-        """Targets of four views at a time around what is painted already."""
-        noise = RandomStream(random.seed, name, 0)
-        surface, scene = parts.surface, parts.renderer.render(parts.surface, cameras, behind, light=light)
-        channels = 3 if surface.channels == 5 else surface.channels
-        partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution)
-        # What is locked is painted already.
-        weight = (surface.charts & ~surface.open.view(surface.resolution, -1)).float()
-        partial.texels[0, :channels] = surface.texels[0, :channels]
-        partial.texels[0, channels] = weight
-        pictures = []
-        for begin in range(0, len(cameras), 4):
-            some = cameras[torch.arange(begin, min(begin + 4, len(cameras)))]
-            drawn = parts.renderer.render(
-                partial, some, BackgroundSample(torch.cat([behind.values, behind.values[..., :1] * 0], -1))
-            )
-            here, opacity = scene.features[begin : begin + 4], scene.opacity[begin : begin + 4]
-            sure = drawn.features[..., channels:]
-            here = torch.where(sure > 0.5, drawn.features[..., :channels] / sure.clamp_min(0.5), here)
-            latents = torch.cat([prior.encode_image(chunk) for chunk in here.split(8)])
-            empty = prior.encode_image(behind.values).expand_as(latents)
-            covered = nn.functional.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
-            outside = 1 - nn.functional.max_pool2d(covered, 3, 1, 1).ceil()
-            # A latent is known where the whole surface under it is painted.
-            open_ = (opacity * (1 - sure)).permute(0, 3, 1, 2)
-            painted = (nn.functional.max_pool2d(open_, prior.downscale) < 0.5).float() * (1 - outside)
-            values = torch.where(outside > 0, empty, latents)
-            clean = refinement.denoise(
-                latents,
-                some,
-                times[number],
-                config.refine.steps,
-                noise,
-                "round noise",
-                (values, torch.maximum(outside, painted)),
-            )
-            picture = prior.decode_latents(clean)
-            pictures.append(picture)
-            colours, seen = back_project(surface, some, picture, opacity[..., 0])
-            fresh = (weight == 0) & (seen > 0.3**6)
-            weight = torch.where(fresh, seen, weight)
-            partial.texels[0, :channels] = torch.where(fresh, colours, partial.texels[0, :channels])
-            partial.texels[0, channels] = (weight > 0).float()
-        targets.set(torch.cat(pictures), scene.opacity[..., 0])
-
-    @torch.no_grad()
     def make_targets(number: int, random: RandomStream) -> None:
         if config.in_turn:
-            in_turn(number, random)
+            noise = RandomStream(random.seed, name, 0)
+            pictures, opacity = targets_in_turn(parts, refinement, cameras, behind, light, times[number], noise)
+            targets.set(pictures, opacity)
             return
         rendering = parts.renderer.render(parts.surface, cameras, behind, light=light)
         latents = torch.cat([prior.encode_image(chunk) for chunk in rendering.features.split(8)])

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.framing import FILL, Similarity, boxes, cut, similarities
 from ..engine.errors import InputError
 from ..meshes.images import LARGEST_FILE, decode
+from ..priors.framing import FILL, Similarity, boxes, cut, similarities
 from ..priors.segmenter import BorderSegmenter, Segmenter
 
 SMALLEST = 16

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.framing import Similarity, boxes, cut, similarities
 from ..kernels import rasterize
 from ..meshes.mesh import Mesh
+from ..priors.framing import Similarity, boxes, cut, similarities
 from ..renderers import Cameras
 
 

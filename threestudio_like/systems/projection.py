@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
-from ..data.framing import boxes
 from ..engine.loop import Stage, StagePlan
 from ..guidance.image_refinement import RefinementConfig
 from ..meshes.atlas import Atlas
 from ..priors.diffusion import DiffusionPrior
+from ..priors.framing import boxes
 from ..renderers import back_project
 from ..representations import TexturedMesh
 from .latent_paint import LatentPaint, PaintingConfig, PaintRequest

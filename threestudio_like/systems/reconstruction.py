@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.framing import boxes
 from ..engine.checkpoint import write_atomically
 from ..engine.errors import ConfigError
 from ..engine.events import Events
@@ -20,6 +19,7 @@ from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.picture import render_asset
 from ..meshes.unwrap import unwrap
 from ..priors.contrastive import BACKGROUND, Contrastive
+from ..priors.framing import boxes
 from ..priors.segmenter import BorderSegmenter
 from ..renderers import RingCameras
 from ..representations import TexturedMesh

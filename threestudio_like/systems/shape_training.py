@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import torch
 
-from ..data.pairs import PairSource, ShapeNetPairs
 from ..engine.errors import ConfigError, ModelError
 from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
+from ..priors.pairs import PairSource, ShapeNetPairs
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
@@ -240,3 +240,12 @@ def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
     if not options.quiet:
         print("perceptual: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     return figures
+
+
+TRAININGS = {
+    "cisp": train_contrastive,
+    "voxel-diffusion": train_voxels,
+    "depth": train_depth,
+    "perceptual": train_perceptual,
+}
+"""What `train` trains, by name."""

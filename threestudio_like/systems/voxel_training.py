@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..data.framing import framed
-from ..data.pairs import PairSource, Skipped, usable
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.training import Ema
 from ..priors.contrastive import BACKGROUND, ImageEmbedder
+from ..priors.framing import framed
+from ..priors.pairs import PairSource, Skipped, usable
 from ..priors.voxel_diffusion import TIMES, VoxelDiffusion, VoxelDiffusionConfig
 
 

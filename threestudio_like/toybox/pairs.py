@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.pairs import Pair
-from ..data.voxels import voxelise
 from ..meshes.mesh import Mesh
+from ..meshes.voxels import voxelise
+from ..priors.pairs import Pair
 from .render import render, view_projection
 from .vocabulary import CATEGORIES
 from .world import caption_of, draw

@@ -7,8 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..data.framing import framed
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..priors.framing import framed
 from ..priors.perceptual import ToyPerceptual
 from .pairs import VIEWS, ToyPairs
 from .vocabulary import CATEGORIES, COLOURS, PATTERNS, parse

@@ -14,10 +14,10 @@ from scipy.ndimage import gaussian_filter, label
 
 from ..engine.errors import InputError
 from ..kernels import surface_tree, winding_number
-from ..meshes.extraction import isosurface, relax
-from ..meshes.mesh import Mesh
-from ..meshes.normals import vertex_normals
-from ..meshes.points import sample_surface
+from .extraction import isosurface, relax
+from .mesh import Mesh
+from .normals import vertex_normals
+from .points import sample_surface
 
 LARGEST_GRID = 512
 
