@@ -302,8 +302,8 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
 
         folder = Path("outputs") / ("cisp" if arguments.what == "voxel-diffusion" else arguments.what)
         shapes = shape_training.ShapeTrainingOptions(
-            arguments.data, arguments.out or folder, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps, arguments.minutes,
-            arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
+            arguments.data, arguments.out or folder, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps,
+            arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
         shape_training.TRAININGS[arguments.what](shapes)
         return
