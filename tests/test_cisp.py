@@ -573,4 +573,7 @@ def test_options_of_training_are_checked(tmp_path):
         train_contrastive(ShapeTrainingOptions(out=tmp_path, steps=0))
     with pytest.raises(InputError, match="ShapeNetRendering"):
         train_contrastive(ShapeTrainingOptions(out=tmp_path, data=tmp_path))
-    assert CheckpointError
+    options = ShapeTrainingOptions(out=tmp_path, objects=8, steps=1, quiet=True, set={"batch": "4"})
+    train_contrastive(options)
+    with pytest.raises(CheckpointError, match="--resume"):
+        train_contrastive(options)

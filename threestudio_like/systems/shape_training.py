@@ -116,9 +116,14 @@ def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     figures = retrieval(model, BatchSource(test, config, tokenizer))
-    (folder / "figures.json").write_text(json.dumps(figures, indent=1))
+    return report(options, options.embedding, figures)
+
+
+def report(options: ShapeTrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
+    """Write a model's figures beside it and say them; returns them."""
+    (options.out / name / "figures.json").write_text(json.dumps(figures, indent=1))
     if not options.quiet:
-        print(f"{options.embedding}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     return figures
 
 
@@ -210,10 +215,7 @@ def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
     )
     figures = depth_accuracy(model, held_out)
     save_depth(model.eval(), options.out / "depth")
-    (options.out / "depth" / "figures.json").write_text(json.dumps(figures, indent=1))
-    if not options.quiet:
-        print("depth: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-    return figures
+    return report(options, "depth", figures)
 
 
 def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
@@ -236,10 +238,7 @@ def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
     test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
     figures = perceptual_figures(model, test)
     model.save(options.out / "perceptual")
-    (options.out / "perceptual" / "figures.json").write_text(json.dumps(figures, indent=1))
-    if not options.quiet:
-        print("perceptual: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-    return figures
+    return report(options, "perceptual", figures)
 
 
 TRAININGS = {
