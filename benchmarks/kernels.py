@@ -119,6 +119,15 @@ def trilinear() -> tuple[float, float]:
     )
 
 
+def triplane() -> tuple[float, float]:
+    x, upstream, axes = torch.rand(4, 49152, 3) * 2 - 1, torch.randn(4, 49152, 32), ((0, 1), (0, 2), (1, 2))
+    levels = [torch.randn(4, 3, size, size, 32, requires_grad=True) for size in (64, 32, 16)]
+    return ratio(
+        lambda: grids.triplane(x, levels, axes).backward(upstream),
+        lambda: kernels.triplane(x, levels, axes).backward(upstream),
+    )
+
+
 def bumpy_sphere() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """20,480 triangles that cover about half of a picture: vertices, clip positions, faces."""
     import math
@@ -233,7 +242,8 @@ def main() -> None:
     cases = [("hashgrid big, 65,536 points, f+b", 12.0, hash_grid(65536, big)), ("hashgrid big, 16,384", 8.0, hash_grid(16384, big)),
              ("hashgrid small, 65,536", 22.0, hash_grid(65536, small)), ("hashgrid small, 16,384", 22.0, hash_grid(16384, small)),
              ("MLP 32-64-64-5 against nn.Linear, 65,536, f+b", 1.0, mlp(65536)), ("march 4,096 rays, 128^3", 9.0, march()),
-             ("composite f+b", 5.0, composite()), ("trilinear 64^3 x 5, 65,536, f+b", "-", trilinear())]  # fmt: skip
+             ("composite f+b", 5.0, composite()), ("trilinear 64^3 x 5, 65,536, f+b", "-", trilinear()),
+             ("triplane 64^2 x 32, 3 levels, 196,608, f+b", "-", triplane())]  # fmt: skip
     rows = [
         [name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.1f}x", f"{floor}x" if floor != "-" else "-"]
         for name, floor, (a, b) in cases

@@ -32,7 +32,7 @@ from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusi
 from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold
 from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from threestudio_like.systems.shape_training import (
-    ShapeTrainingOptions,
+    TrainingOptions,
     contrastive_config,
     train_contrastive,
     voxel_config,
@@ -348,7 +348,7 @@ def test_cisp_and_clip_runs_differ_in_one_entry():
     from threestudio_like.systems.settings import dotted
 
     for make in (contrastive_config, voxel_config):
-        one, two = (dotted(make(ShapeTrainingOptions(embedding=kind))) for kind in ("cisp", "clip"))
+        one, two = (dotted(make(TrainingOptions(embedding=kind))) for kind in ("cisp", "clip"))
         assert [k for k in one if one[k] != two[k]] == [
             {contrastive_config: "model.against", voxel_config: "embedding"}[make]
         ]
@@ -570,10 +570,10 @@ def test_models_are_saved_and_damaged_folders_named(tmp_path):
 
 def test_options_of_training_are_checked(tmp_path):
     with pytest.raises(ConfigError, match="--steps"):
-        train_contrastive(ShapeTrainingOptions(out=tmp_path, steps=0))
+        train_contrastive(TrainingOptions(out=tmp_path, steps=0))
     with pytest.raises(InputError, match="ShapeNetRendering"):
-        train_contrastive(ShapeTrainingOptions(out=tmp_path, data=tmp_path))
-    options = ShapeTrainingOptions(out=tmp_path, objects=8, steps=1, quiet=True, set={"batch": "4"})
+        train_contrastive(TrainingOptions(out=tmp_path, data=tmp_path))
+    options = TrainingOptions(out=tmp_path, objects=8, steps=1, quiet=True, set={"batch": "4"})
     train_contrastive(options)
     with pytest.raises(CheckpointError, match="--resume"):
         train_contrastive(options)

@@ -111,6 +111,32 @@ def test_trilinear_gradient_is_the_same_for_one_and_two_threads():
     assert torch.equal(*results)
 
 
+@pytest.mark.parametrize(("sizes", "channels"), [((8, 4), 5), ((64, 32, 16), 32), ((3,), 1)])
+def test_triplane(sizes, channels):
+    torch.manual_seed(2)
+    axes = ((0, 1), (0, 2), (1, 2))
+    x, upstream = torch.rand(2, 3000, 3) * 2.6 - 1.3, torch.randn(2, 3000, channels)
+    levels = [torch.randn(2, 3, size, size, channels) for size in sizes]
+    mine, theirs = [v.clone().requires_grad_() for v in levels], [v.double().requires_grad_() for v in levels]
+    one, two = kernels.triplane(x, mine, axes), grids.triplane(x.double(), theirs, axes)
+    one.backward(upstream)
+    two.backward(upstream.double())
+    assert relative(one, two) < 1e-5
+    assert all(relative(a.grad, b.grad) < 1e-5 for a, b in zip(mine, theirs))
+
+
+def test_triplane_gradient_is_the_same_for_one_and_two_threads():
+    x, upstream = torch.rand(2, 5000, 3) * 2 - 1, torch.randn(2, 5000, 4)
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        level = torch.zeros(2, 3, 16, 16, 4).requires_grad_()
+        kernels.triplane(x, [level], ((0, 1), (0, 2), (1, 2))).backward(upstream)
+        results.append(level.grad)
+    torch.set_num_threads(1)
+    assert torch.equal(*results)
+
+
 @pytest.mark.parametrize(
     ("size", "share", "step"), [(128, 0.01, 0.004), (32, 0.3, 0.02), (10, 0.5, 0.05), (16, 0.0, 0.05)]
 )
@@ -225,6 +251,8 @@ def test_the_environment_forces_the_reference(monkeypatch):
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="hashgrid wants"):
         kernels.hashgrid(torch.rand(3, 2), torch.zeros(4, 2), HashGridSpec(1, 8, 4, 4))
+    with pytest.raises(ValueError, match="triplane wants"):
+        kernels.triplane(torch.rand(1, 3, 3), [torch.zeros(1, 2, 4, 4, 1)], ((0, 1),))
     with pytest.raises(ValueError, match="trilinear wants"):
         kernels.trilinear(torch.rand(3, 3), torch.zeros(4, 4))
 

@@ -20,8 +20,9 @@ from threestudio_like.priors.segmenter import BorderSegmenter
 from threestudio_like.priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelDiffusionConfig
 from threestudio_like.priors.voxel_unet import VoxelUNetConfig
 from threestudio_like.representations import TexturedMesh
-from threestudio_like.systems import cisp, reconstruction
+from threestudio_like.systems import cisp
 from threestudio_like.systems.cisp import CispConfig, shape_of
+from threestudio_like.systems.found import guess_caption
 from threestudio_like.systems.photo import read_photo
 from threestudio_like.systems.pose import PoseConfig, find_pose, framed_masks, matching_cut, silhouettes
 from threestudio_like.systems.projection import ProjectionConfig, completed, lay_back
@@ -231,8 +232,7 @@ def test_reconstruct_from_the_command_line(tmp_path, models, monkeypatch, capsys
     Image.fromarray(picture).save(tmp_path / "chair.png")
     encoder, _ = cisp.load_models("cisp", str(models))
     known = Known(voxelise(mesh))
-    for module in (cisp, reconstruction):
-        monkeypatch.setattr(module, "load_models", lambda embedding, folder="": (encoder, known))
+    monkeypatch.setattr(cisp, "load_models", lambda embedding, folder="": (encoder, known))
     command = [
         "reconstruct",
         str(tmp_path / "chair.png"),
@@ -309,7 +309,7 @@ def test_an_untrained_generator_ends_in_one_line_too(tmp_path, models, capsys):
 
 def test_the_caption_is_guessed_by_the_twin(models, tmp_path):
     Image.fromarray(chair(64)[0]).save(tmp_path / "chair.png")
-    text = reconstruction.guess_caption(read_photo(tmp_path / "chair.png"), CispConfig(models=str(models)))
+    text = guess_caption(read_photo(tmp_path / "chair.png"), models / "clip")
     assert text.split()[0] in ("a", "an")
 
 
@@ -319,8 +319,7 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     picture, _, _, mesh = chair()
     Image.fromarray(picture).save(tmp_path / "chair.png")
     encoder, _ = cisp.load_models("cisp", str(models))
-    for module in (cisp, reconstruction):
-        monkeypatch.setattr(module, "load_models", lambda embedding, folder="": (encoder, Known(voxelise(mesh))))
+    monkeypatch.setattr(cisp, "load_models", lambda embedding, folder="": (encoder, Known(voxelise(mesh))))
     values = {"shape.models": str(models), "shape.candidates": "1", "colour.complete": "neighbours"}
     asset = threestudio_like.reconstruct(tmp_path / "chair.png", out=tmp_path / "run", set=values, turntable=False)
     assert asset.mesh.texture is not None

@@ -89,8 +89,9 @@ class Reconstruct(Common):
 
     picture: tyro.conf.Positional[Path] = Path("picture.png")
     """PNG, JPEG, WebP, with alpha or without."""
-    method: Literal["auto", "cisp"] = "auto"
-    """cisp: a CISP embedding guides voxel diffusion. auto: the one that measures best on this prior."""
+    method: Literal["auto", "cisp", "g3dr", "optimise"] = "auto"
+    """cisp: a CISP embedding guides voxel diffusion. g3dr: a generator makes a triplane of the picture and its depth. optimise: a field is
+    optimised for this picture. auto: the one that measures best on this prior."""
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object. Guessed by default."""
 
@@ -210,25 +211,27 @@ class Evaluate:
 
 @dataclass
 class Train:
-    """Train the embedded priors (toybox), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, depth, perceptual). Resumable.
+    """Train the embedded priors (toybox), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, g3dr, depth ...). Resumable.
 
-    Values of the configuration of cisp and voxel-diffusion are options by their dotted names (--model.width, --batch)."""
+    Values of the configuration of cisp, voxel-diffusion and g3dr are options by their dotted names (--model.width, --batch)."""
 
-    what: tyro.conf.Positional[Literal["toybox", "concept", "cisp", "voxel-diffusion", "depth", "perceptual"]] = (
-        "toybox"
-    )
+    what: tyro.conf.Positional[
+        Literal["toybox", "concept", "cisp", "voxel-diffusion", "g3dr", "depth", "perceptual"]
+    ] = "toybox"
     """toybox: writes diffusers and transformers folders. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
-    voxel-diffusion: the generator of shapes under their embeddings. depth, perceptual: the embedded depth estimator and perceptual network."""
+    voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of triplanes. depth, perceptual: the embedded
+    depth estimator and perceptual network."""
     data: Path | None = None
-    """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32; the toybox by default."""
+    """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of pictures, each with name.depth.png beside it or
+    without. The toybox by default."""
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
-    """cisp, voxel-diffusion: folder of a model to begin from (the embedded ones lie in the package's toybox/weights/cisp)."""
+    """cisp, voxel-diffusion, g3dr: folder of a model to begin from (the embedded ones lie in the package's toybox/weights/cisp)."""
     preset: Literal["toybox", "paper"] = "toybox"
-    """cisp, voxel-diffusion: sizes and schedule of the embedded models, or the released ones."""
+    """cisp, voxel-diffusion, g3dr: sizes and schedule of the embedded models, or the released ones."""
     objects: int = 6000
-    """cisp, voxel-diffusion, depth, perceptual: training objects of the toybox."""
+    """cisp, voxel-diffusion, g3dr, depth, perceptual: training objects of the toybox."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks (diffusion needs the vae)."""
     images: Path | None = None

@@ -115,15 +115,9 @@ def _undotted(verb: str) -> set[str]:
     from .systems import registry, settings
 
     if verb == "train":
-        from .systems.contrastive_training import ContrastiveTraining
-        from .systems.voxel_training import VoxelTraining
+        from .systems.trainings import CONFIGURATIONS
 
-        return {
-            key
-            for config in (ContrastiveTraining(), VoxelTraining())
-            for key in settings.dotted(config)
-            if "." not in key
-        }
+        return {key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key}
     systems = (registry.configuration(name, "default") for name in registry.names(verb))
     return {key for config in systems for key in settings.dotted(config) if "." not in key}
 
@@ -207,7 +201,7 @@ def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
     from .systems import reconstruction
 
     _threads(arguments.threads)
-    system = "cisp" if arguments.method == "auto" else arguments.method
+    system = reconstruction.BEST if arguments.method == "auto" else arguments.method
     options = _options(arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt)
     if arguments.print_config:
         _print_config(arguments.prompt, options, "reconstruct")
@@ -298,23 +292,24 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
         )  # fmt: skip
         return
     if arguments.what not in ("toybox", "concept"):
-        from .systems import shape_training
+        from .systems.training_options import TrainingOptions
+        from .systems.trainings import TRAININGS
 
         folder = Path("outputs") / ("cisp" if arguments.what == "voxel-diffusion" else arguments.what)
-        shapes = shape_training.ShapeTrainingOptions(
+        options = TrainingOptions(
             arguments.data, arguments.out or folder, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps,
             arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
         )  # fmt: skip
-        shape_training.TRAININGS[arguments.what](shapes)
+        TRAININGS[arguments.what](options)
         return
     if dotted:
         raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")
-    from .toybox.training import TrainingOptions
+    from .toybox.training import TrainingOptions as ToyboxOptions
     from .toybox.training import train as run_training
 
     out = arguments.out or Path("outputs/toybox-training")
     run_training(
-        TrainingOptions(
+        ToyboxOptions(
             arguments.only, out, arguments.steps, arguments.minutes, arguments.groups, arguments.workers, arguments.seed, arguments.device,
             arguments.resume, arguments.quiet,
         )

@@ -16,7 +16,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 from . import self_checks as _self_checks  # noqa: F401 (registers them)
 from .dispatch import Status, check, operations, warm_up
 from .distance import SurfaceTree, nearest, surface_tree, winding_number
-from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear
+from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear, triplane
 from .spec import HashGridSpec
 from .surface import (
     EdgeTable,
@@ -31,4 +31,4 @@ from .surface import (
 
 __all__ = ["EdgeTable", "HashGridSpec", "Status", "SurfaceTree", "antialias", "check", "composite", "edge_table", "field_mlp", "grid_variation",
            "hashgrid", "interpolate", "march", "nearest", "operations", "rasterize", "silhouette_pairs", "surface_tree", "texture",
-           "texture_level", "trilinear", "warm_up", "winding_number"]  # fmt: skip
+           "texture_level", "trilinear", "triplane", "warm_up", "winding_number"]  # fmt: skip

@@ -182,6 +182,59 @@ def trilinear(
     return grids.trilinear(x, grid)
 
 
+class _Triplane(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, axes: tuple[tuple[int, int], ...], *levels: torch.Tensor) -> torch.Tensor:
+        from .cpu import triplane as cpu
+
+        points, values = as_array(x), [as_array(level) for level in levels]
+        which, share = np.array(axes, np.int64), np.float32(1 / len(axes))
+        out = torch.empty(*x.shape[:2], levels[0].shape[-1])
+        result = out.numpy()
+
+        def task(batch: int, begin: int, end: int) -> None:
+            for number, level in enumerate(values):
+                cpu.forward_range(points[batch], level[batch], which, share, number == 0, result[batch], begin, end)
+
+        parts = pool.split(x.shape[1], 2048)
+        pool.run(task, [(b, begin, end) for b in range(len(points)) for begin, end in parts])
+        ctx.points, ctx.axes, ctx.share, ctx.shapes = points, axes, share, [level.shape for level in levels]
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: torch.Tensor) -> Any:
+        from .cpu import triplane as cpu
+
+        grads = [torch.empty(shape) for shape in ctx.shapes]
+        targets, gradient = [g.numpy() for g in grads], grad_out.contiguous().numpy()
+        pool.run(cpu.backward_plane, [
+            (ctx.points[b], gradient[b], one, two, ctx.share, target[b, k])
+            for target in targets for b in range(len(ctx.points)) for k, (one, two) in enumerate(ctx.axes)
+        ])  # fmt: skip
+        return None, None, *grads
+
+
+def triplane(
+    x: torch.Tensor,  # [B, N, 3] in [-1, 1]
+    levels: list[torch.Tensor],  # [B, P, R, R, C] each
+    axes: tuple[tuple[int, int], ...],
+) -> torch.Tensor:  # [B, N, C]
+    """Features of points on planes: each level read bilinearly, zero outside, summed over the levels, the mean over the planes.
+
+    Plane p sees the coordinates `axes[p]`: the first one runs along its columns, the second one along its rows. Differentiable in the
+    levels; in `x` too, then plain torch serves. Raises ValueError on wrong shapes.
+    """
+    good = x.ndim == 3 and x.shape[2] == 3 and bool(levels)
+    if not good or any(v.ndim != 5 or v.shape[:2] != (len(x), len(axes)) for v in levels):
+        raise ValueError(
+            f"triplane wants x [B, N, 3] and levels [B, {len(axes)}, R, R, C], got {list(x.shape)} and {[list(v.shape) for v in levels]}"
+        )
+    if not x.requires_grad and serves_cpu("triplane", x, *levels):
+        return _Triplane.apply(x, axes, *levels)
+    return grids.triplane(x, levels, axes)
+
+
 class _GridVariation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grid: torch.Tensor, first: float, others: float) -> torch.Tensor:

@@ -64,6 +64,20 @@ def _check_trilinear() -> float:
     return _difference([one, a.grad], [two, b.grad])
 
 
+@register_check("triplane", 1e-4)
+def _check_triplane() -> float:
+    generator = torch.Generator().manual_seed(0)
+    axes = ((0, 1), (0, 2), (1, 2))
+    x = torch.rand(2, 900, 3, generator=generator) * 2.4 - 1.2
+    upstream = torch.randn(2, 900, 5, generator=generator)
+    levels = [torch.randn(2, 3, size, size, 5, generator=generator) for size in (8, 4)]
+    mine, theirs = [v.clone().requires_grad_() for v in levels], [v.double().requires_grad_() for v in levels]
+    one, two = ops._Triplane.apply(x, axes, *mine), grids.triplane(x.double(), theirs, axes)
+    one.backward(upstream)
+    two.backward(upstream.double())
+    return _difference([one, *(v.grad for v in mine)], [two, *(v.grad for v in theirs)])  # type: ignore[list-item]
+
+
 def sample_rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Origins (R, 3), unit directions (R, 3) towards the cube, jitter (R,)."""
     generator = torch.Generator().manual_seed(0)

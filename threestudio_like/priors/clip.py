@@ -1,4 +1,4 @@
-"""The contract of an image-text prior, and its transformers adapter."""
+"""The contract of an image-text prior, and its adapters: transformers and open_clip."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from .registry import CLIP_MODELS, EMBEDDED, find_model
+
+OPEN_CLIP = "open_clip:"
+"""Prefix of the names of open_clip's models."""
 
 
 class ImageTextPrior(ABC):
@@ -96,3 +100,63 @@ class ClipPrior(ImageTextPrior):
 def clip_folder() -> Path:
     """The folder of the embedded CLIP inside the package."""
     return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "clip"
+
+
+class OpenClipPrior(ImageTextPrior):
+    """A model of open_clip (the extra "clip"): "ViT-B-32/laion2b_s34b_b79k", or a folder with open_clip_config.json.
+
+    Args:
+        name: architecture/weights, or a folder. Raises ModelError.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            import open_clip
+        except ImportError as error:
+            raise ModelError(
+                f"needs open_clip ({error})", f"{OPEN_CLIP}{name}", "pip install 'threestudio-like[clip]'"
+            ) from None
+        folder = Path(name).expanduser()
+        architecture, _, weights = (f"local-dir:{folder}", "", "") if folder.is_dir() else name.partition("/")
+        try:
+            self.model: Any = open_clip.create_model(architecture, pretrained=weights or None)
+            self.tokenizer: Any = open_clip.get_tokenizer(architecture)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise ModelError(
+                f"the open_clip model cannot be loaded ({reason})",
+                f"{OPEN_CLIP}{name}",
+                "Give architecture/weights as open_clip names them, or a folder",
+            ) from None
+        self.model.eval().requires_grad_(False)
+        facts = open_clip.get_model_preprocess_cfg(self.model)
+        self._mean, self._std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
+        size = facts["size"]
+        self._size = (size, size) if isinstance(size, int) else tuple(size[-2:])
+
+    def embed_images(self, images: torch.Tensor) -> torch.Tensor:
+        """See `ImageTextPrior.embed_images`."""
+        return F.normalize(self.raw_images(images), dim=-1)
+
+    def raw_images(self, images: torch.Tensor) -> torch.Tensor:
+        """See `ImageTextPrior.raw_images`."""
+        x = ((images - self._mean) / self._std).permute(0, 3, 1, 2)
+        if tuple(x.shape[-2:]) != self._size:
+            smaller = x.shape[-1] > self._size[-1]
+            x = F.interpolate(x, self._size, mode="bilinear", align_corners=False, antialias=smaller)
+        return self.model.encode_image(x)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: list[str]) -> torch.Tensor:
+        """See `ImageTextPrior.embed_texts`."""
+        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
+
+
+def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
+    """An image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"), a hub id, or "open_clip:ViT-B-32/openai".
+    Raises ModelError."""
+    if name == EMBEDDED:
+        return ClipPrior(clip_folder())
+    if name.startswith(OPEN_CLIP):
+        return OpenClipPrior(name.removeprefix(OPEN_CLIP))
+    return ClipPrior(find_model(name, CLIP_MODELS, "--clip", "config.json"))

@@ -64,7 +64,7 @@ class ContrastiveConfig:
     def toybox(against: Literal["shape", "text"] = "shape") -> ContrastiveConfig:
         """64 pixels and 32^3 voxels on two cores: about a million parameters an encoder."""
         return ContrastiveConfig(
-            against, 128, EncoderConfig(2, "transformer", 64, 8, 128, 4, 4, 2, "conv", 0.09),
+            against, 128, EncoderConfig(2, "transformer", 64, 8, 128, 2, 4, 2, "hybrid", 0.09),
             EncoderConfig(3, "transformer", 32, 8, 128, 4, 4, 1, "linear", 0.09),
             TextConfig(width=96, depth=3, heads=4, init=0.09),
         )  # fmt: skip

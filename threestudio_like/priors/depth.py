@@ -15,6 +15,8 @@ from .registry import DEPTH_MODELS, EMBEDDED, find_model
 
 EMBEDDED_SPAN = 2.0
 """The embedded estimator measures from one unit in front of the object's centre to one behind it: its depths lie in [0, 2]."""
+FRAME_HALF_WIDTH = 0.792
+"""Half of the picture's edge in the embedded estimator's units, at the object's centre: what G3DR's camera sees (METHODS 3.2)."""
 
 
 class DepthPrior(ABC):

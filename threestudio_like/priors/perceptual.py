@@ -20,6 +20,8 @@ from ..engine.errors import ModelError
 from .contrastive import damaged, read_config
 
 LAYERS = 5
+UNRELATED = 0.7
+"""LPIPS of pictures that have nothing in common: what embedded distances are scaled to."""
 DEEP = (0.0, 0.0, 0.0, 1.0, 1.0)
 """Weights of the layers when only what a picture shows counts, not where exactly (G3DR's novel views)."""
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -100,9 +102,9 @@ class VggPerceptual(PerceptualPrior):
 class ToyPerceptual(nn.Module, PerceptualPrior):
     """The embedded network: five convolutional blocks, trained to tell what toybox pictures show."""
 
-    def __init__(self, width: int = 16, outputs: int = 0) -> None:
+    def __init__(self, width: int = 16, outputs: int = 0, scale: float = 1.0) -> None:
         super().__init__()
-        self.width, self.outputs = width, outputs
+        self.width, self.outputs, self.scale = width, outputs, scale
         widths = [3, width, 2 * width, 3 * width, 4 * width, 4 * width]
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -125,6 +127,10 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
             out.append(x)
         return out
 
+    def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
+        """The sum over channels times `scale`, which puts unrelated pictures as far apart as LPIPS' learnt weights do."""
+        return self.scale * difference.sum(1)
+
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """What the training asks for (B, outputs)."""
         assert self.head is not None
@@ -134,7 +140,9 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors (float16), without the head of the training."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"kind": "perceptual", "width": self.width}, indent=1))
+        (folder / "config.json").write_text(
+            json.dumps({"kind": "perceptual", "width": self.width, "scale": self.scale}, indent=1)
+        )
         tensors = {
             k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items() if not k.startswith("head")
         }
@@ -145,7 +153,7 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
         """Read a folder that `save` has written. Raises ModelError."""
         facts = read_config(folder, "perceptual", "threestudio-like train perceptual")
         try:
-            model = ToyPerceptual(facts["width"])
+            model = ToyPerceptual(facts["width"], scale=facts.get("scale", 1.0))
             model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
         except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise damaged(folder, error) from None

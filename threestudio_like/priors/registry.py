@@ -43,6 +43,13 @@ DEPTH_MODELS: dict[str, ModelEntry] = {
 }  # fmt: skip
 """Depth estimators by name. The embedded one is "toybox"."""
 
+CLIP_MODELS: dict[str, ModelEntry] = {
+    "clip-vit-b-16": ModelEntry(("openai/clip-vit-base-patch16",), "MIT", "worldwide", "the model of G3DR's novel views"),
+    "clip-vit-b-32": ModelEntry(("openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"), "MIT", "worldwide"),
+    "clip-vit-l-14": ModelEntry(("openai/clip-vit-large-patch14",), "MIT", "worldwide"),
+}  # fmt: skip
+"""CLIP models by name. The embedded one is "toybox"; open_clip's are "open_clip:architecture/weights"."""
+
 _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..representations.triplane import Axes, PlaneDecoder, sample_planes
+from .contrastive import damaged, read_config
 
 
 @dataclass
@@ -31,11 +38,33 @@ class TriplaneGeneratorConfig:
     """Resolutions at which planes are read; 1 switches multi-resolution sampling off. No parameter depends on it."""
     axes: Axes = "proper"
     groups: int = 8
+    position: Literal["ones", "coordinates"] = "ones"
+    """First values of the positional map. ones: as published; where a texel lies is then known by the zero padding of convolutions alone,
+    and takes long to spread. coordinates: sines and cosines of rows and columns."""
+    bias: float = -1.0
+    gain: float = 1.0
+    """Density is gain softplus(raw + bias); more gain brings small networks to hard surfaces in few steps."""
 
     @staticmethod
     def toybox() -> TriplaneGeneratorConfig:
         """64 pixels on two cores."""
-        return TriplaneGeneratorConfig(64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 16, 32)
+        return TriplaneGeneratorConfig(
+            64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 32, 64, position="coordinates", bias=-4.0, gain=20.0
+        )
+
+
+def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:
+    """The positional map (1, P, S, S) before any training."""
+    if config.position == "ones":
+        return torch.ones(1, config.positions, config.size, config.size)
+    line = torch.linspace(-1, 1, config.size)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    rows = [x, y]
+    octave = 0
+    while len(rows) < config.positions:
+        rows += [f(2**octave * math.pi / 2 * v) for v in (y, x) for f in (torch.sin, torch.cos)]
+        octave += 1
+    return torch.stack(rows[: config.positions])[None]
 
 
 class StandardisedConv(nn.Conv2d):
@@ -111,7 +140,7 @@ class TriplaneGenerator(nn.Module):
         def attention(channels: int, linear: bool = True) -> PlaneAttention:
             return PlaneAttention(channels, config.heads, config.head_width, linear)
 
-        self.position = nn.Parameter(torch.ones(1, config.positions, config.size, config.size))
+        self.position = nn.Parameter(first_positions(config))
         self.stem = nn.Conv2d(4 + config.positions, config.width, 7, padding=3)
         self.time = nn.Sequential(nn.Linear(config.width, time), nn.GELU(), nn.Linear(time, time))
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -174,3 +203,21 @@ class TriplaneGenerator(nn.Module):
     def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""
         return self.decoder(sample_planes(planes, points, self.config.levels, self.config.axes))
+
+    def save(self, folder: Path) -> None:
+        """config.json and model.safetensors (float16) in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps({"kind": "g3dr", **asdict(self.config)}, indent=1))
+        tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
+        save_file(tensors, str(folder / "model.safetensors"))
+
+    @staticmethod
+    def load(folder: Path) -> TriplaneGenerator:
+        """Read a folder that `save` has written. Raises ModelError."""
+        facts = read_config(folder, "g3dr", "threestudio-like train g3dr")
+        try:
+            model = TriplaneGenerator(TriplaneGeneratorConfig(**{**facts, "multipliers": tuple(facts["multipliers"])}))
+            model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
+        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise damaged(folder, error) from None
+        return model.eval().requires_grad_(False)

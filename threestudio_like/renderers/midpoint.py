@@ -32,6 +32,8 @@ class MidpointConfig:
     """The comb spans the known depth plus and minus this."""
     bias: float = -1.0
     """Added to the raw density before softplus."""
+    gain: float = 1.0
+    """Factor of the density: with more of it small networks reach hard surfaces in few steps."""
 
 
 @dataclass
@@ -111,11 +113,11 @@ def _composite(
     depth: torch.Tensor | None,
     scaling: DepthScaling | None,
 ) -> RayResult:
-    """The mid-point rule: density, colour and distance averaged over neighbouring samples; sigma = softplus(density + bias)."""
+    """The mid-point rule: density, colour and distance averaged over neighbouring samples; sigma = gain softplus(density + bias)."""
     length = t[..., 1:] - t[..., :-1]
     t_mid = (t[..., 1:] + t[..., :-1]) / 2
     density_mid, colour_mid = (density[..., 1:] + density[..., :-1]) / 2, (colour[..., 1:, :] + colour[..., :-1, :]) / 2
-    alpha = -torch.expm1(-F.softplus(density_mid + config.bias) * length)
+    alpha = -torch.expm1(-config.gain * F.softplus(density_mid + config.bias) * length)
     if scaling is not None and depth is not None:
         factor = scaling.factor(t_mid, depth[..., None].expand_as(t_mid))
         alpha, colour_mid = scale_gradient(alpha, factor), scale_gradient(colour_mid, factor[..., None])

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..kernels import triplane
 from .field import Field, activate_density, density_blob
 
 AXES: dict[str, tuple[tuple[int, int], ...]] = {
@@ -39,15 +40,10 @@ def sample_planes(planes: torch.Tensor, points: torch.Tensor, levels: int = 3, a
         levels: 1 reads the planes alone, 3 is G3DR's.
         axes: see `AXES`; a plane's first coordinate runs along its columns, the second along its rows.
     """
-    batch, three, channels = planes.shape[:3]
-    flat = planes.reshape(batch * three, channels, *planes.shape[3:])
-    place = torch.stack([points[..., list(pair)] for pair in AXES[axes]], 1).reshape(batch * three, 1, -1, 2)
-    total: torch.Tensor | None = None
-    for plane in pyramid(flat, levels):
-        found = F.grid_sample(plane, place, mode="bilinear", padding_mode="zeros", align_corners=False)
-        total = found if total is None else total + found
-    assert total is not None
-    return total.view(batch, three, channels, -1).mean(1).transpose(1, 2)
+    flat = planes.reshape(-1, *planes.shape[2:])
+    # Channels last: a texel's features lie together.
+    maps = [level.unflatten(0, planes.shape[:2]).permute(0, 1, 3, 4, 2).contiguous() for level in pyramid(flat, levels)]
+    return triplane(points, maps, AXES[axes])
 
 
 class EqualLinear(nn.Module):

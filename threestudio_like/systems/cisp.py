@@ -7,25 +7,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
-from ..engine.errors import CollapseError
+from ..engine.errors import CollapseError, ConfigError
 from ..engine.events import Events
 from ..engine.random import RandomStream
-from ..meshes.mesh import Mesh
 from ..meshes.simplify import decimate
 from ..meshes.voxels import to_mesh
 from ..priors.contrastive import BACKGROUND, Contrastive
 from ..priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
+from .found import ShapeFound, Work, weights_folder
 from .photo import Photo
-from .pose import Pose, PoseConfig, find_pose
+from .pose import PoseConfig, find_pose
 from .projection import ProjectionConfig
-
-
-def weights_folder() -> Path:
-    """The folder of the embedded image-to-3D models inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "cisp"
 
 
 @dataclass
@@ -58,16 +52,26 @@ class CispReconstruction:
         """The released sampling: one shape in 1000 ancestral steps."""
         return CispReconstruction(CispConfig(sampling=VoxelSampling.paper(), candidates=1))
 
+    @property
+    def wants_prior(self) -> bool:
+        """See `PictureMethod`."""
+        return False
 
-@dataclass
-class ShapeFound:
-    """A shape for a picture: its mesh, the camera from which it looks like the picture, its voxels (R, R, R), and all candidates'
-    agreements."""
+    @property
+    def twin(self) -> Path | None:
+        """See `PictureMethod`."""
+        return Path(self.shape.models) / "clip" if self.shape.models else None
 
-    mesh: Mesh
-    pose: Pose
-    voxels: np.ndarray
-    agreements: list[float]
+    def check(self) -> None:
+        """See `PictureMethod`."""
+        if self.resolution:
+            raise ConfigError("has no say in how large the model's voxel grid is", "--resolution", "Leave it out")
+        load_models(self.shape.embedding, self.shape.models)
+
+    def find(self, photo: Photo, work: Work) -> ShapeFound:
+        """See `PictureMethod`."""
+        work.events.status("shape: sampling voxels under the picture's embedding", force=True)
+        return reconstruct_shape(photo, self.shape, work.seed, work.events)
 
 
 @lru_cache(maxsize=4)
@@ -105,7 +109,7 @@ def shape_of(
         pose = find_pose(mesh, mask, config.pose)
         agreements.append(pose.agreement)
         if best is None or pose.agreement > best.pose.agreement:
-            best = ShapeFound(mesh, pose, volume, agreements)
+            best = ShapeFound(mesh, pose, config.pose, None, volume, agreements)
     if best is None:
         raise CollapseError(
             "no sampled shape holds anything",

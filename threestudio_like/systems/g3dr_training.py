@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..engine.errors import ConfigError, InputError
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.training import Ema
-from ..priors.clip import ImageTextPrior
-from ..priors.depth import EMBEDDED_SPAN, DepthPrior
+from ..engine.schedule import Schedule
+from ..engine.training import Ema, train_stage
+from ..priors.clip import ImageTextPrior, load_clip
+from ..priors.depth import EMBEDDED_SPAN, DepthPrior, load_depth
 from ..priors.image_folder import ImageFolder
 from ..priors.pairs import Skipped
-from ..priors.perceptual import DEEP, PerceptualPrior
+from ..priors.perceptual import DEEP, PerceptualPrior, load_perceptual
 from ..priors.triplane_generator import TriplaneGenerator, TriplaneGeneratorConfig
 from ..renderers.gradient_scaling import DepthScaling
 from ..renderers.midpoint import MidpointConfig, RayResult, render_rays
+from ..toybox.train_depth import SIZE as TOYBOX_SIZE
 from ..toybox.train_depth import depth_pictures
 from .g3dr_schedule import (
     DEPTH_NEAR,
@@ -33,7 +35,11 @@ from .g3dr_schedule import (
     novel_offsets,
     novel_probability,
 )
+from .settings import set_dotted, to_dict
+from .training_options import WORLD, TrainingOptions, begin, check, report
 
+GREY = 0.8
+"""Level of the embedded world's background."""
 WALL = 0.95
 """Where the embedded world's background stands: this share of the way from the near end of the depth range to its far end."""
 
@@ -47,19 +53,34 @@ class G3drTraining:
     render: int = 32
     """Pixels along the edge of what is rendered in a step."""
     scale_gradients: bool = True
+    floor: str = "0.5->0.05 @ 0..40%"
+    """Schedule of the lowest factor of scaled gradients: the published 0.05 from the beginning makes few steps slow."""
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     perceptual: float = 1.0
-    steps: int = 1500
-    batch: int = 4
-    rate: str = "onecycle 1e-3"
+    steps: int = 3000
+    batch: int = 2
+    rate: str = "onecycle 2e-3"
     ema: float = 0.995
+    clip_model: str = "toybox"
+    """CLIP that holds novel views against the picture."""
+    perceptual_model: str = "toybox"
+    """Network of the perceptual loss: "toybox", or a file with VGG16's weights."""
+    depth_model: str = "toybox"
+    """Depth estimator for pictures of a folder that have no depth beside them."""
 
     @staticmethod
     def paper() -> G3drTraining:
         """The released numbers: 128 pixels, 300,000 steps of 8 pictures on each of six devices, Adam 5e-5."""
         return G3drTraining(
-            TriplaneGeneratorConfig(), MidpointConfig(), 128, steps=300_000, batch=48, rate="onecycle 5e-5", ema=0.0
+            TriplaneGeneratorConfig(),
+            MidpointConfig(),
+            128,
+            floor="0.05",
+            steps=300_000,
+            batch=48,
+            rate="onecycle 5e-5",
+            ema=0.0,
         )
 
 
@@ -74,10 +95,10 @@ class RgbdSource(Protocol):
 
 
 class ToyRgbd:
-    """Toybox objects before a grey wall, from G3DR's camera."""
+    """Toybox objects before a grey wall, from G3DR's camera, scaled to fill the frame."""
 
     def __init__(
-        self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1, grey: float = 0.8
+        self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1, grey: float = GREY
     ) -> None:
         self.data, self.grey = depth_pictures(folder, seed, count, split, workers, camera=1), grey
 
@@ -86,12 +107,11 @@ class ToyRgbd:
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `RgbdSource.batch`."""
-        rows = index.numpy()
-        mask = torch.from_numpy(self.data.masks[rows]).float() / 255
-        image = torch.from_numpy(self.data.images[rows]).float() / 255 + (1 - mask[..., None]) * self.grey
-        depth = torch.from_numpy(self.data.depth[rows].astype(np.float32)).clamp(0, EMBEDDED_SPAN)
+        image, mask, depth = self.data.framed(index.numpy())
+        image = image + (1 - mask[..., None]) * self.grey
         # Zero is where the depth was not measured.
         depth = torch.where(depth > 0, depth, torch.full_like(depth, WALL * EMBEDDED_SPAN))
+        depth = depth.clamp(0, WALL * EMBEDDED_SPAN)
         return image.permute(0, 3, 1, 2) * 2 - 1, DEPTH_NEAR + depth[:, None]
 
 
@@ -99,12 +119,15 @@ class FolderRgbd:
     """A folder of pictures; those without depth beside them are given to a depth estimator, whose result is stretched over [4.1, 5.9].
 
     Args:
-        prior: for pictures without depth; they are refused without one.
+        prior: for pictures without depth, or the name of one; they are refused without one.
     """
 
-    def __init__(self, folder: Path, size: int, prior: DepthPrior | None, skipped: Skipped | None = None) -> None:
-        self.folder, self.prior, self.skipped = ImageFolder(folder, size), prior, skipped or Skipped()
-        if prior is None and self.folder.with_depth == 0:
+    def __init__(self, folder: Path, size: int, prior: DepthPrior | str | None, skipped: Skipped | None = None) -> None:
+        self.folder, self.skipped = ImageFolder(folder, size), skipped or Skipped()
+        # A folder that has all depths needs no estimator on disk.
+        needed = self.folder.with_depth < len(self.folder)
+        self.prior = (load_depth(prior) if needed else None) if isinstance(prior, str) else prior
+        if self.prior is None and self.folder.with_depth == 0:
             raise ConfigError(
                 "its pictures have no depth beside them, and there is no depth estimator",
                 str(folder),
@@ -165,6 +188,7 @@ def render_view(
 ) -> RayResult:  # fmt: skip
     """Pictures of planes (B, 3, F, S, S): rays (B, size^2)."""
     count = len(planes)
+    config = replace(config, bias=model.config.bias, gain=model.config.gain)
     origins, directions = camera.rays(size) if offsets is None else camera.rays(size, *offsets)
     origins, directions = origins.expand(count, -1, -1), directions.expand(count, -1, -1)
     return render_rays(
@@ -226,6 +250,7 @@ def g3dr_stage(
     ema = Ema(model, config.ema) if config.ema > 0 else None
     half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
     count = len(source)
+    floor = Schedule.parse(config.floor, "floor")
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
@@ -246,7 +271,7 @@ def g3dr_stage(
             result = render_view(model, planes, camera, config.rays, size, step.random, offsets)
         else:
             comb = float(step.random.uniform("comb")) < config.rays.comb
-            scaling = DepthScaling() if config.scale_gradients else None
+            scaling = DepthScaling(floor=floor(step.fraction)) if config.scale_gradients else None
             result = render_view(
                 model, planes, camera, config.rays, size, step.random, None, near.flatten(1), scaling, comb
             )
@@ -259,3 +284,81 @@ def g3dr_stage(
     modules: dict[str, nn.Module] = {"generator": model} if ema is None else {"generator": model, "ema": ema}
     after = None if ema is None else lambda step: ema.update(model, step.index)
     return Stage(name, config.steps, modules, [group], loss, after_step=after, clip_norm=1.0)
+
+
+def g3dr_config(options: TrainingOptions) -> G3drTraining:
+    """The configuration of `train g3dr`."""
+    config = G3drTraining.paper() if options.preset == "paper" else G3drTraining()
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    if config.generator.size < config.render:
+        raise ConfigError(
+            f"renders {config.render} pixels of planes of {config.generator.size}", "--render", "Make it smaller"
+        )
+    return config
+
+
+def g3dr_sources(options: TrainingOptions, config: G3drTraining) -> tuple[RgbdSource, RgbdSource | None]:
+    """Training and held-out pictures; none are held out of a folder."""
+    size = config.generator.size
+    if options.data is not None:
+        return FolderRgbd(options.data, size, config.depth_model), None
+    if size != TOYBOX_SIZE:
+        raise ConfigError(
+            f"pictures of the toybox have {TOYBOX_SIZE} pixels, not {size}",
+            "--generator.size",
+            "Give --data, or leave it",
+        )
+    cache = options.out / "work" / "data"
+    train = ToyRgbd(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    test = ToyRgbd(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    return train, test
+
+
+def train_g3dr(options: TrainingOptions) -> dict[str, float]:
+    """Train G3DR's generator on a folder of pictures, or on the toybox; writes out/g3dr, returns its figures on held-out pictures.
+
+    Raises:
+        ConfigError, InputError, ModelError, CheckpointError, OutputError.
+    """
+    check(options)
+    config = g3dr_config(options)
+    clip = load_clip(config.clip_model) if config.clip > 0 else None
+    perceptual = load_perceptual(config.perceptual_model) if config.perceptual > 0 else None
+    train, test = g3dr_sources(options, config)
+    torch.manual_seed(options.seed)
+    model = TriplaneGenerator(config.generator)
+    if options.start is not None:
+        begin(model, TriplaneGenerator.load(options.start), options.start)
+    stage = g3dr_stage("g3dr", model, config, train, perceptual, clip)
+    train_stage(
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
+    )
+    if "ema" in stage.modules:
+        stage.modules["ema"].copy_to(model)  # type: ignore[operator]
+    model.eval().save(options.out / "g3dr")
+    return report(options, "g3dr", canonical_figures(model, config, test or train))
+
+
+@torch.no_grad()
+def canonical_figures(
+    model: TriplaneGenerator, config: G3drTraining, source: RgbdSource, count: int = 64
+) -> dict[str, float]:
+    """What the canonical view of the first `count` pictures keeps: PSNR in dB, error of distances, opacity."""
+    camera, size = CanonicalCamera(), config.generator.size
+    rays = replace(config.rays, coarse=64, fine=64)
+    error, off, opacity = [], [], []
+    for rows in torch.arange(min(count, len(source))).split(8):
+        rgb, depth = source.batch(rows)
+        colour, found, dense = as_pictures(render_view(model, model(rgb, depth), camera, rays, size), size)
+        error += [float(e) for e in (colour - (rgb.permute(0, 2, 3, 1) + 1) / 2).square().mean((1, 2, 3))]
+        off.append(float((found - depth[:, 0]).abs().mean()))
+        opacity.append(float(dense.mean()))
+    decibels = [-10 * math.log10(max(e, 1e-10)) for e in error]
+    return {
+        "canonical PSNR, dB": sum(decibels) / len(decibels),
+        "depth error": sum(off) / len(off),
+        "opacity": sum(opacity) / len(opacity),
+    }

@@ -30,9 +30,13 @@ class Photo:
     similarity: Similarity
     notes: dict[str, str] = field(default_factory=dict)
 
-    def framed(self, size: int, level: float) -> torch.Tensor:
-        """The object recentred to fill `FILL` of the frame, grey of `level` behind it: (1, size, size, 3) in [0, 1]."""
-        rgba = self._cut(self.similarity, size)
+    def frame(self, fill: float) -> Similarity:
+        """The cut in which the object fills this share of the frame."""
+        return Similarity(self.similarity.x, self.similarity.y, self.similarity.side * FILL / fill)
+
+    def framed(self, size: int, level: float, fill: float = FILL) -> torch.Tensor:
+        """The object recentred to fill a share of the frame, grey of `level` behind it: (1, size, size, 3) in [0, 1]."""
+        rgba = self._cut(self.frame(fill), size)
         return (rgba[:, :3] + (1 - rgba[:, 3:]) * level).permute(0, 2, 3, 1).clamp(0, 1)
 
     def mask(self, size: int, similarity: Similarity | None = None) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,8 +43,9 @@ class ProjectionConfig:
     """Cosine below which the picture sees a texel too flatly to be believed."""
     mirror: bool = True
     """Take colours from the other side of x = 0 where the shape is alike there."""
-    complete: Literal["paint", "neighbours"] = "paint"
-    """paint: the prior paints what is left, by `texture`'s rounds, with what the picture says locked. neighbours: nearest known colours."""
+    complete: Literal["paint", "method", "neighbours"] = "paint"
+    """paint: the prior paints what is left, by `texture`'s rounds, with what the picture says locked. method: what the method itself says of
+    it (cisp says nothing). neighbours: nearest known colours."""
     paint: LatentPaint = field(default_factory=_painter)
 
 
@@ -111,10 +113,18 @@ def completion_plans(
 
 
 def completed(
-    coloured: Coloured, config: ProjectionConfig, request: PaintRequest | None, stages: dict[str, Stage]
-) -> TexturedMesh:
-    """The surface after the stages of `completion_plans`, or filled from neighbours without any."""
+    coloured: Coloured, config: ProjectionConfig, request: PaintRequest | None, stages: dict[str, Stage],
+    colour: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+) -> TexturedMesh:  # fmt: skip
+    """The surface after the stages of `completion_plans`; without any, what `colour` says of points and normals, or their neighbours."""
     known = coloured.seen | coloured.mirrored
+    if request is None and colour is not None and config.complete == "method":
+        with torch.no_grad():
+            geometry = coloured.surface.texel_geometry()
+            lost = ~known[geometry.rows, geometry.columns]
+            values = colour(geometry.points[lost], geometry.normals[lost])
+            coloured.surface.texels[0][:, geometry.rows[lost], geometry.columns[lost]] = values.t()
+        return coloured.surface
     if request is None:
         with torch.no_grad():
             coloured.surface.texels[0].copy_(fill_unseen(coloured.surface, known))

@@ -12,28 +12,28 @@ import numpy as np
 import torch
 
 from ..engine.checkpoint import write_atomically
-from ..engine.errors import ConfigError
 from ..engine.events import Events
+from ..engine.loop import Stage, StagePlan
 from ..meshes.atlas import Atlas, join_atlas, paint_tiles
 from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.picture import render_asset
 from ..meshes.unwrap import unwrap
-from ..priors.contrastive import BACKGROUND, Contrastive
 from ..priors.framing import boxes
 from ..priors.segmenter import BorderSegmenter
 from ..renderers import RingCameras
 from ..representations import TexturedMesh
-from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
-from ..toybox.world import describe
-from .cisp import CispConfig, CispReconstruction, ShapeFound, load_models, reconstruct_shape, weights_folder
 from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
+from .found import PictureMethod, ShapeFound, Work, guess_caption
 from .options import Options, check_options, check_vocabulary
 from .photo import Photo, read_photo
-from .pose import PoseConfig, matching_cut
+from .pose import matching_cut
 from .projection import completed, completion_plans, lay_back
 from .run import configure, load_prior, run_loop, warm_kernels
 from .settings import to_dict, write_yaml
+
+BEST = "cisp"
+"""The method that "auto" means: the one that measures best (docs/results/reconstruct.md)."""
 
 
 @dataclass
@@ -52,14 +52,12 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     check_options(options.prompt or "a thing", options)
-    config: CispReconstruction = configure(
+    config: PictureMethod = configure(
         options, "default" if options.preset == "auto" else options.preset, verb="reconstruct"
     )
-    if config.resolution:
-        raise ConfigError("has no say in how large the model's voxel grid is", "--resolution", "Leave it out")
     photo = read_photo(picture, BorderSegmenter())
-    load_models(config.shape.embedding, config.shape.models)
-    prior = load_prior(options) if config.colour.complete == "paint" else None
+    config.check()
+    prior = load_prior(options) if config.colour.complete == "paint" or config.wants_prior else None
     if prior is not None and options.prompt:
         check_vocabulary(prior, options.prompt)
     folder = run_folder(f"{picture.stem} {options.system}", options)
@@ -75,26 +73,31 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
         if "nothing stood out" in note:
             events.say(f"Warning: {note}. Cut the object out, or give a picture with alpha.")
     warm_kernels(events)
-    events.status("shape: sampling voxels under the picture's embedding", force=True)
-    found = reconstruct_shape(photo, config.shape, options.seed, events)
+    prompt = options.prompt
+    if prior is not None and not prompt:
+        prompt = guess_caption(photo, config.twin)
+    events.record("prompt", text=prompt, guessed=not options.prompt)
+    content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    identity = {**facts, "picture content": content, "config": to_dict(config)}
+
+    def run(plans: list[StagePlan]) -> dict[str, Stage]:
+        return run_loop(folder / "shape", events, options, identity).run(plans)
+
+    found = config.find(photo, Work(options.seed, events, prompt, prior, run))
     events.record("shape", azimuth=found.pose.azimuth, elevation=found.pose.elevation, agreement=found.pose.agreement,
                   rival=found.pose.rival, candidates=found.agreements)  # fmt: skip
-    np.save(folder / "work" / "voxels.npy", (found.voxels * 255).astype(np.uint8))
+    if found.voxels is not None:
+        np.save(folder / "work" / "voxels.npy", (found.voxels * 255).astype(np.uint8))
     mesh, how = unwrap(found.mesh, options.export.texture, options.export.unwrap_seconds)
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), options.export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
-    coloured = lay_back(surface, photo, found.pose, config.shape.pose, config.colour)
+    coloured = lay_back(surface, photo, found.pose, found.poses, config.colour)
     request, stages = None, {}
-    prompt = options.prompt
-    if prior is not None:
-        prompt = prompt or guess_caption(photo, config.shape)
-        events.record("prompt", text=prompt, guessed=not options.prompt)
-        content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    if config.colour.complete == "paint":
+        assert prior is not None
         plans, request = completion_plans(coloured, atlas, prompt, prior, config.colour, options.seed)
-        stages = run_loop(
-            folder, events, options, {**facts, "picture content": content, "config": to_dict(config)}
-        ).run(plans)
-    done = completed(coloured, config.colour, request, stages)
+        stages = run_loop(folder, events, options, identity).run(plans)
+    done = completed(coloured, config.colour, request, stages, found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
         "faces": len(mesh.faces),
@@ -105,7 +108,8 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
         "texels mirrored": share(coloured.mirrored, charts),
         "texels completed": 1 - share(coloured.seen | coloured.mirrored, charts),
         "unwrap": how,
-        "prompt for the rest": prompt or "none: filled from neighbours",
+        "prompt": prompt or "none was needed",
+        **found.figures,
     }
     return finish_reconstruction(folder, events, photo, found, done, config, options, facts, text, figures)
 
@@ -115,24 +119,8 @@ def share(part: torch.Tensor, whole: torch.Tensor) -> float:
     return float((part & whole).sum() / whole.sum().clamp_min(1))
 
 
-@torch.no_grad()
-def guess_caption(photo: Photo, config: CispConfig) -> str:
-    """The toybox caption that CISP's twin holds nearest to the picture."""
-    from .shape_training import tokenizer_of
-
-    folder = Path(config.models) / "clip" if config.models else weights_folder() / "clip"
-    twin = Contrastive.load(folder)
-    captions = [describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS]
-    ids = tokenizer_of(folder)(
-        captions, padding="max_length", max_length=twin.config.text.tokens, truncation=True, return_tensors="pt"
-    ).input_ids
-    image = torch.nn.functional.normalize(twin.embed(photo.framed(twin.config.image.size, BACKGROUND)), dim=-1)
-    text = torch.nn.functional.normalize(twin.embed_other(ids), dim=-1)
-    return captions[int((image @ text.t()).argmax())]
-
-
 def finish_reconstruction(
-    folder: Path, events: Events, photo: Photo, found: ShapeFound, surface: TexturedMesh, config: CispReconstruction,
+    folder: Path, events: Events, photo: Photo, found: ShapeFound, surface: TexturedMesh, config: PictureMethod,
     options: ReconstructOptions, facts: dict[str, Any], text: str, figures: dict[str, Any],
 ) -> RunResult:  # fmt: skip
     """Write, verify and report; the report shows the picture beside the asset from the same side."""
@@ -142,14 +130,9 @@ def finish_reconstruction(
     provenance = {k: facts[k] for k in ("picture", "system", "preset", "prior", "seed")}
     provenance["generator"] = "threestudio_like 0.1.0"
     asset = textured_asset(surface.atlas, np.rint(texture.numpy() * 255).astype(np.uint8), provenance)
-    poses = config.shape.pose
-    ring = RingCameras(8, 15.0, poses.distance, poses.fov_y)
-    pictures = beside(photo, asset, found, poses)
-    title = (
-        facts["prompt"] or figures["prompt for the rest"]
-        if config.colour.complete == "paint"
-        else Path(facts["picture"]).stem
-    )
+    ring = RingCameras(8, 15.0, found.poses.distance, found.poses.fov_y)
+    pictures = beside(photo, asset, found)
+    title = figures["prompt"] if facts["prompt"] or config.colour.complete == "paint" else Path(facts["picture"]).stem
     return deliver(
         folder, events, began, figures, Delivery(title, asset, ring, text, options.turntable, pictures=pictures)
     )
@@ -164,8 +147,9 @@ def textured_asset(atlas: Atlas, texture: np.ndarray, provenance: dict[str, Any]
     return Asset(painted.meshes, provenance)
 
 
-def beside(photo: Photo, asset: Asset, found: ShapeFound, poses: PoseConfig, size: int = 256) -> dict[str, np.ndarray]:
+def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 256) -> dict[str, np.ndarray]:
     """Pictures for the report: the given one, its object cut out, and the asset from the camera that was found."""
+    poses = found.poses
     box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
     cut = matching_cut(asset.mesh, found.pose, poses, box)
     colours, alpha = photo.colours(size, cut)

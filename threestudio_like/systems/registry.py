@@ -9,8 +9,10 @@ from ..engine.errors import ConfigError, did_you_mean
 from .cisp import CispReconstruction
 from .contract import Registered
 from .dreamfusion import DreamFusion
+from .g3dr import G3drReconstruction
 from .latent_nerf import LatentNerf
 from .latent_paint import LatentPaint
+from .optimise import PictureOptimisation
 
 BUILT_IN = {
     "latent-nerf": Registered("latent-nerf", "a field of Stable-Diffusion latents (Metzer et al. 2022)",
@@ -21,6 +23,10 @@ BUILT_IN = {
                                {"default": LatentPaint, "paper": LatentPaint.paper}, "texture"),
     "cisp": Registered("cisp", "one picture to a shape by CISP and voxel diffusion (Sbrolli et al. 2024)",
                        {"default": CispReconstruction, "paper": CispReconstruction.paper}, "reconstruct"),
+    "g3dr": Registered("g3dr", "one picture and its depth to a triplane in one pass (Reddy et al. 2024)",
+                       {"default": G3drReconstruction}, "reconstruct"),
+    "optimise": Registered("optimise", "one picture to a field: reference view, depth, CLIP and score distillation",
+                           {"default": PictureOptimisation}, "reconstruct"),
 }  # fmt: skip
 """Systems that come with the package."""
 

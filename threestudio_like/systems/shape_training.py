@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -16,36 +15,11 @@ from ..priors.pairs import PairSource, ShapeNetPairs
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
-from ..toybox.train_perceptual import build_perceptual, perceptual_figures, perceptual_stage
+from ..toybox.train_perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
+from .training_options import WORLD, TrainingOptions, begin, check, report
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
-
-WORLD = {"train": 2000, "validation": 2001, "test": 2001}
-"""World seeds of the pairs: of no other training's objects."""
-
-
-@dataclass
-class ShapeTrainingOptions:
-    """What both trainings take."""
-
-    data: Path | None = None
-    """A folder in ShapeNet's layout; None for the toybox."""
-    out: Path = Path("outputs/cisp")
-    preset: Literal["toybox", "paper"] = "toybox"
-    embedding: Literal["cisp", "clip"] = "cisp"
-    start: Path | None = None
-    """A model's folder to begin from instead of random weights."""
-    objects: int = 6000
-    steps: int | None = None
-    minutes: float | None = None
-    workers: int = 1
-    seed: int = 0
-    device: str = "cpu"
-    resume: bool = False
-    quiet: bool = False
-    set: dict[str, str] = field(default_factory=dict)
-    """Values of the training's configuration by dotted names."""
 
 
 def tokenizer_of(folder: Path | None = None) -> Any:
@@ -57,7 +31,7 @@ def tokenizer_of(folder: Path | None = None) -> Any:
     return CLIPTokenizer.from_pretrained(folder or clip_folder())
 
 
-def sources(options: ShapeTrainingOptions) -> tuple[PairSource, PairSource]:
+def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
     """Training and held-out objects."""
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
@@ -67,18 +41,7 @@ def sources(options: ShapeTrainingOptions) -> tuple[PairSource, PairSource]:
     return train, test
 
 
-def check(options: ShapeTrainingOptions) -> None:
-    """Refuse options that cannot be. Raises ConfigError."""
-    for name in ("objects", "workers"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"must be at least 1, got {getattr(options, name)}", f"--{name}")
-    if options.steps is not None and options.steps < 1:
-        raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("this torch sees no CUDA device", "--device", "Use --device cpu")
-
-
-def contrastive_config(options: ShapeTrainingOptions) -> ContrastiveTraining:
+def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
     """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and fills in the tokenizer's facts)."""
     config = ContrastiveTraining.paper() if options.preset == "paper" else ContrastiveTraining()
     config.model.against = "shape" if options.embedding == "cisp" else "text"
@@ -89,7 +52,7 @@ def contrastive_config(options: ShapeTrainingOptions) -> ContrastiveTraining:
     return config
 
 
-def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
+def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     """Train CISP (or its CLIP twin); writes the model's folder, returns its retrieval figures on held-out objects.
 
     Raises:
@@ -119,25 +82,7 @@ def train_contrastive(options: ShapeTrainingOptions) -> dict[str, float]:
     return report(options, options.embedding, figures)
 
 
-def report(options: ShapeTrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
-    """Write a model's figures beside it and say them; returns them."""
-    (options.out / name / "figures.json").write_text(json.dumps(figures, indent=1))
-    if not options.quiet:
-        print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-    return figures
-
-
-def begin(model: torch.nn.Module, other: torch.nn.Module, folder: Path) -> None:
-    """Take another model's weights. Raises ConfigError when its sizes differ."""
-    try:
-        model.load_state_dict(other.state_dict())
-    except RuntimeError:
-        raise ConfigError(
-            "its sizes are not those of the configuration", f"--start {folder}", "Give the same --model options"
-        ) from None
-
-
-def voxel_config(options: ShapeTrainingOptions) -> VoxelTraining:
+def voxel_config(options: TrainingOptions) -> VoxelTraining:
     """The configuration of `train voxel-diffusion`."""
     config = VoxelTraining.paper(options.embedding) if options.preset == "paper" else VoxelTraining(options.embedding)
     if options.steps is not None:
@@ -147,7 +92,7 @@ def voxel_config(options: ShapeTrainingOptions) -> VoxelTraining:
     return config
 
 
-def train_voxels(options: ShapeTrainingOptions) -> Path:
+def train_voxels(options: TrainingOptions) -> Path:
     """Train the voxel diffusion under the embeddings of out/cisp or out/clip; writes out/voxels-cisp or out/voxels-clip.
 
     Raises:
@@ -189,11 +134,11 @@ def train_voxels(options: ShapeTrainingOptions) -> Path:
     return target
 
 
-DEPTH_STEPS = 3000
-PERCEPTUAL_STEPS = 1500
+DEPTH_STEPS = 5000
+PERCEPTUAL_STEPS = 1200
 
 
-def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
+def train_depth(options: TrainingOptions) -> dict[str, float]:
     """Train the embedded depth estimator; writes out/depth as a transformers folder, returns its figures on held-out objects.
 
     Raises:
@@ -218,7 +163,7 @@ def train_depth(options: ShapeTrainingOptions) -> dict[str, float]:
     return report(options, "depth", figures)
 
 
-def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
+def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     """Train the embedded perceptual network; writes out/perceptual, returns its figures on held-out objects.
 
     Raises:
@@ -236,15 +181,7 @@ def train_perceptual(options: ShapeTrainingOptions) -> dict[str, float]:
     stage = perceptual_stage(model, train, options.steps or PERCEPTUAL_STEPS)
     train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
     test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    calibrate(model.eval(), train)
     figures = perceptual_figures(model, test)
     model.save(options.out / "perceptual")
     return report(options, "perceptual", figures)
-
-
-TRAININGS = {
-    "cisp": train_contrastive,
-    "voxel-diffusion": train_voxels,
-    "depth": train_depth,
-    "perceptual": train_perceptual,
-}
-"""What `train` trains, by name."""

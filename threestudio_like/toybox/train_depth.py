@@ -1,4 +1,4 @@
-"""The embedded depth estimator: Depth Anything's layout (Yang et al. 2024) on toybox pictures before all sorts of backgrounds."""
+"""The embedded depth estimator: DPT's layout (Ranftl et al. 2021) on toybox pictures before all sorts of backgrounds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..priors.depth import EMBEDDED_SPAN
+from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH
+from ..priors.framing import FILL, boxes
 from .render import render, view_projection
 from .world import draw
 
@@ -26,14 +28,40 @@ CAMERAS = ((3.0, 40.0), (5.0, 18.0))
 @dataclass
 class DepthPictures:
     """images (N, S, S, 3) uint8 on black, masks (N, S, S) uint8, depth (N, S, S) float16: distance along the ray, less the camera's
-    distance, plus one; zero outside the mask."""
+    distance, plus one; zero outside the mask. half_width (N,): half of what a picture's edge spans at the camera's distance."""
 
     images: np.ndarray
     masks: np.ndarray
     depth: np.ndarray
+    half_width: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def framed(
+        self, rows: np.ndarray, fill: torch.Tensor | float = FILL, shift: torch.Tensor | float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows of it, the object recentred and scaled to `fill` (B,) of the frame, off by `shift` (B, 2) of it: images (B, S, S, 3) on black,
+        masks and depths (B, S, S). Depth grows with the object, in units in which the frame spans 2 `FRAME_HALF_WIDTH`; perspective is
+        left as it was."""
+        mask = torch.from_numpy(self.masks[rows]).float() / 255
+        size, count = mask.shape[1], len(mask)
+        box = boxes(mask, 0.5)
+        side = (box[:, 2:] - box[:, :2]).amax(1) / torch.as_tensor(fill)
+        centre = (box[:, :2] + box[:, 2:]) / 2 + torch.as_tensor(shift) * side[:, None]
+        line = (torch.arange(size) + 0.5) / size - 0.5
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        grid = (torch.stack([x, y], -1) * side.view(-1, 1, 1, 1) + centre.view(-1, 1, 1, 2)) / size * 2 - 1
+        layers = torch.cat([torch.from_numpy(self.images[rows]).float() / 255, mask[..., None]], -1).permute(0, 3, 1, 2)
+        layers = F.grid_sample(layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        depth = torch.from_numpy(self.depth[rows].astype(np.float32))
+        # Nearest: between an object and nothing there is no depth.
+        depth = F.grid_sample(depth[:, None], grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0]
+        larger = (
+            FRAME_HALF_WIDTH / torch.from_numpy(self.half_width[rows]).view(-1, 1, 1) * (size / side).view(-1, 1, 1)
+        )
+        grown = torch.where(depth > 0, (1 + (depth - 1) * larger).clamp(0.02, EMBEDDED_SPAN), depth)
+        return layers[:, :3].permute(0, 2, 3, 1), layers[:, 3], grown.view(count, size, size)
 
 
 def picture_with_depth(
@@ -80,23 +108,28 @@ def depth_pictures(
         np.savez(temporary, images=images, masks=masks, depth=depth)
         temporary.replace(stem)
     found = np.load(stem, allow_pickle=False)
-    return DepthPictures(found["images"], found["masks"], found["depth"])
+    half_widths = np.array([distance * np.tan(np.deg2rad(fov) / 2) for distance, fov in CAMERAS], np.float32)
+    which = np.arange(count) % 2 if camera is None else np.full(count, camera)
+    return DepthPictures(found["images"], found["masks"], found["depth"], half_widths[which])
 
 
-def build_depth(width: int = 80) -> Any:
-    """A DepthAnythingForDepthEstimation for 64 pixels that answers in [0, 2]."""
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+def build_depth(width: int = 96) -> Any:
+    """A DPTForDepthEstimation for 64 pixels: the hybrid (Ranftl et al. 2021), convolutions before and beside the transformer, which learns
+    the most of few pictures. It answers in [0, 2] or a little more, and its configuration says that it is metric."""
+    from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
-    sizes: dict[str, Any] = {
-        "hidden_size": width, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 3, "image_size": SIZE, "patch_size": 8,
-        "out_indices": [1, 2, 3, 4], "reshape_hidden_states": False, "apply_layernorm": True,
-    }  # fmt: skip
-    backbone = Dinov2Config(**sizes)
-    config = DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=width, patch_size=8, neck_hidden_sizes=[16, 24, 32, 48], fusion_hidden_size=24,
-        head_hidden_size=16, depth_estimation_type="metric", max_depth=round(EMBEDDED_SPAN),
+    backbone = BitConfig(
+        num_channels=3, embedding_size=16, hidden_sizes=[32, 64, width], depths=[1, 1, 2], layer_type="preactivation", num_groups=8,
+        out_features=["stage1", "stage2", "stage3"], global_padding="same", embedding_dynamic_padding=False,
     )  # fmt: skip
-    return DepthAnythingForDepthEstimation(config)
+    config = DPTConfig(
+        hidden_size=width, num_hidden_layers=4, num_attention_heads=4, intermediate_size=2 * width, image_size=SIZE, patch_size=16,
+        is_hybrid=True, backbone_config=backbone, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[32, 64, 48, 48],
+        fusion_hidden_size=24, reassemble_factors=[1, 1, 1, 0.5], neck_ignore_stages=[0, 1], backbone_featmap_shape=[1, width, 4, 4],
+        initializer_range=0.05, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, head_in_index=-1,
+        depth_estimation_type="metric",
+    )  # fmt: skip
+    return DPTForDepthEstimation(config)
 
 
 def before_backgrounds(images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -120,23 +153,23 @@ def before_backgrounds(images: torch.Tensor, masks: torch.Tensor, generator: tor
 
 def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) -> Stage:
     """Absolute error and error of differences between neighbours, both within the mask; the background is asked to be far."""
-    images, masks = torch.from_numpy(data.images), torch.from_numpy(data.masks)
-    depth = torch.from_numpy(data.depth)
     model.train()
     half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
-        pick = torch.randint(0, len(images), (batch,), generator=generator)
-        mask, known = masks[pick].float() / 255, depth[pick].float()
-        pictures = before_backgrounds(images[pick].float() / 255, mask, generator)
+        pick = torch.randint(0, len(data), (batch,), generator=generator)
+        fill = 0.6 + 0.35 * torch.rand(batch, generator=generator)
+        shift = 0.16 * (torch.rand(batch, 2, generator=generator) - 0.5)
+        images, mask, known = data.framed(pick.numpy(), fill, shift)
+        pictures = before_backgrounds(images, mask, generator)
         flip = torch.rand(batch, generator=generator) < 0.5
         pictures, mask, known = (
             torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(2), x) for x in (pictures, mask, known)
         )
         with half:
             found = model(pixel_values=pictures.permute(0, 3, 1, 2) * 2 - 1).predicted_depth.float()
-        solid = (mask > 0.99).float()
+        solid = ((mask > 0.99) & (known > 0)).float()
         total = solid.sum().clamp_min(1)
         error = ((found - known).abs() * solid).sum() / total
         slopes = found.new_zeros(())
@@ -153,13 +186,12 @@ def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) ->
 
 @torch.no_grad()
 def depth_accuracy(model: Any, data: DepthPictures) -> dict[str, float]:
-    """Mean absolute error in scene units within the mask, before plain and before other backgrounds, and the share of background that is
-    put behind the object."""
+    """Mean absolute error in units of the frame within the mask, of objects that fill it, before plain and before
+    other backgrounds, and the share of background that is put behind the object."""
     model.eval()
-    mask, known = torch.from_numpy(data.masks).float() / 255, torch.from_numpy(data.depth).float()
-    images = torch.from_numpy(data.images).float() / 255
+    images, mask, known = data.framed(np.arange(len(data)))
     plain = images + (1 - mask[..., None]) * 0.8
-    solid = mask > 0.99
+    solid = (mask > 0.99) & (known > 0)
     out = {}
     for name, pictures in (
         ("plain", plain),

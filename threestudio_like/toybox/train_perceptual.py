@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..priors.framing import framed
-from ..priors.perceptual import ToyPerceptual
+from ..priors.perceptual import UNRELATED, ToyPerceptual
 from .pairs import VIEWS, ToyPairs
 from .vocabulary import CATEGORIES, COLOURS, PATTERNS, parse
 
@@ -74,6 +74,16 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
 
     group = ParameterGroup("perceptual", list(model.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01)
     return Stage("perceptual", steps, {"perceptual": model}, [group], loss, clip_norm=1.0)
+
+
+@torch.no_grad()
+def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
+    """Scale distances so that pictures of two different objects lie `UNRELATED` apart in the mean."""
+    count = min(count, len(data))
+    raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
+    pictures = framed(raw, 64, 0.8)
+    model.scale = 1.0
+    model.scale = UNRELATED / max(float(model.distance(pictures, pictures.roll(1, 0)).mean()), 1e-6)
 
 
 @torch.no_grad()

@@ -75,3 +75,16 @@ def trilinear(
         volume, x[None, :, None, None].to(grid.dtype), mode="bilinear", padding_mode="border", align_corners=True
     )
     return out[0, :, :, 0, 0].t()
+
+
+def triplane(x: torch.Tensor, levels: list[torch.Tensor], axes: tuple[tuple[int, int], ...]) -> torch.Tensor:
+    """Features (B, N, C) of points (B, N, 3) on planes (B, P, R, R, C): levels summed, the mean over planes."""
+    batch, count = len(x), len(axes)
+    place = torch.stack([x[..., list(pair)] for pair in axes], 1).reshape(batch * count, 1, -1, 2)
+    total: torch.Tensor | None = None
+    for level in levels:
+        flat = level.reshape(batch * count, *level.shape[2:]).permute(0, 3, 1, 2)
+        found = torch.nn.functional.grid_sample(flat, place, mode="bilinear", padding_mode="zeros", align_corners=False)
+        total = found if total is None else total + found
+    assert total is not None
+    return total.view(batch, count, total.shape[1], -1).mean(1).transpose(1, 2)

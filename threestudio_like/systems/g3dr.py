@@ -1,0 +1,264 @@
+"""`reconstruct --method g3dr`: one pass of G3DR's generator makes a triplane of the picture and its depth; the triplane becomes a mesh."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+from ..engine.errors import CollapseError, ConfigError
+from ..meshes.extraction import ExtractionConfig, decimate, isosurface, largest_pieces, opaqueness, relax
+from ..meshes.mesh import Mesh
+from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
+from ..priors.framing import FILL
+from ..priors.triplane_generator import TriplaneGenerator
+from ..representations import TriplaneConfig, TriplaneField
+from .found import Colour, ShapeFound, Work
+from .g3dr_schedule import DEPTH_NEAR, CanonicalCamera
+from .g3dr_training import GREY, WALL
+from .photo import Photo
+from .pose import Pose, PoseConfig, agreement, framed_masks, silhouettes
+from .projection import ProjectionConfig
+from .viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
+
+CAMERA = CanonicalCamera()
+POSES = PoseConfig(distance=CAMERA.radius, fov_y=CAMERA.fov)
+"""The canonical camera as a camera of an orbit."""
+
+
+@dataclass
+class G3drConfig:
+    """Picture to shape."""
+
+    model: str = ""
+    """Folder that `train g3dr` has written; empty for the embedded model."""
+    depth: str = "toybox"
+    """Depth estimator: the embedded one, a name or a folder."""
+    back: Literal["mirror", "field"] = "mirror"
+    """What closes the side that no view has shown. mirror: the visible surface mirrored at the depth of the object's middle. field: what the
+    field says."""
+    carve: bool = True
+    """Keep only what projects into the picture's mask."""
+    upright: bool = True
+    """Turn the shape by the direction from which the prior thinks that the picture was taken; otherwise the picture's camera is the front."""
+    viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
+    extraction: ExtractionConfig = field(
+        default_factory=lambda: ExtractionConfig(size=96, faces=8000, blur=0.8, relax=10, flatten=0)
+    )
+
+
+def g3dr_folder() -> Path:
+    """The folder of the embedded generator inside the package."""
+    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "g3dr"
+
+
+@lru_cache(maxsize=2)
+def load_generator(folder: str = "") -> TriplaneGenerator:
+    """G3DR's generator from a folder, or the embedded one. Raises ModelError."""
+    return TriplaneGenerator.load(Path(folder).expanduser() if folder else g3dr_folder())
+
+
+def _colours() -> ProjectionConfig:
+    return ProjectionConfig(complete="method")
+
+
+@dataclass
+class G3drReconstruction:
+    """Configuration of `reconstruct --method g3dr`."""
+
+    shape: G3drConfig = field(default_factory=G3drConfig)
+    colour: ProjectionConfig = field(default_factory=_colours)
+    resolution: int = 0
+    """Pixels of the generator's picture; 0 takes the model's own, the only one that it can."""
+
+    @property
+    def wants_prior(self) -> bool:
+        """See `PictureMethod`."""
+        return self.shape.upright
+
+    @property
+    def twin(self) -> Path | None:
+        """See `PictureMethod`."""
+        return None
+
+    def check(self) -> None:
+        """See `PictureMethod`."""
+        if self.resolution:
+            raise ConfigError("has no say in the size of the generator's pictures", "--resolution", "Leave it out")
+        load_generator(self.shape.model)
+        load_depth(self.shape.depth)
+
+    def find(self, photo: Photo, work: Work) -> ShapeFound:
+        """See `PictureMethod`."""
+        work.events.status("shape: from the picture and its depth to a triplane", force=True)
+        field_ = planes_of(photo, self.shape)
+        view = viewpoint_of(photo, work, self.shape.viewpoint) if self.shape.upright else None
+        return shape_of_planes(field_, photo, self.shape, view)
+
+
+def viewpoint_of(photo: Photo, work: Work, config: ViewpointConfig, level: float = 0.8) -> Viewpoint | None:
+    """The direction of a picture by the prior; None where it knows no cameras."""
+    prior = work.prior
+    if prior is None or prior.facts.camera is None:
+        return None
+    work.events.status("shape: from where the picture was taken", force=True)
+    size = prior.facts.image_size
+    pictures = {fill: photo.framed(size, level, fill) for fill in config.fills}
+    found = find_viewpoint(pictures, level, work.prompt, prior, config, work.seed)
+    work.events.record("viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin)
+    return found
+
+
+def frame_depth(picture: torch.Tensor, mask: torch.Tensor, prior: DepthPrior) -> torch.Tensor:
+    """Depth (S, S) of a framed picture (1, S, S, 3) in the frame's units, from one before the object's middle to one behind it.
+
+    The embedded estimator speaks in these units. Others are stretched over the mask (S, S), as if the object were as deep as wide.
+    """
+    with torch.no_grad():
+        depth = prior.predict(picture)[0]
+    if prior.inverse:
+        depth = -depth
+    if prior.metric and float(depth.max()) <= EMBEDDED_SPAN + 1e-3 and float(depth.min()) >= 0:
+        return depth
+    inside = depth[mask > 0.5]
+    low, high = (float(v) for v in inside.quantile(torch.tensor([0.02, 0.98])))
+    half = FILL * FRAME_HALF_WIDTH
+    return 1 + half * (2 * ((depth - low) / max(high - low, 1e-6)).clamp(0, 1) - 1)
+
+
+@torch.no_grad()
+def planes_of(photo: Photo, config: G3drConfig) -> TriplaneField:
+    """The triplane of a picture, in the frame of the canonical camera."""
+    model = load_generator(config.model)
+    size = model.config.size
+    picture, mask = photo.framed(size, GREY), photo.mask(size)
+    depth = frame_depth(picture, mask, load_depth(config.depth))
+    wall = WALL * EMBEDDED_SPAN
+    distance = DEPTH_NEAR + torch.where(mask > 0.5, depth.clamp(0, wall), torch.full_like(depth, wall))
+    planes = model(picture.permute(0, 3, 1, 2) * 2 - 1, distance[None, None])
+    return field_of(model, planes)
+
+
+def field_of(model: TriplaneGenerator, planes: torch.Tensor) -> TriplaneField:
+    """Planes (1, 3, F, R, R) of a generator and its decoder as a field that can be optimised further."""
+    own = model.config
+    config = TriplaneConfig(
+        own.size, own.features, own.hidden, own.levels, own.axes, "softplus", own.gain, 0.0, 0.4, own.bias, sigmoid=True
+    )
+    made = TriplaneField(config, 3)
+    with torch.no_grad():
+        made.planes.copy_(planes)
+        made.decoder.load_state_dict(model.decoder.state_dict())
+    return made
+
+
+def lattice(size: int) -> torch.Tensor:
+    """Grid points (size^3, 3) of [-1, 1]^3, z outermost, as volumes (D, H, W) are stored."""
+    line = torch.linspace(-1, 1, size)
+    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+    return torch.stack([x, y, z], -1).view(-1, 3)
+
+
+def seen_from(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places (N, 2) in the canonical picture, x right and y down in [-1, 1], and distances (N,) of points (N, 3)."""
+    eye = torch.tensor([0.0, 0.0, CAMERA.radius])
+    off = points - eye
+    reach = math.tan(math.radians(CAMERA.fov) / 2) * -off[:, 2:]
+    return torch.cat([off[:, :1] / reach, -off[:, 1:2] / reach], 1), off.norm(dim=-1)
+
+
+@torch.no_grad()
+def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.ndarray:
+    """Opaqueness (D, H, W) in [0, 1] of what belongs to the object: before the wall, inside the mask, its back closed."""
+    size = config.extraction.size
+    points = lattice(size)
+    density = torch.cat([field_.density(p) for p in points.split(1 << 17)])
+    place, distance = seen_from(points)
+    # The training's wall stands behind everything.
+    density = density * (distance < DEPTH_NEAR + EMBEDDED_SPAN * WALL - 0.15)
+    soft = torch.from_numpy(opaqueness(density.numpy(), 8.0 / size))
+    if config.carve:
+        mask = photo.mask(128)[None, None]
+        soft = soft * F.grid_sample(mask, place.view(1, 1, -1, 2), align_corners=False)[0, 0, 0]
+    volume = soft.view(size, size, size)
+    if config.back == "mirror":
+        volume = closed(volume)
+    return volume.numpy()
+
+
+def closed(volume: torch.Tensor, level: float = 0.5) -> torch.Tensor:
+    """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to its mirror image at the middle of the object.
+
+    The middle is where half of the visible surface is nearer: a picture tells the front of an object, and objects of the kind that one
+    puts on a table are about as deep behind their middle as before it.
+    """
+    size = volume.shape[0]
+    front = volume.flip(0).cummax(0).values.flip(0)
+    solid = front > level
+    # Index of the front surface of every column, counted from -Z.
+    top = torch.where(
+        solid.any(0), (size - 1) - solid.flip(0).int().argmax(0), torch.full_like(solid[0], -1, dtype=torch.long)
+    )
+    known = top >= 0
+    if not bool(known.any()):
+        return volume
+    heights = top[known].float()
+    middle = float(heights.quantile(0.2))
+    spread = float((heights - middle).clamp_min(0).quantile(0.9))
+    # At least as deep as what lies before the middle, and never thinner than a few cells.
+    index = torch.arange(size).view(-1, 1, 1).float()
+    depth = (top.float() - middle).clamp(min=0.06 * size, max=spread + 0.1 * size)
+    inside = (index <= top) & (index >= (middle - depth).clamp_min(1)) & known
+    return torch.where(inside, torch.maximum(front, front.new_tensor(0.9)), torch.zeros_like(volume))
+
+
+def turn_of(view: Viewpoint | None) -> torch.Tensor:
+    """The rotation (3, 3) that brings the canonical camera's frame into the world in which the object stands upright."""
+    if view is None:
+        return torch.eye(3)
+    a, e = view.azimuth, view.elevation
+    back = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
+    right = torch.tensor([math.cos(a), 0.0, -math.sin(a)])
+    return torch.stack([right, torch.linalg.cross(back, right), back], 1)
+
+
+def colour_of(field_: TriplaneField, turn: torch.Tensor, reach: float = 0.04) -> Colour:
+    """What the field says of a surface's colour in the world: a little below the surface, seen in the canonical frame."""
+
+    @torch.no_grad()
+    def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+        found = []
+        for p, n in zip(points.split(1 << 15), normals.split(1 << 15)):
+            inner = ((p - reach / 2 * n) @ turn).clamp(-1, 1)
+            found.append(field_(inner)[1].clamp(0, 1))
+        return torch.cat(found) if found else points.new_zeros(0, 3)
+
+    return colour
+
+
+def shape_of_planes(field_: TriplaneField, photo: Photo, config: G3drConfig, view: Viewpoint | None) -> ShapeFound:
+    """The mesh of a triplane, turned upright. Raises CollapseError where nothing is solid."""
+    settings = config.extraction
+    volume = volume_of(field_, photo, config)
+    if settings.blur > 0:
+        volume = gaussian_filter(volume, settings.blur)
+    mesh = isosurface(volume, 0.5) or isosurface(volume, float(volume.max()) / 2)
+    if mesh is None:
+        raise CollapseError(
+            "the triplane holds nothing solid", "g3dr", "Give a picture that shows the object more clearly"
+        )
+    mesh = decimate(relax(largest_pieces(mesh, settings.pieces), settings.relax), settings.faces)
+    turn = turn_of(view)
+    mesh = Mesh(np.ascontiguousarray(mesh.vertices @ turn.numpy().T, np.float32), mesh.faces)
+    azimuth, elevation = (0.0, 0.0) if view is None else (view.azimuth, view.elevation)
+    drawn = silhouettes(mesh, torch.tensor([azimuth]), torch.tensor([elevation]), POSES, POSES.size)
+    score = float(agreement(framed_masks(drawn, POSES.size), photo.mask(POSES.size))[0])
+    pose = Pose(azimuth, elevation, score)
+    return ShapeFound(mesh, pose, replace(POSES), colour_of(field_, turn))
