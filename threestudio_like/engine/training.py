@@ -17,7 +17,7 @@ from .stage import Stage, StagePlan
 
 def train_stage(
     out: Path, stage: Stage, seed: int = 0, minutes: float | None = None, resume: bool = False, quiet: bool = False,
-    identity: dict[str, Any] | None = None, workers: Workers | None = None,
+    identity: dict[str, Any] | None = None, workers: Workers | None = None, checkpoint_seconds: float = 60.0,
 ) -> None:  # fmt: skip
     """Run a stage, with checkpoints in the folder of its name under `out`.
 
@@ -38,7 +38,12 @@ def train_stage(
     lead = workers is None or workers.rank == 0
     events = Events(folder / "events.jsonl" if lead else None, "line" if lead and not quiet else "quiet")
     settings = LoopSettings(
-        seed, minutes, 60.0, log_every=25, resume=begun, identity={"network": stage.name, **(identity or {})}
+        seed,
+        minutes,
+        checkpoint_seconds,
+        log_every=25,
+        resume=begun,
+        identity={"network": stage.name, **(identity or {})},
     )
     Loop(folder, events, settings, workers=workers).run([StagePlan(stage.name, lambda done: stage)])
     events.close()

@@ -68,16 +68,24 @@ class TransformersDepth(DepthPrior):
         )
         self.inverse = not self.metric
         backbone = getattr(config, "backbone_config", None) or config
-        self.size, self.patch = int(getattr(backbone, "image_size", 384)), int(getattr(backbone, "patch_size", 16))
+        # A hybrid's convolutional backbone has no picture size of its own; its transformer's is the model's.
+        facts = [
+            getattr(part, name, None) for name in ("image_size", "patch_size") for part in (backbone, self.model.config)
+        ]
+        self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
+        # Hybrids take pictures of their own size alone, as their image processor makes them.
+        self.square = bool(getattr(self.model.config, "is_hybrid", False))
         mean, deviation = _normalisation(folder)
         self._mean, self._deviation = torch.tensor(mean), torch.tensor(deviation)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized so that the shorter edge is the model's, both edges multiples of its patch; the result has the pictures' size."""
+        """Resized so that the shorter edge is the model's, both edges multiples of its patch (hybrids: to their square); the result has the
+        pictures' size."""
         height, width = images.shape[1:3]
         share = self.size / min(height, width)
         shape = [max(self.patch, round(edge * share / self.patch) * self.patch) for edge in (height, width)]
+        shape = [self.size, self.size] if self.square else shape
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
         if list(x.shape[2:]) != shape:
             x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)

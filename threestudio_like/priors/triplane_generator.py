@@ -41,6 +41,10 @@ class TriplaneGeneratorConfig:
     position: Literal["ones", "coordinates"] = "ones"
     """First values of the positional map. ones: as published; where a texel lies is then known by the zero padding of convolutions alone,
     and takes long to spread. coordinates: sines and cosines of rows and columns."""
+    aligned: bool = False
+    """Lay the picture on the (x, y) plane where the camera sees it at the origin's depth, its depth counted from there, and add it to what the
+    network says of that plane, as depth itself is added to the other two: few steps then suffice. As published, the network has to find the
+    scale, the offset and the way through all its layers by itself."""
     bias: float = -1.0
     gain: float = 1.0
     """Density is gain softplus(raw + bias); more gain brings small networks to hard surfaces in few steps."""
@@ -51,6 +55,22 @@ class TriplaneGeneratorConfig:
         return TriplaneGeneratorConfig(
             64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 32, 64, position="coordinates", bias=-4.0, gain=20.0
         )
+
+
+HALF_WIDTH = 0.792
+"""Half of what the canonical camera sees at the origin (METHODS 3.2)."""
+DISTANCE = 5.0
+
+
+def on_plane(given: torch.Tensor) -> torch.Tensor:
+    """Pictures with depth (B, 4, S, S), rows running up, resampled to where the canonical camera sees them on the plane through the origin;
+    depth counted from there. Beyond the picture its border goes on."""
+    size = given.shape[-1]
+    line = ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1) / HALF_WIDTH
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    grid = torch.stack([x, y], -1)[None].expand(len(given), -1, -1, -1)
+    moved = F.grid_sample(given, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.cat([moved[:, :3], moved[:, 3:] - DISTANCE], 1)
 
 
 def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:
@@ -174,8 +194,11 @@ class TriplaneGenerator(nn.Module):
     def forward(self, rgb: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """rgb (B, 3, S, S) in [-1, 1], depth (B, 1, S, S) in scene units -> planes (B, 3, F, S, S)."""
         batch = len(rgb)
-        x = torch.cat([rgb, depth, self.position.expand(batch, -1, -1, -1)], 1)
-        x = self.stem(x)
+        # A picture's rows run down, a plane's rows run up with y.
+        given = torch.cat([rgb, depth], 1).flip(2)
+        if self.config.aligned:
+            given = on_plane(given)
+        x = self.stem(torch.cat([given, self.position.expand(batch, -1, -1, -1)], 1))
         first = x
         # The network was a denoiser once; its time is the constant 1.
         half = self.config.width // 2
@@ -198,7 +221,18 @@ class TriplaneGenerator(nn.Module):
             skips.pop()
             x = entry[-1](entry[-2](x))  # type: ignore[index]
         x = self.out(self.last(torch.cat([x, first], 1), time))
-        return x.view(batch, 3, self.config.features, *x.shape[2:])
+        planes = x.view(batch, 3, self.config.features, *x.shape[2:])
+        return planes + self._laid(given) if self.config.aligned else planes
+
+    def _laid(self, given: torch.Tensor) -> torch.Tensor:
+        """What lies on the planes before the network has learnt anything (B, 3, F, S, S): depth and colours on (x, y), z on the other two, so
+        that the first feature changes its sign at the surface."""
+        size = self.config.size
+        z = ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1).view(size, 1).expand(size, size)
+        laid = given.new_zeros(len(given), 3, self.config.features, size, size)
+        laid[:, 0, 0], laid[:, 0, 1:4] = given[:, 3], given[:, :3]
+        laid[:, 1:, 0] = z / 2
+        return laid
 
     def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""

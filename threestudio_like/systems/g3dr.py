@@ -110,8 +110,7 @@ def viewpoint_of(photo: Photo, work: Work, config: ViewpointConfig, level: float
         return None
     work.events.status("shape: from where the picture was taken", force=True)
     size = prior.facts.image_size
-    pictures = {fill: photo.framed(size, level, fill) for fill in config.fills}
-    found = find_viewpoint(pictures, level, work.prompt, prior, config, work.seed)
+    found = find_viewpoint(lambda fill: photo.framed(size, level, fill), level, work.prompt, prior, config, work.seed)
     work.events.record("viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin)
     return found
 

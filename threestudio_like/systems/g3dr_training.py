@@ -58,7 +58,7 @@ class G3drTraining:
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     perceptual: float = 1.0
-    steps: int = 3000
+    steps: int = 2000
     batch: int = 2
     rate: str = "onecycle 2e-3"
     ema: float = 0.995

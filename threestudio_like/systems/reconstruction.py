@@ -81,6 +81,7 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
     identity = {**facts, "picture content": content, "config": to_dict(config)}
 
     def run(plans: list[StagePlan]) -> dict[str, Stage]:
+        (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
     found = config.find(photo, Work(options.seed, events, prompt, prior, run))

@@ -6,6 +6,7 @@ The idea of diffusion classifiers (Li et al. 2023, "Your diffusion model is secr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +83,7 @@ class _Denoising:
 
 @torch.no_grad()
 def find_viewpoint(
-    pictures: dict[float, torch.Tensor],
+    picture: Callable[[float], torch.Tensor],
     level: float,
     prompt: str,
     prior: DiffusionPrior,
@@ -92,15 +93,15 @@ def find_viewpoint(
     """The direction from which a picture shows an object.
 
     Args:
-        pictures: by the share of the frame that the object takes, (1, S, S, 3) in [0, 1], grey of `level` behind it.
+        picture: by the share of the frame that the object takes, (1, S, S, 3) in [0, 1], grey of `level` behind it.
         prompt: what it shows.
         prior: knows cameras (`facts.camera`).
     """
     step = 2 * math.pi / config.azimuths
     grid = torch.tensor([(a * step, math.radians(e)) for e in config.elevations for a in range(config.azimuths)])
     rows = []
-    for fill, picture in pictures.items():
-        denoise = _Denoising(picture, level, prompt, prior, config, seed)
+    for fill in config.fills:
+        denoise = _Denoising(picture(fill), level, prompt, prior, config, seed)
         errors = denoise(grid, range(1))
         # A larger object is harder to denoise under any camera: sizes are compared by how far the right camera stands out.
         rows.append((fill, denoise, errors, errors / errors.mean()))

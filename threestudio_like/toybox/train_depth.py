@@ -210,6 +210,9 @@ def depth_accuracy(model: Any, data: DepthPictures) -> dict[str, float]:
 
 def save_depth(model: Any, folder: Path) -> None:
     """Write a transformers folder in float16."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(folder)
     model.float()

@@ -1,0 +1,342 @@
+"""`reconstruct` by G3DR's triplane and by optimisation: view directions, reference view, known depth, starts, and the command line."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threestudio_like.cli import main
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Step
+from threestudio_like.engine.random import RandomStream
+from threestudio_like.engine.schedule import Schedule
+from threestudio_like.guidance.contract import View
+from threestudio_like.meshes.mesh import Asset
+from threestudio_like.meshes.voxels import voxelise
+from threestudio_like.metrics.point_sets import voxel_iou
+from threestudio_like.priors.diffusion import CameraProtocol, DiffusionPrior, PriorFacts
+from threestudio_like.priors.noise_schedule import NoiseSchedule
+from threestudio_like.priors.triplane_generator import TriplaneGenerator, TriplaneGeneratorConfig
+from threestudio_like.renderers.backgrounds import BackgroundSample
+from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
+from threestudio_like.systems import g3dr
+from threestudio_like.systems.found import ShapeFound, Work
+from threestudio_like.systems.g3dr import closed, field_of, frame_depth, lattice, seen_from, turn_of
+from threestudio_like.systems.g3dr_training import render_view
+from threestudio_like.systems.latent_nerf import FieldConfig
+from threestudio_like.systems.optimise import PictureOptimisation, ReferenceView, known_distance, picture_terms, psnr
+from threestudio_like.systems.photo import read_photo
+from threestudio_like.systems.pose import Pose, PoseConfig, matching_cut
+from threestudio_like.systems.viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
+from threestudio_like.toybox.pairs import pictures_of
+
+CHAIR = 8
+
+
+class Sees(DiffusionPrior):
+    """Denoises perfectly from one direction, and worse the farther the camera is from it."""
+
+    def __init__(self, azimuth, elevation):
+        self.facts = PriorFacts("sees", "epsilon", 4, 8, 16, camera=CameraProtocol())
+        self.schedule = NoiseSchedule.scaled_linear()
+        self.direction = torch.tensor(
+            [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+        )
+
+    def encode_text(self, prompts):
+        return torch.zeros(len(prompts), 1, 4)
+
+    def encode_image(self, images):
+        small = torch.nn.functional.adaptive_avg_pool2d(images.permute(0, 3, 1, 2), 8)
+        return torch.cat([small, small[:, :1]], 1)
+
+    def decode_latents(self, latents):
+        raise AssertionError("not asked for")
+
+    def predict(self, latents, t, condition):
+        eye = torch.nn.functional.normalize(condition.cameras.camera_to_world[:, :3, 3], dim=-1)
+        off = (eye - self.direction).norm(dim=-1).view(-1, 1, 1, 1)
+        abar = self.schedule.abar(t, latents)
+        noise = (latents - abar.sqrt() * self.clean) / (1 - abar).sqrt()
+        return noise * (1 - 0.3 * off)
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(0.7, 0.3), (4.0, 0.05)])
+def test_the_direction_is_where_the_prior_denoises_best(azimuth, elevation):
+    prior = Sees(azimuth, elevation)
+    picture = torch.rand(1, 16, 16, 3)
+    prior.clean = prior.encode_image(picture)
+    found = find_viewpoint(lambda fill: picture, 0.8, "x", prior, ViewpointConfig(fills=(0.8,), repeats=1))
+    assert abs(found.azimuth - azimuth) < 0.12
+    assert abs(found.elevation - elevation) < 0.12
+    assert found.fill == 0.8
+    assert found.margin > 0.5
+
+
+def photo_of_chair(tmp_path, size=96):
+    picture, azimuth, elevation, mesh, _ = pictures_of(9, CHAIR, "test", 2, size)
+    Image.fromarray(picture[0]).save(tmp_path / "chair.png")
+    return read_photo(tmp_path / "chair.png"), Pose(float(azimuth[0]), float(elevation[0]), 1.0), mesh
+
+
+def reference_of(tmp_path, size=32):
+    photo, pose, mesh = photo_of_chair(tmp_path)
+    poses = PoseConfig()
+    from threestudio_like.priors.framing import boxes
+
+    frame = matching_cut(mesh, pose, poses, boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0])
+    return ReferenceView.of(photo, frame, pose, poses, size, ""), pose, mesh, photo
+
+
+def config_of(kind):
+    return PictureOptimisation(
+        representation=FieldConfig(
+            kind, VoxelGridConfig(size=40), triplane=TriplaneConfig(48, 8, 16, 3, blob_strength=0.0)
+        )
+    )
+
+
+class Prior:
+    facts = PriorFacts("x", "epsilon", 4, 8, 32, camera=CameraProtocol())
+
+
+def run_stage(stage, steps=None):
+    groups = [{"params": g.parameters, "lr": 0.0} for g in stage.groups]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    count = steps or stage.steps
+    for index in range(count):
+        for group, own in zip(optimiser.param_groups, stage.groups):
+            group["lr"] = Schedule.parse(own.lr)(index / count)
+        optimiser.zero_grad()
+        sum(stage.loss(Step(index, index / count, RandomStream(0, stage.name, index), 0, 0)).values()).backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("kind", ["voxels", "triplane"])
+def test_a_field_starts_as_a_shape_with_the_pictures_colours(kind, tmp_path):
+    reference, pose, mesh, _ = reference_of(tmp_path)
+    config = config_of(kind)
+    config.start.steps, config.start.points = (60, 6000) if kind == "voxels" else (150, 3000)
+    work = Work(0, Events(None, "quiet"), "a chair", Prior())
+    stage = config._fit(ShapeFound(mesh, pose, PoseConfig()), reference, work)
+    run_stage(stage)
+    field = stage.modules["field"]
+    volume = density_volume(field, 32).detach().numpy().transpose(2, 1, 0) > 12
+    assert voxel_iou(volume, voxelise(mesh)) > 0.6
+    inside = torch.from_numpy(np.argwhere(voxelise(mesh))).float().add(0.5).div(16).sub(1)
+    with torch.no_grad():
+        colours = field(inside)[1]
+    assert float((colours - reference.colour_of_points()(inside, inside)).abs().mean()) < 0.12
+
+
+def test_the_reference_view_becomes_the_picture(tmp_path):
+    reference, _, _, _ = reference_of(tmp_path)
+    config = config_of("voxels")
+    config.terms = replace(config.terms, clip=0.0, depth=0.0)
+    parts = config._parts(Work(0, Events(None, "quiet"), "a chair", Prior()))
+    extra = picture_terms(config.terms, reference, parts, "toybox")
+    optimiser = torch.optim.Adam(parts.field.parameters(), 0.05)
+    empty = BackgroundSample(torch.zeros(1, 32, 32, 3))
+
+    def distance():
+        with torch.no_grad():
+            own = parts.renderer.render(parts.field, reference.camera, empty)
+        return psnr(own.features[0], reference.picture * reference.mask[..., None])
+
+    before = distance()
+    for index in range(60):
+        random = RandomStream(0, "x", index)
+        if index % 16 == 0:
+            parts.renderer.refresh(parts.field, random)
+        terms = extra(None, View(reference.camera, index / 60, random))
+        assert set(terms) == {"reference"}
+        optimiser.zero_grad()
+        sum(terms.values()).backward()
+        optimiser.step()
+    assert distance() > max(before + 5, 18)
+
+
+def test_known_depth_is_fitted_to_the_surface_and_infinite_off_the_mask(tmp_path):
+    reference, _, _, _ = reference_of(tmp_path)
+    truth = 3 + 0.2 * torch.rand(32, 32, generator=torch.Generator().manual_seed(0))
+    reference.depth = (truth - 0.7) / 1.25
+    opacity = reference.mask
+    found = known_distance(reference, truth * opacity, opacity)
+    inside = reference.mask > 0.5
+    assert torch.allclose(found[inside], truth[inside], atol=1e-3)
+    assert bool(torch.isinf(found[~inside]).all())
+    # Where there is no surface yet the guess is taken as it is.
+    assert torch.equal(known_distance(reference, truth * 0, opacity * 0)[inside], reference.depth[inside])
+
+
+# G3DR's triplane as a shape
+
+
+def tiny_generator(tmp_path):
+    torch.manual_seed(0)
+    model = TriplaneGenerator(
+        TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", -1.0, 6.0)
+    )
+    model.save(tmp_path / "g3dr")
+    return TriplaneGenerator.load(tmp_path / "g3dr")
+
+
+def test_planes_become_the_same_field(tmp_path):
+    model = tiny_generator(tmp_path)
+    planes = model(torch.rand(1, 3, 64, 64) * 2 - 1, torch.full((1, 1, 64, 64), 5.0))
+    points = torch.rand(500, 3) * 2 - 1
+    raw, colour = model.read(planes, points[None])
+    density, features = field_of(model, planes)(points)
+    assert torch.allclose(density, 6 * torch.nn.functional.softplus(raw[0] - 1), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(features, colour[0], atol=1e-5)
+
+
+def test_points_are_seen_where_the_canonical_camera_sees_them():
+    place, distance = seen_from(torch.tensor([[0.0, 0.0, 0.0], [0.792, 0.792, 0.0], [0.0, -0.792, 0.0]]))
+    assert torch.allclose(place, torch.tensor([[0.0, 0.0], [1.0, -1.0], [0.0, 1.0]]), atol=1e-3)
+    assert float(distance[0]) == pytest.approx(5)
+    points = lattice(3)
+    assert points[0].tolist() == [-1, -1, -1]
+    assert points[1].tolist() == [0, -1, -1]
+
+
+def test_the_back_mirrors_the_front():
+    size = 32
+    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 3, indexing="ij")
+    shell = ((x**2 + y**2 + z**2).sqrt() - 0.6).abs() < 0.08
+    front = (shell & (z > 0)).float()
+    made = closed(front) > 0.5
+    ball = (x**2 + y**2 + z**2).sqrt() < 0.66
+    assert voxel_iou(made.numpy(), ball.numpy()) > 0.7
+    assert not bool(closed(torch.zeros(8, 8, 8)).any())
+
+
+def test_turned_upright_the_camera_is_where_the_picture_was_taken():
+    view = Viewpoint(0.9, 0.4, 0.8, 1.0)
+    turn = turn_of(view)
+    assert torch.allclose(turn @ turn.t(), torch.eye(3), atol=1e-6)
+    assert float(torch.linalg.det(turn)) == pytest.approx(1, abs=1e-5)
+    eye = turn @ torch.tensor([0.0, 0.0, 1.0])
+    assert torch.allclose(
+        eye, torch.tensor([math.sin(0.9) * math.cos(0.4), math.sin(0.4), math.cos(0.9) * math.cos(0.4)]), atol=1e-6
+    )
+    assert float((turn @ torch.tensor([1.0, 0.0, 0.0]))[1]) == pytest.approx(0, abs=1e-6)
+    assert torch.equal(turn_of(None), torch.eye(3))
+
+
+def test_depths_of_other_estimators_are_stretched_over_the_mask():
+    mask = torch.zeros(8, 8)
+    mask[2:6, 2:6] = 1
+    raw = torch.linspace(10, 50, 64).view(1, 8, 8)
+
+    class Disparity:
+        inverse, metric = True, False
+
+        def predict(self, images):
+            return raw
+
+    found = frame_depth(torch.zeros(1, 8, 8, 3), mask, Disparity())
+    inside = found[mask > 0.5]
+    assert float(inside.min()) == pytest.approx(1 - 0.85 * 0.792, abs=0.02)
+    assert float(inside.max()) == pytest.approx(1 + 0.85 * 0.792, abs=0.02)
+    # Disparity is larger where it is nearer.
+    assert float(found[2, 2]) > float(found[5, 5])
+
+
+def test_the_turntable_of_planes_renders_at_128_pixels_without_holes(tmp_path):
+    model = tiny_generator(tmp_path)
+    planes = model(torch.zeros(1, 3, 64, 64), torch.full((1, 1, 64, 64), 5.0))
+    with torch.no_grad():
+        pictures = [
+            render_view(
+                model,
+                planes,
+                g3dr.CAMERA,
+                replace(g3dr_rays(), coarse=64, fine=64),
+                128,
+                None,
+                (torch.tensor([yaw]), torch.zeros(1)),
+            )
+            for yaw in (-math.radians(30), 0.0, math.radians(30))
+        ]
+    assert all(bool(torch.isfinite(p.colour).all()) and bool(torch.isfinite(p.depth).all()) for p in pictures)
+
+
+def g3dr_rays():
+    from threestudio_like.renderers.midpoint import MidpointConfig
+
+    return MidpointConfig()
+
+
+# From the command line
+
+
+def test_g3dr_from_the_command_line(tmp_path, capsys):
+    photo_of_chair(tmp_path)
+    train = [
+        "train",
+        "g3dr",
+        "--out",
+        str(tmp_path / "t"),
+        "--objects",
+        "6",
+        "--steps",
+        "2",
+        "--render",
+        "16",
+        "--quiet",
+    ]
+    small = [
+        "--generator.width",
+        "8",
+        "--generator.features",
+        "8",
+        "--generator.hidden",
+        "16",
+        "--clip",
+        "0",
+        "--perceptual",
+        "0",
+    ]
+    assert main([*train, *small]) == 0
+    assert main([*train, *small]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", "depth", "--out", str(tmp_path / "t"), "--objects", "4", "--steps", "1", "--quiet"]) == 0
+    command = ["reconstruct", str(tmp_path / "chair.png"), "--method", "g3dr", "--shape.model", str(tmp_path / "t/g3dr"), "--texture", "256",
+               "--shape.depth", str(tmp_path / "t/depth"), "--quiet"]  # fmt: skip
+    code = main([*command, "--shape.upright", "false", "--out", str(tmp_path / "run")])
+    # Two steps of training may leave nothing solid: that is one line, too.
+    assert code in (0, 2)
+    assert main([*command, "--resolution", "64", "--out", str(tmp_path / "x")]) == 2
+    assert (
+        main(
+            [
+                "reconstruct",
+                str(tmp_path / "chair.png"),
+                "--method",
+                "g3dr",
+                "--shape.model",
+                str(tmp_path),
+                "--out",
+                str(tmp_path / "x"),
+            ]
+        )
+        == 2
+    )
+    assert "train g3dr" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_optimisation_from_the_command_line(tmp_path):
+    photo_of_chair(tmp_path)
+    run = tmp_path / "run"
+    command = ["reconstruct", str(tmp_path / "chair.png"), "--method", "optimise", "--start.source", "nothing", "--prompt", "a chair",
+               "--terms.depth", "0", "--terms.scale_gradients", "false", "--texture", "256", "--quiet", "--start.viewpoint.fills", "0.8",
+               "--start.viewpoint.repeats", "1"]  # fmt: skip
+    assert main([*command, "--steps", "12", "--out", str(run)]) == 0
+    assert Asset.load(run / "asset.glb").mesh.texture is not None
+    assert (run / "shape/work").is_dir()
+    assert main([*command, "--distil.steps", "0", "--out", str(tmp_path / "x")]) == 2
