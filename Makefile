@@ -38,7 +38,10 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/sketch_shape.py
 	$(BIN)/python benchmarks/fuzz_meshes.py
 	$(BIN)/python benchmarks/concept.py
-	$(BIN)/python benchmarks/reconstruct.py
+	$(BIN)/python benchmarks/cisp.py
+	$(BIN)/python benchmarks/g3dr.py
+	$(BIN)/python benchmarks/reconstruct.py --methods cisp g3dr optimise
+	$(BIN)/python benchmarks/released_sizes.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2

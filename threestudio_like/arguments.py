@@ -79,7 +79,7 @@ class Generate(Common):
     strictness: float | None = None
     """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
     system: str = "latent-nerf"
-    """latent-nerf, dreamfusion, or a plug-in's."""
+    """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, optimise make a picture of the prompt first (of none: what the prior likes)."""
 
 
 @dataclass

@@ -118,7 +118,8 @@ def _undotted(verb: str) -> set[str]:
         from .systems.trainings import CONFIGURATIONS
 
         return {key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key}
-    systems = (registry.configuration(name, "default") for name in registry.names(verb))
+    verbs = (verb, "reconstruct") if verb == "generate" else (verb,)
+    systems = (registry.configuration(name, "default") for v in verbs for name in registry.names(v))
     return {key for config in systems for key in settings.dotted(config) if "." not in key}
 
 
@@ -168,15 +169,21 @@ def _print_config(prompt: str, options: Any, verb: str) -> None:
 
 
 def generate(arguments: Generate, dotted: dict[str, str]) -> None:
-    """`generate`: prompt to asset."""
-    from .systems import run
+    """`generate`: prompt to asset; by a picture in between, where the system is one of `reconstruct`."""
+    from .systems import reconstruction, registry, run
 
     _threads(arguments.threads)
-    options = _options(arguments, dotted, arguments.system, sketch=arguments.sketch, strictness=arguments.strictness)
+    pictured = arguments.system in registry.names("reconstruct")
+    kind = reconstruction.ReconstructOptions if pictured else None
+    options = _options(
+        arguments, dotted, arguments.system, kind, sketch=arguments.sketch, strictness=arguments.strictness
+    )
     if arguments.print_config:
-        _print_config(arguments.prompt, options, "generate")
-        return
-    run.generate(arguments.prompt, options)
+        _print_config(arguments.prompt, options, "reconstruct" if pictured else "generate")
+    elif pictured:
+        reconstruction.imagine(arguments.prompt, options)
+    else:
+        run.generate(arguments.prompt, options)
 
 
 def texture(arguments: Texture, dotted: dict[str, str]) -> None:
@@ -192,8 +199,8 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
     )  # fmt: skip
     if arguments.print_config:
         _print_config(arguments.prompt, options, "texture")
-        return
-    texturing.texture(arguments.mesh, arguments.prompt, options)
+    else:
+        texturing.texture(arguments.mesh, arguments.prompt, options)
 
 
 def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
@@ -205,8 +212,8 @@ def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
     options = _options(arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt)
     if arguments.print_config:
         _print_config(arguments.prompt, options, "reconstruct")
-        return
-    reconstruction.reconstruct(arguments.picture, options)
+    else:
+        reconstruction.reconstruct(arguments.picture, options)
 
 
 def mesh(arguments: MeshTool) -> None:
@@ -272,11 +279,7 @@ def evaluate(arguments: Evaluate) -> None:
     from .systems.evaluation import evaluate as measure
 
     figures = measure(arguments.run, arguments.prompt, arguments.truth, arguments.instances)
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:<34}{value:.4f}" if isinstance(value, float) else f"{name:<34}{value}")
+    print(json.dumps(figures) if arguments.json else _table(figures))
 
 
 def train(arguments: Train, dotted: dict[str, str]) -> None:

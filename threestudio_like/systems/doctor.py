@@ -12,8 +12,10 @@ from typing import Any
 from ..kernels import warm_up
 from ..metrics.judge import judge_folder
 from ..priors.clip import clip_folder
-from ..priors.registry import EMBEDDED, MODELS, embedded_folder, models_folder
-from .cisp import weights_folder
+from ..priors.depth import depth_folder
+from ..priors.perceptual import perceptual_folder
+from ..priors.registry import CLIP_MODELS, DEPTH_MODELS, EMBEDDED, MODELS, embedded_folder, models_folder
+from .found import weights_folder
 from .registry import BUILT_IN, plug_ins
 
 _PACKAGES = (
@@ -78,10 +80,12 @@ def _models() -> list[dict[str, str]]:
         ("toybox judge", judge_folder()),
         ("toybox cisp", weights_folder() / "cisp"),
         ("toybox voxels", weights_folder() / "voxels-cisp"),
+        ("toybox depth", depth_folder()),
+        ("toybox perceptual", perceptual_folder()),
     ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})
-    for name, entry in MODELS.items():
+    for name, entry in {**MODELS, **DEPTH_MODELS, **CLIP_MODELS}.items():
         local = models_folder() / name
         out.append({"name": name, "state": "ok" if local.is_dir() else "not here",
                     "detail": f"{entry.licence}, {entry.territory}; mirrors: {', '.join(entry.mirrors)}"})  # fmt: skip

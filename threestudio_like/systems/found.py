@@ -20,6 +20,7 @@ from ..toybox.world import describe
 from .photo import Photo
 from .pose import Pose, PoseConfig
 from .projection import ProjectionConfig
+from .viewpoint import Viewpoint
 
 Colour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Points (N, 3) and unit normals (N, 3) -> colours (N, 3) in [0, 1]."""
@@ -46,7 +47,8 @@ class ShapeFound:
 class Work:
     """What a method is given besides the picture.
 
-    run: carries out stages with checkpoints in the run's folder, and returns them by name.
+    run: carries out stages with checkpoints in the run's folder, and returns them by name. view: from where the picture was taken, if that is
+    known.
     """
 
     seed: int
@@ -54,6 +56,7 @@ class Work:
     prompt: str = ""
     prior: DiffusionPrior | None = None
     run: Callable[[list[StagePlan]], dict[str, Stage]] | None = None
+    view: Viewpoint | None = None
 
 
 class PictureMethod(Protocol):

@@ -104,8 +104,10 @@ class G3drReconstruction:
 
 
 def viewpoint_of(photo: Photo, work: Work, config: ViewpointConfig, level: float = 0.8) -> Viewpoint | None:
-    """The direction of a picture by the prior; None where it knows no cameras."""
+    """The direction of a picture, known or by the prior; None where it knows no cameras."""
     prior = work.prior
+    if work.view is not None:
+        return work.view
     if prior is None or prior.facts.camera is None:
         return None
     work.events.status("shape: from where the picture was taken", force=True)
@@ -195,8 +197,8 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
 def closed(volume: torch.Tensor, level: float = 0.5) -> torch.Tensor:
     """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to its mirror image at the middle of the object.
 
-    The middle is where half of the visible surface is nearer: a picture tells the front of an object, and objects of the kind that one
-    puts on a table are about as deep behind their middle as before it.
+    The middle is where the visible surface ends: a convex thing turns away from the viewer where it is widest, and is about as deep behind
+    as before.
     """
     size = volume.shape[0]
     front = volume.flip(0).cummax(0).values.flip(0)
@@ -209,11 +211,10 @@ def closed(volume: torch.Tensor, level: float = 0.5) -> torch.Tensor:
     if not bool(known.any()):
         return volume
     heights = top[known].float()
-    middle = float(heights.quantile(0.2))
-    spread = float((heights - middle).clamp_min(0).quantile(0.9))
-    # At least as deep as what lies before the middle, and never thinner than a few cells.
+    middle = float(heights.quantile(0.05))
     index = torch.arange(size).view(-1, 1, 1).float()
-    depth = (top.float() - middle).clamp(min=0.06 * size, max=spread + 0.1 * size)
+    # Never thinner than a few cells.
+    depth = (top.float() - middle).clamp(min=0.06 * size)
     inside = (index <= top) & (index >= (middle - depth).clamp_min(1)) & known
     return torch.where(inside, torch.maximum(front, front.new_tensor(0.9)), torch.zeros_like(volume))
 

@@ -53,8 +53,8 @@ class G3drTraining:
     render: int = 32
     """Pixels along the edge of what is rendered in a step."""
     scale_gradients: bool = True
-    floor: str = "0.5->0.05 @ 0..40%"
-    """Schedule of the lowest factor of scaled gradients: the published 0.05 from the beginning makes few steps slow."""
+    floor: str = "0.05"
+    """Schedule of the lowest factor of scaled gradients. Falling from 0.5 it is faster at first, and leaves fog."""
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     perceptual: float = 1.0

@@ -89,11 +89,16 @@ def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
         notes["size"] = f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}"
     else:
         notes["size"] = f"{width} x {height}"
+    return photo_of(pixels, str(path), notes, segmenter)
+
+
+def photo_of(pixels: np.ndarray, where: str, notes: dict[str, str], segmenter: Segmenter | None = None) -> Photo:
+    """A picture (H, W, 3 or 4) in [0, 1] without its background. Raises InputError, naming `where`, when it shows nothing."""
     original = pixels[..., :3]
     alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
     if alpha is not None and float((alpha < 0.5).mean()) > 0.005:
         if not (alpha > 0.5).any():
-            raise InputError("shows nothing: every pixel is transparent", str(path), "Give a picture of an object")
+            raise InputError("shows nothing: every pixel is transparent", where, "Give a picture of an object")
         notes["background"] = "by the picture's alpha"
         original = original * alpha[..., None] + (1 - alpha[..., None])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..meshes.atlas import Atlas, join_atlas, paint_tiles
 from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.picture import render_asset
 from ..meshes.unwrap import unwrap
+from ..priors.diffusion import DiffusionPrior
 from ..priors.framing import boxes
 from ..priors.segmenter import BorderSegmenter
 from ..renderers import RingCameras
@@ -25,12 +27,14 @@ from ..representations import TexturedMesh
 from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .found import PictureMethod, ShapeFound, Work, guess_caption
+from .imagine import ImagineConfig, imagine_picture
 from .options import Options, check_options, check_vocabulary
-from .photo import Photo, read_photo
+from .photo import Photo, photo_of, read_photo
 from .pose import matching_cut
 from .projection import completed, completion_plans, lay_back
 from .run import configure, load_prior, run_loop, warm_kernels
 from .settings import to_dict, write_yaml
+from .viewpoint import Viewpoint
 
 BEST = "cisp"
 """The method that "auto" means: the one that measures best (docs/results/reconstruct.md)."""
@@ -45,6 +49,27 @@ class ReconstructOptions(Options):
     """What the picture shows, for the painting of what it does not show; guessed by the caption model where empty."""
 
 
+@dataclass
+class Given:
+    """The picture that is reconstructed: where it comes from, a name for the run, a hash of its content, and, if it was made here, from where
+    it shows the object and by which prior."""
+
+    photo: Photo
+    source: str
+    name: str
+    content: str
+    view: Viewpoint | None = None
+    prior: DiffusionPrior | None = None
+
+
+def picture_config(options: ReconstructOptions) -> PictureMethod:
+    """The method's configuration, everything that it needs at hand. Raises ConfigError, ModelError."""
+    preset = "default" if options.preset == "auto" else options.preset
+    config: PictureMethod = configure(options, preset, verb="reconstruct")
+    config.check()
+    return config
+
+
 def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
     """Make an asset of a picture of one object.
 
@@ -52,17 +77,44 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     check_options(options.prompt or "a thing", options)
-    config: PictureMethod = configure(
-        options, "default" if options.preset == "auto" else options.preset, verb="reconstruct"
-    )
     photo = read_photo(picture, BorderSegmenter())
-    config.check()
-    prior = load_prior(options) if config.colour.complete == "paint" or config.wants_prior else None
+    content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    return work_out(Given(photo, str(picture), picture.stem, content), picture_config(options), options)
+
+
+def imagine(prompt: str, options: ReconstructOptions, how: ImagineConfig | None = None) -> RunResult:
+    """Make an asset of a prompt by a method that starts from a picture: the prior makes the picture. An empty prompt lets it choose.
+
+    Raises:
+        UserError: see `reconstruct`.
+    """
+    check_options(prompt or "a thing", options)
+    config, how = picture_config(options), how or ImagineConfig()
+    prior = load_prior(options)
+    if prompt:
+        check_vocabulary(prior, prompt)
+    pixels = imagine_picture(prompt, prior, how, options.seed).numpy()
+    photo = photo_of(
+        pixels, "the imagined picture", {"size": f"imagined, {pixels.shape[1]} x {pixels.shape[0]}"}, BorderSegmenter()
+    )
+    view = None
+    if prior.facts.camera is not None:
+        view = Viewpoint(math.radians(how.azimuth), math.radians(how.elevation), 0.8, 1.0)
+    content = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+    given = Given(photo, "imagined", prompt or "anything", content, view, prior)
+    return work_out(given, config, replace(options, prompt=prompt))
+
+
+def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -> RunResult:
+    """Shape, colours and asset of a picture."""
+    photo, prior = given.photo, given.prior
+    if prior is None and (config.colour.complete == "paint" or config.wants_prior):
+        prior = load_prior(options)
     if prior is not None and options.prompt:
         check_vocabulary(prior, options.prompt)
-    folder = run_folder(f"{picture.stem} {options.system}", options)
+    folder = run_folder(f"{given.name} {options.system}", options)
     events = Events(folder / "events.jsonl", options.verbosity)
-    facts = {"verb": "reconstruct", "picture": str(picture), "prompt": options.prompt, "system": options.system, "preset": options.preset,
+    facts = {"verb": "reconstruct", "picture": given.source, "prompt": options.prompt, "system": options.system, "preset": options.preset,
              "prior": options.prior, "seed": options.seed}  # fmt: skip
     text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
     if not options.resume:
@@ -77,14 +129,13 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
     if prior is not None and not prompt:
         prompt = guess_caption(photo, config.twin)
     events.record("prompt", text=prompt, guessed=not options.prompt)
-    content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
-    identity = {**facts, "picture content": content, "config": to_dict(config)}
+    identity = {**facts, "picture content": given.content, "config": to_dict(config)}
 
     def run(plans: list[StagePlan]) -> dict[str, Stage]:
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
-    found = config.find(photo, Work(options.seed, events, prompt, prior, run))
+    found = config.find(photo, Work(options.seed, events, prompt, prior, run, given.view))
     events.record("shape", azimuth=found.pose.azimuth, elevation=found.pose.elevation, agreement=found.pose.agreement,
                   rival=found.pose.rival, candidates=found.agreements)  # fmt: skip
     if found.voxels is not None:

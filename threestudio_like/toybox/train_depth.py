@@ -118,18 +118,18 @@ def build_depth(width: int = 96) -> Any:
     the most of few pictures. It answers in [0, 2] or a little more, and its configuration says that it is metric."""
     from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
-    backbone = BitConfig(
+    convolutions: dict[str, Any] = dict(
         num_channels=3, embedding_size=16, hidden_sizes=[32, 64, width], depths=[1, 1, 2], layer_type="preactivation", num_groups=8,
         out_features=["stage1", "stage2", "stage3"], global_padding="same", embedding_dynamic_padding=False,
     )  # fmt: skip
-    config = DPTConfig(
+    sizes: dict[str, Any] = dict(
         hidden_size=width, num_hidden_layers=4, num_attention_heads=4, intermediate_size=2 * width, image_size=SIZE, patch_size=16,
-        is_hybrid=True, backbone_config=backbone, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[32, 64, 48, 48],
+        is_hybrid=True, backbone_config=BitConfig(**convolutions), backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[32, 64, 48, 48],
         fusion_hidden_size=24, reassemble_factors=[1, 1, 1, 0.5], neck_ignore_stages=[0, 1], backbone_featmap_shape=[1, width, 4, 4],
         initializer_range=0.05, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, head_in_index=-1,
         depth_estimation_type="metric",
     )  # fmt: skip
-    return DPTForDepthEstimation(config)
+    return DPTForDepthEstimation(DPTConfig(**sizes))
 
 
 def before_backgrounds(images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
