@@ -394,3 +394,32 @@ def test_a_turn_of_the_camera_renders_without_holes_and_the_same_twice():
             ]
             assert torch.isfinite(views[0].colour).all()
             assert torch.equal(views[0].colour, views[1].colour)
+
+
+def test_an_aligned_generator_begins_with_the_picture_on_its_planes():
+    """Before any training the first feature changes its sign at the surface, and colours lie where the camera sees them."""
+    from threestudio_like.priors.triplane_generator import on_plane
+    from threestudio_like.representations import sample_planes
+
+    torch.manual_seed(0)
+    model = TriplaneGenerator(
+        TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 1, "proper", 4, "coordinates", True)
+    )
+    with torch.no_grad():
+        for part in (model.out.weight, model.out.bias):
+            part.zero_()
+    line = torch.linspace(-1, 1, 64)
+    y, x = torch.meshgrid(-line, line, indexing="ij")
+    rgb = torch.stack([x, y, torch.zeros_like(x)])[None]
+    depth = torch.full((1, 1, 64, 64), 4.7)
+    planes = model(rgb, depth)
+    points = torch.tensor([[[0.3, 0.2, 0.25], [0.3, 0.2, 0.35], [-0.4, 0.1, 0.25], [-0.4, 0.1, 0.35]]])
+    features = sample_planes(planes, points, 1)[0]
+    # The surface stands at z = 5 - 4.7.
+    assert (features[:, 0] < 0).tolist() == [True, False, True, False]
+    # Three times the mean over planes: the picture has 0.3 / 0.792 at x = 0.3, and y grows upwards.
+    assert torch.allclose(3 * features[::2, 1:3], points[0, ::2, :2] / 0.792, atol=0.02)
+    assert on_plane(torch.zeros(1, 4, 8, 8)).shape == (1, 4, 8, 8)
+    assert len(model.state_dict()) == len(
+        TriplaneGenerator(TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16)).state_dict()
+    )

@@ -181,7 +181,7 @@ def test_known_depth_is_fitted_to_the_surface_and_infinite_off_the_mask(tmp_path
 def tiny_generator(tmp_path):
     torch.manual_seed(0)
     model = TriplaneGenerator(
-        TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", -1.0, 6.0)
+        TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", False, -1.0, 6.0)
     )
     model.save(tmp_path / "g3dr")
     return TriplaneGenerator.load(tmp_path / "g3dr")
