@@ -15,6 +15,7 @@ from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
 from threestudio_like.guidance.contract import View
 from threestudio_like.meshes.mesh import Asset
+from threestudio_like.meshes.verification import psnr
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.diffusion import CameraProtocol, DiffusionPrior, PriorFacts
@@ -24,11 +25,11 @@ from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
 from threestudio_like.systems import g3dr
 from threestudio_like.systems.found import ShapeFound, Work
-from threestudio_like.systems.g3dr import closed, field_of, frame_depth, lattice, seen_from, turn_of
+from threestudio_like.systems.g3dr import closed, field_of, frame_depth, lattice, placed, turn_of
 from threestudio_like.systems.g3dr_training import render_view
 from threestudio_like.systems.imagine import ImagineConfig, imagine_picture
 from threestudio_like.systems.latent_nerf import FieldConfig
-from threestudio_like.systems.optimise import PictureOptimisation, ReferenceView, known_distance, picture_terms, psnr
+from threestudio_like.systems.optimise import PictureOptimisation, ReferenceView, known_distance, picture_terms
 from threestudio_like.systems.options import Options
 from threestudio_like.systems.photo import read_photo
 from threestudio_like.systems.pose import Pose, PoseConfig, matching_cut
@@ -147,7 +148,8 @@ def test_the_reference_view_becomes_the_picture(tmp_path):
     def distance():
         with torch.no_grad():
             own = parts.renderer.render(parts.field, reference.camera, empty)
-        return psnr(own.features[0], reference.picture * reference.mask[..., None])
+        wanted = (reference.picture * reference.mask[..., None]).numpy()
+        return psnr(own.features[0].numpy(), wanted, np.ones((32, 32), bool))
 
     before = distance()
     for index in range(60):
@@ -198,7 +200,7 @@ def test_planes_become_the_same_field(tmp_path):
 
 
 def test_points_are_seen_where_the_canonical_camera_sees_them():
-    place, distance = seen_from(torch.tensor([[0.0, 0.0, 0.0], [0.792, 0.792, 0.0], [0.0, -0.792, 0.0]]))
+    place, distance = placed(torch.tensor([[0.0, 0.0, 0.0], [0.792, 0.792, 0.0], [0.0, -0.792, 0.0]]))
     assert torch.allclose(place, torch.tensor([[0.0, 0.0], [1.0, -1.0], [0.0, 1.0]]), atol=1e-3)
     assert float(distance[0]) == pytest.approx(5)
     points = lattice(3)

@@ -50,6 +50,15 @@ class PerceptualPrior(ABC):
         return total
 
 
+def through(blocks: nn.ModuleList, x: torch.Tensor) -> list[torch.Tensor]:
+    """What comes out of every block, one after the other, x (B, C, h, w)."""
+    out = []
+    for block in blocks:
+        x = block(x)
+        out.append(x)
+    return out
+
+
 class VggPerceptual(PerceptualPrior):
     """VGG16's five blocks, from a safetensors file with torchvision's names ("features.0.weight", ...); LPIPS' learnt channel weights
     ("lin0.model.1.weight", ...) are used where the file has them.
@@ -87,11 +96,7 @@ class VggPerceptual(PerceptualPrior):
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See `PerceptualPrior.features`."""
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
-        out = []
-        for block in self.blocks:
-            x = block(x)
-            out.append(x)
-        return out
+        return through(self.blocks, x)
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
         """LPIPS' learnt weights where there are any."""
@@ -121,11 +126,7 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See `PerceptualPrior.features`."""
         x = images.permute(0, 3, 1, 2) * 2 - 1
-        out = []
-        for block in self.blocks:
-            x = block(x)
-            out.append(x)
-        return out
+        return through(self.blocks, x)
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
         """The sum over channels times `scale`, which puts unrelated pictures as far apart as LPIPS' learnt weights do."""

@@ -35,6 +35,20 @@ def evaluation_ring(parts: FieldParts, count: int = 8, elevation: float = 15.0) 
 
 
 @torch.no_grad()
+def field_mesh(parts: FieldParts, settings: ExtractionConfig) -> tuple[Mesh, dict[str, Any]]:
+    """The mesh of a field at the level that agrees best with its opacity from twelve sides, and figures of the extraction."""
+    rings = [evaluation_ring(parts).all(64), RingCameras(4, 50.0, parts.distance, parts.fov_y).all(64)]
+    opacity, matrices = [], []
+    for cameras in rings:
+        behind = BackgroundSample(torch.zeros(len(cameras), 64, 64, parts.field.channels))
+        opacity.append(parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].numpy())
+        matrices.append(cameras.view_projection().numpy())
+    volume = density_volume(parts.field, settings.size).numpy()
+    mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), settings)
+    return mesh, dict(figures)
+
+
+@torch.no_grad()
 def make_asset(
     parts: FieldParts, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]
 ) -> tuple[Asset, dict[str, Any]]:
@@ -44,15 +58,7 @@ def make_asset(
         pieces: how many connected objects to keep.
         name: of the mesh node.
     """
-    rings = [evaluation_ring(parts).all(64), RingCameras(4, 50.0, parts.distance, parts.fov_y).all(64)]
-    opacity, matrices = [], []
-    for cameras in rings:
-        behind = BackgroundSample(torch.zeros(len(cameras), 64, 64, parts.field.channels))
-        opacity.append(parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].numpy())
-        matrices.append(cameras.view_projection().numpy())
-    settings = ExtractionConfig(**{**vars(config.extraction), "pieces": pieces})
-    volume = density_volume(parts.field, settings.size).numpy()
-    mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), settings)
+    mesh, figures = field_mesh(parts, ExtractionConfig(**{**vars(config.extraction), "pieces": pieces}))
     mesh, how = unwrap(mesh, config.texture, config.unwrap_seconds)
     mesh = bake(mesh.with_normals(), surface_colour(parts), config.texture)
     return Asset({name: mesh}, provenance), {**figures, "unwrap": how}

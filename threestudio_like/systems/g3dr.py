@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
 from ..engine.errors import CollapseError, ConfigError
-from ..meshes.extraction import ExtractionConfig, decimate, isosurface, largest_pieces, opaqueness, relax
+from ..meshes.extraction import ExtractionConfig, decimate, flatten, isosurface, largest_pieces, opaqueness, relax
 from ..meshes.mesh import Mesh
 from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
 from ..priors.framing import FILL
@@ -24,7 +24,7 @@ from .found import Colour, ShapeFound, Work
 from .g3dr_schedule import DEPTH_NEAR, CanonicalCamera
 from .g3dr_training import GREY, WALL
 from .photo import Photo
-from .pose import Pose, PoseConfig, agreement, framed_masks, silhouettes
+from .pose import PoseConfig, seen_from
 from .projection import ProjectionConfig
 from .viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
 
@@ -167,7 +167,7 @@ def lattice(size: int) -> torch.Tensor:
     return torch.stack([x, y, z], -1).view(-1, 3)
 
 
-def seen_from(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def placed(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Places (N, 2) in the canonical picture, x right and y down in [-1, 1], and distances (N,) of points (N, 3)."""
     eye = torch.tensor([0.0, 0.0, CAMERA.radius])
     off = points - eye
@@ -181,7 +181,7 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
     size = config.extraction.size
     points = lattice(size)
     density = torch.cat([field_.density(p) for p in points.split(1 << 17)])
-    place, distance = seen_from(points)
+    place, distance = placed(points)
     # The training's wall stands behind everything.
     density = density * (distance < DEPTH_NEAR + EMBEDDED_SPAN * WALL - 0.15)
     soft = torch.from_numpy(opaqueness(density.numpy(), 8.0 / size))
@@ -255,10 +255,9 @@ def shape_of_planes(field_: TriplaneField, photo: Photo, config: G3drConfig, vie
             "the triplane holds nothing solid", "g3dr", "Give a picture that shows the object more clearly"
         )
     mesh = decimate(relax(largest_pieces(mesh, settings.pieces), settings.relax), settings.faces)
+    mesh = flatten(mesh, settings.flatten)
     turn = turn_of(view)
     mesh = Mesh(np.ascontiguousarray(mesh.vertices @ turn.numpy().T, np.float32), mesh.faces)
     azimuth, elevation = (0.0, 0.0) if view is None else (view.azimuth, view.elevation)
-    drawn = silhouettes(mesh, torch.tensor([azimuth]), torch.tensor([elevation]), POSES, POSES.size)
-    score = float(agreement(framed_masks(drawn, POSES.size), photo.mask(POSES.size))[0])
-    pose = Pose(azimuth, elevation, score)
+    pose = seen_from(mesh, photo.mask(POSES.size), POSES, azimuth, elevation)
     return ShapeFound(mesh, pose, replace(POSES), colour_of(field_, turn))

@@ -36,7 +36,7 @@ from .g3dr_schedule import (
     novel_probability,
 )
 from .settings import set_dotted, to_dict
-from .training_options import WORLD, TrainingOptions, begin, check, report
+from .training_options import WORLD, TrainingOptions, begin, cpu_and_toybox, report
 
 GREY = 0.8
 """Level of the embedded world's background."""
@@ -323,7 +323,7 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, InputError, ModelError, CheckpointError, OutputError.
     """
-    check(options)
+    cpu_and_toybox(options, data=True)
     config = g3dr_config(options)
     clip = load_clip(config.clip_model) if config.clip > 0 else None
     perceptual = load_perceptual(config.perceptual_model) if config.perceptual > 0 else None

@@ -21,24 +21,25 @@ from ..engine.loop import Stage, StagePlan, Step
 from ..guidance.contract import View
 from ..guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
-from ..meshes.extraction import ExtractionConfig, extract
+from ..meshes.extraction import ExtractionConfig
+from ..meshes.verification import psnr
 from ..meshes.voxels import voxelise
 from ..priors.clip import load_clip
 from ..priors.depth import FRAME_HALF_WIDTH, load_depth
 from ..priors.framing import Similarity, boxes
-from ..renderers import Cameras, RandomBackground, RingCameras, VolumeConfig, VolumeRenderer
+from ..renderers import Cameras, RandomBackground, VolumeConfig, VolumeRenderer
 from ..renderers.backgrounds import BackgroundSample
 from ..renderers.gradient_scaling import DepthScaling
 from ..renderers.rendering import Rendering
-from ..representations import TriplaneConfig, VoxelGridConfig, density_volume
-from .asset import surface_colour
+from ..representations import TriplaneConfig, VoxelGridConfig
+from .asset import field_mesh, surface_colour
 from .cisp import CispConfig, CispReconstruction
 from .contract import PLAIN_CAMERAS, show_rgb
 from .found import Colour, ShapeFound, Work
 from .g3dr import G3drConfig, G3drReconstruction, frame_depth, viewpoint_of
 from .latent_nerf import DistillationConfig, FieldConfig
 from .photo import Photo
-from .pose import Pose, PoseConfig, agreement, framed_masks, matching_cut, silhouettes
+from .pose import Pose, PoseConfig, matching_cut, seen_from
 from .projection import ProjectionConfig
 from .stages import FieldParts, LearningRates, Regularisation, distillation_stage, parameter_groups
 from .viewpoint import ViewpointConfig
@@ -169,9 +170,9 @@ class PictureOptimisation:
         plans.append(StagePlan("picture", lambda done: self._optimise(done, reference, work)))
         return plans
 
-    def _parts(self, work: Work, sigmoid: bool = True) -> FieldParts:
+    def _parts(self, work: Work) -> FieldParts:
         assert work.prior is not None
-        made = self.representation.build(3, work.seed, sigmoid=sigmoid)
+        made = self.representation.build(3, work.seed, sigmoid=True)
         return FieldParts(made, VolumeRenderer(self.renderer), show_rgb).seen_by(
             work.prior.facts.camera or PLAIN_CAMERAS
         )
@@ -212,24 +213,14 @@ class PictureOptimisation:
     def _result(
         self, parts: FieldParts, photo: Photo, pose: Pose, poses: PoseConfig, reference: ReferenceView
     ) -> ShapeFound:
-        rings = [
-            RingCameras(8, 15.0, parts.distance, parts.fov_y).all(64),
-            RingCameras(4, 50.0, parts.distance, parts.fov_y).all(64),
-        ]
-        opacity, matrices = [], []
+        mesh, figures = field_mesh(parts, self.extraction)
         with torch.no_grad():
-            for cameras in rings:
-                behind = BackgroundSample(torch.zeros(len(cameras), 64, 64, 3))
-                opacity.append(parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].numpy())
-                matrices.append(cameras.view_projection().numpy())
-            volume = density_volume(parts.field, self.extraction.size).numpy()
-            mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), self.extraction)
             own = parts.renderer.render(parts.field, reference.camera, BackgroundSample(reference.picture[None] * 0))
-        figures["reference PSNR, dB"] = psnr(own.features[0], reference.picture * reference.mask[..., None])
-        drawn = silhouettes(mesh, torch.tensor([pose.azimuth]), torch.tensor([pose.elevation]), poses, poses.size)
-        score = float(agreement(framed_masks(drawn, poses.size), photo.mask(poses.size))[0])
+        wanted = (reference.picture * reference.mask[..., None]).numpy()
+        figures["reference PSNR, dB"] = psnr(own.features[0].numpy(), wanted, np.ones(wanted.shape[:2], bool))
+        seen = seen_from(mesh, photo.mask(poses.size), poses, pose.azimuth, pose.elevation)
         return ShapeFound(
-            mesh, replace(pose, agreement=score), poses, _detached(surface_colour(parts)), figures=figures
+            mesh, replace(seen, rival=pose.rival), poses, _detached(surface_colour(parts)), figures=figures
         )
 
 
@@ -239,11 +230,6 @@ def _detached(colour: Any) -> Colour:
         return colour(points, normals)
 
     return found
-
-
-def psnr(one: torch.Tensor, two: torch.Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], dB."""
-    return -10 * math.log10(max(float((one - two).square().mean()), 1e-10))
 
 
 @dataclass

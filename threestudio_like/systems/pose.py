@@ -70,6 +70,12 @@ def agreement(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
     return torch.minimum(one, two).sum((1, 2)) / torch.maximum(one, two).sum((1, 2)).clamp_min(1e-6)
 
 
+def seen_from(mesh: Mesh, mask: torch.Tensor, config: PoseConfig, azimuth: float, elevation: float) -> Pose:
+    """The pose (radians) with the agreement of the mesh's framed silhouette and a framed mask (S, S)."""
+    drawn = silhouettes(mesh, torch.tensor([azimuth]), torch.tensor([elevation]), config, mask.shape[-1])
+    return Pose(azimuth, elevation, float(agreement(framed_masks(drawn, mask.shape[-1]), mask)[0]))
+
+
 @torch.no_grad()
 def find_pose(mesh: Mesh, mask: torch.Tensor, config: PoseConfig, near: tuple[float, float] | None = None) -> Pose:
     """The pose under which the mesh's framed silhouette agrees best with a framed mask (S, S).

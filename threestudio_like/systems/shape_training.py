@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..engine.errors import ConfigError, ModelError
+from ..engine.errors import ModelError
 from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
 from ..priors.pairs import PairSource, ShapeNetPairs
@@ -18,7 +18,7 @@ from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, de
 from ..toybox.train_perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
-from .training_options import WORLD, TrainingOptions, begin, check, report
+from .training_options import WORLD, TrainingOptions, begin, check, cpu_and_toybox, report
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
 
 
@@ -144,11 +144,7 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    check(options)
-    if options.data is not None:
-        raise ConfigError(
-            "is not used by the depth estimator, which learns from the toybox's exact depth", "--data", "Leave it out"
-        )
+    cpu_and_toybox(options)
     cache = options.out / "work" / "data"
     data = depth_pictures(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
     torch.manual_seed(options.seed)
@@ -169,11 +165,7 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    check(options)
-    if options.data is not None:
-        raise ConfigError(
-            "is not used by the perceptual network, which learns from the toybox's labels", "--data", "Leave it out"
-        )
+    cpu_and_toybox(options)
     cache = options.out / "work" / "data"
     train = ToyPairs(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
     torch.manual_seed(options.seed)

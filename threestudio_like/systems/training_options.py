@@ -49,6 +49,16 @@ def check(options: TrainingOptions) -> None:
         raise ConfigError("this torch sees no CUDA device", "--device", "Use --device cpu")
 
 
+def cpu_and_toybox(options: TrainingOptions, data: bool = False) -> None:
+    """Refuse what a training has no use for: a device other than the CPU, and, unless it reads the user's data, a folder of it. Raises
+    ConfigError."""
+    check(options)
+    if options.device != "cpu":
+        raise ConfigError("is not used: this training runs on the CPU", "--device", "Leave it out")
+    if options.data is not None and not data:
+        raise ConfigError("is not used: this network learns from the toybox's exact truth", "--data", "Leave it out")
+
+
 def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
     """Write a model's figures beside it and say them; returns them."""
     (options.out / name / "figures.json").write_text(json.dumps(figures, indent=1))
