@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..representations.triplane import Axes, PlaneDecoder, sample_planes
+from ..representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
 from .contrastive import damaged, read_config
 
 
@@ -41,10 +41,10 @@ class TriplaneGeneratorConfig:
     position: Literal["ones", "coordinates"] = "ones"
     """First values of the positional map. ones: as published; where a texel lies is then known by the zero padding of convolutions alone,
     and takes long to spread. coordinates: sines and cosines of rows and columns."""
-    aligned: bool = False
-    """Lay the picture on the (x, y) plane where the camera sees it at the origin's depth, its depth counted from there, and add it to what the
-    network says of that plane, as depth itself is added to the other two: few steps then suffice. As published, the network has to find the
-    scale, the offset and the way through all its layers by itself."""
+    relief: bool = False
+    """Begin as the relief of the given depth. The picture is laid on the (x, y) plane where its surface lies, z on the other two, the network
+    adds to that, and the decoder begins by reading it as a surface in the picture's colours: few steps then suffice. As published, the network
+    has to find the scale, the offset and the way through all its layers by itself."""
     bias: float = -1.0
     gain: float = 1.0
     """Density is gain softplus(raw + bias); more gain brings small networks to hard surfaces in few steps."""
@@ -53,24 +53,49 @@ class TriplaneGeneratorConfig:
     def toybox() -> TriplaneGeneratorConfig:
         """64 pixels on two cores."""
         return TriplaneGeneratorConfig(
-            64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 32, 64, position="coordinates", bias=-4.0, gain=20.0
+            64, 24, (1, 2, 3, 3), 1, 2, 16, 8, 32, 64, position="coordinates", relief=True, bias=-4.0, gain=20.0
         )
 
 
-HALF_WIDTH = 0.792
-"""Half of what the canonical camera sees at the origin (METHODS 3.2)."""
 DISTANCE = 5.0
+"""From the canonical camera to the origin (METHODS 3.2)."""
+HALF_ANGLE = math.tan(math.radians(9.0))
+LAID = 4.0
+"""Features of a relief in a unit of the scene: what the network adds is then of the order of one."""
+STEEPNESS = 60.0
+"""Raw density that a relief gains in a unit behind its surface."""
 
 
-def on_plane(given: torch.Tensor) -> torch.Tensor:
-    """Pictures with depth (B, 4, S, S), rows running up, resampled to where the canonical camera sees them on the plane through the origin;
-    depth counted from there. Beyond the picture its border goes on."""
-    size = given.shape[-1]
-    line = ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1) / HALF_WIDTH
+def on_plane(given: torch.Tensor, size: int) -> torch.Tensor:
+    """Pictures with depth (B, 4, S, S), rows running up, as seen from +Z without perspective: colours and the height z of the surface that
+    the canonical camera sees over every texel (B, 4, size, size) of [-1, 1]^2. Beyond the picture its border goes on."""
+    line = (torch.arange(size, device=given.device) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
-    grid = torch.stack([x, y], -1)[None].expand(len(given), -1, -1, -1)
-    moved = F.grid_sample(given, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return torch.cat([moved[:, :3], moved[:, 3:] - DISTANCE], 1)
+    place = torch.stack([x, y], -1)[None].expand(len(given), -1, -1, -1)
+    # The first and the last pixel look along the frame's edges.
+    inset = (given.shape[-1] - 1) / given.shape[-1]
+    reach = torch.full_like(place[..., :1], DISTANCE)
+    last = found = given
+    # Which pixel sees a place depends on how near its surface is, and that on the pixel.
+    for _ in range(6):
+        last, pixel = found, place / (reach * HALF_ANGLE)
+        found = F.grid_sample(given, pixel * inset, mode="bilinear", padding_mode="border", align_corners=False)
+        slant = (1 + (pixel * HALF_ANGLE).square().sum(-1, keepdim=True)).sqrt()
+        reach = (found[:, 3:].permute(0, 2, 3, 1) / slant).clamp_min(1.0)
+        found = torch.cat([found[:, :3], reach.permute(0, 3, 1, 2)], 1)
+    # In the shadow of an edge no pixel sees the surface, and the search goes to and fro between what hides it and what is behind.
+    found = torch.where(last[:, 3:] > found[:, 3:], last, found)
+    return torch.cat([found[:, :3], DISTANCE - found[:, 3:]], 1)
+
+
+def sharpened(planes: torch.Tensor, levels: int, rounds: int = 3) -> torch.Tensor:
+    """Planes (B, C, S, S) whose sum over the levels of a pyramid is the given one (Richardson's iteration)."""
+    size, found = planes.shape[-1], planes / levels
+    for _ in range(rounds if levels > 1 else 0):
+        read = sum(F.interpolate(p, (size, size), mode="bilinear", align_corners=False) for p in pyramid(found, levels))
+        # The eigenvalues of reading lie between 1 and the number of levels.
+        found = found + (planes - read) * (2 / (1 + levels))
+    return found
 
 
 def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:
@@ -190,14 +215,31 @@ class TriplaneGenerator(nn.Module):
         self.last = ConvBlock(2 * config.width, config.width, time, groups)
         self.out = nn.Conv2d(config.width, 3 * config.features, 1)
         self.decoder = PlaneDecoder(config.features, 3, config.hidden)
+        if config.relief:
+            self._begin_as_relief()
+
+    @torch.no_grad()
+    def _begin_as_relief(self) -> None:
+        """The decoder reads feature 0 as height over the surface and the next three as logits of colours; the network adds nothing yet."""
+        self.out.weight.zero_()
+        self.out.bias.zero_()
+        hidden, out = self.decoder.hidden, self.decoder.out
+        out.weight.zero_()
+        for channel, slope in enumerate((-STEEPNESS / LAID, 1.0, 1.0, 1.0)):
+            # softplus(v) - softplus(-v) = v, and both layers divide by the root of what comes in.
+            factor = (abs(slope) * (hidden.weight.shape[1] * out.weight.shape[1]) ** 0.5) ** 0.5
+            for unit, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
+                hidden.weight[unit].zero_()
+                hidden.weight[unit, channel] = sign * factor
+                out.weight[channel, unit] = sign * math.copysign(factor, slope)
+        # At the surface itself matter begins.
+        out.bias[0] = -self.config.bias
 
     def forward(self, rgb: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """rgb (B, 3, S, S) in [-1, 1], depth (B, 1, S, S) in scene units -> planes (B, 3, F, S, S)."""
         batch = len(rgb)
         # A picture's rows run down, a plane's rows run up with y.
         given = torch.cat([rgb, depth], 1).flip(2)
-        if self.config.aligned:
-            given = on_plane(given)
         x = self.stem(torch.cat([given, self.position.expand(batch, -1, -1, -1)], 1))
         first = x
         # The network was a denoiser once; its time is the constant 1.
@@ -222,16 +264,20 @@ class TriplaneGenerator(nn.Module):
             x = entry[-1](entry[-2](x))  # type: ignore[index]
         x = self.out(self.last(torch.cat([x, first], 1), time))
         planes = x.view(batch, 3, self.config.features, *x.shape[2:])
-        return planes + self._laid(given) if self.config.aligned else planes
+        return planes + self._laid(given) if self.config.relief else planes
 
     def _laid(self, given: torch.Tensor) -> torch.Tensor:
-        """What lies on the planes before the network has learnt anything (B, 3, F, S, S): depth and colours on (x, y), z on the other two, so
-        that the first feature changes its sign at the surface."""
-        size = self.config.size
+        """What lies on the planes before the network has learnt anything (B, 3, F, S, S): the surface's -z and the logits of its colours on
+        (x, y), z on the other two, so that the first feature is the height over the surface."""
+        size, levels = self.config.size, self.config.levels
+        seen = on_plane(given, size)
+        colours = 2 * torch.atanh(0.98 * seen[:, :3])
+        # Reading takes the mean over the three planes.
+        front = 3 * sharpened(torch.cat([-LAID * seen[:, 3:], colours], 1), levels)
         z = ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1).view(size, 1).expand(size, size)
         laid = given.new_zeros(len(given), 3, self.config.features, size, size)
-        laid[:, 0, 0], laid[:, 0, 1:4] = given[:, 3], given[:, :3]
-        laid[:, 1:, 0] = z / 2
+        laid[:, 0, :4] = front
+        laid[:, 1:, 0] = LAID * z * 1.5 / levels
         return laid
 
     def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

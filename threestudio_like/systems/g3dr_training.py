@@ -54,9 +54,11 @@ class G3drTraining:
     """Pixels along the edge of what is rendered in a step."""
     scale_gradients: bool = True
     floor: str = "0.05"
-    """Schedule of the lowest factor of scaled gradients. Falling from 0.5 it is faster at first, and leaves fog."""
+    """Schedule of the lowest factor of scaled gradients."""
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
+    depth_loss: float = 1.0
+    """Factor of the depth term; without it gradient scaling alone says where matter belongs."""
     perceptual: float = 1.0
     steps: int = 2000
     batch: int = 2
@@ -131,7 +133,7 @@ class FolderRgbd:
             raise ConfigError(
                 "its pictures have no depth beside them, and there is no depth estimator",
                 str(folder),
-                "Add --depth toybox",
+                "Add --depth_model toybox",
             )
 
     def __len__(self) -> int:
@@ -222,8 +224,8 @@ def step_terms(
         # On [-1, 1], as published.
         raw = result.colour.view_as(picture)
         terms["rgb"] = weights.rgb * 2 * (raw - picture).abs().mean()
-    if weights.depth:
-        terms["depth"] = weights.depth * (found - depth).abs().mean()
+    if weights.depth and config.depth_loss > 0:
+        terms["depth"] = config.depth_loss * weights.depth * (found - depth).abs().mean()
     if weights.perceptual and perceptual is not None and config.perceptual > 0:
         layers = DEEP if weights.perceptual_deep else (1.0,) * 5
         terms["perceptual"] = (
