@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def work(method: str, index: int, kind: str) -> None:
     path, azimuth = picture(index, kind)
     folder = OUT / f"{method}-{path.stem}"
     shutil.rmtree(folder, ignore_errors=True)
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [
         sys.executable,
         "-m",
@@ -98,7 +99,9 @@ def work(method: str, index: int, kind: str) -> None:
         "--quiet",
     ]
     done = subprocess.run(command, capture_output=True, text=True)
-    line = {"method": method, "index": index, "kind": kind, "seconds": time.perf_counter() - began, "code": done.returncode,
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    line = {"method": method, "index": index, "kind": kind, "seconds": seconds, "CPU seconds": spent, "code": done.returncode,
             "category": CATEGORIES[index % len(CATEGORIES)]}  # fmt: skip
     if done.returncode == 0:
         straight, best = truth_iou(folder, index)
@@ -123,9 +126,43 @@ def work(method: str, index: int, kind: str) -> None:
     print(line, flush=True)
 
 
-def report(methods: list[str]) -> None:
+def sheet(methods: list[str], edge: int = 96) -> bool:
+    """docs/pictures/reconstructed.jpg: a row for a picture, of every seventh clean one and all others; False without runs."""
     from PIL import Image
 
+    rows = []
+    chosen = [(n, "clean") for n in range(0, 60, 7)]
+    chosen += [(100 + n, "line drawing") for n in range(10)] + [(120 + n, "textured wall") for n in range(5)]
+    blank = np.full((edge, 3 * edge, 3), 245, np.uint8)
+    for index, kind in chosen:
+        name = f"{kind.replace(' ', '-')}-{index}"
+        if not (OUT / f"{name}.png").is_file():
+            continue
+        given = Image.open(OUT / f"{name}.png").convert("RGBA").resize((edge, edge), Image.Resampling.LANCZOS)
+        white = Image.new("RGBA", given.size, (255, 255, 255, 255))
+        white.alpha_composite(given)
+        row = [np.asarray(white.convert("RGB"))]
+        for method in methods:
+            path = OUT / f"{method}-{name}" / "preview.png"
+            if not path.is_file():
+                row.append(blank)
+                continue
+            views = Image.open(path).convert("RGB")
+            size = views.size[1] // 2
+            row += [np.asarray(views.crop((k * size, 0, (k + 1) * size, size)).resize((edge, edge), Image.Resampling.LANCZOS))
+                    for k in (0, 1, 4)]  # fmt: skip
+        rows.append(np.concatenate(row, 1))
+    if not rows:
+        return False
+    # Two rows side by side.
+    rows += [np.full_like(rows[0], 245)] * (len(rows) % 2)
+    half = len(rows) // 2
+    whole = np.concatenate([np.concatenate(rows[:half], 0), np.concatenate(rows[half:], 0)], 1)
+    Image.fromarray(whole).save(ROOT / "docs" / "pictures" / "reconstructed.jpg", quality=80)
+    return True
+
+
+def report(methods: list[str]) -> None:
     lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
 
     def mean(some: list[dict], key: str) -> object:
@@ -139,37 +176,19 @@ def report(methods: list[str]) -> None:
             if some:
                 seconds = sorted(x["seconds"] for x in some)
                 rows.append([method, kind, len(some), sum(x["code"] != 0 for x in some), *(mean(some, k) for k in (
-                    "iou", "iou, best turn", "judge: category", "agreement")), seconds[len(seconds) // 2], seconds[-1], GOALS[method]])  # fmt: skip
-    text = table(["method", "pictures", "runs", "failed", "volume IoU", "at the best turn", "judge: category", "silhouette agreement", "seconds, median",
+                    "iou", "iou, best turn", "judge: category", "agreement")), mean(some, "CPU seconds"), seconds[len(seconds) // 2], seconds[-1], GOALS[method]])  # fmt: skip
+    text = table(["method", "pictures", "runs", "failed", "volume IoU", "at the best turn", "judge: category", "silhouette agreement", "CPU seconds", "seconds, median",
                   "longest", "goal"], rows)  # fmt: skip
-    each = [[x["method"], x["kind"], x["category"], *(x.get(k, "-") for k in ("iou", "iou, best turn", "judge: category", "azimuth off, degrees", "seconds"))]
-            for x in sorted(lines, key=lambda x: x.get("judge: category", -1))]  # fmt: skip
-    tiles = []
-    for x in lines:
-        folder = OUT / f"{x['method']}-{x['kind'].replace(' ', '-')}-{x['index']}"
-        if not (folder / "preview.png").is_file():
-            continue
-        sheet = Image.open(folder / "preview.png").convert("RGB")
-        edge = sheet.size[1] // 2
-        given = Image.open(OUT / f"{x['kind'].replace(' ', '-')}-{x['index']}.png").convert("RGBA")
-        white = Image.new("RGBA", given.size, (255, 255, 255, 255))
-        white.alpha_composite(given)
-        small = np.asarray(white.convert("RGB").resize((edge, edge)))
-        tiles.append(
-            np.concatenate([small, *(np.asarray(sheet)[:edge, k * edge : (k + 1) * edge] for k in (0, 1, 4))], 1)
-        )
-    while tiles and len(tiles) % 3:
-        tiles.append(np.full_like(tiles[0], 245))
-    if tiles:
-        whole = Image.fromarray(
-            np.concatenate([np.concatenate(tiles[i : i + 3], 1) for i in range(0, len(tiles), 3)], 0)
-        )
-        whole.resize((whole.size[0] // 2, whole.size[1] // 2), Image.Resampling.LANCZOS).save(
-            ROOT / "docs" / "pictures" / "reconstructed.jpg", quality=80
-        )
-        text += "\n\n![given, and three sides](../pictures/reconstructed.jpg)"
-    text += "\n\nEvery run, worst first:\n\n" + table(
-        ["method", "pictures", "category", "IoU", "best turn", "judge", "azimuth off", "seconds"], each
+    each = []
+    for method in methods:
+        worst = sorted((x for x in lines if x["method"] == method), key=lambda x: x.get("iou, best turn", -1))[:10]
+        each += [[method, x["kind"], x["category"], *(x.get(k, "-") for k in ("iou", "iou, best turn", "judge: category", "azimuth off, degrees"))]
+                 for x in worst]  # fmt: skip
+    if sheet(methods):
+        text += "\n\nGiven, then three sides by each of " + ", ".join(methods) + ":"
+        text += "\n\n![pictures and what became of them](../pictures/reconstructed.jpg)"
+    text += "\n\nThe ten worst of every method:\n\n" + table(
+        ["method", "pictures", "category", "IoU", "best turn", "judge", "azimuth off"], each
     )
     publish(
         "reconstruct", "Pictures to shapes", f"python benchmarks/reconstruct.py --methods {' '.join(methods)}", text

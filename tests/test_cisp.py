@@ -30,7 +30,13 @@ from threestudio_like.priors.pairs import ShapeNetPairs, Skipped, split_of, usab
 from threestudio_like.priors.patch_transformer import ConvEncoder, EncoderConfig, PatchTransformer, TextEncoder
 from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling, lerp, slerp
 from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold
-from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
+from threestudio_like.systems.contrastive_training import (
+    BatchSource,
+    ContrastiveTraining,
+    contrastive_stage,
+    overlaps,
+    retrieval,
+)
 from threestudio_like.systems.shape_training import (
     TrainingOptions,
     contrastive_config,
@@ -151,6 +157,13 @@ def test_overfit_retrieves_every_pair(pairs):
     del source.source.views
     assert figures["image to shape recall@1"] == 1
     assert figures["shape to image recall@1"] == 1
+
+
+def test_overlaps_are_the_ious_of_pairs():
+    voxels = torch.zeros(3, 4, 4, 4, dtype=torch.bool)
+    voxels[0, :2], voxels[1, :3] = True, True
+    wanted = torch.tensor([[1, 2 / 3, 0], [2 / 3, 1, 0], [0, 0, 0]])
+    assert torch.allclose(overlaps(voxels), wanted)
 
 
 def test_recall_counts_what_is_alike():

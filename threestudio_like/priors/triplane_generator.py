@@ -221,8 +221,8 @@ class TriplaneGenerator(nn.Module):
     @torch.no_grad()
     def _begin_as_relief(self) -> None:
         """The decoder reads feature 0 as height over the surface and the next three as logits of colours; the network adds nothing yet."""
-        self.out.weight.zero_()
-        self.out.bias.zero_()
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         hidden, out = self.decoder.hidden, self.decoder.out
         out.weight.zero_()
         for channel, slope in enumerate((-STEEPNESS / LAID, 1.0, 1.0, 1.0)):

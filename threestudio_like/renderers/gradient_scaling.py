@@ -23,6 +23,9 @@ class DepthScaling:
     spread: float = 0.03
     floor: float = 0.05
     unit: float = 1.0
+    clear: bool = False
+    """Let matter far from the surface be taken away at full speed, and scale only what would add to it. The published scaling also protects
+    the fog that is there already."""
 
     def factor(self, t: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """S of samples at distances t along rays whose surface is at `depth`, shapes alike; 1 where the depth is not finite.
@@ -35,19 +38,32 @@ class DepthScaling:
         factor = (self.gain * torch.exp(-off.square() / self.spread)).clamp(self.floor, 1.0)
         return torch.where(torch.isfinite(depth), factor, torch.ones_like(factor))
 
+    def apply(
+        self, amount: torch.Tensor, colour: torch.Tensor, t: torch.Tensor, depth: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What decides a sample's alpha (...) and its colour (..., C), values unchanged and gradients scaled; t and depth (...)."""
+        factor = self.factor(t, depth)
+        return scale_gradient(amount, factor, self.clear), scale_gradient(colour, factor[..., None])
+
 
 class _Scaled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, value: torch.Tensor, factor: torch.Tensor, clear: bool) -> torch.Tensor:
         ctx.save_for_backward(factor)
+        ctx.clear = clear
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (factor,) = ctx.saved_tensors
-        return grad * factor, None
+        # A positive gradient makes a step of descent take away.
+        return torch.where(grad > 0, grad, grad * factor) if ctx.clear else grad * factor, None, None
 
 
-def scale_gradient(value: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """`value` itself; its gradient times `factor`, which broadcasts to it. Differentiable in `value` alone."""
-    return _Scaled.apply(value, factor.detach().expand_as(value))
+def scale_gradient(value: torch.Tensor, factor: torch.Tensor, clear: bool = False) -> torch.Tensor:
+    """`value` itself; its gradient times `factor`, which broadcasts to it. Differentiable in `value` alone.
+
+    Args:
+        clear: leave gradients alone that make the value smaller.
+    """
+    return _Scaled.apply(value, factor.detach().expand_as(value), clear)

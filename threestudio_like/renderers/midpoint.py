@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.random import RandomStream
-from .gradient_scaling import DepthScaling, scale_gradient
+from .gradient_scaling import DepthScaling
 
 Volume = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Points (B, N, 3) -> raw density (B, N) and colours (B, N, C)."""
@@ -119,8 +119,7 @@ def _composite(
     density_mid, colour_mid = (density[..., 1:] + density[..., :-1]) / 2, (colour[..., 1:, :] + colour[..., :-1, :]) / 2
     alpha = -torch.expm1(-config.gain * F.softplus(density_mid + config.bias) * length)
     if scaling is not None and depth is not None:
-        factor = scaling.factor(t_mid, depth[..., None].expand_as(t_mid))
-        alpha, colour_mid = scale_gradient(alpha, factor), scale_gradient(colour_mid, factor[..., None])
+        alpha, colour_mid = scaling.apply(alpha, colour_mid, t_mid, depth[..., None].expand_as(t_mid))
     clear = torch.cat([torch.ones_like(alpha[..., :1]), (1 - alpha + 1e-10).cumprod(-1)[..., :-1]], -1)
     weights = alpha * clear
     opacity = weights.sum(-1)

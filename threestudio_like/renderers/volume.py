@@ -12,7 +12,7 @@ from ..kernels import composite, march
 from ..representations.field import Field
 from .backgrounds import BackgroundSample
 from .cameras import Cameras
-from .gradient_scaling import DepthScaling, scale_gradient
+from .gradient_scaling import DepthScaling
 from .rendering import Rendering, Samples
 
 
@@ -124,8 +124,7 @@ class VolumeRenderer(nn.Module):
         density, features = field(points)
         if known is not None:
             # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
-            factor = known[1].factor(t, known[0][ray])
-            density, features = scale_gradient(density, factor), scale_gradient(features, factor[:, None])
+            density, features = known[1].apply(density, features, t, known[0][ray])
         out, weights = composite(density, features, t, offsets, step, self.config.stop)
         channels = field.channels
         opacity = out[:, channels : channels + 1]

@@ -50,6 +50,17 @@ def alike(other: torch.Tensor) -> torch.Tensor:
     return number[:, None] == number[None]
 
 
+TWINS = 0.97
+"""Voxels of 32^3 that agree by this IoU differ by a layer here and there."""
+
+
+def overlaps(voxels: torch.Tensor) -> torch.Tensor:
+    """IoU (B, B) of all pairs of voxels (B, R, R, R) bool."""
+    flat = voxels.flatten(1).float()
+    shared, count = flat @ flat.T, flat.sum(1)
+    return shared / (count[:, None] + count[None] - shared).clamp_min(1.0)
+
+
 @dataclass
 class Batch:
     """images (B, S, S, 3) in [0, 1]; other: voxels (B, R, R, R) bool or token ids (B, T); same (B, B) bool, pairs that belong together."""
@@ -236,4 +247,10 @@ def retrieval(model: Contrastive, batches: BatchSource, pool: int = 200, views: 
                 out.setdefault(f"{name} {key}", []).append(value)
         for key, value in recall(one, two, None, (1,)).items():
             out.setdefault(f"image to {kind} {key}, strict", []).append(value)
+        if other.dtype == torch.bool:
+            overlap = overlaps(other)
+            twins = recall(one, two, overlap >= TWINS, (1,))["recall@1"]
+            out.setdefault(f"image to {kind} recall@1, twins of IoU {TWINS} count", []).append(twins)
+            first = (F.normalize(one, dim=-1) @ F.normalize(two, dim=-1).T).argmax(1)
+            out.setdefault("IoU of the first shape found", []).append(float(overlap[objects, first].mean()))
     return {k: sum(v) / len(v) for k, v in out.items()}

@@ -55,6 +55,9 @@ class G3drTraining:
     scale_gradients: bool = True
     floor: str = "0.05"
     """Schedule of the lowest factor of scaled gradients."""
+    clear: bool = True
+    """Scale only gradients that would add matter far from the surface. As published (False) what has come to stand there is also taken away
+    twenty times slower, while novel views, which are never scaled, go on adding to it."""
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     depth_loss: float = 1.0
@@ -78,7 +81,7 @@ class G3drTraining:
             TriplaneGeneratorConfig(),
             MidpointConfig(),
             128,
-            floor="0.05",
+            clear=False,
             steps=300_000,
             batch=48,
             rate="onecycle 5e-5",
@@ -273,7 +276,7 @@ def g3dr_stage(
             result = render_view(model, planes, camera, config.rays, size, step.random, offsets)
         else:
             comb = float(step.random.uniform("comb")) < config.rays.comb
-            scaling = DepthScaling(floor=floor(step.fraction)) if config.scale_gradients else None
+            scaling = DepthScaling(floor=floor(step.fraction), clear=config.clear) if config.scale_gradients else None
             result = render_view(
                 model, planes, camera, config.rays, size, step.random, None, near.flatten(1), scaling, comb
             )
