@@ -50,7 +50,14 @@ def test_training_from_the_command_line_and_the_adapter(tmp_path, capsys):
     assert main(command) == 2
     prior = load_depth(str(tmp_path / "d" / "depth"))
     assert prior.metric
+    assert prior.framed
     assert not prior.inverse
+    assert load_depth("toybox").framed
+    # A pixel beyond the far end is brought back to it.
+    with torch.no_grad():
+        prior.model.head.head[-2].bias += 5.0
+    assert float(prior.predict(torch.rand(1, 64, 64, 3)).max()) == 2
+    prior = load_depth(str(tmp_path / "d" / "depth"))
     out = prior.predict(torch.rand(2, 100, 80, 3))
     assert out.shape == (2, 100, 80)
     assert 0 <= float(out.min()) <= float(out.max()) <= 2
@@ -79,6 +86,7 @@ def test_a_relative_model_says_that_it_is_one_and_missing_ones_are_named(tmp_pat
     prior = TransformersDepth(tmp_path / "relative")
     assert prior.inverse
     assert not prior.metric
+    assert not prior.framed
     for name, match in (
         (str(tmp_path), "no depth model"),
         ("depth-anithing-small", "depth-anything-small"),

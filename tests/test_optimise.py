@@ -208,14 +208,20 @@ def test_points_are_seen_where_the_canonical_camera_sees_them():
     assert points[1].tolist() == [0, -1, -1]
 
 
-def test_the_back_mirrors_the_front():
+def test_the_back_is_flat_or_mirrors_the_front_or_lies_between():
     size = 32
     z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 3, indexing="ij")
     shell = ((x**2 + y**2 + z**2).sqrt() - 0.6).abs() < 0.08
     front = (shell & (z > 0)).float()
-    made = closed(front) > 0.5
     ball = (x**2 + y**2 + z**2).sqrt() < 0.66
-    assert voxel_iou(made.numpy(), ball.numpy()) > 0.6
+    made = closed(front, "mirror") > 0.5
+    assert voxel_iou(made.numpy(), ball.numpy()) > 0.75
+    # Flat: the visible half, and nothing behind where it ends.
+    flat = closed(front, "flat") > 0.5
+    assert voxel_iou(flat.numpy(), (ball & (z > 0)).numpy()) > 0.8
+    assert not bool(flat[: size // 2 - 3].any())
+    between = int((closed(front) > 0.5).sum())
+    assert int(flat.sum()) < between < int(made.sum())
     assert not bool(closed(torch.zeros(8, 8, 8)).any())
 
 
@@ -238,7 +244,7 @@ def test_depths_of_other_estimators_are_stretched_over_the_mask():
     raw = torch.linspace(10, 50, 64).view(1, 8, 8)
 
     class Disparity:
-        inverse, metric = True, False
+        inverse, metric, framed = True, False, False
 
         def predict(self, images):
             return raw

@@ -140,6 +140,20 @@ def test_scaled_gradient_is_the_numerical_one_times_the_factor():
     assert torch.allclose(x.grad, numeric * factor, atol=1e-6)
 
 
+def test_scaling_that_clears_leaves_gradients_alone_that_take_away():
+    x = torch.tensor([0.5, 0.5], requires_grad=True)
+    # Descent lowers the first value and raises the second.
+    (scale_gradient(x, torch.tensor([0.05, 0.05]), clear=True) * torch.tensor([2.0, -2.0])).sum().backward()
+    assert x.grad.tolist() == pytest.approx([2.0, -0.1])
+    amount, colour = torch.full((3,), 0.4, requires_grad=True), torch.full((3, 3), 0.4, requires_grad=True)
+    t, depth = torch.tensor([4.5, 5.0, 5.5]), torch.tensor(5.0)
+    one, two = DepthScaling(clear=True).apply(amount, colour, t, depth.expand(3))
+    (one.sum() + two.sum()).backward()
+    assert torch.equal(amount.grad, torch.ones(3))
+    # Colours are scaled either way: there is no sign that clears them.
+    assert colour.grad[:, 0].tolist() == pytest.approx([0.05, 1.0, 0.05])
+
+
 class Ball(Field):
     """Density and colours at one parameter each per sample, for gradients."""
 

@@ -24,10 +24,12 @@ class DepthPrior(ABC):
 
     `inverse`: what comes out is disparity (larger is nearer, up to a scale and a shift) and not depth (larger is farther).
     `metric`: depth in units of its own world, not only up to a scale and a shift.
+    `framed`: that world is the frame of a single object: depths lie in [0, EMBEDDED_SPAN], its centre at 1.
     """
 
     inverse: bool = False
     metric: bool = False
+    framed: bool = False
 
     @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:
@@ -67,6 +69,7 @@ class TransformersDepth(DepthPrior):
             getattr(config, "depth_estimation_type", "relative") == "metric" or config.model_type == "zoedepth"
         )
         self.inverse = not self.metric
+        self.framed = self.metric and getattr(config, "depth_units", "") == "frame"
         backbone = getattr(config, "backbone_config", None) or config
         # A hybrid's convolutional backbone has no picture size of its own; its transformer's is the model's.
         facts = [
@@ -92,7 +95,7 @@ class TransformersDepth(DepthPrior):
         found = self.model(pixel_values=x).predicted_depth
         if found.shape[1:] != (height, width):
             found = F.interpolate(found[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
-        return found
+        return found.clamp(0, EMBEDDED_SPAN) if self.framed else found
 
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:

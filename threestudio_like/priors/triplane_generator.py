@@ -282,7 +282,9 @@ class TriplaneGenerator(nn.Module):
 
     def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""
-        return self.decoder(sample_planes(planes, points, self.config.levels, self.config.axes))
+        config = self.config
+        # A ramp that fades towards zero at its end would read as a second surface there.
+        return self.decoder(sample_planes(planes, points, config.levels, config.axes, config.relief))
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors (float16) in a folder."""

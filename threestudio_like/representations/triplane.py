@@ -30,16 +30,22 @@ def pyramid(planes: torch.Tensor, levels: int) -> list[torch.Tensor]:
     return out
 
 
-def sample_planes(planes: torch.Tensor, points: torch.Tensor, levels: int = 3, axes: Axes = "proper") -> torch.Tensor:
+def sample_planes(
+    planes: torch.Tensor, points: torch.Tensor, levels: int = 3, axes: Axes = "proper", replicate: bool = False
+) -> torch.Tensor:
     """Features (B, N, C) of points (B, N, 3) in [-1, 1]^3 on planes (B, 3, C, R, R).
 
-    Every level of the pyramid is read bilinearly (zero outside) and the levels are summed; then the mean over the planes. No parameter is
-    added by more levels.
+    Every level of the pyramid is read bilinearly (zero outside, as published) and the levels are summed; then the mean over the planes. No
+    parameter is added by more levels.
 
     Args:
         levels: 1 reads the planes alone, 3 is G3DR's.
         axes: see `AXES`; a plane's first coordinate runs along its columns, the second along its rows.
+        replicate: what lies beyond the centres of the coarsest level's outermost texels reads as they do, instead of fading towards zero.
     """
+    if replicate:
+        reach = 1 - 2 ** (levels - 1) / planes.shape[-1]
+        points = points.clamp(-reach, reach)
     flat = planes.reshape(-1, *planes.shape[2:])
     # Channels last: a texel's features lie together.
     maps = [level.unflatten(0, planes.shape[:2]).permute(0, 1, 3, 4, 2).contiguous() for level in pyramid(flat, levels)]
@@ -89,6 +95,8 @@ class TriplaneConfig:
     start: float = -4.0
     """Raw density of the empty field, before the blob."""
     sigmoid: bool = False
+    replicate: bool = False
+    """See `sample_planes`."""
 
 
 class TriplaneField(Field):
@@ -114,7 +122,7 @@ class TriplaneField(Field):
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Density (N,) and features (N, C)."""
         config = self.config
-        values = sample_planes(self.planes, points[None], config.levels, config.axes)[0]
+        values = sample_planes(self.planes, points[None], config.levels, config.axes, config.replicate)[0]
         raw, colour = self.decoder(values, config.sigmoid)
         raw = raw + config.start + density_blob(points, config.blob_strength, config.blob_width)
         return activate_density(raw, config.activation, config.density_scale), colour

@@ -41,9 +41,10 @@ class G3drConfig:
     """Folder that `train g3dr` has written; empty for the embedded model."""
     depth: str = "toybox"
     """Depth estimator: the embedded one, a name or a folder."""
-    back: Literal["mirror", "field"] = "mirror"
-    """What closes the side that no view has shown. mirror: the visible surface mirrored at the depth of the object's middle. field: what the
-    field says."""
+    back: Literal["halfway", "mirror", "flat", "field"] = "halfway"
+    """What closes the side that no view has shown. mirror: the visible surface mirrored at the depth of the object's middle. flat: solid as far
+    back as anything is visible. halfway: between these two, which comes nearest to the truth. field: what the field says, which reaches to the
+    wall."""
     carve: bool = True
     """Keep only what projects into the picture's mask."""
     upright: bool = True
@@ -126,7 +127,7 @@ def frame_depth(picture: torch.Tensor, mask: torch.Tensor, prior: DepthPrior) ->
         depth = prior.predict(picture)[0]
     if prior.inverse:
         depth = -depth
-    if prior.metric and float(depth.max()) <= EMBEDDED_SPAN + 1e-3 and float(depth.min()) >= 0:
+    if prior.framed:
         return depth
     inside = depth[mask > 0.5]
     low, high = (float(v) for v in inside.quantile(torch.tensor([0.02, 0.98])))
@@ -151,7 +152,18 @@ def field_of(model: TriplaneGenerator, planes: torch.Tensor) -> TriplaneField:
     """Planes (1, 3, F, R, R) of a generator and its decoder as a field that can be optimised further."""
     own = model.config
     config = TriplaneConfig(
-        own.size, own.features, own.hidden, own.levels, own.axes, "softplus", own.gain, 0.0, 0.4, own.bias, sigmoid=True
+        own.size,
+        own.features,
+        own.hidden,
+        own.levels,
+        own.axes,
+        "softplus",
+        own.gain,
+        0.0,
+        0.4,
+        own.bias,
+        sigmoid=True,
+        replicate=own.relief,
     )
     made = TriplaneField(config, 3)
     with torch.no_grad():
@@ -189,16 +201,18 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
         mask = photo.mask(128)[None, None]
         soft = soft * F.grid_sample(mask, place.view(1, 1, -1, 2), align_corners=False)[0, 0, 0]
     volume = soft.view(size, size, size)
-    if config.back == "mirror":
-        volume = closed(volume)
+    if config.back != "field":
+        volume = closed(volume, config.back)
     return volume.numpy()
 
 
-def closed(volume: torch.Tensor, level: float = 0.5) -> torch.Tensor:
-    """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to its mirror image at the middle of the object.
+def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> torch.Tensor:
+    """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to a back.
 
-    The middle is where the visible surface ends: a convex thing turns away from the viewer where it is widest, and is about as deep behind
-    as before.
+    Args:
+        back: "mirror": the surface's mirror image at the middle of the object; a convex thing turns away from the viewer where it is widest,
+            and is about as deep behind as before. "flat": where the visible surface ends. "halfway": between the two.
+        level: where matter begins.
     """
     size = volume.shape[0]
     front = volume.flip(0).cummax(0).values.flip(0)
@@ -211,11 +225,16 @@ def closed(volume: torch.Tensor, level: float = 0.5) -> torch.Tensor:
     if not bool(known.any()):
         return volume
     heights = top[known].float()
-    middle = float(heights.quantile(0.05))
     index = torch.arange(size).view(-1, 1, 1).float()
     # Never thinner than a few cells.
-    depth = (top.float() - middle).clamp(min=0.06 * size)
-    inside = (index <= top) & (index >= (middle - depth).clamp_min(1)) & known
+    thin = 0.06 * size
+    # The outermost depths are the estimator's least sure ones. A fifth of a ball's picture lies below the root of a fifth of its height.
+    share = 0.2**0.5
+    middle = (float(heights.quantile(0.2)) - share * float(heights.quantile(0.98))) / (1 - share)
+    mirrored = middle - (top.float() - middle).clamp(min=thin)
+    flat = torch.minimum(heights.quantile(0.02), top.float() - thin)
+    low = {"mirror": mirrored, "flat": flat}.get(back, (mirrored + flat) / 2)
+    inside = (index <= top) & (index >= low.clamp_min(1)) & known
     return torch.where(inside, torch.maximum(front, front.new_tensor(0.9)), torch.zeros_like(volume))
 
 

@@ -180,7 +180,7 @@ def stretched(prior: DepthPrior, image: torch.Tensor) -> torch.Tensor:
     depth = prior.predict(image[None])[0]
     if prior.inverse:
         depth = -depth
-    low, high = (0.0, EMBEDDED_SPAN) if prior.metric and float(depth.max()) <= EMBEDDED_SPAN else (
+    low, high = (0.0, EMBEDDED_SPAN) if prior.framed else (
         float(depth.quantile(0.02)), float(depth.quantile(0.98)))  # fmt: skip
     share = ((depth - low) / max(high - low, 1e-6)).clamp(0, 1)
     return DEPTH_NEAR + (0.05 + 0.9 * share) * 2

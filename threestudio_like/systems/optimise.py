@@ -59,6 +59,8 @@ class PictureTerms:
     """Of novel views' distance to the picture in CLIP's space (1 - cosine)."""
     scale_gradients: bool = True
     """Fade the reference view's gradients away from the known surface."""
+    clear: bool = True
+    """Scale only gradients that would add matter, as `DepthScaling.clear` does; False as published."""
     spread: float = 1.5
     """Lengths of the fade in terms of the paper's: a guessed depth is not exact."""
 
@@ -294,7 +296,7 @@ def picture_terms(
         with torch.no_grad():
             own = parts.renderer.render(parts.field, reference.camera, BackgroundSample(torch.zeros(1, *size, 3)))
         distance = known_distance(reference, own.depth[0, ..., 0], own.opacity[0, ..., 0])
-        known = (distance.reshape(-1), DepthScaling(unit=weights.spread))
+        known = (distance.reshape(-1), DepthScaling(unit=weights.spread, clear=weights.clear))
 
     def extra(rendering: Rendering, view: View) -> dict[str, torch.Tensor]:
         level = view.random.uniform("reference background")

@@ -127,7 +127,7 @@ def build_depth(width: int = 96) -> Any:
         is_hybrid=True, backbone_config=BitConfig(**convolutions), backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[32, 64, 48, 48],
         fusion_hidden_size=24, reassemble_factors=[1, 1, 1, 0.5], neck_ignore_stages=[0, 1], backbone_featmap_shape=[1, width, 4, 4],
         initializer_range=0.05, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, head_in_index=-1,
-        depth_estimation_type="metric",
+        depth_estimation_type="metric", depth_units="frame",
     )  # fmt: skip
     return DPTForDepthEstimation(DPTConfig(**sizes))
 

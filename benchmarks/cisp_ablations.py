@@ -1,0 +1,88 @@
+"""What makes CISP's embedding: short trainings of equal steps, one thing changed in each: batch size, width of the joint space, how the two
+encoders look at pictures and voxels. Recall among 200 held-out objects.
+
+Each variant is trained by the command line; a finished one is not trained again.
+
+Run: python benchmarks/cisp_ablations.py [--steps 800] [--objects 6000] [--data folder] [--only embedded ...]
+
+--data: a folder with the drawn pairs of an earlier training (its work/data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from tables import ROOT, publish, table
+
+OUT = ROOT / "outputs" / "benchmark" / "cisp-ablations"
+VARIANTS: dict[str, list[str]] = {
+    "embedded": [],
+    "CNN for voxels": ["--model.shape.kind", "cnn"],
+    "convolutions before the 3D-DeiT": ["--model.shape.stem", "hybrid", "--model.shape.depth", "2"],
+    "batch 32": ["--batch", "32"],
+    "width 32": ["--model.width", "32"],
+    "patches of pictures by one linear map": ["--model.image.stem", "linear", "--model.image.depth", "4"],
+    "batches of all categories": ["--categories", "0"],
+    "no read-out loss": ["--read_out", "0"],
+}
+
+
+def train(name: str, steps: int, objects: int, data: Path | None) -> Path:
+    """Train a variant unless it is there; returns its folder."""
+    folder = OUT / name.replace(" ", "-")
+    if (folder / "cpu-seconds").is_file():
+        return folder
+    (folder / "work").mkdir(parents=True, exist_ok=True)
+    if data is not None and not (folder / "work" / "data").exists():
+        (folder / "work" / "data").symlink_to(data.resolve())
+    begun = (folder / "work" / "cisp").is_dir()
+    command = [sys.executable, "-m", "threestudio_like", "train", "cisp", "--embedding", "cisp", "--out", str(folder)]
+    command += ["--steps", str(steps), "--objects", str(objects), *(["--resume"] if begun else []), *VARIANTS[name]]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (folder / "cpu-seconds").write_text(f"{spent:.0f}\n")
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--objects", type=int, default=6000)
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    arguments = parser.parse_args()
+    from threestudio_like.priors.contrastive import Contrastive
+    from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, retrieval
+    from threestudio_like.systems.training_options import WORLD
+    from threestudio_like.toybox.pairs import ToyPairs
+
+    rows = []
+    for name in arguments.only:
+        folder = train(name, arguments.steps, arguments.objects, arguments.data)
+        model = Contrastive.load(folder / "cisp")
+        source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2)
+        figures = retrieval(model, BatchSource(source, ContrastiveTraining(model.config), None), 200, 6)
+        sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.image, model.other)]
+        rows.append([name, *sizes, *(figures[f"{way} recall@{k}"] for way in ("image to shape", "shape to image") for k in (1, 5)),
+                     figures["IoU of the first shape found"], float((folder / "cpu-seconds").read_text())])  # fmt: skip
+        print(json.dumps(rows[-1]), flush=True)
+    text = table(["variant", "picture encoder, M", "voxel encoder, M", "image to shape @1", "@5", "shape to image @1", "@5",
+                  "IoU of the first shape found", "CPU seconds"], rows)  # fmt: skip
+    note = f"{arguments.steps} steps each, batch 96 unless said, {arguments.objects} training objects; 200 held-out objects, six pictures each."
+    publish(
+        "cisp-ablations",
+        "CISP: what makes the embedding",
+        f"python benchmarks/cisp_ablations.py --steps {arguments.steps}",
+        f"{note}\n\n{text}",
+    )
+
+
+if __name__ == "__main__":
+    main()
