@@ -23,7 +23,6 @@ OUT = ROOT / "outputs" / "benchmark" / "cisp-ablations"
 VARIANTS: dict[str, list[str]] = {
     "embedded": [],
     "CNN for voxels": ["--model.shape.kind", "cnn"],
-    "convolutions before the 3D-DeiT": ["--model.shape.stem", "hybrid", "--model.shape.depth", "2"],
     "batch 32": ["--batch", "32"],
     "width 32": ["--model.width", "32"],
     "patches of pictures by one linear map": ["--model.image.stem", "linear", "--model.image.depth", "4"],

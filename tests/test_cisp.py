@@ -31,6 +31,7 @@ from threestudio_like.priors.patch_transformer import ConvEncoder, EncoderConfig
 from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling, lerp, slerp
 from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold
 from threestudio_like.systems.contrastive_training import (
+    Bank,
     BatchSource,
     ContrastiveTraining,
     contrastive_stage,
@@ -157,6 +158,39 @@ def test_overfit_retrieves_every_pair(pairs):
     del source.source.views
     assert figures["image to shape recall@1"] == 1
     assert figures["shape to image recall@1"] == 1
+
+
+def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs):
+    config = ContrastiveTraining(small(), 120, 32, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0, locked=True)
+    torch.manual_seed(0)
+    model = Contrastive(config.model)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    source = BatchSource(pairs, config)
+    source.source.views = lambda index: 1
+    stage = contrastive_stage("cisp", model, source)
+    bank = Bank(model, source, "cpu")
+    batch = source.pick(torch.tensor([3, 9]), torch.tensor([0, 0]), None)
+    one = model.embed(batch.images)
+    # Two pictures against 64 objects, by hand; equal shapes share the mass.
+    voxels = source.others(torch.arange(64))
+    logits = contrastive_logits(one, model.embed_other(voxels), model.log_scale)
+    wanted = 0.0
+    for row, number in zip(logits.log_softmax(1), (3, 9)):
+        equal = torch.stack([(v == voxels[number]).all() for v in voxels])
+        wanted = wanted - float(row[equal].mean().detach()) / 2
+    assert float(bank.loss(one, model.log_scale, batch.objects).detach()) == pytest.approx(wanted, rel=1e-4)
+    first = retrieval(model.eval(), source, 64)["image to shape recall@5"]
+    model.train()
+    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
+    after = model.eval().state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("other"))
+    assert not torch.equal(before["image_head.0.weight"], after["image_head.0.weight"])
+    assert retrieval(model, source, 64)["image to shape recall@5"] > first + 0.3
+    del source.source.views
+
+
+def contrastive_logits(one, two, log_scale):
+    return log_scale.exp() * torch.nn.functional.normalize(one, dim=-1) @ torch.nn.functional.normalize(two, dim=-1).t()
 
 
 def test_overlaps_are_the_ious_of_pairs():
@@ -584,6 +618,8 @@ def test_models_are_saved_and_damaged_folders_named(tmp_path):
 def test_options_of_training_are_checked(tmp_path):
     with pytest.raises(ConfigError, match="--steps"):
         train_contrastive(TrainingOptions(out=tmp_path, steps=0))
+    with pytest.raises(ConfigError, match="--locked"):
+        train_contrastive(TrainingOptions(out=tmp_path, steps=1, set={"locked": "true"}))
     with pytest.raises(InputError, match="ShapeNetRendering"):
         train_contrastive(TrainingOptions(out=tmp_path, data=tmp_path))
     options = TrainingOptions(out=tmp_path, objects=8, steps=1, quiet=True, set={"batch": "4"})

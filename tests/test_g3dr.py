@@ -205,9 +205,9 @@ def test_the_generator_overfits_one_wall():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float((result.colour - wanted).abs().mean()) < 0.08
-    assert float((result.depth - 5.0).abs().mean()) < 0.15
-    assert float(result.opacity.mean()) > 0.9
+    assert float((result.colour - wanted).abs().mean().detach()) < 0.08
+    assert float((result.depth - 5.0).abs().mean().detach()) < 0.15
+    assert float(result.opacity.mean().detach()) > 0.9
 
 
 # METHODS 3.12: camera, depth, schedules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def depth_folder() -> Path:
     return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "depth"
 
 
+@lru_cache(maxsize=2)
 def load_depth(name: str) -> DepthPrior:
     """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:

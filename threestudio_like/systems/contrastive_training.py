@@ -34,6 +34,9 @@ class ContrastiveTraining:
     """Schedule of the weight of the read-out loss; "0", as released, switches it off. See `ReadOut`."""
     categories: int = 4
     """Categories of a batch, so that a batch holds many objects that only their proportions tell apart; 0 for all, as released."""
+    locked: bool = False
+    """Train the picture encoder alone, each picture held against what all training objects embed to instead of those of its batch (Zhai et al.
+    2022 lock the other tower). For a model to begin from; what reads its embeddings hardly notices."""
 
     @staticmethod
     def paper() -> ContrastiveTraining:
@@ -43,10 +46,16 @@ class ContrastiveTraining:
         )
 
 
+def numbered(other: torch.Tensor, numbers: dict[bytes, int] | None = None) -> torch.Tensor:
+    """Numbers (B,) of entries, equal where the entries are: voxels (B, R, R, R) bool or token ids (B, T). `numbers` keeps them from one call
+    to the next."""
+    known = {} if numbers is None else numbers
+    return torch.tensor([known.setdefault(row.numpy().tobytes(), len(known)) for row in other])
+
+
 def alike(other: torch.Tensor) -> torch.Tensor:
     """Which entries are equal (B, B) bool: voxels (B, R, R, R) bool or token ids (B, T)."""
-    numbers: dict[bytes, int] = {}
-    number = torch.tensor([numbers.setdefault(row.numpy().tobytes(), len(numbers)) for row in other])
+    number = numbered(other)
     return number[:, None] == number[None]
 
 
@@ -63,12 +72,14 @@ def overlaps(voxels: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Batch:
-    """images (B, S, S, 3) in [0, 1]; other: voxels (B, R, R, R) bool or token ids (B, T); same (B, B) bool, pairs that belong together."""
+    """images (B, S, S, 3) in [0, 1]; other: voxels (B, R, R, R) bool or token ids (B, T); same (B, B) bool, pairs that belong together;
+    objects (B,), their numbers."""
 
     images: torch.Tensor
     other: torch.Tensor
     same: torch.Tensor
     category: torch.Tensor
+    objects: torch.Tensor
 
 
 class BatchSource:
@@ -126,7 +137,7 @@ class BatchSource:
             )
         other = self._other(pairs)
         # Two pictures of one object, objects that no voxel tells apart and equal captions are no negatives of each other.
-        return Batch(images, other, alike(other), category)
+        return Batch(images, other, alike(other), category, objects)
 
     def draw(self, step: Step) -> Batch:
         """The batch of a step, a random view of every object: a shuffled pass over all objects, or draws from a few categories."""
@@ -186,6 +197,32 @@ class ReadOut(nn.Module):
         return sum(((head(e) - wanted).square().mean() for head, e in zip(self.heads, (one, two))), torch.zeros(())) / 2
 
 
+class Bank(nn.Module):
+    """What all training objects embed to (N, D), normalised, under a locked encoder, and which of them are equal."""
+
+    vectors: torch.Tensor
+    number: torch.Tensor
+
+    def __init__(self, model: Contrastive, batches: BatchSource, device: str) -> None:
+        super().__init__()
+        vectors: list[torch.Tensor] = []
+        numbers: dict[bytes, int] = {}
+        found: list[torch.Tensor] = []
+        with torch.no_grad():
+            for chunk in torch.arange(len(batches.source)).split(64):
+                other = batches.others(chunk)
+                vectors.append(F.normalize(model.embed_other(other.to(device)), dim=-1))
+                found.append(numbered(other, numbers))
+        self.register_buffer("vectors", torch.cat(vectors), persistent=False)
+        self.register_buffer("number", torch.cat(found), persistent=False)
+
+    def loss(self, one: torch.Tensor, log_scale: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:
+        """Cross entropy of embedded pictures (B, D) against the whole bank; equal entries share the mass."""
+        logits = log_scale.exp() * F.normalize(one, dim=-1) @ self.vectors.t()
+        same = (self.number[objects][:, None] == self.number[None]).float()
+        return -(same / same.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+
+
 def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, device: str = "cpu") -> Stage:
     """The stage that trains a contrastive model."""
     config = batches.config
@@ -200,8 +237,20 @@ def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, devic
         read_out = ReadOut(sample, model.width, config.model.text.vocabulary).to(device)
         modules["read-out"] = read_out
 
+    trained = list(model.parameters())
+    bank: Bank | None = None
+    if config.locked:
+        model.eval()
+        bank = Bank(model, batches, device).to(device)
+        model.train()
+        trained = [*model.image.parameters(), *model.image_head.parameters(), model.log_scale]
+
     def loss(step: Step) -> dict[str, torch.Tensor]:
         batch = batches.draw(step)
+        if bank is not None:
+            with half:
+                one = model.embed(batch.images.to(device))
+            return {"contrast": bank.loss(one.float(), model.log_scale, batch.objects.to(device))}
         other = batch.other.to(device)
         with half:
             one, two = model.embed(batch.images.to(device)), model.embed_other(other)
@@ -212,8 +261,8 @@ def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, devic
         return terms
 
     group = ParameterGroup(
-        name, [p for m in modules.values() for p in m.parameters()], config.rate, config.betas, config.eps, config.decay
-    )
+        name, trained + list(read_out.parameters() if read_out is not None else ()), config.rate, config.betas, config.eps, config.decay
+    )  # fmt: skip
     return Stage(name, config.steps, modules, [group], loss, after_step=lambda step: model.clamp(), clip_norm=1.0)
 
 

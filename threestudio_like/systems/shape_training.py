@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..engine.errors import ModelError
+from ..engine.errors import ConfigError, ModelError
 from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
 from ..priors.pairs import PairSource, ShapeNetPairs
@@ -64,6 +64,12 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     if config.model.against == "text":
         tokenizer = tokenizer_of()
         config.model.text.vocabulary, config.model.text.end = len(tokenizer), tokenizer.eos_token_id
+    if config.locked and (options.start is None or config.read_out != "0"):
+        raise ConfigError(
+            "a locked encoder has to know something already, and reads nothing out",
+            "--locked",
+            "Add --start, and --read_out 0",
+        )
     train, test = sources(options)
     torch.manual_seed(options.seed)
     model = Contrastive(config.model)
