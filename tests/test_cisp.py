@@ -161,7 +161,9 @@ def test_overfit_retrieves_every_pair(pairs):
 
 
 def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs):
-    config = ContrastiveTraining(small(), 120, 32, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0, locked=True)
+    config = ContrastiveTraining(
+        small(), 120, 32, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0, locked=True
+    )
     torch.manual_seed(0)
     model = Contrastive(config.model)
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -25,13 +25,22 @@ from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
 from threestudio_like.systems import g3dr
 from threestudio_like.systems.found import ShapeFound, Work
-from threestudio_like.systems.g3dr import closed, field_of, frame_depth, lattice, placed, turn_of
+from threestudio_like.systems.g3dr import (
+    closed,
+    colour_through,
+    field_of,
+    frame_depth,
+    lattice,
+    placed,
+    turn_of,
+    without_horns,
+)
 from threestudio_like.systems.g3dr_training import render_view
 from threestudio_like.systems.imagine import ImagineConfig, imagine_picture
 from threestudio_like.systems.latent_nerf import FieldConfig
 from threestudio_like.systems.optimise import PictureOptimisation, ReferenceView, known_distance, picture_terms
 from threestudio_like.systems.options import Options
-from threestudio_like.systems.photo import read_photo
+from threestudio_like.systems.photo import photo_of, read_photo
 from threestudio_like.systems.pose import Pose, PoseConfig, matching_cut
 from threestudio_like.systems.run import load_prior
 from threestudio_like.systems.viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
@@ -223,6 +232,31 @@ def test_the_back_is_flat_or_mirrors_the_front_or_lies_between():
     between = int((closed(front) > 0.5).sum())
     assert int(flat.sum()) < between < int(made.sum())
     assert not bool(closed(torch.zeros(8, 8, 8)).any())
+
+
+def test_horns_of_the_outline_are_cut_and_thin_parts_stay():
+    top = torch.full((16, 16), -1)
+    top[3:13, 3:13] = 8
+    top[3, 3] = 15
+    top[15, 0] = 15
+    flat = without_horns(top)
+    assert int(flat[3, 3]) == 8
+    # What has no surface within is left as it is, and so is a bump inside.
+    assert int(flat[15, 0]) == 15
+    top[8, 8] = 12
+    assert int(without_horns(top)[8, 8]) == 12
+
+
+def test_hidden_sides_take_the_colours_before_them():
+    pixels = np.zeros((64, 64, 4), np.float32)
+    pixels[16:48, 16:32] = (1, 0, 0, 1)
+    pixels[16:48, 32:48] = (0, 0, 1, 1)
+    photo = photo_of(pixels, "x", {})
+    colour = colour_through(photo, torch.eye(3))
+    points = torch.tensor([[-0.3, 0.0, 0.5], [-0.3, 0.0, -0.5], [0.3, 0.0, -0.5], [0.9, 0.0, 0.0]])
+    assert torch.allclose(
+        colour(points, points), torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]), atol=0.02
+    )
 
 
 def test_turned_upright_the_camera_is_where_the_picture_was_taken():

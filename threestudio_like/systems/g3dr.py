@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ..engine.errors import CollapseError, ConfigError
 from ..meshes.extraction import ExtractionConfig, decimate, flatten, isosurface, largest_pieces, opaqueness, relax
@@ -45,6 +45,9 @@ class G3drConfig:
     """What closes the side that no view has shown. mirror: the visible surface mirrored at the depth of the object's middle. flat: solid as far
     back as anything is visible. halfway: between these two, which comes nearest to the truth. field: what the field says, which reaches to the
     wall."""
+    hidden: Literal["picture", "field"] = "picture"
+    """Colours of what no view has shown. picture: those of the visible surface before it. field: what the field says, which pales towards the
+    wall's grey behind what novel views of the training have shown."""
     carve: bool = True
     """Keep only what projects into the picture's mask."""
     upright: bool = True
@@ -224,6 +227,7 @@ def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> t
     known = top >= 0
     if not bool(known.any()):
         return volume
+    top = without_horns(top, max(1, round(size / 24)))
     heights = top[known].float()
     index = torch.arange(size).view(-1, 1, 1).float()
     # Never thinner than a few cells.
@@ -236,6 +240,15 @@ def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> t
     low = {"mirror": mirrored, "flat": flat}.get(back, (mirrored + flat) / 2)
     inside = (index <= top) & (index >= low.clamp_min(1)) & known
     return torch.where(inside, torch.maximum(front, front.new_tensor(0.9)), torch.zeros_like(volume))
+
+
+def without_horns(top: torch.Tensor, rim: int = 2) -> torch.Tensor:
+    """Heights (H, W) of the visible surface, -1 where nothing is, at the outline no higher than the surface within: an outline's pixels see
+    what is behind it too, and their depth is the least sure."""
+    known = (top >= 0).float()[None, None]
+    within = -F.max_pool2d(1 - known, 2 * rim + 1, 1, rim) + 1
+    near = F.max_pool2d(torch.where(within > 0, top.float()[None, None], -1.0), 4 * rim + 1, 1, 2 * rim)[0, 0].long()
+    return torch.where((within[0, 0] == 0) & (near >= 0) & (top >= 0), torch.minimum(top, near), top)
 
 
 def turn_of(view: Viewpoint | None) -> torch.Tensor:
@@ -262,6 +275,20 @@ def colour_of(field_: TriplaneField, turn: torch.Tensor, reach: float = 0.04) ->
     return colour
 
 
+def colour_through(photo: Photo, turn: torch.Tensor, size: int = 192) -> Colour:
+    """Every point of the world has the colour of the picture's pixel before it, the picture continued beyond its mask by what is nearest."""
+    colours, mask = photo.colours(size, photo.similarity)
+    outside = mask[0].numpy() < 0.95
+    rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)
+    picture = colours[0][torch.from_numpy(rows), torch.from_numpy(columns)].permute(2, 0, 1)[None]
+
+    def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+        place, _ = placed(points @ turn)
+        return F.grid_sample(picture, place.view(1, 1, -1, 2), padding_mode="border", align_corners=False)[0, :, 0].t()
+
+    return colour
+
+
 def shape_of_planes(field_: TriplaneField, photo: Photo, config: G3drConfig, view: Viewpoint | None) -> ShapeFound:
     """The mesh of a triplane, turned upright. Raises CollapseError where nothing is solid."""
     settings = config.extraction
@@ -279,4 +306,5 @@ def shape_of_planes(field_: TriplaneField, photo: Photo, config: G3drConfig, vie
     mesh = Mesh(np.ascontiguousarray(mesh.vertices @ turn.numpy().T, np.float32), mesh.faces)
     azimuth, elevation = (0.0, 0.0) if view is None else (view.azimuth, view.elevation)
     pose = seen_from(mesh, photo.mask(POSES.size), POSES, azimuth, elevation)
-    return ShapeFound(mesh, pose, replace(POSES), colour_of(field_, turn))
+    colour = colour_of(field_, turn) if config.hidden == "field" else colour_through(photo, turn)
+    return ShapeFound(mesh, pose, replace(POSES), colour)
