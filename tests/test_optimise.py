@@ -14,7 +14,8 @@ from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
 from threestudio_like.guidance.contract import View
-from threestudio_like.meshes.mesh import Asset
+from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
@@ -257,6 +258,23 @@ def test_hidden_sides_take_the_colours_before_them():
     assert torch.allclose(
         colour(points, points), torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]), atol=0.02
     )
+
+
+@pytest.mark.parametrize("index", [12, 15, 18])
+def test_the_embedded_g3dr_makes_the_shape_of_a_picture(index):
+    """Its silhouette is the picture's, and its volume comes nearer to the truth than the box about it does."""
+    picture, azimuth, elevation, mesh, _ = pictures_of(9, index, "test", 2, 96)
+    photo, config = photo_of(picture[0].astype(np.float32) / 255, "x", {}), g3dr.G3drConfig()
+    view = Viewpoint(float(azimuth[0]), float(elevation[0]), 0.8, 1.0)
+    found = g3dr.shape_of_planes(g3dr.planes_of(photo, config), photo, config, view)
+    assert found.pose.agreement > 0.85
+    truth = voxelise(mesh)
+    made = Placement.of(found.mesh.vertices).apply(found.mesh.vertices)
+    overlap = voxel_iou(voxelise(Mesh(made, found.mesh.faces)), truth)
+    solid = np.zeros_like(truth)
+    low, high = np.argwhere(truth).min(0), np.argwhere(truth).max(0) + 1
+    solid[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = True
+    assert overlap > voxel_iou(solid, truth) + 0.1
 
 
 def test_turned_upright_the_camera_is_where_the_picture_was_taken():

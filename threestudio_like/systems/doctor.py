@@ -16,6 +16,7 @@ from ..priors.depth import depth_folder
 from ..priors.perceptual import perceptual_folder
 from ..priors.registry import CLIP_MODELS, DEPTH_MODELS, EMBEDDED, MODELS, embedded_folder, models_folder
 from .found import weights_folder
+from .g3dr import g3dr_folder
 from .registry import BUILT_IN, plug_ins
 
 _PACKAGES = (
@@ -80,6 +81,7 @@ def _models() -> list[dict[str, str]]:
         ("toybox judge", judge_folder()),
         ("toybox cisp", weights_folder() / "cisp"),
         ("toybox voxels", weights_folder() / "voxels-cisp"),
+        ("toybox g3dr", g3dr_folder()),
         ("toybox depth", depth_folder()),
         ("toybox perceptual", perceptual_folder()),
     ):
