@@ -180,6 +180,7 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
             rows.append(np.concatenate([t.clip(0, 1) for t in tiles], 1))
     figures = {name: float(np.mean(values)) for name, values in found.items()}
     figures["non-flatness"] = non_flatness(torch.cat(depths), 4.0, 6.0)
+    figures["non-flatness of the truth"] = non_flatness(source.batch(torch.arange(count))[1][:, 0], 4.0, 6.0)
     return figures, rows
 
 
