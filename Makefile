@@ -39,6 +39,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/fuzz_meshes.py
 	$(BIN)/python benchmarks/concept.py
 	$(BIN)/python benchmarks/cisp.py
+	$(BIN)/python benchmarks/cisp_ablations.py
 	$(BIN)/python benchmarks/g3dr.py
 	$(BIN)/python benchmarks/reconstruct.py --methods cisp g3dr optimise
 	$(BIN)/python benchmarks/released_sizes.py

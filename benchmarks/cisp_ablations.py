@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 from tables import ROOT, publish, table
+from variants import trained
 
 OUT = ROOT / "outputs" / "benchmark" / "cisp-ablations"
 VARIANTS: dict[str, list[str]] = {
@@ -29,25 +27,6 @@ VARIANTS: dict[str, list[str]] = {
     "batches of all categories": ["--categories", "0"],
     "no read-out loss": ["--read_out", "0"],
 }
-
-
-def train(name: str, steps: int, objects: int, data: Path | None) -> Path:
-    """Train a variant unless it is there; returns its folder."""
-    folder = OUT / name.replace(" ", "-")
-    if (folder / "cpu-seconds").is_file():
-        return folder
-    (folder / "work").mkdir(parents=True, exist_ok=True)
-    if data is not None and not (folder / "work" / "data").exists():
-        (folder / "work" / "data").symlink_to(data.resolve())
-    begun = (folder / "work" / "cisp").is_dir()
-    command = [sys.executable, "-m", "threestudio_like", "train", "cisp", "--embedding", "cisp", "--out", str(folder)]
-    command += ["--steps", str(steps), "--objects", str(objects), *(["--resume"] if begun else []), *VARIANTS[name]]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    (folder / "cpu-seconds").write_text(f"{spent:.0f}\n")
-    return folder
 
 
 def main() -> None:
@@ -64,13 +43,14 @@ def main() -> None:
 
     rows = []
     for name in arguments.only:
-        folder = train(name, arguments.steps, arguments.objects, arguments.data)
+        folder, verb = OUT / name.replace(" ", "-"), ["cisp", "--embedding", "cisp"]
+        seconds = trained(folder, verb, arguments.steps, arguments.objects, arguments.data, VARIANTS[name])
         model = Contrastive.load(folder / "cisp")
         source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2)
         figures = retrieval(model, BatchSource(source, ContrastiveTraining(model.config), None), 200, 6)
         sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.image, model.other)]
         rows.append([name, *sizes, *(figures[f"{way} recall@{k}"] for way in ("image to shape", "shape to image") for k in (1, 5)),
-                     figures["IoU of the first shape found"], float((folder / "cpu-seconds").read_text())])  # fmt: skip
+                     figures["IoU of the first shape found"], seconds])  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
     text = table(["variant", "picture encoder, M", "voxel encoder, M", "image to shape @1", "@5", "shape to image @1", "@5",
                   "IoU of the first shape found", "CPU seconds"], rows)  # fmt: skip

@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from tables import ROOT, publish, table
+from variants import trained
 
 OUT = ROOT / "outputs" / "benchmark" / "g3dr"
 VARIANTS: dict[str, list[str]] = {
@@ -39,37 +37,6 @@ VARIANTS: dict[str, list[str]] = {
 YAWS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)
 """Degrees."""
 SEED = 2001
-
-
-def train(name: str, steps: int, objects: int, data: Path | None) -> Path:
-    """Train a variant unless it is there; returns its folder."""
-    folder = OUT / name.replace(" ", "-")
-    if (folder / "g3dr" / "model.safetensors").is_file():
-        return folder
-    if data is not None:
-        (folder / "work").mkdir(parents=True, exist_ok=True)
-        if not (folder / "work" / "data").exists():
-            (folder / "work" / "data").symlink_to(data.resolve())
-    begun = (folder / "work" / "g3dr").is_dir()
-    command = [
-        sys.executable,
-        "-m",
-        "threestudio_like",
-        "train",
-        "g3dr",
-        "--out",
-        str(folder),
-        "--steps",
-        str(steps),
-        "--objects",
-        str(objects),
-    ]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*command, *(["--resume"] if begun else []), *VARIANTS[name]], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    (folder / "cpu-seconds").write_text(f"{spent:.0f}\n")
-    return folder
 
 
 class Truth:
@@ -197,9 +164,10 @@ def main() -> None:
     columns: dict[str, dict[str, float]] = {}
     sheets = []
     for name in arguments.only:
-        folder = train(name, arguments.steps, arguments.objects, arguments.data)
+        folder = OUT / name.replace(" ", "-")
+        seconds = trained(folder, ["g3dr"], arguments.steps, arguments.objects, arguments.data, VARIANTS[name])
         figures, rows = measure(folder, arguments.count, folder / "work" / "data")
-        columns[name] = {**figures, "training, CPU seconds": float((folder / "cpu-seconds").read_text())}
+        columns[name] = {**figures, "training, CPU seconds": seconds}
         sheets.append(np.concatenate(rows, 0))
         print(name, columns[name], flush=True)
     keys = list(next(iter(columns.values())))

@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 from tables import ROOT, publish, table
+from variants import measured
 
 OUT = ROOT / "outputs" / "benchmark" / "reconstruct"
 RESULTS = ROOT / "outputs" / "benchmark" / "reconstruct.jsonl"
@@ -85,7 +84,7 @@ def work(method: str, index: int, kind: str) -> None:
     path, azimuth = picture(index, kind)
     folder = OUT / f"{method}-{path.stem}"
     shutil.rmtree(folder, ignore_errors=True)
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
     command = [
         sys.executable,
         "-m",
@@ -98,9 +97,8 @@ def work(method: str, index: int, kind: str) -> None:
         str(folder),
         "--quiet",
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    done, spent = measured(command, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
     line = {"method": method, "index": index, "kind": kind, "seconds": seconds, "CPU seconds": spent, "code": done.returncode,
             "category": CATEGORIES[index % len(CATEGORIES)]}  # fmt: skip
     if done.returncode == 0:

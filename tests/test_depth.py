@@ -54,10 +54,10 @@ def test_training_from_the_command_line_and_the_adapter(tmp_path, capsys):
     assert not prior.inverse
     assert load_depth("toybox").framed
     # A pixel beyond the far end is brought back to it.
+    far = TransformersDepth(tmp_path / "d" / "depth")
     with torch.no_grad():
-        prior.model.head.head[-2].bias += 5.0
-    assert float(prior.predict(torch.rand(1, 64, 64, 3)).max()) == 2
-    prior = load_depth(str(tmp_path / "d" / "depth"))
+        far.model.head.head[-2].bias += 5.0
+    assert float(far.predict(torch.rand(1, 64, 64, 3)).max()) == 2
     out = prior.predict(torch.rand(2, 100, 80, 3))
     assert out.shape == (2, 100, 80)
     assert 0 <= float(out.min()) <= float(out.max()) <= 2

@@ -364,6 +364,8 @@ def test_g3dr_from_the_command_line(tmp_path, capsys):
         "--perceptual",
         "0",
     ]
+    assert main([*train, *small, "--generator.features", "2"]) == 2
+    assert "relief" in capsys.readouterr().err
     assert main([*train, *small]) == 0
     assert main([*train, *small]) == 2
     assert "--resume" in capsys.readouterr().err

@@ -276,7 +276,12 @@ def colour_of(field_: TriplaneField, turn: torch.Tensor, reach: float = 0.04) ->
 
 
 def colour_through(photo: Photo, turn: torch.Tensor, size: int = 192) -> Colour:
-    """Every point of the world has the colour of the picture's pixel before it, the picture continued beyond its mask by what is nearest."""
+    """Every point of the world has the colour of the picture's pixel before it, the picture continued beyond its mask by what is nearest.
+
+    Args:
+        turn: (3, 3), brings the canonical camera's frame into the world.
+        size: pixels along the edge of the picture that is read.
+    """
     colours, mask = photo.colours(size, photo.similarity)
     outside = mask[0].numpy() < 0.95
     rows, columns = distance_transform_edt(outside, return_distances=False, return_indices=True)

@@ -298,6 +298,12 @@ def g3dr_config(options: TrainingOptions) -> G3drTraining:
         config.steps = options.steps
     for key, text in options.set.items():
         set_dotted(config, key, text)
+    if config.generator.relief and (config.generator.features < 4 or config.generator.hidden < 8):
+        raise ConfigError(
+            "a relief takes 4 features and 8 hidden units",
+            "--generator.features",
+            "Give more, or --generator.relief false",
+        )
     if config.generator.size < config.render:
         raise ConfigError(
             f"renders {config.render} pixels of planes of {config.generator.size}", "--render", "Make it smaller"
