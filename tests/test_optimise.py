@@ -266,7 +266,8 @@ def test_the_embedded_g3dr_makes_the_shape_of_a_picture(index):
     picture, azimuth, elevation, mesh, _ = pictures_of(9, index, "test", 2, 96)
     photo, config = photo_of(picture[0].astype(np.float32) / 255, "x", {}), g3dr.G3drConfig()
     view = Viewpoint(float(azimuth[0]), float(elevation[0]), 0.8, 1.0)
-    found = g3dr.shape_of_planes(g3dr.planes_of(photo, config), photo, config, view)
+    field = g3dr.planes_of(photo, config)
+    found = g3dr.shape_of_volume(g3dr.volume_of(field, photo, config), field, photo, config, view)
     assert found.pose.agreement > 0.85
     truth = voxelise(mesh)
     made = Placement.of(found.mesh.vertices).apply(found.mesh.vertices)

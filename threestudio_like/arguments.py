@@ -97,6 +97,33 @@ class Reconstruct(Common):
 
 
 @dataclass
+class Compose(Common):
+    """Make one scene of a picture of several objects, or of a text alone: a GLB with a named node an object. Every value of the configuration is
+    an option by its dotted name (--place.spatial.factor 10); --print-config lists them."""
+
+    picture: tyro.conf.Positional[str] = ""
+    """PNG, JPEG, WebP, with alpha or without; none with --text."""
+    prompt: tyro.conf.Positional[str] = ""
+    """What it shows, each object once: "a red ball on a blue box". Without it the objects are placed by the picture alone."""
+    text: str = ""
+    """Instead of a picture: the objects are made of this prompt, and placed by what it says."""
+    boxes: tuple[str, ...] = ()
+    """Where the objects are, in the prompt's order, pixels: --boxes 10,20,90,120 100,15,180,130. Found by the segmenter otherwise."""
+    masks: Path | None = None
+    """A folder with a black and white picture for each object, in the order of their names."""
+    objects: tuple[Path, ...] = ()
+    """Your own meshes, in the prompt's order; only where they stand is sought then."""
+    method: Literal["auto", "cisp", "g3dr", "optimise"] = "auto"
+    """How each object is reconstructed: see reconstruct --method."""
+    spatial_words: tuple[str, ...] = ()
+    """Words of the prompt that say where things are (found in it by default): --spatial-words "sitting on"."""
+    fov: float = 0.0
+    """Vertical field of view of the picture, degrees; 0: the prior's own camera, or fitted where it knows none."""
+    elevation: float | None = None
+    """Degrees by which the picture looks down; from the objects' own pictures by default."""
+
+
+@dataclass
 class FileFrame:
     """The frame of a mesh file."""
 
@@ -216,11 +243,11 @@ class Train:
     Values of the configuration of cisp, voxel-diffusion and g3dr are options by their dotted names (--model.width, --batch)."""
 
     what: tyro.conf.Positional[
-        Literal["toybox", "concept", "cisp", "voxel-diffusion", "g3dr", "depth", "perceptual"]
+        Literal["toybox", "concept", "cisp", "voxel-diffusion", "g3dr", "depth", "perceptual", "segmenter"]
     ] = "toybox"
     """toybox: writes diffusers and transformers folders. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
-    voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of triplanes. depth, perceptual: the embedded
-    depth estimator and perceptual network."""
+    voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of triplanes. depth, perceptual,
+    segmenter: the embedded depth estimator, perceptual network and segmenter."""
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of pictures, each with name.depth.png beside it or
     without. The toybox by default."""
@@ -231,7 +258,7 @@ class Train:
     preset: Literal["toybox", "paper"] = "toybox"
     """cisp, voxel-diffusion, g3dr: sizes and schedule of the embedded models, or the released ones."""
     objects: int = 6000
-    """cisp, voxel-diffusion, g3dr, depth, perceptual: training objects of the toybox."""
+    """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter: scenes) of the toybox."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks (diffusion needs the vae)."""
     images: Path | None = None

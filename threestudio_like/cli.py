@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import json
 import os
@@ -17,6 +19,7 @@ import tyro
 from .arguments import (
     Common,
     Completion,
+    Compose,
     Doctor,
     Evaluate,
     Export,
@@ -34,13 +37,12 @@ PROGRAM = "threestudio-like"
 
 
 VERBS: dict[str, type] = {
-    "generate": Generate, "texture": Texture, "reconstruct": Reconstruct, "refine": Refine, "export": Export, "evaluate": Evaluate,
-    "mesh": MeshTool, "train": Train,
-    "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
+    "generate": Generate, "texture": Texture, "reconstruct": Reconstruct, "compose": Compose, "refine": Refine, "export": Export,
+    "evaluate": Evaluate, "mesh": MeshTool, "train": Train, "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
 }  # fmt: skip
 
 
-CONFIGURED = (Generate, Texture, Reconstruct, Refine, Train)
+CONFIGURED = (Generate, Texture, Reconstruct, Compose, Refine, Train)
 """Verbs whose systems' values are options by their dotted names."""
 AXES = ("--up", "--front", "--to-up", "--to-front")
 
@@ -216,6 +218,21 @@ def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
         reconstruction.reconstruct(arguments.picture, options)
 
 
+def compose(arguments: Compose, dotted: dict[str, str]) -> None:
+    """`compose`: a picture of several objects, or a text, to a scene."""
+    from .systems import compose as composing
+
+    _threads(arguments.threads)
+    options = _options(
+        arguments, dotted, "comboverse", composing.ComposeOptions, boxes=arguments.boxes, masks=arguments.masks, objects=arguments.objects,
+        spatial_words=arguments.spatial_words, method=arguments.method, fov=arguments.fov, elevation=arguments.elevation,
+    )  # fmt: skip
+    if arguments.print_config:
+        _print_config(arguments.text or arguments.prompt, options, "compose")
+    else:
+        composing.compose_any(arguments.picture, arguments.prompt, arguments.text, options)
+
+
 def mesh(arguments: MeshTool) -> None:
     """`mesh`: the mesh toolchain on files."""
     from .meshes.frames import Frame
@@ -368,12 +385,11 @@ def main(argv: list[str] | None = None) -> int:
         if verb not in VERBS:
             raise ConfigError(f'there is no verb "{verb}"', PROGRAM, did_you_mean(verb, VERBS))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
+        atexit.register(gc.freeze)
         parsed, dotted = _parse(verb, VERBS[verb], arguments[1:])
         function: Any = globals()[verb]
-        if VERBS[verb] in CONFIGURED:
-            function(parsed, dotted)
-        else:
-            function(parsed)
+        function(parsed, *([dotted] if VERBS[verb] in CONFIGURED else []))
         return 0
     except UserError as error:
         print(f"{PROGRAM}: {error.line()}", file=sys.stderr)

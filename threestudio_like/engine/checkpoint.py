@@ -48,8 +48,15 @@ def output_error(error: OSError, path: Path) -> OutputError:
 
 
 def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Write named tensors and JSON-able facts atomically."""
-    unique: dict[str, torch.Tensor] = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    """Write named tensors and JSON-able facts atomically; tensors that share their memory (tied weights) are each written."""
+    unique: dict[str, torch.Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        if own.numel() and own.untyped_storage().data_ptr() in held:
+            own = own.clone()
+        held.add(own.untyped_storage().data_ptr())
+        unique[name] = own
     write_atomically(path, save(unique, metadata={"format": FORMAT, "facts": json.dumps(facts)}))
 
 

@@ -140,6 +140,10 @@ class ScoreDistillation:
             gradient = gradient * (config.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         return gradient, mask
 
+    def emphasis(self, tokens: int) -> torch.Tensor | None:
+        """Factors (T,) of the attention to the prompt's words in the conditional branch; None for none."""
+        return None
+
     def _guided_epsilon(self, noisy: torch.Tensor, t: torch.Tensor, view: View) -> torch.Tensor:
         config, prior, count = self.config, self.prior, len(noisy)
         texts = [self.prompts.text(view.cameras), self.prompts.negatives(count)]
@@ -151,6 +155,10 @@ class ScoreDistillation:
         condition = Condition(
             torch.cat(texts), view.cameras[torch.arange(repeat * count) % count], view.background, views
         )
+        factors = self.emphasis(texts[0].shape[1])
+        if factors is not None:
+            condition.emphasis = torch.ones(repeat * count, len(factors))
+            condition.emphasis[:count] = factors
         epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(repeat)
         if config.perp_neg > 0:
             return perp_neg(epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale)

@@ -15,7 +15,7 @@ from .frames import HOUSE, Frame, from_house, to_house
 from .gltf_read import read_gltf
 from .gltf_write import write_glb
 from .images import LARGEST_FILE
-from .mesh import Asset, Mesh
+from .mesh import Asset, Mesh, Node
 from .obj import LARGEST_COUNT, read_obj, too_many, write_obj
 
 FORMATS = ("glb", "obj", "ply", "stl")
@@ -66,8 +66,13 @@ def write(asset: Asset, path: Path, frame: Frame | None = None) -> Path:
 
 
 def _with_normals(asset: Asset) -> Asset:
-    meshes = {k: m if m.normals is not None else m.with_normals() for k, m in asset.meshes.items()}
-    return Asset(meshes, asset.provenance)
+    def full(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
+        return {k: m if m.normals is not None else m.with_normals() for k, m in meshes.items()}
+
+    # Instances stay instances.
+    own = {id(n.meshes): full(n.meshes) for n in asset.nodes.values()}
+    nodes = {k: Node(own[id(n.meshes)], n.transform) for k, n in asset.nodes.items()}
+    return Asset(full(asset.meshes), asset.provenance, nodes)
 
 
 def joined(asset: Asset) -> Mesh:

@@ -61,10 +61,11 @@ def turned(mesh: Mesh, rotation: np.ndarray, scale: float) -> Mesh:
 
 
 def to_house(asset: Asset, frame: Frame) -> Asset:
-    """An asset read in `frame`, in the house's axes and in metres."""
+    """An asset read in `frame`, in the house's axes and in metres; a scene's nodes are dissolved where the frame is another."""
     if frame.plain:
         return asset
-    return replace(asset, meshes={k: turned(m, frame.rotation(), frame.metres) for k, m in asset.meshes.items()})
+    meshes = {k: turned(m, frame.rotation(), frame.metres) for k, m in asset.meshes.items()}
+    return replace(asset, meshes=meshes, nodes={})
 
 
 def from_house(asset: Asset, frame: Frame) -> Asset:
@@ -72,7 +73,8 @@ def from_house(asset: Asset, frame: Frame) -> Asset:
     if frame.plain:
         return asset
     inverse = frame.rotation().T
-    return replace(asset, meshes={k: turned(m, inverse, 1 / frame.metres) for k, m in asset.meshes.items()})
+    meshes = {k: turned(m, inverse, 1 / frame.metres) for k, m in asset.meshes.items()}
+    return replace(asset, meshes=meshes, nodes={})
 
 
 @dataclass(frozen=True)

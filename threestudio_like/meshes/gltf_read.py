@@ -17,8 +17,9 @@ import numpy as np
 
 from ..engine.errors import InputError
 from .images import decode, neighbour
-from .mesh import Asset, Material, Mesh, unique_name
+from .mesh import Asset, Material, Mesh, Node, unique_name
 from .obj import LARGEST_COUNT, too_many
+from .transform import Transform
 
 _TYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -367,13 +368,16 @@ def to_linear(display: np.ndarray) -> np.ndarray:
 
 
 def read_gltf(path: Path, textures: bool = True) -> Asset:
-    """Read a .glb or .gltf file; node transforms are applied, names of nodes kept. Raises InputError."""
+    """Read a .glb or .gltf file; node transforms are applied, names of nodes kept; those that were moved come as `Asset.nodes` too. Raises
+    InputError."""
     reader = _Reader(path, textures)
     asset = Asset({})
     nodes = reader.nodes()
     total = sum(reader.faces_of(p) for _, mesh, _ in nodes for p in reader.primitives(mesh))
     if total > LARGEST_COUNT:
         raise too_many(total, "faces", reader.where)
+    scene = len(nodes) > 0 and any((matrix != np.eye(4)).any() for _, _, matrix in nodes)
+    own: dict[int, dict[str, Mesh]] = {}
     for name, number, matrix in nodes:
         primitives = reader.primitives(number)
         # A node without a name takes its mesh's, or the file's.
@@ -390,6 +394,18 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
                 else part
             )
             asset.meshes[unique_name(label, asset.meshes)] = mesh
+        place = Transform.of(matrix) if scene else None
+        if place is None:
+            # One that a scale and a rotation do not describe: the file is no scene that can be edited.
+            scene = False
+            continue
+        if number not in own:
+            made = [reader.build(p, np.eye(4), "") for p in primitives]
+            own[number] = {str(n): m for n, m in enumerate(made) if m is not None}
+        if own[number]:
+            asset.nodes[part] = Node(own[number], place)
+    if not scene:
+        asset.nodes = {}
     extras = reader.document["asset"].get("extras", {})
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}

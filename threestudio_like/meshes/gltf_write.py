@@ -96,18 +96,21 @@ class _Writer:
 
 
 def glb_bytes(asset: Asset) -> bytes:
-    """A GLB of an asset: one node a part, one primitive a mesh; textures as PNG, the provenance in the extras."""
+    """A GLB of an asset: one node a part (or an object of a scene), one primitive a mesh; textures as PNG, the provenance in the extras."""
     writer = _Writer()
-    parts: dict[str, list[Mesh]] = {}
-    for key, mesh in asset.meshes.items():
-        parts.setdefault(mesh.part or key, []).append(mesh)
-    for name, meshes in parts.items():
-        number = writer.append("meshes", {"name": name, "primitives": [writer.primitive(m) for m in meshes]})
-        writer.append("nodes", {"name": name, "mesh": number})
+    if asset.nodes:
+        _write_nodes(writer, asset)
+    else:
+        parts: dict[str, list[Mesh]] = {}
+        for key, mesh in asset.meshes.items():
+            parts.setdefault(mesh.part or key, []).append(mesh)
+        for name, meshes in parts.items():
+            number = writer.append("meshes", {"name": name, "primitives": [writer.primitive(m) for m in meshes]})
+            writer.append("nodes", {"name": name, "mesh": number})
     document = {
         "asset": {"version": "2.0", "generator": "threestudio_like", "extras": {"provenance": asset.provenance}},
         "scene": 0,
-        "scenes": [{"nodes": list(range(len(parts)))}],
+        "scenes": [{"nodes": list(range(len(writer.document["nodes"])))}],
         **{k: v for k, v in writer.document.items() if v},
         "buffers": [{"byteLength": len(writer.binary)}],
     }
@@ -119,6 +122,21 @@ def glb_bytes(asset: Asset) -> bytes:
         [struct.pack("<4sII", b"glTF", 2, length), struct.pack("<II", len(text), 0x4E4F534A), text,
          struct.pack("<II", len(binary), 0x004E4942), binary]
     )  # fmt: skip
+
+
+def _write_nodes(writer: _Writer, asset: Asset) -> None:
+    """A scene: one node an object with its scale, rotation and translation; instances share a mesh."""
+    written: dict[int, int] = {}
+    for name, node in asset.nodes.items():
+        if id(node.meshes) not in written:
+            primitives = [writer.primitive(m) for m in node.meshes.values()]
+            written[id(node.meshes)] = writer.append("meshes", {"name": name, "primitives": primitives})
+        place = node.transform
+        writer.append(
+            "nodes",
+            {"name": name, "mesh": written[id(node.meshes)], "scale": [float(place.scale)] * 3,
+             "rotation": [float(v) for v in place.rotation], "translation": [float(v) for v in place.translation]},
+        )  # fmt: skip
 
 
 def write_glb(asset: Asset, path: Path) -> None:

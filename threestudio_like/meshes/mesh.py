@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from .normals import crease_normals, face_normals, vertex_normals
+from .transform import Transform
 
 
 @dataclass
@@ -113,6 +114,25 @@ class Mesh:
         return inverse.reshape(-1)
 
 
+def placed(nodes: dict[str, Node]) -> dict[str, Mesh]:
+    """The meshes of nodes in the world, by name; those of an object of several meshes say their part."""
+    out: dict[str, Mesh] = {}
+    for name, node in nodes.items():
+        several = len(node.meshes) > 1
+        for key, mesh in node.meshes.items():
+            normals = None if mesh.normals is None else (mesh.normals @ node.transform.linear.T).astype(np.float32)
+            world = replace(
+                mesh, vertices=node.transform.apply(mesh.vertices), normals=normals, part=name if several else ""
+            )
+            label = (
+                f"{name}:{mesh.material.name if mesh.material is not None else key}"
+                if several and name in out
+                else name
+            )
+            out[unique_name(label, out)] = world
+    return out
+
+
 def join(meshes: list[Mesh]) -> Mesh:
     """One mesh of several, geometry only."""
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
@@ -123,8 +143,19 @@ def join(meshes: list[Mesh]) -> Mesh:
 
 
 @dataclass
+class Node:
+    """An object of a scene: its meshes by name in a frame of their own, and where it stands. Nodes that hold the same `meshes` are instances."""
+
+    meshes: dict[str, Mesh]
+    transform: Transform
+
+
+@dataclass
 class Asset:
     """What a run makes: one mesh (or several, by name) and where it came from.
+
+    meshes lie in the world. Of a scene, `nodes` says what they are made of: for each name, the object in its own frame and its place; a mesh of
+    the world is its node's, placed.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -133,6 +164,12 @@ class Asset:
 
     meshes: dict[str, Mesh]
     provenance: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    @staticmethod
+    def scene(nodes: dict[str, Node], provenance: dict[str, Any] | None = None) -> Asset:
+        """An asset of placed objects, by name."""
+        return Asset(placed(nodes), provenance or {}, nodes)
 
     @property
     def mesh(self) -> Mesh:

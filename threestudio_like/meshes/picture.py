@@ -32,21 +32,27 @@ def clay_light(normals: torch.Tensor) -> torch.Tensor:
     return lit.clamp(0, 1) * torch.tensor([0.92, 0.90, 0.87])
 
 
-class _Part:
-    """What one mesh needs for its colours."""
+class Appearance:
+    """The colours of one mesh: of its texture, its vertices or its material, unlit.
 
-    def __init__(self, mesh: Mesh) -> None:
+    Args:
+        finest: texels along an edge; larger textures are averaged down, 0 for as they are.
+    """
+
+    def __init__(self, mesh: Mesh, finest: int = 0) -> None:
         self.factor = torch.tensor(mesh.material.colour[:3] if mesh.material is not None else (1.0, 1.0, 1.0))
         self.texture = self.attributes = None
         if mesh.texture is not None and mesh.uv is not None:
             self.texture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(2, 0, 1)[None]
+            if finest and max(self.texture.shape[2:]) > finest:
+                self.texture = F.interpolate(self.texture, (finest, finest), mode="area")
             self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.uv, np.float32))
         elif mesh.colours is not None:
             self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.colours, np.float32))
         self.grey = self.attributes is None and mesh.material is None
 
     def colour(self, values: torch.Tensor | None) -> torch.Tensor:
-        """Display RGB (N, 3) of interpolated attributes (N, 2 or 3)."""
+        """Display RGB (N, 3) of interpolated attributes (N, 2 or 3); differentiable in them."""
         if values is None:
             return self.factor
         if self.texture is None:
@@ -78,7 +84,7 @@ def render_asset(
         light: irradiance on the surface; none shows the base colour itself.
     """
     meshes = list(asset.meshes.values())
-    parts = [_Part(m) for m in meshes]
+    parts = [Appearance(m) for m in meshes]
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes)])
     first_face = torch.from_numpy(np.cumsum([0, *(len(m.faces) for m in meshes)])[:-1])
     faces = torch.from_numpy(np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..engine.errors import ModelError
 from ..renderers.cameras import Cameras
 from .noise_schedule import NoiseSchedule, PredictionType
 
@@ -26,13 +27,15 @@ class Condition:
     """What a prediction is conditioned on.
 
     text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all or (B,); views: how many consecutive
-    entries show the same object and are denoised together. A prior ignores what it was not trained for.
+    entries show the same object and are denoised together; emphasis (B, T): factors of the words' attention (see `attention.emphasised`). A
+    prior ignores what it was not trained for, but for emphasis, which one that cannot do refuses.
     """
 
     text: torch.Tensor
     cameras: Cameras | None = None
     background: float | torch.Tensor | None = None
     views: int = 1
+    emphasis: torch.Tensor | None = None
 
 
 @dataclass
@@ -84,6 +87,14 @@ class DiffusionPrior(ABC):
     def epsilon(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The predicted noise (B, C, h, w)."""
         return self.schedule.to_epsilon(self.predict(latents, t, condition), latents, t, self.facts.prediction_type)
+
+    def word_columns(self, prompt: str, words: str) -> list[int]:
+        """The places in `encode_text`'s T of a word, or of several in a row, wherever they stand in the prompt.
+
+        Raises:
+            ConfigError: the prompt does not say them. ModelError: this prior has no words.
+        """
+        raise ModelError("its text has no words that could be weighted", self.facts.name, "Use a diffusers model")
 
     @property
     def downscale(self) -> int:

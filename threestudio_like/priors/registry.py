@@ -50,6 +50,15 @@ CLIP_MODELS: dict[str, ModelEntry] = {
 }  # fmt: skip
 """CLIP models by name. The embedded one is "toybox"; open_clip's are "open_clip:architecture/weights"."""
 
+SEGMENTERS: dict[str, ModelEntry] = {
+    "sam-vit-base": ModelEntry(("facebook/sam-vit-base",), "Apache-2.0", "worldwide"),
+    "sam-vit-large": ModelEntry(("facebook/sam-vit-large",), "Apache-2.0", "worldwide"),
+    "sam-vit-huge": ModelEntry(("facebook/sam-vit-huge",), "Apache-2.0", "worldwide", "the model of ComboVerse"),
+    "sam2.1-tiny": ModelEntry(("facebook/sam2.1-hiera-tiny",), "Apache-2.0", "worldwide"),
+    "sam2.1-large": ModelEntry(("facebook/sam2.1-hiera-large",), "Apache-2.0", "worldwide"),
+}  # fmt: skip
+"""Promptable segmenters by name. The embedded one is "toybox"."""
+
 _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 

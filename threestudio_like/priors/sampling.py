@@ -22,13 +22,17 @@ def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, 
 
 
 def join(a: Condition, b: Condition) -> Condition:
-    """Both conditions as one batch, `a` first; cameras and background of `a` serve both halves."""
+    """Both conditions as one batch, `a` first; cameras and background of `a` serve both halves, emphasis
+    each its own."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
         cameras = a.cameras[twice]
     background = torch.cat([a.background, a.background]) if isinstance(a.background, torch.Tensor) else a.background
-    return Condition(torch.cat([a.text, b.text]), cameras, background, a.views)
+    emphasis = None
+    if a.emphasis is not None or b.emphasis is not None:
+        emphasis = torch.cat([torch.ones(x.text.shape[:2]) if x.emphasis is None else x.emphasis for x in (a, b)])
+    return Condition(torch.cat([a.text, b.text]), cameras, background, a.views, emphasis)
 
 
 def guided_clean(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +17,11 @@ import torch
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
-from .attention import install, joint_views
+from .attention import emphasised, install, joint_views
 from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
 from .embeddings import EmbeddingStore
 from .noise_schedule import NoiseSchedule
+from .tokens import word_columns
 
 
 @dataclass
@@ -194,13 +196,14 @@ class StableDiffusionPrior(DiffusionPrior):
         if self.facts.vocabulary is not None:
             self.facts.vocabulary = (*self.facts.vocabulary, *tokens)
 
+    def _written(self, text: str) -> str:
+        for token, written in self._concepts.items():
+            text = text.replace(token, written)
+        return text
+
     def _ids(self, prompts: list[str]) -> torch.Tensor:
         """Token ids (B, T), every concept's word as its tokens."""
-        texts = []
-        for prompt in prompts:
-            for token, written in self._concepts.items():
-                prompt = prompt.replace(token, written)
-            texts.append(prompt)
+        texts = [self._written(prompt) for prompt in prompts]
         length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
         return self._tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -275,10 +278,17 @@ class StableDiffusionPrior(DiffusionPrior):
                 vector = camera_vector(condition.cameras.azimuth, condition.cameras.elevation, level)
             labels = vector.to(self.device, self.dtype)
         arguments = (x, t.to(self.device), condition.text.to(self.device, self.dtype))
-        if self.processor is None:
+        with ExitStack() as hooks:
+            hooks.enter_context(emphasised(self.unet, condition.emphasis))
+            if self.processor is not None:
+                views = condition.views if self.facts.joint_views > 1 else 1
+                hooks.enter_context(joint_views(self.processor, views))
             return self.unet(*arguments, class_labels=labels).sample.float()
-        with joint_views(self.processor, condition.views if self.facts.joint_views > 1 else 1):
-            return self.unet(*arguments, class_labels=labels).sample.float()
+
+    def word_columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+        self._load_text()
+        return word_columns(self._tokenizer, self._written(prompt), self._written(words))
 
 
 def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:

@@ -26,7 +26,8 @@ class Samples:
 
 @dataclass
 class Rendering:
-    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H, W, C); normals (B, H, W, 3).
+    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H, W, C); normals (B, H, W, 3); labels
+    (B, H, W) int64: the object that a pixel shows, plus one, 0 for none.
 
     Depth is the opacity-weighted distance along the ray (not divided by the opacity), in scene units.
     """
@@ -37,3 +38,4 @@ class Rendering:
     background: torch.Tensor
     normals: torch.Tensor | None = None
     samples: Samples | None = None
+    labels: torch.Tensor | None = None

@@ -103,8 +103,9 @@ class G3drReconstruction:
         """See `PictureMethod`."""
         work.events.status("shape: from the picture and its depth to a triplane", force=True)
         field_ = planes_of(photo, self.shape)
+        volume = volume_of(field_, photo, self.shape)
         view = viewpoint_of(photo, work, self.shape.viewpoint) if self.shape.upright else None
-        return shape_of_planes(field_, photo, self.shape, view)
+        return shape_of_volume(volume, field_, photo, self.shape, view)
 
 
 def viewpoint_of(photo: Photo, work: Work, config: ViewpointConfig, level: float = 0.8) -> Viewpoint | None:
@@ -195,14 +196,17 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
     """Opaqueness (D, H, W) in [0, 1] of what belongs to the object: before the wall, inside the mask, its back closed."""
     size = config.extraction.size
     points = lattice(size)
-    density = torch.cat([field_.density(p) for p in points.split(1 << 17)])
     place, distance = placed(points)
     # The training's wall stands behind everything.
-    density = density * (distance < DEPTH_NEAR + EMBEDDED_SPAN * WALL - 0.15)
-    soft = torch.from_numpy(opaqueness(density.numpy(), 8.0 / size))
+    share = (distance < DEPTH_NEAR + EMBEDDED_SPAN * WALL - 0.15).float()
     if config.carve:
         mask = photo.mask(128)[None, None]
-        soft = soft * F.grid_sample(mask, place.view(1, 1, -1, 2), align_corners=False)[0, 0, 0]
+        share = share * F.grid_sample(mask, place.view(1, 1, -1, 2), align_corners=False)[0, 0, 0]
+    # What does not count is not asked for: most of the lattice lies beside the mask.
+    asked = share.nonzero()[:, 0]
+    density = torch.zeros(len(points))
+    density[asked] = torch.cat([field_.density(p) for p in points[asked].split(1 << 17)])
+    soft = torch.from_numpy(opaqueness(density.numpy(), 8.0 / size)) * share
     volume = soft.view(size, size, size)
     if config.back != "field":
         volume = closed(volume, config.back)
@@ -294,10 +298,11 @@ def colour_through(photo: Photo, turn: torch.Tensor, size: int = 192) -> Colour:
     return colour
 
 
-def shape_of_planes(field_: TriplaneField, photo: Photo, config: G3drConfig, view: Viewpoint | None) -> ShapeFound:
-    """The mesh of a triplane, turned upright. Raises CollapseError where nothing is solid."""
+def shape_of_volume(
+    volume: np.ndarray, field_: TriplaneField, photo: Photo, config: G3drConfig, view: Viewpoint | None
+) -> ShapeFound:
+    """The mesh of a triplane's opaqueness (D, H, W), turned upright. Raises CollapseError where nothing is solid."""
     settings = config.extraction
-    volume = volume_of(field_, photo, config)
     if settings.blur > 0:
         volume = gaussian_filter(volume, settings.blur)
     mesh = isosurface(volume, 0.5) or isosurface(volume, float(volume.max()) / 2)

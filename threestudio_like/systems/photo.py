@@ -54,14 +54,11 @@ class Photo:
         return cut(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), [similarity], size)
 
 
-def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
-    """Read a picture of one object.
-
-    Args:
-        segmenter: used where the picture has no alpha of its own; the classical one by default.
+def read_pixels(path: Path) -> tuple[np.ndarray, str]:
+    """A picture upright, (H, W, 3 or 4) float32 in [0, 1], at most LARGEST_EDGE an edge, and a note of its size.
 
     Raises:
-        InputError: missing, too large, unreadable, too small, or empty.
+        InputError: missing, too large, unreadable, too small, or too long a strip.
     """
     if path.is_dir():
         raise InputError("is a folder", str(path), "Give the path of a picture")
@@ -69,7 +66,6 @@ def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
         raise InputError("there is no such file", str(path), "Give the path of a picture")
     if path.stat().st_size > LARGEST_FILE:
         raise InputError(f"is larger than {LARGEST_FILE >> 20} MiB", str(path), "Scale the picture down")
-    notes: dict[str, str] = {}
     raw = decode(path.read_bytes(), str(path), upright=True)
     height, width = raw.shape[:2]
     if min(height, width) < SMALLEST:
@@ -79,17 +75,27 @@ def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
     if max(height, width) > 6 * min(height, width):
         raise InputError(f"is {width} x {height} pixels: too long a strip", str(path), "Crop it to the object")
     pixels = raw.astype(np.float32) / 255
-    if max(height, width) > LARGEST_EDGE:
-        from skimage.transform import resize
+    if max(height, width) <= LARGEST_EDGE:
+        return pixels, f"{width} x {height}"
+    from skimage.transform import resize
 
-        share = LARGEST_EDGE / max(height, width)
-        pixels = resize(pixels, (round(height * share), round(width * share)), order=1, anti_aliasing=True).astype(
-            np.float32
-        )
-        notes["size"] = f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}"
-    else:
-        notes["size"] = f"{width} x {height}"
-    return photo_of(pixels, str(path), notes, segmenter)
+    share = LARGEST_EDGE / max(height, width)
+    shape = (round(height * share), round(width * share))
+    pixels = resize(pixels, shape, order=1, anti_aliasing=True).astype(np.float32)
+    return pixels, f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}"
+
+
+def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
+    """Read a picture of one object.
+
+    Args:
+        segmenter: used where the picture has no alpha of its own; the classical one by default.
+
+    Raises:
+        InputError: see `read_pixels`; or it is empty.
+    """
+    pixels, size = read_pixels(path)
+    return photo_of(pixels, str(path), {"size": size}, segmenter)
 
 
 def photo_of(pixels: np.ndarray, where: str, notes: dict[str, str], segmenter: Segmenter | None = None) -> Photo:

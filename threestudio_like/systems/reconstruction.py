@@ -124,7 +124,6 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
         events.record("picture", part=name, note=note)
         if "nothing stood out" in note:
             events.say(f"Warning: {note}. Cut the object out, or give a picture with alpha.")
-    warm_kernels(events)
     prompt = options.prompt
     if prior is not None and not prompt:
         prompt = guess_caption(photo, config.twin)
@@ -132,6 +131,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     identity = {**facts, "picture content": given.content, "config": to_dict(config)}
 
     def run(plans: list[StagePlan]) -> dict[str, Stage]:
+        warm_kernels(events)
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
@@ -148,6 +148,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     if config.colour.complete == "paint":
         assert prior is not None
         plans, request = completion_plans(coloured, atlas, prompt, prior, config.colour, options.seed)
+        warm_kernels(events)
         stages = run_loop(folder, events, options, identity).run(plans)
     done = completed(coloured, config.colour, request, stages, found.colour)
     charts = done.charts

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..engine.errors import ConfigError, did_you_mean
 from .cisp import CispReconstruction
+from .comboverse import ComposeConfig
 from .contract import Registered
 from .dreamfusion import DreamFusion
 from .g3dr import G3drReconstruction
@@ -27,6 +28,8 @@ BUILT_IN = {
                        {"default": G3drReconstruction}, "reconstruct"),
     "optimise": Registered("optimise", "one picture to a field: reference view, depth, CLIP and score distillation",
                            {"default": PictureOptimisation}, "reconstruct"),
+    "comboverse": Registered("comboverse", "several objects of one picture, placed by spatially-aware distillation (Chen et al. 2024)",
+                             {"default": ComposeConfig, "paper": ComposeConfig.paper}, "compose"),
 }  # fmt: skip
 """Systems that come with the package."""
 

@@ -16,6 +16,13 @@ from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
 from ..toybox.train_perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
+from ..toybox.train_segmenter import (
+    build_segmenter,
+    save_segmenter,
+    scene_pictures,
+    segmenter_accuracy,
+    segmenter_stage,
+)
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
 from .training_options import WORLD, TrainingOptions, begin, check, cpu_and_toybox, report
@@ -142,6 +149,7 @@ def train_voxels(options: TrainingOptions) -> Path:
 
 DEPTH_STEPS = 5000
 PERCEPTUAL_STEPS = 1200
+SEGMENTER_STEPS = 6000
 
 
 def train_depth(options: TrainingOptions) -> dict[str, float]:
@@ -183,3 +191,26 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     figures = perceptual_figures(model, test)
     model.save(options.out / "perceptual")
     return report(options, "perceptual", figures)
+
+
+def train_segmenter(options: TrainingOptions) -> dict[str, float]:
+    """Train the embedded segmenter; writes out/segmenter as a transformers folder, returns its figures on held-out scenes.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    cpu_and_toybox(options)
+    cache = options.out / "work" / "data"
+    data = scene_pictures(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    torch.manual_seed(options.seed)
+    model = build_segmenter()
+    if options.start is not None:
+        begin(model, type(model).from_pretrained(options.start), options.start)
+    stage = segmenter_stage(model, data, options.steps or SEGMENTER_STEPS)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
+    held_out = scene_pictures(
+        cache, WORLD["test"] + 10000 * options.seed, min(200, options.objects), "test", options.workers
+    )
+    figures = segmenter_accuracy(model.eval(), held_out)
+    save_segmenter(model, options.out / "segmenter")
+    return report(options, "segmenter", figures)

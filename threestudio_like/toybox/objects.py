@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from .shapes import Primitive, box, cylinder, ellipsoid, lathe, prism, rotate, shift, tube
 
@@ -318,6 +317,8 @@ def vase(p: Proportions, mode: str | None) -> list[Part]:
     where = p(0.34, 0.46)
     knots = np.array([[foot, 0], [belly, where * h], [neck, 0.8 * h], [lip, h]])
     y = np.linspace(0, h, 14)
+    from scipy.interpolate import PchipInterpolator
+
     radius = PchipInterpolator(knots[:, 1], knots[:, 0])(y)
     profile = [
         (0.0, 0.0),

@@ -131,18 +131,18 @@ def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
     return text
 
 
-_FLAT_TOPS = ("box", "table", "bed", "barrel")
-_SMALL = ("ball", "bottle", "mug", "vase", "cactus", "mushroom", "box", "lamp", "robot", "snowman", "car")
+FLAT_TOPS = ("box", "table", "bed", "barrel")
+SMALL = ("ball", "bottle", "mug", "vase", "cactus", "mushroom", "box", "lamp", "robot", "snowman", "car")
 
 
 def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) -> ToyObject:
     """Two or three objects in a spatial relation, as one mesh with a face range per object."""
     relation = str(rng.choice(["on", "under", "left of", "right of", "in front of", "behind"]))
     stacked = relation in ("on", "under")
-    first = draw_phrase(rng, split, str(rng.choice(_SMALL)) if stacked else None)
-    second = draw_phrase(rng, split, str(rng.choice(_FLAT_TOPS)) if stacked else None)
+    first = draw_phrase(rng, split, str(rng.choice(SMALL)) if stacked else None)
+    second = draw_phrase(rng, split, str(rng.choice(FLAT_TOPS)) if stacked else None)
     while second.category == first.category:
-        second = draw_phrase(rng, split, str(rng.choice(_FLAT_TOPS)) if stacked else None)
+        second = draw_phrase(rng, split, str(rng.choice(FLAT_TOPS)) if stacked else None)
     if relation == "under":
         second = Phrase("table", second.colour, "square", "plain")
         if first.category == "lamp":
@@ -151,20 +151,21 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
     _place(a, b, relation, rng)
     objects, text = [a, b], f"{describe(first)} {relation} {describe(second)}"
     if count == 3:
-        third = draw_phrase(rng, split, str(rng.choice(_SMALL)))
+        third = draw_phrase(rng, split, str(rng.choice(SMALL)))
         c = build(third, rng, split)
         c.vertices *= 0.75
         side = 1.0 if rng.random() < 0.5 else -1.0
         pair = np.concatenate([a.vertices, b.vertices])
-        c.vertices += _beside(c.vertices, pair, 0, side, pair[:, 1].min())
+        c.vertices += beside(c.vertices, pair, 0, side, pair[:, 1].min())
         objects.append(c)
         text += f" and {describe(third)} {'right' if side > 0 else 'left'} of {describe(second)}"
-    return _merge(objects, text)
+    return merge(objects, text)
 
 
-def _beside(
+def beside(
     moving: np.ndarray, fixed: np.ndarray, axis: int, side: float, floor: float, gap: float = 0.12
 ) -> np.ndarray:
+    """The shift (3,) float32 that puts points (N, 3) next to others along an axis, centred on them, standing on the floor."""
     offset = -(moving.min(0) + moving.max(0)) / 2 + (fixed.min(0) + fixed.max(0)) / 2
     if side > 0:
         offset[axis] = fixed[:, axis].max() + gap - moving[:, axis].min()
@@ -174,30 +175,37 @@ def _beside(
     return offset.astype(np.float32)
 
 
+def on_top(moving: np.ndarray, fixed: np.ndarray, bed: bool = False) -> float:
+    """The lift that puts points (N, 3) on others; on a bed they lie on its mattress, not on its head."""
+    top = float(np.percentile(fixed[:, 1], 60)) if bed else float(fixed[:, 1].max())
+    return top - float(moving[:, 1].min())
+
+
+def under(moving: np.ndarray, fixed: np.ndarray) -> float:
+    """The lift that puts points (N, 3) on the floor of others, between their legs."""
+    return float(fixed[:, 1].min()) - float(moving[:, 1].min())
+
+
 def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) -> None:
     """Move and scale `a` so that "a <relation> b" holds as seen from the front (+Z towards the viewer, +X to the right)."""
     floor = float(b.vertices[:, 1].min())
     if relation == "on":
-        base = b.vertices[b.vertices[:, 1] > b.vertices[:, 1].max() - 0.05]
-        if b.phrases[0].category == "bed":
-            top = float(np.percentile(b.vertices[:, 1], 60))
-        else:
-            top = float(base[:, 1].max())
         a.vertices *= 0.72
-        a.vertices[:, 1] += top - a.vertices[:, 1].min()
+        a.vertices[:, 1] += on_top(a.vertices, b.vertices, b.phrases[0].category == "bed")
     elif relation == "under":
         b.vertices *= 1.25
         a.vertices *= 0.42
-        a.vertices[:, 1] += b.vertices[:, 1].min() - a.vertices[:, 1].min()
+        a.vertices[:, 1] += under(a.vertices, b.vertices)
     else:
         axis, side = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[
             relation
         ]
         a.vertices *= float(rng.uniform(0.8, 1.0))
-        a.vertices += _beside(a.vertices, b.vertices, axis, side, floor)
+        a.vertices += beside(a.vertices, b.vertices, axis, side, floor)
 
 
-def _merge(objects: list[ToyObject], caption: str) -> ToyObject:
+def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject:
+    """One mesh of several objects where they stand, a face range each; `fit` puts the whole into the unit sphere."""
     vertices, faces, face_material, materials, parts, phrases = [], [], [], [], [], []
     v_offset = m_offset = f_offset = 0
     for obj in objects:
@@ -212,7 +220,8 @@ def _merge(objects: list[ToyObject], caption: str) -> ToyObject:
             m_offset + len(obj.materials),
             f_offset + len(obj.faces),
         )
-    return ToyObject(fit_to_sphere(np.concatenate(vertices)), np.concatenate(faces), np.concatenate(face_material),
+    points = np.concatenate(vertices)
+    return ToyObject(fit_to_sphere(points) if fit else points, np.concatenate(faces), np.concatenate(face_material),
                      np.concatenate(materials), caption, phrases, parts)  # fmt: skip
 
 

@@ -1,0 +1,313 @@
+"""ComboVerse on scenes whose truth is known: where objects end, by what moved them; with true meshes and with reconstructed ones.
+
+A fixed world of toybox scenes (two to four objects, six relations, objects that hide each other), seen from the front and above by the embedded
+prior's camera. Boxes and masks are the true ones, depths are the embedded estimator's. Resumable: every finished run is a line of
+outputs/benchmark/compose.jsonl.
+
+Run: python benchmarks/compose.py [--scenes 100] [--rows init reference ...] [--meshes true reconstructed] [--fresh]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tables import ROOT, publish, table
+
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+from threestudio_like.guidance.physical import PhysicalTerms
+from threestudio_like.meshes.files import read
+from threestudio_like.meshes.mesh import Mesh, join
+from threestudio_like.meshes.verification import psnr
+from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
+from threestudio_like.priors.clip import load_clip
+from threestudio_like.renderers import Cameras, SceneRenderer
+from threestudio_like.renderers.backgrounds import BackgroundSample
+from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.comboverse import Comboverse, ReferencePicture, bonds_of, placement_stage, scene_pictures
+from threestudio_like.systems.compose import Canvas, object_of, scene_depth
+from threestudio_like.systems.decompose import Part, hidden_by, mask_box
+from threestudio_like.systems.layout import (
+    Seen,
+    initial_transform,
+    mask_iou,
+    on_the_ground,
+    own_masks,
+    reference_camera,
+)
+from threestudio_like.systems.options import Options
+from threestudio_like.systems.run import load_prior
+from threestudio_like.systems.scene_text import SceneText, read_scene
+from threestudio_like.toybox.coloured import coloured_mesh
+from threestudio_like.toybox.scenes import ToyScene, draw_layout
+from threestudio_like.toybox.world import describe
+
+OUT = ROOT / "outputs" / "benchmark" / "compose"
+RESULTS = ROOT / "outputs" / "benchmark" / "compose.jsonl"
+SEED, SIZE, ELEVATION, SMALLEST = 3001, 160, 20.0, 120
+"""World seed; pixels of a picture; degrees by which it looks down; pixels that must be visible of every object."""
+
+
+def variant(name: str) -> Comboverse | None:
+    """The configuration of a row; None for the first placement alone."""
+    if name in ("init", "init + ground"):
+        return None
+    kind, _, _ = name.partition(" + physical")
+    config = Comboverse(guidance="none")
+    config.weights.physical = config.weights.physical if name.endswith("+ physical") else 0.0
+    if kind == "depth":
+        config.weights.depth = 200.0
+    if kind == "sds":
+        config.guidance = "sds"
+        config.spatial.score.t_min, config.spatial.score.t_max = "0.02", "0.98"
+    if kind.startswith("ssds"):
+        config.guidance = "ssds"
+        span = {"ssds": ("0.8", "0.9"), "ssds uniform": ("0.02", "0.98"), "ssds low": ("0.02", "0.2")}[kind]
+        config.spatial.score.t_min, config.spatial.score.t_max = span
+    return config
+
+
+ROWS = ["init", "reference", "depth", "sds", "ssds uniform", "ssds low", "ssds"]
+ALL_ROWS = ["init", "init + ground", *(f"{r}{p}" for r in ROWS[1:] for p in ("", " + physical"))]
+
+
+def scenes(count: int) -> list[int]:
+    """The first `count` scene numbers of the world in which every object is seen."""
+    path = OUT / "scenes.json"
+    known = json.loads(path.read_text()) if path.is_file() else {"looked": 0, "good": []}
+    while len(known["good"]) < count:
+        number = known["looked"]
+        truth = Truth.of(number)
+        known["looked"] += 1
+        if min(int((s.mask > 0.5).sum()) for s in truth.seen) >= SMALLEST:
+            known["good"].append(number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known))
+    return known["good"][:count]
+
+
+class Truth:
+    """A scene with all that is known of it."""
+
+    def __init__(self, scene: ToyScene) -> None:
+        self.scene = scene
+        self.camera = reference_camera(3.0, 40.0, ELEVATION, SIZE, SIZE)
+        said = read_scene(scene.caption)
+        # In the order of the prompt.
+        names = [describe(o.phrases[0]) for o in scene.objects]
+        order = [names.index(phrase) for phrase in said.objects]
+        self.text: SceneText = said
+        self.meshes = [coloured_mesh(scene.objects[k]) for k in order]
+        self.where = [scene.placements[k] for k in order]
+        self.placed = self.with_meshes([Body({"m": m}) for m in self.meshes], self.where)
+        with torch.no_grad():
+            shape = (1, SIZE, SIZE, 3)
+            shown = SceneRenderer().render(self.placed, self.camera, BackgroundSample(torch.full(shape, 0.85)))
+        self.picture, self.mask = shown.features[0].numpy(), shown.opacity[0, ..., 0].numpy()
+        visible, alone = own_masks(self.placed, self.camera)
+        self.seen = [Seen(mask_box(a.float().numpy()), v.float().numpy(), 3.0) for v, a in zip(visible, alone)]
+        self.extent = float(np.ptp(self.placed.vertices().detach().numpy(), axis=0).max())
+
+    @staticmethod
+    def of(number: int) -> Truth:
+        return Truth(draw_layout(SEED, number, "test"))
+
+    def with_meshes(self, bodies: list[Body], where: list) -> PlacedScene:
+        names = [str(n) for n in range(len(bodies))]
+        return PlacedScene(bodies, names, where, self.camera.camera_to_world[0])
+
+    def estimate(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """The estimated depth of the picture, and who hides whom by it."""
+        parts = [Part("", s.mask.astype(np.float32), s.box) for s in self.seen]
+        depth = scene_depth(Canvas.of(self.picture, "x"), parts, "toybox", 3.0, 40.0)
+        for part, seen in zip(parts, self.seen):
+            seen.depth = float(np.median(depth[part.mask > 0.5]))
+        return depth, hidden_by(parts, depth, self.text)
+
+
+def reconstructed(number: int, truth: Truth, method: str) -> tuple[list[Body], list[float]]:
+    """Bodies and azimuths of the objects, each reconstructed from what is seen of it; kept on disk."""
+    from threestudio_like.engine.errors import UserError
+    from threestudio_like.systems.completion import CompletionConfig, uncompleted
+    from threestudio_like.systems.photo import photo_of
+    from threestudio_like.systems.reconstruction import Given, ReconstructOptions, picture_config, work_out
+
+    bodies, azimuths = [], []
+    for k, seen in enumerate(truth.seen):
+        folder = OUT / "objects" / f"{method}-{number}-{k}"
+        if not (folder / "report.html").is_file():
+            part = Part(truth.text.objects[k], seen.mask.astype(np.float32), seen.box)
+            pixels = uncompleted(truth.picture, part, CompletionConfig()).pixels.astype(np.float32)
+            options = ReconstructOptions(
+                out=folder, system=method, verbosity="quiet", turntable=False, prompt=part.phrase
+            )
+            try:
+                work_out(Given(photo_of(pixels, "x", {}), "x", "x", str(number)), picture_config(options), options)
+            except UserError as error:
+                raise SystemExit(f"scene {number}, object {k}: {error.line()}") from None
+        events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        shape = next(e for e in events if e["event"] == "shape")
+        one = object_of(read(folder / "asset.glb"), str(k), shape["azimuth"])
+        bodies.append(one.body)
+        azimuths.append(one.azimuth)
+    return bodies, azimuths
+
+
+def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, float]:
+    """Everything that is measured of a placement."""
+    found, eye = scene.transforms(), truth.camera.camera_to_world[0, :3, 3].double().numpy()
+    out: dict[str, float] = placement_errors(found, truth.where, truth.extent, eye)
+    out["depth order"] = depth_order_accuracy(found, truth.where, eye)
+    points = [t.apply(b.vertices) for t, b in zip(found, scene.bodies)]
+    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in truth.text.relations]
+    out["relations"] = float(np.mean(kept))
+    visible, _ = own_masks(scene, truth.camera)
+    out["reference IoU"] = float(
+        np.mean([mask_iou(v.numpy().astype(np.float32), s.mask) for v, s in zip(visible, truth.seen)])
+    )
+    drawn = scene_pictures(scene, SceneRenderer(), truth.camera, 0.85)[0]
+    out["reference PSNR"] = psnr(drawn, truth.picture, truth.mask > 0.5)
+    angles = torch.deg2rad(torch.tensor([-75.0, -35.0, 35.0, 75.0]))
+    novel = Cameras.orbit(angles, torch.full((4,), math.radians(20.0)), 3.0, math.radians(40.0), 96, 96)
+    ours, theirs = (scene_pictures(s, SceneRenderer(), novel, 0.85) for s in (scene, truth.placed))
+    solid = (np.abs(ours - 0.85).max(-1) > 0.01) | (np.abs(theirs - 0.85).max(-1) > 0.01)
+    out["novel PSNR"] = psnr(ours, theirs, solid)
+    with torch.no_grad():
+        one = clip.embed_images(torch.from_numpy(truth.picture)[None])  # type: ignore[attr-defined]
+        out["CLIP"] = float((clip.embed_images(torch.from_numpy(ours)) @ one.t()).mean())  # type: ignore[attr-defined]
+    meshes = [Mesh(p, join(list(b.meshes.values())).faces) for p, b in zip(points, scene.bodies)]
+    shared = [penetration_volume(meshes[i], meshes[j]) for i in range(len(meshes)) for j in range(i)]
+    out["penetration"] = max(shared)
+    physics = PhysicalTerms(scene, bonds_of(truth.text), [], Comboverse().physical)
+    out["floating"] = float(np.mean([physics.floating(n) for n in range(len(scene))])) / truth.extent
+    return out
+
+
+def work(number: int, rows: list[str], kinds: list[str], method: str, prior: object, done: set) -> None:
+    """All missing rows of a scene."""
+    wanted = [(row, kind) for kind in kinds for row in rows if (number, row, kind) not in done]
+    if not wanted:
+        return
+    clip, truth = load_clip(), Truth.of(number)
+    depth, order = truth.estimate()
+    for kind in dict.fromkeys(k for _, k in wanted):
+        if kind == "true":
+            bodies, seen = [Body({"m": m}) for m in truth.meshes], truth.seen
+        else:
+            bodies, azimuths = reconstructed(number, truth, method)
+            seen = [replace(s, yaw=-a) for s, a in zip(truth.seen, azimuths)]
+        start = [initial_transform(b, s, truth.camera) for b, s in zip(bodies, seen)]
+        supported = {r.subject: r.object for r in truth.text.relations if r.kind == "on"}
+        ground = on_the_ground(
+            bodies, start, truth.camera, supported, [n for n in range(len(bodies)) if n not in {b for _, b in order}]
+        )
+        for row in (r for r, k in wanted if k == kind):
+            first = start if row == "init" else ground
+            scene, began = truth.with_meshes(bodies, first), time.perf_counter()
+            config = variant(row)
+            if config is not None:
+                reference = ReferencePicture(
+                    torch.from_numpy(truth.picture),
+                    torch.from_numpy(truth.mask),
+                    truth.camera,
+                    torch.from_numpy(depth).float(),
+                )
+                stage = placement_stage(scene, truth.text, truth.text.words, prior, config, reference, order)  # type: ignore[arg-type]
+                Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+                    [StagePlan("placement", lambda _, s=stage: s)]
+                )
+            line = {"scene": number, "row": row, "meshes": kind, "objects": len(bodies), "caption": truth.text.prompt,
+                    "seconds": time.perf_counter() - began, **figures(truth, scene, clip)}  # fmt: skip
+            with open(RESULTS, "a") as file:
+                file.write(json.dumps(line) + "\n")
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}, flush=True)
+
+
+COLUMNS = ("translation", "depth", "across", "scale", "rotation", "depth order", "relations", "reference IoU", "reference PSNR", "novel PSNR",
+           "CLIP", "penetration", "floating", "seconds")  # fmt: skip
+SPREAD = ("translation", "depth", "scale", "rotation")
+"""Of these the median and the 90th percentile are told, of all others the mean."""
+
+
+def report(kinds: list[str], command: str) -> None:
+    """The tables of everything that was measured."""
+    lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
+    text = ""
+    for kind in kinds:
+        rows = []
+        for row in ALL_ROWS:
+            some = [x for x in lines if x["row"] == row and x["meshes"] == kind]
+            if not some:
+                continue
+            cells = []
+            for column in COLUMNS:
+                values = np.array([x[column] for x in some])
+                if column in SPREAD:
+                    cells.append(f"{np.median(values):.3f} / {np.quantile(values, 0.9):.3f}")
+                else:
+                    cells.append(f"{values.mean():.3f}")
+            rows.append([row, len(some), *cells])
+        text += (
+            f"With {kind} meshes (median / 90th percentile, else means):\n\n"
+            + table(["moved by", "scenes", *COLUMNS], rows)
+            + "\n\n"
+        )
+    hard = [x for x in lines if " in front of " in x["caption"] or " behind " in x["caption"]]
+    rows = []
+    for kind in kinds:
+        for row in ALL_ROWS:
+            some = [x for x in hard if x["row"] == row and x["meshes"] == kind]
+            if some:
+                low, high = interval([x["depth"] for x in some])
+                mean = float(np.mean([x["depth"] for x in some]))
+                rows.append(
+                    [
+                        kind,
+                        row,
+                        len(some),
+                        mean,
+                        f"{low:.3f} to {high:.3f}",
+                        float(np.mean([x["relations"] for x in some])),
+                    ]
+                )
+    text += "Scenes in which one object stands before another (mean depth error with its 95 % bootstrap interval):\n\n"
+    text += table(["meshes", "moved by", "scenes", "depth error", "interval", "relations"], rows)
+    publish("compose", "Where objects of a scene end", command, text)
+
+
+def interval(values: list[float], count: int = 2000) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a mean."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    array = np.array(values)
+    means = array[rng.integers(0, len(array), (count, len(array)))].mean(1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--rows", nargs="+", default=ALL_ROWS, choices=ALL_ROWS)
+    parser.add_argument("--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"])
+    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
+    parser.add_argument("--fresh", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.fresh:
+        RESULTS.unlink(missing_ok=True)
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    done = set()
+    if RESULTS.is_file():
+        done = {(x["scene"], x["row"], x["meshes"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+    prior = load_prior(Options())
+    for number in scenes(arguments.scenes):
+        work(number, arguments.rows, arguments.meshes, arguments.method, prior, done)
+    report(arguments.meshes, f"python benchmarks/compose.py --scenes {arguments.scenes}")
+
+
+if __name__ == "__main__":
+    main()

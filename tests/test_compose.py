@@ -1,0 +1,585 @@
+"""`compose`: taking a picture apart, completing, placing, writing; METHODS 4.9."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_scenes import ball, cube
+from threestudio_like.cli import main
+from threestudio_like.engine.errors import ConfigError, InputError
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+from threestudio_like.meshes.mesh import Asset, Mesh
+from threestudio_like.meshes.transform import Transform
+from threestudio_like.priors.framing import Similarity
+from threestudio_like.priors.inpainter import InpaintConfig, Inpainter, LatentBlending
+from threestudio_like.priors.oracle import OraclePrior
+from threestudio_like.renderers import SceneRenderer
+from threestudio_like.renderers.backgrounds import BackgroundSample
+from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.comboverse import Comboverse, ComposeConfig, ReferencePicture, placement_stage
+from threestudio_like.systems.completion import CompletionConfig, complete, prompt_for, task_of
+from threestudio_like.systems.compose import Canvas, node_names, read_boxes
+from threestudio_like.systems.decompose import Part, apart, by_masks, grow_boxes, hidden_by, mask_box
+from threestudio_like.systems.layout import (
+    LayoutConfig,
+    Seen,
+    initial_transform,
+    mask_iou,
+    own_masks,
+    projected_box,
+    reference_camera,
+)
+from threestudio_like.systems.scene_text import read_scene
+
+
+def square(height: int = 64, x0: int = 20, y0: int = 24, x1: int = 40, y1: int = 44) -> np.ndarray:
+    mask = np.zeros((height, height), np.float32)
+    mask[y0:y1, x0:x1] = 1
+    return mask
+
+
+def picture(size: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).random((size, size, 3)).astype(np.float32)
+
+
+class Painter(Inpainter):
+    """Paints all green and remembers what it was given."""
+
+    name = "painter"
+
+    def fill(self, picture, mask, prompt, seed):
+        self.given = (picture.clone(), mask.clone(), prompt, seed)
+        return torch.zeros_like(picture) + torch.tensor([0.1, 0.9, 0.1])
+
+
+PART = Part("a red ball", square(), np.array([16.0, 20, 52, 50]))
+
+
+def test_noise_stands_exactly_where_the_object_is_not():
+    """I_i equals the object on M_i; noise elsewhere, of the seed; m_i is empty on the object and outside the box."""
+    config = CompletionConfig(hidden=False)
+    task = task_of(picture(), PART, None, config, 3, 96)
+    inside = task.mask > 0.5
+    assert torch.equal(task.picture[inside], task.given[inside])
+    noise = task.picture[~inside]
+    assert float(noise.std()) > 0.15
+    assert torch.equal(task.picture, task_of(picture(), PART, None, config, 3, 96).picture)
+    assert not torch.equal(noise, task_of(picture(), PART, None, config, 4, 96).picture[~inside])
+    assert not bool((task.fill[inside] > 0).any())
+    x0, y0, x1, y1 = PART.box
+    corners = task.frame.to_frame(torch.tensor([[x0, y0], [x1, y1]], dtype=torch.float32)) * 96
+    rows, columns = torch.nonzero(task.fill, as_tuple=True)
+    assert float(columns.min()) >= float(corners[0, 0]) - 1
+    assert float(columns.max()) < float(corners[1, 0]) + 1
+    assert float(rows.min()) >= float(corners[0, 1]) - 1
+    assert float(rows.max()) < float(corners[1, 1]) + 1
+
+
+def test_each_part_of_the_completion_can_be_switched_off():
+    """Noise, box and text: the paper's ablation."""
+    whole = task_of(picture(), PART, None, CompletionConfig(hidden=False), 0, 64)
+    white = task_of(picture(), PART, None, CompletionConfig(hidden=False, noise=False), 0, 64)
+    assert bool((white.picture[white.mask < 0.5] == 1).all())
+    wide = task_of(picture(), PART, None, CompletionConfig(hidden=False, box=False), 0, 64)
+    assert float(wide.fill.sum()) > float(whole.fill.sum())
+    assert torch.equal(wide.fill, 1 - wide.mask)
+    assert prompt_for(PART, CompletionConfig(text=False), True) == ""
+    assert prompt_for(PART, CompletionConfig(), True) == "a red ball"
+    assert prompt_for(PART, CompletionConfig(), False) == "a complete 3D model of a red ball"
+    assert prompt_for(PART, CompletionConfig(prompt="a ball"), False) == "a ball"
+    # Only where something hides the object.
+    others = square(64, 40, 24, 60, 44) > 0.5
+    hidden = task_of(picture(), PART, others, CompletionConfig(), 0, 64)
+    assert 0 < float(hidden.fill.sum()) < float(whole.fill.sum())
+
+
+def test_what_was_seen_comes_back_as_it_was():
+    """The inpainted picture is unchanged on M_i, and outside of what may be filled nothing of it is used."""
+    painter = Painter()
+    done = complete(picture(), PART, None, painter, None, CompletionConfig(hidden=False, size=96), 0)
+    given, mask, prompt, _ = painter.given
+    task = task_of(picture(), PART, None, CompletionConfig(hidden=False, size=96), 0, 96)
+    assert torch.equal(given[0], task.picture)
+    assert torch.equal(mask[0], task.fill)
+    assert prompt == "a complete 3D model of a red ball"
+    pixels = torch.from_numpy(done.pixels)
+    seen, new = task.mask > 0.5, task.fill > 0.5
+    assert torch.equal(pixels[..., :3][seen], task.given[seen])
+    assert torch.allclose(pixels[..., :3][new], torch.tensor([0.1, 0.9, 0.1]))
+    assert bool((pixels[..., 3][seen] == 1).all())
+    assert bool((pixels[..., 3][~seen & ~new] == 0).all())
+
+
+def test_an_object_that_nothing_hides_is_left_alone():
+    painter = Painter()
+    done = complete(picture(), PART, np.zeros((64, 64), bool), painter, None, CompletionConfig(), 0)
+    assert not hasattr(painter, "given")
+    assert done.filled == 0
+
+
+class Flat(OraclePrior):
+    """Its pictures are all of one colour."""
+
+    def clean(self, noisy, abar, condition):
+        return torch.full_like(noisy, 0.25)
+
+
+def test_latent_blending_keeps_what_is_known():
+    """With an identity autoencoder and an optimal denoiser: the known part to the last digit, the rest what the prior wants."""
+    blend = LatentBlending(Flat(3, 16), InpaintConfig(steps=5, clamp=0.0, rescale=0.0))
+    given = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:9, 3:12] = 1
+    found = blend.fill(given, mask, "", 0)
+    new = mask[0] > 0.5
+    assert torch.allclose(found[0][~new], given[0][~new], atol=1e-6)
+    assert torch.allclose(found[0][new], torch.full((3,), 0.25), atol=1e-5)
+
+
+def camera(size: int = 128, elevation: float = 15.0):
+    return reference_camera(3.0, 40.0, elevation, size, size)
+
+
+def test_first_placement_of_a_box_that_is_the_picture():
+    """Box = picture: s = 1 and t_xy = 0 for what spans the picture at the camera's distance; half the box: half the scale (larger side)."""
+    view = camera(128, 0.0)
+    span = 2 * 3.0 * math.tan(math.radians(20))
+    body = Body({"m": Mesh(cube(size=1.0).vertices * np.float32(span), cube().faces)})
+    paper = LayoutConfig("box", False)
+    full = initial_transform(body, Seen(np.array([0, 0, 128.0, 128]), np.ones((128, 128)), 3.0), view, paper)
+    assert full.scale == pytest.approx(1.0, rel=1e-5)
+    assert np.allclose(full.translation, 0, atol=1e-5)
+    half = initial_transform(body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 3.0), view, paper)
+    assert half.scale == pytest.approx(0.5, rel=1e-5)
+    near = initial_transform(body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 2.0), view, paper)
+    assert near.translation[2] > half.translation[2] + 0.9
+    assert near.scale == pytest.approx(0.5 * 2 / 3, rel=1e-5)
+
+
+def two_objects(size: int = 128):
+    """A scene of a cube and a ball: its camera, bodies, where they stand, and what the picture shows of it."""
+    view = camera(size)
+    bodies = [Body({"m": cube((0.85, 0.3, 0.2))}), Body({"m": ball()})]
+    at = [
+        Transform(1.1, translation=np.array([-0.4, 0.0, 0.2])),
+        Transform(0.8, translation=np.array([0.4, 0.05, -0.3])),
+    ]
+    scene = PlacedScene(bodies, ["cube", "ball"], at, view.camera_to_world[0])
+    with torch.no_grad():
+        shown = SceneRenderer().render(scene, view, BackgroundSample(torch.full((1, size, size, 3), 0.8)))
+    visible, alone = own_masks(scene, view)
+    depth = shown.depth[0, ..., 0] / shown.opacity[0, ..., 0].clamp_min(1e-3)
+    seen = [
+        Seen(mask_box(a.float().numpy()), v.float().numpy(), float(depth[v].median())) for v, a in zip(visible, alone)
+    ]
+    reference = ReferencePicture(shown.features[0], shown.opacity[0, ..., 0], view, depth)
+    return view, bodies, at, seen, reference
+
+
+def test_the_first_placement_projects_back_onto_the_picture():
+    """Mask IoU above 0.5 (it is above 0.9), box centres within 2 % of the picture, two different depths in their order."""
+    view, bodies, at, seen, _ = two_objects()
+    start = [initial_transform(b, s, view) for b, s in zip(bodies, seen)]
+    visible, _ = own_masks(PlacedScene(bodies, ["a", "b"], start, view.camera_to_world[0]), view)
+    for body, place, one, mask, true in zip(bodies, start, seen, visible, at):
+        assert mask_iou(mask.float().numpy(), one.mask) > 0.9
+        box = projected_box(place.apply(body.vertices), view)
+        off = np.abs((box[:2] + box[2:] - one.box[:2] - one.box[2:]) / 2).max()
+        assert off < 0.02 * 128
+        assert np.abs(place.translation - true.translation).max() < 0.12
+    assert start[0].translation[2] > start[1].translation[2] + 0.2
+
+
+def run_stage(stage) -> None:
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run([StagePlan(stage.name, lambda done: stage)])
+
+
+def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
+    """Recovery without a diffusion model: t_xy off by 10 % of the scene and s by 20 %, back within 1 % and 2 % (z excluded)."""
+    view, bodies, at, _, reference = two_objects()
+    scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0])
+    true_place, true_size = scene.place.detach().clone(), scene.size.detach().clone()
+    with torch.no_grad():
+        # In the plane of the middle 0.1 of the scene's extent (2) is 0.2 / 3.
+        scene.place += torch.tensor([[0.06, -0.05], [-0.05, 0.06]])
+        scene.size += torch.tensor([[0.18], [-0.18]])
+    config = Comboverse(guidance="none", steps=250, rate="0.008->0.0004", rate_depth="0", resolution=128)
+    config.weights.physical = 0.0
+    run_stage(placement_stage(scene, read_scene(""), [], toybox_prior, config, reference))
+    assert float((scene.place - true_place).detach().abs().max()) * 3 / 2 < 0.01
+    assert float((scene.size - true_size).detach().abs().max()) < 0.02
+
+
+class Touching(OraclePrior):
+    """A stub denoiser that has seen only pictures of a cube and a ball that stand side by side at one depth."""
+
+    def __init__(self, bodies, size: int = 48) -> None:
+        super().__init__(3, size)
+        self.bodies = bodies
+
+    def clean(self, noisy, abar, condition):
+        cameras = condition.cameras.resized(noisy.shape[-1], noisy.shape[-1])
+        at = [Transform(0.8, translation=np.array([-0.3, 0, 0.0])), Transform(0.8, translation=np.array([0.3, 0, 0.0]))]
+        scene = PlacedScene(self.bodies, ["a", "b"], at, cameras.camera_to_world[0])
+        level = condition.background if condition.background is not None else 0.8
+        behind = BackgroundSample(torch.full((len(cameras), *noisy.shape[2:], 3), float(level)))
+        with torch.no_grad():
+            return SceneRenderer().render(scene, cameras, behind).features.permute(0, 3, 1, 2)
+
+
+def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
+    """The sign of z: what stands too far behind comes forward, what stands too near goes back."""
+    bodies = [Body({"m": cube((0.85, 0.3, 0.2))}), Body({"m": ball()})]
+    prior = Touching(bodies)
+    view = reference_camera(3.0, 40.0, 0.0, 48, 48)
+    for off in (-0.5, 0.5):
+        at = [Transform(0.8, translation=np.array([-0.3, 0, 0.0])), Transform(0.8, translation=np.array([0.3, 0, off]))]
+        scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
+        config = Comboverse(guidance="sds", steps=40, rate="0", along="axis", resolution=48)
+        config.weights.physical = 0.0
+        run_stage(placement_stage(scene, read_scene("a cube left of a ball"), [], prior, config))
+        moved = scene.transforms()[1].translation[2] - off
+        assert moved * off < 0
+        assert abs(moved) > 0.1
+
+
+def test_the_papers_numbers(toybox_prior):
+    """Ten views a step, z with ten times the rate of the others, 1000 and 1000 and 1, c = 25, guidance in all layers, no physical terms."""
+    paper = ComposeConfig.paper().place
+    assert paper.views == 10
+    assert float(paper.rate_depth) == pytest.approx(10 * float(paper.rate))
+    assert (paper.weights.colour, paper.weights.opacity, paper.weights.spatial, paper.weights.physical) == (
+        1000,
+        1000,
+        1,
+        0,
+    )
+    assert paper.spatial.factor == 25
+    assert paper.along == "axis"
+    assert paper.layout.size == "box"
+    view, bodies, at, _, reference = two_objects(64)
+    scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
+    stage = placement_stage(
+        scene, read_scene("a red box left of a blue ball"), ["left of"], toybox_prior, paper, reference
+    )
+    assert {g.name: g.lr for g in stage.groups} == {"depth": "0.01", "others": "0.001"}
+    assert sum(p.numel() for g in stage.groups for p in g.parameters) == 14
+    assert not any(p.requires_grad for p in toybox_prior.unet.parameters())
+
+
+def test_ablation_switches(toybox_prior):
+    """Depth loss, SDS, SSDS, physical terms: each is there when it is asked for, and only then."""
+    view, bodies, at, _, reference = two_objects(64)
+    text = read_scene("a red box left of a blue ball")
+    from threestudio_like.engine.stage import Step
+
+    def terms(**changes) -> set[str]:
+        config = Comboverse(views=1, guidance=changes.pop("guidance", "none"))
+        config.weights.physical = 0.0
+        for key, value in changes.items():
+            setattr(config.weights, key, value)
+        scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0])
+        return set(
+            placement_stage(scene, text, text.words, toybox_prior, config, reference).loss(
+                Step("placement", 0, 1, 0.0, 0)
+            )
+        )
+
+    assert terms() == {"reference"}
+    assert terms(depth=1.0) == {"reference", "depth"}
+    assert terms(guidance="sds") == {"reference", "spatial"}
+    assert terms(guidance="ssds") == {"reference", "spatial"}
+    assert {"reference", "penetration", "support", "stability"} == terms(physical=1.0)
+
+
+def test_which_object_hides_which():
+    one, two = Part("a", square(64, 10, 20, 30, 40), np.zeros(4)), Part("b", square(64, 30, 20, 50, 40), np.zeros(4))
+    depth = np.where(np.arange(64)[None] < 30, 2.0, 3.0).repeat(64, 0).reshape(64, 64)
+    depth = np.broadcast_to(np.where(np.arange(64) < 30, 2.0, 3.0), (64, 64))
+    assert hidden_by([one, two], depth) == [(0, 1)]
+    assert hidden_by([one, two], -depth) == [(1, 0)]
+    far = Part("c", square(64, 55, 50, 62, 60), np.zeros(4))
+    assert hidden_by([one, far], depth) == []
+
+
+def test_boxes_of_hidden_objects_grow_over_what_hides_them():
+    front, back = (
+        Part("a", square(64, 10, 20, 30, 40), np.array([10.0, 20, 30, 40])),
+        Part("b", square(64, 30, 20, 50, 40), np.array([30.0, 20, 50, 40])),
+    )
+    grow_boxes([front, back], [(0, 1)], 0.35)
+    assert back.box.tolist() == [23, 20, 50, 40]
+    assert front.box.tolist() == [10, 20, 30, 40]
+
+
+def test_masks_are_made_disjoint():
+    parts = apart(
+        [
+            Part("a", square(64, 10, 10, 40, 40) * 0.8, np.zeros(4)),
+            Part("b", square(64, 20, 20, 30, 30) * 0.9, np.zeros(4)),
+        ]
+    )
+    assert not ((parts[0].mask > 0) & (parts[1].mask > 0)).any()
+    assert (parts[1].mask > 0).sum() == 100
+
+
+def test_the_canvas_is_a_square_and_boxes_move_along():
+    canvas = Canvas.of(np.zeros((40, 80, 3), np.float32), "x")
+    assert canvas.pixels.shape == (80, 80, 3)
+    assert canvas.box(np.array([0.0, 0, 80, 40])).tolist() == [0, 20, 80, 60]
+    assert canvas.mask(np.ones((40, 80)))[20:60].all()
+    clear = np.zeros((40, 40, 4), np.float32)
+    with pytest.raises(InputError, match="every pixel is transparent"):
+        Canvas.of(clear, "x")
+    clear[10:20, 10:20] = 1
+    assert Canvas.of(clear, "x").foreground is not None
+
+
+def test_names_of_nodes():
+    assert node_names(["a red ball", "the red ball", "", "An OLD chair!"]) == [
+        "red_ball",
+        "red_ball_2",
+        "object_3",
+        "old_chair",
+    ]
+
+
+def test_masks_have_to_be_as_many_as_the_prompt_names():
+    with pytest.raises(ConfigError, match="fewer objects than the 2"):
+        by_masks(np.stack([square()]), read_scene("a ball on a box"))
+    with pytest.raises(ConfigError, match="more objects than the 1"):
+        by_masks(np.stack([square(), square()]), read_scene("a ball"))
+    with pytest.raises(InputError, match="mask 1 is empty"):
+        by_masks(np.zeros((1, 64, 64)), read_scene(""))
+
+
+@pytest.mark.parametrize("said", ["1,2,3", "a,b,c,d", "1,2,3,4,5", "left"])
+def test_boxes_that_are_none(said):
+    with pytest.raises(ConfigError, match="is not a box"):
+        read_boxes((said,))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A picture of a cube and a ball, their masks and their meshes."""
+    folder = tmp_path_factory.mktemp("scene")
+    _, bodies, _, seen, reference = two_objects()
+    Image.fromarray((reference.picture.numpy() * 255).round().astype(np.uint8)).save(folder / "scene.png")
+    (folder / "masks").mkdir()
+    for number, one in enumerate(seen):
+        Image.fromarray((one.mask * 255).astype(np.uint8)).save(folder / "masks" / f"{number}.png")
+    for name, body in zip(("cube", "ball"), bodies):
+        Asset({name: next(iter(body.meshes.values()))}).save(folder / f"{name}.glb")
+    return folder
+
+
+PROMPT = "a red box left of a blue ball"
+
+
+def test_compose_with_own_meshes_from_the_command_line(files, tmp_path, capsys):
+    """A GLB with one node an object that carries its scale, rotation and translation, near where it stood; report and pictures beside it."""
+    before = {p: p.read_bytes() for p in files.rglob("*") if p.is_file()}
+    arguments = [
+        str(files / "scene.png"),
+        PROMPT,
+        "--masks",
+        str(files / "masks"),
+        "--objects",
+        str(files / "cube.glb"),
+        str(files / "ball.glb"),
+    ]
+    assert (
+        main(
+            [
+                "compose",
+                *arguments,
+                "--elevation",
+                "15",
+                "--steps",
+                "3",
+                "--place.views",
+                "1",
+                "--out",
+                str(tmp_path / "run"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    asset = Asset.load(tmp_path / "run" / "asset.glb")
+    assert list(asset.nodes) == ["red_box", "blue_ball"]
+    for node, at, extent in zip(asset.nodes.values(), two_objects()[2], (0.5, 1.0)):
+        vertices = np.concatenate([node.transform.apply(m.vertices) for m in node.meshes.values()])
+        middle = (vertices.min(0) + vertices.max(0)) / 2
+        assert np.abs(middle[:2] - at.translation[:2]).max() < 0.12
+        assert np.ptp(vertices, axis=0).max() == pytest.approx(extent * at.scale, rel=0.4)
+    for name in ("preview.png", "report.html", "run.yaml", "turntable.mp4"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    figures = next(e for e in events if e["event"] == "asset")
+    assert figures["reference: IoU of all"] > 0.85
+    assert figures[f"said: {PROMPT}"] == "holds"
+    assert {"penetration depth", "floating distance"} <= set(figures)
+    assert {p: p.read_bytes() for p in files.rglob("*") if p.is_file()} == before
+
+
+def test_compose_by_text_with_own_meshes(files, tmp_path):
+    """Layout by text alone, from several starts; the best is kept, and each start is told."""
+    out = tmp_path / "run"
+    arguments = [
+        "--text",
+        PROMPT,
+        "--objects",
+        str(files / "cube.glb"),
+        str(files / "ball.glb"),
+        "--starts",
+        "2",
+        "--steps",
+        "2",
+    ]
+    assert main(["compose", *arguments, "--place.views", "1", "--out", str(out), "--quiet"]) == 0
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    starts = [e["score"] for e in events if e["event"] == "start"]
+    figures = next(e for e in events if e["event"] == "asset")
+    assert len(starts) == 2
+    assert figures["score"] == max(starts)
+    assert list(Asset.load(out / "asset.glb").nodes) == ["red_box", "blue_ball"]
+
+
+def test_compose_reconstructs_its_objects(files, tmp_path):
+    """Everything, short: masks, completion of what is hidden, each object by G3DR in a folder of its own, placement."""
+    out = tmp_path / "run"
+    arguments = [
+        str(files / "scene.png"),
+        PROMPT,
+        "--masks",
+        str(files / "masks"),
+        "--method",
+        "g3dr",
+        "--steps",
+        "2",
+        "--place.views",
+        "1",
+    ]
+    assert (
+        main(
+            ["compose", *arguments, "--completion.inpaint.steps", "2", "--texture", "128", "--out", str(out), "--quiet"]
+        )
+        == 0
+    )
+    assert {p.name for p in (out / "objects").iterdir()} == {"red_box", "blue_ball"}
+    assert (out / "objects" / "red_box" / "asset.glb").is_file()
+    assert list(Asset.load(out / "asset.glb").nodes) == ["red_box", "blue_ball"]
+    # Going on with a finished run makes no object again.
+    stamp = (out / "objects" / "red_box" / "asset.glb").stat().st_mtime_ns
+    assert (
+        main(
+            [
+                "compose",
+                *arguments,
+                "--completion.inpaint.steps",
+                "2",
+                "--texture",
+                "128",
+                "--out",
+                str(out),
+                "--quiet",
+                "--resume",
+            ]
+        )
+        == 0
+    )
+    assert (out / "objects" / "red_box" / "asset.glb").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["nothing.png"], "there is no such file"),
+        ([], "wants a picture"),
+        (["SCENE", "a red ball on a blue box", "--boxes", "0,0,20,20", "300,10,400,60"], "leaves the picture"),
+        (["SCENE", "a red ball on a blue box", "--boxes", "0,0,20,20"], "fewer objects than the 2"),
+        (["SCENE", "a red ball", "--boxes", "0,0,20,20", "30,30,60,60"], "more objects than the 1"),
+        (["SCENE", "a red ball on a blue box", "--boxes", "5,5,5,20", "30,30,60,60"], "empty or smaller"),
+        (["SCENE", "a red ball on a blue box and a blue box on a red ball"], "contradicts itself"),
+        (["SCENE", "a red ball on a blue box", "--spatial-words", "under"], 'does not say "under"'),
+        (["SCENE", "a red ball on a blue box", "--fov", "170"], "must be from 5 to 120"),
+        (["SCENE", "a red ball on a blue box", "--masks", "nowhere"], "there is no such folder"),
+        (["SCENE", "a red unicorn on a blue box"], "does not know"),
+        (["SCENE", "", "--boxes", *[f"{k},{k},{k + 30},{k + 30}" for k in range(20)]], "more than the 12 objects"),
+        (["CLEAR", "a red ball on a blue box"], "every pixel is transparent"),
+        (["FLAT", "a red ball on a blue box"], "can be found in it"),
+        (["SCENE", "a red ball", "--text", "a red ball on a blue box"], "goes without a picture"),
+        (["--text", "a red ball"], "names 1 object"),
+        (["--text", "a red ball on a blue box", "--boxes", "0,0,9,9"], "belongs to a picture"),
+        (["--text", "a red ball on a blue box", "--objects", "one.glb"], "gives 1 meshes, the prompt names 2"),
+        (["SCENE", "a red ball on a blue box", "--segmenter", "x"], "there is no option"),
+        (["SCENE", "a red ball on a blue box", "--decompose.segmenter", "nowhere"], 'there is no model "nowhere"'),
+    ],
+)
+def test_bad_input_gets_one_line_with_what_to_do(change, message, files, tmp_path, capsys):
+    Image.fromarray(np.zeros((40, 40, 4), np.uint8)).save(tmp_path / "clear.png")
+    Image.fromarray(np.full((80, 80, 3), 200, np.uint8)).save(tmp_path / "flat.png")
+    names = {
+        "SCENE": str(files / "scene.png"),
+        "CLEAR": str(tmp_path / "clear.png"),
+        "FLAT": str(tmp_path / "flat.png"),
+    }
+    assert main(["compose", *[names.get(a, a) for a in change], "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    assert not (tmp_path / "run" / "asset.glb").exists()
+
+
+def test_meshes_of_very_different_scale_become_alike(tmp_path, files):
+    """A mesh of kilometres and one of millimetres are placed as the picture has them."""
+    small, large = cube(), ball()
+    small.vertices, large.vertices = (
+        small.vertices * np.float32(1e-3),
+        large.vertices * np.float32(1e3) + np.float32(500),
+    )
+    Asset({"cube": small}).save(tmp_path / "small.glb")
+    Asset({"ball": large}).save(tmp_path / "large.glb")
+    arguments = [
+        str(files / "scene.png"),
+        PROMPT,
+        "--masks",
+        str(files / "masks"),
+        "--objects",
+        str(tmp_path / "small.glb"),
+        str(tmp_path / "large.glb"),
+    ]
+    assert (
+        main(
+            [
+                "compose",
+                *arguments,
+                "--elevation",
+                "15",
+                "--steps",
+                "1",
+                "--place.views",
+                "1",
+                "--out",
+                str(tmp_path / "run"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    meshes = Asset.load(tmp_path / "run" / "asset.glb").meshes
+    assert np.ptp(meshes["red_box"].vertices, axis=0).max() == pytest.approx(0.55, rel=0.4)
+    assert np.ptp(meshes["blue_ball"].vertices, axis=0).max() == pytest.approx(0.8, rel=0.4)
+
+
+def test_the_square_of_a_box():
+    assert task_of(picture(), PART, None, CompletionConfig(margin=0.0), 0, 8).frame == Similarity(34.0, 35.0, 36.0)

@@ -1,0 +1,234 @@
+"""How things stand: support, non-penetration, stable poses, depth order. Terms of our own for ComboVerse's placement, each optional."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..kernels.distance import nearest, surface_tree, winding_number
+from ..meshes.mesh import Mesh, join
+from ..meshes.points import sample_surface
+from ..representations.placed_scene import Body, PlacedScene
+
+
+@dataclass
+class PhysicalConfig:
+    """Weights of the terms; 0 leaves one out. Lengths count in shares of the smaller object's size."""
+
+    support: float = 1.0
+    """No floating: what is on something touches it, what is on nothing stands on the common floor."""
+    penetration: float = 4.0
+    """No object within another."""
+    stability: float = 0.5
+    """The middle of an object that is on another lies above it, and objects stand upright."""
+    order: float = 1.0
+    """What hides something, or is said to be in front of it, is nearer."""
+    points: int = 400
+    """Points on the surface of every object."""
+    grid: int = 40
+    """Cells along an edge of the distance fields."""
+
+
+@dataclass
+class DistanceField:
+    """Signed distances to a body, negative within, on a grid over its box and a margin about it: values (1, 1, D, H, W), low and high (3,)."""
+
+    values: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @staticmethod
+    def of(body: Body, size: int = 40, margin: float = 0.2) -> DistanceField:
+        """Distances by the nearest triangle, their sign by the winding number: open and overlapping surfaces do."""
+        mesh = join(list(body.meshes.values()))
+        low, high = (torch.from_numpy(f(mesh.vertices, 0).astype(np.float32)) for f in (np.min, np.max))
+        spread = margin * (high - low).max()
+        low, high = low - spread, high + spread
+        lines = [torch.linspace(float(a), float(b), size) for a, b in zip(low, high)]
+        z, y, x = torch.meshgrid(lines[2], lines[1], lines[0], indexing="ij")
+        queries = torch.stack([x, y, z], -1).view(-1, 3)
+        tree = surface_tree(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces))
+        distance = nearest(tree, queries)[0]
+        inside = winding_number(tree, queries) > 0.5
+        values = torch.where(inside, -distance, distance).view(1, 1, size, size, size)
+        return DistanceField(values, low, high)
+
+    def at(self, points: torch.Tensor) -> torch.Tensor:
+        """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Beyond the grid, the distance to it is added."""
+        share = (points - self.low) / (self.high - self.low) * 2 - 1
+        found = F.grid_sample(self.values, share.view(1, 1, 1, -1, 3), padding_mode="border", align_corners=True).view(
+            -1
+        )
+        nearest_inside = torch.minimum(torch.maximum(points, self.low), self.high)
+        beyond = (points - nearest_inside).square().sum(-1)
+        return found + torch.where(beyond > 0, beyond.clamp_min(1e-12).sqrt(), torch.zeros_like(beyond))
+
+
+@dataclass
+class Bond:
+    """What is said of two objects: `kind` a relation of the lexicon, number `one` of number `two`."""
+
+    one: int
+    kind: str
+    two: int
+
+
+@dataclass
+class _Still:
+    """What is known of an object once and for all."""
+
+    points: torch.Tensor
+    field: DistanceField
+    middle: torch.Tensor
+    extent: float
+
+
+class PhysicalTerms:
+    """The terms of a scene.
+
+    Args:
+        scene: its objects.
+        bonds: relations.
+        order: pairs (front, back) of objects of which one hides the other.
+        upright: whether the world's +Y is up for certain (a known elevation): otherwise support and stability have no direction.
+
+    Example:
+        >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())     # doctest: +SKIP
+        >>> sum(terms.losses().values()).backward()                                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self, scene: PlacedScene, bonds: Sequence[Bond], order: Sequence[tuple[int, int]], config: PhysicalConfig, upright: bool = True
+    ) -> None:  # fmt: skip
+        self.scene, self.bonds, self.config, self.upright = scene, list(bonds), config, upright
+        self.order = sorted({*order, *((b.one, b.two) for b in bonds if b.kind == "in front of"),
+                             *((b.two, b.one) for b in bonds if b.kind == "behind")})  # fmt: skip
+        known: dict[int, _Still] = {}
+        for body in scene.bodies:
+            if id(body) not in known:
+                known[id(body)] = _still(join(list(body.meshes.values())), body, config)
+        self.still = [known[id(body)] for body in scene.bodies]
+        # An object under another one stands on the floor, unless something is said to be below it.
+        self.on = {b.one: b.two for b in bonds if b.kind == "on"}
+
+    def world_points(self) -> list[torch.Tensor]:
+        """Surface points (P, 3) of every object, where it stands."""
+        return [self.scene.place_points(n, still.points) for n, still in enumerate(self.still)]
+
+    def gap(self, one: int, two: int, points: torch.Tensor) -> torch.Tensor:
+        """Signed distances (P,) of points (P, 3) of object `one` to object `two`, in the world's units."""
+        return self.still[two].field.at(self.scene.own_points(two, points)) * self.scene.scales()[two]
+
+    def losses(self) -> dict[str, torch.Tensor]:
+        """The weighted terms by name; each is zero where it is kept."""
+        config, out = self.config, {}
+        points = self.world_points()
+        sizes = [still.extent * float(s) for still, s in zip(self.still, self.scene.scales().detach())]
+        if config.penetration > 0:
+            out["penetration"] = config.penetration * self._penetration(points, sizes)
+        if config.support > 0 and self.upright:
+            out["support"] = config.support * self._support(points, sizes)
+        if config.stability > 0 and self.upright:
+            out["stability"] = config.stability * self._stability(points, sizes)
+        if config.order > 0 and self.order:
+            out["order"] = config.order * self._order(sizes)
+        return out
+
+    def _penetration(self, points: list[torch.Tensor], sizes: list[float]) -> torch.Tensor:
+        total = points[0].new_zeros(())
+        for one in range(len(points)):
+            for two in range(len(points)):
+                if one == two or not _near(points[one], points[two]):
+                    continue
+                smaller = min(sizes[one], sizes[two])
+                depth = (-self.gap(one, two, points[one])).clamp_min(0) / smaller
+                # The deepest points push; of many shallow ones the mean does.
+                total = total + depth.max() + 4 * depth.mean()
+        return total
+
+    def _support(self, points: list[torch.Tensor], sizes: list[float]) -> torch.Tensor:
+        total = points[0].new_zeros(())
+        bottoms = [soft_lowest(p[:, 1], 0.01 * s) for p, s in zip(points, sizes)]
+        standing = [n for n in range(len(points)) if n not in self.on]
+        if len(standing) > 1:
+            # The largest one knows the floor best.
+            floor = bottoms[max(standing, key=lambda n: sizes[n])]
+            for n in standing:
+                total = total + ((bottoms[n] - floor) / sizes[n]).abs()
+        for one, two in self.on.items():
+            gap = self.gap(one, two, points[one])
+            lowest = soft_lowest(gap, 0.01 * sizes[one])
+            total = total + (lowest / min(sizes[one], sizes[two])).clamp_min(0)
+        return total
+
+    def _stability(self, points: list[torch.Tensor], sizes: list[float]) -> torch.Tensor:
+        total = points[0].new_zeros(())
+        up = self.scene.rotations()[:, 1, 1]
+        total = total + (1 - up).sum()
+        for one, two in self.on.items():
+            middle = self.scene.place_points(one, self.still[one].middle[None])[0]
+            bottom = soft_lowest(points[one][:, 1], 0.01 * sizes[one])
+            below = torch.stack([middle[0], bottom - 0.05 * sizes[one], middle[2]])
+            total = total + (self.gap(one, two, below[None])[0] / sizes[one]).clamp_min(0)
+        return total
+
+    def _order(self, sizes: list[float]) -> torch.Tensor:
+        total = self.scene.depth.new_zeros(())
+        for front, back in self.order:
+            margin = 0.25 * (sizes[front] + sizes[back]) / 2
+            total = total + ((self.scene.depth[front, 0] - self.scene.depth[back, 0] + margin) / margin).clamp_min(0)
+        return total
+
+    @torch.no_grad()
+    def report(self) -> dict[str, float]:
+        """What is left: the largest penetration depth, the largest gap under anything, both in scene units, and the largest tilt in degrees."""
+        points = self.world_points()
+        deepest, floating = 0.0, 0.0
+        for one in range(len(points)):
+            for two in range(len(points)):
+                if one != two and _near(points[one], points[two]):
+                    deepest = max(deepest, float((-self.gap(one, two, points[one])).max()))
+        for one in range(len(points)):
+            floating = max(floating, self.floating(one, points))
+        up = self.scene.rotations()[:, 1, 1].clamp(-1, 1)
+        return {
+            "penetration depth": max(deepest, 0.0),
+            "floating distance": floating,
+            "tilt, degrees": float(up.arccos().max().rad2deg()),
+        }
+
+    @torch.no_grad()
+    def floating(self, one: int, points: list[torch.Tensor] | None = None) -> float:
+        """How far an object hangs above the floor or above what it is nearest to, whichever is less; the floor is the scene's lowest point."""
+        points = points or self.world_points()
+        floor = min(float(p[:, 1].min()) for p in points)
+        gap = float(points[one][:, 1].min()) - floor
+        for two in range(len(points)):
+            if two != one:
+                gap = min(gap, max(0.0, float(self.gap(one, two, points[one]).min())))
+        return max(gap, 0.0)
+
+
+def _still(mesh: Mesh, body: Body, config: PhysicalConfig) -> _Still:
+    cloud = sample_surface(mesh, config.points, 0)
+    extent = mesh.vertices.max(0) - mesh.vertices.min(0)
+    # Corners say more of where it touches than any sample.
+    ends = mesh.vertices[np.unique(np.concatenate([mesh.vertices.argmin(0), mesh.vertices.argmax(0)]))]
+    points = torch.from_numpy(np.concatenate([cloud.points, ends]).astype(np.float32))
+    middle = torch.from_numpy(cloud.points.mean(0).astype(np.float32))
+    return _Still(points, DistanceField.of(body, config.grid), middle, float(extent.max()))
+
+
+def soft_lowest(values: torch.Tensor, width: float) -> torch.Tensor:
+    """The smallest of values (P,), smoothly: the mean of those within about `width` of it."""
+    share = (-(values - values.min()).detach() / max(width, 1e-6)).exp()
+    return (share * values).sum() / share.sum()
+
+
+def _near(one: torch.Tensor, two: torch.Tensor) -> bool:
+    """Whether bounding boxes of points (P, 3) meet."""
+    return bool(((one.amin(0) <= two.amax(0)) & (two.amin(0) <= one.amax(0))).all())

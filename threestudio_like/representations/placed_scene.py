@@ -1,0 +1,207 @@
+"""Objects of fixed shape and colour that are moved: what ComboVerse's second stage optimises (METHODS 4.3).
+
+Seven numbers an object: size, three of its turn, two across the reference view and one along it. "ray" measures the last two kinds as that view
+sees them (direction, and distance along the optical axis, the size in proportion to it), so that an object that moves away leaves its picture as
+it is; "axis" takes scene units and the object's own scale, as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..kernels import EdgeTable, edge_table
+from ..meshes.mesh import Asset, Mesh, Node
+from ..meshes.picture import Appearance
+from ..meshes.transform import Transform, multiply, quaternion
+
+Along = Literal["ray", "axis"]
+
+
+@dataclass
+class Body:
+    """An object in its own frame: meshes by name. Scenes that hold one several times hold instances of it."""
+
+    meshes: dict[str, Mesh]
+
+    @property
+    def vertices(self) -> np.ndarray:
+        """All vertices (V, 3)."""
+        return np.concatenate([m.vertices for m in self.meshes.values()])
+
+
+def rotation_of(vector: torch.Tensor) -> torch.Tensor:
+    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), by the exponential map; differentiable at zero too."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
+    square = vector.square().sum(-1).view(-1, 1, 1)
+    small = square < 1e-8
+    angle = torch.where(small, torch.ones_like(square), square).sqrt()
+    sine = torch.where(small, 1 - square / 6, angle.sin() / angle)
+    cosine = torch.where(small, 0.5 - square / 24, (1 - angle.cos()) / angle.square())
+    return torch.eye(3).to(vector) + sine * cross + cosine * (cross @ cross)
+
+
+class PlacedScene(nn.Module):
+    """Objects and where they stand, relative to a reference camera.
+
+    Args:
+        bodies: one an object; the same `Body` twice is an instance.
+        names: of the objects.
+        start: where they stand at first, in the world.
+        camera_to_world: (4, 4) of the reference camera, OpenGL convention.
+        along: see the module's docstring.
+        texels: along an edge of the textures that are looked at.
+    """
+
+    base: torch.Tensor
+    eye: torch.Tensor
+    frame: torch.Tensor
+    points: torch.Tensor
+    tri: torch.Tensor
+    owner: torch.Tensor
+
+    def __init__(
+        self, bodies: Sequence[Body], names: Sequence[str], start: Sequence[Transform], camera_to_world: torch.Tensor, along: Along = "ray",
+        texels: int = 256,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.bodies, self.names, self.along = list(bodies), list(names), along
+        self.register_buffer("base", torch.from_numpy(np.stack([t.linear for t in start]).astype(np.float32)))
+        self.register_buffer("eye", camera_to_world[:3, 3].clone())
+        self.register_buffer("frame", camera_to_world[:3, :3].clone())
+        place, depth, size = self._measure(start)
+        self.place, self.depth, self.size = nn.Parameter(place), nn.Parameter(depth), nn.Parameter(size)
+        self.turn = nn.Parameter(torch.zeros(len(self.bodies), 3))
+        self._gather(texels)
+
+    def _measure(self, start: Sequence[Transform]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """place (N, 2), depth (N, 1) and size (N, 1) of transforms."""
+        translation = torch.from_numpy(np.stack([t.translation for t in start]).astype(np.float32))
+        seen = (translation - self.eye) @ self.frame
+        depth, scale = -seen[:, 2:], torch.tensor([[t.scale] for t in start], dtype=torch.float32)
+        if self.along == "ray":
+            return seen[:, :2] / depth, depth, (scale / depth).log()
+        return seen[:, :2].clone(), depth.clone(), scale.log()
+
+    @torch.no_grad()
+    def put(self, where: Sequence[Transform]) -> None:
+        """Move the objects to these transforms."""
+        place, depth, size = self._measure(where)
+        self.base.copy_(torch.from_numpy(np.stack([t.linear for t in where]).astype(np.float32)))
+        self.place.copy_(place)
+        self.depth.copy_(depth)
+        self.size.copy_(size)
+        self.turn.zero_()
+
+    def _gather(self, texels: int) -> None:
+        """One list of vertices, faces and looks for the rasteriser."""
+        points, faces, owner, place = [], [], [], []
+        self.looks: list[tuple[Appearance, int, int, int]] = []
+        looks: dict[int, Appearance] = {}
+        vertex = face = 0
+        for number, body in enumerate(self.bodies):
+            for mesh in body.meshes.values():
+                if id(mesh) not in looks:
+                    looks[id(mesh)] = Appearance(mesh, texels)
+                self.looks.append((looks[id(mesh)], face, face + len(mesh.faces), vertex))
+                points.append(mesh.vertices)
+                faces.append(mesh.faces + vertex)
+                owner.append(np.full(len(mesh.vertices), number))
+                place.append(mesh.welded() + vertex)
+                vertex, face = vertex + len(mesh.vertices), face + len(mesh.faces)
+        self.register_buffer("points", torch.from_numpy(np.concatenate(points).astype(np.float32)), persistent=False)
+        self.register_buffer("tri", torch.from_numpy(np.concatenate(faces).astype(np.int32)), persistent=False)
+        self.register_buffer("owner", torch.from_numpy(np.concatenate(owner).astype(np.int64)), persistent=False)
+        attributes = np.zeros((vertex, 3), np.float32)
+        for look, _, _, first in self.looks:
+            if look.attributes is not None:
+                known = look.attributes.numpy()
+                attributes[first : first + len(known), : known.shape[1]] = known
+        self.attributes = torch.from_numpy(attributes)
+        self._welded = np.concatenate(place)
+        self._edges: EdgeTable | None = None
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    @property
+    def face_owner(self) -> torch.Tensor:
+        """Object (F,) of every face."""
+        return self.owner[self.tri[:, 0].long()]
+
+    def edges(self) -> EdgeTable:
+        """The edge table of all faces, seams welded, in numbers of the scene's vertices."""
+        if self._edges is None:
+            _, first, inverse = np.unique(self._welded, return_index=True, return_inverse=True)
+            table = edge_table(torch.from_numpy(inverse.reshape(-1)[self.tri.numpy()]))
+            at = torch.from_numpy(first)
+            opposite = torch.where(table.opposite >= 0, at[table.opposite.long().clamp_min(0)], -1)
+            self._edges = EdgeTable(at[table.edges.long()].int(), opposite.int())
+        return self._edges
+
+    def rotations(self) -> torch.Tensor:
+        """(N, 3, 3)."""
+        return rotation_of(self.turn) @ self.base
+
+    def scales(self) -> torch.Tensor:
+        """(N,)."""
+        scale = self.size.exp()
+        return (scale * self.depth if self.along == "ray" else scale)[:, 0]
+
+    def translations(self) -> torch.Tensor:
+        """(N, 3)."""
+        across = self.place * self.depth if self.along == "ray" else self.place
+        return self.eye + torch.cat([across, -self.depth], 1) @ self.frame.t()
+
+    def vertices(self) -> torch.Tensor:
+        """Vertices (V, 3) in the world."""
+        linear = self.scales()[:, None, None] * self.rotations()
+        return (linear[self.owner] @ self.points[:, :, None])[:, :, 0] + self.translations()[self.owner]
+
+    def place_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
+        """Points (P, 3) of an object's frame in the world."""
+        return self.scales()[number] * points @ self.rotations()[number].t() + self.translations()[number]
+
+    def own_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
+        """Points (P, 3) of the world in an object's frame."""
+        return (points - self.translations()[number]) @ self.rotations()[number] / self.scales()[number]
+
+    @torch.no_grad()
+    def transforms(self) -> list[Transform]:
+        """Where the objects stand."""
+        rotation, scale, at = self.rotations().double().numpy(), self.scales(), self.translations().double().numpy()
+        return [Transform(float(s), quaternion(r), t.copy()) for r, s, t in zip(rotation, scale, at)]
+
+    def asset(self, provenance: dict[str, object] | None = None) -> Asset:
+        """The scene with a named node an object."""
+        where = zip(self.names, self.bodies, self.transforms())
+        return Asset.scene({name: Node(body.meshes, t) for name, body, t in where}, provenance)
+
+    @staticmethod
+    def of(asset: Asset, camera_to_world: torch.Tensor, along: Along = "ray") -> PlacedScene:
+        """A scene that was written, opened again; an asset without nodes is one object a mesh, where it stands."""
+        if asset.nodes:
+            bodies = {id(n.meshes): Body(n.meshes) for n in asset.nodes.values()}
+            nodes = list(asset.nodes.values())
+            return PlacedScene(
+                [bodies[id(n.meshes)] for n in nodes],
+                list(asset.nodes),
+                [n.transform for n in nodes],
+                camera_to_world,
+                along,
+            )
+        own = [Body({k: m}) for k, m in asset.meshes.items()]
+        return PlacedScene(own, list(asset.meshes), [Transform() for _ in own], camera_to_world, along)
+
+
+def relative_turn(one: Transform, two: Transform) -> float:
+    """Angle in radians between the rotations of two transforms."""
+    inverse = np.array([-1, -1, -1, 1]) * two.rotation
+    return 2 * float(np.arccos(min(1.0, abs(multiply(one.rotation, inverse)[3]))))

@@ -1,0 +1,167 @@
+"""What another object hides is painted: amodal completion by inpainting with noise behind, a mask that knows the box, and text (METHODS 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..engine.random import RandomStream
+from ..priors.framing import Similarity
+from ..priors.inpainter import InpaintConfig, Inpainter
+from ..priors.segment_anything import Prompts, PromptSegmenter
+from ..priors.segmenter import BorderSegmenter
+from .decompose import Part
+
+
+@dataclass
+class CompletionConfig:
+    """Each of the three parts can be switched off: the paper's ablation."""
+
+    when: Literal["hidden", "always", "never"] = "hidden"
+    """hidden: only objects that another one hides; an inpainter may invent something at any other."""
+    inpainter: str = "prior"
+    """The run's own prior by latent blending, a name (sd-2-inpainting), a folder or a hub id."""
+    noise: bool = True
+    """Random noise behind the object; without it white, whose borders an inpainter likes to continue."""
+    box: bool = True
+    """Fill inside the object's box alone; without it all that is not the object, where parts may grow."""
+    text: bool = True
+    """Tell the inpainter what the object is."""
+    prompt: str = ""
+    """What it is told; by default the object's own phrase on the embedded prior, else the paper's "a complete 3D model" before it."""
+    hidden: bool = True
+    """Fill only where something hides the object or its box reaches beyond the picture's masks; else the whole box."""
+    inpaint: InpaintConfig = field(default_factory=InpaintConfig)
+    margin: float = 0.12
+    """Share of the box's longer side about it in the square that the inpainter is given."""
+    size: int = 128
+    """Pixels of that square, at least the inpainter's own."""
+
+
+@dataclass
+class Completed:
+    """An object's picture (S, S, 4) RGBA in [0, 1], completed or as it was, and the square of the scene's picture that it is; `filled`: share of
+    its mask that is new."""
+
+    pixels: np.ndarray
+    frame: Similarity
+    filled: float = 0.0
+
+
+@dataclass
+class Task:
+    """What the inpainter gets, all of one square: object (S, S, 3), its mask (S, S), the mask (S, S) of what it may fill (m_i), and the picture
+    (S, S, 3) with noise (I_i)."""
+
+    given: torch.Tensor
+    mask: torch.Tensor
+    fill: torch.Tensor
+    picture: torch.Tensor
+    frame: Similarity
+
+
+def square_of(box: np.ndarray, margin: float) -> Similarity:
+    """The square about a box (4,), with a margin."""
+    x0, y0, x1, y1 = box
+    side = max(x1 - x0, y1 - y0) * (1 + 2 * margin)
+    return Similarity(float(x0 + x1) / 2, float(y0 + y1) / 2, float(side))
+
+
+def task_of(
+    picture: np.ndarray, part: Part, others: np.ndarray | None, config: CompletionConfig, seed: int, size: int
+) -> Task:
+    """I_i and m_i of METHODS 4.2: I_i is the object exactly where its mask is 1, and noise (or white) elsewhere; m_i is empty on the object and,
+    with `box`, outside its box.
+
+    Args:
+        picture: (H, W, 3) in [0, 1]. others: (H, W) bool, where other objects are; with `hidden`, only there is anything filled.
+    """
+    frame = square_of(part.box, config.margin)
+    rgb, mask = cut_square(picture, frame, size), (cut_square(part.mask[..., None], frame, size)[..., 0] > 0.5).float()
+    x, y = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="xy")
+    place = frame.to_source(torch.stack([x, y], -1) / size)
+    x0, y0, x1, y1 = (float(v) for v in part.box)
+    inside = ((place[..., 0] >= x0) & (place[..., 0] < x1) & (place[..., 1] >= y0) & (place[..., 1] < y1)).float()
+    fill = (1 - mask) * (inside if config.box else 1.0)
+    if config.hidden and others is not None:
+        hiding = cut_square(others[..., None].astype(np.float32), frame, size)[..., 0]
+        height, width = picture.shape[:2]
+        beyond = (place[..., 0] < 0) | (place[..., 1] < 0) | (place[..., 0] >= width) | (place[..., 1] >= height)
+        fill = fill * ((hiding > 0.5) | beyond).float()
+    if config.noise:
+        # Clipped normal noise in the image's range: the paper does not say which (METHODS 4.2).
+        behind = (0.5 + 0.25 * RandomStream(seed, "completion", 0).normal("noise", (size, size, 3))).clamp(0, 1)
+    else:
+        behind = torch.ones(size, size, 3)
+    shown = torch.where(mask[..., None] > 0.5, rgb, behind)
+    return Task(rgb, mask, fill, shown, frame)
+
+
+def cut_square(pixels: np.ndarray, frame: Similarity, size: int) -> torch.Tensor:
+    """A square (size, size, C) of a picture (H, W, C); zero outside of it."""
+    height, width = pixels.shape[:2]
+    x = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).permute(2, 0, 1)[None]
+    line = (torch.arange(size) + 0.5) / size
+    v, u = torch.meshgrid(line, line, indexing="ij")
+    place = frame.to_source(torch.stack([u, v], -1))
+    grid = place / place.new_tensor([width, height]) * 2 - 1
+    return F.grid_sample(x, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0].permute(1, 2, 0)
+
+
+def prompt_for(part: Part, config: CompletionConfig, closed: bool) -> str:
+    """What the inpainter is told."""
+    if not config.text:
+        return ""
+    if config.prompt:
+        return config.prompt
+    return part.phrase if closed or not part.phrase else f"a complete 3D model of {part.phrase}"
+
+
+def complete(
+    picture: np.ndarray, part: Part, others: np.ndarray | None, inpainter: Inpainter, segmenter: PromptSegmenter | None,
+    config: CompletionConfig, seed: int, closed: bool = False,
+) -> Completed:  # fmt: skip
+    """Paint what is hidden of an object and cut it out again. The object's visible pixels stay as they are.
+
+    Args:
+        segmenter: finds the completed object; without one, its colours are told from the background's.
+        closed: whether the prior's vocabulary has no words but the object's own.
+    """
+    size = config.size
+    task = task_of(picture, part, others, config, seed, size)
+    if not bool((task.fill > 0.5).any()):
+        return uncompleted(picture, part, config)
+    found = inpainter.fill(task.picture[None], task.fill[None], prompt_for(part, config, closed), seed)[0]
+    # Paste-back: what was seen, and what lies outside of what may be filled, is as it was.
+    pasted = torch.where(task.fill[..., None] > 0.5, found, task.picture)
+    alpha = completed_mask(pasted, task, segmenter)
+    new = (alpha > 0.5) & (task.mask < 0.5)
+    pixels = torch.cat([torch.where(task.mask[..., None] > 0.5, task.given, pasted), alpha[..., None]], -1)
+    return Completed(pixels.numpy(), task.frame, float(new.float().sum() / (alpha > 0.5).float().sum().clamp_min(1)))
+
+
+def completed_mask(pasted: torch.Tensor, task: Task, segmenter: PromptSegmenter | None) -> torch.Tensor:
+    """The mask (S, S) of the completed object: what was visible, and what looks like the object among what was filled."""
+    size = pasted.shape[0]
+    # Before a plain grey, so that noise is no background to be told from.
+    plain = torch.where(((task.fill > 0.5) | (task.mask > 0.5))[..., None], pasted, torch.full((3,), 0.8)).numpy()
+    if segmenter is not None:
+        rows, columns = torch.nonzero((task.fill > 0.5) | (task.mask > 0.5), as_tuple=True)
+        box = np.array([[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]], np.float32)
+        logits, _ = segmenter.masks(segmenter.look(plain), Prompts(boxes=box)).best()
+        found = torch.from_numpy(logits[0] > 0).float()
+    else:
+        found = torch.from_numpy((BorderSegmenter(size).mask(plain) > 0.5).astype(np.float32))
+    return torch.maximum(task.mask, found * task.fill)
+
+
+def uncompleted(picture: np.ndarray, part: Part, config: CompletionConfig) -> Completed:
+    """The object as it is seen, cut out."""
+    frame = square_of(part.box, config.margin)
+    rgba = np.concatenate([picture[..., :3], part.mask[..., None]], -1)
+    size = max(config.size, min(512, round(frame.side)))
+    return Completed(cut_square(rgba, frame, size).numpy(), frame)

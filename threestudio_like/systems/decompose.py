@@ -1,0 +1,283 @@
+"""A picture of several things, taken apart: where each object is, which phrase of the prompt means it, what hides what (METHODS 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation
+from scipy.optimize import linear_sum_assignment
+
+from ..engine.errors import ConfigError, InputError
+from ..priors.clip import ImageTextPrior, load_clip
+from ..priors.framing import cut, similarities
+from ..priors.segment_anything import AutomaticConfig, Prompts, PromptSegmenter, everything, load_segmenter
+from ..priors.segmenter import BorderSegmenter
+from .scene_text import SceneText
+
+MOST = 12
+"""Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
+
+
+@dataclass
+class DecomposeConfig:
+    """How objects are found."""
+
+    segmenter: str = "toybox"
+    """The embedded one, a name (sam-vit-base, sam2.1-tiny, …), a folder, or an original checkpoint (.pth)."""
+    automatic: AutomaticConfig = field(default_factory=AutomaticConfig)
+    """Where no boxes are given."""
+    clip: str = "toybox"
+    """Which phrase means which object."""
+    grow: float = 0.35
+    """Share by which the box of an object is grown on the sides where another one hides it."""
+
+
+@dataclass
+class Part:
+    """An object of the picture: the phrase that means it ("" if none does), its visible mask (H, W) float32 in [0, 1], the box (4,) of its whole
+    extent as far as it can be told, and the sureness of its phrase (cosine)."""
+
+    phrase: str
+    mask: np.ndarray
+    box: np.ndarray
+    sureness: float = 0.0
+
+    @property
+    def visible(self) -> np.ndarray:
+        """The box (4,) of what is visible."""
+        return mask_box(self.mask)
+
+
+def mask_box(mask: np.ndarray) -> np.ndarray:
+    """The box (4,) x0, y0, x1, y1 of a mask above one half; the whole picture where it is empty."""
+    rows, columns = np.nonzero(mask > 0.5)
+    if len(rows) == 0:
+        return np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
+
+
+def check_boxes(boxes: np.ndarray, width: int, height: int) -> None:
+    """Raise ConfigError where a box (N, 4) is empty or leaves the picture."""
+    for number, (x0, y0, x1, y1) in enumerate(boxes.tolist(), 1):
+        said = f"{x0:g},{y0:g},{x1:g},{y1:g}"
+        if x1 - x0 < 4 or y1 - y0 < 4:
+            raise ConfigError(
+                f"box {number} ({said}) is empty or smaller than 4 pixels",
+                "--boxes",
+                "Give x0,y0,x1,y1 with x0 < x1 and y0 < y1",
+            )
+        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
+            raise ConfigError(
+                f"box {number} ({said}) leaves the picture, which has {width} x {height} pixels",
+                "--boxes",
+                "Give boxes in pixels of the picture",
+            )
+    if len(boxes) > MOST:
+        raise ConfigError(
+            f"{len(boxes)} boxes are more than the {MOST} objects that one scene holds",
+            "--boxes",
+            "Compose it in parts",
+        )
+
+
+def check_counts(found: int, text: SceneText, where: str) -> None:
+    """Raise ConfigError where a prompt and what is given do not name the same number of objects."""
+    said = len(text.objects)
+    if not text.prompt or found == said:
+        return
+    names = ", ".join(f'"{o}"' for o in text.objects) or "none"
+    what = "more objects than" if found > said else "fewer objects than"
+    raise ConfigError(
+        f"gives {found}, {what} the {said} that the prompt names ({names})",
+        where,
+        "Name every object once in the prompt, and give each one",
+    )
+
+
+def by_boxes(picture: np.ndarray, boxes: np.ndarray, text: SceneText, segmenter: PromptSegmenter) -> list[Part]:
+    """The objects in boxes (N, 4) that `check_boxes` let pass, in the order in which the prompt names them."""
+    logits, _ = segmenter.masks(segmenter.look(picture), Prompts(boxes=boxes)).best()
+    parts = []
+    for number, (box, own) in enumerate(zip(boxes, logits)):
+        mask = 1 / (1 + np.exp(-own.clip(-30, 30)))
+        inside = np.zeros(mask.shape, bool)
+        x0, y0, x1, y1 = (round(v) for v in box)
+        inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
+        mask = np.where(inside, mask, 0).astype(np.float32)
+        if (mask > 0.5).sum() < 12:
+            raise InputError(
+                f"shows nothing in box {number + 1}", "--boxes", "Draw the box about an object, or give --masks"
+            )
+        parts.append(Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64)))
+    return apart(parts)
+
+
+def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:
+    """The objects of masks (N, H, W) in [0, 1], in the order in which the prompt names them."""
+    check_counts(len(masks), text, "--masks")
+    for number, mask in enumerate(masks, 1):
+        if (mask > 0.5).sum() < 12:
+            raise InputError(f"mask {number} is empty", "--masks", "Paint the object white")
+    return apart(
+        [Part(text.objects[n] if text.objects else "", m.astype(np.float32), mask_box(m)) for n, m in enumerate(masks)]
+    )
+
+
+def by_itself(
+    picture: np.ndarray, text: SceneText, config: DecomposeConfig, foreground: np.ndarray | None = None
+) -> tuple[list[Part], list[str]]:
+    """The objects that the segmenter finds by itself, assigned to the prompt's phrases by CLIP on their crops; and notes for the user.
+
+    Args:
+        foreground: (H, W) in [0, 1] where the picture has an alpha of its own.
+
+    Raises:
+        InputError: fewer objects than the prompt names, or none.
+    """
+    if foreground is None:
+        foreground = BorderSegmenter().mask(picture)
+    solid = foreground > 0.5
+    masks = (
+        [m & solid for m in everything(load_segmenter(config.segmenter), picture, config.automatic)]
+        if solid.any()
+        else []
+    )
+    masks = [m for m in masks if m.mean() >= config.automatic.smallest]
+    wanted = len(text.objects)
+    if not masks or len(masks) < wanted:
+        found = f"{len(masks)} object" + ("" if len(masks) == 1 else "s")
+        names = f", the prompt names {wanted}" if wanted else ""
+        raise InputError(f"only {found} can be found in it{names}" if masks else "no object can be found in it", "the picture",
+                         "Give a box for each object: --boxes x0,y0,x1,y1 …")  # fmt: skip
+    parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
+    notes = []
+    if wanted:
+        scores = phrase_scores(picture, parts, text.objects, load_clip(config.clip))
+        rows, columns = linear_sum_assignment(-scores)
+        chosen = {int(c): int(r) for r, c in zip(rows, columns)}
+        left = len(parts) - wanted
+        if left:
+            notes.append(
+                f"{left} more object{'s were' if left > 1 else ' was'} found that the prompt does not name: left out"
+            )
+        ordered = []
+        for number, phrase in enumerate(text.objects):
+            part = parts[chosen[number]]
+            part.phrase, part.sureness = phrase, float(scores[chosen[number], number])
+            ordered.append(part)
+        parts = ordered
+    if len(parts) > MOST:
+        raise InputError(
+            f"{len(parts)} objects are more than the {MOST} of one scene",
+            "the picture",
+            "Crop it, or name fewer in the prompt",
+        )
+    return apart(parts), notes
+
+
+@torch.no_grad()
+def phrase_scores(
+    picture: np.ndarray, parts: list[Part], phrases: list[str], clip: ImageTextPrior, size: int = 96
+) -> np.ndarray:
+    """Cosines (parts, phrases) of crops on grey and phrases, each phrase's mean taken off: a phrase that likes every crop says nothing."""
+    x = torch.from_numpy(np.ascontiguousarray(picture[..., :3], np.float32)).permute(2, 0, 1)
+    crops = []
+    for part in parts:
+        mask = torch.from_numpy(part.mask)
+        frame = similarities(torch.from_numpy(part.visible.astype(np.float32))[None])[0]
+        both = cut(torch.cat([x * mask, mask[None]])[None], [frame], size)[0]
+        crops.append((both[:3] + 0.8 * (1 - both[3:])).permute(1, 2, 0))
+    found = clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()
+    return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
+
+
+def apart(parts: list[Part]) -> list[Part]:
+    """Every pixel belongs to at most one object: the one that is surest of it; of equals, the smaller one."""
+    if len(parts) < 2:
+        return parts
+    stack = np.stack([p.mask for p in parts])
+    area = (stack > 0.5).sum((1, 2))
+    owner = (stack - 1e-6 * area[:, None, None]).argmax(0)
+    for number, part in enumerate(parts):
+        part.mask = np.where(owner == number, part.mask, 0).astype(np.float32)
+    return parts
+
+
+def hidden_by(
+    parts: list[Part], depth: np.ndarray, text: SceneText | None = None, reach: int = 0, feet: float = 0.03
+) -> list[tuple[int, int]]:
+    """Pairs (front, back) of objects whose masks meet, the nearer one first.
+
+    What the prompt says counts most ("in front of", "behind"); then the feet: of two things on one floor, seen from above, the one that ends
+    lower in the picture is nearer; then the depth along their common border.
+
+    Args:
+        depth: (H, W), larger is farther. reach: pixels that count as meeting; 0 takes a fiftieth of the picture. feet: share of the picture
+            by which lowest points must differ to tell.
+    """
+    height = depth.shape[0]
+    reach = reach or max(1, round(0.02 * height))
+    wide = [binary_dilation(p.mask > 0.5, iterations=reach) for p in parts]
+    pairs = []
+    for one in range(len(parts)):
+        for two in range(one):
+            near_one, near_two = wide[two] & (parts[one].mask > 0.5), wide[one] & (parts[two].mask > 0.5)
+            if min(near_one.sum(), near_two.sum()) < 3:
+                continue
+            relation = text.between(one, two) if text is not None else None
+            lower = (parts[one].visible[3] - parts[two].visible[3]) / height
+            if relation is not None and relation.kind in ("in front of", "behind"):
+                first = (relation.subject == one) == (relation.kind == "in front of")
+            elif (relation is None or relation.kind not in ("on", "under", "in")) and abs(lower) > feet:
+                first = lower > 0
+            else:
+                first = float(np.median(depth[near_one])) <= float(np.median(depth[near_two]))
+            pairs.append((one, two) if first else (two, one))
+    return pairs
+
+
+def feet_seen(parts: list[Part], reach: int = 0) -> list[int]:
+    """The objects whose lowest visible rows border on nothing else: where they stand is seen."""
+    height = parts[0].mask.shape[0]
+    reach = reach or max(1, round(0.02 * height))
+    seen = []
+    for number, part in enumerate(parts):
+        mask = part.mask > 0.5
+        y0, y1 = part.visible[1], part.visible[3]
+        foot = mask.copy()
+        foot[: int(y1 - max(2, 0.06 * (y1 - y0)))] = False
+        below = np.zeros_like(foot)
+        for step in range(1, reach + 1):
+            below[step:] |= foot[:-step]
+        below &= ~mask
+        others = (
+            np.max([p.mask for k, p in enumerate(parts) if k != number], 0) > 0.5
+            if len(parts) > 1
+            else np.zeros_like(mask)
+        )
+        if y1 < height - 1 and (below & others).sum() <= 0.25 * max(int(below.sum()), 1):
+            seen.append(number)
+    return seen
+
+
+def grow_boxes(parts: list[Part], order: list[tuple[int, int]], share: float) -> None:
+    """Grow the boxes of hidden objects over what hides them, by at most `share` of their size a side: what is hidden may go on there."""
+    height, width = parts[0].mask.shape
+    for back in range(len(parts)):
+        part = parts[back]
+        x0, y0, x1, y1 = part.box
+        grown = part.box.copy()
+        for front in (f for f, b in order if b == back):
+            a, b, c, d = parts[front].visible
+            room = share * np.array([x1 - x0, y1 - y0])
+            if a < x0:
+                grown[0] = min(grown[0], max(a, x0 - room[0]))
+            if b < y0:
+                grown[1] = min(grown[1], max(b, y0 - room[1]))
+            if c > x1:
+                grown[2] = max(grown[2], min(c, x1 + room[0]))
+            if d > y1:
+                grown[3] = max(grown[3], min(d, y1 + room[1]))
+        part.box = grown.clip(0, [width, height, width, height])
