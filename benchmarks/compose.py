@@ -30,8 +30,8 @@ from threestudio_like.priors.clip import load_clip
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.canvas import Canvas, scene_depth
 from threestudio_like.systems.comboverse import Comboverse, ReferencePicture, bonds_of, placement_stage, scene_pictures
-from threestudio_like.systems.compose import Canvas, object_of, scene_depth
 from threestudio_like.systems.decompose import Part, hidden_by, mask_box
 from threestudio_like.systems.layout import (
     Seen,
@@ -43,6 +43,7 @@ from threestudio_like.systems.layout import (
 )
 from threestudio_like.systems.options import Options
 from threestudio_like.systems.run import load_prior
+from threestudio_like.systems.scene_objects import object_of
 from threestudio_like.systems.scene_text import SceneText, read_scene
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.scenes import ToyScene, draw_layout

@@ -24,9 +24,9 @@ from threestudio_like.priors.oracle import OraclePrior
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.canvas import Canvas, read_boxes
 from threestudio_like.systems.comboverse import Comboverse, ComposeConfig, ReferencePicture, placement_stage
 from threestudio_like.systems.completion import CompletionConfig, complete, prompt_for, task_of
-from threestudio_like.systems.compose import Canvas, node_names, read_boxes
 from threestudio_like.systems.decompose import Part, apart, by_masks, grow_boxes, hidden_by, mask_box
 from threestudio_like.systems.layout import (
     LayoutConfig,
@@ -37,6 +37,7 @@ from threestudio_like.systems.layout import (
     projected_box,
     reference_camera,
 )
+from threestudio_like.systems.scene_objects import node_names
 from threestudio_like.systems.scene_text import read_scene
 
 

@@ -149,7 +149,7 @@ def test_a_nearer_object_hides_a_farther_one():
     out = SceneRenderer().render(scene, camera, BackgroundSample(torch.ones(1, 64, 64, 3)))
     assert int(out.labels[0, 32, 32]) == 2
     assert {int(v) for v in out.labels.unique()} == {0, 1, 2}
-    assert float(out.depth[0, 32, 32, 0]) == pytest.approx(3.0 - 0.6 - 0.2, abs=0.03)
+    assert float(out.depth[0, 32, 32, 0].detach()) == pytest.approx(3.0 - 0.6 - 0.2, abs=0.03)
     visible, alone = own_masks(scene, camera)
     assert visible[0].sum() < alone[0].sum()
     assert torch.equal(visible[1], alone[1])
@@ -334,7 +334,7 @@ def test_layout_figures():
 
 
 def test_feet_on_one_floor_tell_depths():
-    """Cubes on one floor whose depths were guessed wrong stand right after `on_the_ground`, up to the scale of all; what is on one comes along."""
+    """Cubes on one floor with wrong first depths stand right after `on_the_ground`, up to the scale of all; what is on one comes along."""
     camera = reference_camera(3.0, 40.0, 20.0, 128, 128)
     eye = camera.camera_to_world[0, :3, 3].double().numpy()
     bodies = [Body({"m": cube()}), Body({"m": cube()}), Body({"m": ball(0.2)})]

@@ -237,6 +237,7 @@ def mesh(arguments: MeshTool) -> None:
     """`mesh`: the mesh toolchain on files."""
     from .meshes.frames import Frame
     from .meshes.toolchain import ToolOptions, run_tool
+    from .reports.text import lines_of
 
     options = ToolOptions(
         arguments.out, Frame(arguments.up, arguments.front, arguments.unit), Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
@@ -244,23 +245,7 @@ def mesh(arguments: MeshTool) -> None:
         arguments.edge, arguments.depth, arguments.onto, arguments.hidden,
     )  # fmt: skip
     findings = run_tool(arguments.action, arguments.mesh, options)
-    print(json.dumps(findings, indent=1, default=str) if arguments.json else _table(findings))
-
-
-def _table(findings: dict[str, Any], indent: str = "") -> str:
-    lines = []
-    for name, value in findings.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{name}", _table(value, indent + "  ")]
-        elif isinstance(value, float):
-            lines.append(f"{indent}{name:<34}{value:.6g}")
-        elif isinstance(value, (list, tuple)):
-            lines.append(
-                f"{indent}{name:<34}{', '.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in value) or '-'}"
-            )
-        else:
-            lines.append(f"{indent}{name:<34}{value}")
-    return "\n".join(line for line in lines if line)
+    print(json.dumps(findings, indent=1, default=str) if arguments.json else lines_of(findings))
 
 
 def refine(arguments: Refine, dotted: dict[str, str]) -> None:
@@ -293,10 +278,11 @@ def export(arguments: Export) -> None:
 
 def evaluate(arguments: Evaluate) -> None:
     """`evaluate`: figures of an asset."""
+    from .reports.text import lines_of
     from .systems.evaluation import evaluate as measure
 
     figures = measure(arguments.run, arguments.prompt, arguments.truth, arguments.instances)
-    print(json.dumps(figures) if arguments.json else _table(figures))
+    print(json.dumps(figures) if arguments.json else lines_of(figures))
 
 
 def train(arguments: Train, dotted: dict[str, str]) -> None:

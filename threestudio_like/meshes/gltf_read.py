@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import InputError
-from .images import decode, neighbour
+from .images import decode, neighbour, to_display
 from .mesh import Asset, Material, Mesh, Node, unique_name
 from .obj import LARGEST_COUNT, too_many
 from .transform import Transform
@@ -357,16 +357,6 @@ class _Reader:
         return uv * scale @ np.array([[c, -s], [s, c]]) + offset
 
 
-def to_display(linear: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] -> display values in [0, 1] (sRGB)."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
-
-
-def to_linear(display: np.ndarray) -> np.ndarray:
-    """Display values in [0, 1] (sRGB) -> linear light in [0, 1]."""
-    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
-
-
 def read_gltf(path: Path, textures: bool = True) -> Asset:
     """Read a .glb or .gltf file; node transforms are applied, names of nodes kept; those that were moved come as `Asset.nodes` too. Raises
     InputError."""
@@ -388,16 +378,12 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
             mesh = reader.build(primitive, matrix, part if several else "")
             if mesh is None:
                 continue
-            label = (
-                f"{part}:{mesh.material.name}"
-                if several and mesh.material is not None and part in asset.meshes
-                else part
-            )
+            named = several and mesh.material is not None and part in asset.meshes
+            label = f"{part}:{mesh.material.name}" if named and mesh.material is not None else part
             asset.meshes[unique_name(label, asset.meshes)] = mesh
         place = Transform.of(matrix) if scene else None
         if place is None:
-            # One that a scale and a rotation do not describe: the file is no scene that can be edited.
-            scene = False
+            scene = False  # A scale and a rotation do not describe it.
             continue
         if number not in own:
             made = [reader.build(p, np.eye(4), "") for p in primitives]

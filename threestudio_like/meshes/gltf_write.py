@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.checkpoint import write_atomically
-from .gltf_read import to_linear
-from .images import encode_png
+from .images import encode_png, to_linear
 from .mesh import Asset, Material, Mesh
 
 

@@ -93,3 +93,13 @@ def neighbour(folder: Path, name: str, where: str) -> Path:
     if size > LARGEST_FILE:
         raise InputError(f'the file "{name[:60]}" that it names is larger than {LARGEST_FILE >> 20} MiB', where)
     return path
+
+
+def to_display(linear: np.ndarray) -> np.ndarray:
+    """Linear light in [0, 1] -> display values in [0, 1] (sRGB)."""
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def to_linear(display: np.ndarray) -> np.ndarray:
+    """Display values in [0, 1] (sRGB) -> linear light in [0, 1]."""
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)

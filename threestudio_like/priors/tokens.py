@@ -43,14 +43,13 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
         ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place. ModelError: it cannot say where its tokens lie.
     """
     spans = phrase_spans(prompt, words)
-    try:
-        offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
-    except (NotImplementedError, ValueError):
+    if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             "its tokenizer does not say where its tokens lie in the text",
             type(tokenizer).__name__,
             "Use a model with a fast tokenizer",
-        ) from None
+        )
+    offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
     # Byte-level tokens may carry the space before them.
     columns = [
         k
