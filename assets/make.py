@@ -100,11 +100,12 @@ def main() -> None:
 
 
 def pictures(size: int = 256) -> None:
-    """Objects that no training saw: cut out, before a wall, before tiles, and as a line drawing."""
+    """Objects that no training saw: cut out, before a wall, before tiles, and as a line drawing; and a scene of three."""
     from PIL import Image
     from scipy.ndimage import sobel
 
     from threestudio_like.toybox.render import render, view_projection
+    from threestudio_like.toybox.scenes import draw_layout
     from threestudio_like.toybox.vocabulary import Phrase
     from threestudio_like.toybox.world import build
 
@@ -131,6 +132,10 @@ def pictures(size: int = 256) -> None:
             colour = image / np.maximum(mask, 1e-3)
             pixels = np.rint(np.concatenate([colour.clip(0, 1), mask], -1) * 255).astype(np.uint8)
         Image.fromarray(pixels).save(PICTURES / name, quality=90)
+    whole = draw_layout(5, 13, "test").whole()
+    view = render(whole, view_projection(0.0, 0.35)[None], size, np.zeros((1, 3), np.float32), 3)
+    image = view.image[0] + wall * (1 - view.mask[0][..., None])
+    Image.fromarray(np.rint(image.clip(0, 1) * 255).astype(np.uint8)).save(PICTURES / "scene.png", optimize=True)
 
 
 if __name__ == "__main__":

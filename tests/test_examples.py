@@ -14,7 +14,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
 def test_example(script, tmp_path):
-    arguments = ["4"] if script.stem in ("01_generate", "05_texture") else []
+    arguments = ["4"] if script.stem in ("01_generate", "05_texture", "08_compose") else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
@@ -30,6 +30,9 @@ def test_example(script, tmp_path):
         assert (tmp_path / "teapot.glb").is_file()
     if script.stem == "01_generate":
         assert (tmp_path / "mug.glb").is_file()
+    if script.stem == "08_compose":
+        assert (tmp_path / "scene.glb").is_file()
+        assert "green_sofa" in done.stdout
 
 
 def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):

@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .meshes.mesh import Asset
 
-__all__ = ["Asset", "generate", "reconstruct", "refine", "texture"]
+__all__ = ["Asset", "compose", "generate", "reconstruct", "refine", "texture"]
 
 
 def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
@@ -63,6 +63,29 @@ def reconstruct(picture: str | Path, *, quiet: bool = True, **options: Any) -> A
     from .systems import reconstruction
 
     result = reconstruction.reconstruct(Path(picture), _options(reconstruction.ReconstructOptions, quiet, options))
+    result.asset.provenance["folder"] = str(result.folder)
+    return result.asset
+
+
+def compose(picture: str | Path | None, prompt: str = "", *, quiet: bool = True, **options: Any) -> Asset:
+    """Make a scene of a picture of several objects, or (picture None) of a prompt alone; `Asset.nodes` says where each stands.
+
+    Options: fields of `systems.composition.ComposeOptions` (boxes, masks, objects, method, elevation, fov, steps, seed, set, …).
+
+    Example:
+        >>> scene = compose("scene.png", "a red ball on a blue box")      # doctest: +SKIP
+        >>> scene.nodes["red_ball"].transform.translation                 # doctest: +SKIP
+    """
+    from .systems import compose as composing
+
+    options["objects"] = tuple(Path(p) for p in options.get("objects", ()))
+    if options.get("masks") is not None:
+        options["masks"] = Path(options["masks"])
+    chosen = _options(composing.ComposeOptions, quiet, options)
+    if picture is None:
+        result = composing.compose_text(prompt, chosen)
+    else:
+        result = composing.compose(Path(picture), prompt, chosen)
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 

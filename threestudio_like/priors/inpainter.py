@@ -13,17 +13,8 @@ import torch.nn.functional as F
 from ..engine.errors import ModelError
 from ..engine.random import RandomStream
 from .diffusion import Condition, DiffusionPrior
-from .registry import ModelEntry, find_model
+from .registry import INPAINTERS, find_model
 from .sampling import ddim
-
-INPAINTERS: dict[str, ModelEntry] = {
-    "sd-2-inpainting": ModelEntry(
-        ("stabilityai/stable-diffusion-2-inpainting", "sd2-community/stable-diffusion-2-inpainting"), "CreativeML Open RAIL++-M", "worldwide"),
-    "sd-1.5-inpainting": ModelEntry(
-        ("stable-diffusion-v1-5/stable-diffusion-inpainting", "runwayml/stable-diffusion-inpainting"), "CreativeML Open RAIL-M", "worldwide"),
-    "sdxl-inpainting": ModelEntry(("diffusers/stable-diffusion-xl-1.0-inpainting-0.1",), "CreativeML Open RAIL++-M", "worldwide"),
-}  # fmt: skip
-"""Inpainting pipelines by name. "prior" is the run's own text-to-image prior by latent blending."""
 
 
 @dataclass

@@ -219,13 +219,18 @@ class OriginalSam(PromptSegmenter):
 
 @dataclass
 class AutomaticConfig:
-    """How everything in a picture is found: a grid of points, then what is certain, stable and not found twice."""
+    """How everything in a picture is found: a grid of points, each answer asked for again by its box, then what is certain, stable and not found
+    twice."""
 
-    grid: int = 16
+    grid: int = 20
     """Points along an edge."""
-    score: float = 0.8
+    refine: bool = True
+    """Ask again by the box of every answer: a box means one thing, a point may mean a part or a whole."""
+    first: float = 0.3
+    """With `refine`: smallest IoU that the model expects of an answer whose box is asked for."""
+    score: float = 0.7
     """Smallest IoU that the model expects of its mask."""
-    stability: float = 0.85
+    stability: float = 0.75
     """Smallest IoU of the masks above `offset` and above -`offset`."""
     offset: float = 1.0
     overlap: float = 0.6
@@ -234,12 +239,21 @@ class AutomaticConfig:
     """Share of the picture."""
     border: float = 0.45
     """A mask that covers more of the picture's border than this is what stands behind the objects."""
-    part: float = 0.9
-    """A mask of which this share lies within a larger one is a part of it."""
+    part: float = 0.85
+    """A mask of which this share lies within a larger one is a part of it; one of which this share is covered by smaller ones is several
+    objects at once."""
 
 
-def everything(segmenter: PromptSegmenter, picture: np.ndarray, config: AutomaticConfig | None = None) -> np.ndarray:
+def everything(
+    segmenter: PromptSegmenter,
+    picture: np.ndarray,
+    config: AutomaticConfig | None = None,
+    foreground: np.ndarray | None = None,
+) -> np.ndarray:
     """Masks (N, H, W) bool of the objects of a picture (H, W, 3) in [0, 1], the surest first.
+
+    Args:
+        foreground: (H, W) bool; only its points are asked about, and masks are cut to it.
 
     Example:
         >>> masks = everything(load_segmenter("toybox"), picture)      # doctest: +SKIP
@@ -249,29 +263,62 @@ def everything(segmenter: PromptSegmenter, picture: np.ndarray, config: Automati
     line = (np.arange(config.grid) + 0.5) / config.grid
     x, y = np.meshgrid(line * width, line * height)
     points = np.stack([x, y], -1).reshape(-1, 1, 2).astype(np.float32)
+    if foreground is not None:
+        points = points[foreground[points[:, 0, 1].astype(int), points[:, 0, 0].astype(int)]]
+    if not len(points):
+        return np.zeros((0, height, width), bool)
     seen = segmenter.look(picture)
     masks: list[np.ndarray] = []
     scores: list[float] = []
     for some in np.array_split(points, max(1, len(points) // 32)):
         found = segmenter.masks(seen, Prompts(points=some, labels=np.ones(some.shape[:2], np.int64)), several=True)
         logits, score = found.logits.reshape(-1, height, width), found.scores.reshape(-1)
+        if config.refine:
+            asked = [
+                bounds(m > 0) for m, s in zip(logits, score) if s >= config.first and (m > 0).mean() >= config.smallest
+            ]
+            if not asked:
+                continue
+            logits, score = segmenter.masks(seen, Prompts(boxes=np.stack(asked))).best()
         high, low = (logits > config.offset).sum((1, 2)), (logits > -config.offset).sum((1, 2))
         steady = high / np.maximum(low, 1) >= config.stability
         for n in np.flatnonzero(steady & (score >= config.score)):
             mask = logits[n] > 0
+            if foreground is not None:
+                mask &= foreground
             if mask.mean() >= config.smallest and border_share(mask) <= config.border:
                 masks.append(mask)
                 scores.append(float(score[n]))
+    return distinct(masks, scores, config)
+
+
+def distinct(masks: list[np.ndarray], scores: list[float], config: AutomaticConfig) -> np.ndarray:
+    """Masks (N, H, W) without repetitions, parts of others, and unions of others, the surest first."""
     kept: list[np.ndarray] = []
     for n in np.argsort(-np.asarray(scores), kind="stable"):
         if all((masks[n] & k).sum() < config.overlap * (masks[n] | k).sum() for k in kept):
             kept.append(masks[n])
-    wholes = [
+    # Of a mask and several smaller ones that fill it, the smaller ones are the objects; of a mask and one within it, the larger one is.
+    whole = []
+    for mask in kept:
+        inside = [
+            k for k in kept if k is not mask and k.sum() < mask.sum() and (k & mask).sum() >= config.part * k.sum()
+        ]
+        filled = len(inside) > 1 and (np.any(inside, 0) & mask).sum() >= config.part * mask.sum()
+        if not filled:
+            whole.append(mask)
+    out = [
         m
-        for m in kept
-        if not any(k is not m and k.sum() > m.sum() and (m & k).sum() >= config.part * m.sum() for k in kept)
+        for m in whole
+        if not any(k is not m and k.sum() > m.sum() and (m & k).sum() >= config.part * m.sum() for k in whole)
     ]
-    return np.stack(wholes) if wholes else np.zeros((0, height, width), bool)
+    return np.stack(out) if out else np.zeros((0, *masks[0].shape) if masks else (0, 0, 0), bool)
+
+
+def bounds(mask: np.ndarray) -> np.ndarray:
+    """The box (4,) of a mask (H, W) bool that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
 
 
 def border_share(mask: np.ndarray) -> float:

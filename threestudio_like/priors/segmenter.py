@@ -48,9 +48,9 @@ class BorderSegmenter(Segmenter):
         strip = self._strip(shape)
         sure = distance > 4 * limit
         sure = binary_opening(sure & ~strip)
-        sure = _largest(sure)
+        sure = largest(sure)
         if sure.mean() < 0.004:
-            sure = _largest(binary_opening((distance > 1.8 * limit) & ~strip))
+            sure = largest(binary_opening((distance > 1.8 * limit) & ~strip))
         if sure.mean() < 0.004:
             return np.ones((height, width), np.float32)
         seeds = np.zeros(shape, np.int32)
@@ -64,7 +64,7 @@ class BorderSegmenter(Segmenter):
                 found = random_walker(
                     small, seeds, beta=200, mode="cg_j", tol=1e-2, channel_axis=-1, return_full_prob=True
                 )[1]
-        solid = _largest(found > 0.5)
+        solid = largest(found > 0.5)
         # Specks of background colour within the object belong to it; real holes are larger.
         filled = binary_fill_holes(solid)
         if filled.sum() > 2.5 * solid.sum():
@@ -106,7 +106,7 @@ class BorderSegmenter(Segmenter):
         return best, max(float(np.quantile(best[strip], 0.9)), 2.0)
 
 
-def _largest(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
+def largest(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
     """The pieces of a mask that have at least `share` of the largest one's pixels."""
     pieces, count = label(mask)
     if count < 2:

@@ -13,8 +13,10 @@ from ..engine.random import RandomStream
 from ..priors.framing import Similarity
 from ..priors.inpainter import InpaintConfig, Inpainter
 from ..priors.segment_anything import Prompts, PromptSegmenter
-from ..priors.segmenter import BorderSegmenter
 from .decompose import Part
+
+PLAIN = 1.0
+"""Grey behind an object that is completed without noise."""
 
 
 @dataclass
@@ -55,13 +57,14 @@ class Completed:
 @dataclass
 class Task:
     """What the inpainter gets, all of one square: object (S, S, 3), its mask (S, S), the mask (S, S) of what it may fill (m_i), and the picture
-    (S, S, 3) with noise (I_i)."""
+    (S, S, 3) with noise (I_i); behind: the grey that stands there in the mean."""
 
     given: torch.Tensor
     mask: torch.Tensor
     fill: torch.Tensor
     picture: torch.Tensor
     frame: Similarity
+    behind: float
 
 
 def square_of(box: np.ndarray, margin: float) -> Similarity:
@@ -96,9 +99,9 @@ def task_of(
         # Clipped normal noise in the image's range: the paper does not say which (METHODS 4.2).
         behind = (0.5 + 0.25 * RandomStream(seed, "completion", 0).normal("noise", (size, size, 3))).clamp(0, 1)
     else:
-        behind = torch.ones(size, size, 3)
+        behind = torch.full((size, size, 3), PLAIN)
     shown = torch.where(mask[..., None] > 0.5, rgb, behind)
-    return Task(rgb, mask, fill, shown, frame)
+    return Task(rgb, mask, fill, shown, frame, 0.5 if config.noise else PLAIN)
 
 
 def cut_square(pixels: np.ndarray, frame: Similarity, size: int) -> torch.Tensor:
@@ -128,7 +131,7 @@ def complete(
     """Paint what is hidden of an object and cut it out again. The object's visible pixels stay as they are.
 
     Args:
-        segmenter: finds the completed object; without one, its colours are told from the background's.
+        segmenter: finds the completed object; without one, its colours are told from what is behind it.
         closed: whether the prior's vocabulary has no words but the object's own.
     """
     size = config.size
@@ -145,18 +148,48 @@ def complete(
 
 
 def completed_mask(pasted: torch.Tensor, task: Task, segmenter: PromptSegmenter | None) -> torch.Tensor:
-    """The mask (S, S) of the completed object: what was visible, and what looks like the object among what was filled."""
-    size = pasted.shape[0]
+    """The mask (S, S) of the completed object: what was visible, and what of the filling looks like it and hangs together with it."""
+    if segmenter is None:
+        found = like_the_object(pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, task.behind)
+        return torch.maximum(task.mask, torch.from_numpy(found.astype(np.float32)))
     # Before a plain grey, so that noise is no background to be told from.
-    plain = torch.where(((task.fill > 0.5) | (task.mask > 0.5))[..., None], pasted, torch.full((3,), 0.8)).numpy()
-    if segmenter is not None:
-        rows, columns = torch.nonzero((task.fill > 0.5) | (task.mask > 0.5), as_tuple=True)
-        box = np.array([[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]], np.float32)
-        logits, _ = segmenter.masks(segmenter.look(plain), Prompts(boxes=box)).best()
-        found = torch.from_numpy(logits[0] > 0).float()
-    else:
-        found = torch.from_numpy((BorderSegmenter(size).mask(plain) > 0.5).astype(np.float32))
-    return torch.maximum(task.mask, found * task.fill)
+    whole = (task.fill > 0.5) | (task.mask > 0.5)
+    plain = torch.where(whole[..., None], pasted, torch.full((3,), task.behind)).numpy()
+    rows, columns = torch.nonzero(whole, as_tuple=True)
+    box = np.array([[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]], np.float32)
+    logits, _ = segmenter.masks(segmenter.look(plain), Prompts(boxes=box)).best()
+    return torch.maximum(task.mask, torch.from_numpy(logits[0] > 0).float() * task.fill)
+
+
+def like_the_object(
+    picture: np.ndarray, seen: np.ndarray, filled: np.ndarray, behind: float, colours: int = 5
+) -> np.ndarray:
+    """Filled pixels (S, S) bool that are nearer to a colour of the visible object than to what an inpainter puts behind it, and hang together
+    with it. What it puts there is a grey about `behind`, lighter or darker.
+
+    Args:
+        picture: (S, S, 3) in [0, 1]. seen, filled: (S, S) bool.
+    """
+    from scipy.cluster.vq import kmeans2
+    from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
+
+    if not filled.any() or not seen.any():
+        return np.zeros_like(seen)
+    soft = gaussian_filter(picture, (0.7, 0.7, 0))
+    own = picture[seen].astype(np.float64)
+    palette = own[:: max(1, len(own) // 2000)]
+    if len(palette) > 4 * colours:
+        palette, _ = kmeans2(palette, colours, minit="++", seed=np.random.default_rng(0))
+    pixels = soft[filled]
+    to_object = np.linalg.norm(pixels[:, None] - palette[None], axis=-1).min(1)
+    level = pixels.mean(-1, keepdims=True).clip(behind - 0.18, behind + 0.18)
+    to_behind = np.linalg.norm(pixels - level, axis=-1)
+    like = np.zeros_like(seen)
+    like[filled] = to_object < to_behind
+    like = binary_closing(binary_opening(like), iterations=2) & filled
+    pieces, count = label(like | seen)
+    kept = np.unique(pieces[seen])
+    return like & np.isin(pieces, kept[kept > 0]) if count else like
 
 
 def uncompleted(picture: np.ndarray, part: Part, config: CompletionConfig) -> Completed:

@@ -24,6 +24,7 @@ from ..metrics.layout import relation_holds
 from ..priors.clip import load_clip
 from ..priors.diffusion import DiffusionPrior
 from ..priors.inpainter import load_inpainter
+from ..priors.registry import EMBEDDED
 from ..priors.segment_anything import load_segmenter
 from ..renderers import Cameras, RingCameras
 from ..representations import PlacedScene
@@ -211,7 +212,9 @@ class Composition:
             self.events.status(f"scene: completing {part.phrase or f'object {number + 1}'}", force=True)
             inpainter = inpainter or load_inpainter(config.inpainter, self.prior, config.inpaint, self.options.device)
             others = np.max([p.mask for k, p in enumerate(parts) if k != number], 0) > 0.5 if len(parts) > 1 else None
-            segmenter = load_segmenter(self.config.decompose.segmenter)
+            # The embedded segmenter has seen finished objects alone.
+            name = self.config.decompose.segmenter
+            segmenter = None if name == EMBEDDED else load_segmenter(name)
             done = complete(
                 canvas.pixels, part, others, inpainter, segmenter, config, self.options.seed + number, closed
             )

@@ -13,7 +13,7 @@ from ..engine.errors import ConfigError, InputError
 from ..priors.clip import ImageTextPrior, load_clip
 from ..priors.framing import cut, similarities
 from ..priors.segment_anything import AutomaticConfig, Prompts, PromptSegmenter, everything, load_segmenter
-from ..priors.segmenter import BorderSegmenter
+from ..priors.segmenter import BorderSegmenter, largest
 from .scene_text import SceneText
 
 MOST = 12
@@ -139,12 +139,9 @@ def by_itself(
     if foreground is None:
         foreground = BorderSegmenter().mask(picture)
     solid = foreground > 0.5
-    masks = (
-        [m & solid for m in everything(load_segmenter(config.segmenter), picture, config.automatic)]
-        if solid.any()
-        else []
-    )
-    masks = [m for m in masks if m.mean() >= config.automatic.smallest]
+    masks: list[np.ndarray] = []
+    if solid.any():
+        masks = list(everything(load_segmenter(config.segmenter), picture, config.automatic, solid))
     wanted = len(text.objects)
     if not masks or len(masks) < wanted:
         found = f"{len(masks)} object" + ("" if len(masks) == 1 else "s")
@@ -174,7 +171,9 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    return apart(parts), notes
+    for part in apart(parts):
+        part.box = part.visible
+    return parts, notes
 
 
 @torch.no_grad()
@@ -193,15 +192,15 @@ def phrase_scores(
     return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
 
 
-def apart(parts: list[Part]) -> list[Part]:
-    """Every pixel belongs to at most one object: the one that is surest of it; of equals, the smaller one."""
-    if len(parts) < 2:
-        return parts
+def apart(parts: list[Part], speck: float = 0.08) -> list[Part]:
+    """Every pixel belongs to at most one object: the one that is surest of it; of equals, the smaller one. Pieces of less than `speck` of an
+    object's largest one are dropped: rims that neighbours have left of it."""
     stack = np.stack([p.mask for p in parts])
     area = (stack > 0.5).sum((1, 2))
     owner = (stack - 1e-6 * area[:, None, None]).argmax(0)
     for number, part in enumerate(parts):
-        part.mask = np.where(owner == number, part.mask, 0).astype(np.float32)
+        mask = np.where(owner == number, part.mask, 0).astype(np.float32)
+        part.mask = np.where(largest(mask > 0.5, speck) | (mask <= 0.5), mask, 0).astype(np.float32)
     return parts
 
 

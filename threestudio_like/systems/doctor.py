@@ -14,7 +14,17 @@ from ..metrics.judge import judge_folder
 from ..priors.clip import clip_folder
 from ..priors.depth import depth_folder
 from ..priors.perceptual import perceptual_folder
-from ..priors.registry import CLIP_MODELS, DEPTH_MODELS, EMBEDDED, MODELS, embedded_folder, models_folder
+from ..priors.registry import (
+    CLIP_MODELS,
+    DEPTH_MODELS,
+    EMBEDDED,
+    INPAINTERS,
+    MODELS,
+    SEGMENTERS,
+    embedded_folder,
+    models_folder,
+)
+from ..priors.segment_anything import segmenter_folder
 from .found import weights_folder
 from .g3dr import g3dr_folder
 from .registry import BUILT_IN, plug_ins
@@ -84,10 +94,11 @@ def _models() -> list[dict[str, str]]:
         ("toybox g3dr", g3dr_folder()),
         ("toybox depth", depth_folder()),
         ("toybox perceptual", perceptual_folder()),
+        ("toybox segmenter", segmenter_folder()),
     ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})
-    for name, entry in {**MODELS, **DEPTH_MODELS, **CLIP_MODELS}.items():
+    for name, entry in {**MODELS, **DEPTH_MODELS, **CLIP_MODELS, **SEGMENTERS, **INPAINTERS}.items():
         local = models_folder() / name
         out.append({"name": name, "state": "ok" if local.is_dir() else "not here",
                     "detail": f"{entry.licence}, {entry.territory}; mirrors: {', '.join(entry.mirrors)}"})  # fmt: skip
