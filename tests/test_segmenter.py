@@ -1,0 +1,208 @@
+"""Promptable segmenters: the contract, transformers' SAM and SAM 2, everything in a picture, the embedded one and its training."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threestudio_like.cli import main
+from threestudio_like.engine.errors import InputError, ModelError
+from threestudio_like.engine.stage import Step
+from threestudio_like.priors.segment_anything import (
+    AutomaticConfig,
+    Masks,
+    Prompts,
+    PromptSegmenter,
+    TransformersSam,
+    bounds,
+    distinct,
+    everything,
+    load_segmenter,
+)  # fmt: skip
+from threestudio_like.systems.decompose import DecomposeConfig, by_itself
+from threestudio_like.systems.scene_text import read_scene
+from threestudio_like.toybox.train_segmenter import (
+    build_segmenter,
+    save_segmenter,
+    scene_pictures,
+    segmenter_accuracy,
+    segmenter_stage,
+)  # fmt: skip
+
+SCENE = "assets/pictures/scene.png"
+
+
+def blocks(*boxes: tuple[int, int, int, int], size: int = 64) -> list[np.ndarray]:
+    out = []
+    for x0, y0, x1, y1 in boxes:
+        mask = np.zeros((size, size), bool)
+        mask[y0:y1, x0:x1] = True
+        out.append(mask)
+    return out
+
+
+class Knowing(PromptSegmenter):
+    """Knows the masks; what a prompt means is the smallest that holds its point, or the one whose box it is; else the background."""
+
+    name = "knowing"
+
+    def __init__(self, masks: list[np.ndarray]) -> None:
+        self.known = masks
+
+    def look(self, picture):
+        return picture.shape[:2]
+
+    def masks(self, seen, prompts, several=False):
+        found = []
+        behind = ~np.any(self.known, 0)
+        if prompts.boxes is not None:
+            for box in prompts.boxes:
+                found.append(max([*self.known, behind], key=lambda m: -float(np.abs(bounds(m) - box).sum())))
+        else:
+            for (x, y), *_ in prompts.points:
+                inside = [m for m in self.known if m[int(y), int(x)]]
+                found.append(min(inside, key=lambda m: m.sum()) if inside else behind)
+        logits = np.where(np.stack(found), 8.0, -8.0).astype(np.float32)[:, None]
+        return Masks(logits, np.full((len(found), 1), 0.95, np.float32))
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_everything_is_found_once_and_the_background_not_at_all(refine):
+    known = blocks((6, 6, 26, 30), (34, 10, 58, 28), (12, 40, 50, 58))
+    found = everything(Knowing(known), np.zeros((64, 64, 3), np.float32), AutomaticConfig(refine=refine))
+    assert len(found) == 3
+    assert {m.tobytes() for m in found} == {m.tobytes() for m in known}
+
+
+def test_points_off_the_foreground_are_not_asked_about():
+    known = blocks((6, 6, 26, 30), (34, 10, 58, 28))
+    front = known[0] | blocks((0, 0, 3, 3))[0]
+    found = everything(Knowing(known), np.zeros((64, 64, 3), np.float32), AutomaticConfig(), front)
+    assert len(found) == 1
+    assert np.array_equal(found[0], known[0])
+    assert everything(Knowing(known), np.zeros((64, 64, 3), np.float32), None, front & False).shape == (0, 64, 64)
+
+
+def test_parts_and_unions_are_no_objects():
+    whole, part, other = blocks((2, 6, 32, 36), (10, 10, 20, 20), (33, 6, 63, 36))
+    kept = distinct([part, whole, other], [0.99, 0.9, 0.9], AutomaticConfig())
+    assert {m.tobytes() for m in kept} == {whole.tobytes(), other.tobytes()}
+    both = whole | other
+    kept = distinct([both, whole, other], [0.99, 0.9, 0.9], AutomaticConfig())
+    assert {m.tobytes() for m in kept} == {whole.tobytes(), other.tobytes()}
+    almost = whole.copy()
+    almost[6:8] = False
+    assert len(distinct([whole, almost], [0.8, 0.9], AutomaticConfig())) == 1
+
+
+def test_the_embedded_segmenter_by_boxes(tmp_path):
+    """Half of a dozen scenes' objects to an IoU above 0.75, from pictures of another size than its own."""
+    data = scene_pictures(tmp_path, 77, 12, "test")
+    segmenter, scores = load_segmenter("toybox"), []
+    for image, mask, label in zip(data.images, data.masks, data.labels):
+        picture = image / np.float32(255) + (1 - mask[..., None] / np.float32(255)) * np.float32(0.7)
+        picture = np.asarray(Image.fromarray((picture * 255).astype(np.uint8)).resize((200, 200)), np.float32) / 255
+        labels = np.asarray(Image.fromarray(label).resize((200, 200), Image.Resampling.NEAREST))
+        for k in range(1, int(label.max()) + 1):
+            truth = labels == k
+            if truth.sum() > 300:
+                found = segmenter.masks(segmenter.look(picture), Prompts(boxes=bounds(truth)[None])).best()[0][0] > 0
+                scores.append((found & truth).sum() / (found | truth).sum())
+    assert np.median(scores) > 0.75
+
+
+def test_a_scene_is_taken_apart_and_phrases_find_their_objects():
+    picture = np.asarray(Image.open(SCENE).convert("RGB"), np.float32) / 255
+    text = read_scene("a green sofa in front of a blue robot and a yellow table right of a blue robot")
+    parts, _ = by_itself(picture, text, DecomposeConfig())
+    sofa, robot, table = (p.visible for p in parts)
+    assert [p.phrase for p in parts] == text.objects
+    assert robot[1] < sofa[1] < sofa[3]
+    assert table[0] > sofa[2]
+    colours = [picture[p.mask > 0.5].mean(0) for p in parts]
+    assert colours[0].argmax() == 1
+    assert colours[1].argmax() == 2
+    assert colours[2].argmin() == 2
+    with pytest.raises(InputError, match="the prompt names 12"):
+        by_itself(picture, read_scene(" and ".join(f"a {c} chair" for c in "abcdefghijkl")), DecomposeConfig())
+
+
+def test_sam_2_answers_like_sam(tmp_path):
+    from transformers import Sam2Config, Sam2Model
+
+    torch.manual_seed(0)
+    config = Sam2Config()
+    backbone = config.vision_config.backbone_config
+    backbone.hidden_size, backbone.embed_dim_per_stage, backbone.blocks_per_stage = 8, [8, 16, 32, 64], [1, 1, 1, 1]
+    backbone.num_attention_heads, backbone.num_attention_heads_per_stage = 1, [1, 2, 4, 8]
+    backbone.global_attention_blocks = []
+    backbone.image_size = [64, 64]
+    config.vision_config.backbone_channel_list, config.vision_config.fpn_hidden_size = [64, 32, 16, 8], 32
+    config.vision_config.backbone_feature_sizes = [[16, 16], [8, 8], [4, 4]]
+    config.prompt_encoder_config.hidden_size, config.prompt_encoder_config.image_size = 32, 64
+    config.mask_decoder_config.hidden_size = config.mask_decoder_config.iou_head_hidden_dim = 32
+    config.mask_decoder_config.mlp_dim, config.mask_decoder_config.num_attention_heads = 32, 2
+    Sam2Model(config).save_pretrained(tmp_path)
+    segmenter = TransformersSam(tmp_path)
+    assert segmenter.stretched
+    seen = segmenter.look(np.random.default_rng(0).random((40, 60, 3)).astype(np.float32))
+    found = segmenter.masks(seen, Prompts(boxes=np.array([[5.0, 5, 30, 30], [10, 10, 50, 38]])))
+    assert found.logits.shape[0] == 2
+    assert found.logits.shape[2:] == (40, 60)
+    points = Prompts(points=np.array([[[20.0, 20.0]]]), labels=np.array([[1]]))
+    assert segmenter.masks(seen, points, several=True).scores.shape[1] == 3
+
+
+def test_segmenters_that_cannot_be_loaded(tmp_path):
+    with pytest.raises(ModelError, match="there is no segmenter"):
+        TransformersSam(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(ModelError, match='is a "clip", no Segment Anything model'):
+        TransformersSam(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="configuration is damaged"):
+        TransformersSam(tmp_path)
+    (tmp_path / "sam_vit_b_01ec64.pth").write_bytes(b"x")
+    with pytest.raises(ModelError, match="package is not installed"):
+        load_segmenter(str(tmp_path / "sam_vit_b_01ec64.pth"))
+    with pytest.raises(ModelError, match="sam-vit-base"):
+        load_segmenter("sam-vit-bas")
+
+
+def test_the_segmenters_training_learns(tmp_path):
+    """By heart: a few scenes, a few steps, a loss that falls; written and read back it answers the same."""
+    data = scene_pictures(tmp_path / "data", 5, 4, "train")
+    again = scene_pictures(tmp_path / "data", 5, 4, "train")
+    assert np.array_equal(data.images, again.images)
+    assert int(data.labels.max()) >= 2
+    torch.manual_seed(0)
+    model = build_segmenter(32, 2, 32)
+    stage = segmenter_stage(model, data, 16, 2)
+    optimiser = torch.optim.Adam(stage.groups[0].parameters, 3e-3)
+    losses = []
+    for index in range(16):
+        terms = stage.loss(Step("segmenter", index, 16, index / 16, 0))
+        optimiser.zero_grad()
+        sum(terms.values()).backward()
+        optimiser.step()
+        losses.append(float(terms["mask"].detach()))
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    save_segmenter(model.eval(), tmp_path / "model")
+    loaded = TransformersSam(tmp_path / "model")
+    seen = loaded.look(data.images[0] / np.float32(255))
+    assert loaded.masks(seen, Prompts(boxes=np.array([[10.0, 10, 60, 60]]))).logits.shape == (1, 1, 128, 128)
+    assert set(segmenter_accuracy(model, data, 4)) >= {"IoU by a box", "IoU by a point"}
+
+
+def test_train_segmenter_from_the_command_line(tmp_path):
+    out = str(tmp_path / "out")
+    assert main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet"]) == 0
+    assert (tmp_path / "out" / "segmenter" / "model.safetensors").is_file()
+    # Weights that share their memory are saved with a checkpoint, and a finished training resumes to itself.
+    before = (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes()
+    assert main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet", "--resume"]) == 0
+    assert (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes() == before
