@@ -93,6 +93,9 @@ class BorderSegmenter(Segmenter):
         border = lab[strip]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if float(np.ptp(border, axis=0).max()) < 1e-6:
+                # One colour all along: one group, to which k-means knows no second.
+                border = border + np.random.default_rng(0).normal(0, 1e-3, border.shape)
             centres, of = kmeans2(border, self.groups, minit="++", seed=np.random.default_rng(0))
         best = np.full(lab.shape[:2], np.inf)
         for number in range(self.groups):

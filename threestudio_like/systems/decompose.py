@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.optimize import linear_sum_assignment
 
 from ..engine.errors import ConfigError, InputError
@@ -141,7 +141,8 @@ def by_itself(
     solid = foreground > 0.5
     masks: list[np.ndarray] = []
     if solid.any():
-        masks = list(everything(load_segmenter(config.segmenter), picture, config.automatic, solid))
+        answers = everything(load_segmenter(config.segmenter), picture, config.automatic, solid)
+        masks = [m for m in answers if stands_out(picture, m)]
     wanted = len(text.objects)
     if not masks or len(masks) < wanted:
         found = f"{len(masks)} object" + ("" if len(masks) == 1 else "s")
@@ -174,6 +175,17 @@ def by_itself(
     for part in apart(parts):
         part.box = part.visible
     return parts, notes
+
+
+def stands_out(picture: np.ndarray, mask: np.ndarray, least: float = 0.03) -> bool:
+    """Whether a mask (H, W) bool has an edge in the picture (H, W, 3) in [0, 1]: colours just within and just without differ by `least` in the
+    mean. A segmenter that is asked often enough finds something in a plain wall too."""
+    reach = max(1, round(0.012 * mask.shape[0]))
+    wide, narrow = binary_dilation(mask, iterations=2 * reach), binary_erosion(mask, iterations=reach)
+    inner, outer = mask & ~narrow, wide & ~mask
+    if not inner.any() or not outer.any():
+        return False
+    return float(np.abs(picture[inner].mean(0) - picture[outer].mean(0)).mean()) >= least
 
 
 @torch.no_grad()
