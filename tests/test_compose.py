@@ -385,36 +385,17 @@ def files(tmp_path_factory) -> Path:
 PROMPT = "a red box left of a blue ball"
 
 
+def with_own_meshes(files: Path, cube_file: Path, ball_file: Path, out: Path, steps: int) -> int:
+    """`compose` of the picture with two meshes, by the command line; its exit code."""
+    line = f"compose {files / 'scene.png'} PROMPT --masks {files / 'masks'} --objects {cube_file} {ball_file} --elevation 15"
+    words = f"{line} --steps {steps} --place.views 1 --out {out} --quiet".split()
+    return main([PROMPT if w == "PROMPT" else w for w in words])
+
+
 def test_compose_with_own_meshes_from_the_command_line(files, tmp_path, capsys):
     """A GLB with one node an object that carries its scale, rotation and translation, near where it stood; report and pictures beside it."""
     before = {p: p.read_bytes() for p in files.rglob("*") if p.is_file()}
-    arguments = [
-        str(files / "scene.png"),
-        PROMPT,
-        "--masks",
-        str(files / "masks"),
-        "--objects",
-        str(files / "cube.glb"),
-        str(files / "ball.glb"),
-    ]
-    assert (
-        main(
-            [
-                "compose",
-                *arguments,
-                "--elevation",
-                "15",
-                "--steps",
-                "3",
-                "--place.views",
-                "1",
-                "--out",
-                str(tmp_path / "run"),
-                "--quiet",
-            ]
-        )
-        == 0
-    )
+    assert with_own_meshes(files, files / "cube.glb", files / "ball.glb", tmp_path / "run", 3) == 0
     asset = Asset.load(tmp_path / "run" / "asset.glb")
     assert list(asset.nodes) == ["red_box", "blue_ball"]
     for node, at, extent in zip(asset.nodes.values(), two_objects()[2], (0.5, 1.0)):
@@ -550,33 +531,7 @@ def test_meshes_of_very_different_scale_become_alike(tmp_path, files):
     )
     Asset({"cube": small}).save(tmp_path / "small.glb")
     Asset({"ball": large}).save(tmp_path / "large.glb")
-    arguments = [
-        str(files / "scene.png"),
-        PROMPT,
-        "--masks",
-        str(files / "masks"),
-        "--objects",
-        str(tmp_path / "small.glb"),
-        str(tmp_path / "large.glb"),
-    ]
-    assert (
-        main(
-            [
-                "compose",
-                *arguments,
-                "--elevation",
-                "15",
-                "--steps",
-                "1",
-                "--place.views",
-                "1",
-                "--out",
-                str(tmp_path / "run"),
-                "--quiet",
-            ]
-        )
-        == 0
-    )
+    assert with_own_meshes(files, tmp_path / "small.glb", tmp_path / "large.glb", tmp_path / "run", 1) == 0
     meshes = Asset.load(tmp_path / "run" / "asset.glb").meshes
     assert np.ptp(meshes["red_box"].vertices, axis=0).max() == pytest.approx(0.55, rel=0.4)
     assert np.ptp(meshes["blue_ball"].vertices, axis=0).max() == pytest.approx(0.8, rel=0.4)

@@ -15,7 +15,7 @@ from threestudio_like.meshes.transform import Transform, multiply, quaternion, r
 from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
-from threestudio_like.representations import Body, PlacedScene, relative_turn, rotation_of
+from threestudio_like.representations import Body, PlacedScene, rotation_of
 from threestudio_like.systems.layout import nearer, on_the_ground, own_masks, reference_camera
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.render import FOV_Y, render, view_projection
@@ -89,7 +89,7 @@ def test_only_seven_numbers_an_object_are_unknown(along):
     for found, put in zip(scene.transforms(), at):
         assert found.scale == pytest.approx(put.scale, rel=1e-5)
         assert np.allclose(found.translation, put.translation, atol=1e-5)
-        assert relative_turn(found, put) < 1e-3
+        assert found.angle_to(put) < 1e-3
     scene.put(at[::-1])
     assert np.allclose(scene.transforms()[0].translation, at[1].translation, atol=1e-5)
 

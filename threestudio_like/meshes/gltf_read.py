@@ -19,7 +19,7 @@ from ..engine.errors import InputError
 from .images import decode, neighbour, to_display
 from .mesh import Asset, Material, Mesh, Node, unique_name
 from .obj import LARGEST_COUNT, too_many
-from .transform import Transform
+from .transform import Transform, rotation_matrix
 
 _TYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -254,10 +254,10 @@ class _Reader:
                 matrix = np.array(row["matrix"], np.float64).reshape(4, 4).T
             else:
                 matrix = np.eye(4)
-                x, y, z, w = (float(v) for v in row.get("rotation", [0, 0, 0, 1]))
-                matrix[:3, :3] = [[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                                  [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                                  [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]]  # fmt: skip
+                turn = np.array([float(v) for v in row.get("rotation", [0, 0, 0, 1])])
+                if turn.shape != (4,) or not turn.any():
+                    raise ValueError
+                matrix[:3, :3] = rotation_matrix(turn)
                 matrix[:3, :3] *= np.array(row.get("scale", [1, 1, 1]), np.float64).reshape(1, 3)
                 matrix[:3, 3] = np.array(row.get("translation", [0, 0, 0]), np.float64).reshape(3)
         except (TypeError, ValueError, OverflowError):

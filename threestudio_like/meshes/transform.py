@@ -56,6 +56,11 @@ class Transform:
             self.scale * self.linear @ first.translation + self.translation,
         )
 
+    def angle_to(self, other: Transform) -> float:
+        """Radians between the two rotations, from 0 to pi."""
+        inverse = np.array([-1, -1, -1, 1]) * other.rotation
+        return 2 * math.acos(min(1.0, abs(float(multiply(self.rotation, inverse)[3]))))
+
     @staticmethod
     def of(matrix: np.ndarray, tolerance: float = 1e-3) -> Transform | None:
         """The transform of a matrix (4, 4); None where it shears, mirrors or scales axes apart."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..meshes.mesh import Mesh
-from ..meshes.transform import Transform, multiply
+from ..meshes.transform import Transform
 
 CELLS = 40
 """Cells along an edge of the volumes that are intersected."""
@@ -63,8 +63,6 @@ def placement_errors(
         off = f.translation - t.translation
         sight = (t.translation - eye) / np.linalg.norm(t.translation - eye)
         along = float(off @ sight)
-        inverse = np.array([-1, -1, -1, 1]) * t.rotation
-        turn = 2 * math.acos(min(1.0, abs(float(multiply(f.rotation, inverse)[3]))))
         across = math.sqrt(max(float(off @ off) - along**2, 0.0))
         rows.append(
             [
@@ -72,7 +70,7 @@ def placement_errors(
                 abs(along) / extent,
                 across / extent,
                 abs(math.log(f.scale / t.scale)),
-                math.degrees(turn),
+                math.degrees(f.angle_to(t)),
             ]
         )
     means = np.mean(rows, 0)

@@ -3,11 +3,11 @@
 from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp
 from .hash_grid import HashGridConfig, HashGridField
-from .placed_scene import Body, PlacedScene, relative_turn, rotation_of
+from .placed_scene import Body, PlacedScene, rotation_of
 from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
 from .triplane import PlaneDecoder, TriplaneConfig, TriplaneField, sample_planes
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
 
 __all__ = ["Body", "DecodedField", "Field", "HashGridConfig", "HashGridField", "PlacedScene", "PlaneDecoder", "TexelGeometry", "TexturedMesh",
            "TriplaneConfig", "TriplaneField", "VoxelField", "VoxelGridConfig", "activate_density", "density_blob", "density_volume",
-           "relative_turn", "rotation_of", "sample_grid", "sample_planes", "seam_points", "truncated_exp"]  # fmt: skip
+           "rotation_of", "sample_grid", "sample_planes", "seam_points", "truncated_exp"]  # fmt: skip

@@ -18,7 +18,7 @@ from torch import nn
 from ..kernels import EdgeTable, edge_table
 from ..meshes.mesh import Asset, Mesh, Node
 from ..meshes.picture import Appearance
-from ..meshes.transform import Transform, multiply, quaternion
+from ..meshes.transform import Transform, quaternion
 
 Along = Literal["ray", "axis"]
 
@@ -199,9 +199,3 @@ class PlacedScene(nn.Module):
             )
         own = [Body({k: m}) for k, m in asset.meshes.items()]
         return PlacedScene(own, list(asset.meshes), [Transform() for _ in own], camera_to_world, along)
-
-
-def relative_turn(one: Transform, two: Transform) -> float:
-    """Angle in radians between the rotations of two transforms."""
-    inverse = np.array([-1, -1, -1, 1]) * two.rotation
-    return 2 * float(np.arccos(min(1.0, abs(multiply(one.rotation, inverse)[3]))))

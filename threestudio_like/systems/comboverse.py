@@ -124,7 +124,7 @@ class PlacementPath(nn.Module):
 
 
 def bonds_of(text: SceneText) -> list[Bond]:
-    """The relations of a prompt for the physical terms; "a under b" with b lifted is no support, so it stays what it is."""
+    """The relations of a prompt, as the physical terms take them."""
     return [Bond(r.subject, r.kind, r.object) for r in text.relations]
 
 

@@ -12,7 +12,14 @@ from scipy.optimize import linear_sum_assignment
 from ..engine.errors import ConfigError, InputError
 from ..priors.clip import ImageTextPrior, load_clip
 from ..priors.framing import cut, similarities
-from ..priors.segment_anything import AutomaticConfig, Prompts, PromptSegmenter, everything, load_segmenter
+from ..priors.segment_anything import (
+    AutomaticConfig,
+    Prompts,
+    PromptSegmenter,
+    bounds,
+    everything,
+    load_segmenter,
+)
 from ..priors.segmenter import BorderSegmenter, largest
 from .scene_text import SceneText
 
@@ -52,10 +59,8 @@ class Part:
 
 def mask_box(mask: np.ndarray) -> np.ndarray:
     """The box (4,) x0, y0, x1, y1 of a mask above one half; the whole picture where it is empty."""
-    rows, columns = np.nonzero(mask > 0.5)
-    if len(rows) == 0:
-        return np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
-    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
+    solid = mask > 0.5
+    return bounds(solid).astype(np.float64) if solid.any() else np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
 
 
 def check_boxes(boxes: np.ndarray, width: int, height: int) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..meshes.mesh import Mesh
 from ..meshes.normals import crease_normals
+from .render import COS_CREASE
 from .world import ToyObject
-
-_COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
 
 
 def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
@@ -17,7 +16,7 @@ def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
 
     The light is that of the object's own frame: exact for objects that stand unturned, off by at most 0.07 for others.
     """
-    normals = crease_normals(obj.vertices, obj.faces, _COS_CREASE)
+    normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     corner = obj.vertices[obj.faces].astype(np.float64)
     normal, material = normals.astype(np.float64), obj.face_material
     while True:

@@ -21,7 +21,7 @@ DISTANCE = 3.0
 FOV_Y = float(np.deg2rad(40.0))
 LIGHT = ((-0.07, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.10), (0.0, 0.0, 0.07, 0.0), (0.0, 0.10, 0.0, 0.80))
 """The light of every picture, as the matrix of `renderers.EnvironmentLight`: 0.80 + 0.20 y + 0.07 (z^2 - x^2) of the normal."""
-_COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
+COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
 
 
 @dataclass
@@ -148,7 +148,7 @@ def render(obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarr
         supersample: samples a pixel edge.
     """
     count = len(cameras)
-    normals = crease_normals(obj.vertices, obj.faces, _COS_CREASE)
+    normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     face_label = np.zeros(len(obj.faces), np.int32)
     for number, (begin, end) in enumerate(obj.parts):
         face_label[begin:end] = number + 1
