@@ -57,6 +57,8 @@ class Common:
     """Seconds between previews in work/preview.png."""
     log_every: int = 10
     """Steps between events."""
+    viewer: bool = False
+    """Show the run in the browser while it goes."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints (default: every 20 seconds)."""
     quiet: bool = False
@@ -109,6 +111,8 @@ class Compose(Common):
     """Instead of a picture: the objects are made of this prompt, and placed by what it says."""
     boxes: tuple[str, ...] = ()
     """Where the objects are, in the prompt's order, pixels: --boxes 10,20,90,120 100,15,180,130. Found by the segmenter otherwise."""
+    pick: bool = False
+    """Click the objects in the browser instead."""
     masks: Path | None = None
     """A folder with a black and white picture for each object, in the order of their names."""
     objects: tuple[Path, ...] = ()
@@ -121,6 +125,25 @@ class Compose(Common):
     """Vertical field of view of the picture, degrees; 0: the prior's own camera, or fitted where it knows none."""
     elevation: float | None = None
     """Degrees by which the picture looks down; from the objects' own pictures by default."""
+
+
+@dataclass
+class View:
+    """Show a run (also while it goes), a mesh, or a picture whose objects you click: then it prints the compose command with their boxes. In the
+    browser, on this machine alone."""
+
+    path: tyro.conf.Positional[Path] = Path("outputs/latest")
+    """A run's folder, a GLB, glTF, OBJ, PLY or STL, or a PNG, JPEG, WebP."""
+    prompt: tyro.conf.Positional[str] = ""
+    """Of a picture: what it shows, "a red ball on a blue box"."""
+    port: int = 0
+    """0 takes a free one."""
+    browser: bool = True
+    """Open the browser, where there is a screen."""
+    segmenter: str = "toybox"
+    """Finds what is clicked: the embedded one, a name (sam-vit-base, sam2.1-tiny, …), a folder or a checkpoint."""
+    seconds: float | None = None
+    """End after so long; by default with Ctrl-C, or when the boxes are given."""
 
 
 @dataclass

@@ -5,12 +5,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import io
 import json
 import os
-import re
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,22 +26,11 @@ from .arguments import (
     Refine,
     Texture,
     Train,
+    View,
     Vocabulary,
 )
 from .engine.errors import ConfigError, UserError, did_you_mean
-
-PROGRAM = "threestudio-like"
-
-
-VERBS: dict[str, type] = {
-    "generate": Generate, "texture": Texture, "reconstruct": Reconstruct, "compose": Compose, "refine": Refine, "export": Export,
-    "evaluate": Evaluate, "mesh": MeshTool, "train": Train, "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
-}  # fmt: skip
-
-
-CONFIGURED = (Generate, Texture, Reconstruct, Compose, Refine, Train)
-"""Verbs whose systems' values are options by their dotted names."""
-AXES = ("--up", "--front", "--to-up", "--to-front")
+from .parsing import CONFIGURED, PROGRAM, VERBS, parse
 
 
 def _summary(verb: type) -> str:
@@ -63,78 +49,6 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _flags(kind: type) -> list[str]:
-    return ["--" + f.name.replace("_", "-") for f in fields(kind)]
-
-
-def _parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, str]]:
-    """The verb's typed options, and dotted values that belong to the system's configuration."""
-    known = _flags(kind)
-    rest, dotted = [], {}
-    items = iter(arguments)
-    for item in items:
-        name, equals, value = item.partition("=")
-        if re.match(r"^--[A-Za-z]", name):
-            flag = name.replace("_", "-")
-            unknown = flag not in (*known, "--help") and not (flag.startswith("--no-") and "--" + flag[5:] in known)
-            values = _undotted(verb) if unknown and kind in CONFIGURED else set()
-            if kind in CONFIGURED and ("." in name or name[2:].replace("-", "_") in values):
-                given = value if equals else next(items, None)
-                if given is None or given.startswith("--"):
-                    raise ConfigError("wants a value", name)
-                dotted[name[2:].replace("-", "_")] = given
-                continue
-            if unknown:
-                raise ConfigError(
-                    f'there is no option "{name}"',
-                    f"{PROGRAM} {verb}",
-                    did_you_mean(flag, known + [f"--{v}" for v in values]),
-                )
-            if flag in AXES and not equals:
-                # Its value may begin with a minus.
-                equals, value = "=", next(items, "")
-            rest.append(flag + equals + value)
-        else:
-            rest.append(item)
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            parsed: Any = tyro.cli(
-                kind, args=rest, prog=f"{PROGRAM} {verb}", description=" ".join((kind.__doc__ or "").split())
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            print(out.getvalue(), end="")
-            raise
-        raise ConfigError(
-            _one_line(err.getvalue() or out.getvalue()), f"{PROGRAM} {verb}", f"See: {PROGRAM} {verb} --help"
-        ) from None
-    return parsed, dotted
-
-
-def _undotted(verb: str) -> set[str]:
-    """Values of the verb's systems that have no dot in their name."""
-    from .systems import registry, settings
-
-    if verb == "train":
-        from .systems.trainings import CONFIGURATIONS
-
-        return {key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key}
-    verbs = (verb, "reconstruct") if verb == "generate" else (verb,)
-    systems = (registry.configuration(name, "default") for v in verbs for name in registry.names(v))
-    return {key for config in systems for key in settings.dotted(config) if "." not in key}
-
-
-def _one_line(text: str) -> str:
-    """tyro's boxed message as one line."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    words = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()]
-    kept = [
-        w for w in words if w and not w.startswith(("For full helptext", "Parsing error", "Full helptext", "usage"))
-    ]
-    return " ".join(" ".join(kept).split())[:300].rstrip(".") or "the options cannot be read"
-
-
 def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any) -> Any:
     from .priors.stable_diffusion import DiffusersConfig
     from .systems.asset import AssetConfig
@@ -148,7 +62,8 @@ def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = No
         system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
         save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
         export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
-        checkpoint_steps=common.checkpoint_steps, verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
+        checkpoint_steps=common.checkpoint_steps, viewer=common.viewer,
+        verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
     )  # fmt: skip
 
 
@@ -229,8 +144,20 @@ def compose(arguments: Compose, dotted: dict[str, str]) -> None:
     )  # fmt: skip
     if arguments.print_config:
         _print_config(arguments.text or arguments.prompt, options, "compose")
-    else:
-        composing.compose_any(arguments.picture, arguments.prompt, arguments.text, options)
+        return
+    if arguments.pick:
+        options.boxes = composing.picked(arguments.picture, arguments.prompt, options)
+    composing.compose_any(arguments.picture, arguments.prompt, arguments.text, options)
+
+
+def view(arguments: View) -> None:
+    """`view`: a run, a mesh, or a picture whose objects are clicked."""
+    from .systems import view as viewing
+
+    options = viewing.ViewOptions(arguments.port, arguments.browser, arguments.segmenter, arguments.seconds)
+    command = viewing.view(arguments.path, arguments.prompt, options)
+    if command:
+        print(command)
 
 
 def mesh(arguments: MeshTool) -> None:
@@ -373,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
         atexit.register(gc.freeze)
-        parsed, dotted = _parse(verb, VERBS[verb], arguments[1:])
+        parsed, dotted = parse(verb, VERBS[verb], arguments[1:])
         function: Any = globals()[verb]
         function(parsed, *([dotted] if VERBS[verb] in CONFIGURED else []))
         return 0

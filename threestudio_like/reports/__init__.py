@@ -1,6 +1,18 @@
 """What a person sees of a run."""
 
-from .page import write_report
+from .live import serve_run
+from .page import mesh_page, write_report
+from .picker import BoxPicker
 from .pictures import contact_sheet, save_png, turntable
+from .server import PageServer
 
-__all__ = ["contact_sheet", "save_png", "turntable", "write_report"]
+__all__ = [
+    "BoxPicker",
+    "PageServer",
+    "contact_sheet",
+    "mesh_page",
+    "save_png",
+    "serve_run",
+    "turntable",
+    "write_report",
+]

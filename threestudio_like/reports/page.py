@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from ..engine.checkpoint import write_atomically
 from ..meshes.atlas import flat_texture
 from ..meshes.mesh import Asset
+from .pictures import picture_address
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#f5f4f1;color:#23211e}main{max-width:1080px;margin:0 auto;padding:28px}
@@ -22,14 +22,6 @@ canvas{width:100%;height:420px;touch-action:none;cursor:grab;border:1px solid #d
 td{padding:2px 18px 2px 0;vertical-align:top}td:first-child{color:#77726a}pre{background:#fff;border:1px solid #e2dfd9;border-radius:8px;
 padding:12px;overflow:auto;font-size:12.5px}.muted{color:#77726a}svg{background:#fff;border:1px solid #e2dfd9;border-radius:8px;margin-right:8px}
 """
-
-
-def _png(picture: np.ndarray) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _bytes(values: np.ndarray, kind: Any) -> str:
@@ -70,7 +62,21 @@ def _mesh_data(asset: Asset) -> dict[str, str]:
     assert mesh.uv is not None
     assert mesh.texture is not None
     return {"vertices": _bytes(mesh.vertices, np.float32), "normals": _bytes(mesh.normals, np.float32), "uv": _bytes(mesh.uv, np.float32),
-            "faces": _bytes(mesh.faces, np.uint32), "texture": _png(mesh.texture)}  # fmt: skip
+            "faces": _bytes(mesh.faces, np.uint32), "texture": picture_address(mesh.texture)}  # fmt: skip
+
+
+def mesh_page(title: str, asset: Asset) -> bytes:
+    """One page on which an asset is turned with the mouse."""
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>{html.escape(title)}</title><style>{_STYLE}canvas{{height:80vh}}</style></head><body><main>
+<h1>{html.escape(title)}</h1>{_turnable(asset, 760)}</main></body></html>""".encode()
+
+
+def _turnable(asset: Asset, height: int = 420) -> str:
+    """The viewer and the mesh that it shows."""
+    script = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
+    return f"""<canvas id="view" width="1080" height="{height}"></canvas><label><input type="checkbox" id="clay"> clay</label>
+<script type="application/json" id="mesh">{json.dumps(_mesh_data(asset))}</script><script>{script}</script>"""
 
 
 def write_report(
@@ -89,7 +95,6 @@ def write_report(
         sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text.
         pictures: more pictures (H, W, 3) uint8 by their titles.
     """
-    viewer = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
     rows = "".join(
         f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in figures.items()
     )
@@ -99,19 +104,18 @@ def write_report(
         if e["event"] == "stage-end"
     )
     more = "".join(
-        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{_png(p)}">'
+        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{picture_address(p)}">'
         for name, p in (pictures or {}).items()
     )
     text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>
 <h1>{html.escape(title)}</h1><div class="muted">made by threestudio_like</div>
-<h2>Turn it</h2><canvas id="view" width="1080" height="420"></canvas><label><input type="checkbox" id="clay"> clay</label>
-<h2>Eight views</h2><img alt="eight views, textured and clay" src="{_png(sheet)}">
+<h2>Turn it</h2>{_turnable(asset)}
+<h2>Eight views</h2><img alt="eight views, textured and clay" src="{picture_address(sheet)}">
 {more}
 <h2>Figures</h2><table>{rows}</table><h2>Time</h2><table>{stages}</table>
 <h2>Losses</h2>{_curves(events)}
 <h2>Configuration</h2><pre>{html.escape(configuration)}</pre>
-<script type="application/json" id="mesh">{json.dumps(_mesh_data(asset))}</script><script>{viewer}</script>
 </main></body></html>"""
     write_atomically(path, text.encode("utf-8"))
 

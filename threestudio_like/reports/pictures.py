@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,20 @@ def contact_sheet(asset: Asset, ring: RingCameras, size: int = 192, light: Light
         for clay in (False, True)
     ]
     return np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """(H, W, 3 or 4) uint8 as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def picture_address(picture: np.ndarray) -> str:
+    """(H, W, 3 or 4) uint8 as a data: address, for a page that holds its pictures."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:

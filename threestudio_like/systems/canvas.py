@@ -34,7 +34,7 @@ from .scene_text import SceneText
 @dataclass
 class Canvas:
     """The picture as a square: pixels (S, S, 3) in [0, 1], foreground (S, S) in [0, 1] where it has an alpha of its own; and where the picture
-    lies on it: pixels (height, width) from (top, left)."""
+    lies on it: pixels (height, width) from (top, left), `share` of them a pixel of the file."""
 
     pixels: np.ndarray
     foreground: np.ndarray | None
@@ -43,9 +43,10 @@ class Canvas:
     height: int
     width: int
     note: str = ""
+    share: float = 1.0
 
     @staticmethod
-    def of(pixels: np.ndarray, where: str, note: str = "") -> Canvas:
+    def of(pixels: np.ndarray, where: str, note: str = "", share: float = 1.0) -> Canvas:
         """A picture (H, W, 3 or 4) in [0, 1], padded by the colour of its border. Raises InputError when every pixel is transparent."""
         height, width = pixels.shape[:2]
         alpha = pixels[..., 3] if pixels.shape[2] == 4 and float((pixels[..., 3] < 0.5).mean()) > 0.005 else None
@@ -63,11 +64,11 @@ class Canvas:
         if alpha is not None:
             front = np.zeros((edge, edge), np.float32)
             front[top : top + height, left : left + width] = alpha
-        return Canvas(square, front, top, left, height, width, note)
+        return Canvas(square, front, top, left, height, width, note, share)
 
     def box(self, box: np.ndarray) -> np.ndarray:
-        """A box (4,) of the picture on the canvas."""
-        return box + np.array([self.left, self.top, self.left, self.top])
+        """A box (4,) of the file's pixels on the canvas."""
+        return box * self.share + np.array([self.left, self.top, self.left, self.top])
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """A mask (H, W) of the picture on the canvas (S, S)."""
@@ -102,7 +103,7 @@ def read_masks(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
         raise InputError("holds no pictures", str(folder), "Give a folder with one black and white picture an object")
     masks = []
     for path in files:
-        pixels, _ = read_pixels(path)
+        pixels, _, _ = read_pixels(path)
         if pixels.shape[:2] != shape:
             raise InputError(
                 f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, the picture {shape[1]} x {shape[0]}",
@@ -122,7 +123,7 @@ def find_parts(
     if masks is not None:
         return by_masks(np.stack(masks), text), []
     if boxes is not None:
-        check_boxes(boxes, canvas.width, canvas.height)
+        check_boxes(boxes, round(canvas.width / canvas.share), round(canvas.height / canvas.share))
         check_counts(len(boxes), text, "--boxes")
         moved = np.stack([canvas.box(b) for b in boxes])
         return by_boxes(canvas.pixels, moved, text, load_segmenter(config.segmenter)), []

@@ -16,6 +16,7 @@ from .photo import read_pixels
 from .run import configure, load_prior
 from .scene_objects import open_object
 from .scene_text import SceneText, read_scene
+from .view import ViewOptions, pick_boxes
 
 __all__ = ["ComposeOptions", "compose", "compose_any", "compose_text"]
 
@@ -34,8 +35,8 @@ def compose(picture: Path, prompt: str, options: ComposeOptions) -> RunResult:
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)
     config = compose_config(options)
-    pixels, note = read_pixels(picture)
-    canvas = Canvas.of(pixels, str(picture), note)
+    pixels, note, share = read_pixels(picture)
+    canvas = Canvas.of(pixels, str(picture), note, share)
     masks = None if options.masks is None else [canvas.mask(m) for m in read_masks(options.masks, pixels.shape[:2])]
     prior = load_prior(options)
     if prompt:
@@ -101,6 +102,17 @@ def compose_any(picture: str, prompt: str, text: str, options: ComposeOptions) -
             "wants a picture", "compose", 'compose scene.png "a red ball on a blue box", or compose --text "…"'
         )
     return compose(Path(picture), prompt, options)
+
+
+def picked(picture: str, prompt: str, options: ComposeOptions) -> tuple[str, ...]:
+    """Boxes that the user clicks in the browser. Raises ConfigError where they are given already."""
+    if options.boxes or options.masks is not None:
+        raise ConfigError("asks for boxes that are given", "--pick", "Leave out --boxes and --masks")
+    if not picture:
+        raise ConfigError("wants a picture", "--pick", "Give the picture behind compose")
+    boxes = pick_boxes(Path(picture), prompt, ViewOptions(segmenter=compose_config(options).decompose.segmenter))
+    assert boxes is not None
+    return boxes
 
 
 def compose_config(options: ComposeOptions) -> ComposeConfig:

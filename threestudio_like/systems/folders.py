@@ -10,10 +10,22 @@ from pathlib import Path
 from ..engine.checkpoint import output_error
 from ..engine.errors import CheckpointError, OutputError
 from .options import Options
+from .view import follow
 
 
 def run_folder(prompt: str, options: Options) -> Path:
-    """Make the run's folder and return it; an existing run is never overwritten. Raises OutputError, CheckpointError."""
+    """Make the run's folder, show it in the browser if that is wished, and return it; an existing run is never overwritten.
+
+    Raises:
+        OutputError, CheckpointError: it cannot be made, or there is none to resume.
+    """
+    folder = _made(prompt, options)
+    if options.viewer:
+        follow(folder)
+    return folder
+
+
+def _made(prompt: str, options: Options) -> Path:
     if options.resume:
         folder = options.out or Path("outputs/latest")
         if not folder.is_dir():

@@ -63,6 +63,8 @@ class Options:
     checkpoint_steps: int | None = None
     verbosity: Literal["line", "json", "quiet"] = "line"
     turntable: bool = True
+    viewer: bool = False
+    """Show the run in the browser while it goes."""
 
 
 @dataclass

@@ -54,8 +54,8 @@ class Photo:
         return cut(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), [similarity], size)
 
 
-def read_pixels(path: Path) -> tuple[np.ndarray, str]:
-    """A picture upright, (H, W, 3 or 4) float32 in [0, 1], at most LARGEST_EDGE an edge, and a note of its size.
+def read_pixels(path: Path) -> tuple[np.ndarray, str, float]:
+    """A picture upright, (H, W, 3 or 4) float32 in [0, 1], at most LARGEST_EDGE an edge; a note of its size; its pixels by the file's.
 
     Raises:
         InputError: missing, too large, unreadable, too small, or too long a strip.
@@ -76,13 +76,13 @@ def read_pixels(path: Path) -> tuple[np.ndarray, str]:
         raise InputError(f"is {width} x {height} pixels: too long a strip", str(path), "Crop it to the object")
     pixels = raw.astype(np.float32) / 255
     if max(height, width) <= LARGEST_EDGE:
-        return pixels, f"{width} x {height}"
+        return pixels, f"{width} x {height}", 1.0
     from skimage.transform import resize
 
     share = LARGEST_EDGE / max(height, width)
     shape = (round(height * share), round(width * share))
     pixels = resize(pixels, shape, order=1, anti_aliasing=True).astype(np.float32)
-    return pixels, f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}"
+    return pixels, f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}", share
 
 
 def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
@@ -94,7 +94,7 @@ def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
     Raises:
         InputError: see `read_pixels`; or it is empty.
     """
-    pixels, size = read_pixels(path)
+    pixels, size, _ = read_pixels(path)
     return photo_of(pixels, str(path), {"size": size}, segmenter)
 
 

@@ -1,0 +1,68 @@
+"""A run in the browser while it goes: its preview, stages and losses, and its report once there is one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..engine.events import read_events
+from .server import Answer, PageServer
+
+HTML = "text/html; charset=utf-8"
+LONGEST_CURVE = 200
+
+
+def page(name: str) -> Answer:
+    """A page that lies beside this file."""
+    return HTML, (Path(__file__).parent / name).read_bytes()
+
+
+def file_answer(kind: str, *choices: Path) -> Answer | None:
+    """The first of some files that is there."""
+    for path in choices:
+        try:
+            return kind, path.read_bytes()
+        except OSError:
+            continue
+    return None
+
+
+def run_state(folder: Path) -> dict[str, Any]:
+    """What a run's events say so far: title, verb, stages with steps and seconds, curves (stage: term -> [[step, value]]), what it said last,
+    and whether it has ended."""
+    events = read_events(folder / "events.jsonl")
+    begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
+    stages: dict[str, dict[str, Any]] = {}
+    curves: dict[str, list[list[float]]] = {}
+    said = []
+    for event in events:
+        kind = event["event"]
+        if kind == "stage":
+            stages[event["stage"]] = {"steps": event["steps"], "step": event["start"], "seconds": None}
+        elif kind == "step" and event["stage"] in stages:
+            stages[event["stage"]].update(step=event["step"], rate=event.get("rate"))
+            for term, value in event["terms"].items():
+                curves.setdefault(f"{event['stage']}: {term}", []).append([event["step"], value])
+        elif kind == "stage-end" and event["stage"] in stages:
+            stages[event["stage"]].update(step=event["step"], seconds=event["seconds"])
+        elif kind not in ("begin", "kernel", "asset", "end"):
+            facts = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("t", "event"))
+            said.append(f"{event['t']:.0f} s  {kind}: {facts}"[:200])
+    return {"title": begin.get("prompt") or begin.get("picture") or folder.name, "verb": begin.get("verb", ""), "folder": str(folder),
+            "seconds": events[-1]["t"] if events else 0.0, "stages": stages, "said": said[-12:],
+            "curves": {k: v[:: max(1, len(v) // LONGEST_CURVE)] for k, v in curves.items()},
+            "ended": (folder / "report.html").is_file() and bool(events) and events[-1]["event"] == "end"}  # fmt: skip
+
+
+def serve_run(folder: Path, port: int = 0) -> PageServer:
+    """Show a run's folder, also while the run goes. Raises ConfigError where the port is taken."""
+    return PageServer(
+        {
+            "": lambda: page("live.html"),
+            "state": lambda: ("application/json", json.dumps(run_state(folder)).encode()),
+            "preview.png": lambda: file_answer("image/png", folder / "preview.png", folder / "work" / "preview.png"),
+            "report": lambda: file_answer(HTML, folder / "report.html"),
+        },
+        port=port,
+    )

@@ -1,0 +1,97 @@
+"""Objects of a picture, clicked in the browser: a box about each, in the order of the prompt."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import InputError
+from .live import page
+from .pictures import picture_address, png_bytes
+from .server import PageServer
+
+Find = Callable[[np.ndarray], np.ndarray]
+"""A point (2,) in pixels -> the mask (H, W) bool of the object there."""
+
+
+class BoxPicker:
+    """Asks the user for boxes.
+
+    Args:
+        picture: (H, W, 3) uint8. phrases: what they are called; [] for as many as the user likes.
+        find: tells the object at a click; drags need no answer.
+        port: 0 takes a free one.
+
+    Raises:
+        ConfigError: the port is taken.
+
+    Example:
+        >>> picker = BoxPicker(np.zeros((8, 8, 3), np.uint8), [], lambda point: np.ones((8, 8), bool))
+        >>> picker.object({"point": [4, 4], "number": 0})["box"]
+        [0.0, 0.0, 8.0, 8.0]
+        >>> picker.close()
+    """
+
+    def __init__(self, picture: np.ndarray, phrases: list[str], find: Find, port: int = 0) -> None:
+        self.picture, self.phrases, self._find = picture, phrases, find
+        self._boxes: np.ndarray | None = None
+        self._done = threading.Event()
+        self._one = threading.Lock()
+        self._server = PageServer(
+            {
+                "": lambda: page("pick.html"),
+                "phrases": lambda: ("application/json", json.dumps(phrases).encode()),
+                "picture.png": lambda: ("image/png", png_bytes(picture)),
+            },
+            {"object": self.object, "done": self.finish},
+            port,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        return self._server.address
+
+    def object(self, said: dict[str, Any]) -> dict[str, Any]:
+        """The box of a drag {"box": 4 numbers}, or of what is at a click {"point": 2 numbers}; pixels. Raises InputError where nothing is."""
+        height, width = self.picture.shape[:2]
+        if "box" in said:
+            x0, y0, x1, y1 = (float(v) for v in said["box"])
+            return {"box": [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]}
+        x, y = (float(v) for v in said["point"])
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise InputError("lies beside the picture", "the click", "Click on an object")
+        # Several clicks may come at once, and the segmenter answers one at a time.
+        with self._one:
+            mask = self._find(np.array([x, y]))
+        if not mask.any():
+            raise InputError("shows no object", "the click", "Drag a box about it instead")
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+        shade = np.zeros((height, width, 4), np.uint8)
+        shade[mask] = (255, 255, 255, 110)
+        return {"box": box, "outline": picture_address(shade)}
+
+    def finish(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Take the boxes {"boxes": N lists of 4}."""
+        boxes = np.array([[float(v) for v in box] for box in said["boxes"]])
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError("boxes are lists of four numbers")
+        if self.phrases and len(boxes) != len(self.phrases):
+            raise InputError(f"{len(boxes)} boxes for {len(self.phrases)} objects", "the boxes", "Give one for each")
+        self._boxes = boxes
+        self._done.set()
+        return {"taken": len(boxes)}
+
+    def wait(self, seconds: float | None = None) -> np.ndarray | None:
+        """The boxes (N, 4), once the user is done; None when `seconds` have passed before."""
+        self._done.wait(seconds)
+        return self._boxes
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.close()
