@@ -23,9 +23,10 @@ from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body
 from threestudio_like.systems.completion import Completed, CompletionConfig, complete, cut_square, uncompleted
-from threestudio_like.systems.decompose import Part, grow_boxes, mask_box
+from threestudio_like.systems.decompose import grow_boxes
 from threestudio_like.systems.layout import own_masks
 from threestudio_like.systems.options import Options
+from threestudio_like.systems.parts import Part, mask_box
 from threestudio_like.systems.run import load_prior
 from threestudio_like.toybox.vocabulary import parse
 

@@ -32,7 +32,7 @@ from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.systems.canvas import Canvas, scene_depth
 from threestudio_like.systems.comboverse import Comboverse, ReferencePicture, bonds_of, placement_stage, scene_pictures
-from threestudio_like.systems.decompose import Part, hidden_by, mask_box
+from threestudio_like.systems.decompose import hidden_by
 from threestudio_like.systems.layout import (
     Seen,
     initial_transform,
@@ -42,6 +42,7 @@ from threestudio_like.systems.layout import (
     reference_camera,
 )
 from threestudio_like.systems.options import Options
+from threestudio_like.systems.parts import Part, mask_box
 from threestudio_like.systems.run import load_prior
 from threestudio_like.systems.scene_objects import object_of
 from threestudio_like.systems.scene_text import SceneText, read_scene

@@ -27,7 +27,7 @@ from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.systems.canvas import Canvas, read_boxes
 from threestudio_like.systems.comboverse import Comboverse, ComposeConfig, ReferencePicture, placement_stage
 from threestudio_like.systems.completion import CompletionConfig, complete, prompt_for, task_of
-from threestudio_like.systems.decompose import Part, apart, by_masks, grow_boxes, hidden_by, mask_box
+from threestudio_like.systems.decompose import by_masks, grow_boxes, hidden_by
 from threestudio_like.systems.layout import (
     LayoutConfig,
     Seen,
@@ -37,6 +37,7 @@ from threestudio_like.systems.layout import (
     projected_box,
     reference_camera,
 )
+from threestudio_like.systems.parts import Part, apart, mask_box
 from threestudio_like.systems.scene_objects import node_names
 from threestudio_like.systems.scene_text import read_scene
 

@@ -12,6 +12,7 @@ from PIL import Image
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import InputError, ModelError
 from threestudio_like.engine.stage import Step
+from threestudio_like.priors.colour_cells import ColourCells
 from threestudio_like.priors.segment_anything import (
     AutomaticConfig,
     Masks,
@@ -24,6 +25,7 @@ from threestudio_like.priors.segment_anything import (
     load_segmenter,
 )  # fmt: skip
 from threestudio_like.systems.decompose import DecomposeConfig, by_itself
+from threestudio_like.systems.parts import named_parts
 from threestudio_like.systems.scene_text import read_scene
 from threestudio_like.toybox.train_segmenter import (
     build_segmenter,
@@ -206,3 +208,82 @@ def test_train_segmenter_from_the_command_line(tmp_path):
     before = (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes()
     assert main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet", "--resume"]) == 0
     assert (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes() == before
+
+
+def squares(*places: tuple[int, int], size: int = 16) -> list[np.ndarray]:
+    masks = []
+    for x, y in places:
+        mask = np.zeros((96, 96), bool)
+        mask[y : y + size, x : x + size] = True
+        masks.append(mask)
+    return masks
+
+
+class ColourReader:
+    """An image-text prior that tells the reddest, greenest and bluest crop."""
+
+    def embed_images(self, images):
+        solid = (images.amax(-1, keepdim=True) - images.amin(-1, keepdim=True) > 0.3).float()
+        return (images * solid).sum((1, 2)) / solid.sum((1, 2)).clamp_min(1)
+
+    def embed_texts(self, texts):
+        names = ["red", "green", "blue"]
+        return torch.stack([torch.tensor([float(n in t) for n in names]) for t in texts])
+
+
+def painted(masks: list[np.ndarray], colours: list[list[float]]) -> np.ndarray:
+    picture = np.full((96, 96, 3), 0.8, np.float32)
+    for mask, colour in zip(masks, colours):
+        picture[mask] = colour
+    return picture
+
+
+def test_phrases_choose_among_candidates_what_fits_and_covers():
+    red, green, blue = squares((10, 10), (40, 40), (70, 70))
+    picture = painted([red, green, blue], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    part = red.copy()
+    part[:18] = False
+    pool = [part, red | green, green, red, blue]
+    phrases = ["a blue box", "a red box", "a green box"]
+    parts, left = named_parts(picture, red | green | blue, pool, [0.9] * 5, phrases, ColourReader())
+    assert [p.phrase for p in parts] == phrases
+    for part, mask in zip(parts, (blue, red, green)):
+        assert ((part.mask > 0.5) == mask).all()
+    assert left == 0
+    # What no candidate covers is one itself.
+    parts, left = named_parts(picture, red | green | blue, [green, blue], [0.9] * 2, phrases, ColourReader())
+    assert ((parts[1].mask > 0.5) & red).sum() > 0.9 * red.sum()
+    # What the prompt does not name is left.
+    parts, left = named_parts(picture, red | green | blue, pool, [0.9] * 5, phrases[:2], ColourReader())
+    assert len(parts) == 2
+    assert left == pytest.approx(1 / 3)
+
+
+def test_a_prompt_that_names_more_than_there_is_gets_fewer():
+    (red,) = squares((30, 30), size=30)
+    picture = painted([red], [[1, 0, 0]])
+    small = red.copy()
+    small[:34] = False
+    parts, _ = named_parts(picture, red, [red, small], [0.9, 0.5], ["a red box", "a blue box"], ColourReader())
+    assert len(parts) < 2
+    assert named_parts(picture, red, [], [], ["a red box", "a blue box"], ColourReader())[0][0].phrase == ""
+    with pytest.raises(InputError, match="the prompt names 2"):
+        by_itself(picture, read_scene("a red box on a blue ball"), DecomposeConfig())
+
+
+def test_masks_are_snapped_to_cells_of_one_colour():
+    red, green = squares((10, 10), (60, 60), size=24)
+    picture = painted([red, green], [[0.9, 0.1, 0.1], [0.1, 0.7, 0.2]])
+    cells = ColourCells(picture)
+    soft = np.zeros((1, 96, 96), np.float32)
+    soft[0, 14:36, 8:30] = 0.9
+    found = cells.snap(soft)[0] > 0.5
+    assert (found & red).sum() > 0.97 * (found | red).sum()
+    assert (soft[0] > 0.5)[red].mean() < 0.85
+    boxes = cells.boxes(0.01)
+    assert np.abs(boxes - [[10, 10, 34, 34], [60, 60, 84, 84]]).max() <= 1
+    large = ColourCells(np.repeat(np.repeat(picture, 8, 0), 8, 1))
+    assert large.labels.shape == (768, 768)
+    assert (large.snap(np.repeat(np.repeat(soft, 8, 1), 8, 2))[0] > 0.5).sum() == pytest.approx(
+        red.sum() * 64, rel=0.05
+    )

@@ -63,7 +63,8 @@ def events_of(folder: Path, *events: dict) -> None:
 def test_a_run_is_shown_while_it_goes_and_after(tmp_path):
     begin = {"t": 0.0, "event": "begin", "verb": "generate", "prompt": "a red chair"}
     stage = {"t": 1.0, "event": "stage", "stage": "distil", "steps": 100, "start": 0}
-    steps = [{"t": 1.0 + n, "event": "step", "stage": "distil", "step": n, "terms": {"sds": 10.0 - n}, "rate": 2.0} for n in range(1, 6)]  # fmt: skip
+    one = {"event": "step", "stage": "distil", "rate": 2.0}
+    steps = [{**one, "t": 1.0 + n, "step": n, "terms": {"sds": 10.0 - n}} for n in range(1, 6)]
     events_of(tmp_path, begin, stage, *steps)
     state = run_state(tmp_path)
     assert state["title"] == "a red chair"
@@ -98,8 +99,12 @@ def test_a_click_finds_an_object_and_a_drag_is_a_box():
         assert found["box"] == [30, 10, 50, 20]
         assert found["outline"].startswith("data:image/png;base64,")
         assert post(picker.address + "object", {"box": [-5, 3, 30, 90]})[1]["box"] == [0, 3, 30, 40]
-        for wrong, said in (({"point": [5, 5]}, "shows no object"), ({"point": [99, 5]}, "beside the picture"), ({"point": ["x", 5]}, "understood"),
-                            ({}, "understood"), ([1], "understood")):  # fmt: skip
+        unclear = [({"point": ["x", 5]}, "understood"), ({}, "understood"), ([1], "understood")]
+        for wrong, said in [
+            ({"point": [5, 5]}, "shows no object"),
+            ({"point": [99, 5]}, "beside the picture"),
+            *unclear,
+        ]:
             status, answer = post(picker.address + "object", wrong)
             assert status == 400
             assert said in answer["error"]

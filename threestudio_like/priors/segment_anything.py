@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from .colour_cells import ColourCells
 from .registry import EMBEDDED, SEGMENTERS, find_model
 
 
@@ -244,19 +246,19 @@ class AutomaticConfig:
     objects at once."""
 
 
-def everything(
+def candidates(
     segmenter: PromptSegmenter,
     picture: np.ndarray,
     config: AutomaticConfig | None = None,
     foreground: np.ndarray | None = None,
-) -> np.ndarray:
-    """Masks (N, H, W) bool of the objects of a picture (H, W, 3) in [0, 1], the surest first.
+    cells: ColourCells | None = None,
+) -> tuple[list[np.ndarray], list[float]]:
+    """Masks (H, W) bool that a picture (H, W, 3) in [0, 1] may have for objects, with repetitions, and the IoU that the model expects of each.
 
     Args:
         foreground: (H, W) bool; only its points are asked about, and masks are cut to it.
-
-    Example:
-        >>> masks = everything(load_segmenter("toybox"), picture)      # doctest: +SKIP
+        cells: of the picture, for a coarse segmenter: every answer is snapped to them and asked for once more by its box; their own boxes are
+            asked about too.
     """
     config = config or AutomaticConfig()
     height, width = picture.shape[:2]
@@ -265,31 +267,66 @@ def everything(
     points = np.stack([x, y], -1).reshape(-1, 1, 2).astype(np.float32)
     if foreground is not None:
         points = points[foreground[points[:, 0, 1].astype(int), points[:, 0, 0].astype(int)]]
-    if not len(points):
-        return np.zeros((0, height, width), bool)
-    seen = segmenter.look(picture)
     masks: list[np.ndarray] = []
     scores: list[float] = []
-    for some in np.array_split(points, max(1, len(points) // 32)):
-        found = segmenter.masks(seen, Prompts(points=some, labels=np.ones(some.shape[:2], np.int64)), several=True)
-        logits, score = found.logits.reshape(-1, height, width), found.scores.reshape(-1)
-        if config.refine:
-            asked = [
-                bounds(m > 0) for m, s in zip(logits, score) if s >= config.first and (m > 0).mean() >= config.smallest
-            ]
-            if not asked:
-                continue
-            logits, score = segmenter.masks(seen, Prompts(boxes=np.stack(asked))).best()
+    if not len(points):
+        return masks, scores
+    for logits, score in _by_points(segmenter, segmenter.look(picture), points, config, cells):
         high, low = (logits > config.offset).sum((1, 2)), (logits > -config.offset).sum((1, 2))
         steady = high / np.maximum(low, 1) >= config.stability
         for n in np.flatnonzero(steady & (score >= config.score)):
-            mask = logits[n] > 0
+            mask = logits[n] > 0 if cells is None else cells.snap(probability(logits[n : n + 1]))[0] > 0.5
             if foreground is not None:
                 mask &= foreground
             if mask.mean() >= config.smallest and border_share(mask) <= config.border:
                 masks.append(mask)
                 scores.append(float(score[n]))
-    return distinct(masks, scores, config)
+    return masks, scores
+
+
+def everything(
+    segmenter: PromptSegmenter,
+    picture: np.ndarray,
+    config: AutomaticConfig | None = None,
+    foreground: np.ndarray | None = None,
+    cells: ColourCells | None = None,
+) -> np.ndarray:
+    """Masks (N, H, W) bool of the objects of a picture (H, W, 3) in [0, 1], the surest first; arguments as of `candidates`.
+
+    Example:
+        >>> masks = everything(load_segmenter("toybox"), picture)      # doctest: +SKIP
+    """
+    config = config or AutomaticConfig()
+    masks, scores = candidates(segmenter, picture, config, foreground, cells)
+    return distinct(masks, scores, config) if masks else np.zeros((0, *picture.shape[:2]), bool)
+
+
+def _by_points(
+    segmenter: PromptSegmenter, seen: Any, points: np.ndarray, config: AutomaticConfig, cells: ColourCells | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Answers to points (P, 1, 2), some at a time: logits (N, H, W), scores (N,)."""
+    more = [] if cells is None else list(cells.boxes(config.smallest))
+    for some in np.array_split(points, max(1, len(points) // 32)):
+        found = segmenter.masks(seen, Prompts(points=some, labels=np.ones(some.shape[:2], np.int64)), several=True)
+        logits, score = found.logits.reshape(-1, *found.logits.shape[2:]), found.scores.reshape(-1)
+        if config.refine:
+            asked = more + [bounds(m) for m, s in zip(logits > 0, score) if s >= config.first and m.mean() >= config.smallest]  # fmt: skip
+            more = []
+            if not asked:
+                continue
+            logits, score = segmenter.masks(seen, Prompts(boxes=np.stack(asked))).best()
+            if cells is not None:
+                snapped = [m for m in cells.snap(probability(logits)) > 0.5 if m.mean() >= config.smallest]
+                if not snapped:
+                    continue
+                boxes = np.unique(np.stack([bounds(m) for m in snapped]), axis=0)
+                logits, score = segmenter.masks(seen, Prompts(boxes=boxes)).best()
+        yield logits, score
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """The logistic function."""
+    return 1 / (1 + np.exp(-logits.clip(-30, 30)))
 
 
 def distinct(masks: list[np.ndarray], scores: list[float], config: AutomaticConfig) -> np.ndarray:

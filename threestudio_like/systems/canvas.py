@@ -18,15 +18,15 @@ from ..priors.segment_anything import load_segmenter
 from .completion import Completed, cut_square
 from .decompose import (
     DecomposeConfig,
-    Part,
     by_boxes,
     by_itself,
     by_masks,
+    cells_of,
     check_boxes,
     check_counts,
-    mask_box,
 )
 from .g3dr import frame_depth
+from .parts import Part, mask_box
 from .photo import read_pixels
 from .scene_text import SceneText
 
@@ -126,7 +126,8 @@ def find_parts(
         check_boxes(boxes, round(canvas.width / canvas.share), round(canvas.height / canvas.share))
         check_counts(len(boxes), text, "--boxes")
         moved = np.stack([canvas.box(b) for b in boxes])
-        return by_boxes(canvas.pixels, moved, text, load_segmenter(config.segmenter)), []
+        cells = cells_of(canvas.pixels, config)
+        return by_boxes(canvas.pixels, moved, text, load_segmenter(config.segmenter), cells), []
     return by_itself(canvas.pixels, text, config, canvas.foreground)
 
 

@@ -13,7 +13,7 @@ from ..engine.random import RandomStream
 from ..priors.framing import Similarity
 from ..priors.inpainter import InpaintConfig, Inpainter
 from ..priors.segment_anything import Prompts, PromptSegmenter
-from .decompose import Part
+from .parts import Part
 
 PLAIN = 1.0
 """Grey behind an object that is completed without noise."""

@@ -32,11 +32,12 @@ from .canvas import Canvas, completed_box, scene_depth
 from .comboverse import ComposeConfig, PlacementPath, ReferencePicture, bonds_of, placement_stage, scene_pictures
 from .completion import Completed, complete, uncompleted
 from .contract import PLAIN_CAMERAS
-from .decompose import Part, feet_seen, grow_boxes, hidden_by
+from .decompose import feet_seen, grow_boxes, hidden_by
 from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .layout import Seen, fitted_camera, initial_transform, mask_iou, on_the_ground, own_masks, reference_camera
 from .options import Options
+from .parts import Part
 from .photo import Photo, photo_of
 from .reconstruction import BEST, Given, ReconstructOptions, imagine, picture_config, work_out
 from .run import run_loop, warm_kernels

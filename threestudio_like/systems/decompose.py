@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
-import torch
 from scipy.ndimage import binary_dilation, binary_erosion
-from scipy.optimize import linear_sum_assignment
 
 from ..engine.errors import ConfigError, InputError
-from ..priors.clip import ImageTextPrior, load_clip
-from ..priors.framing import cut, similarities
+from ..priors.clip import load_clip
+from ..priors.colour_cells import ColourCells
+from ..priors.registry import EMBEDDED
 from ..priors.segment_anything import (
     AutomaticConfig,
     Prompts,
     PromptSegmenter,
-    bounds,
+    candidates,
     everything,
     load_segmenter,
+    probability,
 )
-from ..priors.segmenter import BorderSegmenter, largest
+from ..priors.segmenter import BorderSegmenter
+from .parts import Part, apart, mask_box, named_parts
 from .scene_text import SceneText
 
 MOST = 12
@@ -35,32 +37,14 @@ class DecomposeConfig:
     """The embedded one, a name (sam-vit-base, sam2.1-tiny, …), a folder, or an original checkpoint (.pth)."""
     automatic: AutomaticConfig = field(default_factory=AutomaticConfig)
     """Where no boxes are given."""
+    named: AutomaticConfig = field(default_factory=lambda: AutomaticConfig(first=0.2, score=0.35, stability=0.5))
+    """Where a prompt says what there is: more is looked at, as its phrases choose."""
+    snap: Literal["auto", "always", "never"] = "auto"
+    """Snap masks to cells of one colour; auto: those of the embedded segmenter, which are coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
     grow: float = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
-
-
-@dataclass
-class Part:
-    """An object of the picture: the phrase that means it ("" if none does), its visible mask (H, W) float32 in [0, 1], the box (4,) of its whole
-    extent as far as it can be told, and the sureness of its phrase (cosine)."""
-
-    phrase: str
-    mask: np.ndarray
-    box: np.ndarray
-    sureness: float = 0.0
-
-    @property
-    def visible(self) -> np.ndarray:
-        """The box (4,) of what is visible."""
-        return mask_box(self.mask)
-
-
-def mask_box(mask: np.ndarray) -> np.ndarray:
-    """The box (4,) x0, y0, x1, y1 of a mask above one half; the whole picture where it is empty."""
-    solid = mask > 0.5
-    return bounds(solid).astype(np.float64) if solid.any() else np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
 
 
 def check_boxes(boxes: np.ndarray, width: int, height: int) -> None:
@@ -101,12 +85,26 @@ def check_counts(found: int, text: SceneText, where: str) -> None:
     )
 
 
-def by_boxes(picture: np.ndarray, boxes: np.ndarray, text: SceneText, segmenter: PromptSegmenter) -> list[Part]:
-    """The objects in boxes (N, 4) that `check_boxes` let pass, in the order in which the prompt names them."""
+def cells_of(picture: np.ndarray, config: DecomposeConfig) -> ColourCells | None:
+    """The cells to which masks are snapped, if they are."""
+    wanted = config.snap == "always" or (config.snap == "auto" and config.segmenter == EMBEDDED)
+    return ColourCells(picture) if wanted else None
+
+
+def by_boxes(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    text: SceneText,
+    segmenter: PromptSegmenter,
+    cells: ColourCells | None = None,
+) -> list[Part]:
+    """The objects in boxes (N, 4) that `check_boxes` let pass, in the order in which the prompt names them; masks snapped to `cells`."""
     logits, _ = segmenter.masks(segmenter.look(picture), Prompts(boxes=boxes)).best()
+    soft = probability(logits)
+    if cells is not None:
+        soft = cells.snap(soft)
     parts = []
-    for number, (box, own) in enumerate(zip(boxes, logits)):
-        mask = 1 / (1 + np.exp(-own.clip(-30, 30)))
+    for number, (box, mask) in enumerate(zip(boxes, soft)):
         inside = np.zeros(mask.shape, bool)
         x0, y0, x1, y1 = (round(v) for v in box)
         inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
@@ -144,33 +142,28 @@ def by_itself(
     if foreground is None:
         foreground = BorderSegmenter().mask(picture)
     solid = foreground > 0.5
-    masks: list[np.ndarray] = []
-    if solid.any():
-        answers = everything(load_segmenter(config.segmenter), picture, config.automatic, solid)
-        masks = [m for m in answers if stands_out(picture, m)]
     wanted = len(text.objects)
-    if not masks or len(masks) < wanted:
-        found = f"{len(masks)} object" + ("" if len(masks) == 1 else "s")
-        names = f", the prompt names {wanted}" if wanted else ""
-        raise InputError(f"only {found} can be found in it{names}" if masks else "no object can be found in it", "the picture",
-                         "Give a box for each object: --boxes x0,y0,x1,y1 …")  # fmt: skip
-    parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
-    notes = []
-    if wanted:
-        scores = phrase_scores(picture, parts, text.objects, load_clip(config.clip))
-        rows, columns = linear_sum_assignment(-scores)
-        chosen = {int(c): int(r) for r, c in zip(rows, columns)}
-        left = len(parts) - wanted
-        if left:
+    notes: list[str] = []
+    parts: list[Part] = []
+    segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
+    if wanted and solid.any():
+        masks, scores = candidates(segmenter, picture, config.named, solid, cells)
+        seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
+        parts, left = named_parts(
+            picture, solid, [masks[n] for n in seen], [scores[n] for n in seen], text.objects, load_clip(config.clip)
+        )
+        if left > 0.2:
             notes.append(
-                f"{left} more object{'s were' if left > 1 else ' was'} found that the prompt does not name: left out"
+                f"{left:.0%} of what stands out in the picture belongs to nothing that the prompt names: left out"
             )
-        ordered = []
-        for number, phrase in enumerate(text.objects):
-            part = parts[chosen[number]]
-            part.phrase, part.sureness = phrase, float(scores[chosen[number], number])
-            ordered.append(part)
-        parts = ordered
+    elif solid.any():
+        answers = everything(segmenter, picture, config.automatic, solid, cells)
+        parts = [Part("", m.astype(np.float32), mask_box(m)) for m in answers if stands_out(picture, m)]
+    if not parts or len(parts) < wanted:
+        found = f"{len(parts)} object" + ("" if len(parts) == 1 else "s")
+        names = f", the prompt names {wanted}" if wanted else ""
+        raise InputError(f"only {found} can be found in it{names}" if parts else "no object can be found in it", "the picture",
+                         "Give a box for each object: --boxes x0,y0,x1,y1 …")  # fmt: skip
     if len(parts) > MOST:
         raise InputError(
             f"{len(parts)} objects are more than the {MOST} of one scene",
@@ -191,34 +184,6 @@ def stands_out(picture: np.ndarray, mask: np.ndarray, least: float = 0.03) -> bo
     if not inner.any() or not outer.any():
         return False
     return float(np.abs(picture[inner].mean(0) - picture[outer].mean(0)).mean()) >= least
-
-
-@torch.no_grad()
-def phrase_scores(
-    picture: np.ndarray, parts: list[Part], phrases: list[str], clip: ImageTextPrior, size: int = 96
-) -> np.ndarray:
-    """Cosines (parts, phrases) of crops on grey and phrases, each phrase's mean taken off: a phrase that likes every crop says nothing."""
-    x = torch.from_numpy(np.ascontiguousarray(picture[..., :3], np.float32)).permute(2, 0, 1)
-    crops = []
-    for part in parts:
-        mask = torch.from_numpy(part.mask)
-        frame = similarities(torch.from_numpy(part.visible.astype(np.float32))[None])[0]
-        both = cut(torch.cat([x * mask, mask[None]])[None], [frame], size)[0]
-        crops.append((both[:3] + 0.8 * (1 - both[3:])).permute(1, 2, 0))
-    found = clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()
-    return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
-
-
-def apart(parts: list[Part], speck: float = 0.08) -> list[Part]:
-    """Every pixel belongs to at most one object: the one that is surest of it; of equals, the smaller one. Pieces of less than `speck` of an
-    object's largest one are dropped: rims that neighbours have left of it."""
-    stack = np.stack([p.mask for p in parts])
-    area = (stack > 0.5).sum((1, 2))
-    owner = (stack - 1e-6 * area[:, None, None]).argmax(0)
-    for number, part in enumerate(parts):
-        mask = np.where(owner == number, part.mask, 0).astype(np.float32)
-        part.mask = np.where(largest(mask > 0.5, speck) | (mask <= 0.5), mask, 0).astype(np.float32)
-    return parts
 
 
 def hidden_by(

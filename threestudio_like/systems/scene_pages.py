@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 
 from .completion import Completed
-from .decompose import Part
+from .parts import Part
 
 
 def colour_of(number: int) -> np.ndarray:

@@ -75,18 +75,21 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
     Raises:
         UserError: of the picture, the segmenter or the port.
     """
-    from ..priors.segment_anything import Prompts, load_segmenter
+    from ..priors.segment_anything import Prompts, load_segmenter, probability
+    from .decompose import DecomposeConfig, cells_of
     from .photo import read_pixels
     from .scene_text import read_scene
 
     pixels, _, share = read_pixels(picture)
     shown = pixels[..., :3] if pixels.shape[2] == 3 else pixels[..., :3] * pixels[..., 3:] + 0.9 * (1 - pixels[..., 3:])
     segmenter = load_segmenter(options.segmenter)
+    cells = cells_of(shown, DecomposeConfig(options.segmenter))
     seen = segmenter.look(np.ascontiguousarray(shown, np.float32))
 
     def find(point: np.ndarray) -> np.ndarray:
         asked = Prompts(points=point[None, None].astype(np.float32), labels=np.ones((1, 1), np.int64))
-        return segmenter.masks(seen, asked, several=True).best()[0][0] > 0
+        soft = probability(segmenter.masks(seen, asked, several=True).best()[0])
+        return (soft if cells is None else cells.snap(soft))[0] > 0.5
 
     picker = BoxPicker((shown * 255).round().astype(np.uint8), read_scene(prompt).objects, find, options.port)
     try:
