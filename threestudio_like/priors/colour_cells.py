@@ -34,7 +34,7 @@ class ColourCells:
         shape = (max(1, round(height * share)), max(1, round(width * share)))
         small = picture if share == 1 else resize(picture, shape, order=1, anti_aliasing=True)
         lab = rgb2lab(np.clip(small, 0, 1)) * [lightness, 1, 1] / 100
-        labels = felzenszwalb(lab, scale=scale, sigma=0, min_size=20, channel_axis=-1)
+        labels = felzenszwalb(lab, scale=scale, sigma=0, min_size=12, channel_axis=-1)
         if share < 1:
             rows = np.minimum((np.arange(height) * shape[0] / height).astype(int), shape[0] - 1)
             columns = np.minimum((np.arange(width) * shape[1] / width).astype(int), shape[1] - 1)
