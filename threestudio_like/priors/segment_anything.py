@@ -256,7 +256,7 @@ def candidates(
     """Masks (H, W) bool that a picture (H, W, 3) in [0, 1] may have for objects, with repetitions, and the IoU that the model expects of each.
 
     Args:
-        foreground: (H, W) bool; only its points are asked about, and masks are cut to it.
+        foreground: (H, W) bool; only its points are asked about, and without cells masks are cut to it.
         cells: of the picture, for a coarse segmenter: every answer is snapped to them and asked for once more by its box; their own boxes are
             asked about too.
     """
@@ -276,7 +276,8 @@ def candidates(
         steady = high / np.maximum(low, 1) >= config.stability
         for n in np.flatnonzero(steady & (score >= config.score)):
             mask = logits[n] > 0 if cells is None else cells.snap(probability(logits[n : n + 1]))[0] > 0.5
-            if foreground is not None:
+            # Cells know the edge better than a foreground that misses what is as grey as the wall.
+            if foreground is not None and cells is None:
                 mask &= foreground
             if mask.mean() >= config.smallest and border_share(mask) <= config.border:
                 masks.append(mask)
