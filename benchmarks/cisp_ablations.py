@@ -56,7 +56,7 @@ def main() -> None:
                   "IoU of the first shape found", "CPU seconds"], rows)  # fmt: skip
     note = f"{arguments.steps} steps each, batch 96 unless said, {arguments.objects} training objects; 200 held-out objects, six pictures each."
     publish(
-        "cisp-ablations",
+        "cisp_ablations",
         "CISP: what makes the embedding",
         f"python benchmarks/cisp_ablations.py --steps {arguments.steps}",
         f"{note}\n\n{text}",

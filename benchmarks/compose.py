@@ -22,6 +22,7 @@ from tables import ROOT, publish, table
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.guidance.physical import PhysicalTerms
+from threestudio_like.guidance.spatial import SpatialConfig
 from threestudio_like.meshes.files import read
 from threestudio_like.meshes.mesh import Mesh, join
 from threestudio_like.meshes.verification import psnr
@@ -66,17 +67,20 @@ def variant(name: str) -> Comboverse | None:
     if kind == "depth":
         config.weights.depth = 200.0
     if kind == "sds":
-        config.guidance = "sds"
+        config.guidance, config.spatial = "sds", SpatialConfig()
         config.spatial.score.t_min, config.spatial.score.t_max = "0.02", "0.98"
     if kind.startswith("ssds"):
-        config.guidance = "ssds"
+        config.guidance, config.spatial = "ssds", SpatialConfig()
         span = {"ssds": ("0.8", "0.9"), "ssds uniform": ("0.02", "0.98"), "ssds low": ("0.02", "0.2")}[kind]
         config.spatial.score.t_min, config.spatial.score.t_max = span
+    if kind == "default":
+        config.guidance = "ssds"
     return config
 
 
-ROWS = ["init", "reference", "depth", "sds", "ssds uniform", "ssds low", "ssds"]
+ROWS = ["init", "reference", "depth", "sds", "ssds uniform", "ssds low", "ssds", "default"]
 ALL_ROWS = ["init", "init + ground", *(f"{r}{p}" for r in ROWS[1:] for p in ("", " + physical"))]
+"""The paper's rows with its noise times and c = 25; "default" is what `compose` does on the embedded prior."""
 
 
 def scenes(count: int) -> list[int]:
@@ -237,50 +241,78 @@ SPREAD = ("translation", "depth", "scale", "rotation")
 """Of these the median and the 90th percentile are told, of all others the mean."""
 
 
+PAIRS = [("ssds", "sds"), ("ssds uniform", "sds"), ("default", "sds"), ("default", "reference"),
+         ("default + physical", "reference + physical"), ("ssds + physical", "sds + physical")]  # fmt: skip
+"""Rows that are compared scene by scene."""
+HIDDEN = 0.1
+"""Share of an object that another one hides from which on the reference view is called ambiguous."""
+
+
+def hidden_share(number: int) -> float:
+    """The largest share of an object that others hide."""
+    truth = Truth.of(number)
+    visible, alone = own_masks(truth.placed, truth.camera)
+    return max(1 - float(v.sum()) / max(float(a.sum()), 1) for v, a in zip(visible, alone))
+
+
 def report(kinds: list[str], command: str) -> None:
-    """The tables of everything that was measured."""
+    """The tables of everything that was measured; all rows of a table are of the same scenes."""
     lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
+    shares = {n: hidden_share(n) for n in {x["scene"] for x in lines}}
     text = ""
     for kind in kinds:
-        rows = []
-        for row in ALL_ROWS:
-            some = [x for x in lines if x["row"] == row and x["meshes"] == kind]
-            if not some:
-                continue
-            cells = []
-            for column in COLUMNS:
-                values = np.array([x[column] for x in some])
-                if column in SPREAD:
-                    cells.append(f"{np.median(values):.3f} / {np.quantile(values, 0.9):.3f}")
-                else:
-                    cells.append(f"{values.mean():.3f}")
-            rows.append([row, len(some), *cells])
-        text += (
-            f"With {kind} meshes (median / 90th percentile, else means):\n\n"
-            + table(["moved by", "scenes", *COLUMNS], rows)
-            + "\n\n"
-        )
-    hard = [x for x in lines if " in front of " in x["caption"] or " behind " in x["caption"]]
-    rows = []
-    for kind in kinds:
-        for row in ALL_ROWS:
-            some = [x for x in hard if x["row"] == row and x["meshes"] == kind]
-            if some:
-                low, high = interval([x["depth"] for x in some])
-                mean = float(np.mean([x["depth"] for x in some]))
-                rows.append(
-                    [
-                        kind,
-                        row,
-                        len(some),
-                        mean,
-                        f"{low:.3f} to {high:.3f}",
-                        float(np.mean([x["relations"] for x in some])),
-                    ]
-                )
-    text += "Scenes in which one object stands before another (mean depth error with its 95 % bootstrap interval):\n\n"
-    text += table(["meshes", "moved by", "scenes", "depth error", "interval", "relations"], rows)
+        found = {(x["scene"], x["row"]): x for x in lines if x["meshes"] == kind}
+        rows = [r for r in ALL_ROWS if any(row == r for _, row in found)]
+        numbers = [n for n in sorted({n for n, _ in found}) if all((n, r) in found for r in rows)]
+        if not numbers:
+            continue
+        text += f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else means.\n\n"
+        text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]) + "\n\n"
+        wide = [n for n in sorted({n for n, _ in found}) if all((n, r) in found for r in WIDE)]
+        if len(wide) > len(numbers):
+            text += f"The rows without distillation on {len(wide)} scenes:\n\n"
+            text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in wide])] for r in WIDE]) + "\n\n"
+        hard = [n for n in numbers if shares[n] >= HIDDEN and in_front(found[n, rows[0]]["caption"])]
+        if len(hard) < 3:
+            continue
+        text += f"{len(hard)} of them are ambiguous: one object stands before another and hides at least {HIDDEN:.0%} of it.\n\n"
+        rows_hard = []
+        for r in rows:
+            some = [found[n, r] for n in hard]
+            low, high = interval([x["depth"] for x in some])
+            means = [float(np.mean([x[c] for x in some])) for c in ("depth", "depth order", "relations")]
+            rows_hard.append([r, means[0], f"{low:.3f} to {high:.3f}", *means[1:]])
+        text += table(["moved by", "depth error", "95 % interval", "depth order", "relations"], rows_hard) + "\n\n"
+        compared = []
+        for one, two in PAIRS:
+            if one in rows and two in rows:
+                for name, some in (("all", numbers), ("ambiguous", hard)):
+                    off = [found[n, one]["depth"] - found[n, two]["depth"] for n in some]
+                    low, high = interval(off)
+                    compared.append([one, two, name, float(np.mean(off)), f"{low:+.3f} to {high:+.3f}"])
+        text += "Scene by scene, the first row's depth error less the second's:\n\n"
+        text += table(["row", "against", "scenes", "difference", "95 % interval"], compared) + "\n\n"
     publish("compose", "Where objects of a scene end", command, text)
+
+
+WIDE = ["init", "init + ground", "reference", "reference + physical", "depth", "depth + physical"]
+
+
+def in_front(caption: str) -> bool:
+    """Whether a caption says that one object stands before another."""
+    return " in front of " in caption or " behind " in caption
+
+
+def cells(some: list[dict]) -> list:
+    """A row's values by `COLUMNS`."""
+    out: list = []
+    for column in COLUMNS:
+        values = np.array([x[column] for x in some])
+        if column in SPREAD:
+            out.append(f"{np.median(values):.3f} / {np.quantile(values, 0.9):.3f}")
+        else:
+            out.append(float(values.mean()))
+    return out
 
 
 def interval(values: list[float], count: int = 2000) -> tuple[float, float]:
@@ -298,6 +330,7 @@ def main() -> None:
     parser.add_argument("--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"])
     parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--report", action="store_true", help="only write the tables of what was measured")
     arguments = parser.parse_args()
     if arguments.fresh:
         RESULTS.unlink(missing_ok=True)
@@ -305,6 +338,9 @@ def main() -> None:
     done = set()
     if RESULTS.is_file():
         done = {(x["scene"], x["row"], x["meshes"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+    if arguments.report:
+        report(arguments.meshes, "python benchmarks/compose.py")
+        return
     prior = load_prior(Options())
     for number in scenes(arguments.scenes):
         work(number, arguments.rows, arguments.meshes, arguments.method, prior, done)

@@ -40,6 +40,13 @@ class PlacementWeights:
     """Of all physical terms; they must not fight the picture."""
 
 
+def heard_words() -> SpatialConfig:
+    """For a prior that hears spatial words as they are, and several views at once: as the embedded one (docs/results/spatial_words.md)."""
+    config = SpatialConfig(factor=1.0)
+    config.score.t_min, config.score.t_max, config.score.joint_views = "0.5", "0.9", True
+    return config
+
+
 @dataclass
 class Comboverse:
     """How objects are placed."""
@@ -48,7 +55,8 @@ class Comboverse:
     along: Along = "ray"
     """What the unknowns are: see `representations.placed_scene`. The paper's are "axis"."""
     guidance: Literal["ssds", "sds", "none"] = "ssds"
-    spatial: SpatialConfig = field(default_factory=SpatialConfig)
+    spatial: SpatialConfig = field(default_factory=heard_words)
+    """For camera-conditioned priors; all others begin with the paper's (`open`)."""
     weights: PlacementWeights = field(default_factory=PlacementWeights)
     physical: PhysicalConfig = field(default_factory=PhysicalConfig)
     steps: int = 100
@@ -70,8 +78,8 @@ class Comboverse:
     def paper() -> Comboverse:
         """The published numbers (METHODS 4.6), and its own choice of unknowns and first placement; 500 steps are METHODS' suggestion."""
         return Comboverse(
-            LayoutConfig("box", False, ground=False), "axis", steps=500, views=10, azimuth=(-180.0, 180.0), rate_depth="0.01", rate="0.001",
-            weights=PlacementWeights(physical=0.0),
+            LayoutConfig("box", False, ground=False), "axis", spatial=SpatialConfig(), steps=500, views=10, azimuth=(-180.0, 180.0),
+            rate_depth="0.01", rate="0.001", weights=PlacementWeights(physical=0.0),
         )  # fmt: skip
 
 
@@ -90,6 +98,11 @@ class ComposeConfig:
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
     resolution: int = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
+
+    @staticmethod
+    def open() -> ComposeConfig:
+        """Our placement with the paper's guidance: for priors of any text and no cameras, which hardly hear where things are."""
+        return ComposeConfig(place=Comboverse(spatial=SpatialConfig()))
 
     @staticmethod
     def paper() -> ComposeConfig:

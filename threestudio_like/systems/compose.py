@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..engine.errors import ConfigError
 from ..priors.depth import load_depth
+from ..priors.diffusion import DiffusionPrior
 from .canvas import Canvas, find_parts, read_boxes, read_masks
 from .comboverse import ComposeConfig
 from .composition import ComposeOptions, Composition
@@ -39,6 +40,7 @@ def compose(picture: Path, prompt: str, options: ComposeOptions) -> RunResult:
     canvas = Canvas.of(pixels, str(picture), note, share)
     masks = None if options.masks is None else [canvas.mask(m) for m in read_masks(options.masks, pixels.shape[:2])]
     prior = load_prior(options)
+    config = compose_config(options, prior)
     if prompt:
         check_vocabulary(prior, prompt)
     load_depth(config.depth)
@@ -77,8 +79,9 @@ def compose_text(prompt: str, options: ComposeOptions) -> RunResult:
             'Name at least two: "a red ball on a blue box", or use generate',
         )
     words = check_words(options.spatial_words, text)
-    config = compose_config(options)
+    compose_config(options)
     prior = load_prior(options)
+    config = compose_config(options, prior)
     check_vocabulary(prior, prompt)
     if options.objects and len(options.objects) != len(text.objects):
         raise ConfigError(
@@ -115,11 +118,12 @@ def picked(picture: str, prompt: str, options: ComposeOptions) -> tuple[str, ...
     return boxes
 
 
-def compose_config(options: ComposeOptions) -> ComposeConfig:
-    """The configuration of a run. Raises ConfigError."""
-    config: ComposeConfig = configure(
-        options, "default" if options.preset == "auto" else options.preset, verb="compose"
-    )
+def compose_config(options: ComposeOptions, prior: DiffusionPrior | None = None) -> ComposeConfig:
+    """The configuration of a run; where the preset is open, as the prior wants it. Raises ConfigError."""
+    preset: str = options.preset
+    if preset == "auto":
+        preset = "open" if prior is not None and prior.facts.camera is None else "default"
+    config: ComposeConfig = configure(options, preset, verb="compose")
     if options.steps is not None:
         config.place.steps = options.steps
     if config.resolution:

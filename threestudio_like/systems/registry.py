@@ -29,7 +29,7 @@ BUILT_IN = {
     "optimise": Registered("optimise", "one picture to a field: reference view, depth, CLIP and score distillation",
                            {"default": PictureOptimisation}, "reconstruct"),
     "comboverse": Registered("comboverse", "several objects of one picture, placed by spatially-aware distillation (Chen et al. 2024)",
-                             {"default": ComposeConfig, "paper": ComposeConfig.paper}, "compose"),
+                             {"default": ComposeConfig, "open": ComposeConfig.open, "paper": ComposeConfig.paper}, "compose"),
 }  # fmt: skip
 """Systems that come with the package."""
 
