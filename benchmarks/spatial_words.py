@@ -32,6 +32,8 @@ from threestudio_like.toybox.vocabulary import RELATIONS
 FACTORS = (1.0, 2.0, 5.0, 25.0)
 WINDOWS = {"20 to 200": (20, 200), "400 to 600": (400, 600), "800 to 900": (800, 900)}
 SEED, LEVEL, DRAWS = 4001, 0.8, 6
+PULLS = [("20 to 980", ("0.02", "0.98"), 7.5), ("500 to 900", ("0.5", "0.9"), 7.5), ("800 to 900", ("0.8", "0.9"), 7.5),
+         ("20 to 980", ("0.02", "0.98"), 2.0)]  # fmt: skip
 OFFSETS = (-0.5, -0.25, 0.25, 0.5)
 
 
@@ -105,10 +107,13 @@ def told(truth: Truth, relation: str, prior: Any) -> dict[tuple[str, float], boo
     return right
 
 
-def pull(truth: Truth, prior: Any, span: tuple[str, str], factor: float, repeats: int = 4) -> tuple[float, float]:
+def pull(
+    truth: Truth, prior: Any, span: tuple[str, str], factor: float, scale: float, repeats: int = 4
+) -> tuple[float, float]:
     """Of the gradient of the distance between the two objects along the view: how often it points home from four offsets (scene units), and how
     far from home it vanishes (by a line through all draws; half a unit where it does not)."""
     config = SpatialConfig(factor)
+    config.score.scale = scale
     config.score.t_min, config.score.t_max, config.score.joint_views = *span, True
     distil = SpatialScoreDistillation(prior, truth.text.prompt, truth.text.words, config, encode=True)
     sampler = UniformCameras((-10.0, 30.0), (-60.0, 60.0), (3.0, 3.0), (40.0, 40.0), 4)
@@ -200,20 +205,17 @@ def main() -> None:
     text += table(["emphasis", *WINDOWS], rows) + "\n\n"
     depth_scenes = world(12, ["in front of", "behind"])
     rows = []
-    for name, span in {
-        "20 to 980": ("0.02", "0.98"),
-        "500 to 900": ("0.5", "0.9"),
-        "800 to 900": ("0.8", "0.9"),
-    }.items():
+    for name, span, scale in PULLS:
         for factor in FACTORS:
-            found = [pull(truth, prior, span, factor) for truth in depth_scenes]
+            found = [pull(truth, prior, span, factor, scale) for truth in depth_scenes]
             low, high = interval([f[1] for f in found])
             means = np.mean(found, 0)
-            rows.append([name, f"c = {factor:g}", float(means[0]), float(means[1]), f"{low:.3f} to {high:.3f}"])
+            spread = f"{low:.3f} to {high:.3f}"
+            rows.append([name, f"{scale:g}", f"c = {factor:g}", float(means[0]), float(means[1]), spread])
             print(rows[-1], flush=True)
     text += "Twelve scenes of one object before another, moved apart and together along the view: how often the gradient of novel views points\n"
     text += "home, and how far from home it vanishes (scene units, with the 95 % bootstrap interval):\n\n"
-    text += table(["noise", "emphasis", "points home", "vanishes at", "interval"], rows) + "\n\n"
+    text += table(["noise", "guidance scale", "emphasis", "points home", "vanishes at", "interval"], rows) + "\n\n"
     shares = np.mean([attention_shares(t, prior) for t in depth_scenes], 0)
     text += "Shares of attention at noise time 850, mean of all layers: "
     names = ("the prompt's begin", "its other words", "its spatial words", "its end and padding")
