@@ -25,6 +25,7 @@ from threestudio_like.guidance.physical import PhysicalTerms
 from threestudio_like.guidance.spatial import SpatialConfig
 from threestudio_like.meshes.files import read
 from threestudio_like.meshes.mesh import Mesh, join
+from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
 from threestudio_like.priors.clip import load_clip
@@ -165,6 +166,17 @@ def reconstructed(number: int, truth: Truth, method: str) -> tuple[list[Body], l
     return bodies, azimuths
 
 
+def started(
+    truth: Truth, bodies: list[Body], azimuths: list[float], order: list[tuple[int, int]]
+) -> tuple[list[Transform], list[Transform]]:
+    """The first placement, by box, mask and depth; and with the feet on one floor."""
+    seen = [replace(s, yaw=-a) for s, a in zip(truth.seen, azimuths)]
+    start = [initial_transform(b, s, truth.camera) for b, s in zip(bodies, seen)]
+    supported = {r.subject: r.object for r in truth.text.relations if r.kind == "on"}
+    feet = [n for n in range(len(bodies)) if n not in {b for _, b in order}]
+    return start, on_the_ground(bodies, start, truth.camera, supported, feet)
+
+
 def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, float]:
     """Everything that is measured of a placement."""
     found, eye = scene.transforms(), truth.camera.camera_to_world[0, :3, 3].double().numpy()
@@ -204,15 +216,10 @@ def work(number: int, rows: list[str], kinds: list[str], method: str, prior: obj
     depth, order = truth.estimate()
     for kind in dict.fromkeys(k for _, k in wanted):
         if kind == "true":
-            bodies, seen = [Body({"m": m}) for m in truth.meshes], truth.seen
+            bodies, azimuths = [Body({"m": m}) for m in truth.meshes], [-s.yaw for s in truth.seen]
         else:
             bodies, azimuths = reconstructed(number, truth, method)
-            seen = [replace(s, yaw=-a) for s, a in zip(truth.seen, azimuths)]
-        start = [initial_transform(b, s, truth.camera) for b, s in zip(bodies, seen)]
-        supported = {r.subject: r.object for r in truth.text.relations if r.kind == "on"}
-        ground = on_the_ground(
-            bodies, start, truth.camera, supported, [n for n in range(len(bodies)) if n not in {b for _, b in order}]
-        )
+        start, ground = started(truth, bodies, azimuths, order)
         for row in (r for r, k in wanted if k == kind):
             first = start if row == "init" else ground
             scene, began = truth.with_meshes(bodies, first), time.perf_counter()
