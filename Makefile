@@ -43,6 +43,12 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/g3dr.py
 	$(BIN)/python benchmarks/reconstruct.py --methods cisp g3dr optimise
 	$(BIN)/python benchmarks/released_sizes.py
+	$(BIN)/python benchmarks/decompose.py
+	$(BIN)/python benchmarks/completion.py
+	$(BIN)/python benchmarks/spatial_words.py
+	$(BIN)/python benchmarks/layout_by_text.py
+	$(BIN)/python benchmarks/compose.py
+	$(BIN)/python benchmarks/object_gap.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2
