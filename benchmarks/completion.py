@@ -33,8 +33,9 @@ from threestudio_like.toybox.vocabulary import parse
 FULL = CompletionConfig()
 VARIANTS = {
     "nothing": CompletionConfig(when="never"),
-    "noise, box, text (default)": FULL,
-    "no noise": replace(FULL, noise=False),
+    "grey, box, text (default)": FULL,
+    "noise behind": replace(FULL, behind="noise"),
+    "white behind": replace(FULL, behind="white"),
     "no box": replace(FULL, box=False, hidden=False),
     "no text": replace(FULL, text=False),
     "whole box, not only what is hidden": replace(FULL, hidden=False),

@@ -88,7 +88,7 @@ def test_noise_stands_exactly_where_the_object_is_not():
 def test_each_part_of_the_completion_can_be_switched_off():
     """Noise, box and text: the paper's ablation."""
     whole = task_of(picture(), PART, None, CompletionConfig(hidden=False), 0, 64)
-    white = task_of(picture(), PART, None, CompletionConfig(hidden=False, noise=False), 0, 64)
+    white = task_of(picture(), PART, None, CompletionConfig(hidden=False, behind="white"), 0, 64)
     assert bool((white.picture[white.mask < 0.5] == 1).all())
     wide = task_of(picture(), PART, None, CompletionConfig(hidden=False, box=False), 0, 64)
     assert float(wide.fill.sum()) > float(whole.fill.sum())
@@ -540,3 +540,38 @@ def test_meshes_of_very_different_scale_become_alike(tmp_path, files):
 
 def test_the_square_of_a_box():
     assert task_of(picture(), PART, None, CompletionConfig(margin=0.0), 0, 8).frame == Similarity(34.0, 35.0, 36.0)
+
+
+def test_guidance_follows_the_prior_unless_a_preset_is_asked_for(toybox_prior):
+    """auto: what was measured on camera-conditioned priors, the paper's emphasis on priors of any text; values the user gives stay."""
+    from types import SimpleNamespace
+
+    from threestudio_like.systems.compose import ComposeOptions, compose_config
+
+    anything = SimpleNamespace(facts=SimpleNamespace(camera=None))
+    assert toybox_prior.facts.camera is not None
+    known, unknown = compose_config(ComposeOptions(), toybox_prior), compose_config(ComposeOptions(), anything)
+    assert known.place.spatial.factor == 1
+    assert known.place.spatial.score.joint_views
+    assert unknown.place.spatial.factor == 25
+    assert (unknown.place.spatial.score.t_min, unknown.place.spatial.score.t_max) == ("0.8", "0.9")
+    assert unknown.place.along == known.place.along == "ray"
+    own = compose_config(ComposeOptions(set={"place.spatial.factor": "7"}), anything)
+    assert own.place.spatial.factor == 7
+    assert compose_config(ComposeOptions(preset="default"), anything).place.spatial.factor == 1
+
+
+def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
+    """A prior that knows greys alone gets one far from the object's colours, and what differs from it is the object."""
+    dark = np.full((64, 64, 3), 0.2, np.float32)
+    part = Part("a black ball", square(), np.array([16.0, 20, 52, 50]))
+    task = task_of(dark, part, None, CompletionConfig(hidden=False), 0, 96, (0.25, 1.0))
+    assert task.plain
+    assert task.behind == pytest.approx(1.0)
+    assert bool((task.picture[task.mask < 0.5] == task.behind).all())
+    painter = Painter()
+    painter.greys = (0.25, 1.0)
+    done = complete(dark, part, None, painter, None, CompletionConfig(hidden=False, size=96), 0)
+    new = (task.fill > 0.5).numpy()
+    assert (done.pixels[..., 3][new] > 0.5).mean() > 0.9
+    assert not task_of(dark, part, None, CompletionConfig(hidden=False, behind="noise"), 0, 96, (0.25, 1.0)).plain

@@ -25,7 +25,7 @@ from threestudio_like.priors.segment_anything import (
     load_segmenter,
 )  # fmt: skip
 from threestudio_like.systems.decompose import DecomposeConfig, by_itself
-from threestudio_like.systems.parts import named_parts
+from threestudio_like.systems.parts import Part, fill_holes, mask_box, named_parts
 from threestudio_like.systems.scene_text import read_scene
 from threestudio_like.toybox.train_segmenter import (
     build_segmenter,
@@ -287,3 +287,20 @@ def test_masks_are_snapped_to_cells_of_one_colour():
     assert (large.snap(np.repeat(np.repeat(soft, 8, 1), 8, 2))[0] > 0.5).sum() == pytest.approx(
         red.sum() * 64, rel=0.08
     )
+
+
+def test_a_panel_within_an_object_belongs_to_it_and_what_is_seen_through_it_does_not():
+    whole = np.zeros((60, 60), np.float32)
+    whole[10:50, 10:50] = 1
+    whole[15:20, 20:30] = 0
+    whole[30:40, 20:30] = 0
+    other = np.zeros((60, 60), np.float32)
+    other[32:36, 22:26] = 1
+    foreground = np.zeros((60, 60), bool)
+    foreground[10:50, 10:50] = True
+    foreground[30:40, 20:30] = False
+    parts = [Part("", whole, mask_box(whole)), Part("", other, mask_box(other))]
+    filled = fill_holes(parts, foreground)
+    assert (filled[0].mask[15:20, 20:30] == 1).all()
+    assert (filled[0].mask[30:40, 20:30] == 0).all()
+    assert filled[1].mask.sum() == 16

@@ -31,9 +31,10 @@ class InpaintConfig:
 
 
 class Inpainter(ABC):
-    """Fills what a mask marks."""
+    """Fills what a mask marks. greys: levels between which the backgrounds lie that it knows, if they are all grey."""
 
     name: str
+    greys: tuple[float, float] | None = None
 
     @abstractmethod
     def fill(self, picture: torch.Tensor, mask: torch.Tensor, prompt: str, seed: int) -> torch.Tensor:
@@ -52,6 +53,7 @@ class LatentBlending(Inpainter):
 
     def __init__(self, prior: DiffusionPrior, config: InpaintConfig, condition: Condition | None = None) -> None:
         self.prior, self.config, self.condition, self.name = prior, config, condition, prior.facts.name
+        self.greys = prior.facts.camera.background if prior.facts.camera is not None else None
 
     @torch.no_grad()
     def fill(self, picture: torch.Tensor, mask: torch.Tensor, prompt: str, seed: int) -> torch.Tensor:

@@ -15,8 +15,9 @@ from ..priors.inpainter import InpaintConfig, Inpainter
 from ..priors.segment_anything import Prompts, PromptSegmenter
 from .parts import Part
 
-PLAIN = 1.0
-"""Grey behind an object that is completed without noise."""
+Behind = Literal["auto", "noise", "white", "grey"]
+APART = 0.25
+"""Difference of colours from which a filled pixel is not the grey that stood behind it."""
 
 
 @dataclass
@@ -27,8 +28,9 @@ class CompletionConfig:
     """hidden: only objects that another one hides; an inpainter may invent something at any other."""
     inpainter: str = "prior"
     """The run's own prior by latent blending, a name (sd-2-inpainting), a folder or a hub id."""
-    noise: bool = True
-    """Random noise behind the object; without it white, whose borders an inpainter likes to continue."""
+    behind: Behind = "auto"
+    """What stands behind the object: random noise (the paper's), white, whose borders an inpainter likes to continue, or a grey as far from the
+    object's colours as can be, from which what was filled is told best. auto: grey for priors that know grey backgrounds, else noise."""
     box: bool = True
     """Fill inside the object's box alone; without it all that is not the object, where parts may grow."""
     text: bool = True
@@ -57,7 +59,7 @@ class Completed:
 @dataclass
 class Task:
     """What the inpainter gets, all of one square: object (S, S, 3), its mask (S, S), the mask (S, S) of what it may fill (m_i), and the picture
-    (S, S, 3) with noise (I_i); behind: the grey that stands there in the mean."""
+    (S, S, 3) with noise (I_i); behind: the grey that stands there in the mean, `plain` if it is that everywhere."""
 
     given: torch.Tensor
     mask: torch.Tensor
@@ -65,6 +67,7 @@ class Task:
     picture: torch.Tensor
     frame: Similarity
     behind: float
+    plain: bool = False
 
 
 def square_of(box: np.ndarray, margin: float) -> Similarity:
@@ -74,14 +77,24 @@ def square_of(box: np.ndarray, margin: float) -> Similarity:
     return Similarity(float(x0 + x1) / 2, float(y0 + y1) / 2, float(side))
 
 
+def level_behind(colours: np.ndarray, greys: tuple[float, float]) -> float:
+    """The grey between two levels that is farthest from an object's colours (N, 3): from the nearest fiftieth of them."""
+    levels = np.linspace(*greys, 7)
+    some = colours[:: max(1, len(colours) // 2000)]
+    away = [float(np.quantile(np.abs(some - level).max(-1), 0.02)) for level in levels]
+    return float(levels[int(np.argmax(away))])
+
+
 def task_of(
-    picture: np.ndarray, part: Part, others: np.ndarray | None, config: CompletionConfig, seed: int, size: int
-) -> Task:
+    picture: np.ndarray, part: Part, others: np.ndarray | None, config: CompletionConfig, seed: int, size: int,
+    greys: tuple[float, float] | None = None,
+) -> Task:  # fmt: skip
     """I_i and m_i of METHODS 4.2: I_i is the object exactly where its mask is 1, and noise (or white) elsewhere; m_i is empty on the object and,
     with `box`, outside its box.
 
     Args:
         picture: (H, W, 3) in [0, 1]. others: (H, W) bool, where other objects are; with `hidden`, only there is anything filled.
+        greys: levels of the backgrounds that the inpainter knows, if it knows greys alone.
     """
     frame = square_of(part.box, config.margin)
     rgb, mask = cut_square(picture, frame, size), (cut_square(part.mask[..., None], frame, size)[..., 0] > 0.5).float()
@@ -95,13 +108,17 @@ def task_of(
         height, width = picture.shape[:2]
         beyond = (place[..., 0] < 0) | (place[..., 1] < 0) | (place[..., 0] >= width) | (place[..., 1] >= height)
         fill = fill * ((hiding > 0.5) | beyond).float()
-    if config.noise:
+    kind = ("noise" if greys is None else "grey") if config.behind == "auto" else config.behind
+    if kind == "noise":
         # Clipped normal noise in the image's range: the paper does not say which (METHODS 4.2).
+        level = 0.5
         behind = (0.5 + 0.25 * RandomStream(seed, "completion", 0).normal("noise", (size, size, 3))).clamp(0, 1)
     else:
-        behind = torch.full((size, size, 3), PLAIN)
+        seen = rgb[mask > 0.5].numpy()
+        level = level_behind(seen, greys or (0.0, 1.0)) if kind == "grey" and len(seen) else 1.0
+        behind = torch.full((size, size, 3), level)
     shown = torch.where(mask[..., None] > 0.5, rgb, behind)
-    return Task(rgb, mask, fill, shown, frame, 0.5 if config.noise else PLAIN)
+    return Task(rgb, mask, fill, shown, frame, level, kind == "grey")
 
 
 def cut_square(pixels: np.ndarray, frame: Similarity, size: int) -> torch.Tensor:
@@ -135,7 +152,7 @@ def complete(
         closed: whether the prior's vocabulary has no words but the object's own.
     """
     size = config.size
-    task = task_of(picture, part, others, config, seed, size)
+    task = task_of(picture, part, others, config, seed, size, inpainter.greys)
     if not bool((task.fill > 0.5).any()):
         return uncompleted(picture, part, config)
     found = inpainter.fill(task.picture[None], task.fill[None], prompt_for(part, config, closed), seed)[0]
@@ -149,6 +166,9 @@ def complete(
 
 def completed_mask(pasted: torch.Tensor, task: Task, segmenter: PromptSegmenter | None) -> torch.Tensor:
     """The mask (S, S) of the completed object: what was visible, and what of the filling looks like it and hangs together with it."""
+    if segmenter is None and task.plain:
+        found = unlike_the_grey(pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, task.behind)
+        return torch.maximum(task.mask, torch.from_numpy(found.astype(np.float32)))
     if segmenter is None:
         found = like_the_object(pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, task.behind)
         return torch.maximum(task.mask, torch.from_numpy(found.astype(np.float32)))
@@ -159,6 +179,22 @@ def completed_mask(pasted: torch.Tensor, task: Task, segmenter: PromptSegmenter 
     box = np.array([[int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]], np.float32)
     logits, _ = segmenter.masks(segmenter.look(plain), Prompts(boxes=box)).best()
     return torch.maximum(task.mask, torch.from_numpy(logits[0] > 0).float() * task.fill)
+
+
+def unlike_the_grey(picture: np.ndarray, seen: np.ndarray, filled: np.ndarray, behind: float) -> np.ndarray:
+    """Filled pixels (S, S) bool that differ from the grey that stood behind the object, and hang together with it.
+
+    Args:
+        picture: (S, S, 3) in [0, 1]. seen, filled: (S, S) bool.
+    """
+    from scipy.ndimage import binary_closing, binary_opening, gaussian_filter, label
+
+    soft = gaussian_filter(picture, (0.7, 0.7, 0))
+    like = filled & (np.abs(soft - behind).max(-1) > APART)
+    like = binary_closing(binary_opening(like), iterations=2) & filled
+    pieces, _ = label(like | seen, np.ones((3, 3)))
+    kept = np.unique(pieces[seen])
+    return like & np.isin(pieces, kept[kept > 0])
 
 
 def like_the_object(

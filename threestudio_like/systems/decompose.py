@@ -22,7 +22,7 @@ from ..priors.segment_anything import (
     probability,
 )
 from ..priors.segmenter import BorderSegmenter
-from .parts import Part, apart, mask_box, named_parts
+from .parts import Part, apart, fill_holes, mask_box, named_parts
 from .scene_text import SceneText
 
 MOST = 12
@@ -114,7 +114,7 @@ def by_boxes(
                 f"shows nothing in box {number + 1}", "--boxes", "Draw the box about an object, or give --masks"
             )
         parts.append(Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64)))
-    return apart(parts)
+    return fill_holes(apart(parts), BorderSegmenter().mask(picture) > 0.5)
 
 
 def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:
@@ -170,7 +170,7 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    for part in apart(parts):
+    for part in fill_holes(apart(parts), solid):
         part.box = part.visible
     return parts, notes
 

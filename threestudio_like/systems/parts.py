@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_opening, label
+from scipy.ndimage import binary_fill_holes, binary_opening, label
 
 from ..priors.clip import ImageTextPrior
 from ..priors.framing import cut, similarities
@@ -142,6 +142,24 @@ def phrase_scores(
         crops.append((both[:3] + 0.8 * (1 - both[3:])).permute(1, 2, 0))
     found = clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()
     return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
+
+
+def fill_holes(parts: list[Part], foreground: np.ndarray) -> list[Part]:
+    """What lies all around within one object, stands out from the background and belongs to no other is a part of it: a panel of another colour,
+    not what is seen through a chair.
+
+    Args:
+        foreground: (H, W) bool.
+    """
+    taken = np.any([p.mask > 0.5 for p in parts], 0)
+    for part in parts:
+        solid = part.mask > 0.5
+        pieces, count = label(binary_fill_holes(solid) & ~taken)
+        for k in range(1, count + 1):
+            piece = pieces == k
+            if foreground[piece].mean() > 0.5:
+                part.mask = np.where(piece, np.float32(1), part.mask).astype(np.float32)
+    return parts
 
 
 def apart(parts: list[Part], speck: float = 0.08) -> list[Part]:
