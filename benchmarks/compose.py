@@ -13,12 +13,12 @@ import argparse
 import json
 import math
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 from tables import ROOT, publish, table
 
+from threestudio_like.engine.errors import UserError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.guidance.physical import PhysicalTerms
@@ -29,12 +29,15 @@ from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
 from threestudio_like.priors.clip import load_clip
+from threestudio_like.priors.diffusion import DiffusionPrior
+from threestudio_like.priors.inpainter import LatentBlending
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.systems.canvas import Canvas, scene_depth
+from threestudio_like.systems.canvas import Canvas, completed_box, scene_depth
 from threestudio_like.systems.comboverse import Comboverse, ReferencePicture, bonds_of, placement_stage, scene_pictures
-from threestudio_like.systems.decompose import hidden_by
+from threestudio_like.systems.completion import CompletionConfig, complete, uncompleted
+from threestudio_like.systems.decompose import grow_boxes, hidden_by
 from threestudio_like.systems.layout import (
     Seen,
     initial_transform,
@@ -45,6 +48,8 @@ from threestudio_like.systems.layout import (
 )
 from threestudio_like.systems.options import Options
 from threestudio_like.systems.parts import Part, mask_box
+from threestudio_like.systems.photo import photo_of
+from threestudio_like.systems.reconstruction import Given, ReconstructOptions, picture_config, work_out
 from threestudio_like.systems.run import load_prior
 from threestudio_like.systems.scene_objects import object_of
 from threestudio_like.systems.scene_text import SceneText, read_scene
@@ -138,39 +143,46 @@ class Truth:
         return depth, hidden_by(parts, depth, self.text)
 
 
-def reconstructed(number: int, truth: Truth, method: str) -> tuple[list[Body], list[float]]:
-    """Bodies and azimuths of the objects, each reconstructed from what is seen of it; kept on disk."""
-    from threestudio_like.engine.errors import UserError
-    from threestudio_like.systems.completion import CompletionConfig, uncompleted
-    from threestudio_like.systems.photo import photo_of
-    from threestudio_like.systems.reconstruction import Given, ReconstructOptions, picture_config, work_out
-
-    bodies, azimuths = [], []
-    for k, seen in enumerate(truth.seen):
+def reconstructed(
+    number: int, truth: Truth, method: str, prior: DiffusionPrior, order: list[tuple[int, int]]
+) -> tuple[list[Body], list[Seen]]:
+    """Bodies of the objects, each completed and reconstructed as `compose` does from what is seen of it (masks are the true ones), and what the
+    picture then tells of each; kept on disk."""
+    config = CompletionConfig()
+    inpainter = LatentBlending(prior, config.inpaint)
+    parts = [Part(p, s.mask.astype(np.float32), mask_box(s.mask)) for p, s in zip(truth.text.objects, truth.seen)]
+    grow_boxes(parts, order, 0.35)
+    bodies, seen = [], []
+    for k, part in enumerate(parts):
+        others = np.max([p.mask for j, p in enumerate(parts) if j != k], 0) > 0.5
+        hidden = any(back == k for _, back in order)
+        done = (
+            complete(truth.picture, part, others, inpainter, None, config, k, True)
+            if hidden
+            else uncompleted(truth.picture, part, config)
+        )
         folder = OUT / "objects" / f"{method}-{number}-{k}"
         if not (folder / "report.html").is_file():
-            part = Part(truth.text.objects[k], seen.mask.astype(np.float32), seen.box)
-            pixels = uncompleted(truth.picture, part, CompletionConfig()).pixels.astype(np.float32)
             options = ReconstructOptions(
                 out=folder, system=method, verbosity="quiet", turntable=False, prompt=part.phrase
             )
             try:
-                work_out(Given(photo_of(pixels, "x", {}), "x", "x", str(number)), picture_config(options), options)
+                photo = photo_of(done.pixels.astype(np.float32), "x", {})
+                work_out(Given(photo, "x", "x", str(number), prior=prior), picture_config(options), options)
             except UserError as error:
                 raise SystemExit(f"scene {number}, object {k}: {error.line()}") from None
         events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
         shape = next(e for e in events if e["event"] == "shape")
         one = object_of(read(folder / "asset.glb"), str(k), shape["azimuth"])
         bodies.append(one.body)
-        azimuths.append(one.azimuth)
-    return bodies, azimuths
+        seen.append(Seen(completed_box(done), truth.seen[k].mask, truth.seen[k].depth, -one.azimuth))
+    return bodies, seen
 
 
 def started(
-    truth: Truth, bodies: list[Body], azimuths: list[float], order: list[tuple[int, int]]
+    truth: Truth, bodies: list[Body], seen: list[Seen], order: list[tuple[int, int]]
 ) -> tuple[list[Transform], list[Transform]]:
     """The first placement, by box, mask and depth; and with the feet on one floor."""
-    seen = [replace(s, yaw=-a) for s, a in zip(truth.seen, azimuths)]
     start = [initial_transform(b, s, truth.camera) for b, s in zip(bodies, seen)]
     supported = {r.subject: r.object for r in truth.text.relations if r.kind == "on"}
     feet = [n for n in range(len(bodies)) if n not in {b for _, b in order}]
@@ -207,7 +219,7 @@ def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, float]:
     return out
 
 
-def work(number: int, rows: list[str], kinds: list[str], method: str, prior: object, done: set) -> None:
+def work(number: int, rows: list[str], kinds: list[str], method: str, prior: DiffusionPrior, done: set) -> None:
     """All missing rows of a scene."""
     wanted = [(row, kind) for kind in kinds for row in rows if (number, row, kind) not in done]
     if not wanted:
@@ -216,10 +228,10 @@ def work(number: int, rows: list[str], kinds: list[str], method: str, prior: obj
     depth, order = truth.estimate()
     for kind in dict.fromkeys(k for _, k in wanted):
         if kind == "true":
-            bodies, azimuths = [Body({"m": m}) for m in truth.meshes], [-s.yaw for s in truth.seen]
+            bodies, seen = [Body({"m": m}) for m in truth.meshes], truth.seen
         else:
-            bodies, azimuths = reconstructed(number, truth, method)
-        start, ground = started(truth, bodies, azimuths, order)
+            bodies, seen = reconstructed(number, truth, method, prior, order)
+        start, ground = started(truth, bodies, seen, order)
         for row in (r for r, k in wanted if k == kind):
             first = start if row == "init" else ground
             scene, began = truth.with_meshes(bodies, first), time.perf_counter()

@@ -32,6 +32,7 @@ from threestudio_like.meshes.verification import psnr
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import f_score, voxel_iou
 from threestudio_like.priors.clip import load_clip
+from threestudio_like.priors.diffusion import DiffusionPrior
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.systems.comboverse import ReferencePicture, placement_stage, scene_pictures
@@ -57,15 +58,15 @@ def whole(number: int, truth: Truth, method: str) -> PlacedScene:
     return truth.with_meshes([Body(read(folder / "asset.glb").meshes)], [Transform()])
 
 
-def composed(number: int, truth: Truth, method: str, prior: object) -> PlacedScene:
+def composed(number: int, truth: Truth, method: str, prior: DiffusionPrior) -> PlacedScene:
     """The picture object by object, placed as `compose` does."""
     depth, order = truth.estimate()
-    bodies, azimuths = reconstructed(number, truth, method)
-    _, ground = started(truth, bodies, azimuths, order)
+    bodies, seen = reconstructed(number, truth, method, prior, order)
+    _, ground = started(truth, bodies, seen, order)
     scene, config = truth.with_meshes(bodies, ground), variant("default + physical")
     picture, mask = torch.from_numpy(truth.picture), torch.from_numpy(truth.mask)
     reference = ReferencePicture(picture, mask, truth.camera, torch.from_numpy(depth).float())
-    stage = placement_stage(scene, truth.text, truth.text.words, prior, config, reference, order)  # type: ignore[arg-type]
+    stage = placement_stage(scene, truth.text, truth.text.words, prior, config, reference, order)
     Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run([StagePlan("placement", lambda _: stage)])
     return scene
 
