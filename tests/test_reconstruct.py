@@ -10,24 +10,25 @@ from PIL import Image
 
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import CollapseError, InputError
-from threestudio_like.meshes import Asset
+from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas, with_coordinates
 from threestudio_like.meshes.voxels import to_mesh, voxelise
 from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig
 from threestudio_like.priors.framing import boxes
 from threestudio_like.priors.patch_transformer import EncoderConfig
 from threestudio_like.priors.segmenter import BorderSegmenter
-from threestudio_like.priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelDiffusionConfig
+from threestudio_like.priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling
 from threestudio_like.priors.voxel_unet import VoxelUNetConfig
 from threestudio_like.representations import TexturedMesh
 from threestudio_like.systems import cisp
-from threestudio_like.systems.cisp import CispConfig, shape_of
+from threestudio_like.systems.cisp import CispConfig, knows_words, reconstruct_shape, shape_of
 from threestudio_like.systems.found import guess_caption
-from threestudio_like.systems.photo import read_photo
+from threestudio_like.systems.photo import photo_of, read_photo
 from threestudio_like.systems.pose import PoseConfig, find_pose, framed_masks, matching_cut, silhouettes
 from threestudio_like.systems.projection import ProjectionConfig, completed, lay_back
 from threestudio_like.toybox.pairs import pictures_of
 from threestudio_like.toybox.render import render, view_projection
+from threestudio_like.toybox.vocabulary import CATEGORIES
 from threestudio_like.toybox.world import draw
 
 CHAIR = 8
@@ -206,6 +207,57 @@ def test_the_candidate_that_agrees_best_is_taken():
     assert len(found.mesh.faces) <= config.faces
     with pytest.raises(CollapseError, match="seed"):
         shape_of(torch.zeros(1, 4), mask, Known(voxelise(mesh), 3), config, 0)
+
+
+class Sizes:
+    """An encoder for which shapes are alike as they are filled."""
+
+    def embed_other(self, volumes):
+        share = volumes.flatten(1).mean(1) * 20
+        return torch.stack([share.cos(), share.sin()], 1)
+
+
+def test_what_a_prompt_asks_for_competes_by_silhouette_and_likeness():
+    """A worded shape is taken over one whose silhouette agrees a little better, not over one that agrees much better; without weight never."""
+    picture, _, _, mesh = chair(64)
+    mask = framed_masks(torch.from_numpy(picture[None, ..., 3] / 255).float(), 64)[0]
+    right = voxelise(mesh)
+    block = np.zeros_like(right)
+    block[10:22, 8:28, 10:22] = 1
+    worded, sizes = torch.from_numpy(block[None]).float(), Sizes()
+    for liking, taken in ((0.0, right), (0.2, right), (3.0, block)):
+        config = CispConfig(candidates=1, liking=liking)
+        found = shape_of(torch.zeros(1, 4), mask, Known(right), config, 0, None, worded, sizes)
+        assert len(found.agreements) == 2
+        assert (found.voxels > 0.5).sum() == taken.sum()
+
+
+def test_words_are_asked_only_where_they_are_known(tmp_path):
+    assert knows_words("a blue robot", "")
+    assert not knows_words("a blue unicorn", "")
+    assert not knows_words("a red ball on a blue box", "")
+    assert not knows_words("", "")
+    assert not knows_words("a blue robot", str(tmp_path))
+
+
+def test_half_a_sofa_and_its_name_make_a_sofa():
+    """The embedded models: of a picture of which a half is cut off the prompt makes what it names."""
+    number = CATEGORIES.index("sofa")
+    rgba, _, _, _, _ = pictures_of(2001, number, "test", 1, 96)
+    pixels = rgba[0].astype(np.float32) / 255
+    columns = np.flatnonzero(pixels[..., 3].max(0) > 0.5)
+    pixels[:, : int(columns.mean()), 3] = 0
+    photo = photo_of(pixels, "half", {})
+    config = CispConfig(candidates=1, worded=2, liking=0.4, sampling=VoxelSampling(steps=12))
+    alone, named = (reconstruct_shape(photo, config, 0, None, p) for p in ("", "a sofa"))
+    assert (len(alone.agreements), len(named.agreements)) == (1, 3)
+    true = draw(2001, number, "test")
+    encoder, _ = cisp.load_models("cisp")
+    shapes = [voxelise(Mesh(true.vertices, true.faces)), alone.voxels, named.voxels]
+    with torch.no_grad():
+        looks = encoder.embed_other(torch.from_numpy(np.stack(shapes).astype(np.float32)))
+    near = torch.cosine_similarity(looks[:1], looks[1:])
+    assert near[1] > near[0]
 
 
 @pytest.fixture

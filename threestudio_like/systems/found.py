@@ -48,7 +48,7 @@ class Work:
     """What a method is given besides the picture.
 
     run: carries out stages with checkpoints in the run's folder, and returns them by name. view: from where the picture was taken, if that is
-    known.
+    known. said: whether the prompt is the user's own, and no guess.
     """
 
     seed: int
@@ -57,6 +57,7 @@ class Work:
     prior: DiffusionPrior | None = None
     run: Callable[[list[StagePlan]], dict[str, Stage]] | None = None
     view: Viewpoint | None = None
+    said: bool = False
 
 
 class PictureMethod(Protocol):

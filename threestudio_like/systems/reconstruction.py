@@ -135,7 +135,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
-    found = config.find(photo, Work(options.seed, events, prompt, prior, run, given.view))
+    found = config.find(photo, Work(options.seed, events, prompt, prior, run, given.view, bool(options.prompt)))
     events.record("shape", azimuth=found.pose.azimuth, elevation=found.pose.elevation, agreement=found.pose.agreement,
                   rival=found.pose.rival, candidates=found.agreements)  # fmt: skip
     if found.voxels is not None:
