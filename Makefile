@@ -45,6 +45,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/released_sizes.py
 	$(BIN)/python benchmarks/decompose.py
 	$(BIN)/python benchmarks/completion.py
+	$(BIN)/python benchmarks/half_pictures.py
 	$(BIN)/python benchmarks/spatial_words.py
 	$(BIN)/python benchmarks/layout_by_text.py
 	$(BIN)/python benchmarks/compose.py

@@ -1,0 +1,105 @@
+"""Shapes of objects that others hide in part: by the picture as it is cut out or completed, without and with the user's words.
+
+Volume IoU with the truth at the best turn about the vertical. The objects are those of benchmarks/completion.py. Resumable:
+outputs/benchmark/half_pictures.jsonl.
+
+Run: python benchmarks/half_pictures.py [--count 24]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import numpy as np
+from completion import Hidden
+from compose import Truth, interval
+from object_gap import turned
+from tables import ROOT, publish, table
+
+from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.mesh import Mesh
+from threestudio_like.meshes.voxels import voxelise
+from threestudio_like.metrics.point_sets import voxel_iou
+from threestudio_like.priors.inpainter import LatentBlending
+from threestudio_like.systems.cisp import CispConfig, reconstruct_shape
+from threestudio_like.systems.completion import CompletionConfig, complete, uncompleted
+from threestudio_like.systems.layout import own_masks
+from threestudio_like.systems.options import Options
+from threestudio_like.systems.photo import photo_of
+from threestudio_like.systems.run import load_prior
+
+RESULTS = ROOT / "outputs" / "benchmark" / "half_pictures.jsonl"
+WAYS = {"cut out": (False, False), "completed": (True, False), "cut out, with its words": (False, True),
+        "completed, with its words (compose)": (True, True)}  # fmt: skip
+
+
+def objects(count: int) -> list[tuple[Hidden, Mesh, float]]:
+    """Objects of which between a tenth and two thirds is hidden, their true meshes, and the share that is seen."""
+    found: list[tuple[Hidden, Mesh, float]] = []
+    number = 0
+    while len(found) < count:
+        truth = Truth.of(number)
+        number += 1
+        visible, alone = own_masks(truth.placed, truth.camera)
+        for k in range(len(visible)):
+            share = float(visible[k].sum()) / max(float(alone[k].sum()), 1)
+            if 0.33 < share < 0.9 and int(visible[k].sum()) > 150:
+                found.append((Hidden(truth, k, visible, alone), truth.meshes[k], share))
+    return found[:count]
+
+
+def shape_iou(mesh: Mesh, true: Mesh) -> float:
+    """IoU of two meshes in the unit sphere, the first turned as fits best."""
+    wanted = voxelise(Mesh(Placement.of(true.vertices).apply(true.vertices), true.faces))
+    return max(voxel_iou(voxelise(turned(mesh, 15.0 * k)), wanted) for k in range(24))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=24)
+    arguments = parser.parse_args()
+    known: dict[tuple[int, str], dict] = {}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    if RESULTS.is_file():
+        known = {(x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
+    prior, config = load_prior(Options()), CompletionConfig()
+    inpainter = LatentBlending(prior, config.inpaint)
+    for number, (one, mesh, share) in enumerate(objects(arguments.count)):
+        for way, (whole, said) in WAYS.items():
+            if (number, way) in known:
+                continue
+            began = time.perf_counter()
+            if whole:
+                done = complete(one.picture, one.part, one.others, inpainter, None, config, number, True)
+            else:
+                done = uncompleted(one.picture, one.part, config)
+            photo = photo_of(done.pixels.astype(np.float32), "x", {})
+            found = reconstruct_shape(photo, CispConfig(), number, None, one.phrase if said else "")
+            line = {"object": number, "way": way, "phrase": one.phrase, "seen": share, "iou": shape_iou(found.mesh, mesh),
+                    "agreement": found.pose.agreement, "seconds": time.perf_counter() - began}  # fmt: skip
+            known[number, way] = line
+            with open(RESULTS, "a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+    rows = []
+    for way in WAYS:
+        some = [x for (_, w), x in known.items() if w == way]
+        low, high = interval([x["iou"] for x in some])
+        poor = float(np.mean([x["iou"] < 0.5 for x in some]))
+        rows.append([way, len(some), float(np.mean([x["iou"] for x in some])), f"{low:.3f} to {high:.3f}", poor,
+                     float(np.mean([x["agreement"] for x in some])), float(np.mean([x["seconds"] for x in some]))])  # fmt: skip
+    text = table(
+        ["the picture", "objects", "volume IoU", "95 % interval", "below 0.5", "silhouette agreement", "seconds"], rows
+    )
+    publish(
+        "half_pictures",
+        "Shapes of what is hidden in part",
+        f"python benchmarks/half_pictures.py --count {arguments.count}",
+        text,
+    )
+
+
+if __name__ == "__main__":
+    main()
