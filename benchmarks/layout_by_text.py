@@ -34,21 +34,16 @@ from threestudio_like.toybox.vocabulary import RELATIONS
 
 OUT = ROOT / "outputs" / "benchmark" / "layout_by_text"
 RESULTS = OUT.with_suffix(".jsonl")
-WAYS = (
-    "where they begin",
-    "physical terms alone",
-    "score distillation (default)",
-    "c = 3",
-    "c = 25, noise 800 to 900 (paper)",
-)
+WAYS = ("where they begin", "physical terms alone, free to tilt", "score distillation (default)", "the same, free to tilt",
+        "c = 3, free to tilt", "c = 25, noise 800 to 900 (paper), free to tilt")  # fmt: skip
 
 
 def configured(way: str) -> ComposeConfig:
     """The configuration of a way to place."""
-    config = ComposeConfig()
-    if way == "physical terms alone":
+    config = ComposeConfig(upright="free to tilt" not in way)
+    if way.startswith("physical terms alone"):
         config.place.guidance = "none"
-    if way == "c = 3":
+    if way.startswith("c = 3"):
         config.place.spatial.factor = 3.0
     if way.startswith("c = 25"):
         config.place.spatial = SpatialConfig()
@@ -75,7 +70,8 @@ def main() -> None:
             config, began, ends = configured(way), time.perf_counter(), []
             for start in range(arguments.starts):
                 first = first_layout(objects, truth.text, 0, start)
-                scene = PlacedScene([o.body for o in objects], names, first, camera.camera_to_world[0], "axis")
+                bodies = [o.body for o in objects]
+                scene = PlacedScene(bodies, names, first, camera.camera_to_world[0], "axis", upright=config.upright)
                 if way != WAYS[0]:
                     place = replace(config.place, rate=config.rate)
                     stage = placement_stage(scene, truth.text, truth.text.words, prior, place, None, [], True)

@@ -354,3 +354,20 @@ def test_volumes_of_two_balls():
     assert penetration_volume(one, two) == pytest.approx(5 / 16, abs=0.02)
     two.vertices = two.vertices + np.float32([2, 0, 0])
     assert penetration_volume(one, two) == 0
+
+
+def test_upright_objects_turn_about_the_vertical_alone():
+    body = Body({"m": cube()})
+    eye = torch.eye(4)
+    eye[2, 3] = 3.0
+    for upright in (False, True):
+        scene = PlacedScene([body], ["cube"], [Transform.turn(0.4)], eye, "axis", upright=upright)
+        with torch.no_grad():
+            scene.turn.copy_(torch.tensor([[0.3, 0.2, -0.1]]))
+        up = scene.rotations()[0] @ torch.tensor([0.0, 1.0, 0.0])
+        assert bool(torch.allclose(up, torch.tensor([0.0, 1.0, 0.0]), atol=1e-6)) is upright
+        gradient = torch.autograd.grad(scene.vertices().square().sum() + scene.vertices()[:, 0].sum() ** 2, scene.turn)[
+            0
+        ][0]
+        assert bool((gradient[[0, 2]] == 0).all()) is upright
+    assert float(scene.transforms()[0].angle_to(Transform.turn(0.6))) < 1e-3

@@ -57,6 +57,7 @@ class PlacedScene(nn.Module):
         start: where they stand at first, in the world.
         camera_to_world: (4, 4) of the reference camera, OpenGL convention.
         along: see the module's docstring.
+        upright: only the turn about the world's vertical is free.
         texels: along an edge of the textures that are looked at.
     """
 
@@ -69,10 +70,10 @@ class PlacedScene(nn.Module):
 
     def __init__(
         self, bodies: Sequence[Body], names: Sequence[str], start: Sequence[Transform], camera_to_world: torch.Tensor, along: Along = "ray",
-        texels: int = 256,
+        texels: int = 256, upright: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.bodies, self.names, self.along = list(bodies), list(names), along
+        self.bodies, self.names, self.along, self.upright = list(bodies), list(names), along, upright
         self.register_buffer("base", torch.from_numpy(np.stack([t.linear for t in start]).astype(np.float32)))
         self.register_buffer("eye", camera_to_world[:3, 3].clone())
         self.register_buffer("frame", camera_to_world[:3, :3].clone())
@@ -148,7 +149,8 @@ class PlacedScene(nn.Module):
 
     def rotations(self) -> torch.Tensor:
         """(N, 3, 3)."""
-        return rotation_of(self.turn) @ self.base
+        free = self.turn * self.turn.new_tensor([0.0, 1.0, 0.0]) if self.upright else self.turn
+        return rotation_of(free) @ self.base
 
     def scales(self) -> torch.Tensor:
         """(N,)."""

@@ -94,6 +94,8 @@ class ComposeConfig:
     """Depth estimator: the embedded one, a name or a folder."""
     starts: int = 3
     """Of a layout by text alone: first placements that are tried."""
+    upright: bool = True
+    """Of a layout by text alone: objects turn about the vertical and nothing else."""
     rate: str = "0.03->0.003"
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
     resolution: int = 0

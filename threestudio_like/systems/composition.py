@@ -178,7 +178,8 @@ class Composition:
         plans = []
         for number in range(config.starts):
             first = first_layout(objects, self.text, self.options.seed, number)
-            scene = PlacedScene([o.body for o in objects], names, first, camera.camera_to_world[0], "axis")
+            bodies = [o.body for o in objects]
+            scene = PlacedScene(bodies, names, first, camera.camera_to_world[0], "axis", upright=config.upright)
             scenes.append(scene)
 
             def build(done: Any, scene: PlacedScene = scene, number: int = number) -> Any:
