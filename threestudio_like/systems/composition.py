@@ -277,6 +277,9 @@ class Composition:
         options, known, size = self.options, self.prior.facts.camera, canvas.pixels.shape[0]
         protocol = known or PLAIN_CAMERAS
         told = [math.degrees(o.elevation) for o in objects if o.elevation is not None]
+        if told and known is not None:
+            # Silhouettes of single objects tell it badly: what the prior's pictures have has a voice too.
+            told.append(sum(known.elevation) / 2)
         elevations = (
             (options.elevation,)
             if options.elevation is not None
