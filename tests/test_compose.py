@@ -575,3 +575,21 @@ def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
     new = (task.fill > 0.5).numpy()
     assert (done.pixels[..., 3][new] > 0.5).mean() > 0.9
     assert not task_of(dark, part, None, CompletionConfig(hidden=False, behind="noise"), 0, 96, (0.25, 1.0)).plain
+
+
+def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
+    """A scene whose relation holds is better than the same one the other way round."""
+    from threestudio_like.systems.composition import scene_score
+
+    view, bodies, _, _, _ = two_objects(64)
+    text = read_scene("a red box left of a blue ball")
+    scores = []
+    for side in (-0.5, 0.5):
+        at = [
+            Transform(0.4, translation=np.array([side, 0.0, 0.0])),
+            Transform(0.4, translation=np.array([-side, 0.0, 0.0])),
+        ]
+        scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
+        scores.append(scene_score(scene, text, text.prompt, ComposeConfig()))
+    assert [s["relations"] for s in scores] == [1.0, 0.0]
+    assert scores[0]["score"] > scores[1]["score"] + 0.5

@@ -382,11 +382,16 @@ def first_layout(objects: list[SceneObject], text: SceneText, seed: int, number:
 
 
 def scene_score(scene: PlacedScene, text: SceneText, prompt: str, config: ComposeConfig) -> dict[str, float]:
-    """How good a scene of a text is: CLIP's similarity of three views and the prompt, less what the physical terms still find."""
+    """How good a scene of a text is: the share of its relations that hold, and CLIP's similarity of three views and the prompt, less what the
+    physical terms still find."""
     cameras = Cameras.orbit(torch.tensor([-0.5, 0.0, 0.5]), torch.full((3,), 0.26), 3.0, math.radians(40.0), 96, 96)
     pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, 0.8))
     clip = load_clip(config.decompose.clip)
     with torch.no_grad():
         alike = float((clip.embed_images(pictures) @ clip.embed_texts([prompt]).t()).mean())
     rest = PhysicalTerms(scene, bonds_of(text), [], config.place.physical).report()
-    return {"score": alike - rest["penetration depth"] - rest["floating distance"], "CLIP": alike, **rest}
+    points = [t.apply(b.vertices) for t, b in zip(scene.transforms(), scene.bodies)]
+    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in text.relations]
+    held = float(np.mean(kept)) if kept else 1.0
+    score = held + alike - rest["penetration depth"] - rest["floating distance"]
+    return {"score": score, "relations": held, "CLIP": alike, **rest}
