@@ -43,7 +43,7 @@ class PlacementWeights:
 def heard_words() -> SpatialConfig:
     """For a prior that hears spatial words as they are, and several views at once: as the embedded one (docs/results/spatial_words.md)."""
     config = SpatialConfig(factor=1.0)
-    config.score.t_min, config.score.t_max, config.score.joint_views = "0.5", "0.9", True
+    config.score.t_min, config.score.t_max, config.score.joint_views = "0.02", "0.98", True
     return config
 
 
