@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
 
 import numpy as np
@@ -163,6 +164,7 @@ def reconstructed(
         )
         folder = OUT / "objects" / f"{method}-{number}-{k}"
         if not (folder / "report.html").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
             options = ReconstructOptions(
                 out=folder, system=method, verbosity="quiet", turntable=False, prompt=part.phrase
             )

@@ -34,8 +34,8 @@ from threestudio_like.toybox.vocabulary import RELATIONS
 
 OUT = ROOT / "outputs" / "benchmark" / "layout_by_text"
 RESULTS = OUT.with_suffix(".jsonl")
-WAYS = ("where they begin", "physical terms alone, free to tilt", "score distillation (default)", "the same, free to tilt",
-        "c = 3, free to tilt", "c = 25, noise 800 to 900 (paper), free to tilt")  # fmt: skip
+WAYS = ("where they begin", "physical terms alone, free to tilt", "noise 500 to 900", "noise 500 to 900, free to tilt",
+        "c = 3, noise 500 to 900, free to tilt", "c = 25, noise 800 to 900 (paper), free to tilt")  # fmt: skip
 
 
 def configured(way: str) -> ComposeConfig:
@@ -43,6 +43,8 @@ def configured(way: str) -> ComposeConfig:
     config = ComposeConfig(upright="free to tilt" not in way)
     if way.startswith("physical terms alone"):
         config.place.guidance = "none"
+    if "noise 500 to 900" in way:
+        config.place.spatial.score.t_min, config.place.spatial.score.t_max = "0.5", "0.9"
     if way.startswith("c = 3"):
         config.place.spatial.factor = 3.0
     if way.startswith("c = 25"):

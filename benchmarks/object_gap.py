@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def whole(number: int, truth: Truth, method: str) -> PlacedScene:
     folder = SCENES / "objects" / f"{method}-{number}-whole"
     if not (folder / "report.html").is_file():
         pixels = np.concatenate([truth.picture, truth.mask[..., None]], -1).astype(np.float32)
+        shutil.rmtree(folder, ignore_errors=True)
         options = ReconstructOptions(
             out=folder, system=method, verbosity="quiet", turntable=False, prompt=truth.text.prompt
         )
