@@ -30,7 +30,7 @@ from .arguments import (
     Vocabulary,
 )
 from .engine.errors import ConfigError, UserError, did_you_mean
-from .parsing import CONFIGURED, PROGRAM, VERBS, parse
+from .systems.command_line import CONFIGURED, PROGRAM, VERBS, parse
 
 
 def _summary(verb: type) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from .arguments import (
+from ..arguments import (
     Completion,
     Compose,
     Doctor,
@@ -25,7 +25,7 @@ from .arguments import (
     View,
     Vocabulary,
 )
-from .engine.errors import ConfigError, did_you_mean
+from ..engine.errors import ConfigError, did_you_mean
 
 PROGRAM = "threestudio-like"
 
@@ -91,10 +91,10 @@ def parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, s
 
 def undotted(verb: str) -> set[str]:
     """Values of the verb's systems that have no dot in their name."""
-    from .systems import registry, settings
+    from . import registry, settings
 
     if verb == "train":
-        from .systems.trainings import CONFIGURATIONS
+        from .trainings import CONFIGURATIONS
 
         return {key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key}
     verbs = (verb, "reconstruct") if verb == "generate" else (verb,)
