@@ -35,7 +35,8 @@ from threestudio_like.toybox.vocabulary import RELATIONS
 OUT = ROOT / "outputs" / "benchmark" / "layout_by_text"
 RESULTS = OUT.with_suffix(".jsonl")
 WAYS = ("where they begin", "physical terms alone, free to tilt", "noise 500 to 900", "noise 500 to 900, free to tilt",
-        "c = 3, noise 500 to 900, free to tilt", "c = 25, noise 800 to 900 (paper), free to tilt")  # fmt: skip
+        "c = 3, noise 500 to 900, free to tilt", "c = 25, noise 800 to 900 (paper), free to tilt",
+        "score distillation, all noise (default)")  # fmt: skip
 
 
 def configured(way: str) -> ComposeConfig:
