@@ -46,7 +46,8 @@ class Hidden:
     """An object of which between a tenth and two thirds is hidden: what the picture shows, and the truth."""
 
     def __init__(self, truth: Truth, number: int, visible: torch.Tensor, alone: torch.Tensor) -> None:
-        self.phrase = truth.text.objects[number]
+        self.phrase, self.mesh = truth.text.objects[number], truth.meshes[number]
+        self.share = float(visible[number].sum()) / max(float(alone[number].sum()), 1)
         self.picture = truth.picture
         self.parts = [
             Part(p, v.numpy().astype(np.float32), mask_box(v.numpy())) for p, v in zip(truth.text.objects, visible)

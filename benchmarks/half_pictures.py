@@ -13,8 +13,8 @@ import json
 import time
 
 import numpy as np
-from completion import Hidden
-from compose import Truth, interval
+from completion import hidden_objects
+from compose import interval
 from object_gap import turned
 from tables import ROOT, publish, table
 
@@ -25,7 +25,6 @@ from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.inpainter import LatentBlending
 from threestudio_like.systems.cisp import CispConfig, reconstruct_shape
 from threestudio_like.systems.completion import CompletionConfig, complete, uncompleted
-from threestudio_like.systems.layout import own_masks
 from threestudio_like.systems.options import Options
 from threestudio_like.systems.photo import photo_of
 from threestudio_like.systems.run import load_prior
@@ -33,21 +32,6 @@ from threestudio_like.systems.run import load_prior
 RESULTS = ROOT / "outputs" / "benchmark" / "half_pictures.jsonl"
 WAYS = {"cut out": (False, False), "completed": (True, False), "cut out, with its words": (False, True),
         "completed, with its words (compose)": (True, True)}  # fmt: skip
-
-
-def objects(count: int) -> list[tuple[Hidden, Mesh, float]]:
-    """Objects of which between a tenth and two thirds is hidden, their true meshes, and the share that is seen."""
-    found: list[tuple[Hidden, Mesh, float]] = []
-    number = 0
-    while len(found) < count:
-        truth = Truth.of(number)
-        number += 1
-        visible, alone = own_masks(truth.placed, truth.camera)
-        for k in range(len(visible)):
-            share = float(visible[k].sum()) / max(float(alone[k].sum()), 1)
-            if 0.33 < share < 0.9 and int(visible[k].sum()) > 150:
-                found.append((Hidden(truth, k, visible, alone), truth.meshes[k], share))
-    return found[:count]
 
 
 def shape_iou(mesh: Mesh, true: Mesh) -> float:
@@ -66,7 +50,7 @@ def main() -> None:
         known = {(x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
     prior, config = load_prior(Options()), CompletionConfig()
     inpainter = LatentBlending(prior, config.inpaint)
-    for number, (one, mesh, share) in enumerate(objects(arguments.count)):
+    for number, one in enumerate(hidden_objects(arguments.count)):
         for way, (whole, said) in WAYS.items():
             if (number, way) in known:
                 continue
@@ -77,7 +61,7 @@ def main() -> None:
                 done = uncompleted(one.picture, one.part, config)
             photo = photo_of(done.pixels.astype(np.float32), "x", {})
             found = reconstruct_shape(photo, CispConfig(), number, None, one.phrase if said else "")
-            line = {"object": number, "way": way, "phrase": one.phrase, "seen": share, "iou": shape_iou(found.mesh, mesh),
+            line = {"object": number, "way": way, "phrase": one.phrase, "seen": one.share, "iou": shape_iou(found.mesh, one.mesh),
                     "agreement": found.pose.agreement, "seconds": time.perf_counter() - began}  # fmt: skip
             known[number, way] = line
             with open(RESULTS, "a") as file:

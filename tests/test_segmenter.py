@@ -304,3 +304,11 @@ def test_a_panel_within_an_object_belongs_to_it_and_what_is_seen_through_it_does
     assert (filled[0].mask[15:20, 20:30] == 1).all()
     assert (filled[0].mask[30:40, 20:30] == 0).all()
     assert filled[1].mask.sum() == 16
+
+
+def test_a_phrase_that_is_said_twice_means_two_objects():
+    one, two = squares((10, 10), (60, 60), size=24)
+    picture = painted([one, two], [[0.9, 0.1, 0.1], [0.9, 0.1, 0.1]])
+    parts, _ = named_parts(picture, one | two, [one, two], [0.9, 0.8], ["a red box", "a red box"], ColourReader())
+    assert [p.phrase for p in parts] == ["a red box", "a red box"]
+    assert not (parts[0].mask * parts[1].mask).any()

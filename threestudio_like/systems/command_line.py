@@ -10,32 +10,19 @@ from typing import Any
 
 import tyro
 
-from ..arguments import (
-    Completion,
-    Compose,
-    Doctor,
-    Evaluate,
-    Export,
-    Generate,
-    MeshTool,
-    Reconstruct,
-    Refine,
-    Texture,
-    Train,
-    View,
-    Vocabulary,
-)
+from .. import arguments as of
 from ..engine.errors import ConfigError, did_you_mean
 
 PROGRAM = "threestudio-like"
 
 VERBS: dict[str, type] = {
-    "generate": Generate, "texture": Texture, "reconstruct": Reconstruct, "compose": Compose, "refine": Refine, "export": Export,
-    "view": View, "evaluate": Evaluate, "mesh": MeshTool, "train": Train, "doctor": Doctor, "vocabulary": Vocabulary, "completion": Completion,
+    "generate": of.Generate, "texture": of.Texture, "reconstruct": of.Reconstruct, "compose": of.Compose, "refine": of.Refine,
+    "export": of.Export, "view": of.View, "evaluate": of.Evaluate, "mesh": of.MeshTool, "train": of.Train, "doctor": of.Doctor,
+    "vocabulary": of.Vocabulary, "completion": of.Completion,
 }  # fmt: skip
 
 
-CONFIGURED = (Generate, Texture, Reconstruct, Compose, Refine, Train)
+CONFIGURED = (of.Generate, of.Texture, of.Reconstruct, of.Compose, of.Refine, of.Train)
 """Verbs whose systems' values are options by their dotted names."""
 AXES = ("--up", "--front", "--to-up", "--to-front")
 

@@ -71,8 +71,8 @@ def named_parts(
         return parts, 0.0
     fit = phrase_scores(picture, parts, phrases, clip)
     chosen = _search(masks, scores, foreground, fit, weights or NamingWeights())
-    for phrase, k in zip(phrases, chosen):
-        parts[k].phrase, parts[k].sureness = phrase, float(fit[k, phrases.index(phrase)])
+    for number, k in enumerate(chosen):
+        parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
     own = apart([Part(parts[k].phrase, parts[k].mask.copy(), parts[k].box, parts[k].sureness) for k in chosen])
     # A prompt that names more than there is makes one thing stand for two.
     real = [p for p, k in zip(own, chosen) if (p.mask > 0.5).sum() >= 0.3 * masks[k].sum()]
