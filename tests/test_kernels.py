@@ -7,8 +7,8 @@ import torch
 
 from threestudio_like import kernels
 from threestudio_like.kernels import dispatch
+from threestudio_like.kernels.cases import sample_rays, sample_triangles
 from threestudio_like.kernels.reference import grids, raster, volume
-from threestudio_like.kernels.self_checks import sample_rays, sample_triangles
 from threestudio_like.kernels.spec import HashGridSpec
 
 
@@ -16,7 +16,11 @@ def relative(a, b):
     return float((a.double() - b.double()).abs().max() / b.double().abs().max().clamp_min(1e-12))
 
 
-@pytest.mark.parametrize("operation", dispatch.operations())
+HERE = torch.device("cpu")
+ON_CPU = [name for name in dispatch.operations() if dispatch.candidates(name, HERE)]
+
+
+@pytest.mark.parametrize("operation", ON_CPU)
 def test_every_twin_passes_its_self_check(operation):
     status = kernels.check(operation)
     assert status.serves == "cpu", status.why
@@ -222,30 +226,65 @@ def test_rasterize_a_triangle_that_crosses_the_camera_plane():
     assert 0 < float((one[..., 3] > 0).float().mean()) <= 1
 
 
-def test_a_first_use_without_gradients_passes_the_check():
-    saved = dispatch._status.pop("trilinear", None)
-    try:
-        with torch.no_grad():
-            assert kernels.check("trilinear").serves == "cpu"
-    finally:
-        if saved is not None:
-            dispatch._status["trilinear"] = saved
+def test_a_first_use_without_gradients_passes_the_check(monkeypatch):
+    monkeypatch.setattr(dispatch, "_status", {})
+    with torch.no_grad():
+        assert kernels.check("trilinear").serves == "cpu"
 
 
 def test_a_twin_that_is_wrong_is_not_used(monkeypatch):
-    monkeypatch.setitem(dispatch._checks, "broken", lambda: 1.0)
-    monkeypatch.setitem(dispatch._tolerances, "broken", 1e-3)
-    try:
-        status = kernels.check("broken")
-        assert status.serves == "reference"
-        assert "failed" in status.why
-    finally:
-        dispatch._status.pop("broken", None)
+    monkeypatch.setattr(dispatch, "_status", {})
+    wrong = dispatch.Check(lambda function, device: 1.0, 1e-3)
+    monkeypatch.setitem(dispatch._checks, "trilinear", wrong)
+    status = kernels.check("trilinear", device=HERE)
+    assert status.serves == "reference"
+    assert "failed" in status.why
+    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+
+
+def test_a_twin_that_cannot_run_is_not_used(monkeypatch):
+    monkeypatch.setattr(dispatch, "_status", {})
+
+    def broken(function, device):
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setitem(dispatch._checks, "march", dispatch.Check(broken, 1.0))
+    assert "no such instruction" in kernels.check("march", device=HERE).why
+    assert kernels.march(torch.zeros(0, 3), torch.zeros(0, 3), torch.ones(2, 2, 2).bool(), 0.1, torch.zeros(0))[
+        2
+    ].tolist() == [0]
 
 
 def test_the_environment_forces_the_reference(monkeypatch):
     monkeypatch.setenv("THREESTUDIO_LIKE_KERNELS", "reference")
-    assert not dispatch.serves_cpu("trilinear", torch.zeros(1, 3))
+    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+
+
+def test_kernels_are_chosen_by_name(monkeypatch):
+    monkeypatch.setattr(dispatch, "_choice", None)
+    kernels.choose("reference")
+    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+    kernels.choose("auto")
+    found = dispatch.serving("trilinear", torch.zeros(1, 3))
+    assert found is not None
+    assert found.name == "cpu"
+    with pytest.raises(ValueError, match="known: auto, triton, vendor, reference"):
+        kernels.choose("fast")
+
+
+def test_a_gpu_prefers_triton_and_vendors_when_asked(monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(dispatch, "_choice", None)
+
+    def names(operation):
+        return [twin.name for twin in dispatch.candidates(operation, gpu)]
+
+    assert names("hashgrid") == ["triton"]
+    kernels.choose("vendor")
+    assert names("hashgrid") == ["tiny-cuda-nn", "triton"]
+    assert names("antialias") == ["nvdiffrast"]
+    kernels.choose("reference")
+    assert names("hashgrid") == []
 
 
 def test_wrong_shapes_are_named():

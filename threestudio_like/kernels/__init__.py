@@ -1,4 +1,4 @@
-"""The differentiable operations on which everything is built, each with a plain-torch definition and a CPU twin.
+"""The differentiable operations on which everything is built, each with a plain-torch definition and faster twins for CPU and GPU.
 
 Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's cache), so that only the
 first run on a machine compiles.
@@ -13,8 +13,8 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     _home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ["NUMBA_CACHE_DIR"] = str(_home / "threestudio-like" / "numba-0.1")
 
-from . import self_checks as _self_checks  # noqa: F401 (registers them)
-from .dispatch import Status, check, operations, warm_up
+from . import cases as _cases  # noqa: F401 (registers the self-checks)
+from .dispatch import CHOICES, Status, Twin, check, choose, chosen, operations, warm_up
 from .distance import SurfaceTree, nearest, surface_tree, winding_number
 from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear, triplane
 from .spec import HashGridSpec
@@ -29,6 +29,7 @@ from .surface import (
     texture_level,
 )
 
-__all__ = ["EdgeTable", "HashGridSpec", "Status", "SurfaceTree", "antialias", "check", "composite", "edge_table", "field_mlp", "grid_variation",
-           "hashgrid", "interpolate", "march", "nearest", "operations", "rasterize", "silhouette_pairs", "surface_tree", "texture",
-           "texture_level", "trilinear", "triplane", "warm_up", "winding_number"]  # fmt: skip
+__all__ = ["CHOICES", "EdgeTable", "HashGridSpec", "Status", "SurfaceTree", "Twin", "antialias", "check", "choose", "chosen",
+           "composite", "edge_table", "field_mlp", "grid_variation", "hashgrid", "interpolate", "march", "nearest", "operations",
+           "rasterize", "silhouette_pairs", "surface_tree", "texture", "texture_level", "trilinear", "triplane", "warm_up",
+           "winding_number"]  # fmt: skip

@@ -1,22 +1,97 @@
-"""Which twin of an operation serves: the Numba twin on CPU float32 once it has passed its self-check, else plain torch.
+"""Which twin of an operation serves a call: the first that takes its tensors and has passed its self-check there, else plain torch.
 
-Set THREESTUDIO_LIKE_KERNELS=reference to force plain torch everywhere.
+Twins stand in the table `TWINS`, by operation and in order of preference; each is a function of the reference's signature that is
+imported when it is first chosen. What is preferred is said by `choose` (``--kernels``) or by THREESTUDIO_LIKE_KERNELS:
+
+auto       Numba on the CPU, Triton on a GPU
+triton     Triton also on the CPU where its interpreter is on (TRITON_INTERPRET=1)
+vendor     tiny-cuda-nn, nerfacc and nvdiffrast where they are installed, else as auto
+reference  plain torch everywhere
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+
+Kind = Literal["cpu", "triton", "vendor"]
+CHOICES = ("auto", "triton", "vendor", "reference")
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One implementation of an operation: `name` for the reader, `kind` says where it runs, `where` is "module:function" below this
+    package, `package` what has to be installed."""
+
+    name: str
+    kind: Kind
+    where: str
+    package: str
+    tolerance: float | None = None
+    """The largest error of its self-check, where it is not the operation's own: half precision."""
+
+
+def _cpu(where: str) -> Twin:
+    return Twin("cpu", "cpu", f"cpu.{where}", "numba")
+
+
+def _triton(where: str) -> Twin:
+    return Twin("triton", "triton", f"cuda.{where}", "triton")
+
+
+def _vendor(name: str, package: str, function: str, tolerance: float | None = None) -> Twin:
+    return Twin(name, "vendor", f"vendors.{package}:{function}", package, tolerance)
+
+
+TWINS: dict[str, tuple[Twin, ...]] = {
+    "hashgrid": (
+        _vendor("tiny-cuda-nn", "tinycudann", "hashgrid"),
+        _triton("hashgrid:hashgrid"),
+        _cpu("on_volumes:hashgrid"),
+    ),
+    "field_mlp": (
+        _vendor("tiny-cuda-nn", "tinycudann", "field_mlp", 1e-2),
+        _triton("perceptron:field_mlp"),
+        _cpu("on_volumes:field_mlp"),
+    ),
+    "trilinear": (_triton("sampling:trilinear"), _cpu("on_volumes:trilinear")),
+    "triplane": (_triton("sampling:triplane"), _cpu("on_volumes:triplane")),
+    "grid_variation": (_triton("sampling:grid_variation"), _cpu("on_volumes:grid_variation")),
+    "march": (_vendor("nerfacc", "nerfacc", "march"), _triton("volume:march"), _cpu("on_volumes:march")),
+    "composite": (
+        _vendor("nerfacc", "nerfacc", "composite"),
+        _triton("volume:composite"),
+        _cpu("on_volumes:composite"),
+    ),
+    "rasterize": (
+        _vendor("nvdiffrast", "nvdiffrast", "rasterize"),
+        _triton("raster:rasterize"),
+        _cpu("on_surfaces:rasterize"),
+    ),
+    "interpolate": (
+        _vendor("nvdiffrast", "nvdiffrast", "interpolate"),
+        _triton("raster:interpolate"),
+        _cpu("on_surfaces:interpolate"),
+    ),
+    "silhouette_pairs": (_triton("silhouettes:silhouette_pairs"), _cpu("on_surfaces:silhouette_pairs")),
+    "antialias": (_vendor("nvdiffrast", "nvdiffrast", "antialias"),),
+    "texture": (_vendor("nvdiffrast", "nvdiffrast", "texture"),),
+    "nearest": (_triton("distance:nearest"), _cpu("on_trees:nearest")),
+    "winding_number": (_triton("distance:winding_number"), _cpu("on_trees:winding_number")),
+}
 
 
 @dataclass
 class Status:
-    """The state of one operation's CPU twin: `serves` is "cpu" or "reference", `why` says so in words."""
+    """What became of a twin's self-check on a kind of device: `serves` is the twin's name or "reference", `why` says so in words."""
 
     operation: str
     serves: str
@@ -24,70 +99,152 @@ class Status:
     seconds: float = 0.0
 
 
-_checks: dict[str, Callable[[], float]] = {}
-_tolerances: dict[str, float] = {}
-_status: dict[str, Status] = {}
+@dataclass(frozen=True)
+class Check:
+    """How a twin is checked: `error(function, device)` is its largest difference from the reference, `tolerance` the most it may have."""
+
+    error: Callable[[Callable[..., Any], torch.device], float]
+    tolerance: float
+
+
+_checks: dict[str, Check] = {}
+_status: dict[tuple[str, str, str], Status] = {}
+_loaded: dict[str, Callable[..., Any]] = {}
+_choice: str | None = None
 _lock = threading.RLock()
 
 
-def register_check(operation: str, tolerance: float) -> Callable[[Callable[[], float]], Callable[[], float]]:
-    """Decorator: the function compares the CPU twin with the reference and returns the largest relative error."""
-
-    def add(check: Callable[[], float]) -> Callable[[], float]:
-        _checks[operation], _tolerances[operation] = check, tolerance
-        return check
-
-    return add
+def register_check(operation: str, check: Check) -> None:
+    """Say how every twin of an operation is checked."""
+    _checks[operation] = check
 
 
 def operations() -> tuple[str, ...]:
-    """The operations that have a CPU twin."""
-    return tuple(_checks)
+    """The operations that have twins."""
+    return tuple(TWINS)
+
+
+def choose(kernels: str) -> None:
+    """Prefer some twins in this process: one of `CHOICES`. Raises ValueError for anything else."""
+    global _choice
+    if kernels not in CHOICES:
+        raise ValueError(f'there are no kernels "{kernels}"; known: {", ".join(CHOICES)}')
+    _choice = kernels
+
+
+def chosen() -> str:
+    """What was chosen, by `choose` or by the environment."""
+    return _choice or os.environ.get("THREESTUDIO_LIKE_KERNELS") or "auto"
 
 
 def forced_reference() -> bool:
-    """Whether the environment asks for plain torch."""
-    return os.environ.get("THREESTUDIO_LIKE_KERNELS", "") == "reference"
+    """Whether plain torch was asked for."""
+    return chosen() == "reference"
 
 
-def serves_cpu(operation: str, *tensors: torch.Tensor | None) -> bool:
-    """Whether the CPU twin takes this call: float32 CPU tensors, and a passed self-check (run at first use)."""
+def interpreted() -> bool:
+    """Whether Triton's kernels run in its interpreter, so that they take tensors of the CPU."""
+    return os.environ.get("TRITON_INTERPRET", "") == "1"
+
+
+def installed(twin: Twin) -> bool:
+    """Whether the package of a twin can be found; nothing is imported."""
+    return importlib.util.find_spec(twin.package) is not None
+
+
+def default_device() -> torch.device:
+    """Where operations run when no tensor says so: the first GPU, if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def candidates(operation: str, device: torch.device) -> list[Twin]:
+    """The twins that may serve an operation on a device under the present choice, best first."""
+    choice = chosen()
+    if choice == "reference":
+        return []
+    kinds: tuple[Kind, ...]
+    if device.type == "cpu":
+        kinds = ("triton", "cpu") if choice == "triton" and interpreted() else ("cpu",)
+    elif device.type == "cuda":
+        kinds = ("vendor", "triton") if choice == "vendor" else ("triton",)
+    else:
+        kinds = ()
+    return [twin for kind in kinds for twin in TWINS[operation] if twin.kind == kind]
+
+
+def serving(operation: str, *tensors: torch.Tensor | None) -> Twin | None:
+    """The twin that takes this call, checked at its first use; None where plain torch does: float64, other devices, failed checks."""
+    device: torch.device | None = None
     for tensor in tensors:
-        if tensor is not None and (
-            tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32)
-        ):
-            return False
-    return not forced_reference() and check(operation).serves == "cpu"
+        if tensor is None:
+            continue
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            return None
+        if device is not None and tensor.device != device:
+            return None
+        device = tensor.device
+    for twin in candidates(operation, device or torch.device("cpu")):
+        if installed(twin) and check(operation, twin, device or torch.device("cpu")).serves == twin.name:
+            return twin
+    return None
 
 
-def check(operation: str) -> Status:
-    """Run the self-check of an operation once, compiling its twin; returns what serves and why."""
+def implementation(operation: str, reference: Callable[..., Any], *tensors: torch.Tensor | None) -> Callable[..., Any]:
+    """The function that takes this call: that of the serving twin, or the reference."""
+    twin = serving(operation, *tensors)
+    return reference if twin is None else load(twin)
+
+
+def load(twin: Twin) -> Callable[..., Any]:
+    """Import a twin's function."""
+    known = _loaded.get(twin.where)
+    if known is None:
+        module, name = twin.where.split(":")
+        known = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        _loaded[twin.where] = known
+    return known
+
+
+def check(operation: str, twin: Twin | None = None, device: torch.device | None = None) -> Status:
+    """Run a twin's self-check on a kind of device once, compiling it; returns what serves and why. Without `twin`: the one preferred."""
+    device = device or default_device()
+    if twin is None:
+        found = [t for t in candidates(operation, device) if installed(t)]
+        if not found:
+            return Status(operation, "reference", f'no twin serves {device.type} with kernels "{chosen()}"')
+        twin = found[0]
+    key = (operation, twin.name, device.type)
+    known = _status.get(key)
+    if known is not None:
+        return known
     with _lock:
-        if operation in _status:
-            return _status[operation]
-        # While the check itself runs the twin serves, or the check could not call it.
-        _status[operation] = Status(operation, "cpu", "self-check running")
+        if key in _status:
+            return _status[key]
         began = time.perf_counter()
+        limit = _checks[operation].tolerance if twin.tolerance is None else twin.tolerance
         try:
             # The first use may stand inside no_grad; the check compares gradients.
             with torch.enable_grad():
-                error = _checks[operation]()
-            passed = error <= _tolerances[operation]
-            why = (
-                f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {_tolerances[operation]:.0e}"
-            )
+                error = _checks[operation].error(load(twin), device)
+            passed = error <= limit
+            why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {limit:.0e}"
         except Exception as problem:
             passed, why = False, f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0]
-        status = Status(operation, "cpu" if passed else "reference", why, time.perf_counter() - began)
-        _status[operation] = status
+        status = Status(operation, twin.name if passed else "reference", why, time.perf_counter() - began)
+        _status[key] = status
         return status
 
 
-def warm_up(progress: Callable[[str, int, int], None] | None = None) -> list[Status]:
-    """Compile and check every twin. `progress(operation, number, count)` is called before each."""
+def warm_up(
+    progress: Callable[[str, int, int], None] | None = None, device: torch.device | None = None
+) -> list[Status]:
+    """Compile and check the twin of every operation that would serve on a device (default: the CPU). `progress(operation, number,
+    count)` is called before each."""
+    device = device or torch.device("cpu")
+    names = [name for name in TWINS if any(installed(t) for t in candidates(name, device))]
     result = []
-    for number, operation in enumerate(_checks):
+    for number, operation in enumerate(names):
         if progress is not None:
-            progress(operation, number, len(_checks))
-        result.append(check(operation))
+            progress(operation, number, len(names))
+        result.append(check(operation, None, device))
     return result

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import pool
-from .dispatch import serves_cpu
-from .ops import as_array
+from .dispatch import implementation
 from .reference import distance as reference
 
 
 @dataclass(frozen=True)
 class SurfaceTree:
-    """A tree over the triangles of a mesh: corners (F, 3, 3), and the arrays that the CPU twin walks."""
+    """A tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device, and the arrays that the CPU twin walks."""
 
     corners: torch.Tensor
     triangles: np.ndarray
@@ -41,7 +39,7 @@ def surface_tree(
     if len(tri) == 0:
         raise ValueError("surface_tree wants at least one face")
     corners = vertices.detach().float()[tri.long()].contiguous()
-    array = corners.numpy()
+    array = corners.cpu().numpy()
     low, high = array.min(1), array.max(1)
     count = 2 * len(array) + 1
     order, child, span = (
@@ -56,23 +54,21 @@ def surface_tree(
     return SurfaceTree(corners, triangles, order, bounds[:used], moments[:used], child[:used], span[:used])
 
 
+def _nearest(queries: torch.Tensor, tree: SurfaceTree) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return reference.nearest(queries, tree.corners.to(queries))
+
+
+def _winding_number(queries: torch.Tensor, tree: SurfaceTree, beta: float) -> torch.Tensor:
+    return reference.winding_number(queries, tree.corners.to(queries))
+
+
 def nearest(
     tree: SurfaceTree,
     queries: torch.Tensor,  # [Q, 3]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # distance [Q], face [Q] int64, point [Q, 3]
     """The surface point nearest to every query, its face and its distance. Not differentiable: its gradient in the query is
     (query - point) / distance."""
-    if not serves_cpu("nearest", queries):
-        return reference.nearest(queries.detach(), tree.corners.to(queries))
-    from .cpu.tree import nearest_range
-
-    q = as_array(queries)
-    distance, place, point = np.empty(len(q), np.float32), np.empty(len(q), np.int32), np.empty((len(q), 3), np.float32)
-    pool.run(nearest_range, [
-        (q, tree.triangles, tree.bounds, tree.child, tree.span, a, b, distance, place, point) for a, b in pool.split(len(q), 256)
-    ])  # fmt: skip
-    face = torch.from_numpy(tree.order[place].astype(np.int64))
-    return torch.from_numpy(distance), face, torch.from_numpy(point)
+    return implementation("nearest", _nearest, queries)(queries.detach(), tree)
 
 
 def winding_number(
@@ -85,12 +81,4 @@ def winding_number(
     Args:
         beta: parts farther than this many of their radii count as one dipole; larger is more exact and slower (0.01 off at 3).
     """
-    if not serves_cpu("winding_number", queries):
-        return reference.winding_number(queries.detach(), tree.corners.to(queries))
-    from .cpu.tree import winding_range
-
-    q, out = as_array(queries), np.empty(len(queries), np.float32)
-    pool.run(winding_range, [
-        (q, tree.triangles, tree.moments, tree.child, tree.span, np.float32(beta), a, b, out) for a, b in pool.split(len(q), 256)
-    ])  # fmt: skip
-    return torch.from_numpy(out)
+    return implementation("winding_number", _winding_number, queries)(queries.detach(), tree, beta)

@@ -141,10 +141,8 @@ class PlacedScene(nn.Module):
         """The edge table of all faces, seams welded, in numbers of the scene's vertices."""
         if self._edges is None:
             _, first, inverse = np.unique(self._welded, return_index=True, return_inverse=True)
-            table = edge_table(torch.from_numpy(inverse.reshape(-1)[self.tri.numpy()]))
-            at = torch.from_numpy(first)
-            opposite = torch.where(table.opposite >= 0, at[table.opposite.long().clamp_min(0)], -1)
-            self._edges = EdgeTable(at[table.edges.long()].int(), opposite.int())
+            welded = torch.from_numpy(inverse.reshape(-1)).to(self.tri.device)[self.tri.long()]
+            self._edges = edge_table(welded).renumbered(torch.from_numpy(first))
         return self._edges
 
     def rotations(self) -> torch.Tensor:

@@ -109,12 +109,10 @@ class TexturedMesh(nn.Module):
     def edges(self) -> EdgeTable:
         """The edge table of the welded faces, in numbers of unwelded vertices, for `kernels.antialias`."""
         if self._edges is None:
-            table = edge_table(self.welded[self.tri.long()])
             # Any vertex of a place will do: all lie there.
-            first = torch.zeros(int(self.welded.max()) + 1, dtype=torch.long)
-            first[self.welded] = torch.arange(len(self.welded))
-            opposite = torch.where(table.opposite >= 0, first[table.opposite.long().clamp_min(0)], -1)
-            self._edges = EdgeTable(first[table.edges.long()].int(), opposite.int())
+            first = torch.zeros(int(self.welded.max()) + 1, dtype=torch.long, device=self.welded.device)
+            first[self.welded] = torch.arange(len(self.welded), device=self.welded.device)
+            self._edges = edge_table(self.welded[self.tri.long()]).renumbered(first)
         return self._edges
 
     def look(self, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear") -> torch.Tensor:

@@ -20,8 +20,8 @@ def nearest(
         normal = torch.linalg.cross(b - a, c - a)
         length = normal.square().sum(-1).clamp_min(1e-30)
         foot = p - ((p - a) * normal).sum(-1, keepdim=True) / length[:, None] * normal
-        inside = torch.ones(foot.shape[:2], dtype=torch.bool)
-        best = torch.full(foot.shape[:2], math.inf, dtype=queries.dtype)
+        inside = torch.ones(foot.shape[:2], dtype=torch.bool, device=queries.device)
+        best = queries.new_full(foot.shape[:2], math.inf)
         near = foot
         for s, e in ((a, b), (b, c), (c, a)):
             inside &= (torch.linalg.cross((e - s).expand_as(foot), foot - s) * normal).sum(-1) >= 0
@@ -37,7 +37,7 @@ def nearest(
         low, face = best.min(1)
         distances.append(low.sqrt())
         faces.append(face)
-        points.append(near[torch.arange(len(q)), face])
+        points.append(near[torch.arange(len(q), device=q.device), face])
     return torch.cat(distances), torch.cat(faces), torch.cat(points)
 
 

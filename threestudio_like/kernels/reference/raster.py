@@ -141,8 +141,8 @@ def silhouette_pairs(
     begin = torch.minimum(p0, p1).ceil().clamp_min(0).long()
     end = torch.minimum(torch.maximum(p0, p1).ceil().long(), limit)
     span = ((end - begin).clamp_min(0) * (silhouette & (p0 != p1))).long()
-    edge = torch.arange(len(edges)).repeat_interleave(span)
-    p = torch.arange(len(edge)) - (span.cumsum(0) - span)[edge] + begin[edge]
+    edge = torch.arange(len(edges), device=clip.device).repeat_interleave(span)
+    p = torch.arange(len(edge), device=clip.device) - (span.cumsum(0) - span)[edge] + begin[edge]
     s = (p - p0[edge]) / (p1 - p0)[edge]
     q = q0[edge] + s * (q1 - q0)[edge]
     first = q.floor().long()
@@ -167,7 +167,7 @@ def silhouette_pairs(
     order = torch.argsort(edge, stable=True)
     order = order[torch.argsort(outward[order], descending=True, stable=True)]
     order = order[torch.argsort(pair[order], stable=True)]
-    new = torch.ones(len(order), dtype=torch.bool)
+    new = torch.ones(len(order), dtype=torch.bool, device=clip.device)
     new[1:] = pair[order][1:] != pair[order][:-1]
     return torch.stack([inside, outside, edge], 1)[order[new]]
 

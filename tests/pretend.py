@@ -1,0 +1,86 @@
+"""A device that is none: tensors that say they are elsewhere, hold their values in main memory, and refuse to meet tensors that are not.
+
+What a GPU would refuse (a sum of a tensor there and one here, a NumPy view of a tensor there) fails on it too, so that code for GPUs is
+tested without one. Inside ``pretend_device()`` the name of the device is "meta".
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+ELSEWHERE = torch.device("meta")
+
+# What takes tensors of both places on a GPU too: copies between them, and indices that are in main memory.
+_MIXES = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::set_"}
+
+
+class PretendTensor(torch.Tensor):
+    """A tensor `held` in main memory that says it is elsewhere."""
+
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor):
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, layout=held.layout,
+            device=ELSEWHERE, requires_grad=held.requires_grad,
+        )  # fmt: skip
+        made.held = held.detach() if held.requires_grad else held
+        return made
+
+    def __repr__(self) -> str:
+        return f"PretendTensor({self.held})"
+
+    def tolist(self):
+        """A copy, as from a GPU."""
+        return self.detach().cpu().tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), keywords=None):
+        return _run(function, arguments, keywords or {})
+
+
+def _run(function, arguments, keywords):
+    flat, _ = tree_flatten((arguments, keywords))
+    there = [t for t in flat if isinstance(t, PretendTensor)]
+    here = [t for t in flat if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor)]
+    name = function.name() if hasattr(function, "name") else str(function)
+    mixes = name in _MIXES or name.split(".")[0] in _MIXES
+    if there and not mixes and any(t.dim() > 0 for t in here):
+        raise RuntimeError(f"{name}: tensors on two devices: {[tuple(t.shape) for t in there]} there, {[tuple(t.shape) for t in here]} here")
+    wanted = keywords.get("device")
+    to = torch.device(wanted) if wanted is not None else None
+    if to is not None and to.type == ELSEWHERE.type:
+        keywords = {**keywords, "device": torch.device("cpu")}
+    plain = tree_map(lambda t: t.held if isinstance(t, PretendTensor) else t, (arguments, keywords))
+    out = function(*plain[0], **plain[1])
+    elsewhere = to.type == ELSEWHERE.type if to is not None else bool(there)
+    if name.startswith("aten::copy_") or name.split(".")[0].endswith("_") and not name.endswith("_to_copy"):
+        # In place: the tensor that was given.
+        if isinstance(arguments[0], torch.Tensor) and isinstance(out, torch.Tensor):
+            return arguments[0]
+    if not elsewhere:
+        return out
+    return tree_map(lambda t: PretendTensor(t) if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor) else t, out)
+
+
+class _Factories(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        return _run(function, arguments, keywords or {})
+
+
+@contextlib.contextmanager
+def pretend_device():
+    """Within it torch has one device more, `ELSEWHERE`."""
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    # As on a GPU, moving a module leaves its parameters the same objects.
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        with _Factories():
+            yield ELSEWHERE
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(before)
