@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-extras lint benchmark train clean
+.PHONY: demo test test-triton test-extras lint benchmark train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -19,6 +19,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Triton's kernels in its interpreter, without a GPU. Triton stands in a folder of its own: it would slow every start on a CPU.
+$(VENV)/triton: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/triton -c constraints.txt triton
+
+test-triton: $(VENV)/triton
+	PYTHONPATH=$(VENV)/triton $(BIN)/python -m pytest tests/test_triton.py -n 2 --dist load -p no:cacheprovider
 
 # Heavier alternatives of the mesh tools, tested where they are installed: pip install -e '.[mesh]'
 test-extras: $(READY)

@@ -1,18 +1,20 @@
 """A device that is none: tensors that say they are elsewhere, hold their values in main memory, and refuse to meet tensors that are not.
 
 What a GPU would refuse (a sum of a tensor there and one here, a NumPy view of a tensor there) fails on it too, so that code for GPUs is
-tested without one. Inside ``pretend_device()`` the name of the device is "meta".
+tested without one. Inside ``pretend_device()`` the name of the device is "lazy".
 """
 
 from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-ELSEWHERE = torch.device("meta")
+ELSEWHERE = torch.device("lazy")
 
 # What takes tensors of both places on a GPU too: copies between them, and indices that are in main memory.
 _MIXES = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::set_"}
@@ -51,7 +53,9 @@ def _run(function, arguments, keywords):
     name = function.name() if hasattr(function, "name") else str(function)
     mixes = name in _MIXES or name.split(".")[0] in _MIXES
     if there and not mixes and any(t.dim() > 0 for t in here):
-        raise RuntimeError(f"{name}: tensors on two devices: {[tuple(t.shape) for t in there]} there, {[tuple(t.shape) for t in here]} here")
+        raise RuntimeError(
+            f"{name}: tensors on two devices: {[tuple(t.shape) for t in there]} there, {[tuple(t.shape) for t in here]} here"
+        )
     wanted = keywords.get("device")
     to = torch.device(wanted) if wanted is not None else None
     if to is not None and to.type == ELSEWHERE.type:
@@ -59,18 +63,36 @@ def _run(function, arguments, keywords):
     plain = tree_map(lambda t: t.held if isinstance(t, PretendTensor) else t, (arguments, keywords))
     out = function(*plain[0], **plain[1])
     elsewhere = to.type == ELSEWHERE.type if to is not None else bool(there)
-    if name.startswith("aten::copy_") or name.split(".")[0].endswith("_") and not name.endswith("_to_copy"):
-        # In place: the tensor that was given.
-        if isinstance(arguments[0], torch.Tensor) and isinstance(out, torch.Tensor):
-            return arguments[0]
+    in_place = name.startswith("aten::copy_") or (name.split(".")[0].endswith("_") and not name.endswith("_to_copy"))
+    if in_place and isinstance(arguments[0], torch.Tensor) and isinstance(out, torch.Tensor):
+        return arguments[0]
     if not elsewhere:
         return out
-    return tree_map(lambda t: PretendTensor(t) if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor) else t, out)
+    return tree_map(
+        lambda t: PretendTensor(t) if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor) else t, out
+    )
 
 
 class _Factories(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         return _run(function, arguments, keywords or {})
+
+
+class _Literals(TorchFunctionMode):
+    """torch.tensor and its kin copy their numbers below the dispatcher: make them here, then send them."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        keywords = dict(keywords or {})
+        if function in (torch.tensor, torch.as_tensor) and keywords.get("device") is not None:
+            return function(*arguments, **{**keywords, "device": None}).to(keywords["device"])
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(arguments[0], PretendTensor):
+            index = arguments[1] if isinstance(arguments[1], tuple) else (arguments[1],)
+            index = tuple(torch.as_tensor(i) if isinstance(i, (list, np.ndarray)) else i for i in index)
+            return function(arguments[0], index, *arguments[2:])
+        if function is torch.Tensor.new_tensor and isinstance(arguments[0], PretendTensor):
+            kind = {"dtype": arguments[0].dtype, **keywords}
+            return torch.tensor(*arguments[1:], **kind).to(ELSEWHERE)
+        return function(*arguments, **keywords)
 
 
 @contextlib.contextmanager
@@ -80,7 +102,7 @@ def pretend_device():
     # As on a GPU, moving a module leaves its parameters the same objects.
     torch.__future__.set_swap_module_params_on_conversion(True)
     try:
-        with _Factories():
+        with _Literals(), _Factories():
             yield ELSEWHERE
     finally:
         torch.__future__.set_swap_module_params_on_conversion(before)

@@ -282,6 +282,12 @@ def completion(arguments: Completion) -> None:
         tyro.cli(union, args=["--tyro-print-completion", arguments.shell], prog=PROGRAM)
 
 
+def leave_quickly() -> None:
+    """End without looking for cycles of garbage, which takes longer than small runs; but Triton complains of what it was not given back."""
+    if "triton" not in sys.modules:
+        gc.freeze()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -299,7 +305,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ConfigError(f'there is no verb "{verb}"', PROGRAM, did_you_mean(verb, VERBS))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
-        atexit.register(gc.freeze)
+        atexit.register(leave_quickly)
         parsed, dotted = parse(verb, VERBS[verb], arguments[1:])
         function: Any = globals()[verb]
         function(parsed, *([dotted] if VERBS[verb] in CONFIGURED else []))

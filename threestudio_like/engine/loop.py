@@ -6,11 +6,13 @@ terms of a step. Optimising one asset and training a network are the same loop; 
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ class LoopSettings:
     preview_seconds: float = 5.0
     log_every: int = 10
     resume: bool = False
+    device: str = "cpu"
+    """Where the stages' modules are put."""
     identity: dict[str, Any] = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
 
@@ -65,7 +69,20 @@ def _optimiser(stage: Stage) -> torch.optim.Adam:
         {"params": g.parameters, "lr": 0.0, "betas": g.betas, "eps": g.eps, "weight_decay": g.weight_decay}
         for g in stage.groups
     ]
-    return torch.optim.Adam(groups, fused=True, decoupled_weight_decay=True)
+    fused = all(_has_fused_step(p.device) for g in stage.groups for p in g.parameters)
+    return torch.optim.Adam(groups, fused=fused, decoupled_weight_decay=True)
+
+
+@lru_cache(maxsize=8)
+def _has_fused_step(device: torch.device) -> bool:
+    """Whether torch has a fused Adam for a device: tried on one number."""
+    probe = nn.Parameter(torch.zeros(1, device=device))
+    probe.grad = torch.zeros(1, device=device)
+    try:
+        torch.optim.Adam([probe], fused=True).step()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _module_tensors(stage: str, modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
@@ -111,6 +128,13 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
         whole = optimiser.state_dict()
         whole["state"] = state
         optimiser.load_state_dict(whole)
+
+
+def _put(module: nn.Module, device: torch.device | str) -> torch.device | str:
+    """Move a module's tensors; returns where they were."""
+    home = next((t.device for t in itertools.chain(module.parameters(), module.buffers())), device)
+    module.to(device)
+    return home
 
 
 class _Progress:
@@ -169,9 +193,10 @@ class Loop:
         done: dict[str, Stage] = {}
         tensors: dict[str, torch.Tensor] = {}
         facts: dict[str, Any] = {}
-        if self._settings.resume and self._folder is not None:
+        settings = self._settings
+        if settings.resume and self._folder is not None:
             tensors, facts = load_checkpoint(self._folder / CHECKPOINT)
-            theirs, ours = facts.get("identity", {}), json.loads(json.dumps(self._settings.identity))
+            theirs, ours = facts.get("identity", {}), json.loads(json.dumps(settings.identity))
             if theirs != ours:
                 differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
                 raise CheckpointError(
@@ -182,11 +207,15 @@ class Loop:
         try:
             for number, plan in enumerate(plans):
                 stage = plan.build(done)
+                # On the device while the stage runs, and home again: what is built or read between stages is in main memory.
+                homes = [_put(module, settings.device) for module in stage.modules.values()]
                 if facts and number < facts["stage"]:
                     restore(stage, None, tensors)
                 else:
                     here = facts if facts and number == facts["stage"] else {}
                     self._run_stage(number, len(plans), stage, tensors if here else {}, here)
+                for module, home in zip(stage.modules.values(), homes):
+                    _put(module, home)
                 self._finished.append(stage)
                 done[stage.name] = stage
                 if self._stop:

@@ -102,7 +102,7 @@ class ImageRefinement:
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
-        noise = random.normal(purpose, shape)
+        noise = random.normal(purpose, shape, self.prior.device)
         last = len(self.prior.schedule) - 1
         out = []
         for begin in range(0, len(cameras), self.config.batch):

@@ -57,6 +57,10 @@ class DistanceField:
         values = torch.where(inside, -distance, distance).view(1, 1, size, size, size)
         return DistanceField(values, low, high)
 
+    def to(self, device: torch.device) -> DistanceField:
+        """The same on a device."""
+        return DistanceField(self.values.to(device), self.low.to(device), self.high.to(device))
+
     def at(self, points: torch.Tensor) -> torch.Tensor:
         """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Beyond the grid, the distance to it is added."""
         share = (points - self.low) / (self.high - self.low) * 2 - 1
@@ -117,6 +121,11 @@ class PhysicalTerms:
 
     def world_points(self) -> list[torch.Tensor]:
         """Surface points (P, 3) of every object, where it stands."""
+        device = self.scene.points.device
+        if self.still[0].points.device != device:
+            self.still = [
+                _Still(s.points.to(device), s.field.to(device), s.middle.to(device), s.extent) for s in self.still
+            ]
         return [self.scene.place_points(n, still.points) for n, still in enumerate(self.still)]
 
     def gap(self, one: int, two: int, points: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,8 @@ class ReferenceGuidance:
     def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
         """Mean over pixels of the mask (colour) and of the picture (opacity)."""
         size = rendering.features.shape[1:3]
-        picture, mask = at_size(self.picture, self.mask, size)
+        there = rendering.features.device
+        picture, mask = (v.to(there) for v in at_size(self.picture, self.mask, size))
         error = rendering.features[0] - picture
         error = error.abs() if self.norm == "l1" else error.square()
         colour = (error.mean(-1) * mask).sum() / mask.sum().clamp_min(1)
@@ -82,7 +83,8 @@ class DepthGuidance:
 
     def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
         """Mean absolute error over the pixels that both show."""
-        known, mask = at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3])
+        there = rendering.features.device
+        known, mask = (v.to(there) for v in at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3]))
         opacity = rendering.opacity[0, ..., 0]
         found = rendering.depth[0, ..., 0] / opacity.clamp_min(1e-3)
         weight = mask * opacity.detach()
@@ -127,9 +129,9 @@ class ClipGuidance:
         """Mean distance over the batch; features are display RGB in [0, 1]."""
         found = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
-            value = (found - self.target).abs().mean()
+            value = (found - self.target.to(found)).abs().mean()
         else:
-            value = 1 - (found * self.target).sum(-1).mean()
+            value = 1 - (found * self.target.to(found)).sum(-1).mean()
         return value, {"clip": float(value.detach())}
 
 
@@ -145,6 +147,6 @@ class OpacityGuidance:
         if self.mask is None:
             value = missing.mean()
         else:
-            _, mask = at_size(self.mask[..., None], self.mask, missing.shape[1:3])
+            mask = at_size(self.mask[..., None], self.mask, missing.shape[1:3])[1].to(missing)
             value = (missing * mask).sum() / (mask.sum() * len(missing)).clamp_min(1)
         return value, {"opacity": float(value.detach())}

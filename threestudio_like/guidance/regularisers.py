@@ -39,7 +39,7 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
     if len(w) == 0:
         return w.sum()
     start = samples.offsets[:-1][samples.ray]
-    zero = torch.zeros(1, dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.float64, device=w.device)
     total_w = torch.cat([zero, w.double().cumsum(0)])
     total_wt = torch.cat([zero, (w * t).double().cumsum(0)])
     before_w = total_w[:-1] - total_w[start]

@@ -99,7 +99,10 @@ class SketchShape:
 
     def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
         """`exact`, or trilinear from the baked grid."""
-        return self.exact(points) if self._grid is None else trilinear(points, self._grid)[:, 0]
+        if self._grid is None:
+            return self.exact(points)
+        self._grid = self._grid.to(points)
+        return trilinear(points, self._grid)[:, 0]
 
     def terms(self, points: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
         """The loss of every point: points (N, 3), density (N,) -> (N,). Differentiable in the density."""
@@ -115,13 +118,14 @@ class SketchShape:
         share = 1.0
         if 0 < self.config.samples < len(points):
             pick = view.random.integers("sketch samples", 0, len(points), (self.config.samples,))
+            pick = pick.to(points.device)
             points, density, share = points[pick], density[pick], len(points) / self.config.samples
         total = self.terms(points, density).sum() * share
         return total, {"shape": float(total.detach())}
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
         """The sum over random points of the cube, in or out of occupied cells (our addition)."""
-        points = random.uniform("sketch", (self.config.points, 3)) * 2 - 1
+        points = random.uniform("sketch", (self.config.points, 3), field.device) * 2 - 1
         return self.terms(points, field.density(points)).sum()
 
     def agreement(self, inside: torch.Tensor, points: torch.Tensor, band: float) -> float:

@@ -55,12 +55,14 @@ class Appearance:
         """Display RGB (N, 3) of interpolated attributes (N, 2 or 3); differentiable in them."""
         if values is None:
             return self.factor
+        factor = self.factor.to(values)
         if self.texture is None:
-            return values * self.factor
+            return values * factor
         # Coordinates outside [0, 1] repeat the texture, as glTF has it; at the border itself nothing is repeated.
         wrapped = torch.where((values < 0) | (values > 1), values - values.floor(), values)
         grid = torch.stack([wrapped[:, 0] * 2 - 1, 1 - wrapped[:, 1] * 2], -1)[None, None]
-        return F.grid_sample(self.texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t() * self.factor
+        texture = self.texture.to(values)
+        return F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t() * factor
 
 
 @torch.no_grad()

@@ -80,7 +80,9 @@ class ClipPrior(ImageTextPrior):
 
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
         """Resized and embedded (B, D), not normalised."""
-        x = ((images - self._mean) / self._std).permute(0, 3, 1, 2)
+        # The model goes where the pictures are.
+        self.model.to(images.device)
+        x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if x.shape[-1] != self._size:
             x = F.interpolate(
                 x, (self._size, self._size), mode="bilinear", align_corners=False, antialias=x.shape[-1] > self._size
@@ -94,7 +96,7 @@ class ClipPrior(ImageTextPrior):
         ids = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
-        return F.normalize(self.model.get_text_features(input_ids=ids).pooler_output, dim=-1)
+        return F.normalize(self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output, dim=-1)
 
 
 def clip_folder() -> Path:
@@ -140,7 +142,9 @@ class OpenClipPrior(ImageTextPrior):
 
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
         """See `ImageTextPrior.raw_images`."""
-        x = ((images - self._mean) / self._std).permute(0, 3, 1, 2)
+        # The model goes where the pictures are.
+        self.model.to(images.device)
+        x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if tuple(x.shape[-2:]) != self._size:
             smaller = x.shape[-1] > self._size[-1]
             x = F.interpolate(x, self._size, mode="bilinear", align_corners=False, antialias=smaller)
@@ -149,7 +153,8 @@ class OpenClipPrior(ImageTextPrior):
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """See `ImageTextPrior.embed_texts`."""
-        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
+        there = next(self.model.parameters()).device
+        return F.normalize(self.model.encode_text(self.tokenizer(texts).to(there)), dim=-1)
 
 
 def load_clip(name: str = EMBEDDED) -> ImageTextPrior:

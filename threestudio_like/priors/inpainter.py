@@ -68,8 +68,8 @@ class LatentBlending(Inpainter):
         known = prior.encode_image(small)
         new = F.adaptive_max_pool2d(mask[:, None], known.shape[-2:])
         # Up to a mask smaller than the latent grid.
-        new = (new > 0.02).float()
-        noise = RandomStream(seed, "inpaint", 0).normal("noise", tuple(known.shape))
+        new = (new > 0.02).float().to(known.device)
+        noise = RandomStream(seed, "inpaint", 0).normal("noise", tuple(known.shape), known.device)
         given = self.condition
         condition = Condition(
             prior.encode_text([prompt]), given.cameras if given else None, given.background if given else None
@@ -78,7 +78,7 @@ class LatentBlending(Inpainter):
             prior, noise, 1.0, config.steps, condition, prior.encode_text([""]), config.scale if prompt else 1.0, config.rescale, config.clamp,
             project=lambda z: new * z + (1 - new) * known,
         )  # fmt: skip
-        out = prior.decode_latents(clean)
+        out = prior.decode_latents(clean).to(picture.device)
         if edge != size:
             out = F.interpolate(out.permute(0, 3, 1, 2), (edge, edge), mode="bilinear", align_corners=False).permute(
                 0, 2, 3, 1

@@ -67,7 +67,7 @@ def ddim(
         steps: model evaluations.
         project: puts what is known for certain into every estimate of the clean latents.
     """
-    count = len(prior.schedule)
+    count, noisy = len(prior.schedule), noisy.to(prior.device)
     times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()
     for now, after in itertools.pairwise(times):
         t = now.expand(len(noisy))

@@ -20,6 +20,10 @@ class BackgroundSample:
     values: torch.Tensor
     level: float | None = None
 
+    def to(self, device: torch.device | str) -> BackgroundSample:
+        """The same on a device."""
+        return BackgroundSample(self.values.to(device), self.level)
+
 
 class Background(Protocol):
     """A background is sampled once a step, for all its cameras."""
@@ -101,7 +105,7 @@ class LearnedBackground(nn.Module):
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
         """The environment along every ray."""
-        return BackgroundSample(self(cameras.rays()[1]))
+        return BackgroundSample(self(cameras.to(next(self.parameters()).device).rays()[1]))
 
 
 class SphereBackground(nn.Module):
@@ -129,6 +133,6 @@ class SphereBackground(nn.Module):
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
         """The sphere as every camera sees it."""
         homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], 1)
-        clip = homogeneous @ cameras.view_projection().transpose(1, 2)
+        clip = homogeneous @ cameras.to(homogeneous.device).view_projection().transpose(1, 2)
         pixels = rasterize(clip, self.tri, cameras.height, cameras.width)
         return BackgroundSample(interpolate(self.features, self.tri, pixels))

@@ -29,6 +29,16 @@ class Cameras:
     def __len__(self) -> int:
         return int(self.camera_to_world.shape[0])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the cameras' tensors are; rays and matrices come out there."""
+        return self.camera_to_world.device
+
+    def to(self, device: torch.device | str) -> Cameras:
+        """The same cameras on a device."""
+        return Cameras(self.camera_to_world.to(device), self.fov_y.to(device), self.height, self.width, self.azimuth.to(device),
+                       self.elevation.to(device), self.distance.to(device))  # fmt: skip
+
     def __getitem__(self, index: slice | torch.Tensor | list[int]) -> Cameras:
         return Cameras(self.camera_to_world[index], self.fov_y[index], self.height, self.width, self.azimuth[index],
                        self.elevation[index], self.distance[index])  # fmt: skip
@@ -99,7 +109,8 @@ class Cameras:
         Args:
             jitter: (B, H, W, 2) offsets in pixels in [-0.5, 0.5].
         """
-        y, x = torch.meshgrid(torch.arange(self.height) + 0.5, torch.arange(self.width) + 0.5, indexing="ij")
+        rows, columns = (torch.arange(size, device=self.device) + 0.5 for size in (self.height, self.width))
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
         pixel = torch.stack([x, y], -1)[None].expand(len(self), -1, -1, -1)
         if jitter is not None:
             pixel = pixel + jitter
@@ -107,7 +118,7 @@ class Cameras:
         aspect = self.width / self.height
         local = torch.stack(
             [(pixel[..., 0] / self.width * 2 - 1) * scale * aspect, (1 - pixel[..., 1] / self.height * 2) * scale,
-             -torch.ones(len(self), self.height, self.width)], -1)  # fmt: skip
+             -torch.ones(len(self), self.height, self.width, device=self.device)], -1)  # fmt: skip
         directions = torch.nn.functional.normalize(
             torch.einsum("bij,bhwj->bhwi", self.camera_to_world[:, :3, :3], local), dim=-1
         )
@@ -116,7 +127,7 @@ class Cameras:
     def view_projection(self, near: float = 0.1, far: float = 100.0) -> torch.Tensor:
         """World to clip space (B, 4, 4), OpenGL convention."""
         f = 1 / torch.tan(self.fov_y / 2)
-        projection = torch.zeros(len(self), 4, 4)
+        projection = torch.zeros(len(self), 4, 4, device=self.device)
         projection[:, 0, 0], projection[:, 1, 1] = f * self.height / self.width, f
         projection[:, 2, 2], projection[:, 2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
         projection[:, 3, 2] = -1

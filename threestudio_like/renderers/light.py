@@ -37,11 +37,11 @@ class EnvironmentLight:
         """
         mirror = 2 * (normals * towards).sum(-1, keepdim=True) * normals - towards
         # A matt surface sees the second order at a quarter and the first at two thirds of its strength (their eq. 8).
-        sharp = self.matrix.clone()
+        sharp = self.matrix.to(normals).clone()
         sharp[:3, :3] *= 4.0
         sharp[3, :3] *= 1.5
         sharp[:3, 3] *= 1.5
-        sharp[3, 3] -= (sharp[:3, :3].diagonal().sum() - self.matrix[:3, :3].diagonal().sum()) / 3
+        sharp[3, 3] -= (sharp[:3, :3].diagonal().sum() - self.matrix[:3, :3].diagonal().sum().to(sharp)) / 3
         clear = EnvironmentLight(sharp, self.power)(mirror)
         return roughness * self(normals) + (1 - roughness) * clear
 

@@ -34,13 +34,13 @@ class SceneRenderer:
             random: shifts the picture, with `jitter`.
         """
         many = self.supersample
+        cameras, background = cameras.to(scene.points.device), background.to(scene.points.device)
         height, width = cameras.height * many, cameras.width * many
         points = scene.vertices()
         clip = torch.cat([points, torch.ones_like(points[:, :1])], 1) @ cameras.view_projection().transpose(1, 2)
         if random is not None and self.jitter:
-            shift = (random.uniform("pixels", (len(cameras), 1, 2)) - 0.5) * torch.tensor(
-                [2 / cameras.width, 2 / cameras.height]
-            )
+            drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
+            shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
         pixels = rasterize(clip, scene.tri, height, width)
         hit = pixels[..., 3].detach() > 0
@@ -53,7 +53,7 @@ class SceneRenderer:
             if not bool(mine.any()):
                 continue
             count = 0 if look.attributes is None else look.attributes.shape[1]
-            shown = look.colour(values[mine][:, :count] if count else None)
+            shown = look.colour(values[mine][:, :count] if count else None).to(values)
             colour = colour.masked_scatter(mine[..., None], shown.expand(int(mine.sum()), 3))
         behind = background.values.expand(len(cameras), -1, -1, -1)
         large = behind

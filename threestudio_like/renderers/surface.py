@@ -53,14 +53,14 @@ class SurfaceRenderer(nn.Module):
             light: on a surface of RGB or PBR texels; None shows the base colour itself.
         """
         config, many = self.config, self.config.supersample
+        cameras, background = cameras.to(surface.points.device), background.to(surface.points.device)
         height, width = cameras.height * many, cameras.width * many
         points = surface.vertices()
         homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
         clip = homogeneous @ cameras.view_projection().transpose(1, 2)
         if random is not None and config.jitter:
-            shift = (random.uniform("pixels", (len(cameras), 1, 2)) - 0.5) * torch.tensor(
-                [2 / cameras.width, 2 / cameras.height]
-            )
+            drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
+            shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
         pixels = rasterize(clip, surface.tri, height, width)
         hit = (pixels[..., 3:] > 0).float().detach()
@@ -123,6 +123,7 @@ def texels_seen(
     """
     geometry = surface.texel_geometry()
     points = surface.vertices().detach()
+    cameras = cameras.to(points.device)
     homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
     texel = torch.cat([geometry.points, torch.ones_like(geometry.points[:, :1])], 1)
     for number in range(len(cameras)):
@@ -149,10 +150,10 @@ def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: 
     Args: as of `texels_seen`.
     """
     geometry = surface.texel_geometry()
-    best = torch.zeros(len(geometry.rows))
+    best = geometry.points.new_zeros(len(geometry.rows))
     for cosine, _ in texels_seen(surface, cameras, size, slack):
         best = torch.maximum(best, cosine)
-    out = torch.zeros(surface.resolution, surface.resolution)
+    out = best.new_zeros(surface.resolution, surface.resolution)
     out[geometry.rows, geometry.columns] = best
     return out
 
@@ -173,20 +174,22 @@ def back_project(
         power: a picture counts for a texel by this power of the cosine under which it sees it.
     """
     geometry = surface.texel_geometry()
-    planes = pictures.permute(0, 3, 1, 2)
-    total = torch.zeros(planes.shape[1], len(geometry.rows))
-    weight = torch.zeros(len(geometry.rows))
+    planes = pictures.permute(0, 3, 1, 2).to(geometry.points.device)
+    total = planes.new_zeros(planes.shape[1], len(geometry.rows))
+    weight = planes.new_zeros(len(geometry.rows))
     for number, (cosine, place) in enumerate(texels_seen(surface, cameras)):
         grid = place.view(1, 1, -1, 2)
         found = F.grid_sample(planes[number][None], grid, mode="bilinear", padding_mode="border", align_corners=False)
         share = cosine**power
         if valid is not None:
-            sure = F.grid_sample(valid[number][None, None], grid, mode="bilinear", align_corners=False)[0, 0, 0]
+            sure = F.grid_sample(valid[number][None, None].to(grid.device), grid, mode="bilinear", align_corners=False)[
+                0, 0, 0
+            ]
             share = share * (sure > 0.99)
         total += found[0, :, 0] * share
         weight += share
-    out = torch.zeros(planes.shape[1], surface.resolution, surface.resolution)
+    out = planes.new_zeros(planes.shape[1], surface.resolution, surface.resolution)
     out[:, geometry.rows, geometry.columns] = total / weight.clamp_min(1e-12)
-    weights = torch.zeros(surface.resolution, surface.resolution)
+    weights = planes.new_zeros(surface.resolution, surface.resolution)
     weights[geometry.rows, geometry.columns] = weight
     return out, weights

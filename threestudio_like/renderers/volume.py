@@ -96,20 +96,25 @@ class VolumeRenderer(nn.Module):
                 away from it (METHODS 3.6).
         """
         jittered = random is not None and self.config.jitter
+        device = self.centres.device
+        cameras, background = cameras.to(device), background.to(device)
         behind = background.values.reshape(-1, field.channels)
         shape = (len(cameras), cameras.height, cameras.width)
         if pixels is None:
-            within = random.uniform("pixels", (*shape, 2)) - 0.5 if random is not None and jittered else None
+            within = random.uniform("pixels", (*shape, 2), device) - 0.5 if random is not None and jittered else None
             origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
         else:
-            within = random.uniform("pixels", (len(pixels), 2)) - 0.5 if random is not None and jittered else None
+            pixels = pixels.to(device)
+            within = (
+                random.uniform("pixels", (len(pixels), 2), device) - 0.5 if random is not None and jittered else None
+            )
             origins, directions = (r.contiguous() for r in cameras.rays_at(pixels, within))
             behind, shape = behind[pixels], (1, 1, len(pixels))
         rays = len(origins)
         jitter = (
-            random.uniform("samples", (rays,))
+            random.uniform("samples", (rays,), device)
             if random is not None and self.config.jitter
-            else torch.full((rays,), 0.5)
+            else torch.full((rays,), 0.5, device=device)
         )
         step = 2.0 / self.config.samples
         t, ray, offsets = march(origins, directions, self.occupied, step, jitter)
@@ -118,13 +123,13 @@ class VolumeRenderer(nn.Module):
             # The ball, not the cube: corners never hold anything.
             keep = points.square().sum(-1) <= self.config.radius**2
             t, ray, points = t[keep], ray[keep], points[keep]
-            offsets = torch.zeros(rays + 1, dtype=torch.long)
+            offsets = torch.zeros(rays + 1, dtype=torch.long, device=device)
             offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
         points = points.clamp(-1, 1)
         density, features = field(points)
         if known is not None:
             # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
-            density, features = known[1].apply(density, features, t, known[0][ray])
+            density, features = known[1].apply(density, features, t, known[0].to(device)[ray])
         out, weights = composite(density, features, t, offsets, step, self.config.stop)
         channels = field.channels
         opacity = out[:, channels : channels + 1]
@@ -132,7 +137,7 @@ class VolumeRenderer(nn.Module):
         normals = None
         if self.config.normals:
             unit = field.normals(points)
-            normals = torch.zeros(rays, 3).index_add(0, ray, weights[:, None] * unit).view(*shape, 3)
+            normals = torch.zeros(rays, 3, device=device).index_add(0, ray, weights[:, None] * unit).view(*shape, 3)
         samples = Samples(t, ray, offsets, points, density, weights, step)
         return Rendering(colour.view(*shape, -1), opacity.view(*shape, 1), out[:, channels + 1 :].view(*shape, 1),
                          behind.view(*shape, -1), normals, samples)  # fmt: skip

@@ -16,6 +16,11 @@ class Field(nn.Module):
 
     channels: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where the field is; points have to be there too."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Density (N,) and features (N, C) at points (N, 3)."""
         raise TypeError(f"{type(self).__name__} does not say its density")

@@ -67,6 +67,7 @@ class PlacedScene(nn.Module):
     points: torch.Tensor
     tri: torch.Tensor
     owner: torch.Tensor
+    attributes: torch.Tensor
 
     def __init__(
         self, bodies: Sequence[Body], names: Sequence[str], start: Sequence[Transform], camera_to_world: torch.Tensor, along: Along = "ray",
@@ -84,9 +85,9 @@ class PlacedScene(nn.Module):
 
     def _measure(self, start: Sequence[Transform]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """place (N, 2), depth (N, 1) and size (N, 1) of transforms."""
-        translation = torch.from_numpy(np.stack([t.translation for t in start]).astype(np.float32))
+        translation = torch.from_numpy(np.stack([t.translation for t in start]).astype(np.float32)).to(self.eye)
         seen = (translation - self.eye) @ self.frame
-        depth, scale = -seen[:, 2:], torch.tensor([[t.scale] for t in start], dtype=torch.float32)
+        depth, scale = -seen[:, 2:], self.eye.new_tensor([[t.scale] for t in start])
         if self.along == "ray":
             return seen[:, :2] / depth, depth, (scale / depth).log()
         return seen[:, :2].clone(), depth.clone(), scale.log()
@@ -125,7 +126,7 @@ class PlacedScene(nn.Module):
             if look.attributes is not None:
                 known = look.attributes.numpy()
                 attributes[first : first + len(known), : known.shape[1]] = known
-        self.attributes = torch.from_numpy(attributes)
+        self.register_buffer("attributes", torch.from_numpy(attributes), persistent=False)
         self._welded = np.concatenate(place)
         self._edges: EdgeTable | None = None
 
@@ -139,7 +140,7 @@ class PlacedScene(nn.Module):
 
     def edges(self) -> EdgeTable:
         """The edge table of all faces, seams welded, in numbers of the scene's vertices."""
-        if self._edges is None:
+        if self._edges is None or self._edges.edges.device != self.tri.device:
             _, first, inverse = np.unique(self._welded, return_index=True, return_inverse=True)
             welded = torch.from_numpy(inverse.reshape(-1)).to(self.tri.device)[self.tri.long()]
             self._edges = edge_table(welded).renumbered(torch.from_numpy(first))
@@ -176,7 +177,8 @@ class PlacedScene(nn.Module):
     @torch.no_grad()
     def transforms(self) -> list[Transform]:
         """Where the objects stand."""
-        rotation, scale, at = self.rotations().double().numpy(), self.scales(), self.translations().double().numpy()
+        scale = self.scales()
+        rotation, at = (v.double().cpu().numpy() for v in (self.rotations(), self.translations()))
         return [Transform(float(s), quaternion(r), t.copy()) for r, s, t in zip(rotation, scale, at)]
 
     def asset(self, provenance: dict[str, object] | None = None) -> Asset:

@@ -46,6 +46,9 @@ class TexturedMesh(nn.Module):
     anchors: torch.Tensor
     fill: torch.Tensor
     open: torch.Tensor
+    welded: torch.Tensor
+    raster: torch.Tensor
+    seams: torch.Tensor
 
     def __init__(
         self, atlas: Atlas, channels: int, resolution: int = 0, start: torch.Tensor | None = None, offsets: bool = False
@@ -60,7 +63,7 @@ class TexturedMesh(nn.Module):
         self.register_buffer("uv", torch.from_numpy(mesh.uv.astype(np.float32)), persistent=False)
         self.register_buffer("normals", torch.from_numpy(mesh.normals.astype(np.float32)), persistent=False)
         welded = mesh.welded()
-        self.welded = torch.from_numpy(welded)
+        self.register_buffer("welded", torch.from_numpy(welded), persistent=False)
         places, first = np.unique(welded, return_index=True)
         smooth = vertex_normals(mesh.vertices[first], welded[mesh.faces])
         self.register_buffer("outward", torch.from_numpy(smooth), persistent=False)
@@ -68,7 +71,7 @@ class TexturedMesh(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(len(places))) if offsets else None
         self._edges: EdgeTable | None = None
         raster = atlas_raster(mesh, size)
-        self.raster = raster
+        self.register_buffer("raster", raster, persistent=False)
         known = (raster[..., 3] > 0).numpy()
         fill = np.arange(size * size)
         if known.any() and not known.all():
@@ -78,9 +81,10 @@ class TexturedMesh(nn.Module):
         self.register_buffer("open", torch.from_numpy(known.reshape(-1)), persistent=True)
         values = torch.zeros(channels, size, size)
         if start is not None:
+            start = start.to(values)
             values = values + (start if start.ndim == 3 else start[:, None, None])
         self.texels = nn.Parameter(values.reshape(1, channels, size, size).clone())
-        self.seams = seam_points(mesh.faces, mesh.uv, welded)
+        self.register_buffer("seams", seam_points(mesh.faces, mesh.uv, welded), persistent=False)
 
     @property
     def charts(self) -> torch.Tensor:
@@ -108,7 +112,7 @@ class TexturedMesh(nn.Module):
 
     def edges(self) -> EdgeTable:
         """The edge table of the welded faces, in numbers of unwelded vertices, for `kernels.antialias`."""
-        if self._edges is None:
+        if self._edges is None or self._edges.edges.device != self.tri.device:
             # Any vertex of a place will do: all lie there.
             first = torch.zeros(int(self.welded.max()) + 1, dtype=torch.long, device=self.welded.device)
             first[self.welded] = torch.arange(len(self.welded), device=self.welded.device)
@@ -145,7 +149,7 @@ class TexturedMesh(nn.Module):
         rows, columns = self.charts.nonzero().unbind(1)
         inside = surface[rows, columns]
         face = self.raster[rows, columns, 3].long() - 1
-        part = torch.from_numpy(self.atlas.part.astype(np.int64))[face]
+        part = torch.from_numpy(self.atlas.part.astype(np.int64)).to(face.device)[face]
         return TexelGeometry(rows, columns, inside[:, :3], nn.functional.normalize(inside[:, 3:], dim=-1), part)
 
 

@@ -98,7 +98,7 @@ class VoxelField(Field):
             close: gaps narrower than twice this distance (scene units) and hollows are filled with matter of the nearest colour.
                 Optimisation carves what is too much far more easily than it fills what is missing.
         """
-        density, features = sample_grid(other, self.grid_points().view(-1, 3))
+        density, features = (v.to(self.device) for v in sample_grid(other, self.grid_points().view(-1, 3)))
         size = self.config.size
         if close > 0:
             density, features = close_gaps(density.view(size, size, size), features.view(size, size, size, -1), close)
@@ -139,9 +139,10 @@ def close_gaps(
 
 @torch.no_grad()
 def sample_grid(field: Field, points: torch.Tensor, chunk: int = 1 << 17) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density (N,) and features (N, C) of a field at many points, chunk by chunk."""
-    pieces = [field(piece) for piece in points.split(chunk)]
-    return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+    """Density (N,) and features (N, C) of a field at many points, chunk by chunk; on the points' device, wherever the field is."""
+    pieces = [field(piece.to(field.device)) for piece in points.split(chunk)]
+    density, features = (torch.cat([p[i] for p in pieces]) for i in (0, 1))
+    return density.to(points.device), features.to(points.device)
 
 
 @torch.no_grad()

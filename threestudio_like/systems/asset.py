@@ -14,7 +14,7 @@ from ..meshes.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.mesh import Asset, Mesh
 from ..meshes.unwrap import unwrap
 from ..renderers import BackgroundSample, RingCameras
-from ..representations import density_volume
+from ..representations import density_volume, sample_grid
 from .stages import FieldParts
 
 
@@ -41,7 +41,7 @@ def field_mesh(parts: FieldParts, settings: ExtractionConfig) -> tuple[Mesh, dic
     opacity, matrices = [], []
     for cameras in rings:
         behind = BackgroundSample(torch.zeros(len(cameras), 64, 64, parts.field.channels))
-        opacity.append(parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].numpy())
+        opacity.append(parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].cpu().numpy())
         matrices.append(cameras.view_projection().numpy())
     volume = density_volume(parts.field, settings.size).numpy()
     mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), settings)
@@ -73,7 +73,7 @@ def surface_colour(parts: FieldParts, reach: float = 0.06, samples: int = 9) -> 
         step = 2 * reach / (samples - 1)
         for p, n in zip(points.split(1 << 15), normals.split(1 << 15)):
             along = (p[None] + offsets[:, None, None] * n[None]).clamp(-1, 1)
-            density, features = parts.field(along.reshape(-1, 3))
+            density, features = sample_grid(parts.field, along.reshape(-1, 3))
             alpha = -torch.expm1(-density.view(samples, -1) * step)
             # The innermost sample is opaque: every texel gets a colour.
             alpha[-1] = 1.0
@@ -90,7 +90,7 @@ def mean_field_opacity(parts: FieldParts, mesh: Mesh, size: int = 64) -> float:
     cameras = evaluation_ring(parts).all(size)
     behind = BackgroundSample(torch.zeros(len(cameras), size, size, parts.field.channels))
     with torch.no_grad():
-        opacity = parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].numpy()
+        opacity = parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].cpu().numpy()
     inside = silhouette(mesh, cameras.view_projection().numpy(), size)
     outside = ~np.stack([binary_dilation(m, iterations=2) for m in inside])
     return float(opacity[outside].mean())

@@ -135,7 +135,7 @@ class PlacementPath(nn.Module):
     def note(self, scene: PlacedScene) -> None:
         """Keep where they stand now."""
         row = [[t.scale, *t.rotation, *t.translation] for t in scene.transforms()]
-        self.rows = torch.cat([self.rows, torch.tensor(row, dtype=torch.float32)[None]])
+        self.rows = torch.cat([self.rows, self.rows.new_tensor(row)[None]])
 
 
 def bonds_of(text: SceneText) -> list[Bond]:
@@ -223,7 +223,7 @@ def placement_stage(
             drawn = config.renderer.render(
                 scene, cameras.resized(128, 128), BackgroundSample(torch.full((1, 128, 128, 3), 0.96))
             )
-        return (drawn.features[0].clamp(0, 1) * 255).round().byte().numpy()
+        return (drawn.features[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
 
     groups = [
         ParameterGroup("depth", [scene.depth], config.rate_depth, (0.9, 0.99), 1e-8),

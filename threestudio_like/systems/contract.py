@@ -59,7 +59,7 @@ def latent_to_rgb(prior: DiffusionPrior) -> tuple[torch.Tensor, torch.Tensor]:
         patches.permute(0, 3, 1, 2), (size, size), mode="bilinear", align_corners=False
     )
     with torch.no_grad():
-        latents = torch.cat([prior.encode_image(chunk.permute(0, 2, 3, 1)) for chunk in images.split(8)])
+        latents = torch.cat([prior.encode_image(chunk.permute(0, 2, 3, 1)) for chunk in images.split(8)]).cpu()
     pooled = torch.nn.functional.adaptive_avg_pool2d(images, (latents.shape[-2], latents.shape[-1]))
     x = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1]).double()
     x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.double)], 1)
@@ -79,6 +79,11 @@ def rgb_map(prior: DiffusionPrior) -> tuple[torch.Tensor, torch.Tensor]:
     if prior.facts.channels == 4 and prior.downscale == 8:
         return STABLE_DIFFUSION_RGB / 2, torch.full((3,), 0.5)
     return latent_to_rgb(prior)
+
+
+def by_matrix(matrix: torch.Tensor, offset: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Features (.., C) -> display RGB by an affine map, see `rgb_map`; on the features' device."""
+    return lambda features: (features @ matrix.to(features) + offset.to(features)).clamp(0, 1)
 
 
 @dataclass

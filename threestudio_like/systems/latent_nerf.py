@@ -45,7 +45,7 @@ from ..representations import (
     VoxelField,
     VoxelGridConfig,
 )
-from .contract import Request, rgb_map, show_rgb
+from .contract import Request, by_matrix, rgb_map, show_rgb
 from .stages import (
     CameraSampler,
     Decode,
@@ -248,8 +248,7 @@ class LatentNerf:
         )
 
     def _decode(self, prior: DiffusionPrior) -> Decode:
-        matrix, offset = rgb_map(prior)
-        return lambda features: (features @ matrix + offset).clamp(0, 1)
+        return by_matrix(*rgb_map(prior))
 
     def backgrounds(
         self, prior: DiffusionPrior, parts: FieldParts

@@ -34,7 +34,7 @@ from ..renderers import (
     visibility,
 )
 from ..representations import TexturedMesh
-from .contract import Request, rgb_map, show_rgb
+from .contract import Request, by_matrix, rgb_map, show_rgb
 from .painting import (
     LightConfig,
     PaintRates,
@@ -229,7 +229,7 @@ class LatentPaint:
         ).float()
         noise = torch.randn(channels, size, size, generator=torch.Generator().manual_seed(request.seed))
         surface = self._surface(request, channels, size, 0.3 * red[:, None, None] + 0.4 * noise)
-        parts = self._parts(request, surface, lambda features: (features @ matrix + offset).clamp(0, 1))
+        parts = self._parts(request, surface, by_matrix(matrix, offset))
         if self.background == "sphere":
             parts.background = SphereBackground(channels, seed=request.seed)
         return parts

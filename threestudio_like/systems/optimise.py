@@ -188,11 +188,12 @@ class PictureOptimisation:
         def loss(step: Step) -> dict[str, torch.Tensor]:
             points = step.random.uniform("points", (config.points, 3)) * 2 - 1
             share = F.grid_sample(inside, points.view(1, 1, 1, -1, 3), align_corners=False).view(-1)
+            known = colour(points, torch.zeros_like(points))
+            points, share, known = (v.to(parts.field.device) for v in (points, share, known))
             density, features = parts.field(points)
             length = 2.0 / self.renderer.samples
             alpha, wanted = -torch.expm1(-density * length), -torch.expm1(-config.density * share * length)
             near = (share > 0.02).float()
-            known = colour(points, torch.zeros_like(points))
             off = ((features - known).square().sum(-1) * near).sum() / near.sum().clamp_min(1)
             return {"density": 4 * (alpha - wanted).square().mean(), "colour": off}
 

@@ -128,7 +128,7 @@ def preview(parts: SurfaceParts, size: int) -> np.ndarray:
     small = nn.functional.interpolate(atlas.permute(2, 0, 1)[None], (4 * size, 4 * size), mode="area")[0].permute(
         1, 2, 0
     )
-    return (torch.cat([torch.cat(list(shown), 1), small], 0).clamp(0, 1) * 255).byte().numpy()
+    return (torch.cat([torch.cat(list(shown), 1), small], 0).clamp(0, 1) * 255).byte().cpu().numpy()
 
 
 @dataclass
@@ -225,7 +225,7 @@ def targets_in_turn(
     prior, steps = refinement.prior, refinement.config.steps
     surface, scene = parts.surface, parts.renderer.render(parts.surface, cameras, behind, light=light)
     channels = 3 if surface.channels == 5 else surface.channels
-    partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution)
+    partial = TexturedMesh(surface.atlas, channels + 1, surface.resolution).to(surface.points.device)
     # What is locked is painted already.
     weight = (surface.charts & ~surface.open.view(surface.resolution, -1)).float()
     partial.texels[0, :channels] = surface.texels[0, :channels]

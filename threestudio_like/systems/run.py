@@ -157,7 +157,7 @@ def generate(prompt: str, options: Options) -> RunResult:
 def run_loop(folder: Path, events: Events, options: Options, identity: dict[str, Any]) -> Loop:
     """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(options.seed, options.minutes, 20.0, options.checkpoint_steps, options.preview_seconds, options.log_every,
-                            options.resume, identity)  # fmt: skip
+                            options.resume, options.device, identity)  # fmt: skip
     return Loop(folder / "work", events, settings, Watchdog())
 
 

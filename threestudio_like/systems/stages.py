@@ -130,7 +130,7 @@ def regularisation_terms(
     if value("orientation") > 0 and rendering.samples is not None and cameras is not None:
         normals = parts.field.normals(rendering.samples.points)
         terms["orientation"] = value("orientation") * orientation(
-            rendering.samples, normals, cameras.rays()[1].reshape(-1, 3), rays
+            rendering.samples, normals, cameras.to(normals.device).rays()[1].reshape(-1, 3), rays
         )
     if isinstance(parts.field, VoxelField) and (value("density_variation") > 0 or value("feature_variation") > 0):
         terms["variation"] = parts.field.variation(value("density_variation"), value("feature_variation"))
@@ -153,7 +153,7 @@ def preview(parts: FieldParts, size: int, background: BackgroundSample | None = 
     if colour.shape[1] != size:
         opacity = F.interpolate(opacity.permute(0, 3, 1, 2), colour.shape[1:3]).permute(0, 2, 3, 1)
     rows = torch.cat([torch.cat(list(colour), 1), torch.cat(list(opacity), 1)], 0)
-    return (rows.clamp(0, 1) * 255).byte().numpy()
+    return (rows.clamp(0, 1) * 255).byte().cpu().numpy()
 
 
 def figures(opacity: torch.Tensor) -> dict[str, float]:

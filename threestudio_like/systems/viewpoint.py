@@ -68,7 +68,8 @@ class _Denoising:
         total = torch.zeros(len(directions))
         for repeat in repeats:
             for number, time in enumerate(self.config.times):
-                noise = RandomStream(self.seed, "viewpoint", repeat).normal(f"noise {number}", tuple(self.latent.shape))
+                random = RandomStream(self.seed, "viewpoint", repeat)
+                noise = random.normal(f"noise {number}", tuple(self.latent.shape), self.latent.device)
                 t = torch.full((1,), round(time * (len(self.prior.schedule) - 1)))
                 noisy = self.prior.schedule.add_noise(self.latent, noise, t)
                 errors = []
@@ -76,7 +77,7 @@ class _Denoising:
                     count = len(some)
                     condition = Condition(self.text.expand(count, -1, -1), _cameras(some, self.prior), self.level)
                     found = self.prior.epsilon(noisy.expand(count, -1, -1, -1), t.expand(count), condition)
-                    errors.append((found - noise).square().mean((1, 2, 3)))
+                    errors.append((found - noise).square().mean((1, 2, 3)).cpu())
                 total += torch.cat(errors)
         return total / (len(repeats) * len(self.config.times))
 

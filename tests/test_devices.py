@@ -1,0 +1,121 @@
+"""Every verb on a device that is none (see `pretend`): what a GPU would refuse fails here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pretend import ELSEWHERE, PretendTensor, pretend_device
+
+from threestudio_like.cli import main
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan
+from threestudio_like.meshes import Asset
+from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+
+ASSETS = Path(__file__).parent.parent / "assets"
+START = [
+    "--start.refine.times",
+    "1.0",
+    "--start.refine.steps",
+    "1",
+    "--start.iterations",
+    "2",
+    "--start.refine.views",
+    "4",
+]
+FIELD = [*START, "--steps", "4", "--refine.refine.times", "0.3", "--refine.refine.steps", "1", "--refine.refine.views", "4",
+         "--refine.iterations", "2", "--refine.rays", "512"]  # fmt: skip
+PAINT = [
+    "--colour.paint.start.refine.steps",
+    "1",
+    "--colour.paint.start.iterations",
+    "2",
+    "--colour.paint.start.refine.views",
+    "4",
+]
+PAPER = ["--preset", "paper", "--steps", "2", "--resolution", "8", "--representation.hash.levels", "4",
+         "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--renderer.occupancy", "8"]  # fmt: skip
+RUNS = {
+    "generate": ["generate", "a red chair", *FIELD],
+    "generate, paper": ["generate", "a red chair", *PAPER],
+    "generate, sketch": ["generate", "a red chair", "--sketch", str(ASSETS / "shapes/stool.yaml"), *FIELD],
+    "generate, dreamfusion": ["generate", "a red chair", "--system", "dreamfusion", "--steps", "2"],
+    "texture": ["texture", str(ASSETS / "shapes/mug.obj"), "a red mug", *START, "--rgb.steps", "2", "--pbr.steps", "2"],
+    "texture, paper": ["texture", str(ASSETS / "shapes/mug.obj"), "a red mug", "--preset", "paper", "--steps", "2", "--resolution", "8"],
+    "reconstruct, cisp": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "cisp", "--shape.candidates", "1", *PAINT,
+                          "--prompt", "a red chair"],
+    "reconstruct, g3dr": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "g3dr", "--colour.complete", "neighbours"],
+    "reconstruct, optimise": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "optimise", "--distil.steps", "2",
+                              "--start.steps", "2", "--colour.complete", "neighbours"],
+    "compose, text": ["compose", "--text", "a red robot left of a blue mug", "--objects", str(ASSETS / "meshes/robot.glb"),
+                      str(ASSETS / "meshes/knot.glb"), "--starts", "2", "--place.steps", "2"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def any_device(monkeypatch):
+    """The command line takes a device that torch does not name."""
+    monkeypatch.setattr("threestudio_like.systems.options.check_device", lambda device: None)
+    monkeypatch.setenv("THREESTUDIO_LIKE_DEBUG", "1")
+
+
+def run(arguments, out):
+    common = ["--device", str(ELSEWHERE), "--dtype", "float32", "--quiet", "--preview-seconds", "0", "--out", str(out), "--faces", "600",
+              "--texture", "64"]  # fmt: skip
+    with pretend_device():
+        return main([*arguments, *common])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_stays_on_its_device(name, tmp_path, any_device):
+    assert run(RUNS[name], tmp_path / "run") == 0
+    assert Asset.load(tmp_path / "run/asset.glb").meshes
+
+
+def test_refinement_and_resuming_on_another_device(tmp_path, any_device):
+    assert run(["generate", "a red chair", *START, "--steps", "2", "--refine.refine.times", ""], tmp_path / "one") == 0
+    assert run(["refine", str(tmp_path / "one"), "--steps", "2"], tmp_path / "two") == 0
+    # What was made there is opened here.
+    assert main(["export", str(tmp_path / "one"), "--to", "ply"]) == 0
+
+
+def test_the_pretended_device_refuses_what_a_gpu_refuses():
+    with pretend_device() as there:
+        a = torch.ones(3, device=there)
+        with pytest.raises(RuntimeError, match="two devices"):
+            a + torch.ones(3)
+        with pytest.raises(RuntimeError):
+            a.numpy()
+        assert isinstance(a + 1, PretendTensor)
+        assert type(a.cpu()) is torch.Tensor
+        assert (a * 2).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_stage_is_on_the_device_while_it_runs_and_its_checkpoint_is_not(tmp_path):
+    module = torch.nn.Linear(2, 1)
+    seen = []
+
+    def loss(step):
+        seen.append(module.weight.device.type)
+        return {"fit": module(torch.ones(1, 2).to(module.weight)).square().sum()}
+
+    def plan(_):
+        return Stage("fit", 3, {"module": module}, [ParameterGroup("all", list(module.parameters()))], loss)
+
+    with pretend_device() as there:
+        Loop(tmp_path, Events(None, "quiet"), LoopSettings(device=str(there))).run([StagePlan("fit", plan)])
+    assert set(seen) == {ELSEWHERE.type}
+    assert module.weight.device.type == "cpu"
+    assert (tmp_path / "checkpoint.safetensors").is_file()
+
+
+def test_a_prior_takes_and_gives_tensors_of_its_device(tiny_folder):
+    with pretend_device() as there:
+        prior = StableDiffusionPrior(tiny_folder, DiffusersConfig("float32", str(there)), "tiny")
+        latents = prior.encode_image(torch.rand(1, 16, 16, 3))
+        assert latents.device == there
+        assert prior.decode_latents(latents).device == there
+        assert prior.encode_text(["a red chair"]).device == there
