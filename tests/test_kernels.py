@@ -234,7 +234,7 @@ def test_a_first_use_without_gradients_passes_the_check(monkeypatch):
 
 def test_a_twin_that_is_wrong_is_not_used(monkeypatch):
     monkeypatch.setattr(dispatch, "_status", {})
-    wrong = dispatch.Check(lambda function, device: 1.0, 1e-3)
+    wrong = dispatch.Check(lambda function, device: 1.0, 1e-3, lambda function, device: (0.0, 0.0))
     monkeypatch.setitem(dispatch._checks, "trilinear", wrong)
     status = kernels.check("trilinear", device=HERE)
     assert status.serves == "reference"
@@ -248,7 +248,7 @@ def test_a_twin_that_cannot_run_is_not_used(monkeypatch):
     def broken(function, device):
         raise RuntimeError("no such instruction")
 
-    monkeypatch.setitem(dispatch._checks, "march", dispatch.Check(broken, 1.0))
+    monkeypatch.setitem(dispatch._checks, "march", dispatch.Check(broken, 1.0, lambda function, device: (0.0, 0.0)))
     assert "no such instruction" in kernels.check("march", device=HERE).why
     assert kernels.march(torch.zeros(0, 3), torch.zeros(0, 3), torch.ones(2, 2, 2).bool(), 0.1, torch.zeros(0))[
         2

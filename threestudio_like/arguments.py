@@ -23,6 +23,8 @@ class Common:
     """Height and width of the rendering that is distilled, pixels."""
     device: str = "cpu"
     """cpu, cuda or mps."""
+    kernels: Literal["auto", "triton", "vendor", "reference"] = "auto"
+    """auto: Numba on the CPU, Triton on a GPU. vendor: tiny-cuda-nn, nerfacc and nvdiffrast where they are installed. reference: plain torch."""
     prior: str = "toybox"
     """The embedded "toybox", a model folder, a logical name (sd-1.5, sd-2.1-base, …) or a hub id."""
     preset: Literal["auto", "default", "paper"] = "auto"
@@ -47,6 +49,10 @@ class Common:
     """Number type of the prior. auto: bfloat16 where the CPU has it, float16 on a GPU, else float32."""
     attention_slicing: bool = False
     """Less memory for attention, slower."""
+    memory: str = ""
+    """A budget to keep, such as 6GB, 8GB, 16GB or 24GB: a forecast chooses what is done at once; gradients stay the same."""
+    compile: bool = False
+    """torch.compile the prior's UNet: faster after a first minute."""
     offload: bool = False
     """Keep the prior's weights in main memory between uses (small GPUs)."""
     texture: int = 512

@@ -52,16 +52,19 @@ def _help() -> str:
 def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any) -> Any:
     from .priors.stable_diffusion import DiffusersConfig
     from .systems.asset import AssetConfig
-    from .systems.options import Options
+    from .systems.options import Options, choose_kernels
 
+    choose_kernels(common.kernels, common.device)
     export = AssetConfig(texture=common.texture)
     export.extraction.faces = common.faces
-    load = DiffusersConfig(common.dtype, common.device, common.attention_slicing, common.offload)
+    load = DiffusersConfig(
+        common.dtype, common.device, common.attention_slicing, common.offload, compile=common.compile
+    )
     return (kind or Options)(
         out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=common.device, prior=common.prior,
         system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
         save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
-        export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
+        memory=common.memory, export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
         checkpoint_steps=common.checkpoint_steps, viewer=common.viewer,
         verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
     )  # fmt: skip

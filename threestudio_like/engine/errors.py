@@ -70,6 +70,12 @@ class CollapseError(UserError):
     code = "collapse"
 
 
+class MemoryShortage(UserError):
+    """A device whose memory does not hold what is asked for."""
+
+    code = "memory"
+
+
 class ExportError(UserError):
     """An asset that could not be made, or that failed its verification."""
 

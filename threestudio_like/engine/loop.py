@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, MemoryShortage
 from .events import Events
+from .memory import release
 from .parallel import Workers
 from .schedule import Schedule
 from .stage import ParameterGroup, Stage, StagePlan, Step
@@ -145,7 +146,7 @@ class _Progress:
         self.schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
         self.parameters = [p for g in stage.groups for p in g.parameters]
         self.index = self.start = 0
-        self.recovered_from = ""
+        self.recovered_from, self.shrunk = "", False
         self.began = self.saved_at = self.drawn_at = 0.0
         self._good: tuple[int, dict[str, torch.Tensor]] = (0, {})
 
@@ -288,11 +289,32 @@ class Loop:
         """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
         for parameter in progress.parameters:
             parameter.grad = None if parameter.grad is None else parameter.grad.zero_()
-        terms = progress.stage.loss(step)
-        total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
-        if total.requires_grad:
-            total.backward()
-        return terms, total
+        try:
+            terms = progress.stage.loss(step)
+            total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
+            if total.requires_grad:
+                total.backward()
+            return terms, total
+        except torch.OutOfMemoryError:
+            shortage = self._shrink(progress, step)
+        # Outside of the handler, which holds on to all that the failed step had made.
+        if shortage is not None:
+            raise shortage
+        release()
+        return self._gradients(progress, step)
+
+    def _shrink(self, progress: _Progress, step: Step) -> MemoryShortage | None:
+        """Do less at once from now on, once a stage; the error to raise where that was done already or cannot be."""
+        action = progress.stage.shrink() if progress.stage.shrink is not None and not progress.shrunk else ""
+        self._events.record("memory", stage=step.stage, step=step.index, action=action or "stopped")
+        if not action:
+            return MemoryShortage(
+                f"the device ran out of memory in step {step.index}", f"stage {step.stage}",
+                "Give a budget (--memory 6GB), lower --resolution, or take a smaller prior",
+            )  # fmt: skip
+        progress.shrunk = True
+        self._events.say(f"Out of memory: {action}, and did the step again.")
+        return None
 
     def _move(self, progress: _Progress, step: Step, total: torch.Tensor, fraction: float) -> Verdict | None:
         """One optimiser step, unless a gradient is no number; the watchdog's verdict on it."""

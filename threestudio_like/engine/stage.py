@@ -55,6 +55,7 @@ class Stage:
         preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any state.
         watch: figures for the watchdog, by name (see `Watchdog`).
         recover: turns one knob after a collapse; returns what it did in words.
+        shrink: does less at once from now on, with the same result; returns what it did in words, empty where nothing can be.
         clip_norm: largest gradient norm, over all groups; 0 for no limit.
     """
 
@@ -68,6 +69,7 @@ class Stage:
     preview: Callable[[], Any] | None = None
     watch: Callable[[], dict[str, float]] | None = None
     recover: Callable[[str], str] | None = None
+    shrink: Callable[[], str] | None = None
     clip_norm: float = 0.0
 
 

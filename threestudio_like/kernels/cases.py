@@ -6,6 +6,8 @@ those of the reference in float64.
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +58,22 @@ class Case:
         theirs = self.call(self.reference, cast(inputs, torch.device("cpu"), torch.float64))
         return self.compare(mine, theirs)
 
+    def times(
+        self, function: Callable[..., Any], device: torch.device, large: bool = False, rounds: int = 5
+    ) -> tuple[float, float]:
+        """Seconds of a twin and of plain torch on a device, values and gradients: medians of rounds in turns."""
+        inputs = cast(self.make(large), device, torch.float32)
+        spent: tuple[list[float], list[float]] = ([], [])
+        for number in range(rounds + 1):
+            for some, each in zip(spent, (function, self.reference)):
+                dispatch.synchronise(device)
+                began = time.perf_counter()
+                self.call(each, inputs)
+                dispatch.synchronise(device)
+                if number:
+                    some.append(time.perf_counter() - began)
+        return statistics.median(spent[0]), statistics.median(spent[1])
+
 
 CASES: dict[str, Case] = {}
 
@@ -68,7 +86,7 @@ def case(
 
     def add(call: Callable[[Callable[..., Any], Inputs], Results]) -> Callable[[Callable[..., Any], Inputs], Results]:
         CASES[operation] = Case(reference, make, call, tolerance, compare)
-        register_check(operation, Check(CASES[operation].error, tolerance))
+        register_check(operation, Check(CASES[operation].error, tolerance, CASES[operation].times))
         return call
 
     return add

@@ -101,10 +101,12 @@ class Status:
 
 @dataclass(frozen=True)
 class Check:
-    """How a twin is checked: `error(function, device)` is its largest difference from the reference, `tolerance` the most it may have."""
+    """How a twin is checked: `error(function, device)` is its largest difference from the reference, `tolerance` the most it may have;
+    `times(function, device)` are the seconds of the twin and of the reference."""
 
     error: Callable[[Callable[..., Any], torch.device], float]
     tolerance: float
+    times: Callable[[Callable[..., Any], torch.device], tuple[float, float]]
 
 
 _checks: dict[str, Check] = {}
@@ -130,6 +132,19 @@ def choose(kernels: str) -> None:
     if kernels not in CHOICES:
         raise ValueError(f'there are no kernels "{kernels}"; known: {", ".join(CHOICES)}')
     _choice = kernels
+
+
+def why_not(kernels: str, device: str) -> str:
+    """Why no twin of a choice could serve on a device, in words; empty where some could, or where none is wanted."""
+    kind = torch.device(device).type
+    if kernels in ("auto", "reference") or (kernels == "triton" and kind == "cpu" and interpreted()):
+        return ""
+    if kind != "cuda":
+        return f"these kernels are for GPUs, and the device is {device}"
+    wanted = {t.package for twins in TWINS.values() for t in twins if t.kind == kernels}
+    if not any(importlib.util.find_spec(package) for package in wanted):
+        return f"none of {', '.join(sorted(wanted))} is installed"
+    return ""
 
 
 def chosen() -> str:
@@ -233,6 +248,37 @@ def check(operation: str, twin: Twin | None = None, device: torch.device | None 
         status = Status(operation, twin.name if passed else "reference", why, time.perf_counter() - began)
         _status[key] = status
         return status
+
+
+def survey(device: torch.device) -> list[Status]:
+    """Every twin of every operation with what speaks for it or against it on a device: checked where it can run, and timed against plain
+    torch on the case of the check (its values and gradients)."""
+    found = []
+    for operation, twins in TWINS.items():
+        serving_here = [t.name for t in candidates(operation, device)]
+        for twin in twins:
+            if not installed(twin):
+                found.append(Status(operation, twin.name, f"{twin.package} is not installed"))
+            elif (twin.kind == "cpu") != (device.type == "cpu"):
+                found.append(Status(operation, twin.name, "for the CPU" if twin.kind == "cpu" else "for GPUs"))
+            else:
+                status = check(operation, twin, device)
+                passed = status.serves == twin.name
+                speed = f"; {_times(operation, twin, device)}" if passed else ""
+                use = "" if twin.name in serving_here[:1] or not passed else "; not chosen"
+                found.append(Status(operation, twin.name, status.why + speed + use, status.seconds))
+    return found
+
+
+def _times(operation: str, twin: Twin, device: torch.device) -> str:
+    mine, theirs = _checks[operation].times(load(twin), device)
+    return f"{mine * 1e3:.2f} ms, plain torch {theirs * 1e3:.2f} ms"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def warm_up(

@@ -37,6 +37,13 @@ class Condition:
     views: int = 1
     emphasis: torch.Tensor | None = None
 
+    def part(self, some: slice) -> Condition:
+        """That of consecutive entries."""
+        level = self.background
+        level = level[some] if isinstance(level, torch.Tensor) and level.ndim else level
+        return Condition(self.text[some], None if self.cameras is None else self.cameras[some], level, self.views,
+                         None if self.emphasis is None else self.emphasis[some])  # fmt: skip
+
 
 @dataclass
 class PriorFacts:
@@ -67,6 +74,15 @@ class DiffusionPrior(ABC):
     facts: PriorFacts
     schedule: NoiseSchedule
     device: torch.device = torch.device("cpu")
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it runs elsewhere than on the CPU, where memory is another matter."""
+        return self.device.type != "cpu"
+
+    def shrink(self) -> str:
+        """Do less at once, after the device ran out of memory; what was done in words, empty where nothing can be."""
+        return ""
 
     @abstractmethod
     def encode_text(self, prompts: list[str]) -> torch.Tensor:

@@ -7,7 +7,7 @@ vector, six channels beyond the latents take ray maps. Weights are read from saf
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
+from torch.utils.checkpoint import checkpoint
 
 from ..engine.errors import ModelError
 from .attention import emphasised, install, joint_views
 from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
 from .embeddings import EmbeddingStore
 from .noise_schedule import NoiseSchedule
+from .recorded import Recorded, can_record
 from .tokens import word_columns
 
 
@@ -38,6 +40,18 @@ class DiffusersConfig:
     """Keep weights in main memory and bring each module to the device when it runs (small GPUs)."""
     sample_posterior: bool = False
     """Sample the autoencoder's posterior instead of taking its mean."""
+    entries: int = 0
+    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views that are denoised together."""
+    images: int = 0
+    """Pictures through the autoencoder at once, computed again on the way back; 0 for all."""
+    tiling: bool = False
+    """Decode large pictures in tiles that are blended: less memory, a little different."""
+    keep_text: bool | None = None
+    """Keep the text encoder after a prompt; None: in main memory only."""
+    compile: bool = False
+    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a GPU."""
+    graphs: bool | None = None
+    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing is offloaded or compiled."""
 
 
 def camera_vector(azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
@@ -100,6 +114,7 @@ class StableDiffusionPrior(DiffusionPrior):
                 str(folder),
                 "Download the model again; only safetensors are read",
             ) from None
+        self._call: Callable[..., torch.Tensor] = self._plain
         self._place()
         facts = self._read_facts()
         channels = vae_config.get("latent_channels", 4)
@@ -126,24 +141,49 @@ class StableDiffusionPrior(DiffusionPrior):
         )  # fmt: skip
         self.schedule = NoiseSchedule.from_config(scheduler)
         self.processor = install(self.unet) if self.facts.joint_views > 1 or not config.attention_slicing else None
+        if config.compile:
+            compiled = torch.compile(self.unet)
+            self._call = lambda *a, **k: compiled(*a, **k).sample
+        elif config.graphs or (config.graphs is None and can_record(self.device) and not config.offload):
+            self._call = Recorded(self._plain)
         self._tokenizer: Any = None
         self._text_encoder: Any = None
         self.embeddings = embeddings or EmbeddingStore()
         self._concepts: dict[str, str] = {}
 
+    def _plain(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        return self.unet(*arguments, **keywords).sample
+
     def _place(self) -> None:
         self.unet.requires_grad_(False).eval()
         self.vae.requires_grad_(False).eval()
-        if self.config.offload and self.device.type != "cpu":
-            from accelerate import cpu_offload
-
-            cpu_offload(self.unet, self.device)
-            cpu_offload(self.vae, self.device)
+        if self.device.type != "cpu":
+            # What convolutions of half precision want.
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        if self.config.tiling:
+            self.vae.enable_tiling()
+        if self.config.offload and self.accelerated:
+            self.offload()
         else:
             self.unet.to(self.device)
             self.vae.to(self.device)
         if self.config.attention_slicing:
             self.unet.set_attention_slice("auto")
+
+    def offload(self) -> None:
+        """From now on, keep the weights in main memory and bring each layer to the device when it runs."""
+        from accelerate import cpu_offload
+
+        self._call = self._plain
+        for network in (self.unet, self.vae):
+            cpu_offload(network.to("cpu"), self.device)
+
+    def shrink(self) -> str:
+        """See `DiffusionPrior.shrink`."""
+        self.config.entries = max(1, self.config.entries // 2) if self.config.entries else 2
+        self.config.images = 1
+        return f"gave the prior {self.config.entries} entries at a time"
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.folder / "prior.json"
@@ -218,18 +258,36 @@ class StableDiffusionPrior(DiffusionPrior):
             states = self._text_encoder(self._ids(missing).to(self.device)).last_hidden_state.float().cpu()
             for prompt, state in zip(missing, states):
                 self.embeddings.add(prompt, state)
+            keep = self.device.type == "cpu" if self.config.keep_text is None else self.config.keep_text
+            if not keep and not self._concepts:
+                self._text_encoder = self._tokenizer = None
         return torch.stack([self.embeddings[p] for p in prompts]).to(self.device)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
-        x = images.permute(0, 3, 1, 2).to(self.device, self.vae_dtype) * 2 - 1
+        return self._by_images(self._encode, images.to(self.device))
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.permute(0, 3, 1, 2).to(self.vae_dtype) * 2 - 1
         posterior = self.vae.encode(x).latent_dist
         latents = posterior.sample() if self.config.sample_posterior else posterior.mode()
         return ((latents - self._shift) * self._factor).float()
 
+    def _by_images(self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor) -> torch.Tensor:
+        """A function of the autoencoder on a few pictures at a time, with the gradient of all."""
+        few = self.config.images
+        if few <= 0 or len(given) <= few:
+            return function(given)
+        if torch.is_grad_enabled() and given.requires_grad:
+            return torch.cat([checkpoint(function, some, use_reentrant=False) for some in given.split(few)])
+        return torch.cat([function(some) for some in given.split(few)])
+
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""
-        x = self.vae.decode((latents / self._factor + self._shift).to(self.device, self.vae_dtype)).sample
+        return self._by_images(self._decode, latents.to(self.device))
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        x = self.vae.decode((latents / self._factor + self._shift).to(self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     def encode_with_concept(self, prompts: list[str], token: str, vectors: torch.Tensor) -> torch.Tensor:
@@ -259,10 +317,22 @@ class StableDiffusionPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The UNet's output (B, C, h, w)."""
-        return self.predict_with_gradient(latents, t, condition)
+        few = self.config.entries
+        if few <= 0 or len(latents) <= few:
+            return self._predict(latents, t, condition, self._call)
+        # Views that see each other stay together.
+        together = condition.views if self.processor is not None and self.facts.joint_views > 1 else 1
+        few = max(1, few // together) * together
+        parts = [slice(begin, begin + few) for begin in range(0, len(latents), few)]
+        return torch.cat([self._predict(latents[p], t[p], condition.part(p), self._call) for p in parts])
 
     def predict_with_gradient(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """`predict`, differentiable in the latents and the text: what training a concept needs."""
+        return self._predict(latents, t, condition, self._plain)
+
+    def _predict(
+        self, latents: torch.Tensor, t: torch.Tensor, condition: Condition, call: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
         x, labels = latents.to(self.device, self.dtype), None
         batch = len(x)
         if self._ray_maps:
@@ -283,7 +353,10 @@ class StableDiffusionPrior(DiffusionPrior):
             if self.processor is not None:
                 views = condition.views if self.facts.joint_views > 1 else 1
                 hooks.enter_context(joint_views(self.processor, views))
-            return self.unet(*arguments, class_labels=labels).sample.float()
+            if isinstance(call, Recorded):
+                # Views that see each other are part of what is recorded; words that are weighted are numbers of the moment.
+                call = call.with_setting(condition.views) if condition.emphasis is None else self._plain
+            return call(*arguments, class_labels=labels).float()
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
         """See `DiffusionPrior.word_columns`."""

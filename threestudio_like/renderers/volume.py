@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..engine.random import RandomStream
 from ..kernels import composite, march
@@ -36,6 +37,8 @@ class VolumeConfig:
     jitter: bool = True
     """Shift the samples of every ray by a random part of their spacing, and every ray within its pixel."""
     normals: bool = False
+    chunk: int = 0
+    """Samples that are held at once, whole rays together: gradients are the same, for a second evaluation; 0 for all."""
     radius: float = 1.08
     """Nothing exists farther than this from the origin (2 for the whole cube)."""
 
@@ -79,6 +82,44 @@ class VolumeRenderer(nn.Module):
         """Forget what is empty."""
         self.average.fill_(-1.0)
         self.occupied = self.inside.clone()
+
+    def _shade(
+        self, field: Field, points: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, distance: torch.Tensor | None,
+        scaling: DepthScaling | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that are computed again on the way back."""
+
+        def shade(
+            p: torch.Tensor, t: torch.Tensor, o: torch.Tensor, d: torch.Tensor | None
+        ) -> tuple[torch.Tensor, ...]:
+            density, features = field(p)
+            if scaling is not None and d is not None:
+                # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
+                density, features = scaling.apply(density, features, t, d)
+            return *composite(density, features, t, o, step, self.config.stop), density
+
+        if self.config.chunk <= 0 or len(points) <= self.config.chunk:
+            out, weights, density = shade(points, t, offsets, distance)
+            return out, weights, density
+        ends, pieces, first = offsets.cpu(), [], 0
+        while first < len(ends) - 1:
+            # As many rays as fit; one at least.
+            last = int(torch.searchsorted(ends, int(ends[first]) + self.config.chunk, right=True)) - 1
+            last = min(max(last, first + 1), len(ends) - 1)
+            some = slice(int(ends[first]), int(ends[last]))
+            given = (
+                points[some],
+                t[some],
+                offsets[first : last + 1] - offsets[first],
+                None if distance is None else distance[some],
+            )
+            if torch.is_grad_enabled():
+                pieces.append(checkpoint(shade, *given, use_reentrant=False, preserve_rng_state=False))
+            else:
+                pieces.append(shade(*given))
+            first = last
+        out, weights, density = (torch.cat([piece[i] for piece in pieces]) for i in range(3))
+        return out, weights, density
 
     def render(
         self, field: Field, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
@@ -126,11 +167,9 @@ class VolumeRenderer(nn.Module):
             offsets = torch.zeros(rays + 1, dtype=torch.long, device=device)
             offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
         points = points.clamp(-1, 1)
-        density, features = field(points)
-        if known is not None:
-            # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
-            density, features = known[1].apply(density, features, t, known[0].to(device)[ray])
-        out, weights = composite(density, features, t, offsets, step, self.config.stop)
+        distance = None if known is None else known[0].to(device)[ray]
+        scaling = None if known is None else known[1]
+        out, weights, density = self._shade(field, points, t, offsets, step, distance, scaling)
         channels = field.channels
         opacity = out[:, channels : channels + 1]
         colour = out[:, :channels] + (1 - opacity) * behind

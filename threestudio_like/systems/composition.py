@@ -36,6 +36,7 @@ from .decompose import feet_seen, grow_boxes, hidden_by
 from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .layout import Seen, fitted_camera, initial_transform, mask_iou, on_the_ground, own_masks, reference_camera
+from .memory import keep_memory, tell, without_plan
 from .options import Options
 from .parts import Part
 from .photo import Photo, photo_of
@@ -90,6 +91,7 @@ class Composition:
         more: dict[str, Any],
     ) -> Composition:  # fmt: skip
         """Make the folder, write what is asked for."""
+        planned = keep_memory(options.memory, config, prior)
         folder = run_folder(f"{name} scene", options)
         events = Events(folder / "events.jsonl", options.verbosity)
         facts = {"verb": "compose", "prompt": prompt, "system": options.system, "preset": options.preset, "prior": options.prior,
@@ -99,12 +101,13 @@ class Composition:
         if not options.resume:
             write_atomically(folder / "run.yaml", yaml.encode())
         events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
+        tell(planned, events)
         return Composition(folder, events, prompt, text, words, options, config, prior, facts, yaml)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with."""
-        return {**self.facts, "config": to_dict(self.config)}
+        return {**self.facts, "config": without_plan(to_dict(self.config))}
 
     def from_picture(self, canvas: Canvas, parts: list[Part], given: list[SceneObject]) -> RunResult:
         """Complete, reconstruct, place."""
@@ -148,7 +151,7 @@ class Composition:
         )
         before = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         first = self._agreement(scene, reference, parts)
-        warm_kernels(events)
+        warm_kernels(events, self.options.device)
         plan = StagePlan(
             "placement",
             lambda done: placement_stage(
@@ -188,7 +191,7 @@ class Composition:
                 )
 
             plans.append(StagePlan(f"start {number + 1}", build))
-        warm_kernels(self.events)
+        warm_kernels(self.events, self.options.device)
         stages = run_loop(self.folder, self.events, self.options, self.identity).run(plans)
         scores = [scene_score(s, self.text, self.prompt, config) for s in scenes]
         best = max(range(len(scenes)), key=lambda n: scores[n]["score"])

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..kernels import warm_up
+from ..kernels.dispatch import default_device, survey
 from ..metrics.judge import judge_folder
 from ..priors.clip import clip_folder
 from ..priors.depth import depth_folder
@@ -40,6 +40,16 @@ _PACKAGES = (
     "fast-simplification",
     "imageio-ffmpeg",
 )
+_EXTRAS = {
+    "triton": "kernels for GPUs: pip install 'threestudio-like[gpu]'",
+    "nerfacc": "kernels for GPUs: pip install 'threestudio-like[gpu]'",
+    "tinycudann": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler)",
+    "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; its licence is non-commercial)",
+    "pymeshlab": "mesh simplification: pip install 'threestudio-like[mesh]' (GPL)",
+    "open3d": "mesh cleaning: pip install 'threestudio-like[mesh]'",
+    "open_clip": "CLIP models by open_clip: pip install 'threestudio-like[clip]'",
+}
+"""What is not needed: by the name that is imported, what it is for."""
 
 
 def examine() -> dict[str, Any]:
@@ -49,8 +59,7 @@ def examine() -> dict[str, Any]:
     machine = [
         {"name": "python", "state": "ok", "detail": platform.python_version()},
         {"name": "cores for torch", "state": "ok", "detail": str(torch.get_num_threads())},
-        {"name": "cuda", "state": "ok" if torch.cuda.is_available() else "none",
-         "detail": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU is the reference device"},
+        _accelerator(),
         {"name": "free disk", "state": "ok", "detail": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB here"},
     ]  # fmt: skip
     packages = []
@@ -60,11 +69,24 @@ def examine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             packages.append({"name": name, "state": "missing", "detail": "install the package again"})
     packages += _torchvision()
-    kernels = [{"name": s.operation, "state": s.serves, "detail": s.why} for s in warm_up()]
+    for name, what in _EXTRAS.items():
+        there = importlib.util.find_spec(name) is not None
+        packages.append({"name": name, "state": "ok" if there else "not here", "detail": "" if there else what})
+    kernels = [{"name": s.operation, "state": s.serves, "detail": s.why} for s in survey(default_device())]
     found, broken = plug_ins()
     systems = [{"name": n, "state": "ok", "detail": r.description} for n, r in {**BUILT_IN, **found}.items()]
     systems += [{"name": n, "state": "broken", "detail": why} for n, why in broken.items()]
     return {"machine": machine, "packages": packages, "kernels": kernels, "models": _models(), "systems": systems}
+
+
+def _accelerator() -> dict[str, str]:
+    import torch
+
+    device = default_device()
+    if device.type == "cpu":
+        return {"name": "accelerator", "state": "none", "detail": "CPU is the reference device"}
+    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return {"name": "accelerator", "state": "ok", "detail": f"{torch.cuda.get_device_name(device)}, {memory:.0f} GB"}
 
 
 def _torchvision() -> list[dict[str, str]]:
@@ -110,7 +132,7 @@ def table(findings: dict[str, Any]) -> str:
     lines = []
     for section, rows in findings.items():
         lines.append(section)
-        lines += [f"  {r['name']:<22}{r['state']:<11}{r['detail']}" for r in rows]
+        lines += [f"  {r['name']:<22}{r['state']:<13}{r['detail']}" for r in rows]
     works = all(r["state"] == "ok" for r in findings["models"][:1]) and all(
         r["state"] != "missing" for r in findings["packages"]
     )

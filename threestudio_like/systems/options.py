@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from ..engine.errors import ConfigError, InputError, VocabularyError, did_you_mean
+from ..kernels.dispatch import choose, why_not
 from ..meshes.frames import HOUSE, Frame
 from ..priors.diffusion import DiffusionPrior
 from ..priors.stable_diffusion import DiffusersConfig
@@ -56,6 +57,8 @@ class Options:
     """Go on with the run in --out (or the latest one)."""
     minutes: float | None = None
     """Time limit: schedules and steps fit into it."""
+    memory: str = ""
+    """A budget that the run keeps: "8GB"."""
     export: AssetConfig = field(default_factory=AssetConfig)
     load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig("auto"))
     preview_seconds: float = 5.0
@@ -129,6 +132,17 @@ def check_device(device: str) -> None:
         )
     if device == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("this torch sees no Apple GPU", "--device mps", "Use --device cpu")
+
+
+def choose_kernels(kernels: str, device: str) -> None:
+    """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could serve on the device."""
+    problem = why_not(kernels, device)
+    if problem:
+        raise ConfigError(
+            problem, f"--kernels {kernels}", "Leave it out; threestudio-like doctor says what each operation would use"
+        )
+    if kernels != "auto":
+        choose(kernels)
 
 
 def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:

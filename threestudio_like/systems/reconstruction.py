@@ -28,6 +28,7 @@ from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .found import PictureMethod, ShapeFound, Work, guess_caption
 from .imagine import ImagineConfig, imagine_picture
+from .memory import keep_memory, tell, without_plan
 from .options import Options, check_options, check_vocabulary
 from .photo import Photo, photo_of, read_photo
 from .pose import matching_cut
@@ -112,6 +113,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
         prior = load_prior(options)
     if prior is not None and options.prompt:
         check_vocabulary(prior, options.prompt)
+    planned = keep_memory(options.memory, config, prior)
     folder = run_folder(f"{given.name} {options.system}", options)
     events = Events(folder / "events.jsonl", options.verbosity)
     facts = {"verb": "reconstruct", "picture": given.source, "prompt": options.prompt, "system": options.system, "preset": options.preset,
@@ -120,6 +122,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     if not options.resume:
         write_atomically(folder / "run.yaml", text.encode())
     events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
+    tell(planned, events)
     for name, note in photo.notes.items():
         events.record("picture", part=name, note=note)
         if "nothing stood out" in note:
@@ -128,10 +131,10 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     if prior is not None and not prompt:
         prompt = guess_caption(photo, config.twin)
     events.record("prompt", text=prompt, guessed=not options.prompt)
-    identity = {**facts, "picture content": given.content, "config": to_dict(config)}
+    identity = {**facts, "picture content": given.content, "config": without_plan(to_dict(config))}
 
     def run(plans: list[StagePlan]) -> dict[str, Stage]:
-        warm_kernels(events)
+        warm_kernels(events, options.device)
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
@@ -148,7 +151,7 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     if config.colour.complete == "paint":
         assert prior is not None
         plans, request = completion_plans(coloured, atlas, prompt, prior, config.colour, options.seed)
-        warm_kernels(events)
+        warm_kernels(events, options.device)
         stages = run_loop(folder, events, options, identity).run(plans)
     done = completed(coloured, config.colour, request, stages, found.colour)
     charts = done.charts

@@ -34,6 +34,7 @@ from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .latent_nerf import DistillationConfig, load_sketch
 from .latent_paint import PaintingConfig
+from .memory import keep_memory, tell, without_plan
 from .options import Options, check_options, check_vocabulary
 from .registry import configuration
 from .rgb_refinement import RgbRefinement
@@ -103,17 +104,17 @@ def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
             Schedule.parse(value, f"--{key}")
 
 
-def warm_kernels(events: Events) -> None:
-    """Compile and check the CPU kernels before the clock of the first stage runs, with progress on the first use of a machine."""
+def warm_kernels(events: Events, device: str) -> None:
+    """Compile and check a device's kernels before the clock of the first stage runs, with progress on the first use of a machine."""
     began = time.monotonic()
 
     def progress(operation: str, number: int, count: int) -> None:
         if time.monotonic() - began > 1.0:
             events.status(f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True)
 
-    states = dispatch.warm_up(progress)
+    states = dispatch.warm_up(progress, torch.device(device))
     for state in states:
-        if state.serves != "cpu" and not dispatch.forced_reference():
+        if state.serves == "reference" and not dispatch.forced_reference():
             events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
 
 
@@ -128,8 +129,10 @@ def generate(prompt: str, options: Options) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config = configure(options, preset)
+    planned = keep_memory(options.memory, config, prior)
     folder = run_folder(prompt, options)
     events = Events(folder / "events.jsonl", options.verbosity)
+    tell(planned, events)
     facts = {
         "verb": "generate",
         "prompt": prompt,
@@ -145,9 +148,9 @@ def generate(prompt: str, options: Options) -> RunResult:
     if options.concept is not None:
         for token in concept_words(list(read_concept(options.concept)), prompt):
             events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
-    warm_kernels(events)
+    warm_kernels(events, options.device)
     request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
-    identity = {**facts, "config": to_dict(config)}
+    identity = {**facts, "config": without_plan(to_dict(config))}
     stages = run_loop(folder, events, options, identity).run(config.plans(request))
     if options.save_embeddings is not None:
         prior.embeddings.save(options.save_embeddings)
@@ -266,9 +269,11 @@ def refine(source: Path, options: Options) -> RunResult:
     if not options.resume:
         write_atomically(folder / "run.yaml", text.encode())
     events.record("begin", resume=options.resume, **facts)
-    warm_kernels(events)
+    warm_kernels(events, options.device)
     request = Request(prompt, prior, options.seed, run.request.objects)
-    stages = run_loop(folder, events, options, {**facts, "config": to_dict(config)}).run(config.plans(request, parts))
+    stages = run_loop(folder, events, options, {**facts, "config": without_plan(to_dict(config))}).run(
+        config.plans(request, parts)
+    )
     return finish(folder, events, config.result(request, stages, parts), options, facts, prior, text, request.objects)
 
 

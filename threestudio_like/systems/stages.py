@@ -212,9 +212,15 @@ def distillation_stage(
         guidance.config.scale *= 0.5
         return f"halved the guidance scale to {guidance.config.scale:g}"
 
+    def shrink() -> str:
+        settings = parts.renderer.config
+        settings.chunk = max(1024, settings.chunk // 2) if settings.chunk else 1 << 17
+        done = guidance.prior.shrink()
+        return f"rendered {settings.chunk} samples at a time" + (f" and {done}" if done else "")
+
     return Stage(
         name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, clip_norm=clip_norm,
-        preview=lambda: preview(parts, size), watch=watch, recover=recover,
+        preview=lambda: preview(parts, size), watch=watch, recover=recover, shrink=shrink,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from ..reports import contact_sheet, save_png
 from .delivery import Delivery, RunResult, deliver
 from .folders import run_folder
 from .latent_paint import LatentPaint, PaintRequest
+from .memory import keep_memory, tell
 from .options import TextureOptions, check_options, check_vocabulary
 from .painting import SurfaceParts, fill_unseen
 from .run import choose_preset, configure, load_prior, run_loop, warm_kernels
@@ -142,6 +143,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config: LatentPaint = configure(options, preset, verb="texture")
+    planned = keep_memory(options.memory, config, prior)
     subject = read_subject(mesh, options, config.placement)
     locked = locked_texels(subject, options)
     folder = run_folder(f"{prompt} {mesh.stem}", options)
@@ -164,7 +166,8 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
             events.say(f'Texture coordinates of "{name}": {note}. Use --unwrap keep to keep them.')
         elif options.unwrap == "keep" and "a proper atlas" not in note:
             events.say(f'Warning: texture coordinates of "{name}": {note}.')
-    warm_kernels(events)
+    tell(planned, events)
+    warm_kernels(events, options.device)
     request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
     # A run is resumed on the mesh that it was begun on, not on one that has its name.
     content = hashlib.sha256(mesh.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,322 @@
+"""`--memory 8GB`: a plan that keeps a run within a budget, with its forecast by a rehearsal.
+
+What takes memory: the prior's weights, what its UNet and autoencoder hold while they work, the field with its gradient, Adam's moments and
+the watchdog's copy, and what a rendering keeps for its way back. The networks are rehearsed on tensors that hold nothing; the rendering on a
+few rays of the true field.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.errors import ConfigError
+from ..engine.events import Events
+from ..engine.memory import GIB, MemoryWatch, bytes_of
+from ..engine.random import RandomStream
+from ..priors.diffusion import DiffusionPrior
+from ..priors.stable_diffusion import StableDiffusionPrior
+from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
+from ..representations import Field
+from .comboverse import Comboverse
+from .latent_nerf import DistillationConfig, FieldConfig, RgbConfig
+from .latent_paint import PaintingConfig
+
+SURFACE = 200.0
+"""Bytes that drawing a mesh keeps for its way back, a sample."""
+CONTEXT = 0.6 * GIB
+"""What a driver and its libraries take on a GPU beside any tensor."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How much is done at once; 0 for all. `samples` of a rendering, `entries` of the UNet, `images` of the autoencoder."""
+
+    name: str
+    samples: int = 0
+    entries: int = 0
+    images: int = 0
+    offload: bool = False
+
+
+PLANS = (
+    MemoryPlan("all at once"),
+    MemoryPlan("rendering in chunks of a million samples", 1 << 20, 0, 2),
+    MemoryPlan("two entries and one picture at a time", 1 << 18, 2, 1),
+    MemoryPlan("one entry at a time, small chunks", 1 << 16, 1, 1),
+    MemoryPlan("one entry at a time, weights brought when they are needed", 1 << 16, 1, 1, True),
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one stage asks for: `views` of `size` pixels, through the autoencoder or not, of a field (bytes of its parameters) that is
+    sampled `samples` times a step; bytes a sample `kept` for the way back, taken at `most`, and kept where samples come in chunks
+    (`chunked`); `repeats` of the UNet's batch a view."""
+
+    name: str
+    views: int
+    size: int
+    encode: bool
+    samples: int
+    parameters: int
+    kept: float
+    most: float
+    chunked: float
+    repeats: int = 2
+
+
+def budget(text: str) -> int:
+    """Bytes of "8GB" or "7.5". Raises ConfigError."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:GB?|GiB)?\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) <= 0:
+        raise ConfigError(f'is no amount of memory: "{text}"', "--memory", "Say how many gigabytes: --memory 8GB")
+    return int(float(found[1]) * GIB)
+
+
+Distilled = DistillationConfig | PaintingConfig | Comboverse
+
+
+def stages_of(config: Any, name: str = "") -> Iterator[tuple[str, Distilled, Any]]:
+    """The distillation stages with any steps in a configuration and all that it holds: their names, and what holds them."""
+    for item in fields(config) if is_dataclass(config) else ():
+        value = getattr(config, item.name)
+        if isinstance(value, Distilled):
+            if value.steps > 0:
+                yield item.name, value, config
+        else:
+            yield from stages_of(value, item.name)
+
+
+def demands(config: Any, prior: StableDiffusionPrior) -> list[Demand]:
+    """What the distillation stages of a system ask for."""
+    out = []
+    for name, stage, holder in stages_of(config):
+        if isinstance(stage, DistillationConfig):
+            out.append(_of_volume(name, stage, holder, prior))
+        elif isinstance(stage, PaintingConfig):
+            latent = name == "latent"
+            size = getattr(holder, "resolution", 0) or (prior.facts.latent_size if latent else prior.facts.image_size)
+            views = len(stage.sampler().sample(RandomStream(0, "rehearsal", 0), 1))
+            texels = getattr(holder, "latent_texels", size) if latent else getattr(holder, "texels", 512)
+            out.append(
+                Demand(
+                    name, views, size, not latent, views * (2 * size) ** 2, 20 * texels**2, SURFACE, SURFACE, SURFACE
+                )
+            )
+        else:
+            size = prior.facts.image_size
+            out.append(
+                Demand(name, stage.views, size, True, stage.views * (2 * size) ** 2, 0, SURFACE, SURFACE, SURFACE)
+            )
+    return out
+
+
+def _of_volume(name: str, stage: DistillationConfig, holder: Any, prior: StableDiffusionPrior) -> Demand:
+    encode = isinstance(stage, RgbConfig) or not hasattr(holder, "latent_size")
+    chosen: FieldConfig = getattr(stage, "representation", None) or holder.representation
+    settings: VolumeConfig = getattr(stage, "renderer", None) or holder.renderer
+    size = getattr(holder, "resolution", 0) or (prior.facts.image_size if encode else prior.facts.latent_size)
+    made = chosen.build(3 if encode else prior.facts.channels, 0, sigmoid=encode)
+    cameras = stage.sampler().sample(RandomStream(0, "rehearsal", 0), size)
+    few = cameras[:1].resized(min(size, 40), min(size, 40))
+    samples = count_samples(settings, cameras)
+    kept, most = per_sample(made, replace(settings, chunk=0), few)
+    chunked, _ = per_sample(made, replace(settings, chunk=256), few)
+    repeats = 4 if stage.guidance.perp_neg > 0 else 2
+    return Demand(name, len(cameras), size, encode, samples, bytes_of(made), kept, most, chunked, repeats)
+
+
+def count_samples(config: VolumeConfig, cameras: Cameras) -> int:
+    """Samples of a first step, in which nothing is known to be empty; of at most 96 x 96 rays a camera, scaled up."""
+    from ..kernels import march
+
+    renderer, size = VolumeRenderer(config), min(cameras.height, 96)
+    origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.resized(size, size).rays())
+    t, ray, _ = march(origins, directions, renderer.occupied, 2.0 / config.samples, torch.full((len(origins),), 0.5))
+    inside = (origins[ray] + t[:, None] * directions[ray]).norm(dim=-1) <= config.radius
+    return int(float(inside.sum()) * (cameras.height / size) ** 2)
+
+
+def per_sample(field: Field, config: VolumeConfig, cameras: Cameras) -> tuple[float, float]:
+    """Bytes that a rendering of a field keeps for its way back, and that rendering and way back take at most, a sample."""
+    renderer = VolumeRenderer(config)
+    behind = BackgroundSample(torch.zeros(len(cameras), cameras.height, cameras.width, field.channels))
+    with MemoryWatch() as watch:
+        rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
+        held = watch.live
+        assert rendering.samples is not None
+        count = max(1, len(rendering.samples.t))
+        (rendering.features.sum() + rendering.opacity.sum()).backward()
+    # The gradients of the field are counted with it.
+    gradients = sum(p.numel() * p.element_size() for p in field.parameters())
+    return held / count, max(held, watch.peak - gradients) / count
+
+
+@contextlib.contextmanager
+def numbers_of(dtype: torch.dtype) -> Iterator[None]:
+    """Modules that are made within have this number type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A prior's networks as their configurations say, made of tensors that hold nothing."""
+
+    folder: Path
+    dtype: torch.dtype
+    vae_dtype: torch.dtype
+
+    def rehearse(self, latent: int, entries: int, image: int, images: int, gradient: bool) -> dict[str, int]:
+        """Bytes of the weights, and what the UNet holds at most for `entries` and the autoencoder for `images` at work.
+
+        Args:
+            latent, image: edges of latents and pictures. gradient: whether pictures are encoded for their gradient.
+        """
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        settings = {part: json.loads((self.folder / part / "config.json").read_text()) for part in ("unet", "vae")}
+        with FakeTensorMode():
+            with numbers_of(self.dtype):
+                unet = UNet2DConditionModel.from_config(settings["unet"]).eval().requires_grad_(False)
+            with numbers_of(self.vae_dtype):
+                vae = AutoencoderKL.from_config(settings["vae"]).eval().requires_grad_(False)
+            found = {"UNet": bytes_of(unet), "autoencoder": bytes_of(vae)}
+            found["largest layer"] = max(
+                bytes_of(m) for net in (unet, vae) for m in net.modules() if not list(m.children())
+            )
+            config: Any = unet.config
+            given = {"encoder_hidden_states": torch.empty(entries, 77, config.cross_attention_dim, dtype=self.dtype)}
+            if config.class_embed_type == "projection":
+                given["class_labels"] = torch.empty(
+                    entries, config.projection_class_embeddings_input_dim, dtype=self.dtype
+                )
+            noisy = torch.empty(entries, config.in_channels, latent, latent, dtype=self.dtype)
+            with torch.no_grad(), MemoryWatch() as watch:
+                unet(noisy, torch.zeros(entries, dtype=torch.long), **given)
+            found["UNet at work"] = watch.peak
+            pictures = torch.empty(images, 3, image, image, dtype=self.vae_dtype, requires_grad=gradient)
+            with torch.set_grad_enabled(gradient), MemoryWatch() as watch:
+                out = vae.encode(pictures).latent_dist.mode()
+                if gradient:
+                    out.sum().backward()
+            found["autoencoder at work"] = watch.peak
+        return found
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes by what takes them, and their peak."""
+
+    plan: MemoryPlan
+    parts: dict[str, int]
+    peak: int
+
+    def line(self) -> str:
+        """The forecast in words."""
+        shown = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items() if size > 0.005 * GIB)
+        return f"{self.plan.name}: {self.peak / GIB:.2f} GB at most ({shown})"
+
+
+def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior, context: float = 0.0) -> Forecast:
+    """The largest stage's peak under a plan."""
+    networks = Networks(prior.folder, prior.dtype, prior.vae_dtype)
+    best: Forecast | None = None
+    for demand in wanted:
+        every = demand.views * demand.repeats
+        entries = min(plan.entries, every) if plan.entries else every
+        images = min(plan.images, demand.views) if plan.images else demand.views
+        found = networks.rehearse(
+            prior.facts.latent_size, entries, prior.facts.image_size, images if demand.encode else 1, demand.encode
+        )
+        weights = 2 * found["largest layer"] if plan.offload else found["UNet"] + found["autoencoder"]
+        # The field, its gradient, Adam's two moments; the watchdog's copy of field and moments.
+        state = 7 * demand.parameters
+        if plan.samples and plan.samples < demand.samples:
+            kept = int(demand.samples * demand.chunked)
+            drawn = kept + int(plan.samples * demand.most)
+        else:
+            kept, drawn = int(demand.samples * demand.kept), int(demand.samples * demand.most)
+        work = found["UNet at work"]
+        if demand.encode:
+            work = max(work, found["autoencoder at work"])
+        # Rendering and the networks work one after the other; what a rendering keeps is there while the networks do.
+        busy = max(kept + work, drawn)
+        parts = {
+            "weights": weights,
+            "field": state,
+            "networks at work": work,
+            "rendering": drawn,
+            "context": int(context),
+        }
+        total = Forecast(plan, parts, weights + state + busy + int(context))
+        if best is None or total.peak > best.peak:
+            best = total
+    assert best is not None
+    return best
+
+
+def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float = 0.0) -> Forecast:
+    """The first plan whose forecast is within the budget. Raises ConfigError where none is, or where the system has no such stages."""
+    limit, wanted = budget(text), demands(config, prior)
+    if not wanted:
+        raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
+    for plan in PLANS:
+        if plan.offload and prior.device.type == "cpu":
+            continue
+        found = forecast(plan, wanted, prior, context)
+        if found.peak <= limit:
+            return found
+    raise ConfigError(
+        f"the smallest plan needs {found.peak / GIB:.1f} GB ({found.plan.name})", f"--memory {text}",
+        "Lower --resolution, or take a smaller prior",
+    )  # fmt: skip
+
+
+def apply(plan: MemoryPlan, config: Any, prior: StableDiffusionPrior) -> None:
+    """Put a plan into a prior and a system's configuration."""
+    prior.config.entries, prior.config.images = plan.entries, plan.images
+    prior.config.tiling = prior.config.tiling or plan.images == 1
+    if plan.offload:
+        prior.offload()
+    for _, stage, holder in stages_of(config):
+        for part in (stage, holder):
+            settings = getattr(part, "renderer", None)
+            if isinstance(settings, VolumeConfig):
+                settings.chunk = plan.samples
+
+
+def keep_memory(text: str, config: Any, prior: DiffusionPrior | None) -> Forecast | None:
+    """Choose what is done at once so that a budget is kept, if there is one, and put it into prior and configuration."""
+    if not text:
+        return None
+    if not isinstance(prior, StableDiffusionPrior):
+        raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
+    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0)
+    apply(planned.plan, config, prior)
+    return planned
+
+
+def tell(planned: Forecast | None, events: Events) -> None:
+    """Say a forecast, and record it."""
+    if planned is not None:
+        events.say(f"Memory: {planned.line()}")
+        events.record("memory-plan", plan=planned.plan.name, peak=planned.peak, parts=planned.parts)
+
+
+def without_plan(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a dictionary less what only a memory plan sets: a run may go on under another one."""
+    return {k: without_plan(v) if isinstance(v, dict) else v for k, v in config.items() if k != "chunk"}
