@@ -7,8 +7,8 @@ import torch
 
 from threestudio_like import kernels
 from threestudio_like.kernels import dispatch
-from threestudio_like.kernels.cases import sample_rays, sample_triangles
 from threestudio_like.kernels.reference import grids, raster, volume
+from threestudio_like.kernels.samples import sample_rays, sample_triangles
 from threestudio_like.kernels.spec import HashGridSpec
 
 

@@ -8,8 +8,8 @@ import torch
 import trimesh
 
 from threestudio_like import kernels
-from threestudio_like.kernels.cases import sample_triangles
 from threestudio_like.kernels.reference import raster
+from threestudio_like.kernels.samples import sample_triangles
 from threestudio_like.renderers import Cameras
 
 

@@ -15,10 +15,11 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 from threestudio_like import kernels
 from threestudio_like.kernels import dispatch
-from threestudio_like.kernels.cases import AXES, CASES, difference, sample_rays, sample_surface, sample_triangles
+from threestudio_like.kernels.cases import AXES, CASES, difference
 from threestudio_like.kernels.distance import surface_tree
 from threestudio_like.kernels.reference import distance as by_hand
 from threestudio_like.kernels.reference import grids, raster, volume
+from threestudio_like.kernels.samples import sample_rays, sample_surface, sample_triangles
 from threestudio_like.kernels.spec import HashGridSpec
 
 CPU = torch.device("cpu")

@@ -86,6 +86,8 @@ class Generate(Common):
     """A coarse shape to follow: a mesh file, or a YAML list of primitives (assets/shapes holds some)."""
     strictness: float | None = None
     """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
+    ranks: int = 1
+    """Processes that share the views of a step; on GPUs one each. The result is that of one with all of them."""
     system: str = "latent-nerf"
     """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, optimise make a picture of the prompt first (of none: what the prior likes)."""
 

@@ -310,6 +310,11 @@ def main(argv: list[str] | None = None) -> int:
         # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
         atexit.register(leave_quickly)
         parsed, dotted = parse(verb, VERBS[verb], arguments[1:])
+        if getattr(parsed, "ranks", 1) != 1:
+            from .systems import ranks
+
+            if not ranks.launched():
+                return ranks.launch(parsed.ranks, arguments)
         function: Any = globals()[verb]
         function(parsed, *([dotted] if VERBS[verb] in CONFIGURED else []))
         return 0

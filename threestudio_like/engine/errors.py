@@ -76,6 +76,12 @@ class MemoryShortage(UserError):
     code = "memory"
 
 
+class RankError(UserError):
+    """One of several processes that has gone."""
+
+    code = "rank"
+
+
 class ExportError(UserError):
     """An asset that could not be made, or that failed its verification."""
 

@@ -6,13 +6,11 @@ terms of a step. Optimising one asset and training a network are the same loop; 
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ import torch
 from torch import nn
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import CheckpointError, MemoryShortage
+from .errors import CheckpointError, MemoryShortage, RankError
 from .events import Events
 from .memory import release
 from .parallel import Workers
-from .schedule import Schedule
+from .progress import Progress, module_tensors, optimiser_of, put, restore, stage_tensors
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
 
@@ -44,6 +42,8 @@ class LoopSettings:
     resume: bool = False
     device: str = "cpu"
     """Where the stages' modules are put."""
+    one_asset: bool = False
+    """Of several ranks: all work on one asset, each on its share of a step's views."""
     identity: dict[str, Any] = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
 
@@ -63,107 +63,6 @@ __all__ = [
 
 class Interrupted(Exception):
     """Ctrl-C: the state was saved, and the run ends with what there is."""
-
-
-def _optimiser(stage: Stage) -> torch.optim.Adam:
-    groups = [
-        {"params": g.parameters, "lr": 0.0, "betas": g.betas, "eps": g.eps, "weight_decay": g.weight_decay}
-        for g in stage.groups
-    ]
-    fused = all(_has_fused_step(p.device) for g in stage.groups for p in g.parameters)
-    return torch.optim.Adam(groups, fused=fused, decoupled_weight_decay=True)
-
-
-@lru_cache(maxsize=8)
-def _has_fused_step(device: torch.device) -> bool:
-    """Whether torch has a fused Adam for a device: tried on one number."""
-    probe = nn.Parameter(torch.zeros(1, device=device))
-    probe.grad = torch.zeros(1, device=device)
-    try:
-        torch.optim.Adam([probe], fused=True).step()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _module_tensors(stage: str, modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
-    return {f"{stage}/module/{name}/{k}": v for name, module in modules.items() for k, v in module.state_dict().items()}
-
-
-def _tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
-    found = _module_tensors(stage.name, stage.modules)
-    for index, state in optimiser.state_dict()["state"].items():
-        found.update({f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()})
-    return found
-
-
-def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]) -> None:
-    """Put a checkpoint's tensors into a stage's modules (and its optimiser). Raises CheckpointError when they do not fit."""
-    for name, module in stage.modules.items():
-        prefix = f"{stage.name}/module/{name}/"
-        own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-        if not own:
-            # Shared with a later stage, which restores it.
-            continue
-        for key, value in own.items():
-            # Buffers that grow during a run (targets, for one) take the saved shape.
-            holder, _, leaf = key.rpartition(".")
-            owner = module.get_submodule(holder)
-            if leaf in owner._buffers and (owner._buffers[leaf] is None or owner._buffers[leaf].shape != value.shape):  # type: ignore[union-attr]
-                owner._buffers[leaf] = value.clone()
-        try:
-            module.load_state_dict(own)
-        except RuntimeError:
-            raise CheckpointError(
-                f'its "{name}" does not fit this configuration',
-                "checkpoint",
-                "Resume with the options of the first run",
-            ) from None
-    if optimiser is not None:
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        prefix = f"{stage.name}/adam/"
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, leaf = key[len(prefix) :].split("/")
-                state.setdefault(int(index), {})[leaf] = value
-        whole = optimiser.state_dict()
-        whole["state"] = state
-        optimiser.load_state_dict(whole)
-
-
-def _put(module: nn.Module, device: torch.device | str) -> torch.device | str:
-    """Move a module's tensors; returns where they were."""
-    home = next((t.device for t in itertools.chain(module.parameters(), module.buffers())), device)
-    module.to(device)
-    return home
-
-
-class _Progress:
-    """Where a stage stands: its optimiser, its step, its clocks, and the last state that the watchdog found good."""
-
-    def __init__(self, number: int, count: int, stage: Stage, optimiser: torch.optim.Adam) -> None:
-        self.number, self.count, self.stage, self.optimiser = number, count, stage, optimiser
-        self.schedules = [Schedule.parse(g.lr, f"{stage.name}.{g.name}.lr") for g in stage.groups]
-        self.parameters = [p for g in stage.groups for p in g.parameters]
-        self.index = self.start = 0
-        self.recovered_from, self.shrunk = "", False
-        self.began = self.saved_at = self.drawn_at = 0.0
-        self._good: tuple[int, dict[str, torch.Tensor]] = (0, {})
-
-    def begin(self) -> None:
-        """Start the clocks at the present step."""
-        self.start = self.index
-        self.began = self.saved_at = self.drawn_at = time.monotonic()
-
-    def remember(self, index: int | None = None) -> None:
-        """Keep a copy of the present state as the one to go back to."""
-        copy = {k: v.detach().clone() for k, v in _tensors(self.stage, self.optimiser).items()}
-        self._good = (self.index if index is None else index, copy)
-
-    def go_back(self) -> None:
-        """Return to the state that was remembered last."""
-        self.index, tensors = self._good
-        restore(self.stage, self.optimiser, tensors)
 
 
 class Loop:
@@ -209,14 +108,14 @@ class Loop:
             for number, plan in enumerate(plans):
                 stage = plan.build(done)
                 # On the device while the stage runs, and home again: what is built or read between stages is in main memory.
-                homes = [_put(module, settings.device) for module in stage.modules.values()]
+                homes = [put(module, settings.device) for module in stage.modules.values()]
                 if facts and number < facts["stage"]:
                     restore(stage, None, tensors)
                 else:
                     here = facts if facts and number == facts["stage"] else {}
                     self._run_stage(number, len(plans), stage, tensors if here else {}, here)
                 for module, home in zip(stage.modules.values(), homes):
-                    _put(module, home)
+                    put(module, home)
                 self._finished.append(stage)
                 done[stage.name] = stage
                 if self._stop:
@@ -242,8 +141,8 @@ class Loop:
         self, number: int, count: int, stage: Stage, tensors: dict[str, torch.Tensor], facts: dict[str, Any]
     ) -> None:
         settings, events = self._settings, self._events
-        optimiser = _optimiser(stage)
-        progress = _Progress(number, count, stage, optimiser)
+        optimiser = optimiser_of(stage)
+        progress = Progress(number, count, stage, optimiser)
         if facts:
             restore(stage, optimiser, tensors)
             progress.index, progress.recovered_from = facts["step"], facts.get("recovered_from", "")
@@ -266,11 +165,10 @@ class Loop:
                 if fraction >= 1.0 and self._workers is None:
                     events.record("minutes", stage=stage.name, step=progress.index)
                     break
-            seed = settings.seed if self._workers is None else settings.seed * 1009 + self._workers.rank
-            step = Step(stage.name, progress.index, stage.steps, fraction, seed)
+            step = self._step(stage, progress.index, fraction)
             terms, total = self._gradients(progress, step)
             if self._workers is not None:
-                fraction, over = self._workers.average(progress.parameters, fraction, self._stop or fraction >= 1.0)
+                fraction, over = self._average(progress, fraction)
                 self._stop = self._stop or (over and fraction < 1.0)
                 if over:
                     break
@@ -285,7 +183,26 @@ class Loop:
         seconds = round(time.monotonic() - progress.began, 3)
         events.record("stage-end", stage=stage.name, step=progress.index, seconds=seconds)
 
-    def _gradients(self, progress: _Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _step(self, stage: Stage, index: int, fraction: float) -> Step:
+        workers, seed = self._workers, self._settings.seed
+        if workers is None:
+            return Step(stage.name, index, stage.steps, fraction, seed)
+        if self._settings.one_asset:
+            return Step(stage.name, index, stage.steps, fraction, seed, workers.rank, workers.world)
+        # Training: another batch on every rank.
+        return Step(stage.name, index, stage.steps, fraction, seed * 1009 + workers.rank)
+
+    def _average(self, progress: Progress, fraction: float) -> tuple[float, bool]:
+        """Average the gradients over the ranks; a rank that has gone leaves a checkpoint of the last step behind."""
+        assert self._workers is not None
+        try:
+            return self._workers.average(progress.parameters, fraction, self._stop or fraction >= 1.0)
+        except RankError:
+            if self._writes:
+                self._save(progress)
+            raise
+
+    def _gradients(self, progress: Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
         for parameter in progress.parameters:
             parameter.grad = None if parameter.grad is None else parameter.grad.zero_()
@@ -303,7 +220,7 @@ class Loop:
         release()
         return self._gradients(progress, step)
 
-    def _shrink(self, progress: _Progress, step: Step) -> MemoryShortage | None:
+    def _shrink(self, progress: Progress, step: Step) -> MemoryShortage | None:
         """Do less at once from now on, once a stage; the error to raise where that was done already or cannot be."""
         action = progress.stage.shrink() if progress.stage.shrink is not None and not progress.shrunk else ""
         self._events.record("memory", stage=step.stage, step=step.index, action=action or "stopped")
@@ -316,7 +233,7 @@ class Loop:
         self._events.say(f"Out of memory: {action}, and did the step again.")
         return None
 
-    def _move(self, progress: _Progress, step: Step, total: torch.Tensor, fraction: float) -> Verdict | None:
+    def _move(self, progress: Progress, step: Step, total: torch.Tensor, fraction: float) -> Verdict | None:
         """One optimiser step, unless a gradient is no number; the watchdog's verdict on it."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
@@ -330,12 +247,13 @@ class Loop:
         if stage.after_step is not None:
             stage.after_step(step)
         if watchdog is not None and stage.watch is not None and watchdog.due(step.index, stage.steps):
-            verdict = watchdog.look(stage.watch(), fraction)
+            figures = stage.watch()
+            verdict = watchdog.look(figures if self._workers is None else self._workers.mean(figures), fraction)
             if verdict is None:
                 progress.remember(step.index + 1)
         return verdict
 
-    def _rescue(self, progress: _Progress, verdict: Verdict) -> None:
+    def _rescue(self, progress: Progress, verdict: Verdict) -> None:
         """Go back to the last good state and turn one knob, once; raise CollapseError the second time."""
         stage, events = progress.stage, self._events
         assert self._watchdog is not None
@@ -348,7 +266,7 @@ class Loop:
         events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=progress.index)
         events.say(f"Watchdog: {verdict.saw}; went back to step {progress.index} and {action}.")
 
-    def _account(self, progress: _Progress, terms: dict[str, torch.Tensor], total: torch.Tensor) -> None:
+    def _account(self, progress: Progress, terms: dict[str, torch.Tensor], total: torch.Tensor) -> None:
         """Events, status line, checkpoint and preview after a step, each when it is due."""
         settings, events, stage, index = self._settings, self._events, progress.stage, progress.index
         now = time.monotonic()
@@ -370,7 +288,7 @@ class Loop:
             self._draw(stage)
             progress.drawn_at = time.monotonic()
 
-    def _save(self, progress: _Progress) -> None:
+    def _save(self, progress: Progress) -> None:
         assert self._folder is not None
         stage = progress.stage
         facts = {
@@ -380,12 +298,12 @@ class Loop:
             "recovered_from": progress.recovered_from,
             "identity": self._settings.identity,
         }
-        tensors = _tensors(stage, progress.optimiser)
+        tensors = stage_tensors(stage, progress.optimiser)
         # Stages may hand a module on: it is saved once, under the last stage that holds it.
         seen = {id(m) for m in stage.modules.values()}
         for earlier in reversed(self._finished):
             own = {name: m for name, m in earlier.modules.items() if id(m) not in seen}
-            tensors.update(_module_tensors(earlier.name, own))
+            tensors.update(module_tensors(earlier.name, own))
             seen |= {id(m) for m in own.values()}
         save_checkpoint(self._folder / CHECKPOINT, tensors, facts)
 

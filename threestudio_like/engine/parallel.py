@@ -1,43 +1,105 @@
-"""Data-parallel training over processes of one machine: gradients are averaged, the clock of rank 0 rules."""
+"""Steps over several processes: gradients are averaged, the clock of rank 0 rules.
+
+Training draws another batch on every rank; a run that makes one asset draws the same numbers everywhere and gives every rank its share of the
+step's views (`Step.share`), so that the result is that of one rank with all of them.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from .errors import RankError
+
+RANK, WORLD, MEETING = "THREESTUDIO_LIKE_RANK", "THREESTUDIO_LIKE_WORLD", "THREESTUDIO_LIKE_MEETING"
+"""What tells a process that it is one of several."""
+PATIENCE = timedelta(seconds=180)
+"""How long a rank waits for the others."""
+
 
 class Workers:
-    """A gloo process group that meets in a file; no network is used.
+    """A process group. On a CPU it is gloo's and meets in a file, so that no network is used; on a GPU it is the device's own.
 
     Args:
         rank: this process, 0 to world - 1. Only rank 0 writes files.
         world: number of processes.
-        meeting: a path that does not exist yet, the same for all.
+        meeting: a path that does not exist yet, the same for all; None where the launcher's environment says how to meet (torchrun).
+        device: of the tensors that are averaged.
     """
 
-    def __init__(self, rank: int, world: int, meeting: Path) -> None:
+    def __init__(self, rank: int, world: int, meeting: Path | None, device: str = "cpu") -> None:
         import torch.distributed as dist
 
-        self.rank, self.world = rank, world
-        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+        self.rank, self.world, self.device = rank, world, torch.device(device)
+        method = "env://" if meeting is None else f"file://{meeting}"
+        backend = dist.get_default_backend_for_device(self.device)
+        with self._together("meeting"):
+            dist.init_process_group(backend, init_method=method, rank=rank, world_size=world, timeout=PATIENCE)
+
+    @staticmethod
+    def from_environment(device: str) -> Workers | None:
+        """The group that the environment tells of: that of `--ranks`, or torchrun's; None where there is none."""
+        known = os.environ
+        if RANK in known:
+            return Workers(int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device)
+        if "TORCHELASTIC_RUN_ID" in known and int(known.get("WORLD_SIZE", "1")) > 1:
+            return Workers(int(known["RANK"]), int(known["WORLD_SIZE"]), None, device)
+        return None
+
+    @contextmanager
+    def _together(self, what: str) -> Iterator[None]:
+        """Turn the failure of a collective into the error that a user can mend."""
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0][:120]
+            raise RankError(
+                f"another rank has ended or does not answer ({what}: {reason})", f"rank {self.rank} of {self.world}",
+                "See its own message; --resume goes on from the checkpoint, on any number of ranks",
+            ) from None  # fmt: skip
 
     def average(self, parameters: list[nn.Parameter], fraction: float, stop: bool) -> tuple[float, bool]:
-        """Average the gradients in place; returns rank 0's fraction, and whether any process wants to stop."""
+        """Average the gradients in place; returns rank 0's fraction, and whether any process wants to stop. Raises RankError."""
         import torch.distributed as dist
 
         lead = float(self.rank == 0) * self.world
-        said = torch.tensor([fraction * lead, float(stop)])
-        flat = torch.cat([p.grad.reshape(-1).float() for p in parameters if p.grad is not None] + [said])
-        dist.all_reduce(flat)
-        flat /= self.world
-        offset = 0
-        for p in parameters:
-            if p.grad is not None:
-                p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
+        said = torch.tensor([fraction * lead, float(stop)], device=self.device)
+        # A parameter that no view of this rank has touched counts as zero.
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([g.reshape(-1).float() for g in grads] + [said])
+        with self._together("averaging gradients"):
+            dist.all_reduce(flat)
+            flat /= self.world
+            offset = 0
+            for p in parameters:
+                mean = flat[offset : offset + p.numel()].view_as(p)
+                p.grad = mean.clone() if p.grad is None else p.grad.copy_(mean)
                 offset += p.numel()
-        return float(flat[-2]), bool(flat[-1] > 0)
+            return float(flat[-2]), bool(flat[-1] > 0)
+
+    def mean(self, figures: dict[str, float]) -> dict[str, float]:
+        """Every figure's mean over the ranks, so that all of them judge alike. Raises RankError."""
+        import torch.distributed as dist
+
+        values = torch.tensor([*figures.values(), 0.0], device=self.device)
+        with self._together("comparing figures"):
+            dist.all_reduce(values)
+            return dict(zip(figures, (values / self.world).tolist()))
+
+    def told(self, text: str) -> str:
+        """What rank 0 says, on every rank. Raises RankError."""
+        import torch.distributed as dist
+
+        said = [text]
+        with self._together("listening to rank 0"):
+            dist.broadcast_object_list(said, src=0, device=self.device)
+        return said[0]
 
     def close(self) -> None:
         """Leave the group."""

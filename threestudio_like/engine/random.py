@@ -6,7 +6,7 @@ Resuming needs no generator state, and drawing a preview more or less often chan
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,23 @@ class RandomStream:
     seed: int
     stage: str
     step: int
+    rank: int = 0
+    world: int = 1
+
+    def share(self, rank: int, world: int) -> RandomStream:
+        """The numbers of one of several ranks: its part, along the first axis, of what a single one would draw for all of them."""
+        return replace(self, rank=rank, world=world)
+
+    @property
+    def whole(self) -> RandomStream:
+        """The numbers that all ranks have in common."""
+        return replace(self, rank=0, world=1)
+
+    def _all(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0] * self.world, *shape[1:]) if shape else shape
+
+    def _mine(self, drawn: torch.Tensor) -> torch.Tensor:
+        return drawn.chunk(self.world)[self.rank] if drawn.ndim and self.world > 1 else drawn
 
     def key(self, purpose: str) -> int:
         """The 63-bit counter key of a purpose."""
@@ -39,15 +56,15 @@ class RandomStream:
 
     def normal(self, purpose: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> torch.Tensor:
         """Standard normal float32 tensor."""
-        return torch.randn(shape, generator=self.generator(purpose)).to(device)
+        return self._mine(torch.randn(self._all(shape), generator=self.generator(purpose))).to(device)
 
     def uniform(self, purpose: str, shape: tuple[int, ...] = (), device: torch.device | str = "cpu") -> torch.Tensor:
         """Uniform float32 tensor in [0, 1)."""
-        return torch.rand(shape, generator=self.generator(purpose)).to(device)
+        return self._mine(torch.rand(self._all(shape), generator=self.generator(purpose))).to(device)
 
     def integers(self, purpose: str, low: int, high: int, shape: tuple[int, ...] = ()) -> torch.Tensor:
         """Uniform int64 tensor in [low, high)."""
-        return torch.randint(low, high, shape, generator=self.generator(purpose))
+        return self._mine(torch.randint(low, high, self._all(shape), generator=self.generator(purpose)))
 
     def numpy(self, purpose: str) -> np.random.Generator:
         """A NumPy generator for the purpose."""

@@ -9,18 +9,38 @@ from typing import Any
 import torch
 from torch import nn
 
+from .errors import ConfigError
 from .random import RandomStream
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule."""
+    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule; of several ranks that make
+    one asset, this one and how many there are."""
 
     stage: str
     index: int
     steps: int
     fraction: float
     seed: int
+    rank: int = 0
+    world: int = 1
+
+    def share(self, views: int) -> slice:
+        """The views of a step that are this rank's: consecutive ones, as many on every rank. Raises ConfigError where that cannot be."""
+        if views % self.world:
+            raise ConfigError(
+                f"{self.world} ranks cannot share {views} views a step",
+                f"stage {self.stage}",
+                "Choose a multiple as its batch of cameras",
+            )
+        each = views // self.world
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    @property
+    def own(self) -> RandomStream:
+        """The random numbers of this rank's views."""
+        return self.random.share(self.rank, self.world)
 
     @property
     def random(self) -> RandomStream:

@@ -105,7 +105,10 @@ class ScoreDistillation:
         last = len(self.prior.schedule)
         low = int(self.t_min(view.fraction) * last)
         high = max(low + 1, int(self.t_max(view.fraction) * last) + 1)
-        drawn = view.random.integers("time", low, high, (1 if self.config.shared_time else count,))
+        if self.config.shared_time:
+            drawn = view.random.whole.integers("time", low, high, (1,))
+        else:
+            drawn = view.random.integers("time", low, high, (count,))
         return drawn.clamp(0, last - 1).expand(count)
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ import torch
 from . import dispatch, distance, surface
 from .dispatch import Check, register_check
 from .reference import grids, raster, volume
+from .samples import sample_rays, sample_surface, sample_triangles
 from .spec import HashGridSpec
 
 Inputs = dict[str, Any]
@@ -209,14 +210,6 @@ def _call_grid_variation(function: Callable[..., Any], given: Inputs) -> Results
     return [out, *_grads([grid])]
 
 
-def sample_rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Origins (R, 3), unit directions (R, 3) towards the cube, jitter (R,)."""
-    generator = _generator()
-    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
-    targets = torch.rand(count, 3, generator=generator) - 0.5
-    return origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.rand(count, generator=generator)
-
-
 def _march_inputs(large: bool) -> Inputs:
     origins, directions, jitter = sample_rays(1 << 15 if large else 300)
     size = 128 if large else 32
@@ -256,31 +249,6 @@ def _call_composite(function: Callable[..., Any], given: Inputs) -> Results:
     out, weights = function(sigma, features, given["t"], given["offsets"], given["step"], 1e-4)
     ((out * given["upstream"]).sum() + (weights * given["on_weights"]).sum()).backward()
     return [out, weights, *_grads([sigma, features])]
-
-
-def sample_triangles() -> tuple[torch.Tensor, torch.Tensor]:
-    """Clip-space corners (60, 4) of twenty triangles, and their indices (20, 3)."""
-    generator = _generator(3)
-    corner = torch.rand(20, 1, 3, generator=generator) * 2 - 1
-    points = (corner + torch.rand(20, 3, 3, generator=generator) - 0.5).reshape(-1, 3)
-    w = 1.5 + points[:, 2:]
-    return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(60, dtype=torch.int32).view(20, 3)
-
-
-def sample_surface(rows: int = 9, columns: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
-    """A closed body: vertices (V, 3) and faces (F, 3) of a wavy sphere of latitude and longitude."""
-    polar = torch.linspace(0, torch.pi, rows)[:, None]
-    turn = torch.arange(columns) * (2 * torch.pi / columns)
-    radius = 0.7 + 0.1 * torch.sin(3 * polar) * torch.cos(2 * turn)
-    points = radius[..., None] * torch.stack(
-        [polar.sin() * turn.cos(), polar.cos().expand(rows, columns), polar.sin() * turn.sin()], -1)  # fmt: skip
-    # One vertex at each pole.
-    points[0], points[-1] = points[0].mean(0), points[-1].mean(0)
-    index = torch.arange(rows * columns).view(rows, columns)
-    a, b = index[:-1], index[1:]
-    c, d = a.roll(-1, 1), b.roll(-1, 1)
-    faces = torch.stack([torch.stack([a, c, b], -1), torch.stack([c, d, b], -1)], 2).view(-1, 3)
-    return points.reshape(-1, 3), faces
 
 
 def _picture(large: bool) -> tuple[torch.Tensor, torch.Tensor, int, int]:

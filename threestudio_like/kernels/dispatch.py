@@ -136,7 +136,7 @@ def choose(kernels: str) -> None:
 
 def why_not(kernels: str, device: str) -> str:
     """Why no twin of a choice could serve on a device, in words; empty where some could, or where none is wanted."""
-    kind = torch.device(device).type
+    kind = device.partition(":")[0]
     if kernels in ("auto", "reference") or (kernels == "triton" and kind == "cpu" and interpreted()):
         return ""
     if kind != "cuda":
@@ -170,6 +170,13 @@ def installed(twin: Twin) -> bool:
 def default_device() -> torch.device:
     """Where operations run when no tensor says so: the first GPU, if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of_rank(device: str, rank: int) -> str:
+    """The device of one of several processes: GPUs in turn where no number was given."""
+    if device != "cuda":
+        return device
+    return f"cuda:{rank % max(1, torch.cuda.device_count())}"
 
 
 def candidates(operation: str, device: torch.device) -> list[Twin]:

@@ -153,7 +153,7 @@ class OpenClipPrior(ImageTextPrior):
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """See `ImageTextPrior.embed_texts`."""
-        there = next(self.model.parameters()).device
+        there = next((p.device for p in self.model.parameters()), torch.device("cpu"))
         return F.normalize(self.model.encode_text(self.tokenizer(texts).to(there)), dim=-1)
 
 

@@ -7,7 +7,7 @@ vector, six channels beyond the latents take ray maps. Weights are read from saf
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..engine.errors import ModelError
 from .attention import emphasised, install, joint_views
+from .concepts import concept_tokens
 from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
 from .embeddings import EmbeddingStore
 from .noise_schedule import NoiseSchedule
@@ -373,45 +374,3 @@ def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.d
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     fast = bool(supported and supported())
     return (torch.bfloat16 if fast else torch.float32), torch.float32
-
-
-def read_concept(path: Path) -> dict[str, torch.Tensor]:
-    """Textual-inversion tokens of a learned_embeds file, .safetensors or .bin (read with weights_only).
-
-    Raises:
-        ModelError: missing, damaged, or not a table of vectors.
-    """
-    if not path.is_file():
-        raise ModelError("there is no such file", str(path), "Give the learned_embeds file of a concept")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            table = load_file(str(path))
-        else:
-            table = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ModelError(
-            f"is not a concept file ({type(error).__name__})",
-            str(path),
-            "Give learned_embeds.safetensors or learned_embeds.bin",
-        ) from None
-    if (
-        not isinstance(table, dict)
-        or not table
-        or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim in (1, 2) and v.numel() for v in table.values())
-    ):
-        raise ModelError(
-            "holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin"
-        )
-    return {str(k): v.float().squeeze() for k, v in table.items()}
-
-
-def concept_tokens(token: str, count: int) -> list[str]:
-    """The names of a concept's tokens: the first is its word, the others carry a number (diffusers' convention)."""
-    return [token, *(f"{token}_{i}" for i in range(1, count))]
-
-
-def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:
-    """The concept tokens that the prompt does not use: worth a warning (METHODS 1.12)."""
-    return [t for t in tokens if t not in prompt]

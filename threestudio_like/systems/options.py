@@ -137,7 +137,7 @@ def check_device(device: str) -> None:
 def choose_kernels(kernels: str, device: str) -> None:
     """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could serve on the device."""
     problem = why_not(kernels, device)
-    if problem:
+    if kernels != "auto" and problem:
         raise ConfigError(
             problem, f"--kernels {kernels}", "Leave it out; threestudio-like doctor says what each operation would use"
         )

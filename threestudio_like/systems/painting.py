@@ -27,7 +27,7 @@ from ..renderers import (
     back_project,
 )
 from ..representations import TexturedMesh
-from .stages import CameraSampler, Decode
+from .stages import CameraSampler, Decode, own_views
 
 
 @dataclass
@@ -156,16 +156,17 @@ def painting_stage(
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
         some = cameras.sample(random, size, step.fraction)
+        some = own_views(some, step, guidance)
         sample = background.sample(some, random)
         shone = None
         if light.kind == "known" and parts.light is not None:
             shone = parts.light.varied(random, light.variation) if light.variation > 0 else parts.light
-        rendering = parts.renderer.render(parts.surface, some, sample, random, shone)
+        rendering = parts.renderer.render(parts.surface, some, sample, step.own, shone)
         if parts.surface.offsets is None:
             # On the silhouette mesh and background mix, and the prior's silhouette is seldom the mesh's: nothing is learnt there.
             solid = (rendering.opacity > 0.99).float()
             rendering.features = solid * rendering.features + (1 - solid) * rendering.features.detach()
-        value, _ = guidance.loss(rendering, View(some, step.fraction, random, sample.level))
+        value, _ = guidance.loss(rendering, View(some, step.fraction, step.own, sample.level))
         found = {"distil": weight * value}
         found.update(paint_terms(weights, parts.surface, step.fraction))
         return found

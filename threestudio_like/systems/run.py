@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,17 +15,20 @@ from ..engine.checkpoint import load_checkpoint, write_atomically
 from ..engine.errors import ConfigError, InputError, did_you_mean
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, restore
+from ..engine.parallel import Workers
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
 from ..kernels import dispatch
+from ..kernels.dispatch import device_of_rank
 from ..meshes.files import FORMATS
 from ..meshes.frames import Placement
 from ..meshes.mesh import Asset
 from ..meshes.verification import Verdict, verify
+from ..priors.concepts import concept_words, read_concept
 from ..priors.diffusion import DiffusionPrior
 from ..priors.embeddings import EmbeddingStore
 from ..priors.registry import resolve
-from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior, concept_words, read_concept
+from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import RingCameras
 from ..toybox.vocabulary import parse
 from .asset import evaluation_ring, make_asset, mean_field_opacity
@@ -125,12 +128,20 @@ def generate(prompt: str, options: Options) -> RunResult:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     check_options(prompt, options)
+    workers = Workers.from_environment(options.device)
+    if workers is not None:
+        options = replace(options, device=device_of_rank(options.device, workers.rank))
     prior = load_prior(options)
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config = configure(options, preset)
     planned = keep_memory(options.memory, config, prior)
+    if workers is not None and workers.rank > 0:
+        # It only helps: rank 0 reads, writes, speaks and makes the asset.
+        _help(workers, config, Request(prompt, prior, options.seed), options)
     folder = run_folder(prompt, options)
+    if workers is not None:
+        workers.told(str(folder.resolve()))
     events = Events(folder / "events.jsonl", options.verbosity)
     tell(planned, events)
     facts = {
@@ -151,17 +162,34 @@ def generate(prompt: str, options: Options) -> RunResult:
     warm_kernels(events, options.device)
     request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
     identity = {**facts, "config": without_plan(to_dict(config))}
-    stages = run_loop(folder, events, options, identity).run(config.plans(request))
+    stages = run_loop(folder, events, options, identity, workers).run(config.plans(request))
+    if workers is not None:
+        workers.close()
     if options.save_embeddings is not None:
         prior.embeddings.save(options.save_embeddings)
     return finish(folder, events, config.result(request, stages), options, facts, prior, text, request.objects)
 
 
-def run_loop(folder: Path, events: Events, options: Options, identity: dict[str, Any]) -> Loop:
+def _help(workers: Workers, config: Any, request: Request, options: Options) -> NoReturn:
+    """What the ranks other than the first do: the same stages, without a word; then they end."""
+    folder = Path(workers.told(""))
+    events = Events(None, "quiet")
+    warm_kernels(events, options.device)
+    identity = None
+    if options.resume:
+        identity = load_checkpoint(folder / "work" / CHECKPOINT)[1].get("identity")
+    run_loop(folder, events, options, identity or {}, workers).run(config.plans(request))
+    workers.close()
+    raise SystemExit(0)
+
+
+def run_loop(
+    folder: Path, events: Events, options: Options, identity: dict[str, Any], workers: Workers | None = None
+) -> Loop:
     """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(options.seed, options.minutes, 20.0, options.checkpoint_steps, options.preview_seconds, options.log_every,
-                            options.resume, options.device, identity)  # fmt: skip
-    return Loop(folder / "work", events, settings, Watchdog())
+                            options.resume, options.device, True, identity)  # fmt: skip
+    return Loop(folder / "work", events, settings, Watchdog(), workers)
 
 
 def finish(

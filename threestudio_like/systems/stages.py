@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..engine.errors import ConfigError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
@@ -186,10 +187,11 @@ def distillation_stage(
         if step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, random)
         some = cameras.sample(random, size, step.fraction)
+        some = own_views(some, step, guidance)
         sample = background.sample(some, random)
-        rendering = parts.renderer.render(parts.field, some, sample, random)
+        rendering = parts.renderer.render(parts.field, some, sample, step.own)
         seen["opacity"] = rendering.opacity.detach()
-        view = View(some, step.fraction, random, sample.level)
+        view = View(some, step.fraction, step.own, sample.level)
         value, _ = guidance.loss(rendering, view)
         terms = {"distil": weight * value}
         terms.update(regularisation_terms(weights, parts, rendering, some, step.fraction))
@@ -222,6 +224,16 @@ def distillation_stage(
         name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, clip_norm=clip_norm,
         preview=lambda: preview(parts, size), watch=watch, recover=recover, shrink=shrink,
     )  # fmt: skip
+
+
+def own_views(cameras: Cameras, step: Step, guidance: ScoreDistillation) -> Cameras:
+    """The cameras of this rank. Raises ConfigError where they cannot be shared."""
+    if step.world > 1 and guidance.config.joint_views and guidance.prior.facts.joint_views > 1:
+        raise ConfigError(
+            "views that are denoised together cannot be shared by ranks", f"stage {step.stage}",
+            f"Leave --ranks out, or add --{step.stage}.guidance.joint-views False",
+        )  # fmt: skip
+    return cameras[step.share(len(cameras))]
 
 
 @dataclass

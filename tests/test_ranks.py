@@ -1,0 +1,119 @@
+"""Several processes that make one asset: the same result as one, and what happens when one of them dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from threestudio_like.cli import main
+from threestudio_like.engine.errors import ConfigError
+from threestudio_like.engine.parallel import MEETING, RANK, WORLD
+from threestudio_like.engine.random import RandomStream
+from threestudio_like.engine.stage import Step
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(tiny_folder, out, steps, *more):
+    return ["generate", "a red chair", "--prior", str(tiny_folder), "--preset", "paper", "--steps", str(steps), "--dtype", "float32",
+            "--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
+            "--texture", "64", "--distil.uniform.batch", "4", "--out", str(out), "--quiet", *more]  # fmt: skip
+
+
+def processes(arguments, folder, world=2):
+    found = []
+    for rank in range(world):
+        told = {RANK: str(rank), WORLD: str(world), MEETING: str(folder / "meeting"), "OMP_NUM_THREADS": "1"}
+        found.append(subprocess.Popen([sys.executable, "-m", "threestudio_like", *arguments], env={**os.environ, **told}, cwd=ROOT,
+                                      stderr=subprocess.PIPE, text=True))  # fmt: skip
+    return found
+
+
+def test_a_share_of_random_numbers_is_a_part_of_the_whole():
+    random = RandomStream(0, "a", 3)
+    whole = random.normal("noise", (4, 2, 3))
+    parts = [random.share(rank, 2).normal("noise", (2, 2, 3)) for rank in range(2)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(random.share(1, 2).uniform("level"), random.uniform("level"))
+    assert torch.equal(random.share(1, 2).whole.uniform("x", (3,)), random.uniform("x", (3,)))
+
+
+def test_views_that_cannot_be_shared_are_said():
+    assert Step("a", 0, 1, 0.0, 0, 1, 2).share(4) == slice(2, 4)
+    with pytest.raises(ConfigError, match="2 ranks cannot share 3 views"):
+        Step("a", 0, 1, 0.0, 0, 0, 2).share(3)
+
+
+def first_moments(folder):
+    """Adam's first moments after one step are a tenth of its gradients."""
+    tensors = load_file(folder / "work/checkpoint.safetensors")
+    return {k: v for k, v in tensors.items() if k.endswith("exp_avg")}
+
+
+def test_two_ranks_have_the_gradient_of_one(tiny_folder, tmp_path):
+    """Through the command line, with gloo: Adam's first moment after a step is a tenth of the gradient of all four views."""
+    assert main(command(tiny_folder, tmp_path / "one", 1)) == 0
+    assert main(command(tiny_folder, tmp_path / "two", 1, "--ranks", "2")) == 0
+    one, two = first_moments(tmp_path / "one"), first_moments(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert len(one) > 3
+    for name in one:
+        assert float((one[name] - two[name]).abs().max()) <= 1e-6 * float(one[name].abs().max())
+    assert (tmp_path / "two/asset.glb").is_file()
+
+
+def test_two_ranks_end_where_one_does(tiny_folder, tmp_path):
+    """Three steps on: half of all numbers within 1e-6 of their range, and 99 % within 1e-4. Adam divides by the gradient's size, so that
+    where a gradient is nothing but rounding, its step is too."""
+    weights = []
+    for name, more in (("one", []), ("two", ["--ranks", "2"])):
+        assert main(command(tiny_folder, tmp_path / name, 3, *more)) == 0
+        tensors = load_file(tmp_path / name / "work/checkpoint.safetensors")
+        weights.append({k: v for k, v in tensors.items() if "module/field" in k})
+    for name, one in weights[0].items():
+        apart = (one - weights[1][name]).abs().flatten() / one.abs().max().clamp_min(1e-12)
+        assert float(apart.median()) <= 1e-6
+        assert float(apart.quantile(0.99)) <= 1e-4
+
+
+def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(tiny_folder, tmp_path):
+    arguments = command(tiny_folder, tmp_path / "run", 400, "--checkpoint-steps", "1000")
+    leader, helper = processes(arguments, tmp_path)
+    events = tmp_path / "run/events.jsonl"
+    deadline = time.monotonic() + 240
+    while not (events.is_file() and '"step"' in events.read_text()):
+        assert time.monotonic() < deadline
+        assert leader.poll() is None, leader.stderr.read()
+        time.sleep(0.1)
+    helper.send_signal(signal.SIGKILL)
+    said = leader.communicate(timeout=120)[1]
+    assert leader.returncode == 2
+    assert "another rank has ended" in said
+    assert "--resume" in said
+    assert said.strip().count("\n") == 0
+    helper.communicate()
+    done = [json.loads(line) for line in events.read_text().splitlines()]
+    reached = max(e["step"] for e in done if e["event"] == "step")
+    # The checkpoint is that of the last whole step; one rank goes on from it.
+    assert main([*arguments, "--resume", "--minutes", "0.02"]) == 0
+    begun = [json.loads(line) for line in events.read_text().splitlines() if '"stage"' in line]
+    assert [e["start"] for e in begun if e["event"] == "stage"][-1] >= reached
+    assert (tmp_path / "run/asset.glb").is_file()
+
+
+def test_ranks_that_cannot_work_are_refused(tiny_folder, tmp_path, capsys):
+    assert main(["generate", "a red chair", "--ranks", "0", "--out", str(tmp_path / "x")]) == 2
+    assert "--ranks: must be at least 1" in capsys.readouterr().err
+    arguments = command(tiny_folder, tmp_path / "three", 1)
+    arguments[arguments.index("--distil.uniform.batch") + 1] = "3"
+    ranks = processes(arguments, tmp_path)
+    said = [p.communicate(timeout=240)[1] for p in ranks]
+    assert [p.returncode for p in ranks] == [2, 2]
+    assert any("2 ranks cannot share 3 views" in text for text in said)
