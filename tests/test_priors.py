@@ -93,7 +93,10 @@ def test_joint_views_share_their_self_attention(tiny_prior):
     assert not torch.allclose(together[0], moved[0], atol=1e-7)
 
 
-def test_view_attention_of_one_view_equals_the_librarys(tiny_folder):
+@pytest.mark.parametrize("written_out", [1 << 21, 0])
+def test_view_attention_of_one_view_equals_the_librarys(tiny_folder, monkeypatch, written_out):
+    """Written out as for small pictures, and fused as for large ones."""
+    monkeypatch.setattr("threestudio_like.priors.attention.WRITTEN_OUT", written_out)
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
 

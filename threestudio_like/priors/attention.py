@@ -13,8 +13,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..engine.errors import ModelError
+
+WRITTEN_OUT = 1 << 21
+"""Numbers of a head's attention map up to which it is computed as such on a CPU."""
 
 
 class ViewAttention:
@@ -54,11 +58,16 @@ class ViewAttention:
             return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
         query, key, value = split(attn.to_q(hidden_states)), split(attn.to_k(context)), split(attn.to_v(context))
-        # Written out: torch's fused CPU kernel is slower than this in its backward pass at these sizes.
-        scores = (query * attn.scale) @ key.transpose(-1, -2)
-        if attention_mask is not None:
-            scores = scores + attention_mask
-        out = (scores.softmax(-1) @ value).transpose(1, 2).reshape(rows, length, -1)
+        if query.device.type == "cpu" and length * key.shape[2] <= WRITTEN_OUT:
+            # Written out: torch's fused CPU kernel is slower than this in its backward pass at these sizes.
+            scores = (query * attn.scale) @ key.transpose(-1, -2)
+            if attention_mask is not None:
+                scores = scores + attention_mask
+            out = scores.softmax(-1) @ value
+        else:
+            # Fused: the map itself, a third of a gigabyte an entry at Stable Diffusion's first level, is never there.
+            out = F.scaled_dot_product_attention(query, key, value, attention_mask, scale=attn.scale)
+        out = out.transpose(1, 2).reshape(rows, length, -1)
         out = attn.to_out[1](attn.to_out[0](out))
         if joint:
             out = out.reshape(batch, tokens, -1)
