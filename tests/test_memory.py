@@ -136,6 +136,16 @@ def test_the_watch_counts_what_is_alive():
     assert len(a) == 1000
 
 
+def test_the_watch_does_not_count_views_of_what_was_there():
+    layer = torch.nn.Linear(50, 20)
+    x = torch.zeros(3, 50)
+    with MemoryWatch() as watch, torch.no_grad():
+        out = layer(x)
+        turned = layer.weight.t()
+    assert watch.peak == out.numel() * 4
+    assert turned.shape == (50, 20)
+
+
 def test_budgets():
     assert budget("8GB") == budget("8 GiB") == budget("8") == 8 * GIB
     assert budget("0.5gb") == GIB // 2

@@ -35,9 +35,16 @@ class MemoryWatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), keywords: dict | None = None) -> Any:
         out = function(*arguments, **(keywords or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self.note(leaf)
+        made = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        # A view of what was there before is not new.
+        before = (
+            {id(t.untyped_storage()) for t in tree_leaves((arguments, keywords)) if isinstance(t, torch.Tensor)}
+            if made
+            else set()
+        )
+        for tensor in made:
+            if id(tensor.untyped_storage()) not in before:
+                self.note(tensor)
         return out
 
     def note(self, tensor: torch.Tensor) -> None:
