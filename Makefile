@@ -57,6 +57,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/layout_by_text.py
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/object_gap.py
+	$(BIN)/python benchmarks/memory.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2
