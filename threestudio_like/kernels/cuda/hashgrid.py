@@ -28,6 +28,18 @@ def _axis(x, n, inside, axis: tl.constexpr, scale):
 
 
 @triton.jit
+def _locate(x, n, inside, scales, shape, level):
+    """Lower grid points of points at a level, the shares of the upper ones, and the level's resolution, fold, hashing and offset."""
+    scale = tl.load(scales + level)
+    resolution, fold = tl.load(shape + level * 4), tl.load(shape + level * 4 + 1)
+    hashed, offset = tl.load(shape + level * 4 + 2), tl.load(shape + level * 4 + 3)
+    cx, fx = _axis(x, n, inside, 0, scale)
+    cy, fy = _axis(x, n, inside, 1, scale)
+    cz, fz = _axis(x, n, inside, 2, scale)
+    return cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset
+
+
+@triton.jit
 def _corner(cx, cy, cz, resolution, fold, hashed):
     """The entry of a grid point: dense or folded by `fold`, or hashed (Müller et al. 2022, eq. 4; the primes as 32-bit integers)."""
     dense = cx + cy * resolution + cz * (resolution * resolution)
@@ -48,12 +60,7 @@ def _forward(x, table, out, scales, shape, count, BLOCK: tl.constexpr):
     level = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
-    scale = tl.load(scales + level)
-    resolution, fold = tl.load(shape + level * 4), tl.load(shape + level * 4 + 1)
-    hashed, offset = tl.load(shape + level * 4 + 2), tl.load(shape + level * 4 + 3)
-    cx, fx = _axis(x, n, inside, 0, scale)
-    cy, fy = _axis(x, n, inside, 1, scale)
-    cz, fz = _axis(x, n, inside, 2, scale)
+    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(x, n, inside, scales, shape, level)
     a = tl.zeros([BLOCK], tl.float32)
     b = tl.zeros([BLOCK], tl.float32)
     for corner in tl.static_range(8):
@@ -72,12 +79,7 @@ def _backward(x, upstream, grad, unit, scales, shape, count, BLOCK: tl.constexpr
     level = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
-    scale = tl.load(scales + level)
-    resolution, fold = tl.load(shape + level * 4), tl.load(shape + level * 4 + 1)
-    hashed, offset = tl.load(shape + level * 4 + 2), tl.load(shape + level * 4 + 3)
-    cx, fx = _axis(x, n, inside, 0, scale)
-    cy, fy = _axis(x, n, inside, 1, scale)
-    cz, fz = _axis(x, n, inside, 2, scale)
+    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(x, n, inside, scales, shape, level)
     row = (2 * level).to(tl.int64) * count
     a = tl.load(upstream + row + n, mask=inside, other=0.0)
     b = tl.load(upstream + row + count + n, mask=inside, other=0.0)
