@@ -109,8 +109,8 @@ def main() -> None:
     from threestudio_like.systems.cisp import load_models
     from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, retrieval
     from threestudio_like.systems.shape_training import tokenizer_of
-    from threestudio_like.systems.training_options import WORLD
     from threestudio_like.toybox.pairs import ToyPairs
+    from threestudio_like.toybox.training_options import WORLD
 
     source = ToyPairs(OUT / "data", WORLD["test"], max(arguments.pool, arguments.images), "test", 2)
     text = []

@@ -38,8 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from threestudio_like.priors.contrastive import Contrastive
     from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, retrieval
-    from threestudio_like.systems.training_options import WORLD
     from threestudio_like.toybox.pairs import ToyPairs
+    from threestudio_like.toybox.training_options import WORLD
 
     rows = []
     for name in arguments.only:

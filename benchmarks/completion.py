@@ -16,9 +16,10 @@ import torch
 from compose import SIZE, Truth
 from tables import ROOT, publish, table
 
-from threestudio_like.metrics.judge import Judge, judge_folder
+from threestudio_like.metrics.judge import Judge
 from threestudio_like.priors.framing import FILL, boxes, cut, similarities
 from threestudio_like.priors.inpainter import LatentBlending
+from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     arguments = parser.parse_args()
     prior = load_prior(Options())
-    judge = Judge.load(judge_folder())
+    judge = Judge.load(embedded_folder("judge"))
     objects = hidden_objects(arguments.count)
     rows, strips = [], []
     for name, config in VARIANTS.items():

@@ -14,10 +14,10 @@ from PIL import Image
 from tables import ROOT, publish, table
 
 from threestudio_like.guidance import PromptConfig, ViewPrompts
-from threestudio_like.metrics.judge import Judge, judge_folder
-from threestudio_like.priors.clip import ClipPrior, clip_folder
+from threestudio_like.metrics.judge import Judge
+from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
-from threestudio_like.priors.registry import resolve
+from threestudio_like.priors.registry import embedded_folder, resolve
 from threestudio_like.priors.sampling import ddim
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import Cameras
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     arguments = parser.parse_args()
     prior = StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
-    judge, clip = Judge.load(judge_folder()), ClipPrior(clip_folder())
+    judge, clip = Judge.load(embedded_folder("judge")), ClipPrior(embedded_folder("clip"))
     texts = clip.embed_texts(captions())
     rows, tiles, per_category = [], [], {}
     hits = {"category": [], "colour": [], "clip": [], "held": []}

@@ -170,7 +170,7 @@ def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs)
     source = BatchSource(pairs, config)
     source.source.views = lambda index: 1
     stage = contrastive_stage("cisp", model, source)
-    bank = Bank(model, source, "cpu")
+    bank = Bank(model, source)
     batch = source.pick(torch.tensor([3, 9]), torch.tensor([0, 0]), None)
     one = model.embed(batch.images)
     # Two pictures against 64 objects, by hand; equal shapes share the mass.

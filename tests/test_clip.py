@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from threestudio_like.engine.errors import ModelError
-from threestudio_like.priors.clip import ClipPrior, OpenClipPrior, clip_folder, load_clip
+from threestudio_like.priors.clip import ClipPrior, OpenClipPrior, load_clip
+from threestudio_like.priors.registry import embedded_folder
 
 
 class FakeOpenClip:
@@ -71,10 +72,10 @@ def test_without_open_clip_the_extra_is_named(monkeypatch):
 
 def test_transformers_folders_and_names(monkeypatch, tmp_path):
     monkeypatch.setenv("THREESTUDIO_LIKE_MODELS", str(tmp_path))
-    (tmp_path / "clip-vit-b-16").symlink_to(clip_folder())
+    (tmp_path / "clip-vit-b-16").symlink_to(embedded_folder("clip"))
     pictures = torch.rand(1, 32, 32, 3)
     wanted = load_clip().embed_images(pictures)
-    for name in ("clip-vit-b-16", str(clip_folder())):
+    for name in ("clip-vit-b-16", str(embedded_folder("clip"))):
         found = load_clip(name)
         assert isinstance(found, ClipPrior)
         assert torch.equal(found.embed_images(pictures), wanted)

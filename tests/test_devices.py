@@ -1,5 +1,7 @@
 """Every verb on a device that is none (see `pretend`): what a GPU would refuse fails here."""
 
+import ast
+import re
 import sys
 from pathlib import Path
 
@@ -9,13 +11,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from pretend import ELSEWHERE, PretendTensor, pretend_device
 
+import threestudio_like
 from threestudio_like.cli import main
 from threestudio_like.engine.events import Events
-from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan
+from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
+from threestudio_like.engine.training import Batches
 from threestudio_like.meshes import Asset
+from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 
 ASSETS = Path(__file__).parent.parent / "assets"
+EMBEDDED = ("diffusion", "clip", "judge", "depth", "perceptual", "segmenter", "g3dr")
 START = [
     "--start.refine.times",
     "1.0",
@@ -58,7 +64,7 @@ RUNS = {
 @pytest.fixture
 def any_device(monkeypatch):
     """The command line takes a device that torch does not name."""
-    monkeypatch.setattr("threestudio_like.systems.options.check_device", lambda device: None)
+    monkeypatch.setattr("threestudio_like.kernels.devices.check", lambda device: None)
     monkeypatch.setenv("THREESTUDIO_LIKE_DEBUG", "1")
 
 
@@ -80,6 +86,74 @@ def test_refinement_and_resuming_on_another_device(tmp_path, any_device):
     assert run(["refine", str(tmp_path / "one"), "--steps", "2"], tmp_path / "two") == 0
     # What was made there is opened here.
     assert main(["export", str(tmp_path / "one"), "--to", "ply"]) == 0
+
+
+def test_every_training_runs_on_its_device_and_its_weights_serve(tmp_path, any_device, monkeypatch):
+    few = ["--steps", "2", "--groups", "8", "--objects", "8", "--quiet", "--out", str(tmp_path / "trained")]
+    with pretend_device():
+        assert main(["train", "all", *few, "--device", str(ELSEWHERE)]) == 0
+    weights = tmp_path / "trained/weights"
+    assert {f.name for f in weights.iterdir()} == {*EMBEDDED, "cisp"}
+    assert {f.name for f in (weights / "cisp").iterdir()} == {"cisp", "clip", "voxels-cisp", "voxels-clip"}
+    monkeypatch.setenv("THREESTUDIO_LIKE_WEIGHTS", str(weights))
+    assert all(embedded_folder(name).parent == weights for name in EMBEDDED)
+    assert (
+        main(
+            [
+                "generate",
+                "a red chair",
+                *FIELD,
+                "--quiet",
+                "--faces",
+                "600",
+                "--texture",
+                "64",
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 0
+    )
+
+
+def test_no_code_outside_kernels_and_priors_names_a_device():
+    package = Path(threestudio_like.__file__).parent
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        if path.relative_to(package).parts[0] in ("kernels", "priors"):
+            continue
+        tree = ast.parse(path.read_text())
+        # Docstrings may: they are for readers.
+        said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+                named = re.search(r"\b(cpu|cuda|mps)\b", node.value)
+            else:
+                named = isinstance(node, ast.Attribute) and node.attr in ("cuda", "mps")
+            if named:
+                found.append(f"{path.relative_to(package)}:{node.lineno}")
+    assert not found
+
+
+def test_batches_are_the_same_on_every_device():
+    model = torch.nn.Linear(2, 1)
+
+    def draw(step):
+        return {"x": torch.randn(4, generator=step.random.generator("batch")), "n": step.index}
+
+    def steps(count):
+        return [Step("fit", n, count, n / count, 5) for n in range(count)]
+
+    here = [Batches(draw, model)(step) for step in steps(20)]
+    with pretend_device() as there:
+        model.to(there)
+        batches = Batches(draw, model)
+        # Also when steps are left out, as after a rescue.
+        for step in (*steps(20)[:12], *steps(20)[4:]):
+            drawn = batches(step)
+            assert drawn["x"].device == there
+            assert drawn["n"] == step.index
+            assert torch.equal(drawn["x"].cpu(), here[step.index]["x"])
 
 
 def test_the_pretended_device_refuses_what_a_gpu_refuses():

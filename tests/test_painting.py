@@ -246,7 +246,9 @@ def test_toybox_light_is_the_light_of_its_pictures():
     )
     from threestudio_like.priors.registry import embedded_folder
 
-    assert json.loads((embedded_folder() / "prior.json").read_text())["light"] == [list(row) for row in LIGHT]
+    assert json.loads((embedded_folder("diffusion") / "prior.json").read_text())["light"] == [
+        list(row) for row in LIGHT
+    ]
 
 
 def test_light_variation_keeps_the_mean_and_shading_is_its_formula():

@@ -15,6 +15,7 @@ from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.concepts import concept_words, read_concept
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.embeddings import EmbeddingStore
+from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.sampling import ddim, guided_clean
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import Cameras
@@ -262,10 +263,9 @@ def test_the_embedded_prior_knows_its_world(toybox_prior):
 
 
 def test_the_embedded_clip_tells_colours_apart():
-    from threestudio_like.priors.clip import clip_folder
     from threestudio_like.toybox.dataset import draw_groups
 
-    clip = ClipPrior(clip_folder())
+    clip = ClipPrior(embedded_folder("clip"))
     data = draw_groups(5, 20, split="test")
     images = torch.from_numpy(data.images[:, 0]).float() / 255
     found = clip.embed_images(images) @ clip.embed_texts(data.captions).t()

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.toybox import vocabulary as words
 from threestudio_like.toybox.dataset import draw_groups, view_word
 from threestudio_like.toybox.objects import BUILDERS, HAS_FRONT
@@ -163,10 +164,10 @@ def test_the_tokenizer_has_one_token_a_word():
 
 
 def test_the_judge_knows_the_test_world():
-    from threestudio_like.metrics.judge import Judge, judge_folder
+    from threestudio_like.metrics.judge import Judge
     from threestudio_like.toybox.train_judge import judge_accuracy
 
-    figures = judge_accuracy(Judge.load(judge_folder()), draw_groups(123, 60, split="test"))
+    figures = judge_accuracy(Judge.load(embedded_folder("judge")), draw_groups(123, 60, split="test"))
     assert figures["category"] > 0.9
     assert figures["colour"] > 0.95
 

@@ -21,8 +21,8 @@ class Common:
     """Steps of distillation in all; several stages keep their proportion."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
-    device: str = "cpu"
-    """cpu, cuda or mps."""
+    device: str | None = None
+    """cpu (where nothing is said), cuda, cuda:1 or mps."""
     kernels: Literal["auto", "triton", "vendor", "reference"] = "auto"
     """auto: Numba on the CPU, Triton on a GPU. vendor: tiny-cuda-nn, nerfacc and nvdiffrast where they are installed. reference: plain torch."""
     prior: str = "toybox"
@@ -269,16 +269,16 @@ class Evaluate:
 
 @dataclass
 class Train:
-    """Train the embedded priors (toybox), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, g3dr, depth ...). Resumable.
+    """Train the embedded models (all, toybox ...), a new word (concept), or image-to-3D models (cisp, voxel-diffusion, g3dr ...). Resumable.
 
     Values of the configuration of cisp, voxel-diffusion and g3dr are options by their dotted names (--model.width, --batch)."""
 
     what: tyro.conf.Positional[
-        Literal["toybox", "concept", "cisp", "voxel-diffusion", "g3dr", "depth", "perceptual", "segmenter"]
+        Literal["toybox", "all", "concept", "cisp", "voxel-diffusion", "g3dr", "depth", "perceptual", "segmenter"]
     ] = "toybox"
-    """toybox: writes diffusers and transformers folders. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
-    voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of triplanes. depth, perceptual,
-    segmenter: the embedded depth estimator, perceptual network and segmenter."""
+    """all: every embedded model, one after the other. toybox: the text-to-image model, CLIP and the judges. concept: writes
+    learned_embeds.safetensors. cisp: the contrastive encoders. voxel-diffusion: the generator of shapes under their embeddings. g3dr: the
+    generator of triplanes. depth, perceptual, segmenter: the embedded depth estimator, perceptual network and segmenter."""
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of pictures, each with name.depth.png beside it or
     without. The toybox by default."""
@@ -286,12 +286,14 @@ class Train:
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
     """cisp, voxel-diffusion, g3dr: folder of a model to begin from (the embedded ones lie in the package's toybox/weights/cisp)."""
-    preset: Literal["toybox", "paper"] = "toybox"
-    """cisp, voxel-diffusion, g3dr: sizes and schedule of the embedded models, or the released ones."""
-    objects: int = 6000
-    """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter: scenes) of the toybox."""
+    preset: Literal["toybox", "paper", "large"] = "toybox"
+    """toybox: sizes and schedule of the embedded models. large: longer and partly wider, for a GPU. paper (cisp, voxel-diffusion, g3dr): the
+    released sizes and schedules."""
+    objects: int | None = None
+    """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter: scenes) of the toybox; by default 6000, or 16000
+    with --preset large."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
-    """One of the networks (diffusion needs the vae)."""
+    """toybox: one of the networks (diffusion needs the vae)."""
     images: Path | None = None
     """concept: folder of pictures of one object; a cameras.json there ({name: {azimuth, elevation, background}}) tells where they were taken."""
     token: str = "<concept>"
@@ -303,19 +305,19 @@ class Train:
     prior: str = "toybox"
     """concept: the prior that learns the word."""
     out: Path | None = None
-    """Where checkpoints, data and results go (default: outputs/toybox-training or outputs/concept)."""
+    """Where checkpoints, data and results go (default: a folder of its name below outputs/)."""
     steps: int | None = None
     """Optimiser steps of each network."""
     minutes: float | None = None
-    """Time limit of each network."""
-    groups: int = 16000
-    """Training objects, each seen from four sides."""
+    """Time limit of each network; with `all`, of all together."""
+    groups: int | None = None
+    """toybox: training objects, each seen from four sides; by default 16000, or 48000 with --preset large."""
     workers: int = 1
-    """Processes that train the diffusion model side by side."""
+    """Processes that draw objects; on the CPU they also train the diffusion model side by side."""
     seed: int = 0
     """Seed of weights, data and noise."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: str | None = None
+    """cpu (where nothing is said), cuda, cuda:1 or mps."""
     resume: bool = False
     """Go on from the checkpoints in --out."""
     quiet: bool = False

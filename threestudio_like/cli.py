@@ -50,18 +50,18 @@ def _help() -> str:
 
 
 def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any) -> Any:
+    from .kernels.devices import MAIN
     from .priors.stable_diffusion import DiffusersConfig
     from .systems.asset import AssetConfig
     from .systems.options import Options, choose_kernels
 
-    choose_kernels(common.kernels, common.device)
+    device = common.device or MAIN
+    choose_kernels(common.kernels, device)
     export = AssetConfig(texture=common.texture)
     export.extraction.faces = common.faces
-    load = DiffusersConfig(
-        common.dtype, common.device, common.attention_slicing, common.offload, compile=common.compile
-    )
+    load = DiffusersConfig(common.dtype, device, common.attention_slicing, common.offload, compile=common.compile)
     return (kind or Options)(
-        out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=common.device, prior=common.prior,
+        out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=device, prior=common.prior,
         system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
         save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
         memory=common.memory, export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
@@ -217,37 +217,30 @@ def evaluate(arguments: Evaluate) -> None:
 
 def train(arguments: Train, dotted: dict[str, str]) -> None:
     """`train`: embedded priors, a new word, image-to-3D models."""
+    from .kernels.devices import MAIN
+
+    device = arguments.device or MAIN
     if arguments.what == "concept":
         from .systems.concept import ConceptOptions, train_concept
 
         train_concept(
             ConceptOptions(
                 arguments.images, arguments.token, arguments.word, arguments.prior, arguments.out, arguments.steps or 400, arguments.seed,
-                arguments.device, arguments.resume, arguments.quiet, arguments.vectors,
+                device, arguments.resume, arguments.quiet, arguments.vectors,
             )
         )  # fmt: skip
         return
-    if arguments.what not in ("toybox", "concept"):
-        from .systems.training_options import TrainingOptions
-        from .systems.trainings import TRAININGS
-
-        folder = Path("outputs") / ("cisp" if arguments.what == "voxel-diffusion" else arguments.what)
-        options = TrainingOptions(
-            arguments.data, arguments.out or folder, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.steps,
-            arguments.minutes, arguments.workers, arguments.seed, arguments.device, arguments.resume, arguments.quiet, dotted,
-        )  # fmt: skip
-        TRAININGS[arguments.what](options)
-        return
-    if dotted:
+    if dotted and arguments.what not in ("cisp", "voxel-diffusion", "g3dr"):
         raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")
-    from .toybox.training import TrainingOptions as ToyboxOptions
-    from .toybox.training import train as run_training
+    from .systems.trainings import TRAININGS
+    from .toybox.training_options import TrainingOptions
 
-    out = arguments.out or Path("outputs/toybox-training")
-    run_training(
-        ToyboxOptions(
-            arguments.only, out, arguments.steps, arguments.minutes, arguments.groups, arguments.workers, arguments.seed, arguments.device,
-            arguments.resume, arguments.quiet,
+    names = {"voxel-diffusion": "cisp", "toybox": "toybox-training", "all": "trained"}
+    out = arguments.out or Path("outputs") / names.get(arguments.what, arguments.what)
+    TRAININGS[arguments.what](
+        TrainingOptions(
+            arguments.data, out, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.groups, arguments.only,
+            arguments.steps, arguments.minutes, arguments.workers, arguments.seed, device, arguments.resume, arguments.quiet, dotted,
         )
     )  # fmt: skip
 

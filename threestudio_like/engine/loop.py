@@ -40,8 +40,8 @@ class LoopSettings:
     preview_seconds: float = 5.0
     log_every: int = 10
     resume: bool = False
-    device: str = "cpu"
-    """Where the stages' modules are put."""
+    device: str | None = None
+    """Where the stages' modules are put; None leaves them where they are."""
     one_asset: bool = False
     """Of several ranks: all work on one asset, each on its share of a step's views."""
     identity: dict[str, Any] = field(default_factory=dict)

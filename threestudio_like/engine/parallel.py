@@ -30,13 +30,13 @@ class Workers:
         rank: this process, 0 to world - 1. Only rank 0 writes files.
         world: number of processes.
         meeting: a path that does not exist yet, the same for all; None where the launcher's environment says how to meet (torchrun).
-        device: of the tensors that are averaged.
+        device: of the tensors that are averaged; main memory by default.
     """
 
-    def __init__(self, rank: int, world: int, meeting: Path | None, device: str = "cpu") -> None:
+    def __init__(self, rank: int, world: int, meeting: Path | None, device: str | None = None) -> None:
         import torch.distributed as dist
 
-        self.rank, self.world, self.device = rank, world, torch.device(device)
+        self.rank, self.world, self.device = rank, world, torch.device(device or torch.get_default_device())
         method = "env://" if meeting is None else f"file://{meeting}"
         backend = dist.get_default_backend_for_device(self.device)
         with self._together("meeting"):

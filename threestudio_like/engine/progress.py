@@ -80,8 +80,8 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
         optimiser.load_state_dict(whole)
 
 
-def put(module: nn.Module, device: torch.device | str) -> torch.device | str:
-    """Move a module's tensors; returns where they were."""
+def put(module: nn.Module, device: torch.device | str | None) -> torch.device | str | None:
+    """Move a module's tensors (None: leave them); returns where they were."""
     home = next((t.device for t in itertools.chain(module.parameters(), module.buffers())), device)
     module.to(device)
     return home

@@ -54,11 +54,13 @@ class RandomStream:
         """A CPU generator for the purpose. Draws are made on the CPU, so that every device sees the same numbers."""
         return torch.Generator().manual_seed(self.key(purpose))
 
-    def normal(self, purpose: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> torch.Tensor:
+    def normal(self, purpose: str, shape: tuple[int, ...], device: torch.device | str | None = None) -> torch.Tensor:
         """Standard normal float32 tensor."""
         return self._mine(torch.randn(self._all(shape), generator=self.generator(purpose))).to(device)
 
-    def uniform(self, purpose: str, shape: tuple[int, ...] = (), device: torch.device | str = "cpu") -> torch.Tensor:
+    def uniform(
+        self, purpose: str, shape: tuple[int, ...] = (), device: torch.device | str | None = None
+    ) -> torch.Tensor:
         """Uniform float32 tensor in [0, 1)."""
         return self._mine(torch.rand(self._all(shape), generator=self.generator(purpose))).to(device)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from . import dispatch, distance, surface
+from .devices import synchronise
 from .dispatch import Check, register_check
 from .reference import grids, raster, volume
 from .samples import sample_rays, sample_surface, sample_triangles
@@ -67,10 +68,10 @@ class Case:
         spent: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds + 1):
             for some, each in zip(spent, (function, self.reference)):
-                dispatch.synchronise(device)
+                synchronise(device)
                 began = time.perf_counter()
                 self.call(each, inputs)
-                dispatch.synchronise(device)
+                synchronise(device)
                 if number:
                     some.append(time.perf_counter() - began)
         return statistics.median(spent[0]), statistics.median(spent[1])

@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 import torch
 
+from .devices import default_device
+
 Kind = Literal["cpu", "triton", "vendor"]
 CHOICES = ("auto", "triton", "vendor", "reference")
 
@@ -167,18 +169,6 @@ def installed(twin: Twin) -> bool:
     return importlib.util.find_spec(twin.package) is not None
 
 
-def default_device() -> torch.device:
-    """Where operations run when no tensor says so: the first GPU, if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_of_rank(device: str, rank: int) -> str:
-    """The device of one of several processes: GPUs in turn where no number was given."""
-    if device != "cuda":
-        return device
-    return f"cuda:{rank % max(1, torch.cuda.device_count())}"
-
-
 def candidates(operation: str, device: torch.device) -> list[Twin]:
     """The twins that may serve an operation on a device under the present choice, best first."""
     choice = chosen()
@@ -280,12 +270,6 @@ def survey(device: torch.device) -> list[Status]:
 def _times(operation: str, twin: Twin, device: torch.device) -> str:
     mine, theirs = _checks[operation].times(load(twin), device)
     return f"{mine * 1e3:.2f} ms, plain torch {theirs * 1e3:.2f} ms"
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def warm_up(

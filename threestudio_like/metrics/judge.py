@@ -138,8 +138,3 @@ class PatternJudge(nn.Module):
         judge = PatternJudge(tensors["body.0.first.weight"].shape[0])
         judge.load_state_dict(tensors)
         return judge.eval()
-
-
-def judge_folder() -> Path:
-    """The folder of the judge's weights inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "judge"

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
-from .registry import CLIP_MODELS, EMBEDDED, find_model
+from ..kernels.devices import follow
+from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
 
 OPEN_CLIP = "open_clip:"
 """Prefix of the names of open_clip's models."""
@@ -81,7 +82,7 @@ class ClipPrior(ImageTextPrior):
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
         """Resized and embedded (B, D), not normalised."""
         # The model goes where the pictures are.
-        self.model.to(images.device)
+        follow(self.model, images)
         x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if x.shape[-1] != self._size:
             x = F.interpolate(
@@ -97,11 +98,6 @@ class ClipPrior(ImageTextPrior):
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         return F.normalize(self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output, dim=-1)
-
-
-def clip_folder() -> Path:
-    """The folder of the embedded CLIP inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "clip"
 
 
 class OpenClipPrior(ImageTextPrior):
@@ -143,7 +139,7 @@ class OpenClipPrior(ImageTextPrior):
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
         """See `ImageTextPrior.raw_images`."""
         # The model goes where the pictures are.
-        self.model.to(images.device)
+        follow(self.model, images)
         x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if tuple(x.shape[-2:]) != self._size:
             smaller = x.shape[-1] > self._size[-1]
@@ -161,7 +157,7 @@ def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
     """An image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"), a hub id, or "open_clip:ViT-B-32/openai".
     Raises ModelError."""
     if name == EMBEDDED:
-        return ClipPrior(clip_folder())
+        return ClipPrior(embedded_folder("clip"))
     if name.startswith(OPEN_CLIP):
         return OpenClipPrior(name.removeprefix(OPEN_CLIP))
     return ClipPrior(find_model(name, CLIP_MODELS, "--clip", "config.json"))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
-from .registry import DEPTH_MODELS, EMBEDDED, find_model
+from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
 """The embedded estimator measures from one unit in front of the object's centre to one behind it: its depths lie in [0, 2]."""
@@ -107,14 +107,9 @@ def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
     return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get("image_std", [0.229, 0.224, 0.225])
 
 
-def depth_folder() -> Path:
-    """The folder of the embedded depth estimator inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "depth"
-
-
 @lru_cache(maxsize=2)
 def load_depth(name: str) -> DepthPrior:
     """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:
-        return TransformersDepth(depth_folder())
+        return TransformersDepth(embedded_folder("depth"))
     return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", "config.json"))

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..engine.errors import ModelError
+from ..kernels.devices import follow
 from .contrastive import damaged, read_config
+from .registry import embedded_folder
 
 LAYERS = 5
 UNRELATED = 0.7
@@ -95,13 +97,15 @@ class VggPerceptual(PerceptualPrior):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See `PerceptualPrior.features`."""
-        x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
+        # The network goes where the pictures are.
+        follow(self.blocks, images)
+        x = ((images - self._mean.to(images)) / self._deviation.to(images)).permute(0, 3, 1, 2)
         return through(self.blocks, x)
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
         """LPIPS' learnt weights where there are any."""
         linear = self.linear[number]
-        return difference.sum(1) if linear is None else (difference * linear.float().view(1, -1, 1, 1)).sum(1)
+        return difference.sum(1) if linear is None else (difference * linear.to(difference).view(1, -1, 1, 1)).sum(1)
 
 
 class ToyPerceptual(nn.Module, PerceptualPrior):
@@ -125,6 +129,8 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """See `PerceptualPrior.features`."""
+        # The network goes where the pictures are.
+        follow(self, images)
         x = images.permute(0, 3, 1, 2) * 2 - 1
         return through(self.blocks, x)
 
@@ -161,14 +167,9 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
         return model.eval().requires_grad_(False)
 
 
-def perceptual_folder() -> Path:
-    """The folder of the embedded network inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "perceptual"
-
-
 def load_perceptual(name: str = "toybox") -> PerceptualPrior:
     """ "toybox", a folder that `ToyPerceptual.save` has written, or a file with VGG16's weights. Raises ModelError."""
     if name == "toybox":
-        return ToyPerceptual.load(perceptual_folder())
+        return ToyPerceptual.load(embedded_folder("perceptual"))
     path = Path(name).expanduser()
     return ToyPerceptual.load(path) if path.is_dir() else VggPerceptual(path)

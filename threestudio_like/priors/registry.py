@@ -71,9 +71,13 @@ INPAINTERS: dict[str, ModelEntry] = {
 _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 
-def embedded_folder() -> Path:
-    """The folder of the embedded text-to-image model inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "diffusion"
+def embedded_folder(name: str) -> Path:
+    """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge", "perceptual" or "segmenter". In
+    $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it, where that has the model, else inside the package."""
+    chosen = os.environ.get("THREESTUDIO_LIKE_WEIGHTS")
+    if chosen and (Path(chosen).expanduser() / name).is_dir():
+        return Path(chosen).expanduser() / name
+    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / name
 
 
 def models_folder() -> Path:
@@ -89,7 +93,7 @@ def resolve(name: str) -> Path:
         ModelError: not found (with every name tried), gated, or no network.
     """
     if name == EMBEDDED:
-        folder = embedded_folder()
+        folder = embedded_folder("diffusion")
         if not (folder / "unet").is_dir():
             raise ModelError(
                 "the embedded prior's weights are missing",

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
 from .colour_cells import ColourCells
-from .registry import EMBEDDED, SEGMENTERS, find_model
+from .registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 
 
 @dataclass
@@ -365,11 +365,6 @@ def border_share(mask: np.ndarray) -> float:
     return float(edge.mean())
 
 
-def segmenter_folder() -> Path:
-    """The folder of the embedded segmenter inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "segmenter"
-
-
 @lru_cache(maxsize=2)
 def load_segmenter(name: str) -> PromptSegmenter:
     """A segmenter: "toybox", a transformers folder, an original checkpoint (.pth), a name ("sam-vit-base", "sam2.1-tiny", …) or a hub id.
@@ -378,7 +373,7 @@ def load_segmenter(name: str) -> PromptSegmenter:
         ModelError: not to be had, or damaged.
     """
     if name == EMBEDDED:
-        return TransformersSam(segmenter_folder(), EMBEDDED)
+        return TransformersSam(embedded_folder("segmenter"), EMBEDDED)
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".pth":
         return OriginalSam(path)

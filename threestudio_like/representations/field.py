@@ -19,7 +19,7 @@ class Field(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the field is; points have to be there too."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
+        return next((p.device for p in self.parameters()), torch.get_default_device())
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Density (N,) and features (N, C) at points (N, 3)."""

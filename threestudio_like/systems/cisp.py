@@ -17,9 +17,10 @@ from ..engine.random import RandomStream
 from ..meshes.simplify import decimate
 from ..meshes.voxels import to_mesh
 from ..priors.contrastive import BACKGROUND, Contrastive
+from ..priors.registry import embedded_folder
 from ..priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
 from ..toybox.vocabulary import WORDS, parse, unknown_words
-from .found import ShapeFound, Work, weights_folder
+from .found import ShapeFound, Work
 from .photo import Photo
 from .pose import PoseConfig, find_pose
 from .projection import ProjectionConfig
@@ -84,7 +85,7 @@ class CispReconstruction:
 @lru_cache(maxsize=4)
 def load_models(embedding: str, models: str = "") -> tuple[Contrastive, VoxelDiffusion]:
     """Encoder and generator. Raises ModelError."""
-    folder = Path(models) if models else weights_folder()
+    folder = Path(models) if models else embedded_folder("cisp")
     return Contrastive.load(folder / embedding), VoxelDiffusion.load(folder / f"voxels-{embedding}")
 
 
@@ -101,7 +102,7 @@ def worded_shapes(photo: Photo, prompt: str, config: CispConfig, seed: int) -> t
     from .shape_training import tokenizer_of
 
     twin, prior = load_models("clip", config.models)
-    folder = (Path(config.models) if config.models else weights_folder()) / "clip"
+    folder = (Path(config.models) if config.models else embedded_folder("cisp")) / "clip"
     ids = tokenizer_of(folder)(
         [prompt], padding="max_length", max_length=twin.config.text.tokens, truncation=True, return_tensors="pt"
     ).input_ids

@@ -19,6 +19,7 @@ from ..engine.errors import CheckpointError, ConfigError, InputError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
 from ..guidance.prompts import view_direction
+from ..kernels import devices
 from ..meshes.images import decode
 from ..priors.diffusion import Condition
 from ..priors.registry import resolve
@@ -26,7 +27,6 @@ from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import Cameras
 from ..toybox.vocabulary import CATEGORIES, COLOURS
 from .contract import PLAIN_CAMERAS
-from .options import check_device
 
 TEMPLATES = ("a {}", "the {}", "{}")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -44,7 +44,7 @@ class ConceptOptions:
     out: Path | None = None
     steps: int = 400
     seed: int = 0
-    device: str = "cpu"
+    device: str = devices.MAIN
     resume: bool = False
     quiet: bool = False
     vectors: int = 0
@@ -184,7 +184,7 @@ def train_concept(options: ConceptOptions) -> Path:
         )
     if options.steps < 1:
         raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
-    check_device(options.device)
+    devices.check(options.device)
     out = options.out or Path("outputs/concept")
     if (out / "learned_embeds.safetensors").is_file() and not options.resume:
         raise CheckpointError("there is a concept already", str(out), "Choose another --out, or go on with --resume")

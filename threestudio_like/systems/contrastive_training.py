@@ -11,6 +11,8 @@ from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
 from ..priors.contrastive import BACKGROUND, Contrastive, ContrastiveConfig, contrastive_loss, recall
 from ..priors.framing import framed, released
 from ..priors.pairs import Pair, PairSource, Skipped, usable
@@ -37,6 +39,13 @@ class ContrastiveTraining:
     locked: bool = False
     """Train the picture encoder alone, each picture held against what all training objects embed to instead of those of its batch (Zhai et al.
     2022 lock the other tower). For a model to begin from; what reads its embeddings hardly notices."""
+
+    @staticmethod
+    def of(preset: str) -> ContrastiveTraining:
+        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks, longer, for a GPU) or "paper"."""
+        if preset == "paper":
+            return ContrastiveTraining.paper()
+        return ContrastiveTraining(steps=16000, batch=256) if preset == "large" else ContrastiveTraining()
 
     @staticmethod
     def paper() -> ContrastiveTraining:
@@ -194,7 +203,9 @@ class ReadOut(nn.Module):
     def forward(self, one: torch.Tensor, two: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Mean squared error of both read-outs of embeddings (B, D)."""
         wanted = (self.raw(other) - self.mean) @ self.basis
-        return sum(((head(e) - wanted).square().mean() for head, e in zip(self.heads, (one, two))), torch.zeros(())) / 2
+        return (
+            sum(((head(e) - wanted).square().mean() for head, e in zip(self.heads, (one, two))), one.new_zeros(())) / 2
+        )
 
 
 class Bank(nn.Module):
@@ -203,7 +214,7 @@ class Bank(nn.Module):
     vectors: torch.Tensor
     number: torch.Tensor
 
-    def __init__(self, model: Contrastive, batches: BatchSource, device: str) -> None:
+    def __init__(self, model: Contrastive, batches: BatchSource) -> None:
         super().__init__()
         vectors: list[torch.Tensor] = []
         numbers: dict[bytes, int] = {}
@@ -211,7 +222,7 @@ class Bank(nn.Module):
         with torch.no_grad():
             for chunk in torch.arange(len(batches.source)).split(64):
                 other = batches.others(chunk)
-                vectors.append(F.normalize(model.embed_other(other.to(device)), dim=-1))
+                vectors.append(F.normalize(model.embed_other(other), dim=-1))
                 found.append(numbered(other, numbers))
         self.register_buffer("vectors", torch.cat(vectors), persistent=False)
         self.register_buffer("number", torch.cat(found), persistent=False)
@@ -223,41 +234,42 @@ class Bank(nn.Module):
         return -(same / same.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
 
 
-def contrastive_stage(name: str, model: Contrastive, batches: BatchSource, device: str = "cpu") -> Stage:
+def contrastive_stage(name: str, model: Contrastive, source: BatchSource) -> Stage:
     """The stage that trains a contrastive model."""
-    config = batches.config
-    model.train().to(device)
-    half = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
+    config = source.config
+    model.train()
     weight = Schedule.parse(config.read_out, "read_out")
     modules: dict[str, nn.Module] = {"model": model}
     read_out: ReadOut | None = None
     if weight.start > 0:
-        count = len(batches.source)
-        sample = batches.others(torch.linspace(0, count - 1, min(count, 1500)).round().long())
-        read_out = ReadOut(sample, model.width, config.model.text.vocabulary).to(device)
+        count = len(source.source)
+        sample = source.others(torch.linspace(0, count - 1, min(count, 1500)).round().long())
+        read_out = ReadOut(sample, model.width, config.model.text.vocabulary)
         modules["read-out"] = read_out
 
     trained = list(model.parameters())
     bank: Bank | None = None
     if config.locked:
         model.eval()
-        bank = Bank(model, batches, device).to(device)
+        bank = modules["bank"] = Bank(model, source)
         model.train()
         trained = [*model.image.parameters(), *model.image_head.parameters(), model.log_scale]
 
+    batches = Batches(lambda step: vars(source.draw(step)), model)
+
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        batch = batches.draw(step)
+        batch = Batch(**batches(step))
+        half = half_precision(batch.images.device)
         if bank is not None:
             with half:
-                one = model.embed(batch.images.to(device))
-            return {"contrast": bank.loss(one.float(), model.log_scale, batch.objects.to(device))}
-        other = batch.other.to(device)
+                one = model.embed(batch.images)
+            return {"contrast": bank.loss(one.float(), model.log_scale, batch.objects)}
         with half:
-            one, two = model.embed(batch.images.to(device)), model.embed_other(other)
+            one, two = model.embed(batch.images), model.embed_other(batch.other)
         one, two = one.float(), two.float()
-        terms = {"contrast": contrastive_loss(one, two, model.log_scale, batch.same.to(device))}
+        terms = {"contrast": contrastive_loss(one, two, model.log_scale, batch.same)}
         if read_out is not None and weight(step.fraction) > 0:
-            terms["read-out"] = weight(step.fraction) * read_out(one, two, other)
+            terms["read-out"] = weight(step.fraction) * read_out(one, two, batch.other)
         return terms
 
     group = ParameterGroup(

@@ -9,11 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..kernels.dispatch import default_device, survey
-from ..metrics.judge import judge_folder
-from ..priors.clip import clip_folder
-from ..priors.depth import depth_folder
-from ..priors.perceptual import perceptual_folder
+from ..kernels.devices import default_device, described, is_main
+from ..kernels.dispatch import survey
 from ..priors.registry import (
     CLIP_MODELS,
     DEPTH_MODELS,
@@ -24,9 +21,6 @@ from ..priors.registry import (
     embedded_folder,
     models_folder,
 )
-from ..priors.segment_anything import segmenter_folder
-from .found import weights_folder
-from .g3dr import g3dr_folder
 from .registry import BUILT_IN, plug_ins
 
 _PACKAGES = (
@@ -80,13 +74,10 @@ def examine() -> dict[str, Any]:
 
 
 def _accelerator() -> dict[str, str]:
-    import torch
-
     device = default_device()
-    if device.type == "cpu":
+    if is_main(device):
         return {"name": "accelerator", "state": "none", "detail": "CPU is the reference device"}
-    memory = torch.cuda.get_device_properties(device).total_memory / 2**30
-    return {"name": "accelerator", "state": "ok", "detail": f"{torch.cuda.get_device_name(device)}, {memory:.0f} GB"}
+    return {"name": "accelerator", "state": "ok", "detail": described(device)}
 
 
 def _torchvision() -> list[dict[str, str]]:
@@ -108,15 +99,15 @@ def _torchvision() -> list[dict[str, str]]:
 def _models() -> list[dict[str, str]]:
     out = []
     for name, folder in (
-        (EMBEDDED, embedded_folder()),
-        ("toybox clip", clip_folder()),
-        ("toybox judge", judge_folder()),
-        ("toybox cisp", weights_folder() / "cisp"),
-        ("toybox voxels", weights_folder() / "voxels-cisp"),
-        ("toybox g3dr", g3dr_folder()),
-        ("toybox depth", depth_folder()),
-        ("toybox perceptual", perceptual_folder()),
-        ("toybox segmenter", segmenter_folder()),
+        (EMBEDDED, embedded_folder("diffusion")),
+        ("toybox clip", embedded_folder("clip")),
+        ("toybox judge", embedded_folder("judge")),
+        ("toybox cisp", embedded_folder("cisp") / "cisp"),
+        ("toybox voxels", embedded_folder("cisp") / "voxels-cisp"),
+        ("toybox g3dr", embedded_folder("g3dr")),
+        ("toybox depth", embedded_folder("depth")),
+        ("toybox perceptual", embedded_folder("perceptual")),
+        ("toybox segmenter", embedded_folder("segmenter")),
     ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append({"name": name, "state": "ok" if there else "missing", "detail": "Apache-2.0, worldwide, embedded"})

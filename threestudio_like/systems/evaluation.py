@@ -17,8 +17,9 @@ from ..meshes.frames import Placement
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light, render_asset
 from ..metrics import Judge, PatternJudge, compare, janus_index, r_precision, view_consistency
-from ..metrics.judge import PATTERNS, judge_folder
-from ..priors.clip import ClipPrior, clip_folder
+from ..metrics.judge import PATTERNS
+from ..priors.clip import ClipPrior
+from ..priors.registry import embedded_folder
 from ..renderers import EnvironmentLight, RingCameras
 from ..toybox.objects import HAS_FRONT
 from ..toybox.render import LIGHT, render
@@ -58,13 +59,13 @@ def silhouette_iou(mask: np.ndarray, phrase: Phrase, count: int = 200) -> float:
 @lru_cache(maxsize=1)
 def load_judges() -> tuple[Judge, ClipPrior]:
     """The embedded judge and CLIP."""
-    return Judge.load(judge_folder()), ClipPrior(clip_folder())
+    return Judge.load(embedded_folder("judge")), ClipPrior(embedded_folder("clip"))
 
 
 @lru_cache(maxsize=1)
 def load_pattern_judge() -> PatternJudge:
     """The embedded judge of patterns."""
-    return PatternJudge.load(judge_folder())
+    return PatternJudge.load(embedded_folder("judge"))
 
 
 def staged(asset: Asset) -> tuple[Asset, Light | None]:

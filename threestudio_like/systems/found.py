@@ -15,6 +15,7 @@ from ..engine.loop import Stage, StagePlan
 from ..meshes.mesh import Mesh
 from ..priors.contrastive import BACKGROUND, Contrastive
 from ..priors.diffusion import DiffusionPrior
+from ..priors.registry import embedded_folder
 from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
 from ..toybox.world import describe
 from .photo import Photo
@@ -81,17 +82,12 @@ class PictureMethod(Protocol):
         """The shape. Raises CollapseError where nothing comes out."""
 
 
-def weights_folder() -> Path:
-    """The folder of the embedded CISP models inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "cisp"
-
-
 @torch.no_grad()
 def guess_caption(photo: Photo, folder: Path | None = None) -> str:
     """The toybox caption that CISP's twin (in `folder`; the embedded one by default) holds nearest to the picture."""
     from .shape_training import tokenizer_of
 
-    folder = folder or weights_folder() / "clip"
+    folder = folder or embedded_folder("cisp") / "clip"
     twin = Contrastive.load(folder)
     captions = [describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS]
     ids = tokenizer_of(folder)(

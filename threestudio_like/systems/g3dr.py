@@ -18,6 +18,7 @@ from ..meshes.extraction import ExtractionConfig, decimate, flatten, isosurface,
 from ..meshes.mesh import Mesh
 from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
 from ..priors.framing import FILL
+from ..priors.registry import embedded_folder
 from ..priors.triplane_generator import TriplaneGenerator
 from ..representations import TriplaneConfig, TriplaneField
 from .found import Colour, ShapeFound, Work
@@ -58,15 +59,10 @@ class G3drConfig:
     )
 
 
-def g3dr_folder() -> Path:
-    """The folder of the embedded generator inside the package."""
-    return Path(__file__).resolve().parent.parent / "toybox" / "weights" / "g3dr"
-
-
 @lru_cache(maxsize=2)
 def load_generator(folder: str = "") -> TriplaneGenerator:
     """G3DR's generator from a folder, or the embedded one. Raises ModelError."""
-    return TriplaneGenerator.load(Path(folder).expanduser() if folder else g3dr_folder())
+    return TriplaneGenerator.load(Path(folder).expanduser() if folder else embedded_folder("g3dr"))
 
 
 def _colours() -> ProjectionConfig:

@@ -14,7 +14,8 @@ from torch import nn
 from ..engine.errors import ConfigError, InputError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
-from ..engine.training import Ema, train_stage
+from ..engine.training import Batches, Ema, train_stage
+from ..kernels.devices import half_precision
 from ..priors.clip import ImageTextPrior, load_clip
 from ..priors.depth import EMBEDDED_SPAN, DepthPrior, load_depth
 from ..priors.image_folder import ImageFolder
@@ -25,6 +26,7 @@ from ..renderers.gradient_scaling import DepthScaling
 from ..renderers.midpoint import MidpointConfig, RayResult, render_rays
 from ..toybox.train_depth import SIZE as TOYBOX_SIZE
 from ..toybox.train_depth import depth_pictures
+from ..toybox.training_options import WORLD, TrainingOptions, begin, check, report
 from .g3dr_schedule import (
     DEPTH_NEAR,
     CanonicalCamera,
@@ -36,7 +38,6 @@ from .g3dr_schedule import (
     novel_probability,
 )
 from .settings import set_dotted, to_dict
-from .training_options import WORLD, TrainingOptions, begin, cpu_and_toybox, report
 
 GREY = 0.8
 """Level of the embedded world's background."""
@@ -73,6 +74,13 @@ class G3drTraining:
     """Network of the perceptual loss: "toybox", or a file with VGG16's weights."""
     depth_model: str = "toybox"
     """Depth estimator for pictures of a folder that have no depth beside them."""
+
+    @staticmethod
+    def of(preset: str) -> G3drTraining:
+        """The numbers of a preset: "toybox" (the shipped generator), "large" (the same network, longer, for a GPU) or "paper"."""
+        if preset == "paper":
+            return G3drTraining.paper()
+        return G3drTraining(render=48, steps=12000, batch=16) if preset == "large" else G3drTraining()
 
     @staticmethod
     def paper() -> G3drTraining:
@@ -195,7 +203,7 @@ def render_view(
     count = len(planes)
     config = replace(config, bias=model.config.bias, gain=model.config.gain)
     origins, directions = camera.rays(size) if offsets is None else camera.rays(size, *offsets)
-    origins, directions = origins.expand(count, -1, -1), directions.expand(count, -1, -1)
+    origins, directions = (x.to(planes.device).expand(count, -1, -1) for x in (origins, directions))
     return render_rays(
         lambda points: model.read(planes, points), origins, directions, config, random, depth, scaling, comb
     )
@@ -253,18 +261,24 @@ def g3dr_stage(
     camera = camera or CanonicalCamera()
     model.train()
     ema = Ema(model, config.ema) if config.ema > 0 else None
-    half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
     count = len(source)
     floor = Schedule.parse(config.floor, "floor")
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         first = step.index * config.batch
         order = torch.randperm(count, generator=torch.Generator().manual_seed(step.seed * 1000003 + first // count))
         rgb, depth = source.batch(order[torch.arange(first, first + config.batch) % count])
         flip = (torch.rand(config.batch, generator=generator) < 0.5).view(-1, 1, 1, 1)
         rgb, depth = torch.where(flip, rgb.flip(3), rgb), torch.where(flip, depth.flip(3), depth)
-        with half:
+        return {"rgb": rgb, "depth": depth}
+
+    batches = Batches(draw, model)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        rgb, depth = drawn["rgb"], drawn["depth"]
+        with half_precision(rgb.device):
             planes = model(rgb, depth).float()
         novel = float(step.random.uniform("view")) < novel_probability(step.fraction)
         size = config.render
@@ -293,7 +307,7 @@ def g3dr_stage(
 
 def g3dr_config(options: TrainingOptions) -> G3drTraining:
     """The configuration of `train g3dr`."""
-    config = G3drTraining.paper() if options.preset == "paper" else G3drTraining()
+    config = G3drTraining.of(options.preset)
     if options.steps is not None:
         config.steps = options.steps
     for key, text in options.set.items():
@@ -322,9 +336,12 @@ def g3dr_sources(options: TrainingOptions, config: G3drTraining) -> tuple[RgbdSo
             "--generator.size",
             "Give --data, or leave it",
         )
-    cache = options.out / "work" / "data"
-    train = ToyRgbd(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
-    test = ToyRgbd(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    train = ToyRgbd(
+        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
+    )
+    test = ToyRgbd(
+        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
+    )
     return train, test
 
 
@@ -334,7 +351,7 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, InputError, ModelError, CheckpointError, OutputError.
     """
-    cpu_and_toybox(options, data=True)
+    check(options)
     config = g3dr_config(options)
     clip = load_clip(config.clip_model) if config.clip > 0 else None
     perceptual = load_perceptual(config.perceptual_model) if config.perceptual > 0 else None
@@ -345,8 +362,9 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
         begin(model, TriplaneGenerator.load(options.start), options.start)
     stage = g3dr_stage("g3dr", model, config, train, perceptual, clip)
     train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
-    )
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
+        device=options.device,
+    )  # fmt: skip
     if "ema" in stage.modules:
         stage.modules["ema"].copy_to(model)  # type: ignore[operator]
     model.eval().save(options.out / "g3dr")

@@ -21,6 +21,7 @@ from ..engine.errors import ConfigError
 from ..engine.events import Events
 from ..engine.memory import GIB, MemoryWatch, bytes_of
 from ..engine.random import RandomStream
+from ..kernels.devices import is_main
 from ..priors.diffusion import DiffusionPrior
 from ..priors.stable_diffusion import StableDiffusionPrior
 from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
@@ -275,7 +276,7 @@ def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float =
     if not wanted:
         raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
     for plan in PLANS:
-        if plan.offload and prior.device.type == "cpu":
+        if plan.offload and is_main(prior.device):
             continue
         found = forecast(plan, wanted, prior, context)
         if found.peak <= limit:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from ..engine.errors import ConfigError, InputError, VocabularyError, did_you_mean
+from ..engine.errors import ConfigError, InputError, VocabularyError
+from ..kernels import devices
 from ..kernels.dispatch import choose, why_not
 from ..meshes.frames import HOUSE, Frame
 from ..priors.diffusion import DiffusionPrior
@@ -31,7 +29,7 @@ class Options:
     """Steps of distillation in all; several stages keep their proportion."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
-    device: str = "cpu"
+    device: str = devices.MAIN
     prior: str = "toybox"
     """The embedded "toybox", a folder of Stable Diffusion's layout, a logical name (sd-1.5, …) or a hub id."""
     system: str = "latent-nerf"
@@ -119,19 +117,7 @@ def check_options(prompt: str, options: Options) -> None:
         raise ConfigError(f"must be from 64 to 8192 pixels, got {options.export.texture}", "--texture")
     if options.export.extraction.faces != 0 and options.export.extraction.faces < 50:
         raise ConfigError(f"must be 0 (keep all) or at least 50, got {options.export.extraction.faces}", "--faces")
-    check_device(options.device)
-
-
-def check_device(device: str) -> None:
-    """Raise ConfigError when torch has no such device here."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
-        raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, ["cpu", "cuda", "mps"]))
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            "this torch sees no CUDA device", "--device cuda", "Use --device cpu, or install a CUDA build of torch"
-        )
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("this torch sees no Apple GPU", "--device mps", "Use --device cpu")
+    devices.check(options.device)
 
 
 def choose_kernels(kernels: str, device: str) -> None:

@@ -19,7 +19,7 @@ from ..engine.parallel import Workers
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
 from ..kernels import dispatch
-from ..kernels.dispatch import device_of_rank
+from ..kernels.devices import device_of_rank
 from ..meshes.files import FORMATS
 from ..meshes.frames import Placement
 from ..meshes.mesh import Asset

@@ -12,8 +12,10 @@ from ..engine.errors import ConfigError, ModelError
 from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
 from ..priors.pairs import PairSource, ShapeNetPairs
+from ..priors.registry import embedded_folder
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
+from ..toybox.recipes import recipe
 from ..toybox.train_depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
 from ..toybox.train_perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
 from ..toybox.train_segmenter import (
@@ -23,9 +25,9 @@ from ..toybox.train_segmenter import (
     segmenter_accuracy,
     segmenter_stage,
 )
+from ..toybox.training_options import WORLD, TrainingOptions, begin, check, report, toybox_only
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
-from .training_options import WORLD, TrainingOptions, begin, check, cpu_and_toybox, report
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
 
 
@@ -33,24 +35,25 @@ def tokenizer_of(folder: Path | None = None) -> Any:
     """The tokenizer of the embedded models, or of a folder."""
     from transformers import CLIPTokenizer
 
-    from ..priors.clip import clip_folder
-
-    return CLIPTokenizer.from_pretrained(folder or clip_folder())
+    return CLIPTokenizer.from_pretrained(folder or embedded_folder("clip"))
 
 
 def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
     """Training and held-out objects."""
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
-    cache = options.out / "work" / "data"
-    train = ToyPairs(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
-    test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    train = ToyPairs(
+        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
+    )
+    test = ToyPairs(
+        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
+    )
     return train, test
 
 
 def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
     """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and fills in the tokenizer's facts)."""
-    config = ContrastiveTraining.paper() if options.preset == "paper" else ContrastiveTraining()
+    config = ContrastiveTraining.of(options.preset)
     config.model.against = "shape" if options.embedding == "cisp" else "text"
     if options.steps is not None:
         config.steps = options.steps
@@ -82,11 +85,12 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     model = Contrastive(config.model)
     if options.start is not None:
         begin(model, Contrastive.load(options.start), options.start)
-    stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer), options.device)
+    stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer))
     train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
-    )
-    model.eval().cpu()
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
+        device=options.device,
+    )  # fmt: skip
+    model.eval()
     folder = options.out / options.embedding
     model.save(folder)
     if tokenizer is not None:
@@ -97,7 +101,7 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
 
 def voxel_config(options: TrainingOptions) -> VoxelTraining:
     """The configuration of `train voxel-diffusion`."""
-    config = VoxelTraining.paper(options.embedding) if options.preset == "paper" else VoxelTraining(options.embedding)
+    config = VoxelTraining.of(options.preset, options.embedding)
     if options.steps is not None:
         config.steps = options.steps
     for key, text in options.set.items():
@@ -119,7 +123,7 @@ def train_voxels(options: TrainingOptions) -> Path:
             str(folder),
             f"First: threestudio-like train cisp --embedding {options.embedding}",
         )
-    embedder = Contrastive.load(folder)
+    embedder = Contrastive.load(folder).to(options.device)
     config = voxel_config(options)
     config.model.unet.embedding = embedder.width
     train, _ = sources(options)
@@ -136,20 +140,16 @@ def train_voxels(options: TrainingOptions) -> Path:
     model = VoxelDiffusion(config.model)
     if options.start is not None:
         begin(model, VoxelDiffusion.load(options.start), options.start)
-    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data, options.device)
+    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data)
     train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)}
-    )
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
+        device=options.device,
+    )  # fmt: skip
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
     target = options.out / f"voxels-{options.embedding}"
-    model.eval().cpu().save(target)
+    model.eval().save(target)
     (target / "categories.json").write_text(json.dumps(train.categories))
     return target
-
-
-DEPTH_STEPS = 5000
-PERCEPTUAL_STEPS = 1200
-SEGMENTER_STEPS = 6000
 
 
 def train_depth(options: TrainingOptions) -> dict[str, float]:
@@ -158,15 +158,17 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    cpu_and_toybox(options)
-    cache = options.out / "work" / "data"
-    data = depth_pictures(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    toybox_only(options)
+    data = depth_pictures(
+        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
+    )
     torch.manual_seed(options.seed)
-    model = build_depth()
-    stage = depth_stage(model, data, options.steps or DEPTH_STEPS)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
+    size = recipe(options.preset, "depth")
+    model = build_depth(*size.widths)
+    stage = depth_stage(model, data, options.steps or size.steps, size.batch)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
     held_out = depth_pictures(
-        cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers
+        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
     )
     figures = depth_accuracy(model, held_out)
     save_depth(model.eval(), options.out / "depth")
@@ -179,14 +181,18 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    cpu_and_toybox(options)
-    cache = options.out / "work" / "data"
-    train = ToyPairs(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    toybox_only(options)
+    train = ToyPairs(
+        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
+    )
     torch.manual_seed(options.seed)
-    model = build_perceptual()
-    stage = perceptual_stage(model, train, options.steps or PERCEPTUAL_STEPS)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
-    test = ToyPairs(cache, WORLD["test"] + 10000 * options.seed, min(400, options.objects), "test", options.workers)
+    size = recipe(options.preset, "perceptual")
+    model = build_perceptual(*size.widths)
+    stage = perceptual_stage(model, train, options.steps or size.steps, size.batch)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
+    test = ToyPairs(
+        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
+    )
     calibrate(model.eval(), train)
     figures = perceptual_figures(model, test)
     model.save(options.out / "perceptual")
@@ -199,17 +205,19 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    cpu_and_toybox(options)
-    cache = options.out / "work" / "data"
-    data = scene_pictures(cache, WORLD["train"] + 10000 * options.seed, options.objects, "train", options.workers)
+    toybox_only(options)
+    data = scene_pictures(
+        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
+    )
     torch.manual_seed(options.seed)
-    model = build_segmenter()
+    size = recipe(options.preset, "segmenter")
+    model = build_segmenter(*size.widths)
     if options.start is not None:
         begin(model, type(model).from_pretrained(options.start), options.start)
-    stage = segmenter_stage(model, data, options.steps or SEGMENTER_STEPS)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet)
+    stage = segmenter_stage(model, data, options.steps or size.steps, size.batch)
+    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
     held_out = scene_pictures(
-        cache, WORLD["test"] + 10000 * options.seed, min(200, options.objects), "test", options.workers
+        options.drawn, WORLD["test"] + 10000 * options.seed, min(200, options.object_count), "test", options.workers
     )
     figures = segmenter_accuracy(model.eval(), held_out)
     save_segmenter(model, options.out / "segmenter")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..toybox.training import train as train_toybox
+from ..toybox.training_options import TrainingOptions
 from .contrastive_training import ContrastiveTraining
 from .g3dr_training import G3drTraining, train_g3dr
 from .shape_training import train_contrastive, train_depth, train_perceptual, train_segmenter, train_voxels
-from .training_options import TrainingOptions
+from .train_all import train_all
 from .voxel_training import VoxelTraining
 
 TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
@@ -18,6 +20,8 @@ TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
     "perceptual": train_perceptual,
     "segmenter": train_segmenter,
     "g3dr": train_g3dr,
+    "toybox": train_toybox,
+    "all": train_all,
 }
 CONFIGURATIONS: tuple[type, ...] = (ContrastiveTraining, VoxelTraining, G3drTraining)
 """Whose values are options by their dotted names."""

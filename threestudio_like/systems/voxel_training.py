@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.training import Ema
+from ..engine.training import Batches, Ema, place_of
+from ..kernels.devices import half_precision
 from ..priors.contrastive import BACKGROUND, ImageEmbedder
 from ..priors.framing import framed
 from ..priors.pairs import PairSource, Skipped, usable
@@ -33,6 +34,13 @@ class VoxelTraining:
     class_share: float = 0.1
     """Share of samples that are conditioned on their class instead."""
     ema: float = 0.998
+
+    @staticmethod
+    def of(preset: str, embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:
+        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks, longer, for a GPU) or "paper"."""
+        if preset == "paper":
+            return VoxelTraining.paper(embedding)
+        return VoxelTraining(embedding, steps=16000, batch=64) if preset == "large" else VoxelTraining(embedding)
 
     @staticmethod
     def paper(embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:
@@ -66,8 +74,9 @@ class EmbeddedPairs:
 def embed_pictures(
     source: PairSource, embedder: ImageEmbedder, views: int, size: int, skipped: Skipped | None = None
 ) -> torch.Tensor:
-    """(N, V, D) float16 of the first `views` pictures of every object."""
+    """(N, V, D) float16 of the first `views` pictures of every object, embedded where the embedder is."""
     skipped = skipped or Skipped()
+    there = place_of(embedder) if isinstance(embedder, nn.Module) else None
     out = torch.empty(len(source), views, embedder.width, dtype=torch.float16)
     rows = [(n, v) for n in range(len(source)) for v in range(views)]
     for begin in range(0, len(rows), 96):
@@ -75,24 +84,21 @@ def embed_pictures(
         images = torch.cat(
             [framed(torch.from_numpy(usable(source, n, v, skipped).image)[None], size, BACKGROUND) for n, v in some]
         )
-        for (n, v), e in zip(some, embedder.embed(images)):
-            out[n, v] = e.half()
+        for (n, v), e in zip(some, embedder.embed(images.to(there)).half().cpu()):
+            out[n, v] = e
     return out
 
 
-def voxel_stage(
-    name: str, model: VoxelDiffusion, config: VoxelTraining, data: EmbeddedPairs, device: str = "cpu"
-) -> Stage:
+def voxel_stage(name: str, model: VoxelDiffusion, config: VoxelTraining, data: EmbeddedPairs) -> Stage:
     """The stage that trains a voxel diffusion model."""
     source, embeddings = data.source, data.embeddings
     count, views = embeddings.shape[:2]
     model.scale.fill_(float(embeddings[: min(count, 2000)].float().square().mean().sqrt()))
-    model.train().to(device)
+    model.train()
     ema = Ema(model.unet, config.ema)
-    half = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
     skipped = Skipped()
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         size = config.batch
         generator = step.random.generator("batch")
         first = step.index * size
@@ -100,18 +106,29 @@ def voxel_stage(
         pick = order[torch.arange(first, first + size) % count]
         view = torch.randint(0, views, (size,), generator=generator)
         pairs = [usable(source, int(n), 0, skipped) for n in pick]
-        voxels = torch.stack([torch.from_numpy(p.voxels) for p in pairs]).to(device)
-        embedding = embeddings[pick, view].float().to(device)
+        voxels = torch.stack([torch.from_numpy(p.voxels) for p in pairs])
+        by_class = torch.zeros(size, dtype=torch.bool)
         if model.unet.class_table is not None and config.class_share > 0:
             by_class = torch.rand(size, generator=generator) < config.class_share
-            number = torch.tensor([p.category for p in pairs], device=device)
-            embedding = torch.where(by_class[:, None].to(device), model.of_class(number), embedding)
-        keep = (torch.rand(size, generator=generator) >= config.drop).to(device)
+        keep = torch.rand(size, generator=generator) >= config.drop
         # Stratified times: a batch covers the whole range.
         t = ((torch.arange(size) + torch.rand(size, generator=generator)) / size * TIMES).long().clamp(0, TIMES - 1)
-        noise = torch.randn(size, 1, *voxels.shape[1:], generator=generator).to(device)
-        with half:
-            return {"noise": model.loss(voxels, embedding, keep, t.to(device), noise)}
+        noise = torch.randn(size, 1, *voxels.shape[1:], generator=generator)
+        number = torch.tensor([p.category for p in pairs])
+        embedding = embeddings[pick, view].float()
+        return {
+            "voxels": voxels, "embedding": embedding, "by_class": by_class, "number": number, "keep": keep, "t": t, "noise": noise,
+        }  # fmt: skip
+
+    batches = Batches(draw, model.unet)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        embedding = drawn["embedding"]
+        if model.unet.class_table is not None and config.class_share > 0:
+            embedding = torch.where(drawn["by_class"][:, None], model.of_class(drawn["number"]), embedding)
+        with half_precision(embedding.device):
+            return {"noise": model.loss(drawn["voxels"], embedding, drawn["keep"], drawn["t"], drawn["noise"])}
 
     group = ParameterGroup(name, list(model.unet.parameters()), config.rate, (0.9, 0.99), 1e-8, 0.01)
     modules: dict[str, nn.Module] = {"model": model, "ema": ema}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .drawing import each
 from .render import render, view_projection
 from .world import caption_of, draw
 
@@ -46,25 +47,54 @@ def view_word(azimuth: float, elevation: float) -> str:
     return "back" if 145.0 <= turn <= 215.0 else "side"
 
 
+@dataclass(frozen=True)
+class World:
+    """Whose groups: see `world.draw`. size: pixels along a picture's edge."""
+
+    seed: int
+    size: int = 64
+    split: str = "train"
+    scenes: float = 0.0
+    every_pair: bool = False
+    patterned: bool = False
+
+
+def _draw_group(job: tuple[World, int]) -> tuple[np.ndarray, np.ndarray, float, float, str, str, str]:
+    """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and colour of one group."""
+    world, index = job
+    obj = draw(world.seed, index, world.split, world.scenes, world.every_pair, world.patterned)
+    rng = np.random.Generator(np.random.Philox(key=[world.seed + (1 << 40), index]))
+    azimuth = (rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)).astype(np.float32)
+    elevation = np.float32(np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45)))
+    background = np.float32(1.0 if rng.random() < 0.3 else rng.uniform(0.25, 1.0))
+    cameras = np.stack([view_projection(float(a), float(elevation)) for a in azimuth])
+    views = render(obj, cameras, world.size, np.full((VIEWS, 3), background, np.float32))
+    phrase = obj.phrases[0]
+    pictures = np.rint(views.image * 255).astype(np.uint8)
+    return (
+        pictures,
+        azimuth,
+        float(elevation),
+        float(background),
+        caption_of(obj, rng),
+        phrase.category,
+        phrase.colour or "",
+    )
+
+
 def draw_groups(seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0, begin: int = 0,
-                every_pair: bool = False, patterned: bool = False) -> Groups:  # fmt: skip
+                every_pair: bool = False, patterned: bool = False, workers: int = 1) -> Groups:  # fmt: skip
     """Render groups number `begin` to `begin + count` of a world; deterministic by (seed, split)."""
+    world = World(seed, size, split, scenes, every_pair, patterned)
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
-    background, captions = np.empty(count, np.float32), []
-    category, colour = [], []
-    for n in range(count):
-        obj = draw(seed, begin + n, split, scenes, every_pair, patterned)
-        rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 40), begin + n]))
-        azimuth[n] = rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)
-        elevation[n] = np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45))
-        background[n] = 1.0 if rng.random() < 0.3 else rng.uniform(0.25, 1.0)
-        cameras = np.stack([view_projection(float(a), float(elevation[n])) for a in azimuth[n]])
-        views = render(obj, cameras, size, np.full((VIEWS, 3), background[n], np.float32))
-        images[n] = np.rint(views.image * 255).astype(np.uint8)
-        captions.append(caption_of(obj, rng))
-        category.append(obj.phrases[0].category)
-        colour.append(obj.phrases[0].colour or "")
+    background = np.empty(count, np.float32)
+    words: list[tuple[str, str, str]] = []
+    with each(_draw_group, ((world, begin + n) for n in range(count)), workers) as drawn:
+        for n, (pictures, around, above, behind, *said) in enumerate(drawn):
+            images[n], azimuth[n], elevation[n], background[n] = pictures, around, above, behind
+            words.append((said[0], said[1], said[2]))
+    captions, category, colour = (list(column) for column in zip(*words))
     return Groups(images, azimuth, elevation, background, captions, category, colour)
 
 
@@ -77,6 +107,7 @@ def cached_groups(
     scenes: float = 0.0,
     every_pair: bool = False,
     patterned: bool = False,
+    workers: int = 1,
 ) -> Groups:
     """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
     stem = (
@@ -88,7 +119,7 @@ def cached_groups(
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
         images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
         return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
-    groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair, patterned=patterned)
+    groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair, patterned=patterned, workers=workers)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(stem.with_suffix(".npy"), groups.images)
     np.savez(stem.with_suffix(".npz"), azimuth=groups.azimuth, elevation=groups.elevation, background=groups.background)

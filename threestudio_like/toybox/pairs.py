@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import numpy as np
 from ..meshes.mesh import Mesh
 from ..meshes.voxels import voxelise
 from ..priors.pairs import Pair
+from .drawing import each
 from .render import render, view_projection
 from .vocabulary import CATEGORIES
 from .world import caption_of, draw
@@ -98,12 +96,7 @@ def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty((count, VIEWS), np.float32)
     captions: list[str] = []
     jobs = ((seed, n, split) for n in range(count))
-    with contextlib.ExitStack() as stack:
-        if workers > 1:
-            pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers))
-            drawn: Iterable = pool.imap(_draw_one, jobs, 16)
-        else:
-            drawn = map(_draw_one, jobs)
+    with each(_draw_one, jobs, workers) as drawn:
         for n, (picture, a, e, bits, caption) in enumerate(drawn):
             pictures[n], azimuth[n], elevation[n], shapes[n] = picture, a, e, bits
             captions.append(caption)

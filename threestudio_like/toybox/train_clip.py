@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
 from .dataset import Groups, view_word
 from .train_diffusion import MAX_TOKENS
 from .train_judge import augment
@@ -39,16 +41,21 @@ def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int =
     number = {c: i for i, c in enumerate(dict.fromkeys(captions))}
     same = torch.tensor([number[c] for c in captions])
     clip.train()
-    bf16 = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(images), (batch,), generator=generator)
         pictures = augment(images[pick].float() / 255, generator).permute(0, 3, 1, 2) * 2 - 1
-        with bf16:
-            out = clip(pixel_values=pictures, input_ids=ids[pick])
+        return {"pictures": pictures, "ids": ids[pick], "same": same[pick]}
+
+    batches = Batches(draw, clip)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        with half_precision(drawn["pictures"].device):
+            out = clip(pixel_values=drawn["pictures"], input_ids=drawn["ids"])
         logits = out.logits_per_image.float()
-        positive = (same[pick][:, None] == same[pick][None]).float()
+        positive = (drawn["same"][:, None] == drawn["same"][None]).float()
         wanted = positive / positive.sum(1, keepdim=True)
         both = -(wanted * logits.log_softmax(1)).sum(1).mean() - (wanted * logits.t().log_softmax(1)).sum(1).mean()
         return {"contrast": both / 2}

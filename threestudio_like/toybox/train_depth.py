@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
 from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH
 from ..priors.framing import FILL, boxes
+from .drawing import each
 from .render import render, view_projection
 from .world import draw
 
@@ -98,10 +98,7 @@ def depth_pictures(
         images, masks = np.empty((count, SIZE, SIZE, 3), np.uint8), np.empty((count, SIZE, SIZE), np.uint8)
         depth = np.empty((count, SIZE, SIZE), np.float16)
         jobs = ((seed, n, split, camera) for n in range(count))
-        with contextlib.ExitStack() as stack:
-            drawn: Iterable = map(_one, jobs)
-            if workers > 1:
-                drawn = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers)).imap(_one, jobs, 32)
+        with each(_one, jobs, workers) as drawn:
             for n, (image, mask, far) in enumerate(drawn):
                 images[n], masks[n], depth[n] = image, mask, far
         temporary = stem.with_name("." + stem.name)
@@ -154,9 +151,8 @@ def before_backgrounds(images: torch.Tensor, masks: torch.Tensor, generator: tor
 def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) -> Stage:
     """Absolute error and error of differences between neighbours, both within the mask; the background is asked to be far."""
     model.train()
-    half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(data), (batch,), generator=generator)
         fill = 0.6 + 0.35 * torch.rand(batch, generator=generator)
@@ -167,7 +163,14 @@ def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) ->
         pictures, mask, known = (
             torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(2), x) for x in (pictures, mask, known)
         )
-        with half:
+        return {"pictures": pictures, "mask": mask, "known": known}
+
+    batches = Batches(draw, model)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        pictures, mask, known = drawn["pictures"], drawn["mask"], drawn["known"]
+        with half_precision(pictures.device):
             found = model(pixel_values=pictures.permute(0, 3, 1, 2) * 2 - 1).predicted_depth.float()
         solid = ((mask > 0.99) & (known > 0)).float()
         total = solid.sum().clamp_min(1)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.training import Ema
+from ..engine.training import Batches, Ema
+from ..kernels.devices import half_precision
 from ..priors.attention import install, joint_views
 from ..priors.stable_diffusion import camera_vector
 from ..renderers.cameras import Cameras
@@ -89,7 +90,7 @@ def build_scheduler() -> Any:
 
 def diffusion_stage(
     unet: Any, text_encoder: Any, tokenizer: Any, latents: torch.Tensor, data: Groups, steps: int, groups: int = 12,
-    device: str = "cpu", lr: float = 1e-3,
+    lr: float = 1e-3,
 ) -> Stage:  # fmt: skip
     """The stage that trains UNet and text encoder with the v objective on groups of four views.
 
@@ -111,14 +112,13 @@ def diffusion_stage(
     views = torch.tensor(
         [[view_index[view_word(float(a), float(e))] for a in row] for row, e in zip(data.azimuth, data.elevation)]
     )
-    unet.train().to(device)
-    text_encoder.train().to(device)
+    unet.train()
+    text_encoder.train()
     processor = install(unet)
     ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
-    bf16 = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
     count = len(data)
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, Any]:
         generator = step.random.generator("batch")
         # A shuffled pass over the objects: every object once an epoch.
         first = step.index * groups
@@ -126,7 +126,7 @@ def diffusion_stage(
         order = torch.randperm(count, generator=torch.Generator().manual_seed(step.seed * 1000003 + epoch))
         pick = order[torch.arange(first, first + groups) % count]
         joint = bool(torch.rand((), generator=generator) < 0.75)
-        clean = latents.view(count, VIEWS, 4, size, size)[pick].flatten(0, 1).float().to(device)
+        clean = latents.view(count, VIEWS, 4, size, size)[pick].flatten(0, 1).float()
         az, el = azimuth[pick].flatten(), elevation[pick].repeat_interleave(VIEWS)
         bg = background[pick].repeat_interleave(VIEWS)
         rays = Cameras.orbit(az, el, DISTANCE, FOV_Y, size, size).ray_maps(size, size)
@@ -141,16 +141,21 @@ def diffusion_stage(
         # Stratified time steps, one a group.
         t = ((torch.arange(groups) + torch.rand(groups, generator=generator)) / groups * 1000).long().clamp(0, 999)
         t = t[torch.randperm(groups, generator=generator)].repeat_interleave(VIEWS)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        abar = alphas[t].view(-1, 1, 1, 1).to(device)
+        noise = torch.randn(clean.shape, generator=generator)
+        abar = alphas[t].view(-1, 1, 1, 1)
         noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
         target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
-        with bf16, joint_views(processor, VIEWS if joint else 1):
-            states = text_encoder(text.to(device)).last_hidden_state
-            predicted = unet(
-                torch.cat([noisy, rays.to(device)], 1), t.to(device), states, class_labels=vector.to(device)
-            ).sample
-        return {"v": (predicted.float() - target).square().mean()}
+        given = torch.cat([noisy, rays], 1)
+        return {"joint": joint, "text": text, "given": given, "t": t, "vector": vector, "target": target}
+
+    batches = Batches(draw, unet)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        with half_precision(drawn["given"].device), joint_views(processor, VIEWS if drawn["joint"] else 1):
+            states = text_encoder(drawn["text"]).last_hidden_state
+            predicted = unet(drawn["given"], drawn["t"], states, class_labels=drawn["vector"]).sample
+        return {"v": (predicted.float() - drawn["target"]).square().mean()}
 
     def after(step: Step) -> None:
         ema["unet"].update(unet, step.index)  # type: ignore[operator]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
 from ..metrics.judge import PATTERNS, VIEWS, Judge, PatternJudge
 from .dataset import Groups, view_word
 from .objects import HAS_FRONT
@@ -43,21 +47,30 @@ def judge_labels(data: Groups) -> torch.Tensor:
     return torch.tensor(rows)
 
 
+def _draw(images: torch.Tensor, labels: torch.Tensor, batch: int) -> Callable[[Step], dict[str, torch.Tensor]]:
+    """Draws spoilt pictures (B, H, W, 3) with their labels."""
+
+    def draw(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(images), (batch,), generator=generator)
+        return {"pictures": augment(images[pick].float() / 255, generator), "labels": labels[pick]}
+
+    return draw
+
+
 def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stage:
     """Cross-entropy on the three words."""
     images, labels = torch.from_numpy(data.images).flatten(0, 1), judge_labels(data)
     judge.train()
-    bf16 = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
+    batches = Batches(_draw(images, labels, batch), judge)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        generator = step.random.generator("batch")
-        pick = torch.randint(0, len(images), (batch,), generator=generator)
-        pictures = augment(images[pick].float() / 255, generator)
-        with bf16:
-            logits, _ = judge.logits(pictures)
+        drawn = batches(step)
+        with half_precision(drawn["pictures"].device):
+            logits, _ = judge.logits(drawn["pictures"])
         parts = logits.float().split([len(CATEGORIES), len(COLOURS), len(VIEWS)], 1)
         names = ("category", "colour", "view")
-        return {name: F.cross_entropy(part, labels[pick, i]) for i, (name, part) in enumerate(zip(names, parts))}
+        return {name: F.cross_entropy(part, drawn["labels"][:, i]) for i, (name, part) in enumerate(zip(names, parts))}
 
     group = ParameterGroup("judge", list(judge.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01)
     return Stage("judge", steps, {"judge": judge}, [group], loss, clip_norm=1.0)
@@ -87,15 +100,13 @@ def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64
     """Cross-entropy on the pattern."""
     images, labels = torch.from_numpy(data.images).flatten(0, 1), pattern_labels(data)
     judge.train()
-    bf16 = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
+    batches = Batches(_draw(images, labels, batch), judge)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        generator = step.random.generator("batch")
-        pick = torch.randint(0, len(images), (batch,), generator=generator)
-        pictures = augment(images[pick].float() / 255, generator)
-        with bf16:
-            logits = judge.logits(pictures)
-        return {"pattern": F.cross_entropy(logits.float(), labels[pick])}
+        drawn = batches(step)
+        with half_precision(drawn["pictures"].device):
+            logits = judge.logits(drawn["pictures"])
+        return {"pattern": F.cross_entropy(logits.float(), drawn["labels"])}
 
     group = ParameterGroup("patterns", list(judge.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01)
     return Stage("patterns", steps, {"patterns": judge}, [group], loss, clip_norm=1.0)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
 from ..priors.framing import framed
 from ..priors.perceptual import UNRELATED, ToyPerceptual
 from .pairs import VIEWS, ToyPairs
@@ -19,9 +21,9 @@ HEADS = (len(CATEGORIES), len(COLOURS) + 1, len(PATTERNS), SECTORS, 1, 1)
 """Category, colour (or none), pattern, azimuth, amount of blur, amount of noise."""
 
 
-def build_perceptual() -> ToyPerceptual:
+def build_perceptual(width: int = 16) -> ToyPerceptual:
     """The network with the head of its training."""
-    return ToyPerceptual(16, sum(HEADS))
+    return ToyPerceptual(width, sum(HEADS))
 
 
 def labels_of(data: ToyPairs) -> torch.Tensor:
@@ -53,9 +55,8 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
         SECTORS - 1
     )
     model.train()
-    half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(data), (batch,), generator=generator)
         view = torch.randint(0, VIEWS, (batch,), generator=generator)
@@ -63,13 +64,20 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
         level = float(torch.rand((), generator=generator))
         jitter = (torch.rand(batch, 3, generator=generator) - 0.5) * 0.3
         pictures, amount = spoilt(framed(raw, 64, level, jitter), generator)
-        with half:
-            parts = model.logits(pictures).float().split(HEADS, 1)
+        return {"pictures": pictures, "amount": amount, "labels": labels[pick], "sector": sector[pick, view]}
+
+    batches = Batches(draw, model)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        with half_precision(drawn["pictures"].device):
+            parts = model.logits(drawn["pictures"]).float().split(HEADS, 1)
         terms = {
-            name: F.cross_entropy(parts[i], labels[pick, i]) for i, name in enumerate(("category", "colour", "pattern"))
+            name: F.cross_entropy(parts[i], drawn["labels"][:, i])
+            for i, name in enumerate(("category", "colour", "pattern"))
         }
-        terms["azimuth"] = 0.5 * F.cross_entropy(parts[3], sector[pick, view])
-        terms["spoilt"] = 4 * (torch.cat(parts[4:], 1) - amount).square().mean()
+        terms["azimuth"] = 0.5 * F.cross_entropy(parts[3], drawn["sector"])
+        terms["spoilt"] = 4 * (torch.cat(parts[4:], 1) - drawn["amount"]).square().mean()
         return terms
 
     group = ParameterGroup("perceptual", list(model.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
+from .drawing import each
 from .render import FOV_Y, render, view_projection
 from .scenes import draw_layout
 from .train_depth import before_backgrounds
@@ -60,10 +60,7 @@ def scene_pictures(folder: Path, seed: int, count: int, split: str = "train", wo
         folder.mkdir(parents=True, exist_ok=True)
         found = ScenePictures(*(np.empty((count, SIZE, SIZE, *tail), np.uint8) for tail in ((3,), (), ())))
         jobs = ((seed, n, split) for n in range(count))
-        with contextlib.ExitStack() as stack:
-            drawn: Iterable = map(_one, jobs)
-            if workers > 1:
-                drawn = stack.enter_context(multiprocessing.get_context("spawn").Pool(workers)).imap(_one, jobs, 32)
+        with each(_one, jobs, workers) as drawn:
             for n, (image, mask, label) in enumerate(drawn):
                 found.images[n], found.masks[n], found.labels[n] = image, mask, label
         temporary = stem.with_name("." + stem.name)
@@ -135,7 +132,7 @@ def _answer(model: Any, pictures: torch.Tensor, asked: _Asked) -> tuple[torch.Te
         out = model(pixel_values=x, input_boxes=asked.boxes, multimask_output=False)
     else:
         assert asked.points is not None
-        labels = torch.ones(asked.points.shape[:3], dtype=torch.long)
+        labels = torch.ones(asked.points.shape[:3], dtype=torch.long, device=asked.points.device)
         out = model(pixel_values=x, input_points=asked.points, input_labels=labels, multimask_output=True)
     return out.pred_masks.float(), out.iou_scores.float()
 
@@ -150,9 +147,8 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
     """Cross-entropy and dice of the best guess (of every guess a little), and the error of the IoU that the model expects of itself; boxes
     and points take turns."""
     model.train()
-    half = torch.autocast(device_type="cpu", dtype=torch.bfloat16)
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(data), (batch,), generator=generator).numpy()
         images, mask = (
@@ -165,7 +161,16 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
         pictures = torch.where(flip.view(-1, 1, 1, 1), pictures.flip(2), pictures)
         labels = torch.where(flip.view(-1, 1, 1), labels.flip(2), labels)
         asked = _ask(labels, step.index % 2 == 0, generator)
-        with half:
+        prompts = {"boxes": asked.boxes} if asked.boxes is not None else {"points": asked.points}
+        return {"pictures": pictures, "targets": asked.targets, **prompts}  # type: ignore[dict-item]
+
+    batches = Batches(draw, model)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        pictures = drawn.pop("pictures")
+        asked = _Asked(**drawn)
+        with half_precision(pictures.device):
             logits, expected = _answer(model, pictures, asked)
         target = asked.targets[:, :, None].expand_as(logits)
         cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((-2, -1))

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches, place_of
+from ..kernels.devices import half_precision
 from .dataset import Groups
 
 CHANNELS = (24, 48, 64)
@@ -26,33 +28,41 @@ def build_vae(channels: tuple[int, ...] = CHANNELS) -> Any:
     )  # fmt: skip
 
 
-def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32, device: str = "cpu") -> Stage:
+def _crops(pictures: torch.Tensor, pick: torch.Tensor, corner: torch.Tensor, size: int) -> torch.Tensor:
+    """Windows (B, size, size, ...) of pictures (N, H, W, ...) from corners (B, 2)."""
+    line = torch.arange(size)
+    rows, columns = corner[:, :1] + line, corner[:, 1:] + line
+    return pictures[pick[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32) -> Stage:
     """The stage that trains the autoencoder on crops.
 
     Loss: L1 + squared error, chroma error (deviation from the pixel's own grey) weighted by 2, image gradients, a pin of the
     first three latents to the 4 x 4 pooled picture, and a weak KL. Crops, because most of a full frame is background.
     """
     images = torch.from_numpy(data.images).flatten(0, 1)
-    vae.train().to(device)
-    bf16 = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
+    vae.train()
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(images), (batch,), generator=generator)
         corner = torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
-        x = torch.stack(
-            [images[int(i), int(r) : int(r) + crop, int(c) : int(c) + crop] for i, (r, c) in zip(pick, corner)]
-        )
-        x = x.permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-        with bf16:
+        return {"pictures": _crops(images, pick, corner, crop)}
+
+    batches = Batches(draw, vae)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        x = batches(step)["pictures"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        with half_precision(x.device):
             posterior = vae.encode(x).latent_dist
             mean = posterior.mean.float()
-            noisy = mean + 0.03 * step.random.normal("posterior", tuple(mean.shape), device)
+            noisy = mean + 0.03 * step.random.normal("posterior", tuple(mean.shape), x.device)
             y = vae.decode(noisy).sample
         y = y.float()
         error = y - x
         chroma = error - error.mean(1, keepdim=True)
-        edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3)), torch.zeros((), device=device))
+        edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3)), x.new_zeros(()))
         pin = F.mse_loss(mean[:, :3], F.avg_pool2d(x, 4))
         return {"l1": error.abs().mean(), "square": 4.0 * error.square().mean(), "chroma": 2.0 * chroma.abs().mean(),
                 "edges": 0.5 * edges, "pin": 0.5 * pin, "spread": 1e-3 * mean.square().mean()}  # fmt: skip
@@ -84,23 +94,22 @@ def normalise_latents(vae: Any, images: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-def encode_all(vae: Any, images: Any, device: str = "cpu", batch: int = 128) -> torch.Tensor:
-    """Latent means of uint8 pictures (N, S, S, 3) -> (N, 4, S/4, S/4) float16 on the CPU."""
+def encode_all(vae: Any, images: Any, batch: int = 128) -> torch.Tensor:
+    """Latent means of uint8 pictures (N, S, S, 3) -> (N, 4, S/4, S/4) float16 in main memory, computed where the autoencoder is."""
     out = []
     for begin in range(0, len(images), batch):
-        x = torch.from_numpy(images[begin : begin + batch].copy()).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-        with torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16, enabled=device != "cpu"):
-            out.append(vae.encode(x).latent_dist.mean.half().cpu())
+        x = torch.from_numpy(images[begin : begin + batch].copy()).to(place_of(vae))
+        out.append(vae.encode(x.permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist.mean.half().cpu())
     return torch.cat(out)
 
 
 @torch.no_grad()
-def reconstruction_psnr(vae: Any, data: Groups, device: str = "cpu") -> dict[str, float]:
+def reconstruction_psnr(vae: Any, data: Groups) -> dict[str, float]:
     """PSNR in dB over whole pictures and inside the object's bounding box (where the picture differs from its background)."""
     images = torch.from_numpy(data.images[:]).flatten(0, 1)
     whole, box = [], []
     for begin in range(0, len(images), 64):
-        x = images[begin : begin + 64].permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+        x = images[begin : begin + 64].to(place_of(vae)).permute(0, 3, 1, 2).float() / 127.5 - 1
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         error = ((y - x) / 2).square().mean(1)
         for n in range(len(x)):
@@ -122,9 +131,7 @@ def save_vae(vae: Any, folder: Path) -> None:
     vae.float()
 
 
-def decoder_stage(
-    vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32, device: str = "cpu"
-) -> Stage:
+def decoder_stage(vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32) -> Stage:
     """A second stage that sharpens the decoder alone; latents, and so a diffusion model trained on them, stay as they are.
 
     Args:
@@ -132,21 +139,29 @@ def decoder_stage(
     """
     images = torch.from_numpy(data.images).flatten(0, 1)
     parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-    vae.train().to(device)
-    bf16 = torch.autocast(device_type=torch.device(device).type, dtype=torch.bfloat16)
+    vae.train()
     factor = images.shape[1] // latents.shape[-1]
     small = crop // factor
 
-    def loss(step: Step) -> dict[str, torch.Tensor]:
+    by_place = latents.permute(0, 2, 3, 1)
+
+    def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
         pick = torch.randint(0, len(images), (batch,), generator=generator)
         corner = torch.randint(0, latents.shape[-1] - small + 1, (batch, 2), generator=generator)
-        rows = [(int(i), int(r), int(c)) for i, (r, c) in zip(pick, corner)]
-        z = torch.stack([latents[i, :, r : r + small, c : c + small] for i, r, c in rows]).to(device).float()
-        x = torch.stack([images[i, factor * r : factor * r + crop, factor * c : factor * c + crop] for i, r, c in rows])
-        x = x.permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-        with bf16:
-            y = vae.decode(z + 0.02 * step.random.normal("latent noise", tuple(z.shape), device)).sample
+        return {
+            "latents": _crops(by_place, pick, corner, small),
+            "pictures": _crops(images, pick, factor * corner, crop),
+        }
+
+    batches = Batches(draw, vae)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        z = drawn["latents"].permute(0, 3, 1, 2).float()
+        x = drawn["pictures"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        with half_precision(x.device):
+            y = vae.decode(z + 0.02 * step.random.normal("latent noise", tuple(z.shape), x.device)).sample
         # Away from the crop's cut: outside a real picture there is no such border.
         error = (y.float() - x)[:, :, factor:-factor, factor:-factor]
         chroma = error - error.mean(1, keepdim=True)

@@ -1,42 +1,26 @@
-"""`train toybox`: the embedded priors from scratch, each resumable, written in the formats of the real ones."""
+"""`train toybox`: the embedded text-to-image model, CLIP and the judges, each resumable, written in the formats of the real ones."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ..engine.errors import CheckpointError, ConfigError
+from ..engine.errors import CheckpointError
 from ..engine.loop import Stage
 from ..engine.training import train_stage
+from ..kernels.devices import is_main
+from .recipes import Recipe, recipe
 from .render import LIGHT
+from .training_options import TrainingOptions, say, toybox_only
 from .vocabulary import CATEGORIES, COLOURS, WORDS
-
-STEPS = {"vae": 4200, "decoder": 1300, "diffusion": 4700, "clip": 3900, "judge": 1430, "patterns": 1200}
-"""Steps of the shipped weights (the diffusion model with two workers; model cards tell the details)."""
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
 """World seeds: the judge and CLIP never see the diffusion model's objects."""
 
 CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "background": [0.25, 1.0]}
-
-
-@dataclass
-class TrainingOptions:
-    """See the `train` verb."""
-
-    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
-    out: Path = Path("outputs/toybox-training")
-    steps: int | None = None
-    minutes: float | None = None
-    groups: int = 16000
-    workers: int = 1
-    seed: int = 0
-    device: str = "cpu"
-    resume: bool = False
-    quiet: bool = False
 
 
 def train(options: TrainingOptions) -> Path:
@@ -45,29 +29,27 @@ def train(options: TrainingOptions) -> Path:
     Raises:
         ConfigError, CheckpointError, OutputError.
     """
-    if options.steps is not None and options.steps < 1:
-        raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
-    if options.groups < 8:
-        raise ConfigError(f"must be at least 8, got {options.groups}", "--groups")
-    if options.workers < 1:
-        raise ConfigError(f"must be at least 1, got {options.workers}", "--workers")
-    if options.device.startswith("cuda"):
-        import torch
+    toybox_only(options)
+    recipe(options.preset, "vae")
+    from transformers.utils import logging
 
-        if not torch.cuda.is_available():
-            raise ConfigError("this torch sees no CUDA device", "--device", "Use --device cpu")
-    wanted = ["vae", "diffusion", "clip", "judge", "patterns"] if options.only == "all" else [options.only]
-    for name in wanted:
-        {"vae": _vae, "diffusion": _diffusion, "clip": _clip, "judge": _judge, "patterns": _patterns}[name](options)
+    logging.disable_progress_bar()
+    for name, one in NETWORKS.items():
+        if options.only in ("all", name):
+            one(options)
     return options.out
 
 
 def _run(options: TrainingOptions, stage: Stage, workers: Any = None) -> None:
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, workers=workers)
+    train_stage(
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, workers=workers, device=options.device
+    )  # fmt: skip
 
 
-def _steps(options: TrainingOptions, name: str) -> int:
-    return options.steps or STEPS[name]
+def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
+    """The recipe of a network, and its steps unless the user says otherwise."""
+    found = recipe(options.preset, name)
+    return found, options.steps or found.steps
 
 
 def _data(
@@ -82,7 +64,7 @@ def _data(
     from .dataset import cached_groups
 
     return cached_groups(
-        options.out / "work" / "data",
+        options.drawn,
         SEEDS[seed] + 1000 * options.seed,
         count,
         64,
@@ -90,6 +72,7 @@ def _data(
         scenes,
         every_pair,
         patterned,
+        options.workers,
     )
 
 
@@ -99,25 +82,22 @@ def _vae(options: TrainingOptions) -> None:
     from .train_vae import build_vae, decoder_stage, normalise_latents, reconstruction_psnr, save_vae, vae_stage
 
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.groups, 0.12)
-    vae = build_vae()
-    _run(options, vae_stage(vae, data, _steps(options, "vae"), device=options.device))
+    data = _data(options, "train", options.group_count, 0.12)
+    size, steps = _recipe(options, "vae")
+    vae = build_vae(size.widths)
+    _run(options, vae_stage(vae, data, steps, size.batch))
     vae.eval().float()
-    images = (
-        torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).to(options.device).float() / 127.5
-        - 1
-    )
+    images = torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
     normalise_latents(vae, images)
     save_vae(vae, options.out / "diffusion")
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
     latents = _latents(options, data)
-    _run(options, decoder_stage(vae, data, latents, _steps(options, "decoder"), device=options.device))
+    size, steps = _recipe(options, "decoder")
+    _run(options, decoder_stage(vae, data, latents, steps, size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
-    figures = reconstruction_psnr(
-        vae, _data(options, "validation", min(100, options.groups), split="validation"), options.device
-    )
-    _say(options, "vae", figures)
+    held_out = _data(options, "validation", min(100, options.group_count), split="validation")
+    say(options, "vae", reconstruction_psnr(vae, held_out))
 
 
 def _latents(options: TrainingOptions, data: Any) -> Any:
@@ -139,58 +119,52 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
             "there is no trained autoencoder", str(folder), "First: threestudio-like train toybox --only vae"
         )
     vae = AutoencoderKL.from_pretrained(folder).float().eval().to(options.device)
-    latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]), options.device)
+    latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]))
     save_file({"latents": latents.contiguous()}, str(path))
     return latents
 
 
 def _diffusion(options: TrainingOptions) -> None:
-    data = _data(options, "train", options.groups, 0.12)
+    data = _data(options, "train", options.group_count, 0.12)
     _latents(options, data)
-    if options.workers == 1:
-        _diffusion_worker(0, options, "")
+    if options.workers == 1 or not is_main(options.device):
+        _diffusion_worker(0, options, "", 1)
         return
     import torch.multiprocessing as mp
 
     meeting = Path(tempfile.mkdtemp()) / "meeting"
     try:
-        mp.start_processes(_diffusion_worker, (options, str(meeting)), nprocs=options.workers, start_method="spawn")
+        mp.start_processes(
+            _diffusion_worker, (options, str(meeting), options.workers), nprocs=options.workers, start_method="spawn"
+        )
     finally:
         shutil.rmtree(meeting.parent, ignore_errors=True)
 
 
-def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str) -> None:
+def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: int) -> None:
     import torch
 
     from ..engine.parallel import Workers
     from .train_diffusion import build_text_encoder, build_tokenizer, build_unet, diffusion_stage, save_pipeline
 
     workers = None
-    if options.workers > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
-        workers = Workers(rank, options.workers, Path(meeting))
+    if world > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // world))
+        workers = Workers(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.groups, 0.12)
+    data = _data(options, "train", options.group_count, 0.12)
     tokenizer = build_tokenizer()
-    text_encoder, unet = build_text_encoder(tokenizer), build_unet()
-    groups = 256 if options.device.startswith("cuda") else min(12, len(data))
-    stage = diffusion_stage(
-        unet,
-        text_encoder,
-        tokenizer,
-        _latents(options, data),
-        data,
-        _steps(options, "diffusion"),
-        groups,
-        options.device,
-    )
+    size, steps = _recipe(options, "diffusion")
+    text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
+    groups = min(size.batch, len(data))
+    stage = diffusion_stage(unet, text_encoder, tokenizer, _latents(options, data), data, steps, groups)
     _run(options, stage, workers)
     if rank == 0:
         averages: Any = stage.modules["ema"]
         averages["unet"].copy_to(unet)
         averages["text"].copy_to(text_encoder)
         folder = options.out / "diffusion"
-        save_pipeline(folder, unet.cpu(), text_encoder.cpu(), tokenizer)
+        save_pipeline(folder, unet, text_encoder, tokenizer)
         write_facts(folder)
     if workers is not None:
         workers.close()
@@ -219,17 +193,16 @@ def _clip(options: TrainingOptions) -> None:
 
     torch.manual_seed(options.seed + 1)
     tokenizer = build_tokenizer()
-    clip = build_clip(tokenizer)
-    _run(
-        options,
-        clip_stage(
-            clip,
-            tokenizer,
-            _data(options, "clip", min(6000, options.groups), 0.1, every_pair=True),
-            _steps(options, "clip"),
-        ),
-    )
+    size, steps = _recipe(options, "clip")
+    clip = build_clip(tokenizer, *size.widths)
+    data = _data(options, "clip", _fewer(options, 6000), 0.1, every_pair=True)
+    _run(options, clip_stage(clip, tokenizer, data, steps, size.batch))
     save_clip(clip.eval(), tokenizer, options.out / "clip")
+
+
+def _fewer(options: TrainingOptions, count: int) -> int:
+    """Groups for a network that is content with `count` of the shipped recipe's."""
+    return min(options.group_count, count * recipe(options.preset, "judge").batch // recipe("toybox", "judge").batch)
 
 
 def _judge(options: TrainingOptions) -> None:
@@ -239,15 +212,17 @@ def _judge(options: TrainingOptions) -> None:
     from .train_judge import judge_accuracy, judge_stage
 
     torch.manual_seed(options.seed + 2)
-    judge = Judge(list(CATEGORIES), list(COLOURS))
+    size, steps = _recipe(options, "judge")
+    judge = Judge(list(CATEGORIES), list(COLOURS), *size.widths)
     _run(
-        options,
-        judge_stage(
-            judge, _data(options, "judge", min(5000, options.groups), every_pair=True), _steps(options, "judge")
-        ),
+        options, judge_stage(judge, _data(options, "judge", _fewer(options, 5000), every_pair=True), steps, size.batch)
     )
     judge.save(options.out / "judge")
-    _say(options, "judge", judge_accuracy(judge, _data(options, "judge test", min(400, options.groups), split="test")))
+    say(
+        options,
+        "judge",
+        judge_accuracy(judge, _data(options, "judge test", min(400, options.group_count), split="test")),
+    )
 
 
 def _patterns(options: TrainingOptions) -> None:
@@ -257,14 +232,20 @@ def _patterns(options: TrainingOptions) -> None:
     from .train_judge import pattern_accuracy, pattern_stage
 
     torch.manual_seed(options.seed + 3)
-    judge = PatternJudge()
-    data = _data(options, "patterns", min(5000, options.groups), every_pair=True, patterned=True)
-    _run(options, pattern_stage(judge, data, _steps(options, "patterns")))
+    size, steps = _recipe(options, "patterns")
+    judge = PatternJudge(*size.widths)
+    data = _data(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
+    _run(options, pattern_stage(judge, data, steps, size.batch))
     judge.save(options.out / "judge")
-    test = _data(options, "judge test", min(400, options.groups), split="test", every_pair=True, patterned=True)
-    _say(options, "patterns", pattern_accuracy(judge, test))
+    test = _data(options, "judge test", min(400, options.group_count), split="test", every_pair=True, patterned=True)
+    say(options, "patterns", pattern_accuracy(judge, test))
 
 
-def _say(options: TrainingOptions, name: str, figures: dict[str, float]) -> None:
-    if not options.quiet:
-        print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
+    "vae": _vae,
+    "diffusion": _diffusion,
+    "clip": _clip,
+    "judge": _judge,
+    "patterns": _patterns,
+}
+"""In the order in which they need each other."""

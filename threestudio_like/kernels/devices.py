@@ -1,0 +1,74 @@
+"""Devices by name: which there are, which torch has here. Everything else in the package takes a device as it is given."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from ..engine.errors import ConfigError, did_you_mean
+
+MAIN = "cpu"
+"""Main memory: the reference device, where everything lives between stages."""
+KINDS = (MAIN, "cuda", "mps")
+
+
+def check(device: str) -> None:
+    """Raise ConfigError when torch has no such device here."""
+    kind, _, number = device.partition(":")
+    where = f"--device {device}"
+    if not re.fullmatch(rf"{MAIN}|cuda(:\d+)?|mps", device):
+        raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, list(KINDS)))
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "this torch sees no CUDA device", where, f"Use --device {MAIN}, or install a CUDA build of torch"
+            )
+        count = torch.cuda.device_count()
+        if number and int(number) >= count:
+            raise ConfigError(f"there are {count} CUDA devices, counted from 0", where, "Use --device cuda")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("this torch sees no Apple GPU", where, f"Use --device {MAIN}")
+
+
+def default_device() -> torch.device:
+    """Where operations run when no tensor says so: the first GPU, if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else MAIN)
+
+
+def device_of_rank(device: str, rank: int) -> str:
+    """The device of one of several processes: GPUs in turn where no number was given."""
+    if device != "cuda":
+        return device
+    return f"cuda:{rank % max(1, torch.cuda.device_count())}"
+
+
+def is_main(device: torch.device | str) -> bool:
+    """Whether it is main memory."""
+    return torch.device(device).type == MAIN
+
+
+def described(device: torch.device) -> str:
+    """A GPU's name and memory; empty for the CPU."""
+    if device.type != "cuda":
+        return ""
+    facts = torch.cuda.get_device_properties(device)
+    return f"{facts.name}, {facts.total_memory / 2**30:.0f} GB"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def follow(module: torch.nn.Module, tensor: torch.Tensor) -> None:
+    """Bring a module to where a tensor is, unless it is there."""
+    if any(p.device != tensor.device for p in module.parameters()):
+        module.to(tensor.device)
+
+
+def half_precision(device: torch.device) -> torch.autocast:
+    """Networks' products in bfloat16, where torch knows how on this device; else as they are."""
+    known = torch.amp.autocast_mode.is_autocast_available(device.type)
+    return torch.autocast(device.type if known else MAIN, torch.bfloat16, enabled=known)
