@@ -69,7 +69,7 @@ class Truth:
 
     def picture(self, yaw: float, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """Picture (S, S, 3) before the grey of the training, and the mask, from a yaw in degrees."""
-        from threestudio_like.systems.g3dr_training import GREY
+        from threestudio_like.systems.g3dr_schedule import GREY
         from threestudio_like.toybox.render import render, view_projection
 
         distance, fov = self.camera
@@ -96,8 +96,8 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
     from threestudio_like.priors.triplane_generator import TriplaneGenerator
     from threestudio_like.renderers.midpoint import MidpointConfig
     from threestudio_like.systems.g3dr import field_of
-    from threestudio_like.systems.g3dr_schedule import DEPTH_NEAR, CanonicalCamera
-    from threestudio_like.systems.g3dr_training import WALL, ToyRgbd, as_pictures, render_view
+    from threestudio_like.systems.g3dr_schedule import DEPTH_NEAR, WALL, CanonicalCamera
+    from threestudio_like.systems.g3dr_training import ToyRgbd, as_pictures, render_view
 
     model = TriplaneGenerator.load(folder / "g3dr")
     source = ToyRgbd(data, SEED, 400, "test")

@@ -6,56 +6,23 @@ Run: python benchmarks/memory.py     (about ten minutes on two cores, 16 GB)
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from random_priors import RandomPrior, build_networks
 from tables import publish, table
 
 from threestudio_like.engine.memory import GIB, MemoryWatch
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.contract import View
 from threestudio_like.guidance.score_distillation import ScoreDistillation
-from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
 from threestudio_like.renderers import BackgroundSample, VolumeRenderer
 from threestudio_like.systems.dreamfusion import DreamFusion
 from threestudio_like.systems.latent_nerf import LatentNerf
 from threestudio_like.systems.memory import PLANS, apply, demands, forecast
-
-
-def random_prior(folder: Path) -> Path:
-    """A model folder of Stable Diffusion 2.1's layout and size with random weights, in half precision on disk."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    from threestudio_like.toybox.train_diffusion import build_text_encoder, build_tokenizer
-
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        UNet2DConditionModel(
-            sample_size=64, block_out_channels=(320, 640, 1280, 1280), cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20),
-            use_linear_projection=True,
-        ).save_pretrained(folder / "unet")  # fmt: skip
-        AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, norm_num_groups=32, sample_size=512,
-            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        ).save_pretrained(folder / "vae")  # fmt: skip
-    finally:
-        torch.set_default_dtype(torch.float32)
-    tokenizer = build_tokenizer()
-    tokenizer.save_pretrained(folder / "tokenizer")
-    build_text_encoder(tokenizer, 1024, 1).save_pretrained(folder / "text_encoder")
-    (folder / "scheduler").mkdir()
-    facts = {
-        "_class_name": "DDIMScheduler",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "num_train_timesteps": 1000,
-    }
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(facts))
-    return folder
 
 
 def measure(
@@ -93,13 +60,13 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = random_prior(Path(temporary) / "model")
+        folder = build_networks(Path(temporary) / "model", "sd-2.1", torch.bfloat16, "cpu")
         for name in (
             "Latent-NeRF, 64 x 64 latents",
             f"DreamFusion, {options.resolution} x {options.resolution} pixels",
         ):
             for plan in PLANS[:4]:
-                prior = StableDiffusionPrior(folder, DiffusersConfig("bfloat16"), "random")
+                prior = RandomPrior(folder, "sd-2.1", "bfloat16", "cpu")
                 system = LatentNerf.paper() if name.startswith("Latent") else DreamFusion.paper()
                 if not name.startswith("Latent"):
                     system.resolution = options.resolution

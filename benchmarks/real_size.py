@@ -16,34 +16,18 @@ from pathlib import Path
 import torch
 from tables import publish, table
 
-VAE = dict(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512,
-           down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)  # fmt: skip
-SCHEDULER = {
-    "_class_name": "PNDMScheduler",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "num_train_timesteps": 1000,
-}
-
 
 def build(folder: Path) -> None:
     """Write the folder in fp16, one network at a time."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from random_priors import build_networks
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from threestudio_like.toybox.train_diffusion import build_tokenizer
 
-    torch.set_default_dtype(torch.float16)
-    UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8).save_pretrained(folder / "unet")
-    AutoencoderKL(**VAE).save_pretrained(folder / "vae")
-    CLIPTextModel(
-        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    ).save_pretrained(folder / "text_encoder")
+    build_networks(folder, "sd-1.5", torch.float16, "cpu")
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
     build_tokenizer().save_pretrained(folder / "tokenizer")
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
 
 
 def step(folder: str) -> None:

@@ -44,6 +44,7 @@ PAINT = [
 ]
 PAPER = ["--preset", "paper", "--steps", "2", "--resolution", "8", "--representation.hash.levels", "4",
          "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--renderer.occupancy", "8"]  # fmt: skip
+SAID = "a green sofa in front of a blue robot"
 RUNS = {
     "generate": ["generate", "a red chair", *FIELD],
     "generate, paper": ["generate", "a red chair", *PAPER],
@@ -56,6 +57,8 @@ RUNS = {
     "reconstruct, g3dr": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "g3dr", "--colour.complete", "neighbours"],
     "reconstruct, optimise": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "optimise", "--distil.steps", "2",
                               "--start.steps", "2", "--colour.complete", "neighbours"],
+    "compose": ["compose", str(ASSETS / "pictures/scene.png"), SAID, "--objects", str(ASSETS / "meshes/robot.glb"),
+                str(ASSETS / "meshes/knot.glb"), "--place.steps", "2", "--place.views", "2"],
     "compose, text": ["compose", "--text", "a red robot left of a blue mug", "--objects", str(ASSETS / "meshes/robot.glb"),
                       str(ASSETS / "meshes/knot.glb"), "--starts", "2", "--place.steps", "2"],
 }  # fmt: skip

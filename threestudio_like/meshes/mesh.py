@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .normals import crease_normals, face_normals, vertex_normals
+from .normals import face_normals, vertex_normals
 from .transform import Transform
 
 
@@ -65,6 +65,8 @@ class Mesh:
         place = self.welded()
         first = np.zeros(place.max() + 1, np.int64)
         first[place] = np.arange(len(place))
+        from .creases import crease_normals
+
         corners = crease_normals(
             np.ascontiguousarray(self.vertices[first], np.float32),
             place[self.faces].astype(np.int32),

@@ -149,7 +149,7 @@ class StableDiffusionPrior(DiffusionPrior):
             self._call = Recorded(self._plain)
         self._tokenizer: Any = None
         self._text_encoder: Any = None
-        self.embeddings = embeddings or EmbeddingStore()
+        self.embeddings = EmbeddingStore() if embeddings is None else embeddings
         self._concepts: dict[str, str] = {}
 
     def _plain(self, *arguments: Any, **keywords: Any) -> torch.Tensor:

@@ -22,8 +22,7 @@ from ..priors.registry import embedded_folder
 from ..priors.triplane_generator import TriplaneGenerator
 from ..representations import TriplaneConfig, TriplaneField
 from .found import Colour, ShapeFound, Work
-from .g3dr_schedule import DEPTH_NEAR, CanonicalCamera
-from .g3dr_training import GREY, WALL
+from .g3dr_schedule import DEPTH_NEAR, GREY, WALL, CanonicalCamera
 from .photo import Photo
 from .pose import PoseConfig, seen_from
 from .projection import ProjectionConfig

@@ -10,6 +10,10 @@ import torch
 
 from ..engine.random import RandomStream
 
+GREY = 0.8
+"""Level of the embedded world's background."""
+WALL = 0.95
+"""Where the embedded world's background stands: this share of the way from the near end of the depth range to its far end."""
 DEPTH_NEAR, DEPTH_SPAN = 4.0, 2.0
 """Depth maps hold distances from 4 to 6 in sixteen bits."""
 

@@ -29,6 +29,8 @@ from ..toybox.train_depth import depth_pictures
 from ..toybox.training_options import WORLD, TrainingOptions, begin, check, report
 from .g3dr_schedule import (
     DEPTH_NEAR,
+    GREY,
+    WALL,
     CanonicalCamera,
     LossWeights,
     decode_depth,
@@ -38,11 +40,6 @@ from .g3dr_schedule import (
     novel_probability,
 )
 from .settings import set_dotted, to_dict
-
-GREY = 0.8
-"""Level of the embedded world's background."""
-WALL = 0.95
-"""Where the embedded world's background stands: this share of the way from the near end of the depth range to its far end."""
 
 
 @dataclass

@@ -13,7 +13,6 @@ from numba import njit
 
 from ..kernels import pool
 from ..kernels.cpu.rasterize import rasterize_band
-from ..meshes.normals import crease_normals
 from .world import ToyObject
 
 DISTANCE = 3.0
@@ -148,6 +147,8 @@ def render(obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarr
         supersample: samples a pixel edge.
     """
     count = len(cameras)
+    from ..meshes.creases import crease_normals
+
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     face_label = np.zeros(len(obj.faces), np.int32)
     for number, (begin, end) in enumerate(obj.parts):
