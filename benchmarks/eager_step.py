@@ -17,7 +17,8 @@ from threestudio_like.kernels.reference import grids, volume
 from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.renderers.cameras import Cameras
 
-SAMPLES, CELLS, SIZE, REFRESH = 128, 128, 64, 16
+REFRESH = 16
+"""Steps from one look at the occupancy grid to the next."""
 
 
 class Encoding(nn.Module):
@@ -65,15 +66,16 @@ class EagerLatentNerf:
 
     Args:
         folder: of the prior.
-        size: height and width of the latents.
+        width: of the text's embeddings. size: height and width of the latents.
+        cells: along an edge of the occupancy grid, and samples along the cube's edge.
     """
 
     def __init__(
-        self, folder: Path, width: int, size: int, spec: HashGridSpec, dtype: torch.dtype, device: torch.device
-    ) -> None:
+        self, folder: Path, width: int, size: int, spec: HashGridSpec, dtype: torch.dtype, device: torch.device, cells: int = 128
+    ) -> None:  # fmt: skip
         from diffusers import UNet2DConditionModel
 
-        self.device, self.size, self.dtype = device, size, dtype
+        self.device, self.size, self.dtype, self.cells = device, size, dtype, cells
         self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device).eval()
         self.unet.requires_grad_(False)
         self.geometry = Geometry(spec).to(device)
@@ -83,16 +85,16 @@ class EagerLatentNerf:
         )
         self.abar = NoiseSchedule.scaled_linear().alphas_cumprod.to(device)
         self.text = torch.randn(2, 77, width, device=device, dtype=dtype)
-        self.occupied = torch.ones(CELLS, CELLS, CELLS, dtype=torch.bool, device=device)
-        self.average = torch.zeros(CELLS**3, device=device)
-        line = (torch.arange(CELLS, device=device) + 0.5) / CELLS * 2 - 1
+        self.occupied = torch.ones(self.cells, self.cells, self.cells, dtype=torch.bool, device=device)
+        self.average = torch.zeros(self.cells**3, device=device)
+        line = (torch.arange(self.cells, device=device) + 0.5) / self.cells * 2 - 1
         z, y, x = torch.meshgrid(line, line, line, indexing="ij")
         self.centres = torch.stack([x, y, z], -1).view(-1, 3)
         self.estimator: Any = None
         if importlib.util.find_spec("nerfacc") is not None:
             import nerfacc
 
-            self.estimator = nerfacc.OccGridEstimator([-1.0] * 3 + [1.0] * 3, CELLS).to(device)
+            self.estimator = nerfacc.OccGridEstimator([-1.0] * 3 + [1.0] * 3, self.cells).to(device)
         self.index = 0
         self.made_of = " and ".join([
             "tiny-cuda-nn" if self.geometry.encoding.theirs is not None else "plain torch's grid",
@@ -104,20 +106,20 @@ class EagerLatentNerf:
         """The occupancy grid's running density."""
         if self.estimator is not None:
             self.estimator.update_every_n_steps(
-                step=self.index, occ_eval_fn=lambda x: self.geometry(x)[0] * 2 / SAMPLES
+                step=self.index, occ_eval_fn=lambda x: self.geometry(x)[0] * 2 / self.cells
             )
             return
         if self.index % REFRESH:
             return
-        points = self.centres + (torch.rand_like(self.centres) - 0.5) * (2 / CELLS)
+        points = self.centres + (torch.rand_like(self.centres) - 0.5) * (2 / self.cells)
         density = torch.cat([self.geometry(p)[0] for p in points.split(1 << 17)])
         self.average = torch.maximum(self.average * 0.95, density)
         limit = self.average.mean().clamp_max(10.0)
-        self.occupied = (self.average > limit).view(CELLS, CELLS, CELLS)
+        self.occupied = (self.average > limit).view(self.cells, self.cells, self.cells)
 
     def render(self, origins: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (R, 4) before the background, and opacity (R,)."""
-        step, rays = 2 / SAMPLES, len(origins)
+        step, rays = 2 / self.cells, len(origins)
         if self.estimator is not None:
             import nerfacc
 

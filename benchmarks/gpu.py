@@ -144,14 +144,20 @@ def step_rows(device: torch.device, small: bool, say: Callable[[str], None]) -> 
             folder = build_networks(Path(temporary), layout, getattr(torch, dtype), device)  # type: ignore[arg-type]
             prior = RandomPrior(folder, layout, dtype, str(device))  # type: ignore[arg-type]
             for name in SYSTEMS:
-                found = of_system(name, prior, count if name != "SSDS, ten views" else max(2, count // 5))
+                found = of_system(name, prior, count if name != "SSDS, ten views" else max(2, count // 5), small)
                 rows.append([name, layout, f"{found.rate:.2f}", f"{1e3 / found.rate:.1f}", f"{found.share:.2f}",
                              in_gb(found.peak), in_gb(found.forecast)])  # fmt: skip
                 say(f"{name}, {layout}: {found.rate:.2f} steps/s")
             size = prior.facts.latent_size
             del prior
             eager = EagerLatentNerf(
-                folder, UNETS[layout]["cross_attention_dim"], size, HashGridSpec(), getattr(torch, dtype), device
+                folder,
+                UNETS[layout]["cross_attention_dim"],
+                size,
+                HashGridSpec(4, 12) if small else HashGridSpec(),
+                getattr(torch, dtype),
+                device,
+                24 if small else 128,
             )
             for _ in range(WARM):
                 eager()

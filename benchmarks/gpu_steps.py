@@ -107,43 +107,53 @@ def of_stage(stage_plan: StagePlan, prior: RandomPrior, steps: int) -> Steps:
     return Steps(steps / seconds, clock.seconds() / seconds, peak)
 
 
-def body() -> Mesh:
-    """Twenty thousand faces."""
-    points, faces = sample_surface(102, 100)
+def body(small: bool) -> Mesh:
+    """Twenty thousand faces, or a hundred."""
+    points, faces = sample_surface(*((9, 8) if small else (102, 100)))
     return Mesh(points.numpy(), faces.to(torch.int32).numpy())
 
 
-def latent_nerf(prior: RandomPrior) -> tuple[StagePlan, Any]:
+def shrink(config: LatentNerf | DreamFusion) -> None:
+    """A field that plain torch on a CPU gets through."""
+    config.representation.hash.levels, config.representation.hash.log2_size = 4, 12
+    config.renderer.samples, config.renderer.occupancy = 24, 24
+
+
+def latent_nerf(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
     """The published configuration: 64 x 64 latents, a hash grid."""
     config = LatentNerf.paper()
+    if small:
+        shrink(config)
     return config.plans(Request(PROMPT, prior))[0], config
 
 
-def dreamfusion(prior: RandomPrior) -> tuple[StagePlan, Any]:
+def dreamfusion(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
     """64 x 64 pixels, enlarged and encoded."""
     config = DreamFusion.paper()
-    config.resolution = 64
+    config.resolution = 16 if small else 64
+    if small:
+        shrink(config)
     return config.plans(Request(PROMPT, prior))[0], config
 
 
-def latent_paint(prior: RandomPrior) -> tuple[StagePlan, Any]:
+def latent_paint(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
     """A latent atlas of 128 on a mesh of twenty thousand faces."""
     config = LatentPaint.paper()
-    atlas = join_atlas(Asset({"body": unwrap_grid(body(), 1024)}), 1024)
+    atlas = join_atlas(Asset({"body": unwrap_grid(body(small), 1024)}), 1024)
     return config.plans(PaintRequest(PROMPT, prior, atlas=atlas))[0], config
 
 
-def spatial(prior: RandomPrior) -> tuple[StagePlan, Any]:
+def spatial(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
     """Two bodies placed by SSDS from ten views a step, as published."""
     config = Comboverse.paper()
     camera = reference_camera(2.5, 40.0, 15.0, 128, 128)
     text = read_scene(SCENE)
     where = [Transform(0.4, translation=torch.tensor([x, 0.0, 0.0]).numpy()) for x in (-0.4, 0.4)]
-    scene = PlacedScene([Body({"body": body()})] * 2, text.objects, where, camera.camera_to_world[0])
+    scene = PlacedScene([Body({"body": body(small)})] * 2, text.objects, where, camera.camera_to_world[0])
     return StagePlan("placement", lambda done: placement_stage(scene, text, ["on"], prior, config)), config
 
 
-SYSTEMS: dict[str, Callable[[RandomPrior], tuple[StagePlan, Any]]] = {
+SYSTEMS: dict[str, Callable[[RandomPrior, bool], tuple[StagePlan, Any]]] = {
     "Latent-NeRF": latent_nerf,
     "DreamFusion": dreamfusion,
     "Latent-Paint": latent_paint,
@@ -151,9 +161,9 @@ SYSTEMS: dict[str, Callable[[RandomPrior], tuple[StagePlan, Any]]] = {
 }
 
 
-def of_system(name: str, prior: RandomPrior, steps: int) -> Steps:
+def of_system(name: str, prior: RandomPrior, steps: int, small: bool = False) -> Steps:
     """Steps of a system, with the memory that its plan foresees."""
-    plan, config = SYSTEMS[name](prior)
+    plan, config = SYSTEMS[name](prior, small)
     found = of_stage(plan, prior, steps)
     wanted = demands(config, prior) if not isinstance(config, Comboverse) else []
     if found.peak and wanted:

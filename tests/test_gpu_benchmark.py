@@ -34,7 +34,7 @@ def test_steps_are_counted_and_the_networks_share_is_a_share(tmp_path):
     from random_priors import RandomPrior, build_networks
 
     folder = build_networks(tmp_path, "tiny", torch.float32, "cpu")
-    found = of_system("Latent-Paint", RandomPrior(folder, "tiny", "float32", "cpu"), 2)
+    found = of_system("Latent-Paint", RandomPrior(folder, "tiny", "float32", "cpu"), 2, small=True)
     assert found.rate > 0
     assert 0 < found.share < 1
 
@@ -46,8 +46,7 @@ def test_a_step_as_others_write_it_learns(tmp_path):
     from threestudio_like.kernels import HashGridSpec
 
     folder = build_networks(tmp_path, "tiny", torch.float32, "cpu")
-    eager = EagerLatentNerf(folder, 32, 8, HashGridSpec(4, 10, 4, 64), torch.float32, torch.device("cpu"))
-    eager.index = 1
+    eager = EagerLatentNerf(folder, 32, 8, HashGridSpec(4, 10, 4, 64), torch.float32, torch.device("cpu"), 24)
     before = eager.geometry.encoding.table.detach().clone()
     eager()
     assert not torch.equal(before, eager.geometry.encoding.table)

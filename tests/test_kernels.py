@@ -324,3 +324,47 @@ def test_march_sees_a_grid_that_was_changed_in_place():
     occupied[8:] = False
     after = len(kernels.march(o, d, occupied, 0.1, j)[0])
     assert abs(after - before / 2) <= 1
+
+
+def test_a_launcher_is_built_without_a_compiler_of_the_system(tmp_path, monkeypatch):
+    """The hook that Triton builds with: a module of C, linked with a library given by its name in a folder."""
+    import ctypes
+    import subprocess
+
+    from threestudio_like.kernels.cuda import toolchain
+
+    if not toolchain.compiler() or toolchain.missing():
+        pytest.skip("no C compiler or no Python headers here")
+    library = tmp_path / "lib" / "libthere.so.1"
+    library.parent.mkdir()
+    (tmp_path / "there.c").write_text("int there(void) { return 41; }")
+    (tmp_path / "launcher.c").write_text(
+        "#include <Python.h>\nint there(void);\nint launch(void) { return there() + 1; }"
+    )
+    subprocess.run(
+        [*toolchain.compiler(), str(tmp_path / "there.c"), "-shared", "-fPIC", "-o", str(library)], check=True
+    )
+    made = toolchain.build(
+        "launcher", str(tmp_path / "launcher.c"), str(tmp_path), [str(library.parent)], [], ["libthere.so.1"]
+    )
+    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    assert ctypes.CDLL(made).launch() == 42
+    (tmp_path / "bad.c").write_text("#error no")
+    with pytest.raises(RuntimeError, match="error"):
+        toolchain.build("bad", str(tmp_path / "bad.c"), str(tmp_path), [], [], [])
+
+
+def test_what_triton_lacks_is_said_with_its_remedy(monkeypatch):
+    from types import SimpleNamespace
+
+    from threestudio_like.kernels.cuda import toolchain
+
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    assert "ziglang" in toolchain.missing()
+    monkeypatch.setattr(
+        toolchain.importlib.util, "find_spec", lambda name: SimpleNamespace(origin="/there/ziglang/__init__.py")
+    )
+    assert toolchain.compiler() == ["/there/ziglang/zig", "cc"]
+    monkeypatch.setattr(toolchain, "headers", lambda: __import__("pathlib").Path("/nowhere"))
+    assert "python3-dev" in toolchain.missing()

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 
+from .cuda import toolchain
 from .devices import default_device
 
 Kind = Literal["cpu", "triton", "vendor"]
@@ -235,13 +236,16 @@ def check(operation: str, twin: Twin | None = None, device: torch.device | None 
         began = time.perf_counter()
         limit = _checks[operation].tolerance if twin.tolerance is None else twin.tolerance
         try:
+            if twin.kind == "triton" and not interpreted():
+                toolchain.prepare()
             # The first use may stand inside no_grad; the check compares gradients.
             with torch.enable_grad():
                 error = _checks[operation].error(load(twin), device)
             passed = error <= limit
             why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {limit:.0e}"
         except Exception as problem:
-            passed, why = False, f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0]
+            lack = toolchain.missing() if twin.kind == "triton" and not interpreted() else ""
+            passed, why = False, lack or f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0]
         status = Status(operation, twin.name if passed else "reference", why, time.perf_counter() - began)
         _status[key] = status
         return status

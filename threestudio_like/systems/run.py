@@ -116,9 +116,12 @@ def warm_kernels(events: Events, device: str) -> None:
             events.status(f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True)
 
     states = dispatch.warm_up(progress, torch.device(device))
-    for state in states:
-        if state.serves == "reference" and not dispatch.forced_reference():
-            events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
+    slow = [s for s in states if s.serves == "reference" and not dispatch.forced_reference()]
+    for state in slow:
+        events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
+    if slow:
+        names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
+        events.say(f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly ({names}): {slow[0].why}")
 
 
 def generate(prompt: str, options: Options) -> RunResult:
