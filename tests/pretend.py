@@ -7,6 +7,7 @@ tested without one. Inside ``pretend_device()`` the name of the device is "lazy"
 from __future__ import annotations
 
 import contextlib
+import traceback
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 ELSEWHERE = torch.device("lazy")
 
 # What takes tensors of both places on a GPU too: copies between them, and indices that are in main memory.
+WAITS: list[str] = []
+"""Where the code has asked for a number from there, which a GPU would have to finish its work for: file and line of this package."""
+
 _MIXES = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::set_"}
 
 
@@ -39,6 +43,7 @@ class PretendTensor(torch.Tensor):
 
     def tolist(self):
         """A copy, as from a GPU."""
+        _waited()
         return self.detach().cpu().tolist()
 
     @classmethod
@@ -46,11 +51,19 @@ class PretendTensor(torch.Tensor):
         return _run(function, arguments, keywords or {})
 
 
+def _waited():
+    inside = [f for f in traceback.extract_stack() if "threestudio_like/" in f.filename]
+    if inside:
+        WAITS.append(f"{inside[-1].filename.rpartition('threestudio_like/')[2]}:{inside[-1].lineno}")
+
+
 def _run(function, arguments, keywords):
     flat, _ = tree_flatten((arguments, keywords))
     there = [t for t in flat if isinstance(t, PretendTensor)]
     here = [t for t in flat if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor)]
     name = function.name() if hasattr(function, "name") else str(function)
+    if there and name.startswith(("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")):
+        _waited()
     mixes = name in _MIXES or name.split(".")[0] in _MIXES
     if there and not mixes and any(t.dim() > 0 for t in here):
         raise RuntimeError(

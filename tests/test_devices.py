@@ -9,16 +9,20 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pretend import ELSEWHERE, PretendTensor, pretend_device
+from pretend import ELSEWHERE, WAITS, PretendTensor, pretend_device
 
 import threestudio_like
 from threestudio_like.cli import main
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
 from threestudio_like.engine.training import Batches
+from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.meshes import Asset
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.systems.contract import Request
+from threestudio_like.systems.dreamfusion import DreamFusion
+from threestudio_like.systems.latent_nerf import LatentNerf
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED = ("diffusion", "clip", "judge", "depth", "perceptual", "segmenter", "g3dr")
@@ -117,6 +121,35 @@ def test_every_training_runs_on_its_device_and_its_weights_serve(tmp_path, any_d
         )
         == 0
     )
+
+
+@pytest.mark.parametrize("system", [LatentNerf.paper(), DreamFusion.paper()])
+def test_a_step_waits_for_the_device_once(tiny_folder, system):
+    """Besides what the kernels themselves need to know: a wait leaves a GPU idle until the next launch."""
+    counted = []
+    system.representation.hash.levels, system.representation.hash.log2_size = 2, 8
+    system.renderer.samples, system.renderer.occupancy, system.resolution = 8, 8, 8
+    with pretend_device() as there:
+        prior = StableDiffusionPrior(tiny_folder, DiffusersConfig("float32", str(there)), "tiny")
+        (plan,) = system.plans(Request("a red chair", prior))
+
+        def build(done):
+            stage = plan.build(done)
+            stage.steps, loss = 6, stage.loss
+
+            def watched(step):
+                counted.append([w for w in WAITS if not w.startswith("kernels/")])
+                WAITS.clear()
+                return loss(step)
+
+            stage.loss = watched
+            return stage
+
+        settings = LoopSettings(device=str(there), log_every=1000)
+        Loop(None, Events(None, "quiet"), settings, Watchdog()).run([StagePlan(plan.name, build)])
+    # The first step looks at the whole occupancy grid.
+    assert [len(waits) for waits in counted[2:]] == [1] * 4, counted[2:]
+    assert all("watchdog.py" in waits[0] for waits in counted[2:])
 
 
 def test_no_code_outside_kernels_and_priors_names_a_device():

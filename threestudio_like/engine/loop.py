@@ -204,8 +204,9 @@ class Loop:
 
     def _gradients(self, progress: Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
-        for parameter in progress.parameters:
-            parameter.grad = None if parameter.grad is None else parameter.grad.zero_()
+        gradients = [p.grad for p in progress.parameters if p.grad is not None]
+        if gradients:
+            torch._foreach_zero_(gradients)
         try:
             terms = progress.stage.loss(step)
             total = torch.stack([t.reshape(()) for t in terms.values()]).sum()

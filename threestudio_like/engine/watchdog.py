@@ -55,13 +55,12 @@ class Watchdog:
         return steps >= self.fewest and (index + 1) % max(1, steps // 10) == 0
 
     def nan(self, total: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> Verdict | None:
-        """A verdict when the loss or a gradient is not finite."""
-        if not bool(torch.isfinite(total.detach())):
+        """A verdict when the loss or a gradient is not finite. Waits for the device once."""
+        sums = [total.detach(), *(p.grad.sum().to(total.device) for p in parameters if p.grad is not None)]
+        loss, *gradients = torch.stack(sums).isfinite().tolist()
+        if not loss:
             return Verdict("nan", "the loss is not a number")
-        for parameter in parameters:
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad.sum())):
-                return Verdict("nan", "a gradient is not a number")
-        return None
+        return None if all(gradients) else Verdict("nan", "a gradient is not a number")
 
     def look(self, figures: dict[str, float], fraction: float) -> Verdict | None:
         """A verdict on the figures of the stage's `watch`, or None when all is well."""

@@ -25,5 +25,5 @@ class View:
 class Guidance(Protocol):
     """``loss(rendering, view) -> (scalar, figures)``; the scalar is not weighted yet."""
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss and figures for the log."""
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss, and figures for whoever looks: numbers on the loss's device, so that no step waits for them."""

@@ -32,7 +32,7 @@ class ReferenceGuidance:
         self.picture, self.mask, self.norm = picture, mask, norm
         self.colour, self.opacity = colour, opacity
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean over pixels of the mask (colour) and of the picture (opacity)."""
         size = rendering.features.shape[1:3]
         there = rendering.features.device
@@ -43,7 +43,7 @@ class ReferenceGuidance:
         off = rendering.opacity[0, ..., 0] - mask
         opacity = (off.abs() if self.norm == "l1" else off.square()).mean()
         total = self.colour * colour + self.opacity * opacity
-        return total, {"colour": float(colour.detach()), "opacity": float(opacity.detach())}
+        return total, {"colour": colour.detach(), "opacity": opacity.detach()}
 
 
 def at_size(
@@ -81,7 +81,7 @@ class DepthGuidance:
     def __init__(self, depth: torch.Tensor, mask: torch.Tensor, invariant: bool = False) -> None:
         self.depth, self.mask, self.invariant = depth, mask, invariant
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean absolute error over the pixels that both show."""
         there = rendering.features.device
         known, mask = (v.to(there) for v in at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3]))
@@ -94,7 +94,7 @@ class DepthGuidance:
             # A depth that runs backwards is no explanation.
             wanted = scale.clamp_min(0) * wanted + shift
         value = ((found - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
-        return value, {"depth": float(value.detach())}
+        return value, {"depth": value.detach()}
 
 
 class ClipGuidance:
@@ -125,14 +125,14 @@ class ClipGuidance:
         """Towards a text."""
         return ClipGuidance(prior, prior.embed_texts([text]))
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean distance over the batch; features are display RGB in [0, 1]."""
         found = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
             value = (found - self.target.to(found)).abs().mean()
         else:
             value = 1 - (found * self.target.to(found)).sum(-1).mean()
-        return value, {"clip": float(value.detach())}
+        return value, {"clip": value.detach()}
 
 
 class OpacityGuidance:
@@ -141,7 +141,7 @@ class OpacityGuidance:
     def __init__(self, mask: torch.Tensor | None = None) -> None:
         self.mask = mask
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean over the mask."""
         missing = 1 - rendering.opacity[..., 0]
         if self.mask is None:
@@ -149,4 +149,4 @@ class OpacityGuidance:
         else:
             mask = at_size(self.mask[..., None], self.mask, missing.shape[1:3])[1].to(missing)
             value = (missing * mask).sum() / (mask.sum() * len(missing)).clamp_min(1)
-        return value, {"opacity": float(value.detach())}
+        return value, {"opacity": value.detach()}

@@ -167,7 +167,7 @@ class ScoreDistillation:
             return perp_neg(epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale)
         return guide(epsilon[0], epsilon[1], config.scale, config.rescale)
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z is g / B (METHODS 0.3)."""
         image_residual = self.encode and self.config.image_residual
         with torch.set_grad_enabled(not image_residual):
@@ -187,4 +187,4 @@ class ScoreDistillation:
         if mask is not None:
             opacity = rendering.opacity.permute(0, 3, 1, 2)
             loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(latents)
-        return loss, {"gradient": float(gradient.square().mean().sqrt())}
+        return loss, {"gradient": gradient.square().mean().sqrt()}

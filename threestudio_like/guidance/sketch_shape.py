@@ -111,7 +111,7 @@ class SketchShape:
         weight = band_weight(signed.abs(), self.config.chosen_sigma(), self.config.form)
         return weight * shape_cross_entropy(opacity, signed < 0)
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The sum over the samples of the rendering, as published (estimated from `samples` of them)."""
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
@@ -121,7 +121,7 @@ class SketchShape:
             pick = pick.to(points.device)
             points, density, share = points[pick], density[pick], len(points) / self.config.samples
         total = self.terms(points, density).sum() * share
-        return total, {"shape": float(total.detach())}
+        return total, {"shape": total.detach()}
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
         """The sum over random points of the cube, in or out of occupied cells (our addition)."""
