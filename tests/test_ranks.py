@@ -69,6 +69,19 @@ def test_two_ranks_have_the_gradient_of_one(tiny_folder, tmp_path):
     assert (tmp_path / "two/asset.glb").is_file()
 
 
+def test_two_ranks_paint_with_the_gradient_of_one(tiny_folder, tmp_path):
+    line = ["texture", str(ROOT / "assets/shapes/mug.obj"), "a red mug", "--prior", str(tiny_folder), "--preset", "paper", "--steps", "1",
+            "--dtype", "float32", "--latent.uniform.batch", "4", "--texture", "64", "--quiet"]  # fmt: skip
+    assert main([*line, "--out", str(tmp_path / "one")]) == 0
+    assert main([*line, "--out", str(tmp_path / "two"), "--ranks", "2"]) == 0
+    one, two = first_moments(tmp_path / "one"), first_moments(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert any(float(moment.abs().max()) > 0 for moment in one.values())
+    for name in one:
+        assert float((one[name] - two[name]).abs().max()) <= 1e-6 * float(one[name].abs().max())
+    assert (tmp_path / "two/asset.glb").is_file()
+
+
 def test_two_ranks_end_where_one_does(tiny_folder, tmp_path):
     """Three steps on: half of all numbers within 1e-6 of their range, and 99 % within 1e-4. Adam divides by the gradient's size, so that
     where a gradient is nothing but rounding, its step is too."""
@@ -106,6 +119,24 @@ def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(t
     begun = [json.loads(line) for line in events.read_text().splitlines() if '"stage"' in line]
     assert [e["start"] for e in begun if e["event"] == "stage"][-1] >= reached
     assert (tmp_path / "run/asset.glb").is_file()
+
+
+def test_a_mistake_is_said_once(tmp_path):
+    line = [
+        sys.executable,
+        "-m",
+        "threestudio_like",
+        "generate",
+        "a red chairr",
+        "--ranks",
+        "2",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "x").exists()
 
 
 def test_ranks_that_cannot_work_are_refused(tiny_folder, tmp_path, capsys):

@@ -76,7 +76,15 @@ class Common:
 
 
 @dataclass
-class Generate(Common):
+class Ranks:
+    """Options of verbs whose steps several processes can share."""
+
+    ranks: int = 1
+    """Processes that share the views of a step; on GPUs one each. The result is that of one with all of them."""
+
+
+@dataclass
+class Generate(Common, Ranks):
     """Make a 3D asset of a prompt. Every value of the system's configuration is an option by its dotted name
     (--distil.guidance.scale 7); --print-config lists them."""
 
@@ -86,8 +94,6 @@ class Generate(Common):
     """A coarse shape to follow: a mesh file, or a YAML list of primitives (assets/shapes holds some)."""
     strictness: float | None = None
     """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
-    ranks: int = 1
-    """Processes that share the views of a step; on GPUs one each. The result is that of one with all of them."""
     system: str = "latent-nerf"
     """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, optimise make a picture of the prompt first (of none: what the prior likes)."""
 
@@ -167,7 +173,7 @@ class FileFrame:
 
 
 @dataclass
-class Texture(Common, FileFrame):
+class Texture(Common, FileFrame, Ranks):
     """Paint a mesh by a prompt: your positions, texture coordinates, parts and names stay. Every value of the system's configuration is an
     option by its dotted name (--rgb.guidance.scale 6)."""
 

@@ -278,6 +278,15 @@ def completion(arguments: Completion) -> None:
         tyro.cli(union, args=["--tyro-print-completion", arguments.shell], prog=PROGRAM)
 
 
+def _speaks() -> bool:
+    """Whether an error is to be said by this process, which may be one of several (`--ranks`)."""
+    if "THREESTUDIO_LIKE_RANK" not in os.environ:
+        return True
+    from .systems import ranks
+
+    return ranks.speaks()
+
+
 def leave_quickly() -> None:
     """End without looking for cycles of garbage, which takes longer than small runs; but Triton complains of what it was not given back."""
     if "triton" not in sys.modules:
@@ -312,7 +321,8 @@ def main(argv: list[str] | None = None) -> int:
         function(parsed, *([dotted] if VERBS[verb] in CONFIGURED else []))
         return 0
     except UserError as error:
-        print(f"{PROGRAM}: {error.line()}", file=sys.stderr)
+        if _speaks():
+            print(f"{PROGRAM}: {error.line()}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, BrokenPipeError):
         return 130

@@ -33,6 +33,9 @@ class Workers:
         device: of the tensors that are averaged; main memory by default.
     """
 
+    at_work = False
+    """Whether this process has begun to help: from then on its errors are its own."""
+
     def __init__(self, rank: int, world: int, meeting: Path | None, device: str | None = None) -> None:
         import torch.distributed as dist
 

@@ -13,10 +13,15 @@ from pathlib import Path
 import torch
 
 from ..engine.errors import ConfigError
-from ..engine.parallel import MEETING, RANK, WORLD
+from ..engine.parallel import MEETING, RANK, WORLD, Workers
 
 GRACE = 30.0
 """Seconds that the others have to notice that a rank has gone, and to save."""
+
+
+def speaks() -> bool:
+    """Whether an error of this process is to be said here: what every rank finds before they work together, rank 0 says for all."""
+    return os.environ.get(RANK, "0") == "0" or Workers.at_work
 
 
 def launched() -> bool:

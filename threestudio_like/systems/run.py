@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ from .registry import configuration
 from .rgb_refinement import RgbRefinement
 from .settings import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
 from .stages import FieldParts
+
+Chosen = TypeVar("Chosen", bound=Options)
 
 
 def load_prior(options: Options) -> StableDiffusionPrior:
@@ -131,9 +133,7 @@ def generate(prompt: str, options: Options) -> RunResult:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     check_options(prompt, options)
-    workers = Workers.from_environment(options.device)
-    if workers is not None:
-        options = replace(options, device=device_of_rank(options.device, workers.rank))
+    workers, options = join_ranks(options)
     prior = load_prior(options)
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
@@ -141,7 +141,7 @@ def generate(prompt: str, options: Options) -> RunResult:
     planned = keep_memory(options.memory, config, prior)
     if workers is not None and workers.rank > 0:
         # It only helps: rank 0 reads, writes, speaks and makes the asset.
-        _help(workers, config, Request(prompt, prior, options.seed), options)
+        help_along(workers, config, Request(prompt, prior, options.seed), options)
     folder = run_folder(prompt, options)
     if workers is not None:
         workers.told(str(folder.resolve()))
@@ -173,9 +173,18 @@ def generate(prompt: str, options: Options) -> RunResult:
     return finish(folder, events, config.result(request, stages), options, facts, prior, text, request.objects)
 
 
-def _help(workers: Workers, config: Any, request: Request, options: Options) -> NoReturn:
+def join_ranks(options: Chosen) -> tuple[Workers | None, Chosen]:
+    """The group that this process belongs to, if it is one of several, and the options with its own device."""
+    workers = Workers.from_environment(options.device)
+    if workers is None:
+        return None, options
+    return workers, replace(options, device=device_of_rank(options.device, workers.rank))
+
+
+def help_along(workers: Workers, config: Any, request: Any, options: Options) -> NoReturn:
     """What the ranks other than the first do: the same stages, without a word; then they end."""
     folder = Path(workers.told(""))
+    Workers.at_work = True
     events = Events(None, "quiet")
     warm_kernels(events, options.device)
     identity = None

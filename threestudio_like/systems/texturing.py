@@ -27,7 +27,7 @@ from .latent_paint import LatentPaint, PaintRequest
 from .memory import keep_memory, tell
 from .options import TextureOptions, check_options, check_vocabulary
 from .painting import SurfaceParts, fill_unseen
-from .run import choose_preset, configure, load_prior, run_loop, warm_kernels
+from .run import choose_preset, configure, help_along, join_ranks, load_prior, run_loop, warm_kernels
 from .settings import to_dict, write_yaml
 
 
@@ -136,6 +136,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
     check_options(prompt, options)
+    workers, options = join_ranks(options)
     configure(options, "default" if options.preset == "auto" else options.preset, verb="texture")
     if not mesh.is_file():
         raise InputError("there is no such file", str(mesh), "Give the path of a mesh")
@@ -146,7 +147,13 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     planned = keep_memory(options.memory, config, prior)
     subject = read_subject(mesh, options, config.placement)
     locked = locked_texels(subject, options)
+    request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
+    if workers is not None and workers.rank > 0:
+        # It only helps: rank 0 reads, writes, speaks and paints the mesh.
+        help_along(workers, config, request, options)
     folder = run_folder(f"{prompt} {mesh.stem}", options)
+    if workers is not None:
+        workers.told(str(folder.resolve()))
     events = Events(folder / "events.jsonl", options.verbosity)
     facts = {"verb": "texture", "prompt": prompt, "mesh": str(mesh), "system": options.system, "preset": preset, "prior": options.prior,
              "seed": options.seed}  # fmt: skip
@@ -168,11 +175,12 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
             events.say(f'Warning: texture coordinates of "{name}": {note}.')
     tell(planned, events)
     warm_kernels(events, options.device)
-    request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
     # A run is resumed on the mesh that it was begun on, not on one that has its name.
     content = hashlib.sha256(mesh.read_bytes()).hexdigest()[:16]
     identity = {**facts, **choices, "mesh content": content, "config": to_dict(config)}
-    stages = run_loop(folder, events, options, identity).run(config.plans(request))
+    stages = run_loop(folder, events, options, identity, workers).run(config.plans(request))
+    if workers is not None:
+        workers.close()
     parts = config.result(request, stages)
     visible = config.seen(parts.surface, request) > 0.05
     if "rgb" in stages and parts.surface.channels == 5:
