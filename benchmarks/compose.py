@@ -283,16 +283,17 @@ def report(kinds: list[str], command: str) -> None:
     text = ""
     for kind in kinds:
         found = {(x["scene"], x["row"]): x for x in lines if x["meshes"] == kind}
-        rows = [r for r in ALL_ROWS if any(row == r for _, row in found)]
-        numbers = [n for n in sorted({n for n, _ in found}) if all((n, r) in found for r in rows)]
-        if not numbers:
-            continue
+        every = [r for r in ALL_ROWS if any(row == r for _, row in found)]
+        most = max(sum(row == r for _, row in found) for r in every)
+        # First what was measured on most scenes, then all rows where all were.
+        rows = [r for r in every if sum(row == r for _, row in found) == most]
+        numbers = scenes_of(found, rows)
         text += f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else means.\n\n"
         text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]) + "\n\n"
-        wide = [n for n in sorted({n for n, _ in found}) if all((n, r) in found for r in WIDE)]
-        if len(wide) > len(numbers):
-            text += f"The rows without distillation on {len(wide)} scenes:\n\n"
-            text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in wide])] for r in WIDE]) + "\n\n"
+        few = scenes_of(found, every)
+        if rows != every and few:
+            text += f"All rows on {len(few)} of them:\n\n"
+            text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in few])] for r in every]) + "\n\n"
         hard = [n for n in numbers if shares[n] >= HIDDEN and in_front(found[n, rows[0]]["caption"])]
         if len(hard) < 3:
             continue
@@ -316,7 +317,9 @@ def report(kinds: list[str], command: str) -> None:
     publish("compose", "Where objects of a scene end", command, text)
 
 
-WIDE = ["init", "init + ground", "reference", "reference + physical", "depth", "depth + physical"]
+def scenes_of(found: dict[tuple[int, str], dict], rows: list[str]) -> list[int]:
+    """The scenes in which all these rows were measured."""
+    return [n for n in sorted({n for n, _ in found}) if all((n, r) in found for r in rows)]
 
 
 def in_front(caption: str) -> bool:
