@@ -14,7 +14,7 @@ from torch import nn
 from ..engine.errors import ConfigError, InputError
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
-from ..engine.training import Batches, Ema, train_stage
+from ..engine.training import Batches, Ema
 from ..kernels.devices import half_precision
 from ..priors.clip import ImageTextPrior, load_clip
 from ..priors.depth import EMBEDDED_SPAN, DepthPrior, load_depth
@@ -26,7 +26,7 @@ from ..renderers.gradient_scaling import DepthScaling
 from ..renderers.midpoint import MidpointConfig, RayResult, render_rays
 from ..toybox.train_depth import SIZE as TOYBOX_SIZE
 from ..toybox.train_depth import depth_pictures
-from ..toybox.training_options import WORLD, TrainingOptions, begin, check, report
+from ..toybox.training_options import TrainingOptions, begin, check, report, run
 from .g3dr_schedule import (
     DEPTH_NEAR,
     GREY,
@@ -333,12 +333,8 @@ def g3dr_sources(options: TrainingOptions, config: G3drTraining) -> tuple[RgbdSo
             "--generator.size",
             "Give --data, or leave it",
         )
-    train = ToyRgbd(
-        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
-    )
-    test = ToyRgbd(
-        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
-    )
+    train = ToyRgbd(options.drawn, options.world("train"), options.object_count, "train", options.workers)
+    test = ToyRgbd(options.drawn, options.world("test"), min(400, options.object_count), "test", options.workers)
     return train, test
 
 
@@ -358,10 +354,7 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
     if options.start is not None:
         begin(model, TriplaneGenerator.load(options.start), options.start)
     stage = g3dr_stage("g3dr", model, config, train, perceptual, clip)
-    train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
-        device=options.device,
-    )  # fmt: skip
+    run(options, stage, {"config": to_dict(config)})
     if "ema" in stage.modules:
         stage.modules["ema"].copy_to(model)  # type: ignore[operator]
     model.eval().save(options.out / "g3dr")

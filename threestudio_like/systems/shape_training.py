@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from ..engine.errors import ConfigError, ModelError
-from ..engine.training import train_stage
 from ..priors.contrastive import Contrastive
 from ..priors.pairs import PairSource, ShapeNetPairs
 from ..priors.registry import embedded_folder
@@ -25,7 +24,7 @@ from ..toybox.train_segmenter import (
     segmenter_accuracy,
     segmenter_stage,
 )
-from ..toybox.training_options import WORLD, TrainingOptions, begin, check, report, toybox_only
+from ..toybox.training_options import TrainingOptions, begin, check, report, run, toybox_only
 from .contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .settings import set_dotted, to_dict
 from .voxel_training import EmbeddedPairs, VoxelTraining, voxel_stage
@@ -42,12 +41,8 @@ def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
     """Training and held-out objects."""
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
-    train = ToyPairs(
-        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
-    )
-    test = ToyPairs(
-        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
-    )
+    train = ToyPairs(options.drawn, options.world("train"), options.object_count, "train", options.workers)
+    test = ToyPairs(options.drawn, options.world("test"), min(400, options.object_count), "test", options.workers)
     return train, test
 
 
@@ -86,10 +81,7 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     if options.start is not None:
         begin(model, Contrastive.load(options.start), options.start)
     stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer))
-    train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
-        device=options.device,
-    )  # fmt: skip
+    run(options, stage, {"config": to_dict(config)})
     model.eval()
     folder = options.out / options.embedding
     model.save(folder)
@@ -141,10 +133,7 @@ def train_voxels(options: TrainingOptions) -> Path:
     if options.start is not None:
         begin(model, VoxelDiffusion.load(options.start), options.start)
     stage = voxel_stage(f"voxels-{options.embedding}", model, config, data)
-    train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, {"config": to_dict(config)},
-        device=options.device,
-    )  # fmt: skip
+    run(options, stage, {"config": to_dict(config)})
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
     target = options.out / f"voxels-{options.embedding}"
     model.eval().save(target)
@@ -159,16 +148,14 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
-    data = depth_pictures(
-        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
-    )
+    data = depth_pictures(options.drawn, options.world("train"), options.object_count, "train", options.workers)
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "depth")
     model = build_depth(*size.widths)
     stage = depth_stage(model, data, options.steps or size.steps, size.batch)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
+    run(options, stage)
     held_out = depth_pictures(
-        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
+        options.drawn, options.world("test"), min(400, options.object_count), "test", options.workers
     )
     figures = depth_accuracy(model, held_out)
     save_depth(model.eval(), options.out / "depth")
@@ -182,17 +169,13 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
-    train = ToyPairs(
-        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
-    )
+    train = ToyPairs(options.drawn, options.world("train"), options.object_count, "train", options.workers)
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "perceptual")
     model = build_perceptual(*size.widths)
     stage = perceptual_stage(model, train, options.steps or size.steps, size.batch)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
-    test = ToyPairs(
-        options.drawn, WORLD["test"] + 10000 * options.seed, min(400, options.object_count), "test", options.workers
-    )
+    run(options, stage)
+    test = ToyPairs(options.drawn, options.world("test"), min(400, options.object_count), "test", options.workers)
     calibrate(model.eval(), train)
     figures = perceptual_figures(model, test)
     model.save(options.out / "perceptual")
@@ -206,18 +189,16 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
-    data = scene_pictures(
-        options.drawn, WORLD["train"] + 10000 * options.seed, options.object_count, "train", options.workers
-    )
+    data = scene_pictures(options.drawn, options.world("train"), options.object_count, "train", options.workers)
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "segmenter")
     model = build_segmenter(*size.widths)
     if options.start is not None:
         begin(model, type(model).from_pretrained(options.start), options.start)
     stage = segmenter_stage(model, data, options.steps or size.steps, size.batch)
-    train_stage(options.out, stage, options.seed, options.minutes, options.resume, options.quiet, device=options.device)
+    run(options, stage)
     held_out = scene_pictures(
-        options.drawn, WORLD["test"] + 10000 * options.seed, min(200, options.object_count), "test", options.workers
+        options.drawn, options.world("test"), min(200, options.object_count), "test", options.workers
     )
     figures = segmenter_accuracy(model.eval(), held_out)
     save_segmenter(model, options.out / "segmenter")

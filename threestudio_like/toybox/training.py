@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import CheckpointError
-from ..engine.loop import Stage
-from ..engine.training import train_stage
 from ..kernels.devices import is_main
 from .recipes import Recipe, recipe
 from .render import LIGHT
-from .training_options import TrainingOptions, say, toybox_only
+from .training_options import TrainingOptions, run, say, toybox_only
 from .vocabulary import CATEGORIES, COLOURS, WORDS
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
@@ -30,6 +28,7 @@ def train(options: TrainingOptions) -> Path:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
+    # A preset that there is not is refused before anything is drawn.
     recipe(options.preset, "vae")
     from transformers.utils import logging
 
@@ -38,12 +37,6 @@ def train(options: TrainingOptions) -> Path:
         if options.only in ("all", name):
             one(options)
     return options.out
-
-
-def _run(options: TrainingOptions, stage: Stage, workers: Any = None) -> None:
-    train_stage(
-        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, workers=workers, device=options.device
-    )  # fmt: skip
 
 
 def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
@@ -85,7 +78,7 @@ def _vae(options: TrainingOptions) -> None:
     data = _data(options, "train", options.group_count, 0.12)
     size, steps = _recipe(options, "vae")
     vae = build_vae(size.widths)
-    _run(options, vae_stage(vae, data, steps, size.batch))
+    run(options, vae_stage(vae, data, steps, size.batch))
     vae.eval().float()
     images = torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
     normalise_latents(vae, images)
@@ -93,7 +86,7 @@ def _vae(options: TrainingOptions) -> None:
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
     latents = _latents(options, data)
     size, steps = _recipe(options, "decoder")
-    _run(options, decoder_stage(vae, data, latents, steps, size.batch))
+    run(options, decoder_stage(vae, data, latents, steps, size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
     held_out = _data(options, "validation", min(100, options.group_count), split="validation")
@@ -158,7 +151,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
     text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
     groups = min(size.batch, len(data))
     stage = diffusion_stage(unet, text_encoder, tokenizer, _latents(options, data), data, steps, groups)
-    _run(options, stage, workers)
+    run(options, stage, workers=workers)
     if rank == 0:
         averages: Any = stage.modules["ema"]
         averages["unet"].copy_to(unet)
@@ -196,7 +189,7 @@ def _clip(options: TrainingOptions) -> None:
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
     data = _data(options, "clip", _fewer(options, 6000), 0.1, every_pair=True)
-    _run(options, clip_stage(clip, tokenizer, data, steps, size.batch))
+    run(options, clip_stage(clip, tokenizer, data, steps, size.batch))
     save_clip(clip.eval(), tokenizer, options.out / "clip")
 
 
@@ -214,9 +207,7 @@ def _judge(options: TrainingOptions) -> None:
     torch.manual_seed(options.seed + 2)
     size, steps = _recipe(options, "judge")
     judge = Judge(list(CATEGORIES), list(COLOURS), *size.widths)
-    _run(
-        options, judge_stage(judge, _data(options, "judge", _fewer(options, 5000), every_pair=True), steps, size.batch)
-    )
+    run(options, judge_stage(judge, _data(options, "judge", _fewer(options, 5000), every_pair=True), steps, size.batch))
     judge.save(options.out / "judge")
     say(
         options,
@@ -235,7 +226,7 @@ def _patterns(options: TrainingOptions) -> None:
     size, steps = _recipe(options, "patterns")
     judge = PatternJudge(*size.widths)
     data = _data(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
-    _run(options, pattern_stage(judge, data, steps, size.batch))
+    run(options, pattern_stage(judge, data, steps, size.batch))
     judge.save(options.out / "judge")
     test = _data(options, "judge test", min(400, options.group_count), split="test", every_pair=True, patterned=True)
     say(options, "patterns", pattern_accuracy(judge, test))

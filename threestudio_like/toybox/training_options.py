@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from ..engine.errors import ConfigError
+from ..engine.parallel import Workers
+from ..engine.stage import Stage
+from ..engine.training import train_stage
 from ..kernels import devices
 from .recipes import GROUPS, OBJECTS, Preset
 
@@ -53,6 +56,10 @@ class TrainingOptions:
         """Where drawn objects are kept."""
         return self.cache or self.out / "work" / "data"
 
+    def world(self, split: str) -> int:
+        """The world seed of a split's objects, "train", "validation" or "test"."""
+        return WORLD[split] + 10000 * self.seed
+
     @property
     def object_count(self) -> int:
         """Objects that image-to-3D models are trained on."""
@@ -81,6 +88,15 @@ def toybox_only(options: TrainingOptions) -> None:
     check(options)
     if options.data is not None:
         raise ConfigError("is not used: this network learns from the toybox's exact truth", "--data", "Leave it out")
+
+
+def run(
+    options: TrainingOptions, stage: Stage, identity: dict[str, Any] | None = None, workers: Workers | None = None
+) -> None:
+    """Run a stage as the options say, see `engine.training.train_stage`. Raises CheckpointError."""
+    train_stage(
+        options.out, stage, options.seed, options.minutes, options.resume, options.quiet, identity, workers, device=options.device
+    )  # fmt: skip
 
 
 def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
