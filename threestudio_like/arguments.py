@@ -76,15 +76,17 @@ class Common:
 
 
 @dataclass
-class Ranks:
-    """Options of verbs whose steps several processes can share."""
+class SharedViews:
+    """Options of verbs whose steps' views can be worked on in parts."""
 
     ranks: int = 1
     """Processes that share the views of a step; on GPUs one each. The result is that of one with all of them."""
+    accumulate: int = 1
+    """Parts of a step's views that are worked on one after the other, for less memory. N parts are, bit for bit, what N ranks make."""
 
 
 @dataclass
-class Generate(Common, Ranks):
+class Generate(Common, SharedViews):
     """Make a 3D asset of a prompt. Every value of the system's configuration is an option by its dotted name
     (--distil.guidance.scale 7); --print-config lists them."""
 
@@ -173,7 +175,7 @@ class FileFrame:
 
 
 @dataclass
-class Texture(Common, FileFrame, Ranks):
+class Texture(Common, FileFrame, SharedViews):
     """Paint a mesh by a prompt: your positions, texture coordinates, parts and names stay. Every value of the system's configuration is an
     option by its dotted name (--rgb.guidance.scale 6)."""
 

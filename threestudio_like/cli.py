@@ -65,7 +65,7 @@ def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = No
         system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
         save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
         memory=common.memory, export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
-        checkpoint_steps=common.checkpoint_steps, viewer=common.viewer,
+        checkpoint_steps=common.checkpoint_steps, viewer=common.viewer, accumulate=getattr(common, "accumulate", 1),
         verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import json
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import CheckpointError, MemoryShortage, RankError
 from .events import Events
 from .memory import release
-from .parallel import Workers
+from .parallel import Sums, Workers
 from .progress import Progress, module_tensors, optimiser_of, put, restore, stage_tensors
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
@@ -44,6 +44,8 @@ class LoopSettings:
     """Where the stages' modules are put; None leaves them where they are."""
     one_asset: bool = False
     """Of several ranks: all work on one asset, each on its share of a step's views."""
+    accumulate: int = 1
+    """Parts of a step's views (of a rank's share of them) that are worked on one after the other; their gradients add up."""
     identity: dict[str, Any] = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
 
@@ -166,6 +168,8 @@ class Loop:
                     events.record("minutes", stage=stage.name, step=progress.index)
                     break
             step = self._step(stage, progress.index, fraction)
+            if stage.before_step is not None:
+                stage.before_step(step)
             terms, total = self._gradients(progress, step)
             if self._workers is not None:
                 fraction, over = self._average(progress, fraction)
@@ -185,7 +189,7 @@ class Loop:
 
     def _step(self, stage: Stage, index: int, fraction: float) -> Step:
         workers, seed = self._workers, self._settings.seed
-        if workers is None:
+        if workers is None or (self._settings.one_asset and not stage.shared):
             return Step(stage.name, index, stage.steps, fraction, seed)
         if self._settings.one_asset:
             return Step(stage.name, index, stage.steps, fraction, seed, workers.rank, workers.world)
@@ -204,15 +208,25 @@ class Loop:
 
     def _gradients(self, progress: Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
-        gradients = [p.grad for p in progress.parameters if p.grad is not None]
-        if gradients:
-            torch._foreach_zero_(gradients)
+        count = self._settings.accumulate if progress.stage.shared else 1
+        found, sums = [], Sums(progress.parameters)
         try:
-            terms = progress.stage.loss(step)
-            total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
-            if total.requires_grad:
-                total.backward()
-            return terms, total
+            for k in range(count):
+                # The parts of a rank are neighbours, so that many parts of one rank are the same as few of many.
+                part = replace(step, part=step.part * count + k, parts=step.parts * count)
+                sums.clear()
+                terms = progress.stage.loss(part)
+                total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
+                if total.requires_grad:
+                    total.backward()
+                if count == 1:
+                    return terms, total
+                sums.add()
+                found.append({name: term.detach().reshape(()) for name, term in terms.items()})
+                del terms, total
+            sums.mean()
+            terms = {name: torch.stack([part[name] for part in found]).mean() for name in found[0]}
+            return terms, torch.stack(list(terms.values())).sum()
         except torch.OutOfMemoryError:
             shortage = self._shrink(progress, step)
         # Outside of the handler, which holds on to all that the failed step had made.

@@ -1,7 +1,7 @@
-"""Steps over several processes: gradients are averaged, the clock of rank 0 rules.
+"""Steps in parts, over several processes or one after the other: gradients are averaged, the clock of rank 0 rules.
 
-Training draws another batch on every rank; a run that makes one asset draws the same numbers everywhere and gives every rank its share of the
-step's views (`Step.share`), so that the result is that of one rank with all of them.
+Training draws another batch on every rank; a run that makes one asset draws the same numbers everywhere and gives every part its share of the
+step's views (`Step.share`), so that the result is that of the whole step at once.
 """
 
 from __future__ import annotations
@@ -109,3 +109,32 @@ class Workers:
         import torch.distributed as dist
 
         dist.destroy_process_group()
+
+
+class Sums:
+    """Gradients of a step's parts, added up apart from the buffers that kernels write into: every part's sum begins at zero, as on a rank of
+    its own, so that two parts of one process give bit for bit what two ranks do."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._sums: list[torch.Tensor | None] = [None] * len(parameters)
+        self._count = 0
+
+    def clear(self) -> None:
+        """Set the parameters' gradients to zero; their buffers are kept."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if gradients:
+            torch._foreach_zero_(gradients)
+
+    def add(self) -> None:
+        """Add the parameters' gradients."""
+        self._count += 1
+        for i, (p, known) in enumerate(zip(self._parameters, self._sums)):
+            if p.grad is not None:
+                self._sums[i] = p.grad.clone() if known is None else known.add_(p.grad)
+
+    def mean(self) -> None:
+        """Give the parameters the mean as their gradient."""
+        for p, total in zip(self._parameters, self._sums):
+            if p.grad is not None and total is not None:
+                p.grad.copy_(total.div_(self._count))

@@ -27,23 +27,23 @@ class RandomStream:
     seed: int
     stage: str
     step: int
-    rank: int = 0
-    world: int = 1
+    part: int = 0
+    parts: int = 1
 
-    def share(self, rank: int, world: int) -> RandomStream:
-        """The numbers of one of several ranks: its part, along the first axis, of what a single one would draw for all of them."""
-        return replace(self, rank=rank, world=world)
+    def share(self, part: int, parts: int) -> RandomStream:
+        """The numbers of one of several parts of a step: its share, along the first axis, of what is drawn for the whole step at once."""
+        return replace(self, part=part, parts=parts)
 
     @property
     def whole(self) -> RandomStream:
-        """The numbers that all ranks have in common."""
-        return replace(self, rank=0, world=1)
+        """The numbers that all parts have in common."""
+        return replace(self, part=0, parts=1)
 
     def _all(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[0] * self.world, *shape[1:]) if shape else shape
+        return (shape[0] * self.parts, *shape[1:]) if shape else shape
 
     def _mine(self, drawn: torch.Tensor) -> torch.Tensor:
-        return drawn.chunk(self.world)[self.rank] if drawn.ndim and self.world > 1 else drawn
+        return drawn.chunk(self.parts)[self.part] if drawn.ndim and self.parts > 1 else drawn
 
     def key(self, purpose: str) -> int:
         """The 63-bit counter key of a purpose."""

@@ -15,32 +15,32 @@ from .random import RandomStream
 
 @dataclass(frozen=True)
 class Step:
-    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule; of several ranks that make
-    one asset, this one and how many there are."""
+    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the stage's schedule; of the parts that a step's
+    views are worked on in, by several ranks or one after the other, this one and how many there are."""
 
     stage: str
     index: int
     steps: int
     fraction: float
     seed: int
-    rank: int = 0
-    world: int = 1
+    part: int = 0
+    parts: int = 1
 
     def share(self, views: int) -> slice:
-        """The views of a step that are this rank's: consecutive ones, as many on every rank. Raises ConfigError where that cannot be."""
-        if views % self.world:
+        """The views of a step that are this part's: consecutive ones, as many in every part. Raises ConfigError where that cannot be."""
+        if views % self.parts:
             raise ConfigError(
-                f"{self.world} ranks cannot share {views} views a step",
+                f"{views} views a step cannot be shared by {self.parts} (--ranks times --accumulate)",
                 f"stage {self.stage}",
                 "Choose a multiple as its batch of cameras",
             )
-        each = views // self.world
-        return slice(self.rank * each, (self.rank + 1) * each)
+        each = views // self.parts
+        return slice(self.part * each, (self.part + 1) * each)
 
     @property
     def own(self) -> RandomStream:
-        """The random numbers of this rank's views."""
-        return self.random.share(self.rank, self.world)
+        """The random numbers of this part's views."""
+        return self.random.share(self.part, self.parts)
 
     @property
     def random(self) -> RandomStream:
@@ -69,8 +69,10 @@ class Stage:
         steps: optimisation steps.
         modules: everything that a checkpoint must hold, by name.
         groups: what the optimiser moves.
-        loss: the weighted loss terms of a step, by name; their sum is minimised.
+        loss: the weighted loss terms of a step, by name; their sum is minimised. Where the step has parts, those of its own views.
+        shared: whether the step's views can be worked on in parts; the terms of the whole are the means of those of its parts.
         prepare: called once before step 0 of a fresh stage (never on resume); its results must live in `modules`.
+        before_step: called once before the loss of a step, of which part ever; what a step changes beside its parameters is changed here.
         after_step: called after every optimiser step.
         preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any state.
         watch: figures for the watchdog, by name (see `Watchdog`).
@@ -84,7 +86,9 @@ class Stage:
     modules: dict[str, nn.Module]
     groups: list[ParameterGroup]
     loss: Callable[[Step], dict[str, torch.Tensor]]
+    shared: bool = False
     prepare: Callable[[Step], None] | None = None
+    before_step: Callable[[Step], None] | None = None
     after_step: Callable[[Step], None] | None = None
     preview: Callable[[], Any] | None = None
     watch: Callable[[], dict[str, float]] | None = None

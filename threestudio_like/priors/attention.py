@@ -28,10 +28,11 @@ class ViewAttention:
 
     Args:
         views: how many consecutive entries of the batch are views of the same object.
+        fused: whether maps are never written out; None: as the device of what is given likes it.
     """
 
-    def __init__(self, views: int = 1) -> None:
-        self.views = views
+    def __init__(self, views: int = 1, fused: bool | None = None) -> None:
+        self.views, self.fused = views, fused
 
     def __call__(
         self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None,
@@ -58,7 +59,8 @@ class ViewAttention:
             return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
         query, key, value = split(attn.to_q(hidden_states)), split(attn.to_k(context)), split(attn.to_v(context))
-        if query.device.type == "cpu" and length * key.shape[2] <= WRITTEN_OUT:
+        fused = query.device.type != "cpu" if self.fused is None else self.fused
+        if not fused and length * key.shape[2] <= WRITTEN_OUT:
             # Written out: torch's fused CPU kernel is slower than this in its backward pass at these sizes.
             scores = (query * attn.scale) @ key.transpose(-1, -2)
             if attention_mask is not None:
@@ -78,9 +80,9 @@ class ViewAttention:
         return out / attn.rescale_output_factor
 
 
-def install(unet: Any) -> ViewAttention:
+def install(unet: Any, fused: bool | None = None) -> ViewAttention:
     """Give every attention layer of a diffusers UNet one shared `ViewAttention`; returns it, for `joint_views`."""
-    processor = ViewAttention()
+    processor = ViewAttention(fused=fused)
     unet.set_attn_processor(processor)
     return processor
 

@@ -277,11 +277,20 @@ class StableDiffusionPrior(DiffusionPrior):
     def _by_images(self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor) -> torch.Tensor:
         """A function of the autoencoder on a few pictures at a time, with the gradient of all."""
         few = self.config.images
+        differentiable = torch.is_grad_enabled() and given.requires_grad
+        if differentiable and not self.accelerated:
+            # A CPU's convolutions sum one picture in another order than several (3e-6 of a gradient), and are hardly faster with several:
+            # one by one, a gradient does not depend on what is done at once.
+            function = self._one_by_one(function)
         if few <= 0 or len(given) <= few:
             return function(given)
-        if torch.is_grad_enabled() and given.requires_grad:
+        if differentiable:
             return torch.cat([checkpoint(function, some, use_reentrant=False) for some in given.split(few)])
         return torch.cat([function(some) for some in given.split(few)])
+
+    @staticmethod
+    def _one_by_one(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda given: torch.cat([function(one) for one in given.split(1)])
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""

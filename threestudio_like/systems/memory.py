@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ..engine.events import Events
 from ..engine.memory import GIB, MemoryWatch, bytes_of
 from ..engine.random import RandomStream
 from ..kernels.devices import is_main
+from ..priors.attention import install
 from ..priors.diffusion import DiffusionPrior
 from ..priors.stable_diffusion import StableDiffusionPrior
 from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
@@ -32,6 +33,8 @@ from .latent_paint import PaintingConfig
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
+DRAWS = 16
+"""Steps whose cameras a forecast tries."""
 CONTEXT = 0.6 * GIB
 """What a driver and its libraries take on a GPU beside any tensor."""
 
@@ -58,9 +61,10 @@ PLANS = (
 
 @dataclass(frozen=True)
 class Demand:
-    """What one stage asks for: `views` of `size` pixels, through the autoencoder or not, of a field (bytes of its parameters) that is
+    """What one stage asks for: `views` of `size` pixels at once, through the autoencoder or not, of a field (bytes of its parameters) that is
     sampled `samples` times a step; bytes a sample `kept` for the way back, taken at `most`, and kept where samples come in chunks
-    (`chunked`); `repeats` of the UNet's batch a view."""
+    (`chunked`); `repeats` of the UNet's batch a view; in how many `parts` a step comes; `refresh` takes to look where nothing is;
+    `grid` what is known of that."""
 
     name: str
     views: int
@@ -72,6 +76,9 @@ class Demand:
     most: float
     chunked: float
     repeats: int = 2
+    parts: int = 1
+    refresh: int = 0
+    grid: int = 0
 
 
 def budget(text: str) -> int:
@@ -96,16 +103,16 @@ def stages_of(config: Any, name: str = "") -> Iterator[tuple[str, Distilled, Any
             yield from stages_of(value, item.name)
 
 
-def demands(config: Any, prior: StableDiffusionPrior) -> list[Demand]:
-    """What the distillation stages of a system ask for."""
+def demands(config: Any, prior: StableDiffusionPrior, parts: int = 1) -> list[Demand]:
+    """What the distillation stages of a system ask for, where the views of a step are worked on in `parts`."""
     out = []
     for name, stage, holder in stages_of(config):
         if isinstance(stage, DistillationConfig):
-            out.append(_of_volume(name, stage, holder, prior))
+            out.append(_of_volume(name, stage, holder, prior, parts))
         elif isinstance(stage, PaintingConfig):
             latent = name == "latent"
             size = getattr(holder, "resolution", 0) or (prior.facts.latent_size if latent else prior.facts.image_size)
-            views = len(stage.sampler().sample(RandomStream(0, "rehearsal", 0), 1))
+            views = _a_part(len(stage.sampler().sample(RandomStream(0, "rehearsal", 0), 1)), parts)
             texels = getattr(holder, "latent_texels", size) if latent else getattr(holder, "texels", 512)
             out.append(
                 Demand(
@@ -120,36 +127,51 @@ def demands(config: Any, prior: StableDiffusionPrior) -> list[Demand]:
     return out
 
 
-def _of_volume(name: str, stage: DistillationConfig, holder: Any, prior: StableDiffusionPrior) -> Demand:
+def _a_part(views: int, parts: int) -> int:
+    return max(1, views // parts)
+
+
+def _of_volume(name: str, stage: DistillationConfig, holder: Any, prior: StableDiffusionPrior, parts: int) -> Demand:
     encode = isinstance(stage, RgbConfig) or not hasattr(holder, "latent_size")
     chosen: FieldConfig = getattr(stage, "representation", None) or holder.representation
     settings: VolumeConfig = getattr(stage, "renderer", None) or holder.renderer
     size = getattr(holder, "resolution", 0) or (prior.facts.image_size if encode else prior.facts.latent_size)
     made = chosen.build(3 if encode else prior.facts.channels, 0, sigmoid=encode)
-    cameras = stage.sampler().sample(RandomStream(0, "rehearsal", 0), size)
-    few = cameras[:1].resized(min(size, 40), min(size, 40))
-    samples = count_samples(settings, cameras)
-    kept, most = per_sample(made, replace(settings, chunk=0), few)
-    chunked, _ = per_sample(made, replace(settings, chunk=256), few)
+    renderer = VolumeRenderer(replace(settings, chunk=0))
+    with MemoryWatch() as watch:
+        renderer.refresh(made, RandomStream(0, "rehearsal", 0))
+    # Cameras come nearer and go farther: the most of a few steps.
+    sampler = stage.sampler()
+    draws = [sampler.sample(RandomStream(0, "rehearsal", step), size) for step in range(DRAWS)]
+    draws = [cameras[: _a_part(len(cameras), parts)] for cameras in draws]
+    samples = max(count_samples(renderer, cameras) for cameras in draws)
+    few = draws[0][:1].resized(min(size, 40), min(size, 40))
+    kept, most = per_sample(made, renderer, few)
+    renderer.config.chunk = 256
+    chunked, _ = per_sample(made, renderer, few)
     repeats = 4 if stage.guidance.perp_neg > 0 else 2
-    return Demand(name, len(cameras), size, encode, samples, bytes_of(made), kept, most, chunked, repeats)
+    return Demand(
+        name, len(draws[0]), size, encode, samples, bytes_of(made), kept, most, chunked, repeats, parts, watch.peak,
+        bytes_of(renderer) + sum(t.nbytes for t in renderer.state_dict().values()),
+    )  # fmt: skip
 
 
-def count_samples(config: VolumeConfig, cameras: Cameras) -> int:
-    """Samples of a first step, in which nothing is known to be empty; of at most 96 x 96 rays a camera, scaled up."""
+def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
+    """Samples of a step with what a renderer knows to be empty; of at most 96 x 96 rays a camera, scaled up."""
     from ..kernels import march
 
-    renderer, size = VolumeRenderer(config), min(cameras.height, 96)
+    config, size = renderer.config, min(cameras.height, 96)
     origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.resized(size, size).rays())
     t, ray, _ = march(origins, directions, renderer.occupied, 2.0 / config.samples, torch.full((len(origins),), 0.5))
     inside = (origins[ray] + t[:, None] * directions[ray]).norm(dim=-1) <= config.radius
     return int(float(inside.sum()) * (cameras.height / size) ** 2)
 
 
-def per_sample(field: Field, config: VolumeConfig, cameras: Cameras) -> tuple[float, float]:
+def per_sample(field: Field, renderer: VolumeRenderer, cameras: Cameras) -> tuple[float, float]:
     """Bytes that a rendering of a field keeps for its way back, and that rendering and way back take at most, a sample."""
-    renderer = VolumeRenderer(config)
     behind = BackgroundSample(torch.zeros(len(cameras), cameras.height, cameras.width, field.channels))
+    for p in field.parameters():
+        p.grad = None
     with MemoryWatch() as watch:
         rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
         held = watch.live
@@ -179,6 +201,8 @@ class Networks:
     folder: Path
     dtype: torch.dtype
     vae_dtype: torch.dtype
+    fused: bool
+    """Whether the device's attention never writes its maps out."""
 
     def rehearse(self, latent: int, entries: int, image: int, images: int, gradient: bool) -> dict[str, int]:
         """Bytes of the weights, and what the UNet holds at most for `entries` and the autoencoder for `images` at work.
@@ -199,6 +223,7 @@ class Networks:
             found["largest layer"] = max(
                 bytes_of(m) for net in (unet, vae) for m in net.modules() if not list(m.children())
             )
+            install(unet, self.fused)
             config: Any = unet.config
             given = {"encoder_hidden_states": torch.empty(entries, 77, config.cross_attention_dim, dtype=self.dtype)}
             if config.class_embed_type == "projection":
@@ -225,6 +250,7 @@ class Forecast:
     plan: MemoryPlan
     parts: dict[str, int]
     peak: int
+    demands: Sequence[Demand] = ()
 
     def line(self) -> str:
         """The forecast in words."""
@@ -234,18 +260,20 @@ class Forecast:
 
 def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior, context: float = 0.0) -> Forecast:
     """The largest stage's peak under a plan."""
-    networks = Networks(prior.folder, prior.dtype, prior.vae_dtype)
+    networks = Networks(prior.folder, prior.dtype, prior.vae_dtype, prior.accelerated)
     best: Forecast | None = None
     for demand in wanted:
         every = demand.views * demand.repeats
         entries = min(plan.entries, every) if plan.entries else every
         images = min(plan.images, demand.views) if plan.images else demand.views
+        latent = prior.facts.latent_size if demand.encode else demand.size
         found = networks.rehearse(
-            prior.facts.latent_size, entries, prior.facts.image_size, images if demand.encode else 1, demand.encode
+            latent, entries, prior.facts.image_size, images if demand.encode else 1, demand.encode
         )
         weights = 2 * found["largest layer"] if plan.offload else found["UNet"] + found["autoencoder"]
-        # The field, its gradient, Adam's two moments; the watchdog's copy of field and moments.
-        state = 7 * demand.parameters
+        # The field, its gradient, Adam's two moments; the watchdog's copy of field and moments; the sum of the gradients of parts; the
+        # renderer's grid.
+        state = (7 + (demand.parts > 1)) * demand.parameters + demand.grid
         if plan.samples and plan.samples < demand.samples:
             kept = int(demand.samples * demand.chunked)
             drawn = kept + int(plan.samples * demand.most)
@@ -255,7 +283,7 @@ def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior
         if demand.encode:
             work = max(work, found["autoencoder at work"])
         # Rendering and the networks work one after the other; what a rendering keeps is there while the networks do.
-        busy = max(kept + work, drawn)
+        busy = max(kept + work, drawn, demand.refresh)
         parts = {
             "weights": weights,
             "field": state,
@@ -267,12 +295,12 @@ def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior
         if best is None or total.peak > best.peak:
             best = total
     assert best is not None
-    return best
+    return replace(best, demands=wanted)
 
 
-def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float = 0.0) -> Forecast:
+def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float = 0.0, parts: int = 1) -> Forecast:
     """The first plan whose forecast is within the budget. Raises ConfigError where none is, or where the system has no such stages."""
-    limit, wanted = budget(text), demands(config, prior)
+    limit, wanted = budget(text), demands(config, prior, parts)
     if not wanted:
         raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
     for plan in PLANS:
@@ -287,27 +315,33 @@ def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float =
     )  # fmt: skip
 
 
-def apply(plan: MemoryPlan, config: Any, prior: StableDiffusionPrior) -> None:
-    """Put a plan into a prior and a system's configuration."""
+def apply(plan: MemoryPlan, config: Any, prior: StableDiffusionPrior, wanted: Sequence[Demand] = ()) -> None:
+    """Put a plan into a prior and a system's configuration. More samples than a stage's forecast counts on come in chunks, also where the plan
+    has them all at once: a field that grows keeps the budget."""
+    counted = {demand.name: demand.samples for demand in wanted}
     prior.config.entries, prior.config.images = plan.entries, plan.images
     prior.config.tiling = prior.config.tiling or plan.images == 1
     if plan.offload:
         prior.offload()
-    for _, stage, holder in stages_of(config):
+    for name, stage, holder in stages_of(config):
         for part in (stage, holder):
             settings = getattr(part, "renderer", None)
             if isinstance(settings, VolumeConfig):
-                settings.chunk = plan.samples
+                settings.chunk = plan.samples or max(settings.chunk, counted.get(name, 0))
 
 
-def keep_memory(text: str, config: Any, prior: DiffusionPrior | None) -> Forecast | None:
-    """Choose what is done at once so that a budget is kept, if there is one, and put it into prior and configuration."""
+def keep_memory(text: str, config: Any, prior: DiffusionPrior | None, parts: int = 1) -> Forecast | None:
+    """Choose what is done at once so that a budget is kept, if there is one, and put it into prior and configuration.
+
+    Args:
+        parts: in which the views of a step are worked on, by ranks or one after the other.
+    """
     if not text:
         return None
     if not isinstance(prior, StableDiffusionPrior):
         raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
-    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0)
-    apply(planned.plan, config, prior)
+    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0, parts)
+    apply(planned.plan, config, prior, planned.demands)
     return planned
 
 

@@ -57,6 +57,8 @@ class Options:
     """Time limit: schedules and steps fit into it."""
     memory: str = ""
     """A budget that the run keeps: "8GB"."""
+    accumulate: int = 1
+    """Parts of a step's views that are worked on one after the other."""
     export: AssetConfig = field(default_factory=AssetConfig)
     load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig("auto"))
     preview_seconds: float = 5.0
@@ -105,6 +107,8 @@ def check_options(prompt: str, options: Options) -> None:
         )
     if options.minutes is not None and options.minutes <= 0:
         raise ConfigError(f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit")
+    if options.accumulate < 1:
+        raise ConfigError(f"must be at least 1, got {options.accumulate}", "--accumulate")
     if options.strictness is not None and not 0 <= options.strictness <= 1:
         raise ConfigError(f"must be from 0 to 1, got {options.strictness:g}", "--strictness")
     if options.strictness is not None and options.sketch is None:

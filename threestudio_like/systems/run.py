@@ -138,7 +138,7 @@ def generate(prompt: str, options: Options) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config = configure(options, preset)
-    planned = keep_memory(options.memory, config, prior)
+    planned = keep_memory(options.memory, config, prior, options.accumulate * (workers.world if workers else 1))
     if workers is not None and workers.rank > 0:
         # It only helps: rank 0 reads, writes, speaks and makes the asset.
         help_along(workers, config, Request(prompt, prior, options.seed), options)
@@ -200,7 +200,7 @@ def run_loop(
 ) -> Loop:
     """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(options.seed, options.minutes, 20.0, options.checkpoint_steps, options.preview_seconds, options.log_every,
-                            options.resume, options.device, True, identity)  # fmt: skip
+                            options.resume, options.device, True, options.accumulate, identity)  # fmt: skip
     return Loop(folder / "work", events, settings, Watchdog(), workers)
 
 

@@ -180,17 +180,20 @@ def distillation_stage(
         last: whether the field is a result; what another stage will sharpen may still be fog.
     """
     weights = schedules(regularise)
-    seen: dict[str, torch.Tensor] = {}
+    seen: list[torch.Tensor] = []
+
+    def before_step(step: Step) -> None:
+        seen.clear()
+        if step.index % parts.renderer.config.refresh == 0:
+            parts.renderer.refresh(parts.field, step.random)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
-        if step.index % parts.renderer.config.refresh == 0:
-            parts.renderer.refresh(parts.field, random)
         some = cameras.sample(random, size, step.fraction)
         some = own_views(some, step, guidance)
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, step.own)
-        seen["opacity"] = rendering.opacity.detach()
+        seen.append(rendering.opacity.detach())
         view = View(some, step.fraction, step.own, sample.level)
         value, _ = guidance.loss(rendering, view)
         terms = {"distil": weight * value}
@@ -200,7 +203,7 @@ def distillation_stage(
         return terms
 
     def watch() -> dict[str, float]:
-        found = figures(seen["opacity"]) if seen else {}
+        found = figures(torch.cat(seen)) if seen else {}
         return found if last else {k: v for k, v in found.items() if k != "half"}
 
     def recover(verdict: str) -> str:
@@ -221,17 +224,17 @@ def distillation_stage(
         return f"rendered {settings.chunk} samples at a time" + (f" and {done}" if done else "")
 
     return Stage(
-        name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, clip_norm=clip_norm,
-        preview=lambda: preview(parts, size), watch=watch, recover=recover, shrink=shrink,
+        name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, True, before_step=before_step,
+        clip_norm=clip_norm, preview=lambda: preview(parts, size), watch=watch, recover=recover, shrink=shrink,
     )  # fmt: skip
 
 
 def own_views(cameras: Cameras, step: Step, guidance: ScoreDistillation) -> Cameras:
-    """The cameras of this rank. Raises ConfigError where they cannot be shared."""
-    if step.world > 1 and guidance.config.joint_views and guidance.prior.facts.joint_views > 1:
+    """The cameras of this part of a step. Raises ConfigError where they cannot be shared."""
+    if step.parts > 1 and guidance.config.joint_views and guidance.prior.facts.joint_views > 1:
         raise ConfigError(
-            "views that are denoised together cannot be shared by ranks", f"stage {step.stage}",
-            f"Leave --ranks out, or add --{step.stage}.guidance.joint-views False",
+            "views that are denoised together cannot be shared", f"stage {step.stage}",
+            f"Leave --ranks and --accumulate out, or add --{step.stage}.guidance.joint-views False",
         )  # fmt: skip
     return cameras[step.share(len(cameras))]
 

@@ -144,7 +144,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config: LatentPaint = configure(options, preset, verb="texture")
-    planned = keep_memory(options.memory, config, prior)
+    planned = keep_memory(options.memory, config, prior, options.accumulate * (workers.world if workers else 1))
     subject = read_subject(mesh, options, config.placement)
     locked = locked_texels(subject, options)
     request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
