@@ -180,6 +180,20 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, parts):
     assert watch.peak == pytest.approx(expected.peak, rel=0.15)
 
 
+def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):
+    """Its field is that of the run that it refines."""
+    small = ["--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
+             "--texture", "64", "--quiet"]  # fmt: skip
+    line = ["generate", "a red chair", "--prior", str(tiny_folder), "--preset", "paper", "--steps", "2", *small]
+    assert main([*line, "--out", str(tmp_path / "one")]) == 0
+    line = ["refine", str(tmp_path / "one"), "--steps", "2", "--resolution", "16", *small[4:]]
+    assert main([*line, "--memory", "1GB", "--out", str(tmp_path / "two")]) == 0
+    events = [json.loads(text) for text in (tmp_path / "two/events.jsonl").read_text().splitlines()]
+    assert next(e for e in events if e["event"] == "memory-plan")["plan"] == PLANS[0].name
+    assert main([*line, "--memory", "0.001GB", "--out", str(tmp_path / "three")]) == 2
+    assert not (tmp_path / "three").exists()
+
+
 def test_parts_take_less(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     config = LatentNerf.paper()

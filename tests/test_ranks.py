@@ -91,10 +91,15 @@ def test_two_ranks_paint_with_the_gradient_of_one(tiny_folder, tmp_path):
     assert (tmp_path / "two/asset.glb").is_file()
 
 
-@pytest.mark.parametrize("verb", ["generate", "texture"])
+@pytest.mark.parametrize("verb", ["generate", "texture", "refine"])
 def test_two_ranks_make_bit_for_bit_what_one_makes_in_two_parts(verb, tiny_folder, tmp_path):
     """Several steps on, through Adam, which magnifies any rounding: field, moments and asset."""
-    line = command(tiny_folder, tmp_path, 4) if verb == "generate" else painting(tiny_folder, 4)
+    if verb == "refine":
+        assert main(command(tiny_folder, tmp_path / "source", 2)) == 0
+        line = ["refine", str(tmp_path / "source"), "--preset", "paper", "--steps", "3", "--resolution", "16", "--rgb.uniform.batch", "4",
+                "--renderer.samples", "16", "--faces", "300", "--texture", "64", "--quiet"]  # fmt: skip
+    else:
+        line = command(tiny_folder, tmp_path, 4) if verb == "generate" else painting(tiny_folder, 4)
     one, two = tmp_path / "one", tmp_path / "two"
     threads = torch.get_num_threads()
     try:

@@ -238,7 +238,7 @@ class MeshTool(FileFrame):
 
 
 @dataclass
-class Refine(Common):
+class Refine(Common, SharedViews):
     """Refine a finished run in RGB: a linear layer after the latent field, distillation through the encoder."""
 
     run: tyro.conf.Positional[Path] = Path("outputs/latest")

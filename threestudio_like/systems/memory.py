@@ -8,6 +8,7 @@ few rays of the true field.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -103,12 +104,13 @@ def stages_of(config: Any, name: str = "") -> Iterator[tuple[str, Distilled, Any
             yield from stages_of(value, item.name)
 
 
-def demands(config: Any, prior: StableDiffusionPrior, parts: int = 1) -> list[Demand]:
-    """What the distillation stages of a system ask for, where the views of a step are worked on in `parts`."""
+def demands(config: Any, prior: StableDiffusionPrior, parts: int = 1, present: Field | None = None) -> list[Demand]:
+    """What the distillation stages of a system ask for, where the views of a step are worked on in `parts`; of the `present` field where
+    there is one already."""
     out = []
     for name, stage, holder in stages_of(config):
         if isinstance(stage, DistillationConfig):
-            out.append(_of_volume(name, stage, holder, prior, parts))
+            out.append(_of_volume(name, stage, holder, prior, parts, present))
         elif isinstance(stage, PaintingConfig):
             latent = name == "latent"
             size = getattr(holder, "resolution", 0) or (prior.facts.latent_size if latent else prior.facts.image_size)
@@ -131,12 +133,17 @@ def _a_part(views: int, parts: int) -> int:
     return max(1, views // parts)
 
 
-def _of_volume(name: str, stage: DistillationConfig, holder: Any, prior: StableDiffusionPrior, parts: int) -> Demand:
+def _of_volume(
+    name: str, stage: DistillationConfig, holder: Any, prior: StableDiffusionPrior, parts: int, present: Field | None
+) -> Demand:
     encode = isinstance(stage, RgbConfig) or not hasattr(holder, "latent_size")
-    chosen: FieldConfig = getattr(stage, "representation", None) or holder.representation
     settings: VolumeConfig = getattr(stage, "renderer", None) or holder.renderer
     size = getattr(holder, "resolution", 0) or (prior.facts.image_size if encode else prior.facts.latent_size)
-    made = chosen.build(3 if encode else prior.facts.channels, 0, sigmoid=encode)
+    if present is not None:
+        made = copy.deepcopy(present)
+    else:
+        chosen: FieldConfig = getattr(stage, "representation", None) or holder.representation
+        made = chosen.build(3 if encode else prior.facts.channels, 0, sigmoid=encode)
     renderer = VolumeRenderer(replace(settings, chunk=0))
     with MemoryWatch() as watch:
         renderer.refresh(made, RandomStream(0, "rehearsal", 0))
@@ -298,9 +305,16 @@ def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior
     return replace(best, demands=wanted)
 
 
-def choose(text: str, config: Any, prior: StableDiffusionPrior, context: float = 0.0, parts: int = 1) -> Forecast:
+def choose(
+    text: str,
+    config: Any,
+    prior: StableDiffusionPrior,
+    context: float = 0.0,
+    parts: int = 1,
+    present: Field | None = None,
+) -> Forecast:
     """The first plan whose forecast is within the budget. Raises ConfigError where none is, or where the system has no such stages."""
-    limit, wanted = budget(text), demands(config, prior, parts)
+    limit, wanted = budget(text), demands(config, prior, parts, present)
     if not wanted:
         raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
     for plan in PLANS:
@@ -330,17 +344,20 @@ def apply(plan: MemoryPlan, config: Any, prior: StableDiffusionPrior, wanted: Se
                 settings.chunk = plan.samples or max(settings.chunk, counted.get(name, 0))
 
 
-def keep_memory(text: str, config: Any, prior: DiffusionPrior | None, parts: int = 1) -> Forecast | None:
+def keep_memory(
+    text: str, config: Any, prior: DiffusionPrior | None, parts: int = 1, present: Field | None = None
+) -> Forecast | None:
     """Choose what is done at once so that a budget is kept, if there is one, and put it into prior and configuration.
 
     Args:
         parts: in which the views of a step are worked on, by ranks or one after the other.
+        present: the field that is optimised, where there is one already.
     """
     if not text:
         return None
     if not isinstance(prior, StableDiffusionPrior):
         raise ConfigError("is for runs that distil, and this one does not", "--memory", "Leave it out")
-    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0, parts)
+    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0, parts, present)
     apply(planned.plan, config, prior, planned.demands)
     return planned
 

@@ -30,7 +30,7 @@ class RgbRefinement:
     resolution: int = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=80, occupancy=40))
-    distil: DistillationConfig = field(
+    rgb: DistillationConfig = field(
         default_factory=lambda: DistillationConfig(
             steps=120,
             guidance=ScoreDistillationConfig(scale=3.0, rescale=0.5, weighting="clean", t_max="0.4->0.15", shared_time=True, clamp=3.5,
@@ -65,7 +65,7 @@ class RgbRefinement:
         return FieldParts.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
 
     def _stage(self, request: Request, source: FieldParts) -> Stage:
-        parts, config = self.decoded(request, source), self.distil
+        parts, config = self.decoded(request, source), self.rgb
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         sampler = config.sampler()
         background: Background = RandomBackground.grey(0.3, 0.7)

@@ -14,7 +14,7 @@ import torch
 from ..engine.checkpoint import load_checkpoint, write_atomically
 from ..engine.errors import ConfigError, InputError, did_you_mean
 from ..engine.events import Events
-from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, restore
+from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
 from ..engine.parallel import Workers
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
@@ -138,13 +138,10 @@ def generate(prompt: str, options: Options) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config = configure(options, preset)
-    planned = keep_memory(options.memory, config, prior, options.accumulate * (workers.world if workers else 1))
-    if workers is not None and workers.rank > 0:
-        # It only helps: rank 0 reads, writes, speaks and makes the asset.
-        help_along(workers, config, Request(prompt, prior, options.seed), options)
-    folder = run_folder(prompt, options)
-    if workers is not None:
-        workers.told(str(folder.resolve()))
+    planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
+    request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
+    plans = config.plans(request)
+    folder = meet(workers, plans, options, prompt)
     events = Events(folder / "events.jsonl", options.verbosity)
     tell(planned, events)
     facts = {
@@ -163,9 +160,8 @@ def generate(prompt: str, options: Options) -> RunResult:
         for token in concept_words(list(read_concept(options.concept)), prompt):
             events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
     warm_kernels(events, options.device)
-    request = Request(prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1)
     identity = {**facts, "config": without_plan(to_dict(config))}
-    stages = run_loop(folder, events, options, identity, workers).run(config.plans(request))
+    stages = run_loop(folder, events, options, identity, workers).run(plans)
     if workers is not None:
         workers.close()
     if options.save_embeddings is not None:
@@ -181,7 +177,22 @@ def join_ranks(options: Chosen) -> tuple[Workers | None, Chosen]:
     return workers, replace(options, device=device_of_rank(options.device, workers.rank))
 
 
-def help_along(workers: Workers, config: Any, request: Any, options: Options) -> NoReturn:
+def parts_of(options: Options, workers: Workers | None) -> int:
+    """In how many parts the views of a step are worked on."""
+    return options.accumulate * (workers.world if workers else 1)
+
+
+def meet(workers: Workers | None, plans: list[StagePlan], options: Options, name: str) -> Path:
+    """The run's folder, which rank 0 alone writes to. The other ranks only help: they run the plans from here, and end."""
+    if workers is not None and workers.rank > 0:
+        help_along(workers, plans, options)
+    folder = run_folder(name, options)
+    if workers is not None:
+        workers.told(str(folder.resolve()))
+    return folder
+
+
+def help_along(workers: Workers, plans: list[StagePlan], options: Options) -> NoReturn:
     """What the ranks other than the first do: the same stages, without a word; then they end."""
     folder = Path(workers.told(""))
     Workers.at_work = True
@@ -190,7 +201,7 @@ def help_along(workers: Workers, config: Any, request: Any, options: Options) ->
     identity = None
     if options.resume:
         identity = load_checkpoint(folder / "work" / CHECKPOINT)[1].get("identity")
-    run_loop(folder, events, options, identity or {}, workers).run(config.plans(request))
+    run_loop(folder, events, options, identity or {}, workers).run(plans)
     workers.close()
     raise SystemExit(0)
 
@@ -295,6 +306,7 @@ def restore_stages(folder: Path, plans: list[Any]) -> dict[str, Stage]:
 
 def refine(source: Path, options: Options) -> RunResult:
     """RGB refinement of a finished run (METHODS 1.9), as a run of its own."""
+    workers, options = join_ranks(options)
     run = open_run(source, Options(device=options.device, load=options.load))
     prompt = run.facts["prompt"]
     check_options(prompt, options)
@@ -302,18 +314,22 @@ def refine(source: Path, options: Options) -> RunResult:
     preset = choose_preset(options, prior)
     config = configure(options, preset, RgbRefinement.paper() if preset == "paper" else RgbRefinement())
     parts = run.config.result(run.request, run.stages)
-    folder = run_folder(f"{prompt} refined", options)
+    request = Request(prompt, prior, options.seed, run.request.objects)
+    field = config.decoded(request, parts).field if options.memory else None
+    planned = keep_memory(options.memory, config, prior, parts_of(options, workers), field)
+    plans = config.plans(request, parts)
+    folder = meet(workers, plans, options, f"{prompt} refined")
     events = Events(folder / "events.jsonl", options.verbosity)
+    tell(planned, events)
     facts = {**run.facts, "verb": "refine", "source": str(source), "seed": options.seed}
     text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
     if not options.resume:
         write_atomically(folder / "run.yaml", text.encode())
     events.record("begin", resume=options.resume, **facts)
     warm_kernels(events, options.device)
-    request = Request(prompt, prior, options.seed, run.request.objects)
-    stages = run_loop(folder, events, options, {**facts, "config": without_plan(to_dict(config))}).run(
-        config.plans(request, parts)
-    )
+    stages = run_loop(folder, events, options, {**facts, "config": without_plan(to_dict(config))}, workers).run(plans)
+    if workers is not None:
+        workers.close()
     return finish(folder, events, config.result(request, stages, parts), options, facts, prior, text, request.objects)
 
 

@@ -22,12 +22,11 @@ from ..meshes.mesh import Asset, Material, Mesh
 from ..renderers import RingCameras
 from ..reports import contact_sheet, save_png
 from .delivery import Delivery, RunResult, deliver
-from .folders import run_folder
 from .latent_paint import LatentPaint, PaintRequest
 from .memory import keep_memory, tell
 from .options import TextureOptions, check_options, check_vocabulary
 from .painting import SurfaceParts, fill_unseen
-from .run import choose_preset, configure, help_along, join_ranks, load_prior, run_loop, warm_kernels
+from .run import choose_preset, configure, join_ranks, load_prior, meet, parts_of, run_loop, warm_kernels
 from .settings import to_dict, write_yaml
 
 
@@ -144,16 +143,12 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     check_vocabulary(prior, prompt)
     preset = choose_preset(options, prior)
     config: LatentPaint = configure(options, preset, verb="texture")
-    planned = keep_memory(options.memory, config, prior, options.accumulate * (workers.world if workers else 1))
+    planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
     subject = read_subject(mesh, options, config.placement)
     locked = locked_texels(subject, options)
     request = PaintRequest(prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked)
-    if workers is not None and workers.rank > 0:
-        # It only helps: rank 0 reads, writes, speaks and paints the mesh.
-        help_along(workers, config, request, options)
-    folder = run_folder(f"{prompt} {mesh.stem}", options)
-    if workers is not None:
-        workers.told(str(folder.resolve()))
+    plans = config.plans(request)
+    folder = meet(workers, plans, options, f"{prompt} {mesh.stem}")
     events = Events(folder / "events.jsonl", options.verbosity)
     facts = {"verb": "texture", "prompt": prompt, "mesh": str(mesh), "system": options.system, "preset": preset, "prior": options.prior,
              "seed": options.seed}  # fmt: skip
@@ -178,7 +173,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     # A run is resumed on the mesh that it was begun on, not on one that has its name.
     content = hashlib.sha256(mesh.read_bytes()).hexdigest()[:16]
     identity = {**facts, **choices, "mesh content": content, "config": to_dict(config)}
-    stages = run_loop(folder, events, options, identity, workers).run(config.plans(request))
+    stages = run_loop(folder, events, options, identity, workers).run(plans)
     if workers is not None:
         workers.close()
     parts = config.result(request, stages)
