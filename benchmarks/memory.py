@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -27,16 +26,15 @@ from threestudio_like.systems.memory import PLANS, apply, demands, forecast
 STEPS = 3
 
 
-def measure(prior: StableDiffusionPrior, system: LatentNerf | DreamFusion, parts: int) -> tuple[int, float]:
-    """Peak bytes of a run of a few steps, as `generate` runs it, and seconds a step."""
-    began = time.perf_counter()
+def measure(prior: StableDiffusionPrior, system: LatentNerf | DreamFusion, parts: int) -> int:
+    """Peak bytes of a run of a few steps, as `generate` runs it."""
     with MemoryWatch() as watch:
         for module in (prior.unet, prior.vae):
             for tensor in [*module.parameters(), *module.buffers()]:
                 watch.note(tensor)
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
         loop.run(system.plans(Request("a red chair", prior, 0)))
-    return watch.peak, (time.perf_counter() - began) / STEPS
+    return watch.peak
 
 
 def main() -> None:
@@ -58,18 +56,18 @@ def main() -> None:
                 system.resolution = size
             expected = forecast(plan, demands(system, prior, parts), prior)
             apply(plan, system, prior, expected.demands)
-            peak, seconds = measure(prior, system, parts)
+            peak = measure(prior, system, parts)
             error = 100 * (expected.peak / peak - 1)
             rows.append(
                 [name, plan.name + (f", in {parts} parts" if parts > 1 else ""), f"{expected.peak / GIB:.2f}", f"{peak / GIB:.2f}",
-                 f"{error:+.0f} %", f"{seconds:.0f}"]
+                 f"{error:+.0f} %"]
             )  # fmt: skip
             print(rows[-1], flush=True)
             del prior, system
     body = (
         f"Tensors alive in a run of {STEPS} steps (prior in bfloat16, field in float32, occupancy, watchdog's copy), counted as they come and go; "
         "on a GPU its context and libraries come on top. The forecast is made before anything runs; parts are those of `--accumulate`.\n\n"
-        + table(["run", "plan", "forecast, GB", "measured, GB", "error", "s a step"], rows)
+        + table(["run", "plan", "forecast, GB", "measured, GB", "error"], rows)
     )
     publish("memory", "Memory: forecasts and runs", "python benchmarks/memory.py", body)
 
