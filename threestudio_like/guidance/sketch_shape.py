@@ -112,20 +112,27 @@ class SketchShape:
         return weight * shape_cross_entropy(opacity, signed < 0)
 
     def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The sum over the samples of the rendering, as published (estimated from `samples` of them)."""
+        """The sum over the samples of the step's renderings, as published (estimated from `samples` of them, as many of every view). Of a part
+        of the step, `parts` times the sum over its own views: the mean over the parts is the whole sum."""
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
-        share = 1.0
-        if 0 < self.config.samples < len(points):
-            pick = view.random.integers("sketch samples", 0, len(points), (self.config.samples,))
-            pick = pick.to(points.device)
-            points, density, share = points[pick], density[pick], len(points) / self.config.samples
-        total = self.terms(points, density).sum() * share
+        views, parts = len(rendering.opacity), view.random.parts
+        if not 0 < self.config.samples < len(points) * parts:
+            total = self.terms(points, density).sum() * parts
+            return total, {"shape": total.detach()}
+        each = max(1, self.config.samples // (views * parts))
+        edges = rendering.samples.offsets[:: (len(rendering.samples.offsets) - 1) // views].to(points.device)
+        begin, count = edges[:-1, None], edges.diff()[:, None]
+        drawn = view.random.uniform("sketch samples", (views, each), points.device).double()
+        pick = (begin + (drawn * count).long()).clamp(max=len(points) - 1).flatten()
+        # A view that sees nothing counts for nothing.
+        found = self.terms(points[pick], density[pick]).view(views, each) * (count * parts / each)
+        total = found.sum()
         return total, {"shape": total.detach()}
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
         """The sum over random points of the cube, in or out of occupied cells (our addition)."""
-        points = random.uniform("sketch", (self.config.points, 3), field.device) * 2 - 1
+        points = random.whole.uniform("sketch", (self.config.points, 3), field.device) * 2 - 1
         return self.terms(points, field.density(points)).sum()
 
     def agreement(self, inside: torch.Tensor, points: torch.Tensor, band: float) -> float:

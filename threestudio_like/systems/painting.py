@@ -176,7 +176,7 @@ def painting_stage(
         return "limited the guidance gradient to 1 per pixel"
 
     return Stage(
-        name, steps, parts.modules(), paint_groups(parts, rates), loss, True, after_step=_keep_in_range(parts),
+        name, steps, parts.modules(), paint_groups(parts, rates), loss, shared=True, after_step=_keep_in_range(parts),
         preview=lambda: preview(parts, size), recover=recover,
     )  # fmt: skip
 

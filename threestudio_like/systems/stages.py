@@ -224,7 +224,7 @@ def distillation_stage(
         return f"rendered {settings.chunk} samples at a time" + (f" and {done}" if done else "")
 
     return Stage(
-        name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, True, before_step=before_step,
+        name, steps, parts.all_modules(), parameter_groups(parts, rates), loss, shared=True, before_step=before_step,
         clip_norm=clip_norm, preview=lambda: preview(parts, size), watch=watch, recover=recover, shrink=shrink,
     )  # fmt: skip
 
