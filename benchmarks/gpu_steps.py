@@ -26,7 +26,7 @@ from threestudio_like.systems.dreamfusion import DreamFusion
 from threestudio_like.systems.latent_nerf import LatentNerf
 from threestudio_like.systems.latent_paint import LatentPaint, PaintRequest
 from threestudio_like.systems.layout import reference_camera
-from threestudio_like.systems.memory import PLANS, demands, forecast
+from threestudio_like.systems.memory import PLANS, apply, demands, forecast
 from threestudio_like.systems.scene_text import read_scene
 
 PROMPT = "a red chair"
@@ -164,12 +164,13 @@ SYSTEMS: dict[str, Callable[[RandomPrior, bool], tuple[StagePlan, Any]]] = {
 def of_system(name: str, prior: RandomPrior, steps: int, small: bool = False) -> Steps:
     """Steps of a system, with the memory that its plan foresees."""
     plan, config = SYSTEMS[name](prior, small)
+    if isinstance(config, Comboverse):
+        return of_stage(plan, prior, steps)
+    expected = forecast(PLANS[0], demands(config, prior), prior)
+    apply(PLANS[0], config, prior, expected.demands)
     found = of_stage(plan, prior, steps)
-    wanted = demands(config, prior) if not isinstance(config, Comboverse) else []
-    if found.peak and wanted:
-        # What tensors take; the driver's share is no tensor's.
-        found = replace(found, forecast=forecast(PLANS[0], wanted, prior).peak)
-    return found
+    # What tensors take; the driver's share is no tensor's.
+    return replace(found, forecast=expected.peak) if found.peak else found
 
 
 def in_gb(size: int) -> str:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, MemoryShortage
@@ -19,6 +20,7 @@ from threestudio_like.renderers import BackgroundSample, RingCameras, Stratified
 from threestudio_like.renderers.gradient_scaling import DepthScaling
 from threestudio_like.representations import HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
 from threestudio_like.systems.contract import Request
+from threestudio_like.systems.dreamfusion import DreamFusion
 from threestudio_like.systems.latent_nerf import LatentNerf
 from threestudio_like.systems.memory import PLANS, apply, budget, choose, count_samples, demands, forecast
 
@@ -163,14 +165,18 @@ def test_smaller_budgets_choose_smaller_plans_and_impossible_ones_are_said(tiny_
         choose("0.001GB", config, prior)
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-def test_a_forecast_is_what_a_run_takes(tiny_folder, parts):
-    """Whole distillation steps under the watch, within 15 % of their forecast."""
+@pytest.mark.parametrize(
+    ("system", "plan", "parts"),
+    [(LatentNerf, PLANS[0], 1), (LatentNerf, PLANS[0], 2), (DreamFusion, PLANS[0], 1), (DreamFusion, PLANS[3], 1)],
+)
+def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
+    """Whole distillation steps under the watch, within 15 % of their forecast: occupancy, regularisers, watchdog and all."""
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    config = LatentNerf.paper()
+    config = system.paper()
     config.resolution, config.representation.hash.log2_size = 48, 14
-    config.distil.steps, config.distil.uniform.batch = 3, 4
-    expected = forecast(PLANS[0], demands(config, prior, parts), prior)
+    config.distil.steps, config.distil.uniform.batch = 6, 4
+    expected = forecast(plan, demands(config, prior, parts), prior)
+    apply(plan, config, prior, expected.demands)
     with MemoryWatch() as watch:
         for module in (prior.unet, prior.vae):
             for tensor in [*module.parameters(), *module.buffers()]:
@@ -178,6 +184,40 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, parts):
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
         loop.run(config.plans(Request("a red chair", prior, 0)))
     assert watch.peak == pytest.approx(expected.peak, rel=0.15)
+
+
+def test_normals_in_chunks_are_the_same():
+    results = []
+    for chunk in (0, 60):
+        field = fields()["hash"]
+        # A fresh field is so even that its normals are rounding.
+        with torch.no_grad():
+            field.table.mul_(3000)
+        renderer = VolumeRenderer(VolumeConfig(chunk=chunk))
+        points = torch.rand(101, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+        normals = renderer.normals(field, points)
+        normals.square().mul(torch.arange(3)).sum().backward()
+        results.append((normals.detach(), field.table.grad))
+        with torch.no_grad():
+            assert torch.equal(renderer.normals(field, points), normals)
+    assert torch.equal(results[0][0], results[1][0])
+    # Both sides of a central difference all but cancel in the sum.
+    assert float((results[0][1] - results[1][1]).abs().max()) <= 1e-5 * float(results[0][1].abs().max())
+
+
+def test_a_step_of_dreamfusion_in_chunks_has_the_gradient_of_all(tiny_folder, tmp_path):
+    """Rendering, autoencoder, normals: the first moment after a step is a tenth of the gradient."""
+    line = ["generate", "a red chair", "--prior", str(tiny_folder), "--system", "dreamfusion", "--preset", "paper", "--steps", "1",
+            "--resolution", "12", "--dtype", "float32", "--distil.uniform.batch", "3", "--distil.regularise.orientation", "1",
+            "--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
+            "--texture", "64", "--quiet"]  # fmt: skip
+    moments = []
+    for name, chunk in (("all", "0"), ("few", "700")):
+        assert main([*line, "--renderer.chunk", chunk, "--out", str(tmp_path / name)]) == 0
+        tensors = load_file(tmp_path / name / "work/checkpoint.safetensors")
+        moments.append({k: v for k, v in tensors.items() if k.endswith("exp_avg")})
+    for name, moment in moments[0].items():
+        assert float((moment - moments[1][name]).abs().max()) <= 1e-6 * float(moment.abs().max())
 
 
 def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):

@@ -83,6 +83,20 @@ class VolumeRenderer(nn.Module):
         self.average.fill_(-1.0)
         self.occupied = self.inside.clone()
 
+    def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
+        """The field's normals (S, 3) at points, which take six densities each; as many at once as `chunk` allows."""
+        few = self.config.chunk // 6
+        if few <= 0 or len(points) <= few:
+            return field.normals(points)
+        if not torch.is_grad_enabled():
+            return torch.cat([field.normals(some) for some in points.split(few)])
+        return torch.cat(
+            [
+                checkpoint(field.normals, some, use_reentrant=False, preserve_rng_state=False)
+                for some in points.split(few)
+            ]
+        )
+
     def _shade(
         self, field: Field, points: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, distance: torch.Tensor | None,
         scaling: DepthScaling | None,
@@ -175,7 +189,7 @@ class VolumeRenderer(nn.Module):
         colour = out[:, :channels] + (1 - opacity) * behind
         normals = None
         if self.config.normals:
-            unit = field.normals(points)
+            unit = self.normals(field, points)
             normals = torch.zeros(rays, 3, device=device).index_add(0, ray, weights[:, None] * unit).view(*shape, 3)
         samples = Samples(t, ray, offsets, points, density, weights, step)
         return Rendering(colour.view(*shape, -1), opacity.view(*shape, 1), out[:, channels + 1 :].view(*shape, 1),

@@ -31,6 +31,7 @@ from ..representations import Field
 from .comboverse import Comboverse
 from .latent_nerf import DistillationConfig, FieldConfig, RgbConfig
 from .latent_paint import PaintingConfig
+from .stages import FieldParts, Regularisation, regularisation_terms, schedules
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
@@ -64,7 +65,8 @@ PLANS = (
 class Demand:
     """What one stage asks for: `views` of `size` pixels at once, through the autoencoder or not, of a field (bytes of its parameters) that is
     sampled `samples` times a step; bytes a sample `kept` for the way back, taken at `most`, and kept where samples come in chunks
-    (`chunked`); `repeats` of the UNet's batch a view; in how many `parts` a step comes; `refresh` takes to look where nothing is;
+    (`chunked`); `repeats` of the UNet's batch a view; in how many `parts` a step comes; whether terms of the
+    samples follow what the networks do (`regularised`); `refresh` takes to look where nothing is;
     `grid` what is known of that."""
 
     name: str
@@ -78,6 +80,7 @@ class Demand:
     chunked: float
     repeats: int = 2
     parts: int = 1
+    regularised: bool = False
     refresh: int = 0
     grid: int = 0
 
@@ -153,13 +156,16 @@ def _of_volume(
     draws = [cameras[: _a_part(len(cameras), parts)] for cameras in draws]
     samples = max(count_samples(renderer, cameras) for cameras in draws)
     few = draws[0][:1].resized(min(size, 40), min(size, 40))
-    kept, most = per_sample(made, renderer, few)
+    seen = FieldParts(made, renderer, lambda features: features)
+    # Nothing of a rendering is in chunks, but its normals are, see `apply`.
+    renderer.config.chunk = int(1.2 * count_samples(renderer, few))
+    kept, _, most, regularised = per_sample(seen, stage.regularise, few)
     renderer.config.chunk = 256
-    chunked, _ = per_sample(made, renderer, few)
+    _, chunked, _, _ = per_sample(seen, stage.regularise, few)
     repeats = 4 if stage.guidance.perp_neg > 0 else 2
     return Demand(
-        name, len(draws[0]), size, encode, samples, bytes_of(made), kept, most, chunked, repeats, parts, watch.peak,
-        bytes_of(renderer) + sum(t.nbytes for t in renderer.state_dict().values()),
+        name, len(draws[0]), size, encode, samples, bytes_of(made), kept, most, chunked, repeats, parts, regularised,
+        watch.peak, bytes_of(renderer) + sum(t.nbytes for t in renderer.state_dict().values()),
     )  # fmt: skip
 
 
@@ -174,8 +180,13 @@ def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
     return int(float(inside.sum()) * (cameras.height / size) ** 2)
 
 
-def per_sample(field: Field, renderer: VolumeRenderer, cameras: Cameras) -> tuple[float, float]:
-    """Bytes that a rendering of a field keeps for its way back, and that rendering and way back take at most, a sample."""
+def per_sample(parts: FieldParts, regularise: Regularisation, cameras: Cameras) -> tuple[float, float, float, bool]:
+    """Bytes a sample: what a rendering of a field keeps for its way back, what it keeps with its regularisers, and what both and the way back
+    take at most; and whether any regulariser looks at samples."""
+    field, renderer = parts.field, parts.renderer
+    # Terms of the whole grid do not grow with the samples.
+    weights = schedules(replace(regularise, density_variation="0", feature_variation="0"))
+    fraction = max((0.0, 0.5, 0.999), key=lambda at: sum(weight(at) > 0 for weight in weights.values()))
     behind = BackgroundSample(torch.zeros(len(cameras), cameras.height, cameras.width, field.channels))
     for p in field.parameters():
         p.grad = None
@@ -184,10 +195,13 @@ def per_sample(field: Field, renderer: VolumeRenderer, cameras: Cameras) -> tupl
         held = watch.live
         assert rendering.samples is not None
         count = max(1, len(rendering.samples.t))
-        (rendering.features.sum() + rendering.opacity.sum()).backward()
+        terms = regularisation_terms(weights, parts, rendering, cameras, fraction)
+        with_terms = watch.live
+        (rendering.features.sum() + rendering.opacity.sum() + sum(terms.values())).backward()
     # The gradients of the field are counted with it.
     gradients = sum(p.numel() * p.element_size() for p in field.parameters())
-    return held / count, max(held, watch.peak - gradients) / count
+    most = max(with_terms, watch.peak - gradients)
+    return held / count, with_terms / count, most / count, bool({"orientation", "distortion"} & set(terms))
 
 
 @contextlib.contextmanager
@@ -244,6 +258,7 @@ class Networks:
             pictures = torch.empty(images, 3, image, image, dtype=self.vae_dtype, requires_grad=gradient)
             with torch.set_grad_enabled(gradient), MemoryWatch() as watch:
                 out = vae.encode(pictures).latent_dist.mode()
+                found["autoencoder holds"] = watch.live
                 if gradient:
                     out.sum().backward()
             found["autoencoder at work"] = watch.peak
@@ -289,6 +304,8 @@ def forecast(plan: MemoryPlan, wanted: list[Demand], prior: StableDiffusionPrior
         work = found["UNet at work"]
         if demand.encode:
             work = max(work, found["autoencoder at work"])
+            if demand.regularised:
+                drawn += found["autoencoder holds"]
         # Rendering and the networks work one after the other; what a rendering keeps is there while the networks do.
         busy = max(kept + work, drawn, demand.refresh)
         parts = {

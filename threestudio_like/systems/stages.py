@@ -129,7 +129,7 @@ def regularisation_terms(
     if value("distortion") > 0 and rendering.samples is not None:
         terms["distortion"] = value("distortion") * distortion(rendering.samples, rays)
     if value("orientation") > 0 and rendering.samples is not None and cameras is not None:
-        normals = parts.field.normals(rendering.samples.points)
+        normals = parts.renderer.normals(parts.field, rendering.samples.points)
         terms["orientation"] = value("orientation") * orientation(
             rendering.samples, normals, cameras.to(normals.device).rays()[1].reshape(-1, 3), rays
         )
