@@ -14,6 +14,7 @@ import json
 import math
 import shutil
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,13 @@ from threestudio_like.meshes.files import read
 from threestudio_like.meshes.mesh import Mesh, join
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
-from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
+from threestudio_like.metrics.layout import (
+    depth_order_accuracy,
+    least_turn,
+    penetration_volume,
+    placement_errors,
+    relation_holds,
+)
 from threestudio_like.priors.clip import load_clip
 from threestudio_like.priors.diffusion import DiffusionPrior
 from threestudio_like.priors.inpainter import LatentBlending
@@ -191,10 +198,10 @@ def started(
     return start, on_the_ground(bodies, start, truth.camera, supported, feet)
 
 
-def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, float]:
+def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, Any]:
     """Everything that is measured of a placement."""
     found, eye = scene.transforms(), truth.camera.camera_to_world[0, :3, 3].double().numpy()
-    out: dict[str, float] = placement_errors(found, truth.where, truth.extent, eye)
+    out: dict[str, Any] = placement_errors(found, truth.where, truth.extent, eye)
     out["depth order"] = depth_order_accuracy(found, truth.where, eye)
     points = [t.apply(b.vertices) for t, b in zip(found, scene.bodies)]
     kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in truth.text.relations]
@@ -214,6 +221,8 @@ def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, float]:
         one = clip.embed_images(torch.from_numpy(truth.picture)[None])  # type: ignore[attr-defined]
         out["CLIP"] = float((clip.embed_images(torch.from_numpy(ours)) @ one.t()).mean())  # type: ignore[attr-defined]
     meshes = [Mesh(p, join(list(b.meshes.values())).faces) for p, b in zip(points, scene.bodies)]
+    true = [Mesh(t.apply(m.vertices), m.faces) for t, m in zip(truth.where, truth.meshes)]
+    out["turns"] = [least_turn(m, t) for m, t in zip(meshes, true)]
     shared = [penetration_volume(meshes[i], meshes[j]) for i in range(len(meshes)) for j in range(i)]
     out["penetration"] = max(shared)
     physics = PhysicalTerms(scene, bonds_of(truth.text), [], Comboverse().physical)
@@ -290,6 +299,7 @@ def report(kinds: list[str], command: str) -> None:
         numbers = scenes_of(found, rows)
         text += f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else means.\n\n"
         text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]) + "\n\n"
+        text += turns_of(found, every)
         few = scenes_of(found, every)
         if rows != every and few:
             text += f"All rows on {len(few)} of them:\n\n"
@@ -315,6 +325,20 @@ def report(kinds: list[str], command: str) -> None:
         text += "Scene by scene, the first row's depth error less the second's:\n\n"
         text += table(["row", "against", "scenes", "difference", "95 % interval"], compared) + "\n\n"
     publish("compose", "Where objects of a scene end", command, text)
+
+
+def turns_of(found: dict[tuple[int, str], dict], rows: list[str]) -> str:
+    """How far objects are turned from the truth as far as their shapes tell, by rows; of the scenes for which that was measured."""
+    lines = []
+    for row in rows:
+        turns = np.array([t for (_, r), x in found.items() if r == row for t in x.get("turns", [])])
+        if len(turns):
+            right = float((turns <= 20).mean())
+            lines.append([row, len(turns), float(np.median(turns)), float(np.quantile(turns, 0.9)), right])
+    if not lines:
+        return ""
+    said = "Rotation as far as shapes tell it, degrees (the least turn about the vertical that brings a mesh on the true one):\n\n"
+    return said + table(["moved by", "objects", "median", "90th percentile", "within 20"], lines) + "\n\n"
 
 
 def scenes_of(found: dict[tuple[int, str], dict], rows: list[str]) -> list[int]:
@@ -354,6 +378,7 @@ def main() -> None:
     parser.add_argument("--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"])
     parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--again", action="store_true", help="measure these rows again where their turns are not known")
     parser.add_argument("--report", action="store_true", help="only write the tables of what was measured")
     arguments = parser.parse_args()
     if arguments.fresh:
@@ -361,7 +386,8 @@ def main() -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     done = set()
     if RESULTS.is_file():
-        done = {(x["scene"], x["row"], x["meshes"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+        lines = map(json.loads, RESULTS.read_text().splitlines())
+        done = {(x["scene"], x["row"], x["meshes"]) for x in lines if not arguments.again or "turns" in x}
     if arguments.report:
         report(arguments.meshes, "python benchmarks/compose.py")
         return

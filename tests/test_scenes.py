@@ -12,7 +12,13 @@ import trimesh
 from threestudio_like.guidance.physical import Bond, DistanceField, PhysicalConfig, PhysicalTerms
 from threestudio_like.meshes.mesh import Asset, Mesh, Node
 from threestudio_like.meshes.transform import Transform, multiply, quaternion, rotation_matrix
-from threestudio_like.metrics.layout import depth_order_accuracy, penetration_volume, placement_errors, relation_holds
+from threestudio_like.metrics.layout import (
+    depth_order_accuracy,
+    least_turn,
+    penetration_volume,
+    placement_errors,
+    relation_holds,
+)
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene, rotation_of
@@ -48,6 +54,24 @@ def scene_of(*meshes: Mesh, at: list[Transform], along: str = "ray", camera: Cam
     return PlacedScene(
         [Body({"m": m}) for m in meshes], [f"o{k}" for k in range(len(meshes))], at, camera.camera_to_world[0], along
     )
+
+
+def turned(mesh: Mesh, degrees: float, size: float = 1.0) -> Mesh:
+    half = math.radians(degrees) / 2
+    where = Transform(size, np.array([0, math.sin(half), 0, math.cos(half)]), np.array([0.3, 0.1, -0.2]))
+    return Mesh(where.apply(mesh.vertices), mesh.faces)
+
+
+def test_a_turn_counts_as_far_as_a_shape_tells_it():
+    ball, cube = sphere(0.5), box((1.0, 1.0, 1.0))
+    for degrees in (0, 35, 90, 140):
+        assert least_turn(turned(ball, degrees), ball) == 0
+    assert least_turn(turned(cube, 90), cube) == 0
+    assert least_turn(turned(cube, 40, 2.0), cube) == pytest.approx(40, abs=10)
+    wedge = box((1.0, 0.3, 0.4))
+    wedge.vertices[wedge.vertices[:, 0] > 0, 2] *= 0.2
+    for degrees in (0, 60, 120, 180):
+        assert least_turn(turned(wedge, degrees), wedge) == pytest.approx(degrees, abs=10)
 
 
 def test_quaternions_and_matrices_are_each_others_inverse():
