@@ -189,7 +189,8 @@ def per_sample(parts: FieldParts, regularise: Regularisation, cameras: Cameras) 
     fraction = max((0.0, 0.5, 0.999), key=lambda at: sum(weight(at) > 0 for weight in weights.values()))
     behind = BackgroundSample(torch.zeros(len(cameras), cameras.height, cameras.width, field.channels))
     for p in field.parameters():
-        p.grad = None
+        # As in every step but the first; it is counted with the field.
+        p.grad = torch.zeros_like(p)
     with MemoryWatch() as watch:
         rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
         held = watch.live
@@ -198,9 +199,7 @@ def per_sample(parts: FieldParts, regularise: Regularisation, cameras: Cameras) 
         terms = regularisation_terms(weights, parts, rendering, cameras, fraction)
         with_terms = watch.live
         (rendering.features.sum() + rendering.opacity.sum() + sum(terms.values())).backward()
-    # The gradients of the field are counted with it.
-    gradients = sum(p.numel() * p.element_size() for p in field.parameters())
-    most = max(with_terms, watch.peak - gradients)
+    most = max(with_terms, watch.peak)
     return held / count, with_terms / count, most / count, bool({"orientation", "distortion"} & set(terms))
 
 
