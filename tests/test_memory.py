@@ -248,6 +248,12 @@ def test_a_plan_is_put_everywhere(tiny_folder):
     apply(PLANS[2], config, prior)
     assert (config.renderer.chunk, config.rgb.renderer.chunk) == (PLANS[2].samples,) * 2
     assert (prior.config.entries, prior.config.images) == (2, 1)
+    # All at once is as many as a stage's own forecast counts on.
+    wanted = demands(config, prior)
+    apply(PLANS[0], config, prior, wanted)
+    counted = {demand.name: demand.samples for demand in wanted}
+    assert (config.renderer.chunk, config.rgb.renderer.chunk) == (counted["distil"], counted["rgb"])
+    assert counted["distil"] != counted["rgb"]
 
 
 def test_out_of_memory_does_less_at_once_and_goes_on_and_the_second_time_says_so(tmp_path):

@@ -82,7 +82,8 @@ class SharedViews:
     ranks: int = 1
     """Processes that share the views of a step; on GPUs one each. The result is that of one with all of them."""
     accumulate: int = 1
-    """Parts of a step's views that are worked on one after the other, for less memory. N parts are, bit for bit, what N ranks make."""
+    """Parts of a step's views that are worked on one after the other, for less memory. Two parts are, bit for bit, what two ranks of as many
+    threads make."""
 
 
 @dataclass

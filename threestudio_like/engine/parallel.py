@@ -113,7 +113,7 @@ class Workers:
 
 class Sums:
     """Gradients of a step's parts, added up apart from the buffers that kernels write into: every part's sum begins at zero, as on a rank of
-    its own, so that two parts of one process give bit for bit what two ranks do."""
+    its own, so that two parts of one process give bit for bit what two ranks of as many threads do."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self._parameters = parameters

@@ -354,10 +354,9 @@ def apply(plan: MemoryPlan, config: Any, prior: StableDiffusionPrior, wanted: Se
     if plan.offload:
         prior.offload()
     for name, stage, holder in stages_of(config):
-        for part in (stage, holder):
-            settings = getattr(part, "renderer", None)
-            if isinstance(settings, VolumeConfig):
-                settings.chunk = plan.samples or max(settings.chunk, counted.get(name, 0))
+        settings = getattr(stage, "renderer", None) or getattr(holder, "renderer", None)
+        if isinstance(settings, VolumeConfig):
+            settings.chunk = plan.samples or counted.get(name, 0)
 
 
 def keep_memory(
