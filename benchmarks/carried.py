@@ -1,4 +1,5 @@
-"""Packages for a machine that has PyTorch and nothing else: an archive of what a run has imported, and its use."""
+"""Packages for a machine that has PyTorch and nothing else: an archive of what a run has imported,
+and its use."""
 
 from __future__ import annotations
 
@@ -35,18 +36,36 @@ def unpack(archive: Path) -> None:
 
 
 def pack(archive: Path) -> None:
-    """Write the imported distributions, whole but for the parts of transformers that nothing has asked for."""
+    """Write the imported distributions, whole but for the parts of transformers that nothing has
+    asked for."""
     owners = importlib.metadata.packages_distributions()
-    used = {name for module in list(sys.modules) for name in owners.get(module.partition(".")[0], [])}
-    used = {n for n in used if n.lower() not in THERE | UNUSED and not n.lower().startswith(("nvidia", "threestudio"))}
-    imported = {str(Path(m.__file__).resolve()) for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+    used = {
+        name for module in list(sys.modules) for name in owners.get(module.partition(".")[0], [])
+    }
+    used = {
+        n
+        for n in used
+        if n.lower() not in THERE | UNUSED and not n.lower().startswith(("nvidia", "threestudio"))
+    }
+    imported = {
+        str(Path(m.__file__).resolve())
+        for m in list(sys.modules.values())
+        if getattr(m, "__file__", None)
+    }
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as packed:
         for name in sorted(used):
             for file in importlib.metadata.files(name) or []:
                 path = Path(str(file.locate()))
                 spare = (
-                    "/models/" in str(file) and file.parts[0] == "transformers" and str(path.resolve()) not in imported
+                    "/models/" in str(file)
+                    and file.parts[0] == "transformers"
+                    and str(path.resolve()) not in imported
                 )
-                if path.is_file() and ".." not in file.parts and path.suffix != ".pyc" and not spare:
+                if (
+                    path.is_file()
+                    and ".." not in file.parts
+                    and path.suffix != ".pyc"
+                    and not spare
+                ):
                     packed.write(path, str(file))
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, {', '.join(sorted(used))}")

@@ -1,9 +1,11 @@
-"""What makes CISP's embedding: short trainings of equal steps, one thing changed in each: batch size, width of the joint space, how the two
-encoders look at pictures and voxels. Recall among 200 held-out objects.
+"""What makes CISP's embedding: short trainings of equal steps, one thing changed in each: batch
+size, width of the joint space, how the two encoders look at pictures and voxels. Recall among 200
+held-out objects.
 
 Each variant is trained by the command line; a finished one is not trained again.
 
-Run: python benchmarks/cisp_ablations.py [--steps 800] [--objects 6000] [--data folder] [--only embedded ...]
+Run: python benchmarks/cisp_ablations.py [--steps 800] [--objects 6000] [--data folder] [--only
+    embedded ...]
 
 --data: a folder with the drawn pairs of an earlier training (its work/data).
 """
@@ -23,37 +25,73 @@ VARIANTS: dict[str, list[str]] = {
     "CNN for voxels": ["--model.shape.kind", "cnn"],
     "batch 32": ["--batch", "32"],
     "width 32": ["--model.width", "32"],
-    "patches of pictures by one linear map": ["--model.image.stem", "linear", "--model.image.depth", "4"],
+    "patches of pictures by one linear map": [
+        "--model.image.stem",
+        "linear",
+        "--model.image.depth",
+        "4",
+    ],
     "batches of all categories": ["--categories", "0"],
     "no read-out loss": ["--read_out", "0"],
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--objects", type=int, default=6000)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
-    from threestudio_like.priors.contrastive import Contrastive
-    from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, retrieval
+    from threestudio_like.priors.networks.contrastive import Contrastive
     from threestudio_like.toybox.pairs import ToyPairs
-    from threestudio_like.toybox.training_options import WORLD
+    from threestudio_like.training.contrastive import BatchSource, ContrastiveTraining, retrieval
+    from threestudio_like.training.options import WORLD
 
     rows = []
     for name in arguments.only:
         folder, verb = OUT / name.replace(" ", "-"), ["cisp", "--embedding", "cisp"]
-        seconds = trained(folder, verb, arguments.steps, arguments.objects, arguments.data, VARIANTS[name])
+        seconds = trained(
+            folder, verb, arguments.steps, arguments.objects, arguments.data, VARIANTS[name]
+        )
         model = Contrastive.load(folder / "cisp")
         source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2)
-        figures = retrieval(model, BatchSource(source, ContrastiveTraining(model.config), None), 200, 6)
-        sizes = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.image, model.other)]
-        rows.append([name, *sizes, *(figures[f"{way} recall@{k}"] for way in ("image to shape", "shape to image") for k in (1, 5)),
-                     figures["IoU of the first shape found"], seconds])  # fmt: skip
+        figures = retrieval(
+            model, BatchSource(source, ContrastiveTraining(model.config), None), 200, 6
+        )
+        sizes = [
+            sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.image, model.other)
+        ]
+        rows.append(
+            [
+                name,
+                *sizes,
+                *(
+                    figures[f"{way} recall@{k}"]
+                    for way in ("image to shape", "shape to image")
+                    for k in (1, 5)
+                ),
+                figures["IoU of the first shape found"],
+                seconds,
+            ]
+        )
         print(json.dumps(rows[-1]), flush=True)
-    text = table(["variant", "picture encoder, M", "voxel encoder, M", "image to shape @1", "@5", "shape to image @1", "@5",
-                  "IoU of the first shape found", "CPU seconds"], rows)  # fmt: skip
+    text = table(
+        [
+            "variant",
+            "picture encoder, M",
+            "voxel encoder, M",
+            "image to shape @1",
+            "@5",
+            "shape to image @1",
+            "@5",
+            "IoU of the first shape found",
+            "CPU seconds",
+        ],
+        rows,
+    )
     note = f"{arguments.steps} steps each, batch 96 unless said, {arguments.objects} training objects; 200 held-out objects, six pictures each."
     publish(
         "cisp_ablations",

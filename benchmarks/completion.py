@@ -1,7 +1,8 @@
-"""What noise, the box and text do for completion: fifty toybox objects that another one hides in part, whose full appearance is known.
+"""What noise, the box and text do for completion: fifty toybox objects that another one hides in
+part, whose full appearance is known.
 
-Masks are the true ones; boxes are the visible part's, grown over what hides it, as `compose` has them. The whole object alone under the same camera
-is the truth.
+Masks are the true ones; boxes are the visible part's, grown over what hides it, as `compose` has
+them. The whole object alone under the same camera is the truth.
 
 Run: python benchmarks/completion.py [--count 50]
 """
@@ -23,12 +24,18 @@ from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body
-from threestudio_like.systems.completion import Completed, CompletionConfig, complete, cut_square, uncompleted
-from threestudio_like.systems.decompose import grow_boxes
-from threestudio_like.systems.layout import own_masks
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.parts import Part, mask_box
-from threestudio_like.systems.run import load_prior
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import load_prior
+from threestudio_like.systems.scene.amodal_completion import (
+    Completed,
+    CompletionConfig,
+    complete,
+    cut_square,
+    uncompleted,
+)
+from threestudio_like.systems.scene.instances import Part, mask_box
+from threestudio_like.systems.scene.layout import own_masks
+from threestudio_like.systems.scene.segmentation import grow_boxes
 from threestudio_like.toybox.vocabulary import parse
 
 FULL = CompletionConfig()
@@ -44,21 +51,27 @@ VARIANTS = {
 
 
 class Hidden:
-    """An object of which between a tenth and two thirds is hidden: what the picture shows, and the truth."""
+    """An object of which between a tenth and two thirds is hidden: what the picture shows, and the
+    truth."""
 
-    def __init__(self, truth: Truth, number: int, visible: torch.Tensor, alone: torch.Tensor) -> None:
+    def __init__(
+        self, truth: Truth, number: int, visible: torch.Tensor, alone: torch.Tensor
+    ) -> None:
         self.phrase, self.mesh = truth.text.objects[number], truth.meshes[number]
         self.share = float(visible[number].sum()) / max(float(alone[number].sum()), 1)
         self.picture = truth.picture
         self.parts = [
-            Part(p, v.numpy().astype(np.float32), mask_box(v.numpy())) for p, v in zip(truth.text.objects, visible)
+            Part(p, v.numpy().astype(np.float32), mask_box(v.numpy()))
+            for p, v in zip(truth.text.objects, visible)
         ]
         self.part = self.parts[number]
         self.others = np.max([p.mask for k, p in enumerate(self.parts) if k != number], 0) > 0.5
         grow_boxes(self.parts, [(k, number) for k in range(len(self.parts)) if k != number], 0.35)
         scene = truth.with_meshes([Body({"m": truth.meshes[number]})], [truth.where[number]])
         with torch.no_grad():
-            shown = SceneRenderer().render(scene, truth.camera, BackgroundSample(torch.full((1, SIZE, SIZE, 3), 0.85)))
+            shown = SceneRenderer().render(
+                scene, truth.camera, BackgroundSample(torch.full((1, SIZE, SIZE, 3), 0.85))
+            )
         self.true_picture, self.true_mask = shown.features[0].numpy(), alone[number].numpy()
 
 
@@ -85,7 +98,9 @@ def framed(done: Completed, size: int = 64) -> torch.Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=50)
     arguments = parser.parse_args()
     prior = load_prior(Options())
@@ -99,7 +114,9 @@ def main() -> None:
             if config.when == "never":
                 done = uncompleted(one.picture, one.part, config)
             else:
-                done = complete(one.picture, one.part, one.others, inpainter, None, config, number, True)
+                done = complete(
+                    one.picture, one.part, one.others, inpainter, None, config, number, True
+                )
             size = done.pixels.shape[0]
             truth = cut_square(
                 np.concatenate([one.true_picture, one.true_mask[..., None]], -1), done.frame, size
@@ -108,7 +125,9 @@ def main() -> None:
             solid, made = truth[..., 3] > 0.5, done.pixels[..., 3] > 0.5
             region = solid & ~seen
             shown = done.pixels[..., :3] * done.pixels[..., 3:] + 0.85 * (1 - done.pixels[..., 3:])
-            errors.append(float(np.square(shown - truth[..., :3])[region].mean()) if region.any() else 0.0)
+            errors.append(
+                float(np.square(shown - truth[..., :3])[region].mean()) if region.any() else 0.0
+            )
             ious.append(float((solid & made).sum() / max((solid | made).sum(), 1)))
             growth.append(float((made & ~solid).sum() / max(solid.sum(), 1)))
             with torch.no_grad():
@@ -138,7 +157,10 @@ def main() -> None:
     sheet(strips)
     text += "\n\nEight of them: the truth, then the variants in the table's order.\n\n![completed objects](../pictures/completed.jpg)"
     publish(
-        "completion", "Completing what is hidden", f"python benchmarks/completion.py --count {arguments.count}", text
+        "completion",
+        "Completing what is hidden",
+        f"python benchmarks/completion.py --count {arguments.count}",
+        text,
     )
 
 
@@ -148,13 +170,17 @@ def sheet(strips: list[tuple[str, int, np.ndarray, np.ndarray]], edge: int = 96)
 
     def small(picture: np.ndarray) -> np.ndarray:
         return np.asarray(
-            Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8)).resize((edge, edge), Image.Resampling.LANCZOS)
+            Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8)).resize(
+                (edge, edge), Image.Resampling.LANCZOS
+            )
         )
 
     names = list(dict.fromkeys(s[0] for s in strips))
     rows = [np.concatenate([small(s[3]) for s in strips if s[0] == names[0]], 1)]
     rows += [np.concatenate([small(s[2]) for s in strips if s[0] == name], 1) for name in names]
-    Image.fromarray(np.concatenate(rows, 0)).save(ROOT / "docs" / "pictures" / "completed.jpg", quality=82)
+    Image.fromarray(np.concatenate(rows, 0)).save(
+        ROOT / "docs" / "pictures" / "completed.jpg", quality=82
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""ComboVerse on scenes whose truth is known: where objects end, by what moved them; with true meshes and with reconstructed ones.
+"""ComboVerse on scenes whose truth is known: where objects end, by what moved them; with true
+meshes and with reconstructed ones.
 
-A fixed world of toybox scenes (two to four objects, six relations, objects that hide each other), seen from the front and above by the embedded
-prior's camera. Boxes and masks are the true ones, depths are the embedded estimator's. Resumable: every finished run is a line of
+A fixed world of toybox scenes (two to four objects, six relations, objects that hide each other),
+seen from the front and above by the embedded prior's camera. Boxes and masks are the true ones,
+depths are the embedded estimator's. Resumable: every finished run is a line of
 outputs/benchmark/compose.jsonl.
 
-Run: python benchmarks/compose.py [--scenes 100] [--rows init reference ...] [--meshes true reconstructed] [--fresh]
+Run: python benchmarks/compose.py [--scenes 100] [--rows init reference ...] [--meshes true
+    reconstructed] [--fresh]
 """
 
 from __future__ import annotations
@@ -20,12 +23,18 @@ import numpy as np
 import torch
 from tables import ROOT, publish, table
 
+from threestudio_like.commands.reconstruct import (
+    Given,
+    ReconstructOptions,
+    picture_config,
+    work_out,
+)
 from threestudio_like.engine.errors import UserError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.guidance.physical import PhysicalTerms
 from threestudio_like.guidance.spatial import SpatialConfig
-from threestudio_like.meshes.files import read
+from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh, join
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
@@ -42,11 +51,19 @@ from threestudio_like.priors.inpainter import LatentBlending
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.systems.canvas import Canvas, completed_box, scene_depth
-from threestudio_like.systems.comboverse import Comboverse, ReferencePicture, bonds_of, placement_stage, scene_pictures
-from threestudio_like.systems.completion import CompletionConfig, complete, uncompleted
-from threestudio_like.systems.decompose import grow_boxes, hidden_by
-from threestudio_like.systems.layout import (
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import load_prior
+from threestudio_like.systems.image_to_3d.photo import photo_of
+from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
+from threestudio_like.systems.scene.comboverse import (
+    Comboverse,
+    ReferencePicture,
+    bonds_of,
+    placement_stage,
+    scene_pictures,
+)
+from threestudio_like.systems.scene.instances import Part, mask_box
+from threestudio_like.systems.scene.layout import (
     Seen,
     initial_transform,
     mask_iou,
@@ -54,13 +71,10 @@ from threestudio_like.systems.layout import (
     own_masks,
     reference_camera,
 )
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.parts import Part, mask_box
-from threestudio_like.systems.photo import photo_of
-from threestudio_like.systems.reconstruction import Given, ReconstructOptions, picture_config, work_out
-from threestudio_like.systems.run import load_prior
-from threestudio_like.systems.scene_objects import object_of
-from threestudio_like.systems.scene_text import SceneText, read_scene
+from threestudio_like.systems.scene.objects import object_of
+from threestudio_like.systems.scene.picture import Canvas, completed_box, scene_depth
+from threestudio_like.systems.scene.prompt import SceneText, read_scene
+from threestudio_like.systems.scene.segmentation import grow_boxes, hidden_by
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.scenes import ToyScene, draw_layout
 from threestudio_like.toybox.world import describe
@@ -68,7 +82,8 @@ from threestudio_like.toybox.world import describe
 OUT = ROOT / "outputs" / "benchmark" / "compose"
 RESULTS = ROOT / "outputs" / "benchmark" / "compose.jsonl"
 SEED, SIZE, ELEVATION, SMALLEST = 3001, 160, 20.0, 120
-"""World seed; pixels of a picture; degrees by which it looks down; pixels that must be visible of every object."""
+"""World seed; pixels of a picture; degrees by which it looks down; pixels that must be visible of
+every object."""
 
 
 def variant(name: str) -> Comboverse | None:
@@ -85,7 +100,11 @@ def variant(name: str) -> Comboverse | None:
         config.spatial.score.t_min, config.spatial.score.t_max = "0.02", "0.98"
     if kind.startswith("ssds"):
         config.guidance, config.spatial = "ssds", SpatialConfig()
-        span = {"ssds": ("0.8", "0.9"), "ssds uniform": ("0.02", "0.98"), "ssds low": ("0.02", "0.2")}[kind]
+        span = {
+            "ssds": ("0.8", "0.9"),
+            "ssds uniform": ("0.02", "0.98"),
+            "ssds low": ("0.02", "0.2"),
+        }[kind]
         config.spatial.score.t_min, config.spatial.score.t_max = span
     if kind == "default":
         config.guidance = "ssds"
@@ -94,7 +113,8 @@ def variant(name: str) -> Comboverse | None:
 
 ROWS = ["init", "reference", "depth", "sds", "ssds uniform", "ssds low", "ssds", "default"]
 ALL_ROWS = ["init", "init + ground", *(f"{r}{p}" for r in ROWS[1:] for p in ("", " + physical"))]
-"""The paper's rows with its noise times and c = 25; "default" is what `compose` does on the embedded prior."""
+"""The paper's rows with its noise times and c = 25; "default" is what `compose` does on the
+embedded prior."""
 
 
 def scenes(count: int) -> list[int]:
@@ -128,10 +148,15 @@ class Truth:
         self.placed = self.with_meshes([Body({"m": m}) for m in self.meshes], self.where)
         with torch.no_grad():
             shape = (1, SIZE, SIZE, 3)
-            shown = SceneRenderer().render(self.placed, self.camera, BackgroundSample(torch.full(shape, 0.85)))
+            shown = SceneRenderer().render(
+                self.placed, self.camera, BackgroundSample(torch.full(shape, 0.85))
+            )
         self.picture, self.mask = shown.features[0].numpy(), shown.opacity[0, ..., 0].numpy()
         visible, alone = own_masks(self.placed, self.camera)
-        self.seen = [Seen(mask_box(a.float().numpy()), v.float().numpy(), 3.0) for v, a in zip(visible, alone)]
+        self.seen = [
+            Seen(mask_box(a.float().numpy()), v.float().numpy(), 3.0)
+            for v, a in zip(visible, alone)
+        ]
         self.extent = float(np.ptp(self.placed.vertices().detach().numpy(), axis=0).max())
 
     @staticmethod
@@ -154,11 +179,14 @@ class Truth:
 def reconstructed(
     number: int, truth: Truth, method: str, prior: DiffusionPrior, order: list[tuple[int, int]]
 ) -> tuple[list[Body], list[Seen]]:
-    """Bodies of the objects, each completed and reconstructed as `compose` does from what is seen of it (masks are the true ones), and what the
-    picture then tells of each; kept on disk."""
+    """Bodies of the objects, each completed and reconstructed as `compose` does from what is seen
+    of it (masks are the true ones), and what the picture then tells of each; kept on disk."""
     config = CompletionConfig()
     inpainter = LatentBlending(prior, config.inpaint)
-    parts = [Part(p, s.mask.astype(np.float32), mask_box(s.mask)) for p, s in zip(truth.text.objects, truth.seen)]
+    parts = [
+        Part(p, s.mask.astype(np.float32), mask_box(s.mask))
+        for p, s in zip(truth.text.objects, truth.seen)
+    ]
     grow_boxes(parts, order, 0.35)
     bodies, seen = [], []
     for k, part in enumerate(parts):
@@ -177,14 +205,20 @@ def reconstructed(
             )
             try:
                 photo = photo_of(done.pixels.astype(np.float32), "x", {})
-                work_out(Given(photo, "x", "x", str(number), prior=prior), picture_config(options), options)
+                work_out(
+                    Given(photo, "x", "x", str(number), prior=prior),
+                    picture_config(options),
+                    options,
+                )
             except UserError as error:
                 raise SystemExit(f"scene {number}, object {k}: {error.line()}") from None
         events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
         shape = next(e for e in events if e["event"] == "shape")
         one = object_of(read(folder / "asset.glb"), str(k), shape["azimuth"])
         bodies.append(one.body)
-        seen.append(Seen(completed_box(done), truth.seen[k].mask, truth.seen[k].depth, -one.azimuth))
+        seen.append(
+            Seen(completed_box(done), truth.seen[k].mask, truth.seen[k].depth, -one.azimuth)
+        )
     return bodies, seen
 
 
@@ -204,16 +238,22 @@ def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, Any]:
     out: dict[str, Any] = placement_errors(found, truth.where, truth.extent, eye)
     out["depth order"] = depth_order_accuracy(found, truth.where, eye)
     points = [t.apply(b.vertices) for t, b in zip(found, scene.bodies)]
-    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in truth.text.relations]
+    kept = [
+        relation_holds(r.kind, points[r.subject], points[r.object]) for r in truth.text.relations
+    ]
     out["relations"] = float(np.mean(kept))
     visible, _ = own_masks(scene, truth.camera)
     out["reference IoU"] = float(
-        np.mean([mask_iou(v.numpy().astype(np.float32), s.mask) for v, s in zip(visible, truth.seen)])
+        np.mean(
+            [mask_iou(v.numpy().astype(np.float32), s.mask) for v, s in zip(visible, truth.seen)]
+        )
     )
     drawn = scene_pictures(scene, SceneRenderer(), truth.camera, 0.85)[0]
     out["reference PSNR"] = psnr(drawn, truth.picture, truth.mask > 0.5)
     angles = torch.deg2rad(torch.tensor([-75.0, -35.0, 35.0, 75.0]))
-    novel = Cameras.orbit(angles, torch.full((4,), math.radians(20.0)), 3.0, math.radians(40.0), 96, 96)
+    novel = Cameras.orbit(
+        angles, torch.full((4,), math.radians(20.0)), 3.0, math.radians(40.0), 96, 96
+    )
     ours, theirs = (scene_pictures(s, SceneRenderer(), novel, 0.85) for s in (scene, truth.placed))
     solid = (np.abs(ours - 0.85).max(-1) > 0.01) | (np.abs(theirs - 0.85).max(-1) > 0.01)
     out["novel PSNR"] = psnr(ours, theirs, solid)
@@ -223,14 +263,20 @@ def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, Any]:
     meshes = [Mesh(p, join(list(b.meshes.values())).faces) for p, b in zip(points, scene.bodies)]
     true = [Mesh(t.apply(m.vertices), m.faces) for t, m in zip(truth.where, truth.meshes)]
     out["turns"] = [least_turn(m, t) for m, t in zip(meshes, true)]
-    shared = [penetration_volume(meshes[i], meshes[j]) for i in range(len(meshes)) for j in range(i)]
+    shared = [
+        penetration_volume(meshes[i], meshes[j]) for i in range(len(meshes)) for j in range(i)
+    ]
     out["penetration"] = max(shared)
     physics = PhysicalTerms(scene, bonds_of(truth.text), [], Comboverse().physical)
-    out["floating"] = float(np.mean([physics.floating(n) for n in range(len(scene))])) / truth.extent
+    out["floating"] = (
+        float(np.mean([physics.floating(n) for n in range(len(scene))])) / truth.extent
+    )
     return out
 
 
-def work(number: int, rows: list[str], kinds: list[str], method: str, prior: DiffusionPrior, done: set) -> None:
+def work(
+    number: int, rows: list[str], kinds: list[str], method: str, prior: DiffusionPrior, done: set
+) -> None:
     """All missing rows of a scene."""
     wanted = [(row, kind) for kind in kinds for row in rows if (number, row, kind) not in done]
     if not wanted:
@@ -254,28 +300,60 @@ def work(number: int, rows: list[str], kinds: list[str], method: str, prior: Dif
                     truth.camera,
                     torch.from_numpy(depth).float(),
                 )
-                stage = placement_stage(scene, truth.text, truth.text.words, prior, config, reference, order)  # type: ignore[arg-type]
+                stage = placement_stage(
+                    scene, truth.text, truth.text.words, prior, config, reference, order
+                )  # type: ignore[arg-type]
                 Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
                     [StagePlan("placement", lambda _, s=stage: s)]
                 )
-            line = {"scene": number, "row": row, "meshes": kind, "objects": len(bodies), "caption": truth.text.prompt,
-                    "seconds": time.perf_counter() - began, **figures(truth, scene, clip)}  # fmt: skip
+            line = {
+                "scene": number,
+                "row": row,
+                "meshes": kind,
+                "objects": len(bodies),
+                "caption": truth.text.prompt,
+                "seconds": time.perf_counter() - began,
+                **figures(truth, scene, clip),
+            }
             with open(RESULTS, "a") as file:
                 file.write(json.dumps(line) + "\n")
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}, flush=True)
+            print(
+                {k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}, flush=True
+            )
 
 
-COLUMNS = ("translation", "depth", "across", "scale", "rotation", "depth order", "relations", "reference IoU", "reference PSNR", "novel PSNR",
-           "CLIP", "penetration", "floating", "seconds")  # fmt: skip
+COLUMNS = (
+    "translation",
+    "depth",
+    "across",
+    "scale",
+    "rotation",
+    "depth order",
+    "relations",
+    "reference IoU",
+    "reference PSNR",
+    "novel PSNR",
+    "CLIP",
+    "penetration",
+    "floating",
+    "seconds",
+)
 SPREAD = ("translation", "depth", "scale", "rotation")
 """Of these the median and the 90th percentile are told, of all others the mean."""
 
 
-PAIRS = [("ssds", "sds"), ("ssds uniform", "sds"), ("default", "sds"), ("default", "reference"),
-         ("default + physical", "reference + physical"), ("ssds + physical", "sds + physical")]  # fmt: skip
+PAIRS = [
+    ("ssds", "sds"),
+    ("ssds uniform", "sds"),
+    ("default", "sds"),
+    ("default", "reference"),
+    ("default + physical", "reference + physical"),
+    ("ssds + physical", "sds + physical"),
+]
 """Rows that are compared scene by scene."""
 HIDDEN = 0.1
-"""Share of an object that another one hides from which on the reference view is called ambiguous."""
+"""Share of an object that another one hides from which on the reference view is called
+ambiguous."""
 
 
 def hidden_share(number: int) -> float:
@@ -298,13 +376,25 @@ def report(kinds: list[str], command: str) -> None:
         rows = [r for r in every if sum(row == r for _, row in found) == most]
         numbers = scenes_of(found, rows)
         text += f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else means.\n\n"
-        text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]) + "\n\n"
+        text += (
+            table(
+                ["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]
+            )
+            + "\n\n"
+        )
         text += turns_of(found, every)
         few = scenes_of(found, every)
         if rows != every and few:
             text += f"All rows on {len(few)} of them:\n\n"
-            text += table(["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in few])] for r in every]) + "\n\n"
-        hard = [n for n in numbers if shares[n] >= HIDDEN and in_front(found[n, rows[0]]["caption"])]
+            text += (
+                table(
+                    ["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in few])] for r in every]
+                )
+                + "\n\n"
+            )
+        hard = [
+            n for n in numbers if shares[n] >= HIDDEN and in_front(found[n, rows[0]]["caption"])
+        ]
         if len(hard) < 3:
             continue
         text += f"{len(hard)} of them are ambiguous: one object stands before another and hides at least {HIDDEN:.0%} of it.\n\n"
@@ -312,33 +402,51 @@ def report(kinds: list[str], command: str) -> None:
         for r in rows:
             some = [found[n, r] for n in hard]
             low, high = interval([x["depth"] for x in some])
-            means = [float(np.mean([x[c] for x in some])) for c in ("depth", "depth order", "relations")]
+            means = [
+                float(np.mean([x[c] for x in some])) for c in ("depth", "depth order", "relations")
+            ]
             rows_hard.append([r, means[0], f"{low:.3f} to {high:.3f}", *means[1:]])
-        text += table(["moved by", "depth error", "95 % interval", "depth order", "relations"], rows_hard) + "\n\n"
+        text += (
+            table(
+                ["moved by", "depth error", "95 % interval", "depth order", "relations"], rows_hard
+            )
+            + "\n\n"
+        )
         compared = []
         for one, two in PAIRS:
             if one in rows and two in rows:
                 for name, some in (("all", numbers), ("ambiguous", hard)):
                     off = [found[n, one]["depth"] - found[n, two]["depth"] for n in some]
                     low, high = interval(off)
-                    compared.append([one, two, name, float(np.mean(off)), f"{low:+.3f} to {high:+.3f}"])
+                    compared.append(
+                        [one, two, name, float(np.mean(off)), f"{low:+.3f} to {high:+.3f}"]
+                    )
         text += "Scene by scene, the first row's depth error less the second's:\n\n"
-        text += table(["row", "against", "scenes", "difference", "95 % interval"], compared) + "\n\n"
+        text += (
+            table(["row", "against", "scenes", "difference", "95 % interval"], compared) + "\n\n"
+        )
     publish("compose", "Where objects of a scene end", command, text)
 
 
 def turns_of(found: dict[tuple[int, str], dict], rows: list[str]) -> str:
-    """How far objects are turned from the truth as far as their shapes tell, by rows; of the scenes for which that was measured."""
+    """How far objects are turned from the truth as far as their shapes tell, by rows; of the scenes
+    for which that was measured."""
     lines = []
     for row in rows:
         turns = np.array([t for (_, r), x in found.items() if r == row for t in x.get("turns", [])])
         if len(turns):
             right = float((turns <= 20).mean())
-            lines.append([row, len(turns), float(np.median(turns)), float(np.quantile(turns, 0.9)), right])
+            lines.append(
+                [row, len(turns), float(np.median(turns)), float(np.quantile(turns, 0.9)), right]
+            )
     if not lines:
         return ""
     said = "Rotation as far as shapes tell it, degrees (the least turn about the vertical that brings a mesh on the true one):\n\n"
-    return said + table(["moved by", "objects", "median", "90th percentile", "within 20"], lines) + "\n\n"
+    return (
+        said
+        + table(["moved by", "objects", "median", "90th percentile", "within 20"], lines)
+        + "\n\n"
+    )
 
 
 def scenes_of(found: dict[tuple[int, str], dict], rows: list[str]) -> list[int]:
@@ -372,14 +480,24 @@ def interval(values: list[float], count: int = 2000) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--rows", nargs="+", default=ALL_ROWS, choices=ALL_ROWS)
-    parser.add_argument("--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"])
+    parser.add_argument(
+        "--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"]
+    )
     parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--again", action="store_true", help="measure these rows again where their turns are not known")
-    parser.add_argument("--report", action="store_true", help="only write the tables of what was measured")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="measure these rows again where their turns are not known",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="only write the tables of what was measured"
+    )
     arguments = parser.parse_args()
     if arguments.fresh:
         RESULTS.unlink(missing_ok=True)
@@ -387,7 +505,11 @@ def main() -> None:
     done = set()
     if RESULTS.is_file():
         lines = map(json.loads, RESULTS.read_text().splitlines())
-        done = {(x["scene"], x["row"], x["meshes"]) for x in lines if not arguments.again or "turns" in x}
+        done = {
+            (x["scene"], x["row"], x["meshes"])
+            for x in lines
+            if not arguments.again or "turns" in x
+        }
     if arguments.report:
         report(arguments.meshes, "python benchmarks/compose.py")
         return

@@ -1,4 +1,5 @@
-"""Textual inversion on the embedded prior: five objects that no training saw, ten renders of each, two seeds.
+"""Textual inversion on the embedded prior: five objects that no training saw, ten renders of each,
+two seeds.
 
 Run: python benchmarks/concept.py [--workers 2] [--fresh]
 """
@@ -21,7 +22,11 @@ from tables import ROOT, publish, table
 OUT = ROOT / "outputs" / "benchmark" / "concept"
 RESULTS = ROOT / "outputs" / "benchmark" / "concept.jsonl"
 OBJECTS = {
-    "teapot": ("meshes/teapot.obj", {"body": "purple", "spout": "yellow", "handle": "yellow"}, "vase"),
+    "teapot": (
+        "meshes/teapot.obj",
+        {"body": "purple", "spout": "yellow", "handle": "yellow"},
+        "vase",
+    ),
     "stool": ("shapes/stool.yaml", {"stool": "green"}, "table"),
     "bowl": ("meshes/bowl.ply", {"bowl": "orange"}, "vase"),
     "knot": ("meshes/knot.glb", {"knot": "red"}, "ball"),
@@ -35,11 +40,11 @@ def photograph(name: str, folder: Path) -> None:
     import torch
     from PIL import Image
 
+    from threestudio_like.guidance.sketch_files import load_sketch
     from threestudio_like.meshes.frames import Placement
     from threestudio_like.meshes.mesh import Asset, Material
     from threestudio_like.meshes.picture import render_asset
     from threestudio_like.renderers import Cameras, EnvironmentLight
-    from threestudio_like.systems.latent_nerf import load_sketch
     from threestudio_like.toybox.render import LIGHT
     from threestudio_like.toybox.vocabulary import COLOURS
 
@@ -50,26 +55,37 @@ def photograph(name: str, folder: Path) -> None:
     for key, mesh in asset.meshes.items():
         colour = (*COLOURS[colours[key]], 1.0)
         moved = replace(
-            mesh, vertices=place.apply(mesh.vertices), material=Material(key, colour), texture=None, colours=None
+            mesh,
+            vertices=place.apply(mesh.vertices),
+            material=Material(key, colour),
+            texture=None,
+            colours=None,
         )
         meshes[key] = moved.with_creases()
     folder.mkdir(parents=True, exist_ok=True)
     cameras = {}
     for number in range(10):
-        azimuth, elevation, grey = 36.0 * number, (10.0, 25.0, -5.0, 40.0)[number % 4], (0.9, 0.6, 1.0)[number % 3]
+        azimuth, elevation, grey = (
+            36.0 * number,
+            (10.0, 25.0, -5.0, 40.0)[number % 4],
+            (0.9, 0.6, 1.0)[number % 3],
+        )
         angles = (torch.tensor([math.radians(a)]) for a in (azimuth, elevation))
         view = Cameras.orbit(*angles, 3.0, math.radians(40), 128, 128).view_projection().numpy()
-        picture = render_asset(Asset(meshes), view, 128, grey, light=EnvironmentLight(torch.tensor(LIGHT))).image[0]
+        picture = render_asset(
+            Asset(meshes), view, 128, grey, light=EnvironmentLight(torch.tensor(LIGHT))
+        ).image[0]
         Image.fromarray(np.rint(picture * 255).astype(np.uint8)).save(folder / f"{number}.png")
         cameras[f"{number}.png"] = {"azimuth": azimuth, "elevation": elevation, "background": grey}
     (folder / "cameras.json").write_text(json.dumps(cameras))
 
 
 def references() -> dict[str, object]:
-    """CLIP embeddings (40, D) of pictures of every category, in all colours, from the test world."""
+    """CLIP embeddings (40, D) of pictures of every category, in all colours, from the test
+    world."""
     import torch
 
-    from threestudio_like.systems.evaluation import load_judges
+    from threestudio_like.metrics.evaluation import load_judges
     from threestudio_like.toybox.dataset import VIEWS
     from threestudio_like.toybox.render import render, view_projection
     from threestudio_like.toybox.vocabulary import CATEGORIES, COLOURS, MODES
@@ -82,7 +98,9 @@ def references() -> dict[str, object]:
         for number, colour in enumerate(COLOURS):
             rng = np.random.Generator(np.random.Philox(key=[71, number]))
             obj = build(Phrase(category, colour, MODES.get(category, (None,))[0]), rng, "test")
-            views = np.stack([view_projection(2 * np.pi * k / VIEWS + number, 0.3) for k in range(VIEWS)])
+            views = np.stack(
+                [view_projection(2 * np.pi * k / VIEWS + number, 0.3) for k in range(VIEWS)]
+            )
             pictures.append(render(obj, views, 64, np.full((VIEWS, 3), 0.9, np.float32)).image)
         out[category] = clip.embed_images(torch.from_numpy(np.concatenate(pictures))).detach()
     return out
@@ -94,11 +112,15 @@ def work(job: tuple[str, int]) -> None:
     torch.set_num_threads(1)
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.meshes.picture import render_asset
+    from threestudio_like.metrics.evaluation import load_judges
     from threestudio_like.renderers import RingCameras
-    from threestudio_like.systems.concept import ConceptOptions, read_pictures, train_concept
-    from threestudio_like.systems.evaluation import load_judges
-    from threestudio_like.systems.options import Options
-    from threestudio_like.systems.run import generate
+    from threestudio_like.runs.options import Options
+    from threestudio_like.runs.session import generate
+    from threestudio_like.training.textual_inversion import (
+        ConceptOptions,
+        read_pictures,
+        train_concept,
+    )
 
     name, seed = job
     folder = OUT / f"{name}-{seed}"
@@ -108,20 +130,40 @@ def work(job: tuple[str, int]) -> None:
     began = time.process_time()
     token = f"<{name}>"
     learnt = train_concept(
-        ConceptOptions(folder / "pictures", token, OBJECTS[name][2], out=folder / "concept", seed=seed, quiet=True)
+        ConceptOptions(
+            folder / "pictures",
+            token,
+            OBJECTS[name][2],
+            out=folder / "concept",
+            seed=seed,
+            quiet=True,
+        )
     )
     trained = time.process_time() - began
-    generate(f"a {token}", Options(out=folder / "run", seed=seed, verbosity="quiet", turntable=False, concept=learnt))
+    generate(
+        f"a {token}",
+        Options(out=folder / "run", seed=seed, verbosity="quiet", turntable=False, concept=learnt),
+    )
     _, clip = load_judges()
     image = render_asset(
-        Asset.load(folder / "run" / "asset.glb"), RingCameras(8, 15.0).all(64).view_projection().numpy(), 64, 0.9
+        Asset.load(folder / "run" / "asset.glb"),
+        RingCameras(8, 15.0).all(64).view_projection().numpy(),
+        64,
+        0.9,
     ).image
     mine = clip.embed_images(torch.from_numpy(image)).detach()
     own = clip.embed_images(read_pictures(folder / "pictures", 64, 3.0, 40.0).pictures).detach()
     near = {c: float((mine @ e.t()).mean()) for c, e in references().items()}  # type: ignore[attr-defined]
     best = max(near, key=lambda c: near[c])
-    line = {"object": name, "seed": seed, "own": float((mine @ own.t()).mean()), "nearest": best, "other": near[best], "train": trained,
-            "cpu": time.process_time() - began}  # fmt: skip
+    line = {
+        "object": name,
+        "seed": seed,
+        "own": float((mine @ own.t()).mean()),
+        "nearest": best,
+        "other": near[best],
+        "train": trained,
+        "cpu": time.process_time() - began,
+    }
     with open(RESULTS, "a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -129,7 +171,10 @@ def work(job: tuple[str, int]) -> None:
 def report() -> None:
     from PIL import Image
 
-    lines = sorted((json.loads(x) for x in RESULTS.read_text().splitlines()), key=lambda x: (x["object"], x["seed"]))
+    lines = sorted(
+        (json.loads(x) for x in RESULTS.read_text().splitlines()),
+        key=lambda x: (x["object"], x["seed"]),
+    )
     won = sum(x["own"] > x["other"] for x in lines)
     rows = [
         [
@@ -146,10 +191,16 @@ def report() -> None:
     strips = []
     for line in (x for x in lines if x["seed"] == 0):
         folder = OUT / f"{line['object']}-0"
-        photos = [np.asarray(Image.open(folder / "pictures" / f"{n}.png").resize((128, 128))) for n in (0, 2, 5, 8)]
+        photos = [
+            np.asarray(Image.open(folder / "pictures" / f"{n}.png").resize((128, 128)))
+            for n in (0, 2, 5, 8)
+        ]
         preview = Image.open(folder / "run" / "preview.png").convert("RGB")
         edge = preview.size[1] // 2
-        made = [np.asarray(preview.crop((k * edge, 0, (k + 1) * edge, edge)).resize((128, 128))) for k in (0, 2, 4, 6)]
+        made = [
+            np.asarray(preview.crop((k * edge, 0, (k + 1) * edge, edge)).resize((128, 128)))
+            for k in (0, 2, 4, 6)
+        ]
         strips.append(np.concatenate([*photos, *made], 1))
     Image.fromarray(np.concatenate(strips, 0)).save(
         ROOT / "docs" / "pictures" / "concepts.jpg", quality=86, optimize=True
@@ -158,7 +209,15 @@ def report() -> None:
         f"Mean CLIP cosine of eight views of the generated asset with the ten pictures, and with 40 pictures of the nearest of the twenty categories: nearer to "
         f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on four vectors of 128 numbers.\n\n"
         + table(
-            ["object", "seed", "own pictures", "nearest category", "own nearer", "training, CPU s", "whole, CPU s"],
+            [
+                "object",
+                "seed",
+                "own pictures",
+                "nearest category",
+                "own nearer",
+                "training, CPU s",
+                "whole, CPU s",
+            ],
             rows,
         )
         + "\n\nFour of the ten pictures, and four views of what was made (seed 0):\n\n![concepts](../pictures/concepts.jpg)\n"
@@ -181,7 +240,9 @@ def main() -> None:
     )
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(work, [(o, s) for s in (0, 1) for o in OBJECTS if (o, s) not in done]):
+        for _ in pool.imap_unordered(
+            work, [(o, s) for s in (0, 1) for o in OBJECTS if (o, s) not in done]
+        ):
             pass
     report()
 

@@ -1,5 +1,6 @@
-"""A Latent-NeRF step the way threestudio writes it, for comparison: eager, a half-precision UNet as diffusers gives it, separate ray samples,
-tiny-cuda-nn and nerfacc where they can be imported, plain torch where not. Sizes are those of our own paper preset."""
+"""A Latent-NeRF step the way threestudio writes it, for comparison: eager, a half-precision UNet as
+diffusers gives it, separate ray samples, tiny-cuda-nn and nerfacc where they can be imported, plain
+torch where not. Sizes are those of our own paper preset."""
 
 from __future__ import annotations
 
@@ -31,9 +32,17 @@ class Encoding(nn.Module):
             import tinycudann
 
             growth = (spec.finest / spec.base) ** (1 / (spec.levels - 1))
-            self.theirs = tinycudann.Encoding(3, {
-                "otype": "HashGrid", "n_levels": spec.levels, "n_features_per_level": 2, "log2_hashmap_size": spec.log2_size,
-                "base_resolution": spec.base, "per_level_scale": growth})  # fmt: skip
+            self.theirs = tinycudann.Encoding(
+                3,
+                {
+                    "otype": "HashGrid",
+                    "n_levels": spec.levels,
+                    "n_features_per_level": 2,
+                    "log2_hashmap_size": spec.log2_size,
+                    "base_resolution": spec.base,
+                    "per_level_scale": growth,
+                },
+            )
         else:
             self.table = nn.Parameter((torch.rand(spec.entries, 2) * 2 - 1) * 1e-4)
 
@@ -51,7 +60,11 @@ class Geometry(nn.Module):
         super().__init__()
         self.encoding = Encoding(spec)
         self.network = nn.Sequential(
-            nn.Linear(2 * spec.levels, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 5)
+            nn.Linear(2 * spec.levels, 64),
+            nn.ReLU(),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Linear(64, 5),
         )
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,12 +84,23 @@ class EagerLatentNerf:
     """
 
     def __init__(
-        self, folder: Path, width: int, size: int, spec: HashGridSpec, dtype: torch.dtype, device: torch.device, cells: int = 128
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        width: int,
+        size: int,
+        spec: HashGridSpec,
+        dtype: torch.dtype,
+        device: torch.device,
+        cells: int = 128,
+    ) -> None:
         from diffusers import UNet2DConditionModel
 
         self.device, self.size, self.dtype, self.cells = device, size, dtype, cells
-        self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype).to(device).eval()
+        self.unet: Any = (
+            UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
+            .to(device)
+            .eval()
+        )
         self.unet.requires_grad_(False)
         self.geometry = Geometry(spec).to(device)
         self.background = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 4)).to(device)
@@ -85,7 +109,9 @@ class EagerLatentNerf:
         )
         self.abar = NoiseSchedule.scaled_linear().alphas_cumprod.to(device)
         self.text = torch.randn(2, 77, width, device=device, dtype=dtype)
-        self.occupied = torch.ones(self.cells, self.cells, self.cells, dtype=torch.bool, device=device)
+        self.occupied = torch.ones(
+            self.cells, self.cells, self.cells, dtype=torch.bool, device=device
+        )
         self.average = torch.zeros(self.cells**3, device=device)
         line = (torch.arange(self.cells, device=device) + 0.5) / self.cells * 2 - 1
         z, y, x = torch.meshgrid(line, line, line, indexing="ij")
@@ -96,10 +122,14 @@ class EagerLatentNerf:
 
             self.estimator = nerfacc.OccGridEstimator([-1.0] * 3 + [1.0] * 3, self.cells).to(device)
         self.index = 0
-        self.made_of = " and ".join([
-            "tiny-cuda-nn" if self.geometry.encoding.theirs is not None else "plain torch's grid",
-            "nerfacc" if self.estimator is not None else "plain torch's rays",
-        ])  # fmt: skip
+        self.made_of = " and ".join(
+            [
+                "tiny-cuda-nn"
+                if self.geometry.encoding.theirs is not None
+                else "plain torch's grid",
+                "nerfacc" if self.estimator is not None else "plain torch's rays",
+            ]
+        )
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -117,22 +147,30 @@ class EagerLatentNerf:
         limit = self.average.mean().clamp_max(10.0)
         self.occupied = (self.average > limit).view(self.cells, self.cells, self.cells)
 
-    def render(self, origins: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def render(
+        self, origins: torch.Tensor, directions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (R, 4) before the background, and opacity (R,)."""
         step, rays = 2 / self.cells, len(origins)
         if self.estimator is not None:
             import nerfacc
 
-            ray, begin, end = self.estimator.sampling(origins, directions, render_step_size=step, stratified=True)
+            ray, begin, end = self.estimator.sampling(
+                origins, directions, render_step_size=step, stratified=True
+            )
             t = (begin + end) / 2
             sigma, features = self.geometry(origins[ray] + t[:, None] * directions[ray])
-            weights, _, _ = nerfacc.render_weight_from_density(begin, end, sigma, ray_indices=ray, n_rays=rays)
+            weights, _, _ = nerfacc.render_weight_from_density(
+                begin, end, sigma, ray_indices=ray, n_rays=rays
+            )
             columns = torch.cat([features, torch.ones_like(sigma)[:, None]], 1)
             out = nerfacc.accumulate_along_rays(weights, columns, ray_indices=ray, n_rays=rays)
         else:
             jitter = torch.rand(rays, device=self.device)
             t, ray, offsets = volume.march(origins, directions, self.occupied, step, jitter)
-            sigma, features = self.geometry((origins[ray] + t[:, None] * directions[ray]).clamp(-1, 1))
+            sigma, features = self.geometry(
+                (origins[ray] + t[:, None] * directions[ray]).clamp(-1, 1)
+            )
             out, _ = volume.composite(sigma, features, t, offsets, step, 1e-4)
         colour = out[:, :4] + (1 - out[:, 4:5]) * self.background(directions)
         return colour, out[:, 4]
@@ -151,7 +189,9 @@ class EagerLatentNerf:
             noise = torch.randn_like(latents)
             noisy = abar.sqrt() * latents + (1 - abar).sqrt() * noise
             both = self.unet(
-                torch.cat([noisy] * 2).to(self.dtype), torch.cat([t] * 2), encoder_hidden_states=self.text
+                torch.cat([noisy] * 2).to(self.dtype),
+                torch.cat([t] * 2),
+                encoder_hidden_states=self.text,
             ).sample.float()
             conditional, unconditional = both.chunk(2)
             grad = (1 - abar) * (unconditional + 100 * (conditional - unconditional) - noise)

@@ -1,4 +1,5 @@
-"""Mutations of good mesh files in every format: none may crash the reader, hang it, or make it write anything.
+"""Mutations of good mesh files in every format: none may crash the reader, hang it, or make it
+write anything.
 
 Run: python benchmarks/fuzz_meshes.py [--count 20000]
 """
@@ -26,7 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=20000)
     count = parser.parse_args().count
-    # Address space that no reader of a small file needs: an allocation by a lying header would end the process.
+    # Address space that no reader of a small file needs: an allocation by a lying header would end
+    # the process.
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
     rows: dict[str, Counter] = {}
     slowest: dict[str, float] = {}
@@ -56,10 +58,18 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     body = table(
         ["format", "mutations", "read", "refused in one line", "crashed", "slowest, s"],
-        [[k, sum(c.values()), c["read"], c["refused"], c["crashed"], f"{slowest[k]:.3f}"] for k, c in rows.items()],
+        [
+            [k, sum(c.values()), c["read"], c["refused"], c["crashed"], f"{slowest[k]:.3f}"]
+            for k, c in rows.items()
+        ],
     )
     body += f"\n\nAnything written beside the files: {'yes' if written else 'no'}. Peak memory of the whole process: {peak:.0f} MB.\n"
-    publish("fuzz_meshes", "Mutated mesh files", f"python benchmarks/fuzz_meshes.py --count {count}", body)
+    publish(
+        "fuzz_meshes",
+        "Mutated mesh files",
+        f"python benchmarks/fuzz_meshes.py --count {count}",
+        body,
+    )
 
 
 if __name__ == "__main__":

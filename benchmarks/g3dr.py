@@ -1,13 +1,17 @@
-"""G3DR on the toybox with equal budgets: the full model; with gradients scaled as published, which slows clearing too; without gradient
-scaling; without CLIP; at a single resolution; and from first weights that know nothing of relief, as published, with gradient scaling and
-without, and then without the depth loss too.
+"""G3DR on the toybox with equal budgets: the full model; with gradients scaled as published, which
+slows clearing too; without gradient scaling; without CLIP; at a single resolution; and from first
+weights that know nothing of relief, as published, with gradient scaling and without, and then
+without the depth loss too.
 
-Each variant is trained by the command line (same steps, seeds and data) and measured on held-out objects whose truth is known: the given view,
-novel views at 10 to 30 degrees, depth, relief, how far weights spread along rays, and the volume.
+Each variant is trained by the command line (same steps, seeds and data) and measured on held-out
+objects whose truth is known: the given view, novel views at 10 to 30 degrees, depth, relief, how
+far weights spread along rays, and the volume.
 
-Run: python benchmarks/g3dr.py [--steps 2000] [--objects 6000] [--count 60] [--data folder] [--only full ...]
+Run: python benchmarks/g3dr.py [--steps 2000] [--objects 6000] [--count 60] [--data folder] [--only
+    full ...]
 
---data: a folder with the drawn pictures of an earlier training (its work/data). A finished variant is not trained again.
+--data: a folder with the drawn pictures of an earlier training (its work/data). A finished variant
+    is not trained again.
 """
 
 from __future__ import annotations
@@ -32,7 +36,14 @@ VARIANTS: dict[str, list[str]] = {
     "published start": ["--generator.relief", "false", "--clear", "false"],
     "published start, no scaling": ["--generator.relief", "false", "--scale_gradients", "false"],
     "colours alone": ["--generator.relief", "false", "--clear", "false", "--depth_loss", "0"],
-    "colours alone, no scaling": ["--generator.relief", "false", "--depth_loss", "0", "--scale_gradients", "false"],
+    "colours alone, no scaling": [
+        "--generator.relief",
+        "false",
+        "--depth_loss",
+        "0",
+        "--scale_gradients",
+        "false",
+    ],
 }
 YAWS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)
 """Degrees."""
@@ -40,14 +51,15 @@ SEED = 2001
 
 
 class Truth:
-    """A held-out object as the generator's frame has it: the matrix into that frame, its pictures from any yaw, its volume."""
+    """A held-out object as the generator's frame has it: the matrix into that frame, its pictures
+    from any yaw, its volume."""
 
     def __init__(self, index: int) -> None:
         from threestudio_like.priors.depth import FRAME_HALF_WIDTH
         from threestudio_like.priors.framing import FILL, boxes
         from threestudio_like.toybox.render import view_projection
-        from threestudio_like.toybox.train_depth import CAMERAS, picture_with_depth
         from threestudio_like.toybox.world import draw
+        from threestudio_like.training.depth import CAMERAS, picture_with_depth
 
         self.obj = draw(SEED, index, "test", 0.0)
         rng = np.random.Generator(np.random.Philox(key=[SEED + (1 << 42), index]))
@@ -57,7 +69,9 @@ class Truth:
         box = boxes(torch.from_numpy(mask[None]).float() / 255, 0.5)[0].numpy()
         side = (box[2:] - box[:2]).max() / FILL
         centre = ((box[:2] + box[2:]) / 2 - size / 2) / (size / 2) * FRAME_HALF_WIDTH
-        view = view_projection(azimuth, elevation, *CAMERAS[1][:1], float(np.deg2rad(CAMERAS[1][1])))
+        view = view_projection(
+            azimuth, elevation, *CAMERAS[1][:1], float(np.deg2rad(CAMERAS[1][1]))
+        )
         # Rows of the camera: right, up, back.
         f = 1 / np.tan(np.deg2rad(CAMERAS[1][1]) / 2)
         turn = np.stack([view[0, :3] / f, view[1, :3] / f, -view[3, :3]])
@@ -68,13 +82,18 @@ class Truth:
         self.camera = CAMERAS[1]
 
     def picture(self, yaw: float, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Picture (S, S, 3) before the grey of the training, and the mask, from a yaw in degrees."""
-        from threestudio_like.systems.g3dr_schedule import GREY
+        """Picture (S, S, 3) before the grey of the training, and the mask, from a yaw in
+        degrees."""
+        from threestudio_like.systems.image_to_3d.g3dr_cameras import GREY
         from threestudio_like.toybox.render import render, view_projection
 
         distance, fov = self.camera
-        camera = view_projection(math.radians(yaw), 0.0, distance, float(np.deg2rad(fov))) @ self.matrix
-        seen = render(self.obj, camera[None].astype(np.float32), size, np.full((1, 3), GREY, np.float32))
+        camera = (
+            view_projection(math.radians(yaw), 0.0, distance, float(np.deg2rad(fov))) @ self.matrix
+        )
+        seen = render(
+            self.obj, camera[None].astype(np.float32), size, np.full((1, 3), GREY, np.float32)
+        )
         return seen.image[0], seen.mask[0]
 
     def volume(self, resolution: int = 48) -> np.ndarray:
@@ -92,18 +111,20 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
     from threestudio_like.meshes.voxels import cell_centres
     from threestudio_like.metrics.point_sets import voxel_iou
     from threestudio_like.metrics.relief import non_flatness, ray_entropy
-    from threestudio_like.priors.perceptual import load_perceptual
-    from threestudio_like.priors.triplane_generator import TriplaneGenerator
+    from threestudio_like.priors.networks.perceptual import load_perceptual
+    from threestudio_like.priors.networks.triplane_generator import TriplaneGenerator
     from threestudio_like.renderers.midpoint import MidpointConfig
-    from threestudio_like.systems.g3dr import field_of
-    from threestudio_like.systems.g3dr_schedule import DEPTH_NEAR, WALL, CanonicalCamera
-    from threestudio_like.systems.g3dr_training import ToyRgbd, as_pictures, render_view
+    from threestudio_like.systems.image_to_3d.g3dr import field_of
+    from threestudio_like.systems.image_to_3d.g3dr_cameras import DEPTH_NEAR, WALL, CanonicalCamera
+    from threestudio_like.training.g3dr import ToyRgbd, as_pictures, render_view
 
     model = TriplaneGenerator.load(folder / "g3dr")
     source = ToyRgbd(data, SEED, 400, "test")
     look, camera, rays = load_perceptual(), CanonicalCamera(), MidpointConfig(64, 64)
     centres = cell_centres(48)
-    behind = (centres - torch.tensor([0.0, 0.0, camera.radius])).norm(dim=-1) > DEPTH_NEAR + 2 * WALL - 0.15
+    behind = (centres - torch.tensor([0.0, 0.0, camera.radius])).norm(
+        dim=-1
+    ) > DEPTH_NEAR + 2 * WALL - 0.15
     found: dict[str, list[float]] = {}
     depths, rows = [], []
 
@@ -123,7 +144,10 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
         add("opacity", opacity.mean())
         # Importance samples crowd where matter is: entropy is of even samples.
         even = render_view(model, planes, camera, replace(rays, coarse=128, fine=0), 64)
-        add("entropy along rays, nats", ray_entropy(even.weights.view(1, 64 * 64, -1)[:, ~wall.view(-1)]))
+        add(
+            "entropy along rays, nats",
+            ray_entropy(even.weights.view(1, 64 * 64, -1)[:, ~wall.view(-1)]),
+        )
         truth = Truth(n)
         tiles = [given[0].numpy(), colour[0].numpy()]
         for yaw in YAWS:
@@ -139,7 +163,11 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
             )
             add("novel perceptual distance", look.distance(novel[0], target).mean())
             if abs(yaw) == 30:
-                tiles += [wanted, novel[0][0].numpy(), np.repeat(((novel[1][0].numpy() - 4) / 2)[..., None], 3, 2)]
+                tiles += [
+                    wanted,
+                    novel[0][0].numpy(),
+                    np.repeat(((novel[1][0].numpy() - 4) / 2)[..., None], 3, 2),
+                ]
         density = torch.cat([field_of(model, planes).density(p) for p in centres.split(1 << 16)])
         solid = (density * (2 / 48) > 0.7) & ~behind
         add("volume IoU", voxel_iou(solid.view(48, 48, 48).numpy(), truth.volume()))
@@ -147,12 +175,16 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
             rows.append(np.concatenate([t.clip(0, 1) for t in tiles], 1))
     figures = {name: float(np.mean(values)) for name, values in found.items()}
     figures["non-flatness"] = non_flatness(torch.cat(depths), 4.0, 6.0)
-    figures["non-flatness of the truth"] = non_flatness(source.batch(torch.arange(count))[1][:, 0], 4.0, 6.0)
+    figures["non-flatness of the truth"] = non_flatness(
+        source.batch(torch.arange(count))[1][:, 0], 4.0, 6.0
+    )
     return figures, rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--objects", type=int, default=6000)
     parser.add_argument("--count", type=int, default=60)
@@ -165,7 +197,9 @@ def main() -> None:
     sheets = []
     for name in arguments.only:
         folder = OUT / name.replace(" ", "-")
-        seconds = trained(folder, ["g3dr"], arguments.steps, arguments.objects, arguments.data, VARIANTS[name])
+        seconds = trained(
+            folder, ["g3dr"], arguments.steps, arguments.objects, arguments.data, VARIANTS[name]
+        )
         figures, rows = measure(folder, arguments.count, folder / "work" / "data")
         columns[name] = {**figures, "training, CPU seconds": seconds}
         sheets.append(np.concatenate(rows, 0))
@@ -174,14 +208,21 @@ def main() -> None:
     text = table(["figure", *columns], [[key, *(c[key] for c in columns.values())] for key in keys])
     picture = Image.fromarray((np.concatenate(sheets, 0) * 255).round().astype(np.uint8))
     picture.save(ROOT / "docs" / "pictures" / "g3dr-ablation.jpg", quality=82)
-    note = (f"{arguments.count} held-out objects, {len(YAWS)} novel views each at 10 to 30 degrees of yaw, 64 pixels, 64 + 64 samples. Distances in the frame's"
-            " units (its edge is 1.58). Volume: the object's visible and hidden cells of 48^3 against density above 17 per unit before the wall.")  # fmt: skip
+    note = (
+        f"{arguments.count} held-out objects, {len(YAWS)} novel views each at 10 to 30 degrees of yaw, 64 pixels, 64 + 64 samples. Distances in the frame's"
+        " units (its edge is 1.58). Volume: the object's visible and hidden cells of 48^3 against density above 17 per unit before the wall."
+    )
     legend = (
         "Columns: given, rendered; truth, rendered, depth at -30 degrees; the same at +30. Rows of six objects for: "
         + ", ".join(columns)
     )
     body = f"{note}\n\n{text}\n\n{legend}.\n\n![pictures of the variants](../pictures/g3dr-ablation.jpg)"
-    publish("g3dr", "G3DR: what each part does", f"python benchmarks/g3dr.py --steps {arguments.steps}", body)
+    publish(
+        "g3dr",
+        "G3DR: what each part does",
+        f"python benchmarks/g3dr.py --steps {arguments.steps}",
+        body,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The README's sheet: every category, textured and as clay, from the benchmark's exported files (first prompt of each category).
+"""The README's sheet: every category, textured and as clay, from the benchmark's exported files
+(first prompt of each category).
 
 Run after benchmarks/text_to_3d.py: python benchmarks/gallery.py
 """
@@ -22,14 +23,20 @@ SIZE = 256
 
 def main() -> None:
     camera = Cameras.orbit(
-        torch.tensor([math.radians(30)]), torch.tensor([math.radians(20)]), 3.0, math.radians(40), SIZE, SIZE
+        torch.tensor([math.radians(30)]),
+        torch.tensor([math.radians(20)]),
+        3.0,
+        math.radians(40),
+        SIZE,
+        SIZE,
     )
     tiles = []
     for prompt in prompts()[:20]:
         path = OUT / f"{prompt.replace(' ', '-')}-0" / "asset.glb"
         mesh = Asset.load(path).mesh
         pair = [
-            render_mesh(mesh, camera.view_projection().numpy(), SIZE, 0.97, clay).image[0] for clay in (False, True)
+            render_mesh(mesh, camera.view_projection().numpy(), SIZE, 0.97, clay).image[0]
+            for clay in (False, True)
         ]
         tiles.append(np.concatenate(pair, 1))
     rows = [np.concatenate(tiles[i : i + 4], 1) for i in range(0, 20, 4)]

@@ -1,8 +1,10 @@
-"""One table of what a GPU makes of this project: every kernel's twins, whole steps with priors of full size, and a step as threestudio writes it.
+"""One table of what a GPU makes of this project: every kernel's twins, whole steps with priors of
+full size, and a step as threestudio writes it.
 
-Run: python benchmarks/gpu.py                               (on a GPU: under ten minutes)
-     python benchmarks/gpu.py --device cpu --small          (does it run? small kernels, a tiny prior)
-     python benchmarks/gpu.py --pack benchmarks/needs.zip   (packages that a bare machine with PyTorch lacks, to be carried there)
+Run: python benchmarks/gpu.py                               (on a GPU: under ten minutes) python
+     benchmarks/gpu.py --device cpu --small          (does it run? small kernels, a tiny prior)
+     python benchmarks/gpu.py --pack benchmarks/needs.zip   (packages that a bare machine with
+     PyTorch lacks, to be carried there)
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ REFERENCE_SECONDS = 6.0
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device, rounds: int, limit: float) -> float:
-    """The median of some runs after a first one; fewer where they take longer than the limit together."""
+    """The median of some runs after a first one; fewer where they take longer than the limit
+    together."""
     spent: list[float] = []
     for number in range(rounds + 1):
         synchronise(device)
@@ -61,7 +64,8 @@ def bytes_in(values: Any) -> int:
 
 
 def products(operation: str, given: dict[str, Any]) -> float:
-    """Multiplications and additions of the perceptron, forward and backward; nothing for the others, which move memory."""
+    """Multiplications and additions of the perceptron, forward and backward; nothing for the
+    others, which move memory."""
     if operation != "field_mlp":
         return 0.0
     return 6.0 * given["x"].shape[1] * sum(w.numel() for w in given["layers"][:3])
@@ -83,7 +87,8 @@ def arithmetic(device: torch.device) -> float:
 
 
 def kernel_rows(device: torch.device, large: bool, say: Callable[[str], None]) -> list[list[Any]]:
-    """A row for every operation and twin: milliseconds, times as fast as plain torch, GB/s, share of the limit."""
+    """A row for every operation and twin: milliseconds, times as fast as plain torch, GB/s, share
+    of the limit."""
     moved, worked = bandwidth(device), arithmetic(device)
     rows: list[list[Any]] = []
     for operation, one in CASES.items():
@@ -94,7 +99,9 @@ def kernel_rows(device: torch.device, large: bool, say: Callable[[str], None]) -
             rows.append([operation, "-", str(missing), "", "", ""])
         say(f"{operation}: " + "; ".join(f"{r[1]} {r[2]}" for r in rows if r[0] == operation))
     rows.append(["copy", "torch", "-", "-", f"{moved / 1e9:.0f}", "1.00"])
-    rows.append(["product of matrices, float32", "torch", "-", "-", f"{worked / 1e12:.1f} TFLOP/s", "1.00"])
+    rows.append(
+        ["product of matrices, float32", "torch", "-", "-", f"{worked / 1e12:.1f} TFLOP/s", "1.00"]
+    )
     return rows
 
 
@@ -107,7 +114,14 @@ def _rows_of(
 
     def row(name: str, seconds: float, plain: float) -> list[Any]:
         limit = max(traffic / moved, least)
-        return [operation, name, f"{seconds * 1e3:.3f}", f"{plain / seconds:.1f}", f"{traffic / seconds / 1e9:.1f}", f"{limit / seconds:.2f}"]  # fmt: skip
+        return [
+            operation,
+            name,
+            f"{seconds * 1e3:.3f}",
+            f"{plain / seconds:.1f}",
+            f"{traffic / seconds / 1e9:.1f}",
+            f"{limit / seconds:.2f}",
+        ]
 
     out = one.call(one.reference, given)
     # Every input read once, every value and gradient written once.
@@ -144,9 +158,20 @@ def step_rows(device: torch.device, small: bool, say: Callable[[str], None]) -> 
             folder = build_networks(Path(temporary), layout, getattr(torch, dtype), device)  # type: ignore[arg-type]
             prior = RandomPrior(folder, layout, dtype, str(device))  # type: ignore[arg-type]
             for name in SYSTEMS:
-                found = of_system(name, prior, count if name != "SSDS, ten views" else max(2, count // 5), small)
-                rows.append([name, layout, f"{found.rate:.2f}", f"{1e3 / found.rate:.1f}", f"{found.share:.2f}",
-                             in_gb(found.peak), in_gb(found.forecast)])  # fmt: skip
+                found = of_system(
+                    name, prior, count if name != "SSDS, ten views" else max(2, count // 5), small
+                )
+                rows.append(
+                    [
+                        name,
+                        layout,
+                        f"{found.rate:.2f}",
+                        f"{1e3 / found.rate:.1f}",
+                        f"{found.share:.2f}",
+                        in_gb(found.peak),
+                        in_gb(found.forecast),
+                    ]
+                )
                 say(f"{name}, {layout}: {found.rate:.2f} steps/s")
             size = prior.facts.latent_size
             del prior
@@ -170,7 +195,17 @@ def step_rows(device: torch.device, small: bool, say: Callable[[str], None]) -> 
             synchronise(device)
             rate = count / (time.perf_counter() - began)
             peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-            rows.append([f"Latent-NeRF as threestudio writes it ({eager.made_of})", layout, f"{rate:.2f}", f"{1e3 / rate:.1f}", "-", in_gb(peak), "-"])  # fmt: skip
+            rows.append(
+                [
+                    f"Latent-NeRF as threestudio writes it ({eager.made_of})",
+                    layout,
+                    f"{rate:.2f}",
+                    f"{1e3 / rate:.1f}",
+                    "-",
+                    in_gb(peak),
+                    "-",
+                ]
+            )
             say(f"eager, {layout}: {rate:.2f} steps/s")
             del eager
     return rows
@@ -188,27 +223,50 @@ def ratios(kernels: list[list[Any]], steps: list[list[Any]]) -> str:
             return "not measured here"
         return f"{sum(a for a, _ in pairs if a) / sum(b for _, b in pairs if b):.2f}"
 
-    rate = {(r[0].split(" as ")[0] if " as " not in r[0] else "eager", r[1]): float(r[2]) for r in steps}
+    rate = {
+        (r[0].split(" as ")[0] if " as " not in r[0] else "eager", r[1]): float(r[2]) for r in steps
+    }
     share = {r[1]: r[4] for r in steps if r[0] == "Latent-NeRF"}
     lines = [
-        ["hash grid: Triton over tiny-cuda-nn (goal 0.9)", over((ms("hashgrid", "tiny-cuda-nn"), ms("hashgrid", "triton")))],
-        ["hash grid: Triton over plain torch (goal 50)", over((ms("hashgrid", "plain torch"), ms("hashgrid", "triton")))],
-        ["rasterise and interpolate: Triton over nvdiffrast (goal 0.7)",
-         over(*((ms(o, "nvdiffrast"), ms(o, "triton")) for o in ("rasterize", "interpolate")))],
-    ]  # fmt: skip
+        [
+            "hash grid: Triton over tiny-cuda-nn (goal 0.9)",
+            over((ms("hashgrid", "tiny-cuda-nn"), ms("hashgrid", "triton"))),
+        ],
+        [
+            "hash grid: Triton over plain torch (goal 50)",
+            over((ms("hashgrid", "plain torch"), ms("hashgrid", "triton"))),
+        ],
+        [
+            "rasterise and interpolate: Triton over nvdiffrast (goal 0.7)",
+            over(*((ms(o, "nvdiffrast"), ms(o, "triton")) for o in ("rasterize", "interpolate"))),
+        ],
+    ]
     for layout, part in share.items():
-        lines.append([f"a Latent-NeRF step outside the UNet, {layout} (goal 0.15)", f"{1 - float(part):.2f}"])
-        lines.append([f"our step over threestudio's, {layout} (goal 1.5)",
-                      f"{rate['Latent-NeRF', layout] / rate['eager', layout]:.2f}"])  # fmt: skip
+        lines.append(
+            [f"a Latent-NeRF step outside the UNet, {layout} (goal 0.15)", f"{1 - float(part):.2f}"]
+        )
+        lines.append(
+            [
+                f"our step over threestudio's, {layout} (goal 1.5)",
+                f"{rate['Latent-NeRF', layout] / rate['eager', layout]:.2f}",
+            ]
+        )
     return table(["figure", "value"], lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default=None)
-    parser.add_argument("--small", action="store_true", help="small kernels and a tiny prior: does it run?")
     parser.add_argument(
-        "--pack", type=Path, default=None, help="write what this run has imported beside PyTorch as an archive"
+        "--small", action="store_true", help="small kernels and a tiny prior: does it run?"
+    )
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        default=None,
+        help="write what this run has imported beside PyTorch as an archive",
     )
     parser.add_argument("--name", default="gpu", help="of the page in docs/results; empty for none")
     options = parser.parse_args()
@@ -231,12 +289,17 @@ def main() -> None:
         f"{(time.perf_counter() - began) / 60:.1f} minutes.\n\n"
         "Kernels: values and gradients, medians. The limit is a copy of all inputs and results (for the perceptron, a large product), as measured "
         "in the same run.\n\n"
-        + table(["operation", "twin", "ms", "times plain torch", "GB/s", "share of the limit"], kernels)
+        + table(
+            ["operation", "twin", "ms", "times plain torch", "GB/s", "share of the limit"], kernels
+        )
         + "\n\nSteps: the papers' configurations, random weights.\n\n"
-        + table(["system", "prior", "steps/s", "ms", "share of the UNet", "peak, GB", "forecast, GB"], steps)
+        + table(
+            ["system", "prior", "steps/s", "ms", "share of the UNet", "peak, GB", "forecast, GB"],
+            steps,
+        )
         + "\n\n"
         + ratios(kernels, steps)
-    )  # fmt: skip
+    )
     if options.name and not options.small:
         publish(options.name, "On a GPU", "python benchmarks/gpu.py", body)
     else:

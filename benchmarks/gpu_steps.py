@@ -1,4 +1,5 @@
-"""Whole steps with priors of full size and random weights: how many a second, what share is the UNet's, what memory they take at most."""
+"""Whole steps with priors of full size and random weights: how many a second, what share is the
+UNet's, what memory they take at most."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ from threestudio_like.meshes.atlas import join_atlas
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.unwrap import unwrap_grid
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.systems.comboverse import Comboverse, placement_stage
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.dreamfusion import DreamFusion
-from threestudio_like.systems.latent_nerf import LatentNerf
-from threestudio_like.systems.latent_paint import LatentPaint, PaintRequest
-from threestudio_like.systems.layout import reference_camera
-from threestudio_like.systems.memory import PLANS, apply, demands, forecast
-from threestudio_like.systems.scene_text import read_scene
+from threestudio_like.runs.memory_budget import PLANS, apply, demands, forecast
+from threestudio_like.systems.scene.comboverse import Comboverse, placement_stage
+from threestudio_like.systems.scene.layout import reference_camera
+from threestudio_like.systems.scene.prompt import read_scene
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
+from threestudio_like.systems.texturing.latent_paint import LatentPaint, PaintRequest
 
 PROMPT = "a red chair"
 SCENE = "a red ball on a blue box"
@@ -59,7 +60,8 @@ class Clock:
 
 @dataclass
 class Steps:
-    """What was measured: steps a second, the share of the time within the UNet, bytes at most (nothing on a CPU), the forecast's bytes."""
+    """What was measured: steps a second, the share of the time within the UNet, bytes at most
+    (nothing on a CPU), the forecast's bytes."""
 
     rate: float
     share: float
@@ -98,7 +100,9 @@ def of_stage(stage_plan: StagePlan, prior: RandomPrior, steps: int) -> Steps:
 
     prior.predict = predict  # type: ignore[method-assign]
     try:
-        Loop(None, Events(None, "quiet"), LoopSettings(device=str(device))).run([StagePlan(stage_plan.name, build)])
+        Loop(None, Events(None, "quiet"), LoopSettings(device=str(device))).run(
+            [StagePlan(stage_plan.name, build)]
+        )
         synchronise(device)
         seconds = time.perf_counter() - began[0]
     finally:
@@ -149,8 +153,12 @@ def spatial(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
     camera = reference_camera(2.5, 40.0, 15.0, 128, 128)
     text = read_scene(SCENE)
     where = [Transform(0.4, translation=torch.tensor([x, 0.0, 0.0]).numpy()) for x in (-0.4, 0.4)]
-    scene = PlacedScene([Body({"body": body(small)})] * 2, text.objects, where, camera.camera_to_world[0])
-    return StagePlan("placement", lambda done: placement_stage(scene, text, ["on"], prior, config)), config
+    scene = PlacedScene(
+        [Body({"body": body(small)})] * 2, text.objects, where, camera.camera_to_world[0]
+    )
+    return StagePlan(
+        "placement", lambda done: placement_stage(scene, text, ["on"], prior, config)
+    ), config
 
 
 SYSTEMS: dict[str, Callable[[RandomPrior, bool], tuple[StagePlan, Any]]] = {

@@ -1,7 +1,8 @@
-"""Shapes of objects that others hide in part: by the picture as it is cut out or completed, without and with the user's words.
+"""Shapes of objects that others hide in part: by the picture as it is cut out or completed, without
+and with the user's words.
 
-Volume IoU with the truth at the best turn about the vertical. The objects are those of benchmarks/completion.py. Resumable:
-outputs/benchmark/half_pictures.jsonl.
+Volume IoU with the truth at the best turn about the vertical. The objects are those of
+benchmarks/completion.py. Resumable: outputs/benchmark/half_pictures.jsonl.
 
 Run: python benchmarks/half_pictures.py [--count 24]
 """
@@ -23,15 +24,19 @@ from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.inpainter import LatentBlending
-from threestudio_like.systems.cisp import CispConfig, reconstruct_shape
-from threestudio_like.systems.completion import CompletionConfig, complete, uncompleted
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.photo import photo_of
-from threestudio_like.systems.run import load_prior
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import load_prior
+from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_shape
+from threestudio_like.systems.image_to_3d.photo import photo_of
+from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
 
 RESULTS = ROOT / "outputs" / "benchmark" / "half_pictures.jsonl"
-WAYS = {"cut out": (False, False), "completed": (True, False), "cut out, with its words": (False, True),
-        "completed, with its words (compose)": (True, True)}  # fmt: skip
+WAYS = {
+    "cut out": (False, False),
+    "completed": (True, False),
+    "cut out, with its words": (False, True),
+    "completed, with its words (compose)": (True, True),
+}
 
 
 def shape_iou(mesh: Mesh, true: Mesh) -> float:
@@ -41,13 +46,17 @@ def shape_iou(mesh: Mesh, true: Mesh) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=24)
     arguments = parser.parse_args()
     known: dict[tuple[int, str], dict] = {}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     if RESULTS.is_file():
-        known = {(x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
+        known = {
+            (x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
+        }
     prior, config = load_prior(Options()), CompletionConfig()
     inpainter = LatentBlending(prior, config.inpaint)
     for number, one in enumerate(hidden_objects(arguments.count)):
@@ -56,13 +65,22 @@ def main() -> None:
                 continue
             began = time.perf_counter()
             if whole:
-                done = complete(one.picture, one.part, one.others, inpainter, None, config, number, True)
+                done = complete(
+                    one.picture, one.part, one.others, inpainter, None, config, number, True
+                )
             else:
                 done = uncompleted(one.picture, one.part, config)
             photo = photo_of(done.pixels.astype(np.float32), "x", {})
             found = reconstruct_shape(photo, CispConfig(), number, None, one.phrase if said else "")
-            line = {"object": number, "way": way, "phrase": one.phrase, "seen": one.share, "iou": shape_iou(found.mesh, one.mesh),
-                    "agreement": found.pose.agreement, "seconds": time.perf_counter() - began}  # fmt: skip
+            line = {
+                "object": number,
+                "way": way,
+                "phrase": one.phrase,
+                "seen": one.share,
+                "iou": shape_iou(found.mesh, one.mesh),
+                "agreement": found.pose.agreement,
+                "seconds": time.perf_counter() - began,
+            }
             known[number, way] = line
             with open(RESULTS, "a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -72,10 +90,28 @@ def main() -> None:
         some = [x for (_, w), x in known.items() if w == way]
         low, high = interval([x["iou"] for x in some])
         poor = float(np.mean([x["iou"] < 0.5 for x in some]))
-        rows.append([way, len(some), float(np.mean([x["iou"] for x in some])), f"{low:.3f} to {high:.3f}", poor,
-                     float(np.mean([x["agreement"] for x in some])), float(np.mean([x["seconds"] for x in some]))])  # fmt: skip
+        rows.append(
+            [
+                way,
+                len(some),
+                float(np.mean([x["iou"] for x in some])),
+                f"{low:.3f} to {high:.3f}",
+                poor,
+                float(np.mean([x["agreement"] for x in some])),
+                float(np.mean([x["seconds"] for x in some])),
+            ]
+        )
     text = table(
-        ["the picture", "objects", "volume IoU", "95 % interval", "below 0.5", "silhouette agreement", "seconds"], rows
+        [
+            "the picture",
+            "objects",
+            "volume IoU",
+            "95 % interval",
+            "below 0.5",
+            "silhouette agreement",
+            "seconds",
+        ],
+        rows,
     )
     publish(
         "half_pictures",

@@ -1,4 +1,5 @@
-"""Ratios of the CPU twins over plain torch: interleaved rounds, one thread, CPU time of the process, medians.
+"""Ratios of the CPU twins over plain torch: interleaved rounds, one thread, CPU time of the
+process, medians.
 
 Run: python benchmarks/kernels.py
 """
@@ -20,7 +21,9 @@ from threestudio_like.kernels.spec import HashGridSpec
 ROUNDS = 7
 
 
-def ratio(reference: Callable[[], None], twin: Callable[[], None], rounds: int = ROUNDS) -> tuple[float, float]:
+def ratio(
+    reference: Callable[[], None], twin: Callable[[], None], rounds: int = ROUNDS
+) -> tuple[float, float]:
     """Median CPU milliseconds of both, measured in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     reference()
@@ -34,7 +37,8 @@ def ratio(reference: Callable[[], None], twin: Callable[[], None], rounds: int =
 
 
 def level_tables(x: torch.Tensor, tables: list[torch.Tensor], spec: HashGridSpec) -> torch.Tensor:
-    """The fair baseline: one tensor a level, so that no level's gradient is as large as the whole table."""
+    """The fair baseline: one tensor a level, so that no level's gradient is as large as the whole
+    table."""
     features = []
     for level in range(spec.levels):
         alone = HashGridSpec(1, spec.log2_size, 2, 2, spec.tiled)
@@ -50,7 +54,10 @@ def level_tables(x: torch.Tensor, tables: list[torch.Tensor], spec: HashGridSpec
 def hash_grid(points: int, spec: HashGridSpec) -> tuple[float, float]:
     x = torch.rand(points, 3)
     whole = (torch.randn(spec.entries, 2) * 0.1).requires_grad_()
-    levels = [whole.detach()[a:b].clone().requires_grad_() for a, b in zip(spec.offsets[:-1], spec.offsets[1:])]
+    levels = [
+        whole.detach()[a:b].clone().requires_grad_()
+        for a, b in zip(spec.offsets[:-1], spec.offsets[1:])
+    ]
     upstream = torch.randn(2 * spec.levels, points)
 
     def plain() -> None:
@@ -94,18 +101,25 @@ def scene() -> tuple[torch.Tensor, ...]:
 def march() -> tuple[float, float]:
     origins, directions, occupied, jitter = scene()
     step = 2 * 3**0.5 / 1024
-    return ratio(lambda: volume.march(origins, directions, occupied, step, jitter),
-                 lambda: kernels.march(origins, directions, occupied, step, jitter))  # fmt: skip
+    return ratio(
+        lambda: volume.march(origins, directions, occupied, step, jitter),
+        lambda: kernels.march(origins, directions, occupied, step, jitter),
+    )
 
 
 def composite() -> tuple[float, float]:
     origins, directions, occupied, jitter = scene()
     step = 2 * 3**0.5 / 1024
     t, _, offsets = kernels.march(origins, directions, occupied, step, jitter)
-    sigma, features = torch.rand(len(t), requires_grad=True), torch.randn(len(t), 3, requires_grad=True)
+    sigma, features = (
+        torch.rand(len(t), requires_grad=True),
+        torch.randn(len(t), 3, requires_grad=True),
+    )
     upstream = torch.randn(4096, 5)
-    return ratio(lambda: volume.composite(sigma, features, t, offsets, step)[0].backward(upstream),
-                 lambda: kernels.composite(sigma, features, t, offsets, step)[0].backward(upstream))  # fmt: skip
+    return ratio(
+        lambda: volume.composite(sigma, features, t, offsets, step)[0].backward(upstream),
+        lambda: kernels.composite(sigma, features, t, offsets, step)[0].backward(upstream),
+    )
 
 
 def trilinear() -> tuple[float, float]:
@@ -115,12 +129,17 @@ def trilinear() -> tuple[float, float]:
         torch.randn(65536, 5),
     )
     return ratio(
-        lambda: grids.trilinear(x, grid).backward(upstream), lambda: kernels.trilinear(x, grid).backward(upstream)
+        lambda: grids.trilinear(x, grid).backward(upstream),
+        lambda: kernels.trilinear(x, grid).backward(upstream),
     )
 
 
 def triplane() -> tuple[float, float]:
-    x, upstream, axes = torch.rand(4, 49152, 3) * 2 - 1, torch.randn(4, 49152, 32), ((0, 1), (0, 2), (1, 2))
+    x, upstream, axes = (
+        torch.rand(4, 49152, 3) * 2 - 1,
+        torch.randn(4, 49152, 32),
+        ((0, 1), (0, 2), (1, 2)),
+    )
     levels = [torch.randn(4, 3, size, size, 32, requires_grad=True) for size in (64, 32, 16)]
     return ratio(
         lambda: grids.triplane(x, levels, axes).backward(upstream),
@@ -139,30 +158,52 @@ def bumpy_sphere() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
     body = trimesh.creation.icosphere(subdivisions=5)
     points = torch.tensor(np.array(body.vertices), dtype=torch.float32)
-    bumps = 0.1 * torch.sin(5 * points[:, 0]) * torch.cos(4 * points[:, 1]) + 0.05 * torch.sin(9 * points[:, 2])
+    bumps = 0.1 * torch.sin(5 * points[:, 0]) * torch.cos(4 * points[:, 1]) + 0.05 * torch.sin(
+        9 * points[:, 2]
+    )
     points = points * (1 + bumps)[:, None]
     points = 0.92 * points / points.norm(dim=1).max()
-    view = Cameras.orbit(torch.tensor([0.7]), torch.tensor([0.4]), 3.0, math.radians(40), 512, 512).view_projection()[0]
+    view = Cameras.orbit(
+        torch.tensor([0.7]), torch.tensor([0.4]), 3.0, math.radians(40), 512, 512
+    ).view_projection()[0]
     clip = torch.cat([points, torch.ones(len(points), 1)], 1) @ view.t()
     return points, clip, torch.tensor(np.array(body.faces), dtype=torch.int32)
 
 
 def surface_rows() -> list[list[str]]:
-    """Rasterise, interpolate, antialias at 512 x 512; distance and winding number of 16,384 points and 5,120 faces."""
+    """Rasterise, interpolate, antialias at 512 x 512; distance and winding number of 16,384 points
+    and 5,120 faces."""
     points, clip, tri = bumpy_sphere()
     rows = []
 
     def add(name: str, floor: str, pair: tuple[float, float]) -> None:
         rows.append([name, f"{pair[0]:.1f}", f"{pair[1]:.2f}", f"{pair[0] / pair[1]:.1f}x", floor])
 
-    add("rasterize 20,480 triangles, 512 x 512", "9x, 8 ms", ratio(lambda: raster.rasterize(clip, tri, 512, 512),
-                                                             lambda: kernels.rasterize(clip, tri, 512, 512), 5))  # fmt: skip
+    add(
+        "rasterize 20,480 triangles, 512 x 512",
+        "9x, 8 ms",
+        ratio(
+            lambda: raster.rasterize(clip, tri, 512, 512),
+            lambda: kernels.rasterize(clip, tri, 512, 512),
+            5,
+        ),
+    )
     leaf = clip.clone().requires_grad_()
-    add("rasterize f+b", "-", ratio(lambda: raster.rasterize(leaf, tri, 512, 512).sum().backward(),
-                                    lambda: kernels.rasterize(leaf, tri, 512, 512).sum().backward(), 5))  # fmt: skip
+    add(
+        "rasterize f+b",
+        "-",
+        ratio(
+            lambda: raster.rasterize(leaf, tri, 512, 512).sum().backward(),
+            lambda: kernels.rasterize(leaf, tri, 512, 512).sum().backward(),
+            5,
+        ),
+    )
     pixels = kernels.rasterize(clip, tri, 512, 512)
     for channels, floor in ((3, "10x"), (32, "35x")):
-        attributes, upstream = torch.randn(len(points), channels, requires_grad=True), torch.randn(512, 512, channels)
+        attributes, upstream = (
+            torch.randn(len(points), channels, requires_grad=True),
+            torch.randn(512, 512, channels),
+        )
 
         def plain(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
             raster.interpolate(a, tri, pixels).backward(g)
@@ -172,22 +213,44 @@ def surface_rows() -> list[list[str]]:
 
         add(f"interpolate {channels} channels f+b", floor, ratio(plain, twin))
     edges = kernels.edge_table(tri)
-    add("antialias: search", "1 ms", ratio(lambda: raster.silhouette_pairs(clip, edges.edges, edges.opposite, pixels),
-                                           lambda: kernels.silhouette_pairs(clip, edges, pixels)))  # fmt: skip
-    pairs, colour = kernels.silhouette_pairs(clip, edges, pixels), torch.rand(512, 512, 3, requires_grad=True)
-    blended = ratio(lambda: raster.blend(colour, leaf, edges.edges, pairs).sum().backward(), lambda: None)[0]
+    add(
+        "antialias: search",
+        "1 ms",
+        ratio(
+            lambda: raster.silhouette_pairs(clip, edges.edges, edges.opposite, pixels),
+            lambda: kernels.silhouette_pairs(clip, edges, pixels),
+        ),
+    )
+    pairs, colour = (
+        kernels.silhouette_pairs(clip, edges, pixels),
+        torch.rand(512, 512, 3, requires_grad=True),
+    )
+    blended = ratio(
+        lambda: raster.blend(colour, leaf, edges.edges, pairs).sum().backward(), lambda: None
+    )[0]
     rows.append(["antialias: blend f+b (plain torch)", f"{blended:.1f}", "-", "-", "6 ms"])
     import numpy as np
     import trimesh
 
     body = trimesh.creation.icosphere(subdivisions=4)
-    vertices, faces = torch.tensor(np.array(body.vertices), dtype=torch.float32), torch.tensor(np.array(body.faces))
+    vertices, faces = (
+        torch.tensor(np.array(body.vertices), dtype=torch.float32),
+        torch.tensor(np.array(body.faces)),
+    )
     tree, queries = kernels.surface_tree(vertices, faces), torch.rand(16384, 3) * 2 - 1
     few = queries[:2048]
     brute = ratio(lambda: by_hand.nearest(few, tree.corners), lambda: None, 3)[0] * 8
-    add("nearest point, 16,384 x 5,120", "80x", (brute, ratio(lambda: None, lambda: kernels.nearest(tree, queries))[1]))
+    add(
+        "nearest point, 16,384 x 5,120",
+        "80x",
+        (brute, ratio(lambda: None, lambda: kernels.nearest(tree, queries))[1]),
+    )
     brute = ratio(lambda: by_hand.winding_number(few, tree.corners), lambda: None, 3)[0] * 8
-    add("winding number, beta 3", "-", (brute, ratio(lambda: None, lambda: kernels.winding_number(tree, queries))[1]))
+    add(
+        "winding number, beta 3",
+        "-",
+        (brute, ratio(lambda: None, lambda: kernels.winding_number(tree, queries))[1]),
+    )
     add(
         "winding number, beta 2",
         "150x",
@@ -239,11 +302,17 @@ def main() -> None:
     torch.manual_seed(0)
     kernels.warm_up()
     big, small = HashGridSpec(), HashGridSpec(8, 14, 16, 256)
-    cases = [("hashgrid big, 65,536 points, f+b", 12.0, hash_grid(65536, big)), ("hashgrid big, 16,384", 8.0, hash_grid(16384, big)),
-             ("hashgrid small, 65,536", 22.0, hash_grid(65536, small)), ("hashgrid small, 16,384", 22.0, hash_grid(16384, small)),
-             ("MLP 32-64-64-5 against nn.Linear, 65,536, f+b", 1.0, mlp(65536)), ("march 4,096 rays, 128^3", 9.0, march()),
-             ("composite f+b", 5.0, composite()), ("trilinear 64^3 x 5, 65,536, f+b", "-", trilinear()),
-             ("triplane 64^2 x 32, 3 levels, 196,608, f+b", "-", triplane())]  # fmt: skip
+    cases = [
+        ("hashgrid big, 65,536 points, f+b", 12.0, hash_grid(65536, big)),
+        ("hashgrid big, 16,384", 8.0, hash_grid(16384, big)),
+        ("hashgrid small, 65,536", 22.0, hash_grid(65536, small)),
+        ("hashgrid small, 16,384", 22.0, hash_grid(16384, small)),
+        ("MLP 32-64-64-5 against nn.Linear, 65,536, f+b", 1.0, mlp(65536)),
+        ("march 4,096 rays, 128^3", 9.0, march()),
+        ("composite f+b", 5.0, composite()),
+        ("trilinear 64^3 x 5, 65,536, f+b", "-", trilinear()),
+        ("triplane 64^2 x 32, 3 levels, 196,608, f+b", "-", triplane()),
+    ]
     rows = [
         [name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.1f}x", f"{floor}x" if floor != "-" else "-"]
         for name, floor, (a, b) in cases

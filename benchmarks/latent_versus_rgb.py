@@ -1,4 +1,5 @@
-"""What latent space saves: latent-nerf against dreamfusion on one prior, one field, at equal steps and at equal time.
+"""What latent space saves: latent-nerf against dreamfusion on one prior, one field, at equal steps
+and at equal time.
 
 Both start from the same empty voxel field, without sampled start or a second stage.
 
@@ -17,16 +18,28 @@ from tables import publish, table
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.kernels import warm_up
+from threestudio_like.metrics.evaluation import measure
 from threestudio_like.priors.registry import resolve
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.systems.asset import AssetConfig, make_asset
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.dreamfusion import DreamFusion
-from threestudio_like.systems.evaluation import measure
-from threestudio_like.systems.latent_nerf import LatentNerf
+from threestudio_like.stages.field_to_mesh import AssetConfig, make_asset
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
-PROMPTS = ["a red chair", "a blue mug", "a green table", "a yellow car", "a purple vase", "an orange lamp", "a pink sofa", "a brown barrel",
-           "a white robot", "a black rocket", "a green tree", "a blue house"]  # fmt: skip
+PROMPTS = [
+    "a red chair",
+    "a blue mug",
+    "a green table",
+    "a yellow car",
+    "a purple vase",
+    "an orange lamp",
+    "a pink sofa",
+    "a brown barrel",
+    "a white robot",
+    "a black rocket",
+    "a green tree",
+    "a blue house",
+]
 
 
 def run(
@@ -35,7 +48,8 @@ def run(
     config = LatentNerf() if system == "latent-nerf" else DreamFusion()
     if isinstance(config, LatentNerf):
         config.start.refine.times, config.rgb.steps = (), 0
-        # From an empty field: the guidance of dreamfusion's default, and the larger learning rate that latents (of deviation 1) take.
+        # From an empty field: the guidance of dreamfusion's default, and the larger learning rate
+        # that latents (of deviation 1) take.
         config.distil.guidance.t_max, config.distil.guidance.scale = "0.98->0.2", 3.0
         config.distil.rates.voxels = "0.15->0.02"
         config.distil.regularise.density_variation = "0.05"
@@ -43,7 +57,9 @@ def run(
     config.representation.voxels.size, config.representation.voxels.smooth = 40, 0.8
     request = Request(prompt, prior)
     began = time.perf_counter()
-    stages = Loop(None, Events(None, "quiet"), LoopSettings(minutes=minutes)).run(config.plans(request))
+    stages = Loop(None, Events(None, "quiet"), LoopSettings(minutes=minutes)).run(
+        config.plans(request)
+    )
     seconds = time.perf_counter() - began
     parts = config.result(request, stages)
     try:
@@ -52,7 +68,12 @@ def run(
         return {"seconds": seconds, "iou": 0.0, "category": 0.0, "colour": 0.0}
     figures = measure(asset, prompt)
     iou = next(v for k, v in figures.items() if k.startswith("silhouette iou"))
-    return {"seconds": seconds, "iou": iou, "category": figures["judge: category"], "colour": figures["judge: colour"]}
+    return {
+        "seconds": seconds,
+        "iou": iou,
+        "category": figures["judge: category"],
+        "colour": figures["judge: colour"],
+    }
 
 
 def main() -> None:
@@ -71,13 +92,23 @@ def main() -> None:
         for name, result in zip(names, (latent, rgb, short)):
             results[name].append(result)
         rows.append(
-            [prompt, *(f"{r['seconds']:.1f} / {r['iou']:.2f} / {r['category']:.2f}" for r in (latent, rgb, short))]
+            [
+                prompt,
+                *(
+                    f"{r['seconds']:.1f} / {r['iou']:.2f} / {r['category']:.2f}"
+                    for r in (latent, rgb, short)
+                ),
+            ]
         )
-    mean = [f"{np.mean([r['seconds'] for r in results[n]]):.1f} / {np.mean([r['iou'] for r in results[n]]):.3f} / "
-            f"{np.mean([r['category'] for r in results[n]]):.3f}" for n in names]  # fmt: skip
+    mean = [
+        f"{np.mean([r['seconds'] for r in results[n]]):.1f} / {np.mean([r['iou'] for r in results[n]]):.3f} / "
+        f"{np.mean([r['category'] for r in results[n]]):.3f}"
+        for n in names
+    ]
     body = (
         f"Seconds of optimisation / silhouette IoU / judge's category; {arguments.steps} steps, {torch.get_num_threads()} threads, one voxel field of 40^3, "
-        "no sampled start, no second stage.\n\n" + table(["prompt", *names], [["**mean**", *mean], *rows])
+        "no sampled start, no second stage.\n\n"
+        + table(["prompt", *names], [["**mean**", *mean], *rows])
     )
     publish(
         "latent_versus_rgb",

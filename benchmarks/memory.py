@@ -1,4 +1,5 @@
-"""Forecasts of `--memory` against what runs take: bytes of tensors alive, on any device; a prior of Stable Diffusion's size, random weights.
+"""Forecasts of `--memory` against what runs take: bytes of tensors alive, on any device; a prior of
+Stable Diffusion's size, random weights.
 
 Run: python benchmarks/memory.py     (about twenty minutes on two cores, 16 GB)
 """
@@ -18,10 +19,10 @@ from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.engine.memory import GIB, MemoryWatch
 from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.dreamfusion import DreamFusion
-from threestudio_like.systems.latent_nerf import LatentNerf
-from threestudio_like.systems.memory import PLANS, apply, demands, forecast
+from threestudio_like.runs.memory_budget import PLANS, apply, demands, forecast
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 STEPS = 3
 
@@ -59,9 +60,14 @@ def main() -> None:
             peak = measure(prior, system, parts)
             error = 100 * (expected.peak / peak - 1)
             rows.append(
-                [name, plan.name + (f", in {parts} parts" if parts > 1 else ""), f"{expected.peak / GIB:.2f}", f"{peak / GIB:.2f}",
-                 f"{error:+.0f} %"]
-            )  # fmt: skip
+                [
+                    name,
+                    plan.name + (f", in {parts} parts" if parts > 1 else ""),
+                    f"{expected.peak / GIB:.2f}",
+                    f"{peak / GIB:.2f}",
+                    f"{error:+.0f} %",
+                ]
+            )
             print(rows[-1], flush=True)
             del prior, system
     body = (

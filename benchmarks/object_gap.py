@@ -1,8 +1,9 @@
-"""The multi-object gap: toybox scenes as one object by `reconstruct`, and object by object by `compose` (true boxes and masks), by how many objects
-there are and how much of one is hidden.
+"""The multi-object gap: toybox scenes as one object by `reconstruct`, and object by object by
+`compose` (true boxes and masks), by how many objects there are and how much of one is hidden.
 
-Both results are brought into the unit sphere and turned about the vertical as fits the truth best. Resumable: every finished scene and way is a line of
-outputs/benchmark/object_gap.jsonl; objects are those of benchmarks/compose.py.
+Both results are brought into the unit sphere and turned about the vertical as fits the truth best.
+Resumable: every finished scene and way is a line of outputs/benchmark/object_gap.jsonl; objects are
+those of benchmarks/compose.py.
 
 Run: python benchmarks/object_gap.py [--scenes 24] [--whole cisp g3dr] [--method cisp]
 """
@@ -23,10 +24,16 @@ from compose import Truth, hidden_share, interval, reconstructed, scenes, starte
 from PIL import Image
 from tables import ROOT, publish, table
 
+from threestudio_like.commands.reconstruct import (
+    Given,
+    ReconstructOptions,
+    picture_config,
+    work_out,
+)
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
-from threestudio_like.meshes.files import read
 from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
@@ -36,11 +43,14 @@ from threestudio_like.priors.clip import load_clip
 from threestudio_like.priors.diffusion import DiffusionPrior
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.systems.comboverse import ReferencePicture, placement_stage, scene_pictures
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.photo import photo_of
-from threestudio_like.systems.reconstruction import Given, ReconstructOptions, picture_config, work_out
-from threestudio_like.systems.run import load_prior
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import load_prior
+from threestudio_like.systems.image_to_3d.photo import photo_of
+from threestudio_like.systems.scene.comboverse import (
+    ReferencePicture,
+    placement_stage,
+    scene_pictures,
+)
 
 RESULTS = ROOT / "outputs" / "benchmark" / "object_gap.jsonl"
 COMPOSED = "compose"
@@ -56,7 +66,11 @@ def whole(number: int, truth: Truth, method: str) -> PlacedScene:
         options = ReconstructOptions(
             out=folder, system=method, verbosity="quiet", turntable=False, prompt=truth.text.prompt
         )
-        work_out(Given(photo_of(pixels, "x", {}), "x", "x", str(number)), picture_config(options), options)
+        work_out(
+            Given(photo_of(pixels, "x", {}), "x", "x", str(number)),
+            picture_config(options),
+            options,
+        )
     return truth.with_meshes([Body(read(folder / "asset.glb").meshes)], [Transform()])
 
 
@@ -69,7 +83,9 @@ def composed(number: int, truth: Truth, method: str, prior: DiffusionPrior) -> P
     picture, mask = torch.from_numpy(truth.picture), torch.from_numpy(truth.mask)
     reference = ReferencePicture(picture, mask, truth.camera, torch.from_numpy(depth).float())
     stage = placement_stage(scene, truth.text, truth.text.words, prior, config, reference, order)
-    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run([StagePlan("placement", lambda _: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("placement", lambda _: stage)]
+    )
     return scene
 
 
@@ -82,12 +98,18 @@ def one_mesh(scene: PlacedScene) -> Mesh:
 def surface(mesh: Mesh, count: int = 2048) -> np.ndarray:
     """Points (count, 3) of a mesh's surface, by area."""
     corners = mesh.vertices[mesh.faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
     rng = np.random.Generator(np.random.Philox(key=0))
     pick = rng.choice(len(area), count, p=area / area.sum())
     u, v = rng.random((2, count, 1))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return corners[pick, 0] + u * (corners[pick, 1] - corners[pick, 0]) + v * (corners[pick, 2] - corners[pick, 0])
+    return (
+        corners[pick, 0]
+        + u * (corners[pick, 1] - corners[pick, 0])
+        + v * (corners[pick, 2] - corners[pick, 0])
+    )
 
 
 def turned(mesh: Mesh, degrees: float) -> Mesh:
@@ -110,7 +132,9 @@ def unit_pictures(scene: PlacedScene, degrees: float) -> np.ndarray:
         torch.eye(4) + torch.tensor([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 3.0], [0, 0, 0, 0]]),
     )
     angles = torch.deg2rad(torch.tensor([-75.0, -35.0, 35.0, 75.0]))
-    cameras = Cameras.orbit(angles, torch.full((4,), math.radians(20.0)), 3.0, math.radians(40.0), EDGE, EDGE)
+    cameras = Cameras.orbit(
+        angles, torch.full((4,), math.radians(20.0)), 3.0, math.radians(40.0), EDGE, EDGE
+    )
     return scene_pictures(other, SceneRenderer(), cameras, LEVEL)
 
 
@@ -120,15 +144,25 @@ def figures(scene: PlacedScene, truth: Truth) -> dict[str, float]:
     wanted = voxelise(true)
     scores = {15.0 * k: voxel_iou(voxelise(turned(mesh, 15.0 * k)), wanted) for k in range(24)}
     best = max(scores, key=lambda k: scores[k])
-    scores.update({best + off: voxel_iou(voxelise(turned(mesh, best + off)), wanted) for off in (-10, -5, 5, 10)})
+    scores.update(
+        {
+            best + off: voxel_iou(voxelise(turned(mesh, best + off)), wanted)
+            for off in (-10, -5, 5, 10)
+        }
+    )
     best = max(scores, key=lambda k: scores[k])
     ours, theirs = unit_pictures(scene, best), unit_pictures(truth.placed, 0.0)
     solid = (np.abs(ours - LEVEL).max(-1) > 0.01) | (np.abs(theirs - LEVEL).max(-1) > 0.01)
     clip = load_clip()
     with torch.no_grad():
         looks = [clip.embed_images(torch.from_numpy(p)) for p in (ours, truth.picture[None])]
-    return {"IoU": scores[best], "F-score": f_score(surface(turned(mesh, best)), surface(true)), "novel PSNR": psnr(ours, theirs, solid),
-            "CLIP": float((looks[0] @ looks[1].t()).mean()), "turn": best}  # fmt: skip
+    return {
+        "IoU": scores[best],
+        "F-score": f_score(surface(turned(mesh, best)), surface(true)),
+        "novel PSNR": psnr(ours, theirs, solid),
+        "CLIP": float((looks[0] @ looks[1].t()).mean()),
+        "turn": best,
+    }
 
 
 MEASURED = ("IoU", "F-score", "novel PSNR", "CLIP")
@@ -139,36 +173,52 @@ def report(ways: list[str], command: str) -> None:
     lines = {(x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
     numbers = [n for n in sorted({n for n, _ in lines}) if all((n, w) in lines for w in ways)]
     groups = {"all": numbers}
-    groups.update({f"{k} objects": [n for n in numbers if lines[n, ways[0]]["objects"] == k] for k in (2, 3, 4)})
-    groups["at most a tenth of any hidden"] = [n for n in numbers if lines[n, ways[0]]["hidden"] <= 0.1]
+    groups.update(
+        {
+            f"{k} objects": [n for n in numbers if lines[n, ways[0]]["objects"] == k]
+            for k in (2, 3, 4)
+        }
+    )
+    groups["at most a tenth of any hidden"] = [
+        n for n in numbers if lines[n, ways[0]]["hidden"] <= 0.1
+    ]
     groups["more hidden"] = [n for n in numbers if lines[n, ways[0]]["hidden"] > 0.1]
     rows, gaps = [], []
     for name, some in groups.items():
         if not some:
             continue
         for way in ways:
-            rows.append([name, len(some), way, *(float(np.mean([lines[n, way][m] for n in some])) for m in MEASURED)])
+            rows.append(
+                [
+                    name,
+                    len(some),
+                    way,
+                    *(float(np.mean([lines[n, way][m] for n in some])) for m in MEASURED),
+                ]
+            )
         for way in ways[1:]:
             off = [lines[n, ways[0]]["IoU"] - lines[n, way]["IoU"] for n in some]
             low, high = interval(off)
             gaps.append([name, way, float(np.mean(off)), f"{low:+.3f} to {high:+.3f}"])
     text = table(["scenes", "number", "way", *MEASURED], rows)
-    text += "\n\nIoU of `compose` less that of the whole picture's reconstruction, scene by scene:\n\n"
+    text += (
+        "\n\nIoU of `compose` less that of the whole picture's reconstruction, scene by scene:\n\n"
+    )
     text += table(["scenes", "against", "difference", "95 % interval"], gaps)
     shown = [p for n in numbers[:8] if (p := SCENES / "gap" / f"{n}.png").is_file()]
     if shown:
         sheet = np.concatenate([np.asarray(Image.open(p).convert("RGB")) for p in shown], 0)
         Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "object-gap.jpg", quality=85)
         text += "\n\n![scenes](../pictures/object-gap.jpg)\n\nThe picture; then two novel views each of the truth, "
-        text += (
-            f"of `compose`, and of the whole picture by {' and by '.join(w.removeprefix('whole, ') for w in ways[1:])}."
-        )
+        text += f"of `compose`, and of the whole picture by {' and by '.join(w.removeprefix('whole, ') for w in ways[1:])}."
     publish("object_gap", "Several objects at once, or one by one", command, text)
 
 
 def strip(truth: Truth, scenes_: list[PlacedScene], turns: list[float], path: Path) -> None:
     """The picture, then two novel views of each."""
-    cells = [np.asarray(Image.fromarray((truth.picture * 255).astype(np.uint8)).resize((EDGE, EDGE)))]
+    cells = [
+        np.asarray(Image.fromarray((truth.picture * 255).astype(np.uint8)).resize((EDGE, EDGE)))
+    ]
     for scene, turn in zip(scenes_, turns):
         cells += [(p * 255).round().astype(np.uint8) for p in unit_pictures(scene, turn)[[0, 2]]]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,16 +226,22 @@ def strip(truth: Truth, scenes_: list[PlacedScene], turns: list[float], path: Pa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scenes", type=int, default=24)
-    parser.add_argument("--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "optimise"])
+    parser.add_argument(
+        "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "optimise"]
+    )
     parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     arguments = parser.parse_args()
     ways = [COMPOSED, *(f"whole, {m}" for m in arguments.whole)]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     known: dict[tuple[int, str], dict] = {}
     if RESULTS.is_file():
-        known = {(x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
+        known = {
+            (x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
+        }
     prior = load_prior(Options())
     for number in scenes(arguments.scenes):
         if all((number, w) in known for w in ways):
@@ -203,11 +259,20 @@ def main() -> None:
                     "hidden": hidden_share(number),
                     "seconds": time.perf_counter() - began,
                 }
-                known[number, way] = {"scene": number, "way": way, **facts, **figures(made[-1], truth)}
+                known[number, way] = {
+                    "scene": number,
+                    "way": way,
+                    **facts,
+                    **figures(made[-1], truth),
+                }
                 with open(RESULTS, "a") as file:
                     file.write(json.dumps(known[number, way]) + "\n")
                 print(
-                    {k: round(v, 3) if isinstance(v, float) else v for k, v in known[number, way].items()}, flush=True
+                    {
+                        k: round(v, 3) if isinstance(v, float) else v
+                        for k, v in known[number, way].items()
+                    },
+                    flush=True,
                 )
         turns = [0.0, *(known[number, w]["turn"] for w in ways)]
         strip(truth, [truth.placed, *made], turns, SCENES / "gap" / f"{number}.png")

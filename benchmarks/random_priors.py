@@ -1,4 +1,5 @@
-"""Model folders of Stable Diffusion's layouts and sizes with random weights: speed and memory do not depend on what weights say."""
+"""Model folders of Stable Diffusion's layouts and sizes with random weights: speed and memory do
+not depend on what weights say."""
 
 from __future__ import annotations
 
@@ -15,13 +16,23 @@ Layout = Literal["sd-1.5", "sd-2.1", "tiny"]
 
 UNETS: dict[str, dict[str, Any]] = {
     "sd-1.5": dict(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-    "sd-2.1": dict(sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True),
-    "tiny": dict(sample_size=16, cross_attention_dim=32, attention_head_dim=4, block_out_channels=(32, 64, 64, 64)),
-}  # fmt: skip
+    "sd-2.1": dict(
+        sample_size=64,
+        cross_attention_dim=1024,
+        attention_head_dim=(5, 10, 20, 20),
+        use_linear_projection=True,
+    ),
+    "tiny": dict(
+        sample_size=16,
+        cross_attention_dim=32,
+        attention_head_dim=4,
+        block_out_channels=(32, 64, 64, 64),
+    ),
+}
 VAES: dict[str, dict[str, Any]] = {
     "full": dict(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512),
     "tiny": dict(block_out_channels=(32, 32, 32, 32), layers_per_block=1, sample_size=128),
-}  # fmt: skip
+}
 SCHEDULER = {
     "_class_name": "DDIMScheduler",
     "beta_start": 0.00085,
@@ -32,7 +43,9 @@ SCHEDULER = {
 TOKENS = 77
 
 
-def build_networks(folder: Path, layout: Layout, dtype: torch.dtype, device: str | torch.device) -> Path:
+def build_networks(
+    folder: Path, layout: Layout, dtype: torch.dtype, device: str | torch.device
+) -> Path:
     """Write unet, vae and scheduler, in a number type; the weights are drawn on a device."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -42,9 +55,12 @@ def build_networks(folder: Path, layout: Layout, dtype: torch.dtype, device: str
         with torch.device(device):
             UNet2DConditionModel(**UNETS[layout]).save_pretrained(folder / "unet")
             AutoencoderKL(
-                latent_channels=4, norm_num_groups=32, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                latent_channels=4,
+                norm_num_groups=32,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
                 **VAES["tiny" if layout == "tiny" else "full"],
-            ).save_pretrained(folder / "vae")  # fmt: skip
+            ).save_pretrained(folder / "vae")
     finally:
         torch.set_default_dtype(before)
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
@@ -72,7 +88,12 @@ class RandomPrior(StableDiffusionPrior):
     """A folder of `build_networks` with `AnyText`; a word is the token of its place."""
 
     def __init__(self, folder: Path, layout: Layout, dtype: str, device: str) -> None:
-        super().__init__(folder, DiffusersConfig(dtype, device), layout, AnyText(UNETS[layout]["cross_attention_dim"]))
+        super().__init__(
+            folder,
+            DiffusersConfig(dtype, device),
+            layout,
+            AnyText(UNETS[layout]["cross_attention_dim"]),
+        )
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
         """See `DiffusionPrior.word_columns`."""

@@ -1,4 +1,5 @@
-"""A full-size Stable Diffusion 1.5 folder with random weights: does it load, and does one optimisation step fit in 16 GB on a CPU?
+"""A full-size Stable Diffusion 1.5 folder with random weights: does it load, and does one
+optimisation step fit in 16 GB on a CPU?
 
 Run: python benchmarks/real_size.py
 """
@@ -22,10 +23,12 @@ def build(folder: Path) -> None:
     from random_priors import build_networks
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from threestudio_like.toybox.train_diffusion import build_tokenizer
+    from threestudio_like.training.diffusion import build_tokenizer
 
     build_networks(folder, "sd-1.5", torch.float16, "cpu")
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
     CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
     build_tokenizer().save_pretrained(folder / "tokenizer")
 
@@ -35,8 +38,8 @@ def step(folder: str) -> None:
     from threestudio_like.engine.events import Events
     from threestudio_like.engine.loop import Loop, LoopSettings
     from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-    from threestudio_like.systems.contract import Request
-    from threestudio_like.systems.latent_nerf import LatentNerf
+    from threestudio_like.systems.system import Request
+    from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
     began = time.perf_counter()
     prior = StableDiffusionPrior(Path(folder), DiffusersConfig(), "sd-1.5 layout")
@@ -48,7 +51,17 @@ def step(folder: str) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     size = sum(p.numel() for p in prior.unet.parameters()) / 1e6
-    print(json.dumps({"load": loaded, "step": seconds, "peak": peak, "unet": size, "latent": prior.facts.latent_size}))
+    print(
+        json.dumps(
+            {
+                "load": loaded,
+                "step": seconds,
+                "peak": peak,
+                "unet": size,
+                "latent": prior.facts.latent_size,
+            }
+        )
+    )
 
 
 def main() -> None:
@@ -58,10 +71,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         maker = "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from real_size import build; build(Path(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", maker, folder], check=True)
-        done = subprocess.run([sys.executable, __file__, folder], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, folder], check=True, capture_output=True, text=True
+        )
     figures = json.loads(done.stdout.splitlines()[-1])
-    rows = [["UNet parameters, millions", figures["unet"]], ["latent size", figures["latent"]], ["load, s", figures["load"]],
-            ["set-up of the field and one step, s", figures["step"]], ["peak memory, GB (goal 16)", figures["peak"]]]  # fmt: skip
+    rows = [
+        ["UNet parameters, millions", figures["unet"]],
+        ["latent size", figures["latent"]],
+        ["load, s", figures["load"]],
+        ["set-up of the field and one step, s", figures["step"]],
+        ["peak memory, GB (goal 16)", figures["peak"]],
+    ]
     publish(
         "real_size",
         "One step on a full-size Stable Diffusion 1.5 layout, CPU",

@@ -1,4 +1,5 @@
-"""Sixty held-out toybox pictures, ten line drawings and five pictures before textured walls, each reconstructed through the command line in a
+"""Sixty held-out toybox pictures, ten line drawings and five pictures before textured walls, each
+reconstructed through the command line in a
 process of its own: volume IoU with the truth, the judge's category, seconds with imports.
 
 Resumable: every finished run is a line of outputs/benchmark/reconstruct.jsonl.
@@ -45,7 +46,9 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
         wood = 0.5 + 0.08 * np.sin(30 * x + 5 * np.sin(7 * y)) + 0.04 * np.sin(80 * x)
         wall = np.stack([wood + 0.15, wood, wood - 0.15], -1) * 255
         noise = np.random.Generator(np.random.Philox(key=index)).normal(0, 3, wall.shape)
-        pixels = (pixels[..., :3] * alpha + wall * (1 - alpha) + noise).clip(0, 255).astype(np.uint8)
+        pixels = (
+            (pixels[..., :3] * alpha + wall * (1 - alpha) + noise).clip(0, 255).astype(np.uint8)
+        )
     path = OUT / f"{kind.replace(' ', '-')}-{index}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
@@ -53,7 +56,8 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
 
 
 def truth_iou(folder: Path, index: int) -> tuple[float, float]:
-    """Volume IoU with the true object on 32^3 cells: in the canonical frame, and at the best turn about the vertical (steps of 5 degrees)."""
+    """Volume IoU with the true object on 32^3 cells: in the canonical frame, and at the best turn
+    about the vertical (steps of 5 degrees)."""
     from threestudio_like.meshes.frames import Placement
     from threestudio_like.meshes.mesh import Asset, Mesh
     from threestudio_like.meshes.voxels import voxelise
@@ -78,7 +82,7 @@ def truth_iou(folder: Path, index: int) -> tuple[float, float]:
 
 
 def work(method: str, index: int, kind: str) -> None:
-    from threestudio_like.systems.evaluation import evaluate
+    from threestudio_like.metrics.evaluation import evaluate
     from threestudio_like.toybox.vocabulary import CATEGORIES
 
     path, azimuth = picture(index, kind)
@@ -99,8 +103,15 @@ def work(method: str, index: int, kind: str) -> None:
     ]
     done, spent = measured(command, capture_output=True, text=True)
     seconds = time.perf_counter() - began
-    line = {"method": method, "index": index, "kind": kind, "seconds": seconds, "CPU seconds": spent, "code": done.returncode,
-            "category": CATEGORIES[index % len(CATEGORIES)]}  # fmt: skip
+    line = {
+        "method": method,
+        "index": index,
+        "kind": kind,
+        "seconds": seconds,
+        "CPU seconds": spent,
+        "code": done.returncode,
+        "category": CATEGORIES[index % len(CATEGORIES)],
+    }
     if done.returncode == 0:
         straight, best = truth_iou(folder, index)
         events = [json.loads(text) for text in (folder / "events.jsonl").read_text().splitlines()]
@@ -125,18 +136,25 @@ def work(method: str, index: int, kind: str) -> None:
 
 
 def sheet(methods: list[str], edge: int = 96) -> bool:
-    """docs/pictures/reconstructed.jpg: a row for a picture, of every seventh clean one and all others; False without runs."""
+    """docs/pictures/reconstructed.jpg: a row for a picture, of every seventh clean one and all
+    others; False without runs."""
     from PIL import Image
 
     rows = []
     chosen = [(n, "clean") for n in range(0, 60, 7)]
-    chosen += [(100 + n, "line drawing") for n in range(10)] + [(120 + n, "textured wall") for n in range(5)]
+    chosen += [(100 + n, "line drawing") for n in range(10)] + [
+        (120 + n, "textured wall") for n in range(5)
+    ]
     blank = np.full((edge, 3 * edge, 3), 245, np.uint8)
     for index, kind in chosen:
         name = f"{kind.replace(' ', '-')}-{index}"
         if not (OUT / f"{name}.png").is_file():
             continue
-        given = Image.open(OUT / f"{name}.png").convert("RGBA").resize((edge, edge), Image.Resampling.LANCZOS)
+        given = (
+            Image.open(OUT / f"{name}.png")
+            .convert("RGBA")
+            .resize((edge, edge), Image.Resampling.LANCZOS)
+        )
         white = Image.new("RGBA", given.size, (255, 255, 255, 255))
         white.alpha_composite(given)
         row = [np.asarray(white.convert("RGB"))]
@@ -147,8 +165,14 @@ def sheet(methods: list[str], edge: int = 96) -> bool:
                 continue
             views = Image.open(path).convert("RGB")
             size = views.size[1] // 2
-            row += [np.asarray(views.crop((k * size, 0, (k + 1) * size, size)).resize((edge, edge), Image.Resampling.LANCZOS))
-                    for k in (0, 1, 4)]  # fmt: skip
+            row += [
+                np.asarray(
+                    views.crop((k * size, 0, (k + 1) * size, size)).resize(
+                        (edge, edge), Image.Resampling.LANCZOS
+                    )
+                )
+                for k in (0, 1, 4)
+            ]
         rows.append(np.concatenate(row, 1))
     if not rows:
         return False
@@ -173,15 +197,56 @@ def report(methods: list[str]) -> None:
             some = [x for x in lines if x["method"] == method and x["kind"] == kind]
             if some:
                 seconds = sorted(x["seconds"] for x in some)
-                rows.append([method, kind, len(some), sum(x["code"] != 0 for x in some), *(mean(some, k) for k in (
-                    "iou", "iou, best turn", "judge: category", "agreement")), mean(some, "CPU seconds"), seconds[len(seconds) // 2], seconds[-1], GOALS[method]])  # fmt: skip
-    text = table(["method", "pictures", "runs", "failed", "volume IoU", "at the best turn", "judge: category", "silhouette agreement", "CPU seconds", "seconds, median",
-                  "longest", "goal"], rows)  # fmt: skip
+                rows.append(
+                    [
+                        method,
+                        kind,
+                        len(some),
+                        sum(x["code"] != 0 for x in some),
+                        *(
+                            mean(some, k)
+                            for k in ("iou", "iou, best turn", "judge: category", "agreement")
+                        ),
+                        mean(some, "CPU seconds"),
+                        seconds[len(seconds) // 2],
+                        seconds[-1],
+                        GOALS[method],
+                    ]
+                )
+    text = table(
+        [
+            "method",
+            "pictures",
+            "runs",
+            "failed",
+            "volume IoU",
+            "at the best turn",
+            "judge: category",
+            "silhouette agreement",
+            "CPU seconds",
+            "seconds, median",
+            "longest",
+            "goal",
+        ],
+        rows,
+    )
     each = []
     for method in methods:
-        worst = sorted((x for x in lines if x["method"] == method), key=lambda x: x.get("iou, best turn", -1))[:10]
-        each += [[method, x["kind"], x["category"], *(x.get(k, "-") for k in ("iou", "iou, best turn", "judge: category", "azimuth off, degrees"))]
-                 for x in worst]  # fmt: skip
+        worst = sorted(
+            (x for x in lines if x["method"] == method), key=lambda x: x.get("iou, best turn", -1)
+        )[:10]
+        each += [
+            [
+                method,
+                x["kind"],
+                x["category"],
+                *(
+                    x.get(k, "-")
+                    for k in ("iou", "iou, best turn", "judge: category", "azimuth off, degrees")
+                ),
+            ]
+            for x in worst
+        ]
     if sheet(methods):
         text += "\n\nGiven, then three sides by each of " + ", ".join(methods) + ":"
         text += "\n\n![pictures and what became of them](../pictures/reconstructed.jpg)"
@@ -189,12 +254,17 @@ def report(methods: list[str]) -> None:
         ["method", "pictures", "category", "IoU", "best turn", "judge", "azimuth off"], each
     )
     publish(
-        "reconstruct", "Pictures to shapes", f"python benchmarks/reconstruct.py --methods {' '.join(methods)}", text
+        "reconstruct",
+        "Pictures to shapes",
+        f"python benchmarks/reconstruct.py --methods {' '.join(methods)}",
+        text,
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=["cisp"], choices=list(GOALS))
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--fresh", action="store_true")
@@ -203,10 +273,15 @@ def main() -> None:
         RESULTS.unlink(missing_ok=True)
     done = set()
     if RESULTS.is_file():
-        done = {(x["method"], x["index"], x["kind"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
+        done = {
+            (x["method"], x["index"], x["kind"])
+            for x in map(json.loads, RESULTS.read_text().splitlines())
+        }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for method in arguments.methods:
-        wanted = [(n, "clean") for n in range(arguments.count)] + [(100 + n, "line drawing") for n in range(10)]
+        wanted = [(n, "clean") for n in range(arguments.count)] + [
+            (100 + n, "line drawing") for n in range(10)
+        ]
         wanted += [(120 + n, "textured wall") for n in range(5)]
         for index, kind in wanted:
             if (method, index, kind) not in done:

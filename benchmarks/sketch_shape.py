@@ -1,4 +1,5 @@
-"""Prompts with sketches that match them and sketches that do not: how well the shape is followed, and what is still recognised.
+"""Prompts with sketches that match them and sketches that do not: how well the shape is followed,
+and what is still recognised.
 
 Resumable: every finished run is a line of outputs/benchmark/sketch_shape.jsonl.
 
@@ -20,15 +21,35 @@ from tables import ROOT, publish, table
 
 OUT = ROOT / "outputs" / "benchmark" / "sketch_shape"
 RESULTS = ROOT / "outputs" / "benchmark" / "sketch_shape.jsonl"
-MATCHING = {"a red chair": "chair", "a green mug": "mug", "an orange table": "table", "a blue sofa": "sofa", "a brown house": "house",
-            "a pink mushroom": "mushroom", "a yellow rocket": "rocket", "a purple bottle": "bottle", "a red lamp": "lamp",
-            "a white snowman": "snowman"}  # fmt: skip
-DIFFERENT = {"a red chair": "stool", "a blue sofa": "l_shape", "an orange table": "arch", "a green mug": "bottle", "a purple bottle": "snowman",
-             "a red lamp": "mushroom", "a brown house": "rocket", "a green tree": "lamp", "a pink vase": "mug", "a yellow rocket": "house"}  # fmt: skip
+MATCHING = {
+    "a red chair": "chair",
+    "a green mug": "mug",
+    "an orange table": "table",
+    "a blue sofa": "sofa",
+    "a brown house": "house",
+    "a pink mushroom": "mushroom",
+    "a yellow rocket": "rocket",
+    "a purple bottle": "bottle",
+    "a red lamp": "lamp",
+    "a white snowman": "snowman",
+}
+DIFFERENT = {
+    "a red chair": "stool",
+    "a blue sofa": "l_shape",
+    "an orange table": "arch",
+    "a green mug": "bottle",
+    "a purple bottle": "snowman",
+    "a red lamp": "mushroom",
+    "a brown house": "rocket",
+    "a green tree": "lamp",
+    "a pink vase": "mug",
+    "a yellow rocket": "house",
+}
 CURVE = (0.0, 0.2, 0.4, 0.6, 0.8)
 CURVED = ("a red chair", "a blue sofa", "an orange table", "a green mug")
 BAND = 0.05
-"""Points nearer than this to the sketch's surface (scene units) are not counted: there the prior decides."""
+"""Points nearer than this to the sketch's surface (scene units) are not counted: there the prior
+decides."""
 
 
 def jobs() -> list[tuple[str, str, str, float]]:
@@ -39,7 +60,12 @@ def jobs() -> list[tuple[str, str, str, float]]:
     out = [(p, s, "matching", usual) for p, s in MATCHING.items()] + [
         (p, s, "different", usual) for p, s in DIFFERENT.items()
     ]
-    out += [(p, DIFFERENT[p], "different", strict) for strict in CURVE for p in CURVED if strict != usual]
+    out += [
+        (p, DIFFERENT[p], "different", strict)
+        for strict in CURVE
+        for p in CURVED
+        if strict != usual
+    ]
     return out
 
 
@@ -47,12 +73,12 @@ def work(job: tuple[str, str, str, float]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    from threestudio_like.guidance.sketch_files import read_sketch
     from threestudio_like.guidance.sketch_shape import SketchConfig
     from threestudio_like.kernels import surface_tree, winding_number
-    from threestudio_like.systems.evaluation import evaluate
-    from threestudio_like.systems.latent_nerf import read_sketch
-    from threestudio_like.systems.options import Options
-    from threestudio_like.systems.run import generate
+    from threestudio_like.metrics.evaluation import evaluate
+    from threestudio_like.runs.options import Options
+    from threestudio_like.runs.session import generate
 
     prompt, name, kind, strictness = job
     folder = OUT / f"{prompt.replace(' ', '-')}-{name}-{strictness}"
@@ -61,15 +87,30 @@ def work(job: tuple[str, str, str, float]) -> None:
     sketch = ROOT / "assets" / "shapes" / f"{name}.yaml"
     began, cpu = time.perf_counter(), time.process_time()
     result = generate(
-        prompt, Options(out=folder, verbosity="quiet", turntable=False, sketch=sketch, strictness=strictness)
+        prompt,
+        Options(
+            out=folder, verbosity="quiet", turntable=False, sketch=sketch, strictness=strictness
+        ),
     )
-    line = {"prompt": prompt, "sketch": name, "kind": kind, "strictness": strictness, "seconds": time.perf_counter() - began,
-            "cpu": time.process_time() - cpu, **evaluate(folder, prompt, None)}  # fmt: skip
+    line = {
+        "prompt": prompt,
+        "sketch": name,
+        "kind": kind,
+        "strictness": strictness,
+        "seconds": time.perf_counter() - began,
+        "cpu": time.process_time() - cpu,
+        **evaluate(folder, prompt, None),
+    }
     axis = torch.linspace(-1, 1, 64)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     points = torch.stack([x, y, z], -1).view(-1, 3)
     mesh = result.asset.mesh
-    inside = winding_number(surface_tree(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)), points) > 0.5
+    inside = (
+        winding_number(
+            surface_tree(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)), points
+        )
+        > 0.5
+    )
     line["iou"] = read_sketch(SketchConfig(str(sketch), grid=0)).agreement(inside, points, BAND)
     with open(RESULTS, "a") as file:
         file.write(json.dumps(line) + "\n")
@@ -78,12 +119,12 @@ def work(job: tuple[str, str, str, float]) -> None:
 def report() -> None:
     from PIL import Image
 
+    from threestudio_like.guidance.sketch_files import load_sketch
     from threestudio_like.guidance.sketch_shape import SketchConfig
     from threestudio_like.meshes.frames import Placement
     from threestudio_like.meshes.mesh import Asset, Mesh
     from threestudio_like.meshes.picture import render_asset
     from threestudio_like.renderers import RingCameras
-    from threestudio_like.systems.latent_nerf import load_sketch
 
     usual = SketchConfig().strictness
     lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
@@ -92,12 +133,19 @@ def report() -> None:
         return float(np.mean([x[key] for x in group]))
 
     keys = ["iou", "judge: category", "judge: colour", "cpu"]
-    some = {k: [x for x in lines if x["kind"] == k and x["strictness"] == usual] for k in ("matching", "different")}
+    some = {
+        k: [x for x in lines if x["kind"] == k and x["strictness"] == usual]
+        for k in ("matching", "different")
+    }
     rows = [[k, len(g), *(mean(g, key) for key in keys)] for k, g in some.items() if g]
     rows.append(["goal, matching", 10, ">= 0.85", ">= 0.85", "-", "-"])
     curve = []
     for strict in CURVE:
-        group = [x for x in lines if x["kind"] == "different" and x["strictness"] == strict and x["prompt"] in CURVED]
+        group = [
+            x
+            for x in lines
+            if x["kind"] == "different" and x["strictness"] == strict and x["prompt"] in CURVED
+        ]
         if group:
             curve.append([strict, len(group), *(mean(group, key) for key in keys)])
     each = [
@@ -111,17 +159,25 @@ def report() -> None:
         mesh = load_sketch(ROOT / "assets" / "shapes" / f"{line['sketch']}.yaml").mesh
         placed = Mesh(Placement.of(mesh.vertices).apply(mesh.vertices), mesh.faces).with_creases()
         asset = Asset.load(
-            OUT / f"{line['prompt'].replace(' ', '-')}-{line['sketch']}-{line['strictness']}" / "asset.glb"
+            OUT
+            / f"{line['prompt'].replace(' ', '-')}-{line['sketch']}-{line['strictness']}"
+            / "asset.glb"
         )
         pictures = [
             render_asset(Asset({"s": placed}), camera, 160, 0.97, clay=True),
             render_asset(asset, camera, 160, 0.97),
         ]
-        tiles.append(np.concatenate([np.rint(p.image[0] * 255).astype(np.uint8) for p in pictures], 1))
+        tiles.append(
+            np.concatenate([np.rint(p.image[0] * 255).astype(np.uint8) for p in pictures], 1)
+        )
     while len(tiles) % 5:
         tiles.append(np.full_like(tiles[0], 247))
-    sheet = np.concatenate([np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)], 0)
-    Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "sketches.jpg", quality=86, optimize=True)
+    sheet = np.concatenate(
+        [np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)], 0
+    )
+    Image.fromarray(sheet).save(
+        ROOT / "docs" / "pictures" / "sketches.jpg", quality=86, optimize=True
+    )
     header = ["", "runs", "IoU with the sketch", "judge: category", "judge: colour", "CPU s"]
     body = (
         f"Volume IoU of the exported mesh with the sketch over 64^3 points farther than {BAND} from the sketch's surface. Default strictness {usual}.\n\n"

@@ -19,8 +19,8 @@ from threestudio_like.priors.registry import resolve
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import VolumeRenderer
 from threestudio_like.representations import HashGridField, VoxelField
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.latent_nerf import LatentNerf
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 STEPS, WARM = 60, 10
 
@@ -45,12 +45,19 @@ def measure(kind: str, space: str) -> list[list]:
         setattr(owner, method, wrapper)
         return lambda: setattr(owner, method, inner)
 
-    undo = [timed(StableDiffusionPrior, "predict", "UNet", "guidance"), timed(StableDiffusionPrior, "encode_image", "autoencoder", "guidance"),
-            timed(StableDiffusionPrior, "decode_latents", "autoencoder", "guidance"), timed(ScoreDistillation, "loss", "guidance"),
-            timed(VolumeRenderer, "render", "march and composite"), timed(VolumeRenderer, "refresh", "occupancy"),
-            timed(VoxelField, "forward", "field", "march and composite"), timed(HashGridField, "forward", "field", "march and composite"),
-            timed(VoxelField, "variation", "regularisers"), timed(torch.Tensor, "backward", "backward (field, march, composite)"),
-            timed(torch.optim.Adam, "step", "optimiser")]  # fmt: skip
+    undo = [
+        timed(StableDiffusionPrior, "predict", "UNet", "guidance"),
+        timed(StableDiffusionPrior, "encode_image", "autoencoder", "guidance"),
+        timed(StableDiffusionPrior, "decode_latents", "autoencoder", "guidance"),
+        timed(ScoreDistillation, "loss", "guidance"),
+        timed(VolumeRenderer, "render", "march and composite"),
+        timed(VolumeRenderer, "refresh", "occupancy"),
+        timed(VoxelField, "forward", "field", "march and composite"),
+        timed(HashGridField, "forward", "field", "march and composite"),
+        timed(VoxelField, "variation", "regularisers"),
+        timed(torch.Tensor, "backward", "backward (field, march, composite)"),
+        timed(torch.optim.Adam, "step", "optimiser"),
+    ]
     try:
         config = LatentNerf()
         config.representation.kind = kind  # type: ignore[assignment]
@@ -96,7 +103,12 @@ def main() -> None:
         table(["stage, field", "part", "ms a step", "share"], rows)
         + f"\n\n{torch.get_num_threads()} threads, {STEPS} steps after {WARM} to warm up. The UNet sees eight pictures a step: four views, with and without the prompt.\n"
     )
-    publish("step_breakdown", "Where a step of latent-nerf goes", "python benchmarks/step_breakdown.py", body)
+    publish(
+        "step_breakdown",
+        "Where a step of latent-nerf goes",
+        "python benchmarks/step_breakdown.py",
+        body,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Sixty prompts that pair categories with colours never seen together in training, judged from the exported GLB.
+"""Sixty prompts that pair categories with colours never seen together in training, judged from the
+exported GLB.
 
-Resumable: every finished run is a line of outputs/benchmark/text_to_3d.jsonl. Runs go side by side, one thread each.
+Resumable: every finished run is a line of outputs/benchmark/text_to_3d.jsonl. Runs go side by side,
+    one thread each.
 
 Run: python benchmarks/text_to_3d.py [--seeds 2] [--workers 2]
 """
@@ -22,7 +24,16 @@ from tables import ROOT, publish, table
 OUT = ROOT / "outputs" / "benchmark"
 RESULTS = OUT / "text_to_3d.jsonl"
 IOU = "silhouette iou, nearest of 200"
-COLUMNS = ["judge: category", "judge: colour", "clip r-precision", IOU, "fog", "pieces", "seconds", "cpu"]
+COLUMNS = [
+    "judge: category",
+    "judge: colour",
+    "clip r-precision",
+    IOU,
+    "fog",
+    "pieces",
+    "seconds",
+    "cpu",
+]
 
 
 def prompts() -> list[str]:
@@ -42,35 +53,49 @@ def work(job: tuple[str, int, bool]) -> None:
     torch.set_num_threads(1)
     from threestudio_like.engine.errors import CollapseError
     from threestudio_like.engine.events import Events, read_events
-    from threestudio_like.systems.evaluation import evaluate
-    from threestudio_like.systems.run import Options, finish, generate, open_run
+    from threestudio_like.metrics.evaluation import evaluate
+    from threestudio_like.runs.session import Options, finish, generate, open_run
 
     prompt, seed, again = job
     folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
     began, cpu = time.perf_counter(), time.process_time()
     if again:
-        # Extraction alone, from the checkpoint: the seconds of the stages are those of the first run.
+        # Extraction alone, from the checkpoint: the seconds of the stages are those of the first
+        # run.
         run = open_run(folder)
         parts = run.config.result(run.request, run.stages)
         options = Options(out=folder, seed=seed, verbosity="quiet", turntable=False)
-        result = finish(folder, Events(None, "quiet"), parts, options, run.facts, run.request.prior, run.text, 1)
+        result = finish(
+            folder, Events(None, "quiet"), parts, options, run.facts, run.request.prior, run.text, 1
+        )
         old = json.loads((folder / "seconds.json").read_text())
         seconds, cpu = old["seconds"], old["cpu"]
     else:
         if folder.exists():
             shutil.rmtree(folder)
         try:
-            result = generate(prompt, Options(out=folder, seed=seed, verbosity="quiet", turntable=False))
+            result = generate(
+                prompt, Options(out=folder, seed=seed, verbosity="quiet", turntable=False)
+            )
         except CollapseError as error:
             # A run that the watchdog stops counts, as a failure in every column.
-            line = {"prompt": prompt, "seed": seed, "failed": error.line(), **dict.fromkeys(COLUMNS, 0.0)}
+            line = {
+                "prompt": prompt,
+                "seed": seed,
+                "failed": error.line(),
+                **dict.fromkeys(COLUMNS, 0.0),
+            }
             with open(RESULTS, "a") as file:
                 file.write(json.dumps(line) + "\n")
             return
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         (folder / "seconds.json").write_text(json.dumps({"seconds": seconds, "cpu": cpu}))
     figures = evaluate(folder, prompt, None)
-    stages = {e["stage"]: e["seconds"] for e in read_events(folder / "events.jsonl") if e["event"] == "stage-end"}
+    stages = {
+        e["stage"]: e["seconds"]
+        for e in read_events(folder / "events.jsonl")
+        if e["event"] == "stage-end"
+    }
     line = {
         "prompt": prompt,
         "seed": seed,
@@ -97,8 +122,17 @@ def report(seeds: int) -> None:
     def mean(group: list[dict], key: str) -> float:
         return float(np.mean([g[key] for g in group]))
 
-    rows = [[c, len(g), *(mean(g, k) for k in COLUMNS), float(np.mean([x["janus index"] for x in g if "janus index" in x])) if any("janus index" in x for x in g) else "-"]
-            for c, g in by_category.items()]  # fmt: skip
+    rows = [
+        [
+            c,
+            len(g),
+            *(mean(g, k) for k in COLUMNS),
+            float(np.mean([x["janus index"] for x in g if "janus index" in x]))
+            if any("janus index" in x for x in g)
+            else "-",
+        ]
+        for c, g in by_category.items()
+    ]
     rows.sort(key=lambda r: r[5])
     janus = [x["janus index"] for x in lines if "janus index" in x]
     total = ["**all**", len(lines), *(mean(lines, k) for k in COLUMNS), float(np.mean(janus))]
@@ -121,7 +155,9 @@ def report(seeds: int) -> None:
     for line in worst:
         if "failed" in line:
             continue
-        picture = Image.open(OUT / f"{line['prompt'].replace(' ', '-')}-{line['seed']}" / "preview.png").convert("RGB")
+        picture = Image.open(
+            OUT / f"{line['prompt'].replace(' ', '-')}-{line['seed']}" / "preview.png"
+        ).convert("RGB")
         pictures.append(np.asarray(picture.resize((1024, 256), Image.Resampling.LANCZOS)))
     path = ROOT / "docs" / "pictures" / "ten-worst.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,17 +170,26 @@ def report(seeds: int) -> None:
         + ", ".join(f"{x['prompt']} ({x[IOU]:.2f})" for x in worst)
         + ".\n\n![the ten worst](../pictures/ten-worst.jpg)\n"
     )
-    publish("text_to_3d", "Text to 3D on the embedded prior", f"python benchmarks/text_to_3d.py --seeds {seeds}", body)
+    publish(
+        "text_to_3d",
+        "Text to 3D on the embedded prior",
+        f"python benchmarks/text_to_3d.py --seeds {seeds}",
+        body,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=None, help="start no new run after this time")
+    parser.add_argument(
+        "--minutes", type=float, default=None, help="start no new run after this time"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument(
-        "--again", action="store_true", help="extract and judge finished runs again, from their checkpoints"
+        "--again",
+        action="store_true",
+        help="extract and judge finished runs again, from their checkpoints",
     )
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
@@ -157,7 +202,8 @@ def main() -> None:
     )
     wanted = [(p, s) for s in range(arguments.seeds) for p in prompts() if (p, s) not in done]
     jobs = [
-        (p, s, arguments.again and (OUT / f"{p.replace(' ', '-')}-{s}" / "seconds.json").is_file()) for p, s in wanted
+        (p, s, arguments.again and (OUT / f"{p.replace(' ', '-')}-{s}" / "seconds.json").is_file())
+        for p, s in wanted
     ]
     os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()

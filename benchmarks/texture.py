@@ -1,4 +1,5 @@
-"""Twenty toybox meshes without colour, three prompts each, and five meshes that the toybox never made: judged from the exported GLB.
+"""Twenty toybox meshes without colour, three prompts each, and five meshes that the toybox never
+made: judged from the exported GLB.
 
 Resumable: every finished run is a line of outputs/benchmark/texture.jsonl.
 
@@ -20,9 +21,15 @@ from tables import ROOT, publish, table
 
 OUT = ROOT / "outputs" / "benchmark" / "texture"
 RESULTS = ROOT / "outputs" / "benchmark" / "texture.jsonl"
-FOREIGN = {"teapot.obj": "a striped blue vase", "knot.glb": "a dotted red ball", "robot.glb": "a green robot", "bowl.ply": "a yellow mug",
-           "crate.obj": "a striped orange box"}  # fmt: skip
-"""Meshes of our own modelling (assets/meshes): a lathe body, a torus knot, several parts, no coordinates, overlapping coordinates."""
+FOREIGN = {
+    "teapot.obj": "a striped blue vase",
+    "knot.glb": "a dotted red ball",
+    "robot.glb": "a green robot",
+    "bowl.ply": "a yellow mug",
+    "crate.obj": "a striped orange box",
+}
+"""Meshes of our own modelling (assets/meshes): a lathe body, a torus knot, several parts, no
+coordinates, overlapping coordinates."""
 
 
 def jobs() -> list[tuple[str, str, str]]:
@@ -49,12 +56,15 @@ def stripped(category: str) -> tuple:
     from threestudio_like.toybox.world import Phrase, build
 
     mode = MODES.get(category, (None,))[0]
-    obj = build(Phrase(category, "white", mode), np.random.Generator(np.random.Philox(key=[55, 0])), "test")
+    obj = build(
+        Phrase(category, "white", mode), np.random.Generator(np.random.Philox(key=[55, 0])), "test"
+    )
     return Mesh(obj.vertices, obj.faces), obj.face_material
 
 
 def baked(texture: np.ndarray, mesh, material: np.ndarray) -> float:
-    """The baked-light index of a texture (R, R, 3) in [0, 1] on a mesh whose faces' materials are known."""
+    """The baked-light index of a texture (R, R, 3) in [0, 1] on a mesh whose faces' materials are
+    known."""
     import torch
 
     from threestudio_like.kernels import interpolate
@@ -65,7 +75,9 @@ def baked(texture: np.ndarray, mesh, material: np.ndarray) -> float:
     raster = atlas_raster(mesh, texture.shape[0])
     hit = raster[..., 3] > 0
     normals = interpolate(torch.from_numpy(mesh.normals), torch.from_numpy(mesh.faces), raster)[hit]
-    light = EnvironmentLight(torch.tensor(LIGHT))(torch.nn.functional.normalize(normals, dim=-1))[:, 0]
+    light = EnvironmentLight(torch.tensor(LIGHT))(torch.nn.functional.normalize(normals, dim=-1))[
+        :, 0
+    ]
     region = torch.from_numpy(material.astype(np.int64))[raster[..., 3][hit].long() - 1]
     return baked_light_index(torch.from_numpy(texture)[hit].mean(-1), light, region)
 
@@ -76,10 +88,10 @@ def work(job: tuple[str, str, str]) -> None:
     torch.set_num_threads(1)
     from PIL import Image
 
+    from threestudio_like.commands.texture import texture
     from threestudio_like.meshes.mesh import Asset
-    from threestudio_like.systems.evaluation import evaluate
-    from threestudio_like.systems.options import TextureOptions
-    from threestudio_like.systems.texturing import texture
+    from threestudio_like.metrics.evaluation import evaluate
+    from threestudio_like.runs.options import TextureOptions
 
     source, prompt, kind = job
     folder = OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}"
@@ -102,13 +114,21 @@ def work(job: tuple[str, str, str]) -> None:
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - cpu,
     }
-    line.update({k: v for k, v in result.figures.items() if k in ("texels seen", "seam error", "texture coordinates")})
+    line.update(
+        {
+            k: v
+            for k, v in result.figures.items()
+            if k in ("texels seen", "seam error", "texture coordinates")
+        }
+    )
     line.update(evaluate(folder, prompt, None))
     if material is not None:
         painted = result.asset.mesh
         before = np.asarray(Image.open(folder / "work" / "atlas-rgb.png"), np.float32) / 255
         line["baked light before"] = baked(before, painted, material)
-        line["baked light after"] = baked(painted.texture[..., :3].astype(np.float32) / 255, painted, material)
+        line["baked light after"] = baked(
+            painted.texture[..., :3].astype(np.float32) / 255, painted, material
+        )
     with open(RESULTS, "a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -122,30 +142,53 @@ def report() -> None:
         values = [x[key] for x in group if key in x]
         return float(np.mean(values)) if values else "-"
 
-    columns = ["judge: category", "judge: colour", "judge: pattern", "baked light before", "baked light after", "seam error", "texels seen",
-               "seconds", "cpu"]  # fmt: skip
+    columns = [
+        "judge: category",
+        "judge: colour",
+        "judge: pattern",
+        "baked light before",
+        "baked light after",
+        "seam error",
+        "texels seen",
+        "seconds",
+        "cpu",
+    ]
     groups = {
         "another colour": "colour",
         "a pattern: striped": "pattern",
         "another: dotted": "dots",
         "foreign meshes": "foreign",
     }
-    rows = [[name, len(some), *(mean(some, c) for c in columns)] for name, kind in groups.items()
-            if (some := [x for x in lines if x["kind"] == kind])]  # fmt: skip
+    rows = [
+        [name, len(some), *(mean(some, c) for c in columns)]
+        for name, kind in groups.items()
+        if (some := [x for x in lines if x["kind"] == kind])
+    ]
     own = [x for x in lines if x["kind"] in ("colour", "pattern")]
     rows.insert(0, ["**twenty meshes, two prompts**", len(own), *(mean(own, c) for c in columns)])
     rows.insert(1, ["goal", 40, 0.95, 0.95, 0.85, "-", "-", "-", "-", "<= 45 on two cores", "-"])
-    each = [[x["mesh"], x["prompt"], *(x.get(c, "-") for c in columns[:7]), x["cpu"]] for x in sorted(lines, key=lambda x: x["judge: category"] + x["judge: colour"] + x["judge: pattern"])]  # fmt: skip
+    each = [
+        [x["mesh"], x["prompt"], *(x.get(c, "-") for c in columns[:7]), x["cpu"]]
+        for x in sorted(
+            lines, key=lambda x: x["judge: category"] + x["judge: colour"] + x["judge: pattern"]
+        )
+    ]
     tiles = []
     for line in sorted(lines, key=lambda x: (x["kind"] == "foreign", x["mesh"], x["prompt"])):
         picture = Image.open(
             OUT / f"{line['mesh'].split('.')[0]}-{line['prompt'].replace(' ', '-')}" / "preview.png"
         ).convert("RGB")
         edge = picture.size[1] // 2
-        tiles.append(np.concatenate([np.asarray(picture)[:edge, k * edge : (k + 1) * edge] for k in (1, 4)], 1))
+        tiles.append(
+            np.concatenate(
+                [np.asarray(picture)[:edge, k * edge : (k + 1) * edge] for k in (1, 4)], 1
+            )
+        )
     while len(tiles) % 5:
         tiles.append(np.full_like(tiles[0], 245))
-    sheet = np.concatenate([np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)], 0)
+    sheet = np.concatenate(
+        [np.concatenate(tiles[i : i + 5], 1) for i in range(0, len(tiles), 5)], 0
+    )
     path = ROOT / "docs" / "pictures" / "painted.jpg"
     whole = Image.fromarray(sheet)
     whole.resize((whole.size[0] * 3 // 4, whole.size[1] * 3 // 4), Image.Resampling.LANCZOS).save(
@@ -172,15 +215,35 @@ def report() -> None:
         + table(header, rows)
         + "\n\nWorst first:\n\n"
         + table(
-            ["mesh", "prompt", "category", "colour", "pattern", "baked before", "after", "seam", "seen", "CPU s"], each
+            [
+                "mesh",
+                "prompt",
+                "category",
+                "colour",
+                "pattern",
+                "baked before",
+                "after",
+                "seam",
+                "seen",
+                "CPU s",
+            ],
+            each,
         )
         + "\n\n![all painted meshes](../pictures/painted.jpg)\n"
     )
     publish("texture", "Texturing given meshes", "python benchmarks/texture.py", body)
 
 
-SHOWN = (("teapot.obj", "a striped blue vase"), ("robot.glb", "a green robot"), ("knot.glb", "a dotted red ball"), ("mushroom", "a pink mushroom"),
-         ("table", "a striped purple table"), ("lamp", "a striped blue lamp"), ("car", "an orange car"), ("tree", "a striped white tree"))  # fmt: skip
+SHOWN = (
+    ("teapot.obj", "a striped blue vase"),
+    ("robot.glb", "a green robot"),
+    ("knot.glb", "a dotted red ball"),
+    ("mushroom", "a pink mushroom"),
+    ("table", "a striped purple table"),
+    ("lamp", "a striped blue lamp"),
+    ("car", "an orange car"),
+    ("tree", "a striped white tree"),
+)
 """What the README shows: mesh and prompt."""
 
 
@@ -190,17 +253,26 @@ def gallery() -> None:
 
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.meshes.picture import render_asset
+    from threestudio_like.metrics.evaluation import staged
     from threestudio_like.renderers import RingCameras
-    from threestudio_like.systems.evaluation import staged
 
     camera = RingCameras(8, 20.0).all(224)[[1]].view_projection().numpy()
     tiles = []
     for source, prompt in SHOWN:
-        asset, light = staged(Asset.load(OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}" / "asset.glb"))
-        pair = [render_asset(asset, camera, 224, 0.97, clay, 3, light).image[0] for clay in (True, False)]
+        asset, light = staged(
+            Asset.load(OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}" / "asset.glb")
+        )
+        pair = [
+            render_asset(asset, camera, 224, 0.97, clay, 3, light).image[0]
+            for clay in (True, False)
+        ]
         tiles.append(np.rint(np.concatenate(pair, 1) * 255).astype(np.uint8))
-    sheet = np.concatenate([np.concatenate(tiles[i : i + 4], 1) for i in range(0, len(tiles), 4)], 0)
-    Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "painted-few.jpg", quality=88, optimize=True)
+    sheet = np.concatenate(
+        [np.concatenate(tiles[i : i + 4], 1) for i in range(0, len(tiles), 4)], 0
+    )
+    Image.fromarray(sheet).save(
+        ROOT / "docs" / "pictures" / "painted-few.jpg", quality=88, optimize=True
+    )
 
 
 def main() -> None:

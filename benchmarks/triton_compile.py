@@ -1,6 +1,8 @@
-"""Compile every Triton kernel ahead for GPUs of two generations; none is needed for that. Prints registers, spills and seconds.
+"""Compile every Triton kernel ahead for GPUs of two generations; none is needed for that. Prints
+registers, spills and seconds.
 
-Run: python benchmarks/triton_compile.py     (needs Triton: part of CUDA builds of torch on Linux, else pip install triton)
+Run: python benchmarks/triton_compile.py     (needs Triton: part of CUDA builds of torch on Linux,
+    else pip install triton)
 """
 
 from __future__ import annotations
@@ -41,12 +43,15 @@ def kind(value: Any) -> str:
 
 
 class Recorder:
-    """Stands in for Triton's launcher: keeps the kernels that were asked for, with their types and constants."""
+    """Stands in for Triton's launcher: keeps the kernels that were asked for, with their types and
+    constants."""
 
     def __init__(self) -> None:
         self.found: dict[tuple, tuple[Any, dict[str, str], dict[str, Any], int]] = {}
 
-    def __call__(self, function: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    def __call__(
+        self, function: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any
+    ) -> None:
         signature, constants = {}, {}
         for parameter, value in zip(function.params, arguments, strict=True):
             if parameter.is_constexpr:
@@ -59,7 +64,10 @@ class Recorder:
             # Nothing was counted, so that nothing would be written.
             variants = [{**constants, "WRITE": write} for write in (False, True)]
         for constants in variants:
-            key = (function.__name__, *sorted((k, str(v)) for k, v in {**signature, **constants}.items()))
+            key = (
+                function.__name__,
+                *sorted((k, str(v)) for k, v in {**signature, **constants}.items()),
+            )
             self.found[key] = (function, signature, constants, warps)
 
 
@@ -72,9 +80,18 @@ def resources(ptx: str, capability: int) -> tuple[int, int]:
         source.write_text(ptx, encoding="utf-8")
         architecture = f"sm_{capability}{'a' if capability >= 90 else ''}"
         said = subprocess.run(
-            [get_ptxas(capability).path, "-v", f"--gpu-name={architecture}", str(source), "-o", str(Path(folder) / "out")],
-            capture_output=True, text=True, check=True,
-        ).stderr  # fmt: skip
+            [
+                get_ptxas(capability).path,
+                "-v",
+                f"--gpu-name={architecture}",
+                str(source),
+                "-o",
+                str(Path(folder) / "out"),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
     registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said))
     return registers, sum(int(n) for n in re.findall(r"(\d+) bytes spill stores", said))
 
@@ -103,7 +120,9 @@ def main() -> int:
         for capability in GENERATIONS:
             try:
                 source = ASTSource(function, signature, constants)
-                made = triton.compile(source, GPUTarget("cuda", capability, 32), {"num_warps": warps})
+                made = triton.compile(
+                    source, GPUTarget("cuda", capability, 32), {"num_warps": warps}
+                )
                 registers, spilled = resources(made.asm["ptx"], capability)
                 row += [str(registers), str(spilled), f"{made.metadata.shared / 1024:.1f}"]
             except Exception as problem:
@@ -111,11 +130,20 @@ def main() -> int:
                 print(function.__name__, constants, "\n", str(problem)[-1500:])
                 row += ["failed", "", ""]
         rows.append([*row, f"{time.perf_counter() - began:.1f}"])
-    heads = [f"{what} sm_{c}" for c in GENERATIONS for what in ("registers", "spilled bytes", "shared KB")]
+    heads = [
+        f"{what} sm_{c}"
+        for c in GENERATIONS
+        for what in ("registers", "spilled bytes", "shared KB")
+    ]
     text = table(["kernel", "flags", *heads, "seconds"], rows)
     if not failed:
         body = f"{len(rows)} kernels, Triton {triton.__version__}; no GPU is needed to compile. Flags: what a kernel was specialised for.\n\n{text}"
-        publish("triton_compile", "Triton's kernels, compiled ahead", "python benchmarks/triton_compile.py", body)
+        publish(
+            "triton_compile",
+            "Triton's kernels, compiled ahead",
+            "python benchmarks/triton_compile.py",
+            body,
+        )
     return int(failed > 0)
 
 

@@ -1,4 +1,5 @@
-"""What the ablations share: variants of one training by the command line, and CPU seconds, which other work on the machine hardly touches."""
+"""What the ablations share: variants of one training by the command line, and CPU seconds, which
+other work on the machine hardly touches."""
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ def measured(command: list[str], **settings) -> tuple[subprocess.CompletedProces
     return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def trained(folder: Path, verb: list[str], steps: int, objects: int, data: Path | None, settings: list[str]) -> float:
+def trained(
+    folder: Path, verb: list[str], steps: int, objects: int, data: Path | None, settings: list[str]
+) -> float:
     """Train a variant into a folder unless it is finished there; its CPU seconds.
 
-    Args:
-        verb: what is trained and the name of its work folder last, as ["g3dr"] or ["cisp", "--embedding", "cisp"].
-        data: folder of drawn objects, used instead of drawing them again.
+    Args: verb: what is trained and the name of its work folder last, as ["g3dr"] or ["cisp",
+        "--embedding", "cisp"]. data: folder of drawn objects, used instead of drawing them again.
         settings: what the variant changes, as arguments of the command line.
     """
     finished = folder / "cpu-seconds"

@@ -1,4 +1,5 @@
-"""Score distillation against a prior whose answer is known in closed form: no network at all. Run: python examples/02_oracle.py"""
+"""Score distillation against a prior whose answer is known in closed form: no network at all. Run:
+python examples/02_oracle.py"""
 
 import torch
 
@@ -9,7 +10,9 @@ from threestudio_like.renderers import StratifiedCameras
 from threestudio_like.renderers.rendering import Rendering
 
 target = torch.randn(4, 8, 8)
-guidance = ScoreDistillation(PointMass(target), "anything", ScoreDistillationConfig(scale=1.0, weighting="uniform"))
+guidance = ScoreDistillation(
+    PointMass(target), "anything", ScoreDistillationConfig(scale=1.0, weighting="uniform")
+)
 latents = torch.zeros(1, 8, 8, 4, requires_grad=True)
 optimiser = torch.optim.Adam([latents], lr=0.05)
 cameras = StratifiedCameras(batch=1).sample(RandomStream(0, "example", 0), 8)
@@ -20,4 +23,7 @@ for step in range(300):
     loss, _ = guidance.loss(rendering, View(cameras, step / 300, RandomStream(0, "example", step)))
     loss.backward()
     optimiser.step()
-print("largest distance to the target:", float((latents[0].permute(2, 0, 1) - target).abs().max().detach()))
+print(
+    "largest distance to the target:",
+    float((latents[0].permute(2, 0, 1) - target).abs().max().detach()),
+)

@@ -1,4 +1,5 @@
-"""A system of one's own: Latent-NeRF with a stronger guidance, as a plug-in would publish it. Run: python examples/04_plug_in.py
+"""A system of one's own: Latent-NeRF with a stronger guidance, as a plug-in would publish it. Run:
+python examples/04_plug_in.py
 
 In a package of your own, name it in pyproject.toml:
 
@@ -6,8 +7,8 @@ In a package of your own, name it in pyproject.toml:
     bold = "my_package:BOLD"
 """
 
-from threestudio_like.systems.contract import Registered
-from threestudio_like.systems.latent_nerf import LatentNerf
+from threestudio_like.systems.system import Registered
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 
 def bold() -> LatentNerf:

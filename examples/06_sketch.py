@@ -1,13 +1,14 @@
-"""Where a coarse shape pulls a volume, and how strongly: the Sketch-Shape loss without any prior. Run: python examples/06_sketch.py"""
+"""Where a coarse shape pulls a volume, and how strongly: the Sketch-Shape loss without any prior.
+Run: python examples/06_sketch.py"""
 
 from pathlib import Path
 
 import torch
 
 from threestudio_like.engine.random import RandomStream
+from threestudio_like.guidance.sketch_files import read_sketch
 from threestudio_like.guidance.sketch_shape import SketchConfig
 from threestudio_like.representations import VoxelField, VoxelGridConfig
-from threestudio_like.systems.latent_nerf import read_sketch
 
 stool = Path(__file__).parent.parent / "assets" / "shapes" / "stool.yaml"
 sketch = read_sketch(SketchConfig(str(stool), sigma=0.05))

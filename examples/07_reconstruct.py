@@ -1,4 +1,5 @@
-"""From which side was this picture taken? A shape, a mask, and the search between them. Run: python examples/07_reconstruct.py"""
+"""From which side was this picture taken? A shape, a mask, and the search between them. Run: python
+examples/07_reconstruct.py"""
 
 import math
 from pathlib import Path
@@ -7,8 +8,8 @@ import numpy as np
 
 from threestudio_like.meshes import Mesh
 from threestudio_like.meshes.voxels import to_mesh, voxelise
-from threestudio_like.systems.photo import read_photo
-from threestudio_like.systems.pose import PoseConfig, find_pose
+from threestudio_like.systems.image_to_3d.photo import read_photo
+from threestudio_like.systems.image_to_3d.pose import PoseConfig, find_pose
 from threestudio_like.toybox.vocabulary import Phrase
 from threestudio_like.toybox.world import build
 

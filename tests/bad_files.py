@@ -1,4 +1,5 @@
-"""Files that no one should send, and mutations of good ones: shared by the tests and `benchmarks/fuzz_meshes.py`."""
+"""Files that no one should send, and mutations of good ones: shared by the tests and
+`benchmarks/fuzz_meshes.py`."""
 
 from __future__ import annotations
 
@@ -33,13 +34,20 @@ def gltf(document: dict, binary: bytes = b"") -> bytes:
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
-    body = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(binary), 0x004E4942) + binary
+    body = (
+        struct.pack("<II", len(text), 0x4E4F534A)
+        + text
+        + struct.pack("<II", len(binary), 0x004E4942)
+        + binary
+    )
     return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
 
 
 def small_gltf() -> tuple[dict, bytes]:
     """One triangle: document and buffer."""
-    binary = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes() + np.uint32([0, 1, 2]).tobytes()
+    binary = (
+        np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes() + np.uint32([0, 1, 2]).tobytes()
+    )
     document = {
         "asset": {"version": "2.0"},
         "scene": 0,
@@ -50,14 +58,18 @@ def small_gltf() -> tuple[dict, bytes]:
             {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
             {"bufferView": 1, "componentType": 5125, "count": 3, "type": "SCALAR"},
         ],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}, {"buffer": 0, "byteOffset": 36, "byteLength": 12}],
+        "bufferViews": [
+            {"buffer": 0, "byteLength": 36},
+            {"buffer": 0, "byteOffset": 36, "byteLength": 12},
+        ],
         "buffers": [{"byteLength": 48}],
     }
     return document, binary
 
 
 def changed(*path_and_value: object) -> bytes:
-    """The small GLB with one value of its document replaced (a deletion where the value is the string "delete")."""
+    """The small GLB with one value of its document replaced (a deletion where the value is the
+    string "delete")."""
     document, binary = small_gltf()
     *path, last, value = path_and_value
     row: object = document
@@ -74,7 +86,9 @@ def bomb_png(side: int = 80000) -> bytes:
     """A PNG of a few kilobytes that unpacks to 19 GB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return (
@@ -101,7 +115,9 @@ def with_image(image: dict, data: bytes = b"") -> bytes:
 
 def stl(count: int, triangles: list | None = None) -> bytes:
     """A binary STL that says it has `count` triangles."""
-    rows = b"".join(struct.pack("<12fH", *([0.0] * 3), *np.ravel(t).tolist(), 0) for t in triangles or [])
+    rows = b"".join(
+        struct.pack("<12fH", *([0.0] * 3), *np.ravel(t).tolist(), 0) for t in triangles or []
+    )
     return b"\0" * 80 + struct.pack("<I", count) + rows
 
 
@@ -115,11 +131,16 @@ MTL = f"mtllib a.mtl\nusemtl m\n{TRIANGLE}f 1 2 3\n"
 
 
 def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
-    """Name -> (file name, its bytes, files beside it). Each must end in one line and nothing else."""
+    """Name -> (file name, its bytes, files beside it). Each must end in one line and nothing
+    else."""
     document, _ = small_gltf()
     cycle = dict(document, nodes=[{"mesh": 0, "children": [1]}, {"children": [0]}])
-    diamond = dict(document, nodes=[{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}])
-    many = dict(document, nodes=[{"mesh": 0} for _ in range(50000)], scenes=[{"nodes": list(range(50000))}])
+    diamond = dict(
+        document, nodes=[{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}]
+    )
+    many = dict(
+        document, nodes=[{"mesh": 0} for _ in range(50000)], scenes=[{"nodes": list(range(50000))}]
+    )
     many["accessors"] = [
         document["accessors"][0],
         {"bufferView": 1, "componentType": 5125, "count": 3000, "type": "SCALAR"},
@@ -155,32 +176,55 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "library at an address.obj": f"mtllib https://example.org/a.mtl\n{TRIANGLE}{faces}",
         "library missing.obj": f"mtllib none.mtl\n{TRIANGLE}{faces}",
     }
-    out: dict[str, tuple[str, bytes, dict[str, bytes]]] = {k: (k, v.encode(), {}) for k, v in text.items()}
+    out: dict[str, tuple[str, bytes, dict[str, bytes]]] = {
+        k: (k, v.encode(), {}) for k, v in text.items()
+    }
     out["binary.obj"] = ("binary.obj", b"v 0 0 0\0\0\0\0", {})
     out["ten million faces.obj"] = ("many.obj", (TRIANGLE + faces * 10_000_000).encode(), {})
     for name, line in {
-        "texture missing": "map_Kd none.png", "texture out of the folder": "map_Kd ../../../etc/passwd",
-        "texture at the root": "map_Kd /etc/passwd", "texture at an address": "map_Kd http://example.org/x.png",
-        "texture with a drive": "map_Kd ..\\..\\x.png", "colour of words": "Kd a b c",
-    }.items():  # fmt: skip
+        "texture missing": "map_Kd none.png",
+        "texture out of the folder": "map_Kd ../../../etc/passwd",
+        "texture at the root": "map_Kd /etc/passwd",
+        "texture at an address": "map_Kd http://example.org/x.png",
+        "texture with a drive": "map_Kd ..\\..\\x.png",
+        "colour of words": "Kd a b c",
+    }.items():
         out[name] = ("a.obj", MTL.encode(), {"a.mtl": f"newmtl m\n{line}\n".encode()})
-    out["texture that is text"] = ("a.obj", MTL.encode(), {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": b"hello"})
-    out["texture that explodes"] = ("a.obj", MTL.encode(), {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": bomb_png()})
+    out["texture that is text"] = (
+        "a.obj",
+        MTL.encode(),
+        {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": b"hello"},
+    )
+    out["texture that explodes"] = (
+        "a.obj",
+        MTL.encode(),
+        {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": bomb_png()},
+    )
     glb = {
-        "empty glb": b"", "short glb": b"glTF", "glb of version 1": struct.pack("<4sIIII", b"glTF", 1, 20, 0, 0x4E4F534A),
-        "glb that ends early": changed("scene", 0)[:120], "glb without json": struct.pack("<4sIIII", b"glTF", 2, 20, 0, 0x12345678),
+        "empty glb": b"",
+        "short glb": b"glTF",
+        "glb of version 1": struct.pack("<4sIIII", b"glTF", 1, 20, 0, 0x4E4F534A),
+        "glb that ends early": changed("scene", 0)[:120],
+        "glb without json": struct.pack("<4sIIII", b"glTF", 2, 20, 0, 0x12345678),
         "json that is none": gltf({})[:12] + struct.pack("<II", 4, 0x4E4F534A) + b"{{{{",
-        "glb without asset": gltf({"nodes": []}), "glb of gltf 1": changed("asset", "version", "1.0"),
+        "glb without asset": gltf({"nodes": []}),
+        "glb of gltf 1": changed("asset", "version", "1.0"),
         "nothing in it": changed("nodes", [{}]),
         "cyclic nodes": gltf(cycle, small_gltf()[1]),
         "node of two parents": gltf(diamond, small_gltf()[1]),
-        "too many instances": gltf(many, small_gltf()[1]), "node that is not there": changed("scenes", 0, "nodes", [7]),
-        "node index of text": changed("scenes", 0, "nodes", ["a"]), "mesh that is not there": changed("nodes", 0, "mesh", 3),
-        "scene that is not there": changed("scene", 5), "negative mesh": changed("nodes", 0, "mesh", -1),
-        "matrix of words": changed("nodes", 0, "matrix", ["a"] * 16), "matrix too short": changed("nodes", 0, "matrix", [1, 0]),
-        "scale of nan": changed("nodes", 0, "scale", [float("nan"), 1, 1]), "scale zero": changed("nodes", 0, "scale", [0, 0, 0]),
+        "too many instances": gltf(many, small_gltf()[1]),
+        "node that is not there": changed("scenes", 0, "nodes", [7]),
+        "node index of text": changed("scenes", 0, "nodes", ["a"]),
+        "mesh that is not there": changed("nodes", 0, "mesh", 3),
+        "scene that is not there": changed("scene", 5),
+        "negative mesh": changed("nodes", 0, "mesh", -1),
+        "matrix of words": changed("nodes", 0, "matrix", ["a"] * 16),
+        "matrix too short": changed("nodes", 0, "matrix", [1, 0]),
+        "scale of nan": changed("nodes", 0, "scale", [float("nan"), 1, 1]),
+        "scale zero": changed("nodes", 0, "scale", [0, 0, 0]),
         "accessor that is not there": changed("meshes", 0, "primitives", 0, "indices", 9),
-        "accessor outside its view": changed("accessors", 0, "count", 4), "accessor of a billion": changed("accessors", 0, "count", 10**9),
+        "accessor outside its view": changed("accessors", 0, "count", 4),
+        "accessor of a billion": changed("accessors", 0, "count", 10**9),
         "accessor of a strange type": changed("accessors", 0, "type", "MAT9"),
         "accessor of strange numbers": changed("accessors", 0, "componentType", 1),
         "negative offset": changed("bufferViews", 0, "byteOffset", -4),
@@ -189,36 +233,54 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "buffer shorter than it says": changed("buffers", 0, "byteLength", 10**6),
         "buffer at an address": changed("buffers", 0, "uri", "https://example.org/a.bin"),
         "buffer out of the folder": changed("buffers", 0, "uri", "../../../../etc/passwd"),
-        "buffer escaped out of the folder": changed("buffers", 0, "uri", "%2e%2e/%2e%2e/etc/passwd"),
+        "buffer escaped out of the folder": changed(
+            "buffers", 0, "uri", "%2e%2e/%2e%2e/etc/passwd"
+        ),
         "buffer at the root": changed("buffers", 0, "uri", "/etc/passwd"),
         "buffer at a file address": changed("buffers", 0, "uri", "file:///etc/passwd"),
-        "buffer of bad base64": changed("buffers", 0, "uri", "data:application/octet-stream;base64,@@@"),
+        "buffer of bad base64": changed(
+            "buffers", 0, "uri", "data:application/octet-stream;base64,@@@"
+        ),
         "buffer of another code": changed("buffers", 0, "uri", "data:text/plain,hello"),
         "buffer address of a number": changed("buffers", 0, "uri", 7),
-        "index beyond the vertices": gltf(document, np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes() + np.uint32([0, 1, 9]).tobytes()),
-        "positions of nan": gltf(document, np.full(9, np.nan, np.float32).tobytes() + np.uint32([0, 1, 2]).tobytes()),
-        "primitives of text": changed("meshes", 0, "primitives", "x"), "points only": changed("meshes", 0, "primitives", 0, "mode", 0),
+        "index beyond the vertices": gltf(
+            document,
+            np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes()
+            + np.uint32([0, 1, 9]).tobytes(),
+        ),
+        "positions of nan": gltf(
+            document, np.full(9, np.nan, np.float32).tobytes() + np.uint32([0, 1, 2]).tobytes()
+        ),
+        "primitives of text": changed("meshes", 0, "primitives", "x"),
+        "points only": changed("meshes", 0, "primitives", 0, "mode", 0),
         "compression": changed("extensionsRequired", ["KHR_draco_mesh_compression"]),
         "picture at an address": with_image({"uri": "https://example.org/x.png"}),
         "picture out of the folder": with_image({"uri": "../../x.png"}),
-        "picture that explodes": with_image({"uri": data_png}), "picture that is text": with_image({"mimeType": "image/png"}, b"hello"),
+        "picture that explodes": with_image({"uri": data_png}),
+        "picture that is text": with_image({"mimeType": "image/png"}, b"hello"),
         "picture of an executable": with_image({"mimeType": "image/png"}, b"\x7fELF" + b"\0" * 60),
-    }  # fmt: skip
+    }
     out.update({name: (f"{name.replace(' ', '-')}.glb", data, {}) for name, data in glb.items()})
     out["deep json"] = ("deep.gltf", deep, {})
     out["gltf that is a list"] = ("list.gltf", b"[1, 2]", {})
     simple = {
-        "ply that is none": ("a.ply", b"hello"), "ply without end": ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 3\n"),
+        "ply that is none": ("a.ply", b"hello"),
+        "ply without end": ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 3\n"),
         "ply of a billion": ("a.ply", ply(PLY.replace("vertex 3", "vertex 1000000000"))),
         "ply of minus one": ("a.ply", ply(PLY.replace("vertex 3", "vertex -1"))),
         "ply of words": ("a.ply", ply(PLY.replace("vertex 3", "vertex x"))),
-        "ply that ends early": ("a.ply", ply(PLY, "0 0 0\n")), "ply index too high": ("a.ply", ply(PLY, "0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n")),
-        "ply of points": ("a.ply", ply(PLY.split("element face")[0], "0 0 0\n1 0 0\n0 1 0\n")), "stl that ends early": ("a.stl", stl(1000)),
-        "stl of a billion": ("a.stl", stl(10**9)), "stl of none": ("a.stl", stl(0)), "short stl": ("a.stl", b"\0" * 20),
+        "ply that ends early": ("a.ply", ply(PLY, "0 0 0\n")),
+        "ply index too high": ("a.ply", ply(PLY, "0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n")),
+        "ply of points": ("a.ply", ply(PLY.split("element face")[0], "0 0 0\n1 0 0\n0 1 0\n")),
+        "stl that ends early": ("a.stl", stl(1000)),
+        "stl of a billion": ("a.stl", stl(10**9)),
+        "stl of none": ("a.stl", stl(0)),
+        "short stl": ("a.stl", b"\0" * 20),
         "stl of nan": ("a.stl", stl(1, [[[float("nan")] * 3, [1, 0, 0], [0, 1, 0]]])),
         "text stl of nothing": ("a.stl", b"solid x\nendsolid x\n"),
-        "unknown format": ("a.fbx", b"Kaydara FBX Binary"), "no suffix": ("mesh", b"v 0 0 0"),
-    }  # fmt: skip
+        "unknown format": ("a.fbx", b"Kaydara FBX Binary"),
+        "no suffix": ("mesh", b"v 0 0 0"),
+    }
     out.update({name: (file, data, {}) for name, (file, data) in simple.items()})
     return out
 
@@ -277,6 +339,8 @@ def write_good(folder: Path) -> list[Path]:
     asset = good_asset()
     paths = [asset.save(folder / f"good.{kind}") for kind in ("glb", "obj", "ply", "stl")]
     document, binary = small_gltf()
-    document["buffers"][0]["uri"] = "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
+    document["buffers"][0]["uri"] = (
+        "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
+    )
     (folder / "good.gltf").write_text(json.dumps(document))
     return [*paths, folder / "good.gltf"]

@@ -1,4 +1,5 @@
-"""Shared fixtures. Tests run offline, on the CPU, one thread a process (two processes run side by side)."""
+"""Shared fixtures. Tests run offline, on the CPU, one thread a process (two processes run side by
+side)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,11 @@ def no_network(monkeypatch):
     connect = socket.socket.connect
 
     def refuse(*arguments, **keywords):
-        if len(arguments) == 2 and isinstance(arguments[1], tuple) and arguments[1][0] == "127.0.0.1":
+        if (
+            len(arguments) == 2
+            and isinstance(arguments[1], tuple)
+            and arguments[1][0] == "127.0.0.1"
+        ):
             return connect(*arguments)
         raise AssertionError(f"a test tried to reach the network: {arguments}")
 
@@ -45,35 +50,59 @@ def toybox_prior():
 def tiny_pipeline(
     folder: Path, prediction_type: str = "epsilon", camera: str = "", seed: int = 0, cross: int = 32
 ) -> Path:
-    """A randomly initialised model folder of Stable Diffusion's layout: 8 x 8 latents of 16 x 16 pictures."""
+    """A randomly initialised model folder of Stable Diffusion's layout: 8 x 8 latents of 16 x 16
+    pictures."""
     import json
 
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    from threestudio_like.toybox.train_diffusion import build_text_encoder, build_tokenizer
+    from threestudio_like.training.diffusion import build_text_encoder, build_tokenizer
 
     torch.manual_seed(seed)
     extra = {}
     if camera == "vector":
         extra = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}
     UNet2DConditionModel(
-        sample_size=8, in_channels=10 if camera == "rays" else 4, out_channels=4, layers_per_block=1,
-        block_out_channels=(16, 32), down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=cross, attention_head_dim=4,
-        norm_num_groups=8, **extra,
-    ).save_pretrained(folder / "unet")  # fmt: skip
+        sample_size=8,
+        in_channels=10 if camera == "rays" else 4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=cross,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        **extra,
+    ).save_pretrained(folder / "unet")
     AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=16,
         scaling_factor=0.18215,
-    ).save_pretrained(folder / "vae")  # fmt: skip
+    ).save_pretrained(folder / "vae")
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(folder / "tokenizer")
     build_text_encoder(tokenizer, cross, 1).save_pretrained(folder / "text_encoder")
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(
-        json.dumps({"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-                    "num_train_timesteps": 1000, "prediction_type": prediction_type}))  # fmt: skip
+        json.dumps(
+            {
+                "_class_name": "DDIMScheduler",
+                "beta_start": 0.00085,
+                "beta_end": 0.012,
+                "beta_schedule": "scaled_linear",
+                "num_train_timesteps": 1000,
+                "prediction_type": prediction_type,
+            }
+        )
+    )
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     return folder
 

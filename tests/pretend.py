@@ -1,7 +1,9 @@
-"""A device that is none: tensors that say they are elsewhere, hold their values in main memory, and refuse to meet tensors that are not.
+"""A device that is none: tensors that say they are elsewhere, hold their values in main memory, and
+refuse to meet tensors that are not.
 
-What a GPU would refuse (a sum of a tensor there and one here, a NumPy view of a tensor there) fails on it too, so that code for GPUs is
-tested without one. Inside ``pretend_device()`` the name of the device is "lazy".
+What a GPU would refuse (a sum of a tensor there and one here, a NumPy view of a tensor there) fails
+on it too, so that code for GPUs is tested without one. Inside ``pretend_device()`` the name of the
+device is "lazy".
 """
 
 from __future__ import annotations
@@ -17,11 +19,20 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 ELSEWHERE = torch.device("lazy")
 
-# What takes tensors of both places on a GPU too: copies between them, and indices that are in main memory.
+# What takes tensors of both places on a GPU too: copies between them, and indices that are in main
+# memory.
 WAITS: list[str] = []
-"""Where the code has asked for a number from there, which a GPU would have to finish its work for: file and line of this package."""
+"""Where the code has asked for a number from there, which a GPU would have to finish its work for:
+file and line of this package."""
 
-_MIXES = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::set_"}
+_MIXES = {
+    "aten::copy_",
+    "aten::_to_copy",
+    "aten::index.Tensor",
+    "aten::index_put_",
+    "aten::index_put",
+    "aten::set_",
+}
 
 
 class PretendTensor(torch.Tensor):
@@ -32,9 +43,15 @@ class PretendTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor):
         made = torch.Tensor._make_wrapper_subclass(
-            cls, held.size(), strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, layout=held.layout,
-            device=ELSEWHERE, requires_grad=held.requires_grad,
-        )  # fmt: skip
+            cls,
+            held.size(),
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            layout=held.layout,
+            device=ELSEWHERE,
+            requires_grad=held.requires_grad,
+        )
         made.held = held.detach() if held.requires_grad else held
         return made
 
@@ -54,7 +71,9 @@ class PretendTensor(torch.Tensor):
 def _waited():
     inside = [f for f in traceback.extract_stack() if "threestudio_like/" in f.filename]
     if inside:
-        WAITS.append(f"{inside[-1].filename.rpartition('threestudio_like/')[2]}:{inside[-1].lineno}")
+        WAITS.append(
+            f"{inside[-1].filename.rpartition('threestudio_like/')[2]}:{inside[-1].lineno}"
+        )
 
 
 def _run(function, arguments, keywords):
@@ -76,13 +95,20 @@ def _run(function, arguments, keywords):
     plain = tree_map(lambda t: t.held if isinstance(t, PretendTensor) else t, (arguments, keywords))
     out = function(*plain[0], **plain[1])
     elsewhere = to.type == ELSEWHERE.type if to is not None else bool(there)
-    in_place = name.startswith("aten::copy_") or (name.split(".")[0].endswith("_") and not name.endswith("_to_copy"))
+    in_place = name.startswith("aten::copy_") or (
+        name.split(".")[0].endswith("_") and not name.endswith("_to_copy")
+    )
     if in_place and isinstance(arguments[0], torch.Tensor) and isinstance(out, torch.Tensor):
         return arguments[0]
     if not elsewhere:
         return out
     return tree_map(
-        lambda t: PretendTensor(t) if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor) else t, out
+        lambda t: (
+            PretendTensor(t)
+            if isinstance(t, torch.Tensor) and not isinstance(t, PretendTensor)
+            else t
+        ),
+        out,
     )
 
 
@@ -92,15 +118,20 @@ class _Factories(TorchDispatchMode):
 
 
 class _Literals(TorchFunctionMode):
-    """torch.tensor and its kin copy their numbers below the dispatcher: make them here, then send them."""
+    """torch.tensor and its kin copy their numbers below the dispatcher: make them here, then send
+    them."""
 
     def __torch_function__(self, function, types, arguments=(), keywords=None):
         keywords = dict(keywords or {})
         if function in (torch.tensor, torch.as_tensor) and keywords.get("device") is not None:
             return function(*arguments, **{**keywords, "device": None}).to(keywords["device"])
-        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(arguments[0], PretendTensor):
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(
+            arguments[0], PretendTensor
+        ):
             index = arguments[1] if isinstance(arguments[1], tuple) else (arguments[1],)
-            index = tuple(torch.as_tensor(i) if isinstance(i, (list, np.ndarray)) else i for i in index)
+            index = tuple(
+                torch.as_tensor(i) if isinstance(i, (list, np.ndarray)) else i for i in index
+            )
             return function(arguments[0], index, *arguments[2:])
         if function is torch.Tensor.new_tensor and isinstance(arguments[0], PretendTensor):
             kind = {"dtype": arguments[0].dtype, **keywords}

@@ -1,4 +1,5 @@
-"""Meshes from strangers: each bad one ends in one line, quickly, with little memory, and with nothing written."""
+"""Meshes from strangers: each bad one ends in one line, quickly, with little memory, and with
+nothing written."""
 
 import resource
 import time

@@ -1,4 +1,5 @@
-"""CISP and IC3D: the checklist of METHODS 2.10, the pictures' way in, and `reconstruct` and `train` from the command line."""
+"""CISP and IC3D: the checklist of METHODS 2.10, the pictures' way in, and `reconstruct` and `train`
+from the command line."""
 
 import json
 import math
@@ -24,13 +25,37 @@ from threestudio_like.metrics.point_sets import (
     set_metrics,
     voxel_iou,
 )
-from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig, contrastive_loss, recall
+from threestudio_like.priors.data.pairs import ShapeNetPairs, Skipped, split_of, usable
 from threestudio_like.priors.framing import Similarity, boxes, cut, framed, released, similarities
-from threestudio_like.priors.pairs import ShapeNetPairs, Skipped, split_of, usable
-from threestudio_like.priors.patch_transformer import ConvEncoder, EncoderConfig, PatchTransformer, TextEncoder
-from threestudio_like.priors.voxel_diffusion import VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling, lerp, slerp
-from threestudio_like.priors.voxel_unet import VoxelAttention, VoxelUNet, VoxelUNetConfig, fold, unfold
-from threestudio_like.systems.contrastive_training import (
+from threestudio_like.priors.networks.contrastive import (
+    Contrastive,
+    ContrastiveConfig,
+    TextConfig,
+    contrastive_loss,
+    recall,
+)
+from threestudio_like.priors.networks.patch_transformer import (
+    ConvEncoder,
+    EncoderConfig,
+    PatchTransformer,
+    TextEncoder,
+)
+from threestudio_like.priors.networks.voxel_unet import (
+    VoxelAttention,
+    VoxelUNet,
+    VoxelUNetConfig,
+    fold,
+    unfold,
+)
+from threestudio_like.priors.voxel_diffusion import (
+    VoxelDiffusion,
+    VoxelDiffusionConfig,
+    VoxelSampling,
+    lerp,
+    slerp,
+)
+from threestudio_like.toybox.pairs import ToyPairs, pictures_of
+from threestudio_like.training.contrastive import (
     Bank,
     BatchSource,
     ContrastiveTraining,
@@ -38,21 +63,22 @@ from threestudio_like.systems.contrastive_training import (
     overlaps,
     retrieval,
 )
-from threestudio_like.systems.shape_training import (
+from threestudio_like.training.shapes import (
     TrainingOptions,
     contrastive_config,
     train_contrastive,
     voxel_config,
 )
-from threestudio_like.toybox.pairs import ToyPairs, pictures_of
 
 
 def small(against="shape"):
     return ContrastiveConfig(
-        against, 32, EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, "linear", 0.1),
+        against,
+        32,
+        EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, "linear", 0.1),
         EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1, "linear", 0.1),
         TextConfig(50, 2, 8, 48, 2, 4),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +122,10 @@ def test_a_text_is_read_up_to_its_end():
 
 
 def test_the_convolutional_encoder_is_about_as_large():
-    for config in (EncoderConfig(3, "cnn", 32, 8, 128, 5, 4, 1), EncoderConfig(2, "cnn", 64, 8, 128, 5, 4, 2)):
+    for config in (
+        EncoderConfig(3, "cnn", 32, 8, 128, 5, 4, 1),
+        EncoderConfig(2, "cnn", 64, 8, 128, 5, 4, 2),
+    ):
         other = EncoderConfig(config.dims, "transformer", config.size, 8, 128, 5, 4, config.leading)
         sizes = [
             sum(p.numel() for p in kind(c).parameters())
@@ -109,8 +138,12 @@ def test_the_convolutional_encoder_is_about_as_large():
 
 
 def test_contrastive_loss_at_its_known_points():
-    random = torch.nn.functional.normalize(torch.randn(2, 512, 256, generator=torch.Generator().manual_seed(0)), dim=-1)
-    assert float(contrastive_loss(random[0], random[1], torch.tensor(0.0))) == pytest.approx(math.log(512), rel=0.02)
+    random = torch.nn.functional.normalize(
+        torch.randn(2, 512, 256, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    assert float(contrastive_loss(random[0], random[1], torch.tensor(0.0))) == pytest.approx(
+        math.log(512), rel=0.02
+    )
     eye = torch.eye(64)
     assert float(contrastive_loss(eye, eye, torch.tensor(math.log(100)))) < 1e-3
     loss = contrastive_loss(random[0], random[1], torch.tensor(2.0))
@@ -146,7 +179,9 @@ def test_temperature_is_limited_in_place_and_stays_with_the_optimiser():
 
 
 def test_overfit_retrieves_every_pair(pairs):
-    config = ContrastiveTraining(small(), 170, 64, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0)
+    config = ContrastiveTraining(
+        small(), 170, 64, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0
+    )
     torch.manual_seed(0)
     model = Contrastive(config.model)
     source = BatchSource(pairs, config)
@@ -180,7 +215,9 @@ def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs)
     for row, number in zip(logits.log_softmax(1), (3, 9)):
         equal = torch.stack([(v == voxels[number]).all() for v in voxels])
         wanted = wanted - float(row[equal].mean().detach()) / 2
-    assert float(bank.loss(one, model.log_scale, batch.objects).detach()) == pytest.approx(wanted, rel=1e-4)
+    assert float(bank.loss(one, model.log_scale, batch.objects).detach()) == pytest.approx(
+        wanted, rel=1e-4
+    )
     first = retrieval(model.eval(), source, 64)["image to shape recall@5"]
     model.train()
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
@@ -192,7 +229,11 @@ def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs)
 
 
 def contrastive_logits(one, two, log_scale):
-    return log_scale.exp() * torch.nn.functional.normalize(one, dim=-1) @ torch.nn.functional.normalize(two, dim=-1).t()
+    return (
+        log_scale.exp()
+        * torch.nn.functional.normalize(one, dim=-1)
+        @ torch.nn.functional.normalize(two, dim=-1).t()
+    )
 
 
 def test_overlaps_are_the_ious_of_pairs():
@@ -264,7 +305,11 @@ def test_the_released_unet_has_its_size_and_starts_at_zero():
 def test_attention_sees_the_embedding_in_front_of_the_voxels(monkeypatch):
     seen = []
     original = torch.Tensor.softmax
-    monkeypatch.setattr(torch.Tensor, "softmax", lambda self, dim: seen.append(self.shape[-2:]) or original(self, dim))
+    monkeypatch.setattr(
+        torch.Tensor,
+        "softmax",
+        lambda self, dim: seen.append(self.shape[-2:]) or original(self, dim),
+    )
     unet = VoxelUNet(VoxelUNetConfig(32, 1, 8, (1, 1, 1, 1), 1, (8, 4), 8, 1, 8))
     unet(torch.randn(1, 1, 32, 32, 32), torch.tensor([1]), torch.randn(1, 8))
     assert {tuple(s) for s in seen} == {(512, 512 + 4), (64, 64 + 4)}
@@ -305,7 +350,9 @@ def test_guidance_at_its_ends():
     assert not torch.allclose(conditional, null, atol=1e-4)
     assert torch.allclose(model.predict_epsilon(x, t, e, 0.0), conditional)
     assert torch.allclose(model.predict_epsilon(x, t, e, -1.0), null)
-    assert torch.allclose(model.predict_epsilon(x, t, e, 1.5), 2.5 * conditional - 1.5 * null, atol=1e-5)
+    assert torch.allclose(
+        model.predict_epsilon(x, t, e, 1.5), 2.5 * conditional - 1.5 * null, atol=1e-5
+    )
     keep = torch.tensor([True, False])
     mixed = model.unet(x, t, e, keep)
     assert torch.allclose(mixed[0], conditional[0], atol=1e-6)
@@ -314,15 +361,21 @@ def test_guidance_at_its_ends():
 
 def test_a_tenth_of_the_embeddings_is_dropped(pairs, monkeypatch):
     from threestudio_like.engine.loop import Step
-    from threestudio_like.systems.voxel_training import VoxelTraining, voxel_stage
+    from threestudio_like.training.voxel_diffusion import VoxelTraining, voxel_stage
 
     class Data:
         source = pairs
         embeddings = torch.randn(64, 2, 6).half()
 
     kept = []
-    model = VoxelDiffusion(VoxelDiffusionConfig(VoxelUNetConfig(32, 8, 8, (1,), 1, (), 8, 1, 6, 2, 8, 16)))
-    monkeypatch.setattr(model, "loss", lambda voxels, embedding, keep, t, noise: kept.append(keep) or torch.zeros(()))
+    model = VoxelDiffusion(
+        VoxelDiffusionConfig(VoxelUNetConfig(32, 8, 8, (1,), 1, (), 8, 1, 6, 2, 8, 16))
+    )
+    monkeypatch.setattr(
+        model,
+        "loss",
+        lambda voxels, embedding, keep, t, noise: kept.append(keep) or torch.zeros(()),
+    )
     stage = voxel_stage("v", model, VoxelTraining(batch=1000), Data())
     for index in range(10):
         stage.loss(Step("v", index, 10, 0.0, 0))
@@ -347,7 +400,8 @@ def test_forward_process_has_its_moments():
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 1000), ("ddim", 25)])
 def test_sampling_regenerates_both_of_two_shapes(sampler, steps):
-    """The exact denoiser of a set of two shapes in place of the network: either shape comes out whole, by either sampler."""
+    """The exact denoiser of a set of two shapes in place of the network: either shape comes out
+    whole, by either sampler."""
     model = tiny_diffusion(signed=True)
     shapes = torch.zeros(2, 8, 8, 8)
     shapes[0, :4], shapes[1, :, 5:] = 1, 1
@@ -379,14 +433,19 @@ def test_voxel_diffusion_learns_two_shapes():
         pick = torch.randint(0, 2, (16,), generator=generator)
         t = torch.randint(0, 1000, (16,), generator=generator)
         keep = torch.rand(16, generator=generator) > 0.1
-        loss = model.loss(shapes[pick], vectors[pick], keep, t, torch.randn(16, 1, 8, 8, 8, generator=generator))
+        loss = model.loss(
+            shapes[pick], vectors[pick], keep, t, torch.randn(16, 1, 8, 8, 8, generator=generator)
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     model.eval()
     for number in (0, 1):
         embedding = vectors[number : number + 1]
-        out = model.sample(embedding, 2, VoxelSampling("ddim", 20, 0.0), RandomStream(1, "x", 0)) > 0.5
+        out = (
+            model.sample(embedding, 2, VoxelSampling("ddim", 20, 0.0), RandomStream(1, "x", 0))
+            > 0.5
+        )
         assert min(voxel_iou(o.numpy(), shapes[number].numpy() > 0.5) for o in out) > 0.95
 
 
@@ -394,7 +453,7 @@ def test_voxel_diffusion_learns_two_shapes():
 
 
 def test_cisp_and_clip_runs_differ_in_one_entry():
-    from threestudio_like.systems.settings import dotted
+    from threestudio_like.engine.config import dotted
 
     for make in (contrastive_config, voxel_config):
         one, two = (dotted(make(TrainingOptions(embedding=kind))) for kind in ("cisp", "clip"))
@@ -496,7 +555,9 @@ def test_binvox_files_there_and_back(tmp_path):
     data = path.read_bytes()
     # The file stores x, z, y.
     body = np.frombuffer(data.partition(b"data\n")[2], np.uint8).reshape(-1, 2)
-    assert np.array_equal(np.repeat(body[:, 0], body[:, 1]).reshape(9, 9, 9).astype(bool), voxels.transpose(0, 2, 1))
+    assert np.array_equal(
+        np.repeat(body[:, 0], body[:, 1]).reshape(9, 9, 9).astype(bool), voxels.transpose(0, 2, 1)
+    )
     for bad in (
         data[:-4],
         b"no",
@@ -562,7 +623,22 @@ def test_training_on_the_users_own_data(shapenet, tmp_path):
     ]
     sizes.append("--model.width=16")
     assert main(["train", "cisp", *common, "--steps", "2", "--batch", "4", *sizes]) == 0
-    assert main(["train", "voxel-diffusion", *common, "--steps", "2", "--batch", "2", "--model.unet.blocks", "1"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "voxel-diffusion",
+                *common,
+                "--steps",
+                "2",
+                "--batch",
+                "2",
+                "--model.unet.blocks",
+                "1",
+            ]
+        )
+        == 0
+    )
     model = VoxelDiffusion.load(tmp_path / "t" / "voxels-cisp")
     assert model.config.unet.embedding == 16
     assert model.config.unet.classes == 2
@@ -586,7 +662,9 @@ def test_training_resumes_to_the_same_weights(pairs, tmp_path):
                     raise KeyboardInterrupt
 
             stage.after_step = stop
-        loop = Loop(folder, Events(None, "quiet"), LoopSettings(0, checkpoint_steps=1, resume=resume))
+        loop = Loop(
+            folder, Events(None, "quiet"), LoopSettings(0, checkpoint_steps=1, resume=resume)
+        )
         try:
             loop.run([StagePlan("cisp", lambda done: stage)])
         except KeyboardInterrupt:

@@ -16,10 +16,29 @@ import pytest
 from threestudio_like.cli import main
 
 QUICK = [
-    "--start.refine.times", "1.0", "--start.refine.steps", "2", "--start.iterations", "8", "--steps", "10", "--refine.refine.times", "0.3",
-    "--refine.refine.steps", "2", "--refine.refine.views", "4", "--refine.iterations", "8", "--refine.rays", "1024", "--faces", "1500",
-    "--texture", "128",
-]  # fmt: skip
+    "--start.refine.times",
+    "1.0",
+    "--start.refine.steps",
+    "2",
+    "--start.iterations",
+    "8",
+    "--steps",
+    "10",
+    "--refine.refine.times",
+    "0.3",
+    "--refine.refine.steps",
+    "2",
+    "--refine.refine.views",
+    "4",
+    "--refine.iterations",
+    "8",
+    "--refine.rays",
+    "1024",
+    "--faces",
+    "1500",
+    "--texture",
+    "128",
+]
 
 
 def sha(path: Path) -> str:
@@ -34,7 +53,15 @@ def run_folder(tmp_path_factory):
 
 
 def test_a_run_leaves_what_is_promised(run_folder):
-    for name in ("asset.glb", "preview.png", "turntable.mp4", "report.html", "run.yaml", "events.jsonl", "work"):
+    for name in (
+        "asset.glb",
+        "preview.png",
+        "turntable.mp4",
+        "report.html",
+        "run.yaml",
+        "events.jsonl",
+        "work",
+    ):
         assert (run_folder / name).exists(), name
     page = (run_folder / "report.html").read_text()
     assert "http://" not in page
@@ -43,7 +70,12 @@ def test_a_run_leaves_what_is_promised(run_folder):
     events = [json.loads(line) for line in (run_folder / "events.jsonl").read_text().splitlines()]
     assert events[0]["event"] == "begin"
     assert events[-1]["event"] == "end"
-    assert {e["stage"] for e in events if e["event"] == "stage-end"} == {"start", "distil", "rgb", "refine"}
+    assert {e["stage"] for e in events if e["event"] == "stage-end"} == {
+        "start",
+        "distil",
+        "rgb",
+        "refine",
+    }
 
 
 def test_same_seed_same_bytes_whatever_is_logged(run_folder, tmp_path):
@@ -84,8 +116,21 @@ def test_a_printed_configuration_can_be_fed_back(run_folder, tmp_path):
 @pytest.mark.timeout(900)
 def test_kill_minus_nine_at_five_steps_then_resume_gives_the_same_bytes(run_folder, tmp_path):
     folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "threestudio_like", "generate", "a red chair", "--out", str(folder), "--quiet", "--log-every", "1",
-               "--checkpoint-steps", "1", *QUICK]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "threestudio_like",
+        "generate",
+        "a red chair",
+        "--out",
+        str(folder),
+        "--quiet",
+        "--log-every",
+        "1",
+        "--checkpoint-steps",
+        "1",
+        *QUICK,
+    ]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     for number, steps in enumerate((2, 7, 11, 16, 21)):
         resume = ["--resume"] if (folder / "work" / "checkpoint.safetensors").is_file() else []
@@ -103,7 +148,9 @@ def test_kill_minus_nine_at_five_steps_then_resume_gives_the_same_bytes(run_fold
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stderr.close()
-    assert main(["generate", "a red chair", "--out", str(folder), "--quiet", "--resume", *QUICK]) == 0
+    assert (
+        main(["generate", "a red chair", "--out", str(folder), "--quiet", "--resume", *QUICK]) == 0
+    )
     assert sha(folder / "asset.glb") == sha(run_folder / "asset.glb")
 
 
@@ -167,7 +214,19 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
     )
     assert (
         main(
-            ["refine", str(latent), "--out", str(out), "--quiet", "--steps", "3", "--faces", "1500", "--texture", "128"]
+            [
+                "refine",
+                str(latent),
+                "--out",
+                str(out),
+                "--quiet",
+                "--steps",
+                "3",
+                "--faces",
+                "1500",
+                "--texture",
+                "128",
+            ]
         )
         == 0
     )
@@ -179,9 +238,9 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
 
 
 def test_steps_are_divided_and_the_negative_prompt_reaches_every_stage():
-    from threestudio_like.systems.options import Options
-    from threestudio_like.systems.run import configure
-    from threestudio_like.systems.settings import dotted
+    from threestudio_like.engine.config import dotted
+    from threestudio_like.runs.options import Options
+    from threestudio_like.runs.session import configure
 
     config = configure(Options(steps=70, negative="a hat"), "default")
     assert (config.distil.steps, config.rgb.steps) == (20, 50)
@@ -228,8 +287,18 @@ def test_the_paper_preset_runs_on_any_pipeline(tiny_folder, tmp_path):
         "--faces",
         "1500",
     ]
-    small = ["--texture", "128", "--representation.hash.levels", "4", "--representation.hash.log2_size", "12", "--renderer.samples", "32",
-             "--renderer.occupancy", "32"]  # fmt: skip
+    small = [
+        "--texture",
+        "128",
+        "--representation.hash.levels",
+        "4",
+        "--representation.hash.log2_size",
+        "12",
+        "--renderer.samples",
+        "32",
+        "--renderer.occupancy",
+        "32",
+    ]
     assert main([*arguments, *small]) == 0
     content = (out / "run.yaml").read_text()
     assert "preset: paper" in content
@@ -246,14 +315,22 @@ def test_export_writes_and_verifies_every_format(run_folder, capsys):
 
 def test_evaluate_prints_figures(run_folder, capsys):
     truth = run_folder / "asset.glb"
-    assert main(["evaluate", str(run_folder), "--instances", "6", "--json", "--truth", str(truth)]) == 0
+    assert (
+        main(["evaluate", str(run_folder), "--instances", "6", "--json", "--truth", str(truth)])
+        == 0
+    )
     figures = json.loads(capsys.readouterr().out)
     assert figures["prompt"] == "a red chair"
     assert 0 <= figures["silhouette iou, nearest of 6"] <= 1
     assert figures["volume iou"] == pytest.approx(1.0)
-    assert {"judge: category", "judge: colour", "clip r-precision", "janus index", "view consistency", "pieces"} <= set(
-        figures
-    )
+    assert {
+        "judge: category",
+        "judge: colour",
+        "clip r-precision",
+        "janus index",
+        "view consistency",
+        "pieces",
+    } <= set(figures)
 
 
 def test_doctor_and_vocabulary(capsys):
@@ -322,7 +399,7 @@ def test_importing_the_package_is_light():
         "bad = [m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]; sys.exit(len(bad))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    code = "import sys; import threestudio_like.systems.run; sys.exit('diffusers' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys; import threestudio_like.runs.session; sys.exit('diffusers' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -353,11 +430,26 @@ def _other_system(folder: Path, run: Path) -> Path:
 MISTAKES = {
     "unknown verb": (["genrate", "a red chair"], 'Did you mean "generate"'),
     "unknown option": (["generate", "a red chair", "--sed", "3"], 'Did you mean "--seed"'),
-    "misspelt config key": (["generate", "a red chair", "--distil.guidence.scale", "3"], 'Did you mean "guidance"'),
-    "config key without a value": (["generate", "a red chair", "--distil.guidance.scale"], "wants a value"),
-    "config value of the wrong type": (["generate", "a red chair", "--distil.guidance.scale", "much"], "wants a number"),
-    "config choice that is not there": (["generate", "a red chair", "--distil.guidance.weighting", "clever"], "not a value"),
-    "bad schedule": (["generate", "a red chair", "--distil.guidance.t_max", "late"], "not a schedule"),
+    "misspelt config key": (
+        ["generate", "a red chair", "--distil.guidence.scale", "3"],
+        'Did you mean "guidance"',
+    ),
+    "config key without a value": (
+        ["generate", "a red chair", "--distil.guidance.scale"],
+        "wants a value",
+    ),
+    "config value of the wrong type": (
+        ["generate", "a red chair", "--distil.guidance.scale", "much"],
+        "wants a number",
+    ),
+    "config choice that is not there": (
+        ["generate", "a red chair", "--distil.guidance.weighting", "clever"],
+        "not a value",
+    ),
+    "bad schedule": (
+        ["generate", "a red chair", "--distil.guidance.t_max", "late"],
+        "not a schedule",
+    ),
     "empty prompt": (["generate", ""], "prompt is empty"),
     "prompt of signs": (["generate", "?!"], "holds no words"),
     "10,000-word prompt": (["generate", "a red chair " * 3334], "characters"),
@@ -371,32 +463,56 @@ MISTAKES = {
     "tiny texture": (["generate", "a red chair", "--texture", "3"], "64 to 8192"),
     "too few faces": (["generate", "a red chair", "--faces", "7"], "at least 50"),
     "unknown device": (["generate", "a red chair", "--device", "gpu"], "there is no device"),
-    "unknown system": (["generate", "a red chair", "--system", "latent-nref"], 'Did you mean "latent-nerf"'),
+    "unknown system": (
+        ["generate", "a red chair", "--system", "latent-nref"],
+        'Did you mean "latent-nerf"',
+    ),
     "unknown preset": (["generate", "a red chair", "--preset", "fast"], "preset"),
     "unknown prior": (["generate", "a red chair", "--prior", "toy-box"], 'Did you mean "toybox"'),
     "wrong prior folder": (["generate", "a red chair", "--prior", "{tmp}"], "has no"),
     "prior that is a file": (["generate", "a red chair", "--prior", "{file}"], "is a file"),
-    "missing config file": (["generate", "a red chair", "--config", "{tmp}/none.yaml"], "no such file"),
+    "missing config file": (
+        ["generate", "a red chair", "--config", "{tmp}/none.yaml"],
+        "no such file",
+    ),
     "config that is no YAML": (["generate", "a red chair", "--config", "{file}"], "{file}"),
-    "missing concept": (["generate", "a red chair", "--concept", "{tmp}/none.safetensors"], "no such file"),
+    "missing concept": (
+        ["generate", "a red chair", "--concept", "{tmp}/none.safetensors"],
+        "no such file",
+    ),
     "damaged bundle": (["generate", "a red chair", "--embeddings", "{file}"], "damaged"),
     "full folder": (["generate", "a red chair", "--out", "{run}"], "holds files already"),
     "out is a file": (["generate", "a red chair", "--out", "{file}/x"], "{file}"),
     "read-only disk": (["generate", "a red chair", "--out", "/proc/none/x"], "--out"),
     "full disk": (["generate", "a red chair", "--out", "{full}/x"], "disk is full"),
-    "nothing to resume": (["generate", "a red chair", "--out", "{tmp}/none", "--resume"], "no run to resume"),
-    "damaged checkpoint": (["generate", "a red chair", "--out", "{damaged}", "--resume"], "damaged"),
-    "checkpoint of another system": (["generate", "a red chair", "--system", "dreamfusion", "--out", "{copy}", "--resume"], "another run"),
-    "checkpoint of another prompt": (["generate", "a blue chair", "--out", "{copy}", "--resume", *QUICK], "another run"),
+    "nothing to resume": (
+        ["generate", "a red chair", "--out", "{tmp}/none", "--resume"],
+        "no run to resume",
+    ),
+    "damaged checkpoint": (
+        ["generate", "a red chair", "--out", "{damaged}", "--resume"],
+        "damaged",
+    ),
+    "checkpoint of another system": (
+        ["generate", "a red chair", "--system", "dreamfusion", "--out", "{copy}", "--resume"],
+        "another run",
+    ),
+    "checkpoint of another prompt": (
+        ["generate", "a blue chair", "--out", "{copy}", "--resume", *QUICK],
+        "another run",
+    ),
     "refine what is no run": (["refine", "{tmp}"], "run.yaml"),
     "refine what is not there": (["refine", "{tmp}/none"], "no such run"),
     "export of nothing": (["export", "{tmp}/none"], "no asset"),
     "unknown format": (["export", "{run}", "--to", "fbx"], "no format"),
     "unreadable mesh": (["evaluate", "{mesh}"], "ends too early"),
     "evaluate without instances": (["evaluate", "{run}", "--instances", "0"], "at least 1"),
-    "train with zero steps": (["train", "toybox", "--steps", "0", "--out", "{tmp}/t"], "at least 1"),
+    "train with zero steps": (
+        ["train", "toybox", "--steps", "0", "--out", "{tmp}/t"],
+        "at least 1",
+    ),
     "train on another world": (["train", "imagenet"], "toybox"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -431,4 +547,6 @@ def test_mistakes_give_one_line_and_exit_code_2(name, run_folder, tmp_path, caps
     assert "Traceback" not in message
     assert expected.format(**places) in message, message
     assert {p: sha(p) for p in run_folder.rglob("*") if p.is_file()} == before
-    assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").glob("*/asset.glb"))
+    assert not (tmp_path / "outputs").exists() or not list(
+        (tmp_path / "outputs").glob("*/asset.glb")
+    )

@@ -42,7 +42,9 @@ class FakeOpenClip:
 def open_clip(monkeypatch):
     fake = FakeOpenClip()
     names = ("create_model", "get_tokenizer", "get_model_preprocess_cfg")
-    monkeypatch.setitem(sys.modules, "open_clip", SimpleNamespace(**{n: getattr(fake, n) for n in names}))
+    monkeypatch.setitem(
+        sys.modules, "open_clip", SimpleNamespace(**{n: getattr(fake, n) for n in names})
+    )
     return fake
 
 
@@ -51,12 +53,15 @@ def test_open_clip_models_follow_the_contract(open_clip, tmp_path):
     assert open_clip.asked == [("ViT-B-32", "laion2b_s34b_b79k")]
     images = torch.rand(2, 20, 20, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     raw = prior.raw_images(images)
-    assert torch.allclose(raw, (images.mean((1, 2)) - 0.5) / 0.25 * torch.tensor([1.0, 2.0, 3.0]), atol=0.05)
+    assert torch.allclose(
+        raw, (images.mean((1, 2)) - 0.5) / 0.25 * torch.tensor([1.0, 2.0, 3.0]), atol=0.05
+    )
     assert torch.allclose(prior.embed_images(images).norm(dim=1), torch.ones(2))
     raw.sum().backward()
     assert images.grad is not None
     assert torch.allclose(
-        prior.embed_texts(["a cat"])[0], torch.nn.functional.normalize(torch.tensor([5.0, 2.0, 1.0]), dim=0)
+        prior.embed_texts(["a cat"])[0],
+        torch.nn.functional.normalize(torch.tensor([5.0, 2.0, 1.0]), dim=0),
     )
     load_clip(f"open_clip:{tmp_path}")
     assert open_clip.asked[-1] == (f"local-dir:{tmp_path}", None)

@@ -24,11 +24,20 @@ from threestudio_like.priors.oracle import OraclePrior
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.systems.canvas import Canvas, read_boxes
-from threestudio_like.systems.comboverse import Comboverse, ComposeConfig, ReferencePicture, placement_stage
-from threestudio_like.systems.completion import CompletionConfig, complete, prompt_for, task_of
-from threestudio_like.systems.decompose import by_masks, grow_boxes, hidden_by
-from threestudio_like.systems.layout import (
+from threestudio_like.systems.scene.amodal_completion import (
+    CompletionConfig,
+    complete,
+    prompt_for,
+    task_of,
+)
+from threestudio_like.systems.scene.comboverse import (
+    Comboverse,
+    ComposeConfig,
+    ReferencePicture,
+    placement_stage,
+)
+from threestudio_like.systems.scene.instances import Part, apart, mask_box
+from threestudio_like.systems.scene.layout import (
     LayoutConfig,
     Seen,
     initial_transform,
@@ -37,9 +46,10 @@ from threestudio_like.systems.layout import (
     projected_box,
     reference_camera,
 )
-from threestudio_like.systems.parts import Part, apart, mask_box
-from threestudio_like.systems.scene_objects import node_names
-from threestudio_like.systems.scene_text import read_scene
+from threestudio_like.systems.scene.objects import node_names
+from threestudio_like.systems.scene.picture import Canvas, read_boxes
+from threestudio_like.systems.scene.prompt import read_scene
+from threestudio_like.systems.scene.segmentation import by_masks, grow_boxes, hidden_by
 
 
 def square(height: int = 64, x0: int = 20, y0: int = 24, x1: int = 40, y1: int = 44) -> np.ndarray:
@@ -66,7 +76,8 @@ PART = Part("a red ball", square(), np.array([16.0, 20, 52, 50]))
 
 
 def test_noise_stands_exactly_where_the_object_is_not():
-    """I_i equals the object on M_i; noise elsewhere, of the seed; m_i is empty on the object and outside the box."""
+    """I_i equals the object on M_i; noise elsewhere, of the seed; m_i is empty on the object and
+    outside the box."""
     config = CompletionConfig(hidden=False)
     task = task_of(picture(), PART, None, config, 3, 96)
     inside = task.mask > 0.5
@@ -104,9 +115,12 @@ def test_each_part_of_the_completion_can_be_switched_off():
 
 
 def test_what_was_seen_comes_back_as_it_was():
-    """The inpainted picture is unchanged on M_i, and outside of what may be filled nothing of it is used."""
+    """The inpainted picture is unchanged on M_i, and outside of what may be filled nothing of it is
+    used."""
     painter = Painter()
-    done = complete(picture(), PART, None, painter, None, CompletionConfig(hidden=False, size=96), 0)
+    done = complete(
+        picture(), PART, None, painter, None, CompletionConfig(hidden=False, size=96), 0
+    )
     given, mask, prompt, _ = painter.given
     task = task_of(picture(), PART, None, CompletionConfig(hidden=False, size=96), 0, 96)
     assert torch.equal(given[0], task.picture)
@@ -135,7 +149,8 @@ class Flat(OraclePrior):
 
 
 def test_latent_blending_keeps_what_is_known():
-    """With an identity autoencoder and an optimal denoiser: the known part to the last digit, the rest what the prior wants."""
+    """With an identity autoencoder and an optimal denoiser: the known part to the last digit, the
+    rest what the prior wants."""
     blend = LatentBlending(Flat(3, 16), InpaintConfig(steps=5, clamp=0.0, rescale=0.0))
     given = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(1, 16, 16)
@@ -151,23 +166,31 @@ def camera(size: int = 128, elevation: float = 15.0):
 
 
 def test_first_placement_of_a_box_that_is_the_picture():
-    """Box = picture: s = 1 and t_xy = 0 for what spans the picture at the camera's distance; half the box: half the scale (larger side)."""
+    """Box = picture: s = 1 and t_xy = 0 for what spans the picture at the camera's distance; half
+    the box: half the scale (larger side)."""
     view = camera(128, 0.0)
     span = 2 * 3.0 * math.tan(math.radians(20))
     body = Body({"m": Mesh(cube(size=1.0).vertices * np.float32(span), cube().faces)})
     paper = LayoutConfig("box", False)
-    full = initial_transform(body, Seen(np.array([0, 0, 128.0, 128]), np.ones((128, 128)), 3.0), view, paper)
+    full = initial_transform(
+        body, Seen(np.array([0, 0, 128.0, 128]), np.ones((128, 128)), 3.0), view, paper
+    )
     assert full.scale == pytest.approx(1.0, rel=1e-5)
     assert np.allclose(full.translation, 0, atol=1e-5)
-    half = initial_transform(body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 3.0), view, paper)
+    half = initial_transform(
+        body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 3.0), view, paper
+    )
     assert half.scale == pytest.approx(0.5, rel=1e-5)
-    near = initial_transform(body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 2.0), view, paper)
+    near = initial_transform(
+        body, Seen(np.array([32.0, 48, 96, 80]), np.ones((128, 128)), 2.0), view, paper
+    )
     assert near.translation[2] > half.translation[2] + 0.9
     assert near.scale == pytest.approx(0.5 * 2 / 3, rel=1e-5)
 
 
 def two_objects(size: int = 128):
-    """A scene of a cube and a ball: its camera, bodies, where they stand, and what the picture shows of it."""
+    """A scene of a cube and a ball: its camera, bodies, where they stand, and what the picture
+    shows of it."""
     view = camera(size)
     bodies = [Body({"m": cube((0.85, 0.3, 0.2))}), Body({"m": ball()})]
     at = [
@@ -176,18 +199,22 @@ def two_objects(size: int = 128):
     ]
     scene = PlacedScene(bodies, ["cube", "ball"], at, view.camera_to_world[0])
     with torch.no_grad():
-        shown = SceneRenderer().render(scene, view, BackgroundSample(torch.full((1, size, size, 3), 0.8)))
+        shown = SceneRenderer().render(
+            scene, view, BackgroundSample(torch.full((1, size, size, 3), 0.8))
+        )
     visible, alone = own_masks(scene, view)
     depth = shown.depth[0, ..., 0] / shown.opacity[0, ..., 0].clamp_min(1e-3)
     seen = [
-        Seen(mask_box(a.float().numpy()), v.float().numpy(), float(depth[v].median())) for v, a in zip(visible, alone)
+        Seen(mask_box(a.float().numpy()), v.float().numpy(), float(depth[v].median()))
+        for v, a in zip(visible, alone)
     ]
     reference = ReferencePicture(shown.features[0], shown.opacity[0, ..., 0], view, depth)
     return view, bodies, at, seen, reference
 
 
 def test_the_first_placement_projects_back_onto_the_picture():
-    """Mask IoU above 0.5 (it is above 0.9), box centres within 2 % of the picture, two different depths in their order."""
+    """Mask IoU above 0.5 (it is above 0.9), box centres within 2 % of the picture, two different
+    depths in their order."""
     view, bodies, at, seen, _ = two_objects()
     start = [initial_transform(b, s, view) for b, s in zip(bodies, seen)]
     visible, _ = own_masks(PlacedScene(bodies, ["a", "b"], start, view.camera_to_world[0]), view)
@@ -201,11 +228,14 @@ def test_the_first_placement_projects_back_onto_the_picture():
 
 
 def run_stage(stage) -> None:
-    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run([StagePlan(stage.name, lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan(stage.name, lambda done: stage)]
+    )
 
 
 def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
-    """Recovery without a diffusion model: t_xy off by 10 % of the scene and s by 20 %, back within 1 % and 2 % (z excluded)."""
+    """Recovery without a diffusion model: t_xy off by 10 % of the scene and s by 20 %, back within
+    1 % and 2 % (z excluded)."""
     view, bodies, at, _, reference = two_objects()
     scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0])
     true_place, true_size = scene.place.detach().clone(), scene.size.detach().clone()
@@ -213,7 +243,9 @@ def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
         # In the plane of the middle 0.1 of the scene's extent (2) is 0.2 / 3.
         scene.place += torch.tensor([[0.06, -0.05], [-0.05, 0.06]])
         scene.size += torch.tensor([[0.18], [-0.18]])
-    config = Comboverse(guidance="none", steps=250, rate="0.008->0.0004", rate_depth="0", resolution=128)
+    config = Comboverse(
+        guidance="none", steps=250, rate="0.008->0.0004", rate_depth="0", resolution=128
+    )
     config.weights.physical = 0.0
     run_stage(placement_stage(scene, read_scene(""), [], toybox_prior, config, reference))
     assert float((scene.place - true_place).detach().abs().max()) * 3 / 2 < 0.01
@@ -221,7 +253,8 @@ def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
 
 
 class Touching(OraclePrior):
-    """A stub denoiser that has seen only pictures of a cube and a ball that stand side by side at one depth."""
+    """A stub denoiser that has seen only pictures of a cube and a ball that stand side by side at
+    one depth."""
 
     def __init__(self, bodies, size: int = 48) -> None:
         super().__init__(3, size)
@@ -229,7 +262,10 @@ class Touching(OraclePrior):
 
     def clean(self, noisy, abar, condition):
         cameras = condition.cameras.resized(noisy.shape[-1], noisy.shape[-1])
-        at = [Transform(0.8, translation=np.array([-0.3, 0, 0.0])), Transform(0.8, translation=np.array([0.3, 0, 0.0]))]
+        at = [
+            Transform(0.8, translation=np.array([-0.3, 0, 0.0])),
+            Transform(0.8, translation=np.array([0.3, 0, 0.0])),
+        ]
         scene = PlacedScene(self.bodies, ["a", "b"], at, cameras.camera_to_world[0])
         level = condition.background if condition.background is not None else 0.8
         behind = BackgroundSample(torch.full((len(cameras), *noisy.shape[2:], 3), float(level)))
@@ -243,7 +279,10 @@ def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
     prior = Touching(bodies)
     view = reference_camera(3.0, 40.0, 0.0, 48, 48)
     for off in (-0.5, 0.5):
-        at = [Transform(0.8, translation=np.array([-0.3, 0, 0.0])), Transform(0.8, translation=np.array([0.3, 0, off]))]
+        at = [
+            Transform(0.8, translation=np.array([-0.3, 0, 0.0])),
+            Transform(0.8, translation=np.array([0.3, 0, off])),
+        ]
         scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
         config = Comboverse(guidance="sds", steps=40, rate="0", along="axis", resolution=48)
         config.weights.physical = 0.0
@@ -254,11 +293,17 @@ def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
 
 
 def test_the_papers_numbers(toybox_prior):
-    """Ten views a step, z with ten times the rate of the others, 1000 and 1000 and 1, c = 25, guidance in all layers, no physical terms."""
+    """Ten views a step, z with ten times the rate of the others, 1000 and 1000 and 1, c = 25,
+    guidance in all layers, no physical terms."""
     paper = ComposeConfig.paper().place
     assert paper.views == 10
     assert float(paper.rate_depth) == pytest.approx(10 * float(paper.rate))
-    assert (paper.weights.colour, paper.weights.opacity, paper.weights.spatial, paper.weights.physical) == (
+    assert (
+        paper.weights.colour,
+        paper.weights.opacity,
+        paper.weights.spatial,
+        paper.weights.physical,
+    ) == (
         1000,
         1000,
         1,
@@ -270,7 +315,12 @@ def test_the_papers_numbers(toybox_prior):
     view, bodies, at, _, reference = two_objects(64)
     scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
     stage = placement_stage(
-        scene, read_scene("a red box left of a blue ball"), ["left of"], toybox_prior, paper, reference
+        scene,
+        read_scene("a red box left of a blue ball"),
+        ["left of"],
+        toybox_prior,
+        paper,
+        reference,
     )
     assert {g.name: g.lr for g in stage.groups} == {"depth": "0.01", "others": "0.001"}
     assert sum(p.numel() for g in stage.groups for p in g.parameters) == 14
@@ -303,7 +353,10 @@ def test_ablation_switches(toybox_prior):
 
 
 def test_which_object_hides_which():
-    one, two = Part("a", square(64, 10, 20, 30, 40), np.zeros(4)), Part("b", square(64, 30, 20, 50, 40), np.zeros(4))
+    one, two = (
+        Part("a", square(64, 10, 20, 30, 40), np.zeros(4)),
+        Part("b", square(64, 30, 20, 50, 40), np.zeros(4)),
+    )
     depth = np.where(np.arange(64)[None] < 30, 2.0, 3.0).repeat(64, 0).reshape(64, 64)
     depth = np.broadcast_to(np.where(np.arange(64) < 30, 2.0, 3.0), (64, 64))
     assert hidden_by([one, two], depth) == [(0, 1)]
@@ -374,7 +427,9 @@ def files(tmp_path_factory) -> Path:
     """A picture of a cube and a ball, their masks and their meshes."""
     folder = tmp_path_factory.mktemp("scene")
     _, bodies, _, seen, reference = two_objects()
-    Image.fromarray((reference.picture.numpy() * 255).round().astype(np.uint8)).save(folder / "scene.png")
+    Image.fromarray((reference.picture.numpy() * 255).round().astype(np.uint8)).save(
+        folder / "scene.png"
+    )
     (folder / "masks").mkdir()
     for number, one in enumerate(seen):
         Image.fromarray((one.mask * 255).astype(np.uint8)).save(folder / "masks" / f"{number}.png")
@@ -394,7 +449,8 @@ def with_own_meshes(files: Path, cube_file: Path, ball_file: Path, out: Path, st
 
 
 def test_compose_with_own_meshes_from_the_command_line(files, tmp_path, capsys):
-    """A GLB with one node an object that carries its scale, rotation and translation, near where it stood; report and pictures beside it."""
+    """A GLB with one node an object that carries its scale, rotation and translation, near where it
+    stood; report and pictures beside it."""
     before = {p: p.read_bytes() for p in files.rglob("*") if p.is_file()}
     assert with_own_meshes(files, files / "cube.glb", files / "ball.glb", tmp_path / "run", 3) == 0
     asset = Asset.load(tmp_path / "run" / "asset.glb")
@@ -406,7 +462,9 @@ def test_compose_with_own_meshes_from_the_command_line(files, tmp_path, capsys):
         assert np.ptp(vertices, axis=0).max() == pytest.approx(extent * at.scale, rel=0.4)
     for name in ("preview.png", "report.html", "run.yaml", "turntable.mp4"):
         assert (tmp_path / "run" / name).stat().st_size > 0
-    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()
+    ]
     figures = next(e for e in events if e["event"] == "asset")
     assert figures["reference: IoU of all"] > 0.85
     assert figures[f"said: {PROMPT}"] == "holds"
@@ -438,7 +496,8 @@ def test_compose_by_text_with_own_meshes(files, tmp_path):
 
 
 def test_compose_reconstructs_its_objects(files, tmp_path):
-    """Everything, short: masks, completion of what is hidden, each object by G3DR in a folder of its own, placement."""
+    """Everything, short: masks, completion of what is hidden, each object by G3DR in a folder of
+    its own, placement."""
     out = tmp_path / "run"
     arguments = [
         str(files / "scene.png"),
@@ -454,7 +513,17 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
     ]
     assert (
         main(
-            ["compose", *arguments, "--completion.inpaint.steps", "2", "--texture", "128", "--out", str(out), "--quiet"]
+            [
+                "compose",
+                *arguments,
+                "--completion.inpaint.steps",
+                "2",
+                "--texture",
+                "128",
+                "--out",
+                str(out),
+                "--quiet",
+            ]
         )
         == 0
     )
@@ -488,24 +557,39 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
     [
         (["nothing.png"], "there is no such file"),
         ([], "wants a picture"),
-        (["SCENE", "a red ball on a blue box", "--boxes", "0,0,20,20", "300,10,400,60"], "leaves the picture"),
+        (
+            ["SCENE", "a red ball on a blue box", "--boxes", "0,0,20,20", "300,10,400,60"],
+            "leaves the picture",
+        ),
         (["SCENE", "a red ball on a blue box", "--boxes", "0,0,20,20"], "fewer objects than the 2"),
         (["SCENE", "a red ball", "--boxes", "0,0,20,20", "30,30,60,60"], "more objects than the 1"),
-        (["SCENE", "a red ball on a blue box", "--boxes", "5,5,5,20", "30,30,60,60"], "empty or smaller"),
+        (
+            ["SCENE", "a red ball on a blue box", "--boxes", "5,5,5,20", "30,30,60,60"],
+            "empty or smaller",
+        ),
         (["SCENE", "a red ball on a blue box and a blue box on a red ball"], "contradicts itself"),
         (["SCENE", "a red ball on a blue box", "--spatial-words", "under"], 'does not say "under"'),
         (["SCENE", "a red ball on a blue box", "--fov", "170"], "must be from 5 to 120"),
         (["SCENE", "a red ball on a blue box", "--masks", "nowhere"], "there is no such folder"),
         (["SCENE", "a red unicorn on a blue box"], "does not know"),
-        (["SCENE", "", "--boxes", *[f"{k},{k},{k + 30},{k + 30}" for k in range(20)]], "more than the 12 objects"),
+        (
+            ["SCENE", "", "--boxes", *[f"{k},{k},{k + 30},{k + 30}" for k in range(20)]],
+            "more than the 12 objects",
+        ),
         (["CLEAR", "a red ball on a blue box"], "every pixel is transparent"),
         (["FLAT", "a red ball on a blue box"], "can be found in it"),
         (["SCENE", "a red ball", "--text", "a red ball on a blue box"], "goes without a picture"),
         (["--text", "a red ball"], "names 1 object"),
         (["--text", "a red ball on a blue box", "--boxes", "0,0,9,9"], "belongs to a picture"),
-        (["--text", "a red ball on a blue box", "--objects", "one.glb"], "gives 1 meshes, the prompt names 2"),
+        (
+            ["--text", "a red ball on a blue box", "--objects", "one.glb"],
+            "gives 1 meshes, the prompt names 2",
+        ),
         (["SCENE", "a red ball on a blue box", "--segmenter", "x"], "there is no option"),
-        (["SCENE", "a red ball on a blue box", "--decompose.segmenter", "nowhere"], 'there is no model "nowhere"'),
+        (
+            ["SCENE", "a red ball on a blue box", "--decompose.segmenter", "nowhere"],
+            'there is no model "nowhere"',
+        ),
     ],
 )
 def test_bad_input_gets_one_line_with_what_to_do(change, message, files, tmp_path, capsys):
@@ -516,7 +600,18 @@ def test_bad_input_gets_one_line_with_what_to_do(change, message, files, tmp_pat
         "CLEAR": str(tmp_path / "clear.png"),
         "FLAT": str(tmp_path / "flat.png"),
     }
-    assert main(["compose", *[names.get(a, a) for a in change], "--out", str(tmp_path / "run"), "--quiet"]) == 2
+    assert (
+        main(
+            [
+                "compose",
+                *[names.get(a, a) for a in change],
+                "--out",
+                str(tmp_path / "run"),
+                "--quiet",
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err.strip()
     assert message in said
     assert "\n" not in said
@@ -532,25 +627,34 @@ def test_meshes_of_very_different_scale_become_alike(tmp_path, files):
     )
     Asset({"cube": small}).save(tmp_path / "small.glb")
     Asset({"ball": large}).save(tmp_path / "large.glb")
-    assert with_own_meshes(files, tmp_path / "small.glb", tmp_path / "large.glb", tmp_path / "run", 1) == 0
+    assert (
+        with_own_meshes(files, tmp_path / "small.glb", tmp_path / "large.glb", tmp_path / "run", 1)
+        == 0
+    )
     meshes = Asset.load(tmp_path / "run" / "asset.glb").meshes
     assert np.ptp(meshes["red_box"].vertices, axis=0).max() == pytest.approx(0.55, rel=0.4)
     assert np.ptp(meshes["blue_ball"].vertices, axis=0).max() == pytest.approx(0.8, rel=0.4)
 
 
 def test_the_square_of_a_box():
-    assert task_of(picture(), PART, None, CompletionConfig(margin=0.0), 0, 8).frame == Similarity(34.0, 35.0, 36.0)
+    assert task_of(picture(), PART, None, CompletionConfig(margin=0.0), 0, 8).frame == Similarity(
+        34.0, 35.0, 36.0
+    )
 
 
 def test_guidance_follows_the_prior_unless_a_preset_is_asked_for(toybox_prior):
-    """auto: what was measured on camera-conditioned priors, the paper's emphasis on priors of any text; values the user gives stay."""
+    """auto: what was measured on camera-conditioned priors, the paper's emphasis on priors of any
+    text; values the user gives stay."""
     from types import SimpleNamespace
 
-    from threestudio_like.systems.compose import ComposeOptions, compose_config
+    from threestudio_like.commands.compose import ComposeOptions, compose_config
 
     anything = SimpleNamespace(facts=SimpleNamespace(camera=None))
     assert toybox_prior.facts.camera is not None
-    known, unknown = compose_config(ComposeOptions(), toybox_prior), compose_config(ComposeOptions(), anything)
+    known, unknown = (
+        compose_config(ComposeOptions(), toybox_prior),
+        compose_config(ComposeOptions(), anything),
+    )
     assert known.place.spatial.factor == 1
     assert known.place.spatial.score.joint_views
     assert unknown.place.spatial.factor == 25
@@ -562,7 +666,8 @@ def test_guidance_follows_the_prior_unless_a_preset_is_asked_for(toybox_prior):
 
 
 def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
-    """A prior that knows greys alone gets one far from the object's colours, and what differs from it is the object."""
+    """A prior that knows greys alone gets one far from the object's colours, and what differs from
+    it is the object."""
     dark = np.full((64, 64, 3), 0.2, np.float32)
     part = Part("a black ball", square(), np.array([16.0, 20, 52, 50]))
     task = task_of(dark, part, None, CompletionConfig(hidden=False), 0, 96, (0.25, 1.0))
@@ -574,12 +679,14 @@ def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
     done = complete(dark, part, None, painter, None, CompletionConfig(hidden=False, size=96), 0)
     new = (task.fill > 0.5).numpy()
     assert (done.pixels[..., 3][new] > 0.5).mean() > 0.9
-    assert not task_of(dark, part, None, CompletionConfig(hidden=False, behind="noise"), 0, 96, (0.25, 1.0)).plain
+    assert not task_of(
+        dark, part, None, CompletionConfig(hidden=False, behind="noise"), 0, 96, (0.25, 1.0)
+    ).plain
 
 
 def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
     """A scene whose relation holds is better than the same one the other way round."""
-    from threestudio_like.systems.composition import scene_score
+    from threestudio_like.commands.compose_run import scene_score
 
     view, bodies, _, _, _ = two_objects(64)
     text = read_scene("a red box left of a blue ball")

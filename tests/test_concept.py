@@ -13,7 +13,7 @@ from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.priors.concepts import read_concept
 from threestudio_like.priors.registry import resolve
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.systems.concept import (
+from threestudio_like.training.textual_inversion import (
     ConceptOptions,
     ConceptPictures,
     Word,
@@ -28,9 +28,14 @@ def pictures(folder, count=4, size=80, cameras=True):
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for n in range(count):
-        Image.fromarray(rng.integers(0, 255, (size, size + 10, 3)).astype(np.uint8)).save(folder / f"{n}.png")
+        Image.fromarray(rng.integers(0, 255, (size, size + 10, 3)).astype(np.uint8)).save(
+            folder / f"{n}.png"
+        )
     if cameras:
-        table = {f"{n}.png": {"azimuth": 90.0 * n, "elevation": 10, "background": 0.8} for n in range(count)}
+        table = {
+            f"{n}.png": {"azimuth": 90.0 * n, "elevation": 10, "background": 0.8}
+            for n in range(count)
+        }
         (folder / "cameras.json").write_text(json.dumps(table))
     return folder
 
@@ -56,18 +61,24 @@ def test_only_the_word_gets_a_gradient(prior):
     word = Word(start)
     before = prior._text_encoder.get_input_embeddings().weight.clone()
     plain = prior.encode_text(["a red mug"])
-    data = ConceptPictures(torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(0)), None, None)
+    data = ConceptPictures(
+        torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(0)), None, None
+    )
     stage = concept_stage(prior, word, data, ConceptOptions(token=token, batch=2))
     from threestudio_like.engine.loop import Step
 
     stage.loss(Step("concept", 0, 1, 0.0, 0))["denoise"].backward()
     assert float(word.vector.grad.norm()) > 0
-    assert all(p.grad is None for m in (prior.unet, prior.vae, prior._text_encoder) for p in m.parameters())
+    assert all(
+        p.grad is None for m in (prior.unet, prior.vae, prior._text_encoder) for p in m.parameters()
+    )
     assert torch.equal(prior._text_encoder.get_input_embeddings().weight, before)
     # The vectors that the token was added with are what the functional call starts from.
     same = prior.encode_with_concept([f"a {token}"], token, start)
     assert torch.allclose(same, prior.encode_text([f"a {token}"]), atol=1e-5)
-    moved = prior.encode_with_concept([f"a {token}", "a red mug"], token, torch.ones_like(word.vector))
+    moved = prior.encode_with_concept(
+        [f"a {token}", "a red mug"], token, torch.ones_like(word.vector)
+    )
     # The word is three tokens in the text.
     assert prior._ids([f"a {token}"])[0, 1:5].tolist() == prior._ids(["a"])[0, 1:2].tolist() + [
         prior._tokenizer.get_added_vocab()[n] for n in (token, f"{token}_1", f"{token}_2")
@@ -83,22 +94,48 @@ def test_only_the_word_gets_a_gradient(prior):
 
 def test_a_concept_is_trained_resumed_and_used(tmp_path, capsys):
     images = pictures(tmp_path / "images")
-    whole = train_concept(ConceptOptions(images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2))
+    whole = train_concept(
+        ConceptOptions(images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2)
+    )
     table = load_file(str(whole))
     assert list(table) == ["<thing>"]
     assert table["<thing>"].shape == (4, 128)
-    one = train_concept(ConceptOptions(images, "<one>", out=tmp_path / "one", steps=1, quiet=True, batch=2, vectors=1))
+    one = train_concept(
+        ConceptOptions(
+            images, "<one>", out=tmp_path / "one", steps=1, quiet=True, batch=2, vectors=1
+        )
+    )
     assert load_file(str(one))["<one>"].shape == (128,)
-    train_concept(ConceptOptions(images, "<thing>", "vase", out=tmp_path / "b", steps=4, quiet=True, batch=2))
-    assert torch.equal(load_file(str(tmp_path / "b" / "learned_embeds.safetensors"))["<thing>"], table["<thing>"])
+    train_concept(
+        ConceptOptions(images, "<thing>", "vase", out=tmp_path / "b", steps=4, quiet=True, batch=2)
+    )
+    assert torch.equal(
+        load_file(str(tmp_path / "b" / "learned_embeds.safetensors"))["<thing>"], table["<thing>"]
+    )
     again = train_concept(
-        ConceptOptions(images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2, resume=True)
+        ConceptOptions(
+            images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2, resume=True
+        )
     )
     assert torch.equal(load_file(str(again))["<thing>"], table["<thing>"])
     prior = StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
     prior.add_concept(read_concept(whole))
     assert "<thing>" in prior.facts.vocabulary
-    assert main(["train", "concept", "--images", str(images), "--token", "<thing>", "--out", str(tmp_path / "a")]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "concept",
+                "--images",
+                str(images),
+                "--token",
+                "<thing>",
+                "--out",
+                str(tmp_path / "a"),
+            ]
+        )
+        == 2
+    )
     assert "already" in capsys.readouterr().err
 
 

@@ -1,4 +1,5 @@
-"""Depth estimators: the adapter, the embedded one's training, and the ways in which a model can be missing."""
+"""Depth estimators: the adapter, the embedded one's training, and the ways in which a model can be
+missing."""
 
 import json
 
@@ -9,7 +10,7 @@ import torch
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors.depth import TransformersDepth, load_depth
-from threestudio_like.toybox.train_depth import (
+from threestudio_like.training.depth import (
     CAMERAS,
     before_backgrounds,
     build_depth,
@@ -33,7 +34,10 @@ def test_depth_is_measured_along_rays_from_one_unit_before_the_centre():
 
 def test_backgrounds_change_nothing_on_the_object():
     image, mask, _ = picture_with_depth(3, 0, "train")
-    image, mask = torch.from_numpy(image)[None].float() / 255, torch.from_numpy(mask)[None].float() / 255
+    image, mask = (
+        torch.from_numpy(image)[None].float() / 255,
+        torch.from_numpy(mask)[None].float() / 255,
+    )
     one, two = (before_backgrounds(image, mask, torch.Generator().manual_seed(k)) for k in (0, 1))
     solid, empty = mask > 0.99, mask < 0.01
     # Brightness and noise alone.
@@ -67,7 +71,7 @@ def test_training_from_the_command_line_and_the_adapter(tmp_path, capsys):
 def test_training_lowers_the_error(tmp_path):
     from threestudio_like.engine.events import Events
     from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
-    from threestudio_like.toybox.train_depth import depth_stage
+    from threestudio_like.training.depth import depth_stage
 
     data = depth_pictures(tmp_path, 3, 24)
     torch.manual_seed(0)

@@ -20,9 +20,9 @@ from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.meshes import Asset
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.dreamfusion import DreamFusion
-from threestudio_like.systems.latent_nerf import LatentNerf
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 ASSETS = Path(__file__).parent.parent / "assets"
 EMBEDDED = ("diffusion", "clip", "judge", "depth", "perceptual", "segmenter", "g3dr")
@@ -36,8 +36,21 @@ START = [
     "--start.refine.views",
     "4",
 ]
-FIELD = [*START, "--steps", "4", "--refine.refine.times", "0.3", "--refine.refine.steps", "1", "--refine.refine.views", "4",
-         "--refine.iterations", "2", "--refine.rays", "512"]  # fmt: skip
+FIELD = [
+    *START,
+    "--steps",
+    "4",
+    "--refine.refine.times",
+    "0.3",
+    "--refine.refine.steps",
+    "1",
+    "--refine.refine.views",
+    "4",
+    "--refine.iterations",
+    "2",
+    "--refine.rays",
+    "512",
+]
 PAINT = [
     "--colour.paint.start.refine.steps",
     "1",
@@ -46,26 +59,111 @@ PAINT = [
     "--colour.paint.start.refine.views",
     "4",
 ]
-PAPER = ["--preset", "paper", "--steps", "2", "--resolution", "8", "--representation.hash.levels", "4",
-         "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--renderer.occupancy", "8"]  # fmt: skip
+PAPER = [
+    "--preset",
+    "paper",
+    "--steps",
+    "2",
+    "--resolution",
+    "8",
+    "--representation.hash.levels",
+    "4",
+    "--representation.hash.log2-size",
+    "10",
+    "--renderer.samples",
+    "16",
+    "--renderer.occupancy",
+    "8",
+]
 SAID = "a green sofa in front of a blue robot"
 RUNS = {
     "generate": ["generate", "a red chair", *FIELD],
     "generate, paper": ["generate", "a red chair", *PAPER],
-    "generate, sketch": ["generate", "a red chair", "--sketch", str(ASSETS / "shapes/stool.yaml"), *FIELD],
+    "generate, sketch": [
+        "generate",
+        "a red chair",
+        "--sketch",
+        str(ASSETS / "shapes/stool.yaml"),
+        *FIELD,
+    ],
     "generate, dreamfusion": ["generate", "a red chair", "--system", "dreamfusion", "--steps", "2"],
-    "texture": ["texture", str(ASSETS / "shapes/mug.obj"), "a red mug", *START, "--rgb.steps", "2", "--pbr.steps", "2"],
-    "texture, paper": ["texture", str(ASSETS / "shapes/mug.obj"), "a red mug", "--preset", "paper", "--steps", "2", "--resolution", "8"],
-    "reconstruct, cisp": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "cisp", "--shape.candidates", "1", *PAINT,
-                          "--prompt", "a red chair"],
-    "reconstruct, g3dr": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "g3dr", "--colour.complete", "neighbours"],
-    "reconstruct, optimise": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "optimise", "--distil.steps", "2",
-                              "--start.steps", "2", "--colour.complete", "neighbours"],
-    "compose": ["compose", str(ASSETS / "pictures/scene.png"), SAID, "--objects", str(ASSETS / "meshes/robot.glb"),
-                str(ASSETS / "meshes/knot.glb"), "--place.steps", "2", "--place.views", "2"],
-    "compose, text": ["compose", "--text", "a red robot left of a blue mug", "--objects", str(ASSETS / "meshes/robot.glb"),
-                      str(ASSETS / "meshes/knot.glb"), "--starts", "2", "--place.steps", "2"],
-}  # fmt: skip
+    "texture": [
+        "texture",
+        str(ASSETS / "shapes/mug.obj"),
+        "a red mug",
+        *START,
+        "--rgb.steps",
+        "2",
+        "--pbr.steps",
+        "2",
+    ],
+    "texture, paper": [
+        "texture",
+        str(ASSETS / "shapes/mug.obj"),
+        "a red mug",
+        "--preset",
+        "paper",
+        "--steps",
+        "2",
+        "--resolution",
+        "8",
+    ],
+    "reconstruct, cisp": [
+        "reconstruct",
+        str(ASSETS / "pictures/chair.png"),
+        "--method",
+        "cisp",
+        "--shape.candidates",
+        "1",
+        *PAINT,
+        "--prompt",
+        "a red chair",
+    ],
+    "reconstruct, g3dr": [
+        "reconstruct",
+        str(ASSETS / "pictures/chair.png"),
+        "--method",
+        "g3dr",
+        "--colour.complete",
+        "neighbours",
+    ],
+    "reconstruct, optimise": [
+        "reconstruct",
+        str(ASSETS / "pictures/chair.png"),
+        "--method",
+        "optimise",
+        "--distil.steps",
+        "2",
+        "--start.steps",
+        "2",
+        "--colour.complete",
+        "neighbours",
+    ],
+    "compose": [
+        "compose",
+        str(ASSETS / "pictures/scene.png"),
+        SAID,
+        "--objects",
+        str(ASSETS / "meshes/robot.glb"),
+        str(ASSETS / "meshes/knot.glb"),
+        "--place.steps",
+        "2",
+        "--place.views",
+        "2",
+    ],
+    "compose, text": [
+        "compose",
+        "--text",
+        "a red robot left of a blue mug",
+        "--objects",
+        str(ASSETS / "meshes/robot.glb"),
+        str(ASSETS / "meshes/knot.glb"),
+        "--starts",
+        "2",
+        "--place.steps",
+        "2",
+    ],
+}
 
 
 @pytest.fixture
@@ -76,8 +174,21 @@ def any_device(monkeypatch):
 
 
 def run(arguments, out):
-    common = ["--device", str(ELSEWHERE), "--dtype", "float32", "--quiet", "--preview-seconds", "0", "--out", str(out), "--faces", "600",
-              "--texture", "64"]  # fmt: skip
+    common = [
+        "--device",
+        str(ELSEWHERE),
+        "--dtype",
+        "float32",
+        "--quiet",
+        "--preview-seconds",
+        "0",
+        "--out",
+        str(out),
+        "--faces",
+        "600",
+        "--texture",
+        "64",
+    ]
     with pretend_device():
         return main([*arguments, *common])
 
@@ -89,19 +200,40 @@ def test_a_run_stays_on_its_device(name, tmp_path, any_device):
 
 
 def test_refinement_and_resuming_on_another_device(tmp_path, any_device):
-    assert run(["generate", "a red chair", *START, "--steps", "2", "--refine.refine.times", ""], tmp_path / "one") == 0
+    assert (
+        run(
+            ["generate", "a red chair", *START, "--steps", "2", "--refine.refine.times", ""],
+            tmp_path / "one",
+        )
+        == 0
+    )
     assert run(["refine", str(tmp_path / "one"), "--steps", "2"], tmp_path / "two") == 0
     # What was made there is opened here.
     assert main(["export", str(tmp_path / "one"), "--to", "ply"]) == 0
 
 
 def test_every_training_runs_on_its_device_and_its_weights_serve(tmp_path, any_device, monkeypatch):
-    few = ["--steps", "2", "--groups", "8", "--objects", "8", "--quiet", "--out", str(tmp_path / "trained")]
+    few = [
+        "--steps",
+        "2",
+        "--groups",
+        "8",
+        "--objects",
+        "8",
+        "--quiet",
+        "--out",
+        str(tmp_path / "trained"),
+    ]
     with pretend_device():
         assert main(["train", "all", *few, "--device", str(ELSEWHERE)]) == 0
     weights = tmp_path / "trained/weights"
     assert {f.name for f in weights.iterdir()} == {*EMBEDDED, "cisp"}
-    assert {f.name for f in (weights / "cisp").iterdir()} == {"cisp", "clip", "voxels-cisp", "voxels-clip"}
+    assert {f.name for f in (weights / "cisp").iterdir()} == {
+        "cisp",
+        "clip",
+        "voxels-cisp",
+        "voxels-clip",
+    }
     monkeypatch.setenv("THREESTUDIO_LIKE_WEIGHTS", str(weights))
     assert all(embedded_folder(name).parent == weights for name in EMBEDDED)
     assert (
@@ -125,7 +257,8 @@ def test_every_training_runs_on_its_device_and_its_weights_serve(tmp_path, any_d
 
 @pytest.mark.parametrize("system", [LatentNerf.paper(), DreamFusion.paper()])
 def test_a_step_waits_for_the_device_once(tiny_folder, system):
-    """Besides what the kernels themselves need to know: a wait leaves a GPU idle until the next launch."""
+    """Besides what the kernels themselves need to know: a wait leaves a GPU idle until the next
+    launch."""
     counted = []
     system.representation.hash.levels, system.representation.hash.log2_size = 2, 8
     system.renderer.samples, system.renderer.occupancy, system.resolution = 8, 8, 8
@@ -162,7 +295,11 @@ def test_no_code_outside_kernels_and_priors_names_a_device():
         # Docstrings may: they are for readers.
         said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in said
+            ):
                 named = re.search(r"\b(cpu|cuda|mps)\b", node.value)
             else:
                 named = isinstance(node, ast.Attribute) and node.attr in ("cuda", "mps")
@@ -213,10 +350,14 @@ def test_a_stage_is_on_the_device_while_it_runs_and_its_checkpoint_is_not(tmp_pa
         return {"fit": module(torch.ones(1, 2).to(module.weight)).square().sum()}
 
     def plan(_):
-        return Stage("fit", 3, {"module": module}, [ParameterGroup("all", list(module.parameters()))], loss)
+        return Stage(
+            "fit", 3, {"module": module}, [ParameterGroup("all", list(module.parameters()))], loss
+        )
 
     with pretend_device() as there:
-        Loop(tmp_path, Events(None, "quiet"), LoopSettings(device=str(there))).run([StagePlan("fit", plan)])
+        Loop(tmp_path, Events(None, "quiet"), LoopSettings(device=str(there))).run(
+            [StagePlan("fit", plan)]
+        )
     assert set(seen) == {ELSEWHERE.type}
     assert module.weight.device.type == "cpu"
     assert (tmp_path / "checkpoint.safetensors").is_file()

@@ -9,9 +9,22 @@ import torch
 from torch import nn
 
 from threestudio_like.engine.checkpoint import load_checkpoint, save_checkpoint
-from threestudio_like.engine.errors import CheckpointError, CollapseError, ConfigError, OutputError, did_you_mean
+from threestudio_like.engine.errors import (
+    CheckpointError,
+    CollapseError,
+    ConfigError,
+    OutputError,
+    did_you_mean,
+)
 from threestudio_like.engine.events import Events, read_events
-from threestudio_like.engine.loop import Interrupted, Loop, LoopSettings, ParameterGroup, Stage, StagePlan
+from threestudio_like.engine.loop import (
+    Interrupted,
+    Loop,
+    LoopSettings,
+    ParameterGroup,
+    Stage,
+    StagePlan,
+)
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
 from threestudio_like.engine.watchdog import Watchdog
@@ -19,11 +32,24 @@ from threestudio_like.engine.watchdog import Watchdog
 
 @pytest.mark.parametrize(
     ("text", "at", "value"),
-    [("0.98", 0.7, 0.98), ("0.98->0.5", 0.5, 0.74), ("cos 1->0", 0.5, 0.5), ("cos 1->0 @ 0..60%", 0.6, 0.0),
-     ("1->3 @ 50..100%", 0.25, 1.0), ("1->3 @ 50..100%", 0.75, 2.0), ("exp 1->0.01", 0.5, 0.1), ("step 0->2 @ 30..31%", 0.3, 2.0),
-     ("step 0->2 @ 30..31%", 0.29, 0.0), ("1e-3 -> 1e-4", 1.0, 1e-4), (0.25, 0.1, 0.25), ("onecycle 5e-5", 0.0, 2e-6),
-     ("onecycle 5e-5", 0.02, 5e-5), ("onecycle 5e-5", 0.51, 2.5e-5), ("onecycle 5e-5", 1.0, 0.0)],
-)  # fmt: skip
+    [
+        ("0.98", 0.7, 0.98),
+        ("0.98->0.5", 0.5, 0.74),
+        ("cos 1->0", 0.5, 0.5),
+        ("cos 1->0 @ 0..60%", 0.6, 0.0),
+        ("1->3 @ 50..100%", 0.25, 1.0),
+        ("1->3 @ 50..100%", 0.75, 2.0),
+        ("exp 1->0.01", 0.5, 0.1),
+        ("step 0->2 @ 30..31%", 0.3, 2.0),
+        ("step 0->2 @ 30..31%", 0.29, 0.0),
+        ("1e-3 -> 1e-4", 1.0, 1e-4),
+        (0.25, 0.1, 0.25),
+        ("onecycle 5e-5", 0.0, 2e-6),
+        ("onecycle 5e-5", 0.02, 5e-5),
+        ("onecycle 5e-5", 0.51, 2.5e-5),
+        ("onecycle 5e-5", 1.0, 0.0),
+    ],
+)
 def test_schedules(text, at, value):
     assert Schedule.parse(text)(at) == pytest.approx(value, abs=1e-9)
 
@@ -39,7 +65,11 @@ def test_random_numbers_are_keyed_by_seed_stage_step_and_purpose():
     assert torch.equal(a.normal("noise", (5,)), a.normal("noise", (5,)))
     torch.rand(100)
     assert torch.equal(a.normal("noise", (5,)), RandomStream(0, "distil", 7).normal("noise", (5,)))
-    others = [RandomStream(1, "distil", 7), RandomStream(0, "refine", 7), RandomStream(0, "distil", 8)]
+    others = [
+        RandomStream(1, "distil", 7),
+        RandomStream(0, "refine", 7),
+        RandomStream(0, "distil", 8),
+    ]
     assert not any(torch.equal(a.normal("noise", (5,)), o.normal("noise", (5,))) for o in others)
     assert not torch.equal(a.normal("noise", (5,)), a.normal("camera", (5,)))
     x = torch.cat([RandomStream(0, "s", i).normal("n", (50,)) for i in range(200)])
@@ -93,7 +123,14 @@ def line_plan(name="fit", steps=40, log=None):
             target = step.random.normal("target", (4,))
             return {"square": (module.w - target).square().sum()}
 
-        return Stage(name, steps, {"line": module}, [ParameterGroup("w", [module.w], "0.1->0.01")], loss, clip_norm=1.0)
+        return Stage(
+            name,
+            steps,
+            {"line": module},
+            [ParameterGroup("w", [module.w], "0.1->0.01")],
+            loss,
+            clip_norm=1.0,
+        )
 
     return StagePlan(name, build)
 
@@ -103,7 +140,8 @@ def run(folder, plans, **settings):
 
 
 def test_an_interrupted_loop_resumes_to_the_same_bytes(tmp_path):
-    """METHODS 1.16: resume reproduces the next losses; here the parameters, bit for bit, over two stages."""
+    """METHODS 1.16: resume reproduces the next losses; here the parameters, bit for bit, over two
+    stages."""
     plans = [line_plan("one"), line_plan("two")]
     whole = run(None, plans, seed=3)
 
@@ -144,7 +182,9 @@ def test_log_and_preview_frequency_change_nothing(tmp_path):
     for number, (log, preview) in enumerate([(1, 0.0), (13, 100.0)]):
         folder = tmp_path / str(number)
         plan = line_plan()
-        results.append(run(folder, [plan], log_every=log, preview_seconds=preview)["fit"].modules["line"].w)
+        results.append(
+            run(folder, [plan], log_every=log, preview_seconds=preview)["fit"].modules["line"].w
+        )
     assert torch.equal(*results)
 
 
@@ -175,7 +215,10 @@ def test_the_time_limit_ends_a_stage(tmp_path):
         time.sleep(0.02)
         return {"x": module.w.square().sum()}
 
-    plan = StagePlan("slow", lambda done: Stage("slow", 100000, {"m": module}, [ParameterGroup("w", [module.w])], loss))
+    plan = StagePlan(
+        "slow",
+        lambda done: Stage("slow", 100000, {"m": module}, [ParameterGroup("w", [module.w])], loss),
+    )
     began = time.monotonic()
     run(tmp_path, [plan], minutes=1.5 / 60)
     assert time.monotonic() - began < 6
@@ -192,7 +235,9 @@ def test_ctrl_c_saves_and_stops(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
         return {"x": (module.w - 1).square().sum()}
 
-    plan = StagePlan("s", lambda done: Stage("s", 50, {"m": module}, [ParameterGroup("w", [module.w])], loss))
+    plan = StagePlan(
+        "s", lambda done: Stage("s", 50, {"m": module}, [ParameterGroup("w", [module.w])], loss)
+    )
     with pytest.raises(Interrupted):
         run(tmp_path, [plan])
     assert load_checkpoint(tmp_path / "checkpoint.safetensors")[1]["step"] == 6
@@ -215,13 +260,24 @@ def faulty_plan(fault, at, figures, recoverable=True):
         return "turned the knob"
 
     healthy = {"opacity": 0.3, "half": 0.05, "border": 0.0}
-    stage = Stage("s", 50, {"m": module}, [ParameterGroup("w", [module.w])], loss, recover=recover,
-                  watch=lambda: figures if state.get("bad") else healthy)  # fmt: skip
+    stage = Stage(
+        "s",
+        50,
+        {"m": module},
+        [ParameterGroup("w", [module.w])],
+        loss,
+        recover=recover,
+        watch=lambda: figures if state.get("bad") else healthy,
+    )
     return StagePlan("s", lambda done: stage), state
 
 
-FAULTS = [("nan", {}), ("empty", {"opacity": 0.0001, "half": 0.0, "border": 0.0}),
-          ("fog", {"opacity": 0.5, "half": 0.95, "border": 0.1}), ("box", {"opacity": 0.9, "half": 0.1, "border": 0.95})]  # fmt: skip
+FAULTS = [
+    ("nan", {}),
+    ("empty", {"opacity": 0.0001, "half": 0.0, "border": 0.0}),
+    ("fog", {"opacity": 0.5, "half": 0.95, "border": 0.1}),
+    ("box", {"opacity": 0.9, "half": 0.1, "border": 0.95}),
+]
 
 
 @pytest.mark.parametrize(("fault", "figures"), FAULTS)
@@ -248,12 +304,16 @@ def test_the_watchdog_lets_short_trials_be(tmp_path):
     plan, state = faulty_plan("fog", 3, FAULTS[2][1])
     stage = plan.build({})
     stage.steps = 12
-    Loop(tmp_path, Events(None, "quiet"), LoopSettings(), Watchdog()).run([StagePlan("s", lambda done: stage)])
+    Loop(tmp_path, Events(None, "quiet"), LoopSettings(), Watchdog()).run(
+        [StagePlan("s", lambda done: stage)]
+    )
     assert "verdict" not in state
 
 
 def test_did_you_mean():
-    assert did_you_mean("latent-nref", ["latent-nerf", "dreamfusion"]) == 'Did you mean "latent-nerf"?'
+    assert (
+        did_you_mean("latent-nref", ["latent-nerf", "dreamfusion"]) == 'Did you mean "latent-nerf"?'
+    )
     assert did_you_mean("zzz", ["a", "b"]).startswith("Known: a, b")
 
 

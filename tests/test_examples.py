@@ -40,14 +40,18 @@ def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):
 
     from threestudio_like.systems import registry
 
-    points = [EntryPoint("bold", "threestudio_like.systems.registry:BUILT_IN", "threestudio_like.systems"),
-              EntryPoint("missing", "no_such_module:x", "threestudio_like.systems")]  # fmt: skip
+    points = [
+        EntryPoint(
+            "bold", "threestudio_like.systems.registry:BUILT_IN", "threestudio_like.systems"
+        ),
+        EntryPoint("missing", "no_such_module:x", "threestudio_like.systems"),
+    ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     found, broken = registry.plug_ins()
     assert found == {}
     assert set(broken) == {"bold", "missing"}
     assert registry.configuration("latent-nerf", "default")
-    from threestudio_like.systems.doctor import examine
+    from threestudio_like.commands.doctor import examine
 
     states = {r["name"]: r["state"] for r in examine()["systems"]}
     assert states["missing"] == "broken"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from threestudio_like.engine.random import RandomStream
+from threestudio_like.priors.latent_rgb import STABLE_DIFFUSION_RGB, latent_to_rgb
 from threestudio_like.renderers import (
     BackgroundSample,
     Cameras,
@@ -20,7 +21,7 @@ from threestudio_like.renderers import (
     UniformCameras,
     VolumeConfig,
     VolumeRenderer,
-)  # fmt: skip
+)
 from threestudio_like.representations import (
     DecodedField,
     Field,
@@ -31,7 +32,6 @@ from threestudio_like.representations import (
     truncated_exp,
 )
 from threestudio_like.representations.voxel_grid import blur_matrix, close_gaps
-from threestudio_like.systems.contract import STABLE_DIFFUSION_RGB, latent_to_rgb
 
 SMALL = HashGridConfig(levels=4, log2_size=10, base=4, finest=32)
 
@@ -59,7 +59,8 @@ def zero(cameras, channels=4):
 
 
 def test_the_field_has_one_plus_four_outputs_and_the_blob_is_before_the_exponential():
-    """METHODS 1.16: density exp(5 + h0) at the origin, exp(3.03 + h0) at 0.2, about exp(h0) at 1."""
+    """METHODS 1.16: density exp(5 + h0) at the origin, exp(3.03 + h0) at 0.2, about exp(h0) at
+    1."""
     field = HashGridField(SMALL, 4, seed=0)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, 0.0, 1.0]])
     raw = field.raw(points)
@@ -100,7 +101,9 @@ def test_a_smooth_field_reads_its_density_through_a_gaussian():
     read = field.smoothed()
     assert float(read[..., 0].sum()) == pytest.approx(1.0, abs=1e-3)
     x = (torch.arange(21) - 10.0) ** 2
-    assert float((read[10, 10, :, 0] / read[10, 10, :, 0].sum() * x).sum()) == pytest.approx(1.5**2, rel=0.05)
+    assert float((read[10, 10, :, 0] / read[10, 10, :, 0].sum() * x).sum()) == pytest.approx(
+        1.5**2, rel=0.05
+    )
     torch.testing.assert_close(read[..., 1:], field.grid[..., 1:])
     constant = VoxelField(config, 2)
     with torch.no_grad():
@@ -144,7 +147,9 @@ def test_normals_of_a_ball_point_outwards():
     torch.testing.assert_close(Soft().normals(points), points / 0.5, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("field", [HashGridField(SMALL, 4), VoxelField(VoxelGridConfig(size=12), 4)])
+@pytest.mark.parametrize(
+    "field", [HashGridField(SMALL, 4), VoxelField(VoxelGridConfig(size=12), 4)]
+)
 def test_rendering_shapes_and_gradients(field):
     renderer = VolumeRenderer(VolumeConfig(samples=24, occupancy=8, normals=True))
     cameras = ring()
@@ -155,7 +160,9 @@ def test_rendering_shapes_and_gradients(field):
     assert float(out.opacity.min()) >= 0
     assert float(out.opacity.max()) <= 1
     out.features.square().sum().backward()
-    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in field.parameters())
+    assert all(
+        p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in field.parameters()
+    )
 
 
 def test_a_ball_renders_as_a_disc_at_the_right_depth():
@@ -167,7 +174,9 @@ def test_a_ball_renders_as_a_disc_at_the_right_depth():
     out = renderer.render(ball, cameras, zero(cameras))
     disc = (out.opacity[0, :, :, 0] > 0.5).float().mean()
     radius = math.sqrt(float(disc) * 65 * 65 / math.pi) / 65 * 2
-    assert radius == pytest.approx(math.tan(math.asin(0.5 / 3.0)) / math.tan(math.radians(20)), rel=0.03)
+    assert radius == pytest.approx(
+        math.tan(math.asin(0.5 / 3.0)) / math.tan(math.radians(20)), rel=0.03
+    )
     assert float(out.depth[0, 32, 32, 0]) == pytest.approx(2.5, abs=0.03)
 
 
@@ -188,7 +197,9 @@ def test_the_occupancy_grid_drops_what_is_empty_and_forgets_slowly():
     assert 0.01 < share < 0.15
     first = renderer.average.clone()
     renderer.refresh(Ball(0.0), RandomStream(0, "o", 1))
-    torch.testing.assert_close(renderer.average, torch.where(first > 0, first * 0.5, renderer.average))
+    torch.testing.assert_close(
+        renderer.average, torch.where(first > 0, first * 0.5, renderer.average)
+    )
     renderer.reset()
     assert bool((renderer.occupied == renderer.inside).all())
 
@@ -217,13 +228,15 @@ def test_map_and_composite_commute():
 
 
 def test_the_published_map():
-    """METHODS 5.5 and 1.9: the table, rank 3, and the ridge inverse of red has R as its largest channel."""
+    """METHODS 5.5 and 1.9: the table, rank 3, and the ridge inverse of red has R as its largest
+    channel."""
     assert STABLE_DIFFUSION_RGB[0].tolist() == pytest.approx([0.298, 0.207, 0.208])
     assert STABLE_DIFFUSION_RGB[3].tolist() == pytest.approx([-0.184, -0.271, -0.473])
     w = STABLE_DIFFUSION_RGB.double()
     assert int(torch.linalg.matrix_rank(w)) == 3
     red = torch.linalg.solve(
-        w @ w.t() + 1e-2 * torch.eye(4, dtype=torch.double), w @ torch.tensor([1.0, 0, 0], dtype=torch.double)
+        w @ w.t() + 1e-2 * torch.eye(4, dtype=torch.double),
+        w @ torch.tensor([1.0, 0, 0], dtype=torch.double),
     )
     assert int((red @ w).argmax()) == 0
 
@@ -254,15 +267,23 @@ def test_backgrounds():
 
 
 def test_camera_frames():
-    cameras = Cameras.orbit(torch.tensor([0.0, math.pi / 2]), torch.tensor([0.0, 0.3]), 2.0, 0.8, 9, 9)
+    cameras = Cameras.orbit(
+        torch.tensor([0.0, math.pi / 2]), torch.tensor([0.0, 0.3]), 2.0, 0.8, 9, 9
+    )
     torch.testing.assert_close(cameras.camera_to_world[0, :3, 3], torch.tensor([0.0, 0.0, 2.0]))
     assert float(cameras.camera_to_world[1, 0, 3]) > 1.8
     rotation = cameras.camera_to_world[:, :3, :3]
-    torch.testing.assert_close(rotation @ rotation.transpose(1, 2), torch.eye(3).expand(2, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rotation @ rotation.transpose(1, 2), torch.eye(3).expand(2, 3, 3), atol=1e-5, rtol=0
+    )
     origins, directions = cameras.rays()
-    torch.testing.assert_close(directions[0, 4, 4], torch.tensor([0.0, 0.0, -1.0]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        directions[0, 4, 4], torch.tensor([0.0, 0.0, -1.0]), atol=1e-6, rtol=0
+    )
     points = origins + directions * 1.7
-    clip = torch.cat([points, torch.ones(2, 9, 9, 1)], -1).view(2, -1, 4) @ cameras.view_projection().transpose(1, 2)
+    clip = torch.cat([points, torch.ones(2, 9, 9, 1)], -1).view(
+        2, -1, 4
+    ) @ cameras.view_projection().transpose(1, 2)
     ndc = (clip[..., :2] / clip[..., 3:]).view(2, 9, 9, 2)
     grid = torch.linspace(-8 / 9, 8 / 9, 9)
     torch.testing.assert_close(ndc[0, :, :, 0], grid.expand(9, 9), atol=1e-4, rtol=0)
@@ -314,5 +335,7 @@ def test_ray_maps_hold_the_nearest_point_and_the_direction():
     maps = ring(1, 8).ray_maps(4, 4)
     nearest, direction = maps[:, :3], maps[:, 3:]
     assert maps.shape == (1, 6, 4, 4)
-    torch.testing.assert_close((nearest * direction).sum(1), torch.zeros(1, 4, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        (nearest * direction).sum(1), torch.zeros(1, 4, 4), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(direction.norm(dim=1), torch.ones(1, 4, 4))

@@ -1,4 +1,5 @@
-"""The parts of G3DR: rays through the box at mid-points, importance and comb samples, gradient scaling there, the generator (METHODS 3)."""
+"""The parts of G3DR: rays through the box at mid-points, importance and comb samples, gradient
+scaling there, the generator (METHODS 3)."""
 
 import math
 from dataclasses import replace
@@ -13,10 +14,10 @@ from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.metrics.relief import non_flatness, ray_entropy
 from threestudio_like.priors.clip import ImageTextPrior
+from threestudio_like.priors.data.pairs import Skipped
 from threestudio_like.priors.depth import DepthPrior
-from threestudio_like.priors.pairs import Skipped
-from threestudio_like.priors.perceptual import PerceptualPrior
-from threestudio_like.priors.triplane_generator import (
+from threestudio_like.priors.networks.perceptual import PerceptualPrior
+from threestudio_like.priors.networks.triplane_generator import (
     PlaneAttention,
     StandardisedConv,
     TriplaneGenerator,
@@ -27,7 +28,7 @@ from threestudio_like.priors.triplane_generator import (
 from threestudio_like.renderers import DepthScaling
 from threestudio_like.renderers.midpoint import MidpointConfig, RayResult, box_bounds, render_rays
 from threestudio_like.representations import sample_planes
-from threestudio_like.systems.g3dr_schedule import (
+from threestudio_like.systems.image_to_3d.g3dr_cameras import (
     CanonicalCamera,
     LossWeights,
     decode_depth,
@@ -38,7 +39,7 @@ from threestudio_like.systems.g3dr_schedule import (
     novel_probability,
     yaw_limit,
 )
-from threestudio_like.systems.g3dr_training import (
+from threestudio_like.training.g3dr import (
     FolderRgbd,
     G3drTraining,
     ToyRgbd,
@@ -82,9 +83,13 @@ def test_rays_meet_the_box():
 def test_a_wall_is_seen_where_it_stands(fine):
     origins, directions = rays()
     result = render_rays(wall(0.3), origins, directions, MidpointConfig(64, fine))
-    assert torch.allclose(result.depth, torch.full_like(result.depth, 4.7), atol=0.02 if fine else 0.05)
+    assert torch.allclose(
+        result.depth, torch.full_like(result.depth, 4.7), atol=0.02 if fine else 0.05
+    )
     assert float(result.opacity.min()) > 0.99
-    assert torch.allclose(result.colour, torch.tensor([1.0, 0, 0]).expand_as(result.colour), atol=0.01)
+    assert torch.allclose(
+        result.colour, torch.tensor([1.0, 0, 0]).expand_as(result.colour), atol=0.01
+    )
 
 
 def test_thin_matter_has_the_closed_form_opacity():
@@ -107,9 +112,13 @@ def test_importance_samples_go_where_matter_is_and_the_comb_to_the_known_depth()
     t = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0)).t
     assert float(((t - 4.7).abs() < 0.15).float().mean()) > 0.4
     depth = torch.full((1, 5), 5.5)
-    t = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True).t
+    t = render_rays(
+        wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True
+    ).t
     assert float(((t - 5.5).abs() <= 0.06).float().sum(-1).min()) >= 31
-    again = render_rays(wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True).t
+    again = render_rays(
+        wall(0.3), origins, directions, config, RandomStream(0, "x", 0), depth, comb=True
+    ).t
     assert torch.equal(t, again)
 
 
@@ -125,7 +134,9 @@ def test_gradients_fade_away_from_the_known_depth_and_values_stay():
             seen["colour"] = torch.full((*points.shape[:2], 3), 0.4, requires_grad=True)
             return seen["density"], seen["colour"]
 
-        result = render_rays(volume, origins, directions, MidpointConfig(64, 0), None, depth, scaling)
+        result = render_rays(
+            volume, origins, directions, MidpointConfig(64, 0), None, depth, scaling
+        )
         (result.colour.sum() + result.depth.sum()).backward()
         results.append(result)
         grads.append((seen["density"].grad.view(1, 3, 64), seen["colour"].grad.view(1, 3, 64, 3)))
@@ -179,12 +190,16 @@ def test_the_generator_has_its_layout_and_levels_cost_nothing():
     assert sum(p.numel() for p in single.parameters()) == sum(p.numel() for p in model.parameters())
     # Depth is looked at.
     other = model(torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 4.2))
-    assert not torch.allclose(other, model(torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 5.8)), atol=1e-4)
+    assert not torch.allclose(
+        other, model(torch.zeros(1, 3, 16, 16), torch.full((1, 1, 16, 16), 5.8)), atol=1e-4
+    )
 
 
 def test_the_generator_overfits_one_wall():
     torch.manual_seed(0)
-    model = TriplaneGenerator(TriplaneGeneratorConfig(16, 8, (1, 2), 1, 2, 4, 3, 8, 16, 3, "proper", 4))
+    model = TriplaneGenerator(
+        TriplaneGeneratorConfig(16, 8, (1, 2), 1, 2, 4, 3, 8, 16, 3, "proper", 4)
+    )
     rgb, depth = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 1, 16, 16), 5.0)
     origins, directions = rays(64)
     optimiser = torch.optim.Adam(model.parameters(), 4e-3)
@@ -201,7 +216,11 @@ def test_the_generator_overfits_one_wall():
             near,
             DepthScaling(),
         )
-        loss = (result.colour - wanted).abs().mean() + (result.depth - 5.0).abs().mean() + (1 - result.opacity).mean()
+        loss = (
+            (result.colour - wanted).abs().mean()
+            + (result.depth - 5.0).abs().mean()
+            + (1 - result.opacity).mean()
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -226,7 +245,9 @@ def test_canonical_camera():
     origins, _ = camera.rays(3, torch.tensor([0.3]), torch.tensor([0.0]))
     assert float(origins[0, 0, 0]) == pytest.approx(5 * math.sin(0.3), abs=1e-5)
     origins, directions = camera.rays(65, torch.tensor([0.4, -0.2]), torch.tensor([0.1, -0.1]))
-    assert torch.allclose(origins[:, centre] + 5 * directions[:, centre], torch.zeros(2, 3), atol=1e-5)
+    assert torch.allclose(
+        origins[:, centre] + 5 * directions[:, centre], torch.zeros(2, 3), atol=1e-5
+    )
     assert float(origins[0, 0, 1]) < 0 < float(origins[1, 0, 1])
 
 
@@ -239,10 +260,13 @@ def test_depth_is_decoded_as_published():
 def test_novel_views_come_as_often_and_from_as_far_as_published():
     for fraction, wanted in ((0.0, 0.0), (0.1, 0.2), (0.2, 0.4), (1.0, 0.4)):
         assert novel_probability(fraction) == pytest.approx(wanted)
-        draws = torch.stack([RandomStream(0, "x", n).uniform("view") for n in range(3000)]) < novel_probability(
-            fraction
+        draws = torch.stack(
+            [RandomStream(0, "x", n).uniform("view") for n in range(3000)]
+        ) < novel_probability(fraction)
+        assert (
+            abs(float(draws.float().mean()) - wanted)
+            <= 3 * math.sqrt(wanted * (1 - wanted) / 3000) + 1e-9
         )
-        assert abs(float(draws.float().mean()) - wanted) <= 3 * math.sqrt(wanted * (1 - wanted) / 3000) + 1e-9
     # k falls linearly: 24, 15, 6.
     for fraction, degrees in ((0.0, 7.5), (1 / 6, 12.0), (1 / 3, 30.0), (1.0, 30.0)):
         assert math.degrees(yaw_limit(fraction)) == pytest.approx(degrees)
@@ -253,9 +277,15 @@ def test_novel_views_come_as_often_and_from_as_far_as_published():
 
 @pytest.mark.parametrize(
     ("novel", "fraction", "wanted"),
-    [(False, 0.0, (1, 2, 0, 0, 0, 0, False)), (False, 0.25, (1, 2, 0, 0, 0, 0.5, False)), (False, 0.5, (1, 2, 1, 0.175, 0, 1, False)),
-     (False, 1.0, (1, 2, 1, 0.175, 0, 1, False)), (True, 0.1, (0, 0, 2, 0.35, 0.1, 0.2, True)), (True, 0.9, (0, 0, 2, 0.35, 0.1, 1, True))],
-)  # fmt: skip
+    [
+        (False, 0.0, (1, 2, 0, 0, 0, 0, False)),
+        (False, 0.25, (1, 2, 0, 0, 0, 0.5, False)),
+        (False, 0.5, (1, 2, 1, 0.175, 0, 1, False)),
+        (False, 1.0, (1, 2, 1, 0.175, 0, 1, False)),
+        (True, 0.1, (0, 0, 2, 0.35, 0.1, 0.2, True)),
+        (True, 0.9, (0, 0, 2, 0.35, 0.1, 1, True)),
+    ],
+)
 def test_loss_table(novel, fraction, wanted):
     assert loss_weights(novel, fraction) == LossWeights(*wanted)
 
@@ -304,14 +334,23 @@ class Colour(ImageTextPrior):
 
 @pytest.mark.parametrize(
     ("novel", "fraction", "names"),
-    [(False, 0.1, {"rgb", "depth", "opacity"}), (False, 0.6, {"rgb", "depth", "perceptual", "clip", "opacity"}),
-     (True, 0.3, {"perceptual", "clip", "smooth", "opacity"})],
-)  # fmt: skip
+    [
+        (False, 0.1, {"rgb", "depth", "opacity"}),
+        (False, 0.6, {"rgb", "depth", "perceptual", "clip", "opacity"}),
+        (True, 0.3, {"perceptual", "clip", "smooth", "opacity"}),
+    ],
+)
 def test_every_phase_has_its_terms(novel, fraction, names):
     config = tiny_config()
     colour, depth = torch.rand(2, 256, 3), 4 + torch.rand(2, 256)
-    result = RayResult(colour, depth, torch.full((2, 256), 0.9), torch.zeros(2, 256, 4), torch.zeros(2, 256, 4))
-    picture, near, whole = torch.rand(2, 16, 16, 3), torch.full((2, 16, 16), 5.0), torch.rand(2, 64, 64, 3)
+    result = RayResult(
+        colour, depth, torch.full((2, 256), 0.9), torch.zeros(2, 256, 4), torch.zeros(2, 256, 4)
+    )
+    picture, near, whole = (
+        torch.rand(2, 16, 16, 3),
+        torch.full((2, 16, 16), 5.0),
+        torch.rand(2, 64, 64, 3),
+    )
     weights = loss_weights(novel, fraction)
     terms = step_terms(weights, config, result, picture, near, whole, Flat(), Colour())
     assert set(terms) == names
@@ -319,14 +358,20 @@ def test_every_phase_has_its_terms(novel, fraction, names):
         assert float(terms["rgb"]) == pytest.approx(
             2 * float((colour.view(2, 16, 16, 3) - picture).abs().mean()), rel=1e-5
         )
-        assert float(terms["depth"]) == pytest.approx(2 * float((depth.view(2, 16, 16) - 5).abs().mean()), rel=1e-5)
+        assert float(terms["depth"]) == pytest.approx(
+            2 * float((depth.view(2, 16, 16) - 5).abs().mean()), rel=1e-5
+        )
     if "clip" in names:
         wanted = float((colour.mean(1) - whole.mean((1, 2))).abs().mean())
         assert float(terms["clip"]) == pytest.approx(weights.clip * wanted, rel=1e-4)
     assert float(terms["opacity"]) == pytest.approx(min(1, 2 * fraction) * 0.1, rel=1e-4)
     # The switches of the ablation.
-    assert "clip" not in step_terms(weights, tiny_config(clip=0.0), result, picture, near, whole, Flat(), Colour())
-    assert "perceptual" not in step_terms(weights, config, result, picture, near, whole, None, Colour())
+    assert "clip" not in step_terms(
+        weights, tiny_config(clip=0.0), result, picture, near, whole, Flat(), Colour()
+    )
+    assert "perceptual" not in step_terms(
+        weights, config, result, picture, near, whole, None, Colour()
+    )
 
 
 def test_toybox_pictures_stand_before_a_wall(tmp_path):
@@ -364,7 +409,9 @@ def test_pictures_without_depth_go_through_the_estimator(tmp_path):
     assert rgb.shape == (2, 3, 32, 32)
     assert float(depth[0, 0, 0, 0]) == pytest.approx(4.1, abs=0.01)
     assert float(depth[0, 0, 0, -1]) == pytest.approx(5.9, abs=0.01)
-    Image.fromarray(encode_depth(np.full((40, 40), 5.25, np.float32))).save(tmp_path / "a.depth.png")
+    Image.fromarray(encode_depth(np.full((40, 40), 5.25, np.float32))).save(
+        tmp_path / "a.depth.png"
+    )
     _, depth = FolderRgbd(tmp_path, 32, None).batch(torch.tensor([0]))
     assert torch.allclose(depth, torch.full_like(depth, 5.25), atol=1e-4)
 
@@ -394,7 +441,9 @@ def test_a_turn_of_the_camera_renders_without_holes_and_the_same_twice():
         for degrees in (-30, 0, 30):
             offsets = torch.tensor([math.radians(degrees)]), torch.tensor([0.05])
             views = [
-                render_view(model, planes, CanonicalCamera(), MidpointConfig(64, 64), 32, None, offsets)
+                render_view(
+                    model, planes, CanonicalCamera(), MidpointConfig(64, 64), 32, None, offsets
+                )
                 for _ in range(2)
             ]
             assert torch.isfinite(views[0].colour).all()
@@ -402,7 +451,8 @@ def test_a_turn_of_the_camera_renders_without_holes_and_the_same_twice():
 
 
 def test_a_generator_begins_as_the_relief_of_its_depth():
-    """Before any training, what it renders is the given picture at the given depth, and nothing stands in the shadow of an edge."""
+    """Before any training, what it renders is the given picture at the given depth, and nothing
+    stands in the shadow of an edge."""
     torch.manual_seed(0)
     config = TriplaneGeneratorConfig(
         32, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", True, bias=-4.0, gain=20.0
@@ -422,11 +472,14 @@ def test_a_generator_begins_as_the_relief_of_its_depth():
         one = TriplaneGenerator(replace(config, levels=levels))
         height = sample_planes(one(rgb, depth), point, levels)[0, :, 0] / 4
         assert torch.allclose(height, torch.tensor([-0.2, 0.2]), atol=0.04), levels
-    assert len(model.state_dict()) == len(TriplaneGenerator(replace(config, relief=False)).state_dict())
+    assert len(model.state_dict()) == len(
+        TriplaneGenerator(replace(config, relief=False)).state_dict()
+    )
 
 
 def test_the_relief_stands_where_the_camera_sees_it():
-    """A wall at z = 0.3 whose colours are the rays' slopes: over (x, y) lies the pixel that looks there."""
+    """A wall at z = 0.3 whose colours are the rays' slopes: over (x, y) lies the pixel that looks
+    there."""
     line = torch.linspace(-1, 1, 64)
     y, x = torch.meshgrid(line, line, indexing="ij")
     slant = (1 + (x**2 + y**2) * math.tan(math.radians(9)) ** 2).sqrt()
@@ -434,8 +487,12 @@ def test_the_relief_stands_where_the_camera_sees_it():
     middle = (torch.arange(64) + 0.5) / 64 * 2 - 1
     shown = middle.abs() < 0.7
     assert torch.allclose(found[3][shown][:, shown], torch.tensor(0.3), atol=0.002)
-    assert torch.allclose(found[0][32][shown], middle[shown] / (4.7 * math.tan(math.radians(9))), atol=0.01)
-    assert torch.allclose(found[1][shown, 32], middle[shown] / (4.7 * math.tan(math.radians(9))), atol=0.01)
+    assert torch.allclose(
+        found[0][32][shown], middle[shown] / (4.7 * math.tan(math.radians(9))), atol=0.01
+    )
+    assert torch.allclose(
+        found[1][shown, 32], middle[shown] / (4.7 * math.tan(math.radians(9))), atol=0.01
+    )
 
 
 def test_a_plane_is_sharpened_for_its_pyramid():
@@ -462,14 +519,27 @@ def ball(size):
 
 
 def overfit(steps, scaled, depth_loss, relief, size=32, rate=2e-3):
-    """Train a small generator on one picture; its PSNR, depth error, opacity and entropy of weights."""
+    """Train a small generator on one picture; its PSNR, depth error, opacity and entropy of
+    weights."""
     torch.manual_seed(0)
     rgb, depth = ball(size)
     picture, wanted = (rgb.permute(0, 2, 3, 1) + 1) / 2, depth.flatten(1)
     model, camera = (
         TriplaneGenerator(
             TriplaneGeneratorConfig(
-                size, 16, (1, 2), 1, 2, 8, 8, 16, 32, position="coordinates", relief=relief, bias=-4.0, gain=20.0
+                size,
+                16,
+                (1, 2),
+                1,
+                2,
+                8,
+                8,
+                16,
+                32,
+                position="coordinates",
+                relief=relief,
+                bias=-4.0,
+                gain=20.0,
             )
         ),
         CanonicalCamera(),
@@ -479,8 +549,18 @@ def overfit(steps, scaled, depth_loss, relief, size=32, rate=2e-3):
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, step / 10) * min(1.0, (steps - step) / (0.4 * steps))
         random = RandomStream(0, "overfit", step)
-        seen = render_view(model, model(rgb, depth), camera, MidpointConfig(16, 16), size, random, None, wanted,
-            DepthScaling() if scaled else None, step % 5 < 2)  # fmt: skip
+        seen = render_view(
+            model,
+            model(rgb, depth),
+            camera,
+            MidpointConfig(16, 16),
+            size,
+            random,
+            None,
+            wanted,
+            DepthScaling() if scaled else None,
+            step % 5 < 2,
+        )
         loss = 2 * (seen.colour.view_as(picture) - picture).abs().mean() + (1 - seen.opacity).mean()
         loss = loss + depth_loss * (seen.depth - wanted).abs().mean()
         optimiser.zero_grad()
@@ -497,7 +577,8 @@ def overfit(steps, scaled, depth_loss, relief, size=32, rate=2e-3):
 
 
 def test_one_picture_is_learnt_by_heart():
-    """METHODS 3.12: PSNR above 30 dB, depth off by less than 0.02, opacity above 0.98, with scaled gradients."""
+    """METHODS 3.12: PSNR above 30 dB, depth off by less than 0.02, opacity above 0.98, with scaled
+    gradients."""
     decibels, off, opacity, _ = overfit(180, True, 2.0, True)
     assert decibels > 30
     assert off < 0.02
@@ -505,6 +586,7 @@ def test_one_picture_is_learnt_by_heart():
 
 
 def test_scaled_gradients_keep_weights_together_where_no_depth_loss_does():
-    """METHODS 3.12, ablation: with S = 1 weights spread further along rays. From first weights that know nothing of relief."""
+    """METHODS 3.12, ablation: with S = 1 weights spread further along rays. From first weights that
+    know nothing of relief."""
     scaled, free = (overfit(120, s, 0.0, False, 20)[3] for s in (True, False))
     assert free > scaled + 0.3

@@ -1,4 +1,5 @@
-"""benchmarks/gpu.py runs where there is no GPU too, with small kernels and a tiny prior: it must not have gone stale when there is one."""
+"""benchmarks/gpu.py runs where there is no GPU too, with small kernels and a tiny prior: it must
+not have gone stale when there is one."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def test_a_step_as_others_write_it_learns(tmp_path):
     from threestudio_like.kernels import HashGridSpec
 
     folder = build_networks(tmp_path, "tiny", torch.float32, "cpu")
-    eager = EagerLatentNerf(folder, 32, 8, HashGridSpec(4, 10, 4, 64), torch.float32, torch.device("cpu"), 24)
+    eager = EagerLatentNerf(
+        folder, 32, 8, HashGridSpec(4, 10, 4, 64), torch.float32, torch.device("cpu"), 24
+    )
     before = eager.geometry.encoding.table.detach().clone()
     eager()
     assert not torch.equal(before, eager.geometry.encoding.table)

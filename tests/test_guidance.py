@@ -21,7 +21,7 @@ from threestudio_like.guidance import (
     perp_neg,
     sparsity,
     view_direction,
-)  # fmt: skip
+)
 from threestudio_like.guidance.score_distillation import foreground_mask, weight
 from threestudio_like.kernels import grid_variation
 from threestudio_like.priors.diffusion import Condition
@@ -60,12 +60,16 @@ def test_sds_gradient_of_a_point_mass_is_exact(kind, prediction, t):
     abar = prior.schedule.alphas_cumprod[drawn]
     expected = weight(kind, abar) * (abar / (1 - abar)).sqrt() * (z - MU)
     gradient, _ = guidance.residual(z, view)
-    torch.testing.assert_close(gradient, expected, atol=2e-3 * float(expected.abs().max()), rtol=2e-3)
+    torch.testing.assert_close(
+        gradient, expected, atol=2e-3 * float(expected.abs().max()), rtol=2e-3
+    )
 
 
 def test_official_weight_makes_the_factor_abar_sqrt_one_minus_abar():
     abar = torch.linspace(0.01, 0.99, 9)
-    torch.testing.assert_close(weight("latent-nerf", abar) * (abar / (1 - abar)).sqrt(), abar * (1 - abar).sqrt())
+    torch.testing.assert_close(
+        weight("latent-nerf", abar) * (abar / (1 - abar)).sqrt(), abar * (1 - abar).sqrt()
+    )
 
 
 def test_the_loss_has_the_gradient_of_the_residual():
@@ -80,7 +84,9 @@ def test_the_loss_has_the_gradient_of_the_residual():
 
 
 def test_descent_on_a_point_mass_reaches_it():
-    guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(scale=3.0, weighting="uniform"))
+    guidance = ScoreDistillation(
+        PointMass(MU), "x", ScoreDistillationConfig(scale=3.0, weighting="uniform")
+    )
     z = torch.zeros(1, 4, 8, 8, requires_grad=True)
     optimiser = torch.optim.Adam([z], 0.05)
     for step in range(300):
@@ -92,12 +98,16 @@ def test_descent_on_a_point_mass_reaches_it():
 
 def test_time_range_and_schedule():
     guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(t_max="0.98->0.3"))
-    drawn = torch.cat([guidance.times(8, View(cameras(8), 0.0, RandomStream(0, "s", i))) for i in range(300)])
+    drawn = torch.cat(
+        [guidance.times(8, View(cameras(8), 0.0, RandomStream(0, "s", i))) for i in range(300)]
+    )
     assert drawn.min() >= 20
     assert drawn.max() <= 980
     assert drawn.min() < 40
     assert drawn.max() > 960
-    late = torch.cat([guidance.times(8, View(cameras(8), 1.0, RandomStream(0, "s", i))) for i in range(50)])
+    late = torch.cat(
+        [guidance.times(8, View(cameras(8), 1.0, RandomStream(0, "s", i))) for i in range(50)]
+    )
     assert late.max() <= 300
     shared = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(shared_time=True))
     assert len(set(shared.times(8, View(cameras(8), 0.0, RandomStream(0, "s", 0))).tolist())) == 1
@@ -108,15 +118,21 @@ def test_no_autoencoder_call_in_latent_mode():
     prior = PointMass(MU)
     prior.encode_image = prior.decode_latents = lambda *_: pytest.fail("the autoencoder was called")
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig())
-    loss, _ = guidance.loss(rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+    loss, _ = guidance.loss(
+        rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0))
+    )
     assert bool(torch.isfinite(loss))
 
 
 def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
-    guidance = ScoreDistillation(tiny_prior, "a red chair", ScoreDistillationConfig(scale=2.0), encode=True)
+    guidance = ScoreDistillation(
+        tiny_prior, "a red chair", ScoreDistillationConfig(scale=2.0), encode=True
+    )
     z = torch.rand(1, 8, 8, 3, requires_grad=True)
     one = torch.ones(1, 8, 8, 1)
-    loss, _ = guidance.loss(Rendering(z, one, one, torch.zeros_like(z)), View(cameras(1), 0.0, RandomStream(0, "s", 0)))
+    loss, _ = guidance.loss(
+        Rendering(z, one, one, torch.zeros_like(z)), View(cameras(1), 0.0, RandomStream(0, "s", 0))
+    )
     loss.backward()
     assert float(z.grad.abs().sum()) > 0
 
@@ -124,7 +140,9 @@ def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
 def test_the_image_residual_is_the_distance_to_the_decoded_target(tiny_prior):
     """HiFA: the picture's gradient is x - D(z - g), and nothing passes the encoder."""
     size = tiny_prior.facts.image_size
-    config = ScoreDistillationConfig(image_residual=True, weighting="clean", t_min="0.5", t_max="0.5")
+    config = ScoreDistillationConfig(
+        image_residual=True, weighting="clean", t_min="0.5", t_max="0.5"
+    )
     guidance = ScoreDistillation(tiny_prior, "a chair", config, encode=True)
     picture = torch.rand(2, size, size, 3, requires_grad=True)
     one = torch.ones(2, size, size, 1)
@@ -150,8 +168,12 @@ def test_nearness_is_the_mean_distance_of_what_is_seen():
 
 
 def test_gradient_clipping():
-    guidance = ScoreDistillation(PointMass(MU * 100), "x", ScoreDistillationConfig(scale=1.0, clip=0.5))
-    gradient, _ = guidance.residual(torch.zeros(2, 4, 8, 8), View(cameras(), 0.0, RandomStream(0, "s", 0)))
+    guidance = ScoreDistillation(
+        PointMass(MU * 100), "x", ScoreDistillationConfig(scale=1.0, clip=0.5)
+    )
+    gradient, _ = guidance.residual(
+        torch.zeros(2, 4, 8, 8), View(cameras(), 0.0, RandomStream(0, "s", 0))
+    )
     norm = gradient.norm(dim=1)
     assert float(norm.max()) <= 0.5 + 1e-5
     assert float(norm.max()) > 0.49
@@ -173,7 +195,9 @@ def test_perp_neg_ignores_what_agrees_and_subtracts_what_crosses():
     positive = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     same, across = positive * 3, torch.tensor([0.0, 2.0]).view(1, 2, 1, 1)
     torch.testing.assert_close(perp_neg(u, positive, [same], [1.0], 5.0), 5 * positive)
-    torch.testing.assert_close(perp_neg(u, positive, [across], [0.5], 5.0), 5 * positive - 5 * across * 0.5)
+    torch.testing.assert_close(
+        perp_neg(u, positive, [across], [0.5], 5.0), 5 * positive - 5 * across * 0.5
+    )
 
 
 def test_schedule_golden_values():
@@ -191,8 +215,12 @@ def test_predictions_convert_there_and_back(kind):
     t = torch.tensor([50, 400, 900])
     noisy = schedule.add_noise(clean, noise, t)
     prediction = schedule.from_epsilon(noise, noisy, t, kind)
-    torch.testing.assert_close(schedule.to_epsilon(prediction, noisy, t, kind), noise, atol=2e-3, rtol=1e-3)
-    torch.testing.assert_close(schedule.to_clean(prediction, noisy, t, kind), clean, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        schedule.to_epsilon(prediction, noisy, t, kind), noise, atol=2e-3, rtol=1e-3
+    )
+    torch.testing.assert_close(
+        schedule.to_clean(prediction, noisy, t, kind), clean, atol=2e-3, rtol=1e-3
+    )
 
 
 def test_gaussian_oracle_samples_its_own_distribution():
@@ -215,7 +243,15 @@ def test_mixture_oracle_follows_the_prompt():
         text = prior.encode_text([prompt] * 64)
         z = ddim(prior, noise, 1.0, 50, Condition(text), prior.encode_text([""] * 64), 1.0)
         assert float(z.mean()) == pytest.approx(value, abs=0.1)
-    both = ddim(prior, noise, 1.0, 50, Condition(prior.encode_text([""] * 64)), prior.encode_text([""] * 64), 1.0)
+    both = ddim(
+        prior,
+        noise,
+        1.0,
+        50,
+        Condition(prior.encode_text([""] * 64)),
+        prior.encode_text([""] * 64),
+        1.0,
+    )
     share = float((both.mean((1, 2, 3)) > 0).float().mean())
     assert 0.25 < share < 0.75
 
@@ -223,7 +259,9 @@ def test_mixture_oracle_follows_the_prompt():
 def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
     modes = {"red": torch.full((1, 4, 4), 1.5), "blue": torch.full((1, 4, 4), -1.5)}
     guidance = ScoreDistillation(
-        Mixture(modes, 0.3), "red", ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False))
+        Mixture(modes, 0.3),
+        "red",
+        ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False)),
     )
     z = torch.zeros(1, 1, 4, 4, requires_grad=True)
     optimiser = torch.optim.Adam([z], 0.05)
@@ -235,18 +273,23 @@ def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
 
 
 def test_views_of_a_known_object_drive_a_field_to_it():
-    """Oracle: the data set is the views of a coloured ball; distillation of a voxel field recovers its silhouette and colour."""
+    """Oracle: the data set is the views of a coloured ball; distillation of a voxel field recovers
+    its silhouette and colour."""
     from threestudio_like.engine.events import Events
     from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
     from threestudio_like.renderers import SolidBackground, VolumeConfig, VolumeRenderer
     from threestudio_like.representations import VoxelField, VoxelGridConfig
-    from threestudio_like.systems.stages import FieldParts, LearningRates, Regularisation, distillation_stage
+    from threestudio_like.stages.distillation import distillation_stage
+    from threestudio_like.stages.model import FieldParts, LearningRates
+    from threestudio_like.stages.regularisers import Regularisation
 
     colour = torch.tensor([1.8, -1.0, 0.8, 0.4])
 
     def draw(views):
         origins, directions = views.rays()
-        nearest = (origins - (origins * directions).sum(-1, keepdim=True) * directions).norm(dim=-1, keepdim=True)
+        nearest = (origins - (origins * directions).sum(-1, keepdim=True) * directions).norm(
+            dim=-1, keepdim=True
+        )
         return torch.where(nearest < 0.6, colour, torch.zeros(4))
 
     prior = ViewsOf(draw, 4, 16)
@@ -255,8 +298,17 @@ def test_views_of_a_known_object_drive_a_field_to_it():
     guidance = ScoreDistillation(
         prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean", known_background=1.0)
     )
-    stage = distillation_stage("distil", 120, parts, guidance, StratifiedCameras(), SolidBackground(torch.zeros(4)), 16, LearningRates(),
-                               Regularisation())  # fmt: skip
+    stage = distillation_stage(
+        "distil",
+        120,
+        parts,
+        guidance,
+        StratifiedCameras(),
+        SolidBackground(torch.zeros(4)),
+        16,
+        LearningRates(),
+        Regularisation(),
+    )
     Loop(None, Events(None, "quiet"), LoopSettings()).run([StagePlan("distil", lambda done: stage)])
     views = StratifiedCameras().sample(RandomStream(9, "test", 0), 16)
     with torch.no_grad():
@@ -276,7 +328,9 @@ def test_view_bins(turn):
     for polar in range(0, 181, 16):
         expected = "overhead" if polar <= 30 else "bottom" if polar >= 150 else None
         if expected is None:
-            expected = "front" if turn <= 35 or turn >= 325 else "back" if 145 <= turn <= 215 else "side"
+            expected = (
+                "front" if turn <= 35 or turn >= 325 else "back" if 145 <= turn <= 215 else "side"
+            )
         assert view_direction(math.radians(turn), math.radians(90 - polar)) == expected
 
 
@@ -290,7 +344,9 @@ def test_view_prompts_and_the_negative_prompt(tiny_prior):
     prompts = ViewPrompts(tiny_prior, "a red chair", PromptConfig(negative="a blue box"))
     ring = Cameras.orbit(torch.tensor([0.0, math.pi]), torch.zeros(2), 2.0, 0.7, 8, 8)
     assert prompts.directions(ring) == ["front", "back"]
-    torch.testing.assert_close(prompts.text(ring)[0], tiny_prior.encode_text(["a red chair, front view"])[0])
+    torch.testing.assert_close(
+        prompts.text(ring)[0], tiny_prior.encode_text(["a red chair, front view"])[0]
+    )
     torch.testing.assert_close(prompts.negatives(1)[0], tiny_prior.encode_text(["a blue box"])[0])
     assert prompts.other_directions(ring).shape[:2] == (2, 2)
 
@@ -309,7 +365,13 @@ def test_sparsity_closed_form():
 def samples(weights, t, step=0.1):
     n = len(weights)
     return Samples(
-        t, torch.zeros(n, dtype=torch.long), torch.tensor([0, n]), torch.zeros(n, 3), torch.zeros(n), weights, step
+        t,
+        torch.zeros(n, dtype=torch.long),
+        torch.tensor([0, n]),
+        torch.zeros(n, 3),
+        torch.zeros(n),
+        weights,
+        step,
     )
 
 
@@ -326,7 +388,9 @@ def test_distortion_equals_the_double_sum():
 def test_orientation_counts_only_what_faces_away():
     w = torch.tensor([0.5, 0.25])
     normals = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-    value = orientation(samples(w, torch.tensor([1.0, 2.0])), normals, torch.tensor([[0.0, 0.0, -1.0]]), 1)
+    value = orientation(
+        samples(w, torch.tensor([1.0, 2.0])), normals, torch.tensor([[0.0, 0.0, -1.0]]), 1
+    )
     assert float(value) == pytest.approx(0.25)
 
 

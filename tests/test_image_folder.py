@@ -1,4 +1,5 @@
-"""Folders of pictures: depth beside them, damage that is named, and a hundred thousand of them in little memory."""
+"""Folders of pictures: depth beside them, damage that is named, and a hundred thousand of them in
+little memory."""
 
 import os
 import tracemalloc
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from threestudio_like.engine.errors import InputError
-from threestudio_like.priors.image_folder import ImageFolder
+from threestudio_like.priors.data.image_folder import ImageFolder
 
 
 def save(path, size=(40, 30), depth=None):

@@ -28,7 +28,8 @@ def test_every_twin_passes_its_self_check(operation):
 
 @pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize(
-    ("levels", "log2", "base", "finest", "n"), [(4, 9, 4, 100, 1), (16, 14, 16, 2048, 777), (3, 19, 8, 64, 513)]
+    ("levels", "log2", "base", "finest", "n"),
+    [(4, 9, 4, 100, 1), (16, 14, 16, 2048, 777), (3, 19, 8, 64, 513)],
 )
 def test_hash_grid_values_and_gradients(tiled, levels, log2, base, finest, n):
     spec = HashGridSpec(levels, log2, base, finest, tiled)
@@ -48,7 +49,9 @@ def test_hash_grid_gradient_in_positions_against_finite_differences():
     spec = HashGridSpec(3, 8, 4, 16)
     table = torch.randn(spec.entries, 2, dtype=torch.float64)
     x = torch.rand(5, 3, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: grids.hashgrid(p, table, spec), (x,), eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradcheck(
+        lambda p: grids.hashgrid(p, table, spec), (x,), eps=1e-6, atol=1e-5
+    )
 
 
 def test_a_linear_function_on_a_dense_level_is_reproduced():
@@ -60,7 +63,10 @@ def test_a_linear_function_on_a_dense_level_is_reproduced():
     x = torch.rand(50, 3)
     p = x * scale + 0.5
     torch.testing.assert_close(
-        kernels.hashgrid(x, table, spec)[0], 2 * p[:, 0] + 3 * p[:, 1] - p[:, 2], atol=1e-4, rtol=1e-4
+        kernels.hashgrid(x, table, spec)[0],
+        2 * p[:, 0] + 3 * p[:, 1] - p[:, 2],
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 
@@ -82,7 +88,10 @@ def test_field_mlp(n):
     torch.manual_seed(1)
     layers = [torch.randn(s) * 0.3 for s in ((64, 32), (64, 64), (4, 64), (64,), (64,), (4,))]
     x, upstream = torch.randn(32, n), torch.randn(4, n)
-    mine, theirs = ([t.clone().to(k).requires_grad_() for t in (x, *layers)] for k in (torch.float32, torch.float64))
+    mine, theirs = (
+        [t.clone().to(k).requires_grad_() for t in (x, *layers)]
+        for k in (torch.float32, torch.float64)
+    )
     one = kernels.field_mlp(mine[0], mine[1:4], mine[4:])
     two = grids.field_mlp(theirs[0], theirs[1:4], theirs[4:])
     one.backward(upstream)
@@ -94,7 +103,11 @@ def test_field_mlp(n):
 @pytest.mark.parametrize("shape", [(5, 6, 7, 5), (40, 40, 40, 5), (2, 2, 2, 1)])
 def test_trilinear(shape):
     torch.manual_seed(2)
-    x, grid, upstream = torch.rand(4000, 3) * 2.4 - 1.2, torch.randn(shape), torch.randn(4000, shape[-1])
+    x, grid, upstream = (
+        torch.rand(4000, 3) * 2.4 - 1.2,
+        torch.randn(shape),
+        torch.randn(4000, shape[-1]),
+    )
     a, b = grid.clone().requires_grad_(), grid.double().requires_grad_()
     one, two = kernels.trilinear(x, a), grids.trilinear(x.double(), b)
     one.backward(upstream)
@@ -121,7 +134,10 @@ def test_triplane(sizes, channels):
     axes = ((0, 1), (0, 2), (1, 2))
     x, upstream = torch.rand(2, 3000, 3) * 2.6 - 1.3, torch.randn(2, 3000, channels)
     levels = [torch.randn(2, 3, size, size, channels) for size in sizes]
-    mine, theirs = [v.clone().requires_grad_() for v in levels], [v.double().requires_grad_() for v in levels]
+    mine, theirs = (
+        [v.clone().requires_grad_() for v in levels],
+        [v.double().requires_grad_() for v in levels],
+    )
     one, two = kernels.triplane(x, mine, axes), grids.triplane(x.double(), theirs, axes)
     one.backward(upstream)
     two.backward(upstream.double())
@@ -142,7 +158,8 @@ def test_triplane_gradient_is_the_same_for_one_and_two_threads():
 
 
 @pytest.mark.parametrize(
-    ("size", "share", "step"), [(128, 0.01, 0.004), (32, 0.3, 0.02), (10, 0.5, 0.05), (16, 0.0, 0.05)]
+    ("size", "share", "step"),
+    [(128, 0.01, 0.004), (32, 0.3, 0.02), (10, 0.5, 0.05), (16, 0.0, 0.05)],
 )
 def test_march_finds_the_reference_samples(size, share, step):
     origins, directions, jitter = sample_rays(400)
@@ -153,7 +170,12 @@ def test_march_finds_the_reference_samples(size, share, step):
     assert abs(len(t) - len(t2)) <= max(2, 2e-3 * len(t2))
     assert int(offsets[-1]) == len(t) == len(ray)
     assert bool((ray.diff() >= 0).all())
-    cell = ((origins[ray] + t[:, None] * directions[ray] + 1) * size / 2).floor().long().clamp(0, size - 1)
+    cell = (
+        ((origins[ray] + t[:, None] * directions[ray] + 1) * size / 2)
+        .floor()
+        .long()
+        .clamp(0, size - 1)
+    )
     assert bool(occupied[cell[:, 2], cell[:, 1], cell[:, 0]].all())
 
 
@@ -185,7 +207,8 @@ def test_composite_values_and_gradients(channels):
 
 
 def test_composite_of_constant_density_and_sum_of_weights():
-    """METHODS 5.4: opacity 1 - exp(-s l); weights sum to at most 1; the background gets the rest."""
+    """METHODS 5.4: opacity 1 - exp(-s l); weights sum to at most 1; the background gets the
+    rest."""
     n, step, sigma = 400, 0.0025, 1.7
     offsets = torch.tensor([0, n])
     t = (torch.arange(n) + 0.5) * step
@@ -198,7 +221,11 @@ def test_composite_of_constant_density_and_sum_of_weights():
 
 def test_composite_stops_early():
     out, w = kernels.composite(
-        torch.full((100,), 50.0), torch.ones(100, 1), torch.arange(100.0), torch.tensor([0, 100]), 0.1
+        torch.full((100,), 50.0),
+        torch.ones(100, 1),
+        torch.arange(100.0),
+        torch.tensor([0, 100]),
+        0.1,
     )
     assert float(w[3:].abs().max()) == 0
     assert float(out[0, 1]) > 0.9999
@@ -248,11 +275,13 @@ def test_a_twin_that_cannot_run_is_not_used(monkeypatch):
     def broken(function, device):
         raise RuntimeError("no such instruction")
 
-    monkeypatch.setitem(dispatch._checks, "march", dispatch.Check(broken, 1.0, lambda function, device: (0.0, 0.0)))
+    monkeypatch.setitem(
+        dispatch._checks, "march", dispatch.Check(broken, 1.0, lambda function, device: (0.0, 0.0))
+    )
     assert "no such instruction" in kernels.check("march", device=HERE).why
-    assert kernels.march(torch.zeros(0, 3), torch.zeros(0, 3), torch.ones(2, 2, 2).bool(), 0.1, torch.zeros(0))[
-        2
-    ].tolist() == [0]
+    assert kernels.march(
+        torch.zeros(0, 3), torch.zeros(0, 3), torch.ones(2, 2, 2).bool(), 0.1, torch.zeros(0)
+    )[2].tolist() == [0]
 
 
 def test_the_environment_forces_the_reference(monkeypatch):
@@ -309,7 +338,11 @@ def test_grid_variation(shape):
 
 def test_hash_grid_adds_to_a_kept_gradient():
     spec = HashGridSpec(4, 10, 4, 64)
-    x, table, upstream = torch.rand(300, 3), torch.randn(spec.entries, 2, requires_grad=True), torch.randn(8, 300)
+    x, table, upstream = (
+        torch.rand(300, 3),
+        torch.randn(spec.entries, 2, requires_grad=True),
+        torch.randn(8, 300),
+    )
     kernels.hashgrid(x, table, spec).backward(upstream)
     once, place = table.grad.clone(), table.grad.data_ptr()
     kernels.hashgrid(x, table, spec).backward(upstream)
@@ -327,7 +360,8 @@ def test_march_sees_a_grid_that_was_changed_in_place():
 
 
 def test_a_launcher_is_built_without_a_compiler_of_the_system(tmp_path, monkeypatch):
-    """The hook that Triton builds with: a module of C, linked with a library given by its name in a folder."""
+    """The hook that Triton builds with: a module of C, linked with a library given by its name in a
+    folder."""
     import ctypes
     import subprocess
 
@@ -342,10 +376,16 @@ def test_a_launcher_is_built_without_a_compiler_of_the_system(tmp_path, monkeypa
         "#include <Python.h>\nint there(void);\nint launch(void) { return there() + 1; }"
     )
     subprocess.run(
-        [*toolchain.compiler(), str(tmp_path / "there.c"), "-shared", "-fPIC", "-o", str(library)], check=True
+        [*toolchain.compiler(), str(tmp_path / "there.c"), "-shared", "-fPIC", "-o", str(library)],
+        check=True,
     )
     made = toolchain.build(
-        "launcher", str(tmp_path / "launcher.c"), str(tmp_path), [str(library.parent)], [], ["libthere.so.1"]
+        "launcher",
+        str(tmp_path / "launcher.c"),
+        str(tmp_path),
+        [str(library.parent)],
+        [],
+        ["libthere.so.1"],
     )
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     assert ctypes.CDLL(made).launch() == 42
@@ -363,7 +403,9 @@ def test_what_triton_lacks_is_said_with_its_remedy(monkeypatch):
     monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
     assert "ziglang" in toolchain.missing()
     monkeypatch.setattr(
-        toolchain.importlib.util, "find_spec", lambda name: SimpleNamespace(origin="/there/ziglang/__init__.py")
+        toolchain.importlib.util,
+        "find_spec",
+        lambda name: SimpleNamespace(origin="/there/ziglang/__init__.py"),
     )
     assert toolchain.compiler() == ["/there/ziglang/zig", "cc"]
     monkeypatch.setattr(toolchain, "headers", lambda: __import__("pathlib").Path("/nowhere"))

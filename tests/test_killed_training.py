@@ -1,4 +1,5 @@
-"""Trainings that are killed outright go on where their last checkpoint was and end in the bytes of the uninterrupted ones."""
+"""Trainings that are killed outright go on where their last checkpoint was and end in the bytes of
+the uninterrupted ones."""
 
 import subprocess
 import sys
@@ -50,7 +51,8 @@ save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "res
 
 
 def run(kind: str, out: Path, data: Path, killed: int) -> int:
-    """The exit code of a training in a process of its own that is killed after step `killed` (-1: never)."""
+    """The exit code of a training in a process of its own that is killed after step `killed` (-1:
+    never)."""
     command = [sys.executable, "-c", SCRIPT, kind, str(out), str(data), str(killed)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode in (0, -9), done.stderr

@@ -1,4 +1,5 @@
-"""Budgets of memory: forecasts, chunks whose gradients are the same, and what happens when memory runs out."""
+"""Budgets of memory: forecasts, chunks whose gradients are the same, and what happens when memory
+runs out."""
 
 import json
 
@@ -16,19 +17,40 @@ from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.guidance.regularisers import distortion
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.renderers import BackgroundSample, RingCameras, StratifiedCameras, VolumeConfig, VolumeRenderer
+from threestudio_like.renderers import (
+    BackgroundSample,
+    RingCameras,
+    StratifiedCameras,
+    VolumeConfig,
+    VolumeRenderer,
+)
 from threestudio_like.renderers.gradient_scaling import DepthScaling
-from threestudio_like.representations import HashGridConfig, HashGridField, VoxelField, VoxelGridConfig
-from threestudio_like.systems.contract import Request
-from threestudio_like.systems.dreamfusion import DreamFusion
-from threestudio_like.systems.latent_nerf import LatentNerf
-from threestudio_like.systems.memory import PLANS, apply, budget, choose, count_samples, demands, forecast
+from threestudio_like.representations import (
+    HashGridConfig,
+    HashGridField,
+    VoxelField,
+    VoxelGridConfig,
+)
+from threestudio_like.runs.memory_budget import (
+    PLANS,
+    apply,
+    budget,
+    choose,
+    count_samples,
+    demands,
+    forecast,
+)
+from threestudio_like.systems.system import Request
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 
 def fields():
     return {
         "voxels": VoxelField(VoxelGridConfig(size=16, smooth=1.2), 4),
-        "hash": HashGridField(HashGridConfig(levels=4, log2_size=11, base=4, finest=32, hidden=16), 4),
+        "hash": HashGridField(
+            HashGridConfig(levels=4, log2_size=11, base=4, finest=32, hidden=16), 4
+        ),
     }
 
 
@@ -43,13 +65,28 @@ def test_chunks_of_samples_have_the_same_values_and_gradients(kind, chunk):
         cameras = RingCameras(2, 10.0).all(9)
         known = (torch.where(torch.arange(162) % 5 == 0, torch.inf, 2.9), DepthScaling())
         rendering = renderer.render(
-            field, cameras, BackgroundSample(torch.zeros(2, 9, 9, 4)), RandomStream(0, "a", 1), known=known
+            field,
+            cameras,
+            BackgroundSample(torch.zeros(2, 9, 9, 4)),
+            RandomStream(0, "a", 1),
+            known=known,
         )
         upstream = torch.randn(rendering.features.shape, generator=torch.Generator().manual_seed(1))
-        loss = (rendering.features * upstream).sum() + rendering.opacity.square().sum() + rendering.depth.sum()
-        (loss + 10 * distortion(rendering.samples, 162) + rendering.samples.density.mean()).backward()
+        loss = (
+            (rendering.features * upstream).sum()
+            + rendering.opacity.square().sum()
+            + rendering.depth.sum()
+        )
+        (
+            loss + 10 * distortion(rendering.samples, 162) + rendering.samples.density.mean()
+        ).backward()
         results.append(
-            [rendering.features, rendering.opacity, rendering.samples.weights, *(p.grad for p in field.parameters())]
+            [
+                rendering.features,
+                rendering.opacity,
+                rendering.samples.weights,
+                *(p.grad for p in field.parameters()),
+            ]
         )
     for one, two in zip(*results, strict=True):
         assert float((one - two).abs().max()) <= 1e-6 * float(one.abs().max())
@@ -73,7 +110,9 @@ def test_chunks_keep_less_for_the_way_back():
 @pytest.mark.parametrize("entries", [1, 3, 4])
 def test_the_unet_in_parts(tiny_folder, entries):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    text = torch.randn(6, prior.encode_text([""]).shape[1], 32, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(
+        6, prior.encode_text([""]).shape[1], 32, generator=torch.Generator().manual_seed(0)
+    )
     latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     t = torch.tensor([1, 50, 200, 300, 700, 900])
     condition = Condition(text, RingCameras(6, 0.0).all(8), torch.linspace(0, 1, 6))
@@ -104,7 +143,9 @@ def test_the_autoencoder_in_parts_has_the_gradient_of_all(tiny_folder):
     found = []
     for images in (0, 1, 2):
         prior.config.images = images
-        pictures = torch.rand(3, 16, 16, 3, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        pictures = torch.rand(
+            3, 16, 16, 3, generator=torch.Generator().manual_seed(2)
+        ).requires_grad_()
         latents = prior.encode_image(pictures)
         (latents.square().sum() + prior.decode_latents(latents).sum()).backward()
         found.append((latents.detach(), pictures.grad))
@@ -167,10 +208,16 @@ def test_smaller_budgets_choose_smaller_plans_and_impossible_ones_are_said(tiny_
 
 @pytest.mark.parametrize(
     ("system", "plan", "parts"),
-    [(LatentNerf, PLANS[0], 1), (LatentNerf, PLANS[0], 2), (DreamFusion, PLANS[0], 1), (DreamFusion, PLANS[3], 1)],
+    [
+        (LatentNerf, PLANS[0], 1),
+        (LatentNerf, PLANS[0], 2),
+        (DreamFusion, PLANS[0], 1),
+        (DreamFusion, PLANS[3], 1),
+    ],
 )
 def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
-    """Whole distillation steps under the watch, within 15 % of their forecast: occupancy, regularisers, watchdog and all."""
+    """Whole distillation steps under the watch, within 15 % of their forecast: occupancy,
+    regularisers, watchdog and all."""
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     config = system.paper()
     config.resolution, config.representation.hash.log2_size = 48, 14
@@ -202,15 +249,44 @@ def test_normals_in_chunks_are_the_same():
             assert torch.equal(renderer.normals(field, points), normals)
     assert torch.equal(results[0][0], results[1][0])
     # Both sides of a central difference all but cancel in the sum.
-    assert float((results[0][1] - results[1][1]).abs().max()) <= 1e-5 * float(results[0][1].abs().max())
+    assert float((results[0][1] - results[1][1]).abs().max()) <= 1e-5 * float(
+        results[0][1].abs().max()
+    )
 
 
 def test_a_step_of_dreamfusion_in_chunks_has_the_gradient_of_all(tiny_folder, tmp_path):
     """Rendering, autoencoder, normals: the first moment after a step is a tenth of the gradient."""
-    line = ["generate", "a red chair", "--prior", str(tiny_folder), "--system", "dreamfusion", "--preset", "paper", "--steps", "1",
-            "--resolution", "12", "--dtype", "float32", "--distil.uniform.batch", "3", "--distil.regularise.orientation", "1",
-            "--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
-            "--texture", "64", "--quiet"]  # fmt: skip
+    line = [
+        "generate",
+        "a red chair",
+        "--prior",
+        str(tiny_folder),
+        "--system",
+        "dreamfusion",
+        "--preset",
+        "paper",
+        "--steps",
+        "1",
+        "--resolution",
+        "12",
+        "--dtype",
+        "float32",
+        "--distil.uniform.batch",
+        "3",
+        "--distil.regularise.orientation",
+        "1",
+        "--representation.hash.levels",
+        "4",
+        "--representation.hash.log2-size",
+        "10",
+        "--renderer.samples",
+        "16",
+        "--faces",
+        "300",
+        "--texture",
+        "64",
+        "--quiet",
+    ]
     moments = []
     for name, chunk in (("all", "0"), ("few", "700")):
         assert main([*line, "--renderer.chunk", chunk, "--out", str(tmp_path / name)]) == 0
@@ -222,9 +298,30 @@ def test_a_step_of_dreamfusion_in_chunks_has_the_gradient_of_all(tiny_folder, tm
 
 def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):
     """Its field is that of the run that it refines."""
-    small = ["--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
-             "--texture", "64", "--quiet"]  # fmt: skip
-    line = ["generate", "a red chair", "--prior", str(tiny_folder), "--preset", "paper", "--steps", "2", *small]
+    small = [
+        "--representation.hash.levels",
+        "4",
+        "--representation.hash.log2-size",
+        "10",
+        "--renderer.samples",
+        "16",
+        "--faces",
+        "300",
+        "--texture",
+        "64",
+        "--quiet",
+    ]
+    line = [
+        "generate",
+        "a red chair",
+        "--prior",
+        str(tiny_folder),
+        "--preset",
+        "paper",
+        "--steps",
+        "2",
+        *small,
+    ]
     assert main([*line, "--out", str(tmp_path / "one")]) == 0
     line = ["refine", str(tmp_path / "one"), "--steps", "2", "--resolution", "16", *small[4:]]
     assert main([*line, "--memory", "1GB", "--out", str(tmp_path / "two")]) == 0
@@ -238,7 +335,10 @@ def test_parts_take_less(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     config = LatentNerf.paper()
     config.resolution, config.distil.uniform.batch = 48, 4
-    peaks = [forecast(PLANS[0], demands(config, prior, parts), prior).parts["rendering"] for parts in (1, 2, 4)]
+    peaks = [
+        forecast(PLANS[0], demands(config, prior, parts), prior).parts["rendering"]
+        for parts in (1, 2, 4)
+    ]
     assert peaks[0] > 1.3 * peaks[1] > 1.6 * peaks[2]
 
 
@@ -286,8 +386,26 @@ def test_out_of_memory_does_less_at_once_and_goes_on_and_the_second_time_says_so
 
 
 def test_memory_from_the_command_line(tmp_path, tiny_folder, capsys):
-    run = ["generate", "a red chair", "--prior", str(tiny_folder), "--preset", "paper", "--steps", "2", "--representation.hash.levels", "4",
-           "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300", "--texture", "64"]  # fmt: skip
+    run = [
+        "generate",
+        "a red chair",
+        "--prior",
+        str(tiny_folder),
+        "--preset",
+        "paper",
+        "--steps",
+        "2",
+        "--representation.hash.levels",
+        "4",
+        "--representation.hash.log2-size",
+        "10",
+        "--renderer.samples",
+        "16",
+        "--faces",
+        "300",
+        "--texture",
+        "64",
+    ]
     assert main([*run, "--memory", "8GB", "--out", str(tmp_path / "run"), "--quiet"]) == 0
     events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
     assert next(e for e in events if e["event"] == "memory-plan")["plan"] == PLANS[0].name
@@ -305,5 +423,7 @@ def test_samples_are_counted_as_a_first_step_has_them():
     config = VolumeConfig(samples=32, occupancy=8, jitter=False)
     cameras = RingCameras(2, 10.0).all(20)
     renderer = VolumeRenderer(config)
-    rendering = renderer.render(fields()["voxels"], cameras, BackgroundSample(torch.zeros(2, 20, 20, 4)))
+    rendering = renderer.render(
+        fields()["voxels"], cameras, BackgroundSample(torch.zeros(2, 20, 20, 4))
+    )
     assert count_samples(renderer, cameras) == pytest.approx(len(rendering.samples.t), rel=0.02)

@@ -1,4 +1,5 @@
-"""The mesh toolchain: frames, every format there and back, cleaning, decimation, atlases, and what a stranger's file may hold."""
+"""The mesh toolchain: frames, every format there and back, cleaning, decimation, atlases, and what
+a stranger's file may hold."""
 
 import json
 import struct
@@ -17,11 +18,17 @@ from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import examine_uv, flat_texture, join_atlas, with_coordinates
 from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.clean import clean, inspect
-from threestudio_like.meshes.files import joined
 from threestudio_like.meshes.frames import AXES, Frame, Placement, from_house, to_house
+from threestudio_like.meshes.io.files import joined
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.meshes.picture import render_asset
-from threestudio_like.meshes.points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
+from threestudio_like.meshes.points import (
+    estimate_normals,
+    hidden_faces,
+    read_cloud,
+    register,
+    sample_surface,
+)
 from threestudio_like.meshes.simplify import decimate
 from threestudio_like.meshes.toolchain import ToolOptions, run_tool
 from threestudio_like.meshes.verification import psnr
@@ -31,11 +38,20 @@ CAMERAS = RingCameras(6, 20.0).all(128).view_projection().numpy()
 
 
 def f_cube() -> Asset:
-    """A box longer than high than deep whose six sides show an F, each in a colour of its own; two parts, two materials."""
+    """A box longer than high than deep whose six sides show an F, each in a colour of its own; two
+    parts, two materials."""
     letter = np.zeros((9, 7), bool)
     letter[1:8, 1], letter[1, 1:6], letter[4, 1:5] = True, True, True
     colours = np.array(
-        [[220, 60, 50], [60, 160, 70], [60, 80, 210], [230, 190, 60], [150, 70, 190], [60, 190, 200]], np.uint8
+        [
+            [220, 60, 50],
+            [60, 160, 70],
+            [60, 80, 210],
+            [230, 190, 60],
+            [150, 70, 190],
+            [60, 190, 200],
+        ],
+        np.uint8,
     )
     size = 64
     texture = np.full((2 * size, 3 * size, 3), 255, np.uint8)
@@ -50,7 +66,12 @@ def f_cube() -> Asset:
         normal[axis] = sign
         right = np.roll(normal, 1) * (1 if sign > 0 else -1)
         up = np.cross(normal, right)
-        corner = [normal - right - up, normal + right - up, normal + right + up, normal - right + up]
+        corner = [
+            normal - right - up,
+            normal + right - up,
+            normal + right + up,
+            normal - right + up,
+        ]
         faces += [[4 * side, 4 * side + 1, 4 * side + 2], [4 * side, 4 * side + 2, 4 * side + 3]]
         vertices += corner
         edge = 0.02
@@ -61,7 +82,9 @@ def f_cube() -> Asset:
     whole = Mesh(points, np.array(faces, np.int32), np.array(uv, np.float32), texture)
     first = replace(whole.keep_faces(np.arange(12) < 8), material=Material("paint", roughness=0.5))
     second = replace(
-        whole.keep_faces(np.arange(12) >= 8), material=Material("other paint", metallic=0.25), texture=texture
+        whole.keep_faces(np.arange(12) >= 8),
+        material=Material("other paint", metallic=0.25),
+        texture=texture,
     )
     return Asset({"walls": first.with_normals(), "lids": second.with_normals()})
 
@@ -108,7 +131,10 @@ def test_f_cube_there_and_back(kind, frame, tmp_path):
 def test_formats_without_textures_keep_shape_and_handedness(kind, frame, tmp_path):
     asset = f_cube()
     again = Asset.load(asset.save(tmp_path / f"cube.{kind}", frame), frame)
-    one, two = render_asset(asset, CAMERAS, 128, clay=True), render_asset(again, CAMERAS, 128, clay=True)
+    one, two = (
+        render_asset(asset, CAMERAS, 128, clay=True),
+        render_asset(again, CAMERAS, 128, clay=True),
+    )
     assert np.logical_xor(one.mask > 0.5, two.mask > 0.5).mean() < 1e-3
     assert again.mesh.volume == pytest.approx(asset.mesh.volume, rel=1e-4)
     if kind == "ply":
@@ -117,7 +143,9 @@ def test_formats_without_textures_keep_shape_and_handedness(kind, frame, tmp_pat
 
 def test_every_frame_is_a_rotation_and_undone():
     points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    asset = Asset({"a": Mesh(points, np.arange(18, dtype=np.int32).reshape(-1, 3), normals=points.copy())})
+    asset = Asset(
+        {"a": Mesh(points, np.arange(18, dtype=np.int32).reshape(-1, 3), normals=points.copy())}
+    )
     count = 0
     for up in AXES:
         for front in AXES:
@@ -130,7 +158,11 @@ def test_every_frame_is_a_rotation_and_undone():
             assert np.allclose(frame.rotation() @ AXES[up], [0, 1, 0])
             assert np.allclose(frame.rotation() @ AXES[front], [0, 0, 1])
             there = to_house(asset, frame)
-            assert np.allclose(there.meshes["a"].vertices @ [0, 1, 0], points @ np.array(AXES[up]) * 0.01, atol=1e-6)
+            assert np.allclose(
+                there.meshes["a"].vertices @ [0, 1, 0],
+                points @ np.array(AXES[up]) * 0.01,
+                atol=1e-6,
+            )
             assert np.allclose(from_house(there, frame).meshes["a"].vertices, points, atol=1e-5)
             count += 1
     assert count == 24
@@ -138,7 +170,10 @@ def test_every_frame_is_a_rotation_and_undone():
 
 def test_placement_and_its_undoing():
     points = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32) * 40 + [100, -20, 7]
-    for placement, radius in ((Placement.of(points), 0.95), (Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)), 0.6)):
+    for placement, radius in (
+        (Placement.of(points), 0.95),
+        (Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)), 0.6),
+    ):
         placed = placement.apply(points)
         centre = np.array([0, 0.25, 0]) if radius == 0.6 else np.zeros(3)
         assert np.linalg.norm(placed - centre, axis=1).max() == pytest.approx(radius, abs=1e-5)
@@ -175,19 +210,28 @@ f 1 6 5
 
 def test_obj_quads_negative_indices_objects_and_materials(tmp_path):
     (tmp_path / "a.obj").write_text(OBJ)
-    (tmp_path / "a.mtl").write_text("newmtl red\nKd 1 0 0\nnewmtl blue\nKd 0 0 1\nPr 0.25\nPm 0.5\nd 0.75\n")
+    (tmp_path / "a.mtl").write_text(
+        "newmtl red\nKd 1 0 0\nnewmtl blue\nKd 0 0 1\nPr 0.25\nPm 0.5\nd 0.75\n"
+    )
     asset = Asset.load(tmp_path / "a.obj")
     assert list(asset.meshes) == ["bottom", "top part", "top part:red"]
     assert [m.part for m in asset.meshes.values()] == ["bottom", "top part", "top part"]
     assert [len(m.faces) for m in asset.meshes.values()] == [2, 2, 2]
     assert asset.meshes["top part"].vertices.min(0).tolist() == [0, 0, 1]
     blue = asset.meshes["top part"].material
-    assert (blue.name, blue.colour, blue.roughness, blue.metallic) == ("blue", (0.0, 0.0, 1.0, 0.75), 0.25, 0.5)
+    assert (blue.name, blue.colour, blue.roughness, blue.metallic) == (
+        "blue",
+        (0.0, 0.0, 1.0, 0.75),
+        0.25,
+        0.5,
+    )
     assert asset.meshes["top part:red"].uv is None
     again = Asset.load(asset.save(tmp_path / "b.glb"))
     assert [m.material.name for m in again.meshes.values()] == ["red", "blue", "red"]
     # A part of two materials is one node with two primitives.
-    document = json.loads((tmp_path / "b.glb").read_bytes()[20:].split(b"\0")[0].rpartition(b"}")[0] + b"}")
+    document = json.loads(
+        (tmp_path / "b.glb").read_bytes()[20:].split(b"\0")[0].rpartition(b"}")[0] + b"}"
+    )
     assert [n["name"] for n in document["nodes"]] == ["bottom", "top part"]
     assert len(document["meshes"][1]["primitives"]) == 2
     assert document["materials"][0]["name"] == "red"
@@ -206,7 +250,9 @@ def test_a_glb_of_ours_is_read_by_others(tmp_path):
 def test_a_glb_of_others_is_read_by_us(tmp_path):
     scene = trimesh.Scene()
     box = trimesh.creation.box((1, 2, 3))
-    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=np.tile([200, 100, 50, 255], (len(box.vertices), 1)))
+    box.visual = trimesh.visual.ColorVisuals(
+        box, vertex_colors=np.tile([200, 100, 50, 255], (len(box.vertices), 1))
+    )
     turn = trimesh.transformations.rotation_matrix(0.5, [0, 1, 0], [1, 2, 3])
     scene.add_geometry(box, node_name="a box", transform=turn)
     mirrored = np.diag([-1.0, 1, 1, 1])
@@ -214,7 +260,11 @@ def test_a_glb_of_others_is_read_by_us(tmp_path):
     (tmp_path / "s.glb").write_bytes(scene.export(file_type="glb"))
     asset = Asset.load(tmp_path / "s.glb")
     mine = asset.meshes["a box"]
-    assert np.allclose(np.sort(mine.vertices, 0), np.sort(trimesh.transform_points(box.vertices, turn), 0), atol=1e-5)
+    assert np.allclose(
+        np.sort(mine.vertices, 0),
+        np.sort(trimesh.transform_points(box.vertices, turn), 0),
+        atol=1e-5,
+    )
     assert mine.volume == pytest.approx(6, rel=1e-4)
     assert mine.colours is not None
     # A mirroring transform turns the faces too.
@@ -243,10 +293,17 @@ def test_inspect_tells_what_is_wrong_and_clean_mends_it():
     faces = mesh.faces.copy()
     faces[5], faces[9] = faces[5][::-1], faces[9][::-1]
     broken = replace(
-        mesh, vertices=np.concatenate([mesh.vertices, np.float32([[9, 9, 9]])]),
-        faces=np.concatenate([faces[:-1], faces[:1], np.int32([[1, 1, 2]])]))  # fmt: skip
+        mesh,
+        vertices=np.concatenate([mesh.vertices, np.float32([[9, 9, 9]])]),
+        faces=np.concatenate([faces[:-1], faces[:1], np.int32([[1, 1, 2]])]),
+    )
     found = inspect(broken)
-    assert (found["degenerate faces"], found["duplicate faces"], found["loose vertices"], found["holes"]) == (
+    assert (
+        found["degenerate faces"],
+        found["duplicate faces"],
+        found["loose vertices"],
+        found["holes"],
+    ) == (
         1,
         1,
         1,
@@ -273,8 +330,13 @@ def test_clean_turns_an_inside_out_body_and_welds_near_vertices():
     turned, done = clean(replace(mesh, faces=np.ascontiguousarray(mesh.faces[:, ::-1])))
     assert done["faces turned"] == len(mesh.faces)
     assert turned.volume > 0
-    torn = Mesh(mesh.vertices[mesh.faces].reshape(-1, 3), np.arange(3 * len(mesh.faces), dtype=np.int32).reshape(-1, 3))
-    torn.vertices = torn.vertices + np.random.default_rng(0).normal(0, 1e-5, torn.vertices.shape).astype(np.float32)
+    torn = Mesh(
+        mesh.vertices[mesh.faces].reshape(-1, 3),
+        np.arange(3 * len(mesh.faces), dtype=np.int32).reshape(-1, 3),
+    )
+    torn.vertices = torn.vertices + np.random.default_rng(0).normal(
+        0, 1e-5, torn.vertices.shape
+    ).astype(np.float32)
     assert not inspect(torn)["watertight"]
     assert inspect(clean(torn, weld_share=1e-3)[0])["watertight"]
 
@@ -311,13 +373,22 @@ def test_joint_atlas_shares_tiles_and_cuts_them_out_exactly():
     assert apart.side == 2
     assert apart.tiles == [0, 1]
     shared = Material("one")
-    together = join_atlas(Asset({k: replace(m, material=shared) for k, m in asset.meshes.items()}), 256)
+    together = join_atlas(
+        Asset({k: replace(m, material=shared) for k, m in asset.meshes.items()}), 256
+    )
     assert together.side == 1
     assert together.tiles == [0, 0]
-    picture = np.random.default_rng(0).integers(0, 255, (apart.resolution, apart.resolution, 3)).astype(np.uint8)
+    picture = (
+        np.random.default_rng(0)
+        .integers(0, 255, (apart.resolution, apart.resolution, 3))
+        .astype(np.uint8)
+    )
     row, column = apart.corner(1)
-    assert np.array_equal(apart.cut(picture)[1], picture[row : row + apart.tile, column : column + apart.tile])
-    # What is painted in the joint atlas at a point is found in the tile at the part's own coordinates.
+    assert np.array_equal(
+        apart.cut(picture)[1], picture[row : row + apart.tile, column : column + apart.tile]
+    )
+    # What is painted in the joint atlas at a point is found in the tile at the part's own
+    # coordinates.
     uv, own = apart.mesh.uv[len(asset.meshes["walls"].vertices)], asset.meshes["lids"].uv[0]
     texel = np.array([uv[0], 1 - uv[1]]) * apart.resolution - [column, row]
     assert texel == pytest.approx(np.array([own[0], 1 - own[1]]) * apart.tile, abs=1e-2)
@@ -376,7 +447,10 @@ def test_missing_texture_is_named_and_can_be_dropped(tmp_path):
 
 def test_points_on_a_surface_their_normals_and_a_motion_back():
     body = trimesh.creation.icosphere(4)
-    ball = Mesh(np.asarray(body.vertices, np.float32) * np.float32([1, 0.7, 0.4]), np.asarray(body.faces, np.int32))
+    ball = Mesh(
+        np.asarray(body.vertices, np.float32) * np.float32([1, 0.7, 0.4]),
+        np.asarray(body.faces, np.int32),
+    )
     cloud = sample_surface(ball, 4000)
     assert float(np.abs(((cloud.points / [1, 0.7, 0.4]) ** 2).sum(1) - 1).max()) < 0.02
     # Uniform by area: no octant has more than its share.
@@ -396,7 +470,9 @@ def test_register_brings_a_mesh_onto_another(tmp_path):
     turn = trimesh.transformations.rotation_matrix(0.15, [0, 1, 0])
     turn[0, 3] = 0.1
     for name, points in (("a", box.vertices), ("b", trimesh.transform_points(box.vertices, turn))):
-        Asset({"box": Mesh(points.astype(np.float32), np.asarray(box.faces, np.int32))}).save(tmp_path / f"{name}.glb")
+        Asset({"box": Mesh(points.astype(np.float32), np.asarray(box.faces, np.int32))}).save(
+            tmp_path / f"{name}.glb"
+        )
     command = ["mesh", "register", str(tmp_path / "a.glb"), "--out", str(tmp_path / "c.glb")]
     assert main(command) == 2
     assert main([*command, "--onto", str(tmp_path / "b.glb")]) == 0
@@ -414,7 +490,19 @@ def test_clean_removes_what_no_view_from_outside_sees(tmp_path):
     hidden = hidden_faces(joined(both))
     assert np.array_equal(hidden, np.arange(len(hidden)) >= len(outer.faces))
     both.save(tmp_path / "both.glb")
-    assert main(["mesh", "clean", str(tmp_path / "both.glb"), "--hidden", "--out", str(tmp_path / "one.glb")]) == 0
+    assert (
+        main(
+            [
+                "mesh",
+                "clean",
+                str(tmp_path / "both.glb"),
+                "--hidden",
+                "--out",
+                str(tmp_path / "one.glb"),
+            ]
+        )
+        == 0
+    )
     assert list(Asset.load(tmp_path / "one.glb").meshes) == ["out"]
 
 
@@ -431,4 +519,7 @@ def test_a_cloud_without_faces_is_read_with_its_normals(tmp_path):
     (tmp_path / "cloud.ply").write_text(head + "end_header\n" + "1 2 nan 0 0 1\n" * 50)
     with pytest.raises(InputError, match="not numbers"):
         read_cloud(tmp_path / "cloud.ply")
-    assert main(["mesh", "poisson", str(tmp_path / "cloud.ply"), "--out", str(tmp_path / "x.glb")]) == 2
+    assert (
+        main(["mesh", "poisson", str(tmp_path / "cloud.ply"), "--out", str(tmp_path / "x.glb")])
+        == 2
+    )

@@ -22,7 +22,7 @@ from threestudio_like.meshes.extraction import (
     silhouette,
     solidify,
 )
-from threestudio_like.meshes.files import read
+from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Asset, Mesh, join
 from threestudio_like.meshes.picture import render_mesh
 from threestudio_like.meshes.unwrap import overlap, unwrap, unwrap_grid
@@ -67,7 +67,9 @@ def f_marked_cube():
 
 @pytest.mark.parametrize("scale", [5.0, 40.0, 1000.0])
 def test_the_radius_of_a_ball_is_found_at_any_density(scale):
-    mesh, figures = extract(ball_density(scale=scale), CAMERAS, ball_opacity(), ExtractionConfig(size=48, relax=2))
+    mesh, figures = extract(
+        ball_density(scale=scale), CAMERAS, ball_opacity(), ExtractionConfig(size=48, relax=2)
+    )
     radius = np.linalg.norm(mesh.vertices, axis=1)
     assert radius.mean() == pytest.approx(0.6, rel=0.05)
     assert figures["silhouette agreement"] > 0.95
@@ -108,16 +110,23 @@ def test_a_stem_that_came_off_is_bridged_where_there_is_faint_matter():
     seam = 0.08 * ((np.abs(x) < 0.1) & (np.abs(z) < 0.1) & (y >= -0.17) & (y <= -0.05))
     apart = np.maximum(crown, stem)
     assert int(isosurface(bridge(np.maximum(apart, seam), 0.2), 0.2).components().max()) == 0
-    assert int(isosurface(bridge(apart, 0.2), 0.2).components().max()) == 1, "nothing in between, nothing joined"
+    assert int(isosurface(bridge(apart, 0.2), 0.2).components().max()) == 1, (
+        "nothing in between, nothing joined"
+    )
 
 
 def test_relaxing_keeps_the_volume_and_smooths():
     mesh = isosurface(ball_density(), 5.0)
     rng = np.random.default_rng(0)
-    rough = Mesh(mesh.vertices + rng.normal(0, 0.01, mesh.vertices.shape).astype(np.float32), mesh.faces)
+    rough = Mesh(
+        mesh.vertices + rng.normal(0, 0.01, mesh.vertices.shape).astype(np.float32), mesh.faces
+    )
     smooth = relax(rough, 10)
     assert smooth.volume == pytest.approx(mesh.volume, rel=0.03)
-    assert np.linalg.norm(smooth.vertices, axis=1).std() < 0.5 * np.linalg.norm(rough.vertices, axis=1).std()
+    assert (
+        np.linalg.norm(smooth.vertices, axis=1).std()
+        < 0.5 * np.linalg.norm(rough.vertices, axis=1).std()
+    )
 
 
 def test_a_pinhole_makes_no_inner_surface():
@@ -130,7 +139,9 @@ def test_a_pinhole_makes_no_inner_surface():
     cup[(np.hypot(x, z) < 0.45) & (y > 0)] = 0.0
     filled = isosurface(solidify(shell, 0.5), 0.5)
     assert filled.volume == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.06)
-    assert isosurface(solidify(cup, 0.5), 0.5).volume == pytest.approx(isosurface(cup, 0.5).volume, rel=0.02)
+    assert isosurface(solidify(cup, 0.5), 0.5).volume == pytest.approx(
+        isosurface(cup, 0.5).volume, rel=0.02
+    )
 
 
 def test_flattening_makes_noisy_planes_flat_and_keeps_edges():
@@ -142,8 +153,10 @@ def test_flattening_makes_noisy_planes_flat_and_keeps_edges():
     flat = flatten(noisy, 40)
 
     def tilt(mesh):
-        raw = np.cross(mesh.vertices[mesh.faces[:, 1]] - mesh.vertices[mesh.faces[:, 0]],
-                       mesh.vertices[mesh.faces[:, 2]] - mesh.vertices[mesh.faces[:, 0]])  # fmt: skip
+        raw = np.cross(
+            mesh.vertices[mesh.faces[:, 1]] - mesh.vertices[mesh.faces[:, 0]],
+            mesh.vertices[mesh.faces[:, 2]] - mesh.vertices[mesh.faces[:, 0]],
+        )
         unit = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
         middle = np.abs(mesh.vertices[mesh.faces].mean(1))
         on_a_plane = np.sort(middle, 1)[:, 1] < 0.45
@@ -229,7 +242,9 @@ def test_every_format_round_trips_and_is_verified(tmp_path, kind):
         assert list(again.meshes) == ["thing"]
 
 
-@pytest.mark.parametrize("damage", ["turned", "mirrored", "inside out", "scaled", "recoloured", "cut"])
+@pytest.mark.parametrize(
+    "damage", ["turned", "mirrored", "inside out", "scaled", "recoloured", "cut"]
+)
 def test_a_bad_file_is_not_called_good(tmp_path, damage):
     asset = Asset({"thing": f_marked_cube()})
     mesh = asset.mesh
@@ -253,7 +268,9 @@ def test_a_bad_file_is_not_called_good(tmp_path, damage):
 
 def test_the_same_asset_gives_the_same_bytes(tmp_path):
     asset = Asset({"thing": f_marked_cube()}, {"seed": 1})
-    assert asset.save(tmp_path / "a.glb").read_bytes() == asset.save(tmp_path / "b.glb").read_bytes()
+    assert (
+        asset.save(tmp_path / "a.glb").read_bytes() == asset.save(tmp_path / "b.glb").read_bytes()
+    )
 
 
 def test_unreadable_files_are_named(tmp_path):
@@ -279,7 +296,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     asset = Asset({"thing": f_marked_cube()})
     path = asset.save(tmp_path / "a.glb")
     before = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OutputError, match="full"):
         asset.save(path)
     assert path.read_bytes() == before

@@ -1,4 +1,5 @@
-"""`reconstruct` by G3DR's triplane and by optimisation: view directions, reference view, known depth, starts, and the command line."""
+"""`reconstruct` by G3DR's triplane and by optimisation: view directions, reference view, known
+depth, starts, and the command line."""
 
 import math
 from dataclasses import replace
@@ -20,13 +21,24 @@ from threestudio_like.meshes.verification import psnr
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.diffusion import CameraProtocol, DiffusionPrior, PriorFacts
+from threestudio_like.priors.networks.triplane_generator import (
+    TriplaneGenerator,
+    TriplaneGeneratorConfig,
+)
 from threestudio_like.priors.noise_schedule import NoiseSchedule
-from threestudio_like.priors.triplane_generator import TriplaneGenerator, TriplaneGeneratorConfig
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
-from threestudio_like.systems import g3dr
-from threestudio_like.systems.found import ShapeFound, Work
-from threestudio_like.systems.g3dr import (
+from threestudio_like.representations.config import FieldConfig
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import load_prior
+from threestudio_like.systems.image_to_3d import g3dr
+from threestudio_like.systems.image_to_3d.field_optimisation import (
+    PictureOptimisation,
+    ReferenceView,
+    known_distance,
+    picture_terms,
+)
+from threestudio_like.systems.image_to_3d.g3dr import (
     closed,
     colour_through,
     field_of,
@@ -36,16 +48,17 @@ from threestudio_like.systems.g3dr import (
     turn_of,
     without_horns,
 )
-from threestudio_like.systems.g3dr_training import render_view
-from threestudio_like.systems.imagine import ImagineConfig, imagine_picture
-from threestudio_like.systems.latent_nerf import FieldConfig
-from threestudio_like.systems.optimise import PictureOptimisation, ReferenceView, known_distance, picture_terms
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.photo import photo_of, read_photo
-from threestudio_like.systems.pose import Pose, PoseConfig, matching_cut
-from threestudio_like.systems.run import load_prior
-from threestudio_like.systems.viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
+from threestudio_like.systems.image_to_3d.method import ShapeFound, Work
+from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
+from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig, matching_cut
+from threestudio_like.systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
+from threestudio_like.systems.image_to_3d.viewpoint import (
+    Viewpoint,
+    ViewpointConfig,
+    find_viewpoint,
+)
 from threestudio_like.toybox.pairs import pictures_of
+from threestudio_like.training.g3dr import render_view
 
 CHAIR = 8
 
@@ -57,7 +70,11 @@ class Sees(DiffusionPrior):
         self.facts = PriorFacts("sees", "epsilon", 4, 8, 16, camera=CameraProtocol())
         self.schedule = NoiseSchedule.scaled_linear()
         self.direction = torch.tensor(
-            [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+            [
+                math.sin(azimuth) * math.cos(elevation),
+                math.sin(elevation),
+                math.cos(azimuth) * math.cos(elevation),
+            ]
         )
 
     def encode_text(self, prompts):
@@ -83,7 +100,9 @@ def test_the_direction_is_where_the_prior_denoises_best(azimuth, elevation):
     prior = Sees(azimuth, elevation)
     picture = torch.rand(1, 16, 16, 3)
     prior.clean = prior.encode_image(picture)
-    found = find_viewpoint(lambda fill: picture, 0.8, "x", prior, ViewpointConfig(fills=(0.8,), repeats=1))
+    found = find_viewpoint(
+        lambda fill: picture, 0.8, "x", prior, ViewpointConfig(fills=(0.8,), repeats=1)
+    )
     assert abs(found.azimuth - azimuth) < 0.12
     assert abs(found.elevation - elevation) < 0.12
     assert found.fill == 0.8
@@ -93,7 +112,11 @@ def test_the_direction_is_where_the_prior_denoises_best(azimuth, elevation):
 def photo_of_chair(tmp_path, size=96):
     picture, azimuth, elevation, mesh, _ = pictures_of(9, CHAIR, "test", 2, size)
     Image.fromarray(picture[0]).save(tmp_path / "chair.png")
-    return read_photo(tmp_path / "chair.png"), Pose(float(azimuth[0]), float(elevation[0]), 1.0), mesh
+    return (
+        read_photo(tmp_path / "chair.png"),
+        Pose(float(azimuth[0]), float(elevation[0]), 1.0),
+        mesh,
+    )
 
 
 def reference_of(tmp_path, size=32):
@@ -101,7 +124,9 @@ def reference_of(tmp_path, size=32):
     poses = PoseConfig()
     from threestudio_like.priors.framing import boxes
 
-    frame = matching_cut(mesh, pose, poses, boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0])
+    frame = matching_cut(
+        mesh, pose, poses, boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
+    )
     return ReferenceView.of(photo, frame, pose, poses, size, ""), pose, mesh, photo
 
 
@@ -125,7 +150,11 @@ def run_stage(stage, steps=None):
         for group, own in zip(optimiser.param_groups, stage.groups):
             group["lr"] = Schedule.parse(own.lr)(index / count)
         optimiser.zero_grad()
-        sum(stage.loss(Step(index, index / count, RandomStream(0, stage.name, index), 0, 0)).values()).backward()
+        sum(
+            stage.loss(
+                Step(index, index / count, RandomStream(0, stage.name, index), 0, 0)
+            ).values()
+        ).backward()
         optimiser.step()
 
 
@@ -184,7 +213,9 @@ def test_known_depth_is_fitted_to_the_surface_and_infinite_off_the_mask(tmp_path
     assert torch.allclose(found[inside], truth[inside], atol=1e-3)
     assert bool(torch.isinf(found[~inside]).all())
     # Where there is no surface yet the guess is taken as it is.
-    assert torch.equal(known_distance(reference, truth * 0, opacity * 0)[inside], reference.depth[inside])
+    assert torch.equal(
+        known_distance(reference, truth * 0, opacity * 0)[inside], reference.depth[inside]
+    )
 
 
 # G3DR's triplane as a shape
@@ -193,7 +224,9 @@ def test_known_depth_is_fitted_to_the_surface_and_infinite_off_the_mask(tmp_path
 def tiny_generator(tmp_path):
     torch.manual_seed(0)
     model = TriplaneGenerator(
-        TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", False, -1.0, 6.0)
+        TriplaneGeneratorConfig(
+            64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", False, -1.0, 6.0
+        )
     )
     model.save(tmp_path / "g3dr")
     return TriplaneGenerator.load(tmp_path / "g3dr")
@@ -205,12 +238,16 @@ def test_planes_become_the_same_field(tmp_path):
     points = torch.rand(500, 3) * 2 - 1
     raw, colour = model.read(planes, points[None])
     density, features = field_of(model, planes)(points)
-    assert torch.allclose(density, 6 * torch.nn.functional.softplus(raw[0] - 1), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(
+        density, 6 * torch.nn.functional.softplus(raw[0] - 1), rtol=1e-4, atol=1e-5
+    )
     assert torch.allclose(features, colour[0], atol=1e-5)
 
 
 def test_points_are_seen_where_the_canonical_camera_sees_them():
-    place, distance = placed(torch.tensor([[0.0, 0.0, 0.0], [0.792, 0.792, 0.0], [0.0, -0.792, 0.0]]))
+    place, distance = placed(
+        torch.tensor([[0.0, 0.0, 0.0], [0.792, 0.792, 0.0], [0.0, -0.792, 0.0]])
+    )
     assert torch.allclose(place, torch.tensor([[0.0, 0.0], [1.0, -1.0], [0.0, 1.0]]), atol=1e-3)
     assert float(distance[0]) == pytest.approx(5)
     points = lattice(3)
@@ -256,13 +293,16 @@ def test_hidden_sides_take_the_colours_before_them():
     colour = colour_through(photo, torch.eye(3))
     points = torch.tensor([[-0.3, 0.0, 0.5], [-0.3, 0.0, -0.5], [0.3, 0.0, -0.5], [0.9, 0.0, 0.0]])
     assert torch.allclose(
-        colour(points, points), torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]), atol=0.02
+        colour(points, points),
+        torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]]),
+        atol=0.02,
     )
 
 
 @pytest.mark.parametrize("index", [12, 15, 18])
 def test_the_embedded_g3dr_makes_the_shape_of_a_picture(index):
-    """Its silhouette is the picture's, and its volume comes nearer to the truth than the box about it does."""
+    """Its silhouette is the picture's, and its volume comes nearer to the truth than the box about
+    it does."""
     picture, azimuth, elevation, mesh, _ = pictures_of(9, index, "test", 2, 96)
     photo, config = photo_of(picture[0].astype(np.float32) / 255, "x", {}), g3dr.G3drConfig()
     view = Viewpoint(float(azimuth[0]), float(elevation[0]), 0.8, 1.0)
@@ -285,7 +325,9 @@ def test_turned_upright_the_camera_is_where_the_picture_was_taken():
     assert float(torch.linalg.det(turn)) == pytest.approx(1, abs=1e-5)
     eye = turn @ torch.tensor([0.0, 0.0, 1.0])
     assert torch.allclose(
-        eye, torch.tensor([math.sin(0.9) * math.cos(0.4), math.sin(0.4), math.cos(0.9) * math.cos(0.4)]), atol=1e-6
+        eye,
+        torch.tensor([math.sin(0.9) * math.cos(0.4), math.sin(0.4), math.cos(0.9) * math.cos(0.4)]),
+        atol=1e-6,
     )
     assert float((turn @ torch.tensor([1.0, 0.0, 0.0]))[1]) == pytest.approx(0, abs=1e-6)
     assert torch.equal(turn_of(None), torch.eye(3))
@@ -326,7 +368,10 @@ def test_the_turntable_of_planes_renders_at_128_pixels_without_holes(tmp_path):
             )
             for yaw in (-math.radians(30), 0.0, math.radians(30))
         ]
-    assert all(bool(torch.isfinite(p.colour).all()) and bool(torch.isfinite(p.depth).all()) for p in pictures)
+    assert all(
+        bool(torch.isfinite(p.colour).all()) and bool(torch.isfinite(p.depth).all())
+        for p in pictures
+    )
 
 
 def g3dr_rays():
@@ -370,9 +415,35 @@ def test_g3dr_from_the_command_line(tmp_path, capsys):
     assert main([*train, *small]) == 0
     assert main([*train, *small]) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main(["train", "depth", "--out", str(tmp_path / "t"), "--objects", "4", "--steps", "1", "--quiet"]) == 0
-    command = ["reconstruct", str(tmp_path / "chair.png"), "--method", "g3dr", "--shape.model", str(tmp_path / "t/g3dr"), "--texture", "256",
-               "--shape.depth", str(tmp_path / "t/depth"), "--quiet"]  # fmt: skip
+    assert (
+        main(
+            [
+                "train",
+                "depth",
+                "--out",
+                str(tmp_path / "t"),
+                "--objects",
+                "4",
+                "--steps",
+                "1",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    command = [
+        "reconstruct",
+        str(tmp_path / "chair.png"),
+        "--method",
+        "g3dr",
+        "--shape.model",
+        str(tmp_path / "t/g3dr"),
+        "--texture",
+        "256",
+        "--shape.depth",
+        str(tmp_path / "t/depth"),
+        "--quiet",
+    ]
     code = main([*command, "--shape.upright", "false", "--out", str(tmp_path / "run")])
     # Two steps of training may leave nothing solid: that is one line, too.
     assert code in (0, 2)
@@ -399,9 +470,27 @@ def test_g3dr_from_the_command_line(tmp_path, capsys):
 def test_optimisation_from_the_command_line(tmp_path):
     photo_of_chair(tmp_path)
     run = tmp_path / "run"
-    command = ["reconstruct", str(tmp_path / "chair.png"), "--method", "optimise", "--start.source", "nothing", "--prompt", "a chair",
-               "--terms.depth", "0", "--terms.scale_gradients", "false", "--texture", "256", "--quiet", "--start.viewpoint.fills", "0.8",
-               "--start.viewpoint.repeats", "1"]  # fmt: skip
+    command = [
+        "reconstruct",
+        str(tmp_path / "chair.png"),
+        "--method",
+        "optimise",
+        "--start.source",
+        "nothing",
+        "--prompt",
+        "a chair",
+        "--terms.depth",
+        "0",
+        "--terms.scale_gradients",
+        "false",
+        "--texture",
+        "256",
+        "--quiet",
+        "--start.viewpoint.fills",
+        "0.8",
+        "--start.viewpoint.repeats",
+        "1",
+    ]
     assert main([*command, "--steps", "12", "--out", str(run)]) == 0
     assert Asset.load(run / "asset.glb").mesh.texture is not None
     assert (run / "shape/work").is_dir()
@@ -416,11 +505,30 @@ def test_pictures_are_imagined_from_prompts_and_from_none(tmp_path, capsys):
     assert not torch.allclose(one, two, atol=0.02)
     assert torch.equal(one, imagine_picture("a red chair", prior, quick, 0))
     assert torch.isfinite(imagine_picture("", prior, quick, 0)).all()
-    command = ["generate", "a red chair", "--system", "optimise", "--start.source", "nothing", "--terms.depth", "0", "--steps", "4",
-               "--terms.scale_gradients", "false", "--texture", "256", "--quiet", "--colour.complete", "neighbours"]  # fmt: skip
+    command = [
+        "generate",
+        "a red chair",
+        "--system",
+        "optimise",
+        "--start.source",
+        "nothing",
+        "--terms.depth",
+        "0",
+        "--steps",
+        "4",
+        "--terms.scale_gradients",
+        "false",
+        "--texture",
+        "256",
+        "--quiet",
+        "--colour.complete",
+        "neighbours",
+    ]
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     facts = (tmp_path / "run/run.yaml").read_text()
     assert "imagined" in facts
     assert main(["generate", "a zebra", "--system", "optimise", "--out", str(tmp_path / "x")]) == 2
-    assert main([*command, "--sketch", "assets/shapes/stool.yaml", "--out", str(tmp_path / "x")]) == 2
+    assert (
+        main([*command, "--sketch", "assets/shapes/stool.yaml", "--out", str(tmp_path / "x")]) == 2
+    )
     assert "follows no sketch" in capsys.readouterr().err

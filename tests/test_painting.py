@@ -1,4 +1,5 @@
-"""Textured meshes and Latent-Paint against an oracle whose data are the views of a mesh with a known texture (METHODS 1.11, 1.16)."""
+"""Textured meshes and Latent-Paint against an oracle whose data are the views of a mesh with a
+known texture (METHODS 1.11, 1.16)."""
 
 import json
 import math
@@ -11,6 +12,7 @@ import trimesh
 
 from threestudio_like import kernels
 from threestudio_like.cli import main
+from threestudio_like.commands.texture import locked_texels, present_texture, read_subject, texture
 from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan, Step
@@ -20,6 +22,7 @@ from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas, with_coordinates
 from threestudio_like.meshes.bake import atlas_raster
 from threestudio_like.meshes.mesh import Material
+from threestudio_like.priors.latent_rgb import show_rgb
 from threestudio_like.priors.oracle import PointMass, ViewsOf
 from threestudio_like.renderers import (
     BackgroundSample,
@@ -39,18 +42,22 @@ from threestudio_like.renderers import (
 )
 from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.representations import TexturedMesh
-from threestudio_like.systems.contract import show_rgb
-from threestudio_like.systems.latent_paint import LatentPaint, PaintingConfig, PaintRequest, baked_share, near_seen
-from threestudio_like.systems.options import TextureOptions
-from threestudio_like.systems.painting import (
+from threestudio_like.runs.options import TextureOptions
+from threestudio_like.stages.painting import (
     LightConfig,
+    PaintingConfig,
     PaintRates,
     PaintTerms,
     SurfaceParts,
     fill_unseen,
     painting_stage,
 )
-from threestudio_like.systems.texturing import locked_texels, present_texture, read_subject, texture
+from threestudio_like.systems.texturing.latent_paint import (
+    LatentPaint,
+    PaintRequest,
+    baked_share,
+    near_seen,
+)
 from threestudio_like.toybox.render import LIGHT
 
 GREY = 0.5
@@ -62,7 +69,9 @@ def body(resolution=96):
     ball = trimesh.creation.icosphere(2, 0.3)
     ball.apply_translation([0, 0.55, 0])
     whole = trimesh.util.concatenate([box, ball])
-    mesh = Mesh(np.asarray(whole.vertices, np.float32), np.asarray(whole.faces, np.int32)).with_normals()
+    mesh = Mesh(
+        np.asarray(whole.vertices, np.float32), np.asarray(whole.faces, np.int32)
+    ).with_normals()
     asset, _ = with_coordinates(Asset({"body": mesh}), resolution)
     return join_atlas(asset, resolution)
 
@@ -77,7 +86,9 @@ def painted_truth(atlas, channels=3):
     surface = TexturedMesh(atlas, channels)
     geometry = surface.texel_geometry()
     with torch.no_grad():
-        surface.texels[0, :, geometry.rows, geometry.columns] = albedo(geometry.points, channels).t()
+        surface.texels[0, :, geometry.rows, geometry.columns] = albedo(
+            geometry.points, channels
+        ).t()
     return surface
 
 
@@ -102,7 +113,10 @@ def dome():
 @pytest.mark.parametrize(("channels", "encode"), [(4, False), (3, True)], ids=["latent", "rgb"])
 def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
     atlas, size = body(), 64
-    truth, renderer = painted_truth(atlas, channels), SurfaceRenderer(SurfaceConfig(jitter=False, grazing=0.2))
+    truth, renderer = (
+        painted_truth(atlas, channels),
+        SurfaceRenderer(SurfaceConfig(jitter=False, grazing=0.2)),
+    )
     prior = oracle(truth, renderer, channels, size)
     surface = TexturedMesh(atlas, channels, start=torch.full((channels,), 0.45))
     seen = visibility(surface, dome()) > 0.2
@@ -114,8 +128,17 @@ def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
     guidance = ScoreDistillation(prior, "x", config, encode)
     parts = SurfaceParts(surface, renderer, show_rgb)
     stage = painting_stage(
-        "paint", 300, parts, guidance, CAMERAS, SolidBackground(torch.full((channels,), GREY)), size, PaintRates("0.05->0.002"),
-        PaintTerms(seam="20", variation="0.02"), LightConfig())  # fmt: skip
+        "paint",
+        300,
+        parts,
+        guidance,
+        CAMERAS,
+        SolidBackground(torch.full((channels,), GREY)),
+        size,
+        PaintRates("0.05->0.002"),
+        PaintTerms(seam="20", variation="0.02"),
+        LightConfig(),
+    )
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
     still = ~(surface.open.view_as(seen))
     beside = torch.nn.functional.max_pool2d(locked[None, None].float(), 5, 1, 2)[0, 0] > 0
@@ -147,8 +170,18 @@ def test_geometry_gets_no_gradient_and_latent_mode_calls_no_autoencoder():
     surface = TexturedMesh(atlas, 4)
     assert [n for n, _ in surface.named_parameters()] == ["texels"]
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig())
-    stage = painting_stage("p", 2, SurfaceParts(surface, renderer, show_rgb), guidance, CAMERAS, SolidBackground(torch.zeros(4)), 32,
-                           PaintRates(), PaintTerms(), LightConfig())  # fmt: skip
+    stage = painting_stage(
+        "p",
+        2,
+        SurfaceParts(surface, renderer, show_rgb),
+        guidance,
+        CAMERAS,
+        SolidBackground(torch.zeros(4)),
+        32,
+        PaintRates(),
+        PaintTerms(),
+        LightConfig(),
+    )
     stage.loss(Step("p", 0, 2, 0.0, 0))["distil"].backward()
     assert surface.texels.grad.abs().sum() > 0
     assert not surface.points.requires_grad
@@ -169,7 +202,9 @@ def test_seam_points_lie_at_the_same_place_on_both_sides():
     assert len(surface.seams) > 50
     assert surface.seam_error() < 0.05
     with torch.no_grad():
-        surface.texels.copy_(torch.rand(surface.texels.shape, generator=torch.Generator().manual_seed(0)))
+        surface.texels.copy_(
+            torch.rand(surface.texels.shape, generator=torch.Generator().manual_seed(0))
+        )
     assert surface.seam_error() > 0.2
     surface.seam_loss().backward()
     assert surface.texels.grad.abs().sum() > 0
@@ -187,7 +222,9 @@ def test_offsets_along_the_normals_follow_a_silhouette():
         surface.offsets.zero_()
     optimiser = torch.optim.Adam([surface.offsets], lr=4e-3)
     for _ in range(60):
-        loss = (renderer.render(surface, cameras, behind).opacity - wanted).square().sum() + 100 * surface.offset_loss()
+        loss = (
+            renderer.render(surface, cameras, behind).opacity - wanted
+        ).square().sum() + 100 * surface.offset_loss()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -214,7 +251,9 @@ def test_visibility_of_a_sphere_and_of_what_stands_in_front():
     seen = visibility(surface, back)[geometry.rows, geometry.columns]
     ball = geometry.part == 0
     towards = -geometry.normals[ball][:, 2]
-    assert torch.equal((seen[ball] > 0)[towards > 0.3], torch.ones(int((towards > 0.3).sum()), dtype=torch.bool))
+    assert torch.equal(
+        (seen[ball] > 0)[towards > 0.3], torch.ones(int((towards > 0.3).sum()), dtype=torch.bool)
+    )
     assert not bool((seen[ball] > 0)[towards < -0.05].any())
 
 
@@ -239,10 +278,14 @@ def test_unseen_texels_take_their_neighbours_colour():
 
 
 def test_toybox_light_is_the_light_of_its_pictures():
-    normals = torch.nn.functional.normalize(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    normals = torch.nn.functional.normalize(
+        torch.randn(100, 3, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     x, y, z = normals.unbind(1)
     assert torch.allclose(
-        EnvironmentLight(torch.tensor(LIGHT))(normals)[:, 0], 0.8 + 0.2 * y + 0.07 * (z * z - x * x), atol=1e-6
+        EnvironmentLight(torch.tensor(LIGHT))(normals)[:, 0],
+        0.8 + 0.2 * y + 0.07 * (z * z - x * x),
+        atol=1e-6,
     )
     from threestudio_like.priors.registry import embedded_folder
 
@@ -253,7 +296,9 @@ def test_toybox_light_is_the_light_of_its_pictures():
 
 def test_light_variation_keeps_the_mean_and_shading_is_its_formula():
     light = EnvironmentLight(torch.tensor(LIGHT))
-    normals = torch.nn.functional.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)), dim=1)
+    normals = torch.nn.functional.normalize(
+        torch.randn(4000, 3, generator=torch.Generator().manual_seed(1)), dim=1
+    )
     sides = torch.cat([normals, -normals])
     changed = light.varied(RandomStream(0, "x", 3), 0.1)
     assert not torch.equal(changed(sides), light(sides))
@@ -262,26 +307,31 @@ def test_light_variation_keeps_the_mean_and_shading_is_its_formula():
     values[:, 4] = 0
     assert torch.allclose(shade(values, normals, normals, light), values[:, :3] * light(normals))
     values[:, 3:] = 1
-    assert torch.allclose(shade(values, normals, normals, light), values[:, :3] * light(normals), atol=1e-6)
+    assert torch.allclose(
+        shade(values, normals, normals, light), values[:, :3] * light(normals), atol=1e-6
+    )
     assert torch.equal(shade(values, normals, normals, None), values[:, :3])
     assert torch.allclose(ambient(0.7)(normals), torch.full((4000, 1), 0.7))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_baked_light_index_is_the_share_of_the_light(share):
-    normals = torch.nn.functional.normalize(torch.randn(5000, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    normals = torch.nn.functional.normalize(
+        torch.randn(5000, 3, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     light = EnvironmentLight(torch.tensor(LIGHT))(normals)[:, 0]
     region = (torch.arange(5000) % 2).long()
     base = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.3, 0.7]])[region]
     colours = base * light[:, None] ** share
     assert baked_light_index(colours.mean(1), light, region) == pytest.approx(share, abs=1e-3)
-    assert baked_share(colours, light, torch.zeros(5000).long(), torch.ones(5000).bool()) == pytest.approx(
-        share, abs=0.03
-    )
+    assert baked_share(
+        colours, light, torch.zeros(5000).long(), torch.ones(5000).bool()
+    ) == pytest.approx(share, abs=0.03)
 
 
 def test_known_light_keeps_out_of_the_base_colour():
-    """The oracle's pictures are lit; a PBR surface explains them by plain colours, an RGB one bakes the light in."""
+    """The oracle's pictures are lit; a PBR surface explains them by plain colours, an RGB one bakes
+    the light in."""
     atlas, size = body(64), 48
     light = EnvironmentLight(torch.tensor(LIGHT))
     truth = TexturedMesh(atlas, 5, start=torch.tensor([0.7, 0.4, 0.3, 0.9, 0.0]))
@@ -290,7 +340,10 @@ def test_known_light_keeps_out_of_the_base_colour():
     def draw(cameras):
         with torch.no_grad():
             return renderer.render(
-                truth, cameras, BackgroundSample(torch.full((len(cameras), size, size, 3), GREY)), light=light
+                truth,
+                cameras,
+                BackgroundSample(torch.full((len(cameras), size, size, 3), GREY)),
+                light=light,
             ).features
 
     prior = ViewsOf(draw, 3, size)
@@ -300,9 +353,21 @@ def test_known_light_keeps_out_of_the_base_colour():
         surface = TexturedMesh(atlas, channels, start=start)
         config = ScoreDistillationConfig(scale=1.0, weighting="clean", shared_time=True)
         parts = SurfaceParts(surface, renderer, show_rgb, light=light)
-        stage = painting_stage("p", 200, parts, ScoreDistillation(prior, "x", config, True), CAMERAS, SolidBackground(torch.full((3,), GREY)),
-                               size, PaintRates("0.04->0.002"), PaintTerms(variation="0.01", material="10"), LightConfig(kind, 0.0))  # fmt: skip
-        Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("p", lambda done, stage=stage: stage)])
+        stage = painting_stage(
+            "p",
+            200,
+            parts,
+            ScoreDistillation(prior, "x", config, True),
+            CAMERAS,
+            SolidBackground(torch.full((3,), GREY)),
+            size,
+            PaintRates("0.04->0.002"),
+            PaintTerms(variation="0.01", material="10"),
+            LightConfig(kind, 0.0),
+        )
+        Loop(None, Events(None, "quiet"), LoopSettings(0)).run(
+            [StagePlan("p", lambda done, stage=stage: stage)]
+        )
         geometry = surface.texel_geometry()
         seen = visibility(surface, dome())[geometry.rows, geometry.columns] > 0.3
         base = surface.texels.detach()[0, :3, geometry.rows, geometry.columns].t()[seen]
@@ -319,9 +384,18 @@ def test_paper_preset_has_the_published_numbers():
         "sphere",
         "mean",
     )
-    assert (paper.latent.steps, paper.latent.rates.texels, paper.rgb.steps, paper.pbr.steps) == (5000, "1e-2", 0, 0)
+    assert (paper.latent.steps, paper.latent.rates.texels, paper.rgb.steps, paper.pbr.steps) == (
+        5000,
+        "1e-2",
+        0,
+        0,
+    )
     assert paper.latent.uniform == UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0))
-    assert (paper.latent.guidance.scale, paper.latent.guidance.weighting, paper.latent.guidance.clip) == (
+    assert (
+        paper.latent.guidance.scale,
+        paper.latent.guidance.weighting,
+        paper.latent.guidance.clip,
+    ) == (
         100.0,
         "latent-nerf",
         0.0,
@@ -333,14 +407,16 @@ def test_paper_preset_has_the_published_numbers():
 def test_paper_texture_starts_as_published(tiny_prior):
     request = PaintRequest("a red chair", tiny_prior, 0, 1, body(64))
     parts = LatentPaint.paper().latent_parts(request)
-    from threestudio_like.systems.contract import rgb_map
+    from threestudio_like.priors.latent_rgb import rgb_map
 
     matrix, _ = rgb_map(tiny_prior)
     texels = parts.surface.texels.detach()[0]
     assert texels.shape == (4, 128, 128)
     assert texels.std((1, 2)).tolist() == pytest.approx([0.4] * 4, abs=0.02)
     red = texels.mean((1, 2)) / 0.3
-    ridge = torch.linalg.solve(matrix @ matrix.t() + 1e-2 * torch.eye(4), matrix @ torch.tensor([1.0, 0.0, 0.0]))
+    ridge = torch.linalg.solve(
+        matrix @ matrix.t() + 1e-2 * torch.eye(4), matrix @ torch.tensor([1.0, 0.0, 0.0])
+    )
     assert torch.allclose(red, ridge, atol=0.05)
     assert isinstance(parts.background, SphereBackground)
 
@@ -348,7 +424,9 @@ def test_paper_texture_starts_as_published(tiny_prior):
 def test_environment_sphere_fills_every_picture():
     sphere = SphereBackground(4)
     assert 0 <= float(sphere.features.min()) <= float(sphere.features.max()) < 1
-    some = UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0), batch=3).sample(RandomStream(0, "x", 0), 32)
+    some = UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0), batch=3).sample(
+        RandomStream(0, "x", 0), 32
+    )
     values = sphere.sample(some, RandomStream(0, "x", 0)).values
     assert values.shape == (3, 32, 32, 4)
     assert float(values.min()) > 0
@@ -366,7 +444,11 @@ def chair(path, texture=False):
     from threestudio_like.toybox.world import Phrase, build
 
     obj = build(Phrase("chair", "white"), np.random.Generator(np.random.Philox(key=[5, 0])), "test")
-    mesh = Mesh(obj.vertices * 3 + np.float32([10, 0, -4]), obj.faces, material=Material("wood", (0.5, 0.3, 0.2, 1.0)))
+    mesh = Mesh(
+        obj.vertices * 3 + np.float32([10, 0, -4]),
+        obj.faces,
+        material=Material("wood", (0.5, 0.3, 0.2, 1.0)),
+    )
     half = mesh.faces[:, 0] < len(mesh.vertices) // 2
     asset = Asset({"legs": replace(mesh.keep_faces(half), part=""), "back": mesh.keep_faces(~half)})
     if texture:
@@ -375,13 +457,21 @@ def chair(path, texture=False):
     return Asset.load(path)
 
 
-QUICK = {"start.refine.times": "0.9", "start.iterations": "4", "start.refine.views": "4", "start.refine.steps": "2", "rgb.steps": "3",
-         "pbr.steps": "3"}  # fmt: skip
+QUICK = {
+    "start.refine.times": "0.9",
+    "start.iterations": "4",
+    "start.refine.views": "4",
+    "start.refine.steps": "2",
+    "rgb.steps": "3",
+    "pbr.steps": "3",
+}
 
 
 def test_texture_returns_the_users_mesh(tmp_path):
     before = chair(tmp_path / "chair.glb", texture=True)
-    options = TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", lock_parts=("back",))
+    options = TextureOptions(
+        out=tmp_path / "run", set=QUICK, verbosity="quiet", lock_parts=("back",)
+    )
     result = texture(tmp_path / "chair.glb", "a red chair", options)
     after = Asset.load(tmp_path / "run" / "asset.glb")
     assert list(after.meshes) == list(before.meshes)
@@ -423,12 +513,25 @@ def test_offsets_from_the_command_line_move_the_users_vertices(tmp_path):
         "cm",
         "--quiet",
     ]
-    command += [f"--{k}={v}" for k, v in {**QUICK, "offsets": "true", "out": tmp_path / "run"}.items()]
+    command += [
+        f"--{k}={v}" for k, v in {**QUICK, "offsets": "true", "out": tmp_path / "run"}.items()
+    ]
     assert main(command) == 0
-    own, glb = Asset.load(tmp_path / "run" / "asset.obj"), Asset.load(tmp_path / "run" / "asset.glb")
-    moves = [np.abs(new.vertices - old.vertices).max() for old, new in zip(before.meshes.values(), own.meshes.values())]
+    own, glb = (
+        Asset.load(tmp_path / "run" / "asset.obj"),
+        Asset.load(tmp_path / "run" / "asset.glb"),
+    )
+    moves = [
+        np.abs(new.vertices - old.vertices).max()
+        for old, new in zip(before.meshes.values(), own.meshes.values())
+    ]
     # A tenth of 0.95 of the radius at most, and in the user's centimetres.
-    radius = float(np.linalg.norm(np.ptp(np.concatenate([m.vertices for m in before.meshes.values()]), 0))) / 2
+    radius = (
+        float(
+            np.linalg.norm(np.ptp(np.concatenate([m.vertices for m in before.meshes.values()]), 0))
+        )
+        / 2
+    )
     assert 1e-4 * radius < max(moves) <= 0.1 / 0.95 * radius * 1.01
     for old, new in zip(before.meshes.values(), own.meshes.values()):
         assert np.array_equal(old.faces, new.faces)
@@ -447,9 +550,18 @@ def test_offsets_follow_an_oracle_of_a_larger_body():
     prior = oracle(truth, renderer, 3, size)
     surface = TexturedMesh(atlas, 3, start=torch.tensor([0.8, 0.2, 0.2]), offsets=True)
     config = ScoreDistillationConfig(scale=1.0, weighting="clean", shared_time=True, t_max="0.5")
-    stage = painting_stage("paint", 120, SurfaceParts(surface, renderer, show_rgb), ScoreDistillation(prior, "x", config, True), CAMERAS,
-                           SolidBackground(torch.full((3,), GREY)), size, PaintRates("0", offsets="4e-3->1e-3"), PaintTerms(variation="0"),
-                           LightConfig())  # fmt: skip
+    stage = painting_stage(
+        "paint",
+        120,
+        SurfaceParts(surface, renderer, show_rgb),
+        ScoreDistillation(prior, "x", config, True),
+        CAMERAS,
+        SolidBackground(torch.full((3,), GREY)),
+        size,
+        PaintRates("0", offsets="4e-3->1e-3"),
+        PaintTerms(variation="0"),
+        LightConfig(),
+    )
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
     assert float(surface.offsets.detach().mean()) == pytest.approx(0.06, abs=0.02)
 
@@ -478,8 +590,10 @@ def test_texture_in_the_users_own_frame_and_units(tmp_path):
 def test_texture_resumes_to_the_same_bytes(tmp_path):
     chair(tmp_path / "chair.glb")
     options = {"set": QUICK, "verbosity": "quiet", "turntable": False, "checkpoint_steps": 1}
-    whole = texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "a", **options))
-    import threestudio_like.systems.texturing as module
+    whole = texture(
+        tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "a", **options)
+    )
+    import threestudio_like.commands.texture as module
 
     steps = {"n": 0}
     original = module.run_loop
@@ -500,17 +614,27 @@ def test_texture_resumes_to_the_same_bytes(tmp_path):
     module.run_loop = interrupted
     try:
         with pytest.raises(KeyboardInterrupt):
-            texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", **options))
+            texture(
+                tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", **options)
+            )
     finally:
         module.run_loop = original
-    again = texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", resume=True, **options))
+    again = texture(
+        tmp_path / "chair.glb",
+        "a red chair",
+        TextureOptions(out=tmp_path / "b", resume=True, **options),
+    )
     assert (whole.folder / "asset.glb").read_bytes() == (again.folder / "asset.glb").read_bytes()
     # On another mesh of that name it is not resumed.
     moved = Asset.load(tmp_path / "chair.glb")
     moved.meshes["legs"].vertices += 0.5
     moved.save(tmp_path / "chair.glb")
     with pytest.raises(CheckpointError, match="mesh content"):
-        texture(tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", resume=True, **options))
+        texture(
+            tmp_path / "chair.glb",
+            "a red chair",
+            TextureOptions(out=tmp_path / "b", resume=True, **options),
+        )
 
 
 def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):
@@ -522,7 +646,9 @@ def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):
         with torch.no_grad():
             picture = torch.full((1, 128, 128, 3), 0.6)
             surface.texels.copy_(
-                toybox_prior.encode_image(picture).mean((2, 3), keepdim=True).expand_as(surface.texels)
+                toybox_prior.encode_image(picture)
+                .mean((2, 3), keepdim=True)
+                .expand_as(surface.texels)
             )
         rgb = config.decoded(toybox_prior, surface, 128)
         assert rgb.shape == (3, 128, 128)
@@ -544,7 +670,14 @@ def test_lock_mask_and_present_texture(tmp_path):
     half = subject.atlas.tile // 2
     assert bool(locked[row : row + half, column : column + subject.atlas.tile].all())
     assert not bool(locked[row + half : row + 2 * half, column : column + subject.atlas.tile].any())
-    assert float((present_texture(subject)[:, row + 5, column + 5] - torch.tensor([0.5, 0.3, 0.2])).abs().max()) < 1e-5
+    assert (
+        float(
+            (present_texture(subject)[:, row + 5, column + 5] - torch.tensor([0.5, 0.3, 0.2]))
+            .abs()
+            .max()
+        )
+        < 1e-5
+    )
     for wrong in (
         TextureOptions(lock=tmp_path / "none.png"),
         TextureOptions(lock_parts=("wheels",)),
@@ -571,17 +704,34 @@ def test_point_mass_paints_every_seen_texel_in_one_colour():
     surface = TexturedMesh(atlas, 4)
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean"))
     parts = SurfaceParts(surface, SurfaceRenderer(SurfaceConfig(grazing=0.0)), show_rgb)
-    stage = painting_stage("p", 60, parts, guidance, CAMERAS, SolidBackground(torch.zeros(4)), 16, PaintRates("0.02"), PaintTerms(variation="0"),
-                           LightConfig())  # fmt: skip
+    stage = painting_stage(
+        "p",
+        60,
+        parts,
+        guidance,
+        CAMERAS,
+        SolidBackground(torch.zeros(4)),
+        16,
+        PaintRates("0.02"),
+        PaintTerms(variation="0"),
+        LightConfig(),
+    )
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("p", lambda done: stage)])
     moved = surface.texels.detach()[0][:, surface.charts].abs().sum(0) > 0
-    assert float((surface.texels.detach()[0][:, surface.charts][:, moved] - 0.3).abs().mean()) < 0.05
+    assert (
+        float((surface.texels.detach()[0][:, surface.charts][:, moved] - 0.3).abs().mean()) < 0.05
+    )
 
 
 def test_the_paper_preset_paints_on_any_pipeline(tiny_folder, tmp_path):
     chair(tmp_path / "chair.glb")
-    options = TextureOptions(out=tmp_path / "run", prior=str(tiny_folder), set={"latent.steps": "3", "latent_texels": "32"}, verbosity="quiet",
-                             turntable=False)  # fmt: skip
+    options = TextureOptions(
+        out=tmp_path / "run",
+        prior=str(tiny_folder),
+        set={"latent.steps": "3", "latent_texels": "32"},
+        verbosity="quiet",
+        turntable=False,
+    )
     options.export.texture = 64
     result = texture(tmp_path / "chair.glb", "a chair of glass", options)
     assert result.verdict.passed
@@ -598,7 +748,9 @@ def test_refinement_rounds_can_end_a_painting(tmp_path):
         "refine.refine.views": "4",
         "refine.refine.steps": "2",
     }
-    options = TextureOptions(out=tmp_path / "run", set={**QUICK, **rounds}, verbosity="quiet", turntable=False)
+    options = TextureOptions(
+        out=tmp_path / "run", set={**QUICK, **rounds}, verbosity="quiet", turntable=False
+    )
     result = texture(tmp_path / "chair.glb", "a red chair", options)
     assert result.verdict.passed
     assert '"stage": "refine"' in (tmp_path / "run" / "events.jsonl").read_text()
@@ -609,7 +761,9 @@ def test_pictures_are_laid_back_on_the_surface_that_they_show():
     truth, renderer = painted_truth(atlas), SurfaceRenderer(SurfaceConfig(jitter=False))
     cameras = dome().resized(128, 128)
     with torch.no_grad():
-        drawn = renderer.render(truth, cameras, BackgroundSample(torch.full((1, 128, 128, 3), GREY)))
+        drawn = renderer.render(
+            truth, cameras, BackgroundSample(torch.full((1, 128, 128, 3), GREY))
+        )
     texels, weight = back_project(truth, cameras, drawn.features, drawn.opacity[..., 0])
     seen = weight > 0.01
     assert 0.5 < float(seen[truth.charts].float().mean()) < 1
@@ -619,22 +773,38 @@ def test_pictures_are_laid_back_on_the_surface_that_they_show():
 
 
 def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
-    """Every four views but the first are denoised around the colours that those before them left on the surface."""
+    """Every four views but the first are denoised around the colours that those before them left on
+    the surface."""
     from threestudio_like.guidance.image_refinement import ImageRefinement, RefinementConfig
-    from threestudio_like.systems.painting import PaintRoundsConfig, paint_rounds_stage
+    from threestudio_like.stages.painting import PaintRoundsConfig, paint_rounds_stage
 
     surface = TexturedMesh(body(96), 3, start=torch.full((3,), 0.5))
-    config = PaintRoundsConfig(RefinementConfig(times=(0.9,), steps=2, views=8), iterations=1, in_turn=True)
+    config = PaintRoundsConfig(
+        RefinementConfig(times=(0.9,), steps=2, views=8), iterations=1, in_turn=True
+    )
     refinement = ImageRefinement(toybox_prior, "a red box", config.refine, torch.full((8,), 0.5))
     calls, denoise = [], refinement.denoise
 
     def watched(latents, cameras, time, steps, random, purpose, known):
-        calls.append((latents, known[1], clean := denoise(latents, cameras, time, steps, random, purpose, known)))
+        calls.append(
+            (
+                latents,
+                known[1],
+                clean := denoise(latents, cameras, time, steps, random, purpose, known),
+            )
+        )
         return clean
 
     monkeypatch.setattr(refinement, "denoise", watched)
-    stage = paint_rounds_stage("start", SurfaceParts(surface, SurfaceRenderer(SurfaceConfig()), show_rgb), refinement, config,
-                               toybox_prior.facts.image_size, 0.5, False)  # fmt: skip
+    stage = paint_rounds_stage(
+        "start",
+        SurfaceParts(surface, SurfaceRenderer(SurfaceConfig()), show_rgb),
+        refinement,
+        config,
+        toybox_prior.facts.image_size,
+        0.5,
+        False,
+    )
     stage.loss(Step("start", 0, 1, 0.0, 0))
     assert len(calls) == 2
     (_, first, _), (latents, second, clean) = calls

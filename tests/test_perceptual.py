@@ -5,7 +5,14 @@ import torch
 from safetensors.torch import save_file
 
 from threestudio_like.engine.errors import ModelError
-from threestudio_like.priors.perceptual import DEEP, LAYERS, VGG16, ToyPerceptual, VggPerceptual, load_perceptual
+from threestudio_like.priors.networks.perceptual import (
+    DEEP,
+    LAYERS,
+    VGG16,
+    ToyPerceptual,
+    VggPerceptual,
+    load_perceptual,
+)
 
 
 def vgg_file(path, linear=False):
@@ -14,7 +21,9 @@ def vgg_file(path, linear=False):
     for block in VGG16:
         number += inside != 3
         for width in block:
-            tensors[f"features.{number}.weight"] = 0.05 * torch.randn(width, inside, 3, 3, generator=generator)
+            tensors[f"features.{number}.weight"] = 0.05 * torch.randn(
+                width, inside, 3, 3, generator=generator
+            )
             tensors[f"features.{number}.bias"] = torch.zeros(width)
             number, inside = number + 2, width
     if linear:
@@ -27,7 +36,11 @@ def vgg_file(path, linear=False):
 @pytest.mark.parametrize("kind", ["toy", "vgg"])
 def test_distance_is_zero_on_itself_and_grows(kind, tmp_path):
     torch.manual_seed(0)
-    prior = ToyPerceptual().eval() if kind == "toy" else VggPerceptual(vgg_file(tmp_path / "vgg.safetensors"))
+    prior = (
+        ToyPerceptual().eval()
+        if kind == "toy"
+        else VggPerceptual(vgg_file(tmp_path / "vgg.safetensors"))
+    )
     one = torch.rand(2, 32, 32, 3)
     assert torch.equal(prior.distance(one, one), torch.zeros(2))
     noise = torch.randn(one.shape)
@@ -73,7 +86,9 @@ def test_learnt_channel_weights_are_used_where_a_file_has_them(tmp_path):
     plain = VggPerceptual(vgg_file(tmp_path / "a.safetensors"))
     weighted = load_perceptual(str(vgg_file(tmp_path / "b.safetensors", linear=True)))
     one, two = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 3)
-    assert float(weighted.distance(one, two)) == pytest.approx(0.5 * float(plain.distance(one, two)), rel=1e-4)
+    assert float(weighted.distance(one, two)) == pytest.approx(
+        0.5 * float(plain.distance(one, two)), rel=1e-4
+    )
 
 
 def test_saved_without_its_head_and_damage_is_named(tmp_path):
@@ -82,9 +97,15 @@ def test_saved_without_its_head_and_damage_is_named(tmp_path):
     model.save(tmp_path / "p")
     again = load_perceptual(str(tmp_path / "p"))
     one, two = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 3)
-    assert float(again.distance(one, two)) == pytest.approx(float(model.distance(one, two)), rel=0.05)
+    assert float(again.distance(one, two)) == pytest.approx(
+        float(model.distance(one, two)), rel=0.05
+    )
     (tmp_path / "p" / "model.safetensors").write_bytes(b"rubbish")
-    for bad in (tmp_path / "p", tmp_path / "missing.safetensors", tmp_path / "p" / "model.safetensors"):
+    for bad in (
+        tmp_path / "p",
+        tmp_path / "missing.safetensors",
+        tmp_path / "p" / "model.safetensors",
+    ):
         with pytest.raises(ModelError):
             load_perceptual(str(bad))
 
@@ -92,10 +113,22 @@ def test_saved_without_its_head_and_damage_is_named(tmp_path):
 def test_training_from_the_command_line(tmp_path, capsys):
     from threestudio_like.cli import main
 
-    assert main(["train", "perceptual", "--out", str(tmp_path / "p"), "--objects", "24", "--steps", "2"]) == 0
+    assert (
+        main(
+            ["train", "perceptual", "--out", str(tmp_path / "p"), "--objects", "24", "--steps", "2"]
+        )
+        == 0
+    )
     assert "less spoilt is nearer" in capsys.readouterr().out
     assert (
-        load_perceptual(str(tmp_path / "p" / "perceptual")).distance(torch.rand(1, 64, 64, 3), torch.rand(1, 64, 64, 3))
+        load_perceptual(str(tmp_path / "p" / "perceptual")).distance(
+            torch.rand(1, 64, 64, 3), torch.rand(1, 64, 64, 3)
+        )
         > 0
     )
-    assert main(["train", "perceptual", "--out", str(tmp_path / "p"), "--objects", "24", "--steps", "2"]) == 2
+    assert (
+        main(
+            ["train", "perceptual", "--out", str(tmp_path / "p"), "--objects", "24", "--steps", "2"]
+        )
+        == 2
+    )

@@ -10,11 +10,11 @@ import torch
 from tests.conftest import tiny_pipeline
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors import registry
-from threestudio_like.priors.attention import ViewAttention, install, joint_views
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.concepts import concept_words, read_concept
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.embeddings import EmbeddingStore
+from threestudio_like.priors.networks.attention import ViewAttention, install, joint_views
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.sampling import ddim, guided_clean
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
@@ -27,7 +27,12 @@ def ring(n):
 
 def test_a_saved_pipeline_loads_and_says_what_it_is(tiny_prior):
     facts = tiny_prior.facts
-    assert (facts.prediction_type, facts.channels, facts.latent_size, facts.image_size) == ("epsilon", 4, 8, 16)
+    assert (facts.prediction_type, facts.channels, facts.latent_size, facts.image_size) == (
+        "epsilon",
+        4,
+        8,
+        16,
+    )
     assert facts.vocabulary is None
     assert facts.camera is None
     text = tiny_prior.encode_text(["a red chair", ""])
@@ -54,7 +59,8 @@ def test_encoding_is_differentiable(tiny_prior):
 
 
 def test_a_v_prediction_twin_says_the_same(tmp_path, tiny_prior):
-    """A model that states v = the same network's epsilon turned into v gives the same clean estimate."""
+    """A model that states v = the same network's epsilon turned into v gives the same clean
+    estimate."""
     folder = tiny_pipeline(tmp_path / "v", "v_prediction")
     twin = StableDiffusionPrior(folder, DiffusersConfig(), "v")
     z, t = torch.randn(1, 4, 8, 8), torch.tensor([400])
@@ -69,7 +75,9 @@ def test_a_v_prediction_twin_says_the_same(tmp_path, tiny_prior):
 
 @pytest.mark.parametrize("camera", ["vector", "rays"])
 def test_camera_conditioning_is_recognised_and_used(tmp_path, camera):
-    prior = StableDiffusionPrior(tiny_pipeline(tmp_path / camera, camera=camera), DiffusersConfig(), camera)
+    prior = StableDiffusionPrior(
+        tiny_pipeline(tmp_path / camera, camera=camera), DiffusersConfig(), camera
+    )
     z, t = torch.randn(1, 4, 8, 8), torch.tensor([400])
     text = prior.encode_text([""])
     seen = [prior.predict(z, t, Condition(text, ring(4)[[i]], 0.5)) for i in (0, 1)]
@@ -97,7 +105,7 @@ def test_joint_views_share_their_self_attention(tiny_prior):
 @pytest.mark.parametrize("written_out", [1 << 21, 0])
 def test_view_attention_of_one_view_equals_the_librarys(tiny_folder, monkeypatch, written_out):
     """Written out as for small pictures, and fused as for large ones."""
-    monkeypatch.setattr("threestudio_like.priors.attention.WRITTEN_OUT", written_out)
+    monkeypatch.setattr("threestudio_like.priors.networks.attention.WRITTEN_OUT", written_out)
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
 
@@ -113,7 +121,11 @@ def test_view_attention_of_one_view_equals_the_librarys(tiny_folder, monkeypatch
 
 def test_attention_slicing_changes_nothing(tiny_folder, tiny_prior):
     sliced = StableDiffusionPrior(tiny_folder, DiffusersConfig(attention_slicing=True), "sliced")
-    z, t, condition = torch.randn(1, 4, 8, 8), torch.tensor([300]), Condition(tiny_prior.encode_text(["a red chair"]))
+    z, t, condition = (
+        torch.randn(1, 4, 8, 8),
+        torch.tensor([300]),
+        Condition(tiny_prior.encode_text(["a red chair"])),
+    )
     torch.testing.assert_close(
         sliced.predict(z, t, condition), tiny_prior.predict(z, t, condition), atol=1e-4, rtol=1e-4
     )
@@ -121,21 +133,41 @@ def test_attention_slicing_changes_nothing(tiny_folder, tiny_prior):
 
 def test_half_precision_loads(tiny_folder):
     half = StableDiffusionPrior(tiny_folder, DiffusersConfig(dtype="bfloat16"), "half")
-    out = half.predict(torch.randn(1, 4, 8, 8), torch.tensor([300]), Condition(half.encode_text([""])))
+    out = half.predict(
+        torch.randn(1, 4, 8, 8), torch.tensor([300]), Condition(half.encode_text([""]))
+    )
     assert out.dtype == torch.float32
     assert bool(torch.isfinite(out).all())
 
 
 def test_ddim_runs_on_a_real_network(tiny_prior):
     text = tiny_prior.encode_text(["a red chair"])
-    z = ddim(tiny_prior, torch.randn(1, 4, 8, 8), 1.0, 4, Condition(text), tiny_prior.encode_text([""]), 3.0, 0.5, 3.5)
+    z = ddim(
+        tiny_prior,
+        torch.randn(1, 4, 8, 8),
+        1.0,
+        4,
+        Condition(text),
+        tiny_prior.encode_text([""]),
+        3.0,
+        0.5,
+        3.5,
+    )
     assert bool(torch.isfinite(z).all())
     assert float(z.abs().max()) <= 3.5
 
 
-SD15 = dict(sample_size=64, in_channels=4, out_channels=4, cross_attention_dim=768, attention_head_dim=8)
-SD21 = dict(sample_size=64, in_channels=4, out_channels=4, cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20],
-            use_linear_projection=True)  # fmt: skip
+SD15 = dict(
+    sample_size=64, in_channels=4, out_channels=4, cross_attention_dim=768, attention_head_dim=8
+)
+SD21 = dict(
+    sample_size=64,
+    in_channels=4,
+    out_channels=4,
+    cross_attention_dim=1024,
+    attention_head_dim=[5, 10, 20, 20],
+    use_linear_projection=True,
+)
 
 
 @pytest.mark.parametrize(("config", "millions"), [(SD15, 859.5), (SD21, 865.9)])
@@ -163,7 +195,9 @@ def test_concepts_add_exactly_one_token_and_change_the_embedding(tmp_path, tiny_
     assert prior._tokenizer.tokenize("a <cat-toy>")[-1].startswith("<cat-toy>")
     a, b = prior.encode_text(["a <cat-toy> chair"]), plain.encode_text(["a <cat-toy> chair"])
     assert not torch.allclose(a, b)
-    torch.testing.assert_close(prior.encode_text(["a red chair"]), plain.encode_text(["a red chair"]))
+    torch.testing.assert_close(
+        prior.encode_text(["a red chair"]), plain.encode_text(["a red chair"])
+    )
     with pytest.raises(ModelError, match="exists already"):
         prior.add_concept(read_concept(path))
     assert concept_words(["<cat-toy>"], "a red chair") == ["<cat-toy>"]

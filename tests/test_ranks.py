@@ -1,4 +1,5 @@
-"""Several processes that make one asset: the same result as one, and what happens when one of them dies."""
+"""Several processes that make one asset: the same result as one, and what happens when one of them
+dies."""
 
 import json
 import os
@@ -24,22 +25,75 @@ ROOT = Path(__file__).parent.parent
 
 
 def command(tiny_folder, out, steps, *more):
-    return ["generate", "a red chair", "--prior", str(tiny_folder), "--preset", "paper", "--steps", str(steps), "--dtype", "float32",
-            "--representation.hash.levels", "4", "--representation.hash.log2-size", "10", "--renderer.samples", "16", "--faces", "300",
-            "--texture", "64", "--distil.uniform.batch", "4", "--out", str(out), "--quiet", *more]  # fmt: skip
+    return [
+        "generate",
+        "a red chair",
+        "--prior",
+        str(tiny_folder),
+        "--preset",
+        "paper",
+        "--steps",
+        str(steps),
+        "--dtype",
+        "float32",
+        "--representation.hash.levels",
+        "4",
+        "--representation.hash.log2-size",
+        "10",
+        "--renderer.samples",
+        "16",
+        "--faces",
+        "300",
+        "--texture",
+        "64",
+        "--distil.uniform.batch",
+        "4",
+        "--out",
+        str(out),
+        "--quiet",
+        *more,
+    ]
 
 
 def painting(tiny_folder, steps):
-    return ["texture", str(ROOT / "assets/shapes/mug.obj"), "a red mug", "--prior", str(tiny_folder), "--preset", "paper", "--steps",
-            str(steps), "--dtype", "float32", "--latent.uniform.batch", "4", "--texture", "64", "--quiet"]  # fmt: skip
+    return [
+        "texture",
+        str(ROOT / "assets/shapes/mug.obj"),
+        "a red mug",
+        "--prior",
+        str(tiny_folder),
+        "--preset",
+        "paper",
+        "--steps",
+        str(steps),
+        "--dtype",
+        "float32",
+        "--latent.uniform.batch",
+        "4",
+        "--texture",
+        "64",
+        "--quiet",
+    ]
 
 
 def processes(arguments, folder, world=2):
     found = []
     for rank in range(world):
-        told = {RANK: str(rank), WORLD: str(world), MEETING: str(folder / "meeting"), "OMP_NUM_THREADS": "1"}
-        found.append(subprocess.Popen([sys.executable, "-m", "threestudio_like", *arguments], env={**os.environ, **told}, cwd=ROOT,
-                                      stderr=subprocess.PIPE, text=True))  # fmt: skip
+        told = {
+            RANK: str(rank),
+            WORLD: str(world),
+            MEETING: str(folder / "meeting"),
+            "OMP_NUM_THREADS": "1",
+        }
+        found.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "threestudio_like", *arguments],
+                env={**os.environ, **told},
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     return found
 
 
@@ -68,7 +122,8 @@ def first_moments(folder):
 
 
 def test_two_ranks_have_the_gradient_of_one(tiny_folder, tmp_path):
-    """Through the command line, with gloo: Adam's first moment after a step is a tenth of the gradient of all four views."""
+    """Through the command line, with gloo: Adam's first moment after a step is a tenth of the
+    gradient of all four views."""
     assert main(command(tiny_folder, tmp_path / "one", 1)) == 0
     assert main(command(tiny_folder, tmp_path / "two", 1, "--ranks", "2")) == 0
     one, two = first_moments(tmp_path / "one"), first_moments(tmp_path / "two")
@@ -96,8 +151,25 @@ def test_two_ranks_make_bit_for_bit_what_one_makes_in_two_parts(verb, tiny_folde
     """Several steps on, through Adam, which magnifies any rounding: field, moments and asset."""
     if verb == "refine":
         assert main(command(tiny_folder, tmp_path / "source", 2)) == 0
-        line = ["refine", str(tmp_path / "source"), "--preset", "paper", "--steps", "3", "--resolution", "16", "--rgb.uniform.batch", "4",
-                "--renderer.samples", "16", "--faces", "300", "--texture", "64", "--quiet"]  # fmt: skip
+        line = [
+            "refine",
+            str(tmp_path / "source"),
+            "--preset",
+            "paper",
+            "--steps",
+            "3",
+            "--resolution",
+            "16",
+            "--rgb.uniform.batch",
+            "4",
+            "--renderer.samples",
+            "16",
+            "--faces",
+            "300",
+            "--texture",
+            "64",
+            "--quiet",
+        ]
     else:
         line = command(tiny_folder, tmp_path, 4) if verb == "generate" else painting(tiny_folder, 4)
     one, two = tmp_path / "one", tmp_path / "two"
@@ -119,19 +191,35 @@ def test_two_ranks_make_bit_for_bit_what_one_makes_in_two_parts(verb, tiny_folde
 
 KINDS = {
     "paper": (),
-    "sketch": ("--sketch", str(ROOT / "assets/shapes/chair.yaml"), "--sketch.samples", "400", "--sketch.points", "300"),
+    "sketch": (
+        "--sketch",
+        str(ROOT / "assets/shapes/chair.yaml"),
+        "--sketch.samples",
+        "400",
+        "--sketch.points",
+        "300",
+    ),
     "dreamfusion": ("--system", "dreamfusion", "--resolution", "12"),
-    "regularised": ("--distil.regularise.sparsity", "1", "--distil.regularise.nearness", "1", "--distil.regularise.distortion", "1",
-                    "--distil.regularise.orientation", "1"),
+    "regularised": (
+        "--distil.regularise.sparsity",
+        "1",
+        "--distil.regularise.nearness",
+        "1",
+        "--distil.regularise.distortion",
+        "1",
+        "--distil.regularise.orientation",
+        "1",
+    ),
     "shared time": ("--distil.guidance.shared-time", "True", "--distil.guidance.rescale", "0.5"),
     "perp-neg": ("--distil.guidance.perp-neg", "1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_have_the_gradient_of_the_whole(kind, tiny_folder, tmp_path):
-    """Every term of the loss, up to the rounding of a network that is given fewer views, which a guidance's scale of 100 magnifies
-    (and Perp-Neg, which takes from a difference what lies along another, once more)."""
+    """Every term of the loss, up to the rounding of a network that is given fewer views, which a
+    guidance's scale of 100 magnifies (and Perp-Neg, which takes from a difference what lies along
+    another, once more)."""
     close = 2e-5 if kind == "perp-neg" else 3e-6
     line = [*command(tiny_folder, tmp_path, 1), *KINDS[kind]]
     assert main([*line, "--out", str(tmp_path / "whole")]) == 0
@@ -139,11 +227,14 @@ def test_parts_have_the_gradient_of_the_whole(kind, tiny_folder, tmp_path):
     whole, parts = first_moments(tmp_path / "whole"), first_moments(tmp_path / "parts")
     assert any(float(moment.abs().max()) > 0 for moment in whole.values())
     for name in whole:
-        assert float((whole[name] - parts[name]).abs().max()) <= close * float(whole[name].abs().max())
+        assert float((whole[name] - parts[name]).abs().max()) <= close * float(
+            whole[name].abs().max()
+        )
 
 
 def test_the_terms_of_parts_are_their_means():
-    """The loop adds gradients up and tells the mean of every term; a stage that shares nothing is run once."""
+    """The loop adds gradients up and tells the mean of every term; a stage that shares nothing is
+    run once."""
     for shared, calls in ((True, 3), (False, 1)):
         weight, begun, seen = torch.nn.Parameter(torch.zeros(1)), [], []
 
@@ -154,7 +245,13 @@ def test_the_terms_of_parts_are_their_means():
         module = torch.nn.Module()
         module.weight = weight
         stage = Stage(
-            "s", 1, {"m": module}, [ParameterGroup("g", [weight])], loss, shared=shared, before_step=begun.append
+            "s",
+            1,
+            {"m": module},
+            [ParameterGroup("g", [weight])],
+            loss,
+            shared=shared,
+            before_step=begun.append,
         )
         told = []
         events = Events()
@@ -170,8 +267,9 @@ def test_the_terms_of_parts_are_their_means():
 
 
 def test_two_ranks_end_where_one_does(tiny_folder, tmp_path):
-    """Three steps on: half of all numbers within 1e-6 of their range, and 99 % within 1e-4. Adam divides by the gradient's size, so that
-    where a gradient is nothing but rounding, its step is too."""
+    """Three steps on: half of all numbers within 1e-6 of their range, and 99 % within 1e-4. Adam
+    divides by the gradient's size, so that where a gradient is nothing but rounding, its step is
+    too."""
     weights = []
     for name, more in (("one", []), ("two", ["--ranks", "2"])):
         assert main(command(tiny_folder, tmp_path / name, 3, *more)) == 0
@@ -183,7 +281,9 @@ def test_two_ranks_end_where_one_does(tiny_folder, tmp_path):
         assert float(apart.quantile(0.99)) <= 1e-4
 
 
-def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(tiny_folder, tmp_path):
+def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(
+    tiny_folder, tmp_path
+):
     arguments = command(tiny_folder, tmp_path / "run", 400, "--checkpoint-steps", "1000")
     leader, helper = processes(arguments, tmp_path)
     events = tmp_path / "run/events.jsonl"
@@ -231,7 +331,10 @@ def test_ranks_that_cannot_work_are_refused(tiny_folder, tmp_path, capsys):
     assert "--ranks: must be at least 1" in capsys.readouterr().err
     assert main(["generate", "a red chair", "--accumulate", "0", "--out", str(tmp_path / "x")]) == 2
     assert "--accumulate: must be at least 1" in capsys.readouterr().err
-    assert main(["generate", "a red chair", "--accumulate", "2", "--out", str(tmp_path / "joint")]) == 2
+    assert (
+        main(["generate", "a red chair", "--accumulate", "2", "--out", str(tmp_path / "joint")])
+        == 2
+    )
     assert "views that are denoised together cannot be shared" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
     arguments = command(tiny_folder, tmp_path / "three", 1)

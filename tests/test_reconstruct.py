@@ -1,4 +1,5 @@
-"""A picture's way in (background, framing, orientation), the camera found, colours laid back, `reconstruct` from the command line."""
+"""A picture's way in (background, framing, orientation), the camera found, colours laid back,
+`reconstruct` from the command line."""
 
 import json
 import math
@@ -13,19 +14,39 @@ from threestudio_like.engine.errors import CollapseError, InputError
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas, with_coordinates
 from threestudio_like.meshes.voxels import to_mesh, voxelise
-from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig
 from threestudio_like.priors.framing import boxes
-from threestudio_like.priors.patch_transformer import EncoderConfig
-from threestudio_like.priors.segmenter import BorderSegmenter
-from threestudio_like.priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelDiffusionConfig, VoxelSampling
-from threestudio_like.priors.voxel_unet import VoxelUNetConfig
+from threestudio_like.priors.networks.contrastive import Contrastive, ContrastiveConfig, TextConfig
+from threestudio_like.priors.networks.patch_transformer import EncoderConfig
+from threestudio_like.priors.networks.voxel_unet import VoxelUNetConfig
+from threestudio_like.priors.segmentation.segmenter import BorderSegmenter
+from threestudio_like.priors.voxel_diffusion import (
+    ShapePrior,
+    VoxelDiffusion,
+    VoxelDiffusionConfig,
+    VoxelSampling,
+)
 from threestudio_like.representations import TexturedMesh
-from threestudio_like.systems import cisp
-from threestudio_like.systems.cisp import CispConfig, knows_words, reconstruct_shape, shape_of
-from threestudio_like.systems.found import guess_caption
-from threestudio_like.systems.photo import photo_of, read_photo
-from threestudio_like.systems.pose import PoseConfig, find_pose, framed_masks, matching_cut, silhouettes
-from threestudio_like.systems.projection import ProjectionConfig, completed, lay_back
+from threestudio_like.systems.image_to_3d import cisp
+from threestudio_like.systems.image_to_3d.back_projection import (
+    ProjectionConfig,
+    completed,
+    lay_back,
+)
+from threestudio_like.systems.image_to_3d.cisp import (
+    CispConfig,
+    knows_words,
+    reconstruct_shape,
+    shape_of,
+)
+from threestudio_like.systems.image_to_3d.method import guess_caption
+from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
+from threestudio_like.systems.image_to_3d.pose import (
+    PoseConfig,
+    find_pose,
+    framed_masks,
+    matching_cut,
+    silhouettes,
+)
 from threestudio_like.toybox.pairs import pictures_of
 from threestudio_like.toybox.render import render, view_projection
 from threestudio_like.toybox.vocabulary import CATEGORIES
@@ -49,12 +70,16 @@ def on_background(kind, index=3, size=128):
         "plain": np.full((size, size, 3), 0.95),
         "ramp": np.stack([0.6 + 0.3 * y, 0.5 + 0.2 * x, 0.4 + 0.2 * y], -1),
         "tiles": np.where(
-            (((x * 6).astype(int) + (y * 6).astype(int)) % 2)[..., None] > 0, [0.75, 0.78, 0.8], [0.55, 0.6, 0.62]
+            (((x * 6).astype(int) + (y * 6).astype(int)) % 2)[..., None] > 0,
+            [0.75, 0.78, 0.8],
+            [0.55, 0.6, 0.62],
         ),
     }[kind]
     mask = view.mask[0]
     noise = np.random.default_rng(0).normal(0, 0.01, (size, size, 3))
-    return (view.image[0] + behind * (1 - mask[..., None]) + noise).clip(0, 1).astype(np.float32), mask
+    return (view.image[0] + behind * (1 - mask[..., None]) + noise).clip(0, 1).astype(
+        np.float32
+    ), mask
 
 
 @pytest.mark.parametrize("kind", ["plain", "ramp", "tiles"])
@@ -71,7 +96,11 @@ def test_the_border_tells_the_object(kind):
 def test_the_inside_of_a_line_drawing_belongs_to_it():
     y, x = np.mgrid[0:120, 0:120]
     radius = np.hypot(x - 60, y - 60)
-    drawing = np.where(((radius > 38) & (radius < 41))[..., None], 0.1, 1.0).repeat(3, -1).astype(np.float32)
+    drawing = (
+        np.where(((radius > 38) & (radius < 41))[..., None], 0.1, 1.0)
+        .repeat(3, -1)
+        .astype(np.float32)
+    )
     found = BorderSegmenter().mask(drawing) > 0.5
     disc = radius < 41
     assert (found & disc).sum() / (found | disc).sum() > 0.9
@@ -107,7 +136,9 @@ def test_alpha_is_kept_orientation_is_undone_and_large_pictures_are_scaled(tmp_p
     assert 0.3 < float(read_photo(tmp_path / "deep.png").original.mean()) < 0.7
 
 
-@pytest.mark.parametrize("bad", ["missing", "folder", "text", "truncated", "tiny", "strip", "clear", "empty"])
+@pytest.mark.parametrize(
+    "bad", ["missing", "folder", "text", "truncated", "tiny", "strip", "clear", "empty"]
+)
 def test_bad_pictures_are_one_line_and_exit_2(tmp_path, capsys, bad):
     path = tmp_path / "picture.png"
     if bad == "folder":
@@ -158,7 +189,9 @@ def test_the_cut_puts_the_object_where_the_camera_sees_it(tmp_path):
     box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
     cut = matching_cut(mesh, pose, config, box)
     _, alpha = photo.colours(128, cut)
-    drawn = silhouettes(mesh, torch.tensor([pose.azimuth]), torch.tensor([pose.elevation]), config, 128)
+    drawn = silhouettes(
+        mesh, torch.tensor([pose.azimuth]), torch.tensor([pose.elevation]), config, 128
+    )
     both = torch.minimum(alpha, drawn).sum() / torch.maximum(alpha, drawn).sum()
     assert float(both) > 0.9
 
@@ -218,7 +251,8 @@ class Sizes:
 
 
 def test_what_a_prompt_asks_for_competes_by_silhouette_and_likeness():
-    """A worded shape is taken over one whose silhouette agrees a little better, not over one that agrees much better; without weight never."""
+    """A worded shape is taken over one whose silhouette agrees a little better, not over one that
+    agrees much better; without weight never."""
     picture, _, _, mesh = chair(64)
     mask = framed_masks(torch.from_numpy(picture[None, ..., 3] / 255).float(), 64)[0]
     right = voxelise(mesh)
@@ -241,7 +275,8 @@ def test_words_are_asked_only_where_they_are_known(tmp_path):
 
 
 def test_half_a_sofa_and_its_name_make_a_sofa():
-    """The embedded models: of a picture of which a half is cut off the prompt makes what it names."""
+    """The embedded models: of a picture of which a half is cut off the prompt makes what it
+    names."""
     number = CATEGORIES.index("sofa")
     rgba, _, _, _, _ = pictures_of(2001, number, "test", 1, 96)
     pixels = rgba[0].astype(np.float32) / 255
@@ -263,11 +298,14 @@ def test_half_a_sofa_and_its_name_make_a_sofa():
 @pytest.fixture
 def models(tmp_path):
     """Folders of tiny untrained models, with a generator that knows the chair."""
-    from threestudio_like.systems.shape_training import tokenizer_of
+    from threestudio_like.priors.tokens import tokenizer_of
 
     torch.manual_seed(0)
     tokenizer = tokenizer_of()
-    sizes = EncoderConfig(2, "transformer", 64, 16, 16, 1, 2, 2), EncoderConfig(3, "transformer", 32, 8, 16, 1, 2, 1)
+    sizes = (
+        EncoderConfig(2, "transformer", 64, 16, 16, 1, 2, 2),
+        EncoderConfig(3, "transformer", 32, 8, 16, 1, 2, 1),
+    )
     for name, against in (("cisp", "shape"), ("clip", "text")):
         config = ContrastiveConfig(
             against, 16, *sizes, TextConfig(len(tokenizer), tokenizer.eos_token_id, 32, 16, 1, 2)
@@ -275,7 +313,9 @@ def models(tmp_path):
         Contrastive(config).save(tmp_path / "models" / name)
     tokenizer.save_pretrained(tmp_path / "models" / "clip")
     unet = VoxelUNetConfig(32, 4, 16, (1, 1), 1, (4,), 8, 2, 16, 2, 16, 16)
-    VoxelDiffusion(VoxelDiffusionConfig(unet, "sample", True)).save(tmp_path / "models" / "voxels-cisp")
+    VoxelDiffusion(VoxelDiffusionConfig(unet, "sample", True)).save(
+        tmp_path / "models" / "voxels-cisp"
+    )
     return tmp_path / "models"
 
 
@@ -306,7 +346,14 @@ def test_reconstruct_from_the_command_line(tmp_path, models, monkeypatch, capsys
         "4",
     ]
     assert main([*command, "--out", str(run), "--prompt", "a red chair", *quick]) == 0
-    for name in ("asset.glb", "preview.png", "turntable.mp4", "report.html", "run.yaml", "work/voxels.npy"):
+    for name in (
+        "asset.glb",
+        "preview.png",
+        "turntable.mp4",
+        "report.html",
+        "run.yaml",
+        "work/voxels.npy",
+    ):
         assert (run / name).is_file()
     asset = Asset.load(run / "asset.glb")
     assert asset.mesh.texture.shape[:2] == (256, 256)
@@ -321,7 +368,9 @@ def test_reconstruct_from_the_command_line(tmp_path, models, monkeypatch, capsys
     assert "Cut out" in report
     # Without painting, and twice: the same bytes.
     for name in ("one", "two"):
-        assert main([*command, "--out", str(tmp_path / name), "--colour.complete", "neighbours"]) == 0
+        assert (
+            main([*command, "--out", str(tmp_path / name), "--colour.complete", "neighbours"]) == 0
+        )
     assert (tmp_path / "one/asset.glb").read_bytes() == (tmp_path / "two/asset.glb").read_bytes()
     capsys.readouterr()
     assert main([*command, "--out", str(run)]) == 2
@@ -335,7 +384,14 @@ def test_a_missing_model_is_named_with_the_way_to_train_it(tmp_path, capsys):
     Image.fromarray(chair(64)[0]).save(tmp_path / "chair.png")
     assert (
         main(
-            ["reconstruct", str(tmp_path / "chair.png"), "--shape.models", str(tmp_path), "--out", str(tmp_path / "r")]
+            [
+                "reconstruct",
+                str(tmp_path / "chair.png"),
+                "--shape.models",
+                str(tmp_path),
+                "--out",
+                str(tmp_path / "r"),
+            ]
         )
         == 2
     )
@@ -354,7 +410,9 @@ def test_an_untrained_generator_ends_in_one_line_too(tmp_path, models, capsys):
         "--shape.candidates",
         "1",
     ]
-    code = main([*command, "--out", str(tmp_path / "r"), "--colour.complete", "neighbours", "--quiet"])
+    code = main(
+        [*command, "--out", str(tmp_path / "r"), "--colour.complete", "neighbours", "--quiet"]
+    )
     assert code in (0, 2)
     assert capsys.readouterr().err.strip().count("\n") == 0
 
@@ -371,9 +429,13 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     picture, _, _, mesh = chair()
     Image.fromarray(picture).save(tmp_path / "chair.png")
     encoder, _ = cisp.load_models("cisp", str(models))
-    monkeypatch.setattr(cisp, "load_models", lambda embedding, folder="": (encoder, Known(voxelise(mesh))))
+    monkeypatch.setattr(
+        cisp, "load_models", lambda embedding, folder="": (encoder, Known(voxelise(mesh)))
+    )
     values = {"shape.models": str(models), "shape.candidates": "1", "colour.complete": "neighbours"}
-    asset = threestudio_like.reconstruct(tmp_path / "chair.png", out=tmp_path / "run", set=values, turntable=False)
+    asset = threestudio_like.reconstruct(
+        tmp_path / "chair.png", out=tmp_path / "run", set=values, turntable=False
+    )
     assert asset.mesh.texture is not None
     assert (tmp_path / "run" / "asset.glb").is_file()
     assert not (tmp_path / "run" / "turntable.mp4").exists()

@@ -1,4 +1,5 @@
-"""Scenes: transforms, placed objects, their renderer, GLB with nodes, the toybox's scenes, physical terms."""
+"""Scenes: transforms, placed objects, their renderer, GLB with nodes, the toybox's scenes, physical
+terms."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from threestudio_like.metrics.layout import (
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene, rotation_of
-from threestudio_like.systems.layout import nearer, on_the_ground, own_masks, reference_camera
+from threestudio_like.systems.scene.layout import nearer, on_the_ground, own_masks, reference_camera
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.render import FOV_Y, render, view_projection
 from threestudio_like.toybox.scenes import build_layout, draw_layout
@@ -41,24 +42,38 @@ def sphere(radius: float) -> Mesh:
 
 def cube(colour=(0.8, 0.2, 0.2), size: float = 0.5) -> Mesh:
     mesh = box((size, size, size))
-    return Mesh(mesh.vertices, mesh.faces, colours=np.tile(np.float32(colour), (len(mesh.vertices), 1)))
+    return Mesh(
+        mesh.vertices, mesh.faces, colours=np.tile(np.float32(colour), (len(mesh.vertices), 1))
+    )
 
 
 def ball(radius: float = 0.5) -> Mesh:
     mesh = sphere(radius)
-    return Mesh(mesh.vertices, mesh.faces, colours=np.tile(np.float32([0.2, 0.3, 0.9]), (len(mesh.vertices), 1)))
+    return Mesh(
+        mesh.vertices,
+        mesh.faces,
+        colours=np.tile(np.float32([0.2, 0.3, 0.9]), (len(mesh.vertices), 1)),
+    )
 
 
-def scene_of(*meshes: Mesh, at: list[Transform], along: str = "ray", camera: Cameras | None = None) -> PlacedScene:
+def scene_of(
+    *meshes: Mesh, at: list[Transform], along: str = "ray", camera: Cameras | None = None
+) -> PlacedScene:
     camera = camera or reference_camera(3.0, 40.0, 15.0, 64, 64)
     return PlacedScene(
-        [Body({"m": m}) for m in meshes], [f"o{k}" for k in range(len(meshes))], at, camera.camera_to_world[0], along
+        [Body({"m": m}) for m in meshes],
+        [f"o{k}" for k in range(len(meshes))],
+        at,
+        camera.camera_to_world[0],
+        along,
     )
 
 
 def turned(mesh: Mesh, degrees: float, size: float = 1.0) -> Mesh:
     half = math.radians(degrees) / 2
-    where = Transform(size, np.array([0, math.sin(half), 0, math.cos(half)]), np.array([0.3, 0.1, -0.2]))
+    where = Transform(
+        size, np.array([0, math.sin(half), 0, math.cos(half)]), np.array([0.3, 0.1, -0.2])
+    )
     return Mesh(where.apply(mesh.vertices), mesh.faces)
 
 
@@ -89,7 +104,9 @@ def test_quaternions_and_matrices_are_each_others_inverse():
         assert np.allclose(found.matrix(), place.matrix())
         other = Transform(0.5, p, np.ones(3))
         points = rng.normal(size=(5, 3)).astype(np.float32)
-        assert np.allclose(place.after(other).apply(points), place.apply(other.apply(points)), atol=1e-5)
+        assert np.allclose(
+            place.after(other).apply(points), place.apply(other.apply(points)), atol=1e-5
+        )
     assert Transform.of(np.diag([1.0, 2.0, 1.0, 1.0])) is None
     assert Transform.of(np.diag([-1.0, 1.0, 1.0, 1.0])) is None
     assert Transform.turn(0.7).yaw == pytest.approx(0.7)
@@ -97,17 +114,24 @@ def test_quaternions_and_matrices_are_each_others_inverse():
 
 def test_rotation_vectors_in_double_precision_by_finite_differences():
     vector = torch.tensor(
-        [[0.0, 0.0, 0.0], [0.3, -0.2, 0.9], [1e-5, 0.0, 0.0]], dtype=torch.float64, requires_grad=True
+        [[0.0, 0.0, 0.0], [0.3, -0.2, 0.9], [1e-5, 0.0, 0.0]],
+        dtype=torch.float64,
+        requires_grad=True,
     )
     assert torch.autograd.gradcheck(rotation_of, (vector,), eps=1e-6, atol=1e-6)
     found = rotation_of(vector)
-    assert torch.allclose(found @ found.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand(3, 3, 3), atol=1e-9)
+    assert torch.allclose(
+        found @ found.transpose(1, 2), torch.eye(3, dtype=torch.float64).expand(3, 3, 3), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("along", ["ray", "axis"])
 def test_only_seven_numbers_an_object_are_unknown(along):
     """And they say where it was put."""
-    at = [Transform.turn(0.4, 0.8, np.array([0.2, 0.1, -0.3])), Transform.turn(-1.0, 0.5, np.array([-0.4, 0.0, 0.6]))]
+    at = [
+        Transform.turn(0.4, 0.8, np.array([0.2, 0.1, -0.3])),
+        Transform.turn(-1.0, 0.5, np.array([-0.4, 0.0, 0.6])),
+    ]
     scene = scene_of(cube(), ball(), at=at, along=along)
     assert sum(p.numel() for p in scene.parameters()) == 7 * 2
     for found, put in zip(scene.transforms(), at):
@@ -121,7 +145,9 @@ def test_only_seven_numbers_an_object_are_unknown(along):
 def test_along_the_ray_the_picture_stays():
     """ "ray": an object that moves away grows with it, and looks the same to the reference view."""
     camera = reference_camera(3.0, 40.0, 15.0, 96, 96)
-    scene = scene_of(cube(), at=[Transform(1.0, translation=np.array([0.3, 0.0, 0.2]))], camera=camera)
+    scene = scene_of(
+        cube(), at=[Transform(1.0, translation=np.array([0.3, 0.0, 0.2]))], camera=camera
+    )
     before = own_masks(scene, camera)[0]
     with torch.no_grad():
         scene.depth += 0.8
@@ -132,13 +158,18 @@ def test_along_the_ray_the_picture_stays():
 def test_gradients_of_placement_by_finite_differences():
     """Colours, silhouettes and depth change as the gradients say."""
     camera = reference_camera(3.0, 40.0, 15.0, 48, 48)
-    at = [Transform(1.0, translation=np.array([-0.3, 0, 0.2])), Transform(0.9, translation=np.array([0.35, 0, -0.2]))]
+    at = [
+        Transform(1.0, translation=np.array([-0.3, 0, 0.2])),
+        Transform(0.9, translation=np.array([0.35, 0, -0.2])),
+    ]
     scene = scene_of(cube(), ball(), at=at, camera=camera)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
     weight = torch.stack([(3 * x).sin(), (2 * y + x).cos(), x * y, (2 * x).cos()], -1)
 
     def value() -> torch.Tensor:
-        out = SceneRenderer().render(scene, camera, BackgroundSample(torch.full((1, 48, 48, 3), 0.9)))
+        out = SceneRenderer().render(
+            scene, camera, BackgroundSample(torch.full((1, 48, 48, 3), 0.9))
+        )
         return (torch.cat([out.features, out.opacity], -1)[0] * weight).sum()
 
     value().backward()
@@ -167,7 +198,10 @@ def test_a_nearer_object_hides_a_farther_one():
     scene = scene_of(
         cube(),
         ball(),
-        at=[Transform(1.6, translation=np.array([0, 0, -0.5])), Transform(0.4, translation=np.array([0, 0, 0.6]))],
+        at=[
+            Transform(1.6, translation=np.array([0, 0, -0.5])),
+            Transform(0.4, translation=np.array([0, 0, 0.6])),
+        ],
         camera=camera,
     )
     out = SceneRenderer().render(scene, camera, BackgroundSample(torch.ones(1, 64, 64, 3)))
@@ -180,7 +214,8 @@ def test_a_nearer_object_hides_a_farther_one():
 
 
 def test_a_scene_in_glb_has_a_named_node_an_object_and_opens_again(tmp_path):
-    """One node each with scale, rotation and translation, instances share their mesh, and the scene opened again is the same."""
+    """One node each with scale, rotation and translation, instances share their mesh, and the scene
+    opened again is the same."""
     body = Body({"m": cube()})
     other = Body({"m": ball()})
     at = [
@@ -189,7 +224,9 @@ def test_a_scene_in_glb_has_a_named_node_an_object_and_opens_again(tmp_path):
         Transform.turn(2.0, 0.4),
     ]
     camera = reference_camera(3.0, 40.0, 15.0, 64, 64)
-    scene = PlacedScene([body, other, body], ["red_box", "ball", "second_box"], at, camera.camera_to_world[0])
+    scene = PlacedScene(
+        [body, other, body], ["red_box", "ball", "second_box"], at, camera.camera_to_world[0]
+    )
     asset = scene.asset()
     asset.save(tmp_path / "scene.glb")
     import json
@@ -228,7 +265,8 @@ def test_a_scene_of_objects_of_several_meshes(tmp_path):
 
 
 def test_toybox_scenes_are_what_their_captions_say():
-    """Relations hold by the geometric check, phrases are distinct, scenes fit the unit sphere, and the same arguments give the same bytes."""
+    """Relations hold by the geometric check, phrases are distinct, scenes fit the unit sphere, and
+    the same arguments give the same bytes."""
     right = total = 0
     for index in range(36):
         scene = draw_layout(7, index, "test")
@@ -258,7 +296,9 @@ def test_coloured_meshes_look_like_the_toybox():
     scene = draw_layout(5, 2, "test")
     obj = next(o for o in scene.objects if o.materials[0, 6] == 0)
     camera = Cameras.orbit(torch.tensor([0.3]), torch.tensor([0.4]), 3.0, FOV_Y, 96, 96)
-    truth = render(obj, view_projection(0.3, 0.4)[None], 96, np.full((1, 3), 0.8, np.float32)).image[0]
+    truth = render(
+        obj, view_projection(0.3, 0.4)[None], 96, np.full((1, 3), 0.8, np.float32)
+    ).image[0]
     drawn = scene_of(coloured_mesh(obj), at=[Transform()], camera=camera)
     found = (
         SceneRenderer()
@@ -277,11 +317,15 @@ def test_distances_to_a_ball():
 
 
 def terms(scene: PlacedScene, bonds=(), pairs=(), **weights) -> PhysicalTerms:
-    config = PhysicalConfig(**{"support": 0.0, "penetration": 0.0, "stability": 0.0, "order": 0.0, **weights})
+    config = PhysicalConfig(
+        **{"support": 0.0, "penetration": 0.0, "stability": 0.0, "order": 0.0, **weights}
+    )
     return PhysicalTerms(scene, list(bonds), list(pairs), config)
 
 
-def descend(scene: PlacedScene, physics: PhysicalTerms, steps: int = 200, rate: float = 0.01) -> None:
+def descend(
+    scene: PlacedScene, physics: PhysicalTerms, steps: int = 200, rate: float = 0.01
+) -> None:
     optimiser = torch.optim.Adam(scene.parameters(), lr=rate)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -293,9 +337,13 @@ def descend(scene: PlacedScene, physics: PhysicalTerms, steps: int = 200, rate: 
 
 
 def test_what_floats_is_let_down_and_what_is_sunk_is_lifted():
-    """Support: a ball above a cube comes down to it, and stays outside; the others stand on one floor."""
-    at = [Transform(1.0, translation=np.array([0.0, 0.9, 0.0])), Transform(1.0, translation=np.array([0.0, -0.1, 0.0])),
-          Transform(1.0, translation=np.array([1.2, 0.3, 0.0]))]  # fmt: skip
+    """Support: a ball above a cube comes down to it, and stays outside; the others stand on one
+    floor."""
+    at = [
+        Transform(1.0, translation=np.array([0.0, 0.9, 0.0])),
+        Transform(1.0, translation=np.array([0.0, -0.1, 0.0])),
+        Transform(1.0, translation=np.array([1.2, 0.3, 0.0])),
+    ]
     scene = scene_of(ball(0.3), cube(), cube(), at=at, along="axis")
     physics = terms(scene, [Bond(0, "on", 1)], support=1.0, penetration=4.0)
     assert physics.report()["floating distance"] > 0.2
@@ -307,7 +355,10 @@ def test_what_floats_is_let_down_and_what_is_sunk_is_lifted():
 
 
 def test_objects_within_each_other_come_apart():
-    at = [Transform(1.0, translation=np.array([-0.1, 0, 0])), Transform(1.0, translation=np.array([0.15, 0, 0]))]
+    at = [
+        Transform(1.0, translation=np.array([-0.1, 0, 0])),
+        Transform(1.0, translation=np.array([0.15, 0, 0])),
+    ]
     scene = scene_of(cube(), ball(0.3), at=at, along="axis")
     meshes = list(scene.asset().meshes.values())
     assert penetration_volume(*meshes) > 0.3
@@ -325,7 +376,10 @@ def test_the_middle_of_what_is_on_something_comes_above_it():
 
 
 def test_depth_order_is_kept_and_made():
-    at = [Transform(1.0, translation=np.array([0, 0, -0.4])), Transform(1.0, translation=np.array([0.9, 0, 0.4]))]
+    at = [
+        Transform(1.0, translation=np.array([0, 0, -0.4])),
+        Transform(1.0, translation=np.array([0.9, 0, 0.4])),
+    ]
     scene = scene_of(cube(), cube(), at=at)
     descend(scene, terms(scene, pairs=[(0, 1)], order=1.0))
     assert float(scene.depth[0]) < float(scene.depth[1])
@@ -334,14 +388,21 @@ def test_depth_order_is_kept_and_made():
 def test_terms_that_are_kept_are_zero():
     at = [Transform(1.0, translation=np.array([0, 0.5, 0])), Transform(1.0)]
     scene = scene_of(cube(), cube(), at=at, along="axis")
-    losses = terms(scene, [Bond(0, "on", 1)], support=1.0, penetration=4.0, stability=0.5, order=1.0).losses()
+    losses = terms(
+        scene, [Bond(0, "on", 1)], support=1.0, penetration=4.0, stability=0.5, order=1.0
+    ).losses()
     assert all(float(v) < 0.02 for v in losses.values()), losses
 
 
 def test_layout_figures():
-    """Errors by hand; and a scene that is larger and farther away in proportion, which looks the same, has none."""
+    """Errors by hand; and a scene that is larger and farther away in proportion, which looks the
+    same, has none."""
     far = np.array([0.0, 0, -1.0])
-    truth = [Transform(1.0), Transform(0.5, translation=far), Transform(0.7, translation=np.array([0.0, 0.5, 0]))]
+    truth = [
+        Transform(1.0),
+        Transform(0.5, translation=far),
+        Transform(0.7, translation=np.array([0.0, 0.5, 0])),
+    ]
     eye = np.array([0.0, 0, 3.0])
     assert max(placement_errors(truth, truth, 2.0, eye).values()) < 1e-4
     larger = [nearer(t, eye, 1.3) for t in truth]
@@ -358,12 +419,16 @@ def test_layout_figures():
 
 
 def test_feet_on_one_floor_tell_depths():
-    """Cubes on one floor with wrong first depths stand right after `on_the_ground`, up to the scale of all; what is on one comes along."""
+    """Cubes on one floor with wrong first depths stand right after `on_the_ground`, up to the scale
+    of all; what is on one comes along."""
     camera = reference_camera(3.0, 40.0, 20.0, 128, 128)
     eye = camera.camera_to_world[0, :3, 3].double().numpy()
     bodies = [Body({"m": cube()}), Body({"m": cube()}), Body({"m": ball(0.2)})]
-    truth = [Transform(1.0, translation=np.array([-0.5, 0.0, 0.4])), Transform(0.8, translation=np.array([0.5, -0.05, -0.5])),
-             Transform(1.0, translation=np.array([0.5, 0.35, -0.5]))]  # fmt: skip
+    truth = [
+        Transform(1.0, translation=np.array([-0.5, 0.0, 0.4])),
+        Transform(0.8, translation=np.array([0.5, -0.05, -0.5])),
+        Transform(1.0, translation=np.array([0.5, 0.35, -0.5])),
+    ]
     wrong = [nearer(truth[0], eye, 1.15), nearer(truth[1], eye, 0.85), nearer(truth[2], eye, 0.7)]
     found = on_the_ground(bodies, wrong, camera, {2: 1})
     assert placement_errors(wrong, truth, 2.0, eye)["depth"] > 0.1
@@ -390,8 +455,8 @@ def test_upright_objects_turn_about_the_vertical_alone():
             scene.turn.copy_(torch.tensor([[0.3, 0.2, -0.1]]))
         up = scene.rotations()[0] @ torch.tensor([0.0, 1.0, 0.0])
         assert bool(torch.allclose(up, torch.tensor([0.0, 1.0, 0.0]), atol=1e-6)) is upright
-        gradient = torch.autograd.grad(scene.vertices().square().sum() + scene.vertices()[:, 0].sum() ** 2, scene.turn)[
-            0
-        ][0]
+        gradient = torch.autograd.grad(
+            scene.vertices().square().sum() + scene.vertices()[:, 0].sum() ** 2, scene.turn
+        )[0][0]
         assert bool((gradient[[0, 2]] == 0).all()) is upright
     assert float(scene.transforms()[0].angle_to(Transform.turn(0.6))) < 1e-3

@@ -1,4 +1,5 @@
-"""Promptable segmenters: the contract, transformers' SAM and SAM 2, everything in a picture, the embedded one and its training."""
+"""Promptable segmenters: the contract, transformers' SAM and SAM 2, everything in a picture, the
+embedded one and its training."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from PIL import Image
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import InputError, ModelError
 from threestudio_like.engine.stage import Step
-from threestudio_like.priors.colour_cells import ColourCells
-from threestudio_like.priors.segment_anything import (
+from threestudio_like.priors.segmentation.colour_cells import ColourCells
+from threestudio_like.priors.segmentation.segment_anything import (
     AutomaticConfig,
     Masks,
     Prompts,
@@ -23,17 +24,17 @@ from threestudio_like.priors.segment_anything import (
     distinct,
     everything,
     load_segmenter,
-)  # fmt: skip
-from threestudio_like.systems.decompose import DecomposeConfig, by_itself
-from threestudio_like.systems.parts import Part, fill_holes, mask_box, named_parts
-from threestudio_like.systems.scene_text import read_scene
-from threestudio_like.toybox.train_segmenter import (
+)
+from threestudio_like.systems.scene.instances import Part, fill_holes, mask_box, named_parts
+from threestudio_like.systems.scene.prompt import read_scene
+from threestudio_like.systems.scene.segmentation import DecomposeConfig, by_itself
+from threestudio_like.training.segmenter import (
     build_segmenter,
     save_segmenter,
     scene_pictures,
     segmenter_accuracy,
     segmenter_stage,
-)  # fmt: skip
+)
 
 SCENE = "assets/pictures/scene.png"
 
@@ -48,7 +49,8 @@ def blocks(*boxes: tuple[int, int, int, int], size: int = 64) -> list[np.ndarray
 
 
 class Knowing(PromptSegmenter):
-    """Knows the masks; what a prompt means is the smallest that holds its point, or the one whose box it is; else the background."""
+    """Knows the masks; what a prompt means is the smallest that holds its point, or the one whose
+    box it is; else the background."""
 
     name = "knowing"
 
@@ -63,7 +65,9 @@ class Knowing(PromptSegmenter):
         behind = ~np.any(self.known, 0)
         if prompts.boxes is not None:
             for box in prompts.boxes:
-                found.append(max([*self.known, behind], key=lambda m: -float(np.abs(bounds(m) - box).sum())))
+                found.append(
+                    max([*self.known, behind], key=lambda m: -float(np.abs(bounds(m) - box).sum()))
+                )
         else:
             for (x, y), *_ in prompts.points:
                 inside = [m for m in self.known if m[int(y), int(x)]]
@@ -75,7 +79,9 @@ class Knowing(PromptSegmenter):
 @pytest.mark.parametrize("refine", [True, False])
 def test_everything_is_found_once_and_the_background_not_at_all(refine):
     known = blocks((6, 6, 26, 30), (34, 10, 58, 28), (12, 40, 50, 58))
-    found = everything(Knowing(known), np.zeros((64, 64, 3), np.float32), AutomaticConfig(refine=refine))
+    found = everything(
+        Knowing(known), np.zeros((64, 64, 3), np.float32), AutomaticConfig(refine=refine)
+    )
     assert len(found) == 3
     assert {m.tobytes() for m in found} == {m.tobytes() for m in known}
 
@@ -86,7 +92,9 @@ def test_points_off_the_foreground_are_not_asked_about():
     found = everything(Knowing(known), np.zeros((64, 64, 3), np.float32), AutomaticConfig(), front)
     assert len(found) == 1
     assert np.array_equal(found[0], known[0])
-    assert everything(Knowing(known), np.zeros((64, 64, 3), np.float32), None, front & False).shape == (0, 64, 64)
+    assert everything(
+        Knowing(known), np.zeros((64, 64, 3), np.float32), None, front & False
+    ).shape == (0, 64, 64)
 
 
 def test_parts_and_unions_are_no_objects():
@@ -102,24 +110,39 @@ def test_parts_and_unions_are_no_objects():
 
 
 def test_the_embedded_segmenter_by_boxes(tmp_path):
-    """Half of a dozen scenes' objects to an IoU above 0.75, from pictures of another size than its own."""
+    """Half of a dozen scenes' objects to an IoU above 0.75, from pictures of another size than its
+    own."""
     data = scene_pictures(tmp_path, 77, 12, "test")
     segmenter, scores = load_segmenter("toybox"), []
     for image, mask, label in zip(data.images, data.masks, data.labels):
-        picture = image / np.float32(255) + (1 - mask[..., None] / np.float32(255)) * np.float32(0.7)
-        picture = np.asarray(Image.fromarray((picture * 255).astype(np.uint8)).resize((200, 200)), np.float32) / 255
+        picture = image / np.float32(255) + (1 - mask[..., None] / np.float32(255)) * np.float32(
+            0.7
+        )
+        picture = (
+            np.asarray(
+                Image.fromarray((picture * 255).astype(np.uint8)).resize((200, 200)), np.float32
+            )
+            / 255
+        )
         labels = np.asarray(Image.fromarray(label).resize((200, 200), Image.Resampling.NEAREST))
         for k in range(1, int(label.max()) + 1):
             truth = labels == k
             if truth.sum() > 300:
-                found = segmenter.masks(segmenter.look(picture), Prompts(boxes=bounds(truth)[None])).best()[0][0] > 0
+                found = (
+                    segmenter.masks(
+                        segmenter.look(picture), Prompts(boxes=bounds(truth)[None])
+                    ).best()[0][0]
+                    > 0
+                )
                 scores.append((found & truth).sum() / (found | truth).sum())
     assert np.median(scores) > 0.75
 
 
 def test_a_scene_is_taken_apart_and_phrases_find_their_objects():
     picture = np.asarray(Image.open(SCENE).convert("RGB"), np.float32) / 255
-    text = read_scene("a green sofa in front of a blue robot and a yellow table right of a blue robot")
+    text = read_scene(
+        "a green sofa in front of a blue robot and a yellow table right of a blue robot"
+    )
     parts, _ = by_itself(picture, text, DecomposeConfig())
     sofa, robot, table = (p.visible for p in parts)
     assert [p.phrase for p in parts] == text.objects
@@ -130,7 +153,11 @@ def test_a_scene_is_taken_apart_and_phrases_find_their_objects():
     assert colours[1].argmax() == 2
     assert colours[2].argmin() == 2
     with pytest.raises(InputError, match="the prompt names 12"):
-        by_itself(picture, read_scene(" and ".join(f"a {c} chair" for c in "abcdefghijkl")), DecomposeConfig())
+        by_itself(
+            picture,
+            read_scene(" and ".join(f"a {c} chair" for c in "abcdefghijkl")),
+            DecomposeConfig(),
+        )
 
 
 def test_sam_2_answers_like_sam(tmp_path):
@@ -139,11 +166,18 @@ def test_sam_2_answers_like_sam(tmp_path):
     torch.manual_seed(0)
     config = Sam2Config()
     backbone = config.vision_config.backbone_config
-    backbone.hidden_size, backbone.embed_dim_per_stage, backbone.blocks_per_stage = 8, [8, 16, 32, 64], [1, 1, 1, 1]
+    backbone.hidden_size, backbone.embed_dim_per_stage, backbone.blocks_per_stage = (
+        8,
+        [8, 16, 32, 64],
+        [1, 1, 1, 1],
+    )
     backbone.num_attention_heads, backbone.num_attention_heads_per_stage = 1, [1, 2, 4, 8]
     backbone.global_attention_blocks = []
     backbone.image_size = [64, 64]
-    config.vision_config.backbone_channel_list, config.vision_config.fpn_hidden_size = [64, 32, 16, 8], 32
+    config.vision_config.backbone_channel_list, config.vision_config.fpn_hidden_size = (
+        [64, 32, 16, 8],
+        32,
+    )
     config.vision_config.backbone_feature_sizes = [[16, 16], [8, 8], [4, 4]]
     config.prompt_encoder_config.hidden_size, config.prompt_encoder_config.image_size = 32, 64
     config.mask_decoder_config.hidden_size = config.mask_decoder_config.iou_head_hidden_dim = 32
@@ -176,7 +210,8 @@ def test_segmenters_that_cannot_be_loaded(tmp_path):
 
 
 def test_the_segmenters_training_learns(tmp_path):
-    """By heart: a few scenes, a few steps, a loss that falls; written and read back it answers the same."""
+    """By heart: a few scenes, a few steps, a loss that falls; written and read back it answers the
+    same."""
     data = scene_pictures(tmp_path / "data", 5, 4, "train")
     again = scene_pictures(tmp_path / "data", 5, 4, "train")
     assert np.array_equal(data.images, again.images)
@@ -196,17 +231,41 @@ def test_the_segmenters_training_learns(tmp_path):
     save_segmenter(model.eval(), tmp_path / "model")
     loaded = TransformersSam(tmp_path / "model")
     seen = loaded.look(data.images[0] / np.float32(255))
-    assert loaded.masks(seen, Prompts(boxes=np.array([[10.0, 10, 60, 60]]))).logits.shape == (1, 1, 128, 128)
+    assert loaded.masks(seen, Prompts(boxes=np.array([[10.0, 10, 60, 60]]))).logits.shape == (
+        1,
+        1,
+        128,
+        128,
+    )
     assert set(segmenter_accuracy(model, data, 4)) >= {"IoU by a box", "IoU by a point"}
 
 
 def test_train_segmenter_from_the_command_line(tmp_path):
     out = str(tmp_path / "out")
-    assert main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet"]) == 0
+    assert (
+        main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet"]) == 0
+    )
     assert (tmp_path / "out" / "segmenter" / "model.safetensors").is_file()
-    # Weights that share their memory are saved with a checkpoint, and a finished training resumes to itself.
+    # Weights that share their memory are saved with a checkpoint, and a finished training resumes
+    # to itself.
     before = (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes()
-    assert main(["train", "segmenter", "--out", out, "--objects", "6", "--steps", "2", "--quiet", "--resume"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "segmenter",
+                "--out",
+                out,
+                "--objects",
+                "6",
+                "--steps",
+                "2",
+                "--quiet",
+                "--resume",
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "out" / "segmenter" / "model.safetensors").read_bytes() == before
 
 
@@ -251,10 +310,14 @@ def test_phrases_choose_among_candidates_what_fits_and_covers():
         assert ((part.mask > 0.5) == mask).all()
     assert left == 0
     # What no candidate covers is one itself.
-    parts, left = named_parts(picture, red | green | blue, [green, blue], [0.9] * 2, phrases, ColourReader())
+    parts, left = named_parts(
+        picture, red | green | blue, [green, blue], [0.9] * 2, phrases, ColourReader()
+    )
     assert ((parts[1].mask > 0.5) & red).sum() > 0.9 * red.sum()
     # What the prompt does not name is left.
-    parts, left = named_parts(picture, red | green | blue, pool, [0.9] * 5, phrases[:2], ColourReader())
+    parts, left = named_parts(
+        picture, red | green | blue, pool, [0.9] * 5, phrases[:2], ColourReader()
+    )
     assert len(parts) == 2
     assert left == pytest.approx(1 / 3)
 
@@ -264,9 +327,14 @@ def test_a_prompt_that_names_more_than_there_is_gets_fewer():
     picture = painted([red], [[1, 0, 0]])
     small = red.copy()
     small[:34] = False
-    parts, _ = named_parts(picture, red, [red, small], [0.9, 0.5], ["a red box", "a blue box"], ColourReader())
+    parts, _ = named_parts(
+        picture, red, [red, small], [0.9, 0.5], ["a red box", "a blue box"], ColourReader()
+    )
     assert len(parts) < 2
-    assert named_parts(picture, red, [], [], ["a red box", "a blue box"], ColourReader())[0][0].phrase == ""
+    assert (
+        named_parts(picture, red, [], [], ["a red box", "a blue box"], ColourReader())[0][0].phrase
+        == ""
+    )
     with pytest.raises(InputError, match="the prompt names 2"):
         by_itself(picture, read_scene("a red box on a blue ball"), DecomposeConfig())
 
@@ -309,6 +377,8 @@ def test_a_panel_within_an_object_belongs_to_it_and_what_is_seen_through_it_does
 def test_a_phrase_that_is_said_twice_means_two_objects():
     one, two = squares((10, 10), (60, 60), size=24)
     picture = painted([one, two], [[0.9, 0.1, 0.1], [0.9, 0.1, 0.1]])
-    parts, _ = named_parts(picture, one | two, [one, two], [0.9, 0.8], ["a red box", "a red box"], ColourReader())
+    parts, _ = named_parts(
+        picture, one | two, [one, two], [0.9, 0.8], ["a red box", "a red box"], ColourReader()
+    )
     assert [p.phrase for p in parts] == ["a red box", "a red box"]
     assert not (parts[0].mask * parts[1].mask).any()

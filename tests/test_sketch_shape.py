@@ -12,6 +12,7 @@ from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.contract import View
+from threestudio_like.guidance.sketch_files import load_sketch, read_sketch
 from threestudio_like.guidance.sketch_shape import (
     SketchConfig,
     SketchField,
@@ -20,11 +21,23 @@ from threestudio_like.guidance.sketch_shape import (
     shape_cross_entropy,
 )
 from threestudio_like.meshes.primitives import read_primitives
-from threestudio_like.renderers import BackgroundSample, StratifiedCameras, UniformCameras, VolumeConfig, VolumeRenderer
-from threestudio_like.representations import HashGridConfig, HashGridField, VoxelField, VoxelGridConfig, density_volume
-from threestudio_like.systems.latent_nerf import LatentNerf, load_sketch, read_sketch
-from threestudio_like.systems.options import Options
-from threestudio_like.systems.run import configure, generate
+from threestudio_like.renderers import (
+    BackgroundSample,
+    StratifiedCameras,
+    UniformCameras,
+    VolumeConfig,
+    VolumeRenderer,
+)
+from threestudio_like.representations import (
+    HashGridConfig,
+    HashGridField,
+    VoxelField,
+    VoxelGridConfig,
+    density_volume,
+)
+from threestudio_like.runs.options import Options
+from threestudio_like.runs.session import configure, generate
+from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 SHAPES = Path(__file__).parent.parent / "assets" / "shapes"
 
@@ -32,7 +45,9 @@ SHAPES = Path(__file__).parent.parent / "assets" / "shapes"
 def sphere(radius=0.5, **values):
     body = trimesh.creation.icosphere(3, radius)
     config = SketchConfig("given", **{"grid": 0, "sigma": 0.3, **values})
-    return SketchShape(torch.tensor(body.vertices, dtype=torch.float32), torch.tensor(np.array(body.faces)), config)
+    return SketchShape(
+        torch.tensor(body.vertices, dtype=torch.float32), torch.tensor(np.array(body.faces)), config
+    )
 
 
 def test_band_weight_is_zero_on_the_surface_and_as_published_away_from_it():
@@ -53,10 +68,13 @@ def test_loss_is_affine_in_the_opacity_with_the_published_slopes():
         assert float(loss.diff(n=2).abs().max()) < 1e-5
         assert (loss.diff() / opacity.diff()).tolist() == pytest.approx([slope] * 11, rel=1e-4)
     assert math.log(99) == pytest.approx(4.595, abs=1e-3)
-    # The opacity is the probability and the sketch stands inside the logarithms; swapped, the value is another.
+    # The opacity is the probability and the sketch stands inside the logarithms; swapped, the value
+    # is another.
     a, g = torch.tensor([0.3]), torch.tensor([True])
     swapped = -(g.float() * a.log() + (1 - g.float()) * (1 - a).log())
-    assert float(shape_cross_entropy(a, g)) == pytest.approx(-(0.3 * math.log(0.99) + 0.7 * math.log(0.01)), rel=1e-5)
+    assert float(shape_cross_entropy(a, g)) == pytest.approx(
+        -(0.3 * math.log(0.99) + 0.7 * math.log(0.01)), rel=1e-5
+    )
     assert float(swapped) != pytest.approx(float(shape_cross_entropy(a, g)), rel=0.1)
 
 
@@ -84,7 +102,10 @@ def test_baked_grid_says_what_the_mesh_says():
 
 
 def test_a_part_of_the_samples_counts_for_all_of_them():
-    field, renderer = VoxelField(VoxelGridConfig(size=16), 3), VolumeRenderer(VolumeConfig(samples=48))
+    field, renderer = (
+        VoxelField(VoxelGridConfig(size=16), 3),
+        VolumeRenderer(VolumeConfig(samples=48)),
+    )
     cameras = StratifiedCameras().sample(RandomStream(0, "x", 0), 24)
     with torch.no_grad():
         rendering = renderer.render(field, cameras, BackgroundSample(torch.zeros(4, 24, 24, 3)))
@@ -96,7 +117,8 @@ def test_a_part_of_the_samples_counts_for_all_of_them():
 
 @pytest.mark.parametrize("kind", ["voxels", "hash"])
 def test_sketch_alone_makes_the_sphere(kind):
-    """Without any prior: IoU above 0.9 on a grid of 64 over points farther than sigma, in less than 1000 steps."""
+    """Without any prior: IoU above 0.9 on a grid of 64 over points farther than sigma, in less than
+    1000 steps."""
     sketch = sphere(0.6, sigma=0.1, samples=0)
     if kind == "voxels":
         field = VoxelField(VoxelGridConfig(size=24), 3)
@@ -110,8 +132,12 @@ def test_sketch_alone_makes_the_sphere(kind):
         if step % 16 == 0:
             renderer.refresh(field, random)
         cameras = UniformCameras((-60.0, 90.0), distance=(2.5, 2.5)).sample(random, 24)
-        rendering = renderer.render(field, cameras, BackgroundSample(torch.zeros(1, 24, 24, 3)), random)
-        loss = sketch.loss(rendering, View(cameras, 0.0, random))[0] + sketch.everywhere(field, random)
+        rendering = renderer.render(
+            field, cameras, BackgroundSample(torch.zeros(1, 24, 24, 3)), random
+        )
+        loss = sketch.loss(rendering, View(cameras, 0.0, random))[0] + sketch.everywhere(
+            field, random
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -131,7 +157,8 @@ def test_sketch_field_is_the_sketch():
 
 def test_strictness_sets_weight_and_band():
     values = [
-        (SketchConfig("x", s).chosen_weight(), SketchConfig("x", s).chosen_sigma()) for s in (0.0, 0.25, 0.5, 0.75, 1.0)
+        (SketchConfig("x", s).chosen_weight(), SketchConfig("x", s).chosen_sigma())
+        for s in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     assert values[0][0] == 0
     assert all(a[0] < b[0] and a[1] > b[1] for a, b in zip(values, values[1:]))  # noqa: RUF007
@@ -152,12 +179,29 @@ QUICK = {
 
 
 def test_strictness_zero_is_latent_nerf_to_the_last_bit(tmp_path):
-    plain = generate("a red chair", Options(out=tmp_path / "a", set=QUICK, verbosity="quiet", turntable=False))
-    zero = generate("a red chair", Options(out=tmp_path / "b", set=QUICK, verbosity="quiet", turntable=False, sketch=SHAPES / "stool.yaml",
-                                           strictness=0.0))  # fmt: skip
+    plain = generate(
+        "a red chair", Options(out=tmp_path / "a", set=QUICK, verbosity="quiet", turntable=False)
+    )
+    zero = generate(
+        "a red chair",
+        Options(
+            out=tmp_path / "b",
+            set=QUICK,
+            verbosity="quiet",
+            turntable=False,
+            sketch=SHAPES / "stool.yaml",
+            strictness=0.0,
+        ),
+    )
     some = generate(
         "a red chair",
-        Options(out=tmp_path / "c", set=QUICK, verbosity="quiet", turntable=False, sketch=SHAPES / "stool.yaml"),
+        Options(
+            out=tmp_path / "c",
+            set=QUICK,
+            verbosity="quiet",
+            turntable=False,
+            sketch=SHAPES / "stool.yaml",
+        ),
     )
     meshes = [r.asset.mesh for r in (plain, zero, some)]
     assert np.array_equal(meshes[0].vertices, meshes[1].vertices)
@@ -171,7 +215,9 @@ def test_the_sketch_is_placed_as_the_preset_says():
     config = SketchConfig(str(SHAPES / "stool.yaml"), grid=0)
     box = read_sketch(config).tree.corners.view(-1, 3)
     assert float(box.norm(dim=1).max()) == pytest.approx(0.95, abs=1e-5)
-    mean = read_sketch(SketchConfig(str(SHAPES / "stool.yaml"), grid=0, placement="mean")).tree.corners.view(-1, 3)
+    mean = read_sketch(
+        SketchConfig(str(SHAPES / "stool.yaml"), grid=0, placement="mean")
+    ).tree.corners.view(-1, 3)
     assert float(mean.norm(dim=1).max()) == pytest.approx(0.7, abs=1e-5)
     paper = LatentNerf.paper()
     assert (
@@ -195,9 +241,13 @@ def test_primitives_turn_and_stand_where_they_are_told(tmp_path):
     (tmp_path / "s.yaml").write_text(
         "- cylinder: {radius: 0.1, height: 2.0, at: [1, 2, 3]}\n- box: {size: [4, 0.5, 0.5], turn: [0, 0, 90], at: [1, 2, 3]}\n"
         "- ellipsoid: {radii: [1, 2, 3]}\n- capsule: {radius: 0.1, height: 1}\n- torus: {radius: 1, thickness: 0.2}\n"
-        "- cone: {radius: 1, height: 2}\n")  # fmt: skip
+        "- cone: {radius: 1, height: 2}\n"
+    )
     mesh = read_primitives(tmp_path / "s.yaml").mesh
-    pieces = [mesh.keep_faces(mesh.components() == n).vertices for n in range(int(mesh.components().max()) + 1)]
+    pieces = [
+        mesh.keep_faces(mesh.components() == n).vertices
+        for n in range(int(mesh.components().max()) + 1)
+    ]
     sizes = [np.ptp(p.astype(np.float64), axis=0).round(2).tolist() for p in pieces]
     assert [0.2, 2.0, 0.2] in sizes
     assert [0.5, 4.0, 0.5] in sizes
@@ -209,21 +259,51 @@ def test_primitives_turn_and_stand_where_they_are_told(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hello", "[]", "- 1", "- box: 3", "- bxo: {size: [1, 1, 1]}", "- box: {}", "- box: {size: [1, 1]}", "- box: {size: [1, 1, -1]}",
-     "- box: {size: [a, b, c]}", "- box: {size: [1, 1, .inf]}", "- box: {size: [1, 1, 1], colour: red}", "- cylinder: {radius: 0, height: 1}",
-     "- box: {size: [1, 1, 1]}\n  cone: {radius: 1, height: 1}", "{box: [", "!!python/object/apply:os.system ['true']"],
-)  # fmt: skip
+    [
+        "",
+        "hello",
+        "[]",
+        "- 1",
+        "- box: 3",
+        "- bxo: {size: [1, 1, 1]}",
+        "- box: {}",
+        "- box: {size: [1, 1]}",
+        "- box: {size: [1, 1, -1]}",
+        "- box: {size: [a, b, c]}",
+        "- box: {size: [1, 1, .inf]}",
+        "- box: {size: [1, 1, 1], colour: red}",
+        "- cylinder: {radius: 0, height: 1}",
+        "- box: {size: [1, 1, 1]}\n  cone: {radius: 1, height: 1}",
+        "{box: [",
+        "!!python/object/apply:os.system ['true']",
+    ],
+)
 def test_a_bad_list_of_primitives_is_one_line(text, tmp_path, capsys):
     path = tmp_path / "s.yaml"
     path.write_text(text)
-    assert main(["generate", "a red chair", "--sketch", str(path), "--out", str(tmp_path / "run")]) == 2
+    assert (
+        main(["generate", "a red chair", "--sketch", str(path), "--out", str(tmp_path / "run")])
+        == 2
+    )
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
 def test_wrong_options_of_a_sketch(tmp_path):
     assert main(["generate", "a red chair", "--strictness", "0.5"]) == 2
-    assert main(["generate", "a red chair", "--sketch", str(SHAPES / "stool.yaml"), "--strictness", "1.5"]) == 2
+    assert (
+        main(
+            [
+                "generate",
+                "a red chair",
+                "--sketch",
+                str(SHAPES / "stool.yaml"),
+                "--strictness",
+                "1.5",
+            ]
+        )
+        == 2
+    )
     assert main(["generate", "a red chair", "--sketch", str(tmp_path / "none.obj")]) == 2
     with pytest.raises(ConfigError, match="follows no sketch"):
         configure(Options(sketch=SHAPES / "stool.yaml", system="dreamfusion"), "default")

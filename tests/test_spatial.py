@@ -12,39 +12,52 @@ from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.contract import View
 from threestudio_like.guidance.score_distillation import ScoreDistillation
 from threestudio_like.guidance.spatial import SpatialConfig, SpatialScoreDistillation
-from threestudio_like.priors.attention import attention_maps, emphasised, text_values
 from threestudio_like.priors.diffusion import Condition
+from threestudio_like.priors.networks.attention import attention_maps, emphasised, text_values
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.priors.sampling import join
 from threestudio_like.priors.tokens import phrase_spans, word_columns
 from threestudio_like.renderers import Cameras
 from threestudio_like.renderers.rendering import Rendering
-from threestudio_like.systems.scene_text import read_scene
+from threestudio_like.systems.scene.prompt import read_scene
 
 
 def batch(prior, prompt: str, count: int = 2):
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(count, 4, 16, 16, generator=generator)
     cameras = Cameras.orbit(torch.linspace(0, 1, count), torch.zeros(count), 3.0, 0.7, 64, 64)
-    return latents, torch.full((count,), 850), Condition(prior.encode_text([prompt] * count), cameras, 0.8)
+    return (
+        latents,
+        torch.full((count,), 850),
+        Condition(prior.encode_text([prompt] * count), cameras, 0.8),
+    )
 
 
 def reweighted(layer, hidden, context, factors):
-    """Cross-attention written out, columns multiplied after the softmax: what `emphasised` has to equal."""
+    """Cross-attention written out, columns multiplied after the softmax: what `emphasised` has to
+    equal."""
 
     def split(x):
         return x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
 
-    query, key, value = split(layer.to_q(hidden)), split(layer.to_k(context)), split(layer.to_v(context))
+    query, key, value = (
+        split(layer.to_q(hidden)),
+        split(layer.to_k(context)),
+        split(layer.to_v(context)),
+    )
     maps = (query @ key.transpose(-1, -2) * layer.scale).softmax(-1) * factors[:, None, None]
     return layer.to_out[0]((maps @ value).transpose(1, 2).flatten(2))
 
 
 def test_emphasis_multiplies_the_chosen_columns_and_nothing_else(toybox_prior):
-    """c = 25: the selected columns are exactly 25 times what they were, all others as they were, rows not normalised again."""
+    """c = 25: the selected columns are exactly 25 times what they were, all others as they were,
+    rows not normalised again."""
     layer = toybox_prior.unet.down_blocks[1].attentions[0].transformer_blocks[0].attn2
     generator = torch.Generator().manual_seed(1)
-    hidden, context = torch.randn(2, 64, 96, generator=generator), torch.randn(2, 32, 128, generator=generator)
+    hidden, context = (
+        torch.randn(2, 64, 96, generator=generator),
+        torch.randn(2, 32, 128, generator=generator),
+    )
     factors = torch.ones(2, 32)
     factors[0, [3, 7]] = 25.0
     with torch.no_grad(), emphasised(toybox_prior.unet, factors):
@@ -70,7 +83,8 @@ def test_self_attention_is_left_alone(toybox_prior):
 
 
 def test_the_hook_leaves_nothing_behind(toybox_prior):
-    """After the run the model's attention processors are the ones from before, and no hook is left, also after an error."""
+    """After the run the model's attention processors are the ones from before, and no hook is left,
+    also after an error."""
     unet = toybox_prior.unet
     before = dict(unet.attn_processors)
     latents, t, condition = batch(toybox_prior, "a red ball on a blue box")
@@ -88,7 +102,9 @@ def test_emphasis_belongs_to_its_thread(toybox_prior):
     plain = toybox_prior.predict(latents, t, condition)
     found = []
     with emphasised(toybox_prior.unet, torch.full((2, 32), 25.0)):
-        other = threading.Thread(target=lambda: found.append(toybox_prior.predict(latents, t, condition)))
+        other = threading.Thread(
+            target=lambda: found.append(toybox_prior.predict(latents, t, condition))
+        )
         other.start()
         other.join()
     assert torch.equal(found[0], plain)
@@ -99,9 +115,17 @@ def test_transformers_with_cross_or_joint_attention_can_be_hooked():
 
     torch.manual_seed(0)
     cross = PixArtTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=4, num_layers=1, cross_attention_dim=16, sample_size=8,
-        patch_size=2, caption_channels=16, use_additional_conditions=False,
-    ).eval()  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        cross_attention_dim=16,
+        sample_size=8,
+        patch_size=2,
+        caption_channels=16,
+        use_additional_conditions=False,
+    ).eval()
     text = torch.randn(2, 5, 16)
     arguments = {"encoder_hidden_states": text, "timestep": torch.tensor([10, 10])}
     more = {"resolution": None, "aspect_ratio": None}
@@ -118,9 +142,18 @@ def test_transformers_with_cross_or_joint_attention_can_be_hooked():
     assert torch.equal(found[1], plain[1])
     assert not torch.allclose(found[0], plain[0], atol=1e-4)
     joint = SD3Transformer2DModel(
-        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
-        joint_attention_dim=16, caption_projection_dim=16, pooled_projection_dim=16, pos_embed_max_size=8,
-    ).eval()  # fmt: skip
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+        pos_embed_max_size=8,
+    ).eval()
     with torch.no_grad():
         for parameter in joint.parameters():
             parameter.normal_(0, 0.2)
@@ -156,7 +189,10 @@ def test_attention_maps_sum_to_one_before_any_emphasis(toybox_prior):
 
 
 def test_joined_conditions_keep_each_its_own_emphasis():
-    one, two = Condition(torch.zeros(2, 4, 3), emphasis=torch.full((2, 4), 25.0)), Condition(torch.zeros(2, 4, 3))
+    one, two = (
+        Condition(torch.zeros(2, 4, 3), emphasis=torch.full((2, 4), 25.0)),
+        Condition(torch.zeros(2, 4, 3)),
+    )
     both = join(one, two)
     assert both.emphasis is not None
     assert torch.equal(both.emphasis, torch.cat([torch.full((2, 4), 25.0), torch.ones(2, 4)]))
@@ -191,7 +227,9 @@ def gradient(guidance) -> torch.Tensor:
 def test_c_of_one_equals_plain_score_distillation_bit_for_bit(toybox_prior):
     config = SpatialConfig(factor=1.0)
     plain = gradient(ScoreDistillation(toybox_prior, PROMPT, config.score, encode=True))
-    assert torch.equal(plain, gradient(SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], config)))
+    assert torch.equal(
+        plain, gradient(SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], config))
+    )
     other = gradient(SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], SpatialConfig()))
     assert not torch.allclose(plain, other, rtol=1e-2)
 
@@ -214,7 +252,9 @@ def test_only_the_conditional_branch_is_emphasised(toybox_prior, monkeypatch):
 
 def test_times_are_drawn_from_800_to_900_inclusive(toybox_prior):
     guidance = SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], SpatialConfig())
-    times = torch.cat([guidance.times(50, View(view().cameras, 0.5, RandomStream(0, "x", k))) for k in range(60)])
+    times = torch.cat(
+        [guidance.times(50, View(view().cameras, 0.5, RandomStream(0, "x", k))) for k in range(60)]
+    )
     assert int(times.min()) == 800
     assert int(times.max()) == 900
 
@@ -253,9 +293,21 @@ LEFT, STANDING = (2, "to the left of", "left of", 1), (1, "standing behind", "be
     ("prompt", "objects", "relations"),
     [
         ("a red ball on a blue box", ["a red ball", "a blue box"], [ON]),
-        ("a ball on a blue box and a mug right of a blue box", ["a ball", "a blue box", "a mug"], [ON, RIGHT]),
-        ("a fox lying on a car, and a mug to the left of the car", ["a fox", "a car", "a mug"], [LYING, LEFT]),
-        ("a knight on a horse; the horse is standing behind a dog", ["a knight", "a horse", "a dog"], [ON, STANDING]),
+        (
+            "a ball on a blue box and a mug right of a blue box",
+            ["a ball", "a blue box", "a mug"],
+            [ON, RIGHT],
+        ),
+        (
+            "a fox lying on a car, and a mug to the left of the car",
+            ["a fox", "a car", "a mug"],
+            [LYING, LEFT],
+        ),
+        (
+            "a knight on a horse; the horse is standing behind a dog",
+            ["a knight", "a horse", "a dog"],
+            [ON, STANDING],
+        ),
         ("a red ball on a red ball", ["a red ball", "a red ball"], [ON]),
         ("a chair and a table", ["a chair", "a table"], []),
         ("", [], []),
@@ -267,8 +319,14 @@ def test_a_prompt_says_objects_and_relations(prompt, objects, relations):
     assert [(r.subject, r.words, r.kind, r.object) for r in text.relations] == relations
 
 
-@pytest.mark.parametrize("prompt", ["a ball on a box and the box on the ball", "a ball left of a box, the box left of the ball",
-                                    "a ball behind a box and the ball in front of the box"])  # fmt: skip
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a ball on a box and the box on the ball",
+        "a ball left of a box, the box left of the ball",
+        "a ball behind a box and the ball in front of the box",
+    ],
+)
 def test_relations_that_contradict_each_other_are_refused(prompt):
     with pytest.raises(ConfigError, match="contradicts itself"):
         read_scene(prompt)

@@ -1,4 +1,5 @@
-"""Rasteriser, interpolation, texture lookup and antialiasing: each against plain torch in float64, and against what they are for."""
+"""Rasteriser, interpolation, texture lookup and antialiasing: each against plain torch in float64,
+and against what they are for."""
 
 import math
 
@@ -14,17 +15,23 @@ from threestudio_like.renderers import Cameras
 
 
 def geometry(mesh):
-    return torch.tensor(np.array(mesh.vertices), dtype=torch.float32), torch.tensor(np.array(mesh.faces), dtype=torch.int32)  # fmt: skip
+    return torch.tensor(np.array(mesh.vertices), dtype=torch.float32), torch.tensor(
+        np.array(mesh.faces), dtype=torch.int32
+    )
 
 
 def bumpy_sphere(subdivisions):
     points, faces = geometry(trimesh.creation.icosphere(subdivisions=subdivisions))
-    bumps = 0.1 * torch.sin(5 * points[:, 0]) * torch.cos(4 * points[:, 1]) + 0.05 * torch.sin(9 * points[:, 2])
+    bumps = 0.1 * torch.sin(5 * points[:, 0]) * torch.cos(4 * points[:, 1]) + 0.05 * torch.sin(
+        9 * points[:, 2]
+    )
     return 0.8 * points * (1 + bumps)[:, None], faces
 
 
 def torus(sections):
-    return geometry(trimesh.creation.torus(0.6, 0.25, major_sections=sections, minor_sections=sections // 2))
+    return geometry(
+        trimesh.creation.torus(0.6, 0.25, major_sections=sections, minor_sections=sections // 2)
+    )
 
 
 def boxes(subdivisions):
@@ -51,7 +58,9 @@ BODIES = {
 
 
 def matrix(azimuth=0.7, elevation=0.4, size=512):
-    return Cameras.orbit(torch.tensor([azimuth]), torch.tensor([elevation]), 3.0, math.radians(40), size, size).view_projection()[0]  # fmt: skip
+    return Cameras.orbit(
+        torch.tensor([azimuth]), torch.tensor([elevation]), 3.0, math.radians(40), size, size
+    ).view_projection()[0]
 
 
 def project(points, view):
@@ -59,7 +68,14 @@ def project(points, view):
 
 
 def covered(points, faces, view, size=4096):
-    return float((kernels.rasterize(project(points, view), faces, size, size)[..., 3] > 0).double().mean()) * 512**2
+    return (
+        float(
+            (kernels.rasterize(project(points, view), faces, size, size)[..., 3] > 0)
+            .double()
+            .mean()
+        )
+        * 512**2
+    )
 
 
 @pytest.mark.parametrize("body", list(BODIES))
@@ -73,7 +89,9 @@ def test_silhouette_gradient_within_three_percent(body, size):
     area = kernels.antialias((pixels[..., 3:] > 0).float(), pixels, clip, table).sum()
     area.backward()
     h = 0.01
-    difference = (covered(points * (1 + h), faces, view) - covered(points * (1 - h), faces, view)) / (2 * h)
+    difference = (
+        covered(points * (1 + h), faces, view) - covered(points * (1 - h), faces, view)
+    ) / (2 * h)
     assert scale.grad.item() == pytest.approx(difference, rel=0.03)
     assert area.item() == pytest.approx(covered(points, faces, view), rel=1e-3)
 
@@ -93,16 +111,20 @@ def test_every_view_of_a_batch_is_the_single_view():
 def test_gradient_of_the_weights_in_the_corners_against_finite_differences():
     clip, tri = sample_triangles()
     pixels = kernels.rasterize(clip, tri, 24, 20)
-    upstream = torch.randn(24, 20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    upstream = torch.randn(
+        24, 20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     upstream[..., 3] = 0
-    direction = torch.randn(clip.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    direction = torch.randn(
+        clip.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
     def value(step):
         out = raster.rasterize(clip.double() + step * direction, tri, 24, 20)
         # Pixels that change their triangle have no derivative.
-        return out, torch.where((out[..., 3:] == pixels[..., 3:].double()), out * upstream, torch.zeros_like(out)).sum(
-            -1
-        )
+        return out, torch.where(
+            (out[..., 3:] == pixels[..., 3:].double()), out * upstream, torch.zeros_like(out)
+        ).sum(-1)
 
     h = 1e-6
     high, low = value(h)[1], value(-h)[1]
@@ -121,8 +143,13 @@ def test_interpolation_gradient_reaches_attributes_and_weights():
         (torch.float32, kernels.rasterize, kernels.interpolate),
         (torch.float64, raster.rasterize, raster.interpolate),
     ):
-        points, values = clip.clone().to(kind).requires_grad_(), attributes.clone().to(kind).requires_grad_()
-        (interpolate(values, tri, rasterize(points, tri, 24, 20)) * upstream.to(kind)).sum().backward()
+        points, values = (
+            clip.clone().to(kind).requires_grad_(),
+            attributes.clone().to(kind).requires_grad_(),
+        )
+        (
+            interpolate(values, tri, rasterize(points, tri, 24, 20)) * upstream.to(kind)
+        ).sum().backward()
         results.append((points.grad, values.grad))
     for mine, theirs in zip(*results):
         assert torch.allclose(mine.double(), theirs.double(), atol=1e-4 * float(theirs.abs().max()))
@@ -130,7 +157,10 @@ def test_interpolation_gradient_reaches_attributes_and_weights():
 
 def test_both_sides_show_and_what_is_behind_the_camera_does_not():
     points = torch.tensor([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.0, 0.5, 0.0]])
-    front, back = torch.tensor([[0, 1, 2]], dtype=torch.int32), torch.tensor([[0, 2, 1]], dtype=torch.int32)
+    front, back = (
+        torch.tensor([[0, 1, 2]], dtype=torch.int32),
+        torch.tensor([[0, 2, 1]], dtype=torch.int32),
+    )
     view = matrix(0.0, 0.0)
     one, two = (kernels.rasterize(project(points, view), f, 64, 64) for f in (front, back))
     assert torch.equal(one[..., 3] > 0, two[..., 3] > 0)
@@ -177,13 +207,22 @@ def test_antialias_gradient_in_the_corners_is_that_of_its_blend():
     pixels = kernels.rasterize(clip.float(), faces, 64, 64)
     pairs = kernels.silhouette_pairs(clip.float(), table, pixels)
     colour = torch.rand(64, 64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    upstream = torch.randn(64, 64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    direction = torch.randn(clip.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    upstream = torch.randn(
+        64, 64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    direction = torch.randn(
+        clip.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
     leaf = clip.clone().requires_grad_()
     (raster.blend(colour, leaf, table.edges, pairs) * upstream).sum().backward()
     h = 1e-7
-    high, low = ((raster.blend(colour, clip + s * direction, table.edges, pairs) * upstream).sum() for s in (h, -h))
-    assert (leaf.grad * direction).sum().item() == pytest.approx(((high - low) / (2 * h)).item(), rel=1e-5)
+    high, low = (
+        (raster.blend(colour, clip + s * direction, table.edges, pairs) * upstream).sum()
+        for s in (h, -h)
+    )
+    assert (leaf.grad * direction).sum().item() == pytest.approx(
+        ((high - low) / (2 * h)).item(), rel=1e-5
+    )
 
 
 def masks(clip, faces, table, size):
@@ -213,7 +252,16 @@ def test_descent_recovers_vertex_positions_from_silhouettes():
     start, _ = geometry(trimesh.creation.icosphere(subdivisions=2))
     normals, table = start.clone(), kernels.edge_table(faces)
     views = [
-        matrix(a, e) for a, e in ((0.0, 0.2), (0.8, -0.3), (1.6, 0.5), (2.4, 0.0), (3.2, 0.4), (4.0, -0.2), (5.0, 0.3))
+        matrix(a, e)
+        for a, e in (
+            (0.0, 0.2),
+            (0.8, -0.3),
+            (1.6, 0.5),
+            (2.4, 0.0),
+            (3.2, 0.4),
+            (4.0, -0.2),
+            (5.0, 0.3),
+        )
     ]
     targets = [masks(project(truth, v), faces, table, 64) for v in views]
     offset = torch.zeros(len(start), requires_grad=True)
@@ -221,14 +269,22 @@ def test_descent_recovers_vertex_positions_from_silhouettes():
     edges = table.edges.long()
     for step in range(120):
         points = start * 0.8 + normals * offset[:, None]
-        loss = (masks(project(points, views[step % 7]), faces, table, 64) - targets[step % 7]).square().sum()
+        loss = (
+            (masks(project(points, views[step % 7]), faces, table, 64) - targets[step % 7])
+            .square()
+            .sum()
+        )
         loss = loss + 20 * (offset[edges[:, 0]] - offset[edges[:, 1]]).square().sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        before = torch.stack([masks(project(start * 0.8, v), faces, table, 64) - t for v, t in zip(views, targets)])
-        after = torch.stack([masks(project(points, v), faces, table, 64) - t for v, t in zip(views, targets)])
+        before = torch.stack(
+            [masks(project(start * 0.8, v), faces, table, 64) - t for v, t in zip(views, targets)]
+        )
+        after = torch.stack(
+            [masks(project(points, v), faces, table, 64) - t for v, t in zip(views, targets)]
+        )
     assert after.square().sum() < 0.1 * before.square().sum()
     error = (points.detach() - truth).norm(dim=1)
     assert error.mean() < 0.5 * (start * 0.8 - truth).norm(dim=1).mean()
@@ -239,7 +295,9 @@ def test_texture_reads_texel_centres_and_its_mip_levels_average():
     row, column = 2, 5
     uv = torch.tensor([[(column + 0.5) / 8, 1 - (row + 0.5) / 8]])
     for mode in ("bilinear", "nearest"):
-        assert torch.allclose(kernels.texture(texels, uv, mode=mode)[0], texels[0, :, row, column], atol=1e-6)
+        assert torch.allclose(
+            kernels.texture(texels, uv, mode=mode)[0], texels[0, :, row, column], atol=1e-6
+        )
     top = kernels.texture(texels, uv, torch.tensor([9.0]))
     assert torch.allclose(top[0], texels[0].mean((1, 2)), atol=1e-6)
     half = kernels.texture(texels, uv, torch.tensor([0.5]))

@@ -40,7 +40,9 @@ def test_every_category_is_a_valid_varied_mesh(category):
             assert obj.faces.max() < len(obj.vertices)
             assert obj.face_material.max() < len(obj.materials)
             corner = obj.vertices[obj.faces].astype(np.float64)
-            volume = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6
+            volume = (
+                np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6
+            )
             assert volume > 0.01, "closed and facing outwards"
             extents.append(obj.vertices.max(0) - obj.vertices.min(0))
     assert np.std(extents, axis=0).max() > 0.003, "proportions vary"
@@ -59,8 +61,13 @@ def test_same_seed_same_bytes_and_splits_differ():
 def test_leading_proportions_of_the_splits_are_disjoint():
     from threestudio_like.toybox.world import _held_apart
 
-    drawn = {s: np.array([_held_apart(rng(i), s) for i in range(400)]) for s in ("train", "validation", "test")}
-    held = (drawn["train"] > 0.3) & (drawn["train"] < 0.4) | (drawn["train"] > 0.6) & (drawn["train"] < 0.7)
+    drawn = {
+        s: np.array([_held_apart(rng(i), s) for i in range(400)])
+        for s in ("train", "validation", "test")
+    }
+    held = (drawn["train"] > 0.3) & (drawn["train"] < 0.4) | (drawn["train"] > 0.6) & (
+        drawn["train"] < 0.7
+    )
     assert not held.any()
     assert drawn["validation"].min() >= 0.3
     assert drawn["validation"].max() <= 0.4
@@ -72,7 +79,10 @@ def test_training_never_shows_the_benchmarks_pairs():
     for index in range(400):
         phrase = draw(0, index).phrases[0]
         assert phrase.colour not in words.HELD_OUT_COLOURS[phrase.category]
-    shown = {(p.category, p.colour) for p in (draw(0, i, every_pair=True).phrases[0] for i in range(3000))}
+    shown = {
+        (p.category, p.colour)
+        for p in (draw(0, i, every_pair=True).phrases[0] for i in range(3000))
+    }
     assert any(k in words.HELD_OUT_COLOURS[c] for c, k in shown)
     assert all(len(set(v)) == 3 for v in words.HELD_OUT_COLOURS.values())
 
@@ -91,7 +101,8 @@ def test_masks_depth_and_normals_are_exact():
 
 
 def test_the_light_does_not_turn_with_the_azimuth():
-    """A body of revolution looks the same from the front and the back, and a quarter turn changes only the side light."""
+    """A body of revolution looks the same from the front and the back, and a quarter turn changes
+    only the side light."""
     obj = build(Phrase("vase", "white"), rng(2))
     cameras = np.stack([view_projection(a, 0.2) for a in (0.0, math.pi)])
     views = render(obj, cameras, 48, np.ones((2, 3)))
@@ -155,7 +166,7 @@ def test_view_words(azimuth, elevation, word):
 
 
 def test_the_tokenizer_has_one_token_a_word():
-    from threestudio_like.toybox.train_diffusion import build_tokenizer
+    from threestudio_like.training.diffusion import build_tokenizer
 
     tokenizer = build_tokenizer()
     for word in words.WORDS:
@@ -165,9 +176,11 @@ def test_the_tokenizer_has_one_token_a_word():
 
 def test_the_judge_knows_the_test_world():
     from threestudio_like.metrics.judge import Judge
-    from threestudio_like.toybox.train_judge import judge_accuracy
+    from threestudio_like.training.judge import judge_accuracy
 
-    figures = judge_accuracy(Judge.load(embedded_folder("judge")), draw_groups(123, 60, split="test"))
+    figures = judge_accuracy(
+        Judge.load(embedded_folder("judge")), draw_groups(123, 60, split="test")
+    )
     assert figures["category"] > 0.9
     assert figures["colour"] > 0.95
 

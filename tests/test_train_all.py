@@ -1,4 +1,5 @@
-"""`train all`: its shares of a time limit, resuming, and what it refuses. (tests/test_devices.py runs it whole.)"""
+"""`train all`: its shares of a time limit, resuming, and what it refuses. (tests/test_devices.py
+runs it whole.)"""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import pytest
 
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import CheckpointError, ConfigError
-from threestudio_like.systems import train_all
-from threestudio_like.systems.train_all import PARTS, Part
-from threestudio_like.toybox.training_options import TrainingOptions
+from threestudio_like.training import all as train_all
+from threestudio_like.training.all import PARTS, Part
+from threestudio_like.training.options import TrainingOptions
 
 
 @pytest.fixture
 def parts(monkeypatch):
-    """Three trainings that write down what they were told; the second fails as long as `broken` is set."""
+    """Three trainings that write down what they were told; the second fails as long as `broken` is
+    set."""
     told, state = {}, {"broken": False}
 
     def fake(name):
@@ -30,7 +32,9 @@ def parts(monkeypatch):
         return train
 
     shares = {"one": 1.0, "two": 2.0, "three": 5.0}
-    made = tuple(Part(n, s, (n,), "cisp" if n == "three" else "pictures", fake(n)) for n, s in shares.items())
+    made = tuple(
+        Part(n, s, (n,), "cisp" if n == "three" else "pictures", fake(n)) for n, s in shares.items()
+    )
     monkeypatch.setattr(train_all, "PARTS", (made[0], replace(made[1], stages=2), made[2]))
     return told, state
 
@@ -38,12 +42,16 @@ def parts(monkeypatch):
 def test_a_time_limit_is_shared_and_the_models_are_gathered(parts, tmp_path):
     told, _ = parts
     weights = train_all.train_all(TrainingOptions(out=tmp_path, minutes=8.0, quiet=True))
-    # The fakes take no time: each gets its share of the eight minutes; two trainings in a row share theirs.
+    # The fakes take no time: each gets its share of the eight minutes; two trainings in a row share
+    # theirs.
     assert told["one"].minutes == pytest.approx(1.0, abs=0.05)
     assert told["two"].minutes == pytest.approx(8.0 * 2 / 7 / 2, abs=0.05)
     assert told["three"].minutes == pytest.approx(8.0, abs=0.05)
     assert {str(p.relative_to(weights)) for p in weights.rglob("*.json")} == {
-        "one/model.json", "two/model.json", "cisp/three/model.json"}  # fmt: skip
+        "one/model.json",
+        "two/model.json",
+        "cisp/three/model.json",
+    }
     # Objects are drawn once for all.
     assert len({options.drawn for options in told.values()}) == 1
 
@@ -63,7 +71,14 @@ def test_a_broken_training_is_resumed_where_it_broke(parts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [["--data", "."], ["--preset", "paper"], ["--minutes", "0"], ["--start", "."], ["--device", "cuda:99"]]
+    "bad",
+    [
+        ["--data", "."],
+        ["--preset", "paper"],
+        ["--minutes", "0"],
+        ["--start", "."],
+        ["--device", "cuda:99"],
+    ],
 )
 def test_what_makes_no_sense_is_refused(bad, tmp_path, capsys):
     assert main(["train", "all", "--out", str(tmp_path / "x"), *bad]) == 2

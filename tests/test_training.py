@@ -9,7 +9,7 @@ from threestudio_like.engine.errors import CheckpointError, ConfigError
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.toybox.training import TrainingOptions, train
+from threestudio_like.training.toybox import TrainingOptions, train
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ def test_resuming_equals_training_through(tmp_path):
 
     for name, legs in (("whole", (6,)), ("legs", (3, 6))):
         for number, steps in enumerate(legs):
-            # The schedule runs over all six steps in both cases: cut the first leg short instead of shrinking it.
+            # The schedule runs over all six steps in both cases: cut the first leg short instead of
+            # shrinking it.
             options = TrainingOptions(
                 only="judge", out=tmp_path / name, steps=6, groups=8, quiet=True, resume=number > 0
             )
@@ -96,8 +97,13 @@ def test_two_workers_train_together(trained, tmp_path):
 
     shutil.copytree(trained / "diffusion", tmp_path / "diffusion")
     (tmp_path / "work").mkdir()
-    train(TrainingOptions(only="diffusion", out=tmp_path, steps=2, groups=16, workers=2, quiet=True))
-    assert StableDiffusionPrior(tmp_path / "diffusion", DiffusersConfig(), "two").facts.joint_views == 4
+    train(
+        TrainingOptions(only="diffusion", out=tmp_path, steps=2, groups=16, workers=2, quiet=True)
+    )
+    assert (
+        StableDiffusionPrior(tmp_path / "diffusion", DiffusersConfig(), "two").facts.joint_views
+        == 4
+    )
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"groups": 2}, {"workers": 0}])

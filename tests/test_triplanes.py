@@ -1,4 +1,5 @@
-"""Triplanes, gradient scaling by depth, and the terms that hold a rendering against a picture (METHODS 3.3, 3.4, 3.6, 3.7)."""
+"""Triplanes, gradient scaling by depth, and the terms that hold a rendering against a picture
+(METHODS 3.3, 3.4, 3.6, 3.7)."""
 
 import math
 
@@ -33,7 +34,10 @@ VIEW = View(cameras(), 0.5, RandomStream(0, "x", 0))
 def shown(features, opacity=None, depth=None):
     opacity = torch.ones_like(features[..., :1]) if opacity is None else opacity
     return Rendering(
-        features, opacity, torch.zeros_like(opacity) if depth is None else depth, torch.zeros_like(features)
+        features,
+        opacity,
+        torch.zeros_like(opacity) if depth is None else depth,
+        torch.zeros_like(features),
     )
 
 
@@ -51,7 +55,9 @@ def test_every_plane_sees_its_own_coordinates():
     assert torch.allclose(proper, torch.tensor([0.3, 0.3, -0.2]), atol=1e-6)
     slip = 3 * sample_planes(planes, points, 1, "eg3d")[0, 0]
     assert torch.allclose(slip, torch.tensor([0.3, 0.3, 0.6]), atol=1e-6)
-    assert {frozenset(a) for a in AXES["proper"]} == {frozenset(a) for a in ((0, 1), (0, 2), (1, 2))}
+    assert {frozenset(a) for a in AXES["proper"]} == {
+        frozenset(a) for a in ((0, 1), (0, 2), (1, 2))
+    }
     # EG3D's never looks at y and z together.
     assert frozenset((1, 2)) not in {frozenset(a) for a in AXES["eg3d"]}
     rows = torch.zeros(1, 3, 1, 8, 8)
@@ -62,9 +68,14 @@ def test_every_plane_sees_its_own_coordinates():
 def test_levels_of_constant_planes_add_up_and_bring_no_parameters():
     planes = torch.full((2, 3, 5, 32, 32), 0.7)
     points = torch.rand(2, 50, 3) * 1.6 - 0.8
-    assert torch.allclose(sample_planes(planes, points, 3), 3 * sample_planes(planes, points, 1), atol=1e-5)
+    assert torch.allclose(
+        sample_planes(planes, points, 3), 3 * sample_planes(planes, points, 1), atol=1e-5
+    )
     assert [p.shape[-1] for p in pyramid(planes[0], 3)] == [32, 16, 8]
-    counts = [sum(p.numel() for p in TriplaneField(TriplaneConfig(levels=n), 3).parameters()) for n in (1, 3)]
+    counts = [
+        sum(p.numel() for p in TriplaneField(TriplaneConfig(levels=n), 3).parameters())
+        for n in (1, 3)
+    ]
     assert counts[0] == counts[1]
 
 
@@ -72,14 +83,21 @@ def test_coarse_levels_widen_what_a_point_learns_from():
     planes = torch.zeros(1, 3, 1, 32, 32, requires_grad=True)
     touched = []
     for levels in (1, 3):
-        (grad,) = torch.autograd.grad(sample_planes(planes, torch.tensor([[[0.1, 0.1, 0.1]]]), levels).sum(), planes)
+        (grad,) = torch.autograd.grad(
+            sample_planes(planes, torch.tensor([[[0.1, 0.1, 0.1]]]), levels).sum(), planes
+        )
         touched.append(int((grad != 0).sum()))
     assert touched[0] == 12
     assert touched[1] > 300
 
 
 def test_outside_the_box_planes_are_zero():
-    assert float(sample_planes(torch.ones(1, 3, 2, 8, 8), torch.tensor([[[1.5, 1.5, 1.5]]])).abs().max()) == 0
+    assert (
+        float(
+            sample_planes(torch.ones(1, 3, 2, 8, 8), torch.tensor([[[1.5, 1.5, 1.5]]])).abs().max()
+        )
+        == 0
+    )
 
 
 def test_decoder_has_its_ranges_and_its_start():
@@ -104,7 +122,9 @@ def test_a_triplane_field_fits_a_ball():
         points = torch.rand(1024, 3, generator=torch.Generator().manual_seed(step)) * 2 - 1
         density, features = field(points)
         inside = (points.norm(dim=-1) < 0.6).float()
-        loss = (1 - torch.exp(-density * 0.2) - inside).square().mean() + (features - 0.5).square().mean()
+        loss = (1 - torch.exp(-density * 0.2) - inside).square().mean() + (
+            features - 0.5
+        ).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -116,7 +136,9 @@ def test_a_triplane_field_fits_a_ball():
 # gradient scaling
 
 
-@pytest.mark.parametrize(("off", "wanted"), [(0.0, 1.0), (0.0818, 1.0), (0.2, 0.3295), (0.4, 0.05), (-0.2, 0.3295)])
+@pytest.mark.parametrize(
+    ("off", "wanted"), [(0.0, 1.0), (0.0818, 1.0), (0.2, 0.3295), (0.4, 0.05), (-0.2, 0.3295)]
+)
 def test_scaling_factor_at_its_known_points(off, wanted):
     factor = DepthScaling().factor(torch.tensor(5.0 + off), torch.tensor(5.0))
     assert float(factor) == pytest.approx(wanted, abs=2e-4)
@@ -135,7 +157,10 @@ def test_scaled_gradient_is_the_numerical_one_times_the_factor():
     assert torch.equal(y, x)
     f(y).backward()
     numeric = torch.stack(
-        [(f(x.detach() + d) - f(x.detach() - d)) / 2e-6 for d in 1e-6 * torch.eye(7, dtype=torch.float64)]
+        [
+            (f(x.detach() + d) - f(x.detach() - d)) / 2e-6
+            for d in 1e-6 * torch.eye(7, dtype=torch.float64)
+        ]
     )
     assert torch.allclose(x.grad, numeric * factor, atol=1e-6)
 
@@ -143,9 +168,14 @@ def test_scaled_gradient_is_the_numerical_one_times_the_factor():
 def test_scaling_that_clears_leaves_gradients_alone_that_take_away():
     x = torch.tensor([0.5, 0.5], requires_grad=True)
     # Descent lowers the first value and raises the second.
-    (scale_gradient(x, torch.tensor([0.05, 0.05]), clear=True) * torch.tensor([2.0, -2.0])).sum().backward()
+    (
+        scale_gradient(x, torch.tensor([0.05, 0.05]), clear=True) * torch.tensor([2.0, -2.0])
+    ).sum().backward()
     assert x.grad.tolist() == pytest.approx([2.0, -0.1])
-    amount, colour = torch.full((3,), 0.4, requires_grad=True), torch.full((3, 3), 0.4, requires_grad=True)
+    amount, colour = (
+        torch.full((3,), 0.4, requires_grad=True),
+        torch.full((3, 3), 0.4, requires_grad=True),
+    )
     t, depth = torch.tensor([4.5, 5.0, 5.5]), torch.tensor(5.0)
     one, two = DepthScaling(clear=True).apply(amount, colour, t, depth.expand(3))
     (one.sum() + two.sum()).backward()
@@ -165,7 +195,9 @@ class Ball(Field):
 
     def forward(self, points):
         self.seen = points
-        self.density_in = (self.level * torch.exp(-4 * points.square().sum(-1))).detach().requires_grad_()
+        self.density_in = (
+            (self.level * torch.exp(-4 * points.square().sum(-1))).detach().requires_grad_()
+        )
         self.features_in = torch.full((len(points), 3), 0.5).requires_grad_()
         return self.density_in, self.features_in
 
@@ -180,7 +212,14 @@ def test_the_renderer_scales_what_is_far_from_the_known_surface_and_nothing_else
         field = Ball()
         rendering = renderer.render(field, some, behind, known=known)
         (rendering.features * weights).sum().backward()
-        grads.append((rendering.features.detach(), field.density_in.grad, field.features_in.grad, rendering.samples.t))
+        grads.append(
+            (
+                rendering.features.detach(),
+                field.density_in.grad,
+                field.features_in.grad,
+                rendering.samples.t,
+            )
+        )
     assert torch.equal(grads[0][0], grads[1][0])
     factor = DepthScaling().factor(grads[0][3], torch.tensor(2.6))
     assert float(factor.min()) < 0.06
@@ -195,14 +234,20 @@ def test_reference_guidance_is_zero_on_its_own_picture():
     picture, mask = torch.rand(16, 16, 3), (torch.rand(16, 16) > 0.5).float()
     for norm in ("l1", "l2"):
         guidance = ReferenceGuidance(picture, mask, norm)
-        assert float(guidance.loss(shown(picture[None], mask[None, ..., None]), VIEW)[0]) == pytest.approx(0, abs=1e-7)
+        assert float(
+            guidance.loss(shown(picture[None], mask[None, ..., None]), VIEW)[0]
+        ) == pytest.approx(0, abs=1e-7)
     off = shown(picture[None] + 0.1, mask[None, ..., None])
-    assert float(ReferenceGuidance(picture, mask, "l1").loss(off, VIEW)[0]) == pytest.approx(0.1, abs=1e-5)
-    assert float(ReferenceGuidance(picture, mask, "l2").loss(off, VIEW)[0]) == pytest.approx(0.01, abs=1e-5)
-    clear = shown(picture[None], torch.zeros(1, 16, 16, 1))
-    assert float(ReferenceGuidance(picture, mask, opacity=3.0).loss(clear, VIEW)[0]) == pytest.approx(
-        3 * float(mask.mean()), abs=1e-5
+    assert float(ReferenceGuidance(picture, mask, "l1").loss(off, VIEW)[0]) == pytest.approx(
+        0.1, abs=1e-5
     )
+    assert float(ReferenceGuidance(picture, mask, "l2").loss(off, VIEW)[0]) == pytest.approx(
+        0.01, abs=1e-5
+    )
+    clear = shown(picture[None], torch.zeros(1, 16, 16, 1))
+    assert float(
+        ReferenceGuidance(picture, mask, opacity=3.0).loss(clear, VIEW)[0]
+    ) == pytest.approx(3 * float(mask.mean()), abs=1e-5)
     # A picture of another size is averaged to the rendering's.
     assert (
         float(
@@ -221,7 +266,9 @@ def test_depth_guidance_with_and_without_scale_and_shift():
     exact = shown(torch.zeros(1, 16, 16, 3), opacity, known[None, ..., None] * 0.5)
     assert float(DepthGuidance(known, mask).loss(exact, VIEW)[0]) == pytest.approx(0, abs=1e-5)
     assert float(DepthGuidance(3 * known - 1, mask).loss(exact, VIEW)[0]) > 1
-    assert float(DepthGuidance(3 * known - 1, mask, invariant=True).loss(exact, VIEW)[0]) == pytest.approx(0, abs=1e-4)
+    assert float(
+        DepthGuidance(3 * known - 1, mask, invariant=True).loss(exact, VIEW)[0]
+    ) == pytest.approx(0, abs=1e-4)
     # Depth that runs backwards is not explained by a negative scale.
     assert float(DepthGuidance(-known, mask, invariant=True).loss(exact, VIEW)[0]) > 0.1
     scale, shift = fit_scale_and_shift(known, 2 * known + 0.5, mask)
@@ -245,9 +292,9 @@ def test_clip_guidance_towards_a_picture_and_a_text():
     for guidance in (ClipGuidance.of_picture(Mean(), red), ClipGuidance.of_text(Mean(), "red")):
         assert float(guidance.loss(shown(red), VIEW)[0]) == pytest.approx(0, abs=1e-6)
         assert float(guidance.loss(shown(blue), VIEW)[0]) == pytest.approx(1, abs=1e-6)
-    assert float(ClipGuidance.of_picture(Mean(), red, "l1").loss(shown(blue), VIEW)[0]) == pytest.approx(
-        2 / 3, abs=1e-6
-    )
+    assert float(
+        ClipGuidance.of_picture(Mean(), red, "l1").loss(shown(blue), VIEW)[0]
+    ) == pytest.approx(2 / 3, abs=1e-6)
     grey = torch.full((1, 8, 8, 3), 0.5, requires_grad=True)
     ClipGuidance.of_text(Mean(), "red").loss(shown(grey), VIEW)[0].backward()
     assert float(grey.grad[..., 0].max()) < 0 < float(grey.grad[..., 2].min())
@@ -255,8 +302,12 @@ def test_clip_guidance_towards_a_picture_and_a_text():
 
 def test_opacity_guidance_asks_rays_to_end():
     opacity = torch.full((2, 16, 16, 1), 0.75)
-    assert float(OpacityGuidance().loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]) == pytest.approx(0.25)
+    assert float(
+        OpacityGuidance().loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
+    ) == pytest.approx(0.25)
     half = torch.zeros(16, 16)
     half[:8] = 1
     opacity[:, 8:] = 0
-    assert float(OpacityGuidance(half).loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]) == pytest.approx(0.25)
+    assert float(
+        OpacityGuidance(half).loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
+    ) == pytest.approx(0.25)

@@ -1,4 +1,5 @@
-"""Every Triton kernel against the float64 reference in Triton's interpreter: random shapes, also none, one, and no multiples of a block."""
+"""Every Triton kernel against the float64 reference in Triton's interpreter: random shapes, also
+none, one, and no multiples of a block."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def both(function, reference, *tensors, free=()):
         upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(7)).to(kind)
         if found.requires_grad:
             found.backward(upstream)
-        grads = [given[i].grad if given[i].grad is not None else torch.zeros_like(given[i]) for i in free]
+        grads = [
+            given[i].grad if given[i].grad is not None else torch.zeros_like(given[i]) for i in free
+        ]
         out.append([found, *grads])
     return out
 
@@ -75,9 +78,12 @@ def test_hash_grid(tiled, levels, log2, base, finest, n, deterministic):
     spec = HashGridSpec(levels, log2, base, finest, tiled)
     torch.manual_seed(n)
     mine, theirs = both(
-        lambda x, t: twin("hashgrid")(x, t, spec), lambda x, t: grids.hashgrid(x, t, spec),
-        torch.rand(n, 3), torch.randn(spec.entries, 2), free=(1,),
-    )  # fmt: skip
+        lambda x, t: twin("hashgrid")(x, t, spec),
+        lambda x, t: grids.hashgrid(x, t, spec),
+        torch.rand(n, 3),
+        torch.randn(spec.entries, 2),
+        free=(1,),
+    )
     # float32 positions at 2047 cells carry 1.2e-4 of a cell.
     assert difference(mine, theirs) < 1e-3
 
@@ -91,29 +97,38 @@ def test_trilinear(n, shape, deterministic):
     assert difference(mine, theirs) < 1e-5
 
 
-@pytest.mark.parametrize(("batch", "n", "sizes", "channels"), [(1, 0, (4,), 3), (2, 1, (3, 5), 1), (1, 70, (8,), 17)])
+@pytest.mark.parametrize(
+    ("batch", "n", "sizes", "channels"), [(1, 0, (4,), 3), (2, 1, (3, 5), 1), (1, 70, (8,), 17)]
+)
 def test_triplane(batch, n, sizes, channels, deterministic):
     torch.manual_seed(n)
     x = torch.rand(batch, n, 3) * 2.6 - 1.3
     levels = [torch.randn(batch, 3, size, size, channels) for size in sizes]
     mine, theirs = both(
-        lambda x, *v: twin("triplane")(x, list(v), AXES), lambda x, *v: grids.triplane(x, list(v), AXES),
-        x, *levels, free=tuple(range(1, 1 + len(levels))),
-    )  # fmt: skip
+        lambda x, *v: twin("triplane")(x, list(v), AXES),
+        lambda x, *v: grids.triplane(x, list(v), AXES),
+        x,
+        *levels,
+        free=tuple(range(1, 1 + len(levels))),
+    )
     assert difference(mine, theirs) < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2, 1), (1, 3, 2, 2), (5, 4, 3, 5)])
 def test_grid_variation(shape):
     if min(shape[:3]) == 1:
-        # The mean over no neighbours is no number in the reference; a slice has none along its normal.
+        # The mean over no neighbours is no number in the reference; a slice has none along its
+        # normal.
         flat = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         assert bool(twin("grid_variation")(flat, 0.5, 2.0).isfinite())
         return
     torch.manual_seed(1)
     mine, theirs = both(
-        lambda g: twin("grid_variation")(g, 0.5, 2.0), lambda g: grids.grid_variation(g, 0.5, 2.0), torch.randn(shape), free=(0,)
-    )  # fmt: skip
+        lambda g: twin("grid_variation")(g, 0.5, 2.0),
+        lambda g: grids.grid_variation(g, 0.5, 2.0),
+        torch.randn(shape),
+        free=(0,),
+    )
     assert difference(mine, theirs) < 1e-5
 
 
@@ -135,13 +150,16 @@ def test_march_along_the_axes():
     directions = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     occupied = torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(2)) < 0.2
     mine, theirs = (
-        f(origins, directions, occupied, 0.05, torch.full((4,), 0.5)) for f in (twin("march"), volume.march)
+        f(origins, directions, occupied, 0.05, torch.full((4,), 0.5))
+        for f in (twin("march"), volume.march)
     )
     assert torch.equal(mine[2], theirs[2])
     torch.testing.assert_close(mine[0], theirs[0])
 
 
-@pytest.mark.parametrize(("lengths", "channels"), [([], 3), ([0, 0], 1), ([1], 4), ([3, 0, 64, 65, 200], 3)])
+@pytest.mark.parametrize(
+    ("lengths", "channels"), [([], 3), ([0, 0], 1), ([1], 4), ([3, 0, 64, 65, 200], 3)]
+)
 @pytest.mark.parametrize("dense", [0.5, 40.0])
 def test_composite(lengths, channels, dense):
     torch.manual_seed(3)
@@ -180,8 +198,11 @@ def test_rasterize(faces, height, width, deterministic):
     assert torch.equal(one[..., 3].double(), two[..., 3])
     assert difference([one], [two]) < 1e-5
     mine, theirs = both(
-        lambda c: twin("rasterize")(c, tri, height, width), lambda c: raster.rasterize(c, tri, height, width), clip[None], free=(0,)
-    )  # fmt: skip
+        lambda c: twin("rasterize")(c, tri, height, width),
+        lambda c: raster.rasterize(c, tri, height, width),
+        clip[None],
+        free=(0,),
+    )
     assert difference(mine[1:], theirs[1:]) < 1e-4
 
 
@@ -205,7 +226,10 @@ def test_rasterize_shares_large_triangles_between_programs(monkeypatch):
     small = torch.tensor([[0.3, 0.2, -0.5, 1.0], [0.4, 0.2, -0.5, 1.0], [0.3, 0.4, -0.5, 1.0]])
     clip = torch.cat([large, small])
     tri = torch.arange(6, dtype=torch.int32).view(2, 3)
-    one, two = twin("rasterize")(clip[None], tri, 50, 60), raster.rasterize(clip[None].double(), tri, 50, 60)
+    one, two = (
+        twin("rasterize")(clip[None], tri, 50, 60),
+        raster.rasterize(clip[None].double(), tri, 50, 60),
+    )
     assert drawn == [1]
     assert torch.equal(one[..., 3].double(), two[..., 3])
 
@@ -213,7 +237,11 @@ def test_rasterize_shares_large_triangles_between_programs(monkeypatch):
 def test_rasterize_several_views_and_a_triangle_across_the_camera_plane():
     across = torch.tensor([[-1.0, -1.0, 0.0, 1.0], [1.0, -1.0, 0.0, 1.0], [0.0, 3.0, -0.9, -0.9]])
     views = torch.stack(
-        [across, across * torch.tensor([-1.0, 1.0, 1.0, 1.0]), torch.tensor([0.0, 0.0, 0.0, -1.0]).expand(3, 4)]
+        [
+            across,
+            across * torch.tensor([-1.0, 1.0, 1.0, 1.0]),
+            torch.tensor([0.0, 0.0, 0.0, -1.0]).expand(3, 4),
+        ]
     )
     tri = torch.tensor([[0, 1, 2]], dtype=torch.int32)
     one, two = twin("rasterize")(views, tri, 20, 30), raster.rasterize(views.double(), tri, 20, 30)
@@ -239,9 +267,15 @@ def test_interpolate(channels, faces, deterministic):
     values = torch.randn(60, channels)
     mine, theirs = both(
         lambda v, p: twin("interpolate")(v, tri, p),
-        lambda v, p: raster.interpolate(v, tri, p) if faces else v.sum() * 0 + torch.zeros(1, 9, 11, channels).double(),
-        values, pixels, free=(0, 1),
-    )  # fmt: skip
+        lambda v, p: (
+            raster.interpolate(v, tri, p)
+            if faces
+            else v.sum() * 0 + torch.zeros(1, 9, 11, channels).double()
+        ),
+        values,
+        pixels,
+        free=(0, 1),
+    )
     assert difference(mine, theirs) < 1e-5
 
 
@@ -271,7 +305,14 @@ def test_distances(n):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "n"), [((3, 16, 2), 0), ((32, 64, 64, 4), 33), ((5, 7, 3), 1), ((8, 8, 8, 8, 2), 5), ((200, 40, 1), 3)]
+    ("sizes", "n"),
+    [
+        ((3, 16, 2), 0),
+        ((32, 64, 64, 4), 33),
+        ((5, 7, 3), 1),
+        ((8, 8, 8, 8, 2), 5),
+        ((200, 40, 1), 3),
+    ],
 )
 def test_perceptron(sizes, n):
     torch.manual_seed(4)
@@ -281,8 +322,11 @@ def test_perceptron(sizes, n):
     mine, theirs = both(
         lambda x, *v: twin("field_mlp")(x, list(v[:count]), list(v[count:])),
         lambda x, *v: grids.field_mlp(x, list(v[:count]), list(v[count:])),
-        torch.randn(sizes[0], n), *weights, *biases, free=tuple(range(1 + 2 * count)),
-    )  # fmt: skip
+        torch.randn(sizes[0], n),
+        *weights,
+        *biases,
+        free=tuple(range(1 + 2 * count)),
+    )
     assert difference(mine, theirs) < 1e-5
 
 
@@ -311,4 +355,6 @@ def test_the_program_uses_them_when_asked(monkeypatch):
     assert found.name == "triton"
     torch.manual_seed(0)
     grid = torch.randn(3, 3, 3, 2)
-    torch.testing.assert_close(kernels.grid_variation(grid, 1.0, 1.0), grids.grid_variation(grid, 1.0, 1.0))
+    torch.testing.assert_close(
+        kernels.grid_variation(grid, 1.0, 1.0), grids.grid_variation(grid, 1.0, 1.0)
+    )

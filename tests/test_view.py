@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 
 from threestudio_like.cli import main
+from threestudio_like.commands import view as viewing
 from threestudio_like.engine.errors import ConfigError, InputError
-from threestudio_like.reports import BoxPicker, PageServer, serve_run
+from threestudio_like.reports import BoxPicker, PageServer, live, serve_run
 from threestudio_like.reports.live import run_state
-from threestudio_like.systems import view as viewing
 
 SCENE = Path("assets/pictures/scene.png")
 
 
 def get(address: str, **headers: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=20
+        ) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -90,7 +92,9 @@ def test_a_run_is_shown_while_it_goes_and_after(tmp_path):
 def test_a_click_finds_an_object_and_a_drag_is_a_box():
     mask = np.zeros((40, 60), bool)
     mask[10:20, 30:50] = True
-    picker = BoxPicker(np.zeros((40, 60, 3), np.uint8), ["a red ball"], lambda point: mask & (point[0] > 25))
+    picker = BoxPicker(
+        np.zeros((40, 60, 3), np.uint8), ["a red ball"], lambda point: mask & (point[0] > 25)
+    )
     try:
         assert json.loads(get(picker.address + "phrases")[1]) == ["a red ball"]
         assert get(picker.address + "picture.png")[1][1:4] == b"PNG"
@@ -123,7 +127,10 @@ def user(monkeypatch):
 
     def act(address: str) -> bool:
         def work() -> None:
-            boxes = [post(address + "object", {"point": p, "number": n})[1]["box"] for n, p in enumerate(act.points)]
+            boxes = [
+                post(address + "object", {"point": p, "number": n})[1]["box"]
+                for n, p in enumerate(act.points)
+            ]
             act.boxes = boxes
             post(address + "done", {"boxes": boxes})
 
@@ -131,7 +138,7 @@ def user(monkeypatch):
         return True
 
     act.points, act.boxes = [[80, 180], [95, 100]], []
-    monkeypatch.setattr(viewing, "open_browser", act)
+    monkeypatch.setattr(live, "open_browser", act)
     return act
 
 
@@ -149,8 +156,8 @@ def test_view_of_a_picture_prints_the_command_with_the_boxes(user, capsys):
 def test_boxes_of_a_large_picture_are_in_the_files_own_pixels(user, tmp_path):
     from PIL import Image
 
-    from threestudio_like.systems.canvas import Canvas
-    from threestudio_like.systems.photo import read_pixels
+    from threestudio_like.systems.image_to_3d.photo import read_pixels
+    from threestudio_like.systems.scene.picture import Canvas
 
     path = tmp_path / "large.png"
     with Image.open(SCENE) as image:
@@ -160,15 +167,19 @@ def test_boxes_of_a_large_picture_are_in_the_files_own_pixels(user, tmp_path):
     assert boxes == tuple(",".join(f"{2 * v:.0f}" for v in b) for b in user.boxes)
     pixels, note, share = read_pixels(path)
     canvas = Canvas.of(pixels, "x", note, share)
-    assert np.allclose(canvas.box(np.array([float(v) for v in boxes[0].split(",")])), user.boxes[0], atol=1)
+    assert np.allclose(
+        canvas.box(np.array([float(v) for v in boxes[0].split(",")])), user.boxes[0], atol=1
+    )
 
 
 def test_compose_takes_boxes_that_are_clicked(user, monkeypatch):
-    from threestudio_like.systems import compose as composing
+    from threestudio_like.commands import compose as composing
 
     taken = {}
     monkeypatch.setattr(
-        composing, "compose", lambda picture, prompt, options: taken.update(boxes=options.boxes, prompt=prompt)
+        composing,
+        "compose",
+        lambda picture, prompt, options: taken.update(boxes=options.boxes, prompt=prompt),
     )
     assert main(["compose", str(SCENE), "a green sofa in front of a blue robot", "--pick"]) == 0
     assert taken["boxes"] == tuple(",".join(f"{v:.0f}" for v in b) for b in user.boxes)
@@ -206,15 +217,15 @@ def test_a_mesh_is_shown_to_be_turned(tmp_path, monkeypatch):
         seen["page"] = get(address)[1].decode()
         return True
 
-    monkeypatch.setattr(viewing, "open_browser", look)
+    monkeypatch.setattr(live, "open_browser", look)
     assert main(["view", str(tmp_path / "ball.glb"), "--seconds", "0.1"]) == 0
     assert "<canvas" in seen["page"]
     assert "ball.glb" in seen["page"]
 
 
 def test_a_run_with_viewer_is_shown_from_its_beginning(tmp_path, monkeypatch):
-    from threestudio_like.systems.folders import run_folder
-    from threestudio_like.systems.options import Options
+    from threestudio_like.runs.folders import run_folder
+    from threestudio_like.runs.options import Options
 
     seen = {}
 
@@ -222,7 +233,7 @@ def test_a_run_with_viewer_is_shown_from_its_beginning(tmp_path, monkeypatch):
         seen.update(json.loads(get(address + "state")[1]))
         return True
 
-    monkeypatch.setattr(viewing, "open_browser", look)
+    monkeypatch.setattr(live, "open_browser", look)
     run_folder("a red chair", Options(out=tmp_path / "run", viewer=True))
     assert seen["folder"] == str(tmp_path / "run")
     assert seen["stages"] == {}

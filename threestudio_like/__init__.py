@@ -22,10 +22,8 @@ __all__ = ["Asset", "compose", "generate", "reconstruct", "refine", "texture"]
 def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
     """Make an asset of a prompt; the run's folder is in ``asset.provenance["folder"]``.
 
-    Args:
-        prompt: what to make.
-        quiet: show no progress.
-        options: any field of `systems.run.Options` (out, seed, steps, prior, system, preset, minutes, set, …).
+    Args: prompt: what to make. quiet: show no progress. options: any field of `systems.run.Options`
+        (out, seed, steps, prior, system, preset, minutes, set, …).
 
     Raises:
         UserError: with what is wrong, where, and what to do.
@@ -33,7 +31,7 @@ def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
     Example:
         >>> asset = generate("a red chair", seed=1, set={"distil.guidance.scale": "7"})      # doctest: +SKIP
     """
-    from .systems import run
+    from .runs import session as run
 
     result = run.generate(prompt, _options(run.Options, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
@@ -41,13 +39,14 @@ def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
 
 
 def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
-    """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay. Options: fields of `systems.options.TextureOptions`.
+    """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay. Options:
+    fields of `systems.options.TextureOptions`.
 
     Example:
         >>> asset = texture("chair.glb", "a striped blue chair")      # doctest: +SKIP
     """
-    from .systems import texturing
-    from .systems.options import TextureOptions
+    from .commands import texture as texturing
+    from .runs.options import TextureOptions
 
     result = texturing.texture(Path(mesh), prompt, _options(TextureOptions, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
@@ -55,28 +54,35 @@ def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any
 
 
 def reconstruct(picture: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
-    """Make an asset of a picture of one object. Options: fields of `systems.reconstruction.ReconstructOptions` (prompt, seed, set, …).
+    """Make an asset of a picture of one object. Options: fields of
+    `systems.reconstruction.ReconstructOptions` (prompt, seed, set, …).
 
     Example:
         >>> asset = reconstruct("photo.png", prompt="a red chair")      # doctest: +SKIP
     """
-    from .systems import reconstruction
+    from .commands import reconstruct as reconstruction
 
-    result = reconstruction.reconstruct(Path(picture), _options(reconstruction.ReconstructOptions, quiet, options))
+    result = reconstruction.reconstruct(
+        Path(picture), _options(reconstruction.ReconstructOptions, quiet, options)
+    )
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
 
-def compose(picture: str | Path | None, prompt: str = "", *, quiet: bool = True, **options: Any) -> Asset:
-    """Make a scene of a picture of several objects, or (picture None) of a prompt alone; `Asset.nodes` says where each stands.
+def compose(
+    picture: str | Path | None, prompt: str = "", *, quiet: bool = True, **options: Any
+) -> Asset:
+    """Make a scene of a picture of several objects, or (picture None) of a prompt alone;
+    `Asset.nodes` says where each stands.
 
-    Options: fields of `systems.composition.ComposeOptions` (boxes, masks, objects, method, elevation, fov, steps, seed, set, …).
+    Options: fields of `systems.composition.ComposeOptions` (boxes, masks, objects, method,
+        elevation, fov, steps, seed, set, …).
 
     Example:
         >>> scene = compose("scene.png", "a red ball on a blue box")      # doctest: +SKIP
         >>> scene.nodes["red_ball"].transform.translation                 # doctest: +SKIP
     """
-    from .systems import compose as composing
+    from .commands import compose as composing
 
     options["objects"] = tuple(Path(p) for p in options.get("objects", ()))
     if options.get("masks") is not None:
@@ -92,7 +98,7 @@ def compose(picture: str | Path | None, prompt: str = "", *, quiet: bool = True,
 
 def refine(source: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
     """Refine a finished run in RGB (the second stage of Latent-NeRF); options as for `generate`."""
-    from .systems import run
+    from .runs import session as run
 
     result = run.refine(Path(source), _options(run.Options, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)

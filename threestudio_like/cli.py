@@ -1,4 +1,5 @@
-"""The command line: one function per verb, typed by tyro. Every mistake of the user ends in one line and exit code 2."""
+"""The command line: one function per verb, typed by tyro. Every mistake of the user ends in one
+line and exit code 2."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from .arguments import (
+from .commands.arguments import (
     Common,
     Completion,
     Compose,
@@ -29,8 +30,8 @@ from .arguments import (
     View,
     Vocabulary,
 )
+from .commands.parsing import CONFIGURED, PROGRAM, VERBS, parse
 from .engine.errors import ConfigError, UserError, did_you_mean
-from .systems.command_line import CONFIGURED, PROGRAM, VERBS, parse
 
 
 def _summary(verb: type) -> str:
@@ -45,29 +46,57 @@ def _help() -> str:
         "",
     ]
     lines += [f"  {name:<12}{_summary(kind)}" for name, kind in VERBS.items()]
-    lines += ["", f"{PROGRAM} VERB --help lists a verb's options.", 'First: threestudio-like generate "a red chair"']
+    lines += [
+        "",
+        f"{PROGRAM} VERB --help lists a verb's options.",
+        'First: threestudio-like generate "a red chair"',
+    ]
     return "\n".join(lines)
 
 
-def _options(common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any) -> Any:
+def _options(
+    common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any
+) -> Any:
     from .kernels.devices import MAIN
     from .priors.stable_diffusion import DiffusersConfig
-    from .systems.asset import AssetConfig
-    from .systems.options import Options, choose_kernels
+    from .runs.options import Options, choose_kernels
+    from .stages.field_to_mesh import AssetConfig
 
     device = common.device or MAIN
     choose_kernels(common.kernels, device)
     export = AssetConfig(texture=common.texture)
     export.extraction.faces = common.faces
-    load = DiffusersConfig(common.dtype, device, common.attention_slicing, common.offload, compile=common.compile)
+    load = DiffusersConfig(
+        common.dtype, device, common.attention_slicing, common.offload, compile=common.compile
+    )
     return (kind or Options)(
-        out=common.out, seed=common.seed, steps=common.steps, resolution=common.resolution, device=device, prior=common.prior,
-        system=system, preset=common.preset, negative=common.negative, concept=common.concept, embeddings=common.embeddings,
-        save_embeddings=common.save_embeddings, config=common.config, set=dotted, resume=common.resume, minutes=common.minutes,
-        memory=common.memory, export=export, load=load, preview_seconds=common.preview_seconds, log_every=max(1, common.log_every),
-        checkpoint_steps=common.checkpoint_steps, viewer=common.viewer, accumulate=getattr(common, "accumulate", 1),
-        verbosity="json" if common.json else "quiet" if common.quiet else "line", **more,
-    )  # fmt: skip
+        out=common.out,
+        seed=common.seed,
+        steps=common.steps,
+        resolution=common.resolution,
+        device=device,
+        prior=common.prior,
+        system=system,
+        preset=common.preset,
+        negative=common.negative,
+        concept=common.concept,
+        embeddings=common.embeddings,
+        save_embeddings=common.save_embeddings,
+        config=common.config,
+        set=dotted,
+        resume=common.resume,
+        minutes=common.minutes,
+        memory=common.memory,
+        export=export,
+        load=load,
+        preview_seconds=common.preview_seconds,
+        log_every=max(1, common.log_every),
+        checkpoint_steps=common.checkpoint_steps,
+        viewer=common.viewer,
+        accumulate=getattr(common, "accumulate", 1),
+        verbosity="json" if common.json else "quiet" if common.quiet else "line",
+        **more,
+    )
 
 
 def _threads(count: int | None) -> None:
@@ -80,23 +109,39 @@ def _threads(count: int | None) -> None:
 
 
 def _print_config(prompt: str, options: Any, verb: str) -> None:
-    from .systems import run
-    from .systems.settings import to_dict, write_yaml
+    from .engine.config import to_dict, write_yaml
+    from .runs import session as run
 
     preset = "default" if options.preset == "auto" else options.preset
-    facts = {"prompt": prompt, "system": options.system, "preset": preset, "prior": options.prior, "seed": options.seed}
-    print(write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb=verb))}), end="")
+    facts = {
+        "prompt": prompt,
+        "system": options.system,
+        "preset": preset,
+        "prior": options.prior,
+        "seed": options.seed,
+    }
+    print(
+        write_yaml({**facts, "config": to_dict(run.configure(options, preset, verb=verb))}), end=""
+    )
 
 
 def generate(arguments: Generate, dotted: dict[str, str]) -> None:
-    """`generate`: prompt to asset; by a picture in between, where the system is one of `reconstruct`."""
-    from .systems import reconstruction, registry, run
+    """`generate`: prompt to asset; by a picture in between, where the system is one of
+    `reconstruct`."""
+    from .commands import reconstruct as reconstruction
+    from .runs import session as run
+    from .systems import registry
 
     _threads(arguments.threads)
     pictured = arguments.system in registry.names("reconstruct")
     kind = reconstruction.ReconstructOptions if pictured else None
     options = _options(
-        arguments, dotted, arguments.system, kind, sketch=arguments.sketch, strictness=arguments.strictness
+        arguments,
+        dotted,
+        arguments.system,
+        kind,
+        sketch=arguments.sketch,
+        strictness=arguments.strictness,
     )
     if arguments.print_config:
         _print_config(arguments.prompt, options, "reconstruct" if pictured else "generate")
@@ -108,15 +153,22 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
 
 def texture(arguments: Texture, dotted: dict[str, str]) -> None:
     """`texture`: a mesh and a prompt to the same mesh, painted."""
+    from .commands import texture as texturing
     from .meshes.frames import Frame
-    from .systems import texturing
-    from .systems.options import TextureOptions
+    from .runs.options import TextureOptions
 
     _threads(arguments.threads)
     options = _options(
-        arguments, dotted, arguments.system, TextureOptions, frame=Frame(arguments.up, arguments.front, arguments.unit),
-        unwrap=arguments.unwrap, lock=arguments.lock, lock_parts=arguments.lock_parts, drop_textures=arguments.drop_textures,
-    )  # fmt: skip
+        arguments,
+        dotted,
+        arguments.system,
+        TextureOptions,
+        frame=Frame(arguments.up, arguments.front, arguments.unit),
+        unwrap=arguments.unwrap,
+        lock=arguments.lock,
+        lock_parts=arguments.lock_parts,
+        drop_textures=arguments.drop_textures,
+    )
     if arguments.print_config:
         _print_config(arguments.prompt, options, "texture")
     else:
@@ -125,11 +177,13 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
 
 def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
     """`reconstruct`: a picture to an asset."""
-    from .systems import reconstruction
+    from .commands import reconstruct as reconstruction
 
     _threads(arguments.threads)
     system = reconstruction.BEST if arguments.method == "auto" else arguments.method
-    options = _options(arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt)
+    options = _options(
+        arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt
+    )
     if arguments.print_config:
         _print_config(arguments.prompt, options, "reconstruct")
     else:
@@ -138,13 +192,22 @@ def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
 
 def compose(arguments: Compose, dotted: dict[str, str]) -> None:
     """`compose`: a picture of several objects, or a text, to a scene."""
-    from .systems import compose as composing
+    from .commands import compose as composing
 
     _threads(arguments.threads)
     options = _options(
-        arguments, dotted, "comboverse", composing.ComposeOptions, boxes=arguments.boxes, masks=arguments.masks, objects=arguments.objects,
-        spatial_words=arguments.spatial_words, method=arguments.method, fov=arguments.fov, elevation=arguments.elevation,
-    )  # fmt: skip
+        arguments,
+        dotted,
+        "comboverse",
+        composing.ComposeOptions,
+        boxes=arguments.boxes,
+        masks=arguments.masks,
+        objects=arguments.objects,
+        spatial_words=arguments.spatial_words,
+        method=arguments.method,
+        fov=arguments.fov,
+        elevation=arguments.elevation,
+    )
     if arguments.print_config:
         _print_config(arguments.text or arguments.prompt, options, "compose")
         return
@@ -155,9 +218,11 @@ def compose(arguments: Compose, dotted: dict[str, str]) -> None:
 
 def view(arguments: View) -> None:
     """`view`: a run, a mesh, or a picture whose objects are clicked."""
-    from .systems import view as viewing
+    from .commands import view as viewing
 
-    options = viewing.ViewOptions(arguments.port, arguments.browser, arguments.segmenter, arguments.seconds)
+    options = viewing.ViewOptions(
+        arguments.port, arguments.browser, arguments.segmenter, arguments.seconds
+    )
     command = viewing.view(arguments.path, arguments.prompt, options)
     if command:
         print(command)
@@ -170,17 +235,27 @@ def mesh(arguments: MeshTool) -> None:
     from .reports.text import lines_of
 
     options = ToolOptions(
-        arguments.out, Frame(arguments.up, arguments.front, arguments.unit), Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
-        arguments.faces, arguments.weld, arguments.holes, arguments.texture, arguments.backend, not arguments.drop_textures,
-        arguments.edge, arguments.depth, arguments.onto, arguments.hidden,
-    )  # fmt: skip
+        arguments.out,
+        Frame(arguments.up, arguments.front, arguments.unit),
+        Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
+        arguments.faces,
+        arguments.weld,
+        arguments.holes,
+        arguments.texture,
+        arguments.backend,
+        not arguments.drop_textures,
+        arguments.edge,
+        arguments.depth,
+        arguments.onto,
+        arguments.hidden,
+    )
     findings = run_tool(arguments.action, arguments.mesh, options)
     print(json.dumps(findings, indent=1, default=str) if arguments.json else lines_of(findings))
 
 
 def refine(arguments: Refine, dotted: dict[str, str]) -> None:
     """`refine`: latent field to RGB."""
-    from .systems import run
+    from .runs import session as run
 
     _threads(arguments.threads)
     run.refine(arguments.run, _options(arguments, dotted, "latent-nerf"))
@@ -189,27 +264,35 @@ def refine(arguments: Refine, dotted: dict[str, str]) -> None:
 def export(arguments: Export) -> None:
     """`export`: other formats."""
     from .engine.errors import ExportError
-    from .systems import run
+    from .runs import session as run
 
-    written = run.export(arguments.run, [f.lower().lstrip(".") for f in arguments.to], arguments.verify)
+    written = run.export(
+        arguments.run, [f.lower().lstrip(".") for f in arguments.to], arguments.verify
+    )
     bad = []
     for path, verdict in written:
         if arguments.json:
-            print(json.dumps({"path": str(path), **({} if verdict is None else vars(verdict))}, default=str))
+            print(
+                json.dumps(
+                    {"path": str(path), **({} if verdict is None else vars(verdict))}, default=str
+                )
+            )
         else:
             print(f"{path}" + ("" if verdict is None else f"  ({verdict.line()})"))
         if verdict is not None and not verdict.passed:
             bad.append(path.name)
     if bad:
         raise ExportError(
-            f"did not pass verification: {', '.join(bad)}", str(arguments.run), "Use GLB, or repair the mesh first"
+            f"did not pass verification: {', '.join(bad)}",
+            str(arguments.run),
+            "Use GLB, or repair the mesh first",
         )
 
 
 def evaluate(arguments: Evaluate) -> None:
     """`evaluate`: figures of an asset."""
+    from .metrics.evaluation import evaluate as measure
     from .reports.text import lines_of
-    from .systems.evaluation import evaluate as measure
 
     figures = measure(arguments.run, arguments.prompt, arguments.truth, arguments.instances)
     print(json.dumps(figures) if arguments.json else lines_of(figures))
@@ -221,33 +304,58 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
 
     device = arguments.device or MAIN
     if arguments.what == "concept":
-        from .systems.concept import ConceptOptions, train_concept
+        from .training.textual_inversion import ConceptOptions, train_concept
 
         train_concept(
             ConceptOptions(
-                arguments.images, arguments.token, arguments.word, arguments.prior, arguments.out, arguments.steps or 400, arguments.seed,
-                device, arguments.resume, arguments.quiet, arguments.vectors,
+                arguments.images,
+                arguments.token,
+                arguments.word,
+                arguments.prior,
+                arguments.out,
+                arguments.steps or 400,
+                arguments.seed,
+                device,
+                arguments.resume,
+                arguments.quiet,
+                arguments.vectors,
             )
-        )  # fmt: skip
+        )
         return
     if dotted and arguments.what not in ("cisp", "voxel-diffusion", "g3dr"):
-        raise ConfigError(f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}")
-    from .systems.trainings import TRAININGS
-    from .toybox.training_options import TrainingOptions
+        raise ConfigError(
+            f'there is no option "--{next(iter(dotted))}"', f"{PROGRAM} train {arguments.what}"
+        )
+    from .training.options import TrainingOptions
+    from .training.registry import TRAININGS
 
     names = {"voxel-diffusion": "cisp", "toybox": "toybox-training", "all": "trained"}
     out = arguments.out or Path("outputs") / names.get(arguments.what, arguments.what)
     TRAININGS[arguments.what](
         TrainingOptions(
-            arguments.data, out, arguments.preset, arguments.embedding, arguments.start, arguments.objects, arguments.groups, arguments.only,
-            arguments.steps, arguments.minutes, arguments.workers, arguments.seed, device, arguments.resume, arguments.quiet, dotted,
+            arguments.data,
+            out,
+            arguments.preset,
+            arguments.embedding,
+            arguments.start,
+            arguments.objects,
+            arguments.groups,
+            arguments.only,
+            arguments.steps,
+            arguments.minutes,
+            arguments.workers,
+            arguments.seed,
+            device,
+            arguments.resume,
+            arguments.quiet,
+            dotted,
         )
-    )  # fmt: skip
+    )
 
 
 def doctor(arguments: Doctor) -> None:
     """`doctor`: what works here."""
-    from .systems.doctor import examine, table
+    from .commands.doctor import examine, table
 
     findings = examine()
     print(json.dumps(findings, indent=1) if arguments.json else table(findings))
@@ -257,15 +365,22 @@ def vocabulary(arguments: Vocabulary) -> None:
     """`vocabulary`: the words of the embedded prior."""
     from .toybox import vocabulary as words
 
-    lists = {"categories": list(words.CATEGORIES), "colours": list(words.COLOURS), "patterns": list(words.PATTERNS),
-             "shapes": [f"{m} {c}" for c, modes in words.MODES.items() for m in modes], "relations": list(words.RELATIONS),
-             "synonyms": [f"{a} = {b}" for a, b in words.SYNONYMS.items()]}  # fmt: skip
+    lists = {
+        "categories": list(words.CATEGORIES),
+        "colours": list(words.COLOURS),
+        "patterns": list(words.PATTERNS),
+        "shapes": [f"{m} {c}" for c, modes in words.MODES.items() for m in modes],
+        "relations": list(words.RELATIONS),
+        "synonyms": [f"{a} = {b}" for a, b in words.SYNONYMS.items()],
+    }
     if arguments.json:
         print(json.dumps(lists))
         return
     for name, items in lists.items():
         print(f"{name:<12}{', '.join(items)}")
-    print('\nPrompts: "a red chair", "a striped blue mug", "a round brown table", "a red ball on a blue box".')
+    print(
+        '\nPrompts: "a red chair", "a striped blue mug", "a round brown table", "a red ball on a blue box".'
+    )
 
 
 def completion(arguments: Completion) -> None:
@@ -282,13 +397,14 @@ def _speaks() -> bool:
     """Whether an error is to be said by this process, which may be one of several (`--ranks`)."""
     if "THREESTUDIO_LIKE_RANK" not in os.environ:
         return True
-    from .systems import ranks
+    from .runs import launcher as ranks
 
     return ranks.speaks()
 
 
 def leave_quickly() -> None:
-    """End without looking for cycles of garbage, which takes longer than small runs; but Triton complains of what it was not given back."""
+    """End without looking for cycles of garbage, which takes longer than small runs; but Triton
+    complains of what it was not given back."""
     if "triton" not in sys.modules:
         gc.freeze()
 
@@ -309,11 +425,12 @@ def main(argv: list[str] | None = None) -> int:
         if verb not in VERBS:
             raise ConfigError(f'there is no verb "{verb}"', PROGRAM, did_you_mean(verb, VERBS))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        # Python's last collection walks all that the libraries have loaded: two seconds for nothing.
+        # Python's last collection walks all that the libraries have loaded: two seconds for
+        # nothing.
         atexit.register(leave_quickly)
         parsed, dotted = parse(verb, VERBS[verb], arguments[1:])
         if getattr(parsed, "ranks", 1) != 1:
-            from .systems import ranks
+            from .runs import launcher as ranks
 
             if not ranks.launched():
                 return ranks.launch(parsed.ranks, arguments)
@@ -335,8 +452,10 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("THREESTUDIO_LIKE_DEBUG"):
             raise
         problem = " ".join(str(error).split())[:200]
-        print(f"{PROGRAM}: unexpected {type(error).__name__}: {problem}. Please report it; THREESTUDIO_LIKE_DEBUG=1 shows where it happened",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"{PROGRAM}: unexpected {type(error).__name__}: {problem}. Please report it; THREESTUDIO_LIKE_DEBUG=1 shows where it happened",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -45,12 +45,25 @@ def test_decimation(backend):
 @pymeshlab
 def test_isotropic_remeshing(tmp_path):
     mesh = remesh_isotropic(sphere(3), 0.1)
-    edges = np.linalg.norm(mesh.vertices[mesh.faces] - np.roll(mesh.vertices[mesh.faces], 1, 1), axis=2)
+    edges = np.linalg.norm(
+        mesh.vertices[mesh.faces] - np.roll(mesh.vertices[mesh.faces], 1, 1), axis=2
+    )
     assert float(edges.mean()) == pytest.approx(0.1, rel=0.25)
     assert float(edges.std()) < 0.03
     Asset({"ball": sphere(2)}).save(tmp_path / "ball.glb")
     assert (
-        main(["mesh", "remesh", str(tmp_path / "ball.glb"), "--edge", "0.1", "--out", str(tmp_path / "new.glb")]) == 0
+        main(
+            [
+                "mesh",
+                "remesh",
+                str(tmp_path / "ball.glb"),
+                "--edge",
+                "0.1",
+                "--out",
+                str(tmp_path / "new.glb"),
+            ]
+        )
+        == 0
     )
     assert len(Asset.load(tmp_path / "new.glb").mesh.faces) > 1000
 
@@ -66,7 +79,17 @@ def test_screened_poisson(backend, tmp_path):
     target = tmp_path / "closed.glb"
     assert (
         main(
-            ["mesh", "poisson", str(tmp_path / "torn.ply"), "--backend", backend, "--depth", "6", "--out", str(target)]
+            [
+                "mesh",
+                "poisson",
+                str(tmp_path / "torn.ply"),
+                "--backend",
+                backend,
+                "--depth",
+                "6",
+                "--out",
+                str(target),
+            ]
         )
         == 0
     )

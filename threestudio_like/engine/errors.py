@@ -1,4 +1,5 @@
-"""Errors that reach the user: one line of cause, place and remedy, and exit code 2. Nothing here is ever a traceback."""
+"""Errors that reach the user: one line of cause, place and remedy, and exit code 2. Nothing here is
+ever a traceback."""
 
 from __future__ import annotations
 

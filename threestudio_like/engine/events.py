@@ -1,4 +1,5 @@
-"""What a run says while it goes: a line of JSON per event in events.jsonl, and one status line for the person who waits."""
+"""What a run says while it goes: a line of JSON per event in events.jsonl, and one status line for
+the person who waits."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ class Events:
         mode: "line" (status line on stderr), "json" (events on stdout as they come) or "quiet".
     """
 
-    def __init__(self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None) -> None:
+    def __init__(
+        self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None
+    ) -> None:
         self._path, self._mode = path, mode
         self._stream = stream or sys.stderr
         self._began = time.monotonic()
@@ -56,7 +59,8 @@ class Events:
             print(text, file=self._stream, flush=True)
 
     def status(self, text: str, force: bool = False) -> None:
-        """Redraw the status line, at most five times a second; on a stream that is no terminal, every ten seconds."""
+        """Redraw the status line, at most five times a second; on a stream that is no terminal,
+        every ten seconds."""
         if self._mode != "line":
             return
         terminal = self._stream.isatty()

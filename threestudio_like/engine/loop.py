@@ -1,7 +1,8 @@
 """The stage loop: runs stages one after the other, knows nothing about methods.
 
-A stage brings its modules (what is saved), its parameter groups (what is optimised) and a function that returns the loss
-terms of a step. Optimising one asset and training a network are the same loop; only that function differs.
+A stage brings its modules (what is saved), its parameter groups (what is optimised) and a function
+that returns the loss terms of a step. Optimising one asset and training a network are the same
+loop; only that function differs.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class LoopSettings:
     one_asset: bool = False
     """Of several ranks: all work on one asset, each on its share of a step's views."""
     accumulate: int = 1
-    """Parts of a step's views (of a rank's share of them) that are worked on one after the other; their gradients add up."""
+    """Parts of a step's views (of a rank's share of them) that are worked on one after the other;
+    their gradients add up."""
     identity: dict[str, Any] = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
 
@@ -76,9 +78,13 @@ class Loop:
     """
 
     def __init__(
-        self, folder: Path | None, events: Events, settings: LoopSettings, watchdog: Watchdog | None = None,
+        self,
+        folder: Path | None,
+        events: Events,
+        settings: LoopSettings,
+        watchdog: Watchdog | None = None,
         workers: Workers | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._folder, self._events, self._settings = folder, events, settings
         self._watchdog, self._workers = watchdog, workers
         self._writes = folder is not None and (workers is None or workers.rank == 0)
@@ -103,13 +109,15 @@ class Loop:
                 differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
                 raise CheckpointError(
                     f"the checkpoint belongs to another run (different: {', '.join(differing)})",
-                    str(self._folder / CHECKPOINT), "Resume with the options of the first run",
-                )  # fmt: skip
+                    str(self._folder / CHECKPOINT),
+                    "Resume with the options of the first run",
+                )
         previous = self._catch_interrupt()
         try:
             for number, plan in enumerate(plans):
                 stage = plan.build(done)
-                # On the device while the stage runs, and home again: what is built or read between stages is in main memory.
+                # On the device while the stage runs, and home again: what is built or read between
+                # stages is in main memory.
                 homes = [put(module, settings.device) for module in stage.modules.values()]
                 if facts and number < facts["stage"]:
                     restore(stage, None, tensors)
@@ -140,7 +148,12 @@ class Loop:
         return signal.signal(signal.SIGINT, stop)
 
     def _run_stage(
-        self, number: int, count: int, stage: Stage, tensors: dict[str, torch.Tensor], facts: dict[str, Any]
+        self,
+        number: int,
+        count: int,
+        stage: Stage,
+        tensors: dict[str, torch.Tensor],
+        facts: dict[str, Any],
     ) -> None:
         settings, events = self._settings, self._events
         optimiser = optimiser_of(stage)
@@ -155,7 +168,9 @@ class Loop:
             stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
         progress.begin()
         budget = (
-            None if settings.minutes is None else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
+            None
+            if settings.minutes is None
+            else max(1.0, settings.minutes * 60 - events.elapsed) / (count - number)
         )
         events.record("stage", stage=stage.name, steps=stage.steps, start=progress.index)
         if self._watchdog is not None:
@@ -197,22 +212,29 @@ class Loop:
         return Step(stage.name, index, stage.steps, fraction, seed * 1009 + workers.rank)
 
     def _average(self, progress: Progress, fraction: float) -> tuple[float, bool]:
-        """Average the gradients over the ranks; a rank that has gone leaves a checkpoint of the last step behind."""
+        """Average the gradients over the ranks; a rank that has gone leaves a checkpoint of the
+        last step behind."""
         assert self._workers is not None
         try:
-            return self._workers.average(progress.parameters, fraction, self._stop or fraction >= 1.0)
+            return self._workers.average(
+                progress.parameters, fraction, self._stop or fraction >= 1.0
+            )
         except RankError:
             if self._writes:
                 self._save(progress)
             raise
 
-    def _gradients(self, progress: Progress, step: Step) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The loss terms of a step and their sum, with gradients in the parameters (whose buffers are kept)."""
+    def _gradients(
+        self, progress: Progress, step: Step
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The loss terms of a step and their sum, with gradients in the parameters (whose buffers
+        are kept)."""
         count = self._settings.accumulate if progress.stage.shared else 1
         found, sums = [], Sums(progress.parameters)
         try:
             for k in range(count):
-                # The parts of a rank are neighbours, so that many parts of one rank are the same as few of many.
+                # The parts of a rank are neighbours, so that many parts of one rank are the same as
+                # few of many.
                 part = replace(step, part=step.part * count + k, parts=step.parts * count)
                 sums.clear()
                 terms = progress.stage.loss(part)
@@ -236,19 +258,27 @@ class Loop:
         return self._gradients(progress, step)
 
     def _shrink(self, progress: Progress, step: Step) -> MemoryShortage | None:
-        """Do less at once from now on, once a stage; the error to raise where that was done already or cannot be."""
-        action = progress.stage.shrink() if progress.stage.shrink is not None and not progress.shrunk else ""
+        """Do less at once from now on, once a stage; the error to raise where that was done already
+        or cannot be."""
+        action = (
+            progress.stage.shrink()
+            if progress.stage.shrink is not None and not progress.shrunk
+            else ""
+        )
         self._events.record("memory", stage=step.stage, step=step.index, action=action or "stopped")
         if not action:
             return MemoryShortage(
-                f"the device ran out of memory in step {step.index}", f"stage {step.stage}",
+                f"the device ran out of memory in step {step.index}",
+                f"stage {step.stage}",
                 "Give a budget (--memory 6GB), lower --resolution, or take a smaller prior",
-            )  # fmt: skip
+            )
         progress.shrunk = True
         self._events.say(f"Out of memory: {action}, and did the step again.")
         return None
 
-    def _move(self, progress: Progress, step: Step, total: torch.Tensor, fraction: float) -> Verdict | None:
+    def _move(
+        self, progress: Progress, step: Step, total: torch.Tensor, fraction: float
+    ) -> Verdict | None:
         """One optimiser step, unless a gradient is no number; the watchdog's verdict on it."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
@@ -261,15 +291,22 @@ class Loop:
         progress.optimiser.step()
         if stage.after_step is not None:
             stage.after_step(step)
-        if watchdog is not None and stage.watch is not None and watchdog.due(step.index, stage.steps):
+        if (
+            watchdog is not None
+            and stage.watch is not None
+            and watchdog.due(step.index, stage.steps)
+        ):
             figures = stage.watch()
-            verdict = watchdog.look(figures if self._workers is None else self._workers.mean(figures), fraction)
+            verdict = watchdog.look(
+                figures if self._workers is None else self._workers.mean(figures), fraction
+            )
             if verdict is None:
                 progress.remember(step.index + 1)
         return verdict
 
     def _rescue(self, progress: Progress, verdict: Verdict) -> None:
-        """Go back to the last good state and turn one knob, once; raise CollapseError the second time."""
+        """Go back to the last good state and turn one knob, once; raise CollapseError the second
+        time."""
         stage, events = progress.stage, self._events
         assert self._watchdog is not None
         if progress.recovered_from or stage.recover is None:
@@ -278,18 +315,29 @@ class Loop:
         progress.recovered_from = verdict.name
         action = stage.recover(verdict.name)
         progress.go_back()
-        events.record("watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=progress.index)
+        events.record(
+            "watchdog", verdict=verdict.name, saw=verdict.saw, action=action, back_to=progress.index
+        )
         events.say(f"Watchdog: {verdict.saw}; went back to step {progress.index} and {action}.")
 
-    def _account(self, progress: Progress, terms: dict[str, torch.Tensor], total: torch.Tensor) -> None:
+    def _account(
+        self, progress: Progress, terms: dict[str, torch.Tensor], total: torch.Tensor
+    ) -> None:
         """Events, status line, checkpoint and preview after a step, each when it is due."""
-        settings, events, stage, index = self._settings, self._events, progress.stage, progress.index
+        settings, events, stage, index = (
+            self._settings,
+            self._events,
+            progress.stage,
+            progress.index,
+        )
         now = time.monotonic()
         if index % settings.log_every == 0 or index == stage.steps:
             values = {k: float(v.detach()) for k, v in terms.items()}
             rate = (index - progress.start) / max(now - progress.began, 1e-6)
             loss = float(total.detach())
-            events.record("step", stage=stage.name, step=index, loss=loss, terms=values, rate=round(rate, 2))
+            events.record(
+                "step", stage=stage.name, step=index, loss=loss, terms=values, rate=round(rate, 2)
+            )
             shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
             left = (stage.steps - index) / max(rate, 1e-6)
             where = f"{stage.name} {progress.number + 1}/{progress.count}  {index}/{stage.steps}"
@@ -299,7 +347,11 @@ class Loop:
         if self._writes and (due or late or index == stage.steps or self._stop):
             self._save(progress)
             progress.saved_at = time.monotonic()
-        if stage.preview is not None and self._writes and now - progress.drawn_at > settings.preview_seconds:
+        if (
+            stage.preview is not None
+            and self._writes
+            and now - progress.drawn_at > settings.preview_seconds
+        ):
             self._draw(stage)
             progress.drawn_at = time.monotonic()
 

@@ -1,4 +1,5 @@
-"""How many bytes of tensors are alive: counted as they come and go, on any device, also for tensors that hold nothing (a rehearsal)."""
+"""How many bytes of tensors are alive: counted as they come and go, on any device, also for tensors
+that hold nothing (a rehearsal)."""
 
 from __future__ import annotations
 
@@ -33,12 +34,18 @@ class MemoryWatch(TorchDispatchMode):
         self.live = self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple = (), keywords: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: tuple = (), keywords: dict | None = None
+    ) -> Any:
         out = function(*arguments, **(keywords or {}))
         made = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
         # A view of what was there before is not new.
         before = (
-            {id(t.untyped_storage()) for t in tree_leaves((arguments, keywords)) if isinstance(t, torch.Tensor)}
+            {
+                id(t.untyped_storage())
+                for t in tree_leaves((arguments, keywords))
+                if isinstance(t, torch.Tensor)
+            }
             if made
             else set()
         )

@@ -1,7 +1,9 @@
-"""Steps in parts, over several processes or one after the other: gradients are averaged, the clock of rank 0 rules.
+"""Steps in parts, over several processes or one after the other: gradients are averaged, the clock
+of rank 0 rules.
 
-Training draws another batch on every rank; a run that makes one asset draws the same numbers everywhere and gives every part its share of the
-step's views (`Step.share`), so that the result is that of the whole step at once.
+Training draws another batch on every rank; a run that makes one asset draws the same numbers
+everywhere and gives every part its share of the step's views (`Step.share`), so that the result is
+that of the whole step at once.
 """
 
 from __future__ import annotations
@@ -24,30 +26,39 @@ PATIENCE = timedelta(seconds=180)
 
 
 class Workers:
-    """A process group. On a CPU it is gloo's and meets in a file, so that no network is used; on a GPU it is the device's own.
+    """A process group. On a CPU it is gloo's and meets in a file, so that no network is used; on a
+    GPU it is the device's own.
 
-    Args:
-        rank: this process, 0 to world - 1. Only rank 0 writes files.
-        world: number of processes.
-        meeting: a path that does not exist yet, the same for all; None where the launcher's environment says how to meet (torchrun).
-        device: of the tensors that are averaged; main memory by default.
+    Args: rank: this process, 0 to world - 1. Only rank 0 writes files. world: number of processes.
+        meeting: a path that does not exist yet, the same for all; None where the launcher's
+        environment says how to meet (torchrun). device: of the tensors that are averaged; main
+        memory by default.
     """
 
     at_work = False
     """Whether this process has begun to help: from then on its errors are its own."""
 
-    def __init__(self, rank: int, world: int, meeting: Path | None, device: str | None = None) -> None:
+    def __init__(
+        self, rank: int, world: int, meeting: Path | None, device: str | None = None
+    ) -> None:
         import torch.distributed as dist
 
-        self.rank, self.world, self.device = rank, world, torch.device(device or torch.get_default_device())
+        self.rank, self.world, self.device = (
+            rank,
+            world,
+            torch.device(device or torch.get_default_device()),
+        )
         method = "env://" if meeting is None else f"file://{meeting}"
         backend = dist.get_default_backend_for_device(self.device)
         with self._together("meeting"):
-            dist.init_process_group(backend, init_method=method, rank=rank, world_size=world, timeout=PATIENCE)
+            dist.init_process_group(
+                backend, init_method=method, rank=rank, world_size=world, timeout=PATIENCE
+            )
 
     @staticmethod
     def from_environment(device: str) -> Workers | None:
-        """The group that the environment tells of: that of `--ranks`, or torchrun's; None where there is none."""
+        """The group that the environment tells of: that of `--ranks`, or torchrun's; None where
+        there is none."""
         known = os.environ
         if RANK in known:
             return Workers(int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device)
@@ -63,12 +74,16 @@ class Workers:
         except RuntimeError as error:
             reason = str(error).splitlines()[0][:120]
             raise RankError(
-                f"another rank has ended or does not answer ({what}: {reason})", f"rank {self.rank} of {self.world}",
+                f"another rank has ended or does not answer ({what}: {reason})",
+                f"rank {self.rank} of {self.world}",
                 "See its own message; --resume goes on from the checkpoint, on any number of ranks",
-            ) from None  # fmt: skip
+            ) from None
 
-    def average(self, parameters: list[nn.Parameter], fraction: float, stop: bool) -> tuple[float, bool]:
-        """Average the gradients in place; returns rank 0's fraction, and whether any process wants to stop. Raises RankError."""
+    def average(
+        self, parameters: list[nn.Parameter], fraction: float, stop: bool
+    ) -> tuple[float, bool]:
+        """Average the gradients in place; returns rank 0's fraction, and whether any process wants
+        to stop. Raises RankError."""
         import torch.distributed as dist
 
         lead = float(self.rank == 0) * self.world
@@ -112,8 +127,9 @@ class Workers:
 
 
 class Sums:
-    """Gradients of a step's parts, added up apart from the buffers that kernels write into: every part's sum begins at zero, as on a rank of
-    its own, so that two parts of one process give bit for bit what two ranks of as many threads do."""
+    """Gradients of a step's parts, added up apart from the buffers that kernels write into: every
+    part's sum begins at zero, as on a rank of its own, so that two parts of one process give bit
+    for bit what two ranks of as many threads do."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self._parameters = parameters

@@ -1,4 +1,5 @@
-"""Where a stage stands: its optimiser, its tensors for a checkpoint, and the last state that was good."""
+"""Where a stage stands: its optimiser, its tensors for a checkpoint, and the last state that was
+good."""
 
 from __future__ import annotations
 
@@ -16,7 +17,13 @@ from .stage import Stage
 
 def optimiser_of(stage: Stage) -> torch.optim.Adam:
     groups = [
-        {"params": g.parameters, "lr": 0.0, "betas": g.betas, "eps": g.eps, "weight_decay": g.weight_decay}
+        {
+            "params": g.parameters,
+            "lr": 0.0,
+            "betas": g.betas,
+            "eps": g.eps,
+            "weight_decay": g.weight_decay,
+        }
         for g in stage.groups
     ]
     fused = all(_has_fused_step(p.device) for g in stage.groups for p in g.parameters)
@@ -36,18 +43,27 @@ def _has_fused_step(device: torch.device) -> bool:
 
 
 def module_tensors(stage: str, modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
-    return {f"{stage}/module/{name}/{k}": v for name, module in modules.items() for k, v in module.state_dict().items()}
+    return {
+        f"{stage}/module/{name}/{k}": v
+        for name, module in modules.items()
+        for k, v in module.state_dict().items()
+    }
 
 
 def stage_tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
     found = module_tensors(stage.name, stage.modules)
     for index, state in optimiser.state_dict()["state"].items():
-        found.update({f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()})
+        found.update(
+            {f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
+        )
     return found
 
 
-def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]) -> None:
-    """Put a checkpoint's tensors into a stage's modules (and its optimiser). Raises CheckpointError when they do not fit."""
+def restore(
+    stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]
+) -> None:
+    """Put a checkpoint's tensors into a stage's modules (and its optimiser). Raises CheckpointError
+    when they do not fit."""
     for name, module in stage.modules.items():
         prefix = f"{stage.name}/module/{name}/"
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -58,8 +74,10 @@ def restore(stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str,
             # Buffers that grow during a run (targets, for one) take the saved shape.
             holder, _, leaf = key.rpartition(".")
             owner = module.get_submodule(holder)
-            if leaf in owner._buffers and (owner._buffers[leaf] is None or owner._buffers[leaf].shape != value.shape):  # type: ignore[union-attr]
-                owner._buffers[leaf] = value.clone()
+            if leaf in owner._buffers:
+                held = owner._buffers[leaf]
+                if held is None or held.shape != value.shape:
+                    owner._buffers[leaf] = value.clone()
         try:
             module.load_state_dict(own)
         except RuntimeError:
@@ -88,7 +106,8 @@ def put(module: nn.Module, device: torch.device | str | None) -> torch.device | 
 
 
 class Progress:
-    """Where a stage stands: its optimiser, its step, its clocks, and the last state that the watchdog found good."""
+    """Where a stage stands: its optimiser, its step, its clocks, and the last state that the
+    watchdog found good."""
 
     def __init__(self, number: int, count: int, stage: Stage, optimiser: torch.optim.Adam) -> None:
         self.number, self.count, self.stage, self.optimiser = number, count, stage, optimiser

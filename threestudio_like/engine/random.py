@@ -1,4 +1,5 @@
-"""Random numbers from counters: every draw is keyed by (seed, stage, step, purpose), never by what was drawn before.
+"""Random numbers from counters: every draw is keyed by (seed, stage, step, purpose), never by what
+was drawn before.
 
 Resuming needs no generator state, and drawing a preview more or less often changes nothing else.
 """
@@ -31,7 +32,8 @@ class RandomStream:
     parts: int = 1
 
     def share(self, part: int, parts: int) -> RandomStream:
-        """The numbers of one of several parts of a step: its share, along the first axis, of what is drawn for the whole step at once."""
+        """The numbers of one of several parts of a step: its share, along the first axis, of what
+        is drawn for the whole step at once."""
         return replace(self, part=part, parts=parts)
 
     @property
@@ -51,22 +53,33 @@ class RandomStream:
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator for the purpose. Draws are made on the CPU, so that every device sees the same numbers."""
+        """A CPU generator for the purpose. Draws are made on the CPU, so that every device sees the
+        same numbers."""
         return torch.Generator().manual_seed(self.key(purpose))
 
-    def normal(self, purpose: str, shape: tuple[int, ...], device: torch.device | str | None = None) -> torch.Tensor:
+    def normal(
+        self, purpose: str, shape: tuple[int, ...], device: torch.device | str | None = None
+    ) -> torch.Tensor:
         """Standard normal float32 tensor."""
-        return self._mine(torch.randn(self._all(shape), generator=self.generator(purpose))).to(device)
+        return self._mine(torch.randn(self._all(shape), generator=self.generator(purpose))).to(
+            device
+        )
 
     def uniform(
         self, purpose: str, shape: tuple[int, ...] = (), device: torch.device | str | None = None
     ) -> torch.Tensor:
         """Uniform float32 tensor in [0, 1)."""
-        return self._mine(torch.rand(self._all(shape), generator=self.generator(purpose))).to(device)
+        return self._mine(torch.rand(self._all(shape), generator=self.generator(purpose))).to(
+            device
+        )
 
-    def integers(self, purpose: str, low: int, high: int, shape: tuple[int, ...] = ()) -> torch.Tensor:
+    def integers(
+        self, purpose: str, low: int, high: int, shape: tuple[int, ...] = ()
+    ) -> torch.Tensor:
         """Uniform int64 tensor in [low, high)."""
-        return self._mine(torch.randint(low, high, self._all(shape), generator=self.generator(purpose)))
+        return self._mine(
+            torch.randint(low, high, self._all(shape), generator=self.generator(purpose))
+        )
 
     def numpy(self, purpose: str) -> np.random.Generator:
         """A NumPy generator for the purpose."""

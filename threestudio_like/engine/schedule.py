@@ -1,4 +1,5 @@
-"""Values over the run's fraction, written as text: ``"0.98"``, ``"0.98->0.5"``, ``"cos 0.98->0.5 @ 0..60%"``."""
+"""Values over the run's fraction, written as text: ``"0.98"``, ``"0.98->0.5"``, ``"cos 0.98->0.5 @
+0..60%"``."""
 
 from __future__ import annotations
 
@@ -22,11 +23,13 @@ def is_schedule(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`; constant outside.
+    """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`;
+    constant outside.
 
-    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at `low`), onecycle
-    (from a twenty-fifth of `start` up to it in the first fiftieth, then down to `end`, both along half a cosine; "onecycle 5e-5" ends at
-    zero; Smith and Topin 2018).
+    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at
+        `low`), onecycle
+    (from a twenty-fifth of `start` up to it in the first fiftieth, then down to `end`, both along
+    half a cosine; "onecycle 5e-5" ends at zero; Smith and Topin 2018).
     """
 
     start: float
@@ -43,12 +46,24 @@ class Schedule:
         match = _PATTERN.match(str(text))
         if match is None:
             raise ConfigError(
-                f'"{text}" is not a schedule', where, 'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"'
+                f'"{text}" is not a schedule',
+                where,
+                'Write "0.98", "0.98->0.5" or "cos 0.98->0.5 @ 0..60%"',
             )
         start = float(match["start"])
         shape = match["shape"] or "linear"
-        end = float(match["end"]) if match["end"] is not None else 0.0 if shape == "onecycle" else start
-        low, high = (0.0, 1.0) if match["low"] is None else (float(match["low"]) / 100, float(match["high"]) / 100)
+        end = (
+            float(match["end"])
+            if match["end"] is not None
+            else 0.0
+            if shape == "onecycle"
+            else start
+        )
+        low, high = (
+            (0.0, 1.0)
+            if match["low"] is None
+            else (float(match["low"]) / 100, float(match["high"]) / 100)
+        )
         if not low < high:
             raise ConfigError(f'the window of "{text}" is empty', where, "Write it as @ 0..60%")
         if shape == "exp" and (start <= 0 or end <= 0):
@@ -65,7 +80,9 @@ class Schedule:
         if self.shape == "onecycle":
             rise = 0.02
             if x < rise:
-                return self.start * (1 / 25 + (1 - 1 / 25) * (0.5 - 0.5 * math.cos(math.pi * x / rise)))
+                return self.start * (
+                    1 / 25 + (1 - 1 / 25) * (0.5 - 0.5 * math.cos(math.pi * x / rise))
+                )
             fall = 0.5 - 0.5 * math.cos(math.pi * (x - rise) / (1 - rise))
             return self.start + (self.end - self.start) * fall
         if self.shape == "cos":

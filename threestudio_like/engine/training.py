@@ -1,4 +1,5 @@
-"""How networks are trained: one stage in a folder of its own, batches on its device, and the moving average of its weights."""
+"""How networks are trained: one stage in a folder of its own, batches on its device, and the moving
+average of its weights."""
 
 from __future__ import annotations
 
@@ -30,12 +31,12 @@ def place_of(module: nn.Module) -> torch.device:
 class Batches:
     """The batches of a training, on the device of its model.
 
-    A batch depends on nothing but its step's number and seed: threads draw the next ones while another device than main memory's is at
-    work, and a training sees the same batches on every device.
+    A batch depends on nothing but its step's number and seed: threads draw the next ones while
+    another device than main memory's is at work, and a training sees the same batches on every
+    device.
 
-    Args:
-        draw: the batch of a step, tensors in main memory by name; must not read the step's `fraction`.
-        model: where it is, batches are brought.
+    Args: draw: the batch of a step, tensors in main memory by name; must not read the step's
+        `fraction`. model: where it is, batches are brought.
     """
 
     def __init__(self, draw: Callable[[Step], dict[str, Any]], model: nn.Module) -> None:
@@ -54,7 +55,8 @@ class Batches:
             self._threads = ThreadPoolExecutor(count, "batches", torch.set_num_threads, (1,))
         wanted = range(step.index, min(step.index + AHEAD, step.steps))
         self._drawn = {
-            n: self._drawn.get(n) or self._threads.submit(self._draw, replace(step, index=n)) for n in wanted
+            n: self._drawn.get(n) or self._threads.submit(self._draw, replace(step, index=n))
+            for n in wanted
         }
         batch = self._drawn.pop(step.index).result()
         return {
@@ -64,10 +66,17 @@ class Batches:
 
 
 def train_stage(
-    out: Path, stage: Stage, seed: int = 0, minutes: float | None = None, resume: bool = False, quiet: bool = False,
-    identity: dict[str, Any] | None = None, workers: Workers | None = None, checkpoint_seconds: float = 60.0,
+    out: Path,
+    stage: Stage,
+    seed: int = 0,
+    minutes: float | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    identity: dict[str, Any] | None = None,
+    workers: Workers | None = None,
+    checkpoint_seconds: float = 60.0,
     device: str | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run a stage, with checkpoints in the folder of its name under `out`.
 
     Args:
@@ -86,7 +95,9 @@ def train_stage(
             "Add --resume to go on with it, or choose another --out",
         )
     lead = workers is None or workers.rank == 0
-    events = Events(folder / "events.jsonl" if lead else None, "line" if lead and not quiet else "quiet")
+    events = Events(
+        folder / "events.jsonl" if lead else None, "line" if lead and not quiet else "quiet"
+    )
     settings = LoopSettings(
         seed,
         minutes,
@@ -98,14 +109,17 @@ def train_stage(
     )
     threads = torch.get_num_threads()
     try:
-        Loop(folder, events, settings, workers=workers).run([StagePlan(stage.name, lambda done: stage)])
+        Loop(folder, events, settings, workers=workers).run(
+            [StagePlan(stage.name, lambda done: stage)]
+        )
     finally:
         torch.set_num_threads(threads)
         events.close()
 
 
 class Ema(nn.Module):
-    """An exponential moving average of a module's parameters, kept as buffers of the same names with dots replaced."""
+    """An exponential moving average of a module's parameters, kept as buffers of the same names
+    with dots replaced."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         super().__init__()

@@ -36,12 +36,10 @@ _REMEDY = {
 class Watchdog:
     """Looks at a stage every tenth of its steps, and at every loss for NaN.
 
-    Attributes:
-        empty: mean opacity under which nothing is left.
-        fog: share of half-transparent pixels above which the volume is a cloud.
-        box: border opacity above which the volume fills its box.
-        patience: fraction of the stage before which only NaN and empty count (every field starts as a cloud).
-        fewest: a stage of fewer steps is a trial: only NaN stops it.
+    Attributes: empty: mean opacity under which nothing is left. fog: share of half-transparent
+        pixels above which the volume is a cloud. box: border opacity above which the volume fills
+        its box. patience: fraction of the stage before which only NaN and empty count (every field
+        starts as a cloud). fewest: a stage of fewer steps is a trial: only NaN stops it.
     """
 
     empty: float = 0.002
@@ -56,7 +54,10 @@ class Watchdog:
 
     def nan(self, total: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> Verdict | None:
         """A verdict when the loss or a gradient is not finite. Waits for the device once."""
-        sums = [total.detach(), *(p.grad.sum().to(total.device) for p in parameters if p.grad is not None)]
+        sums = [
+            total.detach(),
+            *(p.grad.sum().to(total.device) for p in parameters if p.grad is not None),
+        ]
         loss, *gradients = torch.stack(sums).isfinite().tolist()
         if not loss:
             return Verdict("nan", "the loss is not a number")
@@ -70,13 +71,19 @@ class Watchdog:
         if fraction < self.patience:
             return None
         if border is not None and border > self.box:
-            return Verdict("box", f"the volume fills its box (opacity {border:.2f} at the picture's border)")
+            return Verdict(
+                "box", f"the volume fills its box (opacity {border:.2f} at the picture's border)"
+            )
         if half is not None and half > self.fog:
-            return Verdict("fog", f"the volume is fog ({half:.0%} of the pixels are half transparent)")
+            return Verdict(
+                "fog", f"the volume is fog ({half:.0%} of the pixels are half transparent)"
+            )
         return None
 
     def error(self, verdict: Verdict, stage: str, index: int) -> CollapseError:
         """The error that stops a run."""
         return CollapseError(
-            f"{verdict.saw} at step {index}, and one recovery did not help", f'stage "{stage}"', _REMEDY[verdict.name]
+            f"{verdict.saw} at step {index}, and one recovery did not help",
+            f'stage "{stage}"',
+            _REMEDY[verdict.name],
         )

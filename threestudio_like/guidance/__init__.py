@@ -3,12 +3,40 @@
 from ..renderers.gradient_scaling import DepthScaling, scale_gradient
 from .contract import Guidance, View
 from .image_refinement import ImageRefinement, RefinementConfig, Targets, refinement_cameras
-from .picture import ClipGuidance, DepthGuidance, OpacityGuidance, ReferenceGuidance, fit_scale_and_shift
+from .picture import (
+    ClipGuidance,
+    DepthGuidance,
+    OpacityGuidance,
+    ReferenceGuidance,
+    fit_scale_and_shift,
+)
 from .prompts import PromptConfig, ViewPrompts, perp_neg, view_direction
 from .regularisers import distortion, nearness, opacity_entropy, orientation, sparsity
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig
 
-__all__ = ["ClipGuidance", "DepthGuidance", "DepthScaling", "Guidance", "ImageRefinement", "OpacityGuidance", "PromptConfig",
-           "ReferenceGuidance", "RefinementConfig", "ScoreDistillation", "ScoreDistillationConfig", "Targets", "View",
-           "ViewPrompts", "distortion", "fit_scale_and_shift", "nearness", "opacity_entropy", "orientation", "perp_neg",
-           "refinement_cameras", "scale_gradient", "sparsity", "view_direction"]  # fmt: skip
+__all__ = [
+    "ClipGuidance",
+    "DepthGuidance",
+    "DepthScaling",
+    "Guidance",
+    "ImageRefinement",
+    "OpacityGuidance",
+    "PromptConfig",
+    "ReferenceGuidance",
+    "RefinementConfig",
+    "ScoreDistillation",
+    "ScoreDistillationConfig",
+    "Targets",
+    "View",
+    "ViewPrompts",
+    "distortion",
+    "fit_scale_and_shift",
+    "nearness",
+    "opacity_entropy",
+    "orientation",
+    "perp_neg",
+    "refinement_cameras",
+    "scale_gradient",
+    "sparsity",
+    "view_direction",
+]

@@ -14,7 +14,8 @@ from ..renderers.rendering import Rendering
 
 @dataclass
 class View:
-    """cameras of the rendering; fraction of the run in [0, 1]; random numbers of the step; grey level of the background."""
+    """cameras of the rendering; fraction of the run in [0, 1]; random numbers of the step; grey
+    level of the background."""
 
     cameras: Cameras
     fraction: float
@@ -25,5 +26,8 @@ class View:
 class Guidance(Protocol):
     """``loss(rendering, view) -> (scalar, figures)``; the scalar is not weighted yet."""
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss, and figures for whoever looks: numbers on the loss's device, so that no step waits for them."""
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss, and figures for whoever looks: numbers on the loss's device, so that no step
+        waits for them."""

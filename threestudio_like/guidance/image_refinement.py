@@ -1,7 +1,9 @@
-"""Multi-step image-space refinement: render, add noise, denoise over several steps, fit the field to the pictures; annealed.
+"""Multi-step image-space refinement: render, add noise, denoise over several steps, fit the field
+to the pictures; annealed.
 
-SDEdit (Meng et al. 2021) on all views at once, as a stage that alternates between making targets and fitting them. Started
-from pure noise (time 1) it samples the views that give distillation its start.
+SDEdit (Meng et al. 2021) on all views at once, as a stage that alternates between making targets
+and fitting them. Started from pure noise (time 1) it samples the views that give distillation its
+start.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ class RefinementConfig:
     views: int = 24
     """Views of a round: groups of four at quarter turns, on rings of different elevation."""
     elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
-    """Elevation in degrees of each group of four, in turn; its azimuths start at successive fractions of a quarter turn."""
+    """Elevation in degrees of each group of four, in turn; its azimuths start at successive
+    fractions of a quarter turn."""
     batch: int = 8
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
 
 
-def refinement_cameras(config: RefinementConfig, distance: float, fov_y: float, size: int) -> Cameras:
+def refinement_cameras(
+    config: RefinementConfig, distance: float, fov_y: float, size: int
+) -> Cameras:
     """The fixed cameras of all rounds, groups of four consecutive views at quarter turns."""
     groups = config.views // 4
     azimuth, elevation = [], []
@@ -48,11 +53,14 @@ def refinement_cameras(config: RefinementConfig, distance: float, fov_y: float, 
         for k in range(4):
             azimuth.append((offset + k) * torch.pi / 2)
             elevation.append(config.elevations[group % len(config.elevations)] * torch.pi / 180)
-    return Cameras.orbit(torch.tensor(azimuth), torch.tensor(elevation), distance, fov_y * torch.pi / 180, size, size)
+    return Cameras.orbit(
+        torch.tensor(azimuth), torch.tensor(elevation), distance, fov_y * torch.pi / 180, size, size
+    )
 
 
 class Targets(nn.Module):
-    """Pictures (V, H, W, C) and masks (V, H, W) that a field is fitted to; buffers, so that a checkpoint holds them."""
+    """Pictures (V, H, W, C) and masks (V, H, W) that a field is fitted to; buffers, so that a
+    checkpoint holds them."""
 
     pictures: torch.Tensor
     masks: torch.Tensor
@@ -77,7 +85,9 @@ class ImageRefinement:
         levels: grey level (V,) of the background behind every view.
     """
 
-    def __init__(self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, levels: torch.Tensor) -> None:
+    def __init__(
+        self, prior: DiffusionPrior, prompt: str, config: RefinementConfig, levels: torch.Tensor
+    ) -> None:
         self.prior, self.config, self.levels = prior, config, levels
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
 
@@ -92,13 +102,13 @@ class ImageRefinement:
         purpose: str,
         known: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None starts from pure noise.
+        """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None
+        starts from pure noise.
 
         The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
 
-        Args:
-            known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put into every estimate: the background
-                outside a silhouette that must stay.
+        Args: known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put
+            into every estimate: the background outside a silhouette that must stay.
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
@@ -142,8 +152,11 @@ class ImageRefinement:
         return torch.cat(out)
 
     def masks(self, pictures: torch.Tensor, low: float = 0.045, high: float = 0.12) -> torch.Tensor:
-        """Soft masks (V, H, W) of pictures (V, H, W, C): distance to the median of each picture's border."""
-        border = torch.cat([pictures[:, 0], pictures[:, -1], pictures[:, 1:-1, 0], pictures[:, 1:-1, -1]], 1)
+        """Soft masks (V, H, W) of pictures (V, H, W, C): distance to the median of each picture's
+        border."""
+        border = torch.cat(
+            [pictures[:, 0], pictures[:, -1], pictures[:, 1:-1, 0], pictures[:, 1:-1, -1]], 1
+        )
         median = border.median(1).values[:, None, None]
         distance = (pictures - median).abs().amax(-1)
         x = ((distance - low) / (high - low)).clamp(0, 1)

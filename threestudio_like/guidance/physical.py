@@ -1,4 +1,5 @@
-"""How things stand: support, non-penetration, stable poses, depth order. Terms of our own for ComboVerse's placement, each optional."""
+"""How things stand: support, non-penetration, stable poses, depth order. Terms of our own for
+ComboVerse's placement, each optional."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ from ..representations.placed_scene import Body, PlacedScene
 
 @dataclass
 class PhysicalConfig:
-    """Weights of the terms; 0 leaves one out. Lengths count in shares of the smaller object's size."""
+    """Weights of the terms; 0 leaves one out. Lengths count in shares of the smaller object's
+    size."""
 
     support: float = 1.0
-    """No floating: what is on something touches it, what is on nothing stands on the common floor."""
+    """No floating: what is on something touches it, what is on nothing stands on the common
+    floor."""
     penetration: float = 4.0
     """No object within another."""
     stability: float = 0.5
@@ -35,7 +38,8 @@ class PhysicalConfig:
 
 @dataclass
 class DistanceField:
-    """Signed distances to a body, negative within, on a grid over its box and a margin about it: values (1, 1, D, H, W), low and high (3,)."""
+    """Signed distances to a body, negative within, on a grid over its box and a margin about it:
+    values (1, 1, D, H, W), low and high (3,)."""
 
     values: torch.Tensor
     low: torch.Tensor
@@ -43,9 +47,12 @@ class DistanceField:
 
     @staticmethod
     def of(body: Body, size: int = 40, margin: float = 0.2) -> DistanceField:
-        """Distances by the nearest triangle, their sign by the winding number: open and overlapping surfaces do."""
+        """Distances by the nearest triangle, their sign by the winding number: open and overlapping
+        surfaces do."""
         mesh = join(list(body.meshes.values()))
-        low, high = (torch.from_numpy(f(mesh.vertices, 0).astype(np.float32)) for f in (np.min, np.max))
+        low, high = (
+            torch.from_numpy(f(mesh.vertices, 0).astype(np.float32)) for f in (np.min, np.max)
+        )
         spread = margin * (high - low).max()
         low, high = low - spread, high + spread
         lines = [torch.linspace(float(a), float(b), size) for a, b in zip(low, high)]
@@ -62,19 +69,23 @@ class DistanceField:
         return DistanceField(self.values.to(device), self.low.to(device), self.high.to(device))
 
     def at(self, points: torch.Tensor) -> torch.Tensor:
-        """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Beyond the grid, the distance to it is added."""
+        """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Beyond the
+        grid, the distance to it is added."""
         share = (points - self.low) / (self.high - self.low) * 2 - 1
-        found = F.grid_sample(self.values, share.view(1, 1, 1, -1, 3), padding_mode="border", align_corners=True).view(
-            -1
-        )
+        found = F.grid_sample(
+            self.values, share.view(1, 1, 1, -1, 3), padding_mode="border", align_corners=True
+        ).view(-1)
         nearest_inside = torch.minimum(torch.maximum(points, self.low), self.high)
         beyond = (points - nearest_inside).square().sum(-1)
-        return found + torch.where(beyond > 0, beyond.clamp_min(1e-12).sqrt(), torch.zeros_like(beyond))
+        return found + torch.where(
+            beyond > 0, beyond.clamp_min(1e-12).sqrt(), torch.zeros_like(beyond)
+        )
 
 
 @dataclass
 class Bond:
-    """What is said of two objects: `kind` a relation of the lexicon, number `one` of number `two`."""
+    """What is said of two objects: `kind` a relation of the lexicon, number `one` of number
+    `two`."""
 
     one: int
     kind: str
@@ -94,11 +105,9 @@ class _Still:
 class PhysicalTerms:
     """The terms of a scene.
 
-    Args:
-        scene: its objects.
-        bonds: relations.
-        order: pairs (front, back) of objects of which one hides the other.
-        upright: whether the world's +Y is up for certain (a known elevation): otherwise support and stability have no direction.
+    Args: scene: its objects. bonds: relations. order: pairs (front, back) of objects of which one
+        hides the other. upright: whether the world's +Y is up for certain (a known elevation):
+        otherwise support and stability have no direction.
 
     Example:
         >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())     # doctest: +SKIP
@@ -106,11 +115,21 @@ class PhysicalTerms:
     """
 
     def __init__(
-        self, scene: PlacedScene, bonds: Sequence[Bond], order: Sequence[tuple[int, int]], config: PhysicalConfig, upright: bool = True
-    ) -> None:  # fmt: skip
+        self,
+        scene: PlacedScene,
+        bonds: Sequence[Bond],
+        order: Sequence[tuple[int, int]],
+        config: PhysicalConfig,
+        upright: bool = True,
+    ) -> None:
         self.scene, self.bonds, self.config, self.upright = scene, list(bonds), config, upright
-        self.order = sorted({*order, *((b.one, b.two) for b in bonds if b.kind == "in front of"),
-                             *((b.two, b.one) for b in bonds if b.kind == "behind")})  # fmt: skip
+        self.order = sorted(
+            {
+                *order,
+                *((b.one, b.two) for b in bonds if b.kind == "in front of"),
+                *((b.two, b.one) for b in bonds if b.kind == "behind"),
+            }
+        )
         known: dict[int, _Still] = {}
         for body in scene.bodies:
             if id(body) not in known:
@@ -124,19 +143,25 @@ class PhysicalTerms:
         device = self.scene.points.device
         if self.still[0].points.device != device:
             self.still = [
-                _Still(s.points.to(device), s.field.to(device), s.middle.to(device), s.extent) for s in self.still
+                _Still(s.points.to(device), s.field.to(device), s.middle.to(device), s.extent)
+                for s in self.still
             ]
         return [self.scene.place_points(n, still.points) for n, still in enumerate(self.still)]
 
     def gap(self, one: int, two: int, points: torch.Tensor) -> torch.Tensor:
-        """Signed distances (P,) of points (P, 3) of object `one` to object `two`, in the world's units."""
-        return self.still[two].field.at(self.scene.own_points(two, points)) * self.scene.scales()[two]
+        """Signed distances (P,) of points (P, 3) of object `one` to object `two`, in the world's
+        units."""
+        return (
+            self.still[two].field.at(self.scene.own_points(two, points)) * self.scene.scales()[two]
+        )
 
     def losses(self) -> dict[str, torch.Tensor]:
         """The weighted terms by name; each is zero where it is kept."""
         config, out = self.config, {}
         points = self.world_points()
-        sizes = [still.extent * float(s) for still, s in zip(self.still, self.scene.scales().detach())]
+        sizes = [
+            still.extent * float(s) for still, s in zip(self.still, self.scene.scales().detach())
+        ]
         if config.penetration > 0:
             out["penetration"] = config.penetration * self._penetration(points, sizes)
         if config.support > 0 and self.upright:
@@ -189,12 +214,15 @@ class PhysicalTerms:
         total = self.scene.depth.new_zeros(())
         for front, back in self.order:
             margin = 0.25 * (sizes[front] + sizes[back]) / 2
-            total = total + ((self.scene.depth[front, 0] - self.scene.depth[back, 0] + margin) / margin).clamp_min(0)
+            total = total + (
+                (self.scene.depth[front, 0] - self.scene.depth[back, 0] + margin) / margin
+            ).clamp_min(0)
         return total
 
     @torch.no_grad()
     def report(self) -> dict[str, float]:
-        """What is left: the largest penetration depth, the largest gap under anything, both in scene units, and the largest tilt in degrees."""
+        """What is left: the largest penetration depth, the largest gap under anything, both in
+        scene units, and the largest tilt in degrees."""
         points = self.world_points()
         deepest, floating = 0.0, 0.0
         for one in range(len(points)):
@@ -212,7 +240,8 @@ class PhysicalTerms:
 
     @torch.no_grad()
     def floating(self, one: int, points: list[torch.Tensor] | None = None) -> float:
-        """How far an object hangs above the floor or above what it is nearest to, whichever is less; the floor is the scene's lowest point."""
+        """How far an object hangs above the floor or above what it is nearest to, whichever is
+        less; the floor is the scene's lowest point."""
         points = points or self.world_points()
         floor = min(float(p[:, 1].min()) for p in points)
         gap = float(points[one][:, 1].min()) - floor
@@ -226,7 +255,9 @@ def _still(mesh: Mesh, body: Body, config: PhysicalConfig) -> _Still:
     cloud = sample_surface(mesh, config.points, 0)
     extent = mesh.vertices.max(0) - mesh.vertices.min(0)
     # Corners say more of where it touches than any sample.
-    ends = mesh.vertices[np.unique(np.concatenate([mesh.vertices.argmin(0), mesh.vertices.argmax(0)]))]
+    ends = mesh.vertices[
+        np.unique(np.concatenate([mesh.vertices.argmin(0), mesh.vertices.argmax(0)]))
+    ]
     points = torch.from_numpy(np.concatenate([cloud.points, ends]).astype(np.float32))
     middle = torch.from_numpy(cloud.points.mean(0).astype(np.float32))
     return _Still(points, DistanceField.of(body, config.grid), middle, float(extent.max()))

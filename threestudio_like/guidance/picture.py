@@ -1,4 +1,5 @@
-"""Terms that hold a rendering against a picture or its embedding: reference view, depth, CLIP, opacity."""
+"""Terms that hold a rendering against a picture or its embedding: reference view, depth, CLIP,
+opacity."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ class ReferenceGuidance:
         self.picture, self.mask, self.norm = picture, mask, norm
         self.colour, self.opacity = colour, opacity
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean over pixels of the mask (colour) and of the picture (opacity)."""
         size = rendering.features.shape[1:3]
         there = rendering.features.device
@@ -53,14 +56,17 @@ def at_size(
     if picture.shape[:2] == tuple(size):
         return picture, mask
     both = torch.cat([picture, mask[..., None]], -1).permute(2, 0, 1)[None]
-    small = F.interpolate(both, tuple(size), mode="bilinear", align_corners=False, antialias=True)[0].permute(1, 2, 0)
+    small = F.interpolate(both, tuple(size), mode="bilinear", align_corners=False, antialias=True)[
+        0
+    ].permute(1, 2, 0)
     return small[..., :-1], small[..., -1]
 
 
 def fit_scale_and_shift(
     prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Least-squares scale and shift with target ~ scale * prediction + shift, over weights; all of one shape (MiDaS, Ranftl et al. 2020)."""
+    """Least-squares scale and shift with target ~ scale * prediction + shift, over weights; all of
+    one shape (MiDaS, Ranftl et al. 2020)."""
     total = weight.sum().clamp_min(1e-6)
     mean_p, mean_t = (weight * prediction).sum() / total, (weight * target).sum() / total
     variance = (weight * (prediction - mean_p).square()).sum()
@@ -72,19 +78,23 @@ def fit_scale_and_shift(
 class DepthGuidance:
     """The rendered depth agrees with a known one on its mask.
 
-    Args:
-        depth: (H, W), distance along the ray. mask: (H, W) in [0, 1].
-        invariant: up to a scale and a shift of the known depth, as monocular depth is; the fit is made anew at every step and is not
-            differentiated.
+    Args: depth: (H, W), distance along the ray. mask: (H, W) in [0, 1]. invariant: up to a scale
+        and a shift of the known depth, as monocular depth is; the fit is made anew at every step
+        and is not differentiated.
     """
 
     def __init__(self, depth: torch.Tensor, mask: torch.Tensor, invariant: bool = False) -> None:
         self.depth, self.mask, self.invariant = depth, mask, invariant
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean absolute error over the pixels that both show."""
         there = rendering.features.device
-        known, mask = (v.to(there) for v in at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3]))
+        known, mask = (
+            v.to(there)
+            for v in at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3])
+        )
         opacity = rendering.opacity[0, ..., 0]
         found = rendering.depth[0, ..., 0] / opacity.clamp_min(1e-3)
         weight = mask * opacity.detach()
@@ -100,14 +110,16 @@ class DepthGuidance:
 class ClipGuidance:
     """Renderings lie near a picture, or a text, in CLIP's space.
 
-    Args:
-        prior: the image-text model.
-        target: (1, D) or (B, D) unit vectors; see `of_picture` and `of_text`.
-        distance: "cosine" (1 - cos), or "l1", the mean absolute difference of embeddings (G3DR compares raw ones; unit ones here).
+    Args: prior: the image-text model. target: (1, D) or (B, D) unit vectors; see `of_picture` and
+        `of_text`. distance: "cosine" (1 - cos), or "l1", the mean absolute difference of embeddings
+        (G3DR compares raw ones; unit ones here).
     """
 
     def __init__(
-        self, prior: ImageTextPrior, target: torch.Tensor, distance: Literal["cosine", "l1"] = "cosine"
+        self,
+        prior: ImageTextPrior,
+        target: torch.Tensor,
+        distance: Literal["cosine", "l1"] = "cosine",
     ) -> None:
         self.prior, self.target, self.distance = prior, target.detach(), distance
 
@@ -125,7 +137,9 @@ class ClipGuidance:
         """Towards a text."""
         return ClipGuidance(prior, prior.embed_texts([text]))
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean distance over the batch; features are display RGB in [0, 1]."""
         found = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
@@ -136,12 +150,15 @@ class ClipGuidance:
 
 
 class OpacityGuidance:
-    """mean(1 - A): rays end in something (METHODS 3.7), where `mask` (H, W) says so; everywhere without one."""
+    """mean(1 - A): rays end in something (METHODS 3.7), where `mask` (H, W) says so; everywhere
+    without one."""
 
     def __init__(self, mask: torch.Tensor | None = None) -> None:
         self.mask = mask
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Mean over the mask."""
         missing = 1 - rendering.opacity[..., 0]
         if self.mask is None:

@@ -13,9 +13,12 @@ from ..renderers.cameras import Cameras
 DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
 
 
-def view_direction(azimuth: float, elevation: float, front: float = 70.0, overhead: float = 30.0) -> str:
-    """The bin of a camera: overhead if the polar angle is at most `overhead`, bottom if it is at least 180 - `overhead`, else front
-    within +-front/2, back within +-front/2 of 180, side otherwise.
+def view_direction(
+    azimuth: float, elevation: float, front: float = 70.0, overhead: float = 30.0
+) -> str:
+    """The bin of a camera: overhead if the polar angle is at most `overhead`, bottom if it is at
+    least 180 - `overhead`, else front within +-front/2, back within +-front/2 of 180, side
+    otherwise.
 
     Args:
         azimuth, elevation: radians; azimuth 0 is the front.
@@ -54,7 +57,11 @@ class ViewPrompts:
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: PromptConfig) -> None:
         self.config, self.prompt = config, prompt
-        texts = [f"{prompt}, {d} view" for d in DIRECTIONS] if config.view_dependent else [prompt] * len(DIRECTIONS)
+        texts = (
+            [f"{prompt}, {d} view" for d in DIRECTIONS]
+            if config.view_dependent
+            else [prompt] * len(DIRECTIONS)
+        )
         embedded = prior.encode_text([*texts, config.negative])
         self.by_direction = dict(zip(DIRECTIONS, embedded[:-1]))
         self.negative = embedded[-1]
@@ -62,7 +69,10 @@ class ViewPrompts:
     def directions(self, cameras: Cameras) -> list[str]:
         """The direction of every camera."""
         spans = (self.config.front_span, self.config.overhead_span)
-        return [view_direction(float(a), float(e), *spans) for a, e in zip(cameras.azimuth, cameras.elevation)]
+        return [
+            view_direction(float(a), float(e), *spans)
+            for a, e in zip(cameras.azimuth, cameras.elevation)
+        ]
 
     def text(self, cameras: Cameras) -> torch.Tensor:
         """(B, T, D) for the cameras' directions."""
@@ -74,16 +84,27 @@ class ViewPrompts:
 
     def other_directions(self, cameras: Cameras) -> torch.Tensor:
         """(B, 2, T, D): the two directions that a view must not show, for Perp-Neg."""
-        opposite = {"front": ("side", "back"), "side": ("front", "back"), "back": ("front", "side"),
-                    "overhead": ("front", "side"), "bottom": ("front", "side")}  # fmt: skip
-        rows = [torch.stack([self.by_direction[o] for o in opposite[d]]) for d in self.directions(cameras)]
+        opposite = {
+            "front": ("side", "back"),
+            "side": ("front", "back"),
+            "back": ("front", "side"),
+            "overhead": ("front", "side"),
+            "bottom": ("front", "side"),
+        }
+        rows = [
+            torch.stack([self.by_direction[o] for o in opposite[d]])
+            for d in self.directions(cameras)
+        ]
         return torch.stack(rows)
 
 
 def perpendicular(direction: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
-    """The part of `direction` perpendicular to `onto`, per sample over all other axes. Both (B, C, h, w)."""
+    """The part of `direction` perpendicular to `onto`, per sample over all other axes. Both (B, C,
+    h, w)."""
     axes = tuple(range(1, direction.ndim))
-    along = (direction * onto).sum(axes, keepdim=True) / onto.square().sum(axes, keepdim=True).clamp_min(1e-12)
+    along = (direction * onto).sum(axes, keepdim=True) / onto.square().sum(
+        axes, keepdim=True
+    ).clamp_min(1e-12)
     return direction - along * onto
 
 
@@ -94,7 +115,8 @@ def perp_neg(
     weights: list[float],
     scale: float,
 ) -> torch.Tensor:
-    """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u: negatives act only across the positive direction."""
+    """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u: negatives act only
+    across the positive direction."""
     main = positive - unconditional
     total = main
     for negative, weight in zip(negatives, weights):

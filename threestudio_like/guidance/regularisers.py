@@ -10,7 +10,8 @@ from ..renderers.rendering import Samples
 
 
 def opacity_entropy(opacity: torch.Tensor) -> torch.Tensor:
-    """Mean binary entropy, in bits, of opacities clamped to [1e-5, 1 - 1e-5] (METHODS 1.7): 1 at one half, 0 at the ends."""
+    """Mean binary entropy, in bits, of opacities clamped to [1e-5, 1 - 1e-5] (METHODS 1.7): 1 at
+    one half, 0 at the ends."""
     p = opacity.clamp(1e-5, 1 - 1e-5)
     return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
 
@@ -20,18 +21,22 @@ def sparsity(opacity: torch.Tensor) -> torch.Tensor:
     return (opacity.square() + 0.01).sqrt().mean()
 
 
-def orientation(samples: Samples, normals: torch.Tensor, directions: torch.Tensor, rays: int) -> torch.Tensor:
-    """Ref-NeRF's penalty on visible surface that faces away: mean over rays of sum_i w_i max(0, n_i . d)^2.
+def orientation(
+    samples: Samples, normals: torch.Tensor, directions: torch.Tensor, rays: int
+) -> torch.Tensor:
+    """Ref-NeRF's penalty on visible surface that faces away: mean over rays of sum_i w_i max(0, n_i
+    . d)^2.
 
-    Args:
-        normals: (S, 3) outward unit normals at the samples. directions: (R, 3) ray directions. rays: R.
+    Args: normals: (S, 3) outward unit normals at the samples. directions: (R, 3) ray directions.
+        rays: R.
     """
     facing = (normals * directions[samples.ray]).sum(-1).clamp_min(0).square()
     return (samples.weights.detach() * facing).sum() / rays
 
 
 def distortion(samples: Samples, rays: int) -> torch.Tensor:
-    """Mip-NeRF 360's distortion (eq. 15), mean over rays: sum_ij w_i w_j |t_i - t_j| + step / 3 sum_i w_i^2.
+    """Mip-NeRF 360's distortion (eq. 15), mean over rays: sum_ij w_i w_j |t_i - t_j| + step / 3
+    sum_i w_i^2.
 
     Computed in linear time from running sums along each ray. Differentiable in the weights.
     """
@@ -49,11 +54,13 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
 
 
 def nearness(depth: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
-    """Mean distance to what is seen, in scene units, over the pixels by their opacity: depth (.., 1) as composited, opacity (.., 1) in [0, 1].
+    """Mean distance to what is seen, in scene units, over the pixels by their opacity: depth (..,
+    1) as composited, opacity (.., 1) in [0, 1].
 
-    Views that disagree a little let a field dig: every view then sees its own picture at the bottom of a pit. Of all shapes that explain the
-    pictures this prefers the largest. A ray's distance is divided by its opacity and weighted with it as a constant: denser or thinner matter
-    at the same place changes nothing.
+    Views that disagree a little let a field dig: every view then sees its own picture at the bottom
+    of a pit. Of all shapes that explain the pictures this prefers the largest. A ray's distance is
+    divided by its opacity and weighted with it as a constant: denser or thinner matter at the same
+    place changes nothing.
     """
     distance = depth / opacity.clamp_min(1e-3)
     return (opacity.detach() * distance).mean()

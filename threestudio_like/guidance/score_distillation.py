@@ -1,4 +1,5 @@
-"""Score distillation (Poole et al. 2022): the gradient of a rendering from a diffusion prior, without the UNet's Jacobian."""
+"""Score distillation (Poole et al. 2022): the gradient of a rendering from a diffusion prior,
+without the UNet's Jacobian."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class ScoreDistillationConfig:
     """Classifier-free guidance: eps_u + scale (eps_c - eps_u)."""
     rescale: float = 0.0
     weighting: Weighting = "latent-nerf"
-    """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1, clean sqrt((1 - abar)/abar), which
-    makes the gradient z - z0_hat."""
+    """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1,
+    clean sqrt((1 - abar)/abar), which makes the gradient z - z0_hat."""
     t_min: str | float = "0.02"
     t_max: str | float = "0.98"
     """Schedules of the smallest and largest noise time, fractions of T."""
@@ -40,11 +41,12 @@ class ScoreDistillationConfig:
     perp_neg: float = 0.0
     """Weight of Perp-Neg for the directions that a view must not show; 0 for none."""
     known_background: float = 0.0
-    """Weight of (opacity - mask)^2, where the mask is where the prior's estimate departs from its own background; the estimate's
-    background is replaced by the true one. 0 for none."""
+    """Weight of (opacity - mask)^2, where the mask is where the prior's estimate departs from its
+    own background; the estimate's background is replaced by the true one. 0 for none."""
     image_residual: bool = False
-    """Through the encoder only: compare the rendering with the decoded target instead of comparing latents (HiFA, Zhu et al. 2023).
-    No gradient passes the encoder then, whose small print would show as coloured noise."""
+    """Through the encoder only: compare the rendering with the decoded target instead of comparing
+    latents (HiFA, Zhu et al. 2023). No gradient passes the encoder then, whose small print would
+    show as coloured noise."""
     joint_views: bool = False
     """Let the prior denoise the views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -61,9 +63,14 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(abar)
 
 
-def foreground_mask(clean: torch.Tensor, low: float = 0.22, high: float = 0.6) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where an estimate departs from the median of its border: mask (B, 1, h, w) in [0, 1], and that median (B, C, 1, 1)."""
-    border = torch.cat([clean[:, :, 0], clean[:, :, -1], clean[:, :, 1:-1, 0], clean[:, :, 1:-1, -1]], -1)
+def foreground_mask(
+    clean: torch.Tensor, low: float = 0.22, high: float = 0.6
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where an estimate departs from the median of its border: mask (B, 1, h, w) in [0, 1], and
+    that median (B, C, 1, 1)."""
+    border = torch.cat(
+        [clean[:, :, 0], clean[:, :, -1], clean[:, :, 1:-1, 0], clean[:, :, 1:-1, -1]], -1
+    )
     median = border.median(-1).values[:, :, None, None]
     distance = (clean - median).square().mean(1, keepdim=True).sqrt()
     x = ((distance - low) / (high - low)).clamp(0, 1)
@@ -73,15 +80,17 @@ def foreground_mask(clean: torch.Tensor, low: float = 0.22, high: float = 0.6) -
 class ScoreDistillation:
     """Score distillation in the prior's latent space, or in RGB through its encoder.
 
-    Args:
-        prior: the diffusion prior.
-        prompt: what is made.
-        config: weighting, schedules and tricks.
-        encode: whether renderings are RGB pictures that go through the encoder (then gradients flow through it).
+    Args: prior: the diffusion prior. prompt: what is made. config: weighting, schedules and tricks.
+        encode: whether renderings are RGB pictures that go through the encoder (then gradients flow
+        through it).
     """
 
     def __init__(
-        self, prior: DiffusionPrior, prompt: str, config: ScoreDistillationConfig, encode: bool = False
+        self,
+        prior: DiffusionPrior,
+        prompt: str,
+        config: ScoreDistillationConfig,
+        encode: bool = False,
     ) -> None:
         self.prior, self.config, self.encode = prior, config, encode
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
@@ -89,7 +98,8 @@ class ScoreDistillation:
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
 
     def latents(self, rendering: Rendering) -> torch.Tensor:
-        """The picture as latents (B, C, h, w): as it is in latent space, else resized to the prior's size and encoded."""
+        """The picture as latents (B, C, h, w): as it is in latent space, else resized to the
+        prior's size and encoded."""
         picture = rendering.features
         if not self.encode:
             return picture.permute(0, 3, 1, 2)
@@ -115,7 +125,8 @@ class ScoreDistillation:
     def residual(
         self, latents: torch.Tensor, view: View, background: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked for.
+        """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked
+        for.
 
         Args:
             background: latents of the background (B, C, h, w), for `known_background`.
@@ -144,7 +155,8 @@ class ScoreDistillation:
         return gradient, mask
 
     def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """Factors (T,) of the attention to the prompt's words in the conditional branch; None for none."""
+        """Factors (T,) of the attention to the prompt's words in the conditional branch; None for
+        none."""
         return None
 
     def _guided_epsilon(self, noisy: torch.Tensor, t: torch.Tensor, view: View) -> torch.Tensor:
@@ -156,19 +168,29 @@ class ScoreDistillation:
         repeat = len(texts)
         views = count if config.joint_views else 1
         condition = Condition(
-            torch.cat(texts), view.cameras[torch.arange(repeat * count) % count], view.background, views
+            torch.cat(texts),
+            view.cameras[torch.arange(repeat * count) % count],
+            view.background,
+            views,
         )
         factors = self.emphasis(texts[0].shape[1])
         if factors is not None:
             condition.emphasis = torch.ones(repeat * count, len(factors))
             condition.emphasis[:count] = factors
-        epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(repeat)
+        epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(
+            repeat
+        )
         if config.perp_neg > 0:
-            return perp_neg(epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale)
+            return perp_neg(
+                epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale
+            )
         return guide(epsilon[0], epsilon[1], config.scale, config.rescale)
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z is g / B (METHODS 0.3)."""
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z
+        is g / B (METHODS 0.3)."""
         image_residual = self.encode and self.config.image_residual
         with torch.set_grad_enabled(not image_residual):
             latents = self.latents(rendering)
@@ -180,11 +202,15 @@ class ScoreDistillation:
                 pictures = self.prior.decode_latents(target).permute(0, 3, 1, 2)
             shown = rendering.features.permute(0, 3, 1, 2)
             if shown.shape[-1] != pictures.shape[-1]:
-                shown = F.interpolate(shown, pictures.shape[-2:], mode="bilinear", align_corners=False)
+                shown = F.interpolate(
+                    shown, pictures.shape[-2:], mode="bilinear", align_corners=False
+                )
             loss = 0.5 * F.mse_loss(shown, pictures, reduction="sum") / len(latents)
         else:
             loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
         if mask is not None:
             opacity = rendering.opacity.permute(0, 3, 1, 2)
-            loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(latents)
+            loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(
+                latents
+            )
         return loss, {"gradient": gradient.square().mean().sqrt()}

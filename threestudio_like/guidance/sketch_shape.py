@@ -1,4 +1,5 @@
-"""Sketch-Shape (Metzer et al. 2022, section 3.2; METHODS 1.10): a coarse shape as soft guidance of a volume's occupancy."""
+"""Sketch-Shape (Metzer et al. 2022, section 3.2; METHODS 1.10): a coarse shape as soft guidance of
+a volume's occupancy."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from ..representations.field import Field
 from .contract import View
 
 CLAMP = 0.01
-"""Logarithms are taken of numbers from CLAMP to 1 - CLAMP, so that the loss has slopes of +-ln 99 in the opacity."""
+"""Logarithms are taken of numbers from CLAMP to 1 - CLAMP, so that the loss has slopes of +-ln 99
+in the opacity."""
 
 
 @dataclass
@@ -25,23 +27,27 @@ class SketchConfig:
     path: str = ""
     """A mesh file or a YAML list of primitives; none for no sketch."""
     strictness: float = 0.6
-    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's): sets weight and band unless they are given."""
+    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's): sets weight and band
+    unless they are given."""
     weight: float = -1.0
     """Weight of the loss; below 0 it follows from the strictness."""
     sigma: float = -1.0
-    """Width of the band about the sketch's surface, scene units, in which the prior decides; below 0 it follows from the strictness, 0 is
-    for no band."""
+    """Width of the band about the sketch's surface, scene units, in which the prior decides; below
+    0 it follows from the strictness, 0 is for no band."""
     form: Literal["code", "paper"] = "code"
     """The band's weight: code 1 - exp(-d^2 / (2 sigma^2)), paper 1 - exp(-d^2 / (2 sigma))."""
     delta: float = 0.2
     """Length over which density becomes the opacity that is compared."""
     placement: Literal["box", "mean"] = "box"
-    """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at the origin, farthest vertex at `scale` (the paper's)."""
+    """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at the origin, farthest
+    vertex at `scale` (the paper's)."""
     scale: float = 0.7
     grid: int = 72
-    """Points along the edge of the grid that the sketch is baked into; 0 asks the mesh itself for every sample."""
+    """Points along the edge of the grid that the sketch is baked into; 0 asks the mesh itself for
+    every sample."""
     samples: int = 32768
-    """Samples of the rendering that are guided at most, drawn at random and counted for all of them; 0 takes every one, as published."""
+    """Samples of the rendering that are guided at most, drawn at random and counted for all of
+    them; 0 takes every one, as published."""
     points: int = 8192
     """Random points of the cube that are guided besides: what is wrongly empty is never sampled."""
 
@@ -51,31 +57,41 @@ class SketchConfig:
         return bool(self.path) and self.strictness > 0 and self.weight != 0
 
     def chosen_weight(self) -> float:
-        """The weight, from the strictness where it is not given: 0 at 0, 0.004 at one half, ten times as much every 0.22."""
+        """The weight, from the strictness where it is not given: 0 at 0, 0.004 at one half, ten
+        times as much every 0.22."""
         if self.weight >= 0:
             return self.weight
         return 0.004 * 10 ** (4.5 * (self.strictness - 0.5)) if self.strictness > 0 else 0.0
 
     def chosen_sigma(self) -> float:
-        """The band's width, from the strictness where it is not given: 0.1 at one half, 0.2 at 0, none at 1."""
+        """The band's width, from the strictness where it is not given: 0.1 at one half, 0.2 at 0,
+        none at 1."""
         return self.sigma if self.sigma >= 0 else 0.2 * (1 - self.strictness)
 
 
-def band_weight(distance: torch.Tensor, sigma: float, form: Literal["code", "paper"] = "code") -> torch.Tensor:
-    """W of a distance to the surface (N,): 0 on it, towards 1 away from it; 1 everywhere where sigma is not positive."""
+def band_weight(
+    distance: torch.Tensor, sigma: float, form: Literal["code", "paper"] = "code"
+) -> torch.Tensor:
+    """W of a distance to the surface (N,): 0 on it, towards 1 away from it; 1 everywhere where
+    sigma is not positive."""
     if sigma <= 0:
         return torch.ones_like(distance)
     return 1 - torch.exp(-distance.square() / (2 * (sigma * sigma if form == "code" else sigma)))
 
 
 def shape_cross_entropy(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """-[a log c(g) + (1 - a) log c(1 - g)] of the opacity a and the sketch's occupancy g, both (N,): linear in a (METHODS 1.10)."""
+    """-[a log c(g) + (1 - a) log c(1 - g)] of the opacity a and the sketch's occupancy g, both
+    (N,): linear in a (METHODS 1.10)."""
     g = inside.to(opacity)
-    return -(opacity * g.clamp(CLAMP, 1 - CLAMP).log() + (1 - opacity) * (1 - g).clamp(CLAMP, 1 - CLAMP).log())
+    return -(
+        opacity * g.clamp(CLAMP, 1 - CLAMP).log()
+        + (1 - opacity) * (1 - g).clamp(CLAMP, 1 - CLAMP).log()
+    )
 
 
 class SketchShape:
-    """The guidance. Any soup of triangles will do: inside is where the generalised winding number exceeds one half.
+    """The guidance. Any soup of triangles will do: inside is where the generalised winding number
+    exceeds one half.
 
     Args:
         vertices: (V, 3) in the scene's frame. faces: (F, 3).
@@ -105,15 +121,19 @@ class SketchShape:
         return trilinear(points, self._grid)[:, 0]
 
     def terms(self, points: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
-        """The loss of every point: points (N, 3), density (N,) -> (N,). Differentiable in the density."""
+        """The loss of every point: points (N, 3), density (N,) -> (N,). Differentiable in the
+        density."""
         opacity = (-torch.expm1(-self.config.delta * density)).clamp(0, 1.1)
         signed = self.signed_distance(points.detach())
         weight = band_weight(signed.abs(), self.config.chosen_sigma(), self.config.form)
         return weight * shape_cross_entropy(opacity, signed < 0)
 
-    def loss(self, rendering: Rendering, view: View) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The sum over the samples of the step's renderings, as published (estimated from `samples` of them, as many of every view). Of a part
-        of the step, `parts` times the sum over its own views: the mean over the parts is the whole sum."""
+    def loss(
+        self, rendering: Rendering, view: View
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The sum over the samples of the step's renderings, as published (estimated from `samples`
+        of them, as many of every view). Of a part of the step, `parts` times the sum over its own
+        views: the mean over the parts is the whole sum."""
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
         views, parts = len(rendering.opacity), view.random.parts
@@ -121,7 +141,9 @@ class SketchShape:
             total = self.terms(points, density).sum() * parts
             return total, {"shape": total.detach()}
         each = max(1, self.config.samples // (views * parts))
-        edges = rendering.samples.offsets[:: (len(rendering.samples.offsets) - 1) // views].to(points.device)
+        edges = rendering.samples.offsets[:: (len(rendering.samples.offsets) - 1) // views].to(
+            points.device
+        )
         begin, count = edges[:-1, None], edges.diff()[:, None]
         drawn = view.random.uniform("sketch samples", (views, each), points.device).double()
         pick = (begin + (drawn * count).long()).clamp(max=len(points) - 1).flatten()
@@ -136,7 +158,8 @@ class SketchShape:
         return self.terms(points, field.density(points)).sum()
 
     def agreement(self, inside: torch.Tensor, points: torch.Tensor, band: float) -> float:
-        """IoU of an occupancy (N,) bool at points (N, 3) with the sketch's, over the points farther than `band` from its surface."""
+        """IoU of an occupancy (N,) bool at points (N, 3) with the sketch's, over the points farther
+        than `band` from its surface."""
         signed = self.exact(points)
         counted = signed.abs() > band
         mine, sketch = inside & counted, (signed < 0) & counted
@@ -152,7 +175,9 @@ class SketchField(Field):
         density: inside, per scene unit. edge: width of the step at the surface, scene units.
     """
 
-    def __init__(self, sketch: SketchShape, features: torch.Tensor, density: float = 14.0, edge: float = 0.03) -> None:
+    def __init__(
+        self, sketch: SketchShape, features: torch.Tensor, density: float = 14.0, edge: float = 0.03
+    ) -> None:
         super().__init__()
         self.sketch, self.features, self.channels = sketch, features, len(features)
         self.opaque, self.edge = density, edge

@@ -1,7 +1,8 @@
-"""The differentiable operations on which everything is built, each with a plain-torch definition and faster twins for CPU and GPU.
+"""The differentiable operations on which everything is built, each with a plain-torch definition
+and faster twins for CPU and GPU.
 
-Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's cache), so that only the
-first run on a machine compiles.
+Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's
+cache), so that only the first run on a machine compiles.
 """
 
 from __future__ import annotations
@@ -29,7 +30,33 @@ from .surface import (
     texture_level,
 )
 
-__all__ = ["CHOICES", "EdgeTable", "HashGridSpec", "Status", "SurfaceTree", "Twin", "antialias", "check", "choose", "chosen",
-           "composite", "edge_table", "field_mlp", "grid_variation", "hashgrid", "interpolate", "march", "nearest", "operations",
-           "rasterize", "silhouette_pairs", "surface_tree", "texture", "texture_level", "trilinear", "triplane", "warm_up",
-           "winding_number"]  # fmt: skip
+__all__ = [
+    "CHOICES",
+    "EdgeTable",
+    "HashGridSpec",
+    "Status",
+    "SurfaceTree",
+    "Twin",
+    "antialias",
+    "check",
+    "choose",
+    "chosen",
+    "composite",
+    "edge_table",
+    "field_mlp",
+    "grid_variation",
+    "hashgrid",
+    "interpolate",
+    "march",
+    "nearest",
+    "operations",
+    "rasterize",
+    "silhouette_pairs",
+    "surface_tree",
+    "texture",
+    "texture_level",
+    "trilinear",
+    "triplane",
+    "warm_up",
+    "winding_number",
+]

@@ -1,7 +1,8 @@
-"""One case an operation: what every twin has to pass at its first use against the reference, values and gradients, and what is timed.
+"""One case an operation: what every twin has to pass at its first use against the reference, values
+and gradients, and what is timed.
 
-A case makes inputs (small to check, large to time), and calls an operation on them; the results of a twin in float32 are compared with
-those of the reference in float64.
+A case makes inputs (small to check, large to time), and calls an operation on them; the results of
+a twin in float32 are compared with those of the reference in float64.
 """
 
 from __future__ import annotations
@@ -27,11 +28,19 @@ Results = list[torch.Tensor]
 
 def difference(mine: Results, theirs: Results) -> float:
     """Largest error of any tensor, relative to the reference's largest value."""
-    pairs = [(a.detach().double().cpu(), b.detach().double().cpu()) for a, b in zip(mine, theirs, strict=True)]
+    pairs = [
+        (a.detach().double().cpu(), b.detach().double().cpu())
+        for a, b in zip(mine, theirs, strict=True)
+    ]
     if any(a.shape != b.shape for a, b in pairs):
         return float("inf")
     return max(
-        (float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs if b.numel()), default=0.0
+        (
+            float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
+            for a, b in pairs
+            if b.numel()
+        ),
+        default=0.0,
     )
 
 
@@ -39,12 +48,10 @@ def difference(mine: Results, theirs: Results) -> float:
 class Case:
     """How an operation is tried.
 
-    Attributes:
-        reference: plain torch.
-        make: inputs by name, tensors on the CPU in float32; the argument asks for those to time instead of those to check.
-        call: runs an operation on inputs; returns its values, and its gradients where it has any.
-        tolerance: the largest error a twin may have.
-        compare: the error of a twin's results.
+    Attributes: reference: plain torch. make: inputs by name, tensors on the CPU in float32; the
+        argument asks for those to time instead of those to check. call: runs an operation on
+        inputs; returns its values, and its gradients where it has any. tolerance: the largest error
+        a twin may have. compare: the error of a twin's results.
     """
 
     reference: Callable[..., Any]
@@ -61,9 +68,14 @@ class Case:
         return self.compare(mine, theirs)
 
     def times(
-        self, function: Callable[..., Any], device: torch.device, large: bool = False, rounds: int = 5
+        self,
+        function: Callable[..., Any],
+        device: torch.device,
+        large: bool = False,
+        rounds: int = 5,
     ) -> tuple[float, float]:
-        """Seconds of a twin and of plain torch on a device, values and gradients: medians of rounds in turns."""
+        """Seconds of a twin and of plain torch on a device, values and gradients: medians of rounds
+        in turns."""
         inputs = cast(self.make(large), device, torch.float32)
         spent: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds + 1):
@@ -81,12 +93,20 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    operation: str, reference: Callable[..., Any], tolerance: float, make: Callable[[bool], Inputs],
+    operation: str,
+    reference: Callable[..., Any],
+    tolerance: float,
+    make: Callable[[bool], Inputs],
     compare: Callable[[Results, Results], float] = difference,
-) -> Callable[[Callable[[Callable[..., Any], Inputs], Results]], Callable[[Callable[..., Any], Inputs], Results]]:  # fmt: skip
+) -> Callable[
+    [Callable[[Callable[..., Any], Inputs], Results]],
+    Callable[[Callable[..., Any], Inputs], Results],
+]:
     """Decorator: the function calls the operation on inputs, see `Case.call`."""
 
-    def add(call: Callable[[Callable[..., Any], Inputs], Results]) -> Callable[[Callable[..., Any], Inputs], Results]:
+    def add(
+        call: Callable[[Callable[..., Any], Inputs], Results],
+    ) -> Callable[[Callable[..., Any], Inputs], Results]:
         CASES[operation] = Case(reference, make, call, tolerance, compare)
         register_check(operation, Check(CASES[operation].error, tolerance, CASES[operation].times))
         return call
@@ -121,7 +141,11 @@ def _grads(tensors: list[torch.Tensor]) -> Results:
 
 def _grid_inputs(large: bool) -> Inputs:
     generator = _generator()
-    specs = [HashGridSpec()] if large else [HashGridSpec(4, 10, 4, 64, tiled) for tiled in (False, True)]
+    specs = (
+        [HashGridSpec()]
+        if large
+        else [HashGridSpec(4, 10, 4, 64, tiled) for tiled in (False, True)]
+    )
     count = 1 << 18 if large else 700
     return {
         "specs": specs,
@@ -145,7 +169,9 @@ def _call_hashgrid(function: Callable[..., Any], given: Inputs) -> Results:
 def _perceptron_inputs(large: bool) -> Inputs:
     generator, count = _generator(), 1 << 18 if large else 5000
     sizes = (
-        ((64, 32), (64, 64), (4, 64), (64,), (64,), (4,)) if large else ((16, 8), (16, 16), (5, 16), (16,), (16,), (5,))
+        ((64, 32), (64, 64), (4, 64), (64,), (64,), (4,))
+        if large
+        else ((16, 8), (16, 16), (5, 16), (16,), (16,), (5,))
     )
     return {
         "layers": [torch.randn(s, generator=generator) * 0.3 for s in sizes],
@@ -201,9 +227,14 @@ def _call_triplane(function: Callable[..., Any], given: Inputs) -> Results:
     return [out, *_grads(levels)]
 
 
-@case("grid_variation", grids.grid_variation, 1e-4, lambda large: {
-    "grid": torch.randn((96, 96, 96, 5) if large else (5, 6, 7, 4), generator=_generator())
-})  # fmt: skip
+@case(
+    "grid_variation",
+    grids.grid_variation,
+    1e-4,
+    lambda large: {
+        "grid": torch.randn((96, 96, 96, 5) if large else (5, 6, 7, 4), generator=_generator())
+    },
+)
 def _call_grid_variation(function: Callable[..., Any], given: Inputs) -> Results:
     (grid,) = _free(given["grid"])
     out = function(grid, 0.3, 1.7)
@@ -215,33 +246,50 @@ def _march_inputs(large: bool) -> Inputs:
     origins, directions, jitter = sample_rays(1 << 15 if large else 300)
     size = 128 if large else 32
     occupied = torch.rand(size, size, size, generator=_generator(1)) < 0.02
-    return {"origins": origins, "directions": directions, "jitter": jitter, "occupied": occupied,
-            "step": 0.004 if large else 0.013}  # fmt: skip
+    return {
+        "origins": origins,
+        "directions": directions,
+        "jitter": jitter,
+        "occupied": occupied,
+        "step": 0.004 if large else 0.013,
+    }
 
 
 def _same_samples(mine: Results, theirs: Results) -> float:
-    """The share of samples that only one of the two has: float32 rounding may move a sample over a cell's face."""
-    a, b = ({(int(r), round(float(t), 3)) for t, r in zip(found[0], found[1])} for found in (mine, theirs))
+    """The share of samples that only one of the two has: float32 rounding may move a sample over a
+    cell's face."""
+    a, b = (
+        {(int(r), round(float(t), 3)) for t, r in zip(found[0], found[1])}
+        for found in (mine, theirs)
+    )
     return len(a ^ b) / max(1, len(b))
 
 
 @case("march", volume.march, 2e-3, _march_inputs, _same_samples)
 def _call_march(function: Callable[..., Any], given: Inputs) -> Results:
-    return list(function(given["origins"], given["directions"], given["occupied"], given["step"], given["jitter"]))
+    return list(
+        function(
+            given["origins"], given["directions"], given["occupied"], given["step"], given["jitter"]
+        )
+    )
 
 
 def _composite_inputs(large: bool) -> Inputs:
     origins, directions, jitter = sample_rays(1 << 14 if large else 200)
     step = 0.02 if large else 0.1
-    t, _, offsets = volume.march(origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), step, jitter)
+    t, _, offsets = volume.march(
+        origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), step, jitter
+    )
     generator = _generator(2)
     return {
-        "t": t, "offsets": offsets, "step": step,
+        "t": t,
+        "offsets": offsets,
+        "step": step,
         "sigma": torch.rand(len(t), generator=generator) * 3,
         "features": torch.randn(len(t), 4, generator=generator),
         "upstream": torch.randn(len(origins), 6, generator=generator),
         "on_weights": torch.randn(len(t), generator=generator),
-    }  # fmt: skip
+    }
 
 
 @case("composite", volume.composite, 1e-4, _composite_inputs)
@@ -253,11 +301,14 @@ def _call_composite(function: Callable[..., Any], given: Inputs) -> Results:
 
 
 def _picture(large: bool) -> tuple[torch.Tensor, torch.Tensor, int, int]:
-    """Clip-space corners, faces, height and width: twenty triangles, or a body of twenty thousand before the camera."""
+    """Clip-space corners, faces, height and width: twenty triangles, or a body of twenty thousand
+    before the camera."""
     if not large:
         return *sample_triangles(), 20, 24
     points, faces = sample_surface(102, 100)
-    clip = torch.cat([points * torch.tensor([1.8, 1.8, -0.9]), torch.full((len(points), 1), 1.5)], 1)
+    clip = torch.cat(
+        [points * torch.tensor([1.8, 1.8, -0.9]), torch.full((len(points), 1), 1.5)], 1
+    )
     clip[:, 3] -= points[:, 2] * 0.5
     return clip, faces.to(torch.int32), 512, 512
 
@@ -269,12 +320,15 @@ def _rasterize_inputs(large: bool) -> Inputs:
 
 
 def _same_pixels(mine: Results, theirs: Results) -> float:
-    """The share of pixels that show another triangle, the largest difference of the others' weights and depth, that of the gradients."""
+    """The share of pixels that show another triangle, the largest difference of the others' weights
+    and depth, that of the gradients."""
     (one, grad), (two, wanted) = mine, theirs
     one, two = one.detach().cpu().double(), two.detach().cpu()
     same = (one[..., 3] == two[..., 3]) & (two[..., 3] > 0)
     wrong = float((one[..., 3] != two[..., 3]).double().mean())
-    return max(wrong, float((one[same] - two[same])[:, :3].abs().max()), difference([grad], [wanted]))
+    return max(
+        wrong, float((one[same] - two[same])[:, :3].abs().max()), difference([grad], [wanted])
+    )
 
 
 @case("rasterize", raster.rasterize, 1e-3, _rasterize_inputs, _same_pixels)
@@ -291,10 +345,11 @@ def _interpolate_inputs(large: bool) -> Inputs:
         pixels = surface.rasterize(clip[None], tri, height, width)
     generator, channels = _generator(4), 5
     return {
-        "tri": tri, "pixels": pixels,
+        "tri": tri,
+        "pixels": pixels,
         "values": torch.randn(len(clip), channels, generator=generator),
         "upstream": torch.randn(1, height, width, channels, generator=generator),
-    }  # fmt: skip
+    }
 
 
 @case("interpolate", raster.interpolate, 1e-4, _interpolate_inputs)
@@ -312,14 +367,19 @@ def _silhouette_inputs(large: bool) -> Inputs:
     with torch.no_grad():
         pixels = surface.rasterize(clip, tri, height, width)
     return {
-        "clip": clip, "edges": table.edges, "opposite": table.opposite, "tri": tri, "pixels": pixels,
+        "clip": clip,
+        "edges": table.edges,
+        "opposite": table.opposite,
+        "tri": tri,
+        "pixels": pixels,
         "colour": torch.rand(1, height, width, 3, generator=_generator(8)),
         "upstream": torch.randn(1, height, width, 3, generator=_generator(9)),
-    }  # fmt: skip
+    }
 
 
 def _same_pairs(mine: Results, theirs: Results) -> float:
-    """The share of pixel pairs that only one of the two finds: float32 rounding may move an edge over a pixel's centre."""
+    """The share of pixel pairs that only one of the two finds: float32 rounding may move an edge
+    over a pixel's centre."""
     one, two = ({tuple(p) for p in found[0].tolist()} for found in (mine, theirs))
     return len(one ^ two) / max(1, len(two))
 

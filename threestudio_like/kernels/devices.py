@@ -1,4 +1,5 @@
-"""Devices by name: which there are, which torch has here. Everything else in the package takes a device as it is given."""
+"""Devices by name: which there are, which torch has here. Everything else in the package takes a
+device as it is given."""
 
 from __future__ import annotations
 
@@ -18,15 +19,21 @@ def check(device: str) -> None:
     kind, _, number = device.partition(":")
     where = f"--device {device}"
     if not re.fullmatch(rf"{MAIN}|cuda(:\d+)?|mps", device):
-        raise ConfigError(f'there is no device "{device}"', "--device", did_you_mean(device, list(KINDS)))
+        raise ConfigError(
+            f'there is no device "{device}"', "--device", did_you_mean(device, list(KINDS))
+        )
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                "this torch sees no CUDA device", where, f"Use --device {MAIN}, or install a CUDA build of torch"
+                "this torch sees no CUDA device",
+                where,
+                f"Use --device {MAIN}, or install a CUDA build of torch",
             )
         count = torch.cuda.device_count()
         if number and int(number) >= count:
-            raise ConfigError(f"there are {count} CUDA devices, counted from 0", where, "Use --device cuda")
+            raise ConfigError(
+                f"there are {count} CUDA devices, counted from 0", where, "Use --device cuda"
+            )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("this torch sees no Apple GPU", where, f"Use --device {MAIN}")
 

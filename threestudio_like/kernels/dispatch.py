@@ -1,7 +1,9 @@
-"""Which twin of an operation serves a call: the first that takes its tensors and has passed its self-check there, else plain torch.
+"""Which twin of an operation serves a call: the first that takes its tensors and has passed its
+self-check there, else plain torch.
 
-Twins stand in the table `TWINS`, by operation and in order of preference; each is a function of the reference's signature that is
-imported when it is first chosen. What is preferred is said by `choose` (``--kernels``) or by THREESTUDIO_LIKE_KERNELS:
+Twins stand in the table `TWINS`, by operation and in order of preference; each is a function of the
+reference's signature that is imported when it is first chosen. What is preferred is said by
+`choose` (``--kernels``) or by THREESTUDIO_LIKE_KERNELS:
 
 auto       Numba on the CPU, Triton on a GPU
 triton     Triton also on the CPU where its interpreter is on (TRITON_INTERPRET=1)
@@ -31,8 +33,8 @@ CHOICES = ("auto", "triton", "vendor", "reference")
 
 @dataclass(frozen=True)
 class Twin:
-    """One implementation of an operation: `name` for the reader, `kind` says where it runs, `where` is "module:function" below this
-    package, `package` what has to be installed."""
+    """One implementation of an operation: `name` for the reader, `kind` says where it runs, `where`
+    is "module:function" below this package, `package` what has to be installed."""
 
     name: str
     kind: Kind
@@ -68,7 +70,11 @@ TWINS: dict[str, tuple[Twin, ...]] = {
     "trilinear": (_triton("sampling:trilinear"), _cpu("on_volumes:trilinear")),
     "triplane": (_triton("sampling:triplane"), _cpu("on_volumes:triplane")),
     "grid_variation": (_triton("sampling:grid_variation"), _cpu("on_volumes:grid_variation")),
-    "march": (_vendor("nerfacc", "nerfacc", "march"), _triton("volume:march"), _cpu("on_volumes:march")),
+    "march": (
+        _vendor("nerfacc", "nerfacc", "march"),
+        _triton("volume:march"),
+        _cpu("on_volumes:march"),
+    ),
     "composite": (
         _vendor("nerfacc", "nerfacc", "composite"),
         _triton("volume:composite"),
@@ -84,7 +90,10 @@ TWINS: dict[str, tuple[Twin, ...]] = {
         _triton("raster:interpolate"),
         _cpu("on_surfaces:interpolate"),
     ),
-    "silhouette_pairs": (_triton("silhouettes:silhouette_pairs"), _cpu("on_surfaces:silhouette_pairs")),
+    "silhouette_pairs": (
+        _triton("silhouettes:silhouette_pairs"),
+        _cpu("on_surfaces:silhouette_pairs"),
+    ),
     "antialias": (_vendor("nvdiffrast", "nvdiffrast", "antialias"),),
     "texture": (_vendor("nvdiffrast", "nvdiffrast", "texture"),),
     "nearest": (_triton("distance:nearest"), _cpu("on_trees:nearest")),
@@ -94,7 +103,8 @@ TWINS: dict[str, tuple[Twin, ...]] = {
 
 @dataclass
 class Status:
-    """What became of a twin's self-check on a kind of device: `serves` is the twin's name or "reference", `why` says so in words."""
+    """What became of a twin's self-check on a kind of device: `serves` is the twin's name or
+    "reference", `why` says so in words."""
 
     operation: str
     serves: str
@@ -104,8 +114,9 @@ class Status:
 
 @dataclass(frozen=True)
 class Check:
-    """How a twin is checked: `error(function, device)` is its largest difference from the reference, `tolerance` the most it may have;
-    `times(function, device)` are the seconds of the twin and of the reference."""
+    """How a twin is checked: `error(function, device)` is its largest difference from the
+    reference, `tolerance` the most it may have; `times(function, device)` are the seconds of the
+    twin and of the reference."""
 
     error: Callable[[Callable[..., Any], torch.device], float]
     tolerance: float
@@ -138,9 +149,12 @@ def choose(kernels: str) -> None:
 
 
 def why_not(kernels: str, device: str) -> str:
-    """Why no twin of a choice could serve on a device, in words; empty where some could, or where none is wanted."""
+    """Why no twin of a choice could serve on a device, in words; empty where some could, or where
+    none is wanted."""
     kind = device.partition(":")[0]
-    if kernels in ("auto", "reference") or (kernels == "triton" and kind == "cpu" and interpreted()):
+    if kernels in ("auto", "reference") or (
+        kernels == "triton" and kind == "cpu" and interpreted()
+    ):
         return ""
     if kind != "cuda":
         return f"these kernels are for GPUs, and the device is {device}"
@@ -186,7 +200,8 @@ def candidates(operation: str, device: torch.device) -> list[Twin]:
 
 
 def serving(operation: str, *tensors: torch.Tensor | None) -> Twin | None:
-    """The twin that takes this call, checked at its first use; None where plain torch does: float64, other devices, failed checks."""
+    """The twin that takes this call, checked at its first use; None where plain torch does:
+    float64, other devices, failed checks."""
     device: torch.device | None = None
     for tensor in tensors:
         if tensor is None:
@@ -197,12 +212,17 @@ def serving(operation: str, *tensors: torch.Tensor | None) -> Twin | None:
             return None
         device = tensor.device
     for twin in candidates(operation, device or torch.device("cpu")):
-        if installed(twin) and check(operation, twin, device or torch.device("cpu")).serves == twin.name:
+        if (
+            installed(twin)
+            and check(operation, twin, device or torch.device("cpu")).serves == twin.name
+        ):
             return twin
     return None
 
 
-def implementation(operation: str, reference: Callable[..., Any], *tensors: torch.Tensor | None) -> Callable[..., Any]:
+def implementation(
+    operation: str, reference: Callable[..., Any], *tensors: torch.Tensor | None
+) -> Callable[..., Any]:
     """The function that takes this call: that of the serving twin, or the reference."""
     twin = serving(operation, *tensors)
     return reference if twin is None else load(twin)
@@ -219,12 +239,15 @@ def load(twin: Twin) -> Callable[..., Any]:
 
 
 def check(operation: str, twin: Twin | None = None, device: torch.device | None = None) -> Status:
-    """Run a twin's self-check on a kind of device once, compiling it; returns what serves and why. Without `twin`: the one preferred."""
+    """Run a twin's self-check on a kind of device once, compiling it; returns what serves and why.
+    Without `twin`: the one preferred."""
     device = device or default_device()
     if twin is None:
         found = [t for t in candidates(operation, device) if installed(t)]
         if not found:
-            return Status(operation, "reference", f'no twin serves {device.type} with kernels "{chosen()}"')
+            return Status(
+                operation, "reference", f'no twin serves {device.type} with kernels "{chosen()}"'
+            )
         twin = found[0]
     key = (operation, twin.name, device.type)
     known = _status.get(key)
@@ -245,15 +268,21 @@ def check(operation: str, twin: Twin | None = None, device: torch.device | None 
             why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {limit:.0e}"
         except Exception as problem:
             lack = toolchain.missing() if twin.kind == "triton" and not interpreted() else ""
-            passed, why = False, lack or f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0]
-        status = Status(operation, twin.name if passed else "reference", why, time.perf_counter() - began)
+            passed, why = (
+                False,
+                lack or f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0],
+            )
+        status = Status(
+            operation, twin.name if passed else "reference", why, time.perf_counter() - began
+        )
         _status[key] = status
         return status
 
 
 def survey(device: torch.device) -> list[Status]:
-    """Every twin of every operation with what speaks for it or against it on a device: checked where it can run, and timed against plain
-    torch on the case of the check (its values and gradients)."""
+    """Every twin of every operation with what speaks for it or against it on a device: checked
+    where it can run, and timed against plain torch on the case of the check (its values and
+    gradients)."""
     found = []
     for operation, twins in TWINS.items():
         serving_here = [t.name for t in candidates(operation, device)]
@@ -261,7 +290,11 @@ def survey(device: torch.device) -> list[Status]:
             if not installed(twin):
                 found.append(Status(operation, twin.name, f"{twin.package} is not installed"))
             elif (twin.kind == "cpu") != (device.type == "cpu"):
-                found.append(Status(operation, twin.name, "for the CPU" if twin.kind == "cpu" else "for GPUs"))
+                found.append(
+                    Status(
+                        operation, twin.name, "for the CPU" if twin.kind == "cpu" else "for GPUs"
+                    )
+                )
             else:
                 status = check(operation, twin, device)
                 passed = status.serves == twin.name
@@ -279,8 +312,8 @@ def _times(operation: str, twin: Twin, device: torch.device) -> str:
 def warm_up(
     progress: Callable[[str, int, int], None] | None = None, device: torch.device | None = None
 ) -> list[Status]:
-    """Compile and check the twin of every operation that would serve on a device (default: the CPU). `progress(operation, number,
-    count)` is called before each."""
+    """Compile and check the twin of every operation that would serve on a device (default: the
+    CPU). `progress(operation, number, count)` is called before each."""
     device = device or torch.device("cpu")
     names = [name for name in TWINS if any(installed(t) for t in candidates(name, device))]
     result = []

@@ -18,7 +18,8 @@ from .reference import distance as reference
 
 @dataclass(frozen=True)
 class SurfaceTree:
-    """A tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device, and the arrays that the CPU twin walks."""
+    """A tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device, and the arrays
+    that the CPU twin walks."""
 
     corners: torch.Tensor
     triangles: np.ndarray
@@ -33,7 +34,8 @@ def surface_tree(
     vertices: torch.Tensor,  # [V, 3]
     tri: torch.Tensor,  # [F, 3] int
 ) -> SurfaceTree:
-    """Build the tree; about a millisecond a thousand faces. Raises ValueError for a mesh without faces."""
+    """Build the tree; about a millisecond a thousand faces. Raises ValueError for a mesh without
+    faces."""
     from .cpu.tree import build_tree, dipoles
 
     if len(tri) == 0:
@@ -48,13 +50,19 @@ def surface_tree(
         np.empty((count, 2), np.int32),
     )
     bounds, moments = np.empty((count, 6), np.float32), np.empty((count, 7), np.float32)
-    used = build_tree(low, high, np.ascontiguousarray((low + high) * np.float32(0.5)), order, bounds, child, span)
+    used = build_tree(
+        low, high, np.ascontiguousarray((low + high) * np.float32(0.5)), order, bounds, child, span
+    )
     dipoles(array, order, child, span, used, moments)
     triangles = np.ascontiguousarray(array[order].reshape(-1, 9))
-    return SurfaceTree(corners, triangles, order, bounds[:used], moments[:used], child[:used], span[:used])
+    return SurfaceTree(
+        corners, triangles, order, bounds[:used], moments[:used], child[:used], span[:used]
+    )
 
 
-def _nearest(queries: torch.Tensor, tree: SurfaceTree) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _nearest(
+    queries: torch.Tensor, tree: SurfaceTree
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return reference.nearest(queries, tree.corners.to(queries))
 
 
@@ -66,8 +74,8 @@ def nearest(
     tree: SurfaceTree,
     queries: torch.Tensor,  # [Q, 3]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # distance [Q], face [Q] int64, point [Q, 3]
-    """The surface point nearest to every query, its face and its distance. Not differentiable: its gradient in the query is
-    (query - point) / distance."""
+    """The surface point nearest to every query, its face and its distance. Not differentiable: its
+    gradient in the query is (query - point) / distance."""
     return implementation("nearest", _nearest, queries)(queries.detach(), tree)
 
 
@@ -76,9 +84,10 @@ def winding_number(
     queries: torch.Tensor,  # [Q, 3]
     beta: float = 3.0,
 ) -> torch.Tensor:  # [Q]
-    """The generalised winding number of a triangle soup: above one half inside, also of open and self-intersecting surfaces.
+    """The generalised winding number of a triangle soup: above one half inside, also of open and
+    self-intersecting surfaces.
 
-    Args:
-        beta: parts farther than this many of their radii count as one dipole; larger is more exact and slower (0.01 off at 3).
+    Args: beta: parts farther than this many of their radii count as one dipole; larger is more
+        exact and slower (0.01 off at 3).
     """
     return implementation("winding_number", _winding_number, queries)(queries.detach(), tree, beta)

@@ -1,6 +1,7 @@
 """The operations on volumes, each differentiable as its reference says, whichever twin serves.
 
-Every function stands next to a plain-torch function of the same name in `kernels.reference`, which defines it.
+Every function stands next to a plain-torch function of the same name in `kernels.reference`, which
+defines it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ def hashgrid(
 ) -> torch.Tensor:  # [2 * levels, N]
     """Multi-resolution grid features, channels first (take `.t()` for a Linear layer).
 
-    Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong shapes. Where `table` is a leaf with a
-    gradient already, the CPU twin adds to that gradient in place.
+    Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong
+    shapes. Where `table` is a leaf with a gradient already, the CPU twin adds to that gradient in
+    place.
 
     Example:
         >>> spec = HashGridSpec(levels=4, log2_size=12)
@@ -43,16 +45,21 @@ def field_mlp(
     biases: list[torch.Tensor],  # [out] each
 ) -> torch.Tensor:  # [O, N]
     """A ReLU perceptron on channels-first features. Differentiable in all arguments."""
-    return implementation("field_mlp", grids.field_mlp, features, *weights, *biases)(features, weights, biases)
+    return implementation("field_mlp", grids.field_mlp, features, *weights, *biases)(
+        features, weights, biases
+    )
 
 
 def trilinear(
     x: torch.Tensor,  # [N, 3] in [-1, 1]
     grid: torch.Tensor,  # [D, H, W, C], axes z, y, x
 ) -> torch.Tensor:  # [N, C]
-    """Values of a dense grid over [-1, 1]^3. Differentiable in `grid`; in `x` too, then plain torch serves."""
+    """Values of a dense grid over [-1, 1]^3. Differentiable in `grid`; in `x` too, then plain torch
+    serves."""
     if x.ndim != 2 or x.shape[1] != 3 or grid.ndim != 4:
-        raise ValueError(f"trilinear wants x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}")
+        raise ValueError(
+            f"trilinear wants x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}"
+        )
     if x.requires_grad:
         return grids.trilinear(x, grid)
     return implementation("trilinear", grids.trilinear, x, grid)(x, grid)
@@ -63,9 +70,11 @@ def triplane(
     levels: list[torch.Tensor],  # [B, P, R, R, C] each
     axes: tuple[tuple[int, int], ...],
 ) -> torch.Tensor:  # [B, N, C]
-    """Features of points on planes: each level read bilinearly, zero outside, summed over the levels, the mean over the planes.
+    """Features of points on planes: each level read bilinearly, zero outside, summed over the
+    levels, the mean over the planes.
 
-    Plane p sees the coordinates `axes[p]`: the first one runs along its columns, the second one along its rows. Differentiable in the
+    Plane p sees the coordinates `axes[p]`: the first one runs along its columns, the second one
+        along its rows. Differentiable in the
     levels; in `x` too, then plain torch serves. Raises ValueError on wrong shapes.
     """
     good = x.ndim == 3 and x.shape[2] == 3 and bool(levels)
@@ -83,7 +92,8 @@ def grid_variation(
     first: float,
     others: float,
 ) -> torch.Tensor:  # []
-    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours, summed over the axes.
+    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours,
+    summed over the axes.
 
     Differentiable in `grid`.
     """
@@ -97,7 +107,8 @@ def march(
     step: float,
     jitter: torch.Tensor,  # [R] in [0, 1)
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # t [S], ray [S] int64, offsets [R + 1] int64
-    """Samples of rays through [-1, 1]^3 that lie in occupied cells, packed ray by ray. Not differentiable."""
+    """Samples of rays through [-1, 1]^3 that lie in occupied cells, packed ray by ray. Not
+    differentiable."""
     return implementation("march", volume.march, origins, directions, jitter)(
         origins, directions, occupied, step, jitter
     )
@@ -113,7 +124,8 @@ def composite(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # [R, C + 2] features, opacity, depth; weights [S]
     """Emission-absorption compositing of packed samples; differentiable in `sigma` and `features`.
 
-    A ray ends where its transmittance falls under `stop`. Depth is the expected distance, not divided by the opacity.
+    A ray ends where its transmittance falls under `stop`. Depth is the expected distance, not
+    divided by the opacity.
     """
     serve = implementation("composite", volume.composite, sigma, features, t)
     return serve(sigma, features, t, offsets, step, stop)

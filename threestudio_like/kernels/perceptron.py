@@ -1,4 +1,5 @@
-"""A perceptron whose hidden values are never kept: the backward pass computes them again, chunk by chunk. Any device."""
+"""A perceptron whose hidden values are never kept: the backward pass computes them again, chunk by
+chunk. Any device."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def hidden_values(x: torch.Tensor, weights: Layers, biases: Layers) -> list[torc
     return hidden
 
 
-def layers_in_turn(features: torch.Tensor, weights: Layers, biases: Layers, chunk: int) -> torch.Tensor:
+def layers_in_turn(
+    features: torch.Tensor, weights: Layers, biases: Layers, chunk: int
+) -> torch.Tensor:
     """The forward pass by matrix products, `chunk` points at a time."""
     out = features.new_empty(weights[-1].shape[0], features.shape[1])
     for begin in range(0, features.shape[1], chunk):
@@ -38,7 +41,12 @@ class ChunkedPerceptron(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: torch.Tensor, count: int, forward: Forward, chunk: int, *layers: torch.Tensor
+        ctx: Any,
+        features: torch.Tensor,
+        count: int,
+        forward: Forward,
+        chunk: int,
+        *layers: torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(features, *layers)
         ctx.count, ctx.chunk = count, chunk

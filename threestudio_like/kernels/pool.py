@@ -1,7 +1,8 @@
-"""The thread pool on which nogil kernels run. One pool a process; its size follows ``torch.get_num_threads()``.
+"""The thread pool on which nogil kernels run. One pool a process; its size follows
+``torch.get_num_threads()``.
 
-Numba's own parallel runtime is not used: it starts a second OpenMP pool beside torch's, and its fallback ends the process
-when two Python threads enter it.
+Numba's own parallel runtime is not used: it starts a second OpenMP pool beside torch's, and its
+fallback ends the process when two Python threads enter it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ _size = 0
 
 
 def thread_count() -> int:
-    """Threads that kernels use: torch's setting when torch is loaded, else the cores of this process."""
+    """Threads that kernels use: torch's setting when torch is loaded, else the cores of this
+    process."""
     import sys
 
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
 
 
 def run(task: Callable[..., Any], arguments: Iterable[tuple]) -> list[Any]:
-    """``[task(*a) for a in arguments]``, side by side when there is more than one argument tuple and thread.
+    """``[task(*a) for a in arguments]``, side by side when there is more than one argument tuple
+    and thread.
 
     Results come in the order of the arguments, so that work split by ownership stays deterministic.
     """
@@ -48,7 +53,8 @@ def run(task: Callable[..., Any], arguments: Iterable[tuple]) -> list[Any]:
 
 
 def split(total: int, minimum: int = 1) -> list[tuple[int, int]]:
-    """Contiguous [begin, end) ranges of `total` items, one a thread, each of at least `minimum` items."""
+    """Contiguous [begin, end) ranges of `total` items, one a thread, each of at least `minimum`
+    items."""
     parts = max(1, min(thread_count(), total // max(1, minimum)))
     edges = [total * i // parts for i in range(parts + 1)]
     return list(itertools.pairwise(edges))

@@ -10,7 +10,11 @@ def sample_rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 3
     targets = torch.rand(count, 3, generator=generator) - 0.5
-    return origins, torch.nn.functional.normalize(targets - origins, dim=-1), torch.rand(count, generator=generator)
+    return (
+        origins,
+        torch.nn.functional.normalize(targets - origins, dim=-1),
+        torch.rand(count, generator=generator),
+    )
 
 
 def sample_triangles() -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,16 +23,20 @@ def sample_triangles() -> tuple[torch.Tensor, torch.Tensor]:
     corner = torch.rand(20, 1, 3, generator=generator) * 2 - 1
     points = (corner + torch.rand(20, 3, 3, generator=generator) - 0.5).reshape(-1, 3)
     w = 1.5 + points[:, 2:]
-    return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(60, dtype=torch.int32).view(20, 3)
+    return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(
+        60, dtype=torch.int32
+    ).view(20, 3)
 
 
 def sample_surface(rows: int = 9, columns: int = 14) -> tuple[torch.Tensor, torch.Tensor]:
-    """A closed body: vertices (V, 3) and faces (F, 3) of a wavy sphere of latitude and longitude."""
+    """A closed body: vertices (V, 3) and faces (F, 3) of a wavy sphere of latitude and
+    longitude."""
     polar = torch.linspace(0, torch.pi, rows)[:, None]
     turn = torch.arange(columns) * (2 * torch.pi / columns)
     radius = 0.7 + 0.1 * torch.sin(3 * polar) * torch.cos(2 * turn)
     points = radius[..., None] * torch.stack(
-        [polar.sin() * turn.cos(), polar.cos().expand(rows, columns), polar.sin() * turn.sin()], -1)  # fmt: skip
+        [polar.sin() * turn.cos(), polar.cos().expand(rows, columns), polar.sin() * turn.sin()], -1
+    )
     # One vertex at each pole.
     points[0], points[-1] = points[0].mean(0), points[-1].mean(0)
     index = torch.arange(rows * columns).view(rows, columns)

@@ -1,4 +1,5 @@
-"""The shape of a multi-resolution feature grid (Müller et al. 2022, and the tiled variant of the Latent-NeRF code)."""
+"""The shape of a multi-resolution feature grid (Müller et al. 2022, and the tiled variant of the
+Latent-NeRF code)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,10 @@ class HashGridSpec:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Entries of each level; folded levels have a power of two."""
-        return tuple((r**3 + 7) // 8 * 8 if d else 1 << self.log2_size for r, d in zip(self.resolutions, self.dense))
+        return tuple(
+            (r**3 + 7) // 8 * 8 if d else 1 << self.log2_size
+            for r, d in zip(self.resolutions, self.dense)
+        )
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
-"""The operations on surfaces: rasterise, interpolate, look up, antialias. Four orthogonal functions and two tables.
+"""The operations on surfaces: rasterise, interpolate, look up, antialias. Four orthogonal functions
+and two tables.
 
 pixels = rasterize(clip, tri, height, width)
 uv = interpolate(corner_uv, tri, pixels)
@@ -24,10 +25,12 @@ def rasterize(
     height: int,
     width: int,
 ) -> torch.Tensor:  # [H, W, 4] or [B, H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
-    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; both sides of a triangle show.
+    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; both sides
+    of a triangle show.
 
-    Triangles that cross the camera plane are cut exactly; what lies outside the near and far planes (z/w outside [-1, 1]) is not drawn.
-    Differentiable in `clip` through u, v (weights of corners 0 and 1) and z/w; what is visible at all changes through `antialias`.
+    Triangles that cross the camera plane are cut exactly; what lies outside the near and far planes
+    (z/w outside [-1, 1]) is not drawn. Differentiable in `clip` through u, v (weights of corners 0
+    and 1) and z/w; what is visible at all changes through `antialias`.
     """
     if clip.ndim not in (2, 3) or clip.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
@@ -45,7 +48,8 @@ def interpolate(
     tri: torch.Tensor,  # [F, 3] int32
     pixels: torch.Tensor,  # [H, W, 4] or [B, H, W, 4] from `rasterize`
 ) -> torch.Tensor:  # [H, W, C] or [B, H, W, C], zero where nothing is hit
-    """Perspective-correct vertex attributes at every pixel; differentiable in `attributes` and in u, v of `pixels`."""
+    """Perspective-correct vertex attributes at every pixel; differentiable in `attributes` and in
+    u, v of `pixels`."""
     serve = implementation("interpolate", raster.interpolate, attributes, pixels)
     out = serve(attributes, tri, pixels if pixels.ndim == 4 else pixels[None])
     return out if pixels.ndim == 4 else out.squeeze(0)
@@ -53,8 +57,8 @@ def interpolate(
 
 @dataclass(frozen=True)
 class EdgeTable:
-    """The edges of a mesh: edges (E, 2) and opposite (E, 2) int32, the far corners of an edge's two faces, -1 for none; its faces
-    tri (F, 3).
+    """The edges of a mesh: edges (E, 2) and opposite (E, 2) int32, the far corners of an edge's two
+    faces, -1 for none; its faces tri (F, 3).
 
     An edge of more than two faces has one row for every two of them.
     """
@@ -74,7 +78,8 @@ class EdgeTable:
 
 
 def edge_table(tri: torch.Tensor) -> EdgeTable:
-    """The edges of faces (F, 3) int. Vertices on a texture seam must be one here, or every seam counts as a border."""
+    """The edges of faces (F, 3) int. Vertices on a texture seam must be one here, or every seam
+    counts as a border."""
     faces = tri.detach().cpu().numpy().astype(np.int64)
     if len(faces) == 0:
         empty = torch.zeros(0, 2, dtype=torch.int32, device=tri.device)
@@ -91,7 +96,9 @@ def edge_table(tri: torch.Tensor) -> EdgeTable:
     even = rank % 2 == 0
     follows = np.concatenate([rank[1:] % 2 == 1, [False]])
     opposite = np.stack([corner, np.where(follows, np.roll(corner, -1), -1)], 1)[even]
-    own, far = (torch.from_numpy(part.astype(np.int32)).to(tri.device) for part in (ends[even], opposite))
+    own, far = (
+        torch.from_numpy(part.astype(np.int32)).to(tri.device) for part in (ends[even], opposite)
+    )
     return EdgeTable(own, far, tri)
 
 
@@ -100,7 +107,8 @@ def silhouette_pairs(
     table: EdgeTable,
     pixels: torch.Tensor,  # [H, W, 4]
 ) -> torch.Tensor:  # [N, 3] int64: inside pixel, outside pixel (indices into H * W), edge
-    """Neighbouring pixels that a silhouette edge separates, in the order of (direction, position). Not differentiable."""
+    """Neighbouring pixels that a silhouette edge separates, in the order of (direction, position).
+    Not differentiable."""
     serve = implementation("silhouette_pairs", raster.silhouette_pairs, clip, pixels)
     return serve(clip.detach(), table.edges, table.opposite, pixels.detach())
 
@@ -111,20 +119,27 @@ def antialias(
     clip: torch.Tensor,  # [V, 4] or [B, V, 4]
     table: EdgeTable,  # of the faces that were rasterised, seams welded
 ) -> torch.Tensor:  # as `colour`
-    """Blend neighbouring pixels across silhouette edges by where the edge lies between their centres.
+    """Blend neighbouring pixels across silhouette edges by where the edge lies between their
+    centres.
 
-    Differentiable in `colour` and in `clip`: this is how the shape of a silhouette gets a gradient. Silhouettes are found by walking
-    the edges over the pixels, not by looking at each pixel's triangle, so the gradient is right for triangles smaller than a pixel too.
-    Surfaces are opaque; a part thinner than a pixel that covers no centre is not seen.
+    Differentiable in `colour` and in `clip`: this is how the shape of a silhouette gets a gradient.
+        Silhouettes are found by walking
+    the edges over the pixels, not by looking at each pixel's triangle, so the gradient is right for
+    triangles smaller than a pixel too. Surfaces are opaque; a part thinner than a pixel that covers
+    no centre is not seen.
     """
     if colour.ndim == 3:
         return antialias(colour[None], pixels[None], clip[None], table)[0]
     if len(table) == 0:
         return colour
-    return implementation("antialias", _antialias, colour, pixels, clip)(colour, pixels, clip, table)
+    return implementation("antialias", _antialias, colour, pixels, clip)(
+        colour, pixels, clip, table
+    )
 
 
-def _antialias(colour: torch.Tensor, pixels: torch.Tensor, clip: torch.Tensor, table: EdgeTable) -> torch.Tensor:
+def _antialias(
+    colour: torch.Tensor, pixels: torch.Tensor, clip: torch.Tensor, table: EdgeTable
+) -> torch.Tensor:
     out = []
     for picture, seen, points in zip(colour, pixels, clip):
         pairs = silhouette_pairs(points, table, seen)
@@ -138,9 +153,11 @@ def texture(
     level: torch.Tensor | None = None,  # [...] mip level, 0 = full resolution
     mode: str = "bilinear",
 ) -> torch.Tensor:  # [..., C]
-    """Texture lookup, clamped at the border, between two mip levels where `level` is given. "bilinear", "nearest" or "bicubic".
+    """Texture lookup, clamped at the border, between two mip levels where `level` is given.
+    "bilinear", "nearest" or "bicubic".
 
-    Differentiable in `texels` and, but for "nearest", in `uv`. torch's own sampler serves, unless vendors' kernels are asked for.
+    Differentiable in `texels` and, but for "nearest", in `uv`. torch's own sampler serves, unless
+    vendors' kernels are asked for.
     """
     return implementation("texture", raster.texture, texels, uv)(texels, uv, level, mode)
 
@@ -153,7 +170,8 @@ def texture_level(
     pixels: torch.Tensor,  # [B, H, W, 4] from `rasterize`
     resolution: int,
 ) -> torch.Tensor:  # [B, H, W]
-    """The mip level at which a texel is about as large as a pixel: half the log2 of texels a pixel, triangle by triangle.
+    """The mip level at which a texel is about as large as a pixel: half the log2 of texels a pixel,
+    triangle by triangle.
 
     Zero for triangles that cross the camera plane. Not differentiable.
     """
@@ -168,6 +186,8 @@ def texture_level(
     c, d = point[:, :, 1] - point[:, :, 0], point[:, :, 2] - point[:, :, 0]
     area = (c[..., 0] * d[..., 1] - c[..., 1] * d[..., 0]).abs()
     level = 0.5 * (texels.clamp_min(1e-12) / area.clamp_min(1e-6)).log2()
-    level = torch.where((w[:, faces] > 1e-6).all(-1), level, torch.zeros_like(level)).clamp(0, math.log2(resolution))
+    level = torch.where((w[:, faces] > 1e-6).all(-1), level, torch.zeros_like(level)).clamp(
+        0, math.log2(resolution)
+    )
     hit = pixels[..., 3].long() - 1
     return level.gather(1, hit.clamp_min(0).flatten(1)).view(hit.shape) * (hit >= 0)

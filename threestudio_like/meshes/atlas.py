@@ -1,4 +1,5 @@
-"""One square atlas for all meshes of an asset: each proper set of texture coordinates is a tile, whose texels are cut out again exactly."""
+"""One square atlas for all meshes of an asset: each proper set of texture coordinates is a tile,
+whose texels are cut out again exactly."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ GUTTER = 2
 
 @dataclass
 class UvState:
-    """What texture coordinates are like: whether there are any, the share of vertices outside [0, 1], the share of doubly used texels."""
+    """What texture coordinates are like: whether there are any, the share of vertices outside [0,
+    1], the share of doubly used texels."""
 
     present: bool
     out_of_range: float = 0.0
@@ -48,9 +50,13 @@ def examine_uv(mesh: Mesh) -> UvState:
     used = mesh.uv[np.unique(mesh.faces)]
     outside = float(((used < -OUT_OF_RANGE) | (used > 1 + OUT_OF_RANGE)).any(1).mean())
     a, b, c = (mesh.uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
-    area = np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]))
+    area = np.abs(
+        (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    )
     corner = mesh.vertices[mesh.faces].astype(np.float64)
-    real = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    real = np.linalg.norm(
+        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
+    )
     if real[area <= 1e-12].sum() > 0.05 * max(real.sum(), 1e-30):
         # Faces with surface and without texels: coordinates that were never made.
         return UvState(False)
@@ -61,7 +67,8 @@ def examine_uv(mesh: Mesh) -> UvState:
 class Atlas:
     """The joint atlas of an asset.
 
-    mesh: all meshes as one, texture coordinates in the joint atlas; part (F,) the mesh of every face, by position; tiles: tile of every
+    mesh: all meshes as one, texture coordinates in the joint atlas; part (F,) the mesh of every
+        face, by position; tiles: tile of every
     mesh; side: tiles along an edge; tile: texels along a tile's edge.
     """
 
@@ -92,12 +99,15 @@ class Atlas:
         out = []
         for number in range(max(self.tiles) + 1):
             row, column = self.corner(number)
-            out.append(np.ascontiguousarray(texture[row : row + self.tile, column : column + self.tile]))
+            out.append(
+                np.ascontiguousarray(texture[row : row + self.tile, column : column + self.tile])
+            )
         return out
 
 
 def join_atlas(asset: Asset, resolution: int) -> Atlas:
-    """The joint atlas of an asset whose meshes all have texture coordinates; at most `resolution` texels along its edge.
+    """The joint atlas of an asset whose meshes all have texture coordinates; at most `resolution`
+    texels along its edge.
 
     Meshes of one material share a tile when their coordinates do not overlap.
     """
@@ -108,7 +118,10 @@ def join_atlas(asset: Asset, resolution: int) -> Atlas:
     for number, mesh in enumerate(meshes):
         mark = id(mesh.material) if mesh.material is not None else -1 - number
         tile = by_material.get(mark)
-        if tile is not None and not examine_uv(_stack([meshes[i] for i in groups[tile]] + [mesh])).proper:
+        if (
+            tile is not None
+            and not examine_uv(_stack([meshes[i] for i in groups[tile]] + [mesh])).proper
+        ):
             tile = None
         if tile is None:
             tile = len(groups)
@@ -119,7 +132,12 @@ def join_atlas(asset: Asset, resolution: int) -> Atlas:
     side = math.ceil(math.sqrt(len(groups)))
     size = resolution if side == 1 else max(16, resolution // side - 2 * GUTTER)
     atlas = Atlas(
-        _stack(meshes), np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes]), names, tiles, side, size
+        _stack(meshes),
+        np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes]),
+        names,
+        tiles,
+        side,
+        size,
     )
     moved = []
     for mesh, tile in zip(meshes, tiles):
@@ -140,7 +158,12 @@ def _stack(meshes: list[Mesh]) -> Mesh:
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
         np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32),
-        np.concatenate([m.uv if m.uv is not None else np.zeros((len(m.vertices), 2), np.float32) for m in meshes]),
+        np.concatenate(
+            [
+                m.uv if m.uv is not None else np.zeros((len(m.vertices), 2), np.float32)
+                for m in meshes
+            ]
+        ),
         normals=np.concatenate([n for n in normals if n is not None]),
     )
 
@@ -150,10 +173,9 @@ def with_coordinates(
 ) -> tuple[Asset, dict[str, str]]:
     """The asset with texture coordinates on every mesh, and for each mesh what was found and done.
 
-    Args:
-        how: "auto" keeps coordinates that are a proper atlas and makes new ones elsewhere, "keep" makes new ones only where there are
-            none, "always" makes all anew.
-        seconds: time limit of xatlas for each mesh before the fallback.
+    Args: how: "auto" keeps coordinates that are a proper atlas and makes new ones elsewhere, "keep"
+        makes new ones only where there are none, "always" makes all anew. seconds: time limit of
+        xatlas for each mesh before the fallback.
     """
     meshes, notes = {}, {}
     for name, mesh in asset.meshes.items():
@@ -167,7 +189,8 @@ def with_coordinates(
 
 
 def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset:
-    """The asset with the textures (tile, tile, 3) uint8 of its atlas' tiles; materials shared before are shared again."""
+    """The asset with the textures (tile, tile, 3) uint8 of its atlas' tiles; materials shared
+    before are shared again."""
     meshes = {}
     for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles):
         meshes[name] = replace(mesh, texture=textures[tile])
@@ -175,16 +198,21 @@ def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset
 
 
 def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
-    """The whole asset as one mesh with one texture: what a viewer of one texture can show. Colours without texture fill their tile."""
-    from .files import vertex_colours
+    """The whole asset as one mesh with one texture: what a viewer of one texture can show. Colours
+    without texture fill their tile."""
+    from .io.files import vertex_colours
 
     whole = Asset(
         {
-            k: m if m.uv is not None else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32))
+            k: m
+            if m.uv is not None
+            else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32))
             for k, m in asset.meshes.items()
         }
     )
-    atlas = join_atlas(Asset({k: replace(m, material=None) for k, m in whole.meshes.items()}), resolution)
+    atlas = join_atlas(
+        Asset({k: replace(m, material=None) for k, m in whole.meshes.items()}), resolution
+    )
     picture = np.full((atlas.resolution, atlas.resolution, 3), 190, np.uint8)
     known = np.zeros(picture.shape[:2], bool)
     for mesh, tile in zip(whole.meshes.values(), atlas.tiles):

@@ -19,9 +19,9 @@ SurfaceColour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def atlas_raster(mesh: Mesh, resolution: int) -> torch.Tensor:
     """The atlas rasterised: (R, R, 4) as `kernels.rasterize` gives it, row 0 at v = 1."""
     assert mesh.uv is not None
-    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(
-        np.float32
-    )
+    clip = np.concatenate(
+        [mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1
+    ).astype(np.float32)
     return rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)
 
 
@@ -35,7 +35,8 @@ def fill_gaps(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def bake(mesh: Mesh, colour: SurfaceColour, resolution: int) -> Mesh:
-    """The mesh with a texture (R, R, 3) uint8 sampled from `colour` at every texel's point on the surface."""
+    """The mesh with a texture (R, R, 3) uint8 sampled from `colour` at every texel's point on the
+    surface."""
     with_normals = mesh if mesh.normals is not None else mesh.with_normals()
     assert with_normals.normals is not None
     pixels = atlas_raster(mesh, resolution)

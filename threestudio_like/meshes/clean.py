@@ -1,4 +1,5 @@
-"""What is wrong with a mesh, and its repair: degenerate and duplicate faces, winding, holes, loose vertices, near vertices."""
+"""What is wrong with a mesh, and its repair: degenerate and duplicate faces, winding, holes, loose
+vertices, near vertices."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from .normals import face_normals
 
 @dataclass
 class Edges:
-    """The edges of a mesh by places: ends (E, 2); faces: number of faces of every edge (E,); half (H,) edge of every half edge, in the
-    order face * 3 + side; along (H,) whether the half edge runs from the lower to the higher place."""
+    """The edges of a mesh by places: ends (E, 2); faces: number of faces of every edge (E,); half
+    (H,) edge of every half edge, in the order face * 3 + side; along (H,) whether the half edge
+    runs from the lower to the higher place."""
 
     ends: np.ndarray
     faces: np.ndarray
@@ -34,7 +36,8 @@ def edges_of(places: np.ndarray) -> Edges:
 
 
 def inspect(mesh: Mesh) -> dict[str, Any]:
-    """Figures of one mesh. Vertices at one place count as one, so that texture seams are no holes."""
+    """Figures of one mesh. Vertices at one place count as one, so that texture seams are no
+    holes."""
     places = mesh.welded()[mesh.faces]
     degenerate = degenerate_faces(mesh)
     edges = edges_of(places[~degenerate])
@@ -60,7 +63,9 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
         "euler characteristic": corners - len(edges.ends) + len(good.faces),
         "degenerate faces": int(degenerate.sum()),
         "duplicate faces": int(duplicate_faces(places).sum()),
-        "texture": "none" if mesh.texture is None else f"{mesh.texture.shape[1]} x {mesh.texture.shape[0]}",
+        "texture": "none"
+        if mesh.texture is None
+        else f"{mesh.texture.shape[1]} x {mesh.texture.shape[0]}",
         "material": mesh.material.name if mesh.material is not None else "none",
     }
 
@@ -68,7 +73,11 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
 def degenerate_faces(mesh: Mesh) -> np.ndarray:
     """Faces (F,) bool without area, or with two corners at one place."""
     places = mesh.welded()[mesh.faces]
-    same = (places[:, 0] == places[:, 1]) | (places[:, 1] == places[:, 2]) | (places[:, 2] == places[:, 0])
+    same = (
+        (places[:, 0] == places[:, 1])
+        | (places[:, 1] == places[:, 2])
+        | (places[:, 2] == places[:, 0])
+    )
     points = mesh.vertices.astype(np.float64)
     corner = points[mesh.faces]
     longest = np.linalg.norm(corner - np.roll(corner, 1, 1), axis=2).max(1)
@@ -91,7 +100,8 @@ def clashes(edges: Edges) -> np.ndarray:
 
 
 def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
-    """The closed walks along edges of one face, each an array of places in the direction of a filling's faces."""
+    """The closed walks along edges of one face, each an array of places in the direction of a
+    filling's faces."""
     edges = edges_of(places)
     half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     border = half[edges.faces[edges.half] == 1]
@@ -112,7 +122,8 @@ def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
 
 
 def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
-    """The mesh with neighbours wound alike and every closed piece turned outwards; how many faces were turned.
+    """The mesh with neighbours wound alike and every closed piece turned outwards; how many faces
+    were turned.
 
     Open pieces keep the direction of most of their area.
     """
@@ -140,8 +151,15 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
     faces[flip] = faces[flip][:, ::-1]
     corner = mesh.vertices[faces].astype(np.float64)
     volume = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
-    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
-    border = np.bincount(label[np.arange(3 * count) // 3], edges.faces[edges.half] != 2, minlength=pieces) > 0
+    area = np.linalg.norm(
+        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
+    )
+    border = (
+        np.bincount(
+            label[np.arange(3 * count) // 3], edges.faces[edges.half] != 2, minlength=pieces
+        )
+        > 0
+    )
     inside_out = np.bincount(label, volume, minlength=pieces) < 0
     mostly_flipped = np.bincount(label, area * flip, minlength=pieces) > 0.5 * np.bincount(
         label, area, minlength=pieces
@@ -149,11 +167,14 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
     turn = np.where(border, mostly_flipped, inside_out)[label]
     faces[turn] = faces[turn][:, ::-1]
     changed = int((flip ^ turn).sum())
-    return (replace(mesh, faces=np.ascontiguousarray(faces), normals=None) if changed else mesh), changed
+    return (
+        replace(mesh, faces=np.ascontiguousarray(faces), normals=None) if changed else mesh
+    ), changed
 
 
 def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
-    """The mesh with holes of at most `most` border edges closed by fans about their middle; how many were closed."""
+    """The mesh with holes of at most `most` border edges closed by fans about their middle; how
+    many were closed."""
     place = mesh.welded()
     vertices, faces = [mesh.vertices], [mesh.faces]
     uv = [] if mesh.uv is None else [mesh.uv]
@@ -173,24 +194,33 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
                 uv.append(mesh.uv[rim].mean(0, keepdims=True))
             if mesh.colours is not None:
                 colours.append(mesh.colours[rim].mean(0, keepdims=True))
-            faces.append(np.stack([rim, np.roll(rim, -1), np.full(len(rim), total)], 1).astype(np.int32))
+            faces.append(
+                np.stack([rim, np.roll(rim, -1), np.full(len(rim), total)], 1).astype(np.int32)
+            )
             total += 1
         filled += 1
     if not filled:
         return mesh, 0
     return replace(
-        mesh, vertices=np.concatenate(vertices), faces=np.concatenate(faces), uv=np.concatenate(uv) if uv else None,
-        colours=np.concatenate(colours) if colours else None, normals=None,
-    ), filled  # fmt: skip
+        mesh,
+        vertices=np.concatenate(vertices),
+        faces=np.concatenate(faces),
+        uv=np.concatenate(uv) if uv else None,
+        colours=np.concatenate(colours) if colours else None,
+        normals=None,
+    ), filled
 
 
 def weld(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
-    """The mesh with vertices nearer than `reach` moved to one place; how many were moved. Texture seams stay."""
+    """The mesh with vertices nearer than `reach` moved to one place; how many were moved. Texture
+    seams stay."""
     pairs = cKDTree(mesh.vertices).query_pairs(reach, output_type="ndarray")
     if not len(pairs):
         return mesh, 0
     count = len(mesh.vertices)
-    _, label = connected_components(coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)), directed=False)
+    _, label = connected_components(
+        coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)), directed=False
+    )
     _, first = np.unique(label, return_index=True)
     moved = mesh.vertices[first[label]]
     return replace(mesh, vertices=moved), int((moved != mesh.vertices).any(1).sum())

@@ -1,4 +1,5 @@
-"""Normals that stay sharp at creases, compiled; a file of its own, because Numba takes long to import."""
+"""Normals that stay sharp at creases, compiled; a file of its own, because Numba takes long to
+import."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def crease_normals(vertices, faces, cos_crease):
-    """Unit normal of every face corner, smoothed over neighbours that turn less than the crease angle.
+    """Unit normal of every face corner, smoothed over neighbours that turn less than the crease
+    angle.
 
     Args:
         vertices: (V, 3) float32. faces: (F, 3) int32.
@@ -23,8 +25,16 @@ def crease_normals(vertices, faces, cos_crease):
     count = np.zeros(n_vertices + 1, np.int32)
     for f in range(n_faces):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        ux, uy, uz = (
+            vertices[b, 0] - vertices[a, 0],
+            vertices[b, 1] - vertices[a, 1],
+            vertices[b, 2] - vertices[a, 2],
+        )
+        vx, vy, vz = (
+            vertices[c, 0] - vertices[a, 0],
+            vertices[c, 1] - vertices[a, 1],
+            vertices[c, 2] - vertices[a, 2],
+        )
         raw[f, 0], raw[f, 1], raw[f, 2] = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         length = np.sqrt(raw[f, 0] ** 2 + raw[f, 1] ** 2 + raw[f, 2] ** 2) + np.float32(1e-12)
         for k in range(3):
@@ -45,7 +55,11 @@ def crease_normals(vertices, faces, cos_crease):
             nx, ny, nz = raw[f, 0], raw[f, 1], raw[f, 2]
             for i in range(start[v], start[v + 1]):
                 g = incident[i]
-                if g != f and unit[f, 0] * unit[g, 0] + unit[f, 1] * unit[g, 1] + unit[f, 2] * unit[g, 2] > cos_crease:
+                if (
+                    g != f
+                    and unit[f, 0] * unit[g, 0] + unit[f, 1] * unit[g, 1] + unit[f, 2] * unit[g, 2]
+                    > cos_crease
+                ):
                     nx += raw[g, 0]
                     ny += raw[g, 1]
                     nz += raw[g, 2]

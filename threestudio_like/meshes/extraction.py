@@ -1,4 +1,5 @@
-"""From a density volume to a mesh: the iso level by agreement of silhouettes, floaters away, surface relaxed, faces to a budget."""
+"""From a density volume to a mesh: the iso level by agreement of silhouettes, floaters away,
+surface relaxed, faces to a budget."""
 
 from __future__ import annotations
 
@@ -34,9 +35,14 @@ class ExtractionConfig:
 
 def silhouette(mesh: Mesh, view_projection: np.ndarray, size: int) -> np.ndarray:
     """Boolean silhouettes (B, size, size) for cameras (B, 4, 4)."""
-    homogeneous = torch.from_numpy(np.concatenate([mesh.vertices, np.ones((len(mesh.vertices), 1), np.float32)], 1))
+    homogeneous = torch.from_numpy(
+        np.concatenate([mesh.vertices, np.ones((len(mesh.vertices), 1), np.float32)], 1)
+    )
     faces = torch.from_numpy(mesh.faces)
-    masks = [rasterize(homogeneous @ torch.from_numpy(m).T, faces, size, size)[..., 3] > 0 for m in view_projection]
+    masks = [
+        rasterize(homogeneous @ torch.from_numpy(m).T, faces, size, size)[..., 3] > 0
+        for m in view_projection
+    ]
     return torch.stack(masks).numpy()
 
 
@@ -47,26 +53,36 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def isosurface(volume: np.ndarray, level: float) -> Mesh | None:
-    """Marching cubes of a volume (D, H, W), axes z, y, x over [-1, 1]^3, closed at the border; None when nothing is above `level`."""
+    """Marching cubes of a volume (D, H, W), axes z, y, x over [-1, 1]^3, closed at the border; None
+    when nothing is above `level`."""
     padded = np.pad(volume, 1)
     if not padded.min() < level < padded.max():
         return None
     size = volume.shape[0]
     points, faces, _, _ = marching_cubes(padded, level)
     points = (points - 1) / (size - 1) * 2 - 1
-    mesh = Mesh(np.ascontiguousarray(points[:, ::-1], np.float32), np.ascontiguousarray(faces, np.int32))
-    return mesh if mesh.volume > 0 else Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1]))
+    mesh = Mesh(
+        np.ascontiguousarray(points[:, ::-1], np.float32), np.ascontiguousarray(faces, np.int32)
+    )
+    return (
+        mesh if mesh.volume > 0 else Mesh(mesh.vertices, np.ascontiguousarray(mesh.faces[:, ::-1]))
+    )
 
 
 def opaqueness(density: np.ndarray, length: float) -> np.ndarray:
-    """1 - exp(-density length): a volume whose level sets are soft where density is steep, in [0, 1]."""
+    """1 - exp(-density length): a volume whose level sets are soft where density is steep, in [0,
+    1]."""
     return -np.expm1(-np.minimum(density * length, 60.0))
 
 
 def choose_level(
-    volume: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, levels: np.ndarray | None = None
+    volume: np.ndarray,
+    view_projection: np.ndarray,
+    opacity: np.ndarray,
+    levels: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The iso level whose silhouettes agree best with the volume's rendered opacity; needs no truth.
+    """The iso level whose silhouettes agree best with the volume's rendered opacity; needs no
+    truth.
 
     Args:
         volume: (D, H, W).
@@ -75,7 +91,9 @@ def choose_level(
     Returns:
         (level, IoU). Raises ExportError when no level gives a surface.
     """
-    levels = np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
+    levels = (
+        np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
+    )
     wanted = opacity > 0.5
     if not wanted.any():
         raise ExportError(
@@ -91,15 +109,21 @@ def choose_level(
             score = iou(silhouette(mesh, view_projection, opacity.shape[1]), wanted)
             best = max(best, (float(level), score), key=lambda pair: pair[1])
     if best[1] < 0:
-        raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
+        raise ExportError(
+            "no iso level gives a surface", "export", "Run more steps, or see the watchdog's events"
+        )
     return best
 
 
-def bridge(volume: np.ndarray, level: float, reach: float = 10.0, smallest: float = 0.01) -> np.ndarray:
-    """The volume with pieces above `level` joined to the largest one where fainter matter lies between them.
+def bridge(
+    volume: np.ndarray, level: float, reach: float = 10.0, smallest: float = 0.01
+) -> np.ndarray:
+    """The volume with pieces above `level` joined to the largest one where fainter matter lies
+    between them.
 
-    A seam that has the colour of the background leaves a stem off its crown: along the shortest way of at most `reach` cells, what
-    exceeds a quarter of the level is raised above it. Pieces under `smallest` of the largest one's cells are left alone.
+    A seam that has the colour of the background leaves a stem off its crown: along the shortest way
+    of at most `reach` cells, what exceeds a quarter of the level is raised above it. Pieces under
+    `smallest` of the largest one's cells are left alone.
     """
     labels, count = label(volume > level)
     if count < 2:
@@ -124,7 +148,8 @@ def bridge(volume: np.ndarray, level: float, reach: float = 10.0, smallest: floa
 def solidify(volume: np.ndarray, level: float, reach: float = 2.0) -> np.ndarray:
     """The volume with hollows filled: a skin with a pinhole would else have an inner surface too.
 
-    A hollow is a room that a ball of `reach` cells fits into but cannot leave; narrow slits and wide mouths are none.
+    A hollow is a room that a ball of `reach` cells fits into but cannot leave; narrow slits and
+    wide mouths are none.
     """
     margin = int(reach) + 2
     empty = np.pad(volume <= level, margin, constant_values=True)
@@ -137,7 +162,8 @@ def solidify(volume: np.ndarray, level: float, reach: float = 2.0) -> np.ndarray
 
 
 def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
-    """The `count` connected pieces of largest volume, of at least `smallest` of the largest one's."""
+    """The `count` connected pieces of largest volume, of at least `smallest` of the largest
+    one's."""
     label = mesh.components()
     corner = mesh.vertices[mesh.faces].astype(np.float64)
     per_face = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
@@ -148,13 +174,16 @@ def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
 
 
 def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53) -> Mesh:
-    """Taubin smoothing (1995): a shrinking and a growing Laplacian step in turn, so that the volume stays."""
+    """Taubin smoothing (1995): a shrinking and a growing Laplacian step in turn, so that the volume
+    stays."""
     from scipy.sparse import coo_matrix, diags
 
     edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
     edges = np.concatenate([edges, edges[:, ::-1]])
     count = len(mesh.vertices)
-    adjacency = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
+    adjacency = coo_matrix(
+        (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
+    ).tocsr()
     adjacency.data[:] = 1.0
     degree = np.asarray(adjacency.sum(1)).ravel()
     average = diags(1 / np.maximum(degree, 1)) @ adjacency
@@ -165,7 +194,8 @@ def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53)
 
 
 def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
-    """Bilateral filtering of face normals (Zheng et al. 2011): what is nearly flat becomes flat, edges stay.
+    """Bilateral filtering of face normals (Zheng et al. 2011): what is nearly flat becomes flat,
+    edges stay.
 
     Args:
         iterations: of the normals, and as many of the vertices that follow them (Sun et al. 2007).
@@ -193,12 +223,14 @@ def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
         normals = area[:, None] * normals + spread @ normals
         normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-12)[:, None]
     around = coo_matrix(
-        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))), shape=(len(points), len(faces))
+        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
+        shape=(len(points), len(faces)),
     )
     around = diags(1 / np.maximum(np.asarray(around.sum(1)).ravel(), 1)) @ around.tocsr()
     for _ in range(iterations):
         centre = points[faces].mean(1)
-        # n (n . (c - v)) averaged over the faces of v; the part that needs v is a 3 x 3 matrix a vertex.
+        # n (n . (c - v)) averaged over the faces of v; the part that needs v is a 3 x 3 matrix a
+        # vertex.
         towards = np.einsum("fi,fi->f", normals, centre)[:, None] * normals
         outer = np.einsum("fi,fj->fij", normals, normals).reshape(-1, 9)
         matrix = (around @ outer).reshape(-1, 3, 3)
@@ -207,7 +239,8 @@ def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """Quadric decimation to at most `faces` triangles (approximately); the mesh itself when it is small enough."""
+    """Quadric decimation to at most `faces` triangles (approximately); the mesh itself when it is
+    small enough."""
     if faces <= 0 or len(mesh.faces) <= faces:
         return mesh
     import fast_simplification
@@ -218,27 +251,34 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
         & (triangles[:, 1] != triangles[:, 2])
         & (triangles[:, 0] != triangles[:, 2])
     )
-    return Mesh(np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles[keep], np.int32))
+    return Mesh(
+        np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles[keep], np.int32)
+    )
 
 
 def extract(
     density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig
 ) -> tuple[Mesh, dict[str, float]]:
-    """A mesh of a density volume (D, H, W) per scene unit, and figures: level, agreement of silhouettes, pieces, faces."""
+    """A mesh of a density volume (D, H, W) per scene unit, and figures: level, agreement of
+    silhouettes, pieces, faces."""
     soft = opaqueness(density, 4.0 / density.shape[0])
     if config.blur > 0:
         soft = gaussian_filter(soft, config.blur)
     level, agreement = choose_level(soft, view_projection, opacity)
     mesh = isosurface(solidify(bridge(soft, level) if config.pieces == 1 else soft, level), level)
     if mesh is None:
-        raise ExportError("no iso level gives a surface", "export", "Run more steps, or see the watchdog's events")
+        raise ExportError(
+            "no iso level gives a surface", "export", "Run more steps, or see the watchdog's events"
+        )
     pieces = int(mesh.components().max()) + 1
     mesh = largest_pieces(mesh, config.pieces)
     mesh = relax(mesh, config.relax)
     mesh = flatten(decimate(mesh, config.faces), config.flatten)
     mesh = largest_pieces(mesh, config.pieces, 0.0)
     if len(mesh.faces) < 4:
-        raise ExportError("the surface has no faces left", "export", "Raise the face budget or run more steps")
+        raise ExportError(
+            "the surface has no faces left", "export", "Raise the face budget or run more steps"
+        )
     return mesh, {
         "iso level": level,
         "silhouette agreement": agreement,

@@ -1,6 +1,8 @@
-"""Heavier alternatives behind the same functions, used where they are installed (`pip install threestudio-like[mesh]`).
+"""Heavier alternatives behind the same functions, used where they are installed (`pip install
+threestudio-like[mesh]`).
 
-pymeshlab is GPL-3 and open3d brings a gigabyte: neither is ever imported unless it is asked for by name.
+pymeshlab is GPL-3 and open3d brings a gigabyte: neither is ever imported unless it is asked for by
+name.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def load(name: str) -> Any:
         ) from None
 
 
-def decimate_with(backend: str, points: np.ndarray, triangles: np.ndarray, faces: int) -> tuple[np.ndarray, np.ndarray]:
+def decimate_with(
+    backend: str, points: np.ndarray, triangles: np.ndarray, faces: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Quadric decimation: points (V, 3), triangles (F, 3) -> fewer of both."""
     if backend == "pymeshlab":
         library = load("pymeshlab")
@@ -46,15 +50,21 @@ def decimate_with(backend: str, points: np.ndarray, triangles: np.ndarray, faces
 def open3d_mesh(library: Any, points: np.ndarray, triangles: np.ndarray) -> Any:
     """open3d's mesh of points (V, 3) and triangles (F, 3)."""
     vertices = library.utility.Vector3dVector(points.astype(np.float64))
-    return library.geometry.TriangleMesh(vertices, library.utility.Vector3iVector(triangles.astype(np.int32)))
+    return library.geometry.TriangleMesh(
+        vertices, library.utility.Vector3iVector(triangles.astype(np.int32))
+    )
 
 
 def remesh_isotropic(mesh: Mesh, edge: float) -> Mesh:
-    """The surface with triangles of about equal edges, `edge` long in the mesh's units (pymeshlab). Texture coordinates are lost."""
+    """The surface with triangles of about equal edges, `edge` long in the mesh's units (pymeshlab).
+    Texture coordinates are lost."""
     library = load("pymeshlab")
     session = library.MeshSet()
     session.add_mesh(
-        library.Mesh(mesh.vertices.astype(np.float64), mesh.welded()[mesh.faces] if mesh.uv is not None else mesh.faces)
+        library.Mesh(
+            mesh.vertices.astype(np.float64),
+            mesh.welded()[mesh.faces] if mesh.uv is not None else mesh.faces,
+        )
     )
     session.meshing_isotropic_explicit_remeshing(targetlen=library.PureValue(edge))
     result = session.current_mesh()
@@ -62,20 +72,27 @@ def remesh_isotropic(mesh: Mesh, edge: float) -> Mesh:
 
 
 def poisson(points: np.ndarray, normals: np.ndarray, depth: int = 7, backend: str = "auto") -> Mesh:
-    """Screened Poisson reconstruction (Kazhdan and Hoppe 2013) of points (N, 3) with normals (N, 3), by pymeshlab or open3d.
+    """Screened Poisson reconstruction (Kazhdan and Hoppe 2013) of points (N, 3) with normals (N,
+    3), by pymeshlab or open3d.
 
     Args:
         depth: of the octree; 2**depth cells along an edge.
     """
     if backend == "open3d":
         library = load("open3d")
-        cloud = library.geometry.PointCloud(library.utility.Vector3dVector(points.astype(np.float64)))
+        cloud = library.geometry.PointCloud(
+            library.utility.Vector3dVector(points.astype(np.float64))
+        )
         cloud.normals = library.utility.Vector3dVector(normals.astype(np.float64))
         found, _ = library.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth)
         return Mesh(np.asarray(found.vertices, np.float32), np.asarray(found.triangles, np.int32))
     library = load("pymeshlab")
     session = library.MeshSet()
-    session.add_mesh(library.Mesh(vertex_matrix=points.astype(np.float64), v_normals_matrix=normals.astype(np.float64)))
+    session.add_mesh(
+        library.Mesh(
+            vertex_matrix=points.astype(np.float64), v_normals_matrix=normals.astype(np.float64)
+        )
+    )
     session.generate_surface_reconstruction_screened_poisson(depth=depth)
     result = session.current_mesh()
     return Mesh(result.vertex_matrix().astype(np.float32), result.face_matrix().astype(np.int32))

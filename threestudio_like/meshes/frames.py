@@ -1,4 +1,5 @@
-"""The frame of a file: which of its axes point up and to the front, and how long its unit is. The house's own: +Y up, +Z front, metres."""
+"""The frame of a file: which of its axes point up and to the front, and how long its unit is. The
+house's own: +Y up, +Z front, metres."""
 
 from __future__ import annotations
 
@@ -9,13 +10,21 @@ import numpy as np
 from ..engine.errors import ConfigError, did_you_mean
 from .mesh import Asset, Mesh
 
-AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1), "-x": (-1, 0, 0), "-y": (0, -1, 0), "-z": (0, 0, -1)}
+AXES = {
+    "x": (1, 0, 0),
+    "y": (0, 1, 0),
+    "z": (0, 0, 1),
+    "-x": (-1, 0, 0),
+    "-y": (0, -1, 0),
+    "-z": (0, 0, -1),
+}
 UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048, "km": 1000.0}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Axes of a file ("y", "-z", …) and its unit of length. Blender's OBJ with Z up is Frame("z", "-y")."""
+    """Axes of a file ("y", "-z", …) and its unit of length. Blender's OBJ with Z up is Frame("z",
+    "-y")."""
 
     up: str = "y"
     front: str = "z"
@@ -31,11 +40,14 @@ class Frame:
                 raise ConfigError(f'"{value}" is not known here', name, did_you_mean(value, known))
         if self.up.strip("+-") == self.front.strip("+-"):
             raise ConfigError(
-                f'up "{self.up}" and front "{self.front}" lie on one line', "--front", "Choose another axis"
+                f'up "{self.up}" and front "{self.front}" lie on one line',
+                "--front",
+                "Choose another axis",
             )
 
     def rotation(self) -> np.ndarray:
-        """Rows x, y, z of the house as directions of the file: p_house = rotation @ p_file; a rotation of determinant 1."""
+        """Rows x, y, z of the house as directions of the file: p_house = rotation @ p_file; a
+        rotation of determinant 1."""
         up, front = (np.array(AXES[a.lstrip("+")], np.float64) for a in (self.up, self.front))
         return np.stack([np.cross(up, front), up, front])
 
@@ -61,7 +73,8 @@ def turned(mesh: Mesh, rotation: np.ndarray, scale: float) -> Mesh:
 
 
 def to_house(asset: Asset, frame: Frame) -> Asset:
-    """An asset read in `frame`, in the house's axes and in metres; a scene's nodes are dissolved where the frame is another."""
+    """An asset read in `frame`, in the house's axes and in metres; a scene's nodes are dissolved
+    where the frame is another."""
     if frame.plain:
         return asset
     meshes = {k: turned(m, frame.rotation(), frame.metres) for k, m in asset.meshes.items()}
@@ -86,14 +99,20 @@ class Placement:
 
     @staticmethod
     def of(vertices: np.ndarray, radius: float = 0.95) -> Placement:
-        """The bounding box's centre to the origin, the farthest vertex to `radius`: vertices (V, 3)."""
+        """The bounding box's centre to the origin, the farthest vertex to `radius`: vertices (V,
+        3)."""
         points = vertices.astype(np.float64)
         centre = (points.min(0) + points.max(0)) / 2
-        return Placement(centre, radius / max(float(np.linalg.norm(points - centre, axis=1).max()), 1e-30))
+        return Placement(
+            centre, radius / max(float(np.linalg.norm(points - centre, axis=1).max()), 1e-30)
+        )
 
     @staticmethod
-    def of_mean(vertices: np.ndarray, radius: float, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Placement:
-        """The vertex mean to `shift`, the largest norm about it to `radius` (METHODS 1.10, 1.11)."""
+    def of_mean(
+        vertices: np.ndarray, radius: float, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> Placement:
+        """The vertex mean to `shift`, the largest norm about it to `radius` (METHODS 1.10,
+        1.11)."""
         points = vertices.astype(np.float64)
         centre = points.mean(0)
         scale = radius / max(float(np.linalg.norm(points - centre, axis=1).max()), 1e-30)

@@ -19,7 +19,8 @@ from .transform import Transform
 class Material:
     """What a surface is made of besides its base-colour texture (glTF's metallic-roughness model).
 
-    colour: display RGB and opacity in [0, 1], multiplied with the texture; metallic_roughness (H, W, 3) uint8: roughness in green,
+    colour: display RGB and opacity in [0, 1], multiplied with the texture; metallic_roughness (H,
+        W, 3) uint8: roughness in green,
     metallic in blue, multiplied with the two numbers.
     """
 
@@ -41,9 +42,10 @@ def unique_name(name: str, taken: Collection[str]) -> str:
 
 @dataclass
 class Mesh:
-    """vertices (V, 3) float32; faces (F, 3) int32, counter-clockwise from outside; uv (V, 2) float32, v upwards; texture
-    (H, W, 3 or 4) uint8, row 0 at v = 1; colours (V, 3) float32 in [0, 1]; normals (V, 3) float32; part: the object that it is a part
-    of (one material of several), empty where it is one alone."""
+    """vertices (V, 3) float32; faces (F, 3) int32, counter-clockwise from outside; uv (V, 2)
+    float32, v upwards; texture (H, W, 3 or 4) uint8, row 0 at v = 1; colours (V, 3) float32 in [0,
+    1]; normals (V, 3) float32; part: the object that it is a part of (one material of several),
+    empty where it is one alone."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -55,13 +57,17 @@ class Mesh:
     part: str = ""
 
     def with_normals(self) -> Mesh:
-        """The mesh with smooth vertex normals; vertices at one place share theirs, also across texture seams."""
-        _, first, inverse = np.unique(np.round(self.vertices, 6), axis=0, return_index=True, return_inverse=True)
+        """The mesh with smooth vertex normals; vertices at one place share theirs, also across
+        texture seams."""
+        _, first, inverse = np.unique(
+            np.round(self.vertices, 6), axis=0, return_index=True, return_inverse=True
+        )
         shared = vertex_normals(self.vertices[first], inverse.reshape(-1)[self.faces])
         return replace(self, normals=shared[inverse.reshape(-1)])
 
     def with_creases(self, angle: float = 42.0) -> Mesh:
-        """The mesh with vertex normals that do not smooth over edges sharper than `angle` degrees, as far as its vertices are split there."""
+        """The mesh with vertex normals that do not smooth over edges sharper than `angle` degrees,
+        as far as its vertices are split there."""
         place = self.welded()
         first = np.zeros(place.max() + 1, np.int64)
         first[place] = np.arange(len(place))
@@ -81,12 +87,17 @@ class Mesh:
     def volume(self) -> float:
         """Signed volume, by the divergence theorem; positive when faces point outwards."""
         corner = self.vertices[self.faces].astype(np.float64)
-        return float(np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6)
+        return float(
+            np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6
+        )
 
     @property
     def area(self) -> float:
         """Surface area."""
-        return float(np.linalg.norm(face_normals(self.vertices.astype(np.float64), self.faces), axis=1).sum() / 2)
+        return float(
+            np.linalg.norm(face_normals(self.vertices.astype(np.float64), self.faces), axis=1).sum()
+            / 2
+        )
 
     def components(self) -> np.ndarray:
         """Number of the connected piece of every face (F,), by vertices at the same place."""
@@ -95,7 +106,11 @@ class Mesh:
         count = int(faces.max()) + 1 if len(faces) else 0
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
         graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-        return connected_components(graph, directed=False)[1][faces[:, 0]] if count else np.zeros(0, np.int32)
+        return (
+            connected_components(graph, directed=False)[1][faces[:, 0]]
+            if count
+            else np.zeros(0, np.int32)
+        )
 
     def keep_faces(self, keep: np.ndarray) -> Mesh:
         """The mesh of the faces in the boolean mask, unused vertices dropped."""
@@ -106,25 +121,38 @@ class Mesh:
             return None if values is None else values[used]
 
         return replace(
-            self, vertices=self.vertices[used], faces=inverse.reshape(-1, 3).astype(np.int32), uv=pick(self.uv),
-            colours=pick(self.colours), normals=pick(self.normals),
-        )  # fmt: skip
+            self,
+            vertices=self.vertices[used],
+            faces=inverse.reshape(-1, 3).astype(np.int32),
+            uv=pick(self.uv),
+            colours=pick(self.colours),
+            normals=pick(self.normals),
+        )
 
     def welded(self) -> np.ndarray:
-        """Number (V,) int64 of every vertex's place, equal for vertices at one place (a texture seam has several)."""
+        """Number (V,) int64 of every vertex's place, equal for vertices at one place (a texture
+        seam has several)."""
         _, inverse = np.unique(self.vertices, axis=0, return_inverse=True)
         return inverse.reshape(-1)
 
 
 def placed(nodes: dict[str, Node]) -> dict[str, Mesh]:
-    """The meshes of nodes in the world, by name; those of an object of several meshes say their part."""
+    """The meshes of nodes in the world, by name; those of an object of several meshes say their
+    part."""
     out: dict[str, Mesh] = {}
     for name, node in nodes.items():
         several = len(node.meshes) > 1
         for key, mesh in node.meshes.items():
-            normals = None if mesh.normals is None else (mesh.normals @ node.transform.linear.T).astype(np.float32)
+            normals = (
+                None
+                if mesh.normals is None
+                else (mesh.normals @ node.transform.linear.T).astype(np.float32)
+            )
             world = replace(
-                mesh, vertices=node.transform.apply(mesh.vertices), normals=normals, part=name if several else ""
+                mesh,
+                vertices=node.transform.apply(mesh.vertices),
+                normals=normals,
+                part=name if several else "",
             )
             label = (
                 f"{name}:{mesh.material.name if mesh.material is not None else key}"
@@ -146,7 +174,8 @@ def join(meshes: list[Mesh]) -> Mesh:
 
 @dataclass
 class Node:
-    """An object of a scene: its meshes by name in a frame of their own, and where it stands. Nodes that hold the same `meshes` are instances."""
+    """An object of a scene: its meshes by name in a frame of their own, and where it stands. Nodes
+    that hold the same `meshes` are instances."""
 
     meshes: dict[str, Mesh]
     transform: Transform
@@ -156,8 +185,8 @@ class Node:
 class Asset:
     """What a run makes: one mesh (or several, by name) and where it came from.
 
-    meshes lie in the world. Of a scene, `nodes` says what they are made of: for each name, the object in its own frame and its place; a mesh of
-    the world is its node's, placed.
+    meshes lie in the world. Of a scene, `nodes` says what they are made of: for each name, the
+    object in its own frame and its place; a mesh of the world is its node's, placed.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -176,17 +205,23 @@ class Asset:
     @property
     def mesh(self) -> Mesh:
         """The only mesh, or the geometry of all of them."""
-        return next(iter(self.meshes.values())) if len(self.meshes) == 1 else join(list(self.meshes.values()))
+        return (
+            next(iter(self.meshes.values()))
+            if len(self.meshes) == 1
+            else join(list(self.meshes.values()))
+        )
 
     def save(self, path: str | Path, frame: Any = None) -> Path:
-        """Write .glb, .obj (with .mtl and .png), .ply or .stl, in a `frames.Frame` of its own. Raises ExportError, OutputError."""
-        from .files import write
+        """Write .glb, .obj (with .mtl and .png), .ply or .stl, in a `frames.Frame` of its own.
+        Raises ExportError, OutputError."""
+        from .io.files import write
 
         return write(self, Path(path), frame)
 
     @staticmethod
     def load(path: str | Path, frame: Any = None, textures: bool = True) -> Asset:
-        """Read GLB, glTF, OBJ, PLY or STL written in a `frames.Frame`; `textures` False leaves pictures alone. Raises InputError."""
-        from .files import read
+        """Read GLB, glTF, OBJ, PLY or STL written in a `frames.Frame`; `textures` False leaves
+        pictures alone. Raises InputError."""
+        from .io.files import read
 
         return read(Path(path), frame, textures)

@@ -1,4 +1,5 @@
-"""Pictures of assets by the rasteriser: textured as a viewer with flat lighting shows them, lit, or shaded clay."""
+"""Pictures of assets by the rasteriser: textured as a viewer with flat lighting shows them, lit, or
+shaded clay."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from ..kernels import interpolate, rasterize
 from .mesh import Asset, Mesh
 
 Light = Callable[[torch.Tensor], torch.Tensor]
-"""Unit normals (..., 3) -> irradiance (..., 1 or 3): what a white matt surface shows, in display values."""
+"""Unit normals (..., 3) -> irradiance (..., 1 or 3): what a white matt surface shows, in display
+values."""
 
 
 @dataclass
@@ -28,7 +30,9 @@ def clay_light(normals: torch.Tensor) -> torch.Tensor:
     """Three fixed lights, warm grey: unit normals (..., 3) -> (..., 3)."""
     lights = torch.tensor([[0.5, 0.7, 0.5], [-0.7, 0.3, 0.4], [0.1, 0.4, -0.9]])
     strength = torch.tensor([0.55, 0.3, 0.3])
-    lit = 0.18 + ((normals @ F.normalize(lights, dim=-1).T).clamp_min(0) * strength).sum(-1, keepdim=True)
+    lit = 0.18 + ((normals @ F.normalize(lights, dim=-1).T).clamp_min(0) * strength).sum(
+        -1, keepdim=True
+    )
     return lit.clamp(0, 1) * torch.tensor([0.92, 0.90, 0.87])
 
 
@@ -40,10 +44,14 @@ class Appearance:
     """
 
     def __init__(self, mesh: Mesh, finest: int = 0) -> None:
-        self.factor = torch.tensor(mesh.material.colour[:3] if mesh.material is not None else (1.0, 1.0, 1.0))
+        self.factor = torch.tensor(
+            mesh.material.colour[:3] if mesh.material is not None else (1.0, 1.0, 1.0)
+        )
         self.texture = self.attributes = None
         if mesh.texture is not None and mesh.uv is not None:
-            self.texture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(2, 0, 1)[None]
+            self.texture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(
+                2, 0, 1
+            )[None]
             if finest and max(self.texture.shape[2:]) > finest:
                 self.texture = F.interpolate(self.texture, (finest, finest), mode="area")
             self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.uv, np.float32))
@@ -58,11 +66,15 @@ class Appearance:
         factor = self.factor.to(values)
         if self.texture is None:
             return values * factor
-        # Coordinates outside [0, 1] repeat the texture, as glTF has it; at the border itself nothing is repeated.
+        # Coordinates outside [0, 1] repeat the texture, as glTF has it; at the border itself
+        # nothing is repeated.
         wrapped = torch.where((values < 0) | (values > 1), values - values.floor(), values)
         grid = torch.stack([wrapped[:, 0] * 2 - 1, 1 - wrapped[:, 1] * 2], -1)[None, None]
         texture = self.texture.to(values)
-        return F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t() * factor
+        return (
+            F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t()
+            * factor
+        )
 
 
 @torch.no_grad()
@@ -89,14 +101,20 @@ def render_asset(
     parts = [Appearance(m) for m in meshes]
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes)])
     first_face = torch.from_numpy(np.cumsum([0, *(len(m.faces) for m in meshes)])[:-1])
-    faces = torch.from_numpy(np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32))
+    faces = torch.from_numpy(
+        np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32)
+    )
     points = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
-    homogeneous = torch.from_numpy(np.concatenate([points, np.ones((len(points), 1), np.float32)], 1))
+    homogeneous = torch.from_numpy(
+        np.concatenate([points, np.ones((len(points), 1), np.float32)], 1)
+    )
     shaded = clay or light is not None or any(p.grey for p in parts)
     normals = None
     if shaded:
         each = [(m if m.normals is not None else m.with_normals()).normals for m in meshes]
-        normals = torch.from_numpy(np.concatenate([n for n in each if n is not None]).astype(np.float32))
+        normals = torch.from_numpy(
+            np.concatenate([n for n in each if n is not None]).astype(np.float32)
+        )
     images, masks = [], []
     edge = size * supersample
     for matrix in view_projection:
@@ -118,7 +136,9 @@ def render_asset(
             if part.attributes is not None:
                 own = pixels[here].clone()[None]
                 own[..., 3] -= float(first_face[number])
-                own_faces = faces[int(first_face[number]) : int(first_face[number]) + len(meshes[number].faces)]
+                own_faces = faces[
+                    int(first_face[number]) : int(first_face[number]) + len(meshes[number].faces)
+                ]
                 values = interpolate(part.attributes, own_faces - int(offsets[number]), own)[0]
             shown = part.colour(values)
             colour[here] = shown if light is None or unit is None else shown * light(unit[here])
@@ -139,4 +159,6 @@ def render_mesh(
     light: Light | None = None,
 ) -> Picture:
     """`render_asset` of one mesh."""
-    return render_asset(Asset({"": mesh}), view_projection, size, background, clay, supersample, light)
+    return render_asset(
+        Asset({"": mesh}), view_projection, size, background, clay, supersample, light
+    )

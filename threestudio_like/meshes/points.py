@@ -1,4 +1,5 @@
-"""Points instead of faces: clouds from files or surfaces, their normals, rigid registration, and what no view from outside sees."""
+"""Points instead of faces: clouds from files or surfaces, their normals, rigid registration, and
+what no view from outside sees."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from ..engine.errors import InputError
 from ..kernels import rasterize
 from .clean import edges_of
 from .extras import load, open3d_mesh
-from .files import check_ply, joined, read
 from .frames import HOUSE, Frame
+from .io.files import check_ply, joined, read
 from .mesh import Mesh
 from .normals import face_normals
 
@@ -31,7 +32,8 @@ class Cloud:
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
-    """`count` points (N, 3) float64, uniform over the surface, with the unit normals of their faces."""
+    """`count` points (N, 3) float64, uniform over the surface, with the unit normals of their
+    faces."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
     area = np.linalg.norm(raw, axis=1)
@@ -46,7 +48,8 @@ def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
 
 
 def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cloud:
-    """The points of a PLY file without faces, or `count` points on the surface of a mesh file. Raises InputError."""
+    """The points of a PLY file without faces, or `count` points on the surface of a mesh file.
+    Raises InputError."""
     if path.suffix.lower() == ".ply" and path.is_file():
         data = path.read_bytes()
         check_ply(data, str(path))
@@ -65,12 +68,20 @@ def _points_of_ply(data: bytes, path: Path, frame: Frame) -> Cloud:
         # trimesh keeps binary properties as a structured array and written ones as a mapping.
         names = raw.keys() if isinstance(raw, dict) else raw.dtype.names
         named = all(k in names for k in ("nx", "ny", "nz"))
-        normals = np.stack([raw[k] for k in ("nx", "ny", "nz")], 1).reshape(-1, 3).astype(np.float64) if named else None
+        normals = (
+            np.stack([raw[k] for k in ("nx", "ny", "nz")], 1).reshape(-1, 3).astype(np.float64)
+            if named
+            else None
+        )
     except Exception as error:
-        raise InputError(f"cannot be read ({type(error).__name__})", str(path), "Save it again as PLY") from None
+        raise InputError(
+            f"cannot be read ({type(error).__name__})", str(path), "Save it again as PLY"
+        ) from None
     if len(points) < 10 or not np.isfinite(points).all():
         raise InputError(
-            "holds fewer than 10 points, or some that are not numbers", str(path), "Give a cloud of points"
+            "holds fewer than 10 points, or some that are not numbers",
+            str(path),
+            "Give a cloud of points",
         )
     turn = frame.rotation()
     if normals is not None:
@@ -81,11 +92,13 @@ def _points_of_ply(data: bytes, path: Path, frame: Frame) -> Cloud:
 
 
 def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "auto") -> np.ndarray:
-    """Unit normals (N, 3) of points (N, 3): the direction of least spread among neighbours, turned alike along a spanning tree
-    (Hoppe et al. 1992) and outwards at the highest point."""
+    """Unit normals (N, 3) of points (N, 3): the direction of least spread among neighbours, turned
+    alike along a spanning tree (Hoppe et al. 1992) and outwards at the highest point."""
     if backend == "open3d":
         library = load("open3d")
-        cloud = library.geometry.PointCloud(library.utility.Vector3dVector(points.astype(np.float64)))
+        cloud = library.geometry.PointCloud(
+            library.utility.Vector3dVector(points.astype(np.float64))
+        )
         cloud.estimate_normals(library.geometry.KDTreeSearchParamKNN(neighbours))
         cloud.orient_normals_consistent_tangent_plane(neighbours)
         return np.asarray(cloud.normals, np.float32)
@@ -112,15 +125,19 @@ def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "a
 def register(
     source: np.ndarray, target: np.ndarray, reach: float, backend: str = "auto", rounds: int = 60
 ) -> tuple[np.ndarray, float]:
-    """The rigid motion (4, 4) that brings points `source` (N, 3) to `target` (M, 3) by iterated closest points (Besl and McKay 1992), and
-    the root mean square distance of the pairs within `reach` that is left."""
+    """The rigid motion (4, 4) that brings points `source` (N, 3) to `target` (M, 3) by iterated
+    closest points (Besl and McKay 1992), and the root mean square distance of the pairs within
+    `reach` that is left."""
     motion = np.eye(4)
     if backend == "open3d":
         library = load("open3d")
         clouds = [
-            library.geometry.PointCloud(library.utility.Vector3dVector(p.astype(np.float64))) for p in (source, target)
+            library.geometry.PointCloud(library.utility.Vector3dVector(p.astype(np.float64)))
+            for p in (source, target)
         ]
-        result = library.pipelines.registration.registration_icp(clouds[0], clouds[1], reach, motion)
+        result = library.pipelines.registration.registration_icp(
+            clouds[0], clouds[1], reach, motion
+        )
         return np.asarray(result.transformation), float(result.inlier_rmse)
     tree, left = cKDTree(target), float("inf")
     points = source.astype(np.float64)
@@ -140,7 +157,8 @@ def register(
 
 
 def rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation and translation (4, 4) of least squares between pairs (N, 3), (N, 3) (Kabsch 1976)."""
+    """The rotation and translation (4, 4) of least squares between pairs (N, 3), (N, 3) (Kabsch
+    1976)."""
     a, b = source.mean(0), target.mean(0)
     u, _, v = np.linalg.svd((source - a).T @ (target - b))
     keep = np.diag([1.0, 1.0, np.sign(np.linalg.det(v.T @ u.T))])
@@ -150,15 +168,17 @@ def rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return out
 
 
-DIRECTIONS = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z], float)
+DIRECTIONS = np.array(
+    [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z], float
+)
 
 
 def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndarray:
-    """Faces (F,) bool that none of 26 views from far outside sees, nor any neighbour of theirs: what only wastes texels.
+    """Faces (F,) bool that none of 26 views from far outside sees, nor any neighbour of theirs:
+    what only wastes texels.
 
-    Args:
-        backend: auto rasterises from every side; open3d casts a ray from every face's centre to every side.
-        size: pixels along an edge of the pictures.
+    Args: backend: auto rasterises from every side; open3d casts a ray from every face's centre to
+        every side. size: pixels along an edge of the pictures.
     """
     directions = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
     points = mesh.vertices.astype(np.float64)
@@ -169,11 +189,15 @@ def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndar
         library = load("open3d")
         scene = library.t.geometry.RaycastingScene()
         scene.add_triangles(
-            library.t.geometry.TriangleMesh.from_legacy(open3d_mesh(library, points.astype(np.float32), mesh.faces))
+            library.t.geometry.TriangleMesh.from_legacy(
+                open3d_mesh(library, points.astype(np.float32), mesh.faces)
+            )
         )
         centres = points[mesh.faces].mean(1)
         for way in directions:
-            rays = np.concatenate([centres + 1e-4 * way, np.broadcast_to(way, centres.shape)], 1).astype(np.float32)
+            rays = np.concatenate(
+                [centres + 1e-4 * way, np.broadcast_to(way, centres.shape)], 1
+            ).astype(np.float32)
             seen |= np.isinf(scene.cast_rays(library.core.Tensor(rays))["t_hit"].numpy())
     else:
         for way in directions:
@@ -181,7 +205,9 @@ def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndar
             side /= np.linalg.norm(side)
             local = points @ np.stack([side, np.cross(side, way), -way], 1)
             clip = np.concatenate([local * 0.99, np.ones((len(local), 1))], 1).astype(np.float32)
-            numbers = rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), size, size)[..., 3]
+            numbers = rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), size, size)[
+                ..., 3
+            ]
             seen[np.unique(numbers[numbers > 0].numpy().astype(np.int64)) - 1] = True
     # A sliver between pixels is not hidden: what touches a face that is seen stays.
     table = edges_of(mesh.welded()[mesh.faces])

@@ -1,4 +1,5 @@
-"""Sketch shapes as lists of primitives in YAML: boxes, cylinders, cones, ellipsoids, capsules and tori that may overlap as they like.
+"""Sketch shapes as lists of primitives in YAML: boxes, cylinders, cones, ellipsoids, capsules and
+tori that may overlap as they like.
 
 - box: {size: [1.0, 0.1, 1.0], at: [0, 0.5, 0]}
 - cylinder: {radius: 0.06, height: 0.5, at: [0.4, 0.25, 0.4], turn: [0, 0, 5]}
@@ -16,10 +17,15 @@ from ..engine.errors import InputError, did_you_mean
 from .mesh import Asset, Mesh
 
 KINDS: dict[str, dict[str, int]] = {
-    "box": {"size": 3}, "cylinder": {"radius": 1, "height": 1}, "cone": {"radius": 1, "height": 1}, "ellipsoid": {"radii": 3},
-    "capsule": {"radius": 1, "height": 1}, "torus": {"radius": 1, "thickness": 1},
-}  # fmt: skip
-"""What each primitive needs, and how many numbers that is. Axes of cylinder, cone, capsule and torus point up; `at` is the middle."""
+    "box": {"size": 3},
+    "cylinder": {"radius": 1, "height": 1},
+    "cone": {"radius": 1, "height": 1},
+    "ellipsoid": {"radii": 3},
+    "capsule": {"radius": 1, "height": 1},
+    "torus": {"radius": 1, "thickness": 1},
+}
+"""What each primitive needs, and how many numbers that is. Axes of cylinder, cone, capsule and
+torus point up; `at` is the middle."""
 LARGEST_LIST = 1000
 
 
@@ -32,7 +38,9 @@ def read_primitives(path: Path) -> Asset:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(
-            f"is not YAML ({str(error).splitlines()[0][:80]})", where, "See assets/shapes for examples"
+            f"is not YAML ({str(error).splitlines()[0][:80]})",
+            where,
+            "See assets/shapes for examples",
         ) from None
     if not isinstance(rows, list) or not rows:
         raise InputError("is not a list of primitives", where, "See assets/shapes for examples")
@@ -46,7 +54,13 @@ def read_primitives(path: Path) -> Asset:
         vertices.append(points)
         faces.append(triangles + total)
         total += len(points)
-    return Asset({path.stem: Mesh(np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.int32))})
+    return Asset(
+        {
+            path.stem: Mesh(
+                np.concatenate(vertices).astype(np.float32), np.concatenate(faces).astype(np.int32)
+            )
+        }
+    )
 
 
 def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -54,24 +68,34 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
 
     if not isinstance(row, dict) or len(row) != 1:
         raise InputError(
-            "is not one primitive with its numbers", where, "For instance: - box: {size: [1, 1, 1], at: [0, 0, 0]}"
+            "is not one primitive with its numbers",
+            where,
+            "For instance: - box: {size: [1, 1, 1], at: [0, 0, 0]}",
         )
     kind, given = next(iter(row.items()))
     if kind not in KINDS:
-        raise InputError(f'there is no primitive "{str(kind)[:30]}"', where, did_you_mean(str(kind), KINDS))
+        raise InputError(
+            f'there is no primitive "{str(kind)[:30]}"', where, did_you_mean(str(kind), KINDS)
+        )
     if not isinstance(given, dict):
         raise InputError(
-            f'"{kind}" has no numbers', where, f"It wants: {', '.join(KINDS[kind])}, and may have at, turn"
+            f'"{kind}" has no numbers',
+            where,
+            f"It wants: {', '.join(KINDS[kind])}, and may have at, turn",
         )
     wanted = {**KINDS[kind], "at": 3, "turn": 3}
     for key in given:
         if key not in wanted:
-            raise InputError(f'"{kind}" has no "{str(key)[:30]}"', where, did_you_mean(str(key), wanted))
+            raise InputError(
+                f'"{kind}" has no "{str(key)[:30]}"', where, did_you_mean(str(key), wanted)
+            )
     values: dict[str, np.ndarray] = {}
     for key, count in wanted.items():
         if key not in given:
             if key in KINDS[kind]:
-                raise InputError(f'"{kind}" lacks "{key}"', where, f"It wants: {', '.join(KINDS[kind])}")
+                raise InputError(
+                    f'"{kind}" lacks "{key}"', where, f"It wants: {', '.join(KINDS[kind])}"
+                )
             values[key] = np.zeros(3)
             continue
         try:
@@ -85,14 +109,18 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
             or np.abs(values[key]).max() > 1e6
             or (key in KINDS[kind] and values[key].min() <= 0)
         ):
-            raise InputError(f'"{key}" of "{kind}" is not a size', where, "Sizes are positive and finite")
+            raise InputError(
+                f'"{key}" of "{kind}" is not a size', where, "Sizes are positive and finite"
+            )
     if kind == "box":
         mesh = trimesh.creation.box(values["size"])
     elif kind == "ellipsoid":
         mesh = trimesh.creation.icosphere(3)
         mesh.apply_scale(values["radii"])
     elif kind == "torus":
-        mesh = trimesh.creation.torus(float(values["radius"][0]), float(values["thickness"][0]) / 2, 32, 16)
+        mesh = trimesh.creation.torus(
+            float(values["radius"][0]), float(values["thickness"][0]) / 2, 32, 16
+        )
     else:
         radius, height = float(values["radius"][0]), float(values["height"][0])
         make: Any = {

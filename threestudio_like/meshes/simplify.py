@@ -1,4 +1,5 @@
-"""Fewer faces, same texture: quadric decimation of the welded surface, texture coordinates taken over from the nearest old face."""
+"""Fewer faces, same texture: quadric decimation of the welded surface, texture coordinates taken
+over from the nearest old face."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from .mesh import Mesh
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
     """The mesh with about `faces` faces; texture, texture coordinates and colours kept.
 
-    Args:
-        backend: "auto" (quadrics of the core), "pymeshlab" or "open3d" (extras). Raises ConfigError where the extra is missing.
+    Args: backend: "auto" (quadrics of the core), "pymeshlab" or "open3d" (extras). Raises
+        ConfigError where the extra is missing.
     """
     if faces >= len(mesh.faces):
         return mesh
@@ -37,7 +38,9 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
         from .extras import decimate_with
 
         points, triangles = decimate_with(backend, points, triangles, faces)
-    small = Mesh(np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32))
+    small = Mesh(
+        np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
+    )
     return take_over(mesh, small)
 
 
@@ -50,8 +53,8 @@ def charts(mesh: Mesh) -> np.ndarray:
 
 
 def take_over(old: Mesh, new: Mesh) -> Mesh:
-    """`new` (geometry alone) with the attributes of `old`: each face takes the chart of the old face under its middle, each corner the
-    values at the nearest point of that chart."""
+    """`new` (geometry alone) with the attributes of `old`: each face takes the chart of the old
+    face under its middle, each corner the values at the nearest point of that chart."""
     attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
     if not attributes:
         return replace(new, material=old.material, part=old.part)
@@ -71,12 +74,18 @@ def take_over(old: Mesh, new: Mesh) -> Mesh:
         values[mine] = _at(old.vertices, faces[face.numpy()], point.numpy(), table)
     width = 0 if old.uv is None else 2
     return replace(
-        old, vertices=new.vertices[rows[:, 0]], faces=inverse.reshape(-1, 3).astype(np.int32), uv=values[:, :2] if width else None,
-        colours=values[:, width:] if old.colours is not None else None, normals=None,
-    )  # fmt: skip
+        old,
+        vertices=new.vertices[rows[:, 0]],
+        faces=inverse.reshape(-1, 3).astype(np.int32),
+        uv=values[:, :2] if width else None,
+        colours=values[:, width:] if old.colours is not None else None,
+        normals=None,
+    )
 
 
-def _at(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, table: np.ndarray) -> np.ndarray:
+def _at(
+    vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, table: np.ndarray
+) -> np.ndarray:
     """Values of vertex attributes at points (N, 3) of faces (N, 3)."""
     a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     u, v, w = b - a, c - a, points - a
@@ -86,7 +95,11 @@ def _at(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, table: np.n
     s, t = np.clip(s, 0, 1), np.clip(t, 0, 1)
     r = np.maximum(1 - s - t, 0)
     total = (r + s + t)[:, None]
-    return (r[:, None] * table[faces[:, 0]] + s[:, None] * table[faces[:, 1]] + t[:, None] * table[faces[:, 2]]) / total
+    return (
+        r[:, None] * table[faces[:, 0]]
+        + s[:, None] * table[faces[:, 1]]
+        + t[:, None] * table[faces[:, 2]]
+    ) / total
 
 
 def check_budget(faces: Any) -> None:

@@ -1,4 +1,5 @@
-"""`mesh info | clean | unwrap | decimate | convert | remesh | poisson | register`: the mesh toolchain on files."""
+"""`mesh info | clean | unwrap | decimate | convert | remesh | poisson | register`: the mesh
+toolchain on files."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from ..engine.errors import ConfigError, OutputError
 from .atlas import examine_uv, with_coordinates
 from .clean import clean, inspect
 from .extras import poisson, remesh_isotropic
-from .files import joined, read, write
 from .frames import HOUSE, Frame
+from .io.files import joined, read, write
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate
@@ -39,13 +40,16 @@ class ToolOptions:
 
 
 def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
-    """Run one tool on a mesh file; returns what it found and did. Raises UserError of the readers and writers."""
+    """Run one tool on a mesh file; returns what it found and did. Raises UserError of the readers
+    and writers."""
     if action == "info":
         return describe(read(path, options.frame, options.textures), path)
     if options.out is None:
         raise ConfigError("wants a file to write", f"mesh {action}", "Add --out new.glb")
     if options.out.exists():
-        raise OutputError("a file of that name exists", str(options.out), "Choose another one with --out")
+        raise OutputError(
+            "a file of that name exists", str(options.out), "Choose another one with --out"
+        )
     if action == "decimate":
         check_budget(options.faces)
     if not 0 <= options.weld < 1:
@@ -66,7 +70,9 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             meshes[name], done = clean(mesh, options.weld, options.holes)
             findings[name] = {k: v for k, v in done.items() if v} or "nothing to do"
         if options.hidden:
-            hidden = hidden_faces(joined(Asset({k: m for k, m in meshes.items() if len(m.faces)})), options.backend)
+            hidden = hidden_faces(
+                joined(Asset({k: m for k, m in meshes.items() if len(m.faces)})), options.backend
+            )
             begin = 0
             for name, mesh in meshes.items():
                 mine, begin = hidden[begin : begin + len(mesh.faces)], begin + len(mesh.faces)
@@ -100,9 +106,16 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
     cloud = read_cloud(path, options.frame)
     normals, origin = cloud.normals, "given"
     if normals is None:
-        normals, origin = estimate_normals(cloud.points, backend=options.backend), "estimated from neighbours"
+        normals, origin = (
+            estimate_normals(cloud.points, backend=options.backend),
+            "estimated from neighbours",
+        )
     mesh = poisson(cloud.points, normals, options.depth, options.backend)
-    return Asset({path.stem: mesh}), {"points": len(cloud.points), "normals": origin, "faces": len(mesh.faces)}
+    return Asset({path.stem: mesh}), {
+        "points": len(cloud.points),
+        "normals": origin,
+        "faces": len(mesh.faces),
+    }
 
 
 def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
@@ -116,11 +129,16 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
         name: replace(
             m,
             vertices=(m.vertices @ motion[:3, :3].T + motion[:3, 3]).astype(np.float32),
-            normals=None if m.normals is None else (m.normals @ motion[:3, :3].T).astype(np.float32),
+            normals=None
+            if m.normals is None
+            else (m.normals @ motion[:3, :3].T).astype(np.float32),
         )
         for name, m in asset.meshes.items()
     }
-    return meshes, {"motion": [f"{v:.6g}" for v in motion[:3].reshape(-1)], "distance left, m": error}
+    return meshes, {
+        "motion": [f"{v:.6g}" for v in motion[:3].reshape(-1)],
+        "distance left, m": error,
+    }
 
 
 def describe(asset: Asset, path: Path) -> dict[str, Any]:

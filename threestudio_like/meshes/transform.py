@@ -1,4 +1,5 @@
-"""Where an object of a scene stands: a scale, a rotation as a quaternion, a translation (glTF's TRS with one scale)."""
+"""Where an object of a scene stands: a scale, a rotation as a quaternion, a translation (glTF's TRS
+with one scale)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ def _identity() -> np.ndarray:
 
 @dataclass
 class Transform:
-    """x' = scale R x + translation; rotation (4,) x, y, z, w of unit length, translation (3,), both float64."""
+    """x' = scale R x + translation; rotation (4,) x, y, z, w of unit length, translation (3,), both
+    float64."""
 
     scale: float = 1.0
     rotation: np.ndarray = field(default_factory=_identity)
@@ -24,7 +26,11 @@ class Transform:
     def turn(yaw: float, scale: float = 1.0, translation: np.ndarray | None = None) -> Transform:
         """A turn about +Y, radians, counter-clockwise as seen from above."""
         rotation = np.array([0.0, math.sin(yaw / 2), 0.0, math.cos(yaw / 2)])
-        return Transform(scale, rotation, np.zeros(3) if translation is None else np.asarray(translation, np.float64))
+        return Transform(
+            scale,
+            rotation,
+            np.zeros(3) if translation is None else np.asarray(translation, np.float64),
+        )
 
     @property
     def linear(self) -> np.ndarray:
@@ -46,7 +52,9 @@ class Transform:
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 3), float32."""
-        return (points.astype(np.float64) @ (self.scale * self.linear).T + self.translation).astype(np.float32)
+        return (points.astype(np.float64) @ (self.scale * self.linear).T + self.translation).astype(
+            np.float32
+        )
 
     def after(self, first: Transform) -> Transform:
         """What doing `first` and then this one is."""
@@ -70,7 +78,10 @@ class Transform:
         if scale < 1e-12 or np.abs(scales / scale - 1).max() > tolerance:
             return None
         rotation = linear / scale
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > tolerance or np.linalg.det(rotation) < 0:
+        if (
+            np.abs(rotation @ rotation.T - np.eye(3)).max() > tolerance
+            or np.linalg.det(rotation) < 0
+        ):
             return None
         return Transform(scale, quaternion(rotation), np.asarray(matrix, np.float64)[:3, 3].copy())
 
@@ -78,18 +89,27 @@ class Transform:
 def rotation_matrix(rotation: np.ndarray) -> np.ndarray:
     """The matrix (3, 3) of a quaternion (4,) x, y, z, w."""
     x, y, z, w = np.asarray(rotation, np.float64) / np.linalg.norm(rotation)
-    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])  # fmt: skip
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def quaternion(matrix: np.ndarray) -> np.ndarray:
-    """The quaternion (4,) x, y, z, w of a rotation (3, 3), w not negative: the eigenvector of Bar-Itzhack's matrix (2000)."""
+    """The quaternion (4,) x, y, z, w of a rotation (3, 3), w not negative: the eigenvector of
+    Bar-Itzhack's matrix (2000)."""
     m = np.asarray(matrix, np.float64)
-    k = np.array([[m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]],
-                  [m[1, 0] + m[0, 1], m[1, 1] - m[0, 0] - m[2, 2], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]],
-                  [m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
-                  [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]]])  # fmt: skip
+    k = np.array(
+        [
+            [m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]],
+            [m[1, 0] + m[0, 1], m[1, 1] - m[0, 0] - m[2, 2], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]],
+            [m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]],
+        ]
+    )
     found = np.linalg.eigh(k)[1][:, -1]
     return -found if found[3] < 0 else found
 
@@ -98,5 +118,11 @@ def multiply(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """The Hamilton product of quaternions (4,) x, y, z, w: the rotation `two`, then `one`."""
     a, b, c, d = one
     x, y, z, w = two
-    return np.array([d * x + a * w + b * z - c * y, d * y - a * z + b * w + c * x,
-                     d * z + a * y - b * x + c * w, d * w - a * x - b * y - c * z])  # fmt: skip
+    return np.array(
+        [
+            d * x + a * w + b * z - c * y,
+            d * y - a * z + b * w + c * x,
+            d * z + a * y - b * x + c * w,
+            d * w - a * x - b * y - c * z,
+        ]
+    )

@@ -1,4 +1,5 @@
-"""Texture coordinates by xatlas, in a process of its own with a time limit; a grid of triangle pairs when that fails."""
+"""Texture coordinates by xatlas, in a process of its own with a time limit; a grid of triangle
+pairs when that fails."""
 
 from __future__ import annotations
 
@@ -31,11 +32,15 @@ PROXY_FROM = 80000
 PROXY_FACES = 12000
 
 
-def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3) -> tuple[Mesh, str]:
-    """The mesh with texture coordinates (vertices split along seams), and how they were made: "xatlas", "xatlas on a proxy" or "grid".
+def unwrap(
+    mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3
+) -> tuple[Mesh, str]:
+    """The mesh with texture coordinates (vertices split along seams), and how they were made:
+    "xatlas", "xatlas on a proxy" or "grid".
 
-    A mesh of many faces, or one that xatlas did not finish in time, takes the coordinates of a decimated proxy over, if no place of it
-    then shares its texels with another; else every two triangles get a square of a grid.
+    A mesh of many faces, or one that xatlas did not finish in time, takes the coordinates of a
+    decimated proxy over, if no place of it then shares its texels with another; else every two
+    triangles get a square of a grid.
 
     Args:
         resolution: texture size in pixels, for the padding between charts.
@@ -59,15 +64,28 @@ def unwrap(mesh: Mesh, resolution: int, seconds: float = 20.0, padding: int = 3)
 
 
 def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh | None:
-    """The mesh with coordinates by xatlas in a process of its own; None where it failed or took too long."""
+    """The mesh with coordinates by xatlas in a process of its own; None where it failed or took too
+    long."""
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        np.savez(source, vertices=mesh.vertices.astype(np.float32), faces=mesh.faces.astype(np.uint32))
+        np.savez(
+            source, vertices=mesh.vertices.astype(np.float32), faces=mesh.faces.astype(np.uint32)
+        )
         try:
             subprocess.run(
-                [sys.executable, "-c", _WORKER, str(source), str(result), str(padding), str(resolution)],
-                timeout=seconds, check=True, capture_output=True,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-c",
+                    _WORKER,
+                    str(source),
+                    str(result),
+                    str(padding),
+                    str(resolution),
+                ],
+                timeout=seconds,
+                check=True,
+                capture_output=True,
+            )
             data = np.load(result)
             mapping, faces, uv = data["mapping"], data["faces"], data["uv"]
         except (subprocess.SubprocessError, OSError, ValueError, KeyError):
@@ -76,15 +94,22 @@ def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh |
 
 
 def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:
-    """The mesh with vertex `mapping[i]` at number i and texture coordinates of its own; its old texture has no place any more."""
+    """The mesh with vertex `mapping[i]` at number i and texture coordinates of its own; its old
+    texture has no place any more."""
     return replace(
-        mesh, vertices=mesh.vertices[mapping], faces=faces.astype(np.int32), uv=uv.astype(np.float32), texture=None,
-        colours=None if mesh.colours is None else mesh.colours[mapping], normals=None if mesh.normals is None else mesh.normals[mapping],
-    )  # fmt: skip
+        mesh,
+        vertices=mesh.vertices[mapping],
+        faces=faces.astype(np.int32),
+        uv=uv.astype(np.float32),
+        texture=None,
+        colours=None if mesh.colours is None else mesh.colours[mapping],
+        normals=None if mesh.normals is None else mesh.normals[mapping],
+    )
 
 
 def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
-    """Every two triangles share a square cell of a grid: always works, never overlaps, wastes some texture."""
+    """Every two triangles share a square cell of a grid: always works, never overlaps, wastes some
+    texture."""
     count = len(mesh.faces)
     side = math.ceil(math.sqrt((count + 1) // 2))
     cell = 1.0 / side
@@ -92,29 +117,44 @@ def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
     number = np.arange(count)
     column, row, upper = (number // 2) % side, (number // 2) // side, number % 2
     low, high = margin, cell - margin
-    corners = np.array([[[low, low], [high - margin, low], [low, high - margin]],
-                        [[high, high], [low + margin, high], [high, low + margin]]])  # fmt: skip
+    corners = np.array(
+        [
+            [[low, low], [high - margin, low], [low, high - margin]],
+            [[high, high], [low + margin, high], [high, low + margin]],
+        ]
+    )
     uv = corners[upper] + (np.stack([column, row], 1) * cell)[:, None]
-    return _split(mesh, mesh.faces.reshape(-1), np.arange(3 * count).reshape(-1, 3), uv.reshape(-1, 2))
+    return _split(
+        mesh, mesh.faces.reshape(-1), np.arange(3 * count).reshape(-1, 3), uv.reshape(-1, 2)
+    )
 
 
 def overlap(mesh: Mesh, resolution: int = 512) -> float:
-    """Share of covered texels that more than one triangle claims (centres strictly inside), from the areas: 0 for a proper atlas."""
+    """Share of covered texels that more than one triangle claims (centres strictly inside), from
+    the areas: 0 for a proper atlas."""
     import torch
 
     from ..kernels import rasterize
 
     assert mesh.uv is not None
-    clip = np.concatenate([mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1).astype(
-        np.float32
-    )
+    clip = np.concatenate(
+        [mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1
+    ).astype(np.float32)
     covered = float(
-        (rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[..., 3] > 0)
+        (
+            rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[
+                ..., 3
+            ]
+            > 0
+        )
         .float()
         .mean()
     )
     a, b, c = (mesh.uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
     total = float(
-        np.abs((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])).sum() / 2
+        np.abs(
+            (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+        ).sum()
+        / 2
     )
     return max(0.0, (total - covered) / max(covered, 1e-9))

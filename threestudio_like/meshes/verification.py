@@ -1,4 +1,5 @@
-"""Before a file is called good it is read back, rendered again and compared with what was to be written."""
+"""Before a file is called good it is read back, rendered again and compared with what was to be
+written."""
 
 from __future__ import annotations
 
@@ -10,16 +11,17 @@ import numpy as np
 
 from ..engine.errors import ExportError, InputError
 from .extraction import iou
-from .files import read
 from .frames import Frame
+from .io.files import read
 from .mesh import Asset, Mesh
 from .picture import render_asset
 
 
 @dataclass
 class Verdict:
-    """What the comparison found: PSNR in dB over both silhouettes (infinite for identical, NaN for formats without colour), silhouette
-    IoU, orientation ("right", or what is wrong), and whether the file passes."""
+    """What the comparison found: PSNR in dB over both silhouettes (infinite for identical, NaN for
+    formats without colour), silhouette IoU, orientation ("right", or what is wrong), and whether
+    the file passes."""
 
     path: str
     psnr: float
@@ -31,13 +33,14 @@ class Verdict:
         """One line for the user."""
         colour = "no colour" if np.isnan(self.psnr) else f"PSNR {min(self.psnr, 99.0):.1f} dB"
         state = "ok" if self.passed else "BAD"
-        return (
-            f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {state}"
-        )
+        return f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {state}"
 
 
 def _placed(asset: Asset, place: Callable[[np.ndarray], np.ndarray]) -> Asset:
-    return Asset({k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}, asset.provenance)
+    return Asset(
+        {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()},
+        asset.provenance,
+    )
 
 
 def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,29 +56,40 @@ def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return float("inf") if error == 0 else float(-10 * np.log10(error))
 
 
-def verify(path: Path, asset: Asset, cameras: np.ndarray, size: int = 160, frame: Frame | None = None,
-           place: Callable[[np.ndarray], np.ndarray] | None = None) -> Verdict:  # fmt: skip
+def verify(
+    path: Path,
+    asset: Asset,
+    cameras: np.ndarray,
+    size: int = 160,
+    frame: Frame | None = None,
+    place: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Verdict:
     """Compare a written file with the asset in memory.
 
-    Args:
-        cameras: (B, 4, 4) world to clip space; the first is the front.
-        frame: axes and unit in which the file was written.
-        place: brings vertices (V, 3) of both before the cameras; the default leaves them where they are.
+    Args: cameras: (B, 4, 4) world to clip space; the first is the front. frame: axes and unit in
+        which the file was written. place: brings vertices (V, 3) of both before the cameras; the
+        default leaves them where they are.
 
-    A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour (25 dB for PLY, whose colours
-    live on the vertices), and the orientation of the asset.
+    A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour
+    (25 dB for PLY, whose colours live on the vertices), and the orientation of the asset.
     """
     try:
         again = read(path, frame)
     except InputError as error:
-        raise ExportError(f"the written file cannot be read back ({error.what})", str(path), "Report this") from None
+        raise ExportError(
+            f"the written file cannot be read back ({error.what})", str(path), "Report this"
+        ) from None
     if place is not None:
         asset, again = _placed(asset, place), _placed(again, place)
     wanted_image, wanted_mask = _pictures(asset, cameras, size)
     image, mask = _pictures(again, cameras, size)
     agreement = iou(mask > 0.5, wanted_mask > 0.5)
     has_colour = any(m.texture is not None or m.colours is not None for m in again.meshes.values())
-    value = psnr(image, wanted_image, (mask > 0.5) | (wanted_mask > 0.5)) if has_colour else float("nan")
+    value = (
+        psnr(image, wanted_image, (mask > 0.5) | (wanted_mask > 0.5))
+        if has_colour
+        else float("nan")
+    )
     orientation = _orientation(again.mesh, asset.mesh)
     limit = 20.0 if path.suffix.lower() == ".ply" else 30.0
     passed = agreement >= 0.99 and orientation == "right" and (not has_colour or value >= limit)

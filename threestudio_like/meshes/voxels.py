@@ -1,6 +1,7 @@
 """Occupancy grids: of meshes, of binvox files, and back to smooth meshes.
 
-A grid is (R, R, R) bool, axes x, y, z over [-1, 1]^3: cell i spans 2 i / R - 1 to 2 (i + 1) / R - 1.
+A grid is (R, R, R) bool, axes x, y, z over [-1, 1]^3: cell i spans 2 i / R - 1 to 2 (i + 1) / R -
+1.
 """
 
 from __future__ import annotations
@@ -29,20 +30,24 @@ def cell_centres(resolution: int) -> torch.Tensor:
 
 
 def voxelise(mesh: Mesh, resolution: int = 32) -> np.ndarray:
-    """The cells that are inside: winding number above one half at the centre, or, where the surface passes, at three of eight points of
-    the cell, so that walls thinner than a cell leave a trace. Overlapping and open pieces are welcome.
+    """The cells that are inside: winding number above one half at the centre, or, where the surface
+    passes, at three of eight points of the cell, so that walls thinner than a cell leave a trace.
+    Overlapping and open pieces are welcome.
 
     Args:
         mesh: in [-1, 1]^3.
     """
     tree = surface_tree(
-        torch.from_numpy(mesh.vertices.astype(np.float32)), torch.from_numpy(mesh.faces.astype(np.int32))
+        torch.from_numpy(mesh.vertices.astype(np.float32)),
+        torch.from_numpy(mesh.faces.astype(np.int32)),
     )
     centres = cell_centres(resolution)
     inside = winding_number(tree, centres, 2.0) > 0.5
     points = sample_surface(mesh, 24 * resolution**2).points
     cell = np.clip(((points + 1) / 2 * resolution).astype(np.int64), 0, resolution - 1)
-    touched = torch.from_numpy(np.unique((cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2]))
+    touched = torch.from_numpy(
+        np.unique((cell[:, 0] * resolution + cell[:, 1]) * resolution + cell[:, 2])
+    )
     offsets = cell_centres(2) / resolution
     eight = (centres[touched, None] + offsets).reshape(-1, 3)
     share = (winding_number(tree, eight, 2.0) > 0.5).view(-1, 8).sum(1)
@@ -51,14 +56,17 @@ def voxelise(mesh: Mesh, resolution: int = 32) -> np.ndarray:
 
 
 def to_mesh(
-    volume: np.ndarray, blur: float = 0.7, level: float = 0.5, rounds: int = 6, smallest: float = 0.02
+    volume: np.ndarray,
+    blur: float = 0.7,
+    level: float = 0.5,
+    rounds: int = 6,
+    smallest: float = 0.02,
 ) -> Mesh | None:
     """A smooth closed mesh of a volume (R, R, R) in [0, 1]; None when it holds nothing.
 
-    Args:
-        blur: deviation in cells of the Gaussian that rounds the steps; thin parts keep their volume because the level follows them.
-        rounds: Taubin smoothing rounds, which keep the volume.
-        smallest: pieces with less than this share of the filled cells are dropped.
+    Args: blur: deviation in cells of the Gaussian that rounds the steps; thin parts keep their
+        volume because the level follows them. rounds: Taubin smoothing rounds, which keep the
+        volume. smallest: pieces with less than this share of the filled cells are dropped.
     """
     full = volume >= level
     if not full.any():
@@ -68,10 +76,17 @@ def to_mesh(
         sizes = np.bincount(pieces.reshape(-1))[1:]
         keep = np.flatnonzero(sizes >= smallest * sizes.sum()) + 1
         volume = np.where(np.isin(pieces, keep) | ~full, volume, 0)
-    fine = gaussian_filter(np.repeat(np.repeat(np.repeat(volume.astype(np.float32), 2, 0), 2, 1), 2, 2), 2 * blur)
-    # The level at which the smooth volume holds as much as the voxels: blurring alone would eat legs and handles.
+    fine = gaussian_filter(
+        np.repeat(np.repeat(np.repeat(volume.astype(np.float32), 2, 0), 2, 1), 2, 2), 2 * blur
+    )
+    # The level at which the smooth volume holds as much as the voxels: blurring alone would eat
+    # legs and handles.
     wanted = 8 * int((volume >= level).sum())
-    iso = float(np.clip(np.partition(fine.reshape(-1), -wanted)[-wanted], 0.12, 0.6)) if wanted < fine.size else 0.5
+    iso = (
+        float(np.clip(np.partition(fine.reshape(-1), -wanted)[-wanted], 0.12, 0.6))
+        if wanted < fine.size
+        else 0.5
+    )
     mesh = isosurface(np.ascontiguousarray(fine.transpose(2, 1, 0)), iso)
     if mesh is None:
         return None
@@ -79,7 +94,9 @@ def to_mesh(
     # `isosurface` puts samples on the border of [-1, 1]; here they are centres of cells.
     points = (mesh.vertices.astype(np.float64) * ((size - 1) / size)).astype(np.float32)
     smooth = relax(Mesh(points, mesh.faces), rounds)
-    return Mesh(smooth.vertices, smooth.faces, normals=vertex_normals(smooth.vertices, smooth.faces))
+    return Mesh(
+        smooth.vertices, smooth.faces, normals=vertex_normals(smooth.vertices, smooth.faces)
+    )
 
 
 def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
@@ -91,22 +108,32 @@ def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", str(path), "Check the file") from None
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", str(path), "Check the file"
+        ) from None
     head, found, body = data[:4096].partition(b"data\n")
     body = data[len(head) + len(found) :]
     dims = re.search(rb"^dim (\d{1,4}) (\d{1,4}) (\d{1,4})", head, re.MULTILINE)
     if not data.startswith(b"#binvox") or not found or dims is None:
         raise InputError("is not a binvox file", str(path), "Give a file that begins with #binvox")
     shape = tuple(int(d) for d in dims.groups())
-    if len(set(shape)) != 1 or not 0 < shape[0] <= LARGEST_GRID or (resolution is not None and shape[0] != resolution):
+    if (
+        len(set(shape)) != 1
+        or not 0 < shape[0] <= LARGEST_GRID
+        or (resolution is not None and shape[0] != resolution)
+    ):
         wanted = (
-            f"{resolution} cells along every edge" if resolution else f"a cube of at most {LARGEST_GRID} cells an edge"
+            f"{resolution} cells along every edge"
+            if resolution
+            else f"a cube of at most {LARGEST_GRID} cells an edge"
         )
         raise InputError(f"has {' x '.join(map(str, shape))} cells", str(path), f"Wanted: {wanted}")
     runs = np.frombuffer(body[: len(body) // 2 * 2], np.uint8).reshape(-1, 2)
     if int(runs[:, 1].sum(dtype=np.int64)) != shape[0] ** 3 or (runs[:, 0] > 1).any():
         raise InputError(
-            "is a binvox file that ends too early or holds other values than 0 and 1", str(path), "Make it again"
+            "is a binvox file that ends too early or holds other values than 0 and 1",
+            str(path),
+            "Make it again",
         )
     flat = np.repeat(runs[:, 0] > 0, runs[:, 1])
     return np.ascontiguousarray(flat.reshape(shape).transpose(0, 2, 1))

@@ -1,4 +1,5 @@
-"""Does it look like the prompt, from everywhere, and with one front: R-precision, consistency, Janus index."""
+"""Does it look like the prompt, from everywhere, and with one front: R-precision, consistency,
+Janus index."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from ..priors.clip import ImageTextPrior
 
 
 @torch.no_grad()
-def r_precision(clip: ImageTextPrior, images: torch.Tensor, captions: list[str], right: int) -> float:
+def r_precision(
+    clip: ImageTextPrior, images: torch.Tensor, captions: list[str], right: int
+) -> float:
     """Share of pictures (B, H, W, 3) whose nearest caption is number `right`."""
     similarity = clip.embed_images(images) @ clip.embed_texts(captions).t()
     return float((similarity.argmax(1) == right).float().mean())
@@ -23,15 +26,22 @@ def view_consistency(features: torch.Tensor) -> float:
 
 
 def janus_index(front: torch.Tensor, azimuth: torch.Tensor) -> float:
-    """How far front-likeness (V,) in [0, 1] over azimuth (V,) radians is from having one peak: 0 for one front at azimuth 0, 1 for
-    front-likeness that is the same everywhere, in between for two or three faces.
+    """How far front-likeness (V,) in [0, 1] over azimuth (V,) radians is from having one peak: 0
+    for one front at azimuth 0, 1 for front-likeness that is the same everywhere, in between for two
+    or three faces.
 
-    It is 1 - |first Fourier coefficient| / mean, scaled so that an ideal front (1 within +-35 degrees, else 0) gives 0.
+    It is 1 - |first Fourier coefficient| / mean, scaled so that an ideal front (1 within +-35
+    degrees, else 0) gives 0.
     """
     total = float(front.sum())
     if total <= 1e-9:
         return 0.0
-    first = torch.complex((front * azimuth.cos()).sum(), (front * azimuth.sin()).sum()).abs() / total
+    first = (
+        torch.complex((front * azimuth.cos()).sum(), (front * azimuth.sin()).sum()).abs() / total
+    )
     inside = torch.cos(azimuth) >= torch.cos(torch.tensor(35.0).deg2rad()) - 1e-6
-    ideal = torch.complex((inside * azimuth.cos()).sum(), (inside * azimuth.sin()).sum()).abs() / inside.sum()
+    ideal = (
+        torch.complex((inside * azimuth.cos()).sum(), (inside * azimuth.sin()).sum()).abs()
+        / inside.sum()
+    )
     return float((1 - first / ideal).clamp(0, 1))

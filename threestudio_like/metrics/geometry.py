@@ -1,4 +1,5 @@
-"""Geometry of meshes: sampled surfaces, Chamfer distance, F-score, volume IoU, normal consistency."""
+"""Geometry of meshes: sampled surfaces, Chamfer distance, F-score, volume IoU, normal
+consistency."""
 
 from __future__ import annotations
 
@@ -9,9 +10,12 @@ from ..meshes.mesh import Mesh
 from ..meshes.points import sample_surface
 
 
-def compare(mesh: Mesh, truth: Mesh, samples: int = 20000, threshold: float = 0.02, grid: int = 48) -> dict[str, float]:
-    """Chamfer distance (mean of both mean distances, scene units), F-score at `threshold`, volume IoU on grid^3 points of [-1, 1]^3,
-    and normal consistency (mean |cos| at nearest points, both ways)."""
+def compare(
+    mesh: Mesh, truth: Mesh, samples: int = 20000, threshold: float = 0.02, grid: int = 48
+) -> dict[str, float]:
+    """Chamfer distance (mean of both mean distances, scene units), F-score at `threshold`, volume
+    IoU on grid^3 points of [-1, 1]^3, and normal consistency (mean |cos| at nearest points, both
+    ways)."""
     one, two = sample_surface(mesh, samples, 0), sample_surface(truth, samples, 1)
     p, n, q, m = one.points, one.normals, two.points, two.normals
     assert n is not None
@@ -31,8 +35,9 @@ def compare(mesh: Mesh, truth: Mesh, samples: int = 20000, threshold: float = 0.
 
 
 def occupancy(mesh: Mesh, grid: int) -> np.ndarray:
-    """Inside (boolean, (grid, grid, grid), axes z, y, x) by counting signed crossings along z: right for closed meshes, also for
-    overlapping ones (a point is inside when the winding along its ray is not zero)."""
+    """Inside (boolean, (grid, grid, grid), axes z, y, x) by counting signed crossings along z:
+    right for closed meshes, also for overlapping ones (a point is inside when the winding along its
+    ray is not zero)."""
     line = np.linspace(-1, 1, grid)
     # A shift of less than a thousandth of a cell keeps grid lines off vertices and edges.
     x, y = line + 1.37e-4, line + 2.11e-4
@@ -45,10 +50,12 @@ def occupancy(mesh: Mesh, grid: int) -> np.ndarray:
             continue
         low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
         ix = np.arange(
-            max(0, int(np.ceil((low[0] - x[0]) / step))), min(grid, int(np.floor((high[0] - x[0]) / step)) + 1)
+            max(0, int(np.ceil((low[0] - x[0]) / step))),
+            min(grid, int(np.floor((high[0] - x[0]) / step)) + 1),
         )
         iy = np.arange(
-            max(0, int(np.ceil((low[1] - y[0]) / step))), min(grid, int(np.floor((high[1] - y[0]) / step)) + 1)
+            max(0, int(np.ceil((low[1] - y[0]) / step))),
+            min(grid, int(np.floor((high[1] - y[0]) / step)) + 1),
         )
         if not len(ix) or not len(iy):
             continue

@@ -1,4 +1,5 @@
-"""A convolutional judge of toybox pictures: category, colour and view. Of another kind than any prior, never used to optimise."""
+"""A convolutional judge of toybox pictures: category, colour and view. Of another kind than any
+prior, never used to optimise."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ class _Block(nn.Module):
 
 def _body(width: int) -> nn.Sequential:
     return nn.Sequential(
-        _Block(3, width), _Block(width, 2 * width), _Block(2 * width, 4 * width), _Block(4 * width, 6 * width)
+        _Block(3, width),
+        _Block(width, 2 * width),
+        _Block(2 * width, 4 * width),
+        _Block(4 * width, 6 * width),
     )
 
 
@@ -46,7 +50,8 @@ def _features(body: nn.Sequential, pictures: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Judgement:
-    """Probabilities: category (B, K), colour (B, C), view (B, 4); features (B, D) for distances between sets of pictures."""
+    """Probabilities: category (B, K), colour (B, C), view (B, 4); features (B, D) for distances
+    between sets of pictures."""
 
     category: torch.Tensor
     colour: torch.Tensor
@@ -76,7 +81,9 @@ class Judge(nn.Module):
     def forward(self, pictures: torch.Tensor) -> Judgement:
         """Judge the pictures."""
         logits, features = self.logits(pictures)
-        category, colour, view = logits.split([len(self.categories), len(self.colours), len(VIEWS)], 1)
+        category, colour, view = logits.split(
+            [len(self.categories), len(self.colours), len(VIEWS)], 1
+        )
         return Judgement(category.softmax(1), colour.softmax(1), view.softmax(1), features)
 
     def save(self, folder: Path) -> None:
@@ -84,7 +91,10 @@ class Judge(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {"categories": self.categories, "colours": self.colours, "width": self.width}
         (folder / "config.json").write_text(json.dumps(config, indent=1))
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {k: v.half().contiguous() for k, v in self.state_dict().items()},
+            folder / "model.safetensors",
+        )
 
     @staticmethod
     def load(folder: Path) -> Judge:
@@ -97,13 +107,15 @@ class Judge(nn.Module):
             )
         config = json.loads((folder / "config.json").read_text())
         judge = Judge(config["categories"], config["colours"], config["width"])
-        judge.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        judge.load_state_dict(
+            {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+        )
         return judge.eval()
 
 
 class PatternJudge(nn.Module):
-    """Pictures (B, H, W, 3) in [0, 1] -> probabilities (B, 3) of plain, striped and dotted. A network of its own: what names category and
-    colour has learnt to overlook patterns."""
+    """Pictures (B, H, W, 3) in [0, 1] -> probabilities (B, 3) of plain, striped and dotted. A
+    network of its own: what names category and colour has learnt to overlook patterns."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -123,7 +135,10 @@ class PatternJudge(nn.Module):
     def save(self, folder: Path) -> None:
         """Write patterns.safetensors (fp16)."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.half().contiguous() for k, v in self.state_dict().items()}, folder / "patterns.safetensors")
+        save_file(
+            {k: v.half().contiguous() for k, v in self.state_dict().items()},
+            folder / "patterns.safetensors",
+        )
 
     @staticmethod
     def load(folder: Path) -> PatternJudge:

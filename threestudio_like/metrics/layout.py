@@ -1,4 +1,5 @@
-"""How right a placement is: relations checked by geometry, errors against known placements, penetration and floating."""
+"""How right a placement is: relations checked by geometry, errors against known placements,
+penetration and floating."""
 
 from __future__ import annotations
 
@@ -20,23 +21,36 @@ CELLS = 40
 
 
 def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0.12) -> bool:
-    """Whether object `one` stands to `two` as a relation says, from their points (N, 3) in the world, seen from the front (+Z to the viewer).
+    """Whether object `one` stands to `two` as a relation says, from their points (N, 3) in the
+    world, seen from the front (+Z to the viewer).
 
-    Directions count where the centres differ mainly that way, by at least a quarter of the mean size; "on" and "under" want one above the other
-    and, for "on", a gap below `slack` of the smaller size; "beside" and "in" want the boxes near and within.
+    Directions count where the centres differ mainly that way, by at least a quarter of the mean
+    size; "on" and "under" want one above the other and, for "on", a gap below `slack` of the
+    smaller size; "beside" and "in" want the boxes near and within.
 
     Args:
         kind: a value of `systems.scene_text.LEXICON`.
     """
     low_a, high_a, low_b, high_b = one.min(0), one.max(0), two.min(0), two.max(0)
     centre_a, centre_b = (low_a + high_a) / 2, (low_b + high_b) / 2
-    off, mean_size = centre_a - centre_b, (np.linalg.norm(high_a - low_a) + np.linalg.norm(high_b - low_b)) / 2
+    off, mean_size = (
+        centre_a - centre_b,
+        (np.linalg.norm(high_a - low_a) + np.linalg.norm(high_b - low_b)) / 2,
+    )
     smaller = min((high_a - low_a).max(), (high_b - low_b).max())
-    over = bool((centre_a[[0, 2]] > low_b[[0, 2]]).all() and (centre_a[[0, 2]] < high_b[[0, 2]]).all())
+    over = bool(
+        (centre_a[[0, 2]] > low_b[[0, 2]]).all() and (centre_a[[0, 2]] < high_b[[0, 2]]).all()
+    )
     if kind == "on":
-        # Of a bed the head stands higher than what lies on it: what counts is that the middle is above the other's middle.
+        # Of a bed the head stands higher than what lies on it: what counts is that the middle is
+        # above the other's middle.
         near = low_a[1] - high_b[1] < slack * smaller
-        return bool(over and near and centre_a[1] > centre_b[1] and low_a[1] > low_b[1] + 0.2 * (high_b[1] - low_b[1]))
+        return bool(
+            over
+            and near
+            and centre_a[1] > centre_b[1]
+            and low_a[1] > low_b[1] + 0.2 * (high_b[1] - low_b[1])
+        )
     if kind == "under":
         return bool(over and high_a[1] < high_b[1] and centre_a[1] < centre_b[1])
     if kind == "in":
@@ -44,17 +58,25 @@ def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0
     if kind == "beside":
         gap = np.maximum(0, np.maximum(low_a - high_b, low_b - high_a))
         return bool(np.linalg.norm(gap) < 0.5 * mean_size)
-    axis, sign = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[kind]
-    return bool(sign * off[axis] > 0.25 * smaller and abs(off[axis]) >= abs(off[2 - axis]) - 0.25 * smaller)
+    axis, sign = {
+        "left of": (0, -1.0),
+        "right of": (0, 1.0),
+        "in front of": (2, 1.0),
+        "behind": (2, -1.0),
+    }[kind]
+    return bool(
+        sign * off[axis] > 0.25 * smaller and abs(off[axis]) >= abs(off[2 - axis]) - 0.25 * smaller
+    )
 
 
 def placement_errors(
     found: Sequence[Transform], truth: Sequence[Transform], extent: float, eye: np.ndarray
 ) -> dict[str, float]:
-    """Means over objects, translations as shares of the scene's extent, after the one scale about the eye that no picture tells was taken out
-    (the median ratio of distances).
+    """Means over objects, translations as shares of the scene's extent, after the one scale about
+    the eye that no picture tells was taken out (the median ratio of distances).
 
-    translation; depth: its part along the line of sight; across: the rest; scale: |log ratio|; rotation: degrees.
+    translation; depth: its part along the line of sight; across: the rest; scale: |log ratio|;
+    rotation: degrees.
 
     Args:
         eye: (3,) of the reference camera.
@@ -62,7 +84,9 @@ def placement_errors(
     away = [[float(np.linalg.norm(x.translation - eye)) for x in some] for some in (found, truth)]
     ratios = [t / max(f, 1e-9) for f, t in zip(*away)]
     share = float(np.median(ratios))
-    found = [Transform(f.scale * share, f.rotation, eye + share * (f.translation - eye)) for f in found]
+    found = [
+        Transform(f.scale * share, f.rotation, eye + share * (f.translation - eye)) for f in found
+    ]
     rows: list[list[float]] = []
     for f, t in zip(found, truth):
         off = f.translation - t.translation
@@ -79,15 +103,19 @@ def placement_errors(
             ]
         )
     means = np.mean(rows, 0)
-    return dict(zip(("translation", "depth", "across", "scale", "rotation"), (float(m) for m in means)))
+    return dict(
+        zip(("translation", "depth", "across", "scale", "rotation"), (float(m) for m in means))
+    )
 
 
 def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> float:
-    """Degrees, 0 to 180, of the least turn about the vertical that brings surface `one` on surface `two`.
+    """Degrees, 0 to 180, of the least turn about the vertical that brings surface `one` on surface
+    `two`.
 
-    What of a wrong rotation can be seen: a ball has none, a table at most a quarter turn. Both are taken about their
-    surfaces' centroids, at a root mean square distance of one from them; of the turns whose distance (mean to the nearest point, both ways) is
-    within a tenth of the best, it is the least.
+    What of a wrong rotation can be seen: a ball has none, a table at most a quarter turn. Both are
+        taken about their
+    surfaces' centroids, at a root mean square distance of one from them; of the turns whose
+    distance (mean to the nearest point, both ways) is within a tenth of the best, it is the least.
     """
     from scipy.spatial import cKDTree
 
@@ -102,7 +130,9 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
     degrees = np.arange(0.0, 360.0, step)
     distances = []
     for turn in np.radians(degrees):
-        about = np.array([[math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]])
+        about = np.array(
+            [[math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]]
+        )
         # Turning the other way back is the same, and keeps the tree.
         there, back = moved[:points] @ about.T, still[:points] @ about
         distances.append(trees[0].query(there)[0].mean() + trees[1].query(back)[0].mean())
@@ -113,19 +143,25 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
 def depth_order_accuracy(
     found: Sequence[Transform], truth: Sequence[Transform], eye: np.ndarray, margin: float = 0.05
 ) -> float:
-    """Share of pairs, of those whose true distances from the eye (3,) differ by more than `margin`, in the right order; 1 without any."""
+    """Share of pairs, of those whose true distances from the eye (3,) differ by more than `margin`,
+    in the right order; 1 without any."""
     right = count = 0
     for i in range(len(truth)):
         for j in range(i):
-            true = np.linalg.norm(truth[i].translation - eye) - np.linalg.norm(truth[j].translation - eye)
+            true = np.linalg.norm(truth[i].translation - eye) - np.linalg.norm(
+                truth[j].translation - eye
+            )
             if abs(true) > margin:
-                got = np.linalg.norm(found[i].translation - eye) - np.linalg.norm(found[j].translation - eye)
+                got = np.linalg.norm(found[i].translation - eye) - np.linalg.norm(
+                    found[j].translation - eye
+                )
                 right, count = right + int(true * got > 0), count + 1
     return right / count if count else 1.0
 
 
 def penetration_volume(one: Mesh, two: Mesh, cells: int = CELLS) -> float:
-    """Volume that two closed meshes share, as a share of the smaller one's; by winding numbers on a grid over where their boxes meet."""
+    """Volume that two closed meshes share, as a share of the smaller one's; by winding numbers on a
+    grid over where their boxes meet."""
     import torch
 
     from ..kernels.distance import surface_tree, winding_number
@@ -136,7 +172,10 @@ def penetration_volume(one: Mesh, two: Mesh, cells: int = CELLS) -> float:
     )
     if (low >= high).any():
         return 0.0
-    lines = [torch.linspace(float(a), float(b), cells + 1)[:-1] + float(b - a) / (2 * cells) for a, b in zip(low, high)]
+    lines = [
+        torch.linspace(float(a), float(b), cells + 1)[:-1] + float(b - a) / (2 * cells)
+        for a, b in zip(low, high)
+    ]
     points = torch.stack(torch.meshgrid(*lines, indexing="ij"), -1).view(-1, 3)
     inside = torch.ones(len(points), dtype=torch.bool)
     for mesh in (one, two):

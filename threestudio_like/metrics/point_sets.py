@@ -1,5 +1,5 @@
-"""Point clouds and sets of them: Chamfer and earth mover's distance, F-score, 1-NNA, MMD, COV, as PVD's evaluation defines them
-(METHODS 2.7)."""
+"""Point clouds and sets of them: Chamfer and earth mover's distance, F-score, 1-NNA, MMD, COV, as
+PVD's evaluation defines them (METHODS 2.7)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def chamfer(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
-    """Harmonic mean of the shares of a (N, 3) and b (M, 3) that lie within `threshold` (a length) of the other. PVD's 0.001 is a squared
+    """Harmonic mean of the shares of a (N, 3) and b (M, 3) that lie within `threshold` (a length)
+    of the other. PVD's 0.001 is a squared
     distance: 0.0316 in length."""
     precision = float((cKDTree(b).query(a)[0] < threshold).mean())
     recall = float((cKDTree(a).query(b)[0] < threshold).mean())
@@ -31,11 +32,13 @@ def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
 def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
     """Mean distance (not squared) under the best one-to-one matching of a (N, 3) and b (N, 3).
 
-    Exact up to `EXACT` points; above, by an auction (Bertsekas 1988) whose result exceeds the optimum by at most `bound`.
-    Raises ValueError when the sets differ in size.
+    Exact up to `EXACT` points; above, by an auction (Bertsekas 1988) whose result exceeds the
+    optimum by at most `bound`. Raises ValueError when the sets differ in size.
     """
     if len(a) != len(b):
-        raise ValueError(f"earth_movers wants as many points on both sides, got {len(a)} and {len(b)}")
+        raise ValueError(
+            f"earth_movers wants as many points on both sides, got {len(a)} and {len(b)}"
+        )
     cost = cdist(a, b)
     if len(a) <= EXACT:
         rows, columns = linear_sum_assignment(cost)
@@ -45,8 +48,8 @@ def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
 
 
 def auction(cost: np.ndarray, bound: float) -> np.ndarray:
-    """Columns (N,) matched to the rows of cost (N, N): total cost within N * bound of the optimum (epsilon scaling, all free rows bid at
-    once)."""
+    """Columns (N,) matched to the rows of cost (N, N): total cost within N * bound of the optimum
+    (epsilon scaling, all free rows bid at once)."""
     count = len(cost)
     value = -cost
     price = np.zeros(count)
@@ -61,7 +64,8 @@ def auction(cost: np.ndarray, bound: float) -> np.ndarray:
             top = profit[rows, best]
             profit[rows, best] = -np.inf
             bid = price[best] + top - profit.max(1) + epsilon
-            # Of several bids for one column the highest wins: written in rising order, the last one stays.
+            # Of several bids for one column the highest wins: written in rising order, the last one
+            # stays.
             order = np.argsort(bid, kind="stable")
             winner = np.full(count, -1)
             winner[best[order]] = order
@@ -77,7 +81,9 @@ def auction(cost: np.ndarray, bound: float) -> np.ndarray:
         epsilon = max(epsilon / 5, bound)
 
 
-def distances(one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", "emd"] = "cd") -> np.ndarray:
+def distances(
+    one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
+) -> np.ndarray:
     """Distances (len(one), len(two)) between clouds."""
     measure: Callable[[np.ndarray, np.ndarray], float] = chamfer if kind == "cd" else earth_movers
     return np.array([[measure(a, b) for b in two] for a in one])
@@ -86,12 +92,15 @@ def distances(one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", 
 def set_metrics(
     samples: list[np.ndarray], references: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
 ) -> dict[str, float]:
-    """1-NNA (0.5 is best), MMD (less is better) and COV (more is better) of sets of clouds; 1-NNA wants them of one size.
+    """1-NNA (0.5 is best), MMD (less is better) and COV (more is better) of sets of clouds; 1-NNA
+    wants them of one size.
 
     Raises ValueError on sets of different sizes.
     """
     if len(samples) != len(references):
-        raise ValueError(f"set_metrics wants sets of one size, got {len(samples)} and {len(references)}")
+        raise ValueError(
+            f"set_metrics wants sets of one size, got {len(samples)} and {len(references)}"
+        )
     across = distances(samples, references, kind)
     inside_s, inside_r = distances(samples, samples, kind), distances(references, references, kind)
     count = len(samples)
@@ -113,17 +122,22 @@ def voxel_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet(one: np.ndarray, two: np.ndarray) -> float:
-    """Fréchet distance of Gaussians fitted to feature sets (N, D) and (M, D). On the judge's features it is like an FID, and not one: its
-    values compare with each other alone."""
+    """Fréchet distance of Gaussians fitted to feature sets (N, D) and (M, D). On the judge's
+    features it is like an FID, and not one: its values compare with each other alone."""
     from scipy.linalg import sqrtm
 
     mean = one.mean(0) - two.mean(0)
-    c1, c2 = np.cov(one.T) + 1e-6 * np.eye(one.shape[1]), np.cov(two.T) + 1e-6 * np.eye(one.shape[1])
+    c1, c2 = (
+        np.cov(one.T) + 1e-6 * np.eye(one.shape[1]),
+        np.cov(two.T) + 1e-6 * np.eye(one.shape[1]),
+    )
     root = sqrtm(c1 @ c2)
     return float(mean @ mean + np.trace(c1 + c2 - 2 * np.real(root)))
 
 
-def bootstrap(values: np.ndarray, rounds: int = 2000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+def bootstrap(
+    values: np.ndarray, rounds: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
     """The interval of a mean over values (N,) by resampling."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     means = values[rng.integers(0, len(values), (rounds, len(values)))].mean(1)

@@ -26,8 +26,8 @@ class ImageTextPrior(ABC):
         """Images (B, H, W, 3) in [0, 1] -> unit vectors (B, D). Differentiable."""
 
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, H, W, 3) in [0, 1] -> vectors (B, D) as the model makes them, before they are normalised; the unit vectors where a model
-        has no others. Differentiable."""
+        """Images (B, H, W, 3) in [0, 1] -> vectors (B, D) as the model makes them, before they are
+        normalised; the unit vectors where a model has no others. Differentiable."""
         return self.embed_images(images)
 
     @abstractmethod
@@ -86,7 +86,11 @@ class ClipPrior(ImageTextPrior):
         x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if x.shape[-1] != self._size:
             x = F.interpolate(
-                x, (self._size, self._size), mode="bilinear", align_corners=False, antialias=x.shape[-1] > self._size
+                x,
+                (self._size, self._size),
+                mode="bilinear",
+                align_corners=False,
+                antialias=x.shape[-1] > self._size,
             )
         return self.model.get_image_features(pixel_values=x).pooler_output
 
@@ -97,11 +101,14 @@ class ClipPrior(ImageTextPrior):
         ids = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
-        return F.normalize(self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output, dim=-1)
+        return F.normalize(
+            self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output, dim=-1
+        )
 
 
 class OpenClipPrior(ImageTextPrior):
-    """A model of open_clip (the extra "clip"): "ViT-B-32/laion2b_s34b_b79k", or a folder with open_clip_config.json.
+    """A model of open_clip (the extra "clip"): "ViT-B-32/laion2b_s34b_b79k", or a folder with
+    open_clip_config.json.
 
     Args:
         name: architecture/weights, or a folder. Raises ModelError.
@@ -112,10 +119,14 @@ class OpenClipPrior(ImageTextPrior):
             import open_clip
         except ImportError as error:
             raise ModelError(
-                f"needs open_clip ({error})", f"{OPEN_CLIP}{name}", "pip install 'threestudio-like[clip]'"
+                f"needs open_clip ({error})",
+                f"{OPEN_CLIP}{name}",
+                "pip install 'threestudio-like[clip]'",
             ) from None
         folder = Path(name).expanduser()
-        architecture, _, weights = (f"local-dir:{folder}", "", "") if folder.is_dir() else name.partition("/")
+        architecture, _, weights = (
+            (f"local-dir:{folder}", "", "") if folder.is_dir() else name.partition("/")
+        )
         try:
             self.model: Any = open_clip.create_model(architecture, pretrained=weights or None)
             self.tokenizer: Any = open_clip.get_tokenizer(architecture)
@@ -143,7 +154,9 @@ class OpenClipPrior(ImageTextPrior):
         x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
         if tuple(x.shape[-2:]) != self._size:
             smaller = x.shape[-1] > self._size[-1]
-            x = F.interpolate(x, self._size, mode="bilinear", align_corners=False, antialias=smaller)
+            x = F.interpolate(
+                x, self._size, mode="bilinear", align_corners=False, antialias=smaller
+            )
         return self.model.encode_image(x)
 
     @torch.no_grad()
@@ -154,8 +167,8 @@ class OpenClipPrior(ImageTextPrior):
 
 
 def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
-    """An image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"), a hub id, or "open_clip:ViT-B-32/openai".
-    Raises ModelError."""
+    """An image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"), a hub
+    id, or "open_clip:ViT-B-32/openai". Raises ModelError."""
     if name == EMBEDDED:
         return ClipPrior(embedded_folder("clip"))
     if name.startswith(OPEN_CLIP):

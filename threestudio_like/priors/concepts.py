@@ -1,4 +1,5 @@
-"""Textual-inversion concepts: files of learned token vectors, and the names of their tokens (METHODS 1.12)."""
+"""Textual-inversion concepts: files of learned token vectors, and the names of their tokens
+(METHODS 1.12)."""
 
 from __future__ import annotations
 
@@ -11,13 +12,16 @@ from ..engine.errors import ModelError
 
 
 def read_concept(path: Path) -> dict[str, torch.Tensor]:
-    """Textual-inversion tokens of a learned_embeds file, .safetensors or .bin (read with weights_only).
+    """Textual-inversion tokens of a learned_embeds file, .safetensors or .bin (read with
+    weights_only).
 
     Raises:
         ModelError: missing, damaged, or not a table of vectors.
     """
     if not path.is_file():
-        raise ModelError("there is no such file", str(path), "Give the learned_embeds file of a concept")
+        raise ModelError(
+            "there is no such file", str(path), "Give the learned_embeds file of a concept"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -34,16 +38,22 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
     if (
         not isinstance(table, dict)
         or not table
-        or not all(isinstance(v, torch.Tensor) and v.squeeze().ndim in (1, 2) and v.numel() for v in table.values())
+        or not all(
+            isinstance(v, torch.Tensor) and v.squeeze().ndim in (1, 2) and v.numel()
+            for v in table.values()
+        )
     ):
         raise ModelError(
-            "holds no {token: vector} table", str(path), "Give learned_embeds.safetensors or learned_embeds.bin"
+            "holds no {token: vector} table",
+            str(path),
+            "Give learned_embeds.safetensors or learned_embeds.bin",
         )
     return {str(k): v.float().squeeze() for k, v in table.items()}
 
 
 def concept_tokens(token: str, count: int) -> list[str]:
-    """The names of a concept's tokens: the first is its word, the others carry a number (diffusers' convention)."""
+    """The names of a concept's tokens: the first is its word, the others carry a number (diffusers'
+    convention)."""
     return [token, *(f"{token}_{i}" for i in range(1, count))]
 
 

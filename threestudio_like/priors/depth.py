@@ -1,4 +1,5 @@
-"""How far things are in a picture: the contract of a depth estimator, and its transformers adapter."""
+"""How far things are in a picture: the contract of a depth estimator, and its transformers
+adapter."""
 
 from __future__ import annotations
 
@@ -15,17 +16,21 @@ from ..engine.errors import ModelError
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
-"""The embedded estimator measures from one unit in front of the object's centre to one behind it: its depths lie in [0, 2]."""
+"""The embedded estimator measures from one unit in front of the object's centre to one behind it:
+its depths lie in [0, 2]."""
 FRAME_HALF_WIDTH = 0.792
-"""Half of the picture's edge in the embedded estimator's units, at the object's centre: what G3DR's camera sees (METHODS 3.2)."""
+"""Half of the picture's edge in the embedded estimator's units, at the object's centre: what G3DR's
+camera sees (METHODS 3.2)."""
 
 
 class DepthPrior(ABC):
     """Monocular depth.
 
-    `inverse`: what comes out is disparity (larger is nearer, up to a scale and a shift) and not depth (larger is farther).
+    `inverse`: what comes out is disparity (larger is nearer, up to a scale and a shift) and not
+        depth (larger is farther).
     `metric`: depth in units of its own world, not only up to a scale and a shift.
-    `framed`: that world is the frame of a single object: depths lie in [0, EMBEDDED_SPAN], its centre at 1.
+    `framed`: that world is the frame of a single object: depths lie in [0, EMBEDDED_SPAN], its
+        centre at 1.
     """
 
     inverse: bool = False
@@ -50,7 +55,9 @@ class TransformersDepth(DepthPrior):
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(
-                "there is no depth model", str(folder), "Give a transformers folder, or: threestudio-like train depth"
+                "there is no depth model",
+                str(folder),
+                "Give a transformers folder, or: threestudio-like train depth",
             )
         from transformers import AutoModelForDepthEstimation
         from transformers.utils import logging
@@ -63,18 +70,24 @@ class TransformersDepth(DepthPrior):
             )
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            raise ModelError(f"the depth model cannot be loaded ({reason})", str(folder), "Download it again") from None
+            raise ModelError(
+                f"the depth model cannot be loaded ({reason})", str(folder), "Download it again"
+            ) from None
         self.model.eval().requires_grad_(False)
         config = self.model.config
         self.metric = (
-            getattr(config, "depth_estimation_type", "relative") == "metric" or config.model_type == "zoedepth"
+            getattr(config, "depth_estimation_type", "relative") == "metric"
+            or config.model_type == "zoedepth"
         )
         self.inverse = not self.metric
         self.framed = self.metric and getattr(config, "depth_units", "") == "frame"
         backbone = getattr(config, "backbone_config", None) or config
-        # A hybrid's convolutional backbone has no picture size of its own; its transformer's is the model's.
+        # A hybrid's convolutional backbone has no picture size of its own; its transformer's is the
+        # model's.
         facts = [
-            getattr(part, name, None) for name in ("image_size", "patch_size") for part in (backbone, self.model.config)
+            getattr(part, name, None)
+            for name in ("image_size", "patch_size")
+            for part in (backbone, self.model.config)
         ]
         self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
         # Hybrids take pictures of their own size alone, as their image processor makes them.
@@ -84,18 +97,23 @@ class TransformersDepth(DepthPrior):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized so that the shorter edge is the model's, both edges multiples of its patch (hybrids: to their square); the result has the
-        pictures' size."""
+        """Resized so that the shorter edge is the model's, both edges multiples of its patch
+        (hybrids: to their square); the result has the pictures' size."""
         height, width = images.shape[1:3]
         share = self.size / min(height, width)
-        shape = [max(self.patch, round(edge * share / self.patch) * self.patch) for edge in (height, width)]
+        shape = [
+            max(self.patch, round(edge * share / self.patch) * self.patch)
+            for edge in (height, width)
+        ]
         shape = [self.size, self.size] if self.square else shape
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
         if list(x.shape[2:]) != shape:
             x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)
         found = self.model(pixel_values=x).predicted_depth
         if found.shape[1:] != (height, width):
-            found = F.interpolate(found[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+            found = F.interpolate(
+                found[:, None], (height, width), mode="bilinear", align_corners=False
+            )[:, 0]
         return found.clamp(0, EMBEDDED_SPAN) if self.framed else found
 
 
@@ -104,12 +122,15 @@ def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
 
     path = folder / "preprocessor_config.json"
     facts = json.loads(path.read_text()) if path.is_file() else {}
-    return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get("image_std", [0.229, 0.224, 0.225])
+    return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get(
+        "image_std", [0.229, 0.224, 0.225]
+    )
 
 
 @lru_cache(maxsize=2)
 def load_depth(name: str) -> DepthPrior:
-    """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
+    """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large",
+    "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:
         return TransformersDepth(embedded_folder("depth"))
     return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", "config.json"))

@@ -1,4 +1,5 @@
-"""The contract of a diffusion prior. A new model is one adapter: the methods below, and nothing else."""
+"""The contract of a diffusion prior. A new model is one adapter: the methods below, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from .noise_schedule import NoiseSchedule, PredictionType
 
 @dataclass
 class CameraProtocol:
-    """What a camera-conditioned prior was trained on: distance in scene units, angles in degrees, grey background levels."""
+    """What a camera-conditioned prior was trained on: distance in scene units, angles in degrees,
+    grey background levels."""
 
     distance: float = 3.0
     fov_y: float = 40.0
@@ -26,9 +28,10 @@ class CameraProtocol:
 class Condition:
     """What a prediction is conditioned on.
 
-    text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all or (B,); views: how many consecutive
-    entries show the same object and are denoised together; emphasis (B, T): factors of the words' attention (see `attention.emphasised`). A
-    prior ignores what it was not trained for, but for emphasis, which one that cannot do refuses.
+    text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all
+    or (B,); views: how many consecutive entries show the same object and are denoised together;
+    emphasis (B, T): factors of the words' attention (see `attention.emphasised`). A prior ignores
+    what it was not trained for, but for emphasis, which one that cannot do refuses.
     """
 
     text: torch.Tensor
@@ -41,8 +44,13 @@ class Condition:
         """That of consecutive entries."""
         level = self.background
         level = level[some] if isinstance(level, torch.Tensor) and level.ndim else level
-        return Condition(self.text[some], None if self.cameras is None else self.cameras[some], level, self.views,
-                         None if self.emphasis is None else self.emphasis[some])  # fmt: skip
+        return Condition(
+            self.text[some],
+            None if self.cameras is None else self.cameras[some],
+            level,
+            self.views,
+            None if self.emphasis is None else self.emphasis[some],
+        )
 
 
 @dataclass
@@ -58,7 +66,8 @@ class PriorFacts:
     """The only words it knows, or None for an open vocabulary."""
     camera: CameraProtocol | None = None
     light: tuple[tuple[float, ...], ...] | None = None
-    """The one light of all its pictures, if there is one: the (4, 4) matrix of `renderers.EnvironmentLight`."""
+    """The one light of all its pictures, if there is one: the (4, 4) matrix of
+    `renderers.EnvironmentLight`."""
     joint_views: int = 1
     """Views that it can denoise together."""
     licence: str = "unknown"
@@ -66,9 +75,11 @@ class PriorFacts:
 
 
 class DiffusionPrior(ABC):
-    """A text-conditional denoiser in the space of its latents (or of images, with an identity autoencoder).
+    """A text-conditional denoiser in the space of its latents (or of images, with an identity
+    autoencoder).
 
-    Latents are scaled: the adapter multiplies by the model's own factor after encoding and divides before decoding.
+    Latents are scaled: the adapter multiplies by the model's own factor after encoding and divides
+        before decoding.
     """
 
     facts: PriorFacts
@@ -81,7 +92,8 @@ class DiffusionPrior(ABC):
         return self.device.type != "cpu"
 
     def shrink(self) -> str:
-        """Do less at once, after the device ran out of memory; what was done in words, empty where nothing can be."""
+        """Do less at once, after the device ran out of memory; what was done in words, empty where
+        nothing can be."""
         return ""
 
     @abstractmethod
@@ -98,21 +110,31 @@ class DiffusionPrior(ABC):
 
     @abstractmethod
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The model's raw prediction (B, C, h, w) for noisy latents at integer time steps t (B,). Not differentiable."""
+        """The model's raw prediction (B, C, h, w) for noisy latents at integer time steps t (B,).
+        Not differentiable."""
 
     def epsilon(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The predicted noise (B, C, h, w)."""
-        return self.schedule.to_epsilon(self.predict(latents, t, condition), latents, t, self.facts.prediction_type)
+        return self.schedule.to_epsilon(
+            self.predict(latents, t, condition), latents, t, self.facts.prediction_type
+        )
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
-        """The places in `encode_text`'s T of a word, or of several in a row, wherever they stand in the prompt.
+        """The places in `encode_text`'s T of a word, or of several in a row, wherever they stand in
+        the prompt.
 
         Raises:
             ConfigError: the prompt does not say them. ModelError: this prior has no words.
         """
-        raise ModelError("its text has no words that could be weighted", self.facts.name, "Use a diffusers model")
+        raise ModelError(
+            "its text has no words that could be weighted", self.facts.name, "Use a diffusers model"
+        )
 
     @property
     def downscale(self) -> int:
         """Pixels per latent along an edge."""
         return self.facts.image_size // self.facts.latent_size
+
+
+PLAIN_CAMERAS = CameraProtocol(1.8, 55.0)
+"""How assets of priors without a camera protocol are shown: the evaluation ring of METHODS 1.4."""

@@ -1,4 +1,5 @@
-"""Prompt embeddings by prompt: a cache during a run, and a portable bundle so that optimisation needs no text encoder."""
+"""Prompt embeddings by prompt: a cache during a run, and a portable bundle so that optimisation
+needs no text encoder."""
 
 from __future__ import annotations
 
@@ -38,23 +39,31 @@ class EmbeddingStore:
         """Write a bundle: one safetensors file with the prompts in its header."""
         prompts = list(self._table)
         tensors = {str(i): self._table[p].contiguous() for i, p in enumerate(prompts)}
-        write_atomically(path, save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)}))
+        write_atomically(
+            path, save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)})
+        )
 
     @staticmethod
     def load(path: Path) -> EmbeddingStore:
         """Read a bundle. Raises ModelError when it is missing or not one."""
         if not path.is_file():
-            raise ModelError("there is no such embedding bundle", str(path), "Write one with --save-embeddings")
+            raise ModelError(
+                "there is no such embedding bundle", str(path), "Write one with --save-embeddings"
+            )
         store = EmbeddingStore()
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise ModelError("is not an embedding bundle", str(path), "Write one with --save-embeddings")
+                    raise ModelError(
+                        "is not an embedding bundle", str(path), "Write one with --save-embeddings"
+                    )
                 for i, prompt in enumerate(json.loads(metadata["prompts"])):
                     store.add(prompt, file.get_tensor(str(i)))
         except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
             raise ModelError(
-                "the embedding bundle is damaged", str(path), "Write it again with --save-embeddings"
+                "the embedding bundle is damaged",
+                str(path),
+                "Write it again with --save-embeddings",
             ) from None
         return store

@@ -1,4 +1,5 @@
-"""Pictures as the networks want them: the object recentred and scaled to fill the frame, a grey behind it; and the way back."""
+"""Pictures as the networks want them: the object recentred and scaled to fill the frame, a grey
+behind it; and the way back."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ FILL = 0.85
 
 @dataclass(frozen=True)
 class Similarity:
-    """What was cut out of a picture: a square of `side` source pixels about (x, y), source pixels from its top left corner."""
+    """What was cut out of a picture: a square of `side` source pixels about (x, y), source pixels
+    from its top left corner."""
 
     x: float
     y: float
@@ -29,7 +31,8 @@ class Similarity:
 
 
 def boxes(alpha: torch.Tensor, threshold: float = 0.1) -> torch.Tensor:
-    """Bounding boxes (B, 4) left, top, right, bottom in pixels of alphas (B, H, W) in [0, 1]; the whole picture where nothing shows."""
+    """Bounding boxes (B, 4) left, top, right, bottom in pixels of alphas (B, H, W) in [0, 1]; the
+    whole picture where nothing shows."""
     full = alpha > threshold
     out = []
     for rows, columns in zip(full.any(2), full.any(1)):
@@ -49,7 +52,8 @@ def similarities(box: torch.Tensor, fill: float = FILL) -> list[Similarity]:
 
 
 def cut(pictures: torch.Tensor, frames: list[Similarity], size: int) -> torch.Tensor:
-    """Square cuts (B, C, size, size) of pictures (B, C, H, W), zero outside of them, each averaged over the source pixels that it covers."""
+    """Square cuts (B, C, size, size) of pictures (B, C, H, W), zero outside of them, each averaged
+    over the source pixels that it covers."""
     height, width = pictures.shape[-2:]
     out = []
     for picture, f in zip(pictures, frames):
@@ -59,15 +63,22 @@ def cut(pictures: torch.Tensor, frames: list[Similarity], size: int) -> torch.Te
         y, x = torch.meshgrid(line, line, indexing="ij")
         place = f.to_source(torch.stack([x, y], -1))
         grid = place / place.new_tensor([width, height]) * 2 - 1
-        found = F.grid_sample(picture[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+        found = F.grid_sample(
+            picture[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
+        )
         out.append(F.avg_pool2d(found, many)[0] if many > 1 else found[0])
     return torch.stack(out)
 
 
 def framed(
-    pictures: torch.Tensor, size: int, level: float, jitter: torch.Tensor | None = None, fill: float = FILL
+    pictures: torch.Tensor,
+    size: int,
+    level: float,
+    jitter: torch.Tensor | None = None,
+    fill: float = FILL,
 ) -> torch.Tensor:
-    """Pictures (B, H, W, 4) uint8 with alpha -> (B, size, size, 3) in [0, 1]: the object recentred, grey of `level` behind it.
+    """Pictures (B, H, W, 4) uint8 with alpha -> (B, size, size, 3) in [0, 1]: the object recentred,
+    grey of `level` behind it.
 
     Args:
         jitter: (B, 3) shares of the frame by which scale, x and y are off.
@@ -76,7 +87,9 @@ def framed(
     frames = similarities(boxes(x[:, 3]), fill)
     if jitter is not None:
         frames = [
-            Similarity(f.x + float(j[1]) * f.side, f.y + float(j[2]) * f.side, f.side * (1 + float(j[0])))
+            Similarity(
+                f.x + float(j[1]) * f.side, f.y + float(j[2]) * f.side, f.side * (1 + float(j[0]))
+            )
             for f, j in zip(frames, jitter)
         ]
     x = torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1)
@@ -85,13 +98,13 @@ def framed(
 
 
 def released(pictures: torch.Tensor, size: int = 224, level: float = 240 / 255) -> torch.Tensor:
-    """The released transform (METHODS 2.2): fully transparent pixels become grey, centre crop to 128/137 of the edge, resize:
-    (B, H, W, 4) uint8 -> (B, size, size, 3) in [0, 1]."""
+    """The released transform (METHODS 2.2): fully transparent pixels become grey, centre crop to
+    128/137 of the edge, resize: (B, H, W, 4) uint8 -> (B, size, size, 3) in [0, 1]."""
     x = pictures.float() / 255
     x = torch.where(x[..., 3:] == 0, level, x[..., :3]).permute(0, 3, 1, 2)
     edge = round(x.shape[-1] * 128 / 137)
     margin = (x.shape[-1] - edge) // 2
     x = x[..., margin : margin + edge, margin : margin + edge]
-    return F.interpolate(x, (size, size), mode="bilinear", align_corners=False, antialias=edge > size).permute(
-        0, 2, 3, 1
-    )
+    return F.interpolate(
+        x, (size, size), mode="bilinear", align_corners=False, antialias=edge > size
+    ).permute(0, 2, 3, 1)

@@ -1,4 +1,5 @@
-"""Noise schedules of diffusion models, and the four ways in which a model can state its prediction."""
+"""Noise schedules of diffusion models, and the four ways in which a model can state its
+prediction."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ class NoiseSchedule:
         return len(self.alphas_cumprod)
 
     @staticmethod
-    def scaled_linear(start: float = 0.00085, end: float = 0.012, steps: int = 1000) -> NoiseSchedule:
+    def scaled_linear(
+        start: float = 0.00085, end: float = 0.012, steps: int = 1000
+    ) -> NoiseSchedule:
         """Stable Diffusion's: linear in sqrt(beta) (METHODS 0.3)."""
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
         return NoiseSchedule((1 - betas).cumprod(0).float())
@@ -44,7 +47,8 @@ class NoiseSchedule:
 
     @staticmethod
     def from_config(config: dict[str, Any]) -> NoiseSchedule:
-        """From a diffusers scheduler_config.json. Raises ModelError on a schedule that is not known."""
+        """From a diffusers scheduler_config.json. Raises ModelError on a schedule that is not
+        known."""
         kind = config.get("beta_schedule", "scaled_linear")
         start, end = config.get("beta_start", 0.00085), config.get("beta_end", 0.012)
         steps = config.get("num_train_timesteps", 1000)
@@ -79,7 +83,8 @@ class NoiseSchedule:
     def to_clean(
         self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
     ) -> torch.Tensor:
-        """The clean latents that a prediction implies. Flow: v = eps - z along z_s = (1 - s) z + s eps, read at this abar."""
+        """The clean latents that a prediction implies. Flow: v = eps - z along z_s = (1 - s) z + s
+        eps, read at this abar."""
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()
         if kind == "epsilon":

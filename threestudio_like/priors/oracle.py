@@ -1,4 +1,5 @@
-"""Oracle priors: diffusion priors whose score is known in closed form, so that a loss can be held against its exact answer."""
+"""Oracle priors: diffusion priors whose score is known in closed form, so that a loss can be held
+against its exact answer."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from .noise_schedule import NoiseSchedule, PredictionType
 
 
 class OraclePrior(DiffusionPrior):
-    """Common ground: identity autoencoder, prompts as one-hot embeddings, the optimal denoiser given by `clean`.
+    """Common ground: identity autoencoder, prompts as one-hot embeddings, the optimal denoiser
+    given by `clean`.
 
     Args:
         channels, size: latent shape (C, size, size); an image is its own latent.
@@ -22,14 +24,19 @@ class OraclePrior(DiffusionPrior):
     """
 
     def __init__(
-        self, channels: int, size: int, prompts: tuple[str, ...] = ("",), prediction_type: PredictionType = "epsilon"
+        self,
+        channels: int,
+        size: int,
+        prompts: tuple[str, ...] = ("",),
+        prediction_type: PredictionType = "epsilon",
     ) -> None:
         self.facts = PriorFacts("oracle", prediction_type, channels, size, size)
         self.schedule = NoiseSchedule.scaled_linear()
         self.prompts = prompts
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """One-hot rows (B, 1, P); a prompt that starts with a known one selects it, any other selects "" (index 0)."""
+        """One-hot rows (B, 1, P); a prompt that starts with a known one selects it, any other
+        selects "" (index 0)."""
         rows = torch.zeros(len(prompts), 1, len(self.prompts))
         for row, prompt in enumerate(prompts):
             hits = [i for i, known in enumerate(self.prompts) if known and prompt.startswith(known)]
@@ -57,7 +64,8 @@ class OraclePrior(DiffusionPrior):
 
 
 class PointMass(OraclePrior):
-    """All data is the one latent mu (C, h, w): eps* = (z_t - sqrt(abar) mu) / sqrt(1 - abar) (METHODS 5.1)."""
+    """All data is the one latent mu (C, h, w): eps* = (z_t - sqrt(abar) mu) / sqrt(1 - abar)
+    (METHODS 5.1)."""
 
     def __init__(self, mu: torch.Tensor, prediction_type: PredictionType = "epsilon") -> None:
         super().__init__(mu.shape[0], mu.shape[-1], prediction_type=prediction_type)
@@ -71,7 +79,9 @@ class PointMass(OraclePrior):
 class Gaussian(OraclePrior):
     """Data ~ N(mu, std^2 I)."""
 
-    def __init__(self, mu: torch.Tensor, std: float, prediction_type: PredictionType = "epsilon") -> None:
+    def __init__(
+        self, mu: torch.Tensor, std: float, prediction_type: PredictionType = "epsilon"
+    ) -> None:
         super().__init__(mu.shape[0], mu.shape[-1], prediction_type=prediction_type)
         self.mu, self.variance = mu, std * std
 
@@ -82,9 +92,15 @@ class Gaussian(OraclePrior):
 
 
 class Mixture(OraclePrior):
-    """Data is one of K Gaussians of common deviation; a prompt selects its own mode, "" leaves all K equally likely."""
+    """Data is one of K Gaussians of common deviation; a prompt selects its own mode, "" leaves all
+    K equally likely."""
 
-    def __init__(self, modes: dict[str, torch.Tensor], std: float, prediction_type: PredictionType = "epsilon") -> None:
+    def __init__(
+        self,
+        modes: dict[str, torch.Tensor],
+        std: float,
+        prediction_type: PredictionType = "epsilon",
+    ) -> None:
         first = next(iter(modes.values()))
         super().__init__(first.shape[0], first.shape[-1], ("", *modes), prediction_type)
         self.means, self.variance = torch.stack(list(modes.values())), std * std
@@ -92,7 +108,9 @@ class Mixture(OraclePrior):
     def clean(self, noisy: torch.Tensor, abar: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The posterior mean over the modes that the text leaves open."""
         chosen = condition.text[:, 0]
-        prior = torch.where(chosen[:, :1] > 0, torch.ones_like(chosen[:, 1:]), chosen[:, 1:]).to(noisy)
+        prior = torch.where(chosen[:, :1] > 0, torch.ones_like(chosen[:, 1:]), chosen[:, 1:]).to(
+            noisy
+        )
         spread = abar * self.variance + 1 - abar
         means = self.means.to(noisy)
         offset = noisy[:, None] - abar.sqrt()[:, None] * means[None]
@@ -104,7 +122,8 @@ class Mixture(OraclePrior):
 
 
 class ViewsOf(OraclePrior):
-    """The data set is the views of one known object: the clean picture of every camera is what `draw` renders there.
+    """The data set is the views of one known object: the clean picture of every camera is what
+    `draw` renders there.
 
     Args:
         draw: Cameras -> pictures (B, H, W, C) in the latent space.
@@ -124,9 +143,9 @@ class ViewsOf(OraclePrior):
         """The object as seen from the cameras of the condition."""
         if condition.cameras is None:
             raise ValueError("ViewsOf needs the cameras in its condition")
-        pictures = self.draw(condition.cameras.resized(self.facts.image_size, self.facts.image_size)).permute(
-            0, 3, 1, 2
-        )
+        pictures = self.draw(
+            condition.cameras.resized(self.facts.image_size, self.facts.image_size)
+        ).permute(0, 3, 1, 2)
         if pictures.shape[-1] != noisy.shape[-1]:
             pictures = F.interpolate(pictures, noisy.shape[-2:], mode="area")
         return pictures.to(noisy)

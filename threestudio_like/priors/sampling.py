@@ -10,9 +10,11 @@ import torch
 from .diffusion import Condition, DiffusionPrior
 
 
-def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, rescale: float = 0.0) -> torch.Tensor:
-    """eps_u + scale (eps_c - eps_u) (METHODS 0.3), its deviation per sample pulled to eps_c's by `rescale` in [0, 1] (Lin et al.
-    2023, eq. 15-16). Both (B, C, h, w)."""
+def guide(
+    conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, rescale: float = 0.0
+) -> torch.Tensor:
+    """eps_u + scale (eps_c - eps_u) (METHODS 0.3), its deviation per sample pulled to eps_c's by
+    `rescale` in [0, 1] (Lin et al. 2023, eq. 15-16). Both (B, C, h, w)."""
     guided = unconditional + scale * (conditional - unconditional)
     if rescale > 0:
         axes = tuple(range(1, guided.ndim))
@@ -22,45 +24,72 @@ def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, 
 
 
 def join(a: Condition, b: Condition) -> Condition:
-    """Both conditions as one batch, `a` first; cameras and background of `a` serve both halves, emphasis
-    each its own."""
+    """Both conditions as one batch, `a` first; cameras and background of `a` serve both halves,
+    emphasis each its own."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
         cameras = a.cameras[twice]
-    background = torch.cat([a.background, a.background]) if isinstance(a.background, torch.Tensor) else a.background
+    background = (
+        torch.cat([a.background, a.background])
+        if isinstance(a.background, torch.Tensor)
+        else a.background
+    )
     emphasis = None
     if a.emphasis is not None or b.emphasis is not None:
-        emphasis = torch.cat([torch.ones(x.text.shape[:2]) if x.emphasis is None else x.emphasis for x in (a, b)])
+        emphasis = torch.cat(
+            [torch.ones(x.text.shape[:2]) if x.emphasis is None else x.emphasis for x in (a, b)]
+        )
     return Condition(torch.cat([a.text, b.text]), cameras, background, a.views, emphasis)
 
 
 def guided_clean(
-    prior: DiffusionPrior, noisy: torch.Tensor, t: torch.Tensor, condition: Condition, negative: torch.Tensor, scale: float,
-    rescale: float = 0.0, clamp: float = 0.0,
-) -> torch.Tensor:  # fmt: skip
-    """The guided estimate of the clean latents (B, C, h, w); guidance and rescaling act on it, `clamp` limits its values.
+    prior: DiffusionPrior,
+    noisy: torch.Tensor,
+    t: torch.Tensor,
+    condition: Condition,
+    negative: torch.Tensor,
+    scale: float,
+    rescale: float = 0.0,
+    clamp: float = 0.0,
+) -> torch.Tensor:
+    """The guided estimate of the clean latents (B, C, h, w); guidance and rescaling act on it,
+    `clamp` limits its values.
 
     Args:
         negative: text embeddings of the unconditional or negative prompt (B, T, D).
     """
     if scale == 1.0:
-        clean = prior.schedule.to_clean(prior.predict(noisy, t, condition), noisy, t, prior.facts.prediction_type)
+        clean = prior.schedule.to_clean(
+            prior.predict(noisy, t, condition), noisy, t, prior.facts.prediction_type
+        )
     else:
-        whole = join(condition, Condition(negative, condition.cameras, condition.background, condition.views))
+        whole = join(
+            condition, Condition(negative, condition.cameras, condition.background, condition.views)
+        )
         prediction = prior.predict(torch.cat([noisy, noisy]), torch.cat([t, t]), whole)
         clean_c, clean_u = prior.schedule.to_clean(
-            prediction, torch.cat([noisy, noisy]), torch.cat([t, t]), prior.facts.prediction_type).chunk(2)  # fmt: skip
+            prediction, torch.cat([noisy, noisy]), torch.cat([t, t]), prior.facts.prediction_type
+        ).chunk(2)
         clean = guide(clean_c, clean_u, scale, rescale)
     return clean.clamp(-clamp, clamp) if clamp > 0 else clean
 
 
 @torch.no_grad()
 def ddim(
-    prior: DiffusionPrior, noisy: torch.Tensor, begin: float, steps: int, condition: Condition, negative: torch.Tensor,
-    scale: float, rescale: float = 0.0, clamp: float = 0.0, project: Callable[[torch.Tensor], torch.Tensor] | None = None,
-) -> torch.Tensor:  # fmt: skip
-    """Deterministic DDIM (Song et al. 2021) from time `begin` (fraction of T) to clean latents (B, C, h, w).
+    prior: DiffusionPrior,
+    noisy: torch.Tensor,
+    begin: float,
+    steps: int,
+    condition: Condition,
+    negative: torch.Tensor,
+    scale: float,
+    rescale: float = 0.0,
+    clamp: float = 0.0,
+    project: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Deterministic DDIM (Song et al. 2021) from time `begin` (fraction of T) to clean latents (B,
+    C, h, w).
 
     Args:
         noisy: latents at time `begin`.
@@ -75,7 +104,10 @@ def ddim(
         clean = clean if project is None else project(clean)
         if after == 0:
             return clean
-        abar, abar_next = prior.schedule.abar(t, noisy), prior.schedule.abar(after.expand(len(noisy)), noisy)
+        abar, abar_next = (
+            prior.schedule.abar(t, noisy),
+            prior.schedule.abar(after.expand(len(noisy)), noisy),
+        )
         epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
         noisy = abar_next.sqrt() * clean + (1 - abar_next).sqrt() * epsilon
     return noisy

@@ -1,7 +1,9 @@
-"""The diffusers adapter: any folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler).
+"""The diffusers adapter: any folder of Stable Diffusion's layout (unet, vae, text_encoder,
+tokenizer, scheduler).
 
-Camera conditioning is recognised from the UNet's configuration: a projected class embedding of 8 numbers takes the camera
-vector, six channels beyond the latents take ray maps. Weights are read from safetensors only.
+Camera conditioning is recognised from the UNet's configuration: a projected class embedding of 8
+numbers takes the camera vector, six channels beyond the latents take ray maps. Weights are read
+from safetensors only.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 
 from ..engine.errors import ModelError
-from .attention import emphasised, install, joint_views
 from .concepts import concept_tokens
 from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
 from .embeddings import EmbeddingStore
+from .networks.attention import emphasised, install, joint_views
 from .noise_schedule import NoiseSchedule
 from .recorded import Recorded, can_record
 from .tokens import word_columns
@@ -32,8 +34,8 @@ class DiffusersConfig:
     """How a pretrained model is loaded."""
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
-    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the processor has such
-    instructions (the autoencoder stays float32), else float32."""
+    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the
+    processor has such instructions (the autoencoder stays float32), else float32."""
     device: str = "cpu"
     attention_slicing: bool = False
     """Compute attention in slices: less memory, slower."""
@@ -42,7 +44,8 @@ class DiffusersConfig:
     sample_posterior: bool = False
     """Sample the autoencoder's posterior instead of taking its mean."""
     entries: int = 0
-    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views that are denoised together."""
+    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views
+    that are denoised together."""
     images: int = 0
     """Pictures through the autoencoder at once, computed again on the way back; 0 for all."""
     tiling: bool = False
@@ -50,19 +53,34 @@ class DiffusersConfig:
     keep_text: bool | None = None
     """Keep the text encoder after a prompt; None: in main memory only."""
     compile: bool = False
-    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a GPU."""
+    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a
+    GPU."""
     graphs: bool | None = None
-    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing is offloaded or compiled."""
+    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing
+    is offloaded or compiled."""
 
 
-def camera_vector(azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the background's grey level, and one.
+def camera_vector(
+    azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor
+) -> torch.Tensor:
+    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the
+    background's grey level, and one.
 
     All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
     """
     return torch.stack(
-        [azimuth.sin(), azimuth.cos(), (2 * azimuth).sin(), (2 * azimuth).cos(), elevation.sin(), elevation.cos(),
-         2 * background - 1, torch.ones_like(background)], -1)  # fmt: skip
+        [
+            azimuth.sin(),
+            azimuth.cos(),
+            (2 * azimuth).sin(),
+            (2 * azimuth).cos(),
+            elevation.sin(),
+            elevation.cos(),
+            2 * background - 1,
+            torch.ones_like(background),
+        ],
+        -1,
+    )
 
 
 def _config(folder: Path, part: str) -> dict[str, Any]:
@@ -72,7 +90,9 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
             try:
                 return json.loads(path.read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError):
-                raise ModelError("the configuration is damaged", str(path), "Download the model again") from None
+                raise ModelError(
+                    "the configuration is damaged", str(path), "Download the model again"
+                ) from None
     raise ModelError(
         f'has no "{part}" with a configuration',
         str(folder),
@@ -81,7 +101,8 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
 
 
 class StableDiffusionPrior(DiffusionPrior):
-    """A model folder behind the contract. The text encoder is loaded at the first prompt that no embedding bundle holds.
+    """A model folder behind the contract. The text encoder is loaded at the first prompt that no
+    embedding bundle holds.
 
     Args:
         folder: of Stable Diffusion's layout.
@@ -91,7 +112,11 @@ class StableDiffusionPrior(DiffusionPrior):
     """
 
     def __init__(
-        self, folder: Path, config: DiffusersConfig, name: str, embeddings: EmbeddingStore | None = None
+        self,
+        folder: Path,
+        config: DiffusersConfig,
+        name: str,
+        embeddings: EmbeddingStore | None = None,
     ) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from diffusers.utils import logging
@@ -107,7 +132,9 @@ class StableDiffusionPrior(DiffusionPrior):
             self.unet = UNet2DConditionModel.from_pretrained(
                 folder / "unet", torch_dtype=self.dtype, use_safetensors=True
             )
-            self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True)
+            self.vae = AutoencoderKL.from_pretrained(
+                folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True
+            )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             first = str(error).splitlines()[0][:160]
             raise ModelError(
@@ -134,18 +161,39 @@ class StableDiffusionPrior(DiffusionPrior):
         latent = int(unet_config.get("sample_size", 64))
         camera = facts.get("camera")
         self.facts = PriorFacts(
-            name, scheduler.get("prediction_type", "epsilon"), channels, latent, latent * down,
+            name,
+            scheduler.get("prediction_type", "epsilon"),
+            channels,
+            latent,
+            latent * down,
             tuple(facts["vocabulary"]) if "vocabulary" in facts else None,
-            CameraProtocol(camera["distance"], camera["fov_y"], tuple(camera["elevation"]), tuple(camera["background"])) if camera else None,
-            tuple(tuple(float(x) for x in row) for row in facts["light"]) if "light" in facts else None,
-            int(facts.get("joint_views", 1)), facts.get("licence", "see the model's page"), facts.get("territory", "see the model's page"),
-        )  # fmt: skip
+            CameraProtocol(
+                camera["distance"],
+                camera["fov_y"],
+                tuple(camera["elevation"]),
+                tuple(camera["background"]),
+            )
+            if camera
+            else None,
+            tuple(tuple(float(x) for x in row) for row in facts["light"])
+            if "light" in facts
+            else None,
+            int(facts.get("joint_views", 1)),
+            facts.get("licence", "see the model's page"),
+            facts.get("territory", "see the model's page"),
+        )
         self.schedule = NoiseSchedule.from_config(scheduler)
-        self.processor = install(self.unet) if self.facts.joint_views > 1 or not config.attention_slicing else None
+        self.processor = (
+            install(self.unet)
+            if self.facts.joint_views > 1 or not config.attention_slicing
+            else None
+        )
         if config.compile:
             compiled = torch.compile(self.unet)
             self._call = lambda *a, **k: compiled(*a, **k).sample
-        elif config.graphs or (config.graphs is None and can_record(self.device) and not config.offload):
+        elif config.graphs or (
+            config.graphs is None and can_record(self.device) and not config.offload
+        ):
             self._call = Recorded(self._plain)
         self._tokenizer: Any = None
         self._text_encoder: Any = None
@@ -173,7 +221,8 @@ class StableDiffusionPrior(DiffusionPrior):
             self.unet.set_attention_slice("auto")
 
     def offload(self) -> None:
-        """From now on, keep the weights in main memory and bring each layer to the device when it runs."""
+        """From now on, keep the weights in main memory and bring each layer to the device when it
+        runs."""
         from accelerate import cpu_offload
 
         self._call = self._plain
@@ -212,7 +261,8 @@ class StableDiffusionPrior(DiffusionPrior):
         self._text_encoder.requires_grad_(False).eval().to(self.device)
 
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
-        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of N tokens}, as diffusers does.
+        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of
+        N tokens}, as diffusers does.
 
         Raises ModelError when a token exists or does not fit.
         """
@@ -228,7 +278,9 @@ class StableDiffusionPrior(DiffusionPrior):
                 )
             names = concept_tokens(token, len(vectors))
             if self._tokenizer.add_tokens(names) != len(names):
-                raise ModelError(f'the token "{token}" exists already', "--concept", "Rename the concept's token")
+                raise ModelError(
+                    f'the token "{token}" exists already', "--concept", "Rename the concept's token"
+                )
             self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
             index = self._tokenizer.convert_tokens_to_ids(names)
             with torch.no_grad():
@@ -245,7 +297,9 @@ class StableDiffusionPrior(DiffusionPrior):
     def _ids(self, prompts: list[str]) -> torch.Tensor:
         """Token ids (B, T), every concept's word as its tokens."""
         texts = [self._written(prompt) for prompt in prompts]
-        length = min(self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings)
+        length = min(
+            self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings
+        )
         return self._tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -256,10 +310,18 @@ class StableDiffusionPrior(DiffusionPrior):
         missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
         if missing:
             self._load_text()
-            states = self._text_encoder(self._ids(missing).to(self.device)).last_hidden_state.float().cpu()
+            states = (
+                self._text_encoder(self._ids(missing).to(self.device))
+                .last_hidden_state.float()
+                .cpu()
+            )
             for prompt, state in zip(missing, states):
                 self.embeddings.add(prompt, state)
-            keep = self.device.type == "cpu" if self.config.keep_text is None else self.config.keep_text
+            keep = (
+                self.device.type == "cpu"
+                if self.config.keep_text is None
+                else self.config.keep_text
+            )
             if not keep and not self._concepts:
                 self._text_encoder = self._tokenizer = None
         return torch.stack([self.embeddings[p] for p in prompts]).to(self.device)
@@ -274,22 +336,29 @@ class StableDiffusionPrior(DiffusionPrior):
         latents = posterior.sample() if self.config.sample_posterior else posterior.mode()
         return ((latents - self._shift) * self._factor).float()
 
-    def _by_images(self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor) -> torch.Tensor:
+    def _by_images(
+        self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
+    ) -> torch.Tensor:
         """A function of the autoencoder on a few pictures at a time, with the gradient of all."""
         few = self.config.images
         differentiable = torch.is_grad_enabled() and given.requires_grad
         if differentiable and not self.accelerated:
-            # A CPU's convolutions sum one picture in another order than several (3e-6 of a gradient), and are hardly faster with several:
-            # one by one, a gradient does not depend on what is done at once.
+            # A CPU's convolutions sum one picture in another order than several (3e-6 of a
+            # gradient), and are hardly faster with several: one by one, a gradient does not depend
+            # on what is done at once.
             function = self._one_by_one(function)
         if few <= 0 or len(given) <= few:
             return function(given)
         if differentiable:
-            return torch.cat([checkpoint(function, some, use_reentrant=False) for some in given.split(few)])
+            return torch.cat(
+                [checkpoint(function, some, use_reentrant=False) for some in given.split(few)]
+            )
         return torch.cat([function(some) for some in given.split(few)])
 
     @staticmethod
-    def _one_by_one(function: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _one_by_one(
+        function: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda given: torch.cat([function(one) for one in given.split(1)])
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
@@ -300,9 +369,11 @@ class StableDiffusionPrior(DiffusionPrior):
         x = self.vae.decode((latents / self._factor + self._shift).to(self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
-    def encode_with_concept(self, prompts: list[str], token: str, vectors: torch.Tensor) -> torch.Tensor:
-        """Last hidden states (B, T, D) where `token` stands for `vectors` (N, D); differentiable in them. The token must have been added with
-        as many vectors."""
+    def encode_with_concept(
+        self, prompts: list[str], token: str, vectors: torch.Tensor
+    ) -> torch.Tensor:
+        """Last hidden states (B, T, D) where `token` stands for `vectors` (N, D); differentiable in
+        them. The token must have been added with as many vectors."""
         self._load_text()
         known = self._tokenizer.get_added_vocab()
         names = concept_tokens(token, len(vectors))
@@ -312,16 +383,23 @@ class StableDiffusionPrior(DiffusionPrior):
         table = self._text_encoder.get_input_embeddings().weight
         changed = table.detach().index_copy(0, index.to(table.device), vectors.to(table))
         name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
-        out = torch.func.functional_call(self._text_encoder, {name: changed}, (self._ids(prompts).to(self.device),))
+        out = torch.func.functional_call(
+            self._text_encoder, {name: changed}, (self._ids(prompts).to(self.device),)
+        )
         return out.last_hidden_state.float()
 
     def word_vector(self, word: str) -> torch.Tensor:
-        """The embedding (D,) of a word, the mean over its tokens. Raises ModelError for a word that the tokenizer does not know."""
+        """The embedding (D,) of a word, the mean over its tokens. Raises ModelError for a word that
+        the tokenizer does not know."""
         self._load_text()
         known = self._tokenizer(word, add_special_tokens=False).input_ids
         closed = self.facts.vocabulary is not None and word not in self.facts.vocabulary
         if closed or not known:
-            raise ModelError(f'the text encoder has no word "{word}"', "--word", "Start from a word that it knows")
+            raise ModelError(
+                f'the text encoder has no word "{word}"',
+                "--word",
+                "Start from a word that it knows",
+            )
         return self._text_encoder.get_input_embeddings().weight[known].mean(0).detach().float()
 
     @torch.no_grad()
@@ -331,17 +409,27 @@ class StableDiffusionPrior(DiffusionPrior):
         if few <= 0 or len(latents) <= few:
             return self._predict(latents, t, condition, self._call)
         # Views that see each other stay together.
-        together = condition.views if self.processor is not None and self.facts.joint_views > 1 else 1
+        together = (
+            condition.views if self.processor is not None and self.facts.joint_views > 1 else 1
+        )
         few = max(1, few // together) * together
         parts = [slice(begin, begin + few) for begin in range(0, len(latents), few)]
-        return torch.cat([self._predict(latents[p], t[p], condition.part(p), self._call) for p in parts])
+        return torch.cat(
+            [self._predict(latents[p], t[p], condition.part(p), self._call) for p in parts]
+        )
 
-    def predict_with_gradient(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def predict_with_gradient(
+        self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
         """`predict`, differentiable in the latents and the text: what training a concept needs."""
         return self._predict(latents, t, condition, self._plain)
 
     def _predict(
-        self, latents: torch.Tensor, t: torch.Tensor, condition: Condition, call: Callable[..., torch.Tensor]
+        self,
+        latents: torch.Tensor,
+        t: torch.Tensor,
+        condition: Condition,
+        call: Callable[..., torch.Tensor],
     ) -> torch.Tensor:
         x, labels = latents.to(self.device, self.dtype), None
         batch = len(x)
@@ -355,7 +443,9 @@ class StableDiffusionPrior(DiffusionPrior):
             if condition.cameras is not None:
                 known = 1.0 if condition.background is None else condition.background
                 level = torch.as_tensor(known, dtype=torch.float32).expand(batch)
-                vector = camera_vector(condition.cameras.azimuth, condition.cameras.elevation, level)
+                vector = camera_vector(
+                    condition.cameras.azimuth, condition.cameras.elevation, level
+                )
             labels = vector.to(self.device, self.dtype)
         arguments = (x, t.to(self.device), condition.text.to(self.device, self.dtype))
         with ExitStack() as hooks:
@@ -364,8 +454,13 @@ class StableDiffusionPrior(DiffusionPrior):
                 views = condition.views if self.facts.joint_views > 1 else 1
                 hooks.enter_context(joint_views(self.processor, views))
             if isinstance(call, Recorded):
-                # Views that see each other are part of what is recorded; words that are weighted are numbers of the moment.
-                call = call.with_setting(condition.views) if condition.emphasis is None else self._plain
+                # Views that see each other are part of what is recorded; words that are weighted
+                # are numbers of the moment.
+                call = (
+                    call.with_setting(condition.views)
+                    if condition.emphasis is None
+                    else self._plain
+                )
             return call(*arguments, class_labels=labels).float()
 
     def word_columns(self, prompt: str, words: str) -> list[int]:

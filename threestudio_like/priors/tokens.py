@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from ..engine.errors import ConfigError, ModelError
+from .registry import embedded_folder
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|<[^<>\s]+>", re.UNICODE)
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
-    """The words of a text in lower case, each with its first character and the one behind its last; punctuation is none."""
+    """The words of a text in lower case, each with its first character and the one behind its last;
+    punctuation is none."""
     return [(found.group().lower(), *found.span()) for found in _WORD.finditer(text)]
 
 
 def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
-    """Character ranges of every place where the words of `phrase` stand in a row in `text`, whatever their case and punctuation.
+    """Character ranges of every place where the words of `phrase` stand in a row in `text`,
+    whatever their case and punctuation.
 
     Raises:
         ConfigError: the phrase has no words, or the text does not have them.
     """
     wanted, said = [w for w, _, _ in word_spans(phrase)], word_spans(text)
     if not wanted:
-        raise ConfigError(f'"{phrase}" has no words', "--spatial-words", 'Give words of the prompt, for example "on"')
-    hits = [i for i in range(len(said) - len(wanted) + 1) if [w for w, _, _ in said[i : i + len(wanted)]] == wanted]
+        raise ConfigError(
+            f'"{phrase}" has no words',
+            "--spatial-words",
+            'Give words of the prompt, for example "on"',
+        )
+    hits = [
+        i
+        for i in range(len(said) - len(wanted) + 1)
+        if [w for w, _, _ in said[i : i + len(wanted)]] == wanted
+    ]
     if not hits:
         raise ConfigError(
-            f'the prompt "{text}" does not say "{phrase}"', "--spatial-words", "Give words that stand in the prompt"
+            f'the prompt "{text}" does not say "{phrase}"',
+            "--spatial-words",
+            "Give words that stand in the prompt",
         )
     return [(said[i][1], said[i + len(wanted) - 1][2]) for i in hits]
 
 
 def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
-    """The token places of `words` wherever they stand in `prompt`, rising; a word of several tokens has several. The first word of a prompt
-    stands behind the tokenizer's beginning mark, so no place is 0 where there is such a mark.
+    """The token places of `words` wherever they stand in `prompt`, rising; a word of several tokens
+    has several. The first word of a prompt stands behind the tokenizer's beginning mark, so no
+    place is 0 where there is such a mark.
 
     Args:
         tokenizer: a transformers tokenizer.
 
-    Raises:
-        ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place. ModelError: it cannot say where its tokens lie.
+    Raises: ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place.
+        ModelError: it cannot say where its tokens lie.
     """
     spans = phrase_spans(prompt, words)
     if not getattr(tokenizer, "is_fast", False):
@@ -60,6 +75,15 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
     kept = [k for k in columns if k < limit - 1]
     if not kept:
         raise ConfigError(
-            f'"{words}" stands behind the {limit} tokens that the model reads', "the prompt", "Shorten the prompt"
+            f'"{words}" stands behind the {limit} tokens that the model reads',
+            "the prompt",
+            "Shorten the prompt",
         )
     return kept
+
+
+def tokenizer_of(folder: Path | None = None) -> Any:
+    """The tokenizer of the embedded models, or of a folder."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(folder or embedded_folder("clip"))

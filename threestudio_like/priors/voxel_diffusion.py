@@ -1,4 +1,5 @@
-"""IC3D (Sbrolli et al. 2022): diffusion of voxels under the embedding of a picture (METHODS 2.5)."""
+"""IC3D (Sbrolli et al. 2022): diffusion of voxels under the embedding of a picture (METHODS
+2.5)."""
 
 from __future__ import annotations
 
@@ -14,20 +15,22 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..engine.random import RandomStream
-from .contrastive import damaged, read_config
+from .networks.contrastive import damaged, read_config
+from .networks.voxel_unet import VoxelUNet, VoxelUNetConfig
 from .noise_schedule import NoiseSchedule
-from .voxel_unet import VoxelUNet, VoxelUNetConfig
 
 TIMES = 1000
 
 
 @dataclass
 class VoxelDiffusionConfig:
-    """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded model."""
+    """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded
+    model."""
 
     unet: VoxelUNetConfig = field(default_factory=VoxelUNetConfig)
     prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
-    """What the network says. "sample", the clean voxels, is learnt in a tenth of the steps: nobody has to copy noise through a narrow net."""
+    """What the network says. "sample", the clean voxels, is learnt in a tenth of the steps: nobody
+    has to copy noise through a narrow net."""
     signed: bool = False
     """Voxels as -1 and 1 instead of 0 and 1: as much signal as noise, which a small model needs."""
 
@@ -44,7 +47,8 @@ class VoxelSampling:
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: int = 40
     guidance: float = 1.5
-    """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional prediction, -1 the unconditional one."""
+    """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional prediction, -1 the unconditional
+    one."""
     clamp: bool = True
     """Keep estimates of the clean voxels within their range (not in the release)."""
 
@@ -59,9 +63,14 @@ class ShapePrior(ABC):
 
     @abstractmethod
     def sample(
-        self, embedding: torch.Tensor | None, count: int, config: VoxelSampling, random: RandomStream
+        self,
+        embedding: torch.Tensor | None,
+        count: int,
+        config: VoxelSampling,
+        random: RandomStream,
     ) -> torch.Tensor:
-        """Embeddings (B, D), or None for none, to `count` occupancies (count, R, R, R) in [0, 1], axes x, y, z; B is 1 or `count`."""
+        """Embeddings (B, D), or None for none, to `count` occupancies (count, R, R, R) in [0, 1],
+        axes x, y, z; B is 1 or `count`."""
 
 
 class VoxelDiffusion(nn.Module, ShapePrior):
@@ -74,7 +83,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         self.config = config
         self.unet = VoxelUNet(config.unet)
         self.schedule = NoiseSchedule.linear(steps=TIMES)
-        # Embeddings are divided by their root mean square over the training set, so that no embedding space starts louder than another.
+        # Embeddings are divided by their root mean square over the training set, so that no
+        # embedding space starts louder than another.
         self.register_buffer("scale", torch.ones(()))
 
     def encode(self, voxels: torch.Tensor) -> torch.Tensor:
@@ -87,9 +97,15 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         return ((x[:, 0] + 1) / 2 if self.config.signed else x[:, 0]).clamp(0, 1)
 
     def loss(
-        self, voxels: torch.Tensor, embedding: torch.Tensor, keep: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+        self,
+        voxels: torch.Tensor,
+        embedding: torch.Tensor,
+        keep: torch.Tensor,
+        t: torch.Tensor,
+        noise: torch.Tensor,
     ) -> torch.Tensor:
-        """Mean squared error of the prediction: voxels (B, R, R, R), embedding (B, D), keep (B,) bool, t (B,), noise (B, 1, R, R, R)."""
+        """Mean squared error of the prediction: voxels (B, R, R, R), embedding (B, D), keep (B,)
+        bool, t (B,), noise (B, 1, R, R, R)."""
         clean = self.encode(voxels)
         noisy = self.schedule.add_noise(clean, noise, t)
         target = self.schedule.from_epsilon(noise, noisy, t, self.config.prediction)
@@ -98,7 +114,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
     def predict_epsilon(
         self, noisy: torch.Tensor, t: torch.Tensor, embedding: torch.Tensor | None, w: float
     ) -> torch.Tensor:
-        """(1 + w) eps_c - w eps_u; without an embedding, eps_u. noisy (B, 1, R, R, R), t (B,), embedding (B, D)."""
+        """(1 + w) eps_c - w eps_u; without an embedding, eps_u. noisy (B, 1, R, R, R), t (B,),
+        embedding (B, D)."""
 
         def epsilon(prediction: torch.Tensor) -> torch.Tensor:
             return self.schedule.to_epsilon(prediction.float(), noisy, t, self.config.prediction)
@@ -110,7 +127,10 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         count = len(noisy)
         keep = torch.arange(2 * count, device=noisy.device) < count
         both = self.unet(
-            torch.cat([noisy, noisy]), torch.cat([t, t]), torch.cat([embedding, embedding]) / self.scale, keep
+            torch.cat([noisy, noisy]),
+            torch.cat([t, t]),
+            torch.cat([embedding, embedding]) / self.scale,
+            keep,
         ).float()
         with_, without = both.chunk(2)
         return (1 + w) * epsilon(with_) - w * epsilon(without)
@@ -122,7 +142,11 @@ class VoxelDiffusion(nn.Module, ShapePrior):
 
     @torch.no_grad()
     def sample(
-        self, embedding: torch.Tensor | None, count: int, config: VoxelSampling, random: RandomStream
+        self,
+        embedding: torch.Tensor | None,
+        count: int,
+        config: VoxelSampling,
+        random: RandomStream,
     ) -> torch.Tensor:
         """See `ShapePrior.sample`. The same stream gives the same noise whatever the embedding."""
         size = self.config.unet.resolution
@@ -147,18 +171,21 @@ class VoxelDiffusion(nn.Module, ShapePrior):
             if config.sampler == "ddim":
                 x = b.sqrt() * clean + (1 - b).sqrt() * epsilon
             else:
-                # Ancestral: alpha and beta of the step between the two times; at every time they are the schedule's own.
+                # Ancestral: alpha and beta of the step between the two times; at every time they
+                # are the schedule's own.
                 alpha = a / b
                 beta = 1 - alpha
-                x = (x - beta / (1 - a).sqrt() * epsilon) / alpha.sqrt() + beta.sqrt() * random.normal(
-                    f"step {number}", x.shape
-                )
+                x = (
+                    x - beta / (1 - a).sqrt() * epsilon
+                ) / alpha.sqrt() + beta.sqrt() * random.normal(f"step {number}", x.shape)
         return self.decode(x)
 
     def save(self, folder: Path) -> None:
         """config.json and model.safetensors (float16) in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps({"kind": "voxel diffusion", **asdict(self.config)}, indent=1))
+        (folder / "config.json").write_text(
+            json.dumps({"kind": "voxel diffusion", **asdict(self.config)}, indent=1)
+        )
         save_file(
             {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()},
             str(folder / "model.safetensors"),
@@ -169,17 +196,22 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         """Read a folder that `save` has written. Raises ModelError."""
         facts = read_config(folder, "voxel diffusion", "threestudio-like train voxel-diffusion")
         try:
-            sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()}
+            sizes: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()
+            }
             unet = VoxelUNetConfig(**sizes)
             model = VoxelDiffusion(VoxelDiffusionConfig(unet, facts["prediction"], facts["signed"]))
-            model.load_state_dict({k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()})
+            model.load_state_dict(
+                {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
+            )
         except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise damaged(folder, error) from None
         return model.eval().requires_grad_(False)
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
-    """Between vectors (..., D) along the great circle, lengths interpolated linearly; `share` 0 gives a, 1 gives b, exactly."""
+    """Between vectors (..., D) along the great circle, lengths interpolated linearly; `share` 0
+    gives a, 1 gives b, exactly."""
     if share in (0.0, 1.0):
         return b if share else a
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)

@@ -16,7 +16,31 @@ from .scene import SceneRenderer
 from .surface import SurfaceConfig, SurfaceRenderer, back_project, shade, visibility
 from .volume import VolumeConfig, VolumeRenderer
 
-__all__ = ["Background", "BackgroundSample", "Cameras", "DepthScaling", "EnvironmentLight", "LearnedBackground", "ProgressiveCameras",
-           "RandomBackground", "Rendering", "RingCameras", "Samples", "SceneRenderer", "SolidBackground", "SphereBackground",
-           "StratifiedCameras", "SurfaceConfig", "SurfaceRenderer", "UniformCameras", "VolumeConfig", "VolumeRenderer", "ambient",
-           "back_project", "baked_light_index", "scale_gradient", "shade", "visibility"]  # fmt: skip
+__all__ = [
+    "Background",
+    "BackgroundSample",
+    "Cameras",
+    "DepthScaling",
+    "EnvironmentLight",
+    "LearnedBackground",
+    "ProgressiveCameras",
+    "RandomBackground",
+    "Rendering",
+    "RingCameras",
+    "Samples",
+    "SceneRenderer",
+    "SolidBackground",
+    "SphereBackground",
+    "StratifiedCameras",
+    "SurfaceConfig",
+    "SurfaceRenderer",
+    "UniformCameras",
+    "VolumeConfig",
+    "VolumeRenderer",
+    "ambient",
+    "back_project",
+    "baked_light_index",
+    "scale_gradient",
+    "shade",
+    "visibility",
+]

@@ -15,7 +15,8 @@ from .cameras import Cameras
 
 @dataclass
 class BackgroundSample:
-    """values (B, H, W, C); level: the grey level in [0, 1] that a conditioned prior is told, None where there is none."""
+    """values (B, H, W, C); level: the grey level in [0, 1] that a conditioned prior is told, None
+    where there is none."""
 
     values: torch.Tensor
     level: float | None = None
@@ -49,9 +50,8 @@ class SolidBackground:
 class RandomBackground:
     """A grey level drawn every step from a table of pictures, one a level.
 
-    Args:
-        levels: (K,) grey levels in [0, 1].
-        pictures: (K, h, w, C) what each level looks like in the field's space (latents of a grey picture, or the grey itself).
+    Args: levels: (K,) grey levels in [0, 1]. pictures: (K, h, w, C) what each level looks like in
+        the field's space (latents of a grey picture, or the grey itself).
     """
 
     levels: torch.Tensor
@@ -68,9 +68,9 @@ class RandomBackground:
         picture = self.pictures[index]
         if picture.shape[:2] != (cameras.height, cameras.width):
             channels_first = picture.permute(2, 0, 1)[None]
-            picture = nn.functional.interpolate(channels_first, (cameras.height, cameras.width), mode="nearest")[
-                0
-            ].permute(1, 2, 0)
+            picture = nn.functional.interpolate(
+                channels_first, (cameras.height, cameras.width), mode="nearest"
+            )[0].permute(1, 2, 0)
         return BackgroundSample(picture.expand(len(cameras), -1, -1, -1), float(self.levels[index]))
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
@@ -79,17 +79,27 @@ class RandomBackground:
 
 
 class LearnedBackground(nn.Module):
-    """A small perceptron of the ray direction (METHODS 1.2): 6 octaves, one hidden layer of 64; weak on purpose.
+    """A small perceptron of the ray direction (METHODS 1.2): 6 octaves, one hidden layer of 64;
+    weak on purpose.
 
     Args:
         channels: C of the field.
         sigmoid: for RGB.
     """
 
-    def __init__(self, channels: int, sigmoid: bool = False, octaves: int = 6, hidden: int = 64, seed: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        sigmoid: bool = False,
+        octaves: int = 6,
+        hidden: int = 64,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         self.octaves, self.sigmoid = octaves, sigmoid
-        self.layers = nn.Sequential(nn.Linear(3 + 6 * octaves, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.layers = nn.Sequential(
+            nn.Linear(3 + 6 * octaves, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -98,7 +108,9 @@ class LearnedBackground(nn.Module):
 
     def forward(self, directions: torch.Tensor) -> torch.Tensor:
         """Unit directions (..., 3) -> values (..., C)."""
-        scaled = directions[..., None, :] * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
+        scaled = (
+            directions[..., None, :] * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
+        )
         encoded = torch.cat([directions, scaled.sin().flatten(-2), scaled.cos().flatten(-2)], -1)
         out = self.layers(encoded)
         return out.sigmoid() if self.sigmoid else out
@@ -109,7 +121,8 @@ class LearnedBackground(nn.Module):
 
 
 class SphereBackground(nn.Module):
-    """An environment sphere seen from inside, with features at every face corner (METHODS 1.11), first uniform in [0, 1).
+    """An environment sphere seen from inside, with features at every face corner (METHODS 1.11),
+    first uniform in [0, 1).
 
     Args:
         channels: C. rows: of faces from pole to pole; twice as many columns.
@@ -122,11 +135,29 @@ class SphereBackground(nn.Module):
         super().__init__()
         polar = torch.arange(rows + 1) * (torch.pi / rows)
         turn = torch.arange(2 * rows + 1) * (torch.pi / rows)
-        grid = torch.stack([polar[:, None].sin() * turn.sin(), polar[:, None].cos().expand(-1, 2 * rows + 1),
-                            polar[:, None].sin() * turn.cos()], -1) * radius  # fmt: skip
-        corner = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, :-1], grid[1:, 1:], grid[:-1, 1:]]
+        grid = (
+            torch.stack(
+                [
+                    polar[:, None].sin() * turn.sin(),
+                    polar[:, None].cos().expand(-1, 2 * rows + 1),
+                    polar[:, None].sin() * turn.cos(),
+                ],
+                -1,
+            )
+            * radius
+        )
+        corner = [
+            grid[:-1, :-1],
+            grid[1:, :-1],
+            grid[1:, 1:],
+            grid[:-1, :-1],
+            grid[1:, 1:],
+            grid[:-1, 1:],
+        ]
         self.register_buffer("points", torch.stack(corner, 2).reshape(-1, 3), persistent=False)
-        self.register_buffer("tri", torch.arange(len(self.points), dtype=torch.int32).view(-1, 3), persistent=False)
+        self.register_buffer(
+            "tri", torch.arange(len(self.points), dtype=torch.int32).view(-1, 3), persistent=False
+        )
         generator = torch.Generator().manual_seed(seed)
         self.features = nn.Parameter(torch.rand(len(self.points), channels, generator=generator))
 

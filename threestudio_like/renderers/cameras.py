@@ -1,9 +1,11 @@
-"""Pinhole cameras and their samplers. +Y up, cameras look down -Z (OpenGL), azimuth 0 is the front (+Z)."""
+"""Pinhole cameras and their samplers. +Y up, cameras look down -Z (OpenGL), azimuth 0 is the front
+(+Z)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -14,8 +16,9 @@ from ..engine.random import RandomStream
 class Cameras:
     """A batch of pinhole cameras.
 
-    camera_to_world (B, 4, 4); fov_y (B,) radians; height, width in pixels; azimuth, elevation (B,) radians and distance (B,)
-    describe cameras that look at the origin and feed view-dependent prompts and camera-conditioned priors.
+    camera_to_world (B, 4, 4); fov_y (B,) radians; height, width in pixels; azimuth, elevation (B,)
+    radians and distance (B,) describe cameras that look at the origin and feed view-dependent
+    prompts and camera-conditioned priors.
     """
 
     camera_to_world: torch.Tensor
@@ -36,18 +39,38 @@ class Cameras:
 
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras on a device."""
-        return Cameras(self.camera_to_world.to(device), self.fov_y.to(device), self.height, self.width, self.azimuth.to(device),
-                       self.elevation.to(device), self.distance.to(device))  # fmt: skip
+        return Cameras(
+            self.camera_to_world.to(device),
+            self.fov_y.to(device),
+            self.height,
+            self.width,
+            self.azimuth.to(device),
+            self.elevation.to(device),
+            self.distance.to(device),
+        )
 
     def __getitem__(self, index: slice | torch.Tensor | list[int]) -> Cameras:
-        return Cameras(self.camera_to_world[index], self.fov_y[index], self.height, self.width, self.azimuth[index],
-                       self.elevation[index], self.distance[index])  # fmt: skip
+        return Cameras(
+            self.camera_to_world[index],
+            self.fov_y[index],
+            self.height,
+            self.width,
+            self.azimuth[index],
+            self.elevation[index],
+            self.distance[index],
+        )
 
     @staticmethod
     def orbit(
-        azimuth: torch.Tensor, elevation: torch.Tensor, distance: torch.Tensor | float, fov_y: torch.Tensor | float, height: int,
-        width: int, target: torch.Tensor | None = None, up: torch.Tensor | None = None,
-    ) -> Cameras:  # fmt: skip
+        azimuth: torch.Tensor,
+        elevation: torch.Tensor,
+        distance: torch.Tensor | float,
+        fov_y: torch.Tensor | float,
+        height: int,
+        width: int,
+        target: torch.Tensor | None = None,
+        up: torch.Tensor | None = None,
+    ) -> Cameras:
         """Cameras on a sphere about the origin that look at `target` (B, 3), default the origin.
 
         Args:
@@ -60,14 +83,17 @@ class Cameras:
         distance = torch.as_tensor(distance, dtype=torch.float32).expand(count)
         fov_y = torch.as_tensor(fov_y, dtype=torch.float32).expand(count)
         eye = distance[:, None] * torch.stack(
-            [elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1)  # fmt: skip
+            [elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1
+        )
         back = eye - target if target is not None else eye
         back = torch.nn.functional.normalize(back, dim=-1)
         up = torch.tensor([0.0, 1.0, 0.0]).expand(count, 3) if up is None else up
         right = torch.linalg.cross(up, back)
         # Straight above the object +Y is no up vector: take the one that continues the azimuth.
         pole = right.norm(dim=-1, keepdim=True) < 1e-5
-        right = torch.where(pole, torch.stack([azimuth.cos(), azimuth * 0, -azimuth.sin()], -1), right)
+        right = torch.where(
+            pole, torch.stack([azimuth.cos(), azimuth * 0, -azimuth.sin()], -1), right
+        )
         right = torch.nn.functional.normalize(right, dim=-1)
         matrix = torch.zeros(count, 4, 4)
         matrix[:, :3, 0], matrix[:, :3, 1], matrix[:, :3, 2], matrix[:, :3, 3] = (
@@ -81,10 +107,21 @@ class Cameras:
 
     def resized(self, height: int, width: int) -> Cameras:
         """The same cameras with another picture size."""
-        return Cameras(self.camera_to_world, self.fov_y, height, width, self.azimuth, self.elevation, self.distance)
+        return Cameras(
+            self.camera_to_world,
+            self.fov_y,
+            height,
+            width,
+            self.azimuth,
+            self.elevation,
+            self.distance,
+        )
 
-    def rays_at(self, pixels: torch.Tensor, jitter: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Origins and unit directions, both (P, 3), of rays given by their index in the flattened (B, H, W) bundle.
+    def rays_at(
+        self, pixels: torch.Tensor, jitter: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Origins and unit directions, both (P, 3), of rays given by their index in the flattened
+        (B, H, W) bundle.
 
         Args:
             pixels: (P,) int64.
@@ -100,7 +137,9 @@ class Cameras:
         y = (1 - point[:, 1] / self.height * 2) * scale
         local = torch.stack([x, y, -torch.ones_like(x)], -1)
         frame = self.camera_to_world[camera]
-        directions = torch.nn.functional.normalize((frame[:, :3, :3] @ local[:, :, None])[:, :, 0], dim=-1)
+        directions = torch.nn.functional.normalize(
+            (frame[:, :3, :3] @ local[:, :, None])[:, :, 0], dim=-1
+        )
         return frame[:, :3, 3], directions
 
     def rays(self, jitter: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +148,9 @@ class Cameras:
         Args:
             jitter: (B, H, W, 2) offsets in pixels in [-0.5, 0.5].
         """
-        rows, columns = (torch.arange(size, device=self.device) + 0.5 for size in (self.height, self.width))
+        rows, columns = (
+            torch.arange(size, device=self.device) + 0.5 for size in (self.height, self.width)
+        )
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         pixel = torch.stack([x, y], -1)[None].expand(len(self), -1, -1, -1)
         if jitter is not None:
@@ -117,8 +158,13 @@ class Cameras:
         scale = torch.tan(self.fov_y / 2)[:, None, None]
         aspect = self.width / self.height
         local = torch.stack(
-            [(pixel[..., 0] / self.width * 2 - 1) * scale * aspect, (1 - pixel[..., 1] / self.height * 2) * scale,
-             -torch.ones(len(self), self.height, self.width, device=self.device)], -1)  # fmt: skip
+            [
+                (pixel[..., 0] / self.width * 2 - 1) * scale * aspect,
+                (1 - pixel[..., 1] / self.height * 2) * scale,
+                -torch.ones(len(self), self.height, self.width, device=self.device),
+            ],
+            -1,
+        )
         directions = torch.nn.functional.normalize(
             torch.einsum("bij,bhwj->bhwi", self.camera_to_world[:, :3, :3], local), dim=-1
         )
@@ -129,12 +175,16 @@ class Cameras:
         f = 1 / torch.tan(self.fov_y / 2)
         projection = torch.zeros(len(self), 4, 4, device=self.device)
         projection[:, 0, 0], projection[:, 1, 1] = f * self.height / self.width, f
-        projection[:, 2, 2], projection[:, 2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
+        projection[:, 2, 2], projection[:, 2, 3] = (
+            (far + near) / (near - far),
+            2 * far * near / (near - far),
+        )
         projection[:, 3, 2] = -1
         return projection @ torch.linalg.inv(self.camera_to_world)
 
     def ray_maps(self, height: int, width: int) -> torch.Tensor:
-        """Per pixel of an (height, width) latent: the ray's point nearest to the origin and its direction, (B, 6, H, W)."""
+        """Per pixel of an (height, width) latent: the ray's point nearest to the origin and its
+        direction, (B, 6, H, W)."""
         origins, directions = self.resized(height, width).rays()
         nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
         return torch.cat([nearest, directions], -1).permute(0, 3, 1, 2).contiguous()
@@ -142,7 +192,8 @@ class Cameras:
 
 @dataclass
 class UniformCameras:
-    """Independent uniform draws, the Latent-NeRF protocol (METHODS 1.4 by default): degrees and scene units."""
+    """Independent uniform draws, the Latent-NeRF protocol (METHODS 1.4 by default): degrees and
+    scene units."""
 
     elevation: tuple[float, float] = (-60.0, 90.0)
     azimuth: tuple[float, float] = (0.0, 360.0)
@@ -157,8 +208,12 @@ class UniformCameras:
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
         """`batch` cameras of size x size pixels; `fraction` of the run in [0, 1]."""
         u = random.uniform("camera", (4, self.batch))
-        low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[:, None]
-        high = torch.tensor([self.elevation[1], self.azimuth[1], self.distance[1], self.fov_y[1]])[:, None]
+        low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[
+            :, None
+        ]
+        high = torch.tensor([self.elevation[1], self.azimuth[1], self.distance[1], self.fov_y[1]])[
+            :, None
+        ]
         elevation, azimuth, distance, fov = low + (high - low) * u
         target = torch.tensor(self.target).expand(self.batch, 3) if any(self.target) else None
         up = None
@@ -168,15 +223,24 @@ class UniformCameras:
             up = torch.tensor([0.0, 1.0, 0.0]) + random.normal("camera up", (self.batch, 3)) * 0.02
             distance = distance + (random.uniform("camera centre", (self.batch,)) * 2 - 1) * 0.1
         return Cameras.orbit(
-            torch.deg2rad(azimuth), torch.deg2rad(elevation), distance, torch.deg2rad(fov), size, size, target, up
+            torch.deg2rad(azimuth),
+            torch.deg2rad(elevation),
+            distance,
+            torch.deg2rad(fov),
+            size,
+            size,
+            target,
+            up,
         )
 
 
 @dataclass
 class StratifiedCameras:
-    """Views at equal turns about the object that share the elevation; the first azimuth is drawn. Degrees, scene units.
+    """Views at equal turns about the object that share the elevation; the first azimuth is drawn.
+    Degrees, scene units.
 
-    With four views a step and exact quarter turns this is the protocol that view-consistent distillation needs.
+    With four views a step and exact quarter turns this is the protocol that view-consistent
+    distillation needs.
     """
 
     elevation: tuple[float, float] = (-10.0, 45.0)
@@ -192,12 +256,15 @@ class StratifiedCameras:
         azimuth = (u[0] + torch.arange(self.batch) / self.batch) * 2 * math.pi
         low, high = (60.0, 80.0) if float(u[2]) < self.overhead else self.elevation
         elevation = torch.deg2rad(low + (high - low) * u[1]).expand(self.batch)
-        return Cameras.orbit(azimuth, elevation, self.distance, math.radians(self.fov_y), size, size)
+        return Cameras.orbit(
+            azimuth, elevation, self.distance, math.radians(self.fov_y), size, size
+        )
 
 
 @dataclass
 class ProgressiveCameras:
-    """Uniform cameras whose azimuth range opens from the front to the full turn over the first `opening` of the run."""
+    """Uniform cameras whose azimuth range opens from the front to the full turn over the first
+    `opening` of the run."""
 
     elevation: tuple[float, float] = (-10.0, 45.0)
     distance: tuple[float, float] = (3.0, 3.0)
@@ -210,12 +277,15 @@ class ProgressiveCameras:
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
         """`batch` cameras of size x size pixels within the range that `fraction` has opened."""
         half = self.start + (180.0 - self.start) * min(1.0, fraction / max(self.opening, 1e-6))
-        return UniformCameras(self.elevation, (-half, half), self.distance, self.fov_y, self.batch).sample(random, size)
+        return UniformCameras(
+            self.elevation, (-half, half), self.distance, self.fov_y, self.batch
+        ).sample(random, size)
 
 
 @dataclass
 class RingCameras:
-    """A fixed ring for previews and evaluation: `count` equal turns from the front at one elevation (degrees)."""
+    """A fixed ring for previews and evaluation: `count` equal turns from the front at one elevation
+    (degrees)."""
 
     count: int = 8
     elevation: float = 15.0
@@ -226,4 +296,13 @@ class RingCameras:
         """Every camera of the ring, size x size pixels."""
         azimuth = torch.arange(self.count) / self.count * 2 * math.pi
         elevation = torch.full((self.count,), math.radians(self.elevation))
-        return Cameras.orbit(azimuth, elevation, self.distance, math.radians(self.fov_y), size, size)
+        return Cameras.orbit(
+            azimuth, elevation, self.distance, math.radians(self.fov_y), size, size
+        )
+
+
+class CameraSampler(Protocol):
+    """Draws the cameras of a step."""
+
+    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
+        """Cameras of size x size pixels."""

@@ -1,6 +1,8 @@
-"""Depth regularisation by gradient scaling (G3DR, METHODS 3.6): what is far from the known surface hardly learns, so no fog can form.
+"""Depth regularisation by gradient scaling (G3DR, METHODS 3.6): what is far from the known surface
+hardly learns, so no fog can form.
 
-Values pass unchanged. Any renderer here takes a `DepthScaling`; it acts on what decides a sample's alpha and colour.
+Values pass unchanged. Any renderer here takes a `DepthScaling`; it acts on what decides a sample's
+alpha and colour.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import torch
 class DepthScaling:
     """S = clamp(gain * exp(-(t - d)^2 / spread), floor, 1).
 
-    The paper's code calls 0.03 a deviation; it is the whole denominator: S is 1 up to 0.0818 and at its floor from 0.3108 on. `unit`
+    The paper's code calls 0.03 a deviation; it is the whole denominator: S is 1 up to 0.0818 and at
+    its floor from 0.3108 on. `unit`
     rescales lengths: the numbers are for a scene in [-1, 1]^3.
     """
 
@@ -24,11 +27,12 @@ class DepthScaling:
     floor: float = 0.05
     unit: float = 1.0
     clear: bool = False
-    """Let matter far from the surface be taken away at full speed, and scale only what would add to it. The published scaling also protects
-    the fog that is there already."""
+    """Let matter far from the surface be taken away at full speed, and scale only what would add to
+    it. The published scaling also protects the fog that is there already."""
 
     def factor(self, t: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """S of samples at distances t along rays whose surface is at `depth`, shapes alike; 1 where the depth is not finite.
+        """S of samples at distances t along rays whose surface is at `depth`, shapes alike; 1 where
+        the depth is not finite.
 
         Example:
             >>> DepthScaling().factor(torch.tensor([5.0, 5.2, 5.4]), torch.tensor([5.0, 5.0, 5.0]))
@@ -41,7 +45,8 @@ class DepthScaling:
     def apply(
         self, amount: torch.Tensor, colour: torch.Tensor, t: torch.Tensor, depth: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What decides a sample's alpha (...) and its colour (..., C), values unchanged and gradients scaled; t and depth (...)."""
+        """What decides a sample's alpha (...) and its colour (..., C), values unchanged and
+        gradients scaled; t and depth (...)."""
         factor = self.factor(t, depth)
         return scale_gradient(amount, factor, self.clear), scale_gradient(colour, factor[..., None])
 
@@ -57,11 +62,16 @@ class _Scaled(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (factor,) = ctx.saved_tensors
         # A positive gradient makes a step of descent take away.
-        return torch.where(grad > 0, grad, grad * factor) if ctx.clear else grad * factor, None, None
+        return (
+            torch.where(grad > 0, grad, grad * factor) if ctx.clear else grad * factor,
+            None,
+            None,
+        )
 
 
 def scale_gradient(value: torch.Tensor, factor: torch.Tensor, clear: bool = False) -> torch.Tensor:
-    """`value` itself; its gradient times `factor`, which broadcasts to it. Differentiable in `value` alone.
+    """`value` itself; its gradient times `factor`, which broadcasts to it. Differentiable in
+    `value` alone.
 
     Args:
         clear: leave gradients alone that make the value smaller.

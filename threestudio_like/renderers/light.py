@@ -1,4 +1,5 @@
-"""Known light on a matt or metallic surface: an environment of second order, as a quadratic form of the normal."""
+"""Known light on a matt or metallic surface: an environment of second order, as a quadratic form of
+the normal."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from ..engine.random import RandomStream
 
 @dataclass
 class EnvironmentLight:
-    """E(n) = (n, 1)^T M (n, 1): what a white matt surface with normal n shows, in display values (Ramamoorthi and Hanrahan 2001, eq. 12).
+    """E(n) = (n, 1)^T M (n, 1): what a white matt surface with normal n shows, in display values
+    (Ramamoorthi and Hanrahan 2001, eq. 12).
 
-    Display values stand for a power curve of light, so base colour times E in display values is base colour times light in linear ones.
+    Display values stand for a power curve of light, so base colour times E in display values is
+    base colour times light in linear ones.
 
     Args:
         matrix: (4, 4) symmetric.
@@ -29,24 +32,31 @@ class EnvironmentLight:
         light = ((n @ self.matrix.to(n)) * n).sum(-1, keepdim=True).clamp_min(0.05)
         return light if self.power == 1.0 else light**self.power
 
-    def reflected(self, normals: torch.Tensor, towards: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
-        """What a white metal shows: the environment in the mirror direction, blurred to E by roughness 1.
+    def reflected(
+        self, normals: torch.Tensor, towards: torch.Tensor, roughness: torch.Tensor
+    ) -> torch.Tensor:
+        """What a white metal shows: the environment in the mirror direction, blurred to E by
+        roughness 1.
 
-        Args:
-            normals, towards: unit (..., 3); `towards` points from the surface to the camera. roughness: (..., 1) in [0, 1].
+        Args: normals, towards: unit (..., 3); `towards` points from the surface to the camera.
+            roughness: (..., 1) in [0, 1].
         """
         mirror = 2 * (normals * towards).sum(-1, keepdim=True) * normals - towards
-        # A matt surface sees the second order at a quarter and the first at two thirds of its strength (their eq. 8).
+        # A matt surface sees the second order at a quarter and the first at two thirds of its
+        # strength (their eq. 8).
         sharp = self.matrix.to(normals).clone()
         sharp[:3, :3] *= 4.0
         sharp[3, :3] *= 1.5
         sharp[:3, 3] *= 1.5
-        sharp[3, 3] -= (sharp[:3, :3].diagonal().sum() - self.matrix[:3, :3].diagonal().sum().to(sharp)) / 3
+        sharp[3, 3] -= (
+            sharp[:3, :3].diagonal().sum() - self.matrix[:3, :3].diagonal().sum().to(sharp)
+        ) / 3
         clear = EnvironmentLight(sharp, self.power)(mirror)
         return roughness * self(normals) + (1 - roughness) * clear
 
     def varied(self, random: RandomStream, strength: float) -> EnvironmentLight:
-        """The light with a random gradient added: its direction and sign drawn, its mean over all normals kept.
+        """The light with a random gradient added: its direction and sign drawn, its mean over all
+        normals kept.
 
         Args:
             strength: deviation of the added gradient, in display values.
@@ -64,12 +74,15 @@ def ambient(level: float = 0.85) -> EnvironmentLight:
     return EnvironmentLight(matrix)
 
 
-def baked_light_index(luminance: torch.Tensor, light: torch.Tensor, region: torch.Tensor | None = None) -> float:
-    """How much of a light is painted into base colours: the slope of log luminance over log light, 0 for none and 1 for all of it.
+def baked_light_index(
+    luminance: torch.Tensor, light: torch.Tensor, region: torch.Tensor | None = None
+) -> float:
+    """How much of a light is painted into base colours: the slope of log luminance over log light,
+    0 for none and 1 for all of it.
 
-    Args:
-        luminance: (N,) display values of base colours on the surface, above 0. light: (N,) E of the light there.
-        region: (N,) number of the material, if it is known: each has its own mean, so that what is dark by nature does not count.
+    Args: luminance: (N,) display values of base colours on the surface, above 0. light: (N,) E of
+        the light there. region: (N,) number of the material, if it is known: each has its own mean,
+        so that what is dark by nature does not count.
     """
     keep = luminance > 0.02
     y, x = luminance[keep].double().log(), light[keep].double().log()

@@ -1,4 +1,5 @@
-"""Stratified and importance samples along rays through a box, composited at mid-points (EG3D, G3DR; METHODS 3.2, 3.5).
+"""Stratified and importance samples along rays through a box, composited at mid-points (EG3D, G3DR;
+METHODS 3.2, 3.5).
 
 Made for generators: a batch of volumes, each with rays of its own, read through one function.
 """
@@ -27,7 +28,8 @@ class MidpointConfig:
     box: float = 2.0
     """Edge of the box about the origin that holds everything."""
     comb: float = 0.4
-    """Probability that the fine samples of a canonical view are a comb about the known depth instead of importance samples."""
+    """Probability that the fine samples of a canonical view are a comb about the known depth
+    instead of importance samples."""
     comb_reach: float = 0.05
     """The comb spans the known depth plus and minus this."""
     bias: float = -1.0
@@ -38,8 +40,8 @@ class MidpointConfig:
 
 @dataclass
 class RayResult:
-    """colour (B, R, C), not mixed with any background; depth (B, R) = sum(w t) / (sum(w) + 0.001); opacity (B, R); weights and t (B, R, S)
-    of the mid-points."""
+    """colour (B, R, C), not mixed with any background; depth (B, R) = sum(w t) / (sum(w) + 0.001);
+    opacity (B, R); weights and t (B, R, S) of the mid-points."""
 
     colour: torch.Tensor
     depth: torch.Tensor
@@ -48,11 +50,19 @@ class RayResult:
     t: torch.Tensor
 
 
-def box_bounds(origins: torch.Tensor, directions: torch.Tensor, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances (B, R, 1) at which rays (B, R, 3) enter and leave the box; rays that miss it take the bounds of the batch."""
-    inverse = 1 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+def box_bounds(
+    origins: torch.Tensor, directions: torch.Tensor, edge: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances (B, R, 1) at which rays (B, R, 3) enter and leave the box; rays that miss it take
+    the bounds of the batch."""
+    inverse = 1 / torch.where(
+        directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions
+    )
     one, two = (-edge / 2 - origins) * inverse, (edge / 2 - origins) * inverse
-    near, far = torch.minimum(one, two).amax(-1, keepdim=True), torch.maximum(one, two).amin(-1, keepdim=True)
+    near, far = (
+        torch.minimum(one, two).amax(-1, keepdim=True),
+        torch.maximum(one, two).amin(-1, keepdim=True),
+    )
     hit = near < far
     if bool(hit.any()) and not bool(hit.all()):
         near = torch.where(hit, near, near[hit].min())
@@ -61,24 +71,30 @@ def box_bounds(origins: torch.Tensor, directions: torch.Tensor, edge: float) -> 
 
 
 def render_rays(
-    volume: Volume, origins: torch.Tensor, directions: torch.Tensor, config: MidpointConfig, random: RandomStream | None = None,
-    depth: torch.Tensor | None = None, scaling: DepthScaling | None = None, comb: bool = False,
-) -> RayResult:  # fmt: skip
+    volume: Volume,
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    config: MidpointConfig,
+    random: RandomStream | None = None,
+    depth: torch.Tensor | None = None,
+    scaling: DepthScaling | None = None,
+    comb: bool = False,
+) -> RayResult:
     """Render rays (B, R, 3).
 
-    Args:
-        volume: see `Volume`.
-        random: jitters samples within their strata; None for none.
-        depth: (B, R) known distance to the surface; for `comb` and `scaling`.
-        scaling: fade gradients of alpha and colour away from the known depth (METHODS 3.6); values stay.
-        comb: fine samples about the known depth.
+    Args: volume: see `Volume`. random: jitters samples within their strata; None for none. depth:
+        (B, R) known distance to the surface; for `comb` and `scaling`. scaling: fade gradients of
+        alpha and colour away from the known depth (METHODS 3.6); values stay. comb: fine samples
+        about the known depth.
     """
     batch, rays = origins.shape[:2]
     near, far = box_bounds(origins, directions, config.box)
     step = (far - near) / config.coarse
     middle = (torch.arange(config.coarse, device=origins.device) + 0.5).view(1, 1, -1)
     if random is not None:
-        middle = middle + random.uniform("strata", (batch, rays, config.coarse), origins.device) - 0.5
+        middle = (
+            middle + random.uniform("strata", (batch, rays, config.coarse), origins.device) - 0.5
+        )
     t = near + step * middle
     density, colour = _read(volume, origins, directions, t)
     if config.fine > 0:
@@ -92,7 +108,9 @@ def render_rays(
         density_fine, colour_fine = _read(volume, origins, directions, t_fine)
         t, order = torch.cat([t, t_fine], -1).sort(-1)
         density = torch.cat([density, density_fine], -1).gather(-1, order)
-        colour = torch.cat([colour, colour_fine], -2).gather(-2, order[..., None].expand(-1, -1, -1, colour.shape[-1]))
+        colour = torch.cat([colour, colour_fine], -2).gather(
+            -2, order[..., None].expand(-1, -1, -1, colour.shape[-1])
+        )
     return _composite(density, colour, t, config, depth, scaling)
 
 
@@ -113,33 +131,51 @@ def _composite(
     depth: torch.Tensor | None,
     scaling: DepthScaling | None,
 ) -> RayResult:
-    """The mid-point rule: density, colour and distance averaged over neighbouring samples; sigma = gain softplus(density + bias)."""
+    """The mid-point rule: density, colour and distance averaged over neighbouring samples; sigma =
+    gain softplus(density + bias)."""
     length = t[..., 1:] - t[..., :-1]
     t_mid = (t[..., 1:] + t[..., :-1]) / 2
-    density_mid, colour_mid = (density[..., 1:] + density[..., :-1]) / 2, (colour[..., 1:, :] + colour[..., :-1, :]) / 2
+    density_mid, colour_mid = (
+        (density[..., 1:] + density[..., :-1]) / 2,
+        (colour[..., 1:, :] + colour[..., :-1, :]) / 2,
+    )
     alpha = -torch.expm1(-config.gain * F.softplus(density_mid + config.bias) * length)
     if scaling is not None and depth is not None:
-        alpha, colour_mid = scaling.apply(alpha, colour_mid, t_mid, depth[..., None].expand_as(t_mid))
-    clear = torch.cat([torch.ones_like(alpha[..., :1]), (1 - alpha + 1e-10).cumprod(-1)[..., :-1]], -1)
+        alpha, colour_mid = scaling.apply(
+            alpha, colour_mid, t_mid, depth[..., None].expand_as(t_mid)
+        )
+    clear = torch.cat(
+        [torch.ones_like(alpha[..., :1]), (1 - alpha + 1e-10).cumprod(-1)[..., :-1]], -1
+    )
     weights = alpha * clear
     opacity = weights.sum(-1)
     found = (weights * t_mid).sum(-1) / (opacity + 0.001)
     return RayResult((weights[..., None] * colour_mid).sum(-2), found, opacity, weights, t_mid)
 
 
-def _importance(t: torch.Tensor, weights: torch.Tensor, count: int, random: RandomStream | None) -> torch.Tensor:
-    """`count` distances (B, R, count) where the weights (B, R, S - 1) of the coarse mid-points are; smoothed as EG3D does."""
+def _importance(
+    t: torch.Tensor, weights: torch.Tensor, count: int, random: RandomStream | None
+) -> torch.Tensor:
+    """`count` distances (B, R, count) where the weights (B, R, S - 1) of the coarse mid-points are;
+    smoothed as EG3D does."""
     flat = weights.reshape(-1, 1, weights.shape[-1])
-    # The larger of two neighbours, then their mean: importance reaches a little beyond what was hit.
+    # The larger of two neighbours, then their mean: importance reaches a little beyond what was
+    # hit.
     smooth = F.avg_pool1d(F.max_pool1d(flat, 2, 1, padding=1), 2, 1)[:, 0] + 0.01
     edges = ((t[..., 1:] + t[..., :-1]) / 2).reshape(len(smooth), -1)
-    edges = torch.cat([t.reshape(len(smooth), -1)[:, :1], edges, t.reshape(len(smooth), -1)[:, -1:]], 1)
+    edges = torch.cat(
+        [t.reshape(len(smooth), -1)[:, :1], edges, t.reshape(len(smooth), -1)[:, -1:]], 1
+    )
     # One weight for every interval between edges.
     share = F.pad(smooth, (0, edges.shape[1] - 1 - smooth.shape[1]), mode="constant", value=0.01)
     total = (share / share.sum(1, keepdim=True)).cumsum(1)
     total = torch.cat([torch.zeros_like(total[:, :1]), total], 1)
     if random is None:
-        u = ((torch.arange(count, device=t.device) + 0.5) / count).expand(len(smooth), count).contiguous()
+        u = (
+            ((torch.arange(count, device=t.device) + 0.5) / count)
+            .expand(len(smooth), count)
+            .contiguous()
+        )
     else:
         u = random.uniform("importance", (len(smooth), count), t.device)
     above = torch.searchsorted(total, u, right=True).clamp(1, total.shape[1] - 1)

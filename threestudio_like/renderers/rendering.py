@@ -11,8 +11,8 @@ import torch
 class Samples:
     """Samples along rays, packed ray by ray.
 
-    t (S,) distance along the ray; ray (S,) int64; offsets (R + 1,) int64; points (S, 3); density (S,); weights (S,); step: their
-    common spacing.
+    t (S,) distance along the ray; ray (S,) int64; offsets (R + 1,) int64; points (S, 3); density
+    (S,); weights (S,); step: their common spacing.
     """
 
     t: torch.Tensor
@@ -26,10 +26,12 @@ class Samples:
 
 @dataclass
 class Rendering:
-    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H, W, C); normals (B, H, W, 3); labels
-    (B, H, W) int64: the object that a pixel shows, plus one, 0 for none.
+    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H,
+    W, C); normals (B, H, W, 3); labels (B, H, W) int64: the object that a pixel shows, plus one, 0
+    for none.
 
-    Depth is the opacity-weighted distance along the ray (not divided by the opacity), in scene units.
+    Depth is the opacity-weighted distance along the ray (not divided by the opacity), in scene
+    units.
     """
 
     features: torch.Tensor

@@ -1,4 +1,5 @@
-"""Rendering placed objects: one rasterisation of all of them, so that they hide each other; colours as they are, silhouettes antialiased."""
+"""Rendering placed objects: one rasterisation of all of them, so that they hide each other; colours
+as they are, silhouettes antialiased."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .rendering import Rendering
 
 @dataclass
 class SceneRenderer:
-    """Renders a PlacedScene; differentiable in where its objects stand, through colours, depths and silhouettes."""
+    """Renders a PlacedScene; differentiable in where its objects stand, through colours, depths and
+    silhouettes."""
 
     supersample: int = 2
     """Samples along a pixel's edge."""
@@ -25,7 +27,11 @@ class SceneRenderer:
     """Shift the picture by a random part of a pixel every step."""
 
     def render(
-        self, scene: PlacedScene, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None
+        self,
+        scene: PlacedScene,
+        cameras: Cameras,
+        background: BackgroundSample,
+        random: RandomStream | None = None,
     ) -> Rendering:
         """Pictures of every camera; `labels` of the rendering say whose a pixel is.
 
@@ -37,7 +43,9 @@ class SceneRenderer:
         cameras, background = cameras.to(scene.points.device), background.to(scene.points.device)
         height, width = cameras.height * many, cameras.width * many
         points = scene.vertices()
-        clip = torch.cat([points, torch.ones_like(points[:, :1])], 1) @ cameras.view_projection().transpose(1, 2)
+        clip = torch.cat(
+            [points, torch.ones_like(points[:, :1])], 1
+        ) @ cameras.view_projection().transpose(1, 2)
         if random is not None and self.jitter:
             drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
             shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
@@ -58,14 +66,24 @@ class SceneRenderer:
         behind = background.values.expand(len(cameras), -1, -1, -1)
         large = behind
         if many > 1:
-            large = F.interpolate(behind.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=False)
+            large = F.interpolate(
+                behind.permute(0, 3, 1, 2), (height, width), mode="bilinear", align_corners=False
+            )
             large = large.permute(0, 2, 3, 1)
         solid = hit[..., None].float()
-        depth = (cameras.camera_to_world[:, None, None, :3, 3] - where).norm(dim=-1, keepdim=True) * solid
+        depth = (cameras.camera_to_world[:, None, None, :3, 3] - where).norm(
+            dim=-1, keepdim=True
+        ) * solid
         whole = torch.cat([colour * solid + (1 - solid) * large, solid, depth], -1)
         whole = antialias(whole, pixels, clip, scene.edges())
         if many > 1:
             whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
         labels = torch.where(hit, scene.face_owner[face.clamp_min(0)] + 1, 0)
         # Of the samples of a pixel the first one speaks: labels have no mean.
-        return Rendering(whole[..., :3], whole[..., 3:4], whole[..., 4:], behind, labels=labels[:, ::many, ::many])
+        return Rendering(
+            whole[..., :3],
+            whole[..., 3:4],
+            whole[..., 4:],
+            behind,
+            labels=labels[:, ::many, ::many],
+        )

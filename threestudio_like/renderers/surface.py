@@ -1,4 +1,5 @@
-"""Rendering a textured mesh: rasterise, look up, light, put over the background, average, antialias."""
+"""Rendering a textured mesh: rasterise, look up, light, put over the background, average,
+antialias."""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ class SurfaceConfig:
     mip: bool = True
     """Read the texture at the level at which a texel is about as large as a sample."""
     jitter: bool = True
-    """Shift the picture by a random part of a pixel every step, so that no texel stays between samples."""
+    """Shift the picture by a random part of a pixel every step, so that no texel stays between
+    samples."""
     grazing: float = 0.35
-    """Cosine between normal and view below which a texel's gradient fades to nothing: what is seen edge-on is seen badly."""
+    """Cosine between normal and view below which a texel's gradient fades to nothing: what is seen
+    edge-on is seen badly."""
 
 
 class SurfaceRenderer(nn.Module):
@@ -42,9 +45,13 @@ class SurfaceRenderer(nn.Module):
         self.config = config
 
     def render(
-        self, surface: TexturedMesh, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
+        self,
+        surface: TexturedMesh,
+        cameras: Cameras,
+        background: BackgroundSample,
+        random: RandomStream | None = None,
         light: EnvironmentLight | None = None,
-    ) -> Rendering:  # fmt: skip
+    ) -> Rendering:
         """Pictures of every camera.
 
         Args:
@@ -53,7 +60,10 @@ class SurfaceRenderer(nn.Module):
             light: on a surface of RGB or PBR texels; None shows the base colour itself.
         """
         config, many = self.config, self.config.supersample
-        cameras, background = cameras.to(surface.points.device), background.to(surface.points.device)
+        cameras, background = (
+            cameras.to(surface.points.device),
+            background.to(surface.points.device),
+        )
         height, width = cameras.height * many, cameras.width * many
         points = surface.vertices()
         homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1)
@@ -65,12 +75,18 @@ class SurfaceRenderer(nn.Module):
         pixels = rasterize(clip, surface.tri, height, width)
         hit = (pixels[..., 3:] > 0).float().detach()
         uv = interpolate(surface.uv, surface.tri, pixels)
-        level = texture_level(clip, surface.tri, surface.uv, pixels, surface.resolution) if config.mip else None
+        level = (
+            texture_level(clip, surface.tri, surface.uv, pixels, surface.resolution)
+            if config.mip
+            else None
+        )
         values = surface.look(uv, level, config.lookup)
         with torch.no_grad():
             local = interpolate(torch.cat([surface.normals, points], 1), surface.tri, pixels)
             normals = F.normalize(local[..., :3], dim=-1)
-            towards = F.normalize(cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:], dim=-1)
+            towards = F.normalize(
+                cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:], dim=-1
+            )
             facing = (normals * towards).sum(-1, keepdim=True)
             # Faces that turn their back are seen from inside: their normals point the wrong way.
             normals = torch.where(facing < 0, -normals, normals)
@@ -89,21 +105,32 @@ class SurfaceRenderer(nn.Module):
             ).permute(0, 2, 3, 1)
         else:
             large = behind
-        depth = (cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:]).norm(dim=-1, keepdim=True)
+        depth = (cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:]).norm(
+            dim=-1, keepdim=True
+        )
         whole = torch.cat([values * hit + (1 - hit) * large, hit, depth * hit, normals * hit], -1)
         if surface.offsets is not None:
             whole = antialias(whole, pixels, clip, surface.edges())
         if many > 1:
             whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
-        return Rendering(whole[..., :channels], whole[..., channels : channels + 1], whole[..., channels + 1 : channels + 2], behind,
-                         whole[..., channels + 2 :])  # fmt: skip
+        return Rendering(
+            whole[..., :channels],
+            whole[..., channels : channels + 1],
+            whole[..., channels + 1 : channels + 2],
+            behind,
+            whole[..., channels + 2 :],
+        )
 
 
 def shade(
-    values: torch.Tensor, normals: torch.Tensor, towards: torch.Tensor, light: EnvironmentLight | None
+    values: torch.Tensor,
+    normals: torch.Tensor,
+    towards: torch.Tensor,
+    light: EnvironmentLight | None,
 ) -> torch.Tensor:
-    """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light: matt share times E, metallic share times what the
-    mirror direction sees. Without a light, the base colour."""
+    """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light: matt
+    share times E, metallic share times what the mirror direction sees. Without a light, the base
+    colour."""
     base, rough, metal = values[..., :3], values[..., 3:4], values[..., 4:5]
     if light is None:
         return base
@@ -114,8 +141,9 @@ def shade(
 def texels_seen(
     surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """For every camera, over the N texels of `surface.texel_geometry()`: the cosine (N,) between normal and direction to the camera, 0
-    where the camera does not see the texel; and where it appears on the picture, (N, 2) x to the right and y down in [-1, 1].
+    """For every camera, over the N texels of `surface.texel_geometry()`: the cosine (N,) between
+    normal and direction to the camera, 0 where the camera does not see the texel; and where it
+    appears on the picture, (N, 2) x to the right and y down in [-1, 1].
 
     Args:
         size: pixels of the depth pictures that decide what is hidden.
@@ -144,8 +172,11 @@ def texels_seen(
 
 
 @torch.no_grad()
-def visibility(surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02) -> torch.Tensor:
-    """For every texel (R, R): the best cosine between its normal and the direction to a camera that sees it, 0 where none does.
+def visibility(
+    surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02
+) -> torch.Tensor:
+    """For every texel (R, R): the best cosine between its normal and the direction to a camera that
+    sees it, 0 where none does.
 
     Args: as of `texels_seen`.
     """
@@ -166,7 +197,8 @@ def back_project(
     valid: torch.Tensor | None = None,
     power: float = 6.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures laid back on the surface that they show: texels (C, R, R), and the weight (R, R) of what each is made of, 0 where none.
+    """Pictures laid back on the surface that they show: texels (C, R, R), and the weight (R, R) of
+    what each is made of, 0 where none.
 
     Args:
         pictures: (B, H, W, C), one a camera.
@@ -179,12 +211,17 @@ def back_project(
     weight = planes.new_zeros(len(geometry.rows))
     for number, (cosine, place) in enumerate(texels_seen(surface, cameras)):
         grid = place.view(1, 1, -1, 2)
-        found = F.grid_sample(planes[number][None], grid, mode="bilinear", padding_mode="border", align_corners=False)
+        found = F.grid_sample(
+            planes[number][None], grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
         share = cosine**power
         if valid is not None:
-            sure = F.grid_sample(valid[number][None, None].to(grid.device), grid, mode="bilinear", align_corners=False)[
-                0, 0, 0
-            ]
+            sure = F.grid_sample(
+                valid[number][None, None].to(grid.device),
+                grid,
+                mode="bilinear",
+                align_corners=False,
+            )[0, 0, 0]
             share = share * (sure > 0.99)
         total += found[0, :, 0] * share
         weight += share

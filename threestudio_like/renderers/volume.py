@@ -35,10 +35,12 @@ class VolumeConfig:
     stop: float = 1e-4
     """Transmittance at which a ray ends."""
     jitter: bool = True
-    """Shift the samples of every ray by a random part of their spacing, and every ray within its pixel."""
+    """Shift the samples of every ray by a random part of their spacing, and every ray within its
+    pixel."""
     normals: bool = False
     chunk: int = 0
-    """Samples that are held at once, whole rays together: gradients are the same, for a second evaluation; 0 for all."""
+    """Samples that are held at once, whole rays together: gradients are the same, for a second
+    evaluation; 0 for all."""
     radius: float = 1.08
     """Nothing exists farther than this from the origin (2 for the whole cube)."""
 
@@ -66,7 +68,8 @@ class VolumeRenderer(nn.Module):
 
     @torch.no_grad()
     def refresh(self, field: Field, random: RandomStream) -> None:
-        """Update the running density of every cell at a random point of it (EMA with maximum) and the occupied set."""
+        """Update the running density of every cell at a random point of it (EMA with maximum) and
+        the occupied set."""
         cells = self.inside.view(-1).nonzero()[:, 0]
         jitter = random.uniform("occupancy", (len(cells), 3), self.centres.device) - 0.5
         points = self.centres[cells] + jitter * (2 / self.config.occupancy)
@@ -84,7 +87,8 @@ class VolumeRenderer(nn.Module):
         self.occupied = self.inside.clone()
 
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
-        """The field's normals (S, 3) at points, which take six densities each; as many at once as `chunk` allows."""
+        """The field's normals (S, 3) at points, which take six densities each; as many at once as
+        `chunk` allows."""
         few = self.config.chunk // 6
         if few <= 0 or len(points) <= few:
             return field.normals(points)
@@ -98,17 +102,25 @@ class VolumeRenderer(nn.Module):
         )
 
     def _shade(
-        self, field: Field, points: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, distance: torch.Tensor | None,
+        self,
+        field: Field,
+        points: torch.Tensor,
+        t: torch.Tensor,
+        offsets: torch.Tensor,
+        step: float,
+        distance: torch.Tensor | None,
         scaling: DepthScaling | None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-        """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that are computed again on the way back."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that are computed
+        again on the way back."""
 
         def shade(
             p: torch.Tensor, t: torch.Tensor, o: torch.Tensor, d: torch.Tensor | None
         ) -> tuple[torch.Tensor, ...]:
             density, features = field(p)
             if scaling is not None and d is not None:
-                # A sample's alpha depends on its density alone: scaling the one's gradient is scaling the other's.
+                # A sample's alpha depends on its density alone: scaling the one's gradient is
+                # scaling the other's.
                 density, features = scaling.apply(density, features, t, d)
             return *composite(density, features, t, o, step, self.config.stop), density
 
@@ -118,7 +130,9 @@ class VolumeRenderer(nn.Module):
         ends, pieces, first = offsets.cpu(), [], 0
         while first < len(ends) - 1:
             # As many rays as fit; one at least.
-            last = int(torch.searchsorted(ends, int(ends[first]) + self.config.chunk, right=True)) - 1
+            last = (
+                int(torch.searchsorted(ends, int(ends[first]) + self.config.chunk, right=True)) - 1
+            )
             last = min(max(last, first + 1), len(ends) - 1)
             some = slice(int(ends[first]), int(ends[last]))
             given = (
@@ -128,7 +142,9 @@ class VolumeRenderer(nn.Module):
                 None if distance is None else distance[some],
             )
             if torch.is_grad_enabled():
-                pieces.append(checkpoint(shade, *given, use_reentrant=False, preserve_rng_state=False))
+                pieces.append(
+                    checkpoint(shade, *given, use_reentrant=False, preserve_rng_state=False)
+                )
             else:
                 pieces.append(shade(*given))
             first = last
@@ -136,19 +152,21 @@ class VolumeRenderer(nn.Module):
         return out, weights, density
 
     def render(
-        self, field: Field, cameras: Cameras, background: BackgroundSample, random: RandomStream | None = None,
-        pixels: torch.Tensor | None = None, known: tuple[torch.Tensor, DepthScaling] | None = None,
-    ) -> Rendering:  # fmt: skip
-        """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one picture (1, 1, P, C).
+        self,
+        field: Field,
+        cameras: Cameras,
+        background: BackgroundSample,
+        random: RandomStream | None = None,
+        pixels: torch.Tensor | None = None,
+        known: tuple[torch.Tensor, DepthScaling] | None = None,
+    ) -> Rendering:
+        """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one
+        picture (1, 1, P, C).
 
-        Args:
-            field: what to render.
-            cameras: B cameras.
-            background: values (B, H, W, C).
-            random: jitters the samples; None for none (previews, evaluation).
-            pixels: indices of rays, int64.
-            known: distance (R,) to the surface along every ray that is rendered, not finite where it is not known, and how gradients fade
-                away from it (METHODS 3.6).
+        Args: field: what to render. cameras: B cameras. background: values (B, H, W, C). random:
+            jitters the samples; None for none (previews, evaluation). pixels: indices of rays,
+            int64. known: distance (R,) to the surface along every ray that is rendered, not finite
+            where it is not known, and how gradients fade away from it (METHODS 3.6).
         """
         jittered = random is not None and self.config.jitter
         device = self.centres.device
@@ -156,12 +174,18 @@ class VolumeRenderer(nn.Module):
         behind = background.values.reshape(-1, field.channels)
         shape = (len(cameras), cameras.height, cameras.width)
         if pixels is None:
-            within = random.uniform("pixels", (*shape, 2), device) - 0.5 if random is not None and jittered else None
+            within = (
+                random.uniform("pixels", (*shape, 2), device) - 0.5
+                if random is not None and jittered
+                else None
+            )
             origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
         else:
             pixels = pixels.to(device)
             within = (
-                random.uniform("pixels", (len(pixels), 2), device) - 0.5 if random is not None and jittered else None
+                random.uniform("pixels", (len(pixels), 2), device) - 0.5
+                if random is not None and jittered
+                else None
             )
             origins, directions = (r.contiguous() for r in cameras.rays_at(pixels, within))
             behind, shape = behind[pixels], (1, 1, len(pixels))
@@ -190,7 +214,17 @@ class VolumeRenderer(nn.Module):
         normals = None
         if self.config.normals:
             unit = self.normals(field, points)
-            normals = torch.zeros(rays, 3, device=device).index_add(0, ray, weights[:, None] * unit).view(*shape, 3)
+            normals = (
+                torch.zeros(rays, 3, device=device)
+                .index_add(0, ray, weights[:, None] * unit)
+                .view(*shape, 3)
+            )
         samples = Samples(t, ray, offsets, points, density, weights, step)
-        return Rendering(colour.view(*shape, -1), opacity.view(*shape, 1), out[:, channels + 1 :].view(*shape, 1),
-                         behind.view(*shape, -1), normals, samples)  # fmt: skip
+        return Rendering(
+            colour.view(*shape, -1),
+            opacity.view(*shape, 1),
+            out[:, channels + 1 :].view(*shape, 1),
+            behind.view(*shape, -1),
+            normals,
+            samples,
+        )

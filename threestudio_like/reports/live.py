@@ -1,8 +1,12 @@
-"""A run in the browser while it goes: its preview, stages and losses, and its report once there is one."""
+"""A run in the browser while it goes: its preview, stages and losses, and its report once there is
+one."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +33,8 @@ def file_answer(kind: str, *choices: Path) -> Answer | None:
 
 
 def run_state(folder: Path) -> dict[str, Any]:
-    """What a run's events say so far: title, verb, stages with steps and seconds, curves (stage: term -> [[step, value]]), what it said last,
-    and whether it has ended."""
+    """What a run's events say so far: title, verb, stages with steps and seconds, curves (stage:
+    term -> [[step, value]]), what it said last, and whether it has ended."""
     events = read_events(folder / "events.jsonl")
     begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
     stages: dict[str, dict[str, Any]] = {}
@@ -39,7 +43,11 @@ def run_state(folder: Path) -> dict[str, Any]:
     for event in events:
         kind = event["event"]
         if kind == "stage":
-            stages[event["stage"]] = {"steps": event["steps"], "step": event["start"], "seconds": None}
+            stages[event["stage"]] = {
+                "steps": event["steps"],
+                "step": event["start"],
+                "seconds": None,
+            }
         elif kind == "step" and event["stage"] in stages:
             stages[event["stage"]].update(step=event["step"], rate=event.get("rate"))
             for term, value in event["terms"].items():
@@ -49,10 +57,18 @@ def run_state(folder: Path) -> dict[str, Any]:
         elif kind not in ("begin", "kernel", "asset", "end"):
             facts = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("t", "event"))
             said.append(f"{event['t']:.0f} s  {kind}: {facts}"[:200])
-    return {"title": begin.get("prompt") or begin.get("picture") or folder.name, "verb": begin.get("verb", ""), "folder": str(folder),
-            "seconds": events[-1]["t"] if events else 0.0, "stages": stages, "said": said[-12:],
-            "curves": {k: v[:: max(1, len(v) // LONGEST_CURVE)] for k, v in curves.items()},
-            "ended": (folder / "report.html").is_file() and bool(events) and events[-1]["event"] == "end"}  # fmt: skip
+    return {
+        "title": begin.get("prompt") or begin.get("picture") or folder.name,
+        "verb": begin.get("verb", ""),
+        "folder": str(folder),
+        "seconds": events[-1]["t"] if events else 0.0,
+        "stages": stages,
+        "said": said[-12:],
+        "curves": {k: v[:: max(1, len(v) // LONGEST_CURVE)] for k, v in curves.items()},
+        "ended": (folder / "report.html").is_file()
+        and bool(events)
+        and events[-1]["event"] == "end",
+    }
 
 
 def serve_run(folder: Path, port: int = 0) -> PageServer:
@@ -61,8 +77,34 @@ def serve_run(folder: Path, port: int = 0) -> PageServer:
         {
             "": lambda: page("live.html"),
             "state": lambda: ("application/json", json.dumps(run_state(folder)).encode()),
-            "preview.png": lambda: file_answer("image/png", folder / "preview.png", folder / "work" / "preview.png"),
+            "preview.png": lambda: file_answer(
+                "image/png", folder / "preview.png", folder / "work" / "preview.png"
+            ),
             "report": lambda: file_answer(HTML, folder / "report.html"),
         },
         port=port,
     )
+
+
+def open_browser(address: str) -> bool:
+    """Open a page where there is a screen; a terminal's own browser would take the run's terminal.
+    Returns whether it was opened."""
+    screen = (
+        sys.platform in ("darwin", "win32")
+        or os.environ.get("DISPLAY")
+        or os.environ.get("WAYLAND_DISPLAY")
+    )
+    return bool(screen) and webbrowser.open(address)
+
+
+def follow(folder: Path) -> PageServer:
+    """Show a run that is about to begin, until its process ends (`--viewer`)."""
+    server = serve_run(folder)
+    _announce(f"The run is shown at {server.address}", server.address, True)
+    return server
+
+
+def _announce(line: str, address: str, browser: bool) -> None:
+    print(line, file=sys.stderr, flush=True)
+    if browser:
+        open_browser(address)

@@ -1,4 +1,5 @@
-"""report.html: one file that opens anywhere, with no address in it: pictures, the mesh to turn, loss curves, figures, configuration."""
+"""report.html: one file that opens anywhere, with no address in it: pictures, the mesh to turn,
+loss curves, figures, configuration."""
 
 from __future__ import annotations
 
@@ -61,8 +62,13 @@ def _mesh_data(asset: Asset) -> dict[str, str]:
     assert mesh.normals is not None
     assert mesh.uv is not None
     assert mesh.texture is not None
-    return {"vertices": _bytes(mesh.vertices, np.float32), "normals": _bytes(mesh.normals, np.float32), "uv": _bytes(mesh.uv, np.float32),
-            "faces": _bytes(mesh.faces, np.uint32), "texture": picture_address(mesh.texture)}  # fmt: skip
+    return {
+        "vertices": _bytes(mesh.vertices, np.float32),
+        "normals": _bytes(mesh.normals, np.float32),
+        "uv": _bytes(mesh.uv, np.float32),
+        "faces": _bytes(mesh.faces, np.uint32),
+        "texture": picture_address(mesh.texture),
+    }
 
 
 def mesh_page(title: str, asset: Asset) -> bytes:
@@ -91,12 +97,13 @@ def write_report(
 ) -> None:
     """Write the page.
 
-    Args:
-        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of events.jsonl. configuration: run.yaml's text.
-        pictures: more pictures (H, W, 3) uint8 by their titles.
+    Args: sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of
+        events.jsonl. configuration: run.yaml's text. pictures: more pictures (H, W, 3) uint8 by
+        their titles.
     """
     rows = "".join(
-        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in figures.items()
+        f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>"
+        for k, v in figures.items()
     )
     stages = "".join(
         f"<tr><td>{html.escape(e['stage'])}</td><td>{e['seconds']:.1f} s, {e['step']} steps</td></tr>"

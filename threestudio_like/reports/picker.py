@@ -57,11 +57,14 @@ class BoxPicker:
         return self._server.address
 
     def object(self, said: dict[str, Any]) -> dict[str, Any]:
-        """The box of a drag {"box": 4 numbers}, or of what is at a click {"point": 2 numbers}; pixels. Raises InputError where nothing is."""
+        """The box of a drag {"box": 4 numbers}, or of what is at a click {"point": 2 numbers};
+        pixels. Raises InputError where nothing is."""
         height, width = self.picture.shape[:2]
         if "box" in said:
             x0, y0, x1, y1 = (float(v) for v in said["box"])
-            return {"box": [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]}
+            return {
+                "box": [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
+            }
         x, y = (float(v) for v in said["point"])
         if not (0 <= x <= width and 0 <= y <= height):
             raise InputError("lies beside the picture", "the click", "Click on an object")
@@ -82,7 +85,11 @@ class BoxPicker:
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError("boxes are lists of four numbers")
         if self.phrases and len(boxes) != len(self.phrases):
-            raise InputError(f"{len(boxes)} boxes for {len(self.phrases)} objects", "the boxes", "Give one for each")
+            raise InputError(
+                f"{len(boxes)} boxes for {len(self.phrases)} objects",
+                "the boxes",
+                "Give one for each",
+            )
         self._boxes = boxes
         self._done.set()
         return {"taken": len(boxes)}

@@ -1,4 +1,5 @@
-"""A small server of pages for this machine alone: what the viewer runs on. Nothing is fetched, and nobody else is answered."""
+"""A small server of pages for this machine alone: what the viewer runs on. Nothing is fetched, and
+nobody else is answered."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ LARGEST_BODY = 1 << 16
 
 
 class PageServer:
-    """Serves on 127.0.0.1, under a path that only who was told it knows: other users of the machine and other sites' scripts are turned away.
+    """Serves on 127.0.0.1, under a path that only who was told it knows: other users of the machine
+    and other sites' scripts are turned away.
 
-    Args:
-        pages: what a GET of a name is answered with; None for "not yet". "" is the first page.
-        calls: what a POST of a name does with its JSON object; the result goes back as JSON, a UserError as {"error": line}.
-        port: 0 takes a free one.
+    Args: pages: what a GET of a name is answered with; None for "not yet". "" is the first page.
+        calls: what a POST of a name does with its JSON object; the result goes back as JSON, a
+        UserError as {"error": line}. port: 0 takes a free one.
 
     Raises:
         ConfigError: the port is taken, or no port.
@@ -42,17 +43,27 @@ class PageServer:
         calls: Mapping[str, Callable[[dict[str, Any]], Any]] | None = None,
         port: int = 0,
     ) -> None:
-        self._pages, self._calls, self._secret = dict(pages), dict(calls or {}), secrets.token_urlsafe(12)
+        self._pages, self._calls, self._secret = (
+            dict(pages),
+            dict(calls or {}),
+            secrets.token_urlsafe(12),
+        )
         if not 0 <= port <= 65535:
-            raise ConfigError(f"must be from 0 to 65535, got {port}", "--port", "Leave it out for a free one")
+            raise ConfigError(
+                f"must be from 0 to 65535, got {port}", "--port", "Leave it out for a free one"
+            )
         try:
             self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         except OSError as error:
             raise ConfigError(
-                f"port {port} cannot be opened ({error.strerror})", "--port", "Leave it out for a free one"
+                f"port {port} cannot be opened ({error.strerror})",
+                "--port",
+                "Leave it out for a free one",
             ) from None
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="viewer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="viewer", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -75,7 +86,8 @@ class PageServer:
                 """The terminal belongs to the run."""
 
             def _name(self) -> str | None:
-                """What is asked for; None for who may not ask. A page of another site can neither know the secret nor name this host."""
+                """What is asked for; None for who may not ask. A page of another site can neither
+                know the secret nor name this host."""
                 host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
                 path = self.path.partition("?")[0]
                 begin = f"/{owner._secret}/"
@@ -115,7 +127,10 @@ class PageServer:
                 except UserError as error:
                     status, answer = HTTPStatus.BAD_REQUEST, {"error": error.line()}
                 except (ValueError, KeyError, TypeError) as error:
-                    status, answer = HTTPStatus.BAD_REQUEST, {"error": f"cannot be understood: {error}"}
+                    status, answer = (
+                        HTTPStatus.BAD_REQUEST,
+                        {"error": f"cannot be understood: {error}"},
+                    )
                 self._send(status, "application/json", json.dumps(answer).encode())
 
         return Handler

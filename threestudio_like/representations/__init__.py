@@ -8,6 +8,26 @@ from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
 from .triplane import PlaneDecoder, TriplaneConfig, TriplaneField, sample_planes
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
 
-__all__ = ["Body", "DecodedField", "Field", "HashGridConfig", "HashGridField", "PlacedScene", "PlaneDecoder", "TexelGeometry", "TexturedMesh",
-           "TriplaneConfig", "TriplaneField", "VoxelField", "VoxelGridConfig", "activate_density", "density_blob", "density_volume",
-           "rotation_of", "sample_grid", "sample_planes", "seam_points", "truncated_exp"]  # fmt: skip
+__all__ = [
+    "Body",
+    "DecodedField",
+    "Field",
+    "HashGridConfig",
+    "HashGridField",
+    "PlacedScene",
+    "PlaneDecoder",
+    "TexelGeometry",
+    "TexturedMesh",
+    "TriplaneConfig",
+    "TriplaneField",
+    "VoxelField",
+    "VoxelGridConfig",
+    "activate_density",
+    "density_blob",
+    "density_volume",
+    "rotation_of",
+    "sample_grid",
+    "sample_planes",
+    "seam_points",
+    "truncated_exp",
+]

@@ -1,4 +1,5 @@
-"""A latent field seen in RGB through a linear layer that is applied to every sample (METHODS 1.9)."""
+"""A latent field seen in RGB through a linear layer that is applied to every sample (METHODS
+1.9)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from .field import Field
 class DecodedField(Field):
     """Density of a latent field, features = latents @ W + offset as display RGB.
 
-    Composite-then-map equals map-then-composite, because the map is affine and the background goes through it too.
+    Composite-then-map equals map-then-composite, because the map is affine and the background goes
+    through it too.
 
     Args:
         latent: a field of C channels; it keeps them all.

@@ -1,4 +1,5 @@
-"""What all volumetric representations share: the Field contract, the density blob and the density activations."""
+"""What all volumetric representations share: the Field contract, the density blob and the density
+activations."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from torch import nn
 class Field(nn.Module):
     """A volume over [-1, 1]^3: ``forward(points (N, 3)) -> density (N,), features (N, C)``.
 
-    C is 4 in the latent space of a Stable-Diffusion prior, 3 in RGB. Density is per scene unit and not negative.
+    C is 4 in the latent space of a Stable-Diffusion prior, 3 in RGB. Density is per scene unit and
+    not negative.
     """
 
     channels: int
@@ -30,9 +32,12 @@ class Field(nn.Module):
         return self.forward(points)[0]
 
     def normals(self, points: torch.Tensor, epsilon: float = 1e-2) -> torch.Tensor:
-        """Unit outward normals (N, 3) by central differences of the density, differentiable (METHODS 1.3)."""
+        """Unit outward normals (N, 3) by central differences of the density, differentiable
+        (METHODS 1.3)."""
         offsets = epsilon * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
-        around = self.density((points[None] + offsets[:, None]).reshape(-1, 3).clamp(-1, 1)).view(6, -1)
+        around = self.density((points[None] + offsets[:, None]).reshape(-1, 3).clamp(-1, 1)).view(
+            6, -1
+        )
         return nn.functional.normalize((around[3:] - around[:3]).t(), dim=-1, eps=1e-8)
 
 
@@ -54,10 +59,13 @@ def truncated_exp(x: torch.Tensor) -> torch.Tensor:
 
 
 def density_blob(points: torch.Tensor, strength: float = 5.0, width: float = 0.2) -> torch.Tensor:
-    """The bias strength * exp(-|x|^2 / (2 width^2)) added before the activation: points (N, 3) -> (N,)."""
+    """The bias strength * exp(-|x|^2 / (2 width^2)) added before the activation: points (N, 3) ->
+    (N,)."""
     return strength * torch.exp(-points.square().sum(-1) / (2 * width * width))
 
 
-def activate_density(raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0) -> torch.Tensor:
+def activate_density(
+    raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0
+) -> torch.Tensor:
     """Density of the raw output: truncated exponential, or softplus times `scale`."""
     return truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw) * scale

@@ -44,15 +44,23 @@ class HashGridField(Field):
     def __init__(self, config: HashGridConfig, channels: int, seed: int = 0) -> None:
         super().__init__()
         self.config, self.channels = config, channels
-        self.spec = HashGridSpec(config.levels, config.log2_size, config.base, config.finest, config.tiled)
+        self.spec = HashGridSpec(
+            config.levels, config.log2_size, config.base, config.finest, config.tiled
+        )
         generator = torch.Generator().manual_seed(seed)
-        self.table = nn.Parameter((torch.rand(self.spec.entries, 2, generator=generator) * 2 - 1) * 1e-4)
+        self.table = nn.Parameter(
+            (torch.rand(self.spec.entries, 2, generator=generator) * 2 - 1) * 1e-4
+        )
         sizes = [2 * config.levels, *[config.hidden] * (config.layers - 1), 1 + channels]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for inside, outside in itertools.pairwise(sizes):
             bound = inside**-0.5
-            self.weights.append(nn.Parameter((torch.rand(outside, inside, generator=generator) * 2 - 1) * bound))
-            self.biases.append(nn.Parameter((torch.rand(outside, generator=generator) * 2 - 1) * bound))
+            self.weights.append(
+                nn.Parameter((torch.rand(outside, inside, generator=generator) * 2 - 1) * bound)
+            )
+            self.biases.append(
+                nn.Parameter((torch.rand(outside, generator=generator) * 2 - 1) * bound)
+            )
 
     def raw(self, points: torch.Tensor) -> torch.Tensor:
         """Outputs h of the perceptron before blob and activation: points (N, 3) -> (1 + C, N)."""

@@ -1,8 +1,11 @@
-"""Objects of fixed shape and colour that are moved: what ComboVerse's second stage optimises (METHODS 4.3).
+"""Objects of fixed shape and colour that are moved: what ComboVerse's second stage optimises
+(METHODS 4.3).
 
-Seven numbers an object: size, three of its turn, two across the reference view and one along it. "ray" measures the last two kinds as that view
-sees them (direction, and distance along the optical axis, the size in proportion to it), so that an object that moves away leaves its picture as
-it is; "axis" takes scene units and the object's own scale, as published.
+Seven numbers an object: size, three of its turn, two across the reference view and one along it.
+    "ray" measures the last two kinds as that view
+sees them (direction, and distance along the optical axis, the size in proportion to it), so that an
+object that moves away leaves its picture as it is; "axis" takes scene units and the object's own
+scale, as published.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ Along = Literal["ray", "axis"]
 
 @dataclass
 class Body:
-    """An object in its own frame: meshes by name. Scenes that hold one several times hold instances of it."""
+    """An object in its own frame: meshes by name. Scenes that hold one several times hold instances
+    of it."""
 
     meshes: dict[str, Mesh]
 
@@ -36,7 +40,8 @@ class Body:
 
 
 def rotation_of(vector: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), by the exponential map; differentiable at zero too."""
+    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), by the exponential map;
+    differentiable at zero too."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
@@ -70,22 +75,43 @@ class PlacedScene(nn.Module):
     attributes: torch.Tensor
 
     def __init__(
-        self, bodies: Sequence[Body], names: Sequence[str], start: Sequence[Transform], camera_to_world: torch.Tensor, along: Along = "ray",
-        texels: int = 256, upright: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        bodies: Sequence[Body],
+        names: Sequence[str],
+        start: Sequence[Transform],
+        camera_to_world: torch.Tensor,
+        along: Along = "ray",
+        texels: int = 256,
+        upright: bool = False,
+    ) -> None:
         super().__init__()
-        self.bodies, self.names, self.along, self.upright = list(bodies), list(names), along, upright
-        self.register_buffer("base", torch.from_numpy(np.stack([t.linear for t in start]).astype(np.float32)))
+        self.bodies, self.names, self.along, self.upright = (
+            list(bodies),
+            list(names),
+            along,
+            upright,
+        )
+        self.register_buffer(
+            "base", torch.from_numpy(np.stack([t.linear for t in start]).astype(np.float32))
+        )
         self.register_buffer("eye", camera_to_world[:3, 3].clone())
         self.register_buffer("frame", camera_to_world[:3, :3].clone())
         place, depth, size = self._measure(start)
-        self.place, self.depth, self.size = nn.Parameter(place), nn.Parameter(depth), nn.Parameter(size)
+        self.place, self.depth, self.size = (
+            nn.Parameter(place),
+            nn.Parameter(depth),
+            nn.Parameter(size),
+        )
         self.turn = nn.Parameter(torch.zeros(len(self.bodies), 3))
         self._gather(texels)
 
-    def _measure(self, start: Sequence[Transform]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _measure(
+        self, start: Sequence[Transform]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """place (N, 2), depth (N, 1) and size (N, 1) of transforms."""
-        translation = torch.from_numpy(np.stack([t.translation for t in start]).astype(np.float32)).to(self.eye)
+        translation = torch.from_numpy(
+            np.stack([t.translation for t in start]).astype(np.float32)
+        ).to(self.eye)
         seen = (translation - self.eye) @ self.frame
         depth, scale = -seen[:, 2:], self.eye.new_tensor([[t.scale] for t in start])
         if self.along == "ray":
@@ -118,9 +144,15 @@ class PlacedScene(nn.Module):
                 owner.append(np.full(len(mesh.vertices), number))
                 place.append(mesh.welded() + vertex)
                 vertex, face = vertex + len(mesh.vertices), face + len(mesh.faces)
-        self.register_buffer("points", torch.from_numpy(np.concatenate(points).astype(np.float32)), persistent=False)
-        self.register_buffer("tri", torch.from_numpy(np.concatenate(faces).astype(np.int32)), persistent=False)
-        self.register_buffer("owner", torch.from_numpy(np.concatenate(owner).astype(np.int64)), persistent=False)
+        self.register_buffer(
+            "points", torch.from_numpy(np.concatenate(points).astype(np.float32)), persistent=False
+        )
+        self.register_buffer(
+            "tri", torch.from_numpy(np.concatenate(faces).astype(np.int32)), persistent=False
+        )
+        self.register_buffer(
+            "owner", torch.from_numpy(np.concatenate(owner).astype(np.int64)), persistent=False
+        )
         attributes = np.zeros((vertex, 3), np.float32)
         for look, _, _, first in self.looks:
             if look.attributes is not None:
@@ -164,22 +196,33 @@ class PlacedScene(nn.Module):
     def vertices(self) -> torch.Tensor:
         """Vertices (V, 3) in the world."""
         linear = self.scales()[:, None, None] * self.rotations()
-        return (linear[self.owner] @ self.points[:, :, None])[:, :, 0] + self.translations()[self.owner]
+        return (linear[self.owner] @ self.points[:, :, None])[:, :, 0] + self.translations()[
+            self.owner
+        ]
 
     def place_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
         """Points (P, 3) of an object's frame in the world."""
-        return self.scales()[number] * points @ self.rotations()[number].t() + self.translations()[number]
+        return (
+            self.scales()[number] * points @ self.rotations()[number].t()
+            + self.translations()[number]
+        )
 
     def own_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
         """Points (P, 3) of the world in an object's frame."""
-        return (points - self.translations()[number]) @ self.rotations()[number] / self.scales()[number]
+        return (
+            (points - self.translations()[number])
+            @ self.rotations()[number]
+            / self.scales()[number]
+        )
 
     @torch.no_grad()
     def transforms(self) -> list[Transform]:
         """Where the objects stand."""
         scale = self.scales()
         rotation, at = (v.double().cpu().numpy() for v in (self.rotations(), self.translations()))
-        return [Transform(float(s), quaternion(r), t.copy()) for r, s, t in zip(rotation, scale, at)]
+        return [
+            Transform(float(s), quaternion(r), t.copy()) for r, s, t in zip(rotation, scale, at)
+        ]
 
     def asset(self, provenance: dict[str, object] | None = None) -> Asset:
         """The scene with a named node an object."""
@@ -188,7 +231,8 @@ class PlacedScene(nn.Module):
 
     @staticmethod
     def of(asset: Asset, camera_to_world: torch.Tensor, along: Along = "ray") -> PlacedScene:
-        """A scene that was written, opened again; an asset without nodes is one object a mesh, where it stands."""
+        """A scene that was written, opened again; an asset without nodes is one object a mesh,
+        where it stands."""
         if asset.nodes:
             bodies = {id(n.meshes): Body(n.meshes) for n in asset.nodes.values()}
             nodes = list(asset.nodes.values())
@@ -200,4 +244,6 @@ class PlacedScene(nn.Module):
                 along,
             )
         own = [Body({k: m}) for k, m in asset.meshes.items()]
-        return PlacedScene(own, list(asset.meshes), [Transform() for _ in own], camera_to_world, along)
+        return PlacedScene(
+            own, list(asset.meshes), [Transform() for _ in own], camera_to_world, along
+        )

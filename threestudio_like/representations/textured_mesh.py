@@ -1,4 +1,5 @@
-"""A fixed mesh (or one that moves along its normals) with an atlas of texels: what Latent-Paint optimises."""
+"""A fixed mesh (or one that moves along its normals) with an atlas of texels: what Latent-Paint
+optimises."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from ..meshes.normals import vertex_normals
 
 @dataclass
 class TexelGeometry:
-    """Where the texels of an atlas lie on the surface: rows, columns (N,) of those inside charts, points and unit normals (N, 3)."""
+    """Where the texels of an atlas lie on the surface: rows, columns (N,) of those inside charts,
+    points and unit normals (N, 3)."""
 
     rows: torch.Tensor
     columns: torch.Tensor
@@ -27,7 +29,8 @@ class TexelGeometry:
 
 
 class TexturedMesh(nn.Module):
-    """Vertices, faces and an atlas of C channels: 4 in latent space, 3 in RGB, 5 for base colour, roughness and metallic.
+    """Vertices, faces and an atlas of C channels: 4 in latent space, 3 in RGB, 5 for base colour,
+    roughness and metallic.
 
     Args:
         atlas: the joint atlas; its mesh is in the scene's frame.
@@ -51,23 +54,34 @@ class TexturedMesh(nn.Module):
     seams: torch.Tensor
 
     def __init__(
-        self, atlas: Atlas, channels: int, resolution: int = 0, start: torch.Tensor | None = None, offsets: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        atlas: Atlas,
+        channels: int,
+        resolution: int = 0,
+        start: torch.Tensor | None = None,
+        offsets: bool = False,
+    ) -> None:
         super().__init__()
         self.atlas, self.channels, self.resolution = atlas, channels, resolution or atlas.resolution
         mesh, size = atlas.mesh, self.resolution
         assert mesh.uv is not None
         assert mesh.normals is not None
-        self.register_buffer("points", torch.from_numpy(mesh.vertices.astype(np.float32)), persistent=False)
+        self.register_buffer(
+            "points", torch.from_numpy(mesh.vertices.astype(np.float32)), persistent=False
+        )
         self.register_buffer("tri", torch.from_numpy(mesh.faces.astype(np.int32)), persistent=False)
         self.register_buffer("uv", torch.from_numpy(mesh.uv.astype(np.float32)), persistent=False)
-        self.register_buffer("normals", torch.from_numpy(mesh.normals.astype(np.float32)), persistent=False)
+        self.register_buffer(
+            "normals", torch.from_numpy(mesh.normals.astype(np.float32)), persistent=False
+        )
         welded = mesh.welded()
         self.register_buffer("welded", torch.from_numpy(welded), persistent=False)
         places, first = np.unique(welded, return_index=True)
         smooth = vertex_normals(mesh.vertices[first], welded[mesh.faces])
         self.register_buffer("outward", torch.from_numpy(smooth), persistent=False)
-        self.register_buffer("anchors", torch.from_numpy(mesh.vertices[first].astype(np.float32)), persistent=False)
+        self.register_buffer(
+            "anchors", torch.from_numpy(mesh.vertices[first].astype(np.float32)), persistent=False
+        )
         self.offsets = nn.Parameter(torch.zeros(len(places))) if offsets else None
         self._edges: EdgeTable | None = None
         raster = atlas_raster(mesh, size)
@@ -75,7 +89,9 @@ class TexturedMesh(nn.Module):
         known = (raster[..., 3] > 0).numpy()
         fill = np.arange(size * size)
         if known.any() and not known.all():
-            rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
+            rows, columns = distance_transform_edt(
+                ~known, return_distances=False, return_indices=True
+            )
             fill = (rows * size + columns).reshape(-1)
         self.register_buffer("fill", torch.from_numpy(np.ascontiguousarray(fill)), persistent=False)
         self.register_buffer("open", torch.from_numpy(known.reshape(-1)), persistent=True)
@@ -96,7 +112,8 @@ class TexturedMesh(nn.Module):
         self.open &= ~texels.reshape(-1)
 
     def filled(self) -> torch.Tensor:
-        """The atlas (1, C, R, R) as it is read: texels outside the charts have the value of the nearest one inside.
+        """The atlas (1, C, R, R) as it is read: texels outside the charts have the value of the
+        nearest one inside.
 
         Only texels that are not locked pass a gradient on.
         """
@@ -111,15 +128,20 @@ class TexturedMesh(nn.Module):
         return (self.anchors + self.outward * self.offsets[:, None])[self.welded]
 
     def edges(self) -> EdgeTable:
-        """The edge table of the welded faces, in numbers of unwelded vertices, for `kernels.antialias`."""
+        """The edge table of the welded faces, in numbers of unwelded vertices, for
+        `kernels.antialias`."""
         if self._edges is None or self._edges.edges.device != self.tri.device:
             # Any vertex of a place will do: all lie there.
-            first = torch.zeros(int(self.welded.max()) + 1, dtype=torch.long, device=self.welded.device)
+            first = torch.zeros(
+                int(self.welded.max()) + 1, dtype=torch.long, device=self.welded.device
+            )
             first[self.welded] = torch.arange(len(self.welded), device=self.welded.device)
             self._edges = edge_table(self.welded[self.tri.long()]).renumbered(first)
         return self._edges
 
-    def look(self, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear") -> torch.Tensor:
+    def look(
+        self, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear"
+    ) -> torch.Tensor:
         """Texels (..., C) at texture coordinates (..., 2)."""
         return texture(self.filled(), uv, level, mode)
 
@@ -136,7 +158,8 @@ class TexturedMesh(nn.Module):
         return float(self.seam_loss().sqrt())
 
     def offset_loss(self) -> torch.Tensor:
-        """Mean squared slope of the offsets along every edge: their difference over the edge's length."""
+        """Mean squared slope of the offsets along every edge: their difference over the edge's
+        length."""
         assert self.offsets is not None
         place = self.welded[self.edges().edges.long()]
         ends, corner = self.offsets[place], self.anchors[place]
@@ -150,11 +173,16 @@ class TexturedMesh(nn.Module):
         inside = surface[rows, columns]
         face = self.raster[rows, columns, 3].long() - 1
         part = torch.from_numpy(self.atlas.part.astype(np.int64)).to(face.device)[face]
-        return TexelGeometry(rows, columns, inside[:, :3], nn.functional.normalize(inside[:, 3:], dim=-1), part)
+        return TexelGeometry(
+            rows, columns, inside[:, :3], nn.functional.normalize(inside[:, 3:], dim=-1), part
+        )
 
 
-def seam_points(faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: float = 1 / 256) -> torch.Tensor:
-    """Pairs of texture coordinates (P, 2, 2) at the same places on both sides of the seams, about `spacing` apart.
+def seam_points(
+    faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: float = 1 / 256
+) -> torch.Tensor:
+    """Pairs of texture coordinates (P, 2, 2) at the same places on both sides of the seams, about
+    `spacing` apart.
 
     Args:
         faces: (F, 3). uv: (V, 2). welded: (V,) number of each vertex's place.
@@ -167,15 +195,20 @@ def seam_points(faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: 
     half, place = half[order], place[order]
     pair = (place[1:] == place[:-1]).all(1)
     one, two = half[:-1][pair], half[1:][pair]
-    apart = (np.abs(uv[one] - uv[two]) > 1e-6).any((1, 2)) & (place[:-1][pair][:, 0] != place[:-1][pair][:, 1])
+    apart = (np.abs(uv[one] - uv[two]) > 1e-6).any((1, 2)) & (
+        place[:-1][pair][:, 0] != place[:-1][pair][:, 1]
+    )
     one, two = one[apart], two[apart]
     if len(one) == 0:
         return torch.zeros(0, 2, 2)
     length = np.maximum(
-        np.linalg.norm(uv[one[:, 1]] - uv[one[:, 0]], axis=1), np.linalg.norm(uv[two[:, 1]] - uv[two[:, 0]], axis=1)
+        np.linalg.norm(uv[one[:, 1]] - uv[one[:, 0]], axis=1),
+        np.linalg.norm(uv[two[:, 1]] - uv[two[:, 0]], axis=1),
     )
     count = np.clip(np.ceil(length / spacing), 1, 64).astype(int)
     edge = np.repeat(np.arange(len(one)), count)
     along = (np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[edge]
-    sides = [uv[e[edge, 0]] * (1 - along[:, None]) + uv[e[edge, 1]] * along[:, None] for e in (one, two)]
+    sides = [
+        uv[e[edge, 0]] * (1 - along[:, None]) + uv[e[edge, 1]] * along[:, None] for e in (one, two)
+    ]
     return torch.from_numpy(np.stack(sides, 1).astype(np.float32))

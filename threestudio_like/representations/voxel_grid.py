@@ -1,4 +1,5 @@
-"""A dense voxel field: density and features at grid points, trilinear in between. The fastest field on a CPU."""
+"""A dense voxel field: density and features at grid points, trilinear in between. The fastest field
+on a CPU."""
 
 from __future__ import annotations
 
@@ -26,13 +27,15 @@ class VoxelGridConfig:
     start: float = -4.0
     """Raw density of the empty grid, before the blob."""
     smooth: float = 0.0
-    """Deviation, in cells, of the Gaussian through which the raw density is read: surfaces bend no faster than that."""
+    """Deviation, in cells, of the Gaussian through which the raw density is read: surfaces bend no
+    faster than that."""
     sigmoid: bool = False
     """Sigmoid on the features, for RGB fields."""
 
 
 def blur_matrix(size: int, deviation: float) -> torch.Tensor:
-    """The (size, size) matrix of a Gaussian blur along one axis of a grid; rows sum to one, so borders are not darkened."""
+    """The (size, size) matrix of a Gaussian blur along one axis of a grid; rows sum to one, so
+    borders are not darkened."""
     line = torch.arange(size, dtype=torch.float32)
     matrix = torch.exp(-0.5 * ((line[:, None] - line) / deviation) ** 2)
     matrix[(line[:, None] - line).abs() > 3 * deviation] = 0.0
@@ -40,7 +43,8 @@ def blur_matrix(size: int, deviation: float) -> torch.Tensor:
 
 
 class VoxelField(Field):
-    """`grid` (G, G, G, 1 + C), axes z, y, x: raw density (the blob is in its initial value) and features.
+    """`grid` (G, G, G, 1 + C), axes z, y, x: raw density (the blob is in its initial value) and
+    features.
 
     Args:
         config: size and activations.
@@ -50,7 +54,9 @@ class VoxelField(Field):
 
     blur: torch.Tensor
 
-    def __init__(self, config: VoxelGridConfig, channels: int, features: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, config: VoxelGridConfig, channels: int, features: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         self.config, self.channels = config, channels
         grid = torch.zeros(config.size, config.size, config.size, 1 + channels)
@@ -87,21 +93,27 @@ class VoxelField(Field):
         return torch.cat([density[..., None], self.grid[..., 1:]], -1)
 
     def variation(self, density: float, features: float) -> torch.Tensor:
-        """Weighted total variation of raw density and of features: mean squared difference of neighbours, summed over the axes."""
+        """Weighted total variation of raw density and of features: mean squared difference of
+        neighbours, summed over the axes."""
         return grid_variation(self.grid, density, features)
 
     @torch.no_grad()
     def load_resampled(self, other: Field, close: float = 0.0) -> None:
-        """Take density (through the inverse activation) and features from another field of as many channels.
+        """Take density (through the inverse activation) and features from another field of as many
+        channels.
 
-        Args:
-            close: gaps narrower than twice this distance (scene units) and hollows are filled with matter of the nearest colour.
-                Optimisation carves what is too much far more easily than it fills what is missing.
+        Args: close: gaps narrower than twice this distance (scene units) and hollows are filled
+            with matter of the nearest colour. Optimisation carves what is too much far more easily
+            than it fills what is missing.
         """
-        density, features = (v.to(self.device) for v in sample_grid(other, self.grid_points().view(-1, 3)))
+        density, features = (
+            v.to(self.device) for v in sample_grid(other, self.grid_points().view(-1, 3))
+        )
         size = self.config.size
         if close > 0:
-            density, features = close_gaps(density.view(size, size, size), features.view(size, size, size, -1), close)
+            density, features = close_gaps(
+                density.view(size, size, size), features.view(size, size, size, -1), close
+            )
         if self.config.activation == "exp":
             raw = density.clamp_min(1e-4).log()
         else:
@@ -114,32 +126,42 @@ class VoxelField(Field):
 
 
 def close_gaps(
-    density: torch.Tensor, features: torch.Tensor, close: float, surface: float = 4.0, filling: float = 8.0
+    density: torch.Tensor,
+    features: torch.Tensor,
+    close: float,
+    surface: float = 4.0,
+    filling: float = 8.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Morphological closing of a volume.
 
-    Args:
-        density: (G, G, G) over [-1, 1]^3. features: (G, G, G, C).
-        close: radius in scene units.
-        surface: density per scene unit from which a cell counts as matter. filling: the least density of the filled cells.
+    Args: density: (G, G, G) over [-1, 1]^3. features: (G, G, G, C). close: radius in scene units.
+        surface: density per scene unit from which a cell counts as matter. filling: the least
+        density of the filled cells.
     """
     reach = max(1, round(close * (density.shape[0] - 1) / 2))
     inside = (density > surface).numpy()
     if not inside.any():
         return density, features
     outer = distance_transform_edt(~np.pad(inside, reach + 1)) <= reach
-    closed = binary_fill_holes(distance_transform_edt(outer) > reach)[(slice(reach + 1, -reach - 1),) * 3]
+    closed = binary_fill_holes(distance_transform_edt(outer) > reach)[
+        (slice(reach + 1, -reach - 1),) * 3
+    ]
     added = torch.from_numpy(closed & ~inside)
     nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
     density, features = density.clone(), features.clone()
     density[added] = density[added].clamp_min(filling)
-    features[added] = features[tuple(torch.from_numpy(nearest[axis])[added].long() for axis in range(3))]
+    features[added] = features[
+        tuple(torch.from_numpy(nearest[axis])[added].long() for axis in range(3))
+    ]
     return density, features
 
 
 @torch.no_grad()
-def sample_grid(field: Field, points: torch.Tensor, chunk: int = 1 << 17) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density (N,) and features (N, C) of a field at many points, chunk by chunk; on the points' device, wherever the field is."""
+def sample_grid(
+    field: Field, points: torch.Tensor, chunk: int = 1 << 17
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Density (N,) and features (N, C) of a field at many points, chunk by chunk; on the points'
+    device, wherever the field is."""
     pieces = [field(piece.to(field.device)) for piece in points.split(chunk)]
     density, features = (torch.cat([p[i] for p in pieces]) for i in (0, 1))
     return density.to(points.device), features.to(points.device)

@@ -1,4 +1,5 @@
-"""Toybox objects as meshes with vertex colours: what their pictures show, without a renderer of their own."""
+"""Toybox objects as meshes with vertex colours: what their pictures show, without a renderer of
+their own."""
 
 from __future__ import annotations
 
@@ -11,10 +12,11 @@ from .world import ToyObject
 
 
 def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
-    """A mesh of the object with its materials, patterns and light baked into vertex colours; corners are split, and edges of patterned faces are
-    at most `edge` long.
+    """A mesh of the object with its materials, patterns and light baked into vertex colours;
+    corners are split, and edges of patterned faces are at most `edge` long.
 
-    The light is that of the object's own frame: exact for objects that stand unturned, off by at most 0.07 for others.
+    The light is that of the object's own frame: exact for objects that stand unturned, off by at
+    most 0.07 for others.
     """
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     corner = obj.vertices[obj.faces].astype(np.float64)
@@ -30,8 +32,12 @@ def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
         a, b, c = (corner[rows, order[:, k]] for k in range(3))
         p, q, r = (normal[rows, order[:, k]] for k in range(3))
         middle, between = (a + b) / 2, (p + q) / 2
-        corner = np.concatenate([corner[~long], np.stack([a, middle, c], 1), np.stack([middle, b, c], 1)])
-        normal = np.concatenate([normal[~long], np.stack([p, between, r], 1), np.stack([between, q, r], 1)])
+        corner = np.concatenate(
+            [corner[~long], np.stack([a, middle, c], 1), np.stack([middle, b, c], 1)]
+        )
+        normal = np.concatenate(
+            [normal[~long], np.stack([p, between, r], 1), np.stack([between, q, r], 1)]
+        )
         material = np.concatenate([material[~long], material[long], material[long]])
     points, unit = corner.reshape(-1, 3), normal.reshape(-1, 3)
     unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
@@ -44,4 +50,9 @@ def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
     light = 0.80 + 0.20 * unit[:, 1] + 0.07 * (unit[:, 2] ** 2 - unit[:, 0] ** 2)
     colour = (colour * light[:, None]).clip(0, 1)
     faces = np.arange(len(points), dtype=np.int32).reshape(-1, 3)
-    return Mesh(points.astype(np.float32), faces, colours=colour.astype(np.float32), normals=unit.astype(np.float32))
+    return Mesh(
+        points.astype(np.float32),
+        faces,
+        colours=colour.astype(np.float32),
+        normals=unit.astype(np.float32),
+    )

@@ -1,4 +1,5 @@
-"""Training pictures of the toybox: groups of four views at exact quarter turns, kept as arrays on disk."""
+"""Training pictures of the toybox: groups of four views at exact quarter turns, kept as arrays on
+disk."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .drawing import each
+from .parallel import each
 from .render import render, view_projection
 from .world import caption_of, draw
 
@@ -21,7 +22,8 @@ VIEWS = 4
 class Groups:
     """N objects seen from four sides.
 
-    images (N, 4, S, S, 3) uint8; azimuth (N, 4), elevation (N,) radians; background (N,) grey level in [0, 1];
+    images (N, 4, S, S, 3) uint8; azimuth (N, 4), elevation (N,) radians; background (N,) grey level
+    in [0, 1];
     captions: N texts without view words; category, colour: N words (of the first object).
     """
 
@@ -38,7 +40,8 @@ class Groups:
 
 
 def view_word(azimuth: float, elevation: float) -> str:
-    """The view of METHODS 1.5 for a toybox picture: overhead above 60 degrees, else front, side or back."""
+    """The view of METHODS 1.5 for a toybox picture: overhead above 60 degrees, else front, side or
+    back."""
     if elevation >= math.radians(60.0) - 1e-6:
         return "overhead"
     turn = math.degrees(azimuth) % 360.0
@@ -59,13 +62,18 @@ class World:
     patterned: bool = False
 
 
-def _draw_group(job: tuple[World, int]) -> tuple[np.ndarray, np.ndarray, float, float, str, str, str]:
-    """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and colour of one group."""
+def _draw_group(
+    job: tuple[World, int],
+) -> tuple[np.ndarray, np.ndarray, float, float, str, str, str]:
+    """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and
+    colour of one group."""
     world, index = job
     obj = draw(world.seed, index, world.split, world.scenes, world.every_pair, world.patterned)
     rng = np.random.Generator(np.random.Philox(key=[world.seed + (1 << 40), index]))
     azimuth = (rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)).astype(np.float32)
-    elevation = np.float32(np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45)))
+    elevation = np.float32(
+        np.deg2rad(rng.uniform(60, 80) if rng.random() < 0.08 else rng.uniform(-10, 45))
+    )
     background = np.float32(1.0 if rng.random() < 0.3 else rng.uniform(0.25, 1.0))
     cameras = np.stack([view_projection(float(a), float(elevation)) for a in azimuth])
     views = render(obj, cameras, world.size, np.full((VIEWS, 3), background, np.float32))
@@ -82,9 +90,19 @@ def _draw_group(job: tuple[World, int]) -> tuple[np.ndarray, np.ndarray, float, 
     )
 
 
-def draw_groups(seed: int, count: int, size: int = 64, split: str = "train", scenes: float = 0.0, begin: int = 0,
-                every_pair: bool = False, patterned: bool = False, workers: int = 1) -> Groups:  # fmt: skip
-    """Render groups number `begin` to `begin + count` of a world; deterministic by (seed, split)."""
+def draw_groups(
+    seed: int,
+    count: int,
+    size: int = 64,
+    split: str = "train",
+    scenes: float = 0.0,
+    begin: int = 0,
+    every_pair: bool = False,
+    patterned: bool = False,
+    workers: int = 1,
+) -> Groups:
+    """Render groups number `begin` to `begin + count` of a world; deterministic by (seed,
+    split)."""
     world = World(seed, size, split, scenes, every_pair, patterned)
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
@@ -119,10 +137,24 @@ def cached_groups(
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
         images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
         return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
-    groups = draw_groups(seed, count, size, split, scenes, every_pair=every_pair, patterned=patterned, workers=workers)
+    groups = draw_groups(
+        seed,
+        count,
+        size,
+        split,
+        scenes,
+        every_pair=every_pair,
+        patterned=patterned,
+        workers=workers,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     np.save(stem.with_suffix(".npy"), groups.images)
-    np.savez(stem.with_suffix(".npz"), azimuth=groups.azimuth, elevation=groups.elevation, background=groups.background)
+    np.savez(
+        stem.with_suffix(".npz"),
+        azimuth=groups.azimuth,
+        elevation=groups.elevation,
+        background=groups.background,
+    )
     facts = {"captions": groups.captions, "category": groups.category, "colour": groups.colour}
     stem.with_suffix(".json").write_text(json.dumps(facts))
     return groups

@@ -1,4 +1,5 @@
-"""Toybox objects as pictures with voxels: what CISP, its twin and the voxel diffusion are trained on. Kept as arrays on disk."""
+"""Toybox objects as pictures with voxels: what CISP, its twin and the voxel diffusion are trained
+on. Kept as arrays on disk."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from ..meshes.mesh import Mesh
 from ..meshes.voxels import voxelise
-from ..priors.pairs import Pair
-from .drawing import each
+from ..priors.data.pairs import Pair
+from .parallel import each
 from .render import render, view_projection
 from .vocabulary import CATEGORIES
 from .world import caption_of, draw
@@ -25,14 +26,17 @@ ELEVATION = (-5.0, 45.0)
 class ToyPairs:
     """Objects number 0 to `count` of a world.
 
-    pictures (N, V, S, S, 4) uint8, colours not multiplied by alpha; shapes (N, R^3 / 8) uint8, bits; azimuth, elevation (N, V) radians.
+    pictures (N, V, S, S, 4) uint8, colours not multiplied by alpha; shapes (N, R^3 / 8) uint8,
+    bits; azimuth, elevation (N, V) radians.
 
     Args:
         folder: where the arrays are kept; they are drawn where they are not there.
         workers: processes that draw.
     """
 
-    def __init__(self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1) -> None:
+    def __init__(
+        self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1
+    ) -> None:
         self.categories = list(CATEGORIES)
         stem = folder / f"pairs-{split}-{seed}-{count}"
         if not stem.with_suffix(".json").is_file():
@@ -63,14 +67,18 @@ class ToyPairs:
     def pair(self, index: int, view: int) -> Pair:
         """Object `index` in its picture `view`."""
         return Pair(
-            np.array(self.pictures[index, view]), self.voxels(index), int(self.category[index]), self.captions[index]
+            np.array(self.pictures[index, view]),
+            self.voxels(index),
+            int(self.category[index]),
+            self.captions[index],
         )
 
 
 def pictures_of(
     seed: int, index: int, split: str, views: int = VIEWS, size: int = SIZE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Mesh, str]:
-    """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) radians, mesh and caption of one object."""
+    """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) radians, mesh and caption of one
+    object."""
     obj = draw(seed, index, split)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 41), index]))
     azimuth = rng.uniform(0, 2 * np.pi) + np.arange(views) * (2 * np.pi / views)
@@ -83,7 +91,9 @@ def pictures_of(
     return picture, azimuth, elevation, Mesh(obj.vertices, obj.faces), caption_of(obj, rng)
 
 
-def _draw_one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+def _draw_one(
+    job: tuple[int, int, str],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
     seed, index, split = job
     picture, azimuth, elevation, mesh, caption = pictures_of(seed, index, split)
     return picture, azimuth, elevation, np.packbits(voxelise(mesh, RESOLUTION).reshape(-1)), caption
@@ -91,7 +101,9 @@ def _draw_one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    pictures = np.lib.format.open_memmap(stem.with_suffix(".npy"), "w+", np.uint8, (count, VIEWS, SIZE, SIZE, 4))
+    pictures = np.lib.format.open_memmap(
+        stem.with_suffix(".npy"), "w+", np.uint8, (count, VIEWS, SIZE, SIZE, 4)
+    )
     shapes = np.empty((count, RESOLUTION**3 // 8), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty((count, VIEWS), np.float32)
     captions: list[str] = []
@@ -102,5 +114,11 @@ def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
             captions.append(caption)
     pictures.flush()
     category = np.arange(count) % len(CATEGORIES)
-    np.savez(stem.with_suffix(".npz"), shapes=shapes, category=category, azimuth=azimuth, elevation=elevation)
+    np.savez(
+        stem.with_suffix(".npz"),
+        shapes=shapes,
+        category=category,
+        azimuth=azimuth,
+        elevation=elevation,
+    )
     stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))

@@ -1,7 +1,9 @@
-"""Pictures of toybox objects: colour, mask, depth and normals, by the rasteriser, at hundreds of images a second a core.
+"""Pictures of toybox objects: colour, mask, depth and normals, by the rasteriser, at hundreds of
+images a second a core.
 
-The light is an ambient environment fixed to the world (top brightest, front and back brighter than the sides): it depends
-on the surface normal alone, so a textured object looks the same from wherever it is seen, and no side lies in the dark.
+The light is an ambient environment fixed to the world (top brightest, front and back brighter than
+the sides): it depends on the surface normal alone, so a textured object looks the same from
+wherever it is seen, and no side lies in the dark.
 """
 
 from __future__ import annotations
@@ -16,17 +18,25 @@ from ..kernels.cpu.rasterize import rasterize_band
 from .world import ToyObject
 
 DISTANCE = 3.0
-"""Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere just fills the frame."""
+"""Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere just fills the
+frame."""
 FOV_Y = float(np.deg2rad(40.0))
-LIGHT = ((-0.07, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.10), (0.0, 0.0, 0.07, 0.0), (0.0, 0.10, 0.0, 0.80))
-"""The light of every picture, as the matrix of `renderers.EnvironmentLight`: 0.80 + 0.20 y + 0.07 (z^2 - x^2) of the normal."""
+LIGHT = (
+    (-0.07, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.10),
+    (0.0, 0.0, 0.07, 0.0),
+    (0.0, 0.10, 0.0, 0.80),
+)
+"""The light of every picture, as the matrix of `renderers.EnvironmentLight`: 0.80 + 0.20 y + 0.07
+(z^2 - x^2) of the normal."""
 COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
 
 
 @dataclass
 class Views:
-    """Pictures of one object: image (B, H, W, 3) in [0, 1], mask (B, H, W), depth (B, H, W) (distance along the optical
-    axis, 0 outside), normal (B, H, W, 3) in world axes, label (B, H, W) int32 (part + 1, 0 outside)."""
+    """Pictures of one object: image (B, H, W, 3) in [0, 1], mask (B, H, W), depth (B, H, W)
+    (distance along the optical axis, 0 outside), normal (B, H, W, 3) in world axes, label (B, H, W)
+    int32 (part + 1, 0 outside)."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -38,11 +48,20 @@ class Views:
 def eye(azimuth: float, elevation: float, distance: float = DISTANCE) -> np.ndarray:
     """Camera position (3,): azimuth 0 is the front (+Z), angles in radians."""
     return distance * np.array(
-        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)], np.float64)  # fmt: skip
+        [
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+            np.cos(elevation) * np.cos(azimuth),
+        ],
+        np.float64,
+    )
 
 
-def view_projection(azimuth: float, elevation: float, distance: float = DISTANCE, fov_y: float = FOV_Y) -> np.ndarray:
-    """World to clip space (4, 4) float32 of a camera that looks at the origin, +Y up, OpenGL convention."""
+def view_projection(
+    azimuth: float, elevation: float, distance: float = DISTANCE, fov_y: float = FOV_Y
+) -> np.ndarray:
+    """World to clip space (4, 4) float32 of a camera that looks at the origin, +Y up, OpenGL
+    convention."""
     position = eye(azimuth, elevation, distance)
     back = position / np.linalg.norm(position)
     right = np.cross([0.0, 1.0, 0.0], back)
@@ -114,7 +133,11 @@ def _shade(
                         second = phase - np.floor(phase) < 0.45
                     else:
                         s = 0.34
-                        dx, dy, dz = px / s - np.rint(px / s), py / s - np.rint(py / s), pz / s - np.rint(pz / s)
+                        dx, dy, dz = (
+                            px / s - np.rint(px / s),
+                            py / s - np.rint(py / s),
+                            pz / s - np.rint(pz / s),
+                        )
                         second = dx * dx + dy * dy + dz * dz < 0.14
                 offset = 3 if second else 0
                 red += materials[m, offset] * light
@@ -133,10 +156,16 @@ def _shade(
             if covered > 0:
                 depth[row, col] = far / covered
                 length = np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9)
-                normal[row, col, 0], normal[row, col, 1], normal[row, col, 2] = nx / length, ny / length, nz / length
+                normal[row, col, 0], normal[row, col, 1], normal[row, col, 2] = (
+                    nx / length,
+                    ny / length,
+                    nz / length,
+                )
 
 
-def render(obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarray, supersample: int = 2) -> Views:
+def render(
+    obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarray, supersample: int = 2
+) -> Views:
     """Render one object from several cameras.
 
     Args:
@@ -154,17 +183,36 @@ def render(obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarr
     for number, (begin, end) in enumerate(obj.parts):
         face_label[begin:end] = number + 1
     homogeneous = np.concatenate([obj.vertices, np.ones((len(obj.vertices), 1), np.float32)], 1)
-    views = Views(np.zeros((count, size, size, 3), np.float32), np.zeros((count, size, size), np.float32),
-                  np.zeros((count, size, size), np.float32), np.zeros((count, size, size, 3), np.float32),
-                  np.zeros((count, size, size), np.int32))  # fmt: skip
+    views = Views(
+        np.zeros((count, size, size, 3), np.float32),
+        np.zeros((count, size, size), np.float32),
+        np.zeros((count, size, size), np.float32),
+        np.zeros((count, size, size, 3), np.float32),
+        np.zeros((count, size, size), np.int32),
+    )
     backgrounds = np.ascontiguousarray(backgrounds, np.float32)
 
     def one(b: int) -> None:
         clip = np.ascontiguousarray(homogeneous @ cameras[b].T)
         out = np.empty((size * supersample, size * supersample, 4), np.float32)
         rasterize_band(clip, obj.faces, out, 0, out.shape[0])
-        _shade(out, obj.faces, obj.vertices, normals, clip, obj.face_material, obj.materials, face_label, backgrounds[b],
-               supersample, views.image[b], views.mask[b], views.depth[b], views.normal[b], views.label[b])  # fmt: skip
+        _shade(
+            out,
+            obj.faces,
+            obj.vertices,
+            normals,
+            clip,
+            obj.face_material,
+            obj.materials,
+            face_label,
+            backgrounds[b],
+            supersample,
+            views.image[b],
+            views.mask[b],
+            views.depth[b],
+            views.normal[b],
+            views.label[b],
+        )
 
     pool.run(one, [(b,) for b in range(count)])
     return views

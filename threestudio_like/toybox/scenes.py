@@ -1,4 +1,5 @@
-"""Scenes of two to four toybox objects whose placements are known: what `compose` is measured on, and what the segmenter learns from."""
+"""Scenes of two to four toybox objects whose placements are known: what `compose` is measured on,
+and what the segmenter learns from."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from .world import (
 
 @dataclass
 class ToyScene:
-    """Objects in the unit sphere, each with its placement; relations (i, words, j): object i is <words> object j as seen from the front."""
+    """Objects in the unit sphere, each with its placement; relations (i, words, j): object i is
+    <words> object j as seen from the front."""
 
     objects: list[ToyObject]
     placements: list[Transform]
@@ -34,10 +36,13 @@ class ToyScene:
 
     @property
     def caption(self) -> str:
-        """ "a red ball on a blue box and a green mug left of a blue box"; objects without a relation are named behind an "and"."""
+        """ "a red ball on a blue box and a green mug left of a blue box"; objects without a relation
+        are named behind an "and"."""
         said, texts = set(), []
         for i, words, j in self.relations:
-            texts.append(f"{describe(self.objects[i].phrases[0])} {words} {describe(self.objects[j].phrases[0])}")
+            texts.append(
+                f"{describe(self.objects[i].phrases[0])} {words} {describe(self.objects[j].phrases[0])}"
+            )
             said |= {i, j}
         texts += [describe(o.phrases[0]) for k, o in enumerate(self.objects) if k not in said]
         return " and ".join(texts)
@@ -45,16 +50,29 @@ class ToyScene:
     def whole(self) -> ToyObject:
         """One mesh with a face range an object, where the objects stand: a copy."""
         placed = [
-            ToyObject(p.apply(o.vertices), o.faces, o.face_material, o.materials, o.caption, o.phrases, o.parts)
+            ToyObject(
+                p.apply(o.vertices),
+                o.faces,
+                o.face_material,
+                o.materials,
+                o.caption,
+                o.phrases,
+                o.parts,
+            )
             for o, p in zip(self.objects, self.placements)
         ]
         return merge(placed, self.caption, fit=False)
 
 
 def related(
-    rng: np.random.Generator, relation: str, split: str, avoid: set[str], against: ToyObject | None = None
+    rng: np.random.Generator,
+    relation: str,
+    split: str,
+    avoid: set[str],
+    against: ToyObject | None = None,
 ) -> tuple[Phrase, Phrase | None]:
-    """Phrases of an object and of what it is related to (None where `against` is given), of categories that allow the relation."""
+    """Phrases of an object and of what it is related to (None where `against` is given), of
+    categories that allow the relation."""
     stacked = relation in ("on", "under")
 
     def phrase(choices: tuple[str, ...] | None, taken: set[str]) -> Phrase:
@@ -76,8 +94,9 @@ def related(
 def build_layout(
     rng: np.random.Generator, split: str = "train", count: int = 2, relation: str | None = None
 ) -> ToyScene:
-    """A scene of `count` objects: the first two in `relation` (any of the six by default), every further one beside, before or behind what
-    stands there already, as large as in `world.build_scene`.
+    """A scene of `count` objects: the first two in `relation` (any of the six by default), every
+    further one beside, before or behind what stands there already, as large as in
+    `world.build_scene`.
 
     Raises:
         ValueError: fewer than two objects.
@@ -97,31 +116,43 @@ def build_layout(
             if r not in {w for _, w, j in scene.relations if j == 0}
         ]
         beyond = str(rng.choice(free))
-        phrase, _ = related(rng, beyond, split, {o.phrases[0].category for o in scene.objects}, anchor)
+        phrase, _ = related(
+            rng, beyond, split, {o.phrases[0].category for o in scene.objects}, anchor
+        )
         _add(scene, build(phrase, rng, split), beyond, 0, rng)
     _fit(scene)
     return scene
 
 
 def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random.Generator) -> None:
-    """Place `obj` so that "obj <relation> scene.objects[to]" holds as seen from the front, without touching anything else."""
+    """Place `obj` so that "obj <relation> scene.objects[to]" holds as seen from the front, without
+    touching anything else."""
     base = scene.placements[to].apply(scene.objects[to].vertices)
-    floor = float(min(p.apply(o.vertices)[:, 1].min() for o, p in zip(scene.objects, scene.placements)))
+    floor = float(
+        min(p.apply(o.vertices)[:, 1].min() for o, p in zip(scene.objects, scene.placements))
+    )
     turn = float(rng.uniform(-0.5, 0.5))
     if relation == "on":
         scale = 0.72
         lifted = on_top(obj.vertices * scale, base, scene.objects[to].phrases[0].category == "bed")
-        place = Transform.turn(0.0, scale, np.array([0.0, lifted, 0.0]) + scene.placements[to].translation * [1, 0, 1])
+        place = Transform.turn(
+            0.0, scale, np.array([0.0, lifted, 0.0]) + scene.placements[to].translation * [1, 0, 1]
+        )
     elif relation == "under":
         scale = 0.42
         place = Transform.turn(0.0, scale, np.array([0.0, under(obj.vertices * scale, base), 0.0]))
     else:
-        axis, side = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[
-            relation
-        ]
+        axis, side = {
+            "left of": (0, -1.0),
+            "right of": (0, 1.0),
+            "in front of": (2, 1.0),
+            "behind": (2, -1.0),
+        }[relation]
         scale = float(rng.uniform(0.6, 0.95))
         turned = Transform.turn(turn, scale).apply(obj.vertices)
-        place = Transform.turn(turn, scale, beside(turned, base, axis, side, floor, gap=float(rng.uniform(0.04, 0.16))))
+        place = Transform.turn(
+            turn, scale, beside(turned, base, axis, side, floor, gap=float(rng.uniform(0.04, 0.16)))
+        )
         # A little off the axis, so that what stands behind is seen.
         place.translation[2 - axis] += float(rng.uniform(-0.3, 0.3)) * scale
         taken = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
@@ -142,7 +173,9 @@ def _overlap(one: np.ndarray, two: np.ndarray) -> bool:
 
 def _fit(scene: ToyScene) -> None:
     """Centre the scene's box at the origin and scale it into the sphere of `RADIUS`."""
-    points = np.concatenate([p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]).astype(np.float64)
+    points = np.concatenate(
+        [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
+    ).astype(np.float64)
     centre = (points.min(0) + points.max(0)) / 2
     share = RADIUS / np.linalg.norm(points - centre, axis=1).max()
     for place in scene.placements:
@@ -150,7 +183,14 @@ def _fit(scene: ToyScene) -> None:
         place.translation = (place.translation - centre) * share
 
 
-def draw_layout(seed: int, index: int, split: str = "test", counts: tuple[int, ...] = (2, 3, 4)) -> ToyScene:
-    """Scene number `index` of a world: the same arguments give the same bytes. Counts and relations take turns."""
-    rng = np.random.Generator(np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index + (1 << 32)]))
-    return build_layout(rng, split, counts[index % len(counts)], RELATIONS[(index // len(counts)) % len(RELATIONS)])
+def draw_layout(
+    seed: int, index: int, split: str = "test", counts: tuple[int, ...] = (2, 3, 4)
+) -> ToyScene:
+    """Scene number `index` of a world: the same arguments give the same bytes. Counts and relations
+    take turns."""
+    rng = np.random.Generator(
+        np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index + (1 << 32)])
+    )
+    return build_layout(
+        rng, split, counts[index % len(counts)], RELATIONS[(index // len(counts)) % len(RELATIONS)]
+    )

@@ -1,4 +1,5 @@
-"""The words of the toybox: what the embedded priors know, and what they say about a word they do not know."""
+"""The words of the toybox: what the embedded priors know, and what they say about a word they do
+not know."""
 
 from __future__ import annotations
 
@@ -21,15 +22,44 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 """Named colours, display RGB in [0, 1]."""
 
 CATEGORIES = (
-    "ball", "barrel", "bed", "boat", "bottle", "box", "cactus", "car", "chair", "house",
-    "lamp", "mug", "mushroom", "robot", "rocket", "snowman", "sofa", "table", "tree", "vase",
-)  # fmt: skip
+    "ball",
+    "barrel",
+    "bed",
+    "boat",
+    "bottle",
+    "box",
+    "cactus",
+    "car",
+    "chair",
+    "house",
+    "lamp",
+    "mug",
+    "mushroom",
+    "robot",
+    "rocket",
+    "snowman",
+    "sofa",
+    "table",
+    "tree",
+    "vase",
+)
 
 SYNONYMS = {
-    "cup": "mug", "automobile": "car", "couch": "sofa", "armchair": "sofa", "crate": "box", "cube": "box", "sphere": "ball",
-    "ship": "boat", "home": "house", "spaceship": "rocket", "flask": "bottle", "keg": "barrel", "crimson": "red",
+    "cup": "mug",
+    "automobile": "car",
+    "couch": "sofa",
+    "armchair": "sofa",
+    "crate": "box",
+    "cube": "box",
+    "sphere": "ball",
+    "ship": "boat",
+    "home": "house",
+    "spaceship": "rocket",
+    "flask": "bottle",
+    "keg": "barrel",
+    "crimson": "red",
     "violet": "purple",
-}  # fmt: skip
+}
 """Other words that captions use for the same thing."""
 
 MODES: dict[str, tuple[str, ...]] = {
@@ -37,7 +67,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "tree": ("leafy", "pine"),
     "bottle": ("round", "square"),
 }
-"""Categories of several shapes. The first mode is what the bare word means; the others are always named."""
+"""Categories of several shapes. The first mode is what the bare word means; the others are always
+named."""
 
 PATTERNS = ("plain", "striped", "dotted")
 """Surface patterns; plain is what no word means."""
@@ -48,10 +79,22 @@ VIEWS = ("front", "side", "back", "overhead", "bottom")
 _FUNCTION_WORDS = ("a", "an", "and", "the", "of", "in", "view")
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
-        [*_FUNCTION_WORDS, *VIEWS, "on", "under", "left", "right", "behind", *COLOURS, *PATTERNS,
-         *(m for modes in MODES.values() for m in modes), *CATEGORIES, *SYNONYMS]
+        [
+            *_FUNCTION_WORDS,
+            *VIEWS,
+            "on",
+            "under",
+            "left",
+            "right",
+            "behind",
+            *COLOURS,
+            *PATTERNS,
+            *(m for modes in MODES.values() for m in modes),
+            *CATEGORIES,
+            *SYNONYMS,
+        ]
     )
-)  # fmt: skip
+)
 """Every word of the embedded text encoder, in the order of its token ids."""
 
 
@@ -69,7 +112,8 @@ def split(prompt: str) -> list[str]:
 
 
 def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:
-    """The words of `prompt` that are not in `known`, each with up to three near ones (by spelling)."""
+    """The words of `prompt` that are not in `known`, each with up to three near ones (by
+    spelling)."""
     found = []
     for word in dict.fromkeys(split(prompt)):
         if word not in known:
@@ -93,7 +137,8 @@ class Phrase:
 
 
 def parse(prompt: str) -> list[Phrase]:
-    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` -> [red ball, box]."""
+    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` -> [red ball,
+    box]."""
     phrases: list[Phrase] = []
     colour: str | None = None
     pattern = "plain"
@@ -117,4 +162,5 @@ HELD_OUT_COLOURS: dict[str, tuple[str, ...]] = {
     category: tuple(list(COLOURS)[(3 * index + offset) % len(COLOURS)] for offset in (0, 4, 7))
     for index, category in enumerate(CATEGORIES)
 }
-"""Three colours of every category that no training picture pairs with it: what the benchmark asks for."""
+"""Three colours of every category that no training picture pairs with it: what the benchmark asks
+for."""

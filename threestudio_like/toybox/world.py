@@ -1,7 +1,7 @@
 """The procedural world: coloured objects and scenes with captions, deterministic by (split, seed).
 
-Train, validation and test worlds differ in proportions: the leading proportion of every object (the chair's back, the
-bottle's body) is drawn from disjoint parts of its range.
+Train, validation and test worlds differ in proportions: the leading proportion of every object (the
+chair's back, the bottle's body) is drawn from disjoint parts of its range.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class ToyObject:
     """An exact coloured mesh in the unit sphere, +Y up, front to +Z.
 
     vertices (V, 3) float32; faces (F, 3) int32; face_material (F,) int32 into `materials`;
-    materials (M, 7) float32: RGB in [0, 1], second RGB of a pattern, pattern code (0 plain, 1 striped, 2 dotted).
+    materials (M, 7) float32: RGB in [0, 1], second RGB of a pattern, pattern code (0 plain, 1
+    striped, 2 dotted).
     """
 
     vertices: np.ndarray
@@ -56,7 +57,8 @@ def _material(rng: np.random.Generator, rgb, pattern: str, jitter: float) -> lis
 
 
 def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> ToyObject:
-    """One object of the phrase's category, colour, mode and pattern, proportions drawn from `rng`."""
+    """One object of the phrase's category, colour, mode and pattern, proportions drawn from
+    `rng`."""
     proportions = Proportions(rng, _held_apart(rng, split))
     colour = phrase.colour or str(rng.choice(list(COLOURS)))
     vertices, faces, material = [], [], []
@@ -75,8 +77,15 @@ def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> Toy
         material.append(np.full(len(f), roles[role], np.int32))
         offset += len(v)
     points, triangles = fit_to_sphere(np.concatenate(vertices)), np.concatenate(faces)
-    return ToyObject(points, triangles, np.concatenate(material), np.asarray(materials, np.float32), describe(phrase), [phrase],
-                     [(0, len(triangles))])  # fmt: skip
+    return ToyObject(
+        points,
+        triangles,
+        np.concatenate(material),
+        np.asarray(materials, np.float32),
+        describe(phrase),
+        [phrase],
+        [(0, len(triangles))],
+    )
 
 
 def fit_to_sphere(vertices: np.ndarray) -> np.ndarray:
@@ -87,7 +96,8 @@ def fit_to_sphere(vertices: np.ndarray) -> np.ndarray:
 
 
 def describe(phrase: Phrase, synonym: str | None = None, name_mode: bool = False) -> str:
-    """The caption of one object: article, pattern, colour, mode, category. The usual mode is named on request only."""
+    """The caption of one object: article, pattern, colour, mode, category. The usual mode is named
+    on request only."""
     modes = MODES.get(phrase.category, ())
     mode = phrase.mode if modes and (name_mode or phrase.mode != modes[0]) else None
     pattern = phrase.pattern if phrase.pattern != "plain" else None
@@ -102,7 +112,8 @@ def draw_phrase(
     every_pair: bool = False,
     patterned: bool = False,
 ) -> Phrase:
-    """A random object description; the training split never pairs a category with its held-out colours, unless `every_pair`.
+    """A random object description; the training split never pairs a category with its held-out
+    colours, unless `every_pair`.
     `patterned`: every pattern is as likely as plain."""
     category = category or str(rng.choice(CATEGORIES))
     if split == "train" and not every_pair:
@@ -111,12 +122,17 @@ def draw_phrase(
         colours = list(COLOURS)
     modes = MODES.get(category, ())
     mode = None if not modes else modes[0] if rng.random() < 0.65 else str(rng.choice(modes[1:]))
-    pattern = "plain" if rng.random() < (1 / 3 if patterned else 0.8) else str(rng.choice(["striped", "dotted"]))
+    pattern = (
+        "plain"
+        if rng.random() < (1 / 3 if patterned else 0.8)
+        else str(rng.choice(["striped", "dotted"]))
+    )
     return Phrase(category, str(rng.choice(colours)), mode, pattern)
 
 
 def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
-    """A caption as a training picture carries it: now and then a synonym, the usual mode's name, or no colour."""
+    """A caption as a training picture carries it: now and then a synonym, the usual mode's name, or
+    no colour."""
     if len(obj.phrases) > 1:
         return obj.caption
     phrase = obj.phrases[0]
@@ -132,7 +148,19 @@ def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
 
 
 FLAT_TOPS = ("box", "table", "bed", "barrel")
-SMALL = ("ball", "bottle", "mug", "vase", "cactus", "mushroom", "box", "lamp", "robot", "snowman", "car")
+SMALL = (
+    "ball",
+    "bottle",
+    "mug",
+    "vase",
+    "cactus",
+    "mushroom",
+    "box",
+    "lamp",
+    "robot",
+    "snowman",
+    "car",
+)
 
 
 def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) -> ToyObject:
@@ -165,7 +193,8 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
 def beside(
     moving: np.ndarray, fixed: np.ndarray, axis: int, side: float, floor: float, gap: float = 0.12
 ) -> np.ndarray:
-    """The shift (3,) float32 that puts points (N, 3) next to others along an axis, centred on them, standing on the floor."""
+    """The shift (3,) float32 that puts points (N, 3) next to others along an axis, centred on them,
+    standing on the floor."""
     offset = -(moving.min(0) + moving.max(0)) / 2 + (fixed.min(0) + fixed.max(0)) / 2
     if side > 0:
         offset[axis] = fixed[:, axis].max() + gap - moving[:, axis].min()
@@ -176,7 +205,8 @@ def beside(
 
 
 def on_top(moving: np.ndarray, fixed: np.ndarray, bed: bool = False) -> float:
-    """The lift that puts points (N, 3) on others; on a bed they lie on its mattress, not on its head."""
+    """The lift that puts points (N, 3) on others; on a bed they lie on its mattress, not on its
+    head."""
     top = float(np.percentile(fixed[:, 1], 60)) if bed else float(fixed[:, 1].max())
     return top - float(moving[:, 1].min())
 
@@ -187,7 +217,8 @@ def under(moving: np.ndarray, fixed: np.ndarray) -> float:
 
 
 def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) -> None:
-    """Move and scale `a` so that "a <relation> b" holds as seen from the front (+Z towards the viewer, +X to the right)."""
+    """Move and scale `a` so that "a <relation> b" holds as seen from the front (+Z towards the
+    viewer, +X to the right)."""
     floor = float(b.vertices[:, 1].min())
     if relation == "on":
         a.vertices *= 0.72
@@ -197,15 +228,19 @@ def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) 
         a.vertices *= 0.42
         a.vertices[:, 1] += under(a.vertices, b.vertices)
     else:
-        axis, side = {"left of": (0, -1.0), "right of": (0, 1.0), "in front of": (2, 1.0), "behind": (2, -1.0)}[
-            relation
-        ]
+        axis, side = {
+            "left of": (0, -1.0),
+            "right of": (0, 1.0),
+            "in front of": (2, 1.0),
+            "behind": (2, -1.0),
+        }[relation]
         a.vertices *= float(rng.uniform(0.8, 1.0))
         a.vertices += beside(a.vertices, b.vertices, axis, side, floor)
 
 
 def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject:
-    """One mesh of several objects where they stand, a face range each; `fit` puts the whole into the unit sphere."""
+    """One mesh of several objects where they stand, a face range each; `fit` puts the whole into
+    the unit sphere."""
     vertices, faces, face_material, materials, parts, phrases = [], [], [], [], [], []
     v_offset = m_offset = f_offset = 0
     for obj in objects:
@@ -221,15 +256,28 @@ def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject
             f_offset + len(obj.faces),
         )
     points = np.concatenate(vertices)
-    return ToyObject(fit_to_sphere(points) if fit else points, np.concatenate(faces), np.concatenate(face_material),
-                     np.concatenate(materials), caption, phrases, parts)  # fmt: skip
+    return ToyObject(
+        fit_to_sphere(points) if fit else points,
+        np.concatenate(faces),
+        np.concatenate(face_material),
+        np.concatenate(materials),
+        caption,
+        phrases,
+        parts,
+    )
 
 
 def draw(
-    seed: int, index: int, split: str = "train", scenes: float = 0.0, every_pair: bool = False, patterned: bool = False
+    seed: int,
+    index: int,
+    split: str = "train",
+    scenes: float = 0.0,
+    every_pair: bool = False,
+    patterned: bool = False,
 ) -> ToyObject:
-    """Object number `index` of a world: the same arguments give the same bytes. `scenes` is the share of scenes; `every_pair`
-    lets the training split show the colours that the benchmark asks for (judges need them)."""
+    """Object number `index` of a world: the same arguments give the same bytes. `scenes` is the
+    share of scenes; `every_pair` lets the training split show the colours that the benchmark asks
+    for (judges need them)."""
     rng = np.random.Generator(np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index]))
     u = rng.random()
     if u < scenes:

@@ -1,4 +1,5 @@
-"""Numba twins of the operations, one file each; helpers stand in the same file, for the compiled cache is keyed on it.
+"""Numba twins of the operations, one file each; helpers stand in the same file, for the compiled
+cache is keyed on it.
 
 The files `on_…` put them behind torch.
 """

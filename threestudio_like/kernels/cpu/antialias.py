@@ -1,4 +1,5 @@
-"""The search of the antialiasing pass: walk the silhouette edges over the pixels, one band of pixel pairs an edge crosses."""
+"""The search of the antialiasing pass: walk the silhouette edges over the pixels, one band of pixel
+pairs an edge crosses."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
-    """The side (a signed number) of the edge from (ax, ay) along (dx, dy) on which all its faces' far corners (2,) lie on the screen; 0
-    where they lie on both, or behind the camera."""
+    """The side (a signed number) of the edge from (ax, ay) along (dx, dy) on which all its faces'
+    far corners (2,) lie on the screen; 0 where they lie on both, or behind the camera."""
     side = 0.0
     for k in range(2):
         o = far[k]
@@ -18,7 +19,10 @@ def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
         wo = float(clip[o, 3])
         if wo <= 1e-6:
             return 0.0
-        ox, oy = (clip[o, 0] / wo + 1.0) * 0.5 * width - 0.5, (1.0 - clip[o, 1] / wo) * 0.5 * height - 0.5
+        ox, oy = (
+            (clip[o, 0] / wo + 1.0) * 0.5 * width - 0.5,
+            (1.0 - clip[o, 1] / wo) * 0.5 * height - 0.5,
+        )
         turn = dx * (oy - ay) - dy * (ox - ax)
         if turn == 0.0:
             continue
@@ -51,8 +55,14 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
         wa, wb = float(clip[a, 3]), float(clip[b, 3])
         if wa <= 1e-6 or wb <= 1e-6:
             continue
-        ax, ay = (clip[a, 0] / wa + 1.0) * 0.5 * width - 0.5, (1.0 - clip[a, 1] / wa) * 0.5 * height - 0.5
-        bx, by = (clip[b, 0] / wb + 1.0) * 0.5 * width - 0.5, (1.0 - clip[b, 1] / wb) * 0.5 * height - 0.5
+        ax, ay = (
+            (clip[a, 0] / wa + 1.0) * 0.5 * width - 0.5,
+            (1.0 - clip[a, 1] / wa) * 0.5 * height - 0.5,
+        )
+        bx, by = (
+            (clip[b, 0] / wb + 1.0) * 0.5 * width - 0.5,
+            (1.0 - clip[b, 1] / wb) * 0.5 * height - 0.5,
+        )
         dx, dy = bx - ax, by - ay
         if (
             (ax < -1.0 and bx < -1.0)
@@ -66,13 +76,15 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
             continue
         za, zb = clip[a, 2] / wa, clip[b, 2] / wb
         steep = abs(dy) >= abs(dx)
-        # Along the main axis (rows for a steep edge, columns for a flat one), every pixel centre that the edge spans.
+        # Along the main axis (rows for a steep edge, columns for a flat one), every pixel centre
+        # that the edge spans.
         p0, p1, q0, q1 = (ay, by, ax, bx) if steep else (ax, bx, ay, by)
         if p0 == p1:
             continue
         low, high = min(p0, p1), max(p0, p1)
         limit, other = (height, width) if steep else (width, height)
-        # The object lies at larger q when this is true. `side` is the sign of dx * (o - a).y - dy * (o - a).x.
+        # The object lies at larger q when this is true. `side` is the sign of dx * (o - a).y - dy *
+        # (o - a).x.
         larger = (side < 0.0) == (dy > 0.0) if steep else (side > 0.0) == (dx > 0.0)
         for p in range(max(0, int(np.ceil(low))), min(limit - 1, int(np.ceil(high)) - 1) + 1):
             s = (p - p0) / (p1 - p0)
@@ -100,12 +112,20 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
                 if touched >= pairs.shape[0]:
                     count = -1
                     break
-                pairs[touched, 0], pairs[touched, 1], pairs[touched, 2] = r_in * width + c_in, r_out * width + c_out, e
+                pairs[touched, 0], pairs[touched, 1], pairs[touched, 2] = (
+                    r_in * width + c_in,
+                    r_out * width + c_out,
+                    e,
+                )
                 best[direction, r, c] = touched
                 reach[direction, r, c] = np.float32(outward)
                 touched += 1
             elif outward > reach[direction, r, c]:
-                pairs[known, 0], pairs[known, 1], pairs[known, 2] = r_in * width + c_in, r_out * width + c_out, e
+                pairs[known, 0], pairs[known, 1], pairs[known, 2] = (
+                    r_in * width + c_in,
+                    r_out * width + c_out,
+                    e,
+                )
                 reach[direction, r, c] = np.float32(outward)
         if count < 0:
             break

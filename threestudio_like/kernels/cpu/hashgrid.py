@@ -1,8 +1,9 @@
 """Hash-grid encoding on the CPU: one level is one task.
 
-Levels own disjoint slices, so the scatter of the backward pass needs no atomics and gives the same bits for any number of
-threads. Indices are uint32 (no wrap-around select), points are structure of arrays, work goes in blocks of 256 points, the two features
-of an entry are moved as one complex number. Where a slice is larger than the near caches, the corners of the next block are prefetched
+Levels own disjoint slices, so the scatter of the backward pass needs no atomics and gives the same
+bits for any number of threads. Indices are uint32 (no wrap-around select), points are structure of
+arrays, work goes in blocks of 256 points, the two features of an entry are moved as one complex
+number. Where a slice is larger than the near caches, the corners of the next block are prefetched
 while a block is worked on.
 """
 
@@ -23,18 +24,27 @@ _P2 = np.uint32(805459861)
 
 @intrinsic
 def _prefetch(typing_context, array, index):
-    """Ask for the cache line of array[index] (one-dimensional, contiguous) without waiting for it."""
+    """Ask for the cache line of array[index] (one-dimensional, contiguous) without waiting for
+    it."""
 
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         address = builder.gep(data, [builder.zext(arguments[1], ir.IntType(64))])
         word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, word, word, word]), "llvm.prefetch.p0i8"
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, word, word, word]),
+            "llvm.prefetch.p0i8",
         )
         # For writing (0 would be reading), into the nearest cache, data.
         builder.call(
-            function, [builder.bitcast(address, byte), ir.Constant(word, 1), ir.Constant(word, 3), ir.Constant(word, 1)]
+            function,
+            [
+                builder.bitcast(address, byte),
+                ir.Constant(word, 1),
+                ir.Constant(word, 3),
+                ir.Constant(word, 1),
+            ],
         )
         return context.get_dummy_value()
 
@@ -50,7 +60,8 @@ def _prefetch_corners(pairs, index, n):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight):
-    """Corner indices (8 * BLOCK) and weights of n points from `begin`; corner c of point p stands at c * BLOCK + p."""
+    """Corner indices (8 * BLOCK) and weights of n points from `begin`; corner c of point p stands
+    at c * BLOCK + p."""
     r1 = np.uint32(res)
     r2 = np.uint32(res * res)
     one = np.float32(1.0)
@@ -63,7 +74,11 @@ def _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight):
     for p in range(n):
         px, py, pz = xs[p] * scale + half, ys[p] * scale + half, zs[p] * scale + half
         cx, cy, cz = np.uint32(np.int32(px)), np.uint32(np.int32(py)), np.uint32(np.int32(pz))
-        fx, fy, fz = px - np.float32(np.int32(px)), py - np.float32(np.int32(py)), pz - np.float32(np.int32(pz))
+        fx, fy, fz = (
+            px - np.float32(np.int32(px)),
+            py - np.float32(np.int32(py)),
+            pz - np.float32(np.int32(pz)),
+        )
         gx, gy, gz = one - fx, one - fy, one - fz
         w0[p], w1[p], w2[p], w3[p] = gx * gy * gz, fx * gy * gz, gx * fy * gz, fx * fy * gz
         w4[p], w5[p], w6[p], w7[p] = gx * gy * fz, fx * gy * fz, gx * fy * fz, fx * fy * fz
@@ -150,7 +165,8 @@ def _scatter(pairs, index, weight, a, b, n):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
-    """out (2, N) of one level; `pairs` is the level's slice of the table as complex64; `mask` folds indices (all ones if dense)."""
+    """out (2, N) of one level; `pairs` is the level's slice of the table as complex64; `mask` folds
+    indices (all ones if dense)."""
     count = x.shape[1]
     index, later = np.empty(8 * BLOCK, np.uint32), np.empty(8 * BLOCK, np.uint32)
     weight, later_weight = np.empty(8 * BLOCK, np.float32), np.empty(8 * BLOCK, np.float32)
@@ -159,7 +175,9 @@ def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
     for begin in range(0, count, BLOCK):
         n, following = min(BLOCK, count - begin), min(BLOCK, count - begin - BLOCK)
         if following > 0:
-            _locate(x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight)
+            _locate(
+                x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight
+            )
             if far:
                 _prefetch_corners(pairs, later, following)
         _gather(pairs, index, weight, out[0, begin : begin + n], out[1, begin : begin + n], n)
@@ -169,7 +187,8 @@ def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def backward_level(x, grad_out, scale, res, mask, dense, tiled, pairs, clear):
-    """Add the gradient from grad_out (2, N) to `pairs`, the level's slice of the table's gradient (complex64), cleared first or not."""
+    """Add the gradient from grad_out (2, N) to `pairs`, the level's slice of the table's gradient
+    (complex64), cleared first or not."""
     count = x.shape[1]
     index, later = np.empty(8 * BLOCK, np.uint32), np.empty(8 * BLOCK, np.uint32)
     weight, later_weight = np.empty(8 * BLOCK, np.float32), np.empty(8 * BLOCK, np.float32)
@@ -182,9 +201,13 @@ def backward_level(x, grad_out, scale, res, mask, dense, tiled, pairs, clear):
     for begin in range(0, count, BLOCK):
         n, following = min(BLOCK, count - begin), min(BLOCK, count - begin - BLOCK)
         if following > 0:
-            _locate(x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight)
+            _locate(
+                x, begin + BLOCK, following, scale, res, mask, dense, tiled, later, later_weight
+            )
             if far:
                 _prefetch_corners(pairs, later, following)
-        _scatter(pairs, index, weight, grad_out[0, begin : begin + n], grad_out[1, begin : begin + n], n)
+        _scatter(
+            pairs, index, weight, grad_out[0, begin : begin + n], grad_out[1, begin : begin + n], n
+        )
         index, later = later, index
         weight, later_weight = later_weight, weight

@@ -21,13 +21,15 @@ def interpolate_band(attributes, tri, raster, out, row_begin, row_end):
             w = np.float32(1) - u - v
             i, j, k = tri[hit, 0], tri[hit, 1], tri[hit, 2]
             for c in range(channels):
-                out[row, col, c] = u * attributes[i, c] + v * attributes[j, c] + w * attributes[k, c]
+                out[row, col, c] = (
+                    u * attributes[i, c] + v * attributes[j, c] + w * attributes[k, c]
+                )
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def interpolate_backward(attributes, tri, raster, grad_out, grad, grad_raster, wants_weights):
-    """Add to grad (V, C) the gradient of `interpolate_band` over one picture; write that of u and v to grad_raster (H, W, 4)
-    when `wants_weights`."""
+    """Add to grad (V, C) the gradient of `interpolate_band` over one picture; write that of u and v
+    to grad_raster (H, W, 4) when `wants_weights`."""
     height, width, channels = grad_out.shape
     for row in range(height):
         for col in range(width):

@@ -1,4 +1,5 @@
-"""The Numba kernels on surfaces behind torch: differentiable functions with the reference's signatures, for float32 on the CPU."""
+"""The Numba kernels on surfaces behind torch: differentiable functions with the reference's
+signatures, for float32 on the CPU."""
 
 from __future__ import annotations
 
@@ -17,11 +18,16 @@ from .rasterize import rasterize_backward, rasterize_band
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, clip: torch.Tensor, tri: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
         result = np.empty((clip.shape[0], height, width, 4), np.float32)
         points, faces = as_array(clip), as_array(tri.to(torch.int32))
         bands = pool.split(height, 32) if len(points) < pool.thread_count() else [(0, height)]
-        pool.run(rasterize_band, [(points[b], faces, result[b], *band) for b in range(len(points)) for band in bands])
+        pool.run(
+            rasterize_band,
+            [(points[b], faces, result[b], *band) for b in range(len(points)) for band in bands],
+        )
         ctx.points, ctx.faces, ctx.result = points, faces, result
         return torch.from_numpy(result)
 
@@ -31,9 +37,13 @@ class _Rasterize(torch.autograd.Function):
         grad = torch.zeros(ctx.points.shape)
         target, upstream = grad.numpy(), grad_out.contiguous().numpy()
         # One view a task: every sum has one owner.
-        pool.run(rasterize_backward, [
-            (ctx.points[b], ctx.faces, ctx.result[b], upstream[b], target[b]) for b in range(len(target))
-        ])  # fmt: skip
+        pool.run(
+            rasterize_backward,
+            [
+                (ctx.points[b], ctx.faces, ctx.result[b], upstream[b], target[b])
+                for b in range(len(target))
+            ],
+        )
         return grad, None, None, None
 
 
@@ -44,15 +54,19 @@ def rasterize(clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) ->
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor
+    ) -> torch.Tensor:
         values, faces, hits = as_array(attributes), as_array(tri.to(torch.int32)), as_array(pixels)
         count, height, width, _ = hits.shape
-        # NumPy asks for huge pages and torch does not: a fresh picture of many channels costs more than its computation otherwise.
+        # NumPy asks for huge pages and torch does not: a fresh picture of many channels costs more
+        # than its computation otherwise.
         result = np.empty((count, height, width, attributes.shape[1]), np.float32)
         bands = pool.split(height, 32) if count < pool.thread_count() else [(0, height)]
-        pool.run(interpolate_kernels.interpolate_band, [
-            (values, faces, hits[b], result[b], *band) for b in range(count) for band in bands
-        ])  # fmt: skip
+        pool.run(
+            interpolate_kernels.interpolate_band,
+            [(values, faces, hits[b], result[b], *band) for b in range(count) for band in bands],
+        )
         ctx.values, ctx.faces, ctx.hits = values, faces, hits
         return torch.from_numpy(result)
 
@@ -64,9 +78,13 @@ class _Interpolate(torch.autograd.Function):
         weights = np.zeros(ctx.hits.shape if wants else (count, 1, 1, 4), np.float32)
         upstream = grad_out.contiguous().numpy()
         # One view a task and the views' sums in order: the same bytes with any number of threads.
-        pool.run(interpolate_kernels.interpolate_backward, [
-            (ctx.values, ctx.faces, ctx.hits[b], upstream[b], each[b], weights[b], wants) for b in range(count)
-        ])  # fmt: skip
+        pool.run(
+            interpolate_kernels.interpolate_backward,
+            [
+                (ctx.values, ctx.faces, ctx.hits[b], upstream[b], each[b], weights[b], wants)
+                for b in range(count)
+            ],
+        )
         return (
             torch.from_numpy(each.sum(0) if count > 1 else each[0]),
             None,
@@ -85,7 +103,10 @@ def silhouette_pairs(
     """See `kernels.silhouette_pairs`."""
     height, width, _ = pixels.shape
     points, seen, ends, far = as_array(clip), as_array(pixels), as_array(edges), as_array(opposite)
-    best, reach = np.full((2, height, width), -1, np.int32), np.empty((2, height, width), np.float32)
+    best, reach = (
+        np.full((2, height, width), -1, np.int32),
+        np.empty((2, height, width), np.float32),
+    )
     capacity = 4 * (height + width) + 64
     while True:
         pairs = np.empty((capacity, 3), np.int32)

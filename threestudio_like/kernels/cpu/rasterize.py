@@ -1,7 +1,10 @@
-"""Z-buffer rasteriser in homogeneous coordinates (Olano and Greer 1997), a Numba kernel over a band of rows.
+"""Z-buffer rasteriser in homogeneous coordinates (Olano and Greer 1997), a Numba kernel over a band
+of rows.
 
-The three edge functions of a triangle are linear in the pixel position when divided by w, so no near-plane clipping is
-needed: a triangle that crosses the camera plane is rasterised exactly. See `threestudio_like.kernels.rasterize`.
+The three edge functions of a triangle are linear in the pixel position when divided by w, so no
+near-plane clipping is
+needed: a triangle that crosses the camera plane is rasterised exactly. See
+    `threestudio_like.kernels.rasterize`.
 """
 
 from __future__ import annotations
@@ -14,10 +17,8 @@ from numba import njit
 def rasterize_band(clip, tri, out, row_begin, row_end):
     """Fill rows [row_begin, row_end) of `out`.
 
-    Args:
-        clip: (V, 4) float32 clip-space positions, OpenGL convention.
-        tri: (F, 3) int32.
-        out: (H, W, 4) float32 (u, v, z/w, triangle + 1); u and v weigh vertices 0 and 1. Overwritten.
+    Args: clip: (V, 4) float32 clip-space positions, OpenGL convention. tri: (F, 3) int32. out: (H,
+        W, 4) float32 (u, v, z/w, triangle + 1); u and v weigh vertices 0 and 1. Overwritten.
     """
     height, width, _ = out.shape
     for row in range(row_begin, row_end):
@@ -49,7 +50,8 @@ def rasterize_band(clip, tri, out, row_begin, row_end):
             bottom = min(row_end, int(np.ceil((1.0 - low_y) / sy - 0.5)) + 1)
             if col_begin >= col_end or top >= bottom:
                 continue
-        # Rows of the inverse transpose of [x y w]: q_i(X, Y) = barycentric_i / w at the pixel (X, Y).
+        # Rows of the inverse transpose of [x y w]: q_i(X, Y) = barycentric_i / w at the pixel (X,
+        # Y).
         a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
         a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
         a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
@@ -88,10 +90,11 @@ def rasterize_band(clip, tri, out, row_begin, row_end):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def rasterize_backward(clip, tri, pixels, grad_out, grad):
-    """Add to grad (V, 4) the gradient of u, v and z/w (channels 0 to 2 of `pixels`) over one picture.
+    """Add to grad (V, 4) the gradient of u, v and z/w (channels 0 to 2 of `pixels`) over one
+    picture.
 
-    With the corners' (x, y, w) as the rows of A, the weights q solve A^T q = (X, Y, 1); an adjoint g of q gives
-    dL/dA = -q (A^-1 g)^T.
+    With the corners' (x, y, w) as the rows of A, the weights q solve A^T q = (X, Y, 1); an adjoint
+    g of q gives dL/dA = -q (A^-1 g)^T.
     """
     height, width, _ = pixels.shape
     sx, sy = 2.0 / width, 2.0 / height
@@ -101,22 +104,49 @@ def rasterize_backward(clip, tri, pixels, grad_out, grad):
             f = int(pixels[row, col, 3]) - 1
             if f < 0:
                 continue
-            gu, gv, gz = float(grad_out[row, col, 0]), float(grad_out[row, col, 1]), float(grad_out[row, col, 2])
+            gu, gv, gz = (
+                float(grad_out[row, col, 0]),
+                float(grad_out[row, col, 1]),
+                float(grad_out[row, col, 2]),
+            )
             if gu == 0.0 and gv == 0.0 and gz == 0.0:
                 continue
             i, j, k = tri[f, 0], tri[f, 1], tri[f, 2]
-            x0, y0, z0, w0 = float(clip[i, 0]), float(clip[i, 1]), float(clip[i, 2]), float(clip[i, 3])
-            x1, y1, z1, w1 = float(clip[j, 0]), float(clip[j, 1]), float(clip[j, 2]), float(clip[j, 3])
-            x2, y2, z2, w2 = float(clip[k, 0]), float(clip[k, 1]), float(clip[k, 2]), float(clip[k, 3])
+            x0, y0, z0, w0 = (
+                float(clip[i, 0]),
+                float(clip[i, 1]),
+                float(clip[i, 2]),
+                float(clip[i, 3]),
+            )
+            x1, y1, z1, w1 = (
+                float(clip[j, 0]),
+                float(clip[j, 1]),
+                float(clip[j, 2]),
+                float(clip[j, 3]),
+            )
+            x2, y2, z2, w2 = (
+                float(clip[k, 0]),
+                float(clip[k, 1]),
+                float(clip[k, 2]),
+                float(clip[k, 3]),
+            )
             a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
             a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
             a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
             inv = 1.0 / (w0 * c0 + w1 * c1 + w2 * c2)
             x = (col + 0.5) * sx - 1.0
-            q0, q1, q2 = (a0 * x + b0 * y + c0) * inv, (a1 * x + b1 * y + c1) * inv, (a2 * x + b2 * y + c2) * inv
+            q0, q1, q2 = (
+                (a0 * x + b0 * y + c0) * inv,
+                (a1 * x + b1 * y + c1) * inv,
+                (a2 * x + b2 * y + c2) * inv,
+            )
             total = q0 + q1 + q2
             common = (gu * q0 + gv * q1) / (total * total)
-            g0, g1, g2 = gu / total - common + gz * z0, gv / total - common + gz * z1, gz * z2 - common
+            g0, g1, g2 = (
+                gu / total - common + gz * z0,
+                gv / total - common + gz * z1,
+                gz * z2 - common,
+            )
             lx = (g0 * a0 + g1 * a1 + g2 * a2) * inv
             ly = (g0 * b0 + g1 * b1 + g2 * b2) * inv
             lw = (g0 * c0 + g1 * c1 + g2 * c2) * inv

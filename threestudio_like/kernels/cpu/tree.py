@@ -1,4 +1,5 @@
-"""A tree of boxes over triangles on the CPU: nearest point of a surface, and fast winding numbers (Barill et al. 2018)."""
+"""A tree of boxes over triangles on the CPU: nearest point of a surface, and fast winding numbers
+(Barill et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ LEAF = 4
 
 @njit(nogil=True, cache=True)
 def build_tree(low, high, centre, order, bounds, child, span):
-    """Split by the middle of the widest axis of the centres, breadth first; returns the number of nodes.
+    """Split by the middle of the widest axis of the centres, breadth first; returns the number of
+    nodes.
 
     Args:
         low, high, centre: (F, 3) float32 of every triangle.
@@ -63,7 +65,8 @@ def build_tree(low, high, centre, order, bounds, child, span):
 
 @njit(nogil=True, cache=True)
 def dipoles(corners, order, child, span, count, moments):
-    """Area vector, area-weighted centre and radius of every node: corners (F, 3, 3), moments (N, 7) float32 out, children first."""
+    """Area vector, area-weighted centre and radius of every node: corners (F, 3, 3), moments (N, 7)
+    float32 out, children first."""
     total = np.zeros((count, 7), np.float64)
     for at in range(count - 1, -1, -1):
         if child[at] < 0:
@@ -71,7 +74,11 @@ def dipoles(corners, order, child, span, count, moments):
                 a, b, c = corners[order[i], 0], corners[order[i], 1], corners[order[i], 2]
                 ux, uy, uz = float(b[0] - a[0]), float(b[1] - a[1]), float(b[2] - a[2])
                 vx, vy, vz = float(c[0] - a[0]), float(c[1] - a[1]), float(c[2] - a[2])
-                nx, ny, nz = 0.5 * (uy * vz - uz * vy), 0.5 * (uz * vx - ux * vz), 0.5 * (ux * vy - uy * vx)
+                nx, ny, nz = (
+                    0.5 * (uy * vz - uz * vy),
+                    0.5 * (uz * vx - ux * vz),
+                    0.5 * (ux * vy - uy * vx),
+                )
                 area = np.sqrt(nx * nx + ny * ny + nz * nz)
                 total[at, 0] += nx
                 total[at, 1] += ny
@@ -99,7 +106,8 @@ def dipoles(corners, order, child, span, count, moments):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def _nearest_on_triangle(px, py, pz, t):
-    """Weights (v, w) of corners 1 and 2 of the point of triangle t (9,) nearest to p (Ericson 2004, section 5.1.5)."""
+    """Weights (v, w) of corners 1 and 2 of the point of triangle t (9,) nearest to p (Ericson 2004,
+    section 5.1.5)."""
     zero, one = np.float32(0), np.float32(1)
     abx, aby, abz = t[3] - t[0], t[4] - t[1], t[5] - t[2]
     acx, acy, acz = t[6] - t[0], t[7] - t[1], t[8] - t[2]
@@ -146,7 +154,11 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
         t = triangles[start]
         v, w = _nearest_on_triangle(px, py, pz, t)
         u = np.float32(1) - v - w
-        qx, qy, qz = u * t[0] + v * t[3] + w * t[6], u * t[1] + v * t[4] + w * t[7], u * t[2] + v * t[5] + w * t[8]
+        qx, qy, qz = (
+            u * t[0] + v * t[3] + w * t[6],
+            u * t[1] + v * t[4] + w * t[7],
+            u * t[2] + v * t[5] + w * t[8],
+        )
         best = (px - qx) ** 2 + (py - qy) ** 2 + (pz - qz) ** 2
         found, bx, by, bz = start, qx, qy, qz
         stack[0], far[0] = 0, np.float32(0)
@@ -198,7 +210,8 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
 
 @njit(nogil=True, cache=True, fastmath=True)
 def solid_angle(px, py, pz, t):
-    """Solid angle / 2 of triangle t (9,) seen from p (van Oosterom and Strackee 1983), positive from behind its front."""
+    """Solid angle / 2 of triangle t (9,) seen from p (van Oosterom and Strackee 1983), positive
+    from behind its front."""
     ax, ay, az = t[0] - px, t[1] - py, t[2] - pz
     bx, by, bz = t[3] - px, t[4] - py, t[5] - pz
     cx, cy, cz = t[6] - px, t[7] - py, t[8] - pz
@@ -208,14 +221,19 @@ def solid_angle(px, py, pz, t):
         np.sqrt(cx * cx + cy * cy + cz * cz),
     )
     top = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-    below = (la * lb * lc + (ax * bx + ay * by + az * bz) * lc + (bx * cx + by * cy + bz * cz) * la
-             + (cx * ax + cy * ay + cz * az) * lb)  # fmt: skip
+    below = (
+        la * lb * lc
+        + (ax * bx + ay * by + az * bz) * lc
+        + (bx * cx + by * cy + bz * cz) * la
+        + (cx * ax + cy * ay + cz * az) * lb
+    )
     return np.arctan2(top, below)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def winding_range(queries, triangles, moments, child, span, beta, begin, end, out):
-    """Winding number of queries [begin, end): nodes farther than beta radii as dipoles, near triangles exactly."""
+    """Winding number of queries [begin, end): nodes farther than beta radii as dipoles, near
+    triangles exactly."""
     stack = np.empty(128, np.int32)
     quarter, half = np.float32(1 / (4 * np.pi)), np.float32(1 / (2 * np.pi))
     for n in range(begin, end):

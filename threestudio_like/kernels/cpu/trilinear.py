@@ -1,4 +1,5 @@
-"""Dense-grid sampling on the CPU. Backward: each task owns a slab of the grid, so any number of threads gives the same bits."""
+"""Dense-grid sampling on the CPU. Backward: each task owns a slab of the grid, so any number of
+threads gives the same bits."""
 
 from __future__ import annotations
 
@@ -22,10 +23,15 @@ def forward_range(x, grid, out, begin, end):
         w4, w5, w6, w7 = gx * gy * fz, fx * gy * fz, gx * fy * fz, fx * fy * fz
         for c in range(channels):
             out[n, c] = (
-                w0 * grid[iz, iy, ix, c] + w1 * grid[iz, iy, ix + 1, c] + w2 * grid[iz, iy + 1, ix, c]
-                + w3 * grid[iz, iy + 1, ix + 1, c] + w4 * grid[iz + 1, iy, ix, c] + w5 * grid[iz + 1, iy, ix + 1, c]
-                + w6 * grid[iz + 1, iy + 1, ix, c] + w7 * grid[iz + 1, iy + 1, ix + 1, c]
-            )  # fmt: skip
+                w0 * grid[iz, iy, ix, c]
+                + w1 * grid[iz, iy, ix + 1, c]
+                + w2 * grid[iz, iy + 1, ix, c]
+                + w3 * grid[iz, iy + 1, ix + 1, c]
+                + w4 * grid[iz + 1, iy, ix, c]
+                + w5 * grid[iz + 1, iy, ix + 1, c]
+                + w6 * grid[iz + 1, iy + 1, ix, c]
+                + w7 * grid[iz + 1, iy + 1, ix + 1, c]
+            )
 
 
 @njit(nogil=True, cache=True, fastmath=True)

@@ -1,4 +1,5 @@
-"""Reading three feature planes on the CPU. Backward: each task owns one plane of one level, so any number of threads gives the same bits."""
+"""Reading three feature planes on the CPU. Backward: each task owns one plane of one level, so any
+number of threads gives the same bits."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from numba import njit
 
 @njit(nogil=True, cache=True, fastmath=True, inline="always")
 def _place(value, size):
-    """Lower texel, and the weights of it and of the next one; 0 outside of the plane, whose texels' centres lie half a texel inside."""
+    """Lower texel, and the weights of it and of the next one; 0 outside of the plane, whose texels'
+    centres lie half a texel inside."""
     p = ((value + np.float32(1)) * size - np.float32(1)) * np.float32(0.5)
     # Far outside nothing is read: stay within the range of integers.
     p = min(max(p, np.float32(-2)), np.float32(size + 1))
@@ -24,7 +26,8 @@ def _place(value, size):
 
 @njit(nogil=True, cache=True, fastmath=True)
 def forward_range(x, planes, axes, share, first, out, begin, end):
-    """Add share * the planes' values to out (N, C) (or set it, if `first`) for points begin to end; x (N, 3), planes (P, R, R, C)."""
+    """Add share * the planes' values to out (N, C) (or set it, if `first`) for points begin to end;
+    x (N, 3), planes (P, R, R, C)."""
     count, size, _, channels = planes.shape
     for n in range(begin, end):
         if first:
@@ -36,13 +39,17 @@ def forward_range(x, planes, axes, share, first, out, begin, end):
             w0, w1, w2, w3 = share * gx * gy, share * fx * gy, share * gx * fy, share * fx * fy
             for c in range(channels):
                 out[n, c] += (
-                    w0 * planes[k, iy, ix, c] + w1 * planes[k, iy, jx, c] + w2 * planes[k, jy, ix, c] + w3 * planes[k, jy, jx, c]
-                )  # fmt: skip
+                    w0 * planes[k, iy, ix, c]
+                    + w1 * planes[k, iy, jx, c]
+                    + w2 * planes[k, jy, ix, c]
+                    + w3 * planes[k, jy, jx, c]
+                )
 
 
 @njit(nogil=True, cache=True, fastmath=True)
 def backward_plane(x, grad_out, one, two, share, grad):
-    """Fill grad (R, R, C) of one plane, which sees coordinates `one` and `two`, from grad_out (N, C)."""
+    """Fill grad (R, R, C) of one plane, which sees coordinates `one` and `two`, from grad_out (N,
+    C)."""
     size, _, channels = grad.shape
     for i in range(size):
         for j in range(size):

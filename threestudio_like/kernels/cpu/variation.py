@@ -8,8 +8,9 @@ from numba import njit
 
 @njit(nogil=True, cache=True, fastmath=True)
 def variation_slab(grid, first_weight, other_weight, grad, sums, slab, low, high):
-    """Slices [low, high) of a grid (D, H, W, C): per-axis sums of squared differences to the next point into sums[slab]
-    (first channel, others), and the gradient of the weighted means into grad."""
+    """Slices [low, high) of a grid (D, H, W, C): per-axis sums of squared differences to the next
+    point into sums[slab] (first channel, others), and the gradient of the weighted means into
+    grad."""
     depth, height, width, channels = grid.shape
     scale_z = np.float32(1.0) / np.float32(max(depth - 1, 1) * height * width)
     scale_y = np.float32(1.0) / np.float32(depth * max(height - 1, 1) * width)

@@ -7,12 +7,14 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def march_range(origins, directions, occupied, coarse, step, jitter, begin, end, t_out, ray_out, counts):
-    """March rays begin to end into chunk buffers; returns the number of samples, or -1 when the buffers are too small.
+def march_range(
+    origins, directions, occupied, coarse, step, jitter, begin, end, t_out, ray_out, counts
+):
+    """March rays begin to end into chunk buffers; returns the number of samples, or -1 when the
+    buffers are too small.
 
-    Args:
-        occupied: (G, G, G) uint8; coarse: (M, M, M) uint8, 1 where any cell of the block is occupied.
-        t_out, ray_out: buffers; counts: (R,) int64, filled per ray.
+    Args: occupied: (G, G, G) uint8; coarse: (M, M, M) uint8, 1 where any cell of the block is
+        occupied. t_out, ray_out: buffers; counts: (R,) int64, filled per ray.
     """
     size, blocks = occupied.shape[0], coarse.shape[0]
     capacity = t_out.shape[0]
@@ -25,7 +27,11 @@ def march_range(origins, directions, occupied, coarse, step, jitter, begin, end,
         ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
         dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
         tiny = np.float32(1e-9)
-        sx, sy, sz = dx if abs(dx) >= tiny else tiny, dy if abs(dy) >= tiny else tiny, dz if abs(dz) >= tiny else tiny
+        sx, sy, sz = (
+            dx if abs(dx) >= tiny else tiny,
+            dy if abs(dy) >= tiny else tiny,
+            dz if abs(dz) >= tiny else tiny,
+        )
         ax, bx = (-one - ox) / sx, (one - ox) / sx
         ay, by = (-one - oy) / sy, (one - oy) / sy
         az, bz = (-one - oz) / sz, (one - oz) / sz
@@ -87,9 +93,23 @@ def composite_forward(alpha, features, t, offsets, stop, begin, end, out, weight
 
 @njit(nogil=True, cache=True, fastmath=True)
 def composite_backward(
-    alpha, features, t, offsets, weights, grad_out, grad_weights, has_weights, step, stop, begin, end, grad_sigma, grad_features
-):  # fmt: skip
-    """Gradients of `composite_forward` by one forward and one backward sweep along each ray; no division.
+    alpha,
+    features,
+    t,
+    offsets,
+    weights,
+    grad_out,
+    grad_weights,
+    has_weights,
+    step,
+    stop,
+    begin,
+    end,
+    grad_sigma,
+    grad_features,
+):
+    """Gradients of `composite_forward` by one forward and one backward sweep along each ray; no
+    division.
 
     With v_i = dL/dw_i, dL/dsigma_i = step * (T_i (1 - alpha_i) v_i - sum_{j > i} w_j v_j).
     """

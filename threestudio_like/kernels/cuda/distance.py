@@ -1,6 +1,8 @@
-"""Distances to a surface and winding numbers in Triton: every query against every triangle, in tiles.
+"""Distances to a surface and winding numbers in Triton: every query against every triangle, in
+tiles.
 
-No tree: on a GPU sixteen thousand queries against five thousand triangles are a few milliseconds of plain arithmetic, and exact.
+No tree: on a GPU sixteen thousand queries against five thousand triangles are a few milliseconds of
+    plain arithmetic, and exact.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ QUERIES, FACES = 64, 16
 def _vector(base, index, mask, corner: tl.constexpr):
     """Coordinates of a corner of triangles (F, 3, 3)."""
     place = base + index * 9 + corner * 3
-    return (tl.load(place, mask=mask, other=0.0), tl.load(place + 1, mask=mask, other=0.0),
-            tl.load(place + 2, mask=mask, other=0.0))  # fmt: skip
+    return (
+        tl.load(place, mask=mask, other=0.0),
+        tl.load(place + 1, mask=mask, other=0.0),
+        tl.load(place + 2, mask=mask, other=0.0),
+    )
 
 
 @triton.jit
@@ -49,7 +54,17 @@ def _within(px, py, pz, sx, sy, sz, ex, ey, ez, nx, ny, nz):
 
 
 @triton.jit
-def _nearest(queries, corners, distance, face, point, count, faces, QUERIES: tl.constexpr, FACES: tl.constexpr):
+def _nearest(
+    queries,
+    corners,
+    distance,
+    face,
+    point,
+    count,
+    faces,
+    QUERIES: tl.constexpr,
+    FACES: tl.constexpr,
+):
     q = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     valid = q < count
     px = tl.load(queries + q * 3, mask=valid, other=0.0)[:, None]
@@ -90,20 +105,39 @@ def _on_triangle(px, py, pz, corners, f, mask):
     inside = inside & _within(fx, fy, fz, cx, cy, cz, ax, ay, az, nx, ny, nz) & (length > 1e-30)
     x, y, z, d = _along(px, py, pz, ax, ay, az, bx, by, bz)
     ux, uy, uz, e = _along(px, py, pz, bx, by, bz, cx, cy, cz)
-    x, y, z, d = tl.where(e < d, ux, x), tl.where(e < d, uy, y), tl.where(e < d, uz, z), tl.minimum(d, e)
+    x, y, z, d = (
+        tl.where(e < d, ux, x),
+        tl.where(e < d, uy, y),
+        tl.where(e < d, uz, z),
+        tl.minimum(d, e),
+    )
     ux, uy, uz, e = _along(px, py, pz, cx, cy, cz, ax, ay, az)
-    x, y, z, d = tl.where(e < d, ux, x), tl.where(e < d, uy, y), tl.where(e < d, uz, z), tl.minimum(d, e)
+    x, y, z, d = (
+        tl.where(e < d, ux, x),
+        tl.where(e < d, uy, y),
+        tl.where(e < d, uz, z),
+        tl.minimum(d, e),
+    )
     flat = (px - fx) * (px - fx) + (py - fy) * (py - fy) + (pz - fz) * (pz - fz)
-    return tl.where(inside, fx, x), tl.where(inside, fy, y), tl.where(inside, fz, z), tl.where(inside, flat, d)
+    return (
+        tl.where(inside, fx, x),
+        tl.where(inside, fy, y),
+        tl.where(inside, fz, z),
+        tl.where(inside, flat, d),
+    )
 
 
-def nearest(queries: torch.Tensor, tree: SurfaceTree) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def nearest(
+    queries: torch.Tensor, tree: SurfaceTree
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """See `kernels.nearest`."""
     q, corners = queries.contiguous(), tree.corners.to(queries).contiguous()
     distance, point = q.new_empty(len(q)), q.new_empty(len(q), 3)
     face = torch.empty(len(q), dtype=torch.int64, device=q.device)
     if len(q):
-        _nearest[(blocks(len(q), QUERIES),)](q, corners, distance, face, point, len(q), len(corners), QUERIES, FACES)
+        _nearest[(blocks(len(q), QUERIES),)](
+            q, corners, distance, face, point, len(q), len(corners), QUERIES, FACES
+        )
     return distance, face, point
 
 
@@ -116,7 +150,9 @@ def _turn(y, x):
     large = a > 0.41421356
     b = tl.where(large, (a - 1.0) / (a + 1.0), a)
     s = b * b
-    series = b + b * s * (-0.333329491539 + s * (0.199777106478 + s * (-0.138776856032 + s * 0.0805374449538)))
+    series = b + b * s * (
+        -0.333329491539 + s * (0.199777106478 + s * (-0.138776856032 + s * 0.0805374449538))
+    )
     angle = tl.where(large, 0.7853981633974483 + series, series)
     angle = tl.where(tl.abs(y) > tl.abs(x), 1.5707963267948966 - angle, angle)
     angle = tl.where(x < 0, 3.141592653589793 - angle, angle)

@@ -1,6 +1,7 @@
 """Hash-grid encoding in Triton: one program a block of points and level.
 
-Programs of a level are launched together, so that one level's slice of the table at a time lives in the second-level cache.
+Programs of a level are launched together, so that one level's slice of the table at a time lives in
+the second-level cache.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def _axis(x, n, inside, axis: tl.constexpr, scale):
 
 @triton.jit
 def _locate(x, n, inside, scales, shape, level):
-    """Lower grid points of points at a level, the shares of the upper ones, and the level's resolution, fold, hashing and offset."""
+    """Lower grid points of points at a level, the shares of the upper ones, and the level's
+    resolution, fold, hashing and offset."""
     scale = tl.load(scales + level)
     resolution, fold = tl.load(shape + level * 4), tl.load(shape + level * 4 + 1)
     hashed, offset = tl.load(shape + level * 4 + 2), tl.load(shape + level * 4 + 3)
@@ -41,7 +43,8 @@ def _locate(x, n, inside, scales, shape, level):
 
 @triton.jit
 def _corner(cx, cy, cz, resolution, fold, hashed):
-    """The entry of a grid point: dense or folded by `fold`, or hashed (Müller et al. 2022, eq. 4; the primes as 32-bit integers)."""
+    """The entry of a grid point: dense or folded by `fold`, or hashed (Müller et al. 2022, eq. 4;
+    the primes as 32-bit integers)."""
     dense = cx + cy * resolution + cz * (resolution * resolution)
     mixed = cx ^ (cy * -1640531535) ^ (cz * 805459861)
     return tl.where(hashed != 0, mixed, dense) & fold
@@ -60,13 +63,17 @@ def _forward(x, table, out, scales, shape, count, BLOCK: tl.constexpr):
     level = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
-    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(x, n, inside, scales, shape, level)
+    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(
+        x, n, inside, scales, shape, level
+    )
     a = tl.zeros([BLOCK], tl.float32)
     b = tl.zeros([BLOCK], tl.float32)
     for corner in tl.static_range(8):
         i, j, k = corner & 1, (corner >> 1) & 1, corner >> 2
         weight = (fx if i else 1.0 - fx) * (fy if j else 1.0 - fy) * (fz if k else 1.0 - fz)
-        one, two = _pair(table, offset + _corner(cx + i, cy + j, cz + k, resolution, fold, hashed), inside)
+        one, two = _pair(
+            table, offset + _corner(cx + i, cy + j, cz + k, resolution, fold, hashed), inside
+        )
         a += weight * one
         b += weight * two
     row = (2 * level).to(tl.int64) * count
@@ -75,11 +82,15 @@ def _forward(x, table, out, scales, shape, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _backward(x, upstream, grad, unit, scales, shape, count, BLOCK: tl.constexpr, EXACT: tl.constexpr):
+def _backward(
+    x, upstream, grad, unit, scales, shape, count, BLOCK: tl.constexpr, EXACT: tl.constexpr
+):
     level = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
-    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(x, n, inside, scales, shape, level)
+    cx, cy, cz, fx, fy, fz, resolution, fold, hashed, offset = _locate(
+        x, n, inside, scales, shape, level
+    )
     row = (2 * level).to(tl.int64) * count
     a = tl.load(upstream + row + n, mask=inside, other=0.0)
     b = tl.load(upstream + row + count + n, mask=inside, other=0.0)
@@ -103,7 +114,9 @@ def _levels(spec: HashGridSpec, device: torch.device) -> tuple[torch.Tensor, tor
         )
         for i in range(spec.levels)
     ]
-    return torch.tensor(spec.scales, device=device), torch.tensor(rows, dtype=torch.int32, device=device)
+    return torch.tensor(spec.scales, device=device), torch.tensor(
+        rows, dtype=torch.int32, device=device
+    )
 
 
 class _HashGrid(torch.autograd.Function):
@@ -114,7 +127,9 @@ class _HashGrid(torch.autograd.Function):
         scales, shape = _levels(spec, x.device)
         if count:
             pairs = table.detach().contiguous().view(torch.int64)
-            _forward[(blocks(count, BLOCK), spec.levels)](points, pairs, out, scales, shape, count, BLOCK)
+            _forward[(blocks(count, BLOCK), spec.levels)](
+                points, pairs, out, scales, shape, count, BLOCK
+            )
         ctx.points, ctx.spec, ctx.entries = points, spec, table.shape
         return out
 

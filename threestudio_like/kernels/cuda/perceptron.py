@@ -1,7 +1,10 @@
-"""A perceptron with ReLU in Triton: a program takes a block of points through all layers, hidden values never leave the chip.
+"""A perceptron with ReLU in Triton: a program takes a block of points through all layers, hidden
+values never leave the chip.
 
-Widths are padded to powers of two of at least 16, what a matrix unit takes. Products are those of three TF32 numbers a factor, as
-exact as float32: densities span many orders of magnitude. The backward pass is left to the vendor's matrix products: fused, the sums of a
+Widths are padded to powers of two of at least 16, what a matrix unit takes. Products are those of
+three TF32 numbers a factor, as
+exact as float32: densities span many orders of magnitude. The backward pass is left to the vendor's
+    matrix products: fused, the sums of a
 64-wide layer's gradients do not fit the registers (2.7 KB a thread are spilled).
 """
 
@@ -27,7 +30,9 @@ def _matrix(base, rows, columns, R: tl.constexpr, C: tl.constexpr):
     """A row-major matrix (rows, columns) padded with zeros to (R, C)."""
     r, c = tl.arange(0, R), tl.arange(0, C)
     return tl.load(
-        base + r[:, None] * columns + c[None, :], mask=(r[:, None] < rows) & (c[None, :] < columns), other=0.0
+        base + r[:, None] * columns + c[None, :],
+        mask=(r[:, None] < rows) & (c[None, :] < columns),
+        other=0.0,
     )
 
 
@@ -41,13 +46,30 @@ def _layer(x, weight, bias, rows, columns, RELU: tl.constexpr, R: tl.constexpr, 
 
 @triton.jit
 def _forward(
-    x, out, w0, b0, w1, b1, w2, b2, count, inputs, hidden, outputs,
-    LAYERS: tl.constexpr, BLOCK: tl.constexpr, I: tl.constexpr, H: tl.constexpr, O: tl.constexpr,
-):  # fmt: skip
+    x,
+    out,
+    w0,
+    b0,
+    w1,
+    b1,
+    w2,
+    b2,
+    count,
+    inputs,
+    hidden,
+    outputs,
+    LAYERS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    I: tl.constexpr,
+    H: tl.constexpr,
+    O: tl.constexpr,
+):
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     i = tl.arange(0, I)
     value = tl.load(
-        x + i[:, None].to(tl.int64) * count + n[None, :], mask=(i[:, None] < inputs) & (n[None, :] < count), other=0.0
+        x + i[:, None].to(tl.int64) * count + n[None, :],
+        mask=(i[:, None] < inputs) & (n[None, :] < count),
+        other=0.0,
     )
     value = _layer(value, w0, b0, hidden, inputs, True, H, I)
     if LAYERS == 3:
@@ -55,7 +77,9 @@ def _forward(
     value = _layer(value, w2, b2, outputs, hidden, False, O, H)
     o = tl.arange(0, O)
     tl.store(
-        out + o[:, None].to(tl.int64) * count + n[None, :], value, mask=(o[:, None] < outputs) & (n[None, :] < count)
+        out + o[:, None].to(tl.int64) * count + n[None, :],
+        value,
+        mask=(o[:, None] < outputs) & (n[None, :] < count),
     )
 
 
@@ -70,14 +94,32 @@ def _fused(features: torch.Tensor, weights: Layers, biases: Layers, chunk: int) 
     out = values.new_empty(outputs, count)
     if count:
         _forward[(blocks(count, BLOCK),)](
-            values, out, w[0], b[0], w[1], b[1], w[-1], b[-1], count, inputs, hidden, outputs, len(w), BLOCK, _padded(inputs),
-            _padded(hidden), _padded(outputs),
-        )  # fmt: skip
+            values,
+            out,
+            w[0],
+            b[0],
+            w[1],
+            b[1],
+            w[-1],
+            b[-1],
+            count,
+            inputs,
+            hidden,
+            outputs,
+            len(w),
+            BLOCK,
+            _padded(inputs),
+            _padded(hidden),
+            _padded(outputs),
+        )
     return out
 
 
-def field_mlp(features: torch.Tensor, weights: list[torch.Tensor], biases: list[torch.Tensor]) -> torch.Tensor:
-    """See `kernels.field_mlp`; two or three layers of one hidden width up to `WIDEST` are fused, others are plain torch."""
+def field_mlp(
+    features: torch.Tensor, weights: list[torch.Tensor], biases: list[torch.Tensor]
+) -> torch.Tensor:
+    """See `kernels.field_mlp`; two or three layers of one hidden width up to `WIDEST` are fused,
+    others are plain torch."""
     hidden = weights[0].shape[0]
     fits = len(weights) in (2, 3) and max(features.shape[0], hidden, weights[-1].shape[0]) <= WIDEST
     if not fits or any(w.shape[0] != hidden for w in weights[:-1]):

@@ -1,8 +1,9 @@
 """The z-buffer rasteriser and attribute interpolation in Triton.
 
-A pixel keeps the smallest of packed keys, depth above triangle: the minimum is the same in any order, so pictures are the same bytes
-every time. Triangles of few pixels take one program each; larger ones are listed and shared by all programs of a second launch.
-Weights are computed in float64 as on the CPU: a few operations a pixel, and no seams between neighbours.
+A pixel keeps the smallest of packed keys, depth above triangle: the minimum is the same in any
+order, so pictures are the same bytes every time. Triangles of few pixels take one program each;
+larger ones are listed and shared by all programs of a second launch. Weights are computed in
+float64 as on the CPU: a few operations a pixel, and no seams between neighbours.
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ NOTHING = (1 << 63) - 1
 def _corner(clip, vertex, mask):
     """Clip-space x, y, z, w of vertices in float64."""
     place = clip + vertex * 4
-    return (tl.load(place, mask=mask, other=0.0).to(tl.float64), tl.load(place + 1, mask=mask, other=0.0).to(tl.float64),
-            tl.load(place + 2, mask=mask, other=0.0).to(tl.float64), tl.load(place + 3, mask=mask, other=1.0).to(tl.float64))  # fmt: skip
+    return (
+        tl.load(place, mask=mask, other=0.0).to(tl.float64),
+        tl.load(place + 1, mask=mask, other=0.0).to(tl.float64),
+        tl.load(place + 2, mask=mask, other=0.0).to(tl.float64),
+        tl.load(place + 3, mask=mask, other=1.0).to(tl.float64),
+    )
 
 
 @triton.jit
 def _planes(x0, y0, w0, x1, y1, w1, x2, y2, w2):
-    """Cofactors of the corners' (x, y, w), one row a corner, and their determinant (Olano and Greer 1997)."""
+    """Cofactors of the corners' (x, y, w), one row a corner, and their determinant (Olano and Greer
+    1997)."""
     a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
     a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
     a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
@@ -43,7 +49,8 @@ def _planes(x0, y0, w0, x1, y1, w1, x2, y2, w2):
 
 @triton.jit
 def _span(p0, p1, p2, size):
-    """Pixels from the first to the one after the last that normalised coordinates (growing with the pixel) may cover."""
+    """Pixels from the first to the one after the last that normalised coordinates (growing with the
+    pixel) may cover."""
     low, high = tl.minimum(p0, tl.minimum(p1, p2)), tl.maximum(p0, tl.maximum(p1, p2))
     half = size * 0.5
     # Far outside the picture: within the range of integers.
@@ -54,7 +61,8 @@ def _span(p0, p1, p2, size):
 
 @triton.jit
 def _box(x0, y0, w0, x1, y1, w1, x2, y2, w2, height, width):
-    """Columns and rows that a triangle may cover; the whole picture if it crosses the camera plane, nothing if it is behind."""
+    """Columns and rows that a triangle may cover; the whole picture if it crosses the camera plane,
+    nothing if it is behind."""
     front = (w0 > 1e-6) & (w1 > 1e-6) & (w2 > 1e-6)
     behind = (w0 <= 0) & (w1 <= 0) & (w2 <= 0)
     s0, s1, s2 = tl.where(front, w0, 1.0), tl.where(front, w1, 1.0), tl.where(front, w2, 1.0)
@@ -67,7 +75,8 @@ def _box(x0, y0, w0, x1, y1, w1, x2, y2, w2, height, width):
 
 @triton.jit
 def _draw(clip, tri, keys, f, first, stride, chunks, height, width, BLOCK: tl.constexpr):
-    """Put one triangle's keys into the picture: chunks `first`, `first + stride`, … of its box, at most `chunks` in all."""
+    """Put one triangle's keys into the picture: chunks `first`, `first + stride`, … of its box, at
+    most `chunks` in all."""
     i, j, k = tl.load(tri + f * 3), tl.load(tri + f * 3 + 1), tl.load(tri + f * 3 + 2)
     x0, y0, z0, w0 = _corner(clip, i, True)
     x1, y1, z1, w1 = _corner(clip, j, True)
@@ -82,17 +91,42 @@ def _draw(clip, tri, keys, f, first, stride, chunks, height, width, BLOCK: tl.co
         row, col = top + n // tl.maximum(columns, 1), left + n % tl.maximum(columns, 1)
         x, y = (col + 0.5) * (2.0 / width) - 1.0, 1.0 - (row + 0.5) * (2.0 / height)
         x, y = x.to(tl.float64), y.to(tl.float64)
-        q0, q1, q2 = (a0 * x + b0 * y + c0) * inv, (a1 * x + b1 * y + c1) * inv, (a2 * x + b2 * y + c2) * inv
+        q0, q1, q2 = (
+            (a0 * x + b0 * y + c0) * inv,
+            (a1 * x + b1 * y + c1) * inv,
+            (a2 * x + b2 * y + c2) * inv,
+        )
         z = (q0 * z0 + q1 * z1 + q2 * z2).to(tl.float32)
-        hit = (n < count) & (q0 >= 0) & (q1 >= 0) & (q2 >= 0) & (q0 + q1 + q2 > 0) & (z >= -1) & (z <= 1)
+        hit = (
+            (n < count)
+            & (q0 >= 0)
+            & (q1 >= 0)
+            & (q2 >= 0)
+            & (q0 + q1 + q2 > 0)
+            & (z >= -1)
+            & (z <= 1)
+        )
         bits = z.to(tl.int32, bitcast=True)
         # Bits of floating-point numbers in the order of the numbers, also of negative ones.
         ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64)
-        tl.atomic_min(keys + row * width + col, (ordered << 32) | f.to(tl.int64), mask=hit, sem="relaxed")
+        tl.atomic_min(
+            keys + row * width + col, (ordered << 32) | f.to(tl.int64), mask=hit, sem="relaxed"
+        )
 
 
 @triton.jit
-def _draw_small(clip, tri, keys, listed, faces, vertices, height, width, SMALL: tl.constexpr, BLOCK: tl.constexpr):
+def _draw_small(
+    clip,
+    tri,
+    keys,
+    listed,
+    faces,
+    vertices,
+    height,
+    width,
+    SMALL: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     f, view = tl.program_id(0), tl.program_id(1)
     here, mine = clip + view.to(tl.int64) * vertices * 4, listed + view.to(tl.int64) * (faces + 1)
     i, j, k = tl.load(tri + f * 3), tl.load(tri + f * 3 + 1), tl.load(tri + f * 3 + 2)
@@ -103,22 +137,56 @@ def _draw_small(clip, tri, keys, listed, faces, vertices, height, width, SMALL: 
     if tl.maximum(right - left, 0) * tl.maximum(bottom - top, 0) > SMALL:
         tl.store(mine + 1 + tl.atomic_add(mine, 1, sem="relaxed"), f)
     else:
-        _draw(here, tri, keys + view.to(tl.int64) * height * width, f, 0, 1, SMALL // BLOCK + 1, height, width, BLOCK)
+        _draw(
+            here,
+            tri,
+            keys + view.to(tl.int64) * height * width,
+            f,
+            0,
+            1,
+            SMALL // BLOCK + 1,
+            height,
+            width,
+            BLOCK,
+        )
 
 
 @triton.jit
-def _draw_large(clip, tri, keys, listed, faces, vertices, height, width, SHARED: tl.constexpr, BLOCK: tl.constexpr):
+def _draw_large(
+    clip,
+    tri,
+    keys,
+    listed,
+    faces,
+    vertices,
+    height,
+    width,
+    SHARED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     first, view = tl.program_id(0), tl.program_id(1)
     here, mine = clip + view.to(tl.int64) * vertices * 4, listed + view.to(tl.int64) * (faces + 1)
     for n in range(0, tl.load(mine)):
         f = tl.load(mine + 1 + n)
         everything = (height * width + BLOCK - 1) // BLOCK
-        _draw(here, tri, keys + view.to(tl.int64) * height * width, f, first, SHARED, everything, height, width, BLOCK)
+        _draw(
+            here,
+            tri,
+            keys + view.to(tl.int64) * height * width,
+            f,
+            first,
+            SHARED,
+            everything,
+            height,
+            width,
+            BLOCK,
+        )
 
 
 @triton.jit
 def _weights(clip, tri, f, mask, n, height, width):
-    """Of the pixels n: weights q of the corners of triangles f, the pixel's planes, and the corners' depths and indices."""
+    """Of the pixels n: weights q of the corners of triangles f, the pixel's planes, and the
+    corners' depths and indices."""
     i = tl.load(tri + f * 3, mask=mask, other=0)
     j = tl.load(tri + f * 3 + 1, mask=mask, other=0)
     k = tl.load(tri + f * 3 + 2, mask=mask, other=0)
@@ -129,13 +197,37 @@ def _weights(clip, tri, f, mask, n, height, width):
     inv = 1.0 / tl.where(det == 0, 1.0, det)
     x, y = (n % width + 0.5) * (2.0 / width) - 1.0, 1.0 - (n // width + 0.5) * (2.0 / height)
     x, y = x.to(tl.float64), y.to(tl.float64)
-    q0, q1, q2 = (a0 * x + b0 * y + c0) * inv, (a1 * x + b1 * y + c1) * inv, (a2 * x + b2 * y + c2) * inv
-    return (q0, q1, q2, a0 * inv, b0 * inv, c0 * inv, a1 * inv, b1 * inv, c1 * inv, a2 * inv, b2 * inv, c2 * inv,
-            z0, z1, z2, i, j, k)  # fmt: skip
+    q0, q1, q2 = (
+        (a0 * x + b0 * y + c0) * inv,
+        (a1 * x + b1 * y + c1) * inv,
+        (a2 * x + b2 * y + c2) * inv,
+    )
+    return (
+        q0,
+        q1,
+        q2,
+        a0 * inv,
+        b0 * inv,
+        c0 * inv,
+        a1 * inv,
+        b1 * inv,
+        c1 * inv,
+        a2 * inv,
+        b2 * inv,
+        c2 * inv,
+        z0,
+        z1,
+        z2,
+        i,
+        j,
+        k,
+    )
 
 
 @triton.jit
-def _resolve(clip, tri, keys, out, vertices, height, width, NOTHING: tl.constexpr, BLOCK: tl.constexpr):
+def _resolve(
+    clip, tri, keys, out, vertices, height, width, NOTHING: tl.constexpr, BLOCK: tl.constexpr
+):
     """Keys -> (u, v, z/w, triangle + 1)."""
     view = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -145,12 +237,16 @@ def _resolve(clip, tri, keys, out, vertices, height, width, NOTHING: tl.constexp
     hit = inside & (key != NOTHING)
     f = tl.where(hit, key & 0xFFFFFFFF, 0).to(tl.int32)
     here = clip + view.to(tl.int64) * vertices * 4
-    q0, q1, q2, _a, _b, _c, _d, _e, _f, _g, _h, _i, z0, z1, z2, i, j, k = _weights(here, tri, f, hit, n, height, width)
+    q0, q1, q2, _a, _b, _c, _d, _e, _f, _g, _h, _i, z0, z1, z2, i, j, k = _weights(
+        here, tri, f, hit, n, height, width
+    )
     total = tl.where(hit, q0 + q1 + q2, 1.0)
     place = out + (base + n) * 4
     tl.store(place, tl.where(hit, (q0 / total).to(tl.float32), 0.0), mask=inside)
     tl.store(place + 1, tl.where(hit, (q1 / total).to(tl.float32), 0.0), mask=inside)
-    tl.store(place + 2, tl.where(hit, (q0 * z0 + q1 * z1 + q2 * z2).to(tl.float32), 0.0), mask=inside)
+    tl.store(
+        place + 2, tl.where(hit, (q0 * z0 + q1 * z1 + q2 * z2).to(tl.float32), 0.0), mask=inside
+    )
     tl.store(place + 3, tl.where(hit, (f + 1).to(tl.float32), 0.0), mask=inside)
 
 
@@ -164,18 +260,25 @@ def _add_corner(grad, unit, vertex, q, lx, ly, lw, gz, mask, EXACT: tl.constexpr
 
 @triton.jit
 def _pixel_gradient(clip, tri, pixels, upstream, n, inside, height, width):
-    """Weights of a pixel's corners, and what a corner's x, y, z, w get of the pixel's gradient a weight (see `rasterize_backward` of
+    """Weights of a pixel's corners, and what a corner's x, y, z, w get of the pixel's gradient a
+    weight (see `rasterize_backward` of
     the CPU twin: with A^T q = (X, Y, 1) and an adjoint g of q, dL/dA = -q (A^-1 g)^T)."""
     f = tl.load(pixels + n * 4 + 3, mask=inside, other=0.0).to(tl.int32) - 1
     hit = inside & (f >= 0)
     gu = tl.load(upstream + n * 4, mask=hit, other=0.0).to(tl.float64)
     gv = tl.load(upstream + n * 4 + 1, mask=hit, other=0.0).to(tl.float64)
     gz = tl.load(upstream + n * 4 + 2, mask=hit, other=0.0).to(tl.float64)
-    q0, q1, q2, a0, b0, c0, a1, b1, c1, a2, b2, c2, z0, z1, z2, i, j, k = _weights(clip, tri, f, hit, n, height, width)
+    q0, q1, q2, a0, b0, c0, a1, b1, c1, a2, b2, c2, z0, z1, z2, i, j, k = _weights(
+        clip, tri, f, hit, n, height, width
+    )
     total = tl.where(hit, q0 + q1 + q2, 1.0)
     common = (gu * q0 + gv * q1) / (total * total)
     g0, g1, g2 = gu / total - common + gz * z0, gv / total - common + gz * z1, gz * z2 - common
-    lx, ly, lw = g0 * a0 + g1 * a1 + g2 * a2, g0 * b0 + g1 * b1 + g2 * b2, g0 * c0 + g1 * c1 + g2 * c2
+    lx, ly, lw = (
+        g0 * a0 + g1 * a1 + g2 * a2,
+        g0 * b0 + g1 * b1 + g2 * b2,
+        g0 * c0 + g1 * c1 + g2 * c2,
+    )
     return hit, q0, q1, q2, lx, ly, lw, gz, i, j, k
 
 
@@ -198,7 +301,17 @@ def _raster_largest(clip, tri, pixels, upstream, out, vertices, height, width, B
 
 @triton.jit
 def _raster_backward(
-    clip, tri, pixels, upstream, grad, unit, vertices, height, width, BLOCK: tl.constexpr, EXACT: tl.constexpr
+    clip,
+    tri,
+    pixels,
+    upstream,
+    grad,
+    unit,
+    vertices,
+    height,
+    width,
+    BLOCK: tl.constexpr,
+    EXACT: tl.constexpr,
 ):
     view = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -215,7 +328,9 @@ def _raster_backward(
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, clip: torch.Tensor, tri: torch.Tensor, height: int, width: int
+    ) -> torch.Tensor:
         points, faces = clip.detach().contiguous(), tri.to(clip.device, torch.int32).contiguous()
         views, vertices, count = len(points), points.shape[1], len(faces)
         keys = torch.full((views, height, width), NOTHING, dtype=torch.int64, device=clip.device)
@@ -245,10 +360,22 @@ class _Rasterize(torch.autograd.Function):
         upstream, grid = upstream.contiguous(), (blocks(height * width, 128), views)
         largest = points.new_zeros(grid[0] * views)
         if torch.are_deterministic_algorithms_enabled():
-            _raster_largest[grid](points, faces, pixels, upstream, largest, vertices, height, width, 128)
+            _raster_largest[grid](
+                points, faces, pixels, upstream, largest, vertices, height, width, 128
+            )
         sums = Accumulator(points.shape, points, largest.amax(), 3 * height * width)
         _raster_backward[grid](
-            points, faces, pixels, upstream, sums.buffer, sums.unit, vertices, height, width, 128, sums.exact
+            points,
+            faces,
+            pixels,
+            upstream,
+            sums.buffer,
+            sums.unit,
+            vertices,
+            height,
+            width,
+            128,
+            sums.exact,
         )
         return sums.result(), None, None, None
 
@@ -260,15 +387,31 @@ def rasterize(clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) ->
 
 @triton.jit
 def _interpolate(
-    attributes, tri, pixels, out, grad, grad_pixels, unit, count, channels,
-    BACKWARD: tl.constexpr, WANTS: tl.constexpr, EXACT: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """Forward: attributes -> out. Backward: `out` holds the gradient that goes to `grad`, and to u, v of `grad_pixels` if WANTS."""
+    attributes,
+    tri,
+    pixels,
+    out,
+    grad,
+    grad_pixels,
+    unit,
+    count,
+    channels,
+    BACKWARD: tl.constexpr,
+    WANTS: tl.constexpr,
+    EXACT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Forward: attributes -> out. Backward: `out` holds the gradient that goes to `grad`, and to u,
+    v of `grad_pixels` if WANTS."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
     f = tl.load(pixels + n * 4 + 3, mask=inside, other=0.0).to(tl.int32) - 1
     hit = inside & (f >= 0)
-    u, v = tl.load(pixels + n * 4, mask=hit, other=0.0), tl.load(pixels + n * 4 + 1, mask=hit, other=0.0)
+    u, v = (
+        tl.load(pixels + n * 4, mask=hit, other=0.0),
+        tl.load(pixels + n * 4 + 1, mask=hit, other=0.0),
+    )
     w = 1.0 - u - v
     c = tl.arange(0, CHANNELS)
     both = hit[:, None] & (c[None, :] < channels)
@@ -296,16 +439,30 @@ def _interpolate(
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tensor
+    ) -> torch.Tensor:
         values, hits = attributes.detach().contiguous(), pixels.detach().contiguous()
         faces, channels = tri.to(values.device, torch.int32).contiguous(), values.shape[1]
         out = values.new_empty(*hits.shape[:3], channels)
         count, none = out[..., 0].numel(), values.new_empty(1)
         if count and len(faces):
             _interpolate[(blocks(count, BLOCK),)](
-                values, faces, hits, out, none, none, none, count, channels, False, False, False, BLOCK,
+                values,
+                faces,
+                hits,
+                out,
+                none,
+                none,
+                none,
+                count,
+                channels,
+                False,
+                False,
+                False,
+                BLOCK,
                 triton.next_power_of_2(channels),
-            )  # fmt: skip
+            )
         ctx.save_for_backward(values, faces, hits)
         return out if len(faces) else out.zero_()
 
@@ -322,9 +479,21 @@ class _Interpolate(torch.autograd.Function):
         # No weight is above one, but for rounding.
         sums = Accumulator(values.shape, values, 1.01 * upstream.abs().amax(), 3 * count)
         _interpolate[(blocks(count, BLOCK),)](
-            values, faces, hits, upstream, sums.buffer, values if weights is None else weights, sums.unit, count, channels,
-            True, wants, sums.exact, BLOCK, triton.next_power_of_2(channels),
-        )  # fmt: skip
+            values,
+            faces,
+            hits,
+            upstream,
+            sums.buffer,
+            values if weights is None else weights,
+            sums.unit,
+            count,
+            channels,
+            True,
+            wants,
+            sums.exact,
+            BLOCK,
+            triton.next_power_of_2(channels),
+        )
         return sums.result(), None, weights
 
 

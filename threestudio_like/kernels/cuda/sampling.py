@@ -17,7 +17,8 @@ CELLS = 512
 
 @triton.jit
 def _between(value, size):
-    """Lower grid point and the share of the upper one of a coordinate in [-1, 1], clamped to the grid's outermost points."""
+    """Lower grid point and the share of the upper one of a coordinate in [-1, 1], clamped to the
+    grid's outermost points."""
     place = tl.minimum(tl.maximum((value + 1.0) * 0.5 * (size - 1), 0.0), (size - 1) * 1.0)
     low = tl.minimum(place.to(tl.int32), size - 2)
     return low, place - low.to(tl.float32)
@@ -25,9 +26,20 @@ def _between(value, size):
 
 @triton.jit
 def _trilinear(
-    x, grid, out, unit, count, depth, height, width, channels,
-    BACKWARD: tl.constexpr, EXACT: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
+    x,
+    grid,
+    out,
+    unit,
+    count,
+    depth,
+    height,
+    width,
+    channels,
+    BACKWARD: tl.constexpr,
+    EXACT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
     """Forward: grid -> out. Backward: the same walk the other way, out's gradient -> grid's."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
@@ -57,12 +69,25 @@ def _trilinear(
 class _Trilinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-        points, values, channels = x.detach().contiguous(), grid.detach().contiguous(), grid.shape[3]
+        points, values, channels = (
+            x.detach().contiguous(),
+            grid.detach().contiguous(),
+            grid.shape[3],
+        )
         out = grid.new_empty(len(x), channels)
         unit = grid.new_empty(1)
         if len(x):
             _trilinear[(blocks(len(x), BLOCK),)](
-                points, values, out, unit, len(x), *grid.shape, False, False, BLOCK, triton.next_power_of_2(channels)
+                points,
+                values,
+                out,
+                unit,
+                len(x),
+                *grid.shape,
+                False,
+                False,
+                BLOCK,
+                triton.next_power_of_2(channels),
             )
         ctx.points, ctx.shape = points, grid.shape
         return out
@@ -76,9 +101,17 @@ class _Trilinear(torch.autograd.Function):
         upstream = upstream.contiguous()
         sums = Accumulator(ctx.shape, upstream, upstream.abs().amax(), 8 * count)
         _trilinear[(blocks(count, BLOCK),)](
-            ctx.points, sums.buffer, upstream, sums.unit, count, *ctx.shape, True, sums.exact, BLOCK,
+            ctx.points,
+            sums.buffer,
+            upstream,
+            sums.unit,
+            count,
+            *ctx.shape,
+            True,
+            sums.exact,
+            BLOCK,
             triton.next_power_of_2(ctx.shape[3]),
-        )  # fmt: skip
+        )
         return None, sums.result()
 
 
@@ -89,7 +122,8 @@ def trilinear(x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 
 @triton.jit
 def _texel(value, size):
-    """Lower texel of a coordinate in [-1, 1] whose texels' centres lie half a texel inside; shares of it and the next, 0 outside."""
+    """Lower texel of a coordinate in [-1, 1] whose texels' centres lie half a texel inside; shares
+    of it and the next, 0 outside."""
     place = tl.minimum(tl.maximum(((value + 1.0) * size - 1.0) * 0.5, -2.0), size + 1.0)
     low = tl.floor(place).to(tl.int32)
     high_share = place - low.to(tl.float32)
@@ -100,10 +134,24 @@ def _texel(value, size):
 
 @triton.jit
 def _planes(
-    x, planes, out, unit, axes, count, planes_count, size, channels, share,
-    FIRST: tl.constexpr, BACKWARD: tl.constexpr, EXACT: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """One level: share * the planes' values of points, added to `out` unless FIRST; backward as in `_trilinear`."""
+    x,
+    planes,
+    out,
+    unit,
+    axes,
+    count,
+    planes_count,
+    size,
+    channels,
+    share,
+    FIRST: tl.constexpr,
+    BACKWARD: tl.constexpr,
+    EXACT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """One level: share * the planes' values of points, added to `out` unless FIRST; backward as in
+    `_trilinear`."""
     batch = tl.program_id(1)
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
@@ -122,7 +170,10 @@ def _planes(
         for corner in tl.static_range(4):
             i, j = corner & 1, corner >> 1
             weight = (fx if i else gx) * (fy if j else gy)
-            column, row = tl.minimum(tl.maximum(ix + i, 0), size - 1), tl.minimum(tl.maximum(iy + j, 0), size - 1)
+            column, row = (
+                tl.minimum(tl.maximum(ix + i, 0), size - 1),
+                tl.minimum(tl.maximum(iy + j, 0), size - 1),
+            )
             texel = ((batch * planes_count + plane).to(tl.int64) * size + row) * size + column
             place = planes + texel[:, None] * channels + c[None, :]
             if BACKWARD:
@@ -138,16 +189,31 @@ def _planes(
 
 class _Triplane(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, axes: tuple[tuple[int, int], ...], *levels: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, axes: tuple[tuple[int, int], ...], *levels: torch.Tensor
+    ) -> torch.Tensor:
         points, channels = x.detach().contiguous(), levels[0].shape[-1]
         batch, count = points.shape[:2]
         which = torch.tensor(axes, dtype=torch.int32, device=x.device)
         out, unit = x.new_empty(batch, count, channels), x.new_empty(1)
         for number, level in enumerate(levels if batch * count else ()):
             _planes[(blocks(count, BLOCK), batch)](
-                points, level.detach().contiguous(), out, unit, which, count, len(axes), level.shape[2], channels, 1 / len(axes),
-                number == 0, False, False, BLOCK, triton.next_power_of_2(channels),
-            )  # fmt: skip
+                points,
+                level.detach().contiguous(),
+                out,
+                unit,
+                which,
+                count,
+                len(axes),
+                level.shape[2],
+                channels,
+                1 / len(axes),
+                number == 0,
+                False,
+                False,
+                BLOCK,
+                triton.next_power_of_2(channels),
+            )
         ctx.points, ctx.which, ctx.shapes = points, which, [level.shape for level in levels]
         return out
 
@@ -162,14 +228,29 @@ class _Triplane(torch.autograd.Function):
         for shape in ctx.shapes:
             sums = Accumulator(shape, upstream, largest, 4 * count)
             _planes[(blocks(count, BLOCK), batch)](
-                ctx.points, sums.buffer, upstream, sums.unit, ctx.which, count, shape[1], shape[2], shape[4], 1 / shape[1],
-                True, True, sums.exact, BLOCK, triton.next_power_of_2(shape[4]),
-            )  # fmt: skip
+                ctx.points,
+                sums.buffer,
+                upstream,
+                sums.unit,
+                ctx.which,
+                count,
+                shape[1],
+                shape[2],
+                shape[4],
+                1 / shape[1],
+                True,
+                True,
+                sums.exact,
+                BLOCK,
+                triton.next_power_of_2(shape[4]),
+            )
             grads.append(sums.result())
         return None, None, *grads
 
 
-def triplane(x: torch.Tensor, levels: list[torch.Tensor], axes: tuple[tuple[int, int], ...]) -> torch.Tensor:
+def triplane(
+    x: torch.Tensor, levels: list[torch.Tensor], axes: tuple[tuple[int, int], ...]
+) -> torch.Tensor:
     """See `kernels.triplane`."""
     return _Triplane.apply(x, axes, *levels)
 
@@ -184,8 +265,21 @@ def _step(grid, n, inside, value, place, size, stride):
 
 @triton.jit
 def _variation(
-    grid, grad, sums, depth, height, width, channels, scale_z, scale_y, scale_x, first_weight, other_weight, count, BLOCK: tl.constexpr
-):  # fmt: skip
+    grid,
+    grad,
+    sums,
+    depth,
+    height,
+    width,
+    channels,
+    scale_z,
+    scale_y,
+    scale_x,
+    first_weight,
+    other_weight,
+    count,
+    BLOCK: tl.constexpr,
+):
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = n < count
     value = tl.load(grid + n, mask=inside, other=0.0)
@@ -197,7 +291,9 @@ def _variation(
     weight = tl.where(channel == 0, first_weight, other_weight)
     slope = (bz - az) * scale_z + (by - ay) * scale_y + (bx - ax) * scale_x
     tl.store(grad + n, 2.0 * weight * slope, mask=inside)
-    square = tl.where(inside, weight * (az * az * scale_z + ay * ay * scale_y + ax * ax * scale_x), 0.0)
+    square = tl.where(
+        inside, weight * (az * az * scale_z + ay * ay * scale_y + ax * ax * scale_x), 0.0
+    )
     tl.store(sums + tl.program_id(0), tl.sum(square, 0))
 
 
@@ -209,10 +305,21 @@ class _GridVariation(torch.autograd.Function):
         programs = blocks(values.numel(), CELLS)
         grad, sums = torch.empty_like(values), values.new_empty(programs)
         _variation[(programs,)](
-            values, grad, sums, depth, height, width, channels, 1 / (max(depth - 1, 1) * height * width),
-            1 / (depth * max(height - 1, 1) * width), 1 / (depth * height * max(width - 1, 1)), float(first),
-            float(others) / max(channels - 1, 1), values.numel(), CELLS,
-        )  # fmt: skip
+            values,
+            grad,
+            sums,
+            depth,
+            height,
+            width,
+            channels,
+            1 / (max(depth - 1, 1) * height * width),
+            1 / (depth * max(height - 1, 1) * width),
+            1 / (depth * height * max(width - 1, 1)),
+            float(first),
+            float(others) / max(channels - 1, 1),
+            values.numel(),
+            CELLS,
+        )
         ctx.grad = grad
         return sums.double().sum().float()
 

@@ -1,6 +1,7 @@
 """The search of the antialiasing pass in Triton: every edge walks over the pixels that it spans.
 
-A pair of pixels keeps the largest of packed keys, how far out its edge lies above the edge's number: the same in any order.
+A pair of pixels keeps the largest of packed keys, how far out its edge lies above the edge's
+number: the same in any order.
 """
 
 from __future__ import annotations
@@ -29,28 +30,66 @@ def _screen(clip, vertex, mask, height, width):
 
 @triton.jit
 def _turn(clip, vertex, mask, ax, ay, dx, dy, height, width):
-    """On which side of the edge a face's far corner lies (a signed number), 0 for no face; and whether it is behind the camera."""
+    """On which side of the edge a face's far corner lies (a signed number), 0 for no face; and
+    whether it is behind the camera."""
     there = mask & (vertex >= 0)
     x, y, _, front = _screen(clip, vertex, there, height, width)
     return tl.where(there, dx * (y - ay) - dy * (x - ax), 0.0), there & (front == 0)
 
 
 @triton.jit
-def _walk(clip, edges, opposite, pixels, best, count, height, width, NUMBER: tl.constexpr, BLOCK: tl.constexpr):
+def _walk(
+    clip,
+    edges,
+    opposite,
+    pixels,
+    best,
+    count,
+    height,
+    width,
+    NUMBER: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = e < count
-    a, b = tl.load(edges + e * 2, mask=valid, other=0), tl.load(edges + e * 2 + 1, mask=valid, other=0)
+    a, b = (
+        tl.load(edges + e * 2, mask=valid, other=0),
+        tl.load(edges + e * 2 + 1, mask=valid, other=0),
+    )
     ax, ay, az, front_a = _screen(clip, a, valid, height, width)
     bx, by, bz, front_b = _screen(clip, b, valid, height, width)
     dx, dy = bx - ax, by - ay
-    one, hidden_one = _turn(clip, tl.load(opposite + e * 2, mask=valid, other=-1), valid, ax, ay, dx, dy, height, width)
+    one, hidden_one = _turn(
+        clip, tl.load(opposite + e * 2, mask=valid, other=-1), valid, ax, ay, dx, dy, height, width
+    )
     two, hidden_two = _turn(
-        clip, tl.load(opposite + e * 2 + 1, mask=valid, other=-1), valid, ax, ay, dx, dy, height, width
+        clip,
+        tl.load(opposite + e * 2 + 1, mask=valid, other=-1),
+        valid,
+        ax,
+        ay,
+        dx,
+        dy,
+        height,
+        width,
     )
     side = tl.where(two != 0, two, one)
-    alive = valid & front_a & front_b & (hidden_one == 0) & (hidden_two == 0) & (one * two >= 0) & (side != 0)
+    alive = (
+        valid
+        & front_a
+        & front_b
+        & (hidden_one == 0)
+        & (hidden_two == 0)
+        & (one * two >= 0)
+        & (side != 0)
+    )
     steep = tl.abs(dy) >= tl.abs(dx)
-    p0, p1, q0, q1 = tl.where(steep, ay, ax), tl.where(steep, by, bx), tl.where(steep, ax, ay), tl.where(steep, bx, by)
+    p0, p1, q0, q1 = (
+        tl.where(steep, ay, ax),
+        tl.where(steep, by, bx),
+        tl.where(steep, ax, ay),
+        tl.where(steep, bx, by),
+    )
     limit, other = tl.where(steep, height, width), tl.where(steep, width, height)
     alive = alive & (p0 != p1)
     length = tl.where(p0 != p1, p1 - p0, 1.0)
@@ -95,7 +134,16 @@ def silhouette_pairs(
     if len(edges):
         ends, far = (v.to(clip.device, torch.int32).contiguous() for v in (edges, opposite))
         _walk[(blocks(len(edges), EDGES),)](
-            clip.contiguous(), ends, far, pixels.contiguous(), best, len(edges), height, width, _NUMBER, EDGES
+            clip.contiguous(),
+            ends,
+            far,
+            pixels.contiguous(),
+            best,
+            len(edges),
+            height,
+            width,
+            _NUMBER,
+            EDGES,
         )
     slot = (best >= 0).nonzero()[:, 0]
     key = best[slot]

@@ -34,16 +34,37 @@ def _cell(origin, direction, t, size):
 
 @triton.jit
 def _march(
-    origins, directions, near, far, occupied, coarse, jitter, offsets, t_out, ray_out, step, count, size, blocks_count, ratio,
-    WRITE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    origins,
+    directions,
+    near,
+    far,
+    occupied,
+    coarse,
+    jitter,
+    offsets,
+    t_out,
+    ray_out,
+    step,
+    count,
+    size,
+    blocks_count,
+    ratio,
+    WRITE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Count the samples of every ray into `offsets`, or write them at `offsets`."""
     r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = r < count
-    ox, oy, oz = (tl.load(origins + r * 3, mask=valid, other=0.0), tl.load(origins + r * 3 + 1, mask=valid, other=0.0),
-                  tl.load(origins + r * 3 + 2, mask=valid, other=0.0))  # fmt: skip
-    dx, dy, dz = (tl.load(directions + r * 3, mask=valid, other=1.0), tl.load(directions + r * 3 + 1, mask=valid, other=1.0),
-                  tl.load(directions + r * 3 + 2, mask=valid, other=1.0))  # fmt: skip
+    ox, oy, oz = (
+        tl.load(origins + r * 3, mask=valid, other=0.0),
+        tl.load(origins + r * 3 + 1, mask=valid, other=0.0),
+        tl.load(origins + r * 3 + 2, mask=valid, other=0.0),
+    )
+    dx, dy, dz = (
+        tl.load(directions + r * 3, mask=valid, other=1.0),
+        tl.load(directions + r * 3 + 1, mask=valid, other=1.0),
+        tl.load(directions + r * 3 + 2, mask=valid, other=1.0),
+    )
     begin, end = tl.load(near + r, mask=valid, other=0.0), tl.load(far + r, mask=valid, other=-1.0)
     shift = tl.load(jitter + r, mask=valid, other=0.0)
     block = 2.0 / blocks_count
@@ -57,16 +78,22 @@ def _march(
     while tl.max(alive.to(tl.int32), 0) > 0:
         cx, cy, cz = _cell(ox, dx, t, size), _cell(oy, dy, t, size), _cell(oz, dz, t, size)
         mx, my, mz = cx // ratio, cy // ratio, cz // ratio
-        some = tl.load(coarse + (mz * blocks_count + my) * blocks_count + mx, mask=alive, other=0) != 0
+        some = (
+            tl.load(coarse + (mz * blocks_count + my) * blocks_count + mx, mask=alive, other=0) != 0
+        )
         hit = tl.load(occupied + (cz * size + cy) * size + cx, mask=alive & some, other=0) != 0
         if WRITE:
             tl.store(t_out + first + written, t, mask=hit)
             tl.store(ray_out + first + written, r.to(tl.int64), mask=hit)
         written += hit.to(tl.int64)
         # Out of an empty block to the last sample that is surely still in it, then one more.
-        leave = tl.minimum(_exit(mx, block, ox, dx), tl.minimum(_exit(my, block, oy, dy), _exit(mz, block, oz, dz)))
+        leave = tl.minimum(
+            _exit(mx, block, ox, dx), tl.minimum(_exit(my, block, oy, dy), _exit(mz, block, oz, dz))
+        )
         # Within the range of integers, also for a ray along an axis.
-        ahead = tl.maximum(tl.minimum((leave - begin) / step - shift - 0.01, 1e9), -1.0).to(tl.int32)
+        ahead = tl.maximum(tl.minimum((leave - begin) / step - shift - 0.01, 1e9), -1.0).to(
+            tl.int32
+        )
         k = tl.where(some, k + 1, tl.maximum(k + 1, ahead))
         t = begin + (k.to(tl.float32) + shift) * step
         alive = alive & (t < end)
@@ -75,7 +102,8 @@ def _march(
 
 
 def _coarse(cells: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """The grid (G, G, G) in blocks of up to 8^3 cells: 1 where any cell is occupied, and the cells along a block."""
+    """The grid (G, G, G) in blocks of up to 8^3 cells: 1 where any cell is occupied, and the cells
+    along a block."""
     size = cells.shape[0]
     ratio = next(r for r in (8, 4, 2, 1) if size % r == 0)
     n = size // ratio
@@ -83,9 +111,14 @@ def _coarse(cells: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def march(
-    origins: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, step: float, jitter: torch.Tensor
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    occupied: torch.Tensor,
+    step: float,
+    jitter: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """See `kernels.march`; two passes, the first counts. Waits for the device once, for the number of samples."""
+    """See `kernels.march`; two passes, the first counts. Waits for the device once, for the number
+    of samples."""
     rays = len(origins)
     offsets = torch.zeros(rays + 1, dtype=torch.int64, device=origins.device)
     if not rays:
@@ -116,7 +149,17 @@ def _alpha(thickness):
 
 @triton.jit
 def _composite_forward(
-    sigma, features, t, offsets, out, weights, step, stop, channels, BLOCK: tl.constexpr, CHANNELS: tl.constexpr
+    sigma,
+    features,
+    t,
+    offsets,
+    out,
+    weights,
+    step,
+    stop,
+    channels,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
 ):
     ray = tl.program_id(0)
     low, high = tl.load(offsets + ray), tl.load(offsets + ray + 1)
@@ -157,10 +200,24 @@ def _pull(upstream, on_weights, features, t, i, inside, c, channels, HAS_WEIGHTS
 
 @triton.jit
 def _composite_backward(
-    sigma, features, t, offsets, weights, upstream, on_weights, grad_sigma, grad_features, step, stop, channels,
-    HAS_WEIGHTS: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """With v_i = dL/dw_i, dL/dsigma_i = step * (T_i (1 - alpha_i) v_i - sum_{j > i} w_j v_j); the sum beyond i as total less prefix."""
+    sigma,
+    features,
+    t,
+    offsets,
+    weights,
+    upstream,
+    on_weights,
+    grad_sigma,
+    grad_features,
+    step,
+    stop,
+    channels,
+    HAS_WEIGHTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """With v_i = dL/dw_i, dL/dsigma_i = step * (T_i (1 - alpha_i) v_i - sum_{j > i} w_j v_j); the
+    sum beyond i as total less prefix."""
     ray = tl.program_id(0)
     low, high = tl.load(offsets + ray), tl.load(offsets + ray + 1)
     c = tl.arange(0, CHANNELS)
@@ -183,7 +240,11 @@ def _composite_backward(
         alive = tl.exp(thickness - through) >= stop
         grad = step * (tl.exp(-through) * v - (total - passed))
         tl.store(grad_sigma + i, tl.where(alive, grad, 0.0), mask=inside)
-        tl.store(grad_features + i[:, None] * channels + c[None, :], w[:, None] * along[None, :], mask=both)
+        tl.store(
+            grad_features + i[:, None] * channels + c[None, :],
+            w[:, None] * along[None, :],
+            mask=both,
+        )
         optical += tl.sum(thickness, 0)
         total -= tl.sum(tl.where(inside, w * v, 0.0), 0)
 
@@ -191,8 +252,14 @@ def _composite_backward(
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, sigma: torch.Tensor, features: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, stop: float
-    ) -> Any:  # fmt: skip
+        ctx: Any,
+        sigma: torch.Tensor,
+        features: torch.Tensor,
+        t: torch.Tensor,
+        offsets: torch.Tensor,
+        step: float,
+        stop: float,
+    ) -> Any:
         kept = [v.detach().contiguous() for v in (sigma, features, t, offsets)]
         rays, channels = len(offsets) - 1, features.shape[1]
         out, weights = sigma.new_empty(rays, channels + 2), torch.empty_like(kept[0])
@@ -223,15 +290,33 @@ class _Composite(torch.autograd.Function):
         grad_sigma, grad_features = torch.zeros_like(sigma), torch.zeros_like(features)
         if rays:
             _composite_backward[(rays,)](
-                sigma, features, t, offsets, weights, upstream.contiguous(), weights if on_weights is None else on_weights.contiguous(),
-                grad_sigma, grad_features, ctx.step, ctx.stop, channels, on_weights is not None, SAMPLES,
-                triton.next_power_of_2(channels), num_warps=2,
-            )  # fmt: skip
+                sigma,
+                features,
+                t,
+                offsets,
+                weights,
+                upstream.contiguous(),
+                weights if on_weights is None else on_weights.contiguous(),
+                grad_sigma,
+                grad_features,
+                ctx.step,
+                ctx.stop,
+                channels,
+                on_weights is not None,
+                SAMPLES,
+                triton.next_power_of_2(channels),
+                num_warps=2,
+            )
         return grad_sigma, grad_features, None, None, None, None
 
 
 def composite(
-    sigma: torch.Tensor, features: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, stop: float = 1e-4
+    sigma: torch.Tensor,
+    features: torch.Tensor,
+    t: torch.Tensor,
+    offsets: torch.Tensor,
+    step: float,
+    stop: float = 1e-4,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.composite`."""
     return _Composite.apply(sigma, features, t, offsets, step, stop)

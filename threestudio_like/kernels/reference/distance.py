@@ -1,4 +1,5 @@
-"""What correctness means for distances to a surface and winding numbers: every triangle against every point."""
+"""What correctness means for distances to a surface and winding numbers: every triangle against
+every point."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def winding_number(
     queries: torch.Tensor,  # [Q, 3]
     corners: torch.Tensor,  # [F, 3, 3]
 ) -> torch.Tensor:  # [Q]
-    """Generalised winding number (Jacobson et al. 2013): the sum of solid angles over 4 pi; 1 inside, 0 outside a closed surface."""
+    """Generalised winding number (Jacobson et al. 2013): the sum of solid angles over 4 pi; 1
+    inside, 0 outside a closed surface."""
     out = []
     for q in queries.split(max(1, (1 << 22) // max(1, len(corners)))):
         a, b, c = (corners[:, k] - q[:, None] for k in range(3))

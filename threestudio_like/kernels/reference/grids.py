@@ -30,7 +30,9 @@ def hashgrid(
                 index = cell[:, 0] + cell[:, 1] * res + cell[:, 2] * res * res
                 index = index if spec.dense[level] else index % size
             else:
-                index = (cell[:, 0] * PRIMES[0] ^ cell[:, 1] * PRIMES[1] ^ cell[:, 2] * PRIMES[2]) % size
+                index = (
+                    cell[:, 0] * PRIMES[0] ^ cell[:, 1] * PRIMES[1] ^ cell[:, 2] * PRIMES[2]
+                ) % size
             total = total + weight[:, None].to(table.dtype) * table[offset + index]
         features.append(total)
     return torch.cat(features, 1).t()
@@ -41,7 +43,8 @@ def field_mlp(
     weights: list[torch.Tensor],  # [out, in] each
     biases: list[torch.Tensor],  # [out] each
 ) -> torch.Tensor:  # [O, N]
-    """A multi-layer perceptron with ReLU between layers, channels first. Differentiable in all arguments."""
+    """A multi-layer perceptron with ReLU between layers, channels first. Differentiable in all
+    arguments."""
     hidden = features
     for number, (weight, bias) in enumerate(zip(weights, biases)):
         hidden = weight @ hidden + bias[:, None]
@@ -55,7 +58,8 @@ def grid_variation(
     first: float,
     others: float,
 ) -> torch.Tensor:  # []
-    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours, summed over the axes."""
+    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours,
+    summed over the axes."""
     total = torch.zeros((), dtype=grid.dtype, device=grid.device)
     for axis in range(3):
         difference = grid.diff(dim=axis).square()
@@ -69,22 +73,32 @@ def trilinear(
     x: torch.Tensor,  # [N, 3] in [-1, 1], order x, y, z
     grid: torch.Tensor,  # [D, H, W, C], axes z, y, x
 ) -> torch.Tensor:  # [N, C]
-    """Values of a dense grid whose outermost points lie on the faces of [-1, 1]^3; clamped outside. Differentiable in both."""
+    """Values of a dense grid whose outermost points lie on the faces of [-1, 1]^3; clamped outside.
+    Differentiable in both."""
     volume = grid.permute(3, 0, 1, 2)[None]
     out = F.grid_sample(
-        volume, x[None, :, None, None].to(grid.dtype), mode="bilinear", padding_mode="border", align_corners=True
+        volume,
+        x[None, :, None, None].to(grid.dtype),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
     )
     return out[0, :, :, 0, 0].t()
 
 
-def triplane(x: torch.Tensor, levels: list[torch.Tensor], axes: tuple[tuple[int, int], ...]) -> torch.Tensor:
-    """Features (B, N, C) of points (B, N, 3) on planes (B, P, R, R, C): levels summed, the mean over planes."""
+def triplane(
+    x: torch.Tensor, levels: list[torch.Tensor], axes: tuple[tuple[int, int], ...]
+) -> torch.Tensor:
+    """Features (B, N, C) of points (B, N, 3) on planes (B, P, R, R, C): levels summed, the mean
+    over planes."""
     batch, count = len(x), len(axes)
     place = torch.stack([x[..., list(pair)] for pair in axes], 1).reshape(batch * count, 1, -1, 2)
     total: torch.Tensor | None = None
     for level in levels:
         flat = level.reshape(batch * count, *level.shape[2:]).permute(0, 3, 1, 2)
-        found = torch.nn.functional.grid_sample(flat, place, mode="bilinear", padding_mode="zeros", align_corners=False)
+        found = torch.nn.functional.grid_sample(
+            flat, place, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
         total = found if total is None else total + found
     assert total is not None
     return total.view(batch, count, total.shape[1], -1).mean(1).transpose(1, 2)

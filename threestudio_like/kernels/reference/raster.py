@@ -1,4 +1,5 @@
-"""What correctness means for rasterisation, interpolation, texture lookup and antialiasing: plain torch, any device."""
+"""What correctness means for rasterisation, interpolation, texture lookup and antialiasing: plain
+torch, any device."""
 
 from __future__ import annotations
 
@@ -12,22 +13,31 @@ _CANDIDATES = 1 << 22
 def weight_planes(
     corners: torch.Tensor,  # [P, 3, 4] clip positions of triangles
 ) -> tuple[torch.Tensor, torch.Tensor]:  # planes [P, 3, 3], determinant [P]
-    """The matrices that take a pixel (X, Y, 1) to the weights q with A^T q = (X, Y, 1), A the corners' (x, y, w) as rows: barycentric
-    coordinates divided by w (Olano and Greer 1997). Differentiable."""
+    """The matrices that take a pixel (X, Y, 1) to the weights q with A^T q = (X, Y, 1), A the
+    corners' (x, y, w) as rows: barycentric coordinates divided by w (Olano and Greer 1997).
+    Differentiable."""
     a = corners[..., [0, 1, 3]]
-    cofactor = torch.stack([torch.linalg.cross(a[:, (i + 1) % 3], a[:, (i + 2) % 3]) for i in range(3)], 1)
+    cofactor = torch.stack(
+        [torch.linalg.cross(a[:, (i + 1) % 3], a[:, (i + 2) % 3]) for i in range(3)], 1
+    )
     determinant = (a[:, 0] * cofactor[:, 0]).sum(-1)
     safe = torch.where(determinant == 0, torch.ones_like(determinant), determinant)
     return cofactor / safe[:, None, None], determinant
 
 
 def _pixel_boxes(corners: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Pixel ranges (F, 4) row begin, row end, column begin, column end; the whole picture for a triangle across the camera plane."""
+    """Pixel ranges (F, 4) row begin, row end, column begin, column end; the whole picture for a
+    triangle across the camera plane."""
     w = corners[..., 3]
     front = (w > 1e-6).all(-1)
     safe = torch.where(front[:, None], w, torch.ones_like(w))
-    x, y = (corners[..., 0] / safe + 1) * (width / 2) - 0.5, (1 - corners[..., 1] / safe) * (height / 2) - 0.5
-    box = torch.stack([y.amin(1).floor(), y.amax(1).ceil() + 1, x.amin(1).floor(), x.amax(1).ceil() + 1], 1)
+    x, y = (
+        (corners[..., 0] / safe + 1) * (width / 2) - 0.5,
+        (1 - corners[..., 1] / safe) * (height / 2) - 0.5,
+    )
+    box = torch.stack(
+        [y.amin(1).floor(), y.amax(1).ceil() + 1, x.amin(1).floor(), x.amax(1).ceil() + 1], 1
+    )
     whole = torch.tensor([0, height, 0, width], dtype=box.dtype, device=box.device)
     box = torch.where(front[:, None], box, whole)
     limit = torch.tensor([height, height, width, width], dtype=box.dtype, device=box.device)
@@ -41,7 +51,8 @@ def rasterize(
     height: int,
     width: int,
 ) -> torch.Tensor:  # [H, W, 4] or [B, H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
-    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; of equally near ones the first.
+    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; of equally
+    near ones the first.
 
     Differentiable in `clip` through u, v and z/w.
     """
@@ -79,14 +90,18 @@ def _nearest(clip: torch.Tensor, faces: torch.Tensor, height: int, width: int) -
     for number in torch.unique_consecutive(group).tolist():
         some = order[group == number]
         owner = some.repeat_interleave(size[some])
-        index = torch.arange(len(owner), device=clip.device) - (ends[group == number] - size[some]).sub(
-            ends[group == number][0] - size[some][0]
-        ).repeat_interleave(size[some])
+        index = torch.arange(len(owner), device=clip.device) - (
+            ends[group == number] - size[some]
+        ).sub(ends[group == number][0] - size[some][0]).repeat_interleave(size[some])
         columns = (box[:, 3] - box[:, 2])[owner]
         row, column = box[owner, 0] + index // columns, box[owner, 2] + index % columns
         x, y = (column + 0.5) * (2 / width) - 1, 1 - (row + 0.5) * (2 / height)
         plane = rows[owner]
-        q = plane[..., 0] * x.to(clip)[:, None] + plane[..., 1] * y.to(clip)[:, None] + plane[..., 2]
+        q = (
+            plane[..., 0] * x.to(clip)[:, None]
+            + plane[..., 1] * y.to(clip)[:, None]
+            + plane[..., 2]
+        )
         z = q[:, 4]
         inside = (q[:, :3].amin(1) >= 0) & (q[:, 3] > 0) & (z >= -1) & (z <= 1)
         pixel, z, owner = (row * width + column)[inside], z[inside], owner[inside]
@@ -103,12 +118,15 @@ def interpolate(
     tri: torch.Tensor,  # [F, 3] int
     pixels: torch.Tensor,  # [(B,) H, W, 4] from `rasterize`
 ) -> torch.Tensor:  # [(B,) H, W, C], zero where nothing is hit
-    """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes` and in u, v of `pixels`."""
+    """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes` and in
+    u, v of `pixels`."""
     hit = pixels[..., 3].long() - 1
     corners = tri.long()[hit.clamp_min(0)]
     u, v = pixels[..., 0:1], pixels[..., 1:2]
     value = (
-        attributes[corners[..., 0]] * u + attributes[corners[..., 1]] * v + attributes[corners[..., 2]] * (1 - u - v)
+        attributes[corners[..., 0]] * u
+        + attributes[corners[..., 1]] * v
+        + attributes[corners[..., 2]] * (1 - u - v)
     )
     return value * (hit >= 0)[..., None]
 
@@ -119,18 +137,24 @@ def silhouette_pairs(
     opposite: torch.Tensor,  # [E, 2] int, -1 for none
     pixels: torch.Tensor,  # [H, W, 4]
 ) -> torch.Tensor:  # [N, 3] int64: inside pixel, outside pixel, edge
-    """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost. Not differentiable."""
+    """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost. Not
+    differentiable."""
     height, width, _ = pixels.shape
     edges, opposite = edges.long(), opposite.long()
     w = clip[:, 3]
     safe = torch.where(w > 1e-6, w, torch.ones_like(w))
-    screen = torch.stack([(clip[:, 0] / safe + 1) * (width / 2) - 0.5, (1 - clip[:, 1] / safe) * (height / 2) - 0.5], 1)
+    screen = torch.stack(
+        [(clip[:, 0] / safe + 1) * (width / 2) - 0.5, (1 - clip[:, 1] / safe) * (height / 2) - 0.5],
+        1,
+    )
     depth = clip[:, 2] / safe
     a, b = screen[edges[:, 0]], screen[edges[:, 1]]
     d = b - a
     o = screen[opposite.clamp_min(0)] - a[:, None]
     turn = (d[:, None, 0] * o[..., 1] - d[:, None, 1] * o[..., 0]) * (opposite >= 0)
-    behind = (w[edges] <= 1e-6).any(1) | ((w[opposite.clamp_min(0)] <= 1e-6) & (opposite >= 0)).any(1)
+    behind = (w[edges] <= 1e-6).any(1) | ((w[opposite.clamp_min(0)] <= 1e-6) & (opposite >= 0)).any(
+        1
+    )
     silhouette = ~behind & (turn[:, 0] * turn[:, 1] >= 0) & (turn != 0).any(1)
     side = torch.where(turn[:, 1] != 0, turn[:, 1], turn[:, 0])
     steep = d[:, 1].abs() >= d[:, 0].abs()
@@ -149,7 +173,9 @@ def silhouette_pairs(
     larger = torch.where(steep, (side < 0) == (d[:, 1] > 0), (side > 0) == (d[:, 0] > 0))[edge]
     inner, outer = torch.where(larger, first + 1, first), torch.where(larger, first, first + 1)
     keep = (first >= 0) & (first + 1 < torch.where(steep, width, height)[edge])
-    edge, p, q, s, first, inner, outer, larger = (t[keep] for t in (edge, p, q, s, first, inner, outer, larger))
+    edge, p, q, s, first, inner, outer, larger = (
+        t[keep] for t in (edge, p, q, s, first, inner, outer, larger)
+    )
     on_rows = steep[edge]
     inside = torch.where(on_rows, p * width + inner, inner * width + p)
     outside = torch.where(on_rows, p * width + outer, outer * width + p)
@@ -163,7 +189,8 @@ def silhouette_pairs(
     )
     outward = torch.where(larger, first + 1 - q, q - first)
     pair = torch.where(on_rows, p * width + first, first * width + p) * 2 + (~on_rows).long()
-    # The outermost edge of a pair, of equals the first: sort by pair, then outward from large to small, then edge.
+    # The outermost edge of a pair, of equals the first: sort by pair, then outward from large to
+    # small, then edge.
     order = torch.argsort(edge, stable=True)
     order = order[torch.argsort(outward[order], descending=True, stable=True)]
     order = order[torch.argsort(pair[order], stable=True)]
@@ -178,14 +205,18 @@ def blend(
     edges: torch.Tensor,  # [E, 2] int
     pairs: torch.Tensor,  # [N, 3] int64 from `silhouette_pairs`
 ) -> torch.Tensor:  # [H, W, C]
-    """Give each pixel of a pair the share of the other one's colour that the edge lies within it. Differentiable in both."""
+    """Give each pixel of a pair the share of the other one's colour that the edge lies within it.
+    Differentiable in both."""
     height, width, channels = colour.shape
     flat = colour.reshape(-1, channels)
     inside, outside, edge = pairs.unbind(1)
     steep = (inside - outside).abs() == 1
     ends = clip[edges.long()[edge]]
     screen = torch.stack(
-        [(ends[..., 0] / ends[..., 3] + 1) * (width / 2) - 0.5, (1 - ends[..., 1] / ends[..., 3]) * (height / 2) - 0.5],
+        [
+            (ends[..., 0] / ends[..., 3] + 1) * (width / 2) - 0.5,
+            (1 - ends[..., 1] / ends[..., 3]) * (height / 2) - 0.5,
+        ],
         -1,
     )
     # Coordinates along the edge's main axis (p) and across it (q).
@@ -195,7 +226,8 @@ def blend(
     crossing = q[:, 0] + (at - p[:, 0]) / (p[:, 1] - p[:, 0]) * (q[:, 1] - q[:, 0])
     centre_in = torch.where(steep, inside % width, inside // width)
     centre_out = torch.where(steep, outside % width, outside // width)
-    # How far the edge stands out beyond the border between the two pixels, in pixels within [-0.5, 0.5].
+    # How far the edge stands out beyond the border between the two pixels, in pixels within [-0.5,
+    # 0.5].
     beyond = (crossing - centre_in) * (centre_out - centre_in) - 0.5
     step = flat[inside] - flat[outside]
     change = flat.new_zeros(flat.shape)
@@ -205,7 +237,8 @@ def blend(
 
 
 def pyramid(texels: torch.Tensor, levels: int) -> list[torch.Tensor]:
-    """The texture [1, C, H, W] and its halvings by averages of 2 x 2 texels, `levels` + 1 in all at most."""
+    """The texture [1, C, H, W] and its halvings by averages of 2 x 2 texels, `levels` + 1 in all at
+    most."""
     out = [texels]
     while len(out) <= levels and min(out[-1].shape[-2:]) >= 2:
         out.append(F.avg_pool2d(out[-1], 2))
@@ -218,7 +251,8 @@ def texture(
     level: torch.Tensor | None = None,  # [...] mip level, 0 = full resolution
     mode: str = "bilinear",
 ) -> torch.Tensor:  # [..., C]
-    """Texture lookup, clamped at the border; between two levels of the pyramid where `level` is given.
+    """Texture lookup, clamped at the border; between two levels of the pyramid where `level` is
+    given.
 
     Differentiable in `texels`, and in `uv` for the bilinear mode.
     """
@@ -226,7 +260,9 @@ def texture(
     grid = torch.stack([uv[..., 0] * 2 - 1, 1 - uv[..., 1] * 2], -1).reshape(1, 1, -1, 2)
 
     def look(image: torch.Tensor) -> torch.Tensor:
-        return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)[0, :, 0].t()
+        return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)[
+            0, :, 0
+        ].t()
 
     if level is None:
         return look(texels).reshape(*shape, -1)

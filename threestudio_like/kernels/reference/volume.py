@@ -6,7 +6,8 @@ import torch
 
 
 def box_range(origins: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where rays [R, 3] enter and leave [-1, 1]^3: (near, far) [R]; near >= 0, and far <= near for a miss."""
+    """Where rays [R, 3] enter and leave [-1, 1]^3: (near, far) [R]; near >= 0, and far <= near for
+    a miss."""
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     a, b = (-1 - origins) / safe, (1 - origins) / safe
     near = torch.minimum(a, b).amax(-1).clamp_min(0.0)
@@ -20,7 +21,8 @@ def march(
     step: float,
     jitter: torch.Tensor,  # [R] in [0, 1)
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # t [S], ray [S] int64, offsets [R + 1] int64
-    """Samples at near + (k + jitter) * step that lie in occupied cells, ray by ray. Not differentiable."""
+    """Samples at near + (k + jitter) * step that lie in occupied cells, ray by ray. Not
+    differentiable."""
     near, far = box_range(origins, directions)
     count = int(((far - near) / step).clamp_min(0).max().ceil()) + 1 if len(origins) else 0
     k = torch.arange(count, device=origins.device, dtype=origins.dtype)
@@ -46,7 +48,8 @@ def composite(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # [R, C + 2] features, opacity, depth; weights [S]
     """Emission-absorption compositing; a ray ends where its transmittance falls under `stop`.
 
-    Depth is the expected distance along the ray, not divided by the opacity. Differentiable in `sigma` and `features`.
+    Depth is the expected distance along the ray, not divided by the opacity. Differentiable in
+    `sigma` and `features`.
     """
     rays = offsets.numel() - 1
     lengths = offsets.diff()

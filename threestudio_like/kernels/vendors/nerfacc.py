@@ -10,7 +10,11 @@ from ..reference.volume import box_range
 
 
 def march(
-    origins: torch.Tensor, directions: torch.Tensor, occupied: torch.Tensor, step: float, jitter: torch.Tensor
+    origins: torch.Tensor,
+    directions: torch.Tensor,
+    occupied: torch.Tensor,
+    step: float,
+    jitter: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """See `kernels.march`."""
     estimator = _estimator(occupied.shape[0], occupied.device)
@@ -19,7 +23,12 @@ def march(
     near, far = box_range(origins, directions)
     # An interval's middle is our sample: the first one begins half a step earlier.
     ray, begin, end = estimator.sampling(
-        origins, directions, t_min=near + (jitter - 0.5) * step, t_max=far, render_step_size=step, early_stop_eps=0.0
+        origins,
+        directions,
+        t_min=near + (jitter - 0.5) * step,
+        t_max=far,
+        render_step_size=step,
+        early_stop_eps=0.0,
     )
     offsets = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
     offsets[1:] = torch.bincount(ray, minlength=len(origins)).cumsum(0)
@@ -39,7 +48,12 @@ def _estimator(size: int, device: torch.device) -> Any:
 
 
 def composite(
-    sigma: torch.Tensor, features: torch.Tensor, t: torch.Tensor, offsets: torch.Tensor, step: float, stop: float = 1e-4
+    sigma: torch.Tensor,
+    features: torch.Tensor,
+    t: torch.Tensor,
+    offsets: torch.Tensor,
+    step: float,
+    stop: float = 1e-4,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `kernels.composite`."""
     import nerfacc

@@ -1,7 +1,9 @@
-"""nvdiffrast (non-commercial licence): its rasteriser, interpolation, texture lookup and antialiasing behind our functions.
+"""nvdiffrast (non-commercial licence): its rasteriser, interpolation, texture lookup and
+antialiasing behind our functions.
 
-Its pictures have row 0 at the bottom, ours at the top. Its antialiasing looks at the edges of the triangle that a pixel shows, so that its
-silhouette gradients fade where triangles are smaller than pixels; where that differs from ours, the self-check refuses it.
+Its pictures have row 0 at the bottom, ours at the top. Its antialiasing looks at the edges of the
+triangle that a pixel shows, so that its silhouette gradients fade where triangles are smaller than
+pixels; where that differs from ours, the self-check refuses it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def rasterize(clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) ->
     import nvdiffrast.torch as dr
 
     faces = tri.to(clip.device, torch.int32).contiguous()
-    pixels, _ = dr.rasterize(_context(clip.device), clip.contiguous(), faces, (height, width), grad_db=False)
+    pixels, _ = dr.rasterize(
+        _context(clip.device), clip.contiguous(), faces, (height, width), grad_db=False
+    )
     return pixels.flip(1)
 
 
@@ -40,16 +44,23 @@ def interpolate(attributes: torch.Tensor, tri: torch.Tensor, pixels: torch.Tenso
     return dr.interpolate(attributes[None].contiguous(), pixels.contiguous(), faces)[0]
 
 
-def antialias(colour: torch.Tensor, pixels: torch.Tensor, clip: torch.Tensor, table: EdgeTable) -> torch.Tensor:
+def antialias(
+    colour: torch.Tensor, pixels: torch.Tensor, clip: torch.Tensor, table: EdgeTable
+) -> torch.Tensor:
     """See `kernels.antialias`; batches."""
     import nvdiffrast.torch as dr
 
     faces = table.tri.to(clip.device, torch.int32).contiguous()
-    return dr.antialias(colour.flip(1).contiguous(), pixels.flip(1).contiguous(), clip.contiguous(), faces).flip(1)
+    return dr.antialias(
+        colour.flip(1).contiguous(), pixels.flip(1).contiguous(), clip.contiguous(), faces
+    ).flip(1)
 
 
 def texture(
-    texels: torch.Tensor, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear"
+    texels: torch.Tensor,
+    uv: torch.Tensor,
+    level: torch.Tensor | None = None,
+    mode: str = "bilinear",
 ) -> torch.Tensor:
     """See `kernels.texture`. Raises ValueError for a bicubic lookup, which it has not."""
     import nvdiffrast.torch as dr
@@ -61,8 +72,19 @@ def texture(
     place = torch.stack([uv[..., 0], 1 - uv[..., 1]], -1).reshape(1, 1, -1, 2).contiguous()
     values = texels.permute(0, 2, 3, 1).contiguous()
     if level is None:
-        out = dr.texture(values, place, filter_mode="nearest" if mode == "nearest" else "linear", boundary_mode="clamp")
+        out = dr.texture(
+            values,
+            place,
+            filter_mode="nearest" if mode == "nearest" else "linear",
+            boundary_mode="clamp",
+        )
     else:
         bias = level.reshape(1, 1, -1).contiguous()
-        out = dr.texture(values, place, mip_level_bias=bias, filter_mode="linear-mipmap-linear", boundary_mode="clamp")
+        out = dr.texture(
+            values,
+            place,
+            mip_level_bias=bias,
+            filter_mode="linear-mipmap-linear",
+            boundary_mode="clamp",
+        )
     return out.reshape(*shape, -1)

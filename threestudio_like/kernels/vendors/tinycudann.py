@@ -1,8 +1,9 @@
 """tiny-cuda-nn (BSD-3): its hash-grid encoding and its fully fused perceptron behind our functions.
 
-Its grids have one point less along an edge than the interpolation reaches, so that levels without hashing are read wrongly near
-their far faces; those levels are ours, the hashed ones, where the time goes, are its own.
-Its fused perceptron has no biases and computes in half precision: a constant channel carries the biases, and its tolerance is larger.
+Its grids have one point less along an edge than the interpolation reaches, so that levels without
+hashing are read wrongly near their far faces; those levels are ours, the hashed ones, where the
+time goes, are its own. Its fused perceptron has no biases and computes in half precision: a
+constant channel carries the biases, and its tolerance is larger.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ..spec import HashGridSpec
 
 
 def _dense_there(spec: HashGridSpec, level: int) -> bool:
-    """Whether tiny-cuda-nn does not hash a level: its grid points along an edge are one fewer than ours."""
+    """Whether tiny-cuda-nn does not hash a level: its grid points along an edge are one fewer than
+    ours."""
     return (math.ceil(spec.scales[level]) + 1) ** 3 <= 1 << spec.log2_size
 
 
@@ -30,15 +32,24 @@ def _encoding(spec: HashGridSpec) -> Any:
     growth = math.exp((math.log(spec.finest) - math.log(spec.base)) / max(1, spec.levels - 1))
     return tinycudann.Encoding(
         3,
-        {"otype": "HashGrid", "n_levels": spec.levels, "n_features_per_level": 2, "log2_hashmap_size": spec.log2_size,
-         "base_resolution": spec.base, "per_level_scale": growth},
+        {
+            "otype": "HashGrid",
+            "n_levels": spec.levels,
+            "n_features_per_level": 2,
+            "log2_hashmap_size": spec.log2_size,
+            "base_resolution": spec.base,
+            "per_level_scale": growth,
+        },
         dtype=torch.float32,
-    )  # fmt: skip
+    )
 
 
 def hashgrid(x: torch.Tensor, table: torch.Tensor, spec: HashGridSpec) -> torch.Tensor:
     """See `kernels.hashgrid`."""
-    first = next((i for i in range(spec.levels) if not spec.dense[i] and not _dense_there(spec, i)), spec.levels)
+    first = next(
+        (i for i in range(spec.levels) if not spec.dense[i] and not _dense_there(spec, i)),
+        spec.levels,
+    )
     if spec.tiled or first == spec.levels:
         return own.hashgrid(x, table, spec)
     encoding = _encoding(spec)
@@ -56,7 +67,9 @@ def first_levels(spec: HashGridSpec, levels: int) -> HashGridSpec:
     """The grid of the first levels of another one."""
     growth = (math.log(spec.finest) - math.log(spec.base)) / max(1, spec.levels - 1)
     part = HashGridSpec(levels, spec.log2_size, spec.base, spec.base, spec.tiled)
-    vars(part)["scales"] = tuple(spec.base * math.exp(level * growth) - 1.0 for level in range(levels))
+    vars(part)["scales"] = tuple(
+        spec.base * math.exp(level * growth) - 1.0 for level in range(levels)
+    )
     return part
 
 
@@ -65,13 +78,23 @@ def _network(inputs: int, outputs: int, width: int, hidden: int) -> Any:
     import tinycudann
 
     return tinycudann.Network(
-        inputs, outputs,
-        {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None", "n_neurons": width, "n_hidden_layers": hidden},
-    )  # fmt: skip
+        inputs,
+        outputs,
+        {
+            "otype": "FullyFusedMLP",
+            "activation": "ReLU",
+            "output_activation": "None",
+            "n_neurons": width,
+            "n_hidden_layers": hidden,
+        },
+    )
 
 
-def _with_constant(weight: torch.Tensor, bias: torch.Tensor, rows: int, columns: int, last: bool) -> torch.Tensor:
-    """A layer's matrix (rows, columns) whose first input channel is the constant one; the first output carries it on."""
+def _with_constant(
+    weight: torch.Tensor, bias: torch.Tensor, rows: int, columns: int, last: bool
+) -> torch.Tensor:
+    """A layer's matrix (rows, columns) whose first input channel is the constant one; the first
+    output carries it on."""
     body = torch.cat([bias[:, None], weight], 1)
     if not last:
         keep = F.pad(body.new_ones(1, 1), (0, body.shape[1] - 1))
@@ -79,8 +102,11 @@ def _with_constant(weight: torch.Tensor, bias: torch.Tensor, rows: int, columns:
     return F.pad(body, (0, columns - body.shape[1], 0, rows - body.shape[0]))
 
 
-def field_mlp(features: torch.Tensor, weights: list[torch.Tensor], biases: list[torch.Tensor]) -> torch.Tensor:
-    """See `kernels.field_mlp`; in half precision. Raises ValueError for shapes that a fused network does not take."""
+def field_mlp(
+    features: torch.Tensor, weights: list[torch.Tensor], biases: list[torch.Tensor]
+) -> torch.Tensor:
+    """See `kernels.field_mlp`; in half precision. Raises ValueError for shapes that a fused network
+    does not take."""
     hidden = weights[0].shape[0]
     width = next((w for w in (16, 32, 64, 128) if w > hidden), 0)
     if len(weights) < 2 or not width or any(w.shape[0] != hidden for w in weights[:-1]):
@@ -91,7 +117,11 @@ def field_mlp(features: torch.Tensor, weights: list[torch.Tensor], biases: list[
     layers = []
     for i, (weight, bias) in enumerate(zip(weights, biases)):
         last = i + 1 == len(weights)
-        layers.append(_with_constant(weight, bias, padded_out if last else width, padded_in if i == 0 else width, last))
+        layers.append(
+            _with_constant(
+                weight, bias, padded_out if last else width, padded_in if i == 0 else width, last
+            )
+        )
     given = torch.cat([torch.ones_like(features[:1]), features]).t()
     flat = torch.cat([layer.reshape(-1) for layer in layers])
     return torch.func.functional_call(network, {"params": flat}, (given,)).t().float()

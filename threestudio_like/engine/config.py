@@ -1,0 +1,156 @@
+"""Typed configurations as nested dictionaries and YAML: printing, feeding back, and naming what
+does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import ConfigError, InputError, did_you_mean
+
+
+def to_dict(config: Any) -> Any:
+    """Dataclasses, tuples and paths as plain YAML values."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, (list, tuple)):
+        return [to_dict(v) for v in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def update(config: Any, values: dict[str, Any], where: str = "") -> None:
+    """Set the fields named in a nested dictionary, in place. Raises ConfigError on unknown keys and
+    wrong types."""
+    hints = typing.get_type_hints(type(config))
+    for key, value in values.items():
+        name = f"{where}{key}"
+        if key not in hints or not any(f.name == key for f in dataclasses.fields(config)):
+            raise ConfigError(
+                f'there is no key "{name}"',
+                "configuration",
+                did_you_mean(str(key), [f.name for f in dataclasses.fields(config)]),
+            )
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            if not isinstance(value, dict):
+                raise ConfigError(
+                    f'"{name}" is a group of keys, not a value',
+                    "configuration",
+                    f"Its keys: {', '.join(f.name for f in dataclasses.fields(current))}",
+                )
+            update(current, value, f"{name}.")
+        else:
+            setattr(config, key, convert(value, hints[key], name))
+
+
+def convert(value: Any, kind: Any, name: str) -> Any:
+    """`value` (from YAML or text) as the annotated type. Raises ConfigError."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        problems = []
+        for option in sorted((a for a in arguments if a is not type(None)), key=lambda a: a is str):
+            try:
+                return convert(value, option, name)
+            except ConfigError as problem:
+                problems.append(problem)
+        raise problems[0]
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(
+            f'"{value}" is not a value of "{name}"',
+            "configuration",
+            did_you_mean(str(value), map(str, arguments)),
+        )
+    if origin is tuple:
+        items = (
+            value
+            if isinstance(value, (list, tuple))
+            else [v for v in str(value).replace(",", " ").split() if v]
+        )
+        inner = arguments[0] if arguments else str
+        if (
+            arguments
+            and len(arguments) > 1
+            and arguments[1] is not Ellipsis
+            and len(items) != len(arguments)
+        ):
+            raise ConfigError(
+                f'"{name}" wants {len(arguments)} values, got {len(items)}', "configuration"
+            )
+        return tuple(convert(v, inner, name) for v in items)
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "yes", "on", "1"):
+            return True
+        if str(value).lower() in ("false", "no", "off", "0"):
+            return False
+        raise ConfigError(f'"{name}" wants true or false, got "{value}"', "configuration")
+    if kind in (int, float):
+        try:
+            return kind(value) if not isinstance(value, bool) else _refuse(name, kind, value)
+        except (TypeError, ValueError):
+            _refuse(name, kind, value)
+    if kind is str:
+        return str(value)
+    return value
+
+
+def _refuse(name: str, kind: type, value: Any) -> None:
+    raise ConfigError(
+        f'"{name}" wants {"a whole number" if kind is int else "a number"}, got "{value}"',
+        "configuration",
+    )
+
+
+def set_dotted(config: Any, key: str, text: str) -> None:
+    """Set one value by its dotted name, as the command line gives it. Raises ConfigError."""
+    names = key.split(".")
+    values: dict[str, Any] = {names[-1]: text}
+    for name in reversed(names[:-1]):
+        values = {name: values}
+    update(config, values)
+
+
+def dotted(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every value by its dotted name."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            out.update(dotted(value, f"{prefix}{f.name}."))
+        else:
+            out[prefix + f.name] = value
+    return out
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping. Raises InputError."""
+    if not path.is_file():
+        raise InputError("there is no such file", str(path), "Give a run.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"is not YAML ({str(error).splitlines()[0]})",
+            str(path),
+            "Correct it, or print a fresh one with --print-config",
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError("holds no keys", str(path), "Give a run.yaml")
+    return content
+
+
+def write_yaml(content: Any) -> str:
+    """YAML text, keys in the order given."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=118)

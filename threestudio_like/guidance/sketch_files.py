@@ -1,0 +1,48 @@
+"""The sketch of a file: a mesh, or a YAML list of primitives."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..engine.errors import InputError
+from ..meshes.frames import Placement
+from ..meshes.mesh import Asset
+from ..meshes.primitives import read_primitives
+from .sketch_shape import SketchConfig, SketchShape
+
+
+def read_sketch(config: SketchConfig) -> SketchShape:
+    """The guidance of a sketch's file, a mesh or a YAML list of primitives, brought into the
+    scene's frame. Raises InputError."""
+    return _read_sketch(*vars(config).values())
+
+
+@lru_cache(maxsize=4)
+def _read_sketch(*values: Any) -> SketchShape:
+    config = SketchConfig(*values)
+    mesh = load_sketch(Path(config.path)).mesh
+    place = (
+        Placement.of_mean(mesh.vertices, config.scale)
+        if config.placement == "mean"
+        else Placement.of(mesh.vertices)
+    )
+    return SketchShape(
+        torch.from_numpy(place.apply(mesh.vertices)), torch.from_numpy(mesh.faces), config
+    )
+
+
+def load_sketch(path: Path) -> Asset:
+    """A sketch's file. Raises InputError."""
+    if path.suffix.lower() in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(
+                "there is no such file",
+                str(path),
+                "Give a mesh, or a YAML list of primitives (assets/shapes has some)",
+            )
+        return read_primitives(path)
+    return Asset.load(path, textures=False)

@@ -1,0 +1,157 @@
+"""`evaluate`: every figure of one asset, rendered from the file that the user gets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..engine.config import read_yaml
+from ..engine.errors import InputError
+from ..meshes.extraction import iou, silhouette
+from ..meshes.frames import Placement
+from ..meshes.mesh import Asset
+from ..meshes.picture import Light, render_asset
+from ..priors.clip import ClipPrior
+from ..priors.registry import embedded_folder
+from ..renderers import EnvironmentLight, RingCameras
+from ..toybox.objects import HAS_FRONT
+from ..toybox.render import LIGHT, render
+from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase, parse
+from ..toybox.world import build, describe
+from . import Judge, PatternJudge, compare, janus_index, r_precision, view_consistency
+from .judge import PATTERNS
+
+RING = RingCameras(8, 15.0)
+
+
+def captions() -> list[str]:
+    """The plain caption of every category and colour, categories outermost: what R-precision
+    chooses among."""
+    return [describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS]
+
+
+@lru_cache(maxsize=32)
+def instances(category: str, mode: str | None, count: int, size: int = 64) -> np.ndarray:
+    """Boolean silhouettes (N, 8, size, size) of `count` objects of the test world over the
+    evaluation ring."""
+    cameras = RING.all(size).view_projection().numpy()
+    out = np.empty((count, len(cameras), size, size), bool)
+    for n in range(count):
+        rng = np.random.Generator(np.random.Philox(key=[97, n]))
+        # The whole range of proportions, not one split's: the nearest object is looked for.
+        obj = build(Phrase(category, "red", mode), rng, ("train", "validation", "test")[n % 3])
+        out[n] = render(obj, cameras, size, np.ones((len(cameras), 3), np.float32)).mask > 0.5
+    return out
+
+
+def silhouette_iou(mask: np.ndarray, phrase: Phrase, count: int = 200) -> float:
+    """Mean IoU over the ring with the nearest of `count` objects of the phrase's category; mask (8,
+    S, S) boolean."""
+    known = instances(phrase.category, phrase.mode, count, mask.shape[-1])
+    inter = np.logical_and(known, mask[None]).sum((2, 3))
+    union = np.logical_or(known, mask[None]).sum((2, 3))
+    return float((inter / np.maximum(union, 1)).mean(1).max())
+
+
+@lru_cache(maxsize=1)
+def load_judges() -> tuple[Judge, ClipPrior]:
+    """The embedded judge and CLIP."""
+    return Judge.load(embedded_folder("judge")), ClipPrior(embedded_folder("clip"))
+
+
+@lru_cache(maxsize=1)
+def load_pattern_judge() -> PatternJudge:
+    """The embedded judge of patterns."""
+    return PatternJudge.load(embedded_folder("judge"))
+
+
+def staged(asset: Asset) -> tuple[Asset, Light | None]:
+    """The asset as it is judged: one that was painted (its provenance says so) is brought into the
+    unit sphere, and lit if its base colour is free of light."""
+    lit = asset.provenance.get("lit")
+    if lit is None:
+        return asset, None
+    placement = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
+    meshes = {k: replace(m, vertices=placement.apply(m.vertices)) for k, m in asset.meshes.items()}
+    return Asset(meshes, asset.provenance), EnvironmentLight(torch.tensor(LIGHT)) if lit else None
+
+
+def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
+    """The figures of an asset for a prompt of the toybox; only geometry-free ones for other
+    prompts."""
+    asset, light = staged(asset)
+    mesh = asset.mesh
+    cameras = RING.all(64)
+    picture = render_asset(
+        asset, cameras.view_projection().numpy(), 64, 0.9, supersample=3, light=light
+    )
+    images = torch.from_numpy(picture.image)
+    judge, clip = load_judges()
+    verdict = judge(images)
+    figures: dict[str, Any] = {"faces": len(mesh.faces), "pieces": int(mesh.components().max()) + 1}
+    figures["view consistency"] = view_consistency(verdict.features)
+    phrases = parse(prompt)
+    if not phrases:
+        return figures
+    phrase = phrases[0]
+    if len(phrases) == 1:
+        category = torch.tensor(judge.categories.index(phrase.category))
+        figures["judge: category"] = float((verdict.category.argmax(1) == category).float().mean())
+        if phrase.colour is not None:
+            colour = torch.tensor(judge.colours.index(phrase.colour))
+            figures["judge: colour"] = float((verdict.colour.argmax(1) == colour).float().mean())
+            right = captions().index(
+                describe(
+                    Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0])
+                )
+            )
+            figures["clip r-precision"] = r_precision(clip, images, captions(), right)
+        pattern = load_pattern_judge()(images).argmax(1) == PATTERNS.index(phrase.pattern)
+        figures["judge: pattern"] = float(pattern.float().mean())
+        figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(
+            picture.mask > 0.5, phrase, count
+        )
+        if phrase.category in HAS_FRONT:
+            figures["janus index"] = asset_janus_index(asset, judge, light)
+    return figures
+
+
+def asset_janus_index(
+    asset: Asset, judge: Judge, light: Light | None = None, views: int = 24
+) -> float:
+    """The Janus index of an asset by the judge's front-likeness over a ring of views."""
+    ring = RingCameras(views, 15.0).all(64)
+    picture = render_asset(asset, ring.view_projection().numpy(), 64, 0.9, light=light)
+    front = judge(torch.from_numpy(picture.image)).view[:, 0]
+    return janus_index(front, torch.arange(views) / views * 2 * math.pi)
+
+
+def evaluate(source: Path, prompt: str, truth: Path | None, count: int = 200) -> dict[str, Any]:
+    """Figures of a run's asset (or of a mesh file). Raises InputError."""
+    path = source / "asset.glb" if source.is_dir() else source
+    if not path.is_file():
+        raise InputError(
+            "there is no asset to evaluate",
+            str(path),
+            "Give the folder of a finished run, or a mesh file",
+        )
+    if count < 1:
+        raise InputError(f"must be at least 1, got {count}", "--instances")
+    if not prompt and (source / "run.yaml").is_file():
+        prompt = str(read_yaml(source / "run.yaml").get("prompt", ""))
+    asset = Asset.load(path)
+    figures = {"asset": str(path), "prompt": prompt, **measure(asset, prompt, count)}
+    if truth is not None:
+        reference = Asset.load(truth).mesh
+        figures.update(compare(asset.mesh, reference))
+        matrices = RING.all(128).view_projection().numpy()
+        figures["silhouette iou with truth"] = iou(
+            silhouette(asset.mesh, matrices, 128), silhouette(reference, matrices, 128)
+        )
+    return figures

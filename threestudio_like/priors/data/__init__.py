@@ -1,0 +1,1 @@
+"""What image-to-3D models are trained on."""

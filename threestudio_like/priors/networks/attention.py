@@ -1,0 +1,231 @@
+"""What is done to a denoiser's attention: joint self-attention over several views (MVDream's
+layout), and emphasis on words.
+
+Emphasis multiplies columns of the cross-attention maps after the softmax (ComboVerse, METHODS 4.5).
+A map's column only ever meets its own row of values, M v = sum_j M_j v_j, so c M_j and c v_j are
+the same thing: the values are scaled by a hook on their projection. That leaves the attention
+processor alone, whichever it is (fused, sliced, joint), and nothing behind when it is removed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ...engine.errors import ModelError
+
+WRITTEN_OUT = 1 << 21
+"""Numbers of a head's attention map up to which it is computed as such on a CPU."""
+
+
+class ViewAttention:
+    """Attention processor in which the self-attention of `views` consecutive batch entries is one.
+
+    Cross-attention is left as it is. With views = 1 it equals diffusers' own processor.
+
+    Args:
+        views: how many consecutive entries of the batch are views of the same object.
+        fused: whether maps are never written out; None: as the device of what is given likes it.
+    """
+
+    def __init__(self, views: int = 1, fused: bool | None = None) -> None:
+        self.views, self.fused = views, fused
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """hidden_states (B, T, C) or (B, C, H, W) -> the same shape."""
+        residual, image_shape = hidden_states, None
+        if hidden_states.ndim == 4:
+            image_shape = hidden_states.shape
+            hidden_states = hidden_states.flatten(2).transpose(1, 2)
+        batch, tokens, channels = hidden_states.shape
+        if attn.group_norm is not None:
+            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        joint = self.views > 1 and encoder_hidden_states is None
+        if joint:
+            hidden_states = hidden_states.reshape(
+                batch // self.views, self.views * tokens, channels
+            )
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if encoder_hidden_states is not None and attn.norm_cross:
+            context = attn.norm_encoder_hidden_states(context)
+        heads = attn.heads
+        rows, length = hidden_states.shape[:2]
+
+        def split(x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
+
+        query, key, value = (
+            split(attn.to_q(hidden_states)),
+            split(attn.to_k(context)),
+            split(attn.to_v(context)),
+        )
+        fused = query.device.type != "cpu" if self.fused is None else self.fused
+        if not fused and length * key.shape[2] <= WRITTEN_OUT:
+            # Written out: torch's fused CPU kernel is slower than this in its backward pass at
+            # these sizes.
+            scores = (query * attn.scale) @ key.transpose(-1, -2)
+            if attention_mask is not None:
+                scores = scores + attention_mask
+            out = scores.softmax(-1) @ value
+        else:
+            # Fused: the map itself, a third of a gigabyte an entry at Stable Diffusion's first
+            # level, is never there.
+            out = F.scaled_dot_product_attention(
+                query, key, value, attention_mask, scale=attn.scale
+            )
+        out = out.transpose(1, 2).reshape(rows, length, -1)
+        out = attn.to_out[1](attn.to_out[0](out))
+        if joint:
+            out = out.reshape(batch, tokens, -1)
+        if image_shape is not None:
+            out = out.transpose(1, 2).reshape(image_shape)
+        if attn.residual_connection:
+            out = out + residual
+        return out / attn.rescale_output_factor
+
+
+def install(unet: Any, fused: bool | None = None) -> ViewAttention:
+    """Give every attention layer of a diffusers UNet one shared `ViewAttention`; returns it, for
+    `joint_views`."""
+    processor = ViewAttention(fused=fused)
+    unet.set_attn_processor(processor)
+    return processor
+
+
+@contextmanager
+def joint_views(processor: ViewAttention, views: int) -> Iterator[None]:
+    """Within the block, each run of `views` batch entries attends jointly."""
+    before, processor.views = processor.views, views
+    try:
+        yield
+    finally:
+        processor.views = before
+
+
+def text_values(model: Any) -> dict[str, Any]:
+    """The projections that make values of the text, by the name of their attention layer: of
+    diffusers' cross-attention (U-Nets and transformers) and of its joint attention (where text and
+    picture attend to each other with projections of their own).
+
+    Raises:
+        ModelError: there is none that can be hooked.
+    """
+    found = {}
+    for name, module in model.named_modules():
+        joint = getattr(module, "add_v_proj", None)
+        if joint is not None:
+            found[name] = joint
+        elif (
+            getattr(module, "is_cross_attention", False)
+            and getattr(module, "to_v", None) is not None
+        ):
+            if getattr(module, "fused_projections", False):
+                raise ModelError(
+                    "its attention projections are fused",
+                    name,
+                    "Call unfuse_qkv_projections() first",
+                )
+            found[name] = module.to_v
+    if not found:
+        raise ModelError(
+            "has no attention to the words of the prompt that could be weighted",
+            type(model).__name__,
+            "Use a model with cross-attention",
+        )
+    return found
+
+
+@contextmanager
+def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
+    """Within the block, and in this thread alone, every column of the text's attention maps is
+    multiplied by its factor after the softmax.
+
+    Rows are not normalised again (METHODS 4.5). Self-attention is left as it is; factors of one
+    change no bit.
+
+    Args: emphasis: (B, T) factors, one row for each entry of the batch that the model will be
+        given; None for none.
+
+    Raises:
+        ModelError: see `text_values`.
+
+    Example:
+        >>> with emphasised(unet, factors):              # doctest: +SKIP
+        ...     unet(latents, t, states)
+    """
+    if emphasis is None:
+        yield
+        return
+    owner = threading.get_ident()
+
+    def scale(module: Any, inputs: Any, values: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != owner:
+            return None
+        if values.shape[:2] != emphasis.shape:
+            raise ValueError(
+                f"emphasis is {list(emphasis.shape)}, the text's values are {list(values.shape[:2])}"
+            )
+        return values * emphasis.to(values)[..., None]
+
+    with ExitStack() as hooks:
+        for projection in text_values(model).values():
+            hooks.callback(projection.register_forward_hook(scale).remove)
+        yield
+
+
+@contextmanager
+def attention_maps(model: Any) -> Iterator[dict[str, torch.Tensor]]:
+    """Within the block, keeps the cross-attention maps of the latest call by layer: (B, P, T), the
+    mean over heads, as they are after the softmax and before any emphasis. P are the places of the
+    layer's picture, row by row.
+
+    Raises:
+        ModelError: see `text_values`; joint attention has no maps of its own.
+    """
+    maps: dict[str, torch.Tensor] = {}
+    with ExitStack() as hooks:
+        for name in text_values(model):
+            layer = model.get_submodule(name)
+            if not getattr(layer, "is_cross_attention", False):
+                continue
+            seen: dict[str, torch.Tensor] = {}
+
+            def keep_query(module: Any, inputs: Any, out: torch.Tensor, seen: Any = seen) -> None:
+                seen["query"] = out.detach()
+
+            def keep_map(
+                module: Any,
+                inputs: Any,
+                key: torch.Tensor,
+                seen: Any = seen,
+                name: str = name,
+                layer: Any = layer,
+            ) -> None:
+                split = [
+                    x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+                    for x in (seen["query"], key.detach())
+                ]
+                maps[name] = (
+                    (split[0] @ split[1].transpose(-1, -2) * layer.scale)
+                    .float()
+                    .softmax(-1)
+                    .mean(1)
+                )
+
+            hooks.callback(layer.to_q.register_forward_hook(keep_query).remove)
+            hooks.callback(layer.to_k.register_forward_hook(keep_map).remove)
+        yield maps

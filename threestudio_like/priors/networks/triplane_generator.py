@@ -1,0 +1,366 @@
+"""The generator of G3DR: an RGB-D picture to three feature planes (METHODS 3.3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
+from .contrastive import damaged, read_config
+
+
+@dataclass
+class TriplaneGeneratorConfig:
+    """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
+
+    size: int = 128
+    """Pixels along the edge of the picture, and texels along the edge of a plane."""
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    blocks: int = 2
+    heads: int = 4
+    head_width: int = 32
+    positions: int = 256
+    """Channels of the learned positional map that is put beside the picture."""
+    features: int = 64
+    """Channels of a plane."""
+    hidden: int = 64
+    levels: int = 3
+    """Resolutions at which planes are read; 1 switches multi-resolution sampling off. No parameter
+    depends on it."""
+    axes: Axes = "proper"
+    groups: int = 8
+    position: Literal["ones", "coordinates"] = "ones"
+    """First values of the positional map. ones: as published; where a texel lies is then known by
+    the zero padding of convolutions alone,
+    and takes long to spread. coordinates: sines and cosines of rows and columns."""
+    relief: bool = False
+    """Begin as the relief of the given depth. The picture is laid on the (x, y) plane where its
+    surface lies, z on the other two, the network adds to that, and the decoder begins by reading it
+    as a surface in the picture's colours: few steps then suffice. As published, the network has to
+    find the scale, the offset and the way through all its layers by itself."""
+    bias: float = -1.0
+    gain: float = 1.0
+    """Density is gain softplus(raw + bias); more gain brings small networks to hard surfaces in few
+    steps."""
+
+    @staticmethod
+    def toybox() -> TriplaneGeneratorConfig:
+        """64 pixels on two cores."""
+        return TriplaneGeneratorConfig(
+            64,
+            24,
+            (1, 2, 3, 3),
+            1,
+            2,
+            16,
+            8,
+            32,
+            64,
+            position="coordinates",
+            relief=True,
+            bias=-4.0,
+            gain=20.0,
+        )
+
+
+DISTANCE = 5.0
+"""From the canonical camera to the origin (METHODS 3.2)."""
+HALF_ANGLE = math.tan(math.radians(9.0))
+LAID = 4.0
+"""Features of a relief in a unit of the scene: what the network adds is then of the order of
+one."""
+STEEPNESS = 60.0
+"""Raw density that a relief gains in a unit behind its surface."""
+
+
+def on_plane(given: torch.Tensor, size: int) -> torch.Tensor:
+    """Pictures with depth (B, 4, S, S), rows running up, as seen from +Z without perspective:
+    colours and the height z of the surface that the canonical camera sees over every texel (B, 4,
+    size, size) of [-1, 1]^2. Beyond the picture its border goes on."""
+    line = (torch.arange(size, device=given.device) + 0.5) / size * 2 - 1
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    place = torch.stack([x, y], -1)[None].expand(len(given), -1, -1, -1)
+    # The first and the last pixel look along the frame's edges.
+    inset = (given.shape[-1] - 1) / given.shape[-1]
+    reach = torch.full_like(place[..., :1], DISTANCE)
+    last = found = given
+    # Which pixel sees a place depends on how near its surface is, and that on the pixel.
+    for _ in range(6):
+        last, pixel = found, place / (reach * HALF_ANGLE)
+        found = F.grid_sample(
+            given, pixel * inset, mode="bilinear", padding_mode="border", align_corners=False
+        )
+        slant = (1 + (pixel * HALF_ANGLE).square().sum(-1, keepdim=True)).sqrt()
+        reach = (found[:, 3:].permute(0, 2, 3, 1) / slant).clamp_min(1.0)
+        found = torch.cat([found[:, :3], reach.permute(0, 3, 1, 2)], 1)
+    # In the shadow of an edge no pixel sees the surface, and the search goes to and fro between
+    # what hides it and what is behind.
+    found = torch.where(last[:, 3:] > found[:, 3:], last, found)
+    return torch.cat([found[:, :3], DISTANCE - found[:, 3:]], 1)
+
+
+def sharpened(planes: torch.Tensor, levels: int, rounds: int = 3) -> torch.Tensor:
+    """Planes (B, C, S, S) whose sum over the levels of a pyramid is the given one (Richardson's
+    iteration)."""
+    size, found = planes.shape[-1], planes / levels
+    for _ in range(rounds if levels > 1 else 0):
+        read = sum(
+            F.interpolate(p, (size, size), mode="bilinear", align_corners=False)
+            for p in pyramid(found, levels)
+        )
+        # The eigenvalues of reading lie between 1 and the number of levels.
+        found = found + (planes - read) * (2 / (1 + levels))
+    return found
+
+
+def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:
+    """The positional map (1, P, S, S) before any training."""
+    if config.position == "ones":
+        return torch.ones(1, config.positions, config.size, config.size)
+    line = torch.linspace(-1, 1, config.size)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    rows = [x, y]
+    octave = 0
+    while len(rows) < config.positions:
+        rows += [f(2**octave * math.pi / 2 * v) for v in (y, x) for f in (torch.sin, torch.cos)]
+        octave += 1
+    return torch.stack(rows[: config.positions])[None]
+
+
+class StandardisedConv(nn.Conv2d):
+    """A convolution whose weights have mean zero and variance one for each output (Qiao et al.
+    2019)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C', H, W)."""
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        variance = self.weight.var((1, 2, 3), unbiased=False, keepdim=True)
+        weight = (self.weight - mean) * (variance + 1e-5).rsqrt()
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class _Conv(nn.Module):
+    def __init__(self, inside: int, outside: int, groups: int) -> None:
+        super().__init__()
+        self.conv, self.norm = (
+            StandardisedConv(inside, outside, 3, padding=1),
+            nn.GroupNorm(groups, outside),
+        )
+
+    def forward(
+        self, x: torch.Tensor, film: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return F.silu(x if film is None else x * (film[0] + 1) + film[1])
+
+
+class ConvBlock(nn.Module):
+    """Two standardised convolutions with a residual; the time scales and shifts the first."""
+
+    def __init__(self, inside: int, outside: int, time: int, groups: int) -> None:
+        super().__init__()
+        self.film = nn.Linear(time, 2 * outside)
+        self.one, self.two = _Conv(inside, outside, groups), _Conv(outside, outside, groups)
+        self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H, W), time (B, T)."""
+        scale, shift = self.film(F.silu(time))[..., None, None].chunk(2, 1)
+        return self.two(self.one(x, (scale, shift))) + self.skip(x)
+
+
+class PlaneAttention(nn.Module):
+    """Residual attention over pixels: linear (Shen et al. 2021) where there are many of them, full
+    in the middle."""
+
+    def __init__(self, channels: int, heads: int, head_width: int, linear: bool) -> None:
+        super().__init__()
+        self.heads, self.linear = heads, linear
+        self.norm = nn.GroupNorm(1, channels)
+        self.qkv = nn.Conv2d(channels, 3 * heads * head_width, 1, bias=False)
+        self.out = nn.Conv2d(heads * head_width, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same."""
+        batch, _, height, width = x.shape
+        query, key, value = (
+            y.reshape(batch, self.heads, -1, height * width)
+            for y in self.qkv(self.norm(x)).chunk(3, 1)
+        )
+        scale = query.shape[2] ** -0.5
+        if self.linear:
+            context = key.softmax(-1) @ (value / (height * width)).transpose(2, 3)
+            mixed = context.transpose(2, 3) @ (query.softmax(2) * scale)
+        else:
+            mixed = value @ ((query * scale).transpose(2, 3) @ key).softmax(-1).transpose(2, 3)
+        return x + self.out(mixed.reshape(batch, -1, height, width))
+
+
+class TriplaneGenerator(nn.Module):
+    """RGB in [-1, 1] and depth to planes (B, 3, F, S, S), and the decoder that reads them."""
+
+    def __init__(self, config: TriplaneGeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.width * m for m in config.multipliers]
+        time, groups = 4 * config.width, config.groups
+
+        def attention(channels: int, linear: bool = True) -> PlaneAttention:
+            return PlaneAttention(channels, config.heads, config.head_width, linear)
+
+        self.position = nn.Parameter(first_positions(config))
+        self.stem = nn.Conv2d(4 + config.positions, config.width, 7, padding=3)
+        self.time = nn.Sequential(nn.Linear(config.width, time), nn.GELU(), nn.Linear(time, time))
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        inside, skips = config.width, []
+        for level, width in enumerate(widths):
+            blocks = [ConvBlock(inside, inside, time, groups) for _ in range(config.blocks)]
+            last = level + 1 == len(widths)
+            # Pixel-unshuffle: four pixels become channels, then a convolution of one pixel.
+            change = (
+                nn.Conv2d(inside, width, 3, padding=1)
+                if last
+                else nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * inside, width, 1))
+            )
+            self.down.append(nn.ModuleList([*blocks, attention(inside), change]))
+            skips.append(inside)
+            inside = width
+        self.middle = nn.ModuleList(
+            [
+                ConvBlock(inside, inside, time, groups),
+                attention(inside, False),
+                ConvBlock(inside, inside, time, groups),
+            ]
+        )
+        for level, width in reversed(list(enumerate(widths))):
+            skip = skips.pop()
+            blocks = [ConvBlock(width + skip, width, time, groups) for _ in range(config.blocks)]
+            outside = widths[level - 1] if level else config.width
+            change = (
+                nn.Sequential(
+                    nn.Upsample(scale_factor=2, mode="nearest"),
+                    nn.Conv2d(width, outside, 3, padding=1),
+                )
+                if level
+                else nn.Conv2d(width, outside, 3, padding=1)
+            )
+            self.up.append(nn.ModuleList([*blocks, attention(width), change]))
+        self.last = ConvBlock(2 * config.width, config.width, time, groups)
+        self.out = nn.Conv2d(config.width, 3 * config.features, 1)
+        self.decoder = PlaneDecoder(config.features, 3, config.hidden)
+        if config.relief:
+            self._begin_as_relief()
+
+    @torch.no_grad()
+    def _begin_as_relief(self) -> None:
+        """The decoder reads feature 0 as height over the surface and the next three as logits of
+        colours; the network adds nothing yet."""
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        hidden, out = self.decoder.hidden, self.decoder.out
+        out.weight.zero_()
+        for channel, slope in enumerate((-STEEPNESS / LAID, 1.0, 1.0, 1.0)):
+            # softplus(v) - softplus(-v) = v, and both layers divide by the root of what comes in.
+            factor = (abs(slope) * (hidden.weight.shape[1] * out.weight.shape[1]) ** 0.5) ** 0.5
+            for unit, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
+                hidden.weight[unit].zero_()
+                hidden.weight[unit, channel] = sign * factor
+                out.weight[channel, unit] = sign * math.copysign(factor, slope)
+        # At the surface itself matter begins.
+        out.bias[0] = -self.config.bias
+
+    def forward(self, rgb: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+        """rgb (B, 3, S, S) in [-1, 1], depth (B, 1, S, S) in scene units -> planes (B, 3, F, S,
+        S)."""
+        batch = len(rgb)
+        # A picture's rows run down, a plane's rows run up with y.
+        given = torch.cat([rgb, depth], 1).flip(2)
+        x = self.stem(torch.cat([given, self.position.expand(batch, -1, -1, -1)], 1))
+        first = x
+        # The network was a denoiser once; its time is the constant 1.
+        half = self.config.width // 2
+        angle = torch.exp(
+            -torch.arange(half, device=x.device)
+            * (torch.log(torch.tensor(10000.0)) / max(1, half - 1))
+        )
+        features = torch.cat([angle.sin(), angle.cos()])
+        time = self.time(F.pad(features, (0, self.config.width - 2 * half)).expand(batch, -1).to(x))
+        skips: list[list[torch.Tensor]] = []
+        for entry in self.down:
+            kept = []
+            for block in entry[:-2]:  # type: ignore[index]
+                x = block(x, time)
+                kept.append(x)
+            kept[-1] = x = entry[-2](x)  # type: ignore[index]
+            skips.append(kept)
+            x = entry[-1](x)  # type: ignore[index]
+        x = self.middle[2](self.middle[1](self.middle[0](x, time)), time)
+        for entry in self.up:
+            for block in entry[:-2]:  # type: ignore[index]
+                x = block(torch.cat([x, skips[-1].pop()], 1), time)
+            skips.pop()
+            x = entry[-1](entry[-2](x))  # type: ignore[index]
+        x = self.out(self.last(torch.cat([x, first], 1), time))
+        planes = x.view(batch, 3, self.config.features, *x.shape[2:])
+        return planes + self._laid(given) if self.config.relief else planes
+
+    def _laid(self, given: torch.Tensor) -> torch.Tensor:
+        """What lies on the planes before the network has learnt anything (B, 3, F, S, S): the
+        surface's -z and the logits of its colours on (x, y), z on the other two, so that the first
+        feature is the height over the surface."""
+        size, levels = self.config.size, self.config.levels
+        seen = on_plane(given, size)
+        colours = 2 * torch.atanh(0.98 * seen[:, :3])
+        # Reading takes the mean over the three planes.
+        front = 3 * sharpened(torch.cat([-LAID * seen[:, 3:], colours], 1), levels)
+        z = (
+            ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1)
+            .view(size, 1)
+            .expand(size, size)
+        )
+        laid = given.new_zeros(len(given), 3, self.config.features, size, size)
+        laid[:, 0, :4] = front
+        laid[:, 1:, 0] = LAID * z * 1.5 / levels
+        return laid
+
+    def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""
+        config = self.config
+        # A ramp that fades towards zero at its end would read as a second surface there.
+        return self.decoder(
+            sample_planes(planes, points, config.levels, config.axes, config.relief)
+        )
+
+    def save(self, folder: Path) -> None:
+        """config.json and model.safetensors (float16) in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(
+            json.dumps({"kind": "g3dr", **asdict(self.config)}, indent=1)
+        )
+        tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
+        save_file(tensors, str(folder / "model.safetensors"))
+
+    @staticmethod
+    def load(folder: Path) -> TriplaneGenerator:
+        """Read a folder that `save` has written. Raises ModelError."""
+        facts = read_config(folder, "g3dr", "threestudio-like train g3dr")
+        try:
+            model = TriplaneGenerator(
+                TriplaneGeneratorConfig(**{**facts, "multipliers": tuple(facts["multipliers"])})
+            )
+            model.load_state_dict(
+                {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
+            )
+        except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise damaged(folder, error) from None
+        return model.eval().requires_grad_(False)

@@ -1,0 +1,236 @@
+"""The denoiser of IC3D (Sbrolli et al. 2022): a GLIDE-like U-Net on voxels with an embedding in its
+time path and its attention (METHODS 2.5)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass
+class VoxelUNetConfig:
+    """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
+
+    resolution: int = 32
+    patch: int = 1
+    """Voxels along the edge of what the first convolution takes as one cell of patch^3 channels; 1
+    in the paper."""
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    blocks: int = 5
+    """Residual blocks of a level on the way down; one more on the way up."""
+    attention: tuple[int, ...] = (8, 4)
+    """Resolutions, in cells, at which voxels attend to each other and to the embedding's tokens;
+    the middle always does."""
+    groups: int = 32
+    heads: int = 1
+    embedding: int = 256
+    """Dimensions of the vector that conditions."""
+    tokens: int = 4
+    """Tokens that the embedding becomes in attention."""
+    token_width: int = 256
+    time_width: int = 128
+    classes: int = 0
+    """Number of classes that a sample can be conditioned on in place of an embedding."""
+
+    @staticmethod
+    def toybox(embedding: int = 128, classes: int = 20) -> VoxelUNetConfig:
+        """32^3 on two cores: cells of 2^3, three levels."""
+        return VoxelUNetConfig(32, 2, 16, (2, 3, 3), 1, (4,), 8, 4, embedding, 4, 64, 96, classes)
+
+
+def time_features(t: torch.Tensor, width: int) -> torch.Tensor:
+    """Sinusoids (B, width) of times (B,), wavelengths from 2 pi to 10000 * 2 pi."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
+    angle = t[:, None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], 1)
+
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, 3^3 convolution twice; the time scales and shifts in between; the last
+    convolution starts at zero."""
+
+    def __init__(self, inside: int, outside: int, time: int, groups: int) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.GroupNorm(groups, inside), nn.GroupNorm(groups, outside)
+        self.conv_1, self.conv_2 = (
+            nn.Conv3d(inside, outside, 3, padding=1),
+            nn.Conv3d(outside, outside, 3, padding=1),
+        )
+        self.film = nn.Linear(time, 2 * outside)
+        self.skip = nn.Conv3d(inside, outside, 1) if inside != outside else nn.Identity()
+        nn.init.zeros_(self.conv_2.weight)
+        nn.init.zeros_(self.conv_2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """x (B, C, d, d, d), time (B, T) -> (B, C', d, d, d)."""
+        scale, shift = self.film(F.silu(time))[..., None, None, None].chunk(2, 1)
+        y = self.conv_1(F.silu(self.norm_1(x)))
+        return self.skip(x) + self.conv_2(F.silu(self.norm_2(y) * (1 + scale) + shift))
+
+
+class VoxelAttention(nn.Module):
+    """Voxels ask; the embedding's tokens, put in front, and the voxels answer."""
+
+    def __init__(self, channels: int, token_width: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.token_kv = nn.Conv1d(token_width, 2 * channels, 1)
+        self.out = nn.Conv1d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """x (B, C, d, d, d), tokens (B, token_width, K) -> (B, C, d, d, d)."""
+        batch, channels = x.shape[:2]
+        flat = self.norm(x).flatten(2)
+        query, key, value = self.qkv(flat).chunk(3, 1)
+        key_t, value_t = self.token_kv(tokens).chunk(2, 1)
+        key, value = torch.cat([key_t, key], 2), torch.cat([value_t, value], 2)
+
+        def split(y: torch.Tensor) -> torch.Tensor:
+            return y.reshape(batch, self.heads, channels // self.heads, -1)
+
+        query, key, value = split(query), split(key), split(value)
+        scores = query.transpose(2, 3) @ key * (channels // self.heads) ** -0.5
+        mixed = value @ scores.softmax(-1).transpose(2, 3)
+        return x + self.out(mixed.reshape(batch, channels, -1)).view_as(x)
+
+
+class VoxelUNet(nn.Module):
+    """Noisy voxels, a time and an embedding to a prediction of the same shape.
+
+    The null embedding is learned; a class, where there are any, stands for an embedding of its own.
+    """
+
+    def __init__(self, config: VoxelUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        time, groups = config.time_width, config.groups
+        channels = config.patch**3
+        widths = [config.width * m for m in config.multipliers]
+        self.time = nn.Sequential(nn.Linear(config.width, time), nn.SiLU(), nn.Linear(time, time))
+        self.pooled = nn.Linear(config.embedding, time)
+        self.to_tokens = nn.Linear(config.embedding, config.tokens * config.token_width)
+        self.null = nn.Parameter(torch.zeros(config.embedding))
+        self.class_table = (
+            nn.Embedding(config.classes, config.embedding) if config.classes else None
+        )
+        self.stem = nn.Conv3d(channels, widths[0], 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, inside, cells = [widths[0]], widths[0], config.resolution // config.patch
+
+        def attention(width: int) -> nn.Module:
+            return VoxelAttention(width, config.token_width, config.heads, groups)
+
+        for level, width in enumerate(widths):
+            for _ in range(config.blocks):
+                entry = nn.ModuleList([ResidualBlock(inside, width, time, groups)])
+                if cells in config.attention:
+                    entry.append(attention(width))
+                self.down.append(entry)
+                inside = width
+                skips.append(width)
+            if level + 1 < len(widths):
+                self.down.append(nn.ModuleList([nn.Conv3d(width, width, 3, stride=2, padding=1)]))
+                skips.append(width)
+                cells //= 2
+        self.middle = nn.ModuleList(
+            [
+                ResidualBlock(inside, inside, time, groups),
+                attention(inside),
+                ResidualBlock(inside, inside, time, groups),
+            ]
+        )
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(config.blocks + 1):
+                entry = nn.ModuleList([ResidualBlock(inside + skips.pop(), width, time, groups)])
+                if cells in config.attention:
+                    entry.append(attention(width))
+                self.up.append(entry)
+                inside = width
+            if level > 0:
+                self.up.append(nn.ModuleList([nn.Conv3d(width, width, 3, padding=1)]))
+                cells *= 2
+        self.norm, self.out = (
+            nn.GroupNorm(groups, inside),
+            nn.Conv3d(inside, channels, 3, padding=1),
+        )
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def condition(
+        self, embedding: torch.Tensor | None, keep: torch.Tensor | None, count: int
+    ) -> torch.Tensor:
+        """What conditions each sample (B, D): its embedding where `keep` (B,) bool says so, else
+        the null vector."""
+        null = self.null.expand(count, -1)
+        if embedding is None:
+            return null
+        return embedding if keep is None else torch.where(keep[:, None], embedding, null)
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        t: torch.Tensor,
+        embedding: torch.Tensor | None = None,
+        keep: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """noisy (B, 1, R, R, R), t (B,) in [0, 1000), embedding (B, D) or None for the null one ->
+        (B, 1, R, R, R)."""
+        config, p = self.config, self.config.patch
+        e = self.condition(embedding, keep, len(noisy))
+        time = self.time(time_features(t, config.width)) + self.pooled(e)
+        tokens = (
+            self.to_tokens(e).view(len(noisy), config.tokens, config.token_width).transpose(1, 2)
+        )
+        x = noisy
+        if p > 1:
+            x = fold(x, p)
+        x = self.stem(x)
+        skips = [x]
+        for entry in self.down:
+            x = self._run(entry, x, time, tokens)
+            skips.append(x)
+        x = self.middle[2](self.middle[1](self.middle[0](x, time), tokens), time)
+        for entry in self.up:
+            if isinstance(entry[0], ResidualBlock):  # type: ignore[index]
+                x = self._run(entry, torch.cat([x, skips.pop()], 1), time, tokens)
+            else:
+                x = entry[0](F.interpolate(x, scale_factor=2, mode="nearest"))  # type: ignore[index]
+        x = self.out(F.silu(self.norm(x)))
+        return unfold(x, p) if p > 1 else x
+
+    @staticmethod
+    def _run(
+        entry: nn.Module, x: torch.Tensor, time: torch.Tensor, tokens: torch.Tensor
+    ) -> torch.Tensor:
+        for part in entry.children():
+            if isinstance(part, ResidualBlock):
+                x = part(x, time)
+            elif isinstance(part, VoxelAttention):
+                x = part(x, tokens)
+            else:
+                x = part(x)
+        return x
+
+
+def fold(x: torch.Tensor, p: int) -> torch.Tensor:
+    """(B, C, D, H, W) -> (B, C p^3, D/p, H/p, W/p): the voxels of a cell become its channels."""
+    b, c, d, h, w = x.shape
+    y = x.view(b, c, d // p, p, h // p, p, w // p, p)
+    return y.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * p**3, d // p, h // p, w // p)
+
+
+def unfold(x: torch.Tensor, p: int) -> torch.Tensor:
+    """The inverse of `fold`."""
+    b, c, d, h, w = x.shape
+    y = x.view(b, c // p**3, p, p, p, d, h, w)
+    return y.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // p**3, d * p, h * p, w * p)

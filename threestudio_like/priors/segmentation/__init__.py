@@ -1,0 +1,1 @@
+"""What cuts objects out of pictures."""

@@ -1,0 +1,81 @@
+"""`--ranks N`: the same command in several processes of this machine, each on its share of a step's
+views."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..engine.errors import ConfigError
+from ..engine.parallel import MEETING, RANK, WORLD, Workers
+
+GRACE = 30.0
+"""Seconds that the others have to notice that a rank has gone, and to save."""
+
+
+def speaks() -> bool:
+    """Whether an error of this process is to be said here: what every rank finds before they work
+    together, rank 0 says for all."""
+    return os.environ.get(RANK, "0") == "0" or Workers.at_work
+
+
+def launched() -> bool:
+    """Whether this process is one of several already."""
+    return RANK in os.environ
+
+
+def launch(count: int, arguments: Sequence[str]) -> int:
+    """Run a command line in `count` processes; returns the exit code of the first that failed, 0
+    where none did.
+
+    When one of them ends with an error, rank 0 saves what there is, and all end. Raises
+    ConfigError.
+    """
+    if count < 1:
+        raise ConfigError(f"must be at least 1, got {count}", "--ranks")
+    with tempfile.TemporaryDirectory() as folder:
+        threads = max(1, torch.get_num_threads() // count)
+        ranks = []
+        for rank in range(count):
+            told = {
+                RANK: str(rank),
+                WORLD: str(count),
+                MEETING: str(Path(folder) / "meeting"),
+                "OMP_NUM_THREADS": str(threads),
+            }
+            ranks.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "threestudio_like", *arguments],
+                    env={**os.environ, **told},
+                )
+            )
+        try:
+            return _wait(ranks)
+        finally:
+            for process in ranks:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def _wait(ranks: list[subprocess.Popen]) -> int:
+    ended: float | None = None
+    failed = 0
+    while any(p.poll() is None for p in ranks):
+        for process in ranks:
+            if process.poll() and not failed:
+                failed, ended = process.returncode, time.monotonic()
+        if ended is not None and time.monotonic() - ended > GRACE:
+            break
+        time.sleep(0.05)
+    first = next((p.returncode for p in ranks if p.returncode), failed)
+    # A rank that was killed has a negative code; rank 0 has told the user why it ended.
+    leader = ranks[0].returncode
+    return leader if leader else (first if first > 0 else 2) if first else 0

@@ -1,0 +1,461 @@
+"""A run: its folder, its configuration, the loop, and what it leaves at the top of the folder."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import torch
+
+from ..engine.checkpoint import load_checkpoint, write_atomically
+from ..engine.config import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
+from ..engine.errors import ConfigError, InputError, did_you_mean
+from ..engine.events import Events
+from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
+from ..engine.parallel import Workers
+from ..engine.schedule import Schedule, is_schedule
+from ..engine.watchdog import Watchdog
+from ..guidance.sketch_files import load_sketch
+from ..kernels import dispatch
+from ..kernels.devices import device_of_rank
+from ..meshes.frames import Placement
+from ..meshes.io.files import FORMATS
+from ..meshes.mesh import Asset
+from ..meshes.verification import Verdict, verify
+from ..priors.concepts import concept_words, read_concept
+from ..priors.diffusion import DiffusionPrior
+from ..priors.embeddings import EmbeddingStore
+from ..priors.registry import resolve
+from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from ..renderers import RingCameras
+from ..stages.distillation import DistillationConfig
+from ..stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
+from ..stages.model import FieldParts
+from ..stages.painting import PaintingConfig
+from ..systems.registry import configuration
+from ..systems.system import Request
+from ..systems.text_to_3d.rgb_refinement import RgbRefinement
+from ..toybox.vocabulary import parse
+from .delivery import Delivery, RunResult, deliver
+from .folders import run_folder
+from .memory_budget import keep_memory, tell, without_plan
+from .options import Options, check_options, check_vocabulary
+
+Chosen = TypeVar("Chosen", bound=Options)
+
+
+def load_prior(options: Options) -> StableDiffusionPrior:
+    """The prior of the options, with concept and embedding bundle. Raises ModelError."""
+    load = DiffusersConfig(**{**vars(options.load), "device": options.device})
+    store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
+    prior = StableDiffusionPrior(resolve(options.prior), load, options.prior, store)
+    if options.concept is not None:
+        prior.add_concept(read_concept(options.concept))
+    return prior
+
+
+def choose_preset(options: Options, prior: DiffusionPrior) -> str:
+    """The preset that "auto" means for this prior."""
+    return (
+        options.preset
+        if options.preset != "auto"
+        else "default"
+        if prior.facts.camera is not None
+        else "paper"
+    )
+
+
+def configure(options: Options, preset: str, base: Any = None, verb: str = "generate") -> Any:
+    """The system's configuration: preset, then --config, then dotted values, then the short
+    options."""
+    config = configuration(options.system, preset, verb) if base is None else base
+    before = dotted(config)
+    if options.config is not None:
+        update(config, read_yaml(options.config).get("config", {}))
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    if options.steps is not None:
+        divide_steps(config, options.steps)
+    if options.resolution is not None:
+        config.resolution = options.resolution
+    if options.sketch is not None:
+        sketch = getattr(config, "sketch", None)
+        if sketch is None:
+            raise ConfigError(
+                f'the system "{options.system}" follows no sketch',
+                "--sketch",
+                "Use --system latent-nerf",
+            )
+        load_sketch(options.sketch)
+        sketch.path = str(options.sketch)
+        sketch.strictness = sketch.strictness if options.strictness is None else options.strictness
+    if options.negative:
+        for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
+            set_dotted(config, key, options.negative)
+    check_schedules(before, dotted(config))
+    return config
+
+
+def divide_steps(config: Any, steps: int) -> None:
+    """Give a system's distillation stages `steps` in all, in the proportion of its
+    configuration."""
+    kinds = (DistillationConfig, PaintingConfig)
+    stages = [v for v in vars(config).values() if isinstance(v, kinds) and v.steps > 0]
+    left, total = steps, sum(stage.steps for stage in stages)
+    for stage in stages[:-1]:
+        share = round(steps * stage.steps / total)
+        stage.steps, left = share, left - share
+    if stages:
+        stages[-1].steps = left
+
+
+def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Raise ConfigError, before anything runs, where a value that was a schedule is none any
+    more."""
+    for key, value in after.items():
+        if isinstance(before.get(key), str) and is_schedule(before[key]):
+            Schedule.parse(value, f"--{key}")
+
+
+def warm_kernels(events: Events, device: str) -> None:
+    """Compile and check a device's kernels before the clock of the first stage runs, with progress
+    on the first use of a machine."""
+    began = time.monotonic()
+
+    def progress(operation: str, number: int, count: int) -> None:
+        if time.monotonic() - began > 1.0:
+            events.status(
+                f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True
+            )
+
+    states = dispatch.warm_up(progress, torch.device(device))
+    slow = [s for s in states if s.serves == "reference" and not dispatch.forced_reference()]
+    for state in slow:
+        events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
+    if slow:
+        names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
+        events.say(
+            f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly ({names}): {slow[0].why}"
+        )
+
+
+def generate(prompt: str, options: Options) -> RunResult:
+    """Make an asset of a prompt.
+
+    Raises:
+        UserError: of every kind in `engine.errors`; earlier results stay as they are.
+    """
+    check_options(prompt, options)
+    workers, options = join_ranks(options)
+    prior = load_prior(options)
+    check_vocabulary(prior, prompt)
+    preset = choose_preset(options, prior)
+    config = configure(options, preset)
+    planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
+    request = Request(
+        prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1
+    )
+    plans = config.plans(request)
+    folder = meet(workers, plans, options, prompt)
+    events = Events(folder / "events.jsonl", options.verbosity)
+    tell(planned, events)
+    facts = {
+        "verb": "generate",
+        "prompt": prompt,
+        "system": options.system,
+        "preset": preset,
+        "prior": options.prior,
+        "seed": options.seed,
+    }
+    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
+    if not options.resume:
+        write_atomically(folder / "run.yaml", text.encode())
+    events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
+    if options.concept is not None:
+        for token in concept_words(list(read_concept(options.concept)), prompt):
+            events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
+    warm_kernels(events, options.device)
+    identity = {**facts, "config": without_plan(to_dict(config))}
+    stages = run_loop(folder, events, options, identity, workers).run(plans)
+    if workers is not None:
+        workers.close()
+    if options.save_embeddings is not None:
+        prior.embeddings.save(options.save_embeddings)
+    return finish(
+        folder, events, config.result(request, stages), options, facts, prior, text, request.objects
+    )
+
+
+def join_ranks(options: Chosen) -> tuple[Workers | None, Chosen]:
+    """The group that this process belongs to, if it is one of several, and the options with its own
+    device."""
+    workers = Workers.from_environment(options.device)
+    if workers is None:
+        return None, options
+    return workers, replace(options, device=device_of_rank(options.device, workers.rank))
+
+
+def parts_of(options: Options, workers: Workers | None) -> int:
+    """In how many parts the views of a step are worked on."""
+    return options.accumulate * (workers.world if workers else 1)
+
+
+def meet(workers: Workers | None, plans: list[StagePlan], options: Options, name: str) -> Path:
+    """The run's folder, which rank 0 alone writes to. The other ranks only help: they run the plans
+    from here, and end."""
+    if workers is not None and workers.rank > 0:
+        help_along(workers, plans, options)
+    folder = run_folder(name, options)
+    if workers is not None:
+        workers.told(str(folder.resolve()))
+    return folder
+
+
+def help_along(workers: Workers, plans: list[StagePlan], options: Options) -> NoReturn:
+    """What the ranks other than the first do: the same stages, without a word; then they end."""
+    folder = Path(workers.told(""))
+    Workers.at_work = True
+    events = Events(None, "quiet")
+    warm_kernels(events, options.device)
+    identity = None
+    if options.resume:
+        identity = load_checkpoint(folder / "work" / CHECKPOINT)[1].get("identity")
+    run_loop(folder, events, options, identity or {}, workers).run(plans)
+    workers.close()
+    raise SystemExit(0)
+
+
+def run_loop(
+    folder: Path,
+    events: Events,
+    options: Options,
+    identity: dict[str, Any],
+    workers: Workers | None = None,
+) -> Loop:
+    """The loop of a run's folder with the settings of its options."""
+    settings = LoopSettings(
+        options.seed,
+        options.minutes,
+        20.0,
+        options.checkpoint_steps,
+        options.preview_seconds,
+        options.log_every,
+        options.resume,
+        options.device,
+        True,
+        options.accumulate,
+        identity,
+    )
+    return Loop(folder / "work", events, settings, Watchdog(), workers)
+
+
+def finish(
+    folder: Path,
+    events: Events,
+    parts: FieldParts,
+    options: Options,
+    facts: dict[str, Any],
+    prior: DiffusionPrior,
+    text: str,
+    pieces: int,
+) -> RunResult:
+    """Extract, export, verify and report: everything at the top of the run's folder."""
+    began = time.monotonic()
+    events.status("asset: extracting, unwrapping, baking", force=True)
+    provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
+    provenance.update(
+        {"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence}
+    )
+    asset, figures = make_asset(
+        parts, options.export, pieces, node_name(facts["prompt"]), provenance
+    )
+    figures["fog"] = mean_field_opacity(parts, asset.mesh)
+    work = Delivery(facts["prompt"], asset, evaluation_ring(parts), text, options.turntable)
+    return deliver(folder, events, began, figures, work)
+
+
+def node_name(prompt: str) -> str:
+    """A mesh's name from a prompt."""
+    return re.sub(r"[^a-z0-9]+", "_", prompt.lower()).strip("_")[:60] or "object"
+
+
+@dataclass
+class FinishedRun:
+    """A run read back from its folder: its facts, and the field it ended with."""
+
+    folder: Path
+    facts: dict[str, Any]
+    text: str
+    request: Request
+    stages: dict[str, Stage]
+    config: Any
+    options: Options
+
+
+def open_run(
+    folder: Path, options: Options | None = None, prior: DiffusionPrior | None = None
+) -> FinishedRun:
+    """Read a finished (or interrupted) run of `generate` or `refine` without running anything.
+
+    Raises:
+        InputError, CheckpointError: no run there, or a damaged one.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            "there is no such run",
+            str(folder),
+            "Give the folder of a run, for instance outputs/latest",
+        )
+    if not (folder / "run.yaml").is_file():
+        raise InputError(
+            "is not the folder of a run (it has no run.yaml)",
+            str(folder),
+            "Give the folder of a run, for instance outputs/latest",
+        )
+    content = read_yaml(folder / "run.yaml")
+    missing = [
+        k for k in ("prompt", "system", "preset", "prior", "seed", "config") if k not in content
+    ]
+    if missing:
+        raise InputError(
+            f"lacks {', '.join(missing)}", str(folder / "run.yaml"), "Start the run again"
+        )
+    options = options or Options()
+    options = Options(
+        **{
+            **vars(options),
+            "prior": content["prior"],
+            "seed": content["seed"],
+            "system": content["system"],
+        }
+    )
+    prior = prior or load_prior(options)
+    config = configuration(content["system"], content["preset"])
+    update(config, content["config"])
+    facts: dict[str, Any] = {
+        k: content[k]
+        for k in ("verb", "prompt", "system", "preset", "prior", "seed")
+        if k in content
+    }
+    request = Request(
+        facts["prompt"],
+        prior,
+        facts["seed"],
+        max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1,
+    )
+    stages = restore_stages(folder, config.plans(request))
+    return FinishedRun(
+        folder.resolve(),
+        facts,
+        (folder / "run.yaml").read_text(encoding="utf-8"),
+        request,
+        stages,
+        config,
+        options,
+    )
+
+
+def restore_stages(folder: Path, plans: list[Any]) -> dict[str, Stage]:
+    """The stages of a run as its checkpoint has them."""
+    tensors, facts = load_checkpoint(folder / "work" / CHECKPOINT)
+    done: dict[str, Stage] = {}
+    for number, plan in enumerate(plans):
+        if number > facts["stage"]:
+            break
+        stage = plan.build(done)
+        restore(stage, None, tensors)
+        done[stage.name] = stage
+    return done
+
+
+def refine(source: Path, options: Options) -> RunResult:
+    """RGB refinement of a finished run (METHODS 1.9), as a run of its own."""
+    workers, options = join_ranks(options)
+    run = open_run(source, Options(device=options.device, load=options.load))
+    prompt = run.facts["prompt"]
+    check_options(prompt, options)
+    prior = run.request.prior
+    preset = choose_preset(options, prior)
+    config = configure(
+        options, preset, RgbRefinement.paper() if preset == "paper" else RgbRefinement()
+    )
+    parts = run.config.result(run.request, run.stages)
+    request = Request(prompt, prior, options.seed, run.request.objects)
+    field = config.decoded(request, parts).field if options.memory else None
+    planned = keep_memory(options.memory, config, prior, parts_of(options, workers), field)
+    plans = config.plans(request, parts)
+    folder = meet(workers, plans, options, f"{prompt} refined")
+    events = Events(folder / "events.jsonl", options.verbosity)
+    tell(planned, events)
+    facts = {**run.facts, "verb": "refine", "source": str(source), "seed": options.seed}
+    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
+    if not options.resume:
+        write_atomically(folder / "run.yaml", text.encode())
+    events.record("begin", resume=options.resume, **facts)
+    warm_kernels(events, options.device)
+    stages = run_loop(
+        folder, events, options, {**facts, "config": without_plan(to_dict(config))}, workers
+    ).run(plans)
+    if workers is not None:
+        workers.close()
+    return finish(
+        folder,
+        events,
+        config.result(request, stages, parts),
+        options,
+        facts,
+        prior,
+        text,
+        request.objects,
+    )
+
+
+def export(
+    source: Path, formats: list[str], verify_files: bool
+) -> list[tuple[Path, Verdict | None]]:
+    """Write a run's asset in other formats beside its asset.glb; with `verify_files` every file is
+    read back and compared."""
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f'there is no format "{kind}"', "--to", did_you_mean(kind, FORMATS))
+    path = source / "asset.glb" if source.is_dir() else source
+    if not path.is_file():
+        raise InputError(
+            "there is no asset to export",
+            str(path),
+            "Give the folder of a finished run, or a mesh file",
+        )
+    asset = Asset.load(path)
+    cameras = RingCameras().all(160).view_projection().numpy()
+    # A mesh of the user's may stand anywhere and be of any size.
+    place = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
+    written: list[tuple[Path, Verdict | None]] = []
+    for kind in formats:
+        target = path.with_suffix(f".{kind}")
+        if target.resolve() == path.resolve():
+            written.append(
+                (path, verify(path, asset, cameras, place=place) if verify_files else None)
+            )
+            continue
+        asset.save(target)
+        verdict = verify(target, asset, cameras, place=place) if verify_files else None
+        written.append((target, verdict))
+    return written
+
+
+__all__ = [
+    "FinishedRun",
+    "Interrupted",
+    "Options",
+    "RunResult",
+    "check_options",
+    "export",
+    "generate",
+    "load_prior",
+    "open_run",
+    "refine",
+]

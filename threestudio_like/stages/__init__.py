@@ -1,0 +1,1 @@
+"""What methods are made of: the stages of distillation, rounds and painting."""

@@ -1,0 +1,105 @@
+"""From a finished field to a verified asset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_dilation
+
+from ..meshes.bake import bake
+from ..meshes.extraction import ExtractionConfig, extract, silhouette
+from ..meshes.mesh import Asset, Mesh
+from ..meshes.unwrap import unwrap
+from ..renderers import BackgroundSample, RingCameras
+from ..representations import density_volume, sample_grid
+from .model import FieldParts
+
+
+@dataclass
+class AssetConfig:
+    """From field to asset."""
+
+    extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
+    texture: int = 512
+    """Texture size in pixels."""
+    unwrap_seconds: float = 20.0
+    """Time limit of xatlas before the fallback."""
+
+
+def evaluation_ring(parts: FieldParts, count: int = 8, elevation: float = 15.0) -> RingCameras:
+    """The ring on which an asset is shown, compared and judged."""
+    return RingCameras(count, elevation, parts.distance, parts.fov_y)
+
+
+@torch.no_grad()
+def field_mesh(parts: FieldParts, settings: ExtractionConfig) -> tuple[Mesh, dict[str, Any]]:
+    """The mesh of a field at the level that agrees best with its opacity from twelve sides, and
+    figures of the extraction."""
+    rings = [
+        evaluation_ring(parts).all(64),
+        RingCameras(4, 50.0, parts.distance, parts.fov_y).all(64),
+    ]
+    opacity, matrices = [], []
+    for cameras in rings:
+        behind = BackgroundSample(torch.zeros(len(cameras), 64, 64, parts.field.channels))
+        opacity.append(
+            parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].cpu().numpy()
+        )
+        matrices.append(cameras.view_projection().numpy())
+    volume = density_volume(parts.field, settings.size).numpy()
+    mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), settings)
+    return mesh, dict(figures)
+
+
+@torch.no_grad()
+def make_asset(
+    parts: FieldParts, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]
+) -> tuple[Asset, dict[str, Any]]:
+    """Extract, unwrap and bake a field; figures of each step.
+
+    Args:
+        pieces: how many connected objects to keep.
+        name: of the mesh node.
+    """
+    mesh, figures = field_mesh(
+        parts, ExtractionConfig(**{**vars(config.extraction), "pieces": pieces})
+    )
+    mesh, how = unwrap(mesh, config.texture, config.unwrap_seconds)
+    mesh = bake(mesh.with_normals(), surface_colour(parts), config.texture)
+    return Asset({name: mesh}, provenance), {**figures, "unwrap": how}
+
+
+def surface_colour(parts: FieldParts, reach: float = 0.06, samples: int = 9) -> Any:
+    """A colour function for baking: the field rendered along the inward normal, from `reach`
+    outside to `reach` inside."""
+
+    def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+        out = []
+        offsets = torch.linspace(1.0, -1.0, samples) * reach
+        step = 2 * reach / (samples - 1)
+        for p, n in zip(points.split(1 << 15), normals.split(1 << 15)):
+            along = (p[None] + offsets[:, None, None] * n[None]).clamp(-1, 1)
+            density, features = sample_grid(parts.field, along.reshape(-1, 3))
+            alpha = -torch.expm1(-density.view(samples, -1) * step)
+            # The innermost sample is opaque: every texel gets a colour.
+            alpha[-1] = 1.0
+            clear = torch.cat([torch.ones_like(alpha[:1]), (1 - alpha[:-1]).cumprod(0)])
+            weights = (clear * alpha)[..., None]
+            out.append((weights * features.view(samples, len(p), -1)).sum(0))
+        return parts.decode(torch.cat(out))
+
+    return colour
+
+
+def mean_field_opacity(parts: FieldParts, mesh: Mesh, size: int = 64) -> float:
+    """Fog: mean opacity of the volume outside the mesh's silhouette over the evaluation ring."""
+    cameras = evaluation_ring(parts).all(size)
+    behind = BackgroundSample(torch.zeros(len(cameras), size, size, parts.field.channels))
+    with torch.no_grad():
+        opacity = parts.renderer.render(parts.field, cameras, behind).opacity[..., 0].cpu().numpy()
+    inside = silhouette(mesh, cameras.view_projection().numpy(), size)
+    outside = ~np.stack([binary_dilation(m, iterations=2) for m in inside])
+    return float(opacity[outside].mean())

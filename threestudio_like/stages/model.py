@@ -1,0 +1,116 @@
+"""A field with its renderer and its background: what a stage moves and what a system leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..engine.loop import ParameterGroup, Stage
+from ..priors.diffusion import CameraProtocol
+from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
+from ..representations import DecodedField, Field, HashGridField, VoxelField
+
+Decode = Callable[[torch.Tensor], torch.Tensor]
+"""Features (B, H, W, C) -> display RGB (B, H, W, 3) in [0, 1]."""
+
+
+@dataclass
+class LearningRates:
+    """Schedules of learning rates. Voxel fields use `voxels`, hash grids `table` and `mlp`."""
+
+    voxels: str = "0.1->0.02"
+    table: str = "1e-2"
+    mlp: str = "1e-3"
+    background: str = "1e-3"
+
+
+@dataclass
+class FieldParts:
+    """A field with its renderer, the background's module if it learns, and how features are
+    shown."""
+
+    field: Field
+    renderer: VolumeRenderer
+    decode: Decode
+    background: nn.Module | None = None
+    distance: float = 3.0
+    fov_y: float = 40.0
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+
+    @staticmethod
+    def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldParts:
+        """The field that a finished stage leaves."""
+        found: Any = stage.modules
+        parts = FieldParts(found["field"], found["renderer"], decode, found.get("background"))
+        return parts.seen_by(protocol)
+
+    def seen_by(self, protocol: CameraProtocol) -> FieldParts:
+        """The same parts, shown by cameras of this distance and field of view."""
+        self.distance, self.fov_y = protocol.distance, protocol.fov_y
+        return self
+
+    def all_modules(self) -> dict[str, nn.Module]:
+        """Everything that a checkpoint must hold."""
+        found: dict[str, nn.Module] = {
+            "field": self.field,
+            "renderer": self.renderer,
+            **self.modules,
+        }
+        if self.background is not None:
+            found["background"] = self.background
+        return found
+
+
+def parameter_groups(parts: FieldParts, rates: LearningRates) -> list[ParameterGroup]:
+    """Adam groups of a field (and its background)."""
+    groups = []
+    inner = parts.field
+    if isinstance(inner, DecodedField):
+        groups.append(ParameterGroup("decoder", [inner.matrix], rates.mlp))
+        inner = inner.latent
+    if isinstance(inner, VoxelField):
+        groups.append(ParameterGroup("voxels", [inner.grid], rates.voxels))
+    elif isinstance(inner, HashGridField):
+        groups.append(ParameterGroup("table", [inner.table], rates.table))
+        groups.append(ParameterGroup("mlp", inner.mlp_parameters(), rates.mlp))
+    else:
+        groups.append(ParameterGroup("field", list(inner.parameters()), rates.table))
+    if parts.background is not None:
+        groups.append(
+            ParameterGroup("background", list(parts.background.parameters()), rates.background)
+        )
+    return groups
+
+
+@torch.no_grad()
+def preview(parts: FieldParts, size: int, background: BackgroundSample | None = None) -> np.ndarray:
+    """Four turns of the field and its opacity below, (2 S, 4 S, 3) uint8."""
+    cameras = RingCameras(4, 15.0, parts.distance, parts.fov_y).all(size)
+    sample = background or BackgroundSample(torch.zeros(4, size, size, parts.field.channels))
+    rendering = parts.renderer.render(parts.field, cameras, sample)
+    colour = parts.decode(rendering.features)
+    opacity = rendering.opacity.expand(-1, -1, -1, 3)
+    if colour.shape[1] != size:
+        opacity = F.interpolate(opacity.permute(0, 3, 1, 2), colour.shape[1:3]).permute(0, 2, 3, 1)
+    rows = torch.cat([torch.cat(list(colour), 1), torch.cat(list(opacity), 1)], 0)
+    return (rows.clamp(0, 1) * 255).byte().cpu().numpy()
+
+
+def figures(opacity: torch.Tensor) -> dict[str, float]:
+    """What the watchdog looks at, of opacities (B, H, W, 1)."""
+    border = torch.cat(
+        [
+            opacity[:, 0].flatten(),
+            opacity[:, -1].flatten(),
+            opacity[:, :, 0].flatten(),
+            opacity[:, :, -1].flatten(),
+        ]
+    )
+    half = ((opacity > 0.1) & (opacity < 0.9)).float().mean()
+    return {"opacity": float(opacity.mean()), "half": float(half), "border": float(border.mean())}

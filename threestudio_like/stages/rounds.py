@@ -1,0 +1,132 @@
+"""Rounds of targets that the prior makes and a field is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from ..engine.loop import Stage, Step
+from ..engine.random import RandomStream
+from ..guidance.contract import View
+from ..guidance.image_refinement import (
+    ImageRefinement,
+    RefinementConfig,
+    Targets,
+    refinement_cameras,
+)
+from ..guidance.score_distillation import foreground_mask
+from ..renderers import BackgroundSample
+from ..renderers.rendering import Rendering
+from .model import FieldParts, LearningRates, parameter_groups, preview
+from .regularisers import Regularisation, regularisation_terms, schedules
+
+
+@dataclass
+class RoundsConfig:
+    """A stage of rounds: each makes targets from the prior and fits the field to them."""
+
+    refine: RefinementConfig = field(default_factory=RefinementConfig)
+    iterations: int = 60
+    """Optimiser steps a round."""
+    rays: int = 4096
+    mask_weight: float = 1.0
+    """Weight of the squared difference of opacity and mask."""
+    empty_weight: float = 1.0
+    """Share of that weight where the mask says that nothing is there."""
+    rates: LearningRates = field(default_factory=LearningRates)
+    regularise: Regularisation = field(default_factory=Regularisation)
+
+
+def rounds_stage(
+    name: str,
+    parts: FieldParts,
+    refinement: ImageRefinement,
+    config: RoundsConfig,
+    space: Literal["latent", "rgb"],
+    pictures: torch.Tensor,
+    size: int,
+    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None,
+) -> Stage:
+    """A stage of image-space refinement in latent or RGB space.
+
+    Args:
+        pictures: (V, size, size, C) what lies behind the object in every target.
+        size: height and width of the targets.
+        extra: more weighted terms of the rendering, by name.
+    """
+    prior = refinement.prior
+    times = config.refine.times
+    cameras = refinement_cameras(config.refine, parts.distance, parts.fov_y, size)
+    targets = Targets()
+    parts.modules = {**parts.modules, "targets": targets}
+    weights = schedules(config.regularise)
+    count = len(cameras)
+    behind = BackgroundSample(pictures)
+    last: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def make_targets(number: int, random: RandomStream) -> None:
+        time = times[number]
+        latents = None
+        if time < 1.0:
+            rendering = parts.renderer.render(parts.field, cameras, behind)
+            if space == "latent":
+                latents = rendering.features.permute(0, 3, 1, 2)
+            else:
+                latents = torch.cat(
+                    [prior.encode_image(chunk) for chunk in rendering.features.split(8)]
+                )
+        steps = config.refine.steps if time < 1.0 else 2 * config.refine.steps
+        noise = RandomStream(random.seed, name, 0)
+        clean = refinement.denoise(latents, cameras, time, steps, noise, "round noise")
+        if space == "latent":
+            mask, median = foreground_mask(clean)
+            # The prior's own idea of the background gives way to the true one.
+            clean = clean + (1 - mask) * (pictures.permute(0, 3, 1, 2) - median)
+            targets.set(clean.permute(0, 2, 3, 1), mask[:, 0])
+        else:
+            decoded = torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)])
+            targets.set(decoded, refinement.masks(decoded))
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        random = step.random
+        if step.index % config.iterations == 0:
+            make_targets(step.index // config.iterations, random)
+            parts.renderer.refresh(parts.field, random)
+        elif step.index % parts.renderer.config.refresh == 0:
+            parts.renderer.refresh(parts.field, random)
+        total = count * size * size
+        pixels = (
+            random.integers("rays", 0, total, (config.rays,))
+            if config.rays < total
+            else torch.arange(total)
+        )
+        rendering = parts.renderer.render(parts.field, cameras, behind, random, pixels)
+        wanted = targets.pictures.view(total, -1)[pixels]
+        mask = targets.masks.view(-1)[pixels]
+        # Where the mask is zero the background is known exactly.
+        wanted = torch.where(mask[:, None] > 0, wanted, rendering.background[0, 0])
+        last["opacity"] = rendering.opacity.detach()
+        certain = config.mask_weight * (config.empty_weight + (1 - config.empty_weight) * mask)
+        terms = {
+            "fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
+            "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean(),
+        }
+        terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
+        if extra is not None:
+            terms.update(extra(rendering, View(cameras, step.fraction, random)))
+        return terms
+
+    return Stage(
+        name,
+        len(times) * config.iterations,
+        parts.all_modules(),
+        parameter_groups(parts, config.rates),
+        loss,
+        preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
+        watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
+        recover=lambda verdict: "started the stage's fit again",
+    )

@@ -1,0 +1,210 @@
+"""`reconstruct --method cisp`: a picture's CISP embedding guides voxel diffusion; the shape takes
+its colours from the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from ...engine.errors import CollapseError, ConfigError
+from ...engine.events import Events
+from ...engine.random import RandomStream
+from ...meshes.simplify import decimate
+from ...meshes.voxels import to_mesh
+from ...priors.networks.contrastive import BACKGROUND, Contrastive
+from ...priors.registry import embedded_folder
+from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
+from ...toybox.vocabulary import WORDS, parse, unknown_words
+from .back_projection import ProjectionConfig
+from .method import ShapeFound, Work
+from .photo import Photo
+from .pose import PoseConfig, find_pose
+
+
+@dataclass
+class CispConfig:
+    """Picture to shape."""
+
+    embedding: Literal["cisp", "clip"] = "cisp"
+    """Whose embedding guides; the generators of both were trained alike."""
+    models: str = ""
+    """Folder with cisp/, voxels-cisp/ (clip/, voxels-clip/) as `train` writes it; empty for the
+    embedded models."""
+    sampling: VoxelSampling = field(default_factory=VoxelSampling)
+    candidates: int = 4
+    """Shapes that are sampled; the one whose silhouette agrees best with the picture's is taken."""
+    worded: int = 3
+    """Shapes that are sampled besides under the user's prompt, by the twin that knows words: a
+    picture of half an object misleads."""
+    liking: float = 0.2
+    """With a prompt: what a shape's likeness to the worded ones (mean cosine of CISP's embeddings)
+    counts beside the silhouette's agreement."""
+    pose: PoseConfig = field(default_factory=PoseConfig)
+    faces: int = 6000
+    """Face budget."""
+
+
+@dataclass
+class CispReconstruction:
+    """Configuration of `reconstruct --method cisp`."""
+
+    shape: CispConfig = field(default_factory=CispConfig)
+    colour: ProjectionConfig = field(default_factory=ProjectionConfig)
+    resolution: int = 0
+    """Cells of the voxel grid; 0 takes the model's own, the only one that it can."""
+
+    @staticmethod
+    def paper() -> CispReconstruction:
+        """The released sampling: one shape in 1000 ancestral steps."""
+        return CispReconstruction(
+            CispConfig(sampling=VoxelSampling.paper(), candidates=1, worded=0)
+        )
+
+    @property
+    def wants_prior(self) -> bool:
+        """See `PictureMethod`."""
+        return False
+
+    @property
+    def twin(self) -> Path | None:
+        """See `PictureMethod`."""
+        return Path(self.shape.models) / "clip" if self.shape.models else None
+
+    def check(self) -> None:
+        """See `PictureMethod`."""
+        if self.resolution:
+            raise ConfigError(
+                "has no say in how large the model's voxel grid is", "--resolution", "Leave it out"
+            )
+        load_models(self.shape.embedding, self.shape.models)
+
+    def find(self, photo: Photo, work: Work) -> ShapeFound:
+        """See `PictureMethod`."""
+        work.events.status("shape: sampling voxels under the picture's embedding", force=True)
+        return reconstruct_shape(
+            photo, self.shape, work.seed, work.events, work.prompt if work.said else ""
+        )
+
+
+@lru_cache(maxsize=4)
+def load_models(embedding: str, models: str = "") -> tuple[Contrastive, VoxelDiffusion]:
+    """Encoder and generator. Raises ModelError."""
+    folder = Path(models) if models else embedded_folder("cisp")
+    return Contrastive.load(folder / embedding), VoxelDiffusion.load(folder / f"voxels-{embedding}")
+
+
+def knows_words(prompt: str, models: str) -> bool:
+    """Whether the twin that lies beside the models can be asked for a prompt; the embedded one
+    knows single objects in a closed vocabulary."""
+    if models:
+        return (Path(models) / "clip").is_dir() and (Path(models) / "voxels-clip").is_dir()
+    return len(parse(prompt)) == 1 and not unknown_words(prompt, WORDS)
+
+
+@torch.no_grad()
+def worded_shapes(photo: Photo, prompt: str, config: CispConfig, seed: int) -> torch.Tensor:
+    """Shapes (worded, R, R, R) in [0, 1] of a prompt: the twin's text embedding, of the length of
+    the picture's, guides its generator."""
+    from ...priors.tokens import tokenizer_of
+
+    twin, prior = load_models("clip", config.models)
+    folder = (Path(config.models) if config.models else embedded_folder("cisp")) / "clip"
+    ids = tokenizer_of(folder)(
+        [prompt],
+        padding="max_length",
+        max_length=twin.config.text.tokens,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    text, image = (
+        twin.embed_other(ids),
+        twin.embed(photo.framed(twin.config.image.size, BACKGROUND)),
+    )
+    embedding = F.normalize(text, dim=-1) * image.norm(dim=-1, keepdim=True)
+    return prior.sample(
+        embedding, config.worded, config.sampling, RandomStream(seed, "worded voxels", 0)
+    )
+
+
+@torch.no_grad()
+def shape_of(
+    embedding: torch.Tensor,
+    mask: torch.Tensor,
+    prior: ShapePrior,
+    config: CispConfig,
+    seed: int,
+    events: Events | None = None,
+    worded: torch.Tensor | None = None,
+    encoder: Contrastive | None = None,
+) -> ShapeFound:
+    """Sample shapes under an embedding (1, D) and take the one that agrees best with the framed
+    mask (S, S).
+
+    Args: worded: more candidates (W, R, R, R) in [0, 1], which a prompt asked for. encoder: tells
+        how alike any candidate and these are.
+
+    Raises:
+        CollapseError: no candidate holds anything.
+    """
+    volumes = prior.sample(
+        embedding, config.candidates, config.sampling, RandomStream(seed, "voxels", 0)
+    )
+    likings = torch.zeros(len(volumes))
+    if worded is not None and encoder is not None and worded.shape[1:] == volumes.shape[1:]:
+        volumes = torch.cat([volumes, worded])
+        looks = F.normalize(encoder.embed_other(volumes), dim=-1)
+        likings = config.liking * (looks @ looks[-len(worded) :].t()).mean(1)
+    best: ShapeFound | None = None
+    top = -math.inf
+    agreements = []
+    for number, volume in enumerate(volumes.numpy()):
+        if events is not None:
+            events.status(
+                f"shape: candidate {number + 1}/{len(volumes)} against the picture's silhouette",
+                force=True,
+            )
+        mesh = to_mesh(volume)
+        if mesh is None:
+            agreements.append(0.0)
+            continue
+        mesh = decimate(mesh, config.faces) if len(mesh.faces) > config.faces else mesh
+        pose = find_pose(mesh, mask, config.pose)
+        agreements.append(pose.agreement)
+        if pose.agreement + float(likings[number]) > top:
+            top = pose.agreement + float(likings[number])
+            best = ShapeFound(mesh, pose, config.pose, None, volume, agreements)
+    if best is None:
+        raise CollapseError(
+            "no sampled shape holds anything",
+            "voxel diffusion",
+            "Try another --seed, or a picture that shows the object more clearly",
+        )
+    return best
+
+
+def reconstruct_shape(
+    photo: Photo, config: CispConfig, seed: int, events: Events | None = None, prompt: str = ""
+) -> ShapeFound:
+    """The shape of a picture; `prompt` is what the user says that it shows. Raises ModelError,
+    CollapseError."""
+    encoder, prior = load_models(config.embedding, config.models)
+    size = encoder.config.image.size
+    with torch.no_grad():
+        embedding = encoder.embed(photo.framed(size, BACKGROUND))
+    worded = None
+    if (
+        prompt
+        and config.worded > 0
+        and config.embedding == "cisp"
+        and knows_words(prompt, config.models)
+    ):
+        worded = worded_shapes(photo, prompt, config, seed)
+    return shape_of(
+        embedding, photo.mask(config.pose.size), prior, config, seed, events, worded, encoder
+    )

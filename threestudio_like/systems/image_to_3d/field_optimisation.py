@@ -1,0 +1,405 @@
+"""`reconstruct --method optimise`: a field is optimised until its picture is the given one and its
+other sides are what the priors expect.
+
+Reference view, depth up to a scale and a shift, gradient scaling about the known surface (G3DR,
+METHODS 3.6), CLIP on novel views, and score distillation; from nothing, from CISP's shape or from
+G3DR's triplane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...engine.errors import ConfigError
+from ...engine.loop import Stage, StagePlan, Step
+from ...guidance.contract import View
+from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
+from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...meshes.extraction import ExtractionConfig
+from ...meshes.verification import psnr
+from ...meshes.voxels import voxelise
+from ...priors.clip import load_clip
+from ...priors.depth import FRAME_HALF_WIDTH, load_depth
+from ...priors.diffusion import PLAIN_CAMERAS
+from ...priors.framing import Similarity, boxes
+from ...priors.latent_rgb import show_rgb
+from ...renderers import Cameras, RandomBackground, VolumeConfig, VolumeRenderer
+from ...renderers.backgrounds import BackgroundSample
+from ...renderers.gradient_scaling import DepthScaling
+from ...renderers.rendering import Rendering
+from ...representations import TriplaneConfig, VoxelGridConfig
+from ...representations.config import FieldConfig
+from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.field_to_mesh import field_mesh, surface_colour
+from ...stages.model import FieldParts, LearningRates, parameter_groups
+from ...stages.regularisers import Regularisation
+from .back_projection import ProjectionConfig
+from .cisp import CispConfig, CispReconstruction
+from .g3dr import G3drConfig, G3drReconstruction, frame_depth, viewpoint_of
+from .method import Colour, ShapeFound, Work
+from .photo import Photo
+from .pose import Pose, PoseConfig, matching_cut, seen_from
+from .viewpoint import ViewpointConfig
+
+
+@dataclass
+class PictureTerms:
+    """Weights of what the picture says."""
+
+    colour: float = 20.0
+    """Of the reference view's colours within the mask, mean absolute difference."""
+    mask: float = 20.0
+    """Of the reference view's opacity."""
+    depth: float = 2.0
+    """Of its depth, up to a scale and a shift."""
+    clip: float = 1.0
+    """Of novel views' distance to the picture in CLIP's space (1 - cosine)."""
+    scale_gradients: bool = True
+    """Fade the reference view's gradients away from the known surface."""
+    clear: bool = True
+    """Scale only gradients that would add matter, as `DepthScaling.clear` does; False as
+    published."""
+    spread: float = 1.5
+    """Lengths of the fade in terms of the paper's: a guessed depth is not exact."""
+
+
+@dataclass
+class StartConfig:
+    """What the field begins as."""
+
+    source: Literal["nothing", "cisp", "g3dr"] = "cisp"
+    cisp: CispConfig = field(default_factory=CispConfig)
+    g3dr: G3drConfig = field(default_factory=G3drConfig)
+    viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
+    steps: int = 120
+    """Steps in which the field is fitted to the shape."""
+    points: int = 12000
+    density: float = 40.0
+    """Density inside the shape, per scene unit."""
+
+
+def _distil() -> DistillationConfig:
+    return DistillationConfig(
+        steps=120,
+        weight=0.5,
+        guidance=ScoreDistillationConfig(
+            scale=3.0,
+            rescale=0.5,
+            weighting="clean",
+            t_max="0.7->0.2",
+            shared_time=True,
+            clamp=3.5,
+            joint_views=True,
+            image_residual=True,
+        ),
+        rates=LearningRates(voxels="0.05->0.01", table="0.01->0.002"),
+        regularise=Regularisation(
+            opacity_entropy="0->4 @ 40..100%",
+            sparsity="0.5",
+            density_variation="0.05",
+            feature_variation="0.3",
+        ),
+    )
+
+
+@dataclass
+class PictureOptimisation:
+    """Configuration of `reconstruct --method optimise`."""
+
+    start: StartConfig = field(default_factory=StartConfig)
+    representation: FieldConfig = field(
+        default_factory=lambda: FieldConfig(
+            "voxels",
+            VoxelGridConfig(size=64, smooth=1.2),
+            triplane=TriplaneConfig(blob_strength=0.0),
+        )
+    )
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64, occupancy=40))
+    terms: PictureTerms = field(default_factory=PictureTerms)
+    distil: DistillationConfig = field(default_factory=_distil)
+    depth_model: str = "toybox"
+    clip_model: str = "toybox"
+    extraction: ExtractionConfig = field(default_factory=lambda: ExtractionConfig(faces=8000))
+    colour: ProjectionConfig = field(default_factory=lambda: ProjectionConfig(complete="method"))
+    resolution: int = 0
+    """Height and width of the renderings; 0 takes the prior's picture size."""
+
+    @property
+    def wants_prior(self) -> bool:
+        """See `PictureMethod`."""
+        return True
+
+    @property
+    def wants_depth(self) -> bool:
+        """Whether anything asks for the picture's depth."""
+        return self.terms.depth > 0 or self.terms.scale_gradients
+
+    @property
+    def twin(self) -> Path | None:
+        """See `PictureMethod`."""
+        return CispReconstruction(self.start.cisp).twin
+
+    def check(self) -> None:
+        """See `PictureMethod`."""
+        if self.start.steps < 0 or self.distil.steps < 1:
+            raise ConfigError("needs at least one step", "--distil.steps", "Raise it")
+        if self.start.source != "nothing":
+            self._starter().check()
+        if self.wants_depth:
+            load_depth(self.depth_model)
+        if self.terms.clip > 0:
+            load_clip(self.clip_model)
+
+    def _starter(self) -> CispReconstruction | G3drReconstruction:
+        return (
+            CispReconstruction(self.start.cisp)
+            if self.start.source == "cisp"
+            else G3drReconstruction(self.start.g3dr)
+        )
+
+    def find(self, photo: Photo, work: Work) -> ShapeFound:
+        """See `PictureMethod`."""
+        assert work.prior is not None
+        assert work.run is not None
+        protocol = work.prior.facts.camera or PLAIN_CAMERAS
+        poses = replace(self.start.cisp.pose, distance=protocol.distance, fov_y=protocol.fov_y)
+        found: ShapeFound | None = None
+        if self.start.source == "nothing":
+            view = viewpoint_of(photo, work, self.start.viewpoint)
+            pose = Pose(0.0, 0.0, 0.0) if view is None else Pose(view.azimuth, view.elevation, 0.0)
+            frame = photo.frame(view.fill if view is not None else 0.8)
+        else:
+            found = self._starter().find(photo, work)
+            pose = found.pose
+            box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
+            frame = matching_cut(found.mesh, pose, poses, box)
+        size = self.resolution or work.prior.facts.image_size
+        reference = ReferenceView.of(
+            photo, frame, pose, poses, size, self.depth_model if self.wants_depth else ""
+        )
+        plans = self.plans(found, reference, work)
+        stages = work.run(plans)
+        parts = FieldParts.of(stages["picture"], show_rgb, protocol)
+        return self._result(parts, photo, pose, poses, reference)
+
+    def plans(
+        self, found: ShapeFound | None, reference: ReferenceView, work: Work
+    ) -> list[StagePlan]:
+        """The fit to the start, if there is one, and the optimisation."""
+        plans = []
+        if found is not None and self.start.steps > 0:
+            plans.append(StagePlan("start", lambda done: self._fit(found, reference, work)))
+        plans.append(StagePlan("picture", lambda done: self._optimise(done, reference, work)))
+        return plans
+
+    def _parts(self, work: Work) -> FieldParts:
+        assert work.prior is not None
+        made = self.representation.build(3, work.seed, sigmoid=True)
+        return FieldParts(made, VolumeRenderer(self.renderer), show_rgb).seen_by(
+            work.prior.facts.camera or PLAIN_CAMERAS
+        )
+
+    def _fit(self, found: ShapeFound, reference: ReferenceView, work: Work) -> Stage:
+        """Regression of density and colours at random points: any representation learns them."""
+        parts, config = self._parts(work), self.start
+        inside = torch.from_numpy(voxelise(found.mesh, 64).astype(np.float32)).permute(2, 1, 0)[
+            None, None
+        ]
+        colour = found.colour or reference.colour_of_points()
+
+        def loss(step: Step) -> dict[str, torch.Tensor]:
+            points = step.random.uniform("points", (config.points, 3)) * 2 - 1
+            share = F.grid_sample(inside, points.view(1, 1, 1, -1, 3), align_corners=False).view(-1)
+            known = colour(points, torch.zeros_like(points))
+            points, share, known = (v.to(parts.field.device) for v in (points, share, known))
+            density, features = parts.field(points)
+            length = 2.0 / self.renderer.samples
+            alpha, wanted = (
+                -torch.expm1(-density * length),
+                -torch.expm1(-config.density * share * length),
+            )
+            near = (share > 0.02).float()
+            off = ((features - known).square().sum(-1) * near).sum() / near.sum().clamp_min(1)
+            return {"density": 4 * (alpha - wanted).square().mean(), "colour": off}
+
+        rates = replace(self.distil.rates, voxels="0.3->0.05", table="0.02->0.005")
+        return Stage(
+            "start", config.steps, parts.all_modules(), parameter_groups(parts, rates), loss
+        )
+
+    def _optimise(self, done: dict[str, Stage], reference: ReferenceView, work: Work) -> Stage:
+        config, prior = self.distil, work.prior
+        assert prior is not None
+        parts = self._parts(work)
+        if "start" in done:
+            parts.field.load_state_dict(done["start"].modules["field"].state_dict())
+        guidance = ScoreDistillation(prior, work.prompt, config.guidance, encode=True)
+        terms = picture_terms(self.terms, reference, parts, self.clip_model)
+        return distillation_stage(
+            "picture",
+            config.steps,
+            parts,
+            guidance,
+            config.sampler(),
+            RandomBackground.grey(0.3, 0.9),
+            reference.size,
+            config.rates,
+            config.regularise,
+            config.weight,
+            extra=terms,
+        )
+
+    def _result(
+        self,
+        parts: FieldParts,
+        photo: Photo,
+        pose: Pose,
+        poses: PoseConfig,
+        reference: ReferenceView,
+    ) -> ShapeFound:
+        mesh, figures = field_mesh(parts, self.extraction)
+        with torch.no_grad():
+            own = parts.renderer.render(
+                parts.field, reference.camera, BackgroundSample(reference.picture[None] * 0)
+            )
+        wanted = (reference.picture * reference.mask[..., None]).numpy()
+        figures["reference PSNR, dB"] = psnr(
+            own.features[0].numpy(), wanted, np.ones(wanted.shape[:2], bool)
+        )
+        seen = seen_from(mesh, photo.mask(poses.size), poses, pose.azimuth, pose.elevation)
+        return ShapeFound(
+            mesh,
+            replace(seen, rival=pose.rival),
+            poses,
+            _detached(surface_colour(parts)),
+            figures=figures,
+        )
+
+
+def _detached(colour: Any) -> Colour:
+    @torch.no_grad()
+    def found(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+        return colour(points, normals)
+
+    return found
+
+
+@dataclass
+class ReferenceView:
+    """The picture as the field's camera should see it.
+
+    picture (S, S, 3) in [0, 1], mask (S, S); depth (S, S): distances along the rays, up to a scale
+    and a shift, in scene units as well as they are known.
+    """
+
+    camera: Cameras
+    picture: torch.Tensor
+    mask: torch.Tensor
+    depth: torch.Tensor | None
+    size: int
+
+    @staticmethod
+    def of(
+        photo: Photo, frame: Similarity, pose: Pose, poses: PoseConfig, size: int, depth_model: str
+    ) -> ReferenceView:
+        """Cut the picture to what the camera of `pose` sees, and guess its depth by a model, if one
+        is given."""
+        colours, alpha = photo.colours(size, frame)
+        if not depth_model:
+            return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], None, size)
+        near = photo.colours(64, frame)
+        grey = near[0] * near[1][..., None] + 0.8 * (1 - near[1][..., None])
+        depth = frame_depth(grey, near[1][0], load_depth(depth_model)) - 1
+        # The frame is as wide as the camera sees at its distance.
+        wide = poses.distance * math.tan(math.radians(poses.fov_y) / 2) / FRAME_HALF_WIDTH
+        known = poses.distance + depth * wide
+        known = F.interpolate(
+            known[None, None], (size, size), mode="bilinear", align_corners=False
+        )[0, 0]
+        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], known, size)
+
+    def colour_of_points(self) -> Colour:
+        """Every point has the colour of its pixel."""
+        matrix = self.camera.view_projection()[0]
+        picture = self.picture.permute(2, 0, 1)[None]
+
+        @torch.no_grad()
+        def colour(points: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+            clip = torch.cat([points, torch.ones_like(points[:, :1])], 1) @ matrix.t()
+            place = clip[:, :2] / clip[:, 3:].clamp_min(1e-6)
+            grid = torch.stack([place[:, 0], -place[:, 1]], -1).view(1, 1, -1, 2)
+            return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)[
+                0, :, 0
+            ].t()
+
+        return colour
+
+
+def picture_terms(
+    weights: PictureTerms, reference: ReferenceView, parts: FieldParts, clip_model: str
+) -> Callable[[Rendering, View], dict[str, torch.Tensor]]:
+    """What the picture says of a step: the weighted terms of its own view, and of the novel ones by
+    CLIP."""
+    look = ReferenceGuidance(reference.picture, reference.mask, "l1", weights.colour, weights.mask)
+    deep = (
+        DepthGuidance(reference.depth, reference.mask, invariant=True)
+        if reference.depth is not None
+        else None
+    )
+    clip: ClipGuidance | None = None
+    if weights.clip > 0:
+        shown = reference.picture * reference.mask[..., None] + 0.8 * (
+            1 - reference.mask[..., None]
+        )
+        clip = ClipGuidance.of_picture(load_clip(clip_model), shown[None])
+    size = (reference.size, reference.size)
+    known: tuple[torch.Tensor, DepthScaling] | None = None
+    if weights.scale_gradients and reference.depth is not None:
+        with torch.no_grad():
+            own = parts.renderer.render(
+                parts.field, reference.camera, BackgroundSample(torch.zeros(1, *size, 3))
+            )
+        distance = known_distance(reference, own.depth[0, ..., 0], own.opacity[0, ..., 0])
+        known = (distance.reshape(-1), DepthScaling(unit=weights.spread, clear=weights.clear))
+
+    def extra(rendering: Rendering, view: View) -> dict[str, torch.Tensor]:
+        level = view.random.uniform("reference background")
+        behind = BackgroundSample(torch.full((1, *size, 3), float(level)))
+        own = parts.renderer.render(parts.field, reference.camera, behind, view.random, known=known)
+        # What is half transparent shows the background: the picture before the same one.
+        mask = reference.mask[..., None]
+        look.picture = reference.picture * mask + level * (1 - mask)
+        terms = {"reference": look.loss(own, view)[0]}
+        if deep is not None and weights.depth > 0:
+            terms["depth"] = weights.depth * deep.loss(own, view)[0]
+        if clip is not None:
+            terms["clip"] = weights.clip * clip.loss(rendering, view)[0]
+        return terms
+
+    return extra
+
+
+def known_distance(
+    reference: ReferenceView, rendered: torch.Tensor, opacity: torch.Tensor
+) -> torch.Tensor:
+    """The known depth (S, S), fitted to where a field has its surface (rendered depth and opacity
+    (S, S)) if it has one; infinite off the mask."""
+    assert reference.depth is not None
+    inside, depth = reference.mask > 0.5, reference.depth
+    weight = (inside & (opacity > 0.5)).float()
+    found = rendered / opacity.clamp_min(1e-3)
+    if float(weight.sum()) > 0.2 * float(inside.sum()):
+        scale, shift = fit_scale_and_shift(depth, found, weight)
+        if 0.5 < float(scale) < 2.0:
+            depth = scale * depth + shift
+        else:
+            depth = depth + (found - depth)[weight > 0].mean()
+    return torch.where(inside, depth, torch.full_like(depth, float("inf")))

@@ -1,0 +1,66 @@
+"""Prompts to pictures: the diffusion prior before the methods that start from a picture (METHODS
+3.1: text → picture → depth → triplane)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ...engine.random import RandomStream
+from ...priors.diffusion import Condition, DiffusionPrior
+from ...priors.sampling import ddim
+from ...renderers import Cameras
+
+
+@dataclass
+class ImagineConfig:
+    """How a picture is sampled."""
+
+    scale: float = 5.0
+    """Classifier-free guidance."""
+    rescale: float = 0.5
+    steps: int = 30
+    azimuth: float = 30.0
+    elevation: float = 20.0
+    """Degrees; of priors that know cameras: a view that shows three sides."""
+    level: float = 0.8
+    """Grey of the background, for such priors."""
+    clamp: float = 3.5
+
+
+def imagine_picture(
+    prompt: str, prior: DiffusionPrior, config: ImagineConfig, seed: int
+) -> torch.Tensor:
+    """A picture (S, S, 3) in [0, 1] of one object; an empty prompt lets the prior choose."""
+    facts = prior.facts
+    shape = (1, facts.channels, facts.latent_size, facts.latent_size)
+    noise = RandomStream(seed, "imagine", 0).normal("noise", shape)
+    cameras = None
+    if facts.camera is not None:
+        angles = torch.tensor([[math.radians(config.azimuth)], [math.radians(config.elevation)]])
+        size, protocol = facts.image_size, facts.camera
+        cameras = Cameras.orbit(
+            angles[0], angles[1], protocol.distance, math.radians(protocol.fov_y), size, size
+        )
+    words = (
+        prompt
+        if facts.camera is not None or not prompt
+        else f"{prompt}, plain white background, whole object in view"
+    )
+    with torch.no_grad():
+        condition = Condition(prior.encode_text([words]), cameras, config.level)
+        scale = config.scale if prompt else 1.0
+        clean = ddim(
+            prior,
+            noise,
+            1.0,
+            config.steps,
+            condition,
+            prior.encode_text([""]),
+            scale,
+            config.rescale,
+            config.clamp,
+        )
+        return prior.decode_latents(clean)[0].clamp(0, 1)

@@ -1,0 +1,203 @@
+"""Objects of a picture as masks, and which of many candidates are the ones that a prompt names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_fill_holes, binary_opening, label
+
+from ...priors.clip import ImageTextPrior
+from ...priors.framing import cut, similarities
+from ...priors.segmentation.segment_anything import bounds
+from ...priors.segmentation.segmenter import largest
+
+SAME = 0.85
+"""IoU from which two candidates are one."""
+REST = 0.008
+"""Share of the picture from which what no candidate covers is a candidate itself."""
+
+
+@dataclass
+class Part:
+    """An object of the picture: the phrase that means it ("" if none does), its visible mask (H, W)
+    float32 in [0, 1], the box (4,) of its whole extent as far as it can be told, and the sureness
+    of its phrase (cosine)."""
+
+    phrase: str
+    mask: np.ndarray
+    box: np.ndarray
+    sureness: float = 0.0
+
+    @property
+    def visible(self) -> np.ndarray:
+        """The box (4,) of what is visible."""
+        return mask_box(self.mask)
+
+
+def mask_box(mask: np.ndarray) -> np.ndarray:
+    """The box (4,) x0, y0, x1, y1 of a mask above one half; the whole picture where it is empty."""
+    solid = mask > 0.5
+    return (
+        bounds(solid).astype(np.float64)
+        if solid.any()
+        else np.array([0.0, 0.0, mask.shape[1], mask.shape[0]])
+    )
+
+
+@dataclass
+class NamingWeights:
+    """What a choice of candidates is judged by, besides the share of the foreground that it covers:
+    how well the phrases fit (mean cosine), how sure the segmenter was (mean), how much the chosen
+    ones overlap (mean share). Measured on toybox scenes."""
+
+    phrases: float = 2.0
+    sureness: float = 0.2
+    overlap: float = 0.5
+    beam: int = 150
+    """Partial choices that are kept."""
+
+
+def named_parts(
+    picture: np.ndarray,
+    foreground: np.ndarray,
+    masks: list[np.ndarray],
+    scores: list[float],
+    phrases: list[str],
+    clip: ImageTextPrior,
+    weights: NamingWeights | None = None,
+) -> tuple[list[Part], float]:
+    """One candidate for each phrase, such that phrases fit, the foreground is covered, and nothing
+    is taken twice; by a beam search.
+
+    Args: picture: (H, W, 3) in [0, 1]. foreground: (H, W) bool. masks: candidates (H, W) bool.
+        scores: how sure the segmenter is of each.
+
+    Returns: Parts in the order of the phrases, fewer (whatever there is) where there are not
+        enough; share of the foreground that is left.
+    """
+    masks, scores = _pool(masks, scores, foreground)
+    parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
+    if len(parts) < len(phrases):
+        return parts, 0.0
+    fit = phrase_scores(picture, parts, phrases, clip)
+    chosen = _search(masks, scores, foreground, fit, weights or NamingWeights())
+    for number, k in enumerate(chosen):
+        parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
+    own = apart(
+        [
+            Part(parts[k].phrase, parts[k].mask.copy(), parts[k].box, parts[k].sureness)
+            for k in chosen
+        ]
+    )
+    # A prompt that names more than there is makes one thing stand for two.
+    real = [p for p, k in zip(own, chosen) if (p.mask > 0.5).sum() >= 0.3 * masks[k].sum()]
+    covered = np.any([p.mask > 0.5 for p in own], 0)
+    left = float((foreground & ~covered).sum() / max(int(foreground.sum()), 1))
+    return real, left
+
+
+def _pool(
+    masks: list[np.ndarray], scores: list[float], foreground: np.ndarray
+) -> tuple[list[np.ndarray], list[float]]:
+    """Candidates that differ, the surest first, and what none of them covers."""
+    kept: list[np.ndarray] = []
+    sure: list[float] = []
+    for n in np.argsort(-np.asarray(scores), kind="stable"):
+        if all((masks[n] & k).sum() < SAME * (masks[n] | k).sum() for k in kept):
+            kept.append(masks[n])
+            sure.append(scores[n])
+    rest = foreground & ~np.any(kept, 0) if kept else foreground
+    labels, count = label(binary_opening(rest, iterations=2))
+    for k in range(1, count + 1):
+        piece = labels == k
+        if piece.mean() >= REST:
+            kept.append(piece)
+            sure.append(0.5)
+    return kept, sure
+
+
+def _search(
+    masks: list[np.ndarray],
+    scores: list[float],
+    foreground: np.ndarray,
+    fit: np.ndarray,
+    weights: NamingWeights,
+) -> tuple[int, ...]:
+    """The best candidate for each column of fit (candidates, phrases)."""
+    step = max(1, max(foreground.shape) // 64)
+
+    def coarse(mask: np.ndarray) -> np.ndarray:
+        height, width = (n // step * step for n in mask.shape)
+        cells = mask[:height, :width].reshape(height // step, step, width // step, step)
+        return cells.mean((1, 3)).astype(np.float32).ravel()
+
+    stack, front, count = np.stack([coarse(m) for m in masks]), coarse(foreground), fit.shape[1]
+    area = np.maximum(stack.sum(1), 1e-6)
+    beam: list[tuple[float, tuple[int, ...], float, np.ndarray, float]] = [
+        (0.0, (), 0.0, np.zeros_like(front), 0.0)
+    ]
+    for n in range(count):
+        longer = []
+        for _, chosen, liked, union, twice in beam:
+            shared = twice + np.minimum(stack, union).sum(1) / area
+            unions = np.maximum(stack, union)
+            covered = np.minimum(unions, front).sum(1) / np.maximum(
+                np.maximum(unions, front).sum(1), 1e-6
+            )
+            for k in range(len(masks)):
+                if k not in chosen:
+                    now = liked + weights.phrases * float(fit[k, n]) + weights.sureness * scores[k]
+                    total = float(covered[k]) + (now - weights.overlap * float(shared[k])) / count
+                    longer.append((total, (*chosen, k), now, unions[k], float(shared[k])))
+        beam = sorted(longer, key=lambda state: -state[0])[: weights.beam]
+    return beam[0][1]
+
+
+@torch.no_grad()
+def phrase_scores(
+    picture: np.ndarray, parts: list[Part], phrases: list[str], clip: ImageTextPrior, size: int = 96
+) -> np.ndarray:
+    """Cosines (parts, phrases) of crops on grey and phrases, each phrase's mean taken off: a phrase
+    that likes every crop says nothing."""
+    x = torch.from_numpy(np.ascontiguousarray(picture[..., :3], np.float32)).permute(2, 0, 1)
+    crops = []
+    for part in parts:
+        mask = torch.from_numpy(part.mask)
+        frame = similarities(torch.from_numpy(part.visible.astype(np.float32))[None])[0]
+        both = cut(torch.cat([x * mask, mask[None]])[None], [frame], size)[0]
+        crops.append((both[:3] + 0.8 * (1 - both[3:])).permute(1, 2, 0))
+    found = clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()
+    return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
+
+
+def fill_holes(parts: list[Part], foreground: np.ndarray) -> list[Part]:
+    """What lies all around within one object, stands out from the background and belongs to no
+    other is a part of it: a panel of another colour, not what is seen through a chair.
+
+    Args:
+        foreground: (H, W) bool.
+    """
+    taken = np.any([p.mask > 0.5 for p in parts], 0)
+    for part in parts:
+        solid = part.mask > 0.5
+        pieces, count = label(binary_fill_holes(solid) & ~taken)
+        for k in range(1, count + 1):
+            piece = pieces == k
+            if foreground[piece].mean() > 0.5:
+                part.mask = np.where(piece, np.float32(1), part.mask).astype(np.float32)
+    return parts
+
+
+def apart(parts: list[Part], speck: float = 0.08) -> list[Part]:
+    """Every pixel belongs to at most one object: the one that is surest of it; of equals, the
+    smaller one. Pieces of less than `speck` of an object's largest one are dropped: rims that
+    neighbours have left of it."""
+    stack = np.stack([p.mask for p in parts])
+    area = (stack > 0.5).sum((1, 2))
+    owner = (stack - 1e-6 * area[:, None, None]).argmax(0)
+    for number, part in enumerate(parts):
+        mask = np.where(owner == number, part.mask, 0).astype(np.float32)
+        part.mask = np.where(largest(mask > 0.5, speck) | (mask <= 0.5), mask, 0).astype(np.float32)
+    return parts

@@ -1,0 +1,77 @@
+"""The objects of a scene: meshes from wherever, each in the unit sphere for its placement and whole
+for the file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...meshes.frames import Placement
+from ...meshes.io.files import read
+from ...meshes.mesh import Asset, Mesh
+from ...meshes.transform import Transform
+from ...representations import Body
+
+FACES = 50_000
+"""Faces of an object while it is placed (METHODS 4.2); what is written has all of them."""
+
+
+@dataclass
+class SceneObject:
+    """An object of the scene: its name, the whole of it as it is written, the same in the unit
+    sphere with few faces for the placement (`body`), the way from the one to the other, and the
+    angles (radians) from which its picture showed it."""
+
+    name: str
+    asset: Asset
+    body: Body
+    normal: Transform
+    azimuth: float = 0.0
+    elevation: float | None = None
+    agreement: float = float("nan")
+
+
+def open_object(path: Path, name: str) -> SceneObject:
+    """A user's mesh as an object. Raises InputError."""
+    return object_of(read(path), name or path.stem)
+
+
+def object_of(
+    asset: Asset,
+    name: str,
+    azimuth: float = 0.0,
+    elevation: float | None = None,
+    agreement: float = float("nan"),
+) -> SceneObject:
+    """An object of an asset, its middle at the origin and within the unit sphere."""
+    from ...meshes.simplify import decimate
+
+    vertices = np.concatenate([m.vertices for m in asset.meshes.values()])
+    place = Placement.of(vertices)
+    total = sum(len(m.faces) for m in asset.meshes.values())
+    meshes: dict[str, Mesh] = {}
+    for key, mesh in asset.meshes.items():
+        small = (
+            decimate(mesh, max(200, round(FACES * len(mesh.faces) / total)))
+            if total > FACES
+            else mesh
+        )
+        meshes[key] = replace(small, vertices=place.apply(small.vertices))
+    normal = Transform(place.scale, translation=-place.centre * place.scale)
+    return SceneObject(name, asset, Body(meshes), normal, azimuth, elevation, agreement)
+
+
+def node_names(phrases: list[str]) -> list[str]:
+    """Names of nodes: "a red ball" is red_ball; a name twice gets a number."""
+    names: list[str] = []
+    for number, phrase in enumerate(phrases, 1):
+        stem = re.sub(r"^(a|an|the|one|some) ", "", phrase.lower())
+        stem = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")[:50] or f"object_{number}"
+        name, again = stem, 2
+        while name in names:
+            name, again = f"{stem}_{again}", again + 1
+        names.append(name)
+    return names

@@ -1,0 +1,305 @@
+"""A picture of several things, taken apart: where each object is, which phrase of the prompt means
+it, what hides what (METHODS 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from ...engine.errors import ConfigError, InputError
+from ...priors.clip import load_clip
+from ...priors.registry import EMBEDDED
+from ...priors.segmentation.colour_cells import ColourCells
+from ...priors.segmentation.segment_anything import (
+    AutomaticConfig,
+    Prompts,
+    PromptSegmenter,
+    candidates,
+    everything,
+    load_segmenter,
+    probability,
+)
+from ...priors.segmentation.segmenter import BorderSegmenter
+from .instances import Part, apart, fill_holes, mask_box, named_parts
+from .prompt import SceneText
+
+MOST = 12
+"""Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
+
+
+@dataclass
+class DecomposeConfig:
+    """How objects are found."""
+
+    segmenter: str = "toybox"
+    """The embedded one, a name (sam-vit-base, sam2.1-tiny, …), a folder, or an original checkpoint
+    (.pth)."""
+    automatic: AutomaticConfig = field(default_factory=AutomaticConfig)
+    """Where no boxes are given."""
+    named: AutomaticConfig = field(
+        default_factory=lambda: AutomaticConfig(first=0.2, score=0.35, stability=0.5)
+    )
+    """Where a prompt says what there is: more is looked at, as its phrases choose."""
+    snap: Literal["auto", "always", "never"] = "auto"
+    """Snap masks to cells of one colour; auto: those of the embedded segmenter, which are
+    coarse."""
+    clip: str = "toybox"
+    """Which phrase means which object."""
+    grow: float = 0.35
+    """Share by which the box of an object is grown on the sides where another one hides it."""
+
+
+def check_boxes(boxes: np.ndarray, width: int, height: int) -> None:
+    """Raise ConfigError where a box (N, 4) is empty or leaves the picture."""
+    for number, (x0, y0, x1, y1) in enumerate(boxes.tolist(), 1):
+        said = f"{x0:g},{y0:g},{x1:g},{y1:g}"
+        if x1 - x0 < 4 or y1 - y0 < 4:
+            raise ConfigError(
+                f"box {number} ({said}) is empty or smaller than 4 pixels",
+                "--boxes",
+                "Give x0,y0,x1,y1 with x0 < x1 and y0 < y1",
+            )
+        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
+            raise ConfigError(
+                f"box {number} ({said}) leaves the picture, which has {width} x {height} pixels",
+                "--boxes",
+                "Give boxes in pixels of the picture",
+            )
+    if len(boxes) > MOST:
+        raise ConfigError(
+            f"{len(boxes)} boxes are more than the {MOST} objects that one scene holds",
+            "--boxes",
+            "Compose it in parts",
+        )
+
+
+def check_counts(found: int, text: SceneText, where: str) -> None:
+    """Raise ConfigError where a prompt and what is given do not name the same number of objects."""
+    said = len(text.objects)
+    if not text.prompt or found == said:
+        return
+    names = ", ".join(f'"{o}"' for o in text.objects) or "none"
+    what = "more objects than" if found > said else "fewer objects than"
+    raise ConfigError(
+        f"gives {found}, {what} the {said} that the prompt names ({names})",
+        where,
+        "Name every object once in the prompt, and give each one",
+    )
+
+
+def cells_of(picture: np.ndarray, config: DecomposeConfig) -> ColourCells | None:
+    """The cells to which masks are snapped, if they are."""
+    wanted = config.snap == "always" or (config.snap == "auto" and config.segmenter == EMBEDDED)
+    return ColourCells(picture) if wanted else None
+
+
+def by_boxes(
+    picture: np.ndarray,
+    boxes: np.ndarray,
+    text: SceneText,
+    segmenter: PromptSegmenter,
+    cells: ColourCells | None = None,
+) -> list[Part]:
+    """The objects in boxes (N, 4) that `check_boxes` let pass, in the order in which the prompt
+    names them; masks snapped to `cells`."""
+    logits, _ = segmenter.masks(segmenter.look(picture), Prompts(boxes=boxes)).best()
+    soft = probability(logits)
+    if cells is not None:
+        soft = cells.snap(soft)
+    parts = []
+    for number, (box, mask) in enumerate(zip(boxes, soft)):
+        inside = np.zeros(mask.shape, bool)
+        x0, y0, x1, y1 = (round(v) for v in box)
+        inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
+        mask = np.where(inside, mask, 0).astype(np.float32)
+        if (mask > 0.5).sum() < 12:
+            raise InputError(
+                f"shows nothing in box {number + 1}",
+                "--boxes",
+                "Draw the box about an object, or give --masks",
+            )
+        parts.append(
+            Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64))
+        )
+    return fill_holes(apart(parts), BorderSegmenter().mask(picture) > 0.5)
+
+
+def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:
+    """The objects of masks (N, H, W) in [0, 1], in the order in which the prompt names them."""
+    check_counts(len(masks), text, "--masks")
+    for number, mask in enumerate(masks, 1):
+        if (mask > 0.5).sum() < 12:
+            raise InputError(f"mask {number} is empty", "--masks", "Paint the object white")
+    return apart(
+        [
+            Part(text.objects[n] if text.objects else "", m.astype(np.float32), mask_box(m))
+            for n, m in enumerate(masks)
+        ]
+    )
+
+
+def by_itself(
+    picture: np.ndarray,
+    text: SceneText,
+    config: DecomposeConfig,
+    foreground: np.ndarray | None = None,
+) -> tuple[list[Part], list[str]]:
+    """The objects that the segmenter finds by itself, assigned to the prompt's phrases by CLIP on
+    their crops; and notes for the user.
+
+    Args:
+        foreground: (H, W) in [0, 1] where the picture has an alpha of its own.
+
+    Raises:
+        InputError: fewer objects than the prompt names, or none.
+    """
+    if foreground is None:
+        foreground = BorderSegmenter().mask(picture)
+    solid = foreground > 0.5
+    wanted = len(text.objects)
+    notes: list[str] = []
+    parts: list[Part] = []
+    segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
+    if wanted and solid.any():
+        masks, scores = candidates(segmenter, picture, config.named, solid, cells)
+        seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
+        parts, left = named_parts(
+            picture,
+            solid,
+            [masks[n] for n in seen],
+            [scores[n] for n in seen],
+            text.objects,
+            load_clip(config.clip),
+        )
+        if left > 0.2:
+            notes.append(
+                f"{left:.0%} of what stands out in the picture belongs to nothing that the prompt names: left out"
+            )
+    elif solid.any():
+        answers = everything(segmenter, picture, config.automatic, solid, cells)
+        parts = [
+            Part("", m.astype(np.float32), mask_box(m)) for m in answers if stands_out(picture, m)
+        ]
+    if not parts or len(parts) < wanted:
+        found = f"{len(parts)} object" + ("" if len(parts) == 1 else "s")
+        names = f", the prompt names {wanted}" if wanted else ""
+        raise InputError(
+            f"only {found} can be found in it{names}" if parts else "no object can be found in it",
+            "the picture",
+            "Give a box for each object: --boxes x0,y0,x1,y1 …",
+        )
+    if len(parts) > MOST:
+        raise InputError(
+            f"{len(parts)} objects are more than the {MOST} of one scene",
+            "the picture",
+            "Crop it, or name fewer in the prompt",
+        )
+    for part in fill_holes(apart(parts), solid):
+        part.box = part.visible
+    return parts, notes
+
+
+def stands_out(picture: np.ndarray, mask: np.ndarray, least: float = 0.03) -> bool:
+    """Whether a mask (H, W) bool has an edge in the picture (H, W, 3) in [0, 1]: colours just
+    within and just without differ by `least` in the mean. A segmenter that is asked often enough
+    finds something in a plain wall too."""
+    reach = max(1, round(0.012 * mask.shape[0]))
+    wide, narrow = (
+        binary_dilation(mask, iterations=2 * reach),
+        binary_erosion(mask, iterations=reach),
+    )
+    inner, outer = mask & ~narrow, wide & ~mask
+    if not inner.any() or not outer.any():
+        return False
+    return float(np.abs(picture[inner].mean(0) - picture[outer].mean(0)).mean()) >= least
+
+
+def hidden_by(
+    parts: list[Part],
+    depth: np.ndarray,
+    text: SceneText | None = None,
+    reach: int = 0,
+    feet: float = 0.03,
+) -> list[tuple[int, int]]:
+    """Pairs (front, back) of objects whose masks meet, the nearer one first.
+
+    What the prompt says counts most ("in front of", "behind"); then the feet: of two things on one
+    floor, seen from above, the one that ends lower in the picture is nearer; then the depth along
+    their common border.
+
+    Args: depth: (H, W), larger is farther. reach: pixels that count as meeting; 0 takes a fiftieth
+        of the picture. feet: share of the picture by which lowest points must differ to tell.
+    """
+    height = depth.shape[0]
+    reach = reach or max(1, round(0.02 * height))
+    wide = [binary_dilation(p.mask > 0.5, iterations=reach) for p in parts]
+    pairs = []
+    for one in range(len(parts)):
+        for two in range(one):
+            near_one, near_two = (
+                wide[two] & (parts[one].mask > 0.5),
+                wide[one] & (parts[two].mask > 0.5),
+            )
+            if min(near_one.sum(), near_two.sum()) < 3:
+                continue
+            relation = text.between(one, two) if text is not None else None
+            lower = (parts[one].visible[3] - parts[two].visible[3]) / height
+            if relation is not None and relation.kind in ("in front of", "behind"):
+                first = (relation.subject == one) == (relation.kind == "in front of")
+            elif (relation is None or relation.kind not in ("on", "under", "in")) and abs(
+                lower
+            ) > feet:
+                first = lower > 0
+            else:
+                first = float(np.median(depth[near_one])) <= float(np.median(depth[near_two]))
+            pairs.append((one, two) if first else (two, one))
+    return pairs
+
+
+def feet_seen(parts: list[Part], reach: int = 0) -> list[int]:
+    """The objects whose lowest visible rows border on nothing else: where they stand is seen."""
+    height = parts[0].mask.shape[0]
+    reach = reach or max(1, round(0.02 * height))
+    seen = []
+    for number, part in enumerate(parts):
+        mask = part.mask > 0.5
+        y0, y1 = part.visible[1], part.visible[3]
+        foot = mask.copy()
+        foot[: int(y1 - max(2, 0.06 * (y1 - y0)))] = False
+        below = np.zeros_like(foot)
+        for step in range(1, reach + 1):
+            below[step:] |= foot[:-step]
+        below &= ~mask
+        others = (
+            np.max([p.mask for k, p in enumerate(parts) if k != number], 0) > 0.5
+            if len(parts) > 1
+            else np.zeros_like(mask)
+        )
+        if y1 < height - 1 and (below & others).sum() <= 0.25 * max(int(below.sum()), 1):
+            seen.append(number)
+    return seen
+
+
+def grow_boxes(parts: list[Part], order: list[tuple[int, int]], share: float) -> None:
+    """Grow the boxes of hidden objects over what hides them, by at most `share` of their size a
+    side: what is hidden may go on there."""
+    height, width = parts[0].mask.shape
+    for back in range(len(parts)):
+        part = parts[back]
+        x0, y0, x1, y1 = part.box
+        grown = part.box.copy()
+        for front in (f for f, b in order if b == back):
+            a, b, c, d = parts[front].visible
+            room = share * np.array([x1 - x0, y1 - y0])
+            if a < x0:
+                grown[0] = min(grown[0], max(a, x0 - room[0]))
+            if b < y0:
+                grown[1] = min(grown[1], max(b, y0 - room[1]))
+            if c > x1:
+                grown[2] = max(grown[2], min(c, x1 + room[0]))
+            if d > y1:
+                grown[3] = max(grown[3], min(d, y1 + room[1]))
+        part.box = grown.clip(0, [width, height, width, height])

@@ -1,0 +1,1 @@
+"""Methods that make an object of a prompt."""

@@ -1,0 +1,104 @@
+"""DreamFusion (Poole et al. 2022) on a latent prior: an RGB field, score distillation through the
+encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...engine.loop import Stage, StagePlan
+from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...priors.latent_rgb import show_rgb
+from ...renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
+from ...representations import VoxelGridConfig
+from ...representations.config import FieldConfig
+from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.model import FieldParts, LearningRates
+from ...stages.regularisers import Regularisation
+from ..system import Request
+
+
+@dataclass
+class DreamFusion:
+    """Configuration of the `dreamfusion` system."""
+
+    representation: FieldConfig = field(
+        default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
+    )
+    renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64))
+    resolution: int = 0
+    """Height and width of the RGB rendering; 0 takes the prior's picture size."""
+    distil: DistillationConfig = field(
+        default_factory=lambda: DistillationConfig(
+            steps=200,
+            guidance=ScoreDistillationConfig(
+                scale=3.0,
+                rescale=0.5,
+                weighting="clean",
+                t_max="0.98->0.2",
+                shared_time=True,
+                clamp=3.5,
+                joint_views=True,
+                image_residual=True,
+            ),
+            rates=LearningRates(voxels="0.1->0.01"),
+            regularise=Regularisation(
+                opacity_entropy="0->4 @ 40..100%",
+                sparsity="1",
+                nearness="40->0",
+                density_variation="0.05",
+                feature_variation="0.3",
+            ),
+        )
+    )
+    learned_background: bool = False
+
+    @staticmethod
+    def paper() -> DreamFusion:
+        """Guidance 100, w = 1 - abar, uniform cameras, hash grid, learned background."""
+        return DreamFusion(
+            representation=FieldConfig("hash"),
+            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
+            learned_background=True,
+            distil=DistillationConfig(
+                steps=10000,
+                cameras="uniform",
+                guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+                rates=LearningRates(),
+                regularise=Regularisation(sparsity="5e-4", orientation="1e-2 -> 1"),
+            ),
+        )
+
+    def plans(self, request: Request) -> list[StagePlan]:
+        """One distillation stage."""
+        return [StagePlan("distil", lambda done: self._distil(request))]
+
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+        """The RGB field."""
+        return FieldParts.of(stages["distil"], show_rgb, request.protocol)
+
+    def _distil(self, request: Request) -> Stage:
+        config = self.distil
+        background = (
+            LearnedBackground(3, sigmoid=True, seed=request.seed)
+            if self.learned_background
+            else None
+        )
+        field_ = self.representation.build(3, request.seed, sigmoid=True)
+        parts = FieldParts(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(
+            request.protocol
+        )
+        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
+        sampler = config.sampler()
+        size = self.resolution or request.prior.facts.image_size
+        return distillation_stage(
+            "distil",
+            config.steps,
+            parts,
+            guidance,
+            sampler,
+            background or RandomBackground.grey(0.3, 0.7),
+            size,
+            config.rates,
+            config.regularise,
+            config.weight,
+        )

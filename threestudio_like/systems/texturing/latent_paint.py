@@ -1,0 +1,436 @@
+"""Latent-Paint (Metzer et al. 2022, METHODS 1.11): a mesh whose texture atlas is moved by score
+distillation; its geometry stays.
+
+`LatentPaint.paper()` has the published numbers: one stage on a latent atlas, decoded at the end.
+The default is tuned for
+camera-conditioned priors of few pixels: pictures sampled within the mesh's silhouettes give the
+    atlas its start, distillation in RGB
+makes it one texture, and distillation under known light takes the light out of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from ...engine.loop import Stage, StagePlan
+from ...guidance.image_refinement import ImageRefinement, RefinementConfig
+from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...meshes.atlas import Atlas
+from ...priors.diffusion import DiffusionPrior
+from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
+from ...renderers import (
+    Background,
+    Cameras,
+    EnvironmentLight,
+    RandomBackground,
+    SphereBackground,
+    SurfaceConfig,
+    SurfaceRenderer,
+    UniformCameras,
+    ambient,
+    baked_light_index,
+    visibility,
+)
+from ...representations import TexturedMesh
+from ...stages.model import Decode
+from ...stages.painting import (
+    LightConfig,
+    PaintingConfig,
+    PaintRates,
+    PaintRoundsConfig,
+    PaintTerms,
+    SurfaceParts,
+    paint_rounds_stage,
+    painting_stage,
+)
+from ..system import Request
+
+
+@dataclass
+class PaintRequest(Request):
+    """What is painted: the joint atlas in the scene's frame, its texels as they are (3, R, R) in
+    [0, 1], and which of them are locked."""
+
+    atlas: Atlas | None = None
+    texture: torch.Tensor | None = None
+    locked: torch.Tensor | None = None
+    begin: bool = False
+    """Every texel starts as `texture` has it, not the locked ones alone."""
+
+    def the_atlas(self) -> Atlas:
+        """The atlas; a request without one is a mistake of the caller."""
+        assert self.atlas is not None
+        return self.atlas
+
+
+def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
+    return ScoreDistillationConfig(
+        scale=scale,
+        rescale=0.5,
+        weighting="clean",
+        t_max=t_max,
+        shared_time=True,
+        clamp=3.5,
+        joint_views=True,
+        image_residual=True,
+    )
+
+
+@dataclass
+class LatentPaint:
+    """Configuration of the `latent-paint` system."""
+
+    renderer: SurfaceConfig = field(default_factory=SurfaceConfig)
+    background: Literal["random", "sphere"] = "random"
+    levels: tuple[float, float] = (0.3, 1.0)
+    """Grey levels of the random background in RGB."""
+    level: float = 0.5
+    """Grey level behind the pictures of the rounds."""
+    resolution: int = 0
+    """Height and width of the rendering that is distilled in RGB; 0 takes the prior's picture
+    size."""
+    placement: Literal["box", "mean"] = "box"
+    """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at (0, 0.25, 0),
+    farthest vertex 0.6 from it (METHODS 1.11)."""
+    offsets: bool = False
+    """Let distillation move every vertex along its normal too; the mesh that comes back has other
+    positions then."""
+    latent_texels: int = 128
+    """Texels along the edge of the latent atlas."""
+    decode: Literal["linear", "autoencoder"] = "linear"
+    """How a latent atlas becomes RGB: texel by texel, or through the autoencoder's decoder, which
+    sharpens and mixes neighbours."""
+    start: PaintRoundsConfig = field(
+        default_factory=lambda: PaintRoundsConfig(
+            RefinementConfig(
+                times=(0.95, 0.7), steps=8, views=16, scale=4.0, elevations=(12.0, 30.0, -5.0, 60.0)
+            )
+        )
+    )
+    """Rounds of pictures within the mesh's silhouettes; no times switch them off."""
+    latent: PaintingConfig = field(default_factory=PaintingConfig)
+    rgb: PaintingConfig = field(
+        default_factory=lambda: PaintingConfig(
+            steps=100,
+            guidance=_residual(7.0, "0.8->0.2"),
+            rates=PaintRates("0.05->0.005"),
+            terms=PaintTerms(seam="200"),
+        )
+    )
+    pbr: PaintingConfig = field(
+        default_factory=lambda: PaintingConfig(
+            steps=60,
+            guidance=_residual(5.0, "0.5->0.1"),
+            rates=PaintRates("0.03->0.003"),
+            terms=PaintTerms(seam="200", material="100"),
+            light=LightConfig("known"),
+        )
+    )
+    """Base colour, roughness and metallic under known light; 0 steps leave the RGB atlas as the
+    result."""
+    refine: PaintRoundsConfig = field(
+        default_factory=lambda: PaintRoundsConfig(RefinementConfig(times=(), steps=6, views=24))
+    )
+    """Rounds of image-space refinement at the end; none by default."""
+
+    @staticmethod
+    def paper() -> LatentPaint:
+        """The published configuration: a latent atlas of 128, nearest lookup, environment sphere,
+        5000 steps at 1e-2."""
+        return LatentPaint(
+            renderer=SurfaceConfig(
+                supersample=1, lookup="nearest", mip=False, jitter=False, grazing=0.0
+            ),
+            background="sphere",
+            placement="mean",
+            decode="autoencoder",
+            start=PaintRoundsConfig(RefinementConfig(times=())),
+            latent=PaintingConfig(
+                steps=5000,
+                cameras="uniform",
+                uniform=UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0)),
+                guidance=ScoreDistillationConfig(),
+                terms=PaintTerms(variation="0"),
+            ),
+            rgb=PaintingConfig(),
+            pbr=PaintingConfig(),
+        )
+
+    def plans(self, request: PaintRequest) -> list[StagePlan]:
+        """latent, start (pictures fitted), rgb, pbr, refine: those that are switched on."""
+        plans = []
+        if self.latent.steps > 0:
+            plans.append(StagePlan("latent", lambda done: self._latent(request)))
+        if self.start.refine.times:
+            plans.append(
+                StagePlan(
+                    "start",
+                    lambda done: self._rounds(
+                        "start", request, self.rgb_parts(request, done), self.start
+                    ),
+                )
+            )
+        if self.rgb.steps > 0:
+            plans.append(
+                StagePlan(
+                    "rgb",
+                    lambda done: self._distil(
+                        "rgb", request, self.rgb_parts(request, done), self.rgb
+                    ),
+                )
+            )
+        if self.pbr.steps > 0:
+            plans.append(
+                StagePlan(
+                    "pbr",
+                    lambda done: self._distil(
+                        "pbr", request, self.pbr_parts(request, done), self.pbr
+                    ),
+                )
+            )
+        if self.refine.refine.times:
+            plans.append(
+                StagePlan(
+                    "refine",
+                    lambda done: self._rounds(
+                        "refine", request, self.result(request, done), self.refine
+                    ),
+                )
+            )
+        return plans
+
+    def result(self, request: PaintRequest, stages: dict[str, Stage]) -> SurfaceParts:
+        """The painted surface: PBR or RGB texels, or latent ones decoded."""
+        if "pbr" in stages or self.pbr.steps > 0:
+            parts = self.pbr_parts(request, stages)
+            assert parts.light is not None
+            parts.light = EnvironmentLight(parts.light.matrix)
+            return parts
+        return self.rgb_parts(request, stages)
+
+    def seen(self, surface: TexturedMesh, request: PaintRequest) -> torch.Tensor:
+        """Best cosine of every texel (R, R) over a dome of cameras within the samplers' elevations;
+        0 where nothing sees it."""
+        stages = [s for s in (self.latent, self.rgb, self.pbr) if s.steps > 0]
+        low = min((s.elevations()[0] for s in stages), default=-10.0)
+        high = max((s.elevations()[1] for s in stages), default=60.0)
+        rings = max(3, math.ceil((high - low) / 25) + 1)
+        elevation = torch.deg2rad(torch.linspace(low, min(high, 85.0), rings)).repeat_interleave(12)
+        azimuth = (torch.arange(12) * (math.pi / 6)).repeat(rings)
+        distance, fov = request.protocol.distance, math.radians(request.protocol.fov_y)
+        return visibility(surface, Cameras.orbit(azimuth, elevation, distance, fov, 512, 512))
+
+    def _surface(
+        self,
+        request: PaintRequest,
+        channels: int,
+        texels: int,
+        start: torch.Tensor,
+        before: TexturedMesh | None = None,
+    ) -> TexturedMesh:
+        """A surface to be painted; its vertices stand where the surface `before` left them."""
+        surface = TexturedMesh(request.the_atlas(), channels, texels, start, self.offsets)
+        if before is not None and before.offsets is not None and surface.offsets is not None:
+            with torch.no_grad():
+                surface.offsets.copy_(before.offsets)
+        lock = ~near_seen(self.seen(surface, request) > 0.05)
+        if request.locked is not None:
+            large = request.locked[None, None].float()
+            lock |= (
+                F.interpolate(large, (surface.resolution, surface.resolution), mode="nearest")[0, 0]
+                > 0.5
+            )
+        surface.lock(lock)
+        return surface
+
+    def _parts(
+        self, request: PaintRequest, surface: TexturedMesh, decode: Decode = show_rgb
+    ) -> SurfaceParts:
+        light = (
+            EnvironmentLight(torch.tensor(request.prior.facts.light))
+            if request.prior.facts.light
+            else ambient()
+        )
+        return SurfaceParts(
+            surface, SurfaceRenderer(self.renderer), decode, None, light, request.protocol
+        )
+
+    def latent_parts(self, request: PaintRequest) -> SurfaceParts:
+        """The latent atlas: 0.3 z_red + 0.4 N(0, 1), z_red the latent whose map to RGB is nearest
+        to red (METHODS 1.11)."""
+        matrix, offset = rgb_map(request.prior)
+        channels, size = request.prior.facts.channels, self.latent_texels
+        ridge = matrix.double() @ matrix.double().t() + 1e-2 * torch.eye(
+            channels, dtype=torch.float64
+        )
+        # The published map predicts pictures in [-1, 1]: red is (1, 0, 0) there.
+        red = torch.linalg.solve(
+            ridge, 2 * matrix.double() @ torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) / 2
+        ).float()
+        noise = torch.randn(
+            channels, size, size, generator=torch.Generator().manual_seed(request.seed)
+        )
+        surface = self._surface(request, channels, size, 0.3 * red[:, None, None] + 0.4 * noise)
+        parts = self._parts(request, surface, by_matrix(matrix, offset))
+        if self.background == "sphere":
+            parts.background = SphereBackground(channels, seed=request.seed)
+        return parts
+
+    def _latent(self, request: PaintRequest) -> Stage:
+        parts, prior = self.latent_parts(request), request.prior
+        guidance = ScoreDistillation(prior, request.prompt, self.latent.guidance)
+        background: Background
+        if isinstance(parts.background, SphereBackground):
+            background = parts.background
+        else:
+            levels = torch.linspace(*self.levels, 12)
+            grey = levels.view(-1, 1, 1, 1).expand(
+                -1, prior.facts.image_size, prior.facts.image_size, 3
+            )
+            with torch.no_grad():
+                background = RandomBackground(levels, prior.encode_image(grey).permute(0, 2, 3, 1))
+        config = self.latent
+        return painting_stage(
+            "latent",
+            config.steps,
+            parts,
+            guidance,
+            config.sampler(),
+            background,
+            prior.facts.latent_size,
+            config.rates,
+            config.terms,
+            config.light,
+            config.weight,
+        )
+
+    def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceParts:
+        """The RGB atlas that the finished stages leave."""
+        for name in ("refine", "rgb", "start"):
+            if name in done and done[name].modules["surface"].channels == 3:
+                return self._parts(request, _surface_of(done[name]))
+        texels = request.the_atlas().resolution
+        start = torch.full((3, texels, texels), 0.5)
+        before = _surface_of(done["latent"]) if "latent" in done else None
+        if before is not None:
+            start = self.decoded(request.prior, before, texels)
+        if request.texture is not None and request.begin:
+            start = request.texture
+        elif request.texture is not None and request.locked is not None:
+            start = torch.where(request.locked[None], request.texture, start)
+        return self._parts(request, self._surface(request, 3, texels, start, before))
+
+    @torch.no_grad()
+    def decoded(self, prior: DiffusionPrior, surface: TexturedMesh, texels: int) -> torch.Tensor:
+        """A latent atlas as RGB (3, texels, texels) in [0, 1]; charts are padded before the decoder
+        mixes neighbours."""
+        latents = surface.filled()
+        if self.decode == "autoencoder":
+            picture = prior.decode_latents(latents).permute(0, 3, 1, 2)
+        else:
+            matrix, offset = rgb_map(prior)
+            picture = (
+                (latents.permute(0, 2, 3, 1) @ matrix + offset).clamp(0, 1).permute(0, 3, 1, 2)
+            )
+        return F.interpolate(picture, (texels, texels), mode="bilinear", align_corners=False)[0]
+
+    def pbr_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceParts:
+        """The PBR atlas: base colour from the RGB one with its baked light divided out, roughness
+        0.9, metallic 0."""
+        for name in ("refine", "pbr"):
+            if name in done and done[name].modules["surface"].channels == 5:
+                return self._parts(request, _surface_of(done[name]))
+        rgb = self.rgb_parts(request, done)
+        size = rgb.surface.resolution
+        start = torch.zeros(5, size, size)
+        start[3] = 0.9
+        geometry = rgb.surface.texel_geometry()
+        base = rgb.surface.texels.detach()[0].clone()
+        assert rgb.light is not None
+        shone = rgb.light(geometry.normals).t()
+        locked = ~rgb.surface.open.view(size, size)[geometry.rows, geometry.columns]
+        inside = base[:, geometry.rows, geometry.columns]
+        # As much of the light as the colours show: pictures of few pixels do not hold all of it.
+        # Locked texels are base colours already.
+        share = min(1.0, max(0.0, baked_share(inside.t(), shone[0], geometry.part, ~locked)))
+        base[:, geometry.rows, geometry.columns] = torch.where(
+            locked, inside, (inside / shone**share).clamp(0, 1)
+        )
+        start[:3] = base
+        parts = self._parts(request, self._surface(request, 5, size, start, rgb.surface))
+        assert parts.light is not None
+        # The prior paints a share of its light; under a light of that contrast its pictures are
+        # explained by plain base colours.
+        parts.light = EnvironmentLight(parts.light.matrix, share)
+        return parts
+
+    def _distil(
+        self, name: str, request: PaintRequest, parts: SurfaceParts, config: PaintingConfig
+    ) -> Stage:
+        prior = request.prior
+        guidance = ScoreDistillation(prior, request.prompt, config.guidance, encode=True)
+        size = self.resolution or prior.facts.image_size
+        return painting_stage(
+            name,
+            config.steps,
+            parts,
+            guidance,
+            config.sampler(),
+            RandomBackground.grey(*self.levels),
+            size,
+            config.rates,
+            config.terms,
+            config.light,
+            config.weight,
+        )
+
+    def _rounds(
+        self, name: str, request: PaintRequest, parts: SurfaceParts, config: PaintRoundsConfig
+    ) -> Stage:
+        levels = torch.full((config.refine.views,), self.level)
+        refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels)
+        lit = parts.surface.channels == 5
+        return paint_rounds_stage(
+            name, parts, refinement, config, request.prior.facts.image_size, self.level, lit
+        )
+
+
+def near_seen(seen: torch.Tensor) -> torch.Tensor:
+    """Texels (R, R) bool that are seen, or so near to one that the lookup mixes the two: were those
+    kept still, their neighbours would make up for them."""
+    reach = max(1, seen.shape[0] // 128)
+    return F.max_pool2d(seen[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
+
+
+def baked_share(
+    colours: torch.Tensor,
+    light: torch.Tensor,
+    part: torch.Tensor,
+    counted: torch.Tensor,
+    bins: int = 6,
+) -> float:
+    """The baked-light index of painted texels whose materials are not known: texels of one part and
+    one chromaticity count as one material.
+
+    Args:
+        colours: (N, 3) display RGB. light: (N,). part: (N,) int64. counted: (N,) bool.
+    """
+    if int(counted.sum()) < 100:
+        return 0.0
+    chroma = (
+        (colours / colours.sum(1, keepdim=True).clamp_min(1e-3) * bins).long().clamp(0, bins - 1)
+    )
+    region = (part * bins + chroma[:, 0]) * bins + chroma[:, 1]
+    _, region = torch.unique(region[counted], return_inverse=True)
+    return baked_light_index(colours[counted].mean(1), light[counted], region)
+
+
+def _surface_of(stage: Stage) -> TexturedMesh:
+    surface = stage.modules["surface"]
+    assert isinstance(surface, TexturedMesh)
+    return surface

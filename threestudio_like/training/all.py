@@ -1,0 +1,129 @@
+"""`train all`: every embedded model, in the order in which they need each other, within one time
+limit."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..engine.errors import CheckpointError, ConfigError
+from .g3dr import train_g3dr
+from .options import TrainingOptions, check
+from .recipes import recipe
+from .shapes import train_contrastive, train_depth, train_perceptual, train_segmenter, train_voxels
+from .toybox import train as train_toybox
+
+WEIGHTS = "weights"
+"""Where the models are gathered, below the folder of the training; $THREESTUDIO_LIKE_WEIGHTS takes
+it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training: what it is called, its share of the time, what it makes below its folder, and
+    the folder."""
+
+    name: str
+    share: float
+    makes: tuple[str, ...]
+    folder: str
+    train: Callable[[TrainingOptions], Any]
+    set: tuple[tuple[str, Any], ...] = ()
+    """Options that differ from the whole's."""
+    stages: int = 1
+    """Trainings in a row, each with a time limit of its own."""
+
+
+PARTS = (
+    Part("vae", 3.0, ("diffusion",), "pictures", train_toybox, (("only", "vae"),), 2),
+    Part("diffusion", 8.0, ("diffusion",), "pictures", train_toybox, (("only", "diffusion"),)),
+    Part("clip", 1.5, ("clip",), "pictures", train_toybox, (("only", "clip"),)),
+    Part("judge", 0.7, ("judge",), "pictures", train_toybox, (("only", "judge"),)),
+    Part("patterns", 0.5, ("judge",), "pictures", train_toybox, (("only", "patterns"),)),
+    Part("cisp", 2.5, ("cisp",), "cisp", train_contrastive),
+    Part("clip twin", 1.0, ("clip",), "cisp", train_contrastive, (("embedding", "clip"),)),
+    Part("voxels", 2.0, ("voxels-cisp",), "cisp", train_voxels),
+    Part(
+        "voxels of the twin", 1.5, ("voxels-clip",), "cisp", train_voxels, (("embedding", "clip"),)
+    ),
+    Part("depth", 1.0, ("depth",), "pictures", train_depth),
+    Part("perceptual", 0.5, ("perceptual",), "pictures", train_perceptual),
+    Part("segmenter", 1.5, ("segmenter",), "pictures", train_segmenter),
+    Part("g3dr", 2.0, ("g3dr",), "pictures", train_g3dr),
+)
+
+
+def train_all(options: TrainingOptions) -> Path:
+    """Train every embedded model; returns the folder of their weights.
+
+    `minutes` is for all together: what one leaves, by ending early or by drawing its objects first,
+        the others share.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    check(options)
+    recipe(options.preset, "vae")
+    if options.data is not None or options.start is not None or options.set:
+        raise ConfigError(
+            "takes no data, start or values of one training",
+            "train all",
+            "Train the models one by one",
+        )
+    weights = options.out / WEIGHTS
+    if weights.is_dir() and not options.resume:
+        raise CheckpointError(
+            "there is a training already", str(options.out), "Add --resume, or choose another --out"
+        )
+    began = time.monotonic()
+    for number, part in enumerate(PARTS):
+        done = options.out / "work" / f"{part.name.replace(' ', '-')}.done"
+        if options.resume and done.is_file():
+            continue
+        left = None
+        if options.minutes is not None:
+            remaining = max(0.05, options.minutes - (time.monotonic() - began) / 60)
+            left = remaining * part.share / sum(p.share for p in PARTS[number:]) / part.stages
+        if not options.quiet:
+            limit = "" if left is None else f", at most {left * part.stages:.1f} min"
+            print(f"{number + 1}/{len(PARTS)} {part.name}{limit}", flush=True)
+        part.train(_options(options, part, left))
+        for name in part.makes:
+            _gather(options, part, name)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+    if not options.quiet:
+        print(
+            f"{(time.monotonic() - began) / 60:.1f} min. To use them: THREESTUDIO_LIKE_WEIGHTS={weights}"
+        )
+    return weights
+
+
+def _options(options: TrainingOptions, part: Part, minutes: float | None) -> TrainingOptions:
+    """What a part is told: everything is kept and drawn in one place, and the generator learns from
+    the networks before it."""
+    values = dict(part.set)
+    if part.name == "g3dr":
+        trained = options.out / "pictures"
+        values["set"] = {
+            "clip_model": str(trained / "clip"),
+            "perceptual_model": str(trained / "perceptual"),
+        }
+    return replace(
+        options,
+        out=options.out / part.folder,
+        minutes=minutes,
+        cache=options.out / "work" / "data",
+        **values,
+    )
+
+
+def _gather(options: TrainingOptions, part: Part, name: str) -> None:
+    """Copy a model to where the package's own would lie."""
+    below = options.out / WEIGHTS / ("cisp" if part.folder == "cisp" else "")
+    below.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(options.out / part.folder / name, below / name, dirs_exist_ok=True)

@@ -1,0 +1,260 @@
+"""The embedded latent diffusion model: a UNet2DConditionModel and a CLIPTextModel trained together
+on toybox latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches, Ema
+from ..kernels.devices import half_precision
+from ..priors.networks.attention import install, joint_views
+from ..priors.stable_diffusion import camera_vector
+from ..renderers.cameras import Cameras
+from ..toybox.dataset import VIEWS, Groups, view_word
+from ..toybox.render import DISTANCE, FOV_Y
+from ..toybox.vocabulary import WORDS
+
+MAX_TOKENS = 32
+CAMERA_CHANNELS = 8
+CHANNELS = (48, 96, 128)
+
+
+def build_tokenizer() -> Any:
+    """A CLIPTokenizer whose every vocabulary word is one token."""
+    from transformers import CLIPTokenizer
+
+    merges: Any = []
+    pieces: dict[str, int] = {}
+
+    def add(piece: str) -> None:
+        pieces.setdefault(piece, len(pieces))
+
+    for letter in "abcdefghijklmnopqrstuvwxyz,":
+        add(letter)
+        add(letter + "</w>")
+    for word in WORDS:
+        # Byte-pair encoding with the merges so far, then merge what is left from the left: earlier
+        # words keep one token.
+        parts = [*word[:-1], word[-1] + "</w>"]
+        for left, right in merges:
+            i = 0
+            while i < len(parts) - 1:
+                if parts[i] == left and parts[i + 1] == right:
+                    parts[i : i + 2] = [left + right]
+                i += 1
+        while len(parts) > 1:
+            merges.append((parts[0], parts[1]))
+            parts[:2] = [parts[0] + parts[1]]
+            add(parts[0])
+    add("<|startoftext|>")
+    add("<|endoftext|>")
+    tokenizer = CLIPTokenizer(vocab=pieces, merges=merges, model_max_length=MAX_TOKENS)
+    return tokenizer
+
+
+def build_text_encoder(tokenizer: Any, width: int = 128, layers: int = 2) -> Any:
+    """A small CLIPTextModel for `build_tokenizer`."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def build_unet(
+    channels: tuple[int, ...] = CHANNELS, text_width: int = 128, latent_size: int = 16
+) -> Any:
+    """A UNet2DConditionModel for 4 latent and 6 ray-map channels, with a camera vector in its class
+    embedding."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=10,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=CAMERA_CHANNELS,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def build_scheduler() -> Any:
+    """The Stable Diffusion noise schedule with v prediction."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def diffusion_stage(
+    unet: Any,
+    text_encoder: Any,
+    tokenizer: Any,
+    latents: torch.Tensor,
+    data: Groups,
+    steps: int,
+    groups: int = 12,
+    lr: float = 1e-3,
+) -> Stage:
+    """The stage that trains UNet and text encoder with the v objective on groups of four views.
+
+    Three quarters of the steps share self-attention among the four views of an object. The text is
+    dropped for a tenth of the objects, camera vector and ray maps for another tenth (never in joint
+    steps: without cameras the views are not told apart).
+
+    Args:
+        latents: (N * 4, 4, h, w) float16, the group index outermost.
+    """
+    alphas = build_scheduler().alphas_cumprod
+    size = latents.shape[-1]
+    azimuth, elevation = torch.from_numpy(data.azimuth), torch.from_numpy(data.elevation)
+    background = torch.from_numpy(data.background)
+    words = [
+        [
+            tokenizer(f"{c}, {v} view", padding="max_length", max_length=MAX_TOKENS).input_ids
+            for v in ("front", "side", "back", "overhead")
+        ]
+        for c in data.captions
+    ]
+    tokens = torch.tensor(words)
+    empty = torch.tensor(tokenizer("", padding="max_length", max_length=MAX_TOKENS).input_ids)
+    view_index = {"front": 0, "side": 1, "back": 2, "overhead": 3}
+    views = torch.tensor(
+        [
+            [view_index[view_word(float(a), float(e))] for a in row]
+            for row, e in zip(data.azimuth, data.elevation)
+        ]
+    )
+    unet.train()
+    text_encoder.train()
+    processor = install(unet)
+    ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
+    count = len(data)
+
+    def draw(step: Step) -> dict[str, Any]:
+        generator = step.random.generator("batch")
+        # A shuffled pass over the objects: every object once an epoch.
+        first = step.index * groups
+        epoch = first // count
+        order = torch.randperm(
+            count, generator=torch.Generator().manual_seed(step.seed * 1000003 + epoch)
+        )
+        pick = order[torch.arange(first, first + groups) % count]
+        joint = bool(torch.rand((), generator=generator) < 0.75)
+        clean = latents.view(count, VIEWS, 4, size, size)[pick].flatten(0, 1).float()
+        az, el = azimuth[pick].flatten(), elevation[pick].repeat_interleave(VIEWS)
+        bg = background[pick].repeat_interleave(VIEWS)
+        rays = Cameras.orbit(az, el, DISTANCE, FOV_Y, size, size).ray_maps(size, size)
+        vector = camera_vector(az, el, bg)
+        drop_text = torch.rand(groups, generator=generator) < 0.1
+        text = tokens[pick[:, None], views[pick]]
+        text = torch.where(drop_text[:, None, None], empty, text).flatten(0, 1)
+        if not joint:
+            drop_camera = torch.rand(groups * VIEWS, generator=generator) < 0.15
+            vector = vector * ~drop_camera[:, None]
+            rays = rays * ~drop_camera[:, None, None, None]
+        # Stratified time steps, one a group.
+        t = (
+            ((torch.arange(groups) + torch.rand(groups, generator=generator)) / groups * 1000)
+            .long()
+            .clamp(0, 999)
+        )
+        t = t[torch.randperm(groups, generator=generator)].repeat_interleave(VIEWS)
+        noise = torch.randn(clean.shape, generator=generator)
+        abar = alphas[t].view(-1, 1, 1, 1)
+        noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+        target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
+        given = torch.cat([noisy, rays], 1)
+        return {
+            "joint": joint,
+            "text": text,
+            "given": given,
+            "t": t,
+            "vector": vector,
+            "target": target,
+        }
+
+    batches = Batches(draw, unet)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        with (
+            half_precision(drawn["given"].device),
+            joint_views(processor, VIEWS if drawn["joint"] else 1),
+        ):
+            states = text_encoder(drawn["text"]).last_hidden_state
+            predicted = unet(
+                drawn["given"], drawn["t"], states, class_labels=drawn["vector"]
+            ).sample
+        return {"v": (predicted.float() - drawn["target"]).square().mean()}
+
+    def after(step: Step) -> None:
+        ema["unet"].update(unet, step.index)  # type: ignore[operator]
+        ema["text"].update(text_encoder, step.index)  # type: ignore[operator]
+
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    group = ParameterGroup("denoiser", parameters, f"cos {lr}->{lr / 50}", (0.9, 0.99), 1e-8, 0.01)
+    return Stage(
+        "diffusion",
+        steps,
+        {"unet": unet, "text": text_encoder, "ema": ema},
+        [group],
+        loss,
+        after_step=after,
+        clip_norm=1.0,
+    )
+
+
+def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
+    """Write unet, text_encoder, tokenizer and scheduler of a Stable-Diffusion-layout folder in
+    fp16."""
+    import json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    unet.half().save_pretrained(folder / "unet")
+    text_encoder.half().save_pretrained(folder / "text_encoder")
+    unet.float()
+    text_encoder.float()
+    tokenizer.save_pretrained(folder / "tokenizer")
+    build_scheduler().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))

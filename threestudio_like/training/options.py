@@ -1,0 +1,142 @@
+"""What trainings take, and how they begin and end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..engine.errors import ConfigError
+from ..engine.parallel import Workers
+from ..engine.stage import Stage
+from ..engine.training import train_stage
+from ..kernels import devices
+from .recipes import GROUPS, OBJECTS, Preset
+
+WORLD = {"train": 2000, "validation": 2001, "test": 2001}
+"""World seeds of the objects of image-to-3D models: of no other training's."""
+
+
+@dataclass
+class TrainingOptions:
+    """What `train` takes; every training reads what it has a use for."""
+
+    data: Path | None = None
+    """The user's own data, in the layout that the training reads; None for the toybox."""
+    out: Path = Path("outputs/training")
+    preset: Preset = "toybox"
+    embedding: Literal["cisp", "clip"] = "cisp"
+    start: Path | None = None
+    """A model's folder to begin from instead of random weights."""
+    objects: int | None = None
+    """Objects that image-to-3D models are trained on; None for the preset's number."""
+    groups: int | None = None
+    """Objects, each seen from four sides, that the text-to-image model, CLIP and the judges are
+    trained on; None for the preset's number."""
+    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
+    """One of the networks of `train toybox`."""
+    steps: int | None = None
+    minutes: float | None = None
+    """Time limit of each network; of all together in `train all`."""
+    workers: int = 1
+    """Processes that draw; in main memory, they also train the diffusion model side by side."""
+    seed: int = 0
+    device: str = devices.MAIN
+    resume: bool = False
+    quiet: bool = False
+    set: dict[str, str] = field(default_factory=dict)
+    """Values of the training's configuration by dotted names."""
+    cache: Path | None = None
+    """Where drawn objects are kept; None for a folder under `out`."""
+
+    @property
+    def drawn(self) -> Path:
+        """Where drawn objects are kept."""
+        return self.cache or self.out / "work" / "data"
+
+    def world(self, split: str) -> int:
+        """The world seed of a split's objects, "train", "validation" or "test"."""
+        return WORLD[split] + 10000 * self.seed
+
+    @property
+    def object_count(self) -> int:
+        """Objects that image-to-3D models are trained on."""
+        return OBJECTS[self.preset] if self.objects is None else self.objects
+
+    @property
+    def group_count(self) -> int:
+        """Groups that the others are trained on."""
+        return GROUPS.get(self.preset, GROUPS["toybox"]) if self.groups is None else self.groups
+
+
+def check(options: TrainingOptions) -> None:
+    """Refuse options that cannot be. Raises ConfigError."""
+    least = {"objects": 1, "groups": 8, "workers": 1, "steps": 1}
+    for name, smallest in least.items():
+        value = getattr(options, name)
+        if value is not None and value < smallest:
+            raise ConfigError(f"must be at least {smallest}, got {value}", f"--{name}")
+    if options.minutes is not None and options.minutes <= 0:
+        raise ConfigError(
+            f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit"
+        )
+    devices.check(options.device)
+
+
+def toybox_only(options: TrainingOptions) -> None:
+    """`check`, and refuse the user's data. Raises ConfigError."""
+    check(options)
+    if options.data is not None:
+        raise ConfigError(
+            "is not used: this network learns from the toybox's exact truth",
+            "--data",
+            "Leave it out",
+        )
+
+
+def run(
+    options: TrainingOptions,
+    stage: Stage,
+    identity: dict[str, Any] | None = None,
+    workers: Workers | None = None,
+) -> None:
+    """Run a stage as the options say, see `engine.training.train_stage`. Raises CheckpointError."""
+    train_stage(
+        options.out,
+        stage,
+        options.seed,
+        options.minutes,
+        options.resume,
+        options.quiet,
+        identity,
+        workers,
+        device=options.device,
+    )
+
+
+def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
+    """Write a model's figures beside it and say them; returns them."""
+    (options.out / name / "figures.json").write_text(json.dumps(figures, indent=1))
+    say(options, name, figures)
+    return figures
+
+
+def say(options: TrainingOptions, name: str, figures: dict[str, float]) -> None:
+    """A line with a model's figures."""
+    if not options.quiet:
+        print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+
+
+def begin(model: torch.nn.Module, other: torch.nn.Module, folder: Path) -> None:
+    """Take another model's weights. Raises ConfigError when its sizes differ."""
+    try:
+        model.load_state_dict(other.state_dict())
+    except RuntimeError:
+        raise ConfigError(
+            "its sizes are not those of the configuration",
+            f"--start {folder}",
+            "Give the same --model options",
+        ) from None

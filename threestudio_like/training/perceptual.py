@@ -1,0 +1,132 @@
+"""The embedded perceptual network: it learns to say of toybox pictures what they show, from where,
+and how they were spoilt."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches
+from ..kernels.devices import half_precision
+from ..priors.framing import framed
+from ..priors.networks.perceptual import UNRELATED, ToyPerceptual
+from ..toybox.pairs import VIEWS, ToyPairs
+from ..toybox.vocabulary import CATEGORIES, COLOURS, PATTERNS, parse
+
+SECTORS = 8
+"""Directions of azimuth that are told apart."""
+HEADS = (len(CATEGORIES), len(COLOURS) + 1, len(PATTERNS), SECTORS, 1, 1)
+"""Category, colour (or none), pattern, azimuth, amount of blur, amount of noise."""
+
+
+def build_perceptual(width: int = 16) -> ToyPerceptual:
+    """The network with the head of its training."""
+    return ToyPerceptual(width, sum(HEADS))
+
+
+def labels_of(data: ToyPairs) -> torch.Tensor:
+    """(N, 3) category, colour and pattern of every object; captions that name no colour have a
+    class of their own."""
+    rows = []
+    for caption in data.captions:
+        phrase = parse(caption)[0]
+        colour = list(COLOURS).index(phrase.colour) if phrase.colour else len(COLOURS)
+        rows.append([CATEGORIES.index(phrase.category), colour, PATTERNS.index(phrase.pattern)])
+    return torch.tensor(rows)
+
+
+def spoilt(pictures: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures (B, H, W, 3), blurred and made noisy by amounts (B, 2) in [0, 1]."""
+    amount = torch.rand(len(pictures), 2, generator=generator) * (
+        torch.rand(len(pictures), 2, generator=generator) < 0.6
+    )
+    x = pictures.permute(0, 3, 1, 2)
+    blurred = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    x = x + (blurred - x) * amount[:, :1, None, None]
+    x = x + 0.15 * amount[:, 1:, None, None] * torch.randn(x.shape, generator=generator)
+    return x.clamp(0, 1).permute(0, 2, 3, 1), amount
+
+
+def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: int = 64) -> Stage:
+    """Cross-entropy of what is shown, squared error of how it was spoilt."""
+    labels = labels_of(data)
+    sector = torch.from_numpy(
+        (data.azimuth % (2 * math.pi) / (2 * math.pi) * SECTORS).astype("int64")
+    ).clamp_max(SECTORS - 1)
+    model.train()
+
+    def draw(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(data), (batch,), generator=generator)
+        view = torch.randint(0, VIEWS, (batch,), generator=generator)
+        raw = torch.stack(
+            [torch.from_numpy(data.pair(int(n), int(v)).image) for n, v in zip(pick, view)]
+        )
+        level = float(torch.rand((), generator=generator))
+        jitter = (torch.rand(batch, 3, generator=generator) - 0.5) * 0.3
+        pictures, amount = spoilt(framed(raw, 64, level, jitter), generator)
+        return {
+            "pictures": pictures,
+            "amount": amount,
+            "labels": labels[pick],
+            "sector": sector[pick, view],
+        }
+
+    batches = Batches(draw, model)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        with half_precision(drawn["pictures"].device):
+            parts = model.logits(drawn["pictures"]).float().split(HEADS, 1)
+        terms = {
+            name: F.cross_entropy(parts[i], drawn["labels"][:, i])
+            for i, name in enumerate(("category", "colour", "pattern"))
+        }
+        terms["azimuth"] = 0.5 * F.cross_entropy(parts[3], drawn["sector"])
+        terms["spoilt"] = 4 * (torch.cat(parts[4:], 1) - drawn["amount"]).square().mean()
+        return terms
+
+    group = ParameterGroup(
+        "perceptual", list(model.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01
+    )
+    return Stage("perceptual", steps, {"perceptual": model}, [group], loss, clip_norm=1.0)
+
+
+@torch.no_grad()
+def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
+    """Scale distances so that pictures of two different objects lie `UNRELATED` apart in the
+    mean."""
+    count = min(count, len(data))
+    raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
+    pictures = framed(raw, 64, 0.8)
+    model.scale = 1.0
+    model.scale = UNRELATED / max(float(model.distance(pictures, pictures.roll(1, 0)).mean()), 1e-6)
+
+
+@torch.no_grad()
+def perceptual_figures(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> dict[str, float]:
+    """Shares of right answers, and how often, of two spoilt versions of a picture, the less spoilt
+    one is nearer to the picture."""
+    model.eval()
+    count = min(count, len(data))
+    raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
+    pictures = framed(raw, 64, 0.8)
+    answers = torch.cat([model.logits(p) for p in pictures.split(64)]).split(HEADS, 1)
+    labels = labels_of(data)[:count]
+    out = {
+        name: float((answers[i].argmax(1) == labels[:, i]).float().mean())
+        for i, name in enumerate(("category", "colour", "pattern"))
+    }
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(pictures.shape, generator=generator)
+    near, far = ((pictures + s * noise).clamp(0, 1) for s in (0.05, 0.1))
+    order = [
+        bool(v)
+        for a, b, c in zip(pictures.split(64), near.split(64), far.split(64))
+        for v in model.distance(a, b) < model.distance(a, c)
+    ]
+    out["less spoilt is nearer"] = sum(order) / len(order)
+    return out

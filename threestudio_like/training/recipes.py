@@ -1,0 +1,63 @@
+"""How large and how long the embedded networks are trained: as they are shipped, and larger, for a
+GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..engine.errors import ConfigError
+
+Preset = Literal["toybox", "paper", "large"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps of a training, objects in a batch, and the network's widths as its builder takes
+    them."""
+
+    steps: int
+    batch: int
+    widths: tuple[int, ...] = ()
+
+
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "toybox": {
+        "vae": Recipe(4200, 32, (24, 48, 64)),
+        "decoder": Recipe(1300, 32),
+        "diffusion": Recipe(4700, 12, (48, 96, 128)),
+        "clip": Recipe(3900, 96, (128, 3)),
+        "judge": Recipe(1430, 64, (24,)),
+        "patterns": Recipe(1200, 64, (16,)),
+        "depth": Recipe(5000, 32, (96,)),
+        "perceptual": Recipe(1200, 64, (16,)),
+        "segmenter": Recipe(6000, 8, (128, 4, 64)),
+    },
+    "large": {
+        "vae": Recipe(12000, 128, (32, 64, 96)),
+        "decoder": Recipe(6000, 128),
+        "diffusion": Recipe(24000, 96, (64, 128, 192)),
+        "clip": Recipe(10000, 512, (128, 4)),
+        "judge": Recipe(5000, 256, (24,)),
+        "patterns": Recipe(4000, 256, (16,)),
+        "depth": Recipe(20000, 128, (96,)),
+        "perceptual": Recipe(5000, 256, (16,)),
+        "segmenter": Recipe(16000, 32, (128, 4, 64)),
+    },
+}
+"""By preset and network. "toybox": the shipped weights (the diffusion model with two workers; model
+cards tell the details)."""
+
+OBJECTS = {"toybox": 6000, "paper": 6000, "large": 16000}
+"""Training objects of the image-to-3D models."""
+GROUPS = {"toybox": 16000, "large": 48000}
+"""Training objects of the text-to-image model, each seen from four sides."""
+
+
+def recipe(preset: str, name: str) -> Recipe:
+    """The recipe of a network. Raises ConfigError where there is none of the preset."""
+    if preset not in RECIPES:
+        raise ConfigError(
+            f'there is no preset "{preset}" of {name}', "--preset", "Choose toybox or large"
+        )
+    return RECIPES[preset][name]

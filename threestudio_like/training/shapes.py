@@ -1,0 +1,232 @@
+"""`train cisp`, `voxel-diffusion`, `depth` and `perceptual`: on the toybox, the first two also on
+the user's own data; resumable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from ..engine.config import set_dotted, to_dict
+from ..engine.errors import ConfigError, ModelError
+from ..priors.data.pairs import PairSource, ShapeNetPairs
+from ..priors.networks.contrastive import Contrastive
+from ..priors.tokens import tokenizer_of
+from ..priors.voxel_diffusion import VoxelDiffusion
+from ..toybox.pairs import VIEWS, ToyPairs
+from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
+from .depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
+from .options import TrainingOptions, begin, check, report, run, toybox_only
+from .perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
+from .recipes import recipe
+from .segmenter import (
+    build_segmenter,
+    save_segmenter,
+    scene_pictures,
+    segmenter_accuracy,
+    segmenter_stage,
+)
+from .voxel_diffusion import EmbeddedPairs, VoxelTraining, voxel_stage
+
+
+def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
+    """Training and held-out objects."""
+    if options.data is not None:
+        return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
+    train = ToyPairs(
+        options.drawn, options.world("train"), options.object_count, "train", options.workers
+    )
+    test = ToyPairs(
+        options.drawn,
+        options.world("test"),
+        min(400, options.object_count),
+        "test",
+        options.workers,
+    )
+    return train, test
+
+
+def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
+    """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and
+    fills in the tokenizer's facts)."""
+    config = ContrastiveTraining.of(options.preset)
+    config.model.against = "shape" if options.embedding == "cisp" else "text"
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    return config
+
+
+def train_contrastive(options: TrainingOptions) -> dict[str, float]:
+    """Train CISP (or its CLIP twin); writes the model's folder, returns its retrieval figures on
+    held-out objects.
+
+    Raises:
+        ConfigError, InputError, CheckpointError, OutputError.
+    """
+    check(options)
+    config = contrastive_config(options)
+    tokenizer = None
+    if config.model.against == "text":
+        tokenizer = tokenizer_of()
+        config.model.text.vocabulary, config.model.text.end = len(tokenizer), tokenizer.eos_token_id
+    if config.locked and (options.start is None or config.read_out != "0"):
+        raise ConfigError(
+            "a locked encoder has to know something already, and reads nothing out",
+            "--locked",
+            "Add --start, and --read_out 0",
+        )
+    train, test = sources(options)
+    torch.manual_seed(options.seed)
+    model = Contrastive(config.model)
+    if options.start is not None:
+        begin(model, Contrastive.load(options.start), options.start)
+    stage = contrastive_stage(options.embedding, model, BatchSource(train, config, tokenizer))
+    run(options, stage, {"config": to_dict(config)})
+    model.eval()
+    folder = options.out / options.embedding
+    model.save(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    figures = retrieval(model, BatchSource(test, config, tokenizer))
+    return report(options, options.embedding, figures)
+
+
+def voxel_config(options: TrainingOptions) -> VoxelTraining:
+    """The configuration of `train voxel-diffusion`."""
+    config = VoxelTraining.of(options.preset, options.embedding)
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    return config
+
+
+def train_voxels(options: TrainingOptions) -> Path:
+    """Train the voxel diffusion under the embeddings of out/cisp or out/clip; writes
+    out/voxels-cisp or out/voxels-clip.
+
+    Raises:
+        ConfigError, InputError, ModelError, CheckpointError, OutputError.
+    """
+    check(options)
+    folder = options.out / options.embedding
+    if not folder.is_dir():
+        raise ModelError(
+            "there is no encoder yet",
+            str(folder),
+            f"First: threestudio-like train cisp --embedding {options.embedding}",
+        )
+    embedder = Contrastive.load(folder).to(options.device)
+    config = voxel_config(options)
+    config.model.unet.embedding = embedder.width
+    train, _ = sources(options)
+    config.model.unet.classes = len(train.categories) if config.model.unet.classes else 0
+    views = VIEWS if options.data is None else 8
+    data = EmbeddedPairs(
+        train,
+        embedder,
+        options.out / "work" / f"embeddings-{options.embedding}.safetensors",
+        views,
+        embedder.config.image.size,
+    )
+    torch.manual_seed(options.seed)
+    model = VoxelDiffusion(config.model)
+    if options.start is not None:
+        begin(model, VoxelDiffusion.load(options.start), options.start)
+    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data)
+    run(options, stage, {"config": to_dict(config)})
+    stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
+    target = options.out / f"voxels-{options.embedding}"
+    model.eval().save(target)
+    (target / "categories.json").write_text(json.dumps(train.categories))
+    return target
+
+
+def train_depth(options: TrainingOptions) -> dict[str, float]:
+    """Train the embedded depth estimator; writes out/depth as a transformers folder, returns its
+    figures on held-out objects.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    toybox_only(options)
+    data = depth_pictures(
+        options.drawn, options.world("train"), options.object_count, "train", options.workers
+    )
+    torch.manual_seed(options.seed)
+    size = recipe(options.preset, "depth")
+    model = build_depth(*size.widths)
+    stage = depth_stage(model, data, options.steps or size.steps, size.batch)
+    run(options, stage)
+    held_out = depth_pictures(
+        options.drawn,
+        options.world("test"),
+        min(400, options.object_count),
+        "test",
+        options.workers,
+    )
+    figures = depth_accuracy(model, held_out)
+    save_depth(model.eval(), options.out / "depth")
+    return report(options, "depth", figures)
+
+
+def train_perceptual(options: TrainingOptions) -> dict[str, float]:
+    """Train the embedded perceptual network; writes out/perceptual, returns its figures on held-out
+    objects.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    toybox_only(options)
+    train = ToyPairs(
+        options.drawn, options.world("train"), options.object_count, "train", options.workers
+    )
+    torch.manual_seed(options.seed)
+    size = recipe(options.preset, "perceptual")
+    model = build_perceptual(*size.widths)
+    stage = perceptual_stage(model, train, options.steps or size.steps, size.batch)
+    run(options, stage)
+    test = ToyPairs(
+        options.drawn,
+        options.world("test"),
+        min(400, options.object_count),
+        "test",
+        options.workers,
+    )
+    calibrate(model.eval(), train)
+    figures = perceptual_figures(model, test)
+    model.save(options.out / "perceptual")
+    return report(options, "perceptual", figures)
+
+
+def train_segmenter(options: TrainingOptions) -> dict[str, float]:
+    """Train the embedded segmenter; writes out/segmenter as a transformers folder, returns its
+    figures on held-out scenes.
+
+    Raises:
+        ConfigError, CheckpointError, OutputError.
+    """
+    toybox_only(options)
+    data = scene_pictures(
+        options.drawn, options.world("train"), options.object_count, "train", options.workers
+    )
+    torch.manual_seed(options.seed)
+    size = recipe(options.preset, "segmenter")
+    model = build_segmenter(*size.widths)
+    if options.start is not None:
+        begin(model, type(model).from_pretrained(options.start), options.start)
+    stage = segmenter_stage(model, data, options.steps or size.steps, size.batch)
+    run(options, stage)
+    held_out = scene_pictures(
+        options.drawn,
+        options.world("test"),
+        min(200, options.object_count),
+        "test",
+        options.workers,
+    )
+    figures = segmenter_accuracy(model.eval(), held_out)
+    save_segmenter(model, options.out / "segmenter")
+    return report(options, "segmenter", figures)

@@ -1,0 +1,208 @@
+"""The embedded autoencoder: a diffusers AutoencoderKL of factor 4 whose first three latents follow
+the pooled colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.training import Batches, place_of
+from ..kernels.devices import half_precision
+from ..toybox.dataset import Groups
+
+CHANNELS = (24, 48, 64)
+
+
+def build_vae(channels: tuple[int, ...] = CHANNELS) -> Any:
+    """An AutoencoderKL (diffusers) with 4 latent channels at a quarter of the picture's edge."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=channels,
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+        sample_size=64,
+    )
+
+
+def _crops(
+    pictures: torch.Tensor, pick: torch.Tensor, corner: torch.Tensor, size: int
+) -> torch.Tensor:
+    """Windows (B, size, size, ...) of pictures (N, H, W, ...) from corners (B, 2)."""
+    line = torch.arange(size)
+    rows, columns = corner[:, :1] + line, corner[:, 1:] + line
+    return pictures[pick[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32) -> Stage:
+    """The stage that trains the autoencoder on crops.
+
+    Loss: L1 + squared error, chroma error (deviation from the pixel's own grey) weighted by 2,
+        image gradients, a pin of the
+    first three latents to the 4 x 4 pooled picture, and a weak KL. Crops, because most of a full
+    frame is background.
+    """
+    images = torch.from_numpy(data.images).flatten(0, 1)
+    vae.train()
+
+    def draw(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(images), (batch,), generator=generator)
+        corner = (
+            torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
+        )
+        return {"pictures": _crops(images, pick, corner, crop)}
+
+    batches = Batches(draw, vae)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        x = batches(step)["pictures"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        with half_precision(x.device):
+            posterior = vae.encode(x).latent_dist
+            mean = posterior.mean.float()
+            noisy = mean + 0.03 * step.random.normal("posterior", tuple(mean.shape), x.device)
+            y = vae.decode(noisy).sample
+        y = y.float()
+        error = y - x
+        chroma = error - error.mean(1, keepdim=True)
+        edges = sum((error.diff(dim=d).abs().mean() for d in (2, 3)), x.new_zeros(()))
+        pin = F.mse_loss(mean[:, :3], F.avg_pool2d(x, 4))
+        return {
+            "l1": error.abs().mean(),
+            "square": 4.0 * error.square().mean(),
+            "chroma": 2.0 * chroma.abs().mean(),
+            "edges": 0.5 * edges,
+            "pin": 0.5 * pin,
+            "spread": 1e-3 * mean.square().mean(),
+        }
+
+    group = ParameterGroup("vae", list(vae.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8)
+    return Stage("vae", steps, {"vae": vae}, [group], loss, clip_norm=1.0)
+
+
+@torch.no_grad()
+def normalise_latents(vae: Any, images: torch.Tensor) -> None:
+    """Fold a per-channel shift and scale into the 1 x 1 quantisation layers, so that latents have
+    mean 0 and deviation 1.
+
+    Args:
+        vae: an AutoencoderKL with `quant_conv` and `post_quant_conv`.
+        images: (N, 3, H, W) in [-1, 1].
+    """
+    latents = torch.cat([vae.encode(chunk).latent_dist.mean for chunk in images.split(64)])
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    quant: nn.Conv2d = vae.quant_conv
+    post: nn.Conv2d = vae.post_quant_conv
+    count = len(mean)
+    assert quant.bias is not None
+    assert post.bias is not None
+    quant.weight[:count] /= std[:, None, None, None]
+    quant.bias[:count] = (quant.bias[:count] - mean) / std
+    quant.bias[count:] -= 2 * std.log()
+    post.bias += (post.weight[:, :, 0, 0] * mean).sum(1)
+    post.weight *= std[None, :, None, None]
+
+
+@torch.no_grad()
+def encode_all(vae: Any, images: Any, batch: int = 128) -> torch.Tensor:
+    """Latent means of uint8 pictures (N, S, S, 3) -> (N, 4, S/4, S/4) float16 in main memory,
+    computed where the autoencoder is."""
+    out = []
+    for begin in range(0, len(images), batch):
+        x = torch.from_numpy(images[begin : begin + batch].copy()).to(place_of(vae))
+        out.append(
+            vae.encode(x.permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist.mean.half().cpu()
+        )
+    return torch.cat(out)
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: Any, data: Groups) -> dict[str, float]:
+    """PSNR in dB over whole pictures and inside the object's bounding box (where the picture
+    differs from its background)."""
+    images = torch.from_numpy(data.images[:]).flatten(0, 1)
+    whole, box = [], []
+    for begin in range(0, len(images), 64):
+        x = images[begin : begin + 64].to(place_of(vae)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        error = ((y - x) / 2).square().mean(1)
+        for n in range(len(x)):
+            differs = (x[n] - x[n, :, :1, :1]).abs().amax(0) > 0.02
+            rows, cols = torch.where(differs.any(1))[0], torch.where(differs.any(0))[0]
+            whole.append(float(error[n].mean()))
+            if len(rows):
+                box.append(
+                    float(error[n, rows.min() : rows.max() + 1, cols.min() : cols.max() + 1].mean())
+                )
+
+    def db(values: list[float]) -> float:
+        return float(-10 * torch.tensor(values).clamp_min(1e-10).log10().mean())
+
+    return {"psnr": db(whole), "psnr_in_box": db(box)}
+
+
+def save_vae(vae: Any, folder: Path) -> None:
+    """Write the diffusers folder `vae/` in fp16."""
+    vae.half().save_pretrained(folder / "vae")
+    vae.float()
+
+
+def decoder_stage(
+    vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32
+) -> Stage:
+    """A second stage that sharpens the decoder alone; latents, and so a diffusion model trained on
+    them, stay as they are.
+
+    Args:
+        latents: (N * 4, 4, h, w) float16 of all training pictures, from the finished encoder.
+    """
+    images = torch.from_numpy(data.images).flatten(0, 1)
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    vae.train()
+    factor = images.shape[1] // latents.shape[-1]
+    small = crop // factor
+
+    by_place = latents.permute(0, 2, 3, 1)
+
+    def draw(step: Step) -> dict[str, torch.Tensor]:
+        generator = step.random.generator("batch")
+        pick = torch.randint(0, len(images), (batch,), generator=generator)
+        corner = torch.randint(0, latents.shape[-1] - small + 1, (batch, 2), generator=generator)
+        return {
+            "latents": _crops(by_place, pick, corner, small),
+            "pictures": _crops(images, pick, factor * corner, crop),
+        }
+
+    batches = Batches(draw, vae)
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        drawn = batches(step)
+        z = drawn["latents"].permute(0, 3, 1, 2).float()
+        x = drawn["pictures"].permute(0, 3, 1, 2).float() / 127.5 - 1
+        with half_precision(x.device):
+            y = vae.decode(
+                z + 0.02 * step.random.normal("latent noise", tuple(z.shape), x.device)
+            ).sample
+        # Away from the crop's cut: outside a real picture there is no such border.
+        error = (y.float() - x)[:, :, factor:-factor, factor:-factor]
+        chroma = error - error.mean(1, keepdim=True)
+        return {
+            "l1": error.abs().mean(),
+            "square": 8.0 * error.square().mean(),
+            "chroma": 0.5 * chroma.abs().mean(),
+        }
+
+    group = ParameterGroup("decoder", parameters, "cos 1e-3->1e-5", (0.9, 0.99), 1e-8)
+    return Stage("decoder", steps, {"vae": vae}, [group], loss, clip_norm=1.0)
