@@ -1,0 +1,150 @@
+"""Typed registries: every kind of thing that can be added (a system, a guidance, a representation, a
+prior, a format) has one, filled by the package, by decorators, by entry points and by plug-in files."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from .errors import ConfigError, InputError, did_you_mean
+
+T = TypeVar("T")
+PLUGINS = "THREESTUDIO_LIKE_PLUGINS"
+"""Environment variable with Python files that register something, separated as PATH is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A plug-in that cannot be used, and why."""
+
+    name: str
+    group: str
+    reason: str
+
+
+class Registry(Generic[T]):
+    """The things of one kind, by name.
+
+    A plug-in never replaces what the package brings, and one that cannot be loaded is kept aside with
+    its reason (`broken`) and stops nothing else.
+
+    Args:
+        kind: what an entry is, in the singular, for messages ("guidance").
+        group: the entry point group ("threestudio_like.guidance").
+        accepts: the class of entries; an entry of another class is broken.
+        built_in: name -> "package.module:attribute" of what the package brings. It is imported when it
+            is asked for, so that names can be listed before anything heavy is loaded.
+
+    Example:
+        >>> GUIDANCES: Registry[GuidanceKind] = Registry(            # doctest: +SKIP
+        ...     "guidance", "threestudio_like.guidance", GuidanceKind, {"clip": "….picture:CLIP"})
+    """
+
+    def __init__(
+        self, kind: str, group: str, accepts: type[T], built_in: Mapping[str, str] | None = None
+    ) -> None:
+        self.kind, self.group, self.accepts = kind, group, accepts
+        self._built_in = dict(built_in or {})
+        self._added: dict[str, T] = {}
+        self._broken: list[Broken] = []
+        self._points_read = False
+
+    def add(self, name: str, entry: T) -> T:
+        """Add an entry. Raises ConfigError where the name is taken or the entry is of another kind."""
+        if not isinstance(entry, self.accepts):
+            raise ConfigError(
+                f"is a {type(entry).__name__}, not a {self.accepts.__name__}",
+                f'{self.kind} "{name}"',
+            )
+        if name in self._built_in:
+            raise ConfigError(f"there is a {self.kind} of this name already", f'"{name}"')
+        self._added[name] = entry
+        return entry
+
+    def names(self) -> list[str]:
+        """All names: the package's own in their order, then those of plug-ins."""
+        self._read_points()
+        return [*self._built_in, *(n for n in self._added if n not in self._built_in)]
+
+    def get(self, name: str, where: str = "") -> T:
+        """The entry of a name. Raises ConfigError with the nearest name where there is none."""
+        if name in self._built_in:
+            module, _, attribute = self._built_in[name].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        self._read_points()
+        if name in self._added:
+            return self._added[name]
+        for broken in self._broken:
+            if broken.name == name:
+                raise ConfigError(
+                    f'the {self.kind} "{name}" is a plug-in that cannot be used: {broken.reason}',
+                    where,
+                    "Mend or remove the package that brings it",
+                )
+        raise ConfigError(
+            f'there is no {self.kind} "{name}"', where, did_you_mean(name, self.names())
+        )
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Names and entries."""
+        for name in self.names():
+            yield name, self.get(name)
+
+    def broken(self) -> list[Broken]:
+        """Plug-ins that cannot be used."""
+        self._read_points()
+        return list(self._broken)
+
+    def _read_points(self) -> None:
+        read_plugin_files()
+        if self._points_read:
+            return
+        self._points_read = True
+        for point in entry_points(group=self.group):
+            try:
+                self.add(point.name, point.load())
+            except Exception as error:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                self._broken.append(Broken(name=point.name, group=self.group, reason=reason))
+
+
+_read_files: set[Path] = set()
+
+
+def read_plugin_files() -> None:
+    """Run the files that the environment names, each once. Raises InputError on one that fails."""
+    for text in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
+        read_plugin_file(Path(text))
+
+
+def read_plugin_file(path: Path) -> None:
+    """Run a Python file that registers something, once in a process.
+
+    Raises:
+        InputError: it is not there, or fails.
+    """
+    path = path.expanduser().resolve()
+    if path in _read_files:
+        return
+    if not path.is_file():
+        raise InputError("there is no such file", str(path), "Give a Python file with --plugins")
+    _read_files.add(path)
+    name = f"threestudio_like_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError("is no Python file", str(path), "Give a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        _read_files.discard(path)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"the plug-in cannot be used ({reason})", str(path)) from None
