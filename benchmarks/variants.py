@@ -22,8 +22,10 @@ def trained(
 ) -> float:
     """Train a variant into a folder unless it is finished there; its CPU seconds.
 
-    Args: verb: what is trained and the name of its work folder last, as ["g3dr"] or ["cisp",
-        "--embedding", "cisp"]. data: folder of drawn objects, used instead of drawing them again.
+    Args:
+        verb: what is trained and the name of its work folder last, as ["g3dr"] or ["cisp",
+            "--embedding", "cisp"].
+        data: folder of drawn objects, used instead of drawing them again.
         settings: what the variant changes, as arguments of the command line.
     """
     finished = folder / "cpu-seconds"

@@ -22,8 +22,11 @@ __all__ = ["Asset", "compose", "generate", "reconstruct", "refine", "texture"]
 def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
     """Make an asset of a prompt; the run's folder is in ``asset.provenance["folder"]``.
 
-    Args: prompt: what to make. quiet: show no progress. options: any field of `systems.run.Options`
-        (out, seed, steps, prior, system, preset, minutes, set, …).
+    Args:
+        prompt: what to make.
+        quiet: show no progress.
+        options: any field of `systems.run.Options` (out, seed, steps, prior, system, preset,
+            minutes, set, …).
 
     Raises:
         UserError: with what is wrong, where, and what to do.

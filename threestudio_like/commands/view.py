@@ -36,8 +36,9 @@ def view(path: Path, prompt: str, options: ViewOptions) -> str:
     Returns:
         The command that composes the picture, once its boxes are given; "" for everything else.
 
-    Raises: InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt
-        that is no use here.
+    Raises:
+        InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt that
+            is no use here.
     """
     if path.is_file() and path.suffix.lower() in PICTURES:
         return _boxes_command(path, prompt, options)

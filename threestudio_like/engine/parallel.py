@@ -29,10 +29,12 @@ class Workers:
     """A process group. On a CPU it is gloo's and meets in a file, so that no network is used; on a
     GPU it is the device's own.
 
-    Args: rank: this process, 0 to world - 1. Only rank 0 writes files. world: number of processes.
+    Args:
+        rank: this process, 0 to world - 1. Only rank 0 writes files.
+        world: number of processes.
         meeting: a path that does not exist yet, the same for all; None where the launcher's
-        environment says how to meet (torchrun). device: of the tensors that are averaged; main
-        memory by default.
+            environment says how to meet (torchrun).
+        device: of the tensors that are averaged; main memory by default.
     """
 
     at_work = False

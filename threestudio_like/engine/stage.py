@@ -66,19 +66,27 @@ class ParameterGroup:
 class Stage:
     """One phase of a run.
 
-    Attributes: name: shown to the user, and part of every random key. steps: optimisation steps.
-        modules: everything that a checkpoint must hold, by name. groups: what the optimiser moves.
+    Attributes:
+        name: shown to the user, and part of every random key.
+        steps: optimisation steps.
+        modules: everything that a checkpoint must hold, by name.
+        groups: what the optimiser moves.
         loss: the weighted loss terms of a step, by name; their sum is minimised. Where the step has
-        parts, those of its own views. shared: whether the step's views can be worked on in parts;
-        the terms of the whole are the means of those of its parts. prepare: called once before step
-        0 of a fresh stage (never on resume); its results must live in `modules`. before_step:
-        called once before the loss of a step, of which part ever; what a step changes beside its
-        parameters is changed here. after_step: called after every optimiser step. preview: draws a
-        picture (H, W, 3) uint8 array; called on a clock, must not change any state. watch: figures
-        for the watchdog, by name (see `Watchdog`). recover: turns one knob after a collapse;
-        returns what it did in words. shrink: does less at once from now on, with the same result;
-        returns what it did in words, empty where nothing can be. clip_norm: largest gradient norm,
-        over all groups; 0 for no limit.
+            parts, those of its own views.
+        shared: whether the step's views can be worked on in parts; the terms of the whole are the
+            means of those of its parts.
+        prepare: called once before step 0 of a fresh stage (never on resume); its results must live
+            in `modules`.
+        before_step: called once before the loss of a step, of which part ever; what a step changes
+            beside its parameters is changed here.
+        after_step: called after every optimiser step.
+        preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any
+            state.
+        watch: figures for the watchdog, by name (see `Watchdog`).
+        recover: turns one knob after a collapse; returns what it did in words.
+        shrink: does less at once from now on, with the same result; returns what it did in words,
+            empty where nothing can be.
+        clip_norm: largest gradient norm, over all groups; 0 for no limit.
     """
 
     name: str

@@ -35,8 +35,10 @@ class Batches:
     another device than main memory's is at work, and a training sees the same batches on every
     device.
 
-    Args: draw: the batch of a step, tensors in main memory by name; must not read the step's
-        `fraction`. model: where it is, batches are brought.
+    Args:
+        draw: the batch of a step, tensors in main memory by name; must not read the step's
+            `fraction`.
+        model: where it is, batches are brought.
     """
 
     def __init__(self, draw: Callable[[Step], dict[str, Any]], model: nn.Module) -> None:

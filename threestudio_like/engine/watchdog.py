@@ -36,10 +36,13 @@ _REMEDY = {
 class Watchdog:
     """Looks at a stage every tenth of its steps, and at every loss for NaN.
 
-    Attributes: empty: mean opacity under which nothing is left. fog: share of half-transparent
-        pixels above which the volume is a cloud. box: border opacity above which the volume fills
-        its box. patience: fraction of the stage before which only NaN and empty count (every field
-        starts as a cloud). fewest: a stage of fewer steps is a trial: only NaN stops it.
+    Attributes:
+        empty: mean opacity under which nothing is left.
+        fog: share of half-transparent pixels above which the volume is a cloud.
+        box: border opacity above which the volume fills its box.
+        patience: fraction of the stage before which only NaN and empty count (every field starts as
+            a cloud).
+        fewest: a stage of fewer steps is a trial: only NaN stops it.
     """
 
     empty: float = 0.002

@@ -107,8 +107,9 @@ class ImageRefinement:
 
         The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
 
-        Args: known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put
-            into every estimate: the background outside a silhouette that must stay.
+        Args:
+            known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put into
+                every estimate: the background outside a silhouette that must stay.
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)

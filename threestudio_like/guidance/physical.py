@@ -105,9 +105,12 @@ class _Still:
 class PhysicalTerms:
     """The terms of a scene.
 
-    Args: scene: its objects. bonds: relations. order: pairs (front, back) of objects of which one
-        hides the other. upright: whether the world's +Y is up for certain (a known elevation):
-        otherwise support and stability have no direction.
+    Args:
+        scene: its objects.
+        bonds: relations.
+        order: pairs (front, back) of objects of which one hides the other.
+        upright: whether the world's +Y is up for certain (a known elevation): otherwise support and
+            stability have no direction.
 
     Example:
         >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())     # doctest: +SKIP

@@ -78,9 +78,10 @@ def fit_scale_and_shift(
 class DepthGuidance:
     """The rendered depth agrees with a known one on its mask.
 
-    Args: depth: (H, W), distance along the ray. mask: (H, W) in [0, 1]. invariant: up to a scale
-        and a shift of the known depth, as monocular depth is; the fit is made anew at every step
-        and is not differentiated.
+    Args:
+        depth: (H, W), distance along the ray. mask: (H, W) in [0, 1].
+        invariant: up to a scale and a shift of the known depth, as monocular depth is; the fit is
+            made anew at every step and is not differentiated.
     """
 
     def __init__(self, depth: torch.Tensor, mask: torch.Tensor, invariant: bool = False) -> None:
@@ -110,9 +111,11 @@ class DepthGuidance:
 class ClipGuidance:
     """Renderings lie near a picture, or a text, in CLIP's space.
 
-    Args: prior: the image-text model. target: (1, D) or (B, D) unit vectors; see `of_picture` and
-        `of_text`. distance: "cosine" (1 - cos), or "l1", the mean absolute difference of embeddings
-        (G3DR compares raw ones; unit ones here).
+    Args:
+        prior: the image-text model.
+        target: (1, D) or (B, D) unit vectors; see `of_picture` and `of_text`.
+        distance: "cosine" (1 - cos), or "l1", the mean absolute difference of embeddings (G3DR
+            compares raw ones; unit ones here).
     """
 
     def __init__(

@@ -27,8 +27,9 @@ def orientation(
     """Ref-NeRF's penalty on visible surface that faces away: mean over rays of sum_i w_i max(0, n_i
     . d)^2.
 
-    Args: normals: (S, 3) outward unit normals at the samples. directions: (R, 3) ray directions.
-        rays: R.
+    Args:
+        normals: (S, 3) outward unit normals at the samples. directions: (R, 3) ray directions.
+            rays: R.
     """
     facing = (normals * directions[samples.ray]).sum(-1).clamp_min(0).square()
     return (samples.weights.detach() * facing).sum() / rays

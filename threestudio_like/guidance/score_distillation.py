@@ -80,9 +80,12 @@ def foreground_mask(
 class ScoreDistillation:
     """Score distillation in the prior's latent space, or in RGB through its encoder.
 
-    Args: prior: the diffusion prior. prompt: what is made. config: weighting, schedules and tricks.
+    Args:
+        prior: the diffusion prior.
+        prompt: what is made.
+        config: weighting, schedules and tricks.
         encode: whether renderings are RGB pictures that go through the encoder (then gradients flow
-        through it).
+            through it).
     """
 
     def __init__(

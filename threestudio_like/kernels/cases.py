@@ -48,10 +48,13 @@ def difference(mine: Results, theirs: Results) -> float:
 class Case:
     """How an operation is tried.
 
-    Attributes: reference: plain torch. make: inputs by name, tensors on the CPU in float32; the
-        argument asks for those to time instead of those to check. call: runs an operation on
-        inputs; returns its values, and its gradients where it has any. tolerance: the largest error
-        a twin may have. compare: the error of a twin's results.
+    Attributes:
+        reference: plain torch.
+        make: inputs by name, tensors on the CPU in float32; the argument asks for those to time
+            instead of those to check.
+        call: runs an operation on inputs; returns its values, and its gradients where it has any.
+        tolerance: the largest error a twin may have.
+        compare: the error of a twin's results.
     """
 
     reference: Callable[..., Any]

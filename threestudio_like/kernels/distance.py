@@ -87,7 +87,8 @@ def winding_number(
     """The generalised winding number of a triangle soup: above one half inside, also of open and
     self-intersecting surfaces.
 
-    Args: beta: parts farther than this many of their radii count as one dipole; larger is more
-        exact and slower (0.01 off at 3).
+    Args:
+        beta: parts farther than this many of their radii count as one dipole; larger is more exact
+            and slower (0.01 off at 3).
     """
     return implementation("winding_number", _winding_number, queries)(queries.detach(), tree, beta)

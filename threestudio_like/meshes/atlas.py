@@ -173,9 +173,10 @@ def with_coordinates(
 ) -> tuple[Asset, dict[str, str]]:
     """The asset with texture coordinates on every mesh, and for each mesh what was found and done.
 
-    Args: how: "auto" keeps coordinates that are a proper atlas and makes new ones elsewhere, "keep"
-        makes new ones only where there are none, "always" makes all anew. seconds: time limit of
-        xatlas for each mesh before the fallback.
+    Args:
+        how: "auto" keeps coordinates that are a proper atlas and makes new ones elsewhere, "keep"
+            makes new ones only where there are none, "always" makes all anew.
+        seconds: time limit of xatlas for each mesh before the fallback.
     """
     meshes, notes = {}, {}
     for name, mesh in asset.meshes.items():

@@ -177,8 +177,10 @@ def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndar
     """Faces (F,) bool that none of 26 views from far outside sees, nor any neighbour of theirs:
     what only wastes texels.
 
-    Args: backend: auto rasterises from every side; open3d casts a ray from every face's centre to
-        every side. size: pixels along an edge of the pictures.
+    Args:
+        backend: auto rasterises from every side; open3d casts a ray from every face's centre to
+            every side.
+        size: pixels along an edge of the pictures.
     """
     directions = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
     points = mesh.vertices.astype(np.float64)

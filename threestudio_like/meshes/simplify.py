@@ -19,8 +19,9 @@ from .mesh import Mesh
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
     """The mesh with about `faces` faces; texture, texture coordinates and colours kept.
 
-    Args: backend: "auto" (quadrics of the core), "pymeshlab" or "open3d" (extras). Raises
-        ConfigError where the extra is missing.
+    Args:
+        backend: "auto" (quadrics of the core), "pymeshlab" or "open3d" (extras). Raises ConfigError
+            where the extra is missing.
     """
     if faces >= len(mesh.faces):
         return mesh

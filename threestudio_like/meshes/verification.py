@@ -66,9 +66,11 @@ def verify(
 ) -> Verdict:
     """Compare a written file with the asset in memory.
 
-    Args: cameras: (B, 4, 4) world to clip space; the first is the front. frame: axes and unit in
-        which the file was written. place: brings vertices (V, 3) of both before the cameras; the
-        default leaves them where they are.
+    Args:
+        cameras: (B, 4, 4) world to clip space; the first is the front.
+        frame: axes and unit in which the file was written.
+        place: brings vertices (V, 3) of both before the cameras; the default leaves them where they
+            are.
 
     A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour
     (25 dB for PLY, whose colours live on the vertices), and the orientation of the asset.

@@ -64,9 +64,11 @@ def to_mesh(
 ) -> Mesh | None:
     """A smooth closed mesh of a volume (R, R, R) in [0, 1]; None when it holds nothing.
 
-    Args: blur: deviation in cells of the Gaussian that rounds the steps; thin parts keep their
-        volume because the level follows them. rounds: Taubin smoothing rounds, which keep the
-        volume. smallest: pieces with less than this share of the filled cells are dropped.
+    Args:
+        blur: deviation in cells of the Gaussian that rounds the steps; thin parts keep their volume
+            because the level follows them.
+        rounds: Taubin smoothing rounds, which keep the volume.
+        smallest: pieces with less than this share of the filled cells are dropped.
     """
     full = volume >= level
     if not full.any():

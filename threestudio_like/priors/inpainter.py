@@ -52,8 +52,9 @@ class LatentBlending(Inpainter):
 
     A latent counts as known only where all its pixels are.
 
-    Args: condition: camera and background of the picture for a prior that knows such things; the
-        text is the prompt's.
+    Args:
+        condition: camera and background of the picture for a prior that knows such things; the text
+            is the prompt's.
     """
 
     def __init__(

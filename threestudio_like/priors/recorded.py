@@ -22,8 +22,9 @@ def can_record(device: torch.device) -> bool:
 class Recorded:
     """A function of tensors without gradients, recorded at the second call of every shape.
 
-    Args: function: tensors -> one tensor; must not wait for the device, and must depend on nothing
-        but its arguments and the setting.
+    Args:
+        function: tensors -> one tensor; must not wait for the device, and must depend on nothing
+            but its arguments and the setting.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:

@@ -163,8 +163,9 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
     """The folder of a model by folder, logical name or hub id. A folder and the models folder are
     looked at first; only then, and only for a name that the user gave, the hub.
 
-    Args: known: logical names. option: of the command line, for errors. file: what such a folder
-        holds.
+    Args:
+        known: logical names. option: of the command line, for errors. file: what such a folder
+            holds.
     """
     path = Path(name).expanduser()
     if path.is_dir():

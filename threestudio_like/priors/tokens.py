@@ -54,8 +54,9 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
     Args:
         tokenizer: a transformers tokenizer.
 
-    Raises: ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place.
-        ModelError: it cannot say where its tokens lie.
+    Raises:
+        ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place.
+            ModelError: it cannot say where its tokens lie.
     """
     spans = phrase_spans(prompt, words)
     if not getattr(tokenizer, "is_fast", False):

@@ -50,8 +50,10 @@ class SolidBackground:
 class RandomBackground:
     """A grey level drawn every step from a table of pictures, one a level.
 
-    Args: levels: (K,) grey levels in [0, 1]. pictures: (K, h, w, C) what each level looks like in
-        the field's space (latents of a grey picture, or the grey itself).
+    Args:
+        levels: (K,) grey levels in [0, 1].
+        pictures: (K, h, w, C) what each level looks like in the field's space (latents of a grey
+            picture, or the grey itself).
     """
 
     levels: torch.Tensor

@@ -38,8 +38,9 @@ class EnvironmentLight:
         """What a white metal shows: the environment in the mirror direction, blurred to E by
         roughness 1.
 
-        Args: normals, towards: unit (..., 3); `towards` points from the surface to the camera.
-            roughness: (..., 1) in [0, 1].
+        Args:
+            normals, towards: unit (..., 3); `towards` points from the surface to the camera.
+                roughness: (..., 1) in [0, 1].
         """
         mirror = 2 * (normals * towards).sum(-1, keepdim=True) * normals - towards
         # A matt surface sees the second order at a quarter and the first at two thirds of its
@@ -80,9 +81,11 @@ def baked_light_index(
     """How much of a light is painted into base colours: the slope of log luminance over log light,
     0 for none and 1 for all of it.
 
-    Args: luminance: (N,) display values of base colours on the surface, above 0. light: (N,) E of
-        the light there. region: (N,) number of the material, if it is known: each has its own mean,
-        so that what is dark by nature does not count.
+    Args:
+        luminance: (N,) display values of base colours on the surface, above 0. light: (N,) E of the
+            light there.
+        region: (N,) number of the material, if it is known: each has its own mean, so that what is
+            dark by nature does not count.
     """
     keep = luminance > 0.02
     y, x = luminance[keep].double().log(), light[keep].double().log()

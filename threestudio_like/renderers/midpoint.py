@@ -82,10 +82,13 @@ def render_rays(
 ) -> RayResult:
     """Render rays (B, R, 3).
 
-    Args: volume: see `Volume`. random: jitters samples within their strata; None for none. depth:
-        (B, R) known distance to the surface; for `comb` and `scaling`. scaling: fade gradients of
-        alpha and colour away from the known depth (METHODS 3.6); values stay. comb: fine samples
-        about the known depth.
+    Args:
+        volume: see `Volume`.
+        random: jitters samples within their strata; None for none.
+        depth: (B, R) known distance to the surface; for `comb` and `scaling`.
+        scaling: fade gradients of alpha and colour away from the known depth (METHODS 3.6); values
+            stay.
+        comb: fine samples about the known depth.
     """
     batch, rays = origins.shape[:2]
     near, far = box_bounds(origins, directions, config.box)

@@ -163,10 +163,14 @@ class VolumeRenderer(nn.Module):
         """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one
         picture (1, 1, P, C).
 
-        Args: field: what to render. cameras: B cameras. background: values (B, H, W, C). random:
-            jitters the samples; None for none (previews, evaluation). pixels: indices of rays,
-            int64. known: distance (R,) to the surface along every ray that is rendered, not finite
-            where it is not known, and how gradients fade away from it (METHODS 3.6).
+        Args:
+            field: what to render.
+            cameras: B cameras.
+            background: values (B, H, W, C).
+            random: jitters the samples; None for none (previews, evaluation).
+            pixels: indices of rays, int64.
+            known: distance (R,) to the surface along every ray that is rendered, not finite where
+                it is not known, and how gradients fade away from it (METHODS 3.6).
         """
         jittered = random is not None and self.config.jitter
         device = self.centres.device

@@ -97,9 +97,10 @@ def write_report(
 ) -> None:
     """Write the page.
 
-    Args: sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of
-        events.jsonl. configuration: run.yaml's text. pictures: more pictures (H, W, 3) uint8 by
-        their titles.
+    Args:
+        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of
+            events.jsonl. configuration: run.yaml's text.
+        pictures: more pictures (H, W, 3) uint8 by their titles.
     """
     rows = "".join(
         f"<tr><td>{html.escape(str(k))}</td><td>{html.escape(_shown(v))}</td></tr>"

@@ -23,9 +23,11 @@ class PageServer:
     """Serves on 127.0.0.1, under a path that only who was told it knows: other users of the machine
     and other sites' scripts are turned away.
 
-    Args: pages: what a GET of a name is answered with; None for "not yet". "" is the first page.
+    Args:
+        pages: what a GET of a name is answered with; None for "not yet". "" is the first page.
         calls: what a POST of a name does with its JSON object; the result goes back as JSON, a
-        UserError as {"error": line}. port: 0 takes a free one.
+            UserError as {"error": line}.
+        port: 0 takes a free one.
 
     Raises:
         ConfigError: the port is taken, or no port.

@@ -49,10 +49,12 @@ def sample_planes(
     Every level of the pyramid is read bilinearly (zero outside, as published) and the levels are
     summed; then the mean over the planes. No parameter is added by more levels.
 
-    Args: levels: 1 reads the planes alone, 3 is G3DR's. axes: see `AXES`; a plane's first
-        coordinate runs along its columns, the second along its rows. replicate: what lies beyond
-        the centres of the coarsest level's outermost texels reads as they do, instead of fading
-        towards zero.
+    Args:
+        levels: 1 reads the planes alone, 3 is G3DR's.
+        axes: see `AXES`; a plane's first coordinate runs along its columns, the second along its
+            rows.
+        replicate: what lies beyond the centres of the coarsest level's outermost texels reads as
+            they do, instead of fading towards zero.
     """
     if replicate:
         reach = 1 - 2 ** (levels - 1) / planes.shape[-1]

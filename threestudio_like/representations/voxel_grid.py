@@ -102,9 +102,10 @@ class VoxelField(Field):
         """Take density (through the inverse activation) and features from another field of as many
         channels.
 
-        Args: close: gaps narrower than twice this distance (scene units) and hollows are filled
-            with matter of the nearest colour. Optimisation carves what is too much far more easily
-            than it fills what is missing.
+        Args:
+            close: gaps narrower than twice this distance (scene units) and hollows are filled with
+                matter of the nearest colour. Optimisation carves what is too much far more easily
+                than it fills what is missing.
         """
         density, features = (
             v.to(self.device) for v in sample_grid(other, self.grid_points().view(-1, 3))
@@ -134,9 +135,11 @@ def close_gaps(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Morphological closing of a volume.
 
-    Args: density: (G, G, G) over [-1, 1]^3. features: (G, G, G, C). close: radius in scene units.
+    Args:
+        density: (G, G, G) over [-1, 1]^3. features: (G, G, G, C).
+        close: radius in scene units.
         surface: density per scene unit from which a cell counts as matter. filling: the least
-        density of the filled cells.
+            density of the filled cells.
     """
     reach = max(1, round(close * (density.shape[0] - 1) / 2))
     inside = (density > surface).numpy()

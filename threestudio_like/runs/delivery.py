@@ -37,11 +37,14 @@ class RunResult:
 class Delivery:
     """What a run hands over.
 
-    Args: title: of the report. ring: cameras by which the asset is shown and compared. text:
-        run.yaml's. place: brings vertices before the cameras; `shown`: the asset there; `light`: on
-        a base colour that is free of light. own: files in the user's own frame beside asset.glb:
-        name, asset as it is written there, and the frame. pictures: more pictures for the report,
-        by title.
+    Args:
+        title: of the report. ring: cameras by which the asset is shown and compared. text:
+            run.yaml's.
+        place: brings vertices before the cameras; `shown`: the asset there; `light`: on a base
+            colour that is free of light.
+        own: files in the user's own frame beside asset.glb: name, asset as it is written there, and
+            the frame.
+        pictures: more pictures for the report, by title.
     """
 
     title: str

@@ -303,8 +303,9 @@ class Networks:
         """Bytes of the weights, and what the UNet holds at most for `entries` and the autoencoder
         for `images` at work.
 
-        Args: latent, image: edges of latents and pictures. gradient: whether pictures are encoded
-            for their gradient.
+        Args:
+            latent, image: edges of latents and pictures. gradient: whether pictures are encoded for
+                their gradient.
         """
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from torch._subclasses.fake_tensor import FakeTensorMode

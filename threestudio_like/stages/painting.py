@@ -173,8 +173,10 @@ def painting_stage(
 ) -> Stage:
     """A stage that moves texels by score distillation.
 
-    Args: size: height and width of the rendering. light: lit surfaces show the prior what its
-        pictures show, and keep what the light does out of the texels.
+    Args:
+        size: height and width of the rendering.
+        light: lit surfaces show the prior what its pictures show, and keep what the light does out
+            of the texels.
     """
     weights = parsed(terms)
 

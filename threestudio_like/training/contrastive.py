@@ -204,8 +204,10 @@ class ReadOut(nn.Module):
     The contrast among objects of one category starts at a saddle: as long as neither side tells
     them apart, neither has a reason to. A common target that fades away gives both the same reason.
 
-    Args: other: a sample (N, R, R, R) bool or (N, T) ids of the training set. width: of the
-        embeddings. vocabulary: number of token ids, for captions. components: kept.
+    Args:
+        other: a sample (N, R, R, R) bool or (N, T) ids of the training set. width: of the
+            embeddings.
+        vocabulary: number of token ids, for captions. components: kept.
     """
 
     mean: torch.Tensor

@@ -267,8 +267,10 @@ def step_terms(
 ) -> dict[str, torch.Tensor]:
     """The weighted terms of a step.
 
-    Args: picture: (B, R, R, 3) in [0, 1] and depth (B, R, R): the given view at the size that was
-        rendered. whole: (B, S, S, 3) the given picture, for CLIP.
+    Args:
+        picture: (B, R, R, 3) in [0, 1] and depth (B, R, R): the given view at the size that was
+            rendered.
+        whole: (B, S, S, 3) the given picture, for CLIP.
     """
     colour, found, opacity = as_pictures(result, config.render)
     terms = {}

@@ -68,8 +68,9 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
     """The pictures of a folder, resized to size x size, with cameras.json if there is one. Raises
     InputError.
 
-    Args: distance, fov_y: of the cameras, scene units and degrees; cameras.json tells azimuth and
-        elevation in degrees, and a grey level.
+    Args:
+        distance, fov_y: of the cameras, scene units and degrees; cameras.json tells azimuth and
+            elevation in degrees, and a grey level.
     """
     if not folder.is_dir():
         raise InputError(

@@ -17,8 +17,11 @@ from numba import njit
 def rasterize_band(clip, tri, out, row_begin, row_end):
     """Fill rows [row_begin, row_end) of `out`.
 
-    Args: clip: (V, 4) float32 clip-space positions, OpenGL convention. tri: (F, 3) int32. out: (H,
-        W, 4) float32 (u, v, z/w, triangle + 1); u and v weigh vertices 0 and 1. Overwritten.
+    Args:
+        clip: (V, 4) float32 clip-space positions, OpenGL convention.
+        tri: (F, 3) int32.
+        out: (H, W, 4) float32 (u, v, z/w, triangle + 1); u and v weigh vertices 0 and 1.
+            Overwritten.
     """
     height, width, _ = out.shape
     for row in range(row_begin, row_end):

@@ -13,8 +13,10 @@ def march_range(
     """March rays begin to end into chunk buffers; returns the number of samples, or -1 when the
     buffers are too small.
 
-    Args: occupied: (G, G, G) uint8; coarse: (M, M, M) uint8, 1 where any cell of the block is
-        occupied. t_out, ray_out: buffers; counts: (R,) int64, filled per ray.
+    Args:
+        occupied: (G, G, G) uint8; coarse: (M, M, M) uint8, 1 where any cell of the block is
+            occupied.
+        t_out, ray_out: buffers; counts: (R,) int64, filled per ray.
     """
     size, blocks = occupied.shape[0], coarse.shape[0]
     capacity = t_out.shape[0]

@@ -16,8 +16,12 @@ class Accumulator:
     turns them back. The unit is the smallest with which no sum of `terms` terms as large as
     `largest` overflows, so that far fewer digits are lost than in float32.
 
-    Args: shape: of the result. like: its device. largest: a tensor [] with the largest magnitude of
-        one term; read without waiting for the device. terms: how many terms there are at most.
+    Args:
+        shape: of the result.
+        like: its device.
+        largest: a tensor [] with the largest magnitude of one term; read without waiting for the
+            device.
+        terms: how many terms there are at most.
     """
 
     def __init__(

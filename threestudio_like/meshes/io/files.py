@@ -141,8 +141,9 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
         frame: axes and unit of the file.
         textures: False leaves pictures alone, also missing ones.
 
-    Raises: InputError: missing, too large, unreadable, empty, without area, with numbers that are
-        not finite, or with addresses that leave its folder.
+    Raises:
+        InputError: missing, too large, unreadable, empty, without area, with numbers that are not
+            finite, or with addresses that leave its folder.
     """
     kind = path.suffix.lower().lstrip(".")
     if path.is_dir():

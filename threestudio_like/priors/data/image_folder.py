@@ -31,8 +31,10 @@ class ImageFolder:
     pixel, is the depth of name.png or name.jpg. Only names are held in memory; a picture is read
     when it is asked for.
 
-    Args: folder: searched with its subfolders; links to folders are not followed. size: pixels
-        along the edge to which pictures are cut (to their middle square) and resized by Lanczos.
+    Args:
+        folder: searched with its subfolders; links to folders are not followed.
+        size: pixels along the edge to which pictures are cut (to their middle square) and resized
+            by Lanczos.
 
     Raises:
         InputError: no such folder, or no picture in it.

@@ -91,10 +91,13 @@ class ShapeNetPairs:
     folder/ShapeNetVox32/<category>/<model>/model.binvox. A picture's alpha tells the object; a
     model's category is the name of its folder.
 
-    Args: folder: holds both folders. split: train, validation or test; by split.json in the folder
-        ({"train": ["<category>/<model>", ...], ...}), or by a hash of the model's name in shares of
-        70, 10 and 20 %. categories: folder names to use; all by default. names: words for the
-        categories' folders, for captions.
+    Args:
+        folder: holds both folders.
+        split: train, validation or test; by split.json in the folder ({"train":
+            ["<category>/<model>", ...], ...}), or by a hash of the model's name in shares of 70, 10
+            and 20 %.
+        categories: folder names to use; all by default.
+        names: words for the categories' folders, for captions.
 
     Raises:
         InputError: the layout is not there.

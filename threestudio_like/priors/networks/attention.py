@@ -157,8 +157,9 @@ def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
     Rows are not normalised again (METHODS 4.5). Self-attention is left as it is; factors of one
     change no bit.
 
-    Args: emphasis: (B, T) factors, one row for each entry of the batch that the model will be
-        given; None for none.
+    Args:
+        emphasis: (B, T) factors, one row for each entry of the batch that the model will be given;
+            None for none.
 
     Raises:
         ModelError: see `text_values`.

@@ -195,8 +195,10 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """0.5 (CE over rows + CE over columns) of exp(s) u v^T (METHODS 2.4).
 
-    Args: one, two: (B, D), normalised here. same: (B, B) bool, pairs that belong together; the
-        diagonal by default. Equal captions share the mass of a row.
+    Args:
+        one, two: (B, D), normalised here.
+        same: (B, B) bool, pairs that belong together; the diagonal by default. Equal captions share
+            the mass of a row.
     """
     logits = log_scale.exp() * F.normalize(one, dim=-1) @ F.normalize(two, dim=-1).t()
     if same is None:

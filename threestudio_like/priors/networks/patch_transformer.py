@@ -193,8 +193,9 @@ class ConvEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """Token ids (B, T) to (B, W): the state of the last real token, as CLIP reads it.
 
-    Args: vocabulary: number of token ids. tokens: longest text. end: id of the token that ends a
-        text (and pads it).
+    Args:
+        vocabulary: number of token ids. tokens: longest text. end: id of the token that ends a text
+            (and pads it).
     """
 
     def __init__(

@@ -13,8 +13,9 @@ EDGE = 320
 class ColourCells:
     """The cells of a picture (H, W, 3) in [0, 1].
 
-    Args: scale: larger ones make larger cells. lightness: its share in the difference of two
-        colours: shading counts less than colour.
+    Args:
+        scale: larger ones make larger cells. lightness: its share in the difference of two colours:
+            shading counts less than colour.
 
     Example:
         >>> picture = np.zeros((40, 40, 3), np.float32)

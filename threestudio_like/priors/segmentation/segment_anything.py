@@ -294,9 +294,11 @@ def candidates(
     """Masks (H, W) bool that a picture (H, W, 3) in [0, 1] may have for objects, with repetitions,
     and the IoU that the model expects of each.
 
-    Args: foreground: (H, W) bool; only its points are asked about, and without cells masks are cut
-        to it. cells: of the picture, for a coarse segmenter: every answer is snapped to them and
-        asked for once more by its box; their own boxes are asked about too.
+    Args:
+        foreground: (H, W) bool; only its points are asked about, and without cells masks are cut to
+            it.
+        cells: of the picture, for a coarse segmenter: every answer is snapped to them and asked for
+            once more by its box; their own boxes are asked about too.
     """
     config = config or AutomaticConfig()
     height, width = picture.shape[:2]

@@ -146,8 +146,9 @@ def shape_of(
     """Sample shapes under an embedding (1, D) and take the one that agrees best with the framed
     mask (S, S).
 
-    Args: worded: more candidates (W, R, R, R) in [0, 1], which a prompt asked for. encoder: tells
-        how alike any candidate and these are.
+    Args:
+        worded: more candidates (W, R, R, R) in [0, 1], which a prompt asked for. encoder: tells how
+            alike any candidate and these are.
 
     Raises:
         CollapseError: no candidate holds anything.

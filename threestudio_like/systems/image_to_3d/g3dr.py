@@ -239,10 +239,11 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
 def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> torch.Tensor:
     """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to a back.
 
-    Args: back: "mirror": the surface's mirror image at the middle of the object; a convex thing
-        turns away from the viewer where it is widest, and is about as deep behind as before.
-        "flat": where the visible surface ends. "halfway": between the two. level: where matter
-        begins.
+    Args:
+        back: "mirror": the surface's mirror image at the middle of the object; a convex thing turns
+            away from the viewer where it is widest, and is about as deep behind as before. "flat":
+            where the visible surface ends. "halfway": between the two.
+        level: where matter begins.
     """
     size = volume.shape[0]
     front = volume.flip(0).cummax(0).values.flip(0)

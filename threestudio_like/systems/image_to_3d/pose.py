@@ -95,8 +95,9 @@ def find_pose(
 ) -> Pose:
     """The pose under which the mesh's framed silhouette agrees best with a framed mask (S, S).
 
-    Args: near: azimuth and elevation in radians that another source suggests: only poses within 50
-        degrees of azimuth are looked at.
+    Args:
+        near: azimuth and elevation in radians that another source suggests: only poses within 50
+            degrees of azimuth are looked at.
     """
     size = mask.shape[-1]
     step = 2 * math.pi / config.azimuths

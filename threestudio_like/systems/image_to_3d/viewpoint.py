@@ -106,8 +106,11 @@ def find_viewpoint(
 ) -> Viewpoint:
     """The direction from which a picture shows an object.
 
-    Args: picture: by the share of the frame that the object takes, (1, S, S, 3) in [0, 1], grey of
-        `level` behind it. prompt: what it shows. prior: knows cameras (`facts.camera`).
+    Args:
+        picture: by the share of the frame that the object takes, (1, S, S, 3) in [0, 1], grey of
+            `level` behind it.
+        prompt: what it shows.
+        prior: knows cameras (`facts.camera`).
     """
     step = 2 * math.pi / config.azimuths
     grid = torch.tensor(

@@ -105,9 +105,10 @@ def task_of(
     """I_i and m_i of METHODS 4.2: I_i is the object exactly where its mask is 1, and noise (or
     white) elsewhere; m_i is empty on the object and, with `box`, outside its box.
 
-    Args: picture: (H, W, 3) in [0, 1]. others: (H, W) bool, where other objects are; with `hidden`,
-        only there is anything filled. greys: levels of the backgrounds that the inpainter knows, if
-        it knows greys alone.
+    Args:
+        picture: (H, W, 3) in [0, 1]. others: (H, W) bool, where other objects are; with `hidden`,
+            only there is anything filled.
+        greys: levels of the backgrounds that the inpainter knows, if it knows greys alone.
     """
     frame = square_of(part.box, config.margin)
     rgb, mask = (
@@ -181,8 +182,10 @@ def complete(
     """Paint what is hidden of an object and cut it out again. The object's visible pixels stay as
     they are.
 
-    Args: segmenter: finds the completed object; without one, its colours are told from what is
-        behind it. closed: whether the prior's vocabulary has no words but the object's own.
+    Args:
+        segmenter: finds the completed object; without one, its colours are told from what is behind
+            it.
+        closed: whether the prior's vocabulary has no words but the object's own.
     """
     size = config.size
     task = task_of(picture, part, others, config, seed, size, inpainter.greys)

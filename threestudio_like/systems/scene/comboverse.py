@@ -180,9 +180,10 @@ def placement_stage(
 ) -> Stage:
     """The stage that moves the objects of a scene; nothing else changes.
 
-    Args: words: spatial words of the prompt. reference: None where there is no picture (layout by
-        text alone). order: pairs (front, back) that the picture shows. upright: see
-        `PhysicalTerms`.
+    Args:
+        words: spatial words of the prompt. reference: None where there is no picture (layout by
+            text alone).
+        order: pairs (front, back) that the picture shows. upright: see `PhysicalTerms`.
     """
     size = config.resolution or prior.facts.image_size
     protocol = prior.facts.camera or PLAIN_CAMERAS

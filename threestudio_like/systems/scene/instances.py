@@ -71,11 +71,13 @@ def named_parts(
     """One candidate for each phrase, such that phrases fit, the foreground is covered, and nothing
     is taken twice; by a beam search.
 
-    Args: picture: (H, W, 3) in [0, 1]. foreground: (H, W) bool. masks: candidates (H, W) bool.
-        scores: how sure the segmenter is of each.
+    Args:
+        picture: (H, W, 3) in [0, 1]. foreground: (H, W) bool. masks: candidates (H, W) bool.
+            scores: how sure the segmenter is of each.
 
-    Returns: Parts in the order of the phrases, fewer (whatever there is) where there are not
-        enough; share of the foreground that is left.
+    Returns:
+        Parts in the order of the phrases, fewer (whatever there is) where there are not enough;
+        share of the foreground that is left.
     """
     masks, scores = _pool(masks, scores, foreground)
     parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]

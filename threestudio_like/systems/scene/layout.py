@@ -172,8 +172,9 @@ def on_the_ground(
     which no picture tells: it is chosen so that the median factor is one. An object that is on
     another takes that one's distance.
 
-    Args: supported: object -> what it is on. sure: objects whose lowest point is seen; all by
-        default.
+    Args:
+        supported: object -> what it is on. sure: objects whose lowest point is seen; all by
+            default.
     """
     eye = camera.camera_to_world[0, :3, 3].double().numpy()
     standing = [n for n in range(len(start)) if n not in supported and (sure is None or n in sure)]

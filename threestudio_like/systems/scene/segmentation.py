@@ -230,8 +230,9 @@ def hidden_by(
     floor, seen from above, the one that ends lower in the picture is nearer; then the depth along
     their common border.
 
-    Args: depth: (H, W), larger is farther. reach: pixels that count as meeting; 0 takes a fiftieth
-        of the picture. feet: share of the picture by which lowest points must differ to tell.
+    Args:
+        depth: (H, W), larger is farther. reach: pixels that count as meeting; 0 takes a fiftieth of
+            the picture. feet: share of the picture by which lowest points must differ to tell.
     """
     height = depth.shape[0]
     reach = reach or max(1, round(0.02 * height))
