@@ -1,4 +1,4 @@
-"""One table of what a GPU makes of this project: every kernel's twins, whole steps with priors of
+"""One table of what a GPU makes of this project: every kernel's backends, whole steps with priors of
 full size, and a step as threestudio writes it.
 
 Run: python benchmarks/gpu.py                               (on a GPU: under ten minutes) python
@@ -87,7 +87,7 @@ def arithmetic(device: torch.device) -> float:
 
 
 def kernel_rows(device: torch.device, large: bool, say: Callable[[str], None]) -> list[list[Any]]:
-    """A row for every operation and twin: milliseconds, times as fast as plain torch, GB/s, share
+    """A row for every operation and backend: milliseconds, times as fast as plain torch, GB/s, share
     of the limit."""
     moved, worked = bandwidth(device), arithmetic(device)
     rows: list[list[Any]] = []
@@ -129,19 +129,21 @@ def _rows_of(
     del out
     plain = seconds_of(lambda: one.call(one.reference, given), device, 10, REFERENCE_SECONDS)
     rows = []
-    for twin in dispatch.TWINS[operation]:
-        if (twin.kind == "cpu") != (device.type == "cpu"):
+    for backend in dispatch.BACKENDS[operation]:
+        if (backend.kind == "cpu") != (device.type == "cpu"):
             continue
-        if not dispatch.installed(twin):
-            rows.append([operation, twin.name, f"{twin.package} is not installed", "", "", ""])
+        if not dispatch.installed(backend):
+            rows.append(
+                [operation, backend.name, f"{backend.package} is not installed", "", "", ""]
+            )
             continue
-        status = dispatch.check(operation, twin, device)
-        if status.serves != twin.name:
-            rows.append([operation, twin.name, status.why[:80], "", "", ""])
+        status = dispatch.check(operation, backend, device)
+        if status.selected != backend.name:
+            rows.append([operation, backend.name, status.why[:80], "", "", ""])
             continue
-        function = dispatch.load(twin)
+        function = dispatch.load(backend)
         seconds = seconds_of(lambda f=function: one.call(f, given), device, 30, 4.0)  # type: ignore[misc]
-        rows.append(row(twin.name, seconds, plain))
+        rows.append(row(backend.name, seconds, plain))
     return [*rows, row("plain torch", plain, plain)]
 
 
@@ -290,7 +292,8 @@ def main() -> None:
         "Kernels: values and gradients, medians. The limit is a copy of all inputs and results (for the perceptron, a large product), as measured "
         "in the same run.\n\n"
         + table(
-            ["operation", "twin", "ms", "times plain torch", "GB/s", "share of the limit"], kernels
+            ["operation", "backend", "ms", "times plain torch", "GB/s", "share of the limit"],
+            kernels,
         )
         + "\n\nSteps: the papers' configurations, random weights.\n\n"
         + table(

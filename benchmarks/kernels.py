@@ -1,4 +1,4 @@
-"""Ratios of the CPU twins over plain torch: interleaved rounds, one thread, CPU time of the
+"""Ratios of the CPU backends over plain torch: interleaved rounds, one thread, CPU time of the
 process, medians.
 
 Run: python benchmarks/kernels.py
@@ -22,14 +22,14 @@ ROUNDS = 7
 
 
 def ratio(
-    reference: Callable[[], None], twin: Callable[[], None], rounds: int = ROUNDS
+    reference: Callable[[], None], backend: Callable[[], None], rounds: int = ROUNDS
 ) -> tuple[float, float]:
     """Median CPU milliseconds of both, measured in turns."""
     times: tuple[list[float], list[float]] = ([], [])
     reference()
-    twin()
+    backend()
     for _ in range(rounds):
-        for number, task in enumerate((reference, twin)):
+        for number, task in enumerate((reference, backend)):
             began = time.process_time()
             task()
             times[number].append((time.process_time() - began) * 1e3)
@@ -65,11 +65,11 @@ def hash_grid(points: int, spec: HashGridSpec) -> tuple[float, float]:
             t.grad = t.grad.zero_() if t.grad is not None else None
         level_tables(x, levels, spec).backward(upstream)
 
-    def twin() -> None:
+    def backend() -> None:
         whole.grad = whole.grad.zero_() if whole.grad is not None else None
         kernels.hashgrid(x, whole, spec).backward(upstream)
 
-    return ratio(plain, twin, 5)
+    return ratio(plain, backend, 5)
 
 
 def mlp(points: int) -> tuple[float, float]:
@@ -208,10 +208,10 @@ def surface_rows() -> list[list[str]]:
         def plain(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
             raster.interpolate(a, tri, pixels).backward(g)
 
-        def twin(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
+        def backend(a: torch.Tensor = attributes, g: torch.Tensor = upstream) -> None:
             kernels.interpolate(a, tri, pixels).backward(g)
 
-        add(f"interpolate {channels} channels f+b", floor, ratio(plain, twin))
+        add(f"interpolate {channels} channels f+b", floor, ratio(plain, backend))
     edges = kernels.edge_table(tri)
     add(
         "antialias: search",
@@ -318,7 +318,7 @@ def main() -> None:
         for name, floor, (a, b) in cases
     ]
     rows += surface_rows()
-    body = table(["operation", "plain torch, ms", "CPU twin, ms", "ratio", "floor"], rows)
+    body = table(["operation", "plain torch, ms", "CPU backend, ms", "ratio", "floor"], rows)
     body += f"\n\nTwo threads over one, big hash grid, wall clock, best of nine: {threads_gain():.2f}x (floor 1.7x on a quiet machine).\n"
     body += f"\nFused Adam on 12.24 million parameters: {adam():.1f} ms (floor 10 ms).\n"
     publish("kernels", "CPU kernels against plain torch", "python benchmarks/kernels.py", body)

@@ -108,10 +108,10 @@ def main() -> int:
     for deterministic in (False, True):
         torch.use_deterministic_algorithms(deterministic)
         for operation, case in CASES.items():
-            for twin in dispatch.TWINS[operation]:
-                if twin.kind == "triton":
+            for backend in dispatch.BACKENDS[operation]:
+                if backend.kind == "triton":
                     # Results are whatever the memory holds: only the launches count.
-                    case.call(dispatch.load(twin), case.make(operation == "field_mlp"))
+                    case.call(dispatch.load(backend), case.make(operation == "field_mlp"))
     rows, failed = [], 0
     for function, signature, constants, warps in recorder.found.values():
         flags = ", ".join(k.lower() for k, v in constants.items() if v is True)

@@ -1,4 +1,4 @@
-"""Every CPU twin against its float64 reference, values and gradients, on random shapes."""
+"""Every CPU backend against its float64 reference, values and gradients, on random shapes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ON_CPU = [name for name in dispatch.operations() if dispatch.candidates(name, HE
 
 
 @pytest.mark.parametrize("operation", ON_CPU)
-def test_every_twin_passes_its_self_check(operation):
+def test_every_backend_passes_its_self_check(operation):
     status = kernels.check(operation)
-    assert status.serves == "cpu", status.why
+    assert status.selected == "cpu", status.why
 
 
 @pytest.mark.parametrize("tiled", [False, True])
@@ -256,20 +256,20 @@ def test_rasterize_a_triangle_that_crosses_the_camera_plane():
 def test_a_first_use_without_gradients_passes_the_check(monkeypatch):
     monkeypatch.setattr(dispatch, "_status", {})
     with torch.no_grad():
-        assert kernels.check("trilinear").serves == "cpu"
+        assert kernels.check("trilinear").selected == "cpu"
 
 
-def test_a_twin_that_is_wrong_is_not_used(monkeypatch):
+def test_a_backend_that_is_wrong_is_not_used(monkeypatch):
     monkeypatch.setattr(dispatch, "_status", {})
     wrong = dispatch.Check(lambda function, device: 1.0, 1e-3, lambda function, device: (0.0, 0.0))
     monkeypatch.setitem(dispatch._checks, "trilinear", wrong)
     status = kernels.check("trilinear", device=HERE)
-    assert status.serves == "reference"
+    assert status.selected == "reference"
     assert "failed" in status.why
-    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+    assert dispatch.select("trilinear", torch.zeros(1, 3)) is None
 
 
-def test_a_twin_that_cannot_run_is_not_used(monkeypatch):
+def test_a_backend_that_cannot_run_is_not_used(monkeypatch):
     monkeypatch.setattr(dispatch, "_status", {})
 
     def broken(function, device):
@@ -286,15 +286,15 @@ def test_a_twin_that_cannot_run_is_not_used(monkeypatch):
 
 def test_the_environment_forces_the_reference(monkeypatch):
     monkeypatch.setenv("THREESTUDIO_LIKE_KERNELS", "reference")
-    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+    assert dispatch.select("trilinear", torch.zeros(1, 3)) is None
 
 
 def test_kernels_are_chosen_by_name(monkeypatch):
     monkeypatch.setattr(dispatch, "_choice", None)
     kernels.choose("reference")
-    assert dispatch.serving("trilinear", torch.zeros(1, 3)) is None
+    assert dispatch.select("trilinear", torch.zeros(1, 3)) is None
     kernels.choose("auto")
-    found = dispatch.serving("trilinear", torch.zeros(1, 3))
+    found = dispatch.select("trilinear", torch.zeros(1, 3))
     assert found is not None
     assert found.name == "cpu"
     with pytest.raises(ValueError, match="known: auto, triton, vendor, reference"):
@@ -306,7 +306,7 @@ def test_a_gpu_prefers_triton_and_vendors_when_asked(monkeypatch):
     monkeypatch.setattr(dispatch, "_choice", None)
 
     def names(operation):
-        return [twin.name for twin in dispatch.candidates(operation, gpu)]
+        return [backend.name for backend in dispatch.candidates(operation, gpu)]
 
     assert names("hashgrid") == ["triton"]
     kernels.choose("vendor")

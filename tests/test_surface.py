@@ -170,7 +170,7 @@ def test_both_sides_show_and_what_is_behind_the_camera_does_not():
     assert len(kernels.silhouette_pairs(project(behind, view), kernels.edge_table(front), one)) == 0
 
 
-def test_equally_near_triangles_show_the_first_in_both_twins():
+def test_equally_near_triangles_show_the_first_in_both_backends():
     points = torch.tensor([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.0, 0.5, 0.0]])
     tri = torch.tensor([[0, 1, 2], [0, 1, 2]], dtype=torch.int32)
     clip = project(points, matrix(0.3, 0.2))

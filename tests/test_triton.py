@@ -24,11 +24,15 @@ from threestudio_like.kernels.samples import sample_rays, sample_surface, sample
 from threestudio_like.kernels.spec import HashGridSpec
 
 CPU = torch.device("cpu")
-TRITON = [name for name, twins in dispatch.TWINS.items() if any(t.kind == "triton" for t in twins)]
+TRITON = [
+    name
+    for name, backends in dispatch.BACKENDS.items()
+    if any(t.kind == "triton" for t in backends)
+]
 
 
-def twin(operation):
-    return dispatch.load(next(t for t in dispatch.TWINS[operation] if t.kind == "triton"))
+def backend(operation):
+    return dispatch.load(next(t for t in dispatch.BACKENDS[operation] if t.kind == "triton"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +53,11 @@ def deterministic(request):
 @pytest.mark.parametrize("operation", [name for name in TRITON if name != "march"])
 def test_the_self_check_passes(operation, deterministic):
     case = CASES[operation]
-    assert case.error(twin(operation), CPU) <= case.tolerance
+    assert case.error(backend(operation), CPU) <= case.tolerance
 
 
 def both(function, reference, *tensors, free=()):
-    """Values and gradients of a twin in float32, and of the reference in float64."""
+    """Values and gradients of a backend in float32, and of the reference in float64."""
     out = []
     for call, kind in ((function, torch.float32), (reference, torch.float64)):
         given = [t.to(kind) if t.is_floating_point() else t for t in tensors]
@@ -78,7 +82,7 @@ def test_hash_grid(tiled, levels, log2, base, finest, n, deterministic):
     spec = HashGridSpec(levels, log2, base, finest, tiled)
     torch.manual_seed(n)
     mine, theirs = both(
-        lambda x, t: twin("hashgrid")(x, t, spec),
+        lambda x, t: backend("hashgrid")(x, t, spec),
         lambda x, t: grids.hashgrid(x, t, spec),
         torch.rand(n, 3),
         torch.randn(spec.entries, 2),
@@ -93,7 +97,7 @@ def test_hash_grid(tiled, levels, log2, base, finest, n, deterministic):
 def test_trilinear(n, shape, deterministic):
     torch.manual_seed(n)
     x = torch.rand(n, 3) * 2.4 - 1.2
-    mine, theirs = both(twin("trilinear"), grids.trilinear, x, torch.randn(shape), free=(1,))
+    mine, theirs = both(backend("trilinear"), grids.trilinear, x, torch.randn(shape), free=(1,))
     assert difference(mine, theirs) < 1e-5
 
 
@@ -105,7 +109,7 @@ def test_triplane(batch, n, sizes, channels, deterministic):
     x = torch.rand(batch, n, 3) * 2.6 - 1.3
     levels = [torch.randn(batch, 3, size, size, channels) for size in sizes]
     mine, theirs = both(
-        lambda x, *v: twin("triplane")(x, list(v), AXES),
+        lambda x, *v: backend("triplane")(x, list(v), AXES),
         lambda x, *v: grids.triplane(x, list(v), AXES),
         x,
         *levels,
@@ -120,11 +124,11 @@ def test_grid_variation(shape):
         # The mean over no neighbours is no number in the reference; a slice has none along its
         # normal.
         flat = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        assert bool(twin("grid_variation")(flat, 0.5, 2.0).isfinite())
+        assert bool(backend("grid_variation")(flat, 0.5, 2.0).isfinite())
         return
     torch.manual_seed(1)
     mine, theirs = both(
-        lambda g: twin("grid_variation")(g, 0.5, 2.0),
+        lambda g: backend("grid_variation")(g, 0.5, 2.0),
         lambda g: grids.grid_variation(g, 0.5, 2.0),
         torch.randn(shape),
         free=(0,),
@@ -138,7 +142,7 @@ def test_march_finds_the_same_samples(rays, size, share):
     origins, directions, jitter = sample_rays(max(rays, 1))
     given = (origins[:rays], directions[:rays])
     occupied = torch.rand(size, size, size, generator=torch.Generator().manual_seed(1)) < share
-    mine = twin("march")(*given, occupied, 0.11, jitter[:rays])
+    mine = backend("march")(*given, occupied, 0.11, jitter[:rays])
     theirs = volume.march(*given, occupied, 0.11, jitter[:rays])
     for one, two in zip(mine, theirs, strict=True):
         assert one.shape == two.shape
@@ -151,7 +155,7 @@ def test_march_along_the_axes():
     occupied = torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(2)) < 0.2
     mine, theirs = (
         f(origins, directions, occupied, 0.05, torch.full((4,), 0.5))
-        for f in (twin("march"), volume.march)
+        for f in (backend("march"), volume.march)
     )
     assert torch.equal(mine[2], theirs[2])
     torch.testing.assert_close(mine[0], theirs[0])
@@ -169,7 +173,10 @@ def test_composite(lengths, channels, dense):
     results = []
     sigma, features = torch.rand(count) * dense, torch.randn(count, channels)
     on_out, on_weights = torch.randn(len(lengths), channels + 2), torch.randn(count)
-    for function, kind in ((twin("composite"), torch.float32), (volume.composite, torch.float64)):
+    for function, kind in (
+        (backend("composite"), torch.float32),
+        (volume.composite, torch.float64),
+    ):
         s, f = (v.to(kind).requires_grad_() for v in (sigma.clone(), features.clone()))
         out, weights = function(s, f, t.to(kind), offsets, 0.1, 1e-4)
         ((out * on_out.to(kind)).sum() + (weights * on_weights.to(kind)).sum()).backward()
@@ -180,7 +187,7 @@ def test_composite(lengths, channels, dense):
 def test_composite_with_only_one_of_its_results_used():
     sigma = torch.rand(5, requires_grad=True)
     offsets = torch.tensor([0, 2, 5])
-    _, weights = twin("composite")(sigma, torch.zeros(5, 1), torch.zeros(5), offsets, 0.1, 1e-4)
+    _, weights = backend("composite")(sigma, torch.zeros(5, 1), torch.zeros(5), offsets, 0.1, 1e-4)
     weights.sum().backward()
     expected = torch.autograd.grad(
         volume.composite(sigma, torch.zeros(5, 1), torch.zeros(5), offsets, 0.1)[1].sum(), sigma
@@ -193,12 +200,12 @@ def test_composite_with_only_one_of_its_results_used():
 def test_rasterize(faces, height, width, deterministic):
     clip, tri = sample_triangles()
     tri = tri[:faces]
-    one = twin("rasterize")(clip[None], tri, height, width)
+    one = backend("rasterize")(clip[None], tri, height, width)
     two = raster.rasterize(clip[None].double(), tri, height, width)
     assert torch.equal(one[..., 3].double(), two[..., 3])
     assert difference([one], [two]) < 1e-5
     mine, theirs = both(
-        lambda c: twin("rasterize")(c, tri, height, width),
+        lambda c: backend("rasterize")(c, tri, height, width),
         lambda c: raster.rasterize(c, tri, height, width),
         clip[None],
         free=(0,),
@@ -227,7 +234,7 @@ def test_rasterize_shares_large_triangles_between_programs(monkeypatch):
     clip = torch.cat([large, small])
     tri = torch.arange(6, dtype=torch.int32).view(2, 3)
     one, two = (
-        twin("rasterize")(clip[None], tri, 50, 60),
+        backend("rasterize")(clip[None], tri, 50, 60),
         raster.rasterize(clip[None].double(), tri, 50, 60),
     )
     assert drawn == [1]
@@ -244,7 +251,10 @@ def test_rasterize_several_views_and_a_triangle_across_the_camera_plane():
         ]
     )
     tri = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    one, two = twin("rasterize")(views, tri, 20, 30), raster.rasterize(views.double(), tri, 20, 30)
+    one, two = (
+        backend("rasterize")(views, tri, 20, 30),
+        raster.rasterize(views.double(), tri, 20, 30),
+    )
     assert torch.equal(one[..., 3].double(), two[..., 3])
     assert [bool((v[..., 3] > 0).any()) for v in one] == [True, True, False]
 
@@ -252,7 +262,7 @@ def test_rasterize_several_views_and_a_triangle_across_the_camera_plane():
 def test_rasterised_pictures_are_the_same_bytes_and_ties_go_to_the_first_triangle():
     clip = torch.tensor([[-0.8, -0.8, 0.0, 1.0], [0.8, -0.8, 0.0, 1.0], [0.0, 0.8, 0.0, 1.0]])
     tri = torch.tensor([[0, 1, 2], [1, 2, 0], [2, 0, 1]], dtype=torch.int32)
-    found = [twin("rasterize")(clip[None], tri, 16, 16) for _ in range(2)]
+    found = [backend("rasterize")(clip[None], tri, 16, 16) for _ in range(2)]
     assert torch.equal(*found)
     assert found[0][..., 3].unique().tolist() == [0.0, 1.0]
 
@@ -266,7 +276,7 @@ def test_interpolate(channels, faces, deterministic):
     torch.manual_seed(channels)
     values = torch.randn(60, channels)
     mine, theirs = both(
-        lambda v, p: twin("interpolate")(v, tri, p),
+        lambda v, p: backend("interpolate")(v, tri, p),
         lambda v, p: (
             raster.interpolate(v, tri, p)
             if faces
@@ -284,7 +294,7 @@ def test_silhouette_pairs(count):
     clip, tri = sample_triangles()
     table, pixels = kernels.edge_table(tri), raster.rasterize(clip, tri, 30, 40)
     edges, opposite = table.edges[:count], table.opposite[:count]
-    mine = twin("silhouette_pairs")(clip, edges, opposite, pixels)
+    mine = backend("silhouette_pairs")(clip, edges, opposite, pixels)
     theirs = raster.silhouette_pairs(clip.double(), edges, opposite, pixels.double())
     assert {tuple(p) for p in mine.tolist()} == {tuple(p) for p in theirs.tolist()}
 
@@ -294,12 +304,12 @@ def test_distances(n):
     points, faces = sample_surface(5, 6)
     tree = surface_tree(points, faces)
     queries = torch.rand(n, 3, generator=torch.Generator().manual_seed(n)) * 2.4 - 1.2
-    mine = twin("nearest")(queries, tree)
+    mine = backend("nearest")(queries, tree)
     if n:
         theirs = by_hand.nearest(queries.double(), tree.corners.double())
         assert difference([mine[0], mine[2]], [theirs[0], theirs[2]]) < 1e-5
         around = by_hand.winding_number(queries.double(), tree.corners.double())
-        assert difference([twin("winding_number")(queries, tree, 3.0)], [around]) < 1e-4
+        assert difference([backend("winding_number")(queries, tree, 3.0)], [around]) < 1e-4
     else:
         assert [len(v) for v in mine] == [0, 0, 0]
 
@@ -320,7 +330,7 @@ def test_perceptron(sizes, n):
     weights, biases = [torch.randn(s) * 0.3 for s in shapes], [torch.randn(s[0]) for s in shapes]
     count = len(shapes)
     mine, theirs = both(
-        lambda x, *v: twin("field_mlp")(x, list(v[:count]), list(v[count:])),
+        lambda x, *v: backend("field_mlp")(x, list(v[:count]), list(v[count:])),
         lambda x, *v: grids.field_mlp(x, list(v[:count]), list(v[count:])),
         torch.randn(sizes[0], n),
         *weights,
@@ -339,7 +349,7 @@ def test_exact_sums_do_not_depend_on_the_order_of_their_terms():
         found = []
         for pick in (torch.arange(600), order):
             table = torch.zeros(spec.entries, 2, requires_grad=True)
-            twin("hashgrid")(x[pick], table, spec).backward(upstream[:, pick])
+            backend("hashgrid")(x[pick], table, spec).backward(upstream[:, pick])
             found.append(table.grad)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -350,7 +360,7 @@ def test_the_program_uses_them_when_asked(monkeypatch):
     monkeypatch.setattr(dispatch, "_choice", None)
     monkeypatch.setattr(dispatch, "_status", {})
     kernels.choose("triton")
-    found = dispatch.serving("grid_variation", torch.zeros(2, 2, 2, 1))
+    found = dispatch.select("grid_variation", torch.zeros(2, 2, 2, 1))
     assert found is not None
     assert found.name == "triton"
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..kernels.devices import default_device, described, is_main
-from ..kernels.dispatch import survey
+from ..kernels.dispatch import report_backends
 from ..priors.registry import (
     CLIP_MODELS,
     DEPTH_MODELS,
@@ -77,7 +77,8 @@ def examine() -> dict[str, Any]:
             {"name": name, "state": "ok" if there else "not here", "detail": "" if there else what}
         )
     kernels = [
-        {"name": s.operation, "state": s.serves, "detail": s.why} for s in survey(default_device())
+        {"name": s.operation, "state": s.selected, "detail": s.why}
+        for s in report_backends(default_device())
     ]
     found, broken = plug_ins()
     systems = [

@@ -1,5 +1,5 @@
 """The differentiable operations on which everything is built, each with a plain-torch definition
-and faster twins for CPU and GPU.
+and faster backends for CPU and GPU.
 
 Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's
 cache), so that only the first run on a machine compiles.
@@ -15,7 +15,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(_home / "threestudio-like" / "numba-0.1")
 
 from . import cases as _cases  # noqa: F401 (registers the self-checks)
-from .dispatch import CHOICES, Status, Twin, check, choose, chosen, operations, warm_up
+from .dispatch import CHOICES, Backend, Status, check, choose, chosen, operations, warm_up
 from .distance import SurfaceTree, nearest, surface_tree, winding_number
 from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear, triplane
 from .spec import HashGridSpec
@@ -36,7 +36,7 @@ __all__ = [
     "HashGridSpec",
     "Status",
     "SurfaceTree",
-    "Twin",
+    "Backend",
     "antialias",
     "check",
     "choose",

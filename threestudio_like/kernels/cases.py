@@ -1,8 +1,8 @@
-"""One case an operation: what every twin has to pass at its first use against the reference, values
+"""One case an operation: what every backend has to pass at its first use against the reference, values
 and gradients, and what is timed.
 
 A case makes inputs (small to check, large to time), and calls an operation on them; the results of
-a twin in float32 are compared with those of the reference in float64.
+a backend in float32 are compared with those of the reference in float64.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Case:
         make: inputs by name, tensors on the CPU in float32; the argument asks for those to time
             instead of those to check.
         call: runs an operation on inputs; returns its values, and its gradients where it has any.
-        tolerance: the largest error a twin may have.
-        compare: the error of a twin's results.
+        tolerance: the largest error a backend may have.
+        compare: the error of a backend's results.
     """
 
     reference: Callable[..., Any]
@@ -64,7 +64,7 @@ class Case:
     compare: Callable[[Results, Results], float] = difference
 
     def error(self, function: Callable[..., Any], device: torch.device) -> float:
-        """The error of a twin on a device."""
+        """The error of a backend on a device."""
         inputs = self.make(False)
         mine = self.call(function, cast(inputs, device, torch.float32))
         theirs = self.call(self.reference, cast(inputs, torch.device("cpu"), torch.float64))
@@ -77,7 +77,7 @@ class Case:
         large: bool = False,
         rounds: int = 5,
     ) -> tuple[float, float]:
-        """Seconds of a twin and of plain torch on a device, values and gradients: medians of rounds
+        """Seconds of a backend and of plain torch on a device, values and gradients: medians of rounds
         in turns."""
         inputs = cast(self.make(large), device, torch.float32)
         spent: tuple[list[float], list[float]] = ([], [])

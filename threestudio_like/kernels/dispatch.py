@@ -1,7 +1,7 @@
-"""Which twin of an operation serves a call: the first that takes its tensors and has passed its
+"""Which backend of an operation serves a call: the first that takes its tensors and has passed its
 self-check there, else plain torch.
 
-Twins stand in the table `TWINS`, by operation and in order of preference; each is a function of the
+Backends stand in the table `BACKENDS`, by operation and in order of preference; each is a function of the
 reference's signature that is imported when it is first chosen. What is preferred is said by
 `choose` (``--kernels``) or by THREESTUDIO_LIKE_KERNELS:
 
@@ -32,7 +32,7 @@ CHOICES = ("auto", "triton", "vendor", "reference")
 
 
 @dataclass(frozen=True)
-class Twin:
+class Backend:
     """One implementation of an operation: `name` for the reader, `kind` says where it runs, `where`
     is "module:function" below this package, `package` what has to be installed."""
 
@@ -44,19 +44,19 @@ class Twin:
     """The largest error of its self-check, where it is not the operation's own: half precision."""
 
 
-def _cpu(where: str) -> Twin:
-    return Twin("cpu", "cpu", f"cpu.{where}", "numba")
+def _cpu(where: str) -> Backend:
+    return Backend("cpu", "cpu", f"cpu.{where}", "numba")
 
 
-def _triton(where: str) -> Twin:
-    return Twin("triton", "triton", f"cuda.{where}", "triton")
+def _triton(where: str) -> Backend:
+    return Backend("triton", "triton", f"cuda.{where}", "triton")
 
 
-def _vendor(name: str, package: str, function: str, tolerance: float | None = None) -> Twin:
-    return Twin(name, "vendor", f"vendors.{package}:{function}", package, tolerance)
+def _vendor(name: str, package: str, function: str, tolerance: float | None = None) -> Backend:
+    return Backend(name, "vendor", f"vendors.{package}:{function}", package, tolerance)
 
 
-TWINS: dict[str, tuple[Twin, ...]] = {
+BACKENDS: dict[str, tuple[Backend, ...]] = {
     "hashgrid": (
         _vendor("tiny-cuda-nn", "tinycudann", "hashgrid"),
         _triton("hashgrid:hashgrid"),
@@ -103,20 +103,20 @@ TWINS: dict[str, tuple[Twin, ...]] = {
 
 @dataclass
 class Status:
-    """What became of a twin's self-check on a kind of device: `serves` is the twin's name or
+    """What became of a backend's self-check on a kind of device: `selected` is the backend's name or
     "reference", `why` says so in words."""
 
     operation: str
-    serves: str
+    selected: str
     why: str
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """How a twin is checked: `error(function, device)` is its largest difference from the
+    """How a backend is checked: `error(function, device)` is its largest difference from the
     reference, `tolerance` the most it may have; `times(function, device)` are the seconds of the
-    twin and of the reference."""
+    backend and of the reference."""
 
     error: Callable[[Callable[..., Any], torch.device], float]
     tolerance: float
@@ -131,17 +131,17 @@ _lock = threading.RLock()
 
 
 def register_check(operation: str, check: Check) -> None:
-    """Say how every twin of an operation is checked."""
+    """Say how every backend of an operation is checked."""
     _checks[operation] = check
 
 
 def operations() -> tuple[str, ...]:
-    """The operations that have twins."""
-    return tuple(TWINS)
+    """The operations that have backends."""
+    return tuple(BACKENDS)
 
 
 def choose(kernels: str) -> None:
-    """Prefer some twins in this process: one of `CHOICES`. Raises ValueError for anything else."""
+    """Prefer some backends in this process: one of `CHOICES`. Raises ValueError for anything else."""
     global _choice
     if kernels not in CHOICES:
         raise ValueError(f'there are no kernels "{kernels}"; known: {", ".join(CHOICES)}')
@@ -149,7 +149,7 @@ def choose(kernels: str) -> None:
 
 
 def why_not(kernels: str, device: str) -> str:
-    """Why no twin of a choice could serve on a device, in words; empty where some could, or where
+    """Why no backend of a choice could serve on a device, in words; empty where some could, or where
     none is wanted."""
     kind = device.partition(":")[0]
     if kernels in ("auto", "reference") or (
@@ -158,7 +158,7 @@ def why_not(kernels: str, device: str) -> str:
         return ""
     if kind != "cuda":
         return f"these kernels are for GPUs, and the device is {device}"
-    wanted = {t.package for twins in TWINS.values() for t in twins if t.kind == kernels}
+    wanted = {t.package for backends in BACKENDS.values() for t in backends if t.kind == kernels}
     if not any(importlib.util.find_spec(package) for package in wanted):
         return f"none of {', '.join(sorted(wanted))} is installed"
     return ""
@@ -179,13 +179,13 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "") == "1"
 
 
-def installed(twin: Twin) -> bool:
-    """Whether the package of a twin can be found; nothing is imported."""
-    return importlib.util.find_spec(twin.package) is not None
+def installed(backend: Backend) -> bool:
+    """Whether the package of a backend can be found; nothing is imported."""
+    return importlib.util.find_spec(backend.package) is not None
 
 
-def candidates(operation: str, device: torch.device) -> list[Twin]:
-    """The twins that may serve an operation on a device under the present choice, best first."""
+def candidates(operation: str, device: torch.device) -> list[Backend]:
+    """The backends that may serve an operation on a device under the present choice, best first."""
     choice = chosen()
     if choice == "reference":
         return []
@@ -196,11 +196,11 @@ def candidates(operation: str, device: torch.device) -> list[Twin]:
         kinds = ("vendor", "triton") if choice == "vendor" else ("triton",)
     else:
         kinds = ()
-    return [twin for kind in kinds for twin in TWINS[operation] if twin.kind == kind]
+    return [backend for kind in kinds for backend in BACKENDS[operation] if backend.kind == kind]
 
 
-def serving(operation: str, *tensors: torch.Tensor | None) -> Twin | None:
-    """The twin that takes this call, checked at its first use; None where plain torch does:
+def select(operation: str, *tensors: torch.Tensor | None) -> Backend | None:
+    """The backend that takes this call, checked at its first use; None where plain torch does:
     float64, other devices, failed checks."""
     device: torch.device | None = None
     for tensor in tensors:
@@ -211,45 +211,47 @@ def serving(operation: str, *tensors: torch.Tensor | None) -> Twin | None:
         if device is not None and tensor.device != device:
             return None
         device = tensor.device
-    for twin in candidates(operation, device or torch.device("cpu")):
+    for backend in candidates(operation, device or torch.device("cpu")):
         if (
-            installed(twin)
-            and check(operation, twin, device or torch.device("cpu")).serves == twin.name
+            installed(backend)
+            and check(operation, backend, device or torch.device("cpu")).selected == backend.name
         ):
-            return twin
+            return backend
     return None
 
 
 def implementation(
     operation: str, reference: Callable[..., Any], *tensors: torch.Tensor | None
 ) -> Callable[..., Any]:
-    """The function that takes this call: that of the serving twin, or the reference."""
-    twin = serving(operation, *tensors)
-    return reference if twin is None else load(twin)
+    """The function that takes this call: the selected backend's, or the reference."""
+    backend = select(operation, *tensors)
+    return reference if backend is None else load(backend)
 
 
-def load(twin: Twin) -> Callable[..., Any]:
-    """Import a twin's function."""
-    known = _loaded.get(twin.where)
+def load(backend: Backend) -> Callable[..., Any]:
+    """Import a backend's function."""
+    known = _loaded.get(backend.where)
     if known is None:
-        module, name = twin.where.split(":")
+        module, name = backend.where.split(":")
         known = getattr(importlib.import_module(f"{__package__}.{module}"), name)
-        _loaded[twin.where] = known
+        _loaded[backend.where] = known
     return known
 
 
-def check(operation: str, twin: Twin | None = None, device: torch.device | None = None) -> Status:
-    """Run a twin's self-check on a kind of device once, compiling it; returns what serves and why.
-    Without `twin`: the one preferred."""
+def check(
+    operation: str, backend: Backend | None = None, device: torch.device | None = None
+) -> Status:
+    """Run a backend's self-check on a kind of device once, compiling it; returns what serves and why.
+    Without `backend`: the one preferred."""
     device = device or default_device()
-    if twin is None:
+    if backend is None:
         found = [t for t in candidates(operation, device) if installed(t)]
         if not found:
             return Status(
-                operation, "reference", f'no twin serves {device.type} with kernels "{chosen()}"'
+                operation, "reference", f'no backend serves {device.type} with kernels "{chosen()}"'
             )
-        twin = found[0]
-    key = (operation, twin.name, device.type)
+        backend = found[0]
+    key = (operation, backend.name, device.type)
     known = _status.get(key)
     if known is not None:
         return known
@@ -257,65 +259,69 @@ def check(operation: str, twin: Twin | None = None, device: torch.device | None 
         if key in _status:
             return _status[key]
         began = time.perf_counter()
-        limit = _checks[operation].tolerance if twin.tolerance is None else twin.tolerance
+        limit = _checks[operation].tolerance if backend.tolerance is None else backend.tolerance
         try:
-            if twin.kind == "triton" and not interpreted():
+            if backend.kind == "triton" and not interpreted():
                 toolchain.prepare()
             # The first use may stand inside no_grad; the check compares gradients.
             with torch.enable_grad():
-                error = _checks[operation].error(load(twin), device)
+                error = _checks[operation].error(load(backend), device)
             passed = error <= limit
             why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {limit:.0e}"
         except Exception as problem:
-            lack = toolchain.missing() if twin.kind == "triton" and not interpreted() else ""
+            lack = toolchain.missing() if backend.kind == "triton" and not interpreted() else ""
             passed, why = (
                 False,
                 lack or f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0],
             )
         status = Status(
-            operation, twin.name if passed else "reference", why, time.perf_counter() - began
+            operation, backend.name if passed else "reference", why, time.perf_counter() - began
         )
         _status[key] = status
         return status
 
 
-def survey(device: torch.device) -> list[Status]:
-    """Every twin of every operation with what speaks for it or against it on a device: checked
+def report_backends(device: torch.device) -> list[Status]:
+    """Every backend of every operation with what speaks for it or against it on a device: checked
     where it can run, and timed against plain torch on the case of the check (its values and
     gradients)."""
     found = []
-    for operation, twins in TWINS.items():
-        serving_here = [t.name for t in candidates(operation, device)]
-        for twin in twins:
-            if not installed(twin):
-                found.append(Status(operation, twin.name, f"{twin.package} is not installed"))
-            elif (twin.kind == "cpu") != (device.type == "cpu"):
+    for operation, backends in BACKENDS.items():
+        usable = [t.name for t in candidates(operation, device)]
+        for backend in backends:
+            if not installed(backend):
+                found.append(Status(operation, backend.name, f"{backend.package} is not installed"))
+            elif (backend.kind == "cpu") != (device.type == "cpu"):
                 found.append(
                     Status(
-                        operation, twin.name, "for the CPU" if twin.kind == "cpu" else "for GPUs"
+                        operation,
+                        backend.name,
+                        "for the CPU" if backend.kind == "cpu" else "for GPUs",
                     )
                 )
             else:
-                status = check(operation, twin, device)
-                passed = status.serves == twin.name
-                speed = f"; {_times(operation, twin, device)}" if passed else ""
-                use = "" if twin.name in serving_here[:1] or not passed else "; not chosen"
-                found.append(Status(operation, twin.name, status.why + speed + use, status.seconds))
+                status = check(operation, backend, device)
+                passed = status.selected == backend.name
+                speed = f"; {_times(operation, backend, device)}" if passed else ""
+                use = "" if backend.name in usable[:1] or not passed else "; not chosen"
+                found.append(
+                    Status(operation, backend.name, status.why + speed + use, status.seconds)
+                )
     return found
 
 
-def _times(operation: str, twin: Twin, device: torch.device) -> str:
-    mine, theirs = _checks[operation].times(load(twin), device)
+def _times(operation: str, backend: Backend, device: torch.device) -> str:
+    mine, theirs = _checks[operation].times(load(backend), device)
     return f"{mine * 1e3:.2f} ms, plain torch {theirs * 1e3:.2f} ms"
 
 
 def warm_up(
     progress: Callable[[str, int, int], None] | None = None, device: torch.device | None = None
 ) -> list[Status]:
-    """Compile and check the twin of every operation that would serve on a device (default: the
+    """Compile and check the backend of every operation that would serve on a device (default: the
     CPU). `progress(operation, number, count)` is called before each."""
     device = device or torch.device("cpu")
-    names = [name for name in TWINS if any(installed(t) for t in candidates(name, device))]
+    names = [name for name in BACKENDS if any(installed(t) for t in candidates(name, device))]
     result = []
     for number, operation in enumerate(names):
         if progress is not None:

@@ -19,7 +19,7 @@ from .reference import distance as reference
 @dataclass(frozen=True)
 class SurfaceTree:
     """A tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device, and the arrays
-    that the CPU twin walks."""
+    that the CPU backend walks."""
 
     corners: torch.Tensor
     triangles: np.ndarray

@@ -1,4 +1,4 @@
-"""The operations on volumes, each differentiable as its reference says, whichever twin serves.
+"""The operations on volumes, each differentiable as its reference says, whichever backend serves.
 
 Every function stands next to a plain-torch function of the same name in `kernels.reference`, which
 defines it.
@@ -21,7 +21,7 @@ def hashgrid(
     """Multi-resolution grid features, channels first (take `.t()` for a Linear layer).
 
     Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong
-    shapes. Where `table` is a leaf with a gradient already, the CPU twin adds to that gradient in
+    shapes. Where `table` is a leaf with a gradient already, the CPU backend adds to that gradient in
     place.
 
     Example:

@@ -133,9 +133,9 @@ def warm_kernels(events: Events, device: str) -> None:
             )
 
     states = dispatch.warm_up(progress, torch.device(device))
-    slow = [s for s in states if s.serves == "reference" and not dispatch.forced_reference()]
+    slow = [s for s in states if s.selected == "reference" and not dispatch.forced_reference()]
     for state in slow:
-        events.record("kernel", operation=state.operation, serves=state.serves, why=state.why)
+        events.record("kernel", operation=state.operation, serves=state.selected, why=state.why)
     if slow:
         names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
         events.say(

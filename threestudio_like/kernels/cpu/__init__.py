@@ -1,4 +1,4 @@
-"""Numba twins of the operations, one file each; helpers stand in the same file, for the compiled
+"""Numba backends of the operations, one file each; helpers stand in the same file, for the compiled
 cache is keyed on it.
 
 The files `on_…` put them behind torch.

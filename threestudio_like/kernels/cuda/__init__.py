@@ -1,4 +1,4 @@
-"""Triton twins of the operations, for GPUs; the same kernels run on the CPU in Triton's
+"""Triton backends of the operations, for GPUs; the same kernels run on the CPU in Triton's
 interpreter, which is how they are tested.
 
 Sums that many threads add to are not in a fixed order. Where torch was asked for deterministic

@@ -262,7 +262,7 @@ def _add_corner(grad, unit, vertex, q, lx, ly, lw, gz, mask, EXACT: tl.constexpr
 def _pixel_gradient(clip, tri, pixels, upstream, n, inside, height, width):
     """Weights of a pixel's corners, and what a corner's x, y, z, w get of the pixel's gradient a
     weight (see `rasterize_backward` of
-    the CPU twin: with A^T q = (X, Y, 1) and an adjoint g of q, dL/dA = -q (A^-1 g)^T)."""
+    the CPU backend: with A^T q = (X, Y, 1) and an adjoint g of q, dL/dA = -q (A^-1 g)^T)."""
     f = tl.load(pixels + n * 4 + 3, mask=inside, other=0.0).to(tl.int32) - 1
     hit = inside & (f >= 0)
     gu = tl.load(upstream + n * 4, mask=hit, other=0.0).to(tl.float64)
