@@ -441,4 +441,4 @@ def _call_winding_number(function: Callable[..., Any], given: Inputs) -> Results
     return [function(given["queries"], _tree(given, 9), 3.0)]
 
 
-assert set(CASES) == set(dispatch.TWINS)
+assert set(CASES) == set(dispatch.BACKENDS)
