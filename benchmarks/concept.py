@@ -41,7 +41,7 @@ def photograph(name: str, folder: Path) -> None:
     from PIL import Image
 
     from threestudio_like.guidance.sketch_files import load_sketch
-    from threestudio_like.meshes.frames import Placement
+    from threestudio_like.meshes.frames import Normalisation
     from threestudio_like.meshes.mesh import Asset, Material
     from threestudio_like.meshes.picture import render_asset
     from threestudio_like.renderers import Cameras, EnvironmentLight
@@ -50,7 +50,7 @@ def photograph(name: str, folder: Path) -> None:
 
     file, colours, _ = OBJECTS[name]
     asset = load_sketch(ROOT / "assets" / file)
-    place = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
+    place = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
     meshes = {}
     for key, mesh in asset.meshes.items():
         colour = (*COLOURS[colours[key]], 1.0)

@@ -19,7 +19,7 @@ from compose import interval
 from object_gap import turned
 from tables import ROOT, publish, table
 
-from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
@@ -41,7 +41,7 @@ WAYS = {
 
 def shape_iou(mesh: Mesh, true: Mesh) -> float:
     """IoU of two meshes in the unit sphere, the first turned as fits best."""
-    wanted = voxelise(Mesh(Placement.of(true.vertices).apply(true.vertices), true.faces))
+    wanted = voxelise(Mesh(Normalisation.of(true.vertices).apply(true.vertices), true.faces))
     return max(voxel_iou(voxelise(turned(mesh, 15.0 * k)), wanted) for k in range(24))
 
 

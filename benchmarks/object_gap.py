@@ -32,7 +32,7 @@ from threestudio_like.commands.reconstruct import (
 )
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
-from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.transform import Transform
@@ -92,7 +92,7 @@ def composed(number: int, truth: Truth, method: str, prior: DiffusionPrior) -> P
 def one_mesh(scene: PlacedScene) -> Mesh:
     """All of a scene, in the unit sphere."""
     points = scene.vertices().detach().numpy()
-    return Mesh(Placement.of(points).apply(points), scene.tri.numpy())
+    return Mesh(Normalisation.of(points).apply(points), scene.tri.numpy())
 
 
 def surface(mesh: Mesh, count: int = 2048) -> np.ndarray:
@@ -115,13 +115,13 @@ def surface(mesh: Mesh, count: int = 2048) -> np.ndarray:
 def turned(mesh: Mesh, degrees: float) -> Mesh:
     """A mesh turned about the vertical, in the unit sphere."""
     points = Transform.turn(math.radians(degrees)).apply(mesh.vertices)
-    return Mesh(Placement.of(points).apply(points), mesh.faces)
+    return Mesh(Normalisation.of(points).apply(points), mesh.faces)
 
 
 def unit_pictures(scene: PlacedScene, degrees: float) -> np.ndarray:
     """Pictures (4, S, S, 3) of a scene in the unit sphere, turned."""
     points = Transform.turn(math.radians(degrees)).apply(scene.vertices().detach().numpy())
-    place = Placement.of(points)
+    place = Normalisation.of(points)
     normal = Transform(place.scale, translation=-place.centre * place.scale)
     turn = Transform.turn(math.radians(degrees))
     moved = [normal.after(turn.after(t)) for t in scene.transforms()]

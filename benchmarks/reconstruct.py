@@ -58,7 +58,7 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
 def truth_iou(folder: Path, index: int) -> tuple[float, float]:
     """Volume IoU with the true object on 32^3 cells: in the canonical frame, and at the best turn
     about the vertical (steps of 5 degrees)."""
-    from threestudio_like.meshes.frames import Placement
+    from threestudio_like.meshes.frames import Normalisation
     from threestudio_like.meshes.mesh import Asset, Mesh
     from threestudio_like.meshes.voxels import voxelise
     from threestudio_like.metrics.point_sets import voxel_iou
@@ -72,7 +72,7 @@ def truth_iou(folder: Path, index: int) -> tuple[float, float]:
         a = math.radians(degrees)
         turn = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
         points = (mesh.vertices.astype(np.float64) @ turn.T).astype(np.float32)
-        placed = Placement.of(points).apply(points)
+        placed = Normalisation.of(points).apply(points)
         return voxel_iou(voxelise(Mesh(placed, mesh.faces)), wanted)
 
     scores = {15.0 * k: at(15.0 * k) for k in range(24)}

@@ -121,7 +121,7 @@ def report() -> None:
 
     from threestudio_like.guidance.sketch_files import load_sketch
     from threestudio_like.guidance.sketch_shape import SketchConfig
-    from threestudio_like.meshes.frames import Placement
+    from threestudio_like.meshes.frames import Normalisation
     from threestudio_like.meshes.mesh import Asset, Mesh
     from threestudio_like.meshes.picture import render_asset
     from threestudio_like.renderers import RingCameras
@@ -157,7 +157,9 @@ def report() -> None:
     tiles = []
     for line in [*some["matching"], *some["different"]]:
         mesh = load_sketch(ROOT / "assets" / "shapes" / f"{line['sketch']}.yaml").mesh
-        placed = Mesh(Placement.of(mesh.vertices).apply(mesh.vertices), mesh.faces).with_creases()
+        placed = Mesh(
+            Normalisation.of(mesh.vertices).apply(mesh.vertices), mesh.faces
+        ).with_creases()
         asset = Asset.load(
             OUT
             / f"{line['prompt'].replace(' ', '-')}-{line['sketch']}-{line['strictness']}"

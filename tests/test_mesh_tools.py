@@ -18,7 +18,7 @@ from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import examine_uv, flat_texture, join_atlas, with_coordinates
 from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.clean import clean, inspect
-from threestudio_like.meshes.frames import AXES, Frame, Placement, from_house, to_house
+from threestudio_like.meshes.frames import AXES, Frame, Normalisation, from_canonical, to_canonical
 from threestudio_like.meshes.io.files import joined
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.meshes.picture import render_asset
@@ -157,13 +157,13 @@ def test_every_frame_is_a_rotation_and_undone():
             assert np.linalg.det(frame.rotation()) == pytest.approx(1)
             assert np.allclose(frame.rotation() @ AXES[up], [0, 1, 0])
             assert np.allclose(frame.rotation() @ AXES[front], [0, 0, 1])
-            there = to_house(asset, frame)
+            there = to_canonical(asset, frame)
             assert np.allclose(
                 there.meshes["a"].vertices @ [0, 1, 0],
                 points @ np.array(AXES[up]) * 0.01,
                 atol=1e-6,
             )
-            assert np.allclose(from_house(there, frame).meshes["a"].vertices, points, atol=1e-5)
+            assert np.allclose(from_canonical(there, frame).meshes["a"].vertices, points, atol=1e-5)
             count += 1
     assert count == 24
 
@@ -171,16 +171,16 @@ def test_every_frame_is_a_rotation_and_undone():
 def test_placement_and_its_undoing():
     points = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32) * 40 + [100, -20, 7]
     for placement, radius in (
-        (Placement.of(points), 0.95),
-        (Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)), 0.6),
+        (Normalisation.of(points), 0.95),
+        (Normalisation.of_mean(points, 0.6, (0.0, 0.25, 0.0)), 0.6),
     ):
         placed = placement.apply(points)
         centre = np.array([0, 0.25, 0]) if radius == 0.6 else np.zeros(3)
         assert np.linalg.norm(placed - centre, axis=1).max() == pytest.approx(radius, abs=1e-5)
         assert np.allclose(placement.undo(placed), points, atol=1e-3)
-    assert Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)).apply(points).mean(0) == pytest.approx(
-        [0, 0.25, 0], abs=1e-5
-    )
+    assert Normalisation.of_mean(points, 0.6, (0.0, 0.25, 0.0)).apply(points).mean(
+        0
+    ) == pytest.approx([0, 0.25, 0], abs=1e-5)
 
 
 OBJ = """mtllib a.mtl

@@ -15,7 +15,7 @@ from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
 from threestudio_like.guidance.contract import View
-from threestudio_like.meshes.frames import Placement
+from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.meshes.voxels import voxelise
@@ -310,7 +310,7 @@ def test_the_embedded_g3dr_makes_the_shape_of_a_picture(index):
     found = g3dr.shape_of_volume(g3dr.volume_of(field, photo, config), field, photo, config, view)
     assert found.pose.agreement > 0.85
     truth = voxelise(mesh)
-    made = Placement.of(found.mesh.vertices).apply(found.mesh.vertices)
+    made = Normalisation.of(found.mesh.vertices).apply(found.mesh.vertices)
     overlap = voxel_iou(voxelise(Mesh(made, found.mesh.faces)), truth)
     solid = np.zeros_like(truth)
     low, high = np.argwhere(truth).min(0), np.argwhere(truth).max(0) + 1

@@ -18,7 +18,7 @@ from ..engine.config import to_dict, write_yaml
 from ..engine.errors import InputError, did_you_mean
 from ..engine.events import Events
 from ..meshes.atlas import Atlas, join_atlas, paint_tiles, with_coordinates
-from ..meshes.frames import Placement, from_house, to_house
+from ..meshes.frames import Normalisation, from_canonical, to_canonical
 from ..meshes.io.images import decode
 from ..meshes.mesh import Asset, Material, Mesh
 from ..renderers import RingCameras
@@ -48,7 +48,7 @@ class Subject:
     raw: Asset
     house: Asset
     atlas: Atlas
-    placement: Placement
+    placement: Normalisation
     notes: dict[str, str] = field(default_factory=dict)
 
     def shown(self, asset: Asset) -> Asset:
@@ -69,7 +69,7 @@ class Subject:
             for (name, mesh), points in zip(self.house.meshes.items(), pieces)
         }
         house = Asset(meshes, self.house.provenance)
-        return replace(self, raw=from_house(house, options.frame), house=house)
+        return replace(self, raw=from_canonical(house, options.frame), house=house)
 
 
 def read_subject(path: Path, options: TextureOptions, kind: str) -> Subject:
@@ -82,11 +82,13 @@ def read_subject(path: Path, options: TextureOptions, kind: str) -> Subject:
         {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()},
         raw.provenance,
     )
-    house = to_house(raw, options.frame)
+    house = to_canonical(raw, options.frame)
     atlas = join_atlas(house, options.export.texture)
     points = atlas.mesh.vertices
     placement = (
-        Placement.of_mean(points, 0.6, (0.0, 0.25, 0.0)) if kind == "mean" else Placement.of(points)
+        Normalisation.of_mean(points, 0.6, (0.0, 0.25, 0.0))
+        if kind == "mean"
+        else Normalisation.of(points)
     )
     atlas.mesh = replace(atlas.mesh, vertices=placement.apply(points))
     return Subject(raw, house, atlas, placement, notes)
@@ -322,7 +324,7 @@ def finish_texture(
     provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
     provenance.update({"generator": "threestudio_like 0.1.0", "lit": lit})
     raw = painted(subject.raw, subject.atlas, colour, packed)
-    house = to_house(raw, options.frame)
+    house = to_canonical(raw, options.frame)
     raw.provenance = house.provenance = provenance
     figures: dict[str, Any] = {
         "faces": len(subject.atlas.mesh.faces),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..engine.errors import InputError
-from ..meshes.frames import Placement
+from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
 from ..meshes.primitives import read_primitives
 from .sketch_shape import SketchConfig, SketchShape
@@ -26,9 +26,9 @@ def _read_sketch(*values: Any) -> SketchShape:
     config = SketchConfig(*values)
     mesh = load_sketch(Path(config.path)).mesh
     place = (
-        Placement.of_mean(mesh.vertices, config.scale)
+        Normalisation.of_mean(mesh.vertices, config.scale)
         if config.placement == "mean"
-        else Placement.of(mesh.vertices)
+        else Normalisation.of(mesh.vertices)
     )
     return SketchShape(
         torch.from_numpy(place.apply(mesh.vertices)), torch.from_numpy(mesh.faces), config

@@ -1,5 +1,7 @@
-"""The frame of a file: which of its axes point up and to the front, and how long its unit is. The
-house's own: +Y up, +Z front, metres."""
+"""Coordinate frames: the axes and the unit of length of a file, and the normalisation of a mesh.
+
+Inside this package every mesh is in the canonical frame: +Y up, +Z front, metres (glTF's frame).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,11 @@ UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.304
 
 @dataclass(frozen=True)
 class Frame:
-    """Axes of a file ("y", "-z", …) and its unit of length. Blender's OBJ with Z up is Frame("z",
-    "-y")."""
+    """The axes of a file that point up and to the front ("y", "-z", …), and its unit of length.
+
+    An OBJ that Blender wrote with Z up is `Frame("z", "-y")`. Raises ConfigError for an unknown
+    axis or unit, and if both axes lie on one line.
+    """
 
     up: str = "y"
     front: str = "z"
@@ -46,43 +51,50 @@ class Frame:
             )
 
     def rotation(self) -> np.ndarray:
-        """Rows x, y, z of the house as directions of the file: p_house = rotation @ p_file; a
-        rotation of determinant 1."""
+        """Rotation matrix (3, 3) float64 of determinant 1 with p_canonical = rotation @ p_file.
+
+        Its rows are the canonical x, y and z axes, expressed in the frame of the file.
+        """
         up, front = (np.array(AXES[a.lstrip("+")], np.float64) for a in (self.up, self.front))
         return np.stack([np.cross(up, front), up, front])
 
     @property
     def metres(self) -> float:
-        """Metres in a unit of the file."""
+        """Length of one unit of the file, in metres."""
         return UNITS[self.unit]
 
     @property
     def plain(self) -> bool:
-        """Whether the file's frame is the house's own."""
+        """Whether this frame is the canonical one, so that nothing has to be converted."""
         return self.metres == 1.0 and bool((self.rotation() == np.eye(3)).all())
 
 
-HOUSE = Frame()
+CANONICAL = Frame()
 
 
 def turned(mesh: Mesh, rotation: np.ndarray, scale: float) -> Mesh:
-    """The mesh with vertices p -> scale * rotation @ p, and its normals turned along."""
+    """Map the vertices of a mesh by p -> scale * rotation @ p, and rotate its normals with them."""
     points = (mesh.vertices.astype(np.float64) @ rotation.T * scale).astype(np.float32)
     normals = None if mesh.normals is None else (mesh.normals @ rotation.T).astype(np.float32)
     return replace(mesh, vertices=np.ascontiguousarray(points), normals=normals)
 
 
-def to_house(asset: Asset, frame: Frame) -> Asset:
-    """An asset read in `frame`, in the house's axes and in metres; a scene's nodes are dissolved
-    where the frame is another."""
+def to_canonical(asset: Asset, frame: Frame) -> Asset:
+    """Convert an asset from `frame` into the canonical frame.
+
+    The nodes of a scene are flattened into their meshes if the two frames differ.
+    """
     if frame.plain:
         return asset
     meshes = {k: turned(m, frame.rotation(), frame.metres) for k, m in asset.meshes.items()}
     return replace(asset, meshes=meshes, nodes={})
 
 
-def from_house(asset: Asset, frame: Frame) -> Asset:
-    """An asset of the house as `frame` wants it written."""
+def from_canonical(asset: Asset, frame: Frame) -> Asset:
+    """Convert an asset from the canonical frame into `frame`, as it is written to a file.
+
+    The nodes of a scene are flattened into their meshes if the two frames differ.
+    """
     if frame.plain:
         return asset
     inverse = frame.rotation().T
@@ -91,37 +103,37 @@ def from_house(asset: Asset, frame: Frame) -> Asset:
 
 
 @dataclass(frozen=True)
-class Placement:
-    """p_normalised = (p - centre) * scale."""
+class Normalisation:
+    """The similarity p_normalised = (p - centre) * scale, with centre (3,) float64."""
 
     centre: np.ndarray
     scale: float
 
     @staticmethod
-    def of(vertices: np.ndarray, radius: float = 0.95) -> Placement:
-        """The bounding box's centre to the origin, the farthest vertex to `radius`: vertices (V,
-        3)."""
+    def of(vertices: np.ndarray, radius: float = 0.95) -> Normalisation:
+        """Move the centre of the bounding box of vertices (V, 3) to the origin and scale the
+        farthest vertex to the distance `radius`."""
         points = vertices.astype(np.float64)
         centre = (points.min(0) + points.max(0)) / 2
-        return Placement(
+        return Normalisation(
             centre, radius / max(float(np.linalg.norm(points - centre, axis=1).max()), 1e-30)
         )
 
     @staticmethod
     def of_mean(
         vertices: np.ndarray, radius: float, shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    ) -> Placement:
-        """The vertex mean to `shift`, the largest norm about it to `radius` (METHODS 1.10,
-        1.11)."""
+    ) -> Normalisation:
+        """Move the mean of vertices (V, 3) to `shift` and scale the largest distance from it to
+        `radius` (METHODS 1.10, 1.11)."""
         points = vertices.astype(np.float64)
         centre = points.mean(0)
         scale = radius / max(float(np.linalg.norm(points - centre, axis=1).max()), 1e-30)
-        return Placement(centre - np.asarray(shift) / scale, scale)
+        return Normalisation(centre - np.asarray(shift) / scale, scale)
 
     def apply(self, vertices: np.ndarray) -> np.ndarray:
-        """Normalised vertices (V, 3) float32."""
+        """Normalise vertices (V, 3); returns float32."""
         return ((vertices.astype(np.float64) - self.centre) * self.scale).astype(np.float32)
 
     def undo(self, vertices: np.ndarray) -> np.ndarray:
-        """Vertices (V, 3) float32 where they came from."""
+        """Map normalised vertices (V, 3) back to where they came from; returns float32."""
         return (vertices.astype(np.float64) / self.scale + self.centre).astype(np.float32)

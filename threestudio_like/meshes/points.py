@@ -17,7 +17,7 @@ from ..engine.errors import InputError
 from ..kernels import rasterize
 from .clean import edges_of
 from .extras import load, open3d_mesh
-from .frames import HOUSE, Frame
+from .frames import CANONICAL, Frame
 from .io.files import check_ply, joined, read
 from .mesh import Mesh
 from .normals import face_normals
@@ -54,7 +54,7 @@ def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cl
         data = path.read_bytes()
         check_ply(data, str(path))
         if b"element face" not in data[: 1 << 16].partition(b"end_header")[0]:
-            return _points_of_ply(data, path, frame or HOUSE)
+            return _points_of_ply(data, path, frame or CANONICAL)
     return sample_surface(joined(read(path, frame, textures=False)), count)
 
 

@@ -13,7 +13,7 @@ from ..engine.errors import ConfigError, OutputError
 from .atlas import examine_uv, with_coordinates
 from .clean import clean, inspect
 from .extras import poisson, remesh_isotropic
-from .frames import HOUSE, Frame
+from .frames import CANONICAL, Frame
 from .io.files import joined, read, write
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
@@ -25,8 +25,8 @@ class ToolOptions:
     """What the tools take; see `arguments.MeshTool`."""
 
     out: Path | None = None
-    frame: Frame = HOUSE
-    to_frame: Frame = HOUSE
+    frame: Frame = CANONICAL
+    to_frame: Frame = CANONICAL
     faces: int = 5000
     weld: float = 0.0
     holes: int = 0

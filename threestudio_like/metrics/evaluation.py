@@ -14,7 +14,7 @@ import torch
 from ..engine.config import read_yaml
 from ..engine.errors import InputError
 from ..meshes.extraction import iou, silhouette
-from ..meshes.frames import Placement
+from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light, render_asset
 from ..priors.clip import ClipPrior
@@ -77,7 +77,7 @@ def staged(asset: Asset) -> tuple[Asset, Light | None]:
     lit = asset.provenance.get("lit")
     if lit is None:
         return asset, None
-    placement = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
+    placement = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()]))
     meshes = {k: replace(m, vertices=placement.apply(m.vertices)) for k, m in asset.meshes.items()}
     return Asset(meshes, asset.provenance), EnvironmentLight(torch.tensor(LIGHT)) if lit else None
 

@@ -9,7 +9,7 @@ from typing import Literal
 from ..engine.errors import ConfigError, InputError, VocabularyError
 from ..kernels import devices
 from ..kernels.dispatch import choose, why_not
-from ..meshes.frames import HOUSE, Frame
+from ..meshes.frames import CANONICAL, Frame
 from ..priors.diffusion import DiffusionPrior
 from ..priors.stable_diffusion import DiffusersConfig
 from ..stages.field_to_mesh import AssetConfig
@@ -76,7 +76,7 @@ class TextureOptions(Options):
     """What `texture` takes besides."""
 
     system: str = "latent-paint"
-    frame: Frame = HOUSE
+    frame: Frame = CANONICAL
     """Axes and unit of the mesh's file."""
     unwrap: Literal["auto", "keep", "always"] = "auto"
     """auto: keep texture coordinates that are a proper atlas, make new ones elsewhere; keep: keep

@@ -22,7 +22,7 @@ from ..engine.watchdog import Watchdog
 from ..guidance.sketch_files import load_sketch
 from ..kernels import dispatch
 from ..kernels.devices import device_of_rank
-from ..meshes.frames import Placement
+from ..meshes.frames import Normalisation
 from ..meshes.io.files import FORMATS
 from ..meshes.mesh import Asset
 from ..meshes.verification import Verdict, verify
@@ -432,7 +432,7 @@ def export(
     asset = Asset.load(path)
     cameras = RingCameras().all(160).view_projection().numpy()
     # A mesh of the user's may stand anywhere and be of any size.
-    place = Placement.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
+    place = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     written: list[tuple[Path, Verdict | None]] = []
     for kind in formats:
         target = path.with_suffix(f".{kind}")

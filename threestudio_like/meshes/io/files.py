@@ -12,7 +12,7 @@ import numpy as np
 
 from ...engine.checkpoint import output_error, write_atomically
 from ...engine.errors import ExportError, InputError, did_you_mean
-from ..frames import HOUSE, Frame, from_house, to_house
+from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
 from .gltf_read import read_gltf
 from .gltf_write import write_glb
@@ -65,7 +65,7 @@ def write(asset: Asset, path: Path, frame: Frame | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(error, path) from None
-    asset = from_house(_with_normals(asset), frame or HOUSE)
+    asset = from_canonical(_with_normals(asset), frame or CANONICAL)
     if kind == "glb":
         write_glb(asset, path)
     elif kind == "obj":
@@ -185,7 +185,7 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
             "Open and save it again in a mesh editor",
         ) from None
     _check(asset, path)
-    return to_house(asset, frame or HOUSE)
+    return to_canonical(asset, frame or CANONICAL)
 
 
 def _check(asset: Asset, path: Path) -> None:

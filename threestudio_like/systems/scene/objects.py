@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...meshes.frames import Placement
+from ...meshes.frames import Normalisation
 from ...meshes.io.files import read
 from ...meshes.mesh import Asset, Mesh
 from ...meshes.transform import Transform
@@ -50,7 +50,7 @@ def object_of(
     from ...meshes.simplify import decimate
 
     vertices = np.concatenate([m.vertices for m in asset.meshes.values()])
-    place = Placement.of(vertices)
+    place = Normalisation.of(vertices)
     total = sum(len(m.faces) for m in asset.meshes.values())
     meshes: dict[str, Mesh] = {}
     for key, mesh in asset.meshes.items():
