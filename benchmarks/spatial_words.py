@@ -18,7 +18,7 @@ from PIL import Image
 from tables import ROOT, publish, table
 
 from threestudio_like.engine.random import RandomStream
-from threestudio_like.guidance.contract import View
+from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.spatial import SpatialConfig, SpatialScoreDistillation
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.networks.attention import attention_maps
@@ -142,7 +142,7 @@ def pull(
             cameras = sampler.sample(random, prior.facts.image_size)
             sample = RandomBackground.grey(0.4, 0.95).sample(cameras, random)
             seen = SceneRenderer().render(scene, cameras, sample, random)
-            loss = distil.loss(seen, View(cameras, 0.5, random, sample.level))[0]
+            loss = distil(seen, GuidanceInputs(cameras, 0.5, random, sample.level))[0]
             gradient = torch.autograd.grad(loss, scene.depth)[0]
             row.append(float(gradient[0, 0] - gradient[1, 0]) / 2)
         rows.append(row)

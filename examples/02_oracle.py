@@ -4,7 +4,7 @@ python examples/02_oracle.py"""
 import torch
 
 from threestudio_like.engine.random import RandomStream
-from threestudio_like.guidance import ScoreDistillation, ScoreDistillationConfig, View
+from threestudio_like.guidance import GuidanceInputs, ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.renderers import StratifiedCameras
 from threestudio_like.renderers.rendering import Rendering
@@ -20,7 +20,9 @@ for step in range(300):
     optimiser.zero_grad()
     opaque = torch.ones(1, 8, 8, 1)
     rendering = Rendering(latents, opaque, opaque, torch.zeros_like(latents))
-    loss, _ = guidance.loss(rendering, View(cameras, step / 300, RandomStream(0, "example", step)))
+    loss, _ = guidance(
+        rendering, GuidanceInputs(cameras, step / 300, RandomStream(0, "example", step))
+    )
     loss.backward()
     optimiser.step()
 print(

@@ -9,10 +9,10 @@ import torch
 
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance import (
+    GuidanceInputs,
     PromptConfig,
     ScoreDistillation,
     ScoreDistillationConfig,
-    View,
     ViewPrompts,
     distortion,
     nearness,
@@ -54,7 +54,7 @@ def test_sds_gradient_of_a_point_mass_is_exact(kind, prediction, t):
     config = ScoreDistillationConfig(scale=7.0, weighting=kind, t_min=fixed, t_max=fixed)
     guidance = ScoreDistillation(prior, "x", config)
     z = torch.randn(2, 4, 8, 8)
-    view = View(cameras(), 0.0, RandomStream(0, "s", 0))
+    view = GuidanceInputs(cameras(), 0.0, RandomStream(0, "s", 0))
     drawn = int(guidance.times(2, view)[0])
     assert abs(drawn - t) <= 1
     abar = prior.schedule.alphas_cumprod[drawn]
@@ -76,8 +76,8 @@ def test_the_loss_has_the_gradient_of_the_residual():
     """METHODS 0.3: d loss / d z = g / B."""
     guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(scale=1.0))
     z = torch.randn(3, 4, 8, 8, requires_grad=True)
-    view = View(cameras(3), 0.5, RandomStream(0, "s", 4))
-    loss, _ = guidance.loss(rendering(z), view)
+    view = GuidanceInputs(cameras(3), 0.5, RandomStream(0, "s", 4))
+    loss, _ = guidance(rendering(z), view)
     loss.backward()
     gradient, _ = guidance.residual(z.detach(), view)
     torch.testing.assert_close(z.grad, gradient / 3)
@@ -91,7 +91,9 @@ def test_descent_on_a_point_mass_reaches_it():
     optimiser = torch.optim.Adam([z], 0.05)
     for step in range(300):
         optimiser.zero_grad()
-        guidance.loss(rendering(z), View(cameras(1), 0.0, RandomStream(0, "s", step)))[0].backward()
+        guidance(rendering(z), GuidanceInputs(cameras(1), 0.0, RandomStream(0, "s", step)))[
+            0
+        ].backward()
         optimiser.step()
     assert float((z.detach() - MU).abs().max()) < 0.05
 
@@ -99,18 +101,27 @@ def test_descent_on_a_point_mass_reaches_it():
 def test_time_range_and_schedule():
     guidance = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(t_max="0.98->0.3"))
     drawn = torch.cat(
-        [guidance.times(8, View(cameras(8), 0.0, RandomStream(0, "s", i))) for i in range(300)]
+        [
+            guidance.times(8, GuidanceInputs(cameras(8), 0.0, RandomStream(0, "s", i)))
+            for i in range(300)
+        ]
     )
     assert drawn.min() >= 20
     assert drawn.max() <= 980
     assert drawn.min() < 40
     assert drawn.max() > 960
     late = torch.cat(
-        [guidance.times(8, View(cameras(8), 1.0, RandomStream(0, "s", i))) for i in range(50)]
+        [
+            guidance.times(8, GuidanceInputs(cameras(8), 1.0, RandomStream(0, "s", i)))
+            for i in range(50)
+        ]
     )
     assert late.max() <= 300
     shared = ScoreDistillation(PointMass(MU), "x", ScoreDistillationConfig(shared_time=True))
-    assert len(set(shared.times(8, View(cameras(8), 0.0, RandomStream(0, "s", 0))).tolist())) == 1
+    assert (
+        len(set(shared.times(8, GuidanceInputs(cameras(8), 0.0, RandomStream(0, "s", 0))).tolist()))
+        == 1
+    )
 
 
 def test_no_autoencoder_call_in_latent_mode():
@@ -118,8 +129,8 @@ def test_no_autoencoder_call_in_latent_mode():
     prior = PointMass(MU)
     prior.encode_image = prior.decode_latents = lambda *_: pytest.fail("the autoencoder was called")
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig())
-    loss, _ = guidance.loss(
-        rendering(torch.randn(1, 4, 8, 8)), View(cameras(1), 0.0, RandomStream(0, "s", 0))
+    loss, _ = guidance(
+        rendering(torch.randn(1, 4, 8, 8)), GuidanceInputs(cameras(1), 0.0, RandomStream(0, "s", 0))
     )
     assert bool(torch.isfinite(loss))
 
@@ -130,8 +141,9 @@ def test_rgb_space_goes_through_the_encoder_and_back(tiny_prior):
     )
     z = torch.rand(1, 8, 8, 3, requires_grad=True)
     one = torch.ones(1, 8, 8, 1)
-    loss, _ = guidance.loss(
-        Rendering(z, one, one, torch.zeros_like(z)), View(cameras(1), 0.0, RandomStream(0, "s", 0))
+    loss, _ = guidance(
+        Rendering(z, one, one, torch.zeros_like(z)),
+        GuidanceInputs(cameras(1), 0.0, RandomStream(0, "s", 0)),
     )
     loss.backward()
     assert float(z.grad.abs().sum()) > 0
@@ -147,11 +159,13 @@ def test_the_image_residual_is_the_distance_to_the_decoded_target(tiny_prior):
     picture = torch.rand(2, size, size, 3, requires_grad=True)
     one = torch.ones(2, size, size, 1)
     shown = Rendering(picture, one, one, torch.zeros(2, size, size, 3))
-    loss, _ = guidance.loss(shown, View(cameras(), 0.0, RandomStream(0, "s", 0)))
+    loss, _ = guidance(shown, GuidanceInputs(cameras(), 0.0, RandomStream(0, "s", 0)))
     loss.backward()
     with torch.no_grad():
         latents = tiny_prior.encode_image(picture)
-        gradient, _ = guidance.residual(latents, View(cameras(), 0.0, RandomStream(0, "s", 0)))
+        gradient, _ = guidance.residual(
+            latents, GuidanceInputs(cameras(), 0.0, RandomStream(0, "s", 0))
+        )
         expected = (picture - tiny_prior.decode_latents(latents - gradient)) / 2
     torch.testing.assert_close(picture.grad, expected, atol=1e-5, rtol=1e-4)
 
@@ -172,7 +186,7 @@ def test_gradient_clipping():
         PointMass(MU * 100), "x", ScoreDistillationConfig(scale=1.0, clip=0.5)
     )
     gradient, _ = guidance.residual(
-        torch.zeros(2, 4, 8, 8), View(cameras(), 0.0, RandomStream(0, "s", 0))
+        torch.zeros(2, 4, 8, 8), GuidanceInputs(cameras(), 0.0, RandomStream(0, "s", 0))
     )
     norm = gradient.norm(dim=1)
     assert float(norm.max()) <= 0.5 + 1e-5
@@ -267,7 +281,9 @@ def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
     optimiser = torch.optim.Adam([z], 0.05)
     for step in range(200):
         optimiser.zero_grad()
-        guidance.loss(rendering(z), View(cameras(1), 0.0, RandomStream(0, "s", step)))[0].backward()
+        guidance(rendering(z), GuidanceInputs(cameras(1), 0.0, RandomStream(0, "s", step)))[
+            0
+        ].backward()
         optimiser.step()
     assert float(z.mean()) > 1.0
 
@@ -278,9 +294,9 @@ def test_views_of_a_known_object_drive_a_field_to_it():
     from threestudio_like.engine.events import Events
     from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
     from threestudio_like.renderers import SolidBackground, VolumeConfig, VolumeRenderer
-    from threestudio_like.representations import VoxelField, VoxelGridConfig
+    from threestudio_like.representations import LearningRates, VoxelField, VoxelGridConfig
     from threestudio_like.stages.distillation import distillation_stage
-    from threestudio_like.stages.model import FieldParts, LearningRates
+    from threestudio_like.stages.model import FieldModel
     from threestudio_like.stages.regularisers import Regularisation
 
     colour = torch.tensor([1.8, -1.0, 0.8, 0.4])
@@ -294,7 +310,7 @@ def test_views_of_a_known_object_drive_a_field_to_it():
 
     prior = ViewsOf(draw, 4, 16)
     field = VoxelField(VoxelGridConfig(size=24), 4)
-    parts = FieldParts(field, VolumeRenderer(VolumeConfig(samples=32)), lambda x: x)
+    parts = FieldModel(field, VolumeRenderer(VolumeConfig(samples=32)), lambda x: x)
     guidance = ScoreDistillation(
         prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean", known_background=1.0)
     )

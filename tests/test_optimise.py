@@ -14,7 +14,7 @@ from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
-from threestudio_like.guidance.contract import View
+from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.verification import psnr
@@ -195,7 +195,7 @@ def test_the_reference_view_becomes_the_picture(tmp_path):
         random = RandomStream(0, "x", index)
         if index % 16 == 0:
             parts.renderer.refresh(parts.field, random)
-        terms = extra(None, View(reference.camera, index / 60, random))
+        terms = extra(None, GuidanceInputs(reference.camera, index / 60, random))
         assert set(terms) == {"reference"}
         optimiser.zero_grad()
         sum(terms.values()).backward()

@@ -48,7 +48,7 @@ from threestudio_like.stages.painting import (
     PaintingConfig,
     PaintRates,
     PaintTerms,
-    SurfaceParts,
+    SurfaceModel,
     fill_unseen,
     painting_stage,
 )
@@ -126,7 +126,7 @@ def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
     before = surface.texels.detach().clone()
     config = ScoreDistillationConfig(scale=1.0, weighting="clean", shared_time=True, t_max="0.5")
     guidance = ScoreDistillation(prior, "x", config, encode)
-    parts = SurfaceParts(surface, renderer, show_rgb)
+    parts = SurfaceModel(surface, renderer, show_rgb)
     stage = painting_stage(
         "paint",
         300,
@@ -173,7 +173,7 @@ def test_geometry_gets_no_gradient_and_latent_mode_calls_no_autoencoder():
     stage = painting_stage(
         "p",
         2,
-        SurfaceParts(surface, renderer, show_rgb),
+        SurfaceModel(surface, renderer, show_rgb),
         guidance,
         CAMERAS,
         SolidBackground(torch.zeros(4)),
@@ -352,7 +352,7 @@ def test_known_light_keeps_out_of_the_base_colour():
         start = torch.tensor([0.5, 0.5, 0.5, 0.9, 0.0])[:channels]
         surface = TexturedMesh(atlas, channels, start=start)
         config = ScoreDistillationConfig(scale=1.0, weighting="clean", shared_time=True)
-        parts = SurfaceParts(surface, renderer, show_rgb, light=light)
+        parts = SurfaceModel(surface, renderer, show_rgb, light=light)
         stage = painting_stage(
             "p",
             200,
@@ -553,7 +553,7 @@ def test_offsets_follow_an_oracle_of_a_larger_body():
     stage = painting_stage(
         "paint",
         120,
-        SurfaceParts(surface, renderer, show_rgb),
+        SurfaceModel(surface, renderer, show_rgb),
         ScoreDistillation(prior, "x", config, True),
         CAMERAS,
         SolidBackground(torch.full((3,), GREY)),
@@ -703,7 +703,7 @@ def test_point_mass_paints_every_seen_texel_in_one_colour():
     prior = PointMass(torch.full((4, 16, 16), 0.3))
     surface = TexturedMesh(atlas, 4)
     guidance = ScoreDistillation(prior, "x", ScoreDistillationConfig(scale=1.0, weighting="clean"))
-    parts = SurfaceParts(surface, SurfaceRenderer(SurfaceConfig(grazing=0.0)), show_rgb)
+    parts = SurfaceModel(surface, SurfaceRenderer(SurfaceConfig(grazing=0.0)), show_rgb)
     stage = painting_stage(
         "p",
         60,
@@ -798,7 +798,7 @@ def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
     monkeypatch.setattr(refinement, "denoise", watched)
     stage = paint_rounds_stage(
         "start",
-        SurfaceParts(surface, SurfaceRenderer(SurfaceConfig()), show_rgb),
+        SurfaceModel(surface, SurfaceRenderer(SurfaceConfig()), show_rgb),
         refinement,
         config,
         toybox_prior.facts.image_size,

@@ -11,7 +11,7 @@ import trimesh
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.engine.random import RandomStream
-from threestudio_like.guidance.contract import View
+from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.sketch_files import load_sketch, read_sketch
 from threestudio_like.guidance.sketch_shape import (
     SketchConfig,
@@ -109,10 +109,10 @@ def test_a_part_of_the_samples_counts_for_all_of_them():
     cameras = StratifiedCameras().sample(RandomStream(0, "x", 0), 24)
     with torch.no_grad():
         rendering = renderer.render(field, cameras, BackgroundSample(torch.zeros(4, 24, 24, 3)))
-    view = View(cameras, 0.0, RandomStream(0, "x", 0))
-    whole = float(sphere(samples=0).loss(rendering, view)[0])
-    assert float(sphere(samples=6000).loss(rendering, view)[0]) == pytest.approx(whole, rel=0.05)
-    assert float(sphere(samples=10**7).loss(rendering, view)[0]) == whole
+    view = GuidanceInputs(cameras, 0.0, RandomStream(0, "x", 0))
+    whole = float(sphere(samples=0)(rendering, view)[0])
+    assert float(sphere(samples=6000)(rendering, view)[0]) == pytest.approx(whole, rel=0.05)
+    assert float(sphere(samples=10**7)(rendering, view)[0]) == whole
 
 
 @pytest.mark.parametrize("kind", ["voxels", "hash"])
@@ -135,7 +135,7 @@ def test_sketch_alone_makes_the_sphere(kind):
         rendering = renderer.render(
             field, cameras, BackgroundSample(torch.zeros(1, 24, 24, 3)), random
         )
-        loss = sketch.loss(rendering, View(cameras, 0.0, random))[0] + sketch.everywhere(
+        loss = sketch(rendering, GuidanceInputs(cameras, 0.0, random))[0] + sketch.everywhere(
             field, random
         )
         optimiser.zero_grad()

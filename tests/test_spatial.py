@@ -9,7 +9,7 @@ import torch
 
 from threestudio_like.engine.errors import ConfigError, ModelError
 from threestudio_like.engine.random import RandomStream
-from threestudio_like.guidance.contract import View
+from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.score_distillation import ScoreDistillation
 from threestudio_like.guidance.spatial import SpatialConfig, SpatialScoreDistillation
 from threestudio_like.priors.diffusion import Condition
@@ -206,8 +206,8 @@ def rendering(count: int = 3) -> Rendering:
     return Rendering(picture, one, one, picture.detach() * 0)
 
 
-def view(count: int = 3) -> View:
-    return View(
+def view(count: int = 3) -> GuidanceInputs:
+    return GuidanceInputs(
         Cameras.orbit(torch.linspace(-1, 1, count), torch.zeros(count), 3.0, 0.7, 64, 64),
         0.5,
         RandomStream(0, "x", 1),
@@ -220,7 +220,7 @@ PROMPT = "a red ball on a blue box"
 
 def gradient(guidance) -> torch.Tensor:
     shown = rendering()
-    guidance.loss(shown, view())[0].backward()
+    guidance(shown, view())[0].backward()
     return shown.features.grad
 
 
@@ -253,7 +253,10 @@ def test_only_the_conditional_branch_is_emphasised(toybox_prior, monkeypatch):
 def test_times_are_drawn_from_800_to_900_inclusive(toybox_prior):
     guidance = SpatialScoreDistillation(toybox_prior, PROMPT, ["on"], SpatialConfig())
     times = torch.cat(
-        [guidance.times(50, View(view().cameras, 0.5, RandomStream(0, "x", k))) for k in range(60)]
+        [
+            guidance.times(50, GuidanceInputs(view().cameras, 0.5, RandomStream(0, "x", k)))
+            for k in range(60)
+        ]
     )
     assert int(times.min()) == 800
     assert int(times.max()) == 900

@@ -11,9 +11,9 @@ from threestudio_like.guidance import (
     ClipGuidance,
     DepthGuidance,
     DepthScaling,
+    GuidanceInputs,
     OpacityGuidance,
     ReferenceGuidance,
-    View,
     fit_scale_and_shift,
     scale_gradient,
 )
@@ -28,7 +28,7 @@ def cameras(size=16):
     return Cameras.orbit(torch.zeros(1), torch.zeros(1), 3.0, math.radians(40), size, size)
 
 
-VIEW = View(cameras(), 0.5, RandomStream(0, "x", 0))
+VIEW = GuidanceInputs(cameras(), 0.5, RandomStream(0, "x", 0))
 
 
 def shown(features, opacity=None, depth=None):
@@ -235,23 +235,23 @@ def test_reference_guidance_is_zero_on_its_own_picture():
     for norm in ("l1", "l2"):
         guidance = ReferenceGuidance(picture, mask, norm)
         assert float(
-            guidance.loss(shown(picture[None], mask[None, ..., None]), VIEW)[0]
+            guidance(shown(picture[None], mask[None, ..., None]), VIEW)[0]
         ) == pytest.approx(0, abs=1e-7)
     off = shown(picture[None] + 0.1, mask[None, ..., None])
-    assert float(ReferenceGuidance(picture, mask, "l1").loss(off, VIEW)[0]) == pytest.approx(
+    assert float(ReferenceGuidance(picture, mask, "l1")(off, VIEW)[0]) == pytest.approx(
         0.1, abs=1e-5
     )
-    assert float(ReferenceGuidance(picture, mask, "l2").loss(off, VIEW)[0]) == pytest.approx(
+    assert float(ReferenceGuidance(picture, mask, "l2")(off, VIEW)[0]) == pytest.approx(
         0.01, abs=1e-5
     )
     clear = shown(picture[None], torch.zeros(1, 16, 16, 1))
-    assert float(
-        ReferenceGuidance(picture, mask, opacity=3.0).loss(clear, VIEW)[0]
-    ) == pytest.approx(3 * float(mask.mean()), abs=1e-5)
+    assert float(ReferenceGuidance(picture, mask, opacity=3.0)(clear, VIEW)[0]) == pytest.approx(
+        3 * float(mask.mean()), abs=1e-5
+    )
     # A picture of another size is averaged to the rendering's.
     assert (
         float(
-            ReferenceGuidance(torch.full((64, 64, 3), 0.3), torch.ones(64, 64)).loss(
+            ReferenceGuidance(torch.full((64, 64, 3), 0.3), torch.ones(64, 64))(
                 shown(torch.full((1, 16, 16, 3), 0.3)), VIEW
             )[0]
         )
@@ -264,13 +264,13 @@ def test_depth_guidance_with_and_without_scale_and_shift():
     mask = torch.ones(16, 16)
     opacity = torch.full((1, 16, 16, 1), 0.5)
     exact = shown(torch.zeros(1, 16, 16, 3), opacity, known[None, ..., None] * 0.5)
-    assert float(DepthGuidance(known, mask).loss(exact, VIEW)[0]) == pytest.approx(0, abs=1e-5)
-    assert float(DepthGuidance(3 * known - 1, mask).loss(exact, VIEW)[0]) > 1
+    assert float(DepthGuidance(known, mask)(exact, VIEW)[0]) == pytest.approx(0, abs=1e-5)
+    assert float(DepthGuidance(3 * known - 1, mask)(exact, VIEW)[0]) > 1
     assert float(
-        DepthGuidance(3 * known - 1, mask, invariant=True).loss(exact, VIEW)[0]
+        DepthGuidance(3 * known - 1, mask, invariant=True)(exact, VIEW)[0]
     ) == pytest.approx(0, abs=1e-4)
     # Depth that runs backwards is not explained by a negative scale.
-    assert float(DepthGuidance(-known, mask, invariant=True).loss(exact, VIEW)[0]) > 0.1
+    assert float(DepthGuidance(-known, mask, invariant=True)(exact, VIEW)[0]) > 0.1
     scale, shift = fit_scale_and_shift(known, 2 * known + 0.5, mask)
     assert float(scale) == pytest.approx(2, abs=1e-4)
     assert float(shift) == pytest.approx(0.5, abs=1e-3)
@@ -290,24 +290,24 @@ class Mean(ImageTextPrior):
 def test_clip_guidance_towards_a_picture_and_a_text():
     red, blue = (torch.tensor(c).expand(1, 8, 8, 3) for c in ((0.8, 0.0, 0.0), (0.0, 0.0, 0.4)))
     for guidance in (ClipGuidance.of_picture(Mean(), red), ClipGuidance.of_text(Mean(), "red")):
-        assert float(guidance.loss(shown(red), VIEW)[0]) == pytest.approx(0, abs=1e-6)
-        assert float(guidance.loss(shown(blue), VIEW)[0]) == pytest.approx(1, abs=1e-6)
-    assert float(
-        ClipGuidance.of_picture(Mean(), red, "l1").loss(shown(blue), VIEW)[0]
-    ) == pytest.approx(2 / 3, abs=1e-6)
+        assert float(guidance(shown(red), VIEW)[0]) == pytest.approx(0, abs=1e-6)
+        assert float(guidance(shown(blue), VIEW)[0]) == pytest.approx(1, abs=1e-6)
+    assert float(ClipGuidance.of_picture(Mean(), red, "l1")(shown(blue), VIEW)[0]) == pytest.approx(
+        2 / 3, abs=1e-6
+    )
     grey = torch.full((1, 8, 8, 3), 0.5, requires_grad=True)
-    ClipGuidance.of_text(Mean(), "red").loss(shown(grey), VIEW)[0].backward()
+    ClipGuidance.of_text(Mean(), "red")(shown(grey), VIEW)[0].backward()
     assert float(grey.grad[..., 0].max()) < 0 < float(grey.grad[..., 2].min())
 
 
 def test_opacity_guidance_asks_rays_to_end():
     opacity = torch.full((2, 16, 16, 1), 0.75)
     assert float(
-        OpacityGuidance().loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
+        OpacityGuidance()(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
     ) == pytest.approx(0.25)
     half = torch.zeros(16, 16)
     half[:8] = 1
     opacity[:, 8:] = 0
     assert float(
-        OpacityGuidance(half).loss(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
+        OpacityGuidance(half)(shown(torch.zeros(2, 16, 16, 3), opacity), VIEW)[0]
     ) == pytest.approx(0.25)

@@ -36,7 +36,7 @@ from ..runs.session import (
     run_loop,
     warm_kernels,
 )
-from ..stages.painting import SurfaceParts, fill_unseen
+from ..stages.painting import SurfaceModel, fill_unseen
 from ..systems.texturing.latent_paint import LatentPaint, PaintRequest
 
 
@@ -252,7 +252,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     return finish_texture(folder, events, subject, parts, visible, locked, options, facts, text)
 
 
-def texel_maps(parts: SurfaceParts) -> tuple[np.ndarray, np.ndarray | None]:
+def texel_maps(parts: SurfaceModel) -> tuple[np.ndarray, np.ndarray | None]:
     """The painted atlas: base colour (R, R, 3) uint8, and roughness and metallic (R, R, 3) uint8 as
     glTF packs them, where they say something."""
     shown = parts.surface.filled()[0].detach().permute(1, 2, 0)
@@ -299,7 +299,7 @@ def finish_texture(
     folder: Path,
     events: Events,
     subject: Subject,
-    parts: SurfaceParts,
+    parts: SurfaceModel,
     visible: torch.Tensor,
     locked: torch.Tensor | None,
     options: TextureOptions,

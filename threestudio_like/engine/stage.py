@@ -11,6 +11,7 @@ from torch import nn
 
 from .errors import ConfigError
 from .random import RandomStream
+from .schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,33 @@ class Step:
         return RandomStream(self.seed, self.stage, self.index)
 
 
-@dataclass
-class ParameterGroup:
-    """Tensors that share a learning-rate schedule, Adam's betas and eps, and a weight decay."""
+class ParameterGroup(dict[str, Any]):
+    """Tensors that share a learning-rate schedule, Adam's betas and eps, and a weight decay.
 
-    name: str
-    parameters: list[nn.Parameter]
-    lr: str | float = "1e-2"
-    betas: tuple[float, float] = (0.9, 0.99)
-    eps: float = 1e-15
-    weight_decay: float = 0.0
+    It is a group as torch's optimisers take them too, with the rate that the schedule begins with:
+    ``torch.optim.Adam(field.parameter_groups())``.
+
+    Args:
+        name: for messages.
+        parameters: the tensors.
+        lr: the schedule of the learning rate.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: list[nn.Parameter],
+        lr: str | float = "1e-2",
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-15,
+        weight_decay: float = 0.0,
+    ) -> None:
+        rate = Schedule.parse(lr, f"{name}.lr")(0.0)
+        super().__init__(
+            params=parameters, lr=rate, betas=betas, eps=eps, weight_decay=weight_decay
+        )
+        self.name, self.parameters, self.lr = name, parameters, lr
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """What tells a representation how to change."""
 
 from ..renderers.gradient_scaling import DepthScaling, scale_gradient
-from .contract import Guidance, View
+from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .image_refinement import ImageRefinement, RefinementConfig, Targets, refinement_cameras
 from .picture import (
     ClipGuidance,
@@ -19,6 +19,8 @@ __all__ = [
     "DepthGuidance",
     "DepthScaling",
     "Guidance",
+    "GuidanceInputs",
+    "GuidanceOutput",
     "ImageRefinement",
     "OpacityGuidance",
     "PromptConfig",

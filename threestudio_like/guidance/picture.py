@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from ..priors.clip import ImageTextPrior
 from ..renderers.rendering import Rendering
-from .contract import View
+from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 
 
-class ReferenceGuidance:
+class ReferenceGuidance(Guidance):
     """The rendering from the picture's own camera looks like the picture (METHODS 4.4's L_Ref).
 
     Args:
@@ -33,9 +33,7 @@ class ReferenceGuidance:
         self.picture, self.mask, self.norm = picture, mask, norm
         self.colour, self.opacity = colour, opacity
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """Mean over pixels of the mask (colour) and of the picture (opacity)."""
         size = rendering.features.shape[1:3]
         there = rendering.features.device
@@ -46,7 +44,7 @@ class ReferenceGuidance:
         off = rendering.opacity[0, ..., 0] - mask
         opacity = (off.abs() if self.norm == "l1" else off.square()).mean()
         total = self.colour * colour + self.opacity * opacity
-        return total, {"colour": colour.detach(), "opacity": opacity.detach()}
+        return GuidanceOutput(total, {"colour": colour.detach(), "opacity": opacity.detach()})
 
 
 def at_size(
@@ -75,7 +73,7 @@ def fit_scale_and_shift(
     return scale, mean_t - scale * mean_p
 
 
-class DepthGuidance:
+class DepthGuidance(Guidance):
     """The rendered depth agrees with a known one on its mask.
 
     Args:
@@ -87,9 +85,7 @@ class DepthGuidance:
     def __init__(self, depth: torch.Tensor, mask: torch.Tensor, invariant: bool = False) -> None:
         self.depth, self.mask, self.invariant = depth, mask, invariant
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """Mean absolute error over the pixels that both show."""
         there = rendering.features.device
         known, mask = (
@@ -105,10 +101,10 @@ class DepthGuidance:
             # A depth that runs backwards is no explanation.
             wanted = scale.clamp_min(0) * wanted + shift
         value = ((found - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
-        return value, {"depth": value.detach()}
+        return GuidanceOutput(value, {"depth": value.detach()})
 
 
-class ClipGuidance:
+class ClipGuidance(Guidance):
     """Renderings lie near a picture, or a text, in CLIP's space.
 
     Args:
@@ -140,28 +136,24 @@ class ClipGuidance:
         """Towards a text."""
         return ClipGuidance(prior, prior.embed_texts([text]))
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """Mean distance over the batch; features are display RGB in [0, 1]."""
         found = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
             value = (found - self.target.to(found)).abs().mean()
         else:
             value = 1 - (found * self.target.to(found)).sum(-1).mean()
-        return value, {"clip": value.detach()}
+        return GuidanceOutput(value, {"clip": value.detach()})
 
 
-class OpacityGuidance:
+class OpacityGuidance(Guidance):
     """mean(1 - A): rays end in something (METHODS 3.7), where `mask` (H, W) says so; everywhere
     without one."""
 
     def __init__(self, mask: torch.Tensor | None = None) -> None:
         self.mask = mask
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """Mean over the mask."""
         missing = 1 - rendering.opacity[..., 0]
         if self.mask is None:
@@ -169,4 +161,4 @@ class OpacityGuidance:
         else:
             mask = at_size(self.mask[..., None], self.mask, missing.shape[1:3])[1].to(missing)
             value = (missing * mask).sum() / (mask.sum() * len(missing)).clamp_min(1)
-        return value, {"opacity": value.detach()}
+        return GuidanceOutput(value, {"opacity": value.detach()})

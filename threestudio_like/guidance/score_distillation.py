@@ -13,7 +13,7 @@ from ..engine.schedule import Schedule
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guide
 from ..renderers.rendering import Rendering
-from .contract import View
+from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .prompts import PromptConfig, ViewPrompts, perp_neg
 
 Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
@@ -77,7 +77,7 @@ def foreground_mask(
     return x * x * (3 - 2 * x), median
 
 
-class ScoreDistillation:
+class ScoreDistillation(Guidance):
     """Score distillation in the prior's latent space, or in RGB through its encoder.
 
     Args:
@@ -99,6 +99,25 @@ class ScoreDistillation:
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
+        # What a recovery turns lives here: a configuration is never written to.
+        self.scale, self.clip = config.scale, config.clip
+
+    @property
+    def wants_all_views(self) -> bool:
+        """Views that are denoised together stay together."""
+        return self.config.joint_views and self.prior.facts.joint_views > 1
+
+    def recover(self, verdict: str) -> str:
+        """Limit the gradient after a NaN, halve the guidance scale otherwise."""
+        if verdict == "nan":
+            self.clip = 1.0
+            return "limited the guidance gradient to 1 per pixel"
+        self.scale *= 0.5
+        return f"halved the guidance scale to {self.scale:g}"
+
+    def shrink(self) -> str:
+        """Let the prior do less at once."""
+        return self.prior.shrink()
 
     def latents(self, rendering: Rendering) -> torch.Tensor:
         """The picture as latents (B, C, h, w): as it is in latent space, else resized to the
@@ -113,20 +132,20 @@ class ScoreDistillation:
             ).permute(0, 2, 3, 1)
         return self.prior.encode_image(picture)
 
-    def times(self, count: int, view: View) -> torch.Tensor:
+    def times(self, count: int, inputs: GuidanceInputs) -> torch.Tensor:
         """Time steps (B,) drawn uniformly between t_min and t_max, inclusive."""
         last = len(self.prior.schedule)
-        low = int(self.t_min(view.fraction) * last)
-        high = max(low + 1, int(self.t_max(view.fraction) * last) + 1)
+        low = int(self.t_min(inputs.fraction) * last)
+        high = max(low + 1, int(self.t_max(inputs.fraction) * last) + 1)
         if self.config.shared_time:
-            drawn = view.random.whole.integers("time", low, high, (1,))
+            drawn = inputs.random.whole.integers("time", low, high, (1,))
         else:
-            drawn = view.random.integers("time", low, high, (count,))
+            drawn = inputs.random.integers("time", low, high, (count,))
         return drawn.clamp(0, last - 1).expand(count)
 
     @torch.no_grad()
     def residual(
-        self, latents: torch.Tensor, view: View, background: torch.Tensor | None = None
+        self, latents: torch.Tensor, inputs: GuidanceInputs, background: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked
         for.
@@ -136,10 +155,10 @@ class ScoreDistillation:
         """
         config, prior = self.config, self.prior
         count = len(latents)
-        t = self.times(count, view)
-        noise = view.random.normal("noise", tuple(latents.shape), latents.device)
+        t = self.times(count, inputs)
+        noise = inputs.random.normal("noise", tuple(latents.shape), latents.device)
         noisy = prior.schedule.add_noise(latents, noise, t)
-        epsilon = self._guided_epsilon(noisy, t, view)
+        epsilon = self._guided_epsilon(noisy, t, inputs)
         abar = prior.schedule.abar(t, latents)
         w = weight(config.weighting, abar)
         mask = None
@@ -152,9 +171,9 @@ class ScoreDistillation:
                 clean = mask * clean + (1 - mask) * background
             epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
         gradient = w * (epsilon - noise)
-        if config.clip > 0:
+        if self.clip > 0:
             norm = gradient.norm(dim=1, keepdim=True)
-            gradient = gradient * (config.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
+            gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         return gradient, mask
 
     def emphasis(self, tokens: int) -> torch.Tensor | None:
@@ -162,18 +181,20 @@ class ScoreDistillation:
         none."""
         return None
 
-    def _guided_epsilon(self, noisy: torch.Tensor, t: torch.Tensor, view: View) -> torch.Tensor:
+    def _guided_epsilon(
+        self, noisy: torch.Tensor, t: torch.Tensor, inputs: GuidanceInputs
+    ) -> torch.Tensor:
         config, prior, count = self.config, self.prior, len(noisy)
-        texts = [self.prompts.text(view.cameras), self.prompts.negatives(count)]
+        texts = [self.prompts.text(inputs.cameras), self.prompts.negatives(count)]
         if config.perp_neg > 0:
-            others = self.prompts.other_directions(view.cameras)
+            others = self.prompts.other_directions(inputs.cameras)
             texts += [others[:, 0], others[:, 1]]
         repeat = len(texts)
         views = count if config.joint_views else 1
         condition = Condition(
             torch.cat(texts),
-            view.cameras[torch.arange(repeat * count) % count],
-            view.background,
+            inputs.cameras[torch.arange(repeat * count) % count],
+            inputs.background,
             views,
         )
         factors = self.emphasis(texts[0].shape[1])
@@ -185,20 +206,18 @@ class ScoreDistillation:
         )
         if config.perp_neg > 0:
             return perp_neg(
-                epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, config.scale
+                epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, self.scale
             )
-        return guide(epsilon[0], epsilon[1], config.scale, config.rescale)
+        return guide(epsilon[0], epsilon[1], self.scale, config.rescale)
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z
         is g / B (METHODS 0.3)."""
         image_residual = self.encode and self.config.image_residual
         with torch.set_grad_enabled(not image_residual):
             latents = self.latents(rendering)
         background = rendering.background.permute(0, 3, 1, 2).detach() if not self.encode else None
-        gradient, mask = self.residual(latents.detach(), view, background)
+        gradient, mask = self.residual(latents.detach(), inputs, background)
         target = (latents - gradient).detach()
         if image_residual:
             with torch.no_grad():
@@ -216,4 +235,4 @@ class ScoreDistillation:
             loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(
                 latents
             )
-        return loss, {"gradient": gradient.square().mean().sqrt()}
+        return GuidanceOutput(loss, {"gradient": gradient.square().mean().sqrt()})

@@ -13,7 +13,7 @@ from ..engine.random import RandomStream
 from ..kernels import SurfaceTree, nearest, surface_tree, trilinear, winding_number
 from ..renderers.rendering import Rendering
 from ..representations.field import Field
-from .contract import View
+from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 
 CLAMP = 0.01
 """Logarithms are taken of numbers from CLAMP to 1 - CLAMP, so that the loss has slopes of +-ln 99
@@ -89,7 +89,7 @@ def shape_cross_entropy(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Te
     )
 
 
-class SketchShape:
+class SketchShape(Guidance):
     """The guidance. Any soup of triangles will do: inside is where the generalised winding number
     exceeds one half.
 
@@ -128,29 +128,27 @@ class SketchShape:
         weight = band_weight(signed.abs(), self.config.chosen_sigma(), self.config.form)
         return weight * shape_cross_entropy(opacity, signed < 0)
 
-    def loss(
-        self, rendering: Rendering, view: View
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """The sum over the samples of the step's renderings, as published (estimated from `samples`
         of them, as many of every view). Of a part of the step, `parts` times the sum over its own
         views: the mean over the parts is the whole sum."""
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
-        views, parts = len(rendering.opacity), view.random.parts
+        views, parts = len(rendering.opacity), inputs.random.parts
         if not 0 < self.config.samples < len(points) * parts:
             total = self.terms(points, density).sum() * parts
-            return total, {"shape": total.detach()}
+            return GuidanceOutput(total, {"shape": total.detach()})
         each = max(1, self.config.samples // (views * parts))
         edges = rendering.samples.offsets[:: (len(rendering.samples.offsets) - 1) // views].to(
             points.device
         )
         begin, count = edges[:-1, None], edges.diff()[:, None]
-        drawn = view.random.uniform("sketch samples", (views, each), points.device).double()
+        drawn = inputs.random.uniform("sketch samples", (views, each), points.device).double()
         pick = (begin + (drawn * count).long()).clamp(max=len(points) - 1).flatten()
         # A view that sees nothing counts for nothing.
         found = self.terms(points[pick], density[pick]).view(views, each) * (count * parts / each)
         total = found.sum()
-        return total, {"shape": total.detach()}
+        return GuidanceOutput(total, {"shape": total.detach()})
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
         """The sum over random points of the cube, in or out of occupied cells (our addition)."""

@@ -4,6 +4,7 @@ from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp
 from .hash_grid import HashGridConfig, HashGridField
 from .placed_scene import Body, PlacedScene, rotation_of
+from .representation import LearningRates, Representation
 from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
 from .triplane import PlaneDecoder, TriplaneConfig, TriplaneField, sample_planes
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
@@ -14,8 +15,10 @@ __all__ = [
     "Field",
     "HashGridConfig",
     "HashGridField",
+    "LearningRates",
     "PlacedScene",
     "PlaneDecoder",
+    "Representation",
     "TexelGeometry",
     "TexturedMesh",
     "TriplaneConfig",

@@ -6,7 +6,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..engine.stage import ParameterGroup
 from .field import Field
+from .representation import LearningRates
 
 
 class DecodedField(Field):
@@ -37,6 +39,16 @@ class DecodedField(Field):
         density, latents = self.latent(points)
         return density, self.to_rgb(latents)
 
+    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+        """The layer, and those of the latent field."""
+        rates = rates or LearningRates()
+        layer = ParameterGroup("decoder", [self.matrix], rates.mlp)
+        return [layer, *self.latent.parameter_groups(rates)]
+
     def density(self, points: torch.Tensor) -> torch.Tensor:
         """Density (N,)."""
         return self.latent.density(points)
+
+    def shrink(self) -> str:
+        """What the latent field can do."""
+        return self.latent.shrink()

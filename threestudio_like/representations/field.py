@@ -8,20 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from .representation import Representation
 
-class Field(nn.Module):
+
+class Field(Representation):
     """A volume over [-1, 1]^3: ``forward(points (N, 3)) -> density (N,), features (N, C)``.
 
     C is 4 in the latent space of a Stable-Diffusion prior, 3 in RGB. Density is per scene unit and
     not negative.
     """
-
-    channels: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where the field is; points have to be there too."""
-        return next((p.device for p in self.parameters()), torch.get_default_device())
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Density (N,) and features (N, C) at points (N, 3)."""

@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..engine.stage import ParameterGroup
 from ..kernels import HashGridSpec, field_mlp, hashgrid
 from .field import Field, activate_density, density_blob
+from .representation import LearningRates
 
 
 @dataclass
@@ -74,6 +76,14 @@ class HashGridField(Field):
         density = activate_density(biased, self.config.activation, self.config.density_scale)
         features = out[1:].t()
         return density, features.sigmoid() if self.config.sigmoid else features
+
+    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+        """The table, and the perceptron."""
+        rates = rates or LearningRates()
+        return [
+            ParameterGroup("table", [self.table], rates.table),
+            ParameterGroup("mlp", self.mlp_parameters(), rates.mlp),
+        ]
 
     def mlp_parameters(self) -> list[nn.Parameter]:
         """Weights and biases, which take a lower learning rate than the table."""

@@ -3,16 +3,19 @@ on a CPU."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import nn
 
+from ..engine.stage import ParameterGroup
 from ..kernels import grid_variation, trilinear
 from .field import Field, activate_density, density_blob
+from .representation import LearningRates, Representation
 
 
 @dataclass
@@ -52,6 +55,7 @@ class VoxelField(Field):
         features: initial features (C,), default zero.
     """
 
+    resamples: ClassVar[bool] = True
     blur: torch.Tensor
 
     def __init__(
@@ -97,8 +101,22 @@ class VoxelField(Field):
         neighbours, summed over the axes."""
         return grid_variation(self.grid, density, features)
 
+    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+        """The grid."""
+        return [ParameterGroup("voxels", [self.grid], (rates or LearningRates()).voxels)]
+
+    def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """Total variation, of `density_variation` and `feature_variation`."""
+        density, features = (
+            weights.get("density_variation", 0.0),
+            weights.get("feature_variation", 0.0),
+        )
+        if density <= 0 and features <= 0:
+            return {}
+        return {"variation": self.variation(density, features)}
+
     @torch.no_grad()
-    def load_resampled(self, other: Field, close: float = 0.0) -> None:
+    def load_resampled(self, other: Representation, close: float = 0.0) -> None:
         """Take density (through the inverse activation) and features from another field of as many
         channels.
 
@@ -161,7 +179,7 @@ def close_gaps(
 
 @torch.no_grad()
 def sample_grid(
-    field: Field, points: torch.Tensor, chunk: int = 1 << 17
+    field: Representation, points: torch.Tensor, chunk: int = 1 << 17
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Density (N,) and features (N, C) of a field at many points, chunk by chunk; on the points'
     device, wherever the field is."""

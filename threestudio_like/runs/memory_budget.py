@@ -31,7 +31,7 @@ from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
 from ..representations import Field
 from ..representations.config import FieldConfig
 from ..stages.distillation import DistillationConfig
-from ..stages.model import FieldParts
+from ..stages.model import FieldModel
 from ..stages.painting import PaintingConfig
 from ..stages.regularisers import Regularisation, regularisation_terms, schedules
 from ..systems.scene.comboverse import Comboverse
@@ -196,7 +196,7 @@ def _of_volume(
     draws = [cameras[: _a_part(len(cameras), parts)] for cameras in draws]
     samples = max(count_samples(renderer, cameras) for cameras in draws)
     few = draws[0][:1].resized(min(size, 40), min(size, 40))
-    seen = FieldParts(made, renderer, lambda features: features)
+    seen = FieldModel(made, renderer, lambda features: features)
     # Nothing of a rendering is in chunks, but its normals are, see `apply`.
     renderer.config.chunk = int(1.2 * count_samples(renderer, few))
     kept, _, most, regularised = per_sample(seen, stage.regularise, few)
@@ -242,7 +242,7 @@ def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
 
 
 def per_sample(
-    parts: FieldParts, regularise: Regularisation, cameras: Cameras
+    parts: FieldModel, regularise: Regularisation, cameras: Cameras
 ) -> tuple[float, float, float, bool]:
     """Bytes a sample: what a rendering of a field keeps for its way back, what it keeps with its
     regularisers, and what both and the way back take at most; and whether any regulariser looks at

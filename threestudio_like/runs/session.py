@@ -34,7 +34,7 @@ from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import RingCameras
 from ..stages.distillation import DistillationConfig
 from ..stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
-from ..stages.model import FieldParts
+from ..stages.model import FieldModel
 from ..stages.painting import PaintingConfig
 from ..systems.registry import configuration
 from ..systems.system import Request
@@ -256,7 +256,7 @@ def run_loop(
 def finish(
     folder: Path,
     events: Events,
-    parts: FieldParts,
+    parts: FieldModel,
     options: Options,
     facts: dict[str, Any],
     prior: DiffusionPrior,

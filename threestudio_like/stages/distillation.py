@@ -3,56 +3,65 @@ is fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
-from ..engine.errors import ConfigError
 from ..engine.loop import Stage, Step
 from ..engine.schedule import Schedule
-from ..guidance.contract import View
-from ..guidance.score_distillation import (
-    ScoreDistillation,
-    ScoreDistillationConfig,
-)
+from ..guidance.guidance import Guidance, GuidanceInputs
+from ..guidance.score_distillation import ScoreDistillationConfig
 from ..renderers import (
     Background,
-    Cameras,
     ProgressiveCameras,
     StratifiedCameras,
     UniformCameras,
 )
 from ..renderers.cameras import CameraSampler
 from ..renderers.rendering import Rendering
-from .model import FieldParts, LearningRates, figures, parameter_groups, preview
+from ..representations import LearningRates
+from .guided import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    guidance_terms,
+    own_views,
+    recover_guidances,
+    shrink_guidances,
+)
+from .model import FieldModel, figures, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
 
 
 def distillation_stage(
     name: str,
     steps: int,
-    parts: FieldParts,
-    guidance: ScoreDistillation,
+    parts: FieldModel,
+    guidance: Guidance,
     cameras: CameraSampler,
     background: Background,
     size: int,
     rates: LearningRates,
     regularise: Regularisation,
     weight: float = 1.0,
-    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None,
+    extra: Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None = None,
     clip_norm: float = 0.0,
     last: bool = True,
+    guidances: Sequence[WeightedGuidance] = (),
 ) -> Stage:
-    """A stage that moves a field by score distillation.
+    """A stage that moves a field by a guidance.
 
     Args:
         size: height and width of the rendering.
-        weight: of the distillation loss.
+        guidance: the main one, whose term is called "distil".
+        weight: of the main guidance.
         extra: more weighted terms of the rendering, by name.
         last: whether the field is a result; what another stage will sharpen may still be fog.
+        guidances: more of them, with their weights.
     """
+    every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
 
@@ -64,16 +73,16 @@ def distillation_stage(
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
         some = cameras.sample(random, size, step.fraction)
-        some = own_views(some, step, guidance)
+        some = own_views(some, step, every)
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, step.own)
         seen.append(rendering.opacity.detach())
-        view = View(some, step.fraction, step.own, sample.level)
-        value, _ = guidance.loss(rendering, view)
-        terms = {"distil": weight * value}
+        inputs = GuidanceInputs(some, step.fraction, step.own, sample.level)
+        terms = {"distil": weight * guidance(rendering, inputs).loss}
         terms.update(regularisation_terms(weights, parts, rendering, some, step.fraction))
+        terms.update(guidance_terms(guidances, rendering, inputs))
         if extra is not None:
-            terms.update(extra(rendering, view))
+            terms.update(extra(rendering, inputs))
         return terms
 
     def watch() -> dict[str, float]:
@@ -85,23 +94,19 @@ def distillation_stage(
             parts.renderer.reset()
             weights["sparsity"] = Schedule.parse("0")
             return "switched sparsity off"
-        if verdict == "nan":
-            guidance.config.clip = 1.0
-            return "limited the guidance gradient to 1 per pixel"
-        guidance.config.scale *= 0.5
-        return f"halved the guidance scale to {guidance.config.scale:g}"
+        return recover_guidances(every, verdict)
 
     def shrink() -> str:
         settings = parts.renderer.config
         settings.chunk = max(1024, settings.chunk // 2) if settings.chunk else 1 << 17
-        done = guidance.prior.shrink()
+        done = shrink_guidances(every)
         return f"rendered {settings.chunk} samples at a time" + (f" and {done}" if done else "")
 
     return Stage(
         name,
         steps,
-        parts.all_modules(),
-        parameter_groups(parts, rates),
+        {**parts.all_modules(), **guidance_modules(every)},
+        [*parameter_groups(parts, rates), *guidance_groups(every)],
         loss,
         shared=True,
         before_step=before_step,
@@ -111,17 +116,6 @@ def distillation_stage(
         recover=recover,
         shrink=shrink,
     )
-
-
-def own_views(cameras: Cameras, step: Step, guidance: ScoreDistillation) -> Cameras:
-    """The cameras of this part of a step. Raises ConfigError where they cannot be shared."""
-    if step.parts > 1 and guidance.config.joint_views and guidance.prior.facts.joint_views > 1:
-        raise ConfigError(
-            "views that are denoised together cannot be shared",
-            f"stage {step.stage}",
-            f"Leave --ranks and --accumulate out, or add --{step.stage}.guidance.joint-views False",
-        )
-    return cameras[step.share(len(cameras))]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from ..meshes.mesh import Asset, Mesh
 from ..meshes.unwrap import unwrap
 from ..renderers import BackgroundSample, RingCameras
 from ..representations import density_volume, sample_grid
-from .model import FieldParts
+from .model import FieldModel
 
 
 @dataclass
@@ -29,13 +29,13 @@ class AssetConfig:
     """Time limit of xatlas before the fallback."""
 
 
-def evaluation_ring(parts: FieldParts, count: int = 8, elevation: float = 15.0) -> RingCameras:
+def evaluation_ring(parts: FieldModel, count: int = 8, elevation: float = 15.0) -> RingCameras:
     """The ring on which an asset is shown, compared and judged."""
     return RingCameras(count, elevation, parts.distance, parts.fov_y)
 
 
 @torch.no_grad()
-def field_mesh(parts: FieldParts, settings: ExtractionConfig) -> tuple[Mesh, dict[str, Any]]:
+def field_mesh(parts: FieldModel, settings: ExtractionConfig) -> tuple[Mesh, dict[str, Any]]:
     """The mesh of a field at the level that agrees best with its opacity from twelve sides, and
     figures of the extraction."""
     rings = [
@@ -56,7 +56,7 @@ def field_mesh(parts: FieldParts, settings: ExtractionConfig) -> tuple[Mesh, dic
 
 @torch.no_grad()
 def make_asset(
-    parts: FieldParts, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]
+    parts: FieldModel, config: AssetConfig, pieces: int, name: str, provenance: dict[str, Any]
 ) -> tuple[Asset, dict[str, Any]]:
     """Extract, unwrap and bake a field; figures of each step.
 
@@ -72,7 +72,7 @@ def make_asset(
     return Asset({name: mesh}, provenance), {**figures, "unwrap": how}
 
 
-def surface_colour(parts: FieldParts, reach: float = 0.06, samples: int = 9) -> Any:
+def surface_colour(parts: FieldModel, reach: float = 0.06, samples: int = 9) -> Any:
     """A colour function for baking: the field rendered along the inward normal, from `reach`
     outside to `reach` inside."""
 
@@ -94,7 +94,7 @@ def surface_colour(parts: FieldParts, reach: float = 0.06, samples: int = 9) -> 
     return colour
 
 
-def mean_field_opacity(parts: FieldParts, mesh: Mesh, size: int = 64) -> float:
+def mean_field_opacity(parts: FieldModel, mesh: Mesh, size: int = 64) -> float:
     """Fog: mean opacity of the volume outside the mesh's silhouette over the evaluation ring."""
     cameras = evaluation_ring(parts).all(size)
     behind = BackgroundSample(torch.zeros(len(cameras), size, size, parts.field.channels))

@@ -14,24 +14,14 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage
 from ..priors.diffusion import CameraProtocol
 from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
-from ..representations import DecodedField, Field, HashGridField, VoxelField
+from ..representations import Field, LearningRates
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Features (B, H, W, C) -> display RGB (B, H, W, 3) in [0, 1]."""
 
 
 @dataclass
-class LearningRates:
-    """Schedules of learning rates. Voxel fields use `voxels`, hash grids `table` and `mlp`."""
-
-    voxels: str = "0.1->0.02"
-    table: str = "1e-2"
-    mlp: str = "1e-3"
-    background: str = "1e-3"
-
-
-@dataclass
-class FieldParts:
+class FieldModel:
     """A field with its renderer, the background's module if it learns, and how features are
     shown."""
 
@@ -44,13 +34,13 @@ class FieldParts:
     modules: dict[str, nn.Module] = field(default_factory=dict)
 
     @staticmethod
-    def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldParts:
+    def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldModel:
         """The field that a finished stage leaves."""
         found: Any = stage.modules
-        parts = FieldParts(found["field"], found["renderer"], decode, found.get("background"))
+        parts = FieldModel(found["field"], found["renderer"], decode, found.get("background"))
         return parts.seen_by(protocol)
 
-    def seen_by(self, protocol: CameraProtocol) -> FieldParts:
+    def seen_by(self, protocol: CameraProtocol) -> FieldModel:
         """The same parts, shown by cameras of this distance and field of view."""
         self.distance, self.fov_y = protocol.distance, protocol.fov_y
         return self
@@ -67,20 +57,9 @@ class FieldParts:
         return found
 
 
-def parameter_groups(parts: FieldParts, rates: LearningRates) -> list[ParameterGroup]:
+def parameter_groups(parts: FieldModel, rates: LearningRates) -> list[ParameterGroup]:
     """Adam groups of a field (and its background)."""
-    groups = []
-    inner = parts.field
-    if isinstance(inner, DecodedField):
-        groups.append(ParameterGroup("decoder", [inner.matrix], rates.mlp))
-        inner = inner.latent
-    if isinstance(inner, VoxelField):
-        groups.append(ParameterGroup("voxels", [inner.grid], rates.voxels))
-    elif isinstance(inner, HashGridField):
-        groups.append(ParameterGroup("table", [inner.table], rates.table))
-        groups.append(ParameterGroup("mlp", inner.mlp_parameters(), rates.mlp))
-    else:
-        groups.append(ParameterGroup("field", list(inner.parameters()), rates.table))
+    groups = parts.field.parameter_groups(rates)
     if parts.background is not None:
         groups.append(
             ParameterGroup("background", list(parts.background.parameters()), rates.background)
@@ -89,7 +68,7 @@ def parameter_groups(parts: FieldParts, rates: LearningRates) -> list[ParameterG
 
 
 @torch.no_grad()
-def preview(parts: FieldParts, size: int, background: BackgroundSample | None = None) -> np.ndarray:
+def preview(parts: FieldModel, size: int, background: BackgroundSample | None = None) -> np.ndarray:
     """Four turns of the field and its opacity below, (2 S, 4 S, 3) uint8."""
     cameras = RingCameras(4, 15.0, parts.distance, parts.fov_y).all(size)
     sample = background or BackgroundSample(torch.zeros(4, size, size, parts.field.channels))

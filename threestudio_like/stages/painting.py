@@ -3,7 +3,7 @@ that they are fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,14 +14,14 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
-from ..guidance.contract import View
+from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.image_refinement import (
     ImageRefinement,
     RefinementConfig,
     Targets,
     refinement_cameras,
 )
-from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ..guidance.score_distillation import ScoreDistillationConfig
 from ..priors.diffusion import CameraProtocol
 from ..renderers import (
     Background,
@@ -36,12 +36,20 @@ from ..renderers import (
 )
 from ..renderers.cameras import CameraSampler
 from ..representations import TexturedMesh
-from .distillation import own_views
+from .guided import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    guidance_terms,
+    own_views,
+    recover_guidances,
+    shrink_guidances,
+)
 from .model import Decode
 
 
 @dataclass
-class SurfaceParts:
+class SurfaceModel:
     """A textured mesh with its renderer, how its texels are shown, the background's module if it
     learns, and the light on it."""
 
@@ -87,7 +95,7 @@ class PaintTerms:
     cannot tell."""
 
 
-def paint_groups(parts: SurfaceParts, rates: PaintRates) -> list[ParameterGroup]:
+def paint_groups(parts: SurfaceModel, rates: PaintRates) -> list[ParameterGroup]:
     """Adam groups of a surface (and its background)."""
     groups = [ParameterGroup("texels", [parts.surface.texels], rates.texels)]
     if parts.surface.offsets is not None:
@@ -132,7 +140,7 @@ def parsed(terms: PaintTerms) -> dict[str, Schedule]:
 
 
 @torch.no_grad()
-def preview(parts: SurfaceParts, size: int) -> np.ndarray:
+def preview(parts: SurfaceModel, size: int) -> np.ndarray:
     """Four turns above, the atlas below, (H, 4 S, 3) uint8."""
     size = max(size, 96)
     cameras = RingCameras(4, 15.0, parts.protocol.distance, parts.protocol.fov_y).all(size)
@@ -161,8 +169,8 @@ class LightConfig:
 def painting_stage(
     name: str,
     steps: int,
-    parts: SurfaceParts,
-    guidance: ScoreDistillation,
+    parts: SurfaceModel,
+    guidance: Guidance,
     cameras: CameraSampler,
     background: Background,
     size: int,
@@ -170,20 +178,25 @@ def painting_stage(
     terms: PaintTerms,
     light: LightConfig,
     weight: float = 1.0,
+    guidances: Sequence[WeightedGuidance] = (),
 ) -> Stage:
-    """A stage that moves texels by score distillation.
+    """A stage that moves texels by a guidance.
 
     Args:
+        guidance: the main one, whose term is called "distil".
         size: height and width of the rendering.
         light: lit surfaces show the prior what its pictures show, and keep what the light does out
             of the texels.
+        weight: of the main guidance.
+        guidances: more of them, with their weights.
     """
+    every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = parsed(terms)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
         some = cameras.sample(random, size, step.fraction)
-        some = own_views(some, step, guidance)
+        some = own_views(some, step, every)
         sample = background.sample(some, random)
         shone = None
         if light.kind == "known" and parts.light is not None:
@@ -198,29 +211,27 @@ def painting_stage(
             rendering.features = (
                 solid * rendering.features + (1 - solid) * rendering.features.detach()
             )
-        value, _ = guidance.loss(rendering, View(some, step.fraction, step.own, sample.level))
-        found = {"distil": weight * value}
+        inputs = GuidanceInputs(some, step.fraction, step.own, sample.level)
+        found = {"distil": weight * guidance(rendering, inputs).loss}
         found.update(paint_terms(weights, parts.surface, step.fraction))
+        found.update(guidance_terms(guidances, rendering, inputs))
         return found
-
-    def recover(verdict: str) -> str:
-        guidance.config.clip = 1.0
-        return "limited the guidance gradient to 1 per pixel"
 
     return Stage(
         name,
         steps,
-        parts.modules(),
-        paint_groups(parts, rates),
+        {**parts.modules(), **guidance_modules(every)},
+        [*paint_groups(parts, rates), *guidance_groups(every)],
         loss,
         shared=True,
         after_step=_keep_in_range(parts),
         preview=lambda: preview(parts, size),
-        recover=recover,
+        recover=lambda verdict: recover_guidances(every, verdict),
+        shrink=lambda: shrink_guidances(every),
     )
 
 
-def _keep_in_range(parts: SurfaceParts) -> Callable[[Step], None] | None:
+def _keep_in_range(parts: SurfaceModel) -> Callable[[Step], None] | None:
     """RGB and PBR texels stay in [0, 1], latents go where they want; vertices stay near where they
     were."""
     coloured = parts.surface.channels != 4
@@ -261,7 +272,7 @@ class PaintRoundsConfig:
 
 @torch.no_grad()
 def targets_in_turn(
-    parts: SurfaceParts,
+    parts: SurfaceModel,
     refinement: ImageRefinement,
     cameras: Cameras,
     behind: BackgroundSample,
@@ -324,7 +335,7 @@ def targets_in_turn(
 
 def paint_rounds_stage(
     name: str,
-    parts: SurfaceParts,
+    parts: SurfaceModel,
     refinement: ImageRefinement,
     config: PaintRoundsConfig,
     size: int,

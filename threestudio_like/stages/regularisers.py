@@ -10,8 +10,7 @@ from ..engine.schedule import Schedule
 from ..guidance.regularisers import distortion, nearness, opacity_entropy, orientation, sparsity
 from ..renderers import Cameras
 from ..renderers.rendering import Rendering
-from ..representations import VoxelField
-from .model import FieldParts
+from .model import FieldModel
 
 
 @dataclass
@@ -31,7 +30,7 @@ class Regularisation:
 
 def regularisation_terms(
     weights: dict[str, Schedule],
-    parts: FieldParts,
+    parts: FieldModel,
     rendering: Rendering,
     cameras: Cameras | None,
     fraction: float,
@@ -56,12 +55,7 @@ def regularisation_terms(
         terms["orientation"] = value("orientation") * orientation(
             rendering.samples, normals, cameras.to(normals.device).rays()[1].reshape(-1, 3), rays
         )
-    if isinstance(parts.field, VoxelField) and (
-        value("density_variation") > 0 or value("feature_variation") > 0
-    ):
-        terms["variation"] = parts.field.variation(
-            value("density_variation"), value("feature_variation")
-        )
+    terms.update(parts.field.regularisation({name: value(name) for name in weights}))
     return terms
 
 

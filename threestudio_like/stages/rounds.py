@@ -10,7 +10,7 @@ import torch
 
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
-from ..guidance.contract import View
+from ..guidance.guidance import GuidanceInputs
 from ..guidance.image_refinement import (
     ImageRefinement,
     RefinementConfig,
@@ -20,7 +20,8 @@ from ..guidance.image_refinement import (
 from ..guidance.score_distillation import foreground_mask
 from ..renderers import BackgroundSample
 from ..renderers.rendering import Rendering
-from .model import FieldParts, LearningRates, parameter_groups, preview
+from ..representations import LearningRates
+from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
 
 
@@ -42,13 +43,13 @@ class RoundsConfig:
 
 def rounds_stage(
     name: str,
-    parts: FieldParts,
+    parts: FieldModel,
     refinement: ImageRefinement,
     config: RoundsConfig,
     space: Literal["latent", "rgb"],
     pictures: torch.Tensor,
     size: int,
-    extra: Callable[[Rendering, View], dict[str, torch.Tensor]] | None = None,
+    extra: Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None = None,
 ) -> Stage:
     """A stage of image-space refinement in latent or RGB space.
 
@@ -117,7 +118,7 @@ def rounds_stage(
         }
         terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
         if extra is not None:
-            terms.update(extra(rendering, View(cameras, step.fraction, random)))
+            terms.update(extra(rendering, GuidanceInputs(cameras, step.fraction, random)))
         return terms
 
     return Stage(

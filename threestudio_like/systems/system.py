@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ..engine.loop import Stage, StagePlan
 from ..priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
-from ..stages.model import FieldParts
+from ..stages.model import FieldModel
 
 
 @dataclass
@@ -33,7 +33,7 @@ class System(Protocol):
     def plans(self, request: Request) -> list[StagePlan]:
         """The stages, in order."""
 
-    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
         """The field that the finished stages leave, with its renderer and its way to RGB."""
 
 

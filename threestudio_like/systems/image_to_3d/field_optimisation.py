@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
-from ...guidance.contract import View
+from ...guidance.guidance import GuidanceInputs
 from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
 from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ...meshes.extraction import ExtractionConfig
@@ -35,11 +35,11 @@ from ...renderers import Cameras, RandomBackground, VolumeConfig, VolumeRenderer
 from ...renderers.backgrounds import BackgroundSample
 from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
-from ...representations import TriplaneConfig, VoxelGridConfig
+from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, distillation_stage
 from ...stages.field_to_mesh import field_mesh, surface_colour
-from ...stages.model import FieldParts, LearningRates, parameter_groups
+from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
 from .back_projection import ProjectionConfig
 from .cisp import CispConfig, CispReconstruction
@@ -187,7 +187,7 @@ class PictureOptimisation:
         )
         plans = self.plans(found, reference, work)
         stages = work.run(plans)
-        parts = FieldParts.of(stages["picture"], show_rgb, protocol)
+        parts = FieldModel.of(stages["picture"], show_rgb, protocol)
         return self._result(parts, photo, pose, poses, reference)
 
     def plans(
@@ -200,10 +200,10 @@ class PictureOptimisation:
         plans.append(StagePlan("picture", lambda done: self._optimise(done, reference, work)))
         return plans
 
-    def _parts(self, work: Work) -> FieldParts:
+    def _parts(self, work: Work) -> FieldModel:
         assert work.prior is not None
         made = self.representation.build(3, work.seed, sigmoid=True)
-        return FieldParts(made, VolumeRenderer(self.renderer), show_rgb).seen_by(
+        return FieldModel(made, VolumeRenderer(self.renderer), show_rgb).seen_by(
             work.prior.facts.camera or PLAIN_CAMERAS
         )
 
@@ -259,7 +259,7 @@ class PictureOptimisation:
 
     def _result(
         self,
-        parts: FieldParts,
+        parts: FieldModel,
         photo: Photo,
         pose: Pose,
         poses: PoseConfig,
@@ -344,8 +344,8 @@ class ReferenceView:
 
 
 def picture_terms(
-    weights: PictureTerms, reference: ReferenceView, parts: FieldParts, clip_model: str
-) -> Callable[[Rendering, View], dict[str, torch.Tensor]]:
+    weights: PictureTerms, reference: ReferenceView, parts: FieldModel, clip_model: str
+) -> Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]]:
     """What the picture says of a step: the weighted terms of its own view, and of the novel ones by
     CLIP."""
     look = ReferenceGuidance(reference.picture, reference.mask, "l1", weights.colour, weights.mask)
@@ -370,18 +370,20 @@ def picture_terms(
         distance = known_distance(reference, own.depth[0, ..., 0], own.opacity[0, ..., 0])
         known = (distance.reshape(-1), DepthScaling(unit=weights.spread, clear=weights.clear))
 
-    def extra(rendering: Rendering, view: View) -> dict[str, torch.Tensor]:
-        level = view.random.uniform("reference background")
+    def extra(rendering: Rendering, inputs: GuidanceInputs) -> dict[str, torch.Tensor]:
+        level = inputs.random.uniform("reference background")
         behind = BackgroundSample(torch.full((1, *size, 3), float(level)))
-        own = parts.renderer.render(parts.field, reference.camera, behind, view.random, known=known)
+        own = parts.renderer.render(
+            parts.field, reference.camera, behind, inputs.random, known=known
+        )
         # What is half transparent shows the background: the picture before the same one.
         mask = reference.mask[..., None]
         look.picture = reference.picture * mask + level * (1 - mask)
-        terms = {"reference": look.loss(own, view)[0]}
+        terms = {"reference": look(own, inputs)[0]}
         if deep is not None and weights.depth > 0:
-            terms["depth"] = weights.depth * deep.loss(own, view)[0]
+            terms["depth"] = weights.depth * deep(own, inputs)[0]
         if clip is not None:
-            terms["clip"] = weights.clip * clip.loss(rendering, view)[0]
+            terms["clip"] = weights.clip * clip(rendering, inputs)[0]
         return terms
 
     return extra

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ...engine.loop import Stage, Step
+from ...engine.schedule import Schedule
 from ...engine.stage import ParameterGroup
-from ...guidance.contract import View
+from ...guidance.guidance import Guidance, GuidanceInputs
 from ...guidance.physical import Bond, PhysicalConfig, PhysicalTerms
 from ...guidance.picture import DepthGuidance, ReferenceGuidance, at_size
 from ...guidance.score_distillation import ScoreDistillation
@@ -21,6 +22,13 @@ from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
 from ...renderers import Cameras, RandomBackground, RingCameras, SceneRenderer, UniformCameras
 from ...renderers.backgrounds import BackgroundSample
 from ...representations.placed_scene import Along, PlacedScene
+from ...stages.guided import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    recover_guidances,
+    shrink_guidances,
+)
 from .amodal_completion import CompletionConfig
 from .layout import LayoutConfig
 from .prompt import SceneText
@@ -158,7 +166,7 @@ def bonds_of(text: SceneText) -> list[Bond]:
 
 def distillation_of(
     config: Comboverse, prior: DiffusionPrior, text: SceneText, words: list[str]
-) -> ScoreDistillation | None:
+) -> Guidance | None:
     """The guidance of novel views: SSDS, plain SDS, or none. SSDS without spatial words is SDS."""
     if config.guidance == "none" or config.weights.spatial == 0:
         return None
@@ -214,31 +222,31 @@ def placement_stage(
     path = PlacementPath(len(scene))
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        view = View(
+        inputs = GuidanceInputs(
             camera if reference is not None else sampler.sample(step.random, size),
             step.fraction,
             step.random,
         )
         terms: dict[str, torch.Tensor] = {}
         if look is not None:
-            level = float(view.random.uniform("reference background")) * 0.5 + 0.4
+            level = float(inputs.random.uniform("reference background")) * 0.5 + 0.4
             own = config.renderer.render(
                 scene,
-                view.cameras,
+                inputs.cameras,
                 BackgroundSample(torch.full((1, *shape, 3), level)),
-                view.random,
+                inputs.random,
             )
             look.picture = picture * mask[..., None] + level * (1 - mask[..., None])
-            terms["reference"] = look.loss(own, view)[0]
+            terms["reference"] = look(own, inputs)[0]
             if deep is not None:
-                terms["depth"] = config.weights.depth * deep.loss(own, view)[0]
+                terms["depth"] = config.weights.depth * deep(own, inputs)[0]
         if distil is not None:
             cameras = sampler.sample(step.random, size, step.fraction)
             sample = behind.sample(cameras, step.random)
             seen = config.renderer.render(scene, cameras, sample, step.random)
             terms["spatial"] = (
                 config.weights.spatial
-                * distil.loss(seen, View(cameras, step.fraction, step.random, sample.level))[0]
+                * distil(seen, GuidanceInputs(cameras, step.fraction, step.random, sample.level))[0]
             )
         if physics is not None:
             terms.update({k: config.weights.physical * v for k, v in physics.losses().items()})
@@ -268,14 +276,17 @@ def placement_stage(
             "others", [scene.place, scene.size, scene.turn], config.rate, (0.9, 0.99), 1e-8
         ),
     ]
+    every = [WeightedGuidance("spatial", distil, Schedule.parse(1))] if distil is not None else []
     return Stage(
         name,
         config.steps,
-        {"scene": scene, "path": path},
-        groups,
+        {"scene": scene, "path": path, **guidance_modules(every)},
+        [*groups, *guidance_groups(every)],
         loss,
         after_step=after,
         preview=preview,
+        recover=(lambda verdict: recover_guidances(every, verdict)) if every else None,
+        shrink=lambda: shrink_guidances(every),
     )
 
 

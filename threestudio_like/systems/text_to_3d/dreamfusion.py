@@ -9,10 +9,10 @@ from ...engine.loop import Stage, StagePlan
 from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
 from ...renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
-from ...representations import VoxelGridConfig
+from ...representations import LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, distillation_stage
-from ...stages.model import FieldParts, LearningRates
+from ...stages.model import FieldModel
 from ...stages.regularisers import Regularisation
 from ..system import Request
 
@@ -72,9 +72,9 @@ class DreamFusion:
         """One distillation stage."""
         return [StagePlan("distil", lambda done: self._distil(request))]
 
-    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
         """The RGB field."""
-        return FieldParts.of(stages["distil"], show_rgb, request.protocol)
+        return FieldModel.of(stages["distil"], show_rgb, request.protocol)
 
     def _distil(self, request: Request) -> Stage:
         config = self.distil
@@ -84,7 +84,7 @@ class DreamFusion:
             else None
         )
         field_ = self.representation.build(3, request.seed, sigmoid=True)
-        parts = FieldParts(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(
+        parts = FieldModel(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(
             request.protocol
         )
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)

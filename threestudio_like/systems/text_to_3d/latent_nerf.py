@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from ...engine.loop import Stage, StagePlan
-from ...guidance.contract import View
+from ...guidance.guidance import GuidanceInputs
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ...guidance.sketch_files import read_sketch
@@ -33,12 +33,13 @@ from ...renderers import (
 from ...renderers.rendering import Rendering
 from ...representations import (
     Field,
+    LearningRates,
     VoxelField,
     VoxelGridConfig,
 )
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, distillation_stage
-from ...stages.model import Decode, FieldParts, LearningRates
+from ...stages.model import Decode, FieldModel
 from ...stages.regularisers import Regularisation
 from ...stages.rounds import RoundsConfig, rounds_stage
 from ..system import Request
@@ -180,7 +181,7 @@ class LatentNerf:
             plans.append(StagePlan("refine", lambda done: self._refine(request, done)))
         return plans
 
-    def result(self, request: Request, stages: dict[str, Stage]) -> FieldParts:
+    def result(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
         """The RGB field of the last stage, or the latent field shown through the 4 -> 3 map."""
         if "refine" in stages or "rgb" in stages:
             return self._rgb_parts(request, stages)
@@ -191,18 +192,18 @@ class LatentNerf:
         return read_sketch(self.sketch)
 
     def _follow(
-        self, parts: FieldParts
-    ) -> Callable[[Rendering, View], dict[str, torch.Tensor]] | None:
+        self, parts: FieldModel
+    ) -> Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None:
         """The sketch's term of a step: over the rendering's samples as published, and over random
         points of the cube. None without a sketch."""
         if not self.sketch.on:
             return None
         sketch, weight = self.shape(), self.sketch.chosen_weight()
 
-        def terms(rendering: Rendering, view: View) -> dict[str, torch.Tensor]:
-            total = sketch.loss(rendering, view)[0]
+        def terms(rendering: Rendering, inputs: GuidanceInputs) -> dict[str, torch.Tensor]:
+            total = sketch(rendering, inputs)[0]
             if self.sketch.points > 0:
-                total = total + sketch.everywhere(parts.field, view.random)
+                total = total + sketch.everywhere(parts.field, inputs.random)
             return {"sketch": weight * total}
 
         return terms
@@ -211,10 +212,10 @@ class LatentNerf:
         """Height and width of the latent rendering."""
         return self.resolution or prior.facts.latent_size
 
-    def _latent_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
+    def _latent_parts(self, request: Request, done: dict[str, Stage]) -> FieldModel:
         for name in ("distil", "start"):
             if name in done:
-                return FieldParts.of(done[name], self._decode(request.prior), request.protocol)
+                return FieldModel.of(done[name], self._decode(request.prior), request.protocol)
         matrix, offset = rgb_map(request.prior)
         start = None
         if self.representation.kind == "voxels":
@@ -232,7 +233,7 @@ class LatentNerf:
             if self.background == "learned"
             else None
         )
-        return FieldParts(
+        return FieldModel(
             field_, VolumeRenderer(self.renderer), self._decode(request.prior), background
         ).seen_by(request.protocol)
 
@@ -240,7 +241,7 @@ class LatentNerf:
         return by_matrix(*rgb_map(prior))
 
     def backgrounds(
-        self, prior: DiffusionPrior, parts: FieldParts
+        self, prior: DiffusionPrior, parts: FieldModel
     ) -> RandomBackground | SolidBackground | LearnedBackground:
         """What lies behind the latent field."""
         if isinstance(parts.background, LearnedBackground):
@@ -262,7 +263,7 @@ class LatentNerf:
         with torch.no_grad():
             return prior.encode_image(torch.full((1, size, size, 3), level))[0].permute(1, 2, 0)
 
-    def _start(self, request: Request, parts: FieldParts) -> Stage:
+    def _start(self, request: Request, parts: FieldModel) -> Stage:
         prior, views = request.prior, self.start.refine.views
         config = self.start
         if self.sketch.on and isinstance(parts.field, VoxelField):
@@ -282,7 +283,7 @@ class LatentNerf:
             self._follow(parts),
         )
 
-    def _distil(self, request: Request, parts: FieldParts) -> Stage:
+    def _distil(self, request: Request, parts: FieldModel) -> Stage:
         config = self.distil
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance)
         sampler = config.sampler()
@@ -302,12 +303,12 @@ class LatentNerf:
             last=self.rgb.steps == 0,
         )
 
-    def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldParts:
+    def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldModel:
         for name in ("refine", "rgb"):
             if name in done:
-                return FieldParts.of(done[name], show_rgb, request.protocol)
+                return FieldModel.of(done[name], show_rgb, request.protocol)
         rgb = self.rgb.representation.build(3, request.seed, sigmoid=True)
-        parts = FieldParts(rgb, VolumeRenderer(self.rgb.renderer), show_rgb).seen_by(
+        parts = FieldModel(rgb, VolumeRenderer(self.rgb.renderer), show_rgb).seen_by(
             request.protocol
         )
         if isinstance(rgb, VoxelField) and done:

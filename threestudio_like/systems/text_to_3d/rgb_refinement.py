@@ -19,9 +19,9 @@ from ...renderers import (
     VolumeConfig,
     VolumeRenderer,
 )
-from ...representations import DecodedField
+from ...representations import DecodedField, LearningRates
 from ...stages.distillation import DistillationConfig, distillation_stage
-from ...stages.model import FieldParts, LearningRates
+from ...stages.model import FieldModel
 from ...stages.regularisers import Regularisation
 from ..system import Request
 
@@ -69,26 +69,26 @@ class RgbRefinement:
             ),
         )
 
-    def decoded(self, request: Request, source: FieldParts) -> FieldParts:
+    def decoded(self, request: Request, source: FieldModel) -> FieldModel:
         """The source as an RGB field: latent fields get the 4 -> 3 layer, RGB fields stay."""
         if source.field.channels == 3:
             return source
         matrix, offset = rgb_map(request.prior)
         decoded = DecodedField(source.field, matrix, offset)
         renderer = VolumeRenderer(self.renderer)
-        return FieldParts(
+        return FieldModel(
             decoded, renderer, show_rgb, source.background, source.distance, source.fov_y
         )
 
-    def plans(self, request: Request, source: FieldParts) -> list[StagePlan]:
+    def plans(self, request: Request, source: FieldModel) -> list[StagePlan]:
         """One stage on the decoded field."""
         return [StagePlan("rgb", lambda done: self._stage(request, source))]
 
-    def result(self, request: Request, stages: dict[str, Stage], source: FieldParts) -> FieldParts:
+    def result(self, request: Request, stages: dict[str, Stage], source: FieldModel) -> FieldModel:
         """The refined RGB field."""
-        return FieldParts.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
+        return FieldModel.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
 
-    def _stage(self, request: Request, source: FieldParts) -> Stage:
+    def _stage(self, request: Request, source: FieldModel) -> Stage:
         parts, config = self.decoded(request, source), self.rgb
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         sampler = config.sampler()

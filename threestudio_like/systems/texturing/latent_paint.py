@@ -44,7 +44,7 @@ from ...stages.painting import (
     PaintRates,
     PaintRoundsConfig,
     PaintTerms,
-    SurfaceParts,
+    SurfaceModel,
     paint_rounds_stage,
     painting_stage,
 )
@@ -204,7 +204,7 @@ class LatentPaint:
             )
         return plans
 
-    def result(self, request: PaintRequest, stages: dict[str, Stage]) -> SurfaceParts:
+    def result(self, request: PaintRequest, stages: dict[str, Stage]) -> SurfaceModel:
         """The painted surface: PBR or RGB texels, or latent ones decoded."""
         if "pbr" in stages or self.pbr.steps > 0:
             parts = self.pbr_parts(request, stages)
@@ -250,17 +250,17 @@ class LatentPaint:
 
     def _parts(
         self, request: PaintRequest, surface: TexturedMesh, decode: Decode = show_rgb
-    ) -> SurfaceParts:
+    ) -> SurfaceModel:
         light = (
             EnvironmentLight(torch.tensor(request.prior.facts.light))
             if request.prior.facts.light
             else ambient()
         )
-        return SurfaceParts(
+        return SurfaceModel(
             surface, SurfaceRenderer(self.renderer), decode, None, light, request.protocol
         )
 
-    def latent_parts(self, request: PaintRequest) -> SurfaceParts:
+    def latent_parts(self, request: PaintRequest) -> SurfaceModel:
         """The latent atlas: 0.3 z_red + 0.4 N(0, 1), z_red the latent whose map to RGB is nearest
         to red (METHODS 1.11)."""
         matrix, offset = rgb_map(request.prior)
@@ -309,7 +309,7 @@ class LatentPaint:
             config.weight,
         )
 
-    def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceParts:
+    def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceModel:
         """The RGB atlas that the finished stages leave."""
         for name in ("refine", "rgb", "start"):
             if name in done and done[name].modules["surface"].channels == 3:
@@ -339,7 +339,7 @@ class LatentPaint:
             )
         return F.interpolate(picture, (texels, texels), mode="bilinear", align_corners=False)[0]
 
-    def pbr_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceParts:
+    def pbr_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceModel:
         """The PBR atlas: base colour from the RGB one with its baked light divided out, roughness
         0.9, metallic 0."""
         for name in ("refine", "pbr"):
@@ -370,7 +370,7 @@ class LatentPaint:
         return parts
 
     def _distil(
-        self, name: str, request: PaintRequest, parts: SurfaceParts, config: PaintingConfig
+        self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintingConfig
     ) -> Stage:
         prior = request.prior
         guidance = ScoreDistillation(prior, request.prompt, config.guidance, encode=True)
@@ -390,7 +390,7 @@ class LatentPaint:
         )
 
     def _rounds(
-        self, name: str, request: PaintRequest, parts: SurfaceParts, config: PaintRoundsConfig
+        self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintRoundsConfig
     ) -> Stage:
         levels = torch.full((config.refine.views,), self.level)
         refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels)

@@ -1,0 +1,61 @@
+"""The contract of a representation: what a stage needs of whatever it optimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from ..engine.stage import ParameterGroup
+
+
+@dataclass
+class LearningRates:
+    """Schedules of learning rates. Voxel fields use `voxels`, hash grids `table` and `mlp`, all
+    others `table`."""
+
+    voxels: str = "0.1->0.02"
+    table: str = "1e-2"
+    mlp: str = "1e-3"
+    background: str = "1e-3"
+
+
+class Representation(nn.Module):
+    """What is optimised. All methods have answers that suit a plain module: a new kind says only
+    what is special about it."""
+
+    channels: int
+    """C of its features: 4 in the latent space of a Stable-Diffusion prior, 3 in RGB."""
+    resamples: ClassVar[bool] = False
+    """Whether `load_resampled` takes over the state of another kind."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is; points have to be there too."""
+        return next((p.device for p in self.parameters()), torch.get_default_device())
+
+    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+        """What the optimiser moves, with schedules of learning rates. The groups are torch's own
+        too: ``torch.optim.Adam(field.parameter_groups())``."""
+        return [ParameterGroup("field", list(self.parameters()), (rates or LearningRates()).table)]
+
+    def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """The weighted terms by name that only this kind can tell, of the weights (by the names of
+        `stages.regularisers.Regularisation`) those that it knows; none by default."""
+        return {}
+
+    def load_resampled(self, other: Representation, close: float = 0.0) -> None:
+        """Take over the state of another representation of as many channels, where `resamples`.
+
+        Args:
+            close: gaps narrower than twice this distance (scene units) are filled.
+        """
+        raise TypeError(f"{type(self).__name__} takes over no other representation")
+
+    def shrink(self) -> str:
+        """Do less at once from now on, with the same result; what was done in words, empty where
+        nothing can be."""
+        return ""

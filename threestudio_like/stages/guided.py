@@ -1,0 +1,73 @@
+"""Guidances with their weights, as the stages take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..engine.errors import ConfigError
+from ..engine.schedule import Schedule
+from ..engine.stage import ParameterGroup, Step
+from ..guidance.guidance import Guidance, GuidanceInputs
+from ..renderers.cameras import Cameras
+from ..renderers.rendering import Rendering
+
+
+@dataclass(frozen=True)
+class WeightedGuidance:
+    """A guidance that counts in a stage: the name of its term, and the schedule of its weight."""
+
+    name: str
+    guidance: Guidance
+    weight: Schedule
+
+
+def guidance_terms(
+    weighted: Iterable[WeightedGuidance], rendering: Rendering, inputs: GuidanceInputs
+) -> dict[str, torch.Tensor]:
+    """The weighted losses of a step, by name; a guidance whose weight is 0 now is not asked."""
+    terms: dict[str, torch.Tensor] = {}
+    for one in weighted:
+        weight = one.weight(inputs.fraction)
+        if weight != 0:
+            terms[one.name] = weight * one.guidance(rendering, inputs).loss
+    return terms
+
+
+def guidance_modules(weighted: Iterable[WeightedGuidance]) -> dict[str, nn.Module]:
+    """What the guidances train or remember themselves, for the checkpoint."""
+    return {
+        f"{one.name}.{name}": module
+        for one in weighted
+        for name, module in one.guidance.modules().items()
+    }
+
+
+def guidance_groups(weighted: Iterable[WeightedGuidance]) -> list[ParameterGroup]:
+    """What the guidances let the optimiser move."""
+    return [group for one in weighted for group in one.guidance.parameter_groups()]
+
+
+def recover_guidances(weighted: Iterable[WeightedGuidance], verdict: str) -> str:
+    """Let every guidance turn a knob; what was done in words."""
+    done = [one.guidance.recover(verdict) for one in weighted]
+    return " and ".join(filter(None, done)) or "went on as before"
+
+
+def shrink_guidances(weighted: Iterable[WeightedGuidance]) -> str:
+    """Let every guidance do less at once; what was done in words."""
+    return " and ".join(filter(None, (one.guidance.shrink() for one in weighted)))
+
+
+def own_views(cameras: Cameras, step: Step, weighted: Iterable[WeightedGuidance]) -> Cameras:
+    """The cameras of this part of a step. Raises ConfigError where they cannot be shared."""
+    if step.parts > 1 and any(one.guidance.wants_all_views for one in weighted):
+        raise ConfigError(
+            "views that are denoised together cannot be shared",
+            f"stage {step.stage}",
+            f"Leave --ranks and --accumulate out, or add --{step.stage}.guidance.joint-views False",
+        )
+    return cameras[step.share(len(cameras))]
