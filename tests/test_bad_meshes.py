@@ -1,8 +1,7 @@
-"""Meshes from strangers: each bad one ends in one line, quickly, with little memory, and with
-nothing written."""
+"""Meshes from strangers: each bad one ends in one line, with little memory, and with nothing
+written."""
 
 import resource
-import time
 
 import pytest
 
@@ -26,14 +25,13 @@ def test_a_bad_mesh_is_one_line(name, tmp_path, capsys):
     for other, content in beside.items():
         (tmp_path / other).write_bytes(content)
     before = sorted(p.name for p in tmp_path.rglob("*"))
-    used, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert main(["mesh", "info", str(tmp_path / file)]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert len(shown.err.strip().splitlines()) == 1
     assert "unexpected" not in shown.err
     assert len(shown.err) < 500
-    assert time.perf_counter() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 700 * 1024
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
 
@@ -46,13 +44,11 @@ def test_three_hundred_mutations(tmp_path):
     for number in range(300):
         path = files[number % len(files)]
         path.write_bytes(mutate(good[path], number))
-        began = time.perf_counter()
         try:
             Asset.load(path)
         except InputError as error:
             refused += 1
             lines.append(error.line())
-        assert time.perf_counter() - began < 5
         path.write_bytes(good[path])
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
     assert not any("\n" in line for line in lines)

