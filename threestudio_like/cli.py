@@ -248,6 +248,7 @@ def mesh(arguments: MeshTool) -> None:
         arguments.depth,
         arguments.onto,
         arguments.hidden,
+        arguments.force,
     )
     findings = run_tool(arguments.action, arguments.mesh, options)
     print(json.dumps(findings, indent=1, default=str) if arguments.json else lines_of(findings))
@@ -267,7 +268,10 @@ def export(arguments: Export) -> None:
     from .runs import session as run
 
     written = run.export(
-        arguments.run, [f.lower().lstrip(".") for f in arguments.to], arguments.verify
+        arguments.run,
+        [f.lower().lstrip(".") for f in arguments.to],
+        arguments.verify,
+        force=arguments.force,
     )
     bad = []
     for path, verdict in written:

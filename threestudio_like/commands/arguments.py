@@ -225,7 +225,9 @@ class MeshTool(FileFrame):
     mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
     """GLB, glTF, OBJ, PLY or STL."""
     out: Path | None = None
-    """File to write; its suffix is the format. An existing file is never overwritten."""
+    """File to write; its suffix is the format."""
+    force: bool = False
+    """Replace files that exist."""
     to_up: str = "y"
     """Axis of the written file that points up."""
     to_front: str = "z"
@@ -276,7 +278,9 @@ class Export:
     run: tyro.conf.Positional[Path] = Path("outputs/latest")
     """Folder of a run, or a mesh file."""
     to: tuple[str, ...] = ("glb",)
-    """Formats: glb, obj, ply, stl."""
+    """Formats: glb, obj, ply, stl, or a plug-in's."""
+    force: bool = False
+    """Replace files that exist; what an earlier export of the run wrote is replaced anyway."""
     verify: bool = False
     """Read every file back, render it and compare; a bad file is an error."""
     json: bool = False

@@ -3,9 +3,7 @@ read or written."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +11,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .errors import CheckpointError, OutputError
+from .errors import CheckpointError
+from .output import output_error, write_file
 
 FORMAT = "threestudio-like checkpoint 1"
 
+__all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomically"]
+
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to `path` so that a reader sees the old file or the new one, never a part. Raises
-    OutputError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
-        raise output_error(error, path) from None
-
-
-def output_error(error: OSError, path: Path) -> OutputError:
-    """The OutputError for a failed write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
-            "the disk is full", str(path), "Free some space or choose another folder with --out"
-        )
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return OutputError(
-            "cannot be written (no permission, or a read-only disk)",
-            str(path),
-            "Choose another folder with --out",
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return OutputError(
-            "a file stands where a folder is needed", str(path), "Choose another folder with --out"
-        )
-    if error.errno == errno.ENAMETOOLONG:
-        return OutputError(
-            "the name is too long", str(path)[:80] + "…", "Choose a shorter one with --out"
-        )
-    return OutputError(
-        f"cannot be written ({error.strerror or error})",
-        str(path),
-        "Choose another folder with --out",
-    )
+    """Write bytes to a file of a run's own folder, also over an older one. Raises OutputError."""
+    write_file(path, data, force=True)
 
 
 def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:

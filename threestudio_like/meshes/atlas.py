@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bake import fill_gaps
+from .merge import vertex_colours
 from .mesh import Asset, Mesh
 from .unwrap import overlap, unwrap
 
@@ -201,8 +202,6 @@ def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset
 def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
     """The whole asset as one mesh with one texture: what a viewer of one texture can show. Colours
     without texture fill their tile."""
-    from .io.files import vertex_colours
-
     whole = Asset(
         {
             k: m

@@ -211,17 +211,24 @@ class Asset:
             else join(list(self.meshes.values()))
         )
 
-    def save(self, path: str | Path, frame: Any = None) -> Path:
-        """Write .glb, .obj (with .mtl and .png), .ply or .stl, in a `frames.Frame` of its own.
-        Raises ExportError, OutputError."""
+    def save(self, path: str | Path, frame: Any = None, *, force: bool = False) -> Path:
+        """Write in the format of the path's suffix (.glb, .obj with .mtl and .png, .ply, .stl, or a
+        plug-in's), in a `frames.Frame` of its own.
+
+        A file that exists is replaced only where this process made it, or with `force`.
+
+        Raises: ExportError, OutputError.
+        """
+        # Here, because the formats are made of meshes.
+        from ..engine.output import made_here
         from .io.files import write
 
-        return write(self, Path(path), frame)
+        return write(self, Path(path).expanduser(), frame, force=force, made=made_here)
 
     @staticmethod
     def load(path: str | Path, frame: Any = None, textures: bool = True) -> Asset:
-        """Read GLB, glTF, OBJ, PLY or STL written in a `frames.Frame`; `textures` False leaves
-        pictures alone. Raises InputError."""
+        """Read a file of any format that can be read, written in a `frames.Frame`; `textures` False
+        leaves pictures alone. Raises InputError."""
         from .io.files import read
 
-        return read(Path(path), frame, textures)
+        return read(Path(path).expanduser(), frame, textures)

@@ -18,7 +18,9 @@ from ..kernels import rasterize
 from .clean import edges_of
 from .extras import load, open3d_mesh
 from .frames import CANONICAL, Frame
-from .io.files import check_ply, joined, read
+from .io.files import read
+from .io.ply import check_ply
+from .merge import joined
 from .mesh import Mesh
 from .normals import face_normals
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.errors import ConfigError, OutputError
+from ..engine.errors import ConfigError
+from ..engine.output import check_free
 from .atlas import examine_uv, with_coordinates
 from .clean import clean, inspect
 from .extras import poisson, remesh_isotropic
 from .frames import CANONICAL, Frame
-from .io.files import joined, read, write
+from .io.files import read, write
+from .io.formats import format_to_write
+from .merge import joined
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate
@@ -37,6 +40,7 @@ class ToolOptions:
     depth: int = 7
     onto: Path | None = None
     hidden: bool = False
+    force: bool = False
 
 
 def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
@@ -46,10 +50,8 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         return describe(read(path, options.frame, options.textures), path)
     if options.out is None:
         raise ConfigError("wants a file to write", f"mesh {action}", "Add --out new.glb")
-    if options.out.exists():
-        raise OutputError(
-            "a file of that name exists", str(options.out), "Choose another one with --out"
-        )
+    format_to_write(options.out)
+    check_free([options.out], force=options.force)
     if action == "decimate":
         check_budget(options.faces)
     if not 0 <= options.weld < 1:
@@ -60,7 +62,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         raise ConfigError(f"must be from 16 to 8192 pixels, got {options.texture}", "--texture")
     if action == "poisson":
         asset, done = _poisson(path, options)
-        write(asset, options.out, options.to_frame)
+        write(asset, options.out, options.to_frame, force=options.force)
         return {**done, "written": str(options.out)}
     asset = read(path, options.frame, options.textures)
     meshes: dict[str, Mesh] = dict(asset.meshes)
@@ -96,7 +98,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     elif action == "register":
         meshes, findings = _register(asset, options)
     written = Asset(meshes, asset.provenance)
-    write(written, options.out, options.to_frame)
+    write(written, options.out, options.to_frame, force=options.force)
     return {**findings, "written": str(options.out)}
 
 

@@ -13,6 +13,7 @@ from ..engine.errors import ExportError, InputError
 from .extraction import iou
 from .frames import Frame
 from .io.files import read
+from .io.formats import format_to_read
 from .mesh import Asset, Mesh
 from .picture import render_asset
 
@@ -73,7 +74,7 @@ def verify(
             are.
 
     A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour
-    (25 dB for PLY, whose colours live on the vertices), and the orientation of the asset.
+    (20 dB for PLY, whose colours live on the vertices), and the orientation of the asset.
     """
     try:
         again = read(path, frame)
@@ -93,7 +94,7 @@ def verify(
         else float("nan")
     )
     orientation = _orientation(again.mesh, asset.mesh)
-    limit = 20.0 if path.suffix.lower() == ".ply" else 30.0
+    limit = format_to_read(path).psnr
     passed = agreement >= 0.99 and orientation == "right" and (not has_colour or value >= limit)
     return Verdict(str(path), value, agreement, orientation, passed)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..engine.checkpoint import output_error
 from ..engine.errors import CheckpointError, OutputError
+from ..engine.output import own_folder
 from ..reports.live import follow
 from .options import Options
 
@@ -22,6 +23,7 @@ def run_folder(prompt: str, options: Options) -> Path:
         OutputError, CheckpointError: it cannot be made, or there is none to resume.
     """
     folder = _made(prompt, options)
+    own_folder(folder)
     if options.viewer:
         follow(folder)
     return folder

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 import torch
 
 from ..engine.checkpoint import load_checkpoint, write_atomically
 from ..engine.config import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
-from ..engine.errors import ConfigError, InputError, did_you_mean
+from ..engine.errors import ConfigError, InputError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
 from ..engine.parallel import Workers
@@ -22,16 +21,11 @@ from ..engine.watchdog import Watchdog
 from ..guidance.sketch_files import load_sketch
 from ..kernels import dispatch
 from ..kernels.devices import device_of_rank
-from ..meshes.frames import Normalisation
-from ..meshes.io.files import FORMATS
-from ..meshes.mesh import Asset
-from ..meshes.verification import Verdict, verify
 from ..priors.concepts import concept_words, read_concept
 from ..priors.diffusion import DiffusionPrior
 from ..priors.embeddings import EmbeddingStore
 from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from ..renderers import RingCameras
 from ..stages.distillation import DistillationConfig
 from ..stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
 from ..stages.model import FieldModel
@@ -41,6 +35,7 @@ from ..systems.system import Request
 from ..systems.text_to_3d.rgb_refinement import RgbRefinement
 from ..toybox.vocabulary import parse
 from .delivery import Delivery, RunResult, deliver
+from .export import export
 from .folders import run_folder
 from .memory_budget import keep_memory, tell, without_plan
 from .options import Options, check_options, check_vocabulary
@@ -412,39 +407,6 @@ def refine(source: Path, options: Options) -> RunResult:
         text,
         request.objects,
     )
-
-
-def export(
-    source: Path, formats: list[str], verify_files: bool
-) -> list[tuple[Path, Verdict | None]]:
-    """Write a run's asset in other formats beside its asset.glb; with `verify_files` every file is
-    read back and compared."""
-    for kind in formats:
-        if kind not in FORMATS:
-            raise ConfigError(f'there is no format "{kind}"', "--to", did_you_mean(kind, FORMATS))
-    path = source / "asset.glb" if source.is_dir() else source
-    if not path.is_file():
-        raise InputError(
-            "there is no asset to export",
-            str(path),
-            "Give the folder of a finished run, or a mesh file",
-        )
-    asset = Asset.load(path)
-    cameras = RingCameras().all(160).view_projection().numpy()
-    # A mesh of the user's may stand anywhere and be of any size.
-    place = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
-    written: list[tuple[Path, Verdict | None]] = []
-    for kind in formats:
-        target = path.with_suffix(f".{kind}")
-        if target.resolve() == path.resolve():
-            written.append(
-                (path, verify(path, asset, cameras, place=place) if verify_files else None)
-            )
-            continue
-        asset.save(target)
-        verdict = verify(target, asset, cameras, place=place) if verify_files else None
-        written.append((target, verdict))
-    return written
 
 
 __all__ = [

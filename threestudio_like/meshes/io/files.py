@@ -1,78 +1,62 @@
-"""Readers and writers of assets: GLB, glTF, OBJ with MTL and PNG, PLY, STL, each in the frame that
-the user says."""
+"""Reading and writing assets as files, in the frame that the user says; the formats are rows of
+`formats.FORMATS`."""
 
 from __future__ import annotations
 
-import io
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ...engine.checkpoint import output_error, write_atomically
-from ...engine.errors import ExportError, InputError, did_you_mean
+from ...engine.errors import ExportError, InputError, UserError
+from ...engine.output import write_files
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
-from .gltf_read import read_gltf
-from .gltf_write import write_glb
+from .formats import format_to_read, format_to_write
 from .images import LARGEST_FILE
-from .obj import LARGEST_COUNT, read_obj, too_many, write_obj
-
-FORMATS = ("glb", "obj", "ply", "stl")
 
 
-def vertex_colours(mesh: Mesh) -> np.ndarray | None:
-    """Colours (V, 3) in [0, 1]: the mesh's own, the texture read at each vertex, or the material's;
-    None without any."""
-    if mesh.colours is not None:
-        return mesh.colours
-    if mesh.texture is None or mesh.uv is None:
-        if mesh.material is None:
-            return None
-        return np.broadcast_to(
-            np.array(mesh.material.colour[:3], np.float32), (len(mesh.vertices), 3)
-        )
-    height, width = mesh.texture.shape[:2]
-    x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1)
-    y = np.clip((1 - mesh.uv[:, 1]) * height - 0.5, 0, height - 1)
-    x0, y0 = (
-        np.clip(x.astype(int), 0, max(0, width - 2)),
-        np.clip(y.astype(int), 0, max(0, height - 2)),
-    )
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    t = mesh.texture[..., :3].astype(np.float32) / 255
-    upper, lower = t[y0, x0] * (1 - fx) + t[y0, x1] * fx, t[y1, x0] * (1 - fx) + t[y1, x1] * fx
-    return upper * (1 - fy) + lower * fy
-
-
-def write(asset: Asset, path: Path, frame: Frame | None = None) -> Path:
-    """Write an asset by the path's suffix; the provenance goes into GLB's extras. Raises
-    ExportError, OutputError.
+def write(
+    asset: Asset,
+    path: Path,
+    frame: Frame | None = None,
+    *,
+    force: bool = False,
+    made: Callable[[Path], bool] | None = None,
+) -> Path:
+    """Write an asset in the format of the path's suffix, with the files beside it; GLB keeps the
+    provenance in its extras.
 
     Args:
         frame: axes and unit of the file; the default is +Y up, +Z front, metres.
+        force: replace files that exist.
+        made: tells of a file whether it may be replaced nevertheless.
+
+    Raises: ExportError: no format has this suffix. OutputError: it cannot be written, or a file of
+        the user's, also one beside it, would be replaced.
     """
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in FORMATS:
-        raise ExportError(
-            f'"{path.suffix}" is not a format that can be written',
-            str(path),
-            did_you_mean(kind, FORMATS),
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(error, path) from None
-    asset = from_canonical(_with_normals(asset), frame or CANONICAL)
-    if kind == "glb":
-        write_glb(asset, path)
-    elif kind == "obj":
-        write_obj(asset, path)
-    else:
-        write_atomically(path, _ply(joined(asset)) if kind == "ply" else _stl(joined(asset)))
+    write_files(encode(asset, path, frame), force=force, made=made)
     return path
+
+
+def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, bytes]:
+    """The files of an asset in the format of the path's suffix, `path` and those beside it, not yet
+    written. Raises ExportError."""
+    row = format_to_write(path)
+    assert row.write is not None
+    try:
+        files = row.write(from_canonical(_with_normals(asset), frame or CANONICAL), path.name)
+        if not any(name == path.name for name in files):
+            raise ValueError(f"the writer made no {path.name}")
+        return {path.with_name(name): data for name, data in files.items()}
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"cannot be written as {row.name} ({type(error).__name__}: {str(error)[:80]})",
+            str(path),
+            "Choose another format",
+        ) from error
 
 
 def _with_normals(asset: Asset) -> Asset:
@@ -85,57 +69,8 @@ def _with_normals(asset: Asset) -> Asset:
     return Asset(full(asset.meshes), asset.provenance, nodes)
 
 
-def joined(asset: Asset) -> Mesh:
-    """All meshes as one with vertex colours: what formats without textures can hold."""
-    meshes = list(asset.meshes.values())
-    offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
-    colours = [vertex_colours(m) for m in meshes]
-    whole = None
-    if any(c is not None for c in colours):
-        grey = [
-            np.full((len(m.vertices), 3), 0.7, np.float32) if c is None else c
-            for m, c in zip(meshes, colours)
-        ]
-        whole = np.concatenate(grey)
-    normals = [m.normals for m in meshes if m.normals is not None]
-    return Mesh(
-        np.concatenate([m.vertices for m in meshes]),
-        np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32),
-        colours=whole,
-        normals=np.concatenate(normals) if len(normals) == len(meshes) else None,
-    )
-
-
-def _trimesh(mesh: Mesh) -> Any:
-    import trimesh
-
-    out = trimesh.Trimesh(
-        mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False, validate=False
-    )
-    if mesh.colours is not None:
-        rgba = np.concatenate(
-            [np.rint(mesh.colours * 255), np.full((len(mesh.colours), 1), 255)], 1
-        ).astype(np.uint8)
-        out.visual = trimesh.visual.ColorVisuals(out, vertex_colors=rgba)
-    return out
-
-
-def _ply(mesh: Mesh) -> bytes:
-    import trimesh
-
-    return trimesh.exchange.ply.export_ply(_trimesh(mesh))
-
-
-def _stl(mesh: Mesh) -> bytes:
-    import trimesh
-
-    return trimesh.exchange.stl.export_stl(
-        _trimesh(Mesh(mesh.vertices, mesh.faces, normals=mesh.normals))
-    )
-
-
 def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset:
-    """Read a GLB, glTF, OBJ, PLY or STL file.
+    """Read a mesh file in the format of its suffix.
 
     Args:
         frame: axes and unit of the file.
@@ -145,17 +80,12 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
         InputError: missing, too large, unreadable, empty, without area, with numbers that are not
             finite, or with addresses that leave its folder.
     """
-    kind = path.suffix.lower().lstrip(".")
     if path.is_dir():
         raise InputError("is a folder", str(path), "Give the path of a mesh")
     if not path.is_file():
         raise InputError("there is no such file", str(path), "Give the path of a mesh")
-    if kind not in (*FORMATS, "gltf"):
-        raise InputError(
-            f'"{path.suffix}" is not a mesh format that can be read',
-            str(path),
-            f"Known: {', '.join(FORMATS)}, gltf",
-        )
+    row = format_to_read(path)
+    assert row.read is not None
     size = path.stat().st_size
     if size > LARGEST_FILE:
         raise InputError(
@@ -164,12 +94,7 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
     if size == 0:
         raise InputError("is empty", str(path), "Give a file with a surface")
     try:
-        if kind in ("glb", "gltf"):
-            asset = read_gltf(path, textures)
-        elif kind == "obj":
-            asset = read_obj(path, textures)
-        else:
-            asset = _read_simple(path, kind)
+        asset = row.read(path, textures)
     except InputError:
         raise
     except OSError as error:
@@ -224,76 +149,3 @@ def _check(asset: Asset, path: Path) -> None:
             str(path),
             "Give a file with a surface",
         )
-
-
-def _read_simple(path: Path, kind: str) -> Asset:
-    """PLY and STL through trimesh, after their headers were held against the file's size."""
-    import trimesh
-
-    data = path.read_bytes()
-    if kind == "ply":
-        check_ply(data, str(path))
-    elif data[:5].lower() != b"solid" or b"\0" in data[:512]:
-        if len(data) < 84:
-            raise InputError(
-                "is an STL that ends too early", str(path), "Save it again in a mesh editor"
-            )
-        count = int.from_bytes(data[80:84], "little")
-        if count > LARGEST_COUNT:
-            raise too_many(count, "faces", str(path))
-        if 84 + 50 * count > len(data):
-            raise InputError(
-                "is an STL that ends too early", str(path), "Save it again in a mesh editor"
-            )
-    elif data.count(b"endfacet") > LARGEST_COUNT:
-        raise too_many(data.count(b"endfacet"), "faces", str(path))
-    loaded = trimesh.load(io.BytesIO(data), file_type=kind, process=False)
-    meshes: dict[str, Mesh] = {}
-    pieces = (
-        [loaded]
-        if isinstance(loaded, trimesh.Trimesh)
-        else list(getattr(loaded, "geometry", {}).values())
-    )
-    for piece in pieces:
-        if isinstance(piece, trimesh.Trimesh) and len(piece.faces):
-            faces = np.asarray(piece.faces)
-            if faces.min() < 0 or faces.max() >= len(piece.vertices):
-                raise InputError(
-                    f"a face names vertex {int(faces.max())}, of {len(piece.vertices)}",
-                    str(path),
-                    "Repair the mesh first",
-                )
-            mesh = Mesh(
-                np.asarray(piece.vertices, np.float32), np.ascontiguousarray(faces, np.int32)
-            )
-            if kind == "stl":
-                # STL stores every corner apart: the mesh is put together again.
-                places, inverse = np.unique(mesh.vertices, axis=0, return_inverse=True)
-                mesh = Mesh(places, inverse.reshape(-1)[mesh.faces].astype(np.int32))
-            elif getattr(piece.visual, "kind", None) == "vertex":
-                visual: Any = piece.visual
-                mesh.colours = np.asarray(visual.vertex_colors[:, :3], np.float32) / 255
-            meshes[path.stem if not meshes else f"{path.stem}.{len(meshes)}"] = mesh
-    return Asset(meshes)
-
-
-def check_ply(data: bytes, where: str) -> None:
-    """Hold a PLY's header against its size. Raises InputError."""
-    head, found, _body = data[: 1 << 16].partition(b"end_header")
-    if not data.startswith(b"ply") or not found:
-        raise InputError("is not a PLY file", where, "Save it again in a mesh editor")
-    room = len(data) - len(head)
-    for name, text in re.findall(rb"element\s+(\S+)\s+(\S+)", head):
-        count = int(text) if re.fullmatch(rb"\d{1,12}", text) else -1
-        if count < 0:
-            raise InputError(
-                f"its header counts {text[:20]!r} of {name[:20]!r}",
-                where,
-                "Save it again in a mesh editor",
-            )
-        if count > LARGEST_COUNT:
-            raise too_many(count, name.decode("utf-8", "replace")[:20], where)
-        if count > room:
-            raise InputError(
-                "is a PLY that ends too early", where, "Save it again in a mesh editor"
-            )

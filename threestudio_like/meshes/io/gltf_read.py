@@ -21,7 +21,7 @@ from ...engine.errors import InputError
 from ..mesh import Asset, Material, Mesh, Node, unique_name
 from ..transform import Transform, rotation_matrix
 from .images import decode, neighbour, to_display
-from .obj import LARGEST_COUNT, too_many
+from .limits import LARGEST_COUNT, too_many
 
 _TYPES = {
     5120: np.int8,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...engine.checkpoint import write_atomically
 from ..mesh import Asset, Material, Mesh
 from .images import encode_png, to_linear
 
@@ -175,8 +173,3 @@ def _write_nodes(writer: _Writer, asset: Asset) -> None:
                 "translation": [float(v) for v in place.translation],
             },
         )
-
-
-def write_glb(asset: Asset, path: Path) -> None:
-    """Write a .glb file. Raises OutputError."""
-    write_atomically(path, glb_bytes(asset))

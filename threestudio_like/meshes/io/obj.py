@@ -6,27 +6,16 @@ A reader of our own, because trimesh joins objects of one material and forgets t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ...engine.checkpoint import write_atomically
 from ...engine.errors import InputError
+from ...engine.text import line_name
 from ..mesh import Asset, Material, Mesh, unique_name
-from .images import decode, encode_png, neighbour
-
-LARGEST_COUNT = 6_000_000
-"""Faces, or vertices, of the largest mesh that is read."""
-
-
-def too_many(count: int, what: str, where: str) -> InputError:
-    """The error for a mesh beyond `LARGEST_COUNT`."""
-    return InputError(
-        f"has {count:,} {what}, at most {LARGEST_COUNT:,} are read",
-        where,
-        "Decimate it in a mesh editor first",
-    )
+from .formats import Format
+from .limits import LARGEST_COUNT, too_many
+from .mtl import mtl_lines, read_materials
 
 
 def read_obj(path: Path, textures: bool = True) -> Asset:
@@ -73,7 +62,7 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
         _table(columns["vn"], 3, "normal", where),
     )
     counts = (len(points), len(uv), len(normals))
-    materials = _materials(path, libraries, textures) if libraries else {}
+    materials = read_materials(path, libraries, textures) if libraries else {}
     asset = Asset({})
     for (part, name), faces in groups.items():
         triangles = _triangles(faces, sizes, counts, where)
@@ -185,114 +174,22 @@ def _first_occurrences(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[first[order]], rank[inverse.reshape(-1)]
 
 
-def _materials(
-    path: Path, libraries: list[str], textures: bool
-) -> dict[str, tuple[Material, np.ndarray | None]]:
-    out: dict[str, tuple[Material, np.ndarray | None]] = {}
-    images: dict[str, np.ndarray] = {}
-    for library in libraries:
-        try:
-            file = neighbour(path.parent, library, str(path))
-        except InputError:
-            if not textures:
-                continue
-            raise
-        name = ""
-        for line in file.read_bytes().decode("utf-8", "replace").splitlines():
-            words = line.split("#", 1)[0].split()
-            if not words:
-                continue
-            key, rest = words[0].lower(), words[1:]
-            if key == "newmtl":
-                name = " ".join(rest)
-                out[name] = (Material(name), None)
-            if not name:
-                continue
-            material, image = out[name]
-            try:
-                if key == "kd" and len(rest) >= 3:
-                    r, g, b = (min(1.0, max(0.0, float(x))) for x in rest[:3])
-                    material = replace(material, colour=(r, g, b, material.colour[3]))
-                elif key == "d" and rest:
-                    material = replace(
-                        material, colour=(*material.colour[:3], min(1.0, max(0.0, float(rest[-1]))))
-                    )
-                elif key == "pr" and rest:
-                    material = replace(material, roughness=min(1.0, max(0.0, float(rest[0]))))
-                elif key == "pm" and rest:
-                    material = replace(material, metallic=min(1.0, max(0.0, float(rest[0]))))
-            except ValueError:
-                raise InputError(
-                    f'the material "{name}" has the line "{line.strip()[:40]}"',
-                    str(file),
-                    "Correct it",
-                ) from None
-            if key in ("map_kd", "map_pr", "map_pm") and rest and textures:
-                target = _map_name(rest)
-                if target not in images:
-                    images[target] = decode(
-                        neighbour(file.parent, target, str(file)).read_bytes(), str(file)
-                    )
-                if key == "map_kd":
-                    image = images[target]
-                else:
-                    material = _with_map(material, images[target], 1 if key == "map_pr" else 2)
-            out[name] = (material, image)
-    return out
-
-
-def _with_map(material: Material, image: np.ndarray, channel: int) -> Material:
-    old = material.metallic_roughness
-    whole = (
-        np.full((*image.shape[:2], 3), 255, np.uint8)
-        if old is None or old.shape[:2] != image.shape[:2]
-        else old.copy()
-    )
-    whole[..., channel] = image[..., 0]
-    if old is None:
-        whole[..., 3 - channel] = 0 if channel == 1 else 255
-    return replace(material, metallic_roughness=whole)
-
-
-_MAP_OPTIONS = {
-    "-blendu": 1,
-    "-blendv": 1,
-    "-boost": 1,
-    "-mm": 2,
-    "-o": 3,
-    "-s": 3,
-    "-t": 3,
-    "-texres": 1,
-    "-clamp": 1,
-    "-bm": 1,
-    "-imfchan": 1,
-    "-type": 1,
-    "-cc": 1,
-}
-
-
-def _map_name(words: list[str]) -> str:
-    """The file name of a map line, its options skipped."""
-    at = 0
-    while at < len(words) - 1 and words[at] in _MAP_OPTIONS:
-        at += 1 + _MAP_OPTIONS[words[at]]
-    return " ".join(words[at:]) or words[-1]
-
-
-def write_obj(asset: Asset, path: Path) -> None:
-    """Write an OBJ with its MTL and PNG files; vertices, texture coordinates and normals each
-    once."""
-    lines, base = [f"mtllib {path.stem}.mtl"], [1, 1, 1]
+def write_obj(asset: Asset, name: str) -> dict[str, bytes]:
+    """An OBJ with its MTL and PNG files; vertices, texture coordinates and normals each once."""
+    stem = Path(name).stem
+    lines, base = [f"mtllib {stem}.mtl"], [1, 1, 1]
     names: dict[int, str] = {}
     library: list[str] = []
-    files: dict[int, str] = {}
+    pictures: dict[tuple[int, str], tuple[str, bytes]] = {}
     coloured = all(m.colours is not None and m.texture is None for m in asset.meshes.values())
     # Parts of one object share its vertices, as they did in the file they came from.
     objects: dict[str, list[Mesh]] = {}
     for key, mesh in asset.meshes.items():
         objects.setdefault(mesh.part or key, []).append(mesh)
-    for name, meshes in objects.items():
-        lines.append(f"o {name}")
+    taken: list[str] = []
+    for part, meshes in objects.items():
+        taken.append(unique_name(line_name(part), taken))
+        lines.append(f"o {taken[-1]}")
         tables: list[list[np.ndarray]] = [[], [], []]
         for mesh in meshes:
             extra = [mesh.colours] if coloured and mesh.colours is not None else []
@@ -316,8 +213,8 @@ def write_obj(asset: Asset, path: Path) -> None:
             material = mesh.material or Material("surface")
             mark = id(mesh.material) if mesh.material is not None else id(mesh)
             if mark not in names:
-                names[mark] = unique_name(material.name or "surface", names.values())
-                library += _mtl(material, names[mark], mesh, path, files)
+                names[mark] = unique_name(line_name(material.name, "surface"), names.values())
+                library += mtl_lines(material, names[mark], mesh, stem, pictures)
             lines.append(f"usemtl {names[mark]}")
             v, t, n = (indices[k][number] for k in range(3))
             corners = mesh.faces
@@ -330,37 +227,18 @@ def write_obj(asset: Asset, path: Path) -> None:
             else:
                 text = [str(a) for a in v.tolist()]
             lines += [f"f {text[i]} {text[j]} {text[k]}" for i, j, k in corners.tolist()]
-    write_atomically(path.with_suffix(".mtl"), ("\n".join(library) + "\n").encode())
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    return {
+        name: ("\n".join(lines) + "\n").encode(),
+        f"{stem}.mtl": ("\n".join(library) + "\n").encode(),
+        **dict(pictures.values()),
+    }
 
 
-def _mtl(material: Material, name: str, mesh: Mesh, path: Path, files: dict[int, str]) -> list[str]:
-    r, g, b, alpha = material.colour
-    lines = [
-        f"newmtl {name}",
-        f"Kd {r:.6g} {g:.6g} {b:.6g}",
-        "Ks 0 0 0",
-        "illum 1",
-        f"Pr {material.roughness:.6g}",
-        f"Pm {material.metallic:.6g}",
-        f"d {alpha:.6g}",
-    ]
-
-    def save(pixels: np.ndarray, suffix: str) -> str:
-        mark = hash((id(pixels), suffix))
-        if mark not in files:
-            count = len([f for f in files.values() if f.startswith(f"{path.stem}{suffix}")])
-            files[mark] = f"{path.stem}{suffix}{count or ''}.png"
-            write_atomically(path.with_name(files[mark]), encode_png(pixels))
-        return files[mark]
-
-    if mesh.texture is not None:
-        lines.append(f"map_Kd {save(mesh.texture, '')}")
-    if material.metallic_roughness is not None:
-        lines.append(
-            f"map_Pr {save(np.repeat(material.metallic_roughness[..., 1:2], 3, 2), '-roughness')}"
-        )
-        lines.append(
-            f"map_Pm {save(np.repeat(material.metallic_roughness[..., 2:3], 3, 2), '-metallic')}"
-        )
-    return lines
+OBJ = Format(
+    name="obj",
+    summary="text, with its materials (MTL) and pictures (PNG) beside it",
+    suffixes=(".obj",),
+    read=read_obj,
+    write=write_obj,
+    materials=True,
+)

@@ -1,0 +1,177 @@
+"""The mesh formats: one row each, the package's own and those of plug-ins.
+
+A format is one file with one row: its suffixes, how it is read and how it is written. Everything that
+concerns formats asks this table: `Asset.save` and `Asset.load`, `export --to`, `mesh convert`,
+`view`, and the messages about files that are none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...engine.errors import ExportError, InputError, UserError, did_you_mean
+from ...engine.registry import Registry
+from ..mesh import Asset
+
+Reader = Callable[[Path, bool], Asset]
+"""(path, textures) -> asset, in the axes and unit of the file; `textures` False leaves pictures alone.
+The path exists, is not empty and not beyond the largest size. Any exception becomes an InputError."""
+Writer = Callable[[Asset, str], dict[str, bytes]]
+"""(asset, name of the file) -> bytes of every file by name: the named one and those beside it. A
+writer touches no disk; that nothing of the user's is replaced is seen to in one place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One row of the table.
+
+    name: by which `--to` asks for it. suffixes: in lower case, with the dot; the first is written.
+    read, write: None where it cannot be. materials: whether textures and materials survive; nodes:
+    whether the objects of a scene keep their places; colour: whether surfaces have colours at all.
+    psnr: dB that a written file must reach when it is read back, rendered and compared.
+    """
+
+    name: str
+    summary: str
+    suffixes: tuple[str, ...]
+    read: Reader | None = None
+    write: Writer | None = None
+    materials: bool = False
+    nodes: bool = False
+    psnr: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.suffixes or any(
+            s != s.lower() or not s.startswith(".") or len(s) < 2 for s in self.suffixes
+        ):
+            raise ValueError(f'the suffixes of "{self.name}" must look like ".glb"')
+        if self.read is None and self.write is None:
+            raise ValueError(f'"{self.name}" can neither be read nor written')
+
+
+_HERE = "threestudio_like.meshes.io"
+FORMATS: Registry[Format] = Registry(
+    "format",
+    "threestudio_like.formats",
+    Format,
+    {
+        "glb": f"{_HERE}.glb:GLB",
+        "gltf": f"{_HERE}.glb:GLTF",
+        "obj": f"{_HERE}.obj:OBJ",
+        "ply": f"{_HERE}.ply:PLY",
+        "stl": f"{_HERE}.stl:STL",
+    },
+)
+"""The formats by name."""
+
+_WAYS_OUT = {
+    ".blend": "Export it as GLB from Blender (File, Export, glTF 2.0)",
+    ".fbx": "Export it as GLB from Blender or the program that made it",
+    ".usd": "Export it as GLB from Blender or the program that made it",
+    ".usdz": "Export it as GLB from Blender or the program that made it",
+    ".usdc": "Export it as GLB from Blender or the program that made it",
+    ".usda": "Export it as GLB from Blender or the program that made it",
+    ".dae": "Save it as GLB, for example with Blender",
+    ".3mf": "Save it as STL or OBJ from the slicer, or as GLB with Blender",
+    ".off": "Save it as OBJ or PLY, for example with MeshLab",
+    ".step": "Export a mesh (STL) from the CAD program",
+    ".stp": "Export a mesh (STL) from the CAD program",
+}
+
+
+def register(
+    name: str,
+    *,
+    suffixes: tuple[str, ...] = (),
+    summary: str = "",
+    read: Reader | None = None,
+    materials: bool = False,
+    nodes: bool = False,
+    psnr: float = 30.0,
+) -> Callable[[Writer], Format]:
+    """Decorator of a writer: adds a format that is written by it. The decorated name then is the
+    `Format`, so that an entry point of the group "threestudio_like.formats" can point at it. A
+    format that is only read is added by `FORMATS.add(name, Format(...))`.
+
+    Args:
+        suffixes: the default is the name with a dot.
+        read: its reader, if it has one; `export --verify` wants it.
+
+    Raises: ConfigError: the name is taken.
+
+    Example:
+        >>> @register("off", summary="Object File Format, geometry only")     # doctest: +SKIP
+        ... def write_off(asset, name):
+        ...     mesh = joined(asset)
+        ...     return {name: text_of(mesh.vertices, mesh.faces).encode()}
+    """
+
+    def add(write: Writer) -> Format:
+        return FORMATS.add(
+            name,
+            Format(
+                name=name,
+                summary=summary or " ".join((write.__doc__ or name).split()),
+                suffixes=suffixes or (f".{name}",),
+                read=read,
+                write=write,
+                materials=materials,
+                nodes=nodes,
+                psnr=psnr,
+            ),
+        )
+
+    return add
+
+
+def readable() -> list[str]:
+    """Names of the formats that can be read."""
+    return [name for name, row in FORMATS.items() if row.read is not None]
+
+
+def writable() -> list[str]:
+    """Names of the formats that can be written."""
+    return [name for name, row in FORMATS.items() if row.write is not None]
+
+
+def is_mesh_file(path: Path) -> bool:
+    """Whether the suffix is that of a format that can be read."""
+    row = _by_suffix(path)
+    return row is not None and row.read is not None
+
+
+def format_to_read(path: Path) -> Format:
+    """The format of a file, by its suffix. Raises InputError with a way out where it cannot be
+    read."""
+    return _checked(path, "read")
+
+
+def format_to_write(path: Path) -> Format:
+    """The format of a file to be written, by its suffix. Raises ExportError."""
+    return _checked(path, "write")
+
+
+def _by_suffix(path: Path) -> Format | None:
+    suffix = path.suffix.lower()
+    return next((row for _, row in FORMATS.items() if suffix in row.suffixes), None)
+
+
+def _checked(path: Path, use: str) -> Format:
+    row = _by_suffix(path)
+    if row is not None and getattr(row, use) is not None:
+        return row
+    kind: type[UserError] = InputError if use == "read" else ExportError
+    participle = "read" if use == "read" else "written"
+    names = readable() if use == "read" else writable()
+    remedy = did_you_mean(path.suffix.lower().lstrip("."), names)
+    if use == "read" and path.suffix.lower() in _WAYS_OUT:
+        remedy = _WAYS_OUT[path.suffix.lower()]
+    elif not remedy.startswith("Known"):
+        remedy = f"{remedy} Known formats: {', '.join(names)}"
+    what = f'"{path.suffix}" is not a mesh format that can be {participle}'
+    if not path.suffix:
+        what = f"has no suffix, so the format in which it is {participle} is not known"
+        remedy = f"Known formats: {', '.join(names)}"
+    raise kind(what, str(path), remedy)

@@ -1,0 +1,53 @@
+"""Several meshes as one, with colours at its vertices: what formats without textures can hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .mesh import Asset, Mesh
+
+
+def vertex_colours(mesh: Mesh) -> np.ndarray | None:
+    """Colours (V, 3) in [0, 1]: the mesh's own, the texture read at each vertex, or the material's;
+    None without any."""
+    if mesh.colours is not None:
+        return mesh.colours
+    if mesh.texture is None or mesh.uv is None:
+        if mesh.material is None:
+            return None
+        return np.broadcast_to(
+            np.array(mesh.material.colour[:3], np.float32), (len(mesh.vertices), 3)
+        )
+    height, width = mesh.texture.shape[:2]
+    x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1)
+    y = np.clip((1 - mesh.uv[:, 1]) * height - 0.5, 0, height - 1)
+    x0, y0 = (
+        np.clip(x.astype(int), 0, max(0, width - 2)),
+        np.clip(y.astype(int), 0, max(0, height - 2)),
+    )
+    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    t = mesh.texture[..., :3].astype(np.float32) / 255
+    upper, lower = t[y0, x0] * (1 - fx) + t[y0, x1] * fx, t[y1, x0] * (1 - fx) + t[y1, x1] * fx
+    return upper * (1 - fy) + lower * fy
+
+
+def joined(asset: Asset) -> Mesh:
+    """All meshes as one with vertex colours: what formats without textures can hold."""
+    meshes = list(asset.meshes.values())
+    offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
+    colours = [vertex_colours(m) for m in meshes]
+    whole = None
+    if any(c is not None for c in colours):
+        grey = [
+            np.full((len(m.vertices), 3), 0.7, np.float32) if c is None else c
+            for m, c in zip(meshes, colours)
+        ]
+        whole = np.concatenate(grey)
+    normals = [m.normals for m in meshes if m.normals is not None]
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32),
+        colours=whole,
+        normals=np.concatenate(normals) if len(normals) == len(meshes) else None,
+    )
