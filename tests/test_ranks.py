@@ -103,16 +103,16 @@ def processes(arguments, folder, world=2):
 def test_a_share_of_random_numbers_is_a_part_of_the_whole():
     random = RandomStream(0, "a", 3)
     whole = random.normal("noise", (4, 2, 3))
-    parts = [random.share(rank, 2).normal("noise", (2, 2, 3)) for rank in range(2)]
+    parts = [random.microbatch(rank, 2).normal("noise", (2, 2, 3)) for rank in range(2)]
     assert torch.equal(torch.cat(parts), whole)
-    assert torch.equal(random.share(1, 2).uniform("level"), random.uniform("level"))
-    assert torch.equal(random.share(1, 2).whole.uniform("x", (3,)), random.uniform("x", (3,)))
+    assert torch.equal(random.microbatch(1, 2).uniform("level"), random.uniform("level"))
+    assert torch.equal(random.microbatch(1, 2).whole.uniform("x", (3,)), random.uniform("x", (3,)))
 
 
 def test_views_that_cannot_be_shared_are_said():
-    assert Step("a", 0, 1, 0.0, 0, 1, 2).share(4) == slice(2, 4)
+    assert Step("a", 0, 1, 0.0, 0, 1, 2).microbatch_views(4) == slice(2, 4)
     with pytest.raises(ConfigError, match="3 views a step cannot be shared by 2"):
-        Step("a", 0, 1, 0.0, 0, 0, 2).share(3)
+        Step("a", 0, 1, 0.0, 0, 0, 2).microbatch_views(3)
 
 
 def checkpoint_of(folder):
@@ -256,8 +256,11 @@ def test_the_terms_of_parts_are_their_means():
         weight, begun, seen = torch.nn.Parameter(torch.zeros(1)), [], []
 
         def loss(step, weight=weight, seen=seen):
-            seen.append((step.part, step.parts))
-            return {"a": (weight * (1.0 + step.part)).sum(), "b": torch.tensor(float(step.part))}
+            seen.append((step.microbatch_index, step.microbatches))
+            return {
+                "a": (weight * (1.0 + step.microbatch_index)).sum(),
+                "b": torch.tensor(float(step.microbatch_index)),
+            }
 
         module = torch.nn.Module()
         module.weight = weight

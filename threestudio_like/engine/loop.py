@@ -22,7 +22,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import CheckpointError, MemoryShortage, RankError
 from .events import Events
 from .memory import release
-from .parallel import Sums, Workers
+from .parallel import GradientAccumulator, ProcessGroup
 from .progress import Progress, module_tensors, optimiser_of, put, restore, stage_tensors
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
@@ -83,7 +83,7 @@ class Loop:
         events: Events,
         settings: LoopSettings,
         watchdog: Watchdog | None = None,
-        workers: Workers | None = None,
+        workers: ProcessGroup | None = None,
     ) -> None:
         self._folder, self._events, self._settings = folder, events, settings
         self._watchdog, self._workers = watchdog, workers
@@ -208,12 +208,12 @@ class Loop:
             return Step(stage.name, index, stage.steps, fraction, seed)
         if self._settings.one_asset:
             return Step(stage.name, index, stage.steps, fraction, seed, workers.rank, workers.world)
-        # Training: another batch on every rank.
+        # A training draws a different batch on every rank.
         return Step(stage.name, index, stage.steps, fraction, seed * 1009 + workers.rank)
 
     def _average(self, progress: Progress, fraction: float) -> tuple[float, bool]:
-        """Average the gradients over the ranks; a rank that has gone leaves a checkpoint of the
-        last step behind."""
+        """Average the gradients over the ranks. If another rank has failed, the last step is saved
+        before the RankError is passed on."""
         assert self._workers is not None
         try:
             return self._workers.average(
@@ -227,39 +227,49 @@ class Loop:
     def _gradients(
         self, progress: Progress, step: Step
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The loss terms of a step and their sum, with gradients in the parameters (whose buffers
-        are kept)."""
+        """The loss terms of a step and their sum, after the backward pass.
+
+        The gradients are in the parameters, in the buffers that these had before.
+        """
         count = self._settings.accumulate if progress.stage.shared else 1
-        found, sums = [], Sums(progress.parameters)
+        computed, sums = [], GradientAccumulator(progress.parameters)
         try:
             for k in range(count):
-                # The parts of a rank are neighbours, so that many parts of one rank are the same as
-                # few of many.
-                part = replace(step, part=step.part * count + k, parts=step.parts * count)
+                # The microbatches of a rank are consecutive, so that many microbatches on one rank
+                # are the same as few on each of many ranks.
+                microbatch = replace(
+                    step,
+                    microbatch_index=step.microbatch_index * count + k,
+                    microbatches=step.microbatches * count,
+                )
                 sums.clear()
-                terms = progress.stage.loss(part)
+                terms = progress.stage.loss(microbatch)
                 total = torch.stack([t.reshape(()) for t in terms.values()]).sum()
                 if total.requires_grad:
                     total.backward()
                 if count == 1:
                     return terms, total
                 sums.add()
-                found.append({name: term.detach().reshape(()) for name, term in terms.items()})
+                computed.append({name: term.detach().reshape(()) for name, term in terms.items()})
                 del terms, total
             sums.mean()
-            terms = {name: torch.stack([part[name] for part in found]).mean() for name in found[0]}
+            terms = {
+                name: torch.stack([each[name] for each in computed]).mean() for name in computed[0]
+            }
             return terms, torch.stack(list(terms.values())).sum()
         except torch.OutOfMemoryError:
             shortage = self._shrink(progress, step)
-        # Outside of the handler, which holds on to all that the failed step had made.
+        # This is outside of the handler, whose traceback keeps the tensors of the failed step alive.
         if shortage is not None:
             raise shortage
         release()
         return self._gradients(progress, step)
 
     def _shrink(self, progress: Progress, step: Step) -> MemoryShortage | None:
-        """Do less at once from now on, once a stage; the error to raise where that was done already
-        or cannot be."""
+        """Reduce the stage's use of memory, at most once a stage.
+
+        Returns the error to raise if that has been done already or is not possible.
+        """
         action = (
             progress.stage.shrink()
             if progress.stage.shrink is not None and not progress.shrunk
@@ -279,7 +289,7 @@ class Loop:
     def _move(
         self, progress: Progress, step: Step, total: torch.Tensor, fraction: float
     ) -> Verdict | None:
-        """One optimiser step, unless a gradient is no number; the watchdog's verdict on it."""
+        """Take one optimiser step, unless a gradient is not finite; returns the watchdog's verdict."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
             group["lr"] = schedule(fraction)
@@ -305,7 +315,7 @@ class Loop:
         return verdict
 
     def _rescue(self, progress: Progress, verdict: Verdict) -> None:
-        """Go back to the last good state and turn one knob, once; raise CollapseError the second
+        """Return to the last good state and change one setting; raises CollapseError the second
         time."""
         stage, events = progress.stage, self._events
         assert self._watchdog is not None
@@ -323,7 +333,7 @@ class Loop:
     def _account(
         self, progress: Progress, terms: dict[str, torch.Tensor], total: torch.Tensor
     ) -> None:
-        """Events, status line, checkpoint and preview after a step, each when it is due."""
+        """Write the events, status line, checkpoint and preview that are due after a step."""
         settings, events, stage, index = (
             self._settings,
             self._events,

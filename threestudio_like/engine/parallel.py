@@ -1,9 +1,9 @@
-"""Steps in parts, over several processes or one after the other: gradients are averaged, the clock
-of rank 0 rules.
+"""Steps in microbatches, over several processes or one after the other.
 
-Training draws another batch on every rank; a run that makes one asset draws the same numbers
-everywhere and gives every part its share of the step's views (`Step.share`), so that the result is
-that of the whole step at once.
+Gradients are averaged over the microbatches, and the clock of rank 0 decides when a stage ends.
+Training draws a different batch on every rank. A run that optimises one asset draws the same random
+numbers on every rank and gives each microbatch its share of the step's views
+(`Step.microbatch_views`), so that the result equals that of the whole step at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from torch import nn
 from .errors import RankError
 
 RANK, WORLD, MEETING = "THREESTUDIO_LIKE_RANK", "THREESTUDIO_LIKE_WORLD", "THREESTUDIO_LIKE_MEETING"
-"""What tells a process that it is one of several."""
+"""Environment variables that tell a process its rank, the number of ranks and where they meet."""
 PATIENCE = timedelta(seconds=180)
-"""How long a rank waits for the others."""
+"""How long a rank waits for the others before it gives up."""
 
 
-class Workers:
-    """A process group. On a CPU it is gloo's and meets in a file, so that no network is used; on a
-    GPU it is the device's own.
+class ProcessGroup:
+    """The ranks of a run.
+
+    On a CPU the back end is gloo and the ranks meet in a file, so that no network is used; on a GPU
+    it is the back end of the device (NCCL).
 
     Args:
         rank: this process, 0 to world - 1. Only rank 0 writes files.
@@ -38,7 +40,7 @@ class Workers:
     """
 
     at_work = False
-    """Whether this process has begun to help: from then on its errors are its own."""
+    """Whether this process has started to work as a helper rank, which reports its own errors."""
 
     def __init__(
         self, rank: int, world: int, meeting: Path | None, device: str | None = None
@@ -58,19 +60,18 @@ class Workers:
             )
 
     @staticmethod
-    def from_environment(device: str) -> Workers | None:
-        """The group that the environment tells of: that of `--ranks`, or torchrun's; None where
-        there is none."""
+    def from_environment(device: str) -> ProcessGroup | None:
+        """The group that `--ranks` or torchrun describes in the environment; None without one."""
         known = os.environ
         if RANK in known:
-            return Workers(int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device)
+            return ProcessGroup(int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device)
         if "TORCHELASTIC_RUN_ID" in known and int(known.get("WORLD_SIZE", "1")) > 1:
-            return Workers(int(known["RANK"]), int(known["WORLD_SIZE"]), None, device)
+            return ProcessGroup(int(known["RANK"]), int(known["WORLD_SIZE"]), None, device)
         return None
 
     @contextmanager
     def _together(self, what: str) -> Iterator[None]:
-        """Turn the failure of a collective into the error that a user can mend."""
+        """Turn a failed collective operation into a RankError that tells the user what to do."""
         try:
             yield
         except RuntimeError as error:
@@ -89,10 +90,10 @@ class Workers:
         import torch.distributed as dist
 
         lead = float(self.rank == 0) * self.world
-        said = torch.tensor([fraction * lead, float(stop)], device=self.device)
-        # A parameter that no view of this rank has touched counts as zero.
+        votes = torch.tensor([fraction * lead, float(stop)], device=self.device)
+        # A parameter that received no gradient on this rank counts as zero.
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([g.reshape(-1).float() for g in grads] + [said])
+        flat = torch.cat([g.reshape(-1).float() for g in grads] + [votes])
         with self._together("averaging gradients"):
             dist.all_reduce(flat)
             flat /= self.world
@@ -104,7 +105,8 @@ class Workers:
             return float(flat[-2]), bool(flat[-1] > 0)
 
     def mean(self, figures: dict[str, float]) -> dict[str, float]:
-        """Every figure's mean over the ranks, so that all of them judge alike. Raises RankError."""
+        """Average every figure over the ranks, so that all ranks reach the same verdict. Raises
+        RankError."""
         import torch.distributed as dist
 
         values = torch.tensor([*figures.values(), 0.0], device=self.device)
@@ -112,26 +114,29 @@ class Workers:
             dist.all_reduce(values)
             return dict(zip(figures, (values / self.world).tolist()))
 
-    def told(self, text: str) -> str:
-        """What rank 0 says, on every rank. Raises RankError."""
+    def broadcast(self, text: str) -> str:
+        """Send the text of rank 0 to every rank, and return it there. Raises RankError."""
         import torch.distributed as dist
 
-        said = [text]
-        with self._together("listening to rank 0"):
-            dist.broadcast_object_list(said, src=0, device=self.device)
-        return said[0]
+        message = [text]
+        with self._together("waiting for a message of rank 0"):
+            dist.broadcast_object_list(message, src=0, device=self.device)
+        return message[0]
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the process group."""
         import torch.distributed as dist
 
         dist.destroy_process_group()
 
 
-class Sums:
-    """Gradients of a step's parts, added up apart from the buffers that kernels write into: every
-    part's sum begins at zero, as on a rank of its own, so that two parts of one process give bit
-    for bit what two ranks of as many threads do."""
+class GradientAccumulator:
+    """Accumulates the gradients of a step's microbatches.
+
+    The sums are kept apart from the buffers that kernels write into. Every microbatch starts from
+    zero gradients, as it would on a rank of its own, so that two microbatches in one process give
+    the same bits as two ranks with the same number of threads.
+    """
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self._parameters = parameters
@@ -145,14 +150,14 @@ class Sums:
             torch._foreach_zero_(gradients)
 
     def add(self) -> None:
-        """Add the parameters' gradients."""
+        """Add the parameters' present gradients to the sums."""
         self._count += 1
         for i, (p, known) in enumerate(zip(self._parameters, self._sums)):
             if p.grad is not None:
                 self._sums[i] = p.grad.clone() if known is None else known.add_(p.grad)
 
     def mean(self) -> None:
-        """Give the parameters the mean as their gradient."""
+        """Set the parameters' gradients to the mean over the microbatches."""
         for p, total in zip(self._parameters, self._sums):
             if p.grad is not None and total is not None:
                 p.grad.copy_(total.div_(self._count))

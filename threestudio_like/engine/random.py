@@ -1,5 +1,5 @@
-"""Random numbers from counters: every draw is keyed by (seed, stage, step, purpose), never by what
-was drawn before.
+"""Counter-based random numbers: every draw is keyed by (seed, stage, step, purpose), and does not
+depend on what was drawn before.
 
 Resuming needs no generator state, and drawing a preview more or less often changes nothing else.
 """
@@ -28,24 +28,26 @@ class RandomStream:
     seed: int
     stage: str
     step: int
-    part: int = 0
-    parts: int = 1
+    microbatch_index: int = 0
+    microbatches: int = 1
 
-    def share(self, part: int, parts: int) -> RandomStream:
-        """The numbers of one of several parts of a step: its share, along the first axis, of what
-        is drawn for the whole step at once."""
-        return replace(self, part=part, parts=parts)
+    def microbatch(self, index: int, count: int) -> RandomStream:
+        """The random numbers of microbatch `index` of `count`: its share, along the first axis, of
+        what is drawn for the whole step."""
+        return replace(self, microbatch_index=index, microbatches=count)
 
     @property
     def whole(self) -> RandomStream:
-        """The numbers that all parts have in common."""
-        return replace(self, part=0, parts=1)
+        """The random numbers that all microbatches of a step share."""
+        return replace(self, microbatch_index=0, microbatches=1)
 
     def _all(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (shape[0] * self.parts, *shape[1:]) if shape else shape
+        return (shape[0] * self.microbatches, *shape[1:]) if shape else shape
 
     def _mine(self, drawn: torch.Tensor) -> torch.Tensor:
-        return drawn.chunk(self.parts)[self.part] if drawn.ndim and self.parts > 1 else drawn
+        if drawn.ndim == 0 or self.microbatches == 1:
+            return drawn
+        return drawn.chunk(self.microbatches)[self.microbatch_index]
 
     def key(self, purpose: str) -> int:
         """The 63-bit counter key of a purpose."""

@@ -1,4 +1,4 @@
-"""What a stage is: modules to save, parameters to move, and the loss of a step."""
+"""The definition of a stage: modules to save, parameters to optimise, and the loss of a step."""
 
 from __future__ import annotations
 
@@ -16,38 +16,43 @@ from .schedule import Schedule
 
 @dataclass(frozen=True)
 class Step:
-    """Where the run stands: step `index` of `steps` in the stage; `fraction` in [0, 1) of the
-    stage's schedule; of the parts that a step's views are worked on in, by several ranks or one
-    after the other, this one and how many there are."""
+    """The position of a run: step `index` of `steps` in a stage.
+
+    `fraction` in [0, 1) is the position in the stage's schedules. The views of a step are divided
+    into `microbatches`, which several ranks compute side by side or one process computes one after
+    the other; `microbatch_index` is the number of the one to compute.
+    """
 
     stage: str
     index: int
     steps: int
     fraction: float
     seed: int
-    part: int = 0
-    parts: int = 1
+    microbatch_index: int = 0
+    microbatches: int = 1
 
-    def share(self, views: int) -> slice:
-        """The views of a step that are this part's: consecutive ones, as many in every part. Raises
-        ConfigError where that cannot be."""
-        if views % self.parts:
+    def microbatch_views(self, views: int) -> slice:
+        """The consecutive views that belong to this microbatch, of `views` in the whole step.
+
+        Raises ConfigError if the views cannot be divided equally.
+        """
+        if views % self.microbatches:
             raise ConfigError(
-                f"{views} views a step cannot be shared by {self.parts} (--ranks times --accumulate)",
+                f"{views} views a step cannot be shared by {self.microbatches} (--ranks times --accumulate)",
                 f"stage {self.stage}",
                 "Choose a multiple as its batch of cameras",
             )
-        each = views // self.parts
-        return slice(self.part * each, (self.part + 1) * each)
+        each = views // self.microbatches
+        return slice(self.microbatch_index * each, (self.microbatch_index + 1) * each)
 
     @property
-    def own(self) -> RandomStream:
-        """The random numbers of this part's views."""
-        return self.random.share(self.part, self.parts)
+    def microbatch_random(self) -> RandomStream:
+        """The random numbers of this microbatch's views."""
+        return self.random.microbatch(self.microbatch_index, self.microbatches)
 
     @property
     def random(self) -> RandomStream:
-        """The random numbers of this step."""
+        """The random numbers of the whole step."""
         return RandomStream(self.seed, self.stage, self.index)
 
 
@@ -88,23 +93,23 @@ class Stage:
         name: shown to the user, and part of every random key.
         steps: optimisation steps.
         modules: everything that a checkpoint must hold, by name.
-        groups: what the optimiser moves.
-        loss: the weighted loss terms of a step, by name; their sum is minimised. Where the step has
-            parts, those of its own views.
-        shared: whether the step's views can be worked on in parts; the terms of the whole are the
-            means of those of its parts.
+        groups: the parameters that the optimiser changes.
+        loss: the weighted loss terms of a step, by name; their sum is minimised. If the step
+            is divided into microbatches, these are the terms of its own views.
+        shared: whether the step's views can be divided into microbatches; the terms of the whole
+            step are then the means over its microbatches.
         prepare: called once before step 0 of a fresh stage (never on resume); its results must live
             in `modules`.
-        before_step: called once before the loss of a step, of which part ever; what a step changes
-            beside its parameters is changed here.
+        before_step: called once before the loss of a step, whatever its microbatches; a step changes
+            state other than the parameters only here.
         after_step: called after every optimiser step.
-        preview: draws a picture (H, W, 3) uint8 array; called on a clock, must not change any
-            state.
+        preview: draws a picture (H, W, 3) uint8; it is called at wall-clock intervals and must not
+            change any state.
         watch: figures for the watchdog, by name (see `Watchdog`).
-        recover: turns one knob after a collapse; returns what it did in words.
-        shrink: does less at once from now on, with the same result; returns what it did in words,
-            empty where nothing can be.
-        clip_norm: largest gradient norm, over all groups; 0 for no limit.
+        recover: changes one setting after a collapse; returns a description of the change.
+        shrink: uses less memory from now on, with the same result; returns a description of the
+            change, or an empty text if nothing can be changed.
+        clip_norm: largest norm of the gradient over all groups; 0 for no limit.
     """
 
     name: str

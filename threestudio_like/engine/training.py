@@ -16,7 +16,7 @@ from torch import nn
 from .errors import CheckpointError
 from .events import Events
 from .loop import CHECKPOINT, Loop, LoopSettings
-from .parallel import Workers
+from .parallel import ProcessGroup
 from .stage import Stage, StagePlan, Step
 
 AHEAD = 8
@@ -75,7 +75,7 @@ def train_stage(
     resume: bool = False,
     quiet: bool = False,
     identity: dict[str, Any] | None = None,
-    workers: Workers | None = None,
+    workers: ProcessGroup | None = None,
     checkpoint_seconds: float = 60.0,
     device: str | None = None,
 ) -> None:

@@ -134,7 +134,7 @@ class SketchShape(Guidance):
         views: the mean over the parts is the whole sum."""
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
-        views, parts = len(rendering.opacity), inputs.random.parts
+        views, parts = len(rendering.opacity), inputs.random.microbatches
         if not 0 < self.config.samples < len(points) * parts:
             total = self.terms(points, density).sum() * parts
             return GuidanceOutput(total, {"shape": total.detach()})

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..engine.errors import ConfigError
-from ..engine.parallel import MEETING, RANK, WORLD, Workers
+from ..engine.parallel import MEETING, RANK, WORLD, ProcessGroup
 
 GRACE = 30.0
 """Seconds that the others have to notice that a rank has gone, and to save."""
@@ -23,7 +23,7 @@ GRACE = 30.0
 def speaks() -> bool:
     """Whether an error of this process is to be said here: what every rank finds before they work
     together, rank 0 says for all."""
-    return os.environ.get(RANK, "0") == "0" or Workers.at_work
+    return os.environ.get(RANK, "0") == "0" or ProcessGroup.at_work
 
 
 def launched() -> bool:

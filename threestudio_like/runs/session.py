@@ -15,7 +15,7 @@ from ..engine.config import dotted, read_yaml, set_dotted, to_dict, update, writ
 from ..engine.errors import ConfigError, InputError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
-from ..engine.parallel import Workers
+from ..engine.parallel import ProcessGroup
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.watchdog import Watchdog
 from ..guidance.sketch_files import load_sketch
@@ -185,35 +185,35 @@ def generate(prompt: str, options: Options) -> RunResult:
     )
 
 
-def join_ranks(options: Chosen) -> tuple[Workers | None, Chosen]:
+def join_ranks(options: Chosen) -> tuple[ProcessGroup | None, Chosen]:
     """The group that this process belongs to, if it is one of several, and the options with its own
     device."""
-    workers = Workers.from_environment(options.device)
+    workers = ProcessGroup.from_environment(options.device)
     if workers is None:
         return None, options
     return workers, replace(options, device=device_of_rank(options.device, workers.rank))
 
 
-def parts_of(options: Options, workers: Workers | None) -> int:
+def parts_of(options: Options, workers: ProcessGroup | None) -> int:
     """In how many parts the views of a step are worked on."""
     return options.accumulate * (workers.world if workers else 1)
 
 
-def meet(workers: Workers | None, plans: list[StagePlan], options: Options, name: str) -> Path:
+def meet(workers: ProcessGroup | None, plans: list[StagePlan], options: Options, name: str) -> Path:
     """The run's folder, which rank 0 alone writes to. The other ranks only help: they run the plans
     from here, and end."""
     if workers is not None and workers.rank > 0:
         help_along(workers, plans, options)
     folder = run_folder(name, options)
     if workers is not None:
-        workers.told(str(folder.resolve()))
+        workers.broadcast(str(folder.resolve()))
     return folder
 
 
-def help_along(workers: Workers, plans: list[StagePlan], options: Options) -> NoReturn:
+def help_along(workers: ProcessGroup, plans: list[StagePlan], options: Options) -> NoReturn:
     """What the ranks other than the first do: the same stages, without a word; then they end."""
-    folder = Path(workers.told(""))
-    Workers.at_work = True
+    folder = Path(workers.broadcast(""))
+    ProcessGroup.at_work = True
     events = Events(None, "quiet")
     warm_kernels(events, options.device)
     identity = None
@@ -229,7 +229,7 @@ def run_loop(
     events: Events,
     options: Options,
     identity: dict[str, Any],
-    workers: Workers | None = None,
+    workers: ProcessGroup | None = None,
 ) -> Loop:
     """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(

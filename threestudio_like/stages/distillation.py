@@ -75,9 +75,9 @@ def distillation_stage(
         some = cameras.sample(random, size, step.fraction)
         some = own_views(some, step, every)
         sample = background.sample(some, random)
-        rendering = parts.renderer.render(parts.field, some, sample, step.own)
+        rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
         seen.append(rendering.opacity.detach())
-        inputs = GuidanceInputs(some, step.fraction, step.own, sample.level)
+        inputs = GuidanceInputs(some, step.fraction, step.microbatch_random, sample.level)
         terms = {"distil": weight * guidance(rendering, inputs).loss}
         terms.update(regularisation_terms(weights, parts, rendering, some, step.fraction))
         terms.update(guidance_terms(guidances, rendering, inputs))

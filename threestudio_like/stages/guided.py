@@ -64,10 +64,10 @@ def shrink_guidances(weighted: Iterable[WeightedGuidance]) -> str:
 
 def own_views(cameras: Cameras, step: Step, weighted: Iterable[WeightedGuidance]) -> Cameras:
     """The cameras of this part of a step. Raises ConfigError where they cannot be shared."""
-    if step.parts > 1 and any(one.guidance.wants_all_views for one in weighted):
+    if step.microbatches > 1 and any(one.guidance.wants_all_views for one in weighted):
         raise ConfigError(
             "views that are denoised together cannot be shared",
             f"stage {step.stage}",
             f"Leave --ranks and --accumulate out, or add --{step.stage}.guidance.joint-views False",
         )
-    return cameras[step.share(len(cameras))]
+    return cameras[step.microbatch_views(len(cameras))]

@@ -203,7 +203,9 @@ def painting_stage(
             shone = (
                 parts.light.varied(random, light.variation) if light.variation > 0 else parts.light
             )
-        rendering = parts.renderer.render(parts.surface, some, sample, step.own, shone)
+        rendering = parts.renderer.render(
+            parts.surface, some, sample, step.microbatch_random, shone
+        )
         if parts.surface.offsets is None:
             # On the silhouette mesh and background mix, and the prior's silhouette is seldom the
             # mesh's: nothing is learnt there.
@@ -211,7 +213,7 @@ def painting_stage(
             rendering.features = (
                 solid * rendering.features + (1 - solid) * rendering.features.detach()
             )
-        inputs = GuidanceInputs(some, step.fraction, step.own, sample.level)
+        inputs = GuidanceInputs(some, step.fraction, step.microbatch_random, sample.level)
         found = {"distil": weight * guidance(rendering, inputs).loss}
         found.update(paint_terms(weights, parts.surface, step.fraction))
         found.update(guidance_terms(guidances, rendering, inputs))

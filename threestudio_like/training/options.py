@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ..engine.errors import ConfigError
-from ..engine.parallel import Workers
+from ..engine.parallel import ProcessGroup
 from ..engine.stage import Stage
 from ..engine.training import train_stage
 from ..kernels import devices
@@ -101,7 +101,7 @@ def run(
     options: TrainingOptions,
     stage: Stage,
     identity: dict[str, Any] | None = None,
-    workers: Workers | None = None,
+    workers: ProcessGroup | None = None,
 ) -> None:
     """Run a stage as the options say, see `engine.training.train_stage`. Raises CheckpointError."""
     train_stage(

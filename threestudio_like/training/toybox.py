@@ -153,7 +153,7 @@ def _diffusion(options: TrainingOptions) -> None:
 def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: int) -> None:
     import torch
 
-    from ..engine.parallel import Workers
+    from ..engine.parallel import ProcessGroup
     from .diffusion import (
         build_text_encoder,
         build_tokenizer,
@@ -165,7 +165,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
     workers = None
     if world > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // world))
-        workers = Workers(rank, world, Path(meeting))
+        workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
     data = _data(options, "train", options.group_count, 0.12)
     tokenizer = build_tokenizer()
