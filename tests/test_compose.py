@@ -238,17 +238,17 @@ def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
     1 % and 2 % (z excluded)."""
     view, bodies, at, _, reference = two_objects()
     scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0])
-    true_place, true_size = scene.place.detach().clone(), scene.size.detach().clone()
+    true_place, true_size = scene.image_position.detach().clone(), scene.size.detach().clone()
     with torch.no_grad():
         # In the plane of the middle 0.1 of the scene's extent (2) is 0.2 / 3.
-        scene.place += torch.tensor([[0.06, -0.05], [-0.05, 0.06]])
+        scene.image_position.add_(torch.tensor([[0.06, -0.05], [-0.05, 0.06]]))
         scene.size += torch.tensor([[0.18], [-0.18]])
     config = Comboverse(
         guidance="none", steps=250, rate="0.008->0.0004", rate_depth="0", resolution=128
     )
     config.weights.physical = 0.0
     run_stage(placement_stage(scene, read_scene(""), [], toybox_prior, config, reference))
-    assert float((scene.place - true_place).detach().abs().max()) * 3 / 2 < 0.01
+    assert float((scene.image_position - true_place).detach().abs().max()) * 3 / 2 < 0.01
     assert float((scene.size - true_size).detach().abs().max()) < 0.02
 
 

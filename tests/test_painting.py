@@ -140,7 +140,7 @@ def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
         LightConfig(),
     )
     Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
-    still = ~(surface.open.view_as(seen))
+    still = ~(surface.unlocked.view_as(seen))
     beside = torch.nn.functional.max_pool2d(locked[None, None].float(), 5, 1, 2)[0, 0] > 0
     free = seen & ~beside & surface.charts
     error = (surface.texels - truth.texels).detach()[0]
@@ -154,7 +154,7 @@ def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
     readable = free.view(-1)[surface.fill].view(1, 1, *free.shape).float()
     both_free = (kernels.texture(readable, surface.seams) > 0.999).all(1)[:, 0]
     assert int(both_free.sum()) > 50
-    at_seams = surface.look(surface.seams[both_free]) - truth.look(surface.seams[both_free])
+    at_seams = surface.sample(surface.seams[both_free]) - truth.sample(surface.seams[both_free])
     assert float(at_seams.detach().square().mean().sqrt()) <= 1.2 * inside
 
 
@@ -192,8 +192,8 @@ def test_padding_is_read_from_the_charts():
     surface = painted_truth(atlas)
     with torch.no_grad():
         surface.texels[0][:, ~surface.charts] = 99.0
-    assert float(surface.filled().detach().max()) < 1.0
-    assert torch.equal(surface.filled()[0][:, surface.charts], surface.texels[0][:, surface.charts])
+    assert float(surface.padded().detach().max()) < 1.0
+    assert torch.equal(surface.padded()[0][:, surface.charts], surface.texels[0][:, surface.charts])
 
 
 def test_seam_points_lie_at_the_same_place_on_both_sides():

@@ -138,7 +138,7 @@ def test_only_seven_numbers_an_object_are_unknown(along):
         assert found.scale == pytest.approx(put.scale, rel=1e-5)
         assert np.allclose(found.translation, put.translation, atol=1e-5)
         assert found.angle_to(put) < 1e-3
-    scene.put(at[::-1])
+    scene.set_transforms(at[::-1])
     assert np.allclose(scene.transforms()[0].translation, at[1].translation, atol=1e-5)
 
 
@@ -174,7 +174,7 @@ def test_gradients_of_placement_by_finite_differences():
 
     value().backward()
     exact, numeric = [], []
-    for parameter in (scene.place, scene.size, scene.turn):
+    for parameter in (scene.image_position, scene.size, scene.rotation_vector):
         step = 0.02
         for index in range(parameter.numel()):
             with torch.no_grad():
@@ -452,11 +452,12 @@ def test_upright_objects_turn_about_the_vertical_alone():
     for upright in (False, True):
         scene = PlacedScene([body], ["cube"], [Transform.turn(0.4)], eye, "axis", upright=upright)
         with torch.no_grad():
-            scene.turn.copy_(torch.tensor([[0.3, 0.2, -0.1]]))
+            scene.rotation_vector.copy_(torch.tensor([[0.3, 0.2, -0.1]]))
         up = scene.rotations()[0] @ torch.tensor([0.0, 1.0, 0.0])
         assert bool(torch.allclose(up, torch.tensor([0.0, 1.0, 0.0]), atol=1e-6)) is upright
         gradient = torch.autograd.grad(
-            scene.vertices().square().sum() + scene.vertices()[:, 0].sum() ** 2, scene.turn
+            scene.vertices().square().sum() + scene.vertices()[:, 0].sum() ** 2,
+            scene.rotation_vector,
         )[0][0]
         assert bool((gradient[[0, 2]] == 0).all()) is upright
     assert float(scene.transforms()[0].angle_to(Transform.turn(0.6))) < 1e-3

@@ -220,7 +220,7 @@ def finish_reconstruction(
     side."""
     began = time.monotonic()
     events.status("asset: writing, verifying", force=True)
-    texture = surface.filled()[0].detach().permute(1, 2, 0).clamp(0, 1)
+    texture = surface.padded()[0].detach().permute(1, 2, 0).clamp(0, 1)
     provenance = {k: facts[k] for k in ("picture", "system", "preset", "prior", "seed")}
     provenance["generator"] = "threestudio_like 0.1.0"
     asset = textured_asset(

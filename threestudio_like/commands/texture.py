@@ -243,7 +243,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
         # The atlas before the light was taken out of it, for comparison.
         shown = (
             config.rgb_parts(request, stages)
-            .surface.filled()[0]
+            .surface.padded()[0]
             .detach()
             .permute(1, 2, 0)
             .clamp(0, 1)
@@ -255,7 +255,7 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
 def texel_maps(parts: SurfaceModel) -> tuple[np.ndarray, np.ndarray | None]:
     """The painted atlas: base colour (R, R, 3) uint8, and roughness and metallic (R, R, 3) uint8 as
     glTF packs them, where they say something."""
-    shown = parts.surface.filled()[0].detach().permute(1, 2, 0)
+    shown = parts.surface.padded()[0].detach().permute(1, 2, 0)
     base = parts.decode(shown if parts.surface.channels != 5 else shown[..., :3])
     colour = np.rint(base.clamp(0, 1).numpy() * 255).astype(np.uint8)
     if parts.surface.channels != 5:

@@ -80,7 +80,7 @@ class SurfaceRenderer(nn.Module):
             if config.mip
             else None
         )
-        values = surface.look(uv, level, config.lookup)
+        values = surface.sample(uv, level, config.lookup)
         with torch.no_grad():
             local = interpolate(torch.cat([surface.normals, points], 1), surface.tri, pixels)
             normals = F.normalize(local[..., :3], dim=-1)

@@ -1,11 +1,11 @@
-"""Objects of fixed shape and colour that are moved: what ComboVerse's second stage optimises
-(METHODS 4.3).
+"""Objects of fixed shape and colour that are moved: ComboVerse's second stage optimises their
+transforms (METHODS 4.3).
 
-Seven numbers an object: size, three of its turn, two across the reference view and one along it.
-    "ray" measures the last two kinds as that view
-sees them (direction, and distance along the optical axis, the size in proportion to it), so that an
-object that moves away leaves its picture as it is; "axis" takes scene units and the object's own
-scale, as published.
+Every object has seven numbers: its size, a rotation vector of three, its position across the
+reference view (two) and its depth along it (one). How position and size are measured is chosen by
+`along`. With "ray", the position is a direction and the size is proportional to the depth, so that
+an object that moves along its ray keeps its picture. With "axis", both are in scene units, as
+published.
 """
 
 from __future__ import annotations
@@ -28,20 +28,25 @@ Along = Literal["ray", "axis"]
 
 @dataclass
 class Body:
-    """An object in its own frame: meshes by name. Scenes that hold one several times hold instances
-    of it."""
+    """An object in its own frame: meshes by name.
+
+    A scene that holds the same `Body` several times holds instances of it.
+    """
 
     meshes: dict[str, Mesh]
 
     @property
     def vertices(self) -> np.ndarray:
-        """All vertices (V, 3)."""
+        """The vertices (V, 3) of all meshes."""
         return np.concatenate([m.vertices for m in self.meshes.values()])
 
 
 def rotation_of(vector: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), by the exponential map;
-    differentiable at zero too."""
+    """Rotation matrices (N, 3, 3) of rotation vectors (N, 3), by the exponential map
+    (Rodrigues' formula).
+
+    Differentiable everywhere, also at zero.
+    """
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
@@ -54,7 +59,7 @@ def rotation_of(vector: torch.Tensor) -> torch.Tensor:
 
 
 class PlacedScene(nn.Module):
-    """Objects and where they stand, relative to a reference camera.
+    """Objects and their transforms, measured relative to a reference camera.
 
     Args:
         bodies: one an object; the same `Body` twice is an instance.
@@ -119,8 +124,8 @@ class PlacedScene(nn.Module):
         return seen[:, :2].clone(), depth.clone(), scale.log()
 
     @torch.no_grad()
-    def put(self, where: Sequence[Transform]) -> None:
-        """Move the objects to these transforms."""
+    def set_transforms(self, where: Sequence[Transform]) -> None:
+        """Set the transforms of all objects; the rotation vectors become zero."""
         place, depth, size = self._measure(where)
         self.base.copy_(torch.from_numpy(np.stack([t.linear for t in where]).astype(np.float32)))
         self.place.copy_(place)
@@ -129,7 +134,7 @@ class PlacedScene(nn.Module):
         self.turn.zero_()
 
     def _gather(self, texels: int) -> None:
-        """One list of vertices, faces and looks for the rasteriser."""
+        """Join the vertices, faces and appearances of all objects for the rasteriser."""
         points, faces, owner, place = [], [], [], []
         self.looks: list[tuple[Appearance, int, int, int]] = []
         looks: dict[int, Appearance] = {}
@@ -166,12 +171,23 @@ class PlacedScene(nn.Module):
         return len(self.bodies)
 
     @property
+    def image_position(self) -> nn.Parameter:
+        """Position (N, 2) across the reference view; saved as the parameter `place`."""
+        return self.place
+
+    @property
+    def rotation_vector(self) -> nn.Parameter:
+        """Rotation vectors (N, 3) in radians, applied after the initial rotations; saved as the
+        parameter `turn`."""
+        return self.turn
+
+    @property
     def face_owner(self) -> torch.Tensor:
-        """Object (F,) of every face."""
+        """Number (F,) of the object that each face belongs to."""
         return self.owner[self.tri[:, 0].long()]
 
     def edges(self) -> EdgeTable:
-        """The edge table of all faces, seams welded, in numbers of the scene's vertices."""
+        """The edge table of all faces with welded seams, indexed by the scene's vertices."""
         if self._edges is None or self._edges.edges.device != self.tri.device:
             _, first, inverse = np.unique(self._welded, return_index=True, return_inverse=True)
             welded = torch.from_numpy(inverse.reshape(-1)).to(self.tri.device)[self.tri.long()]
@@ -179,36 +195,36 @@ class PlacedScene(nn.Module):
         return self._edges
 
     def rotations(self) -> torch.Tensor:
-        """(N, 3, 3)."""
+        """Rotation matrices (N, 3, 3) of the objects."""
         free = self.turn * self.turn.new_tensor([0.0, 1.0, 0.0]) if self.upright else self.turn
         return rotation_of(free) @ self.base
 
     def scales(self) -> torch.Tensor:
-        """(N,)."""
+        """Uniform scales (N,) of the objects."""
         scale = self.size.exp()
         return (scale * self.depth if self.along == "ray" else scale)[:, 0]
 
     def translations(self) -> torch.Tensor:
-        """(N, 3)."""
+        """Translations (N, 3) of the objects in the world."""
         across = self.place * self.depth if self.along == "ray" else self.place
         return self.eye + torch.cat([across, -self.depth], 1) @ self.frame.t()
 
     def vertices(self) -> torch.Tensor:
-        """Vertices (V, 3) in the world."""
+        """The vertices (V, 3) of all objects in the world."""
         linear = self.scales()[:, None, None] * self.rotations()
         return (linear[self.owner] @ self.points[:, :, None])[:, :, 0] + self.translations()[
             self.owner
         ]
 
     def place_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
-        """Points (P, 3) of an object's frame in the world."""
+        """Map points (P, 3) from the frame of object `number` to the world."""
         return (
             self.scales()[number] * points @ self.rotations()[number].t()
             + self.translations()[number]
         )
 
     def own_points(self, number: int, points: torch.Tensor) -> torch.Tensor:
-        """Points (P, 3) of the world in an object's frame."""
+        """Map points (P, 3) from the world to the frame of object `number`."""
         return (
             (points - self.translations()[number])
             @ self.rotations()[number]
@@ -217,7 +233,7 @@ class PlacedScene(nn.Module):
 
     @torch.no_grad()
     def transforms(self) -> list[Transform]:
-        """Where the objects stand."""
+        """The present transforms of all objects."""
         scale = self.scales()
         rotation, at = (v.double().cpu().numpy() for v in (self.rotations(), self.translations()))
         return [
@@ -225,14 +241,16 @@ class PlacedScene(nn.Module):
         ]
 
     def asset(self, provenance: dict[str, object] | None = None) -> Asset:
-        """The scene with a named node an object."""
+        """The scene as an asset with one named node for each object."""
         where = zip(self.names, self.bodies, self.transforms())
         return Asset.scene({name: Node(body.meshes, t) for name, body, t in where}, provenance)
 
     @staticmethod
     def of(asset: Asset, camera_to_world: torch.Tensor, along: Along = "ray") -> PlacedScene:
-        """A scene that was written, opened again; an asset without nodes is one object a mesh,
-        where it stands."""
+        """Rebuild a scene from an asset.
+
+        Each node becomes an object. Without nodes, each mesh becomes an object at its place.
+        """
         if asset.nodes:
             bodies = {id(n.meshes): Body(n.meshes) for n in asset.nodes.values()}
             nodes = list(asset.nodes.values())

@@ -1,5 +1,7 @@
-"""A fixed mesh (or one that moves along its normals) with an atlas of texels: what Latent-Paint
-optimises."""
+"""A mesh with an atlas of texels, which Latent-Paint optimises (METHODS 1.11).
+
+The vertices are fixed, or move along their normals.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,11 @@ from ..meshes.normals import vertex_normals
 
 @dataclass
 class TexelGeometry:
-    """Where the texels of an atlas lie on the surface: rows, columns (N,) of those inside charts,
-    points and unit normals (N, 3)."""
+    """Where the texels of an atlas lie on the surface.
+
+    rows and columns (N,) of the texels inside charts, points and unit normals (N, 3) in the scene's
+    frame, and the number of the part (N,) that each texel belongs to.
+    """
 
     rows: torch.Tensor
     columns: torch.Tensor
@@ -107,31 +112,36 @@ class TexturedMesh(nn.Module):
         """Texels (R, R) bool whose centre lies in a chart."""
         return self.raster[..., 3] > 0
 
+    @property
+    def unlocked(self) -> torch.Tensor:
+        """Texels (R * R,) bool that optimisation may change; saved as the buffer `open`."""
+        return self.open
+
     def lock(self, texels: torch.Tensor) -> None:
-        """Keep texels (R, R) bool as they are, from now on: no step changes a bit of them."""
+        """Exclude texels (R, R) bool from optimisation: no later step changes a bit of them."""
         self.open &= ~texels.reshape(-1)
 
-    def filled(self) -> torch.Tensor:
-        """The atlas (1, C, R, R) as it is read: texels outside the charts have the value of the
-        nearest one inside.
+    def padded(self) -> torch.Tensor:
+        """The atlas (1, C, R, R) with every chart padded: a texel outside of the charts takes the
+        value of the nearest texel inside.
 
-        Only texels that are not locked pass a gradient on.
+        Gradients reach only the texels that are not locked.
         """
         flat = self.texels.view(self.channels, -1)
         flat = torch.where(self.open, flat, flat.detach())
         return flat[:, self.fill].view(1, self.channels, self.resolution, self.resolution)
 
     def vertices(self) -> torch.Tensor:
-        """Vertex positions (V, 3), moved by the offsets if there are any."""
+        """Vertex positions (V, 3), displaced by the offsets if there are any."""
         if self.offsets is None:
             return self.points
         return (self.anchors + self.outward * self.offsets[:, None])[self.welded]
 
     def edges(self) -> EdgeTable:
-        """The edge table of the welded faces, in numbers of unwelded vertices, for
+        """The edge table of the welded faces, indexed by unwelded vertices, for
         `kernels.antialias`."""
         if self._edges is None or self._edges.edges.device != self.tri.device:
-            # Any vertex of a place will do: all lie there.
+            # All vertices that were welded into one have the same position, so any of them will do.
             first = torch.zeros(
                 int(self.welded.max()) + 1, dtype=torch.long, device=self.welded.device
             )
@@ -139,27 +149,30 @@ class TexturedMesh(nn.Module):
             self._edges = edge_table(self.welded[self.tri.long()]).renumbered(first)
         return self._edges
 
-    def look(
+    def sample(
         self, uv: torch.Tensor, level: torch.Tensor | None = None, mode: str = "bilinear"
     ) -> torch.Tensor:
-        """Texels (..., C) at texture coordinates (..., 2)."""
-        return texture(self.filled(), uv, level, mode)
+        """Sample the atlas at texture coordinates uv (..., 2); returns (..., C).
+
+        `level` (...) is the mip level, and `mode` is "bilinear", "nearest" or "bicubic".
+        """
+        return texture(self.padded(), uv, level, mode)
 
     def seam_loss(self) -> torch.Tensor:
-        """Mean squared difference of the two sides of every texture seam; 0 without seams."""
+        """Mean squared difference between the two sides of every texture seam; 0 without seams."""
         if len(self.seams) == 0:
             return self.texels.sum() * 0
-        both = self.look(self.seams)
+        both = self.sample(self.seams)
         return (both[:, 0] - both[:, 1]).square().mean()
 
     @torch.no_grad()
     def seam_error(self) -> float:
-        """Root of the mean squared difference of the two sides of every seam."""
+        """Root mean square of the difference between the two sides of every seam."""
         return float(self.seam_loss().sqrt())
 
     def offset_loss(self) -> torch.Tensor:
-        """Mean squared slope of the offsets along every edge: their difference over the edge's
-        length."""
+        """Mean squared slope of the offsets along the edges: the difference of the two ends, divided
+        by the length of the edge."""
         assert self.offsets is not None
         place = self.welded[self.edges().edges.long()]
         ends, corner = self.offsets[place], self.anchors[place]
@@ -167,7 +180,7 @@ class TexturedMesh(nn.Module):
         return ((ends[:, 0] - ends[:, 1]) / length).square().mean()
 
     def texel_geometry(self) -> TexelGeometry:
-        """Points and normals of the texels inside charts."""
+        """Positions, normals and parts of all texels inside charts."""
         surface = interpolate(torch.cat([self.points, self.normals], 1), self.tri, self.raster)
         rows, columns = self.charts.nonzero().unbind(1)
         inside = surface[rows, columns]
@@ -181,8 +194,8 @@ class TexturedMesh(nn.Module):
 def seam_points(
     faces: np.ndarray, uv: np.ndarray, welded: np.ndarray, spacing: float = 1 / 256
 ) -> torch.Tensor:
-    """Pairs of texture coordinates (P, 2, 2) at the same places on both sides of the seams, about
-    `spacing` apart.
+    """Pairs of texture coordinates (P, 2, 2) of the same surface points on the two sides of the
+    seams, sampled about every `spacing` (1 is the width of the atlas).
 
     Args:
         faces: (F, 3). uv: (V, 2). welded: (V,) number of each vertex's place.

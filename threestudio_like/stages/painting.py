@@ -109,7 +109,10 @@ def paint_groups(parts: SurfaceModel, rates: PaintRates) -> list[ParameterGroup]
 
 def texel_variation(surface: TexturedMesh) -> torch.Tensor:
     """Mean squared difference of neighbouring texels of one chart, scaled to an atlas of 256."""
-    texels, inside = surface.texels[0], surface.charts & surface.open.view(surface.resolution, -1)
+    texels, inside = (
+        surface.texels[0],
+        surface.charts & surface.unlocked.view(surface.resolution, -1),
+    )
     down = (texels[:, 1:] - texels[:, :-1]).square() * (inside[1:] & inside[:-1])
     across = (texels[:, :, 1:] - texels[:, :, :-1]).square() * (inside[:, 1:] & inside[:, :-1])
     scale = (surface.resolution / 256) ** 2 / max(1, int(inside.sum()))
@@ -148,7 +151,7 @@ def preview(parts: SurfaceModel, size: int) -> np.ndarray:
     behind = BackgroundSample(torch.zeros(4, size, size, channels))
     rendering = parts.renderer.render(parts.surface, cameras, behind, light=parts.light)
     shown = parts.decode(rendering.features) * rendering.opacity + 0.96 * (1 - rendering.opacity)
-    atlas = parts.surface.filled()[0].permute(1, 2, 0)
+    atlas = parts.surface.padded()[0].permute(1, 2, 0)
     atlas = parts.decode(atlas if channels == parts.surface.channels else atlas[..., :3])
     small = nn.functional.interpolate(
         atlas.permute(2, 0, 1)[None], (4 * size, 4 * size), mode="area"
@@ -244,7 +247,7 @@ def _keep_in_range(parts: SurfaceModel) -> Callable[[Step], None] | None:
         with torch.no_grad():
             if coloured:
                 # Locked texels may hold what they like.
-                inside = parts.surface.open.view(parts.surface.resolution, -1)
+                inside = parts.surface.unlocked.view(parts.surface.resolution, -1)
                 texels = parts.surface.texels
                 texels.copy_(torch.where(inside, texels.clamp(0, 1), texels))
             if parts.surface.offsets is not None:
@@ -294,7 +297,7 @@ def targets_in_turn(
         surface.points.device
     )
     # What is locked is painted already.
-    weight = (surface.charts & ~surface.open.view(surface.resolution, -1)).float()
+    weight = (surface.charts & ~surface.unlocked.view(surface.resolution, -1)).float()
     partial.texels[0, :channels] = surface.texels[0, :channels]
     partial.texels[0, channels] = weight
     pictures = []

@@ -273,7 +273,11 @@ def placement_stage(
     groups = [
         ParameterGroup("depth", [scene.depth], config.rate_depth, (0.9, 0.99), 1e-8),
         ParameterGroup(
-            "others", [scene.place, scene.size, scene.turn], config.rate, (0.9, 0.99), 1e-8
+            "others",
+            [scene.image_position, scene.size, scene.rotation_vector],
+            config.rate,
+            (0.9, 0.99),
+            1e-8,
         ),
     ]
     every = [WeightedGuidance("spatial", distil, Schedule.parse(1))] if distil is not None else []

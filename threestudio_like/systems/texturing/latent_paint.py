@@ -329,7 +329,7 @@ class LatentPaint:
     def decoded(self, prior: DiffusionPrior, surface: TexturedMesh, texels: int) -> torch.Tensor:
         """A latent atlas as RGB (3, texels, texels) in [0, 1]; charts are padded before the decoder
         mixes neighbours."""
-        latents = surface.filled()
+        latents = surface.padded()
         if self.decode == "autoencoder":
             picture = prior.decode_latents(latents).permute(0, 3, 1, 2)
         else:
@@ -353,7 +353,7 @@ class LatentPaint:
         base = rgb.surface.texels.detach()[0].clone()
         assert rgb.light is not None
         shone = rgb.light(geometry.normals).t()
-        locked = ~rgb.surface.open.view(size, size)[geometry.rows, geometry.columns]
+        locked = ~rgb.surface.unlocked.view(size, size)[geometry.rows, geometry.columns]
         inside = base[:, geometry.rows, geometry.columns]
         # As much of the light as the colours show: pictures of few pixels do not hold all of it.
         # Locked texels are base colours already.
