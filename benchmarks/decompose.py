@@ -15,7 +15,8 @@ from compose import Truth, scenes
 from tables import publish, table
 
 from threestudio_like.engine.errors import InputError
-from threestudio_like.priors.segmentation.segment_anything import bounds, everything, load_segmenter
+from threestudio_like.priors.segmentation.automatic import bounds, everything
+from threestudio_like.priors.segmentation.segment_anything import load_segmenter
 from threestudio_like.priors.segmentation.segmenter import BorderSegmenter
 from threestudio_like.systems.scene.instances import Part, apart, mask_box, phrase_scores
 from threestudio_like.systems.scene.segmentation import (

@@ -13,18 +13,15 @@ from PIL import Image
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import InputError, ModelError
 from threestudio_like.engine.stage import Step
-from threestudio_like.priors.segmentation.colour_cells import ColourCells
-from threestudio_like.priors.segmentation.segment_anything import (
+from threestudio_like.priors.segmentation.automatic import (
     AutomaticConfig,
-    Masks,
-    Prompts,
-    PromptSegmenter,
-    TransformersSam,
     bounds,
     distinct,
     everything,
-    load_segmenter,
 )
+from threestudio_like.priors.segmentation.colour_cells import ColourCells
+from threestudio_like.priors.segmentation.prompts import Masks, Prompts, PromptSegmenter
+from threestudio_like.priors.segmentation.segment_anything import TransformersSam, load_segmenter
 from threestudio_like.systems.scene.instances import Part, fill_holes, mask_box, named_parts
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import DecomposeConfig, by_itself

@@ -64,7 +64,9 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
     Raises:
         UserError: of the picture, the segmenter or the port.
     """
-    from ..priors.segmentation.segment_anything import Prompts, load_segmenter, probability
+    from ..priors.segmentation.automatic import probability
+    from ..priors.segmentation.prompts import Prompts
+    from ..priors.segmentation.segment_anything import load_segmenter
     from ..systems.image_to_3d.photo import read_pixels
     from ..systems.scene.prompt import read_scene
     from ..systems.scene.segmentation import DecomposeConfig, cells_of

@@ -87,7 +87,7 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
     ),
     "interpolate": (
         _vendor("nvdiffrast", "nvdiffrast", "interpolate"),
-        _triton("raster:interpolate"),
+        _triton("interpolation:interpolate"),
         _cpu("on_surfaces:interpolate"),
     ),
     "silhouette_pairs": (

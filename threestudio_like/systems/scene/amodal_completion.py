@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ...engine.random import RandomStream
 from ...priors.framing import Similarity
 from ...priors.inpainter import InpaintConfig, Inpainter
-from ...priors.segmentation.segment_anything import Prompts, PromptSegmenter
+from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from .instances import Part
 
 Behind = Literal["auto", "noise", "white", "grey"]

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_fill_holes, binary_opening, label
 
 from ...priors.clip import ImageTextPrior
 from ...priors.framing import cut, similarities
-from ...priors.segmentation.segment_anything import bounds
+from ...priors.segmentation.automatic import bounds
 from ...priors.segmentation.segmenter import largest
 
 SAME = 0.85

@@ -12,16 +12,10 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from ...engine.errors import ConfigError, InputError
 from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
+from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability
 from ...priors.segmentation.colour_cells import ColourCells
-from ...priors.segmentation.segment_anything import (
-    AutomaticConfig,
-    Prompts,
-    PromptSegmenter,
-    candidates,
-    everything,
-    load_segmenter,
-    probability,
-)
+from ...priors.segmentation.prompts import Prompts, PromptSegmenter
+from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
 from .instances import Part, apart, fill_holes, mask_box, named_parts
 from .prompt import SceneText

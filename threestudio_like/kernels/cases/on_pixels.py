@@ -1,0 +1,129 @@
+"""Cases of the operations on pixels: rasterising, interpolation, antialiasing and textures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .. import surface
+from ..reference import raster
+from ..samples import sample_surface, sample_triangles
+from .case import Inputs, Results, case, difference, generator_of, gradients_of, leaves
+
+
+def _picture(large: bool) -> tuple[torch.Tensor, torch.Tensor, int, int]:
+    """Clip-space corners, faces, height and width: twenty triangles, or a body of twenty thousand
+    before the camera."""
+    if not large:
+        return *sample_triangles(), 20, 24
+    points, faces = sample_surface(102, 100)
+    clip = torch.cat(
+        [points * torch.tensor([1.8, 1.8, -0.9]), torch.full((len(points), 1), 1.5)], 1
+    )
+    clip[:, 3] -= points[:, 2] * 0.5
+    return clip, faces.to(torch.int32), 512, 512
+
+
+def _rasterize_inputs(large: bool) -> Inputs:
+    clip, tri, height, width = _picture(large)
+    upstream = torch.randn(1, height, width, 4, generator=generator_of(5))
+    return {"clip": clip[None], "tri": tri, "height": height, "width": width, "upstream": upstream}
+
+
+def _same_pixels(mine: Results, theirs: Results) -> float:
+    """The share of pixels that show another triangle, the largest difference of the others' weights
+    and depth, that of the gradients."""
+    (one, grad), (two, wanted) = mine, theirs
+    one, two = one.detach().cpu().double(), two.detach().cpu()
+    same = (one[..., 3] == two[..., 3]) & (two[..., 3] > 0)
+    wrong = float((one[..., 3] != two[..., 3]).double().mean())
+    return max(
+        wrong, float((one[same] - two[same])[:, :3].abs().max()), difference([grad], [wanted])
+    )
+
+
+@case("rasterize", raster.rasterize, 1e-3, _rasterize_inputs, _same_pixels)
+def _call_rasterize(function: Callable[..., Any], given: Inputs) -> Results:
+    (clip,) = leaves(given["clip"])
+    out = function(clip, given["tri"], given["height"], given["width"])
+    out.backward(given["upstream"] * (out.detach()[..., 3:] > 0))
+    return [out, *gradients_of([clip])]
+
+
+def _interpolate_inputs(large: bool) -> Inputs:
+    clip, tri, height, width = _picture(large)
+    with torch.no_grad():
+        pixels = surface.rasterize(clip[None], tri, height, width)
+    generator, channels = generator_of(4), 5
+    return {
+        "tri": tri,
+        "pixels": pixels,
+        "values": torch.randn(len(clip), channels, generator=generator),
+        "upstream": torch.randn(1, height, width, channels, generator=generator),
+    }
+
+
+@case("interpolate", raster.interpolate, 1e-4, _interpolate_inputs)
+def _call_interpolate(function: Callable[..., Any], given: Inputs) -> Results:
+    values, pixels = leaves(given["values"], given["pixels"])
+    out = function(values, given["tri"], pixels)
+    out.backward(given["upstream"])
+    return [out, *gradients_of([values, pixels])]
+
+
+def _silhouette_inputs(large: bool) -> Inputs:
+    clip, tri, height, width = _picture(large)
+    height, width = (height, width) if large else (48, 64)
+    table = surface.edge_table(tri)
+    with torch.no_grad():
+        pixels = surface.rasterize(clip, tri, height, width)
+    return {
+        "clip": clip,
+        "edges": table.edges,
+        "opposite": table.opposite,
+        "tri": tri,
+        "pixels": pixels,
+        "colour": torch.rand(1, height, width, 3, generator=generator_of(8)),
+        "upstream": torch.randn(1, height, width, 3, generator=generator_of(9)),
+    }
+
+
+def _same_pairs(mine: Results, theirs: Results) -> float:
+    """The share of pixel pairs that only one of the two finds: float32 rounding may move an edge
+    over a pixel's centre."""
+    one, two = ({tuple(p) for p in found[0].tolist()} for found in (mine, theirs))
+    return len(one ^ two) / max(1, len(two))
+
+
+@case("silhouette_pairs", raster.silhouette_pairs, 0.02, _silhouette_inputs, _same_pairs)
+def _call_silhouette_pairs(function: Callable[..., Any], given: Inputs) -> Results:
+    return [function(given["clip"], given["edges"], given["opposite"], given["pixels"])]
+
+
+@case("antialias", surface._antialias, 1e-3, _silhouette_inputs)
+def _call_antialias(function: Callable[..., Any], given: Inputs) -> Results:
+    clip, colour = leaves(given["clip"][None], given["colour"])
+    table = surface.EdgeTable(given["edges"], given["opposite"], given["tri"])
+    out = function(colour, given["pixels"][None], clip, table)
+    out.backward(given["upstream"])
+    return [out, *gradients_of([clip, colour])]
+
+
+def _texture_inputs(large: bool) -> Inputs:
+    generator, size, count = generator_of(10), 1024 if large else 16, 512 if large else 20
+    return {
+        "texels": torch.rand(1, 4, size, size, generator=generator),
+        "uv": torch.rand(1, count, count, 2, generator=generator),
+        "level": torch.rand(1, count, count, generator=generator) * 3,
+        "upstream": torch.randn(1, count, count, 4, generator=generator),
+    }
+
+
+@case("texture", raster.texture, 1e-3, _texture_inputs)
+def _call_texture(function: Callable[..., Any], given: Inputs) -> Results:
+    (texels,) = leaves(given["texels"])
+    out = function(texels, given["uv"], given["level"], "bilinear")
+    out.backward(given["upstream"])
+    return [out, *gradients_of([texels])]

@@ -1,0 +1,90 @@
+"""How G3DR's generator is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...engine.config import set_dotted
+from ...engine.errors import ConfigError
+from ...priors.networks.triplane_generator import TriplaneGeneratorConfig
+from ...renderers.midpoint import MidpointConfig
+from ..options import TrainingOptions
+
+
+@dataclass
+class G3drTraining:
+    """How the generator is trained. `paper()` has the released numbers."""
+
+    generator: TriplaneGeneratorConfig = field(default_factory=TriplaneGeneratorConfig.toybox)
+    rays: MidpointConfig = field(default_factory=lambda: MidpointConfig(24, 24))
+    render: int = 32
+    """Pixels along the edge of what is rendered in a step."""
+    scale_gradients: bool = True
+    floor: str = "0.05"
+    """Schedule of the lowest factor of scaled gradients."""
+    clear: bool = True
+    """Scale only gradients that would add matter far from the surface. As published (False) what
+    has come to stand there is also taken away twenty times slower, while novel views, which are
+    never scaled, go on adding to it."""
+    clip: float = 1.0
+    """Factor of the CLIP terms; 0 switches them off."""
+    depth_loss: float = 1.0
+    """Factor of the depth term; without it gradient scaling alone says where matter belongs."""
+    perceptual: float = 1.0
+    steps: int = 2000
+    batch: int = 2
+    rate: str = "onecycle 2e-3"
+    ema: float = 0.995
+    clip_model: str = "toybox"
+    """CLIP that holds novel views against the picture."""
+    perceptual_model: str = "toybox"
+    """Network of the perceptual loss: "toybox", or a file with VGG16's weights."""
+    depth_model: str = "toybox"
+    """Depth estimator for pictures of a folder that have no depth beside them."""
+
+    @staticmethod
+    def of(preset: str) -> G3drTraining:
+        """The numbers of a preset: "toybox" (the shipped generator), "large" (the same network,
+        longer, for a GPU) or "paper"."""
+        if preset == "paper":
+            return G3drTraining.paper()
+        return (
+            G3drTraining(render=48, steps=12000, batch=16) if preset == "large" else G3drTraining()
+        )
+
+    @staticmethod
+    def paper() -> G3drTraining:
+        """The released numbers: 128 pixels, 300,000 steps of 8 pictures on each of six devices,
+        Adam 5e-5."""
+        return G3drTraining(
+            TriplaneGeneratorConfig(),
+            MidpointConfig(),
+            128,
+            clear=False,
+            steps=300_000,
+            batch=48,
+            rate="onecycle 5e-5",
+            ema=0.0,
+        )
+
+
+def g3dr_config(options: TrainingOptions) -> G3drTraining:
+    """The configuration of `train g3dr`."""
+    config = G3drTraining.of(options.preset)
+    if options.steps is not None:
+        config.steps = options.steps
+    for key, text in options.set.items():
+        set_dotted(config, key, text)
+    if config.generator.relief and (config.generator.features < 4 or config.generator.hidden < 8):
+        raise ConfigError(
+            "a relief takes 4 features and 8 hidden units",
+            "--generator.features",
+            "Give more, or --generator.relief false",
+        )
+    if config.generator.size < config.render:
+        raise ConfigError(
+            f"renders {config.render} pixels of planes of {config.generator.size}",
+            "--render",
+            "Make it smaller",
+        )
+    return config
