@@ -1,1 +1,4 @@
-"""The stage loop and what it stands on: schedules, random streams, checkpoints, events, errors."""
+"""The engine: the stage loop, schedules, random streams, checkpoints, events and errors.
+
+It knows nothing about meshes, priors or methods.
+"""

@@ -1,5 +1,7 @@
-"""Checkpoints: one safetensors file, written under a temporary name and renamed. No pickle is ever
-read or written."""
+"""Checkpoints: one safetensors file, written under a temporary name and then renamed.
+
+Pickled data is neither read nor written.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ __all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomical
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to a file of a run's own folder, also over an older one. Raises OutputError."""
+    """Write bytes to a file inside a run's own folder, replacing an older one. Raises OutputError."""
     write_file(path, data, force=True)
 
 
 def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Write named tensors and JSON-able facts atomically; tensors that share their memory (tied
-    weights) are each written."""
+    """Write named tensors and JSON-serialisable facts atomically.
+
+    Tensors that share memory (tied weights) are written once for each name.
+    """
     unique: dict[str, torch.Tensor] = {}
     held: set[int] = set()
     for name, tensor in tensors.items():
@@ -39,7 +43,7 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[st
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what `save_checkpoint` wrote: (tensors, facts). Raises CheckpointError."""
+    """Read a file that `save_checkpoint` wrote; returns (tensors, facts). Raises CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
             "there is no checkpoint", str(path), "Start the run again without --resume"

@@ -1,5 +1,7 @@
-"""Errors that reach the user: one line of cause, place and remedy, and exit code 2. Nothing here is
-ever a traceback."""
+"""Errors that are meant for the user: one line with cause, place and remedy, and exit code 2.
+
+The command line never shows a traceback for them.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,12 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake or a state of the machine that the user can mend.
+    """A mistake, or a state of the machine, that the user can correct.
 
     Args:
         what: what is wrong.
-        where: the option, file or key it concerns; empty where `what` says it.
-        remedy: what to do about it.
+        where: the option, file or key that it concerns; empty if `what` names it.
+        remedy: what the user can do about it.
     """
 
     exit_code = 2
@@ -24,73 +26,73 @@ class UserError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """The message on one line."""
+        """The whole message on one line."""
         text = f"{self.where}: {self.what}" if self.where else self.what
         return " ".join((f"{text}. {self.remedy}" if self.remedy else text).split())
 
 
 class ConfigError(UserError):
-    """An unknown key, a value of the wrong type or outside its range."""
+    """An unknown key, or a value of the wrong type or outside of its range."""
 
     code = "config"
 
 
 class InputError(UserError):
-    """A file or prompt that cannot be used."""
+    """A file or a prompt that cannot be used."""
 
     code = "input"
 
 
 class VocabularyError(InputError):
-    """A prompt with words that the prior does not know."""
+    """A prompt with words that are not in the prior's vocabulary."""
 
     code = "vocabulary"
 
 
 class ModelError(UserError):
-    """A pretrained model that is missing, gated, of the wrong kind, or cannot be reached."""
+    """A pretrained model that is missing, gated, unreachable or of the wrong kind."""
 
     code = "model"
 
 
 class CheckpointError(UserError):
-    """A checkpoint that is missing, damaged, or of another system."""
+    """A checkpoint that is missing, damaged, or belongs to another system."""
 
     code = "checkpoint"
 
 
 class OutputError(UserError):
-    """An output folder that cannot be written."""
+    """An output folder or file that cannot be written."""
 
     code = "output"
 
 
 class CollapseError(UserError):
-    """An optimisation that went to a state from which it will not come back."""
+    """An optimisation that reached a state from which it cannot recover."""
 
     code = "collapse"
 
 
 class MemoryShortage(UserError):
-    """A device whose memory does not hold what is asked for."""
+    """A device with too little memory for the task."""
 
     code = "memory"
 
 
 class RankError(UserError):
-    """One of several processes that has gone."""
+    """One of several ranks has failed or does not answer."""
 
     code = "rank"
 
 
 class ExportError(UserError):
-    """An asset that could not be made, or that failed its verification."""
+    """An asset that could not be made, or did not pass its verification."""
 
     code = "export"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``Did you mean "x"?`` for the nearest known word, or the list of a few known ones."""
+    """``Did you mean "x"?`` for the nearest known word, or a list if only a few words are known."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, 1, 0.5)
     if near:

@@ -1,5 +1,5 @@
-"""What a run says while it goes: a line of JSON per event in events.jsonl, and one status line for
-the person who waits."""
+"""Progress output of a run: one JSON object per event in events.jsonl, and a status line for the
+user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Events:
 
     Args:
         path: the file, or None to keep no record.
-        mode: "line" (status line on stderr), "json" (events on stdout as they come) or "quiet".
+        mode: "line" (status line on stderr), "json" (events on stdout as they happen) or "quiet".
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Events:
             print(line, flush=True)
 
     def say(self, text: str) -> None:
-        """A lasting line for the user (above the status line)."""
+        """Print a permanent line for the user, above the status line."""
         if self._mode == "line":
             self._clear()
             print(text, file=self._stream, flush=True)
 
     def status(self, text: str, force: bool = False) -> None:
-        """Redraw the status line, at most five times a second; on a stream that is no terminal,
-        every ten seconds."""
+        """Redraw the status line: at most five times a second on a terminal, and every ten seconds
+        on any other stream."""
         if self._mode != "line":
             return
         terminal = self._stream.isatty()
@@ -81,12 +81,12 @@ class Events:
             self._width = 0
 
     def close(self) -> None:
-        """Leave the terminal on a fresh line."""
+        """End the status line, so that the terminal continues on a new line."""
         self._clear()
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a run; a last line cut off by a crash is left out."""
+    """Read the events of a run. An incomplete last line, which a crash can leave, is ignored."""
     events = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():

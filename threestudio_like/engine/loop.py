@@ -1,8 +1,8 @@
-"""The stage loop: runs stages one after the other, knows nothing about methods.
+"""The stage loop: runs the stages of a method one after the other, without knowing the method.
 
-A stage brings its modules (what is saved), its parameter groups (what is optimised) and a function
-that returns the loss terms of a step. Optimising one asset and training a network are the same
-loop; only that function differs.
+A stage provides its modules (what is saved), its parameter groups (what is optimised) and a
+function that returns the loss terms of a step. Optimising one asset and training a network use the
+same loop and differ only in that function.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class LoopSettings:
-    """How the loop runs; none of it changes the result except `seed` and `minutes`."""
+    """Settings of the loop. Only `seed` and `minutes` can change the result."""
 
     seed: int = 0
     minutes: float | None = None
@@ -42,14 +42,16 @@ class LoopSettings:
     log_every: int = 10
     resume: bool = False
     device: str | None = None
-    """Where the stages' modules are put; None leaves them where they are."""
+    """Device that the modules of a stage are moved to while it runs; None leaves them where they
+    are."""
     one_asset: bool = False
-    """Of several ranks: all work on one asset, each on its share of a step's views."""
+    """Whether all ranks optimise one asset, each with its share of a step's views."""
     accumulate: int = 1
-    """Parts of a step's views (of a rank's share of them) that are worked on one after the other;
-    their gradients add up."""
+    """Number of microbatches that a step's views (or a rank's share of them) are divided into;
+    their gradients are accumulated one after the other."""
     identity: dict[str, Any] = field(default_factory=dict)
-    """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration."""
+    """Facts that a checkpoint must agree with to be resumed: system, prompt, seed and
+    configuration."""
 
 
 __all__ = [
@@ -66,7 +68,8 @@ __all__ = [
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the state was saved, and the run ends with what there is."""
+    """Raised after Ctrl-C, when the state has been saved; the run ends with what has been made so
+    far."""
 
 
 class Loop:
@@ -116,8 +119,8 @@ class Loop:
         try:
             for number, plan in enumerate(plans):
                 stage = plan.build(done)
-                # On the device while the stage runs, and home again: what is built or read between
-                # stages is in main memory.
+                # The modules are on the device only while the stage runs: everything that is built
+                # or read between stages is in main memory.
                 homes = [put(module, settings.device) for module in stage.modules.values()]
                 if facts and number < facts["stage"]:
                     restore(stage, None, tensors)

@@ -1,5 +1,7 @@
-"""How many bytes of tensors are alive: counted as they come and go, on any device, also for tensors
-that hold nothing (a rehearsal)."""
+"""Counts the bytes of the tensors that are alive, as they are created and freed.
+
+It works on any device, and also for the meta tensors of a rehearsal, which hold no data.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ GIB = 2**30
 
 
 class MemoryWatch(TorchDispatchMode):
-    """Counts the storages that are made while it is on.
+    """Counts the tensor storages that are created while it is active.
 
     Attributes:
-        live: bytes alive now, of those that were made since.
-        peak: the most there ever were.
+        live: bytes of those storages that are alive now.
+        peak: the largest value that `live` has had.
 
     Example:
         >>> with MemoryWatch() as watch:
@@ -39,7 +41,7 @@ class MemoryWatch(TorchDispatchMode):
     ) -> Any:
         out = function(*arguments, **(keywords or {}))
         made = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
-        # A view of what was there before is not new.
+        # A view of a storage that existed before is not a new storage.
         before = (
             {
                 id(t.untyped_storage())
@@ -55,7 +57,7 @@ class MemoryWatch(TorchDispatchMode):
         return out
 
     def note(self, tensor: torch.Tensor) -> None:
-        """Count a tensor's storage, once, until it is freed."""
+        """Count the storage of a tensor once, until it is freed."""
         storage = tensor.untyped_storage()
         if storage in self._known:
             return
@@ -70,12 +72,12 @@ class MemoryWatch(TorchDispatchMode):
 
 
 def release() -> None:
-    """Give cached memory of the accelerator back, if there is one."""
+    """Return the accelerator's cached memory to the system, if there is an accelerator."""
     gc.collect()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
 
 
 def bytes_of(module: torch.nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
+    """Total size of a module's parameters and buffers, in bytes."""
     return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])

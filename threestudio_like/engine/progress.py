@@ -1,5 +1,4 @@
-"""Where a stage stands: its optimiser, its tensors for a checkpoint, and the last state that was
-good."""
+"""The state of a stage in progress: optimiser, tensors for a checkpoint, and the last good state."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ def optimiser_of(stage: Stage) -> torch.optim.Adam:
 
 @lru_cache(maxsize=8)
 def _has_fused_step(device: torch.device) -> bool:
-    """Whether torch has a fused Adam for a device: tried on one number."""
+    """Whether torch has a fused Adam for a device; found out by a step on one number."""
     probe = nn.Parameter(torch.zeros(1, device=device))
     probe.grad = torch.zeros(1, device=device)
     try:
@@ -68,10 +67,10 @@ def restore(
         prefix = f"{stage.name}/module/{name}/"
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         if not own:
-            # Shared with a later stage, which restores it.
+            # The module is shared with a later stage, which restores it.
             continue
         for key, value in own.items():
-            # Buffers that grow during a run (targets, for one) take the saved shape.
+            # Buffers that grow during a run (targets, for example) take the shape that was saved.
             holder, _, leaf = key.rpartition(".")
             owner = module.get_submodule(holder)
             if leaf in owner._buffers:
@@ -99,14 +98,15 @@ def restore(
 
 
 def put(module: nn.Module, device: torch.device | str | None) -> torch.device | str | None:
-    """Move a module's tensors (None: leave them); returns where they were."""
+    """Move the tensors of a module to a device (None: leave them); returns the device that they
+    were on."""
     home = next((t.device for t in itertools.chain(module.parameters(), module.buffers())), device)
     module.to(device)
     return home
 
 
 class Progress:
-    """Where a stage stands: its optimiser, its step, its clocks, and the last state that the
+    """The state of a stage in progress: its optimiser, step and clocks, and the last state that the
     watchdog found good."""
 
     def __init__(self, number: int, count: int, stage: Stage, optimiser: torch.optim.Adam) -> None:
@@ -124,7 +124,7 @@ class Progress:
         self.began = self.saved_at = self.drawn_at = time.monotonic()
 
     def remember(self, index: int | None = None) -> None:
-        """Keep a copy of the present state as the one to go back to."""
+        """Keep a copy of the present state, which `go_back` can return to."""
         copy = {k: v.detach().clone() for k, v in stage_tensors(self.stage, self.optimiser).items()}
         self._good = (self.index if index is None else index, copy)
 

@@ -1,5 +1,7 @@
-"""Values over the run's fraction, written as text: ``"0.98"``, ``"0.98->0.5"``, ``"cos 0.98->0.5 @
-0..60%"``."""
+"""Schedules: values over the fraction of a run, written as text.
+
+Examples are ``"0.98"``, ``"0.98->0.5"`` and ``"cos 0.98->0.5 @ 0..60%"``.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ def is_schedule(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`;
-    constant outside.
+    """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`,
+    and is constant outside of that range.
 
-    Shapes: linear, cos (half a cosine), exp (constant ratio; both ends positive), step (jumps at
-        `low`), onecycle
-    (from a twenty-fifth of `start` up to it in the first fiftieth, then down to `end`, both along
-    half a cosine; "onecycle 5e-5" ends at zero; Smith and Topin 2018).
+    Shapes: linear; cos (half a cosine); exp (constant ratio; both ends must be positive); step
+    (jumps at `low`); onecycle (rises from a twenty-fifth of `start` to `start` in the first
+    fiftieth, then falls to `end`, both along half a cosine; "onecycle 5e-5" ends at zero; Smith and
+    Topin 2018).
     """
 
     start: float
@@ -40,7 +42,7 @@ class Schedule:
 
     @staticmethod
     def parse(text: str | float | int | Schedule, where: str = "schedule") -> Schedule:
-        """Read the textual form. Raises ConfigError that shows the grammar."""
+        """Read the textual form. Raises ConfigError with the grammar if it cannot be read."""
         if isinstance(text, Schedule):
             return text
         match = _PATTERN.match(str(text))

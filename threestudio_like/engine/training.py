@@ -1,5 +1,5 @@
-"""How networks are trained: one stage in a folder of its own, batches on its device, and the moving
-average of its weights."""
+"""Training of networks: one stage in its own folder, batches on the device, and a moving average of
+the weights."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from .parallel import ProcessGroup
 from .stage import Stage, StagePlan, Step
 
 AHEAD = 8
-"""Batches that are drawn before they are asked for."""
+"""Number of batches that are drawn before they are needed."""
 
 
 def place_of(module: nn.Module) -> torch.device:
-    """Where a module's parameters are."""
+    """The device of a module's parameters."""
     return next((p.device for p in module.parameters()), torch.get_default_device())
 
 
 class Batches:
     """The batches of a training, on the device of its model.
 
-    A batch depends on nothing but its step's number and seed: threads draw the next ones while
-    another device than main memory's is at work, and a training sees the same batches on every
-    device.
+    A batch depends only on the number and the seed of its step, so that a training sees the same
+    batches on every device. While an accelerator computes, threads draw the next batches.
 
     Args:
-        draw: the batch of a step, tensors in main memory by name; must not read the step's
-            `fraction`.
-        model: where it is, batches are brought.
+        draw: returns the batch of a step, as named tensors in main memory; it must not read the
+            step's `fraction`.
+        model: batches are moved to the device of this module.
     """
 
     def __init__(self, draw: Callable[[Step], dict[str, Any]], model: nn.Module) -> None:
@@ -53,7 +52,7 @@ class Batches:
             return self._draw(step)
         if self._threads is None:
             count = max(1, min(AHEAD, (os.cpu_count() or 1) - 1))
-            # Side by side they would fight for the cores that torch's own threads take.
+            # On the CPU, drawing in parallel would compete with torch's own threads for the cores.
             self._threads = ThreadPoolExecutor(count, "batches", torch.set_num_threads, (1,))
         wanted = range(step.index, min(step.index + AHEAD, step.steps))
         self._drawn = {
@@ -79,14 +78,15 @@ def train_stage(
     checkpoint_seconds: float = 60.0,
     device: str | None = None,
 ) -> None:
-    """Run a stage, with checkpoints in the folder of its name under `out`.
+    """Run one stage, with checkpoints in the folder of its name under `out`.
 
     Args:
-        identity: what a checkpoint must agree with to be resumed.
-        device: where the stage's modules are while it runs.
+        identity: facts that a checkpoint must agree with to be resumed.
+        device: the device of the stage's modules while it runs.
 
     Raises:
-        CheckpointError: there is a training already and `resume` is not set, or it was another one.
+        CheckpointError: the folder holds a training and `resume` is not set, or holds a different
+            training.
     """
     folder = out / "work" / stage.name
     begun = (folder / CHECKPOINT).is_file()
@@ -121,7 +121,7 @@ def train_stage(
 
 class Ema(nn.Module):
     """An exponential moving average of a module's parameters, kept as buffers of the same names
-    with dots replaced."""
+    with the dots replaced."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Move towards the module; the first steps average over fewer."""
+        """Move the average towards the module; the first steps average over fewer steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         own, new = [], []
         for name, parameter in module.named_parameters():
@@ -141,6 +141,6 @@ class Ema(nn.Module):
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Put the average into the module."""
+        """Copy the average into the module's parameters."""
         for name, parameter in module.named_parameters():
             parameter.copy_(self.get_buffer(name.replace(".", "/")))

@@ -1,6 +1,6 @@
-"""Names the states from which an optimisation does not come back: NaN, empty, fog, filled box.
+"""Detects states from which an optimisation does not recover: NaN, empty, fog and a filled box.
 
-Figures that a stage's `watch` may give, all in [0, 1]:
+A stage's `watch` may return these figures, all in [0, 1]:
     opacity: mean opacity of the last rendering;
     half: share of pixels that are half transparent (opacity between 0.1 and 0.9);
     border: mean opacity along the border of the picture.
@@ -18,7 +18,7 @@ from .errors import CollapseError
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was seen: a name (nan, empty, fog, box) and the figures in words."""
+    """A detected state: its name (nan, empty, fog or box), and the figures in words."""
 
     name: str
     saw: str
@@ -34,15 +34,15 @@ _REMEDY = {
 
 @dataclass
 class Watchdog:
-    """Looks at a stage every tenth of its steps, and at every loss for NaN.
+    """Checks a stage at every tenth of its steps, and the loss of every step for NaN.
 
     Attributes:
-        empty: mean opacity under which nothing is left.
-        fog: share of half-transparent pixels above which the volume is a cloud.
-        box: border opacity above which the volume fills its box.
-        patience: fraction of the stage before which only NaN and empty count (every field starts as
-            a cloud).
-        fewest: a stage of fewer steps is a trial: only NaN stops it.
+        empty: mean opacity below which the scene counts as empty.
+        fog: share of half-transparent pixels above which the volume counts as fog.
+        box: opacity at the border above which the volume counts as filling its box.
+        patience: fraction of the stage before which only NaN and empty are reported, because every
+            field starts as a cloud.
+        fewest: a stage with fewer steps is a trial, which only NaN stops.
     """
 
     empty: float = 0.002
@@ -52,11 +52,12 @@ class Watchdog:
     fewest: int = 20
 
     def due(self, index: int, steps: int) -> bool:
-        """Whether to look after step `index`."""
+        """Whether the stage is to be checked after step `index`."""
         return steps >= self.fewest and (index + 1) % max(1, steps // 10) == 0
 
     def nan(self, total: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> Verdict | None:
-        """A verdict when the loss or a gradient is not finite. Waits for the device once."""
+        """A verdict if the loss or a gradient is not finite, else None. Synchronises with the
+        device once."""
         sums = [
             total.detach(),
             *(p.grad.sum().to(total.device) for p in parameters if p.grad is not None),
@@ -67,7 +68,7 @@ class Watchdog:
         return None if all(gradients) else Verdict("nan", "a gradient is not a number")
 
     def look(self, figures: dict[str, float], fraction: float) -> Verdict | None:
-        """A verdict on the figures of the stage's `watch`, or None when all is well."""
+        """A verdict on the figures of the stage's `watch`, or None if all is well."""
         opacity, half, border = figures.get("opacity"), figures.get("half"), figures.get("border")
         if opacity is not None and opacity < self.empty:
             return Verdict("empty", f"the scene is empty (mean opacity {opacity:.4f})")
@@ -84,7 +85,7 @@ class Watchdog:
         return None
 
     def error(self, verdict: Verdict, stage: str, index: int) -> CollapseError:
-        """The error that stops a run."""
+        """The error that stops a run after a verdict."""
         return CollapseError(
             f"{verdict.saw} at step {index}, and one recovery did not help",
             f'stage "{stage}"',

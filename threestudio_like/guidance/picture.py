@@ -1,5 +1,5 @@
-"""Terms that hold a rendering against a picture or its embedding: reference view, depth, CLIP,
-opacity."""
+"""Guidance that compares a rendering with a picture or its embedding: reference view, depth, CLIP
+and opacity."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 
 
 class ReferenceGuidance(Guidance):
-    """The rendering from the picture's own camera looks like the picture (METHODS 4.4's L_Ref).
+    """Compares the rendering from the picture's own camera with the picture (L_Ref of METHODS 4.4).
 
     Args:
-        picture: (H, W, C) in the rendering's space. mask: (H, W) in [0, 1].
+        picture: (H, W, C) in the space of the rendering, [0, 1] for RGB.
+        mask: (H, W) in [0, 1], 1 on the object.
         norm: "l1" or "l2" (squared).
         colour, opacity: weights of the two parts.
     """
@@ -34,7 +35,7 @@ class ReferenceGuidance(Guidance):
         self.colour, self.opacity = colour, opacity
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """Mean over pixels of the mask (colour) and of the picture (opacity)."""
+        """Mean difference of the colours over the mask, and of the opacity over the whole picture."""
         size = rendering.features.shape[1:3]
         there = rendering.features.device
         picture, mask = (v.to(there) for v in at_size(self.picture, self.mask, size))
@@ -50,7 +51,7 @@ class ReferenceGuidance(Guidance):
 def at_size(
     picture: torch.Tensor, mask: torch.Tensor, size: tuple[int, int] | torch.Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A picture (H, W, C) and mask (H, W) averaged to another size."""
+    """Resize a picture (H, W, C) and a mask (H, W) by averaging."""
     if picture.shape[:2] == tuple(size):
         return picture, mask
     both = torch.cat([picture, mask[..., None]], -1).permute(2, 0, 1)[None]
@@ -63,8 +64,10 @@ def at_size(
 def fit_scale_and_shift(
     prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Least-squares scale and shift with target ~ scale * prediction + shift, over weights; all of
-    one shape (MiDaS, Ranftl et al. 2020)."""
+    """Weighted least-squares scale and shift with target ~ scale * prediction + shift.
+
+    All tensors have the same shape (MiDaS, Ranftl et al. 2020).
+    """
     total = weight.sum().clamp_min(1e-6)
     mean_p, mean_t = (weight * prediction).sum() / total, (weight * target).sum() / total
     variance = (weight * (prediction - mean_p).square()).sum()
@@ -74,19 +77,20 @@ def fit_scale_and_shift(
 
 
 class DepthGuidance(Guidance):
-    """The rendered depth agrees with a known one on its mask.
+    """Compares the rendered depth with a known depth inside its mask.
 
     Args:
-        depth: (H, W), distance along the ray. mask: (H, W) in [0, 1].
-        invariant: up to a scale and a shift of the known depth, as monocular depth is; the fit is
-            made anew at every step and is not differentiated.
+        depth: (H, W), distance along the ray in scene units.
+        mask: (H, W) in [0, 1].
+        invariant: whether the known depth holds only up to a scale and a shift, as monocular depth
+            does; the fit is repeated at every step and is not differentiated.
     """
 
     def __init__(self, depth: torch.Tensor, mask: torch.Tensor, invariant: bool = False) -> None:
         self.depth, self.mask, self.invariant = depth, mask, invariant
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """Mean absolute error over the pixels that both show."""
+        """Mean absolute error over the pixels that the mask and the rendering both cover."""
         there = rendering.features.device
         known, mask = (
             v.to(there)
@@ -98,20 +102,21 @@ class DepthGuidance(Guidance):
         wanted = known[..., 0]
         if self.invariant:
             scale, shift = fit_scale_and_shift(wanted, found.detach(), weight)
-            # A depth that runs backwards is no explanation.
+            # A negative scale would explain the depth by turning it inside out, so it is not
+            # allowed.
             wanted = scale.clamp_min(0) * wanted + shift
         value = ((found - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
         return GuidanceOutput(value, {"depth": value.detach()})
 
 
 class ClipGuidance(Guidance):
-    """Renderings lie near a picture, or a text, in CLIP's space.
+    """Distance between renderings and a picture, or a text, in CLIP's embedding space.
 
     Args:
         prior: the image-text model.
         target: (1, D) or (B, D) unit vectors; see `of_picture` and `of_text`.
-        distance: "cosine" (1 - cos), or "l1", the mean absolute difference of embeddings (G3DR
-            compares raw ones; unit ones here).
+        distance: "cosine" (1 - cos), or "l1", the mean absolute difference of the embeddings (G3DR
+            compares raw embeddings; here they are unit vectors).
     """
 
     def __init__(
@@ -127,17 +132,17 @@ class ClipGuidance(Guidance):
     def of_picture(
         prior: ImageTextPrior, pictures: torch.Tensor, distance: Literal["cosine", "l1"] = "cosine"
     ) -> ClipGuidance:
-        """Towards pictures (1, H, W, 3) in [0, 1]."""
+        """Guidance towards pictures (1, H, W, 3) in [0, 1]."""
         return ClipGuidance(prior, prior.embed_images(pictures), distance)
 
     @staticmethod
     @torch.no_grad()
     def of_text(prior: ImageTextPrior, text: str) -> ClipGuidance:
-        """Towards a text."""
+        """Guidance towards a text."""
         return ClipGuidance(prior, prior.embed_texts([text]))
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """Mean distance over the batch; features are display RGB in [0, 1]."""
+        """Mean distance over the batch. The rendering's features are display RGB in [0, 1]."""
         found = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
             value = (found - self.target.to(found)).abs().mean()
@@ -147,14 +152,14 @@ class ClipGuidance(Guidance):
 
 
 class OpacityGuidance(Guidance):
-    """mean(1 - A): rays end in something (METHODS 3.7), where `mask` (H, W) says so; everywhere
-    without one."""
+    """mean(1 - A) inside `mask` (H, W), or everywhere without a mask: every ray should end in
+    matter (METHODS 3.7)."""
 
     def __init__(self, mask: torch.Tensor | None = None) -> None:
         self.mask = mask
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """Mean over the mask."""
+        """Mean of 1 - opacity over the mask."""
         missing = 1 - rendering.opacity[..., 0]
         if self.mask is None:
             value = missing.mean()

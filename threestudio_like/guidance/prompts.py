@@ -16,13 +16,15 @@ DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
 def view_direction(
     azimuth: float, elevation: float, front: float = 70.0, overhead: float = 30.0
 ) -> str:
-    """The bin of a camera: overhead if the polar angle is at most `overhead`, bottom if it is at
-    least 180 - `overhead`, else front within +-front/2, back within +-front/2 of 180, side
-    otherwise.
+    """The view-direction bin of a camera.
+
+    It is overhead if the polar angle is at most `overhead`, and bottom if it is at least 180 -
+    `overhead`. Otherwise it is front within +-front/2 of 0, back within +-front/2 of 180, and side
+    in between.
 
     Args:
         azimuth, elevation: radians; azimuth 0 is the front.
-        front, overhead: spans in degrees.
+        front, overhead: spans of the bins in degrees.
     """
     polar = 90.0 - math.degrees(elevation)
     if polar <= overhead + 1e-4:
@@ -39,7 +41,7 @@ def view_direction(
 
 @dataclass
 class PromptConfig:
-    """How the prompt follows the camera."""
+    """How the prompt depends on the camera."""
 
     view_dependent: bool = True
     negative: str = ""
@@ -52,7 +54,7 @@ class ViewPrompts:
 
     Args:
         prior: encodes the texts, once.
-        prompt: what is made.
+        prompt: describes the object.
     """
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: PromptConfig) -> None:
@@ -67,7 +69,7 @@ class ViewPrompts:
         self.negative = embedded[-1]
 
     def directions(self, cameras: Cameras) -> list[str]:
-        """The direction of every camera."""
+        """The view-direction bin of every camera."""
         spans = (self.config.front_span, self.config.overhead_span)
         return [
             view_direction(float(a), float(e), *spans)
@@ -75,15 +77,15 @@ class ViewPrompts:
         ]
 
     def text(self, cameras: Cameras) -> torch.Tensor:
-        """(B, T, D) for the cameras' directions."""
+        """Embeddings (B, T, D) for the cameras' directions."""
         return torch.stack([self.by_direction[d] for d in self.directions(cameras)])
 
     def negatives(self, count: int) -> torch.Tensor:
-        """(B, T, D) of the negative prompt."""
+        """Embeddings (B, T, D) of the negative prompt."""
         return self.negative.expand(count, -1, -1)
 
     def other_directions(self, cameras: Cameras) -> torch.Tensor:
-        """(B, 2, T, D): the two directions that a view must not show, for Perp-Neg."""
+        """Embeddings (B, 2, T, D) of the two directions that a view must not show, for Perp-Neg."""
         opposite = {
             "front": ("side", "back"),
             "side": ("front", "back"),
@@ -99,8 +101,10 @@ class ViewPrompts:
 
 
 def perpendicular(direction: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
-    """The part of `direction` perpendicular to `onto`, per sample over all other axes. Both (B, C,
-    h, w)."""
+    """The component of `direction` that is perpendicular to `onto`, for each sample.
+
+    Both are (B, C, h, w); the inner product runs over all axes but the first.
+    """
     axes = tuple(range(1, direction.ndim))
     along = (direction * onto).sum(axes, keepdim=True) / onto.square().sum(
         axes, keepdim=True
@@ -115,8 +119,11 @@ def perp_neg(
     weights: list[float],
     scale: float,
 ) -> torch.Tensor:
-    """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u: negatives act only
-    across the positive direction."""
+    """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u (Armandpour et al.
+    2023).
+
+    The negative directions act only perpendicular to the positive one.
+    """
     main = positive - unconditional
     total = main
     for negative, weight in zip(negatives, weights):

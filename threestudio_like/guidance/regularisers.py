@@ -1,6 +1,7 @@
-"""Terms that know nothing of any prior: opacity entropy, sparsity, orientation, distortion.
+"""Regularisers that need no prior: opacity entropy, sparsity, orientation, distortion and nearness.
 
-Total variation of a dense field is `kernels.grid_variation`."""
+The total variation of a dense field is `kernels.grid_variation`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from ..renderers.rendering import Samples
 
 
 def opacity_entropy(opacity: torch.Tensor) -> torch.Tensor:
-    """Mean binary entropy, in bits, of opacities clamped to [1e-5, 1 - 1e-5] (METHODS 1.7): 1 at
-    one half, 0 at the ends."""
+    """Mean binary entropy, in bits, of opacities clamped to [1e-5, 1 - 1e-5] (METHODS 1.7).
+
+    It is 1 at an opacity of one half and 0 at both ends.
+    """
     p = opacity.clamp(1e-5, 1 - 1e-5)
     return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
 
@@ -24,12 +27,13 @@ def sparsity(opacity: torch.Tensor) -> torch.Tensor:
 def orientation(
     samples: Samples, normals: torch.Tensor, directions: torch.Tensor, rays: int
 ) -> torch.Tensor:
-    """Ref-NeRF's penalty on visible surface that faces away: mean over rays of sum_i w_i max(0, n_i
-    . d)^2.
+    """Ref-NeRF's penalty on visible surface that faces away from the camera: mean over rays of
+    sum_i w_i max(0, n_i . d)^2.
 
     Args:
-        normals: (S, 3) outward unit normals at the samples. directions: (R, 3) ray directions.
-            rays: R.
+        normals: (S, 3) outward unit normals at the samples.
+        directions: (R, 3) ray directions.
+        rays: number R of rays.
     """
     facing = (normals * directions[samples.ray]).sum(-1).clamp_min(0).square()
     return (samples.weights.detach() * facing).sum() / rays
@@ -55,13 +59,14 @@ def distortion(samples: Samples, rays: int) -> torch.Tensor:
 
 
 def nearness(depth: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
-    """Mean distance to what is seen, in scene units, over the pixels by their opacity: depth (..,
-    1) as composited, opacity (.., 1) in [0, 1].
+    """Mean distance to the visible surface in scene units, weighted by opacity.
 
-    Views that disagree a little let a field dig: every view then sees its own picture at the bottom
-    of a pit. Of all shapes that explain the pictures this prefers the largest. A ray's distance is
-    divided by its opacity and weighted with it as a constant: denser or thinner matter at the same
-    place changes nothing.
+    depth (.., 1) is the composited depth, opacity (.., 1) is in [0, 1].
+
+    Views that disagree slightly let a field carve pits, with a separate picture at the bottom for
+    each view. Among all shapes that explain the pictures, this term prefers the largest. The depth
+    of a ray is divided by its opacity, and the weight is a constant of the differentiation, so that
+    the term does not change the density at a given place.
     """
     distance = depth / opacity.clamp_min(1e-3)
     return (opacity.detach() * distance).mean()

@@ -1,4 +1,4 @@
-"""Score distillation (Poole et al. 2022): the gradient of a rendering from a diffusion prior,
+"""Score distillation (Poole et al. 2022): a diffusion prior's gradient with respect to a rendering,
 without the UNet's Jacobian."""
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
 
 @dataclass
 class ScoreDistillationConfig:
-    """Defaults are the official Latent-NeRF's (METHODS 1.6)."""
+    """Settings of score distillation. The defaults are those of the official Latent-NeRF (METHODS
+    1.6)."""
 
     scale: float = 100.0
     """Classifier-free guidance: eps_u + scale (eps_c - eps_u)."""
@@ -31,29 +32,30 @@ class ScoreDistillationConfig:
     clean sqrt((1 - abar)/abar), which makes the gradient z - z0_hat."""
     t_min: str | float = "0.02"
     t_max: str | float = "0.98"
-    """Schedules of the smallest and largest noise time, fractions of T."""
+    """Schedules of the smallest and largest noise time, as fractions of T."""
     shared_time: bool = False
-    """One time step for all views of a step."""
+    """Use one time step for all views of a step."""
     clip: float = 0.0
-    """Largest norm of the gradient per pixel; 0 for none."""
+    """Largest norm of the gradient at each pixel; 0 for no limit."""
     clamp: float = 0.0
-    """Largest absolute value of the estimated clean latents; 0 for none."""
+    """Largest absolute value of the estimated clean latents; 0 for no limit."""
     perp_neg: float = 0.0
-    """Weight of Perp-Neg for the directions that a view must not show; 0 for none."""
+    """Weight of Perp-Neg for the directions that a view must not show; 0 switches it off."""
     known_background: float = 0.0
-    """Weight of (opacity - mask)^2, where the mask is where the prior's estimate departs from its
-    own background; the estimate's background is replaced by the true one. 0 for none."""
+    """Weight of (opacity - mask)^2, where the mask is the region in which the prior's estimate
+    differs from its own background. The background of the estimate is replaced by the true one. 0
+    switches this off."""
     image_residual: bool = False
-    """Through the encoder only: compare the rendering with the decoded target instead of comparing
-    latents (HiFA, Zhu et al. 2023). No gradient passes the encoder then, whose small print would
-    show as coloured noise."""
+    """For RGB renderings: compare the rendering with the decoded target instead of comparing
+    latents (HiFA, Zhu et al. 2023). No gradient passes through the encoder then, where fine detail
+    would turn into coloured noise."""
     joint_views: bool = False
-    """Let the prior denoise the views of a step together."""
+    """Let the prior denoise all views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
 
 
 def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
-    """w(t) as a function of abar."""
+    """The weight w(t) as a function of abar = alphabar_t."""
     if kind == "latent-nerf":
         return abar.sqrt() * (1 - abar)
     if kind == "dreamfusion":
@@ -66,8 +68,10 @@ def weight(kind: Weighting, abar: torch.Tensor) -> torch.Tensor:
 def foreground_mask(
     clean: torch.Tensor, low: float = 0.22, high: float = 0.6
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where an estimate departs from the median of its border: mask (B, 1, h, w) in [0, 1], and
-    that median (B, C, 1, 1)."""
+    """Where an estimate differs from the median of its border.
+
+    Returns the mask (B, 1, h, w) in [0, 1] and that median (B, C, 1, 1).
+    """
     border = torch.cat(
         [clean[:, :, 0], clean[:, :, -1], clean[:, :, 1:-1, 0], clean[:, :, 1:-1, -1]], -1
     )
@@ -82,10 +86,10 @@ class ScoreDistillation(Guidance):
 
     Args:
         prior: the diffusion prior.
-        prompt: what is made.
-        config: weighting, schedules and tricks.
-        encode: whether renderings are RGB pictures that go through the encoder (then gradients flow
-            through it).
+        prompt: describes the object.
+        config: weighting, schedules and variants.
+        encode: whether renderings are RGB pictures that pass through the encoder, which is then
+            differentiated.
     """
 
     def __init__(
@@ -99,16 +103,17 @@ class ScoreDistillation(Guidance):
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
-        # What a recovery turns lives here: a configuration is never written to.
+        # Settings that a recovery changes are kept here, because a configuration is never written
+        # to.
         self.scale, self.clip = config.scale, config.clip
 
     @property
     def wants_all_views(self) -> bool:
-        """Views that are denoised together stay together."""
+        """Whether a step's views must not be divided, because they are denoised together."""
         return self.config.joint_views and self.prior.facts.joint_views > 1
 
     def recover(self, verdict: str) -> str:
-        """Limit the gradient after a NaN, halve the guidance scale otherwise."""
+        """Limit the gradient after a NaN, and halve the guidance scale after any other collapse."""
         if verdict == "nan":
             self.clip = 1.0
             return "limited the guidance gradient to 1 per pixel"
@@ -116,12 +121,15 @@ class ScoreDistillation(Guidance):
         return f"halved the guidance scale to {self.scale:g}"
 
     def shrink(self) -> str:
-        """Let the prior do less at once."""
+        """Let the prior process fewer pictures at once."""
         return self.prior.shrink()
 
     def latents(self, rendering: Rendering) -> torch.Tensor:
-        """The picture as latents (B, C, h, w): as it is in latent space, else resized to the
-        prior's size and encoded."""
+        """The rendering as latents (B, C, h, w).
+
+        A latent rendering is used as it is; an RGB rendering is resized to the prior's size and
+        encoded.
+        """
         picture = rendering.features
         if not self.encode:
             return picture.permute(0, 3, 1, 2)
@@ -147,8 +155,8 @@ class ScoreDistillation(Guidance):
     def residual(
         self, latents: torch.Tensor, inputs: GuidanceInputs, background: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The gradient (B, C, h, w) at the latents, and the foreground mask (B, 1, h, w) when asked
-        for.
+        """The gradient (B, C, h, w) with respect to the latents, and the foreground mask (B, 1, h,
+        w) if it is needed, else None.
 
         Args:
             background: latents of the background (B, C, h, w), for `known_background`.
@@ -177,8 +185,7 @@ class ScoreDistillation(Guidance):
         return gradient, mask
 
     def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """Factors (T,) of the attention to the prompt's words in the conditional branch; None for
-        none."""
+        """Factors (T,) for the attention to the prompt's words in the conditional branch, or None."""
         return None
 
     def _guided_epsilon(

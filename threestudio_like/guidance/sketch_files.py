@@ -1,4 +1,4 @@
-"""The sketch of a file: a mesh, or a YAML list of primitives."""
+"""Reads sketches from files: a mesh, or a YAML list of primitives."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .sketch_shape import SketchConfig, SketchShape
 
 
 def read_sketch(config: SketchConfig) -> SketchShape:
-    """The guidance of a sketch's file, a mesh or a YAML list of primitives, brought into the
-    scene's frame. Raises InputError."""
+    """Read a sketch (a mesh, or a YAML list of primitives), move it into the scene's frame and
+    build its guidance. Raises InputError."""
     return _read_sketch(*vars(config).values())
 
 
@@ -36,7 +36,7 @@ def _read_sketch(*values: Any) -> SketchShape:
 
 
 def load_sketch(path: Path) -> Asset:
-    """A sketch's file. Raises InputError."""
+    """Read the mesh of a sketch's file. Raises InputError."""
     if path.suffix.lower() in (".yaml", ".yml"):
         if not path.is_file():
             raise InputError(

@@ -16,40 +16,42 @@ from ..representations.field import Field
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 
 CLAMP = 0.01
-"""Logarithms are taken of numbers from CLAMP to 1 - CLAMP, so that the loss has slopes of +-ln 99
-in the opacity."""
+"""Logarithms are taken of values from CLAMP to 1 - CLAMP, so that the slope of the loss in the
+opacity is +-ln 99."""
 
 
 @dataclass
 class SketchConfig:
-    """How a sketch shape is followed."""
+    """How closely a sketch shape is followed."""
 
     path: str = ""
-    """A mesh file or a YAML list of primitives; none for no sketch."""
+    """Mesh file or YAML list of primitives; empty for no sketch."""
     strictness: float = 0.6
-    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's): sets weight and band
+    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's). Sets weight and sigma
     unless they are given."""
     weight: float = -1.0
-    """Weight of the loss; below 0 it follows from the strictness."""
+    """Weight of the loss; a negative value derives it from the strictness."""
     sigma: float = -1.0
-    """Width of the band about the sketch's surface, scene units, in which the prior decides; below
-    0 it follows from the strictness, 0 is for no band."""
+    """Width of the band about the sketch's surface, in scene units, inside which the prior decides.
+    A negative value derives it from the strictness; 0 means no band."""
     form: Literal["code", "paper"] = "code"
-    """The band's weight: code 1 - exp(-d^2 / (2 sigma^2)), paper 1 - exp(-d^2 / (2 sigma))."""
+    """Weight across the band: code is 1 - exp(-d^2 / (2 sigma^2)), paper is 1 - exp(-d^2 / (2
+    sigma))."""
     delta: float = 0.2
-    """Length over which density becomes the opacity that is compared."""
+    """Length in scene units over which a density becomes the opacity that is compared."""
     placement: Literal["box", "mean"] = "box"
-    """box: bounding box centred, farthest vertex at 0.95. mean: vertex mean at the origin, farthest
-    vertex at `scale` (the paper's)."""
+    """box: the centre of the bounding box at the origin, the farthest vertex at 0.95. mean: the
+    mean of the vertices at the origin, the farthest vertex at `scale` (as published)."""
     scale: float = 0.7
     grid: int = 72
-    """Points along the edge of the grid that the sketch is baked into; 0 asks the mesh itself for
-    every sample."""
+    """Points along the edge of the grid that the sketch's distances are baked into; 0 measures
+    every sample against the mesh."""
     samples: int = 32768
-    """Samples of the rendering that are guided at most, drawn at random and counted for all of
-    them; 0 takes every one, as published."""
+    """Largest number of rendering samples that are guided in a step. They are drawn at random and
+    stand for all samples; 0 takes every sample, as published."""
     points: int = 8192
-    """Random points of the cube that are guided besides: what is wrongly empty is never sampled."""
+    """Number of random points of the cube that are guided as well, because empty regions are never
+    sampled by the rendering."""
 
     @property
     def on(self) -> bool:
@@ -57,23 +59,25 @@ class SketchConfig:
         return bool(self.path) and self.strictness > 0 and self.weight != 0
 
     def chosen_weight(self) -> float:
-        """The weight, from the strictness where it is not given: 0 at 0, 0.004 at one half, ten
-        times as much every 0.22."""
+        """The weight; if it is not given, it follows from the strictness: 0 at 0, 0.004 at one
+        half, and ten times as much every 0.22."""
         if self.weight >= 0:
             return self.weight
         return 0.004 * 10 ** (4.5 * (self.strictness - 0.5)) if self.strictness > 0 else 0.0
 
     def chosen_sigma(self) -> float:
-        """The band's width, from the strictness where it is not given: 0.1 at one half, 0.2 at 0,
-        none at 1."""
+        """The width of the band; if it is not given, it follows from the strictness: 0.2 at 0, 0.1
+        at one half, 0 at 1."""
         return self.sigma if self.sigma >= 0 else 0.2 * (1 - self.strictness)
 
 
 def band_weight(
     distance: torch.Tensor, sigma: float, form: Literal["code", "paper"] = "code"
 ) -> torch.Tensor:
-    """W of a distance to the surface (N,): 0 on it, towards 1 away from it; 1 everywhere where
-    sigma is not positive."""
+    """Weight W (N,) of distances (N,) to the surface: 0 on the surface and towards 1 away from it.
+
+    It is 1 everywhere if sigma is not positive (METHODS 1.10).
+    """
     if sigma <= 0:
         return torch.ones_like(distance)
     return 1 - torch.exp(-distance.square() / (2 * (sigma * sigma if form == "code" else sigma)))
@@ -81,7 +85,10 @@ def band_weight(
 
 def shape_cross_entropy(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """-[a log c(g) + (1 - a) log c(1 - g)] of the opacity a and the sketch's occupancy g, both
-    (N,): linear in a (METHODS 1.10)."""
+    (N,).
+
+    It is linear in a (METHODS 1.10).
+    """
     g = inside.to(opacity)
     return -(
         opacity * g.clamp(CLAMP, 1 - CLAMP).log()
@@ -90,11 +97,14 @@ def shape_cross_entropy(opacity: torch.Tensor, inside: torch.Tensor) -> torch.Te
 
 
 class SketchShape(Guidance):
-    """The guidance. Any soup of triangles will do: inside is where the generalised winding number
+    """Guidance by a sketch shape.
+
+    The sketch may be any set of triangles: a point is inside if its generalised winding number
     exceeds one half.
 
     Args:
-        vertices: (V, 3) in the scene's frame. faces: (F, 3).
+        vertices: (V, 3) in the scene's frame.
+        faces: (F, 3).
         config: weight, band and grid.
     """
 
@@ -109,19 +119,19 @@ class SketchShape(Guidance):
             self._grid = signed.view(config.grid, config.grid, config.grid, 1)
 
     def exact(self, points: torch.Tensor) -> torch.Tensor:
-        """Distance (N,) of points (N, 3) to the sketch's surface, negative inside."""
+        """Signed distance (N,) of points (N, 3) to the sketch's surface, negative inside."""
         distance = nearest(self.tree, points)[0]
         return torch.where(winding_number(self.tree, points) > 0.5, -distance, distance)
 
     def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
-        """`exact`, or trilinear from the baked grid."""
+        """The same as `exact`, or its trilinear interpolation if a grid was baked."""
         if self._grid is None:
             return self.exact(points)
         self._grid = self._grid.to(points)
         return trilinear(points, self._grid)[:, 0]
 
     def terms(self, points: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
-        """The loss of every point: points (N, 3), density (N,) -> (N,). Differentiable in the
+        """The loss (N,) at every point, for points (N, 3) and density (N,). Differentiable in the
         density."""
         opacity = (-torch.expm1(-self.config.delta * density)).clamp(0, 1.1)
         signed = self.signed_distance(points.detach())
@@ -129,9 +139,12 @@ class SketchShape(Guidance):
         return weight * shape_cross_entropy(opacity, signed < 0)
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """The sum over the samples of the step's renderings, as published (estimated from `samples`
-        of them, as many of every view). Of a part of the step, `parts` times the sum over its own
-        views: the mean over the parts is the whole sum."""
+        """The sum over all samples of the step's renderings, as published.
+
+        It is estimated from `samples` of them, with equally many of every view. For a microbatch it
+        is `microbatches` times the sum over its own views, so that the mean over the microbatches
+        is the whole sum.
+        """
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
         views, parts = len(rendering.opacity), inputs.random.microbatches
@@ -145,13 +158,14 @@ class SketchShape(Guidance):
         begin, count = edges[:-1, None], edges.diff()[:, None]
         drawn = inputs.random.uniform("sketch samples", (views, each), points.device).double()
         pick = (begin + (drawn * count).long()).clamp(max=len(points) - 1).flatten()
-        # A view that sees nothing counts for nothing.
+        # A view without samples contributes nothing.
         found = self.terms(points[pick], density[pick]).view(views, each) * (count * parts / each)
         total = found.sum()
         return GuidanceOutput(total, {"shape": total.detach()})
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:
-        """The sum over random points of the cube, in or out of occupied cells (our addition)."""
+        """The sum over random points of the cube, also in cells that are not occupied (an addition
+        of this project)."""
         points = random.whole.uniform("sketch", (self.config.points, 3), field.device) * 2 - 1
         return self.terms(points, field.density(points)).sum()
 
@@ -166,11 +180,12 @@ class SketchShape(Guidance):
 
 
 class SketchField(Field):
-    """The sketch as a volume: opaque inside, empty outside, one colour.
+    """The sketch as a volume of one colour: opaque inside and empty outside.
 
     Args:
-        features: (C,).
-        density: inside, per scene unit. edge: width of the step at the surface, scene units.
+        features: (C,) of every point.
+        density: density inside, per scene unit.
+        edge: width of the transition at the surface, in scene units.
     """
 
     def __init__(
@@ -181,6 +196,6 @@ class SketchField(Field):
         self.opaque, self.edge = density, edge
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Density (N,) and features (N, C)."""
+        """Density (N,) and features (N, C) at points (N, 3)."""
         density = self.opaque * torch.sigmoid(-self.sketch.signed_distance(points) / self.edge * 4)
         return density, self.features.expand(len(points), -1)

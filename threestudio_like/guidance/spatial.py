@@ -1,5 +1,7 @@
-"""Spatially-aware score distillation (ComboVerse, METHODS 4.5): score distillation whose
-conditional branch looks harder at the words that relate things."""
+"""Spatially-aware score distillation (ComboVerse, METHODS 4.5).
+
+The conditional branch pays more attention to the words that describe spatial relations.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,27 @@ def _score() -> ScoreDistillationConfig:
 
 @dataclass
 class SpatialConfig:
-    """Defaults are the paper's: noise times 800 to 900 of 1000, the words' attention times 25."""
+    """The defaults are the paper's: noise times 800 to 900 of 1000, and 25 times the attention to
+    the words."""
 
     factor: float = 25.0
-    """c: what the attention maps of the spatial words are multiplied by; 1 is plain score
+    """Factor c by which the attention maps of the spatial words are multiplied; 1 is plain score
     distillation."""
     score: ScoreDistillationConfig = field(default_factory=_score)
-    """The prompt does not follow the camera: relations like "in front of" hold as seen from the
-    reference view."""
+    """Settings of the score distillation. The prompt does not follow the camera, because relations
+    like "in front of" hold as seen from the reference view."""
 
 
 class SpatialScoreDistillation(ScoreDistillation):
-    """Score distillation through `Condition.emphasis`; the unconditional branch and self-attention
-    are as ever.
+    """Score distillation with `Condition.emphasis` on spatial words; the unconditional branch and
+    self-attention are unchanged.
 
     Args:
         prior: its text must have words (`DiffusionPrior.word_columns`).
         words: spatial words of the prompt, of one or several tokens; all their occurrences count.
 
     Raises:
-        ConfigError: a word that the prompt does not say, or a factor below zero.
+        ConfigError: the prompt does not contain a word, or the factor is negative.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class SpatialScoreDistillation(ScoreDistillation):
         )
 
     def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """(T,): the factor in the words' columns, one elsewhere; None without words."""
+        """Factors (T,): the factor in the columns of the words and one elsewhere, or None without
+        words."""
         if not self.columns:
             return None
         factors = torch.ones(tokens)
