@@ -98,7 +98,15 @@ def test_two_workers_train_together(trained, tmp_path):
     shutil.copytree(trained / "diffusion", tmp_path / "diffusion")
     (tmp_path / "work").mkdir()
     train(
-        TrainingOptions(only="diffusion", out=tmp_path, steps=2, groups=16, workers=2, quiet=True)
+        TrainingOptions(
+            only="diffusion",
+            out=tmp_path,
+            steps=2,
+            groups=16,
+            workers=2,
+            quiet=True,
+            force=True,  # over the one that was copied
+        )
     )
     assert (
         StableDiffusionPrior(tmp_path / "diffusion", DiffusersConfig(), "two").facts.joint_views

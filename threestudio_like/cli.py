@@ -82,6 +82,7 @@ def _options(
         concept=common.concept,
         embeddings=common.embeddings,
         save_embeddings=common.save_embeddings,
+        force=common.force,
         config=common.config,
         set=dotted,
         resume=common.resume,
@@ -322,6 +323,7 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
                 device,
                 arguments.resume,
                 arguments.quiet,
+                arguments.force,
                 arguments.vectors,
             )
         )
@@ -352,6 +354,7 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
             device,
             arguments.resume,
             arguments.quiet,
+            arguments.force,
             dotted,
         )
     )

@@ -40,6 +40,8 @@ class Common:
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None
     """Write this run's prompt embeddings as a bundle."""
+    force: bool = False
+    """Replace the file of --save-embeddings, if there is one; a run's folder never is."""
     config: Path | None = None
     """A run.yaml to take values from."""
     print_config: bool = False
@@ -375,6 +377,8 @@ class Train:
     """cpu (where nothing is said), cuda, cuda:1 or mps."""
     resume: bool = False
     """Go on from the checkpoints in --out."""
+    force: bool = False
+    """Replace a trained model of the same name in --out."""
     quiet: bool = False
     """Say nothing but errors."""
 

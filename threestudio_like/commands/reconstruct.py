@@ -16,6 +16,7 @@ from ..engine.checkpoint import write_atomically
 from ..engine.config import to_dict, write_yaml
 from ..engine.events import Events
 from ..engine.loop import Stage, StagePlan
+from ..engine.output import new_file
 from ..meshes.atlas import Atlas, join_atlas, paint_tiles
 from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.picture import render_asset
@@ -167,7 +168,8 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
         candidates=found.agreements,
     )
     if found.voxels is not None:
-        np.save(folder / "work" / "voxels.npy", (found.voxels * 255).astype(np.uint8))
+        with new_file(folder / "work" / "voxels.npy") as path:
+            np.save(path, (found.voxels * 255).astype(np.uint8))
     mesh, how = unwrap(found.mesh, options.export.texture, options.export.unwrap_seconds)
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), options.export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))

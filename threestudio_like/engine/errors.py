@@ -67,6 +67,12 @@ class OutputError(UserError):
     code = "output"
 
 
+class VideoError(OutputError):
+    """A video that could not be made: an extra, without which everything else is still good."""
+
+    code = "video"
+
+
 class CollapseError(UserError):
     """An optimisation that reached a state from which it cannot recover."""
 

@@ -22,6 +22,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import CheckpointError, MemoryShortage, RankError
 from .events import Events
 from .memory import release
+from .output import new_file
 from .parallel import GradientAccumulator, ProcessGroup
 from .progress import Progress, module_tensors, optimiser_of, put, restore, stage_tensors
 from .stage import ParameterGroup, Stage, StagePlan, Step
@@ -395,6 +396,5 @@ class Loop:
         with torch.no_grad():
             picture = stage.preview()
         path = self._folder / "preview.png"
-        temporary = path.with_name(".preview.part.png")
-        Image.fromarray(picture).save(temporary)
-        temporary.replace(path)
+        with new_file(path, force=True) as temporary:
+            Image.fromarray(picture).save(temporary)

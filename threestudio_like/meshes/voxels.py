@@ -14,6 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter, label
 
 from ..engine.errors import InputError
+from ..engine.output import write_file
 from ..kernels import surface_tree, winding_number
 from .extraction import isosurface, relax
 from .mesh import Mesh
@@ -141,8 +142,8 @@ def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(flat.reshape(shape).transpose(0, 2, 1))
 
 
-def write_binvox(voxels: np.ndarray, path: Path) -> None:
-    """Write (R, R, R) bool, axes x, y, z."""
+def write_binvox(voxels: np.ndarray, path: Path, *, force: bool = False) -> None:
+    """Write (R, R, R) bool, axes x, y, z. Raises OutputError."""
     flat = voxels.transpose(0, 2, 1).reshape(-1).astype(np.uint8)
     change = np.flatnonzero(np.diff(flat)) + 1
     begin, end = np.concatenate([[0], change]), np.concatenate([change, [len(flat)]])
@@ -154,4 +155,4 @@ def write_binvox(voxels: np.ndarray, path: Path) -> None:
             left -= 255
     size = voxels.shape[0]
     head = f"#binvox 1\ndim {size} {size} {size}\ntranslate -1 -1 -1\nscale 2\ndata\n"
-    path.write_bytes(head.encode() + bytes(runs))
+    write_file(path, head.encode() + bytes(runs), force=force)

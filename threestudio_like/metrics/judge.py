@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ..engine.errors import ModelError
+from ..engine.weights import save_weights
 
 VIEWS = ("front", "side", "back", "overhead")
 PATTERNS = ("plain", "striped", "dotted")
@@ -87,14 +88,9 @@ class Judge(nn.Module):
         return Judgement(category.softmax(1), colour.softmax(1), view.softmax(1), features)
 
     def save(self, folder: Path) -> None:
-        """Write config.json and model.safetensors (fp16)."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write config.json and model.safetensors (fp16). Raises OutputError."""
         config = {"categories": self.categories, "colours": self.colours, "width": self.width}
-        (folder / "config.json").write_text(json.dumps(config, indent=1))
-        save_file(
-            {k: v.half().contiguous() for k, v in self.state_dict().items()},
-            folder / "model.safetensors",
-        )
+        save_weights(folder, self.state_dict(), config)
 
     @staticmethod
     def load(folder: Path) -> Judge:
@@ -133,12 +129,8 @@ class PatternJudge(nn.Module):
         return self.logits(pictures).softmax(1)
 
     def save(self, folder: Path) -> None:
-        """Write patterns.safetensors (fp16)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {k: v.half().contiguous() for k, v in self.state_dict().items()},
-            folder / "patterns.safetensors",
-        )
+        """Write patterns.safetensors (fp16). Raises OutputError."""
+        save_weights(folder, self.state_dict(), name="patterns.safetensors")
 
     @staticmethod
     def load(folder: Path) -> PatternJudge:

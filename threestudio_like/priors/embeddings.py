@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..engine.checkpoint import write_atomically
 from ..engine.errors import ModelError
+from ..engine.output import write_file
 
 FORMAT = "threestudio-like embeddings 1"
 
@@ -35,13 +35,12 @@ class EmbeddingStore:
         """Keep one embedding (T, D)."""
         self._table[prompt] = embedding.float().cpu()
 
-    def save(self, path: Path) -> None:
-        """Write a bundle: one safetensors file with the prompts in its header."""
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write a bundle: one safetensors file with the prompts in its header. Raises OutputError."""
         prompts = list(self._table)
         tensors = {str(i): self._table[p].contiguous() for i, p in enumerate(prompts)}
-        write_atomically(
-            path, save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)})
-        )
+        data = save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)})
+        write_file(path, data, force=force)
 
     @staticmethod
     def load(path: Path) -> EmbeddingStore:

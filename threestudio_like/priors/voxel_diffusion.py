@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ..engine.random import RandomStream
+from ..engine.weights import save_weights
 from .networks.contrastive import damaged, read_config
 from .networks.voxel_unet import VoxelUNet, VoxelUNetConfig
 from .noise_schedule import NoiseSchedule
@@ -181,15 +181,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         return self.decode(x)
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"kind": "voxel diffusion", **asdict(self.config)}, indent=1)
-        )
-        save_file(
-            {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()},
-            str(folder / "model.safetensors"),
-        )
+        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        save_weights(folder, self.state_dict(), {"kind": "voxel diffusion", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> VoxelDiffusion:

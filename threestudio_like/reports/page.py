@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.checkpoint import write_atomically
+from ..engine.output import write_file
 from ..meshes.atlas import flat_texture
 from ..meshes.mesh import Asset
 from .pictures import picture_address
@@ -125,7 +125,7 @@ def write_report(
 <h2>Losses</h2>{_curves(events)}
 <h2>Configuration</h2><pre>{html.escape(configuration)}</pre>
 </main></body></html>"""
-    write_atomically(path, text.encode("utf-8"))
+    write_file(path, text.encode("utf-8"))
 
 
 def _shown(value: Any) -> str:

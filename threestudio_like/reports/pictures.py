@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine.checkpoint import output_error
-from ..engine.errors import OutputError
+from ..engine.errors import VideoError
+from ..engine.output import new_file, write_file
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light, render_asset
 from ..renderers import Cameras, RingCameras
@@ -47,12 +47,7 @@ def picture_address(picture: np.ndarray) -> str:
 
 def save_png(picture: np.ndarray, path: Path) -> None:
     """Write (H, W, 3) uint8. Raises OutputError."""
-    from PIL import Image
-
-    try:
-        Image.fromarray(picture).save(path, optimize=True)
-    except OSError as error:
-        raise output_error(error, path) from None
+    write_file(path, png_bytes(picture))
 
 
 def turntable(
@@ -65,9 +60,13 @@ def turntable(
     seconds: float = 4.0,
     light: Light | None = None,
 ) -> None:
-    """Write an MP4 of one turn at 20 degrees of elevation. Raises OutputError."""
-    import imageio.v2 as imageio
+    """Write an MP4 of one turn at 20 degrees of elevation.
 
+    Raises:
+        VideoError: ffmpeg is missing, cannot start or fails; the video is an extra, so whoever has
+            delivered an asset turns this into a warning.
+        OutputError: the file may not be replaced.
+    """
     azimuth = torch.arange(frames) / frames * 2 * math.pi
     cameras = Cameras.orbit(
         azimuth,
@@ -78,16 +77,24 @@ def turntable(
         size,
     )
     images = render_asset(asset, cameras.view_projection().numpy(), size, 0.96, light=light).image
-    try:
-        writer: Any = imageio.get_writer(
-            path, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16
-        )
-        with writer:
-            for image in images:
-                writer.append_data(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
-    except OSError as error:
-        raise output_error(error, path) from None
-    except RuntimeError as error:
-        raise OutputError(
-            f"the video could not be written ({error})", str(path), "Reinstall imageio-ffmpeg"
-        ) from None
+    with new_file(path) as temporary:
+        try:
+            import imageio.v2 as imageio
+
+            writer: Any = imageio.get_writer(
+                temporary, fps=frames / seconds, codec="libx264", quality=7, macro_block_size=16
+            )
+            with writer:
+                for image in images:
+                    writer.append_data(np.rint(image.clip(0, 1) * 255).astype(np.uint8))
+            if not temporary.is_file() or temporary.stat().st_size == 0:
+                raise OSError("ffmpeg has written nothing")
+        except Exception as error:
+            # ffmpeg is a program of its own: it may be missing, of another processor, killed, or short
+            # of a codec, and imageio passes each on as another exception.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise VideoError(
+                f"the video could not be written ({reason[0][:120]})",
+                str(path),
+                "Reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that runs",
+            ) from None

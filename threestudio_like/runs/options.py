@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..engine.errors import ConfigError, InputError, VocabularyError
+from ..engine.output import check_free
 from ..kernels import devices
 from ..kernels.dispatch import choose, why_not
 from ..meshes.frames import CANONICAL, Frame
@@ -47,6 +48,8 @@ class Options:
     embeddings: Path | None = None
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None
+    force: bool = False
+    """Replace the file of `save_embeddings`."""
     """Write the prompt embeddings of this run as a bundle."""
     config: Path | None = None
     """A run.yaml whose values are taken first."""
@@ -101,6 +104,8 @@ def check_options(prompt: str, options: Options) -> None:
         )
     if not split(prompt):
         raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
+    if options.save_embeddings is not None:
+        check_free([options.save_embeddings], force=options.force)
     if options.steps is not None and options.steps < 1:
         raise ConfigError(
             f"must be at least 1, got {options.steps}",

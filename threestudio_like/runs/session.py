@@ -179,7 +179,7 @@ def generate(prompt: str, options: Options) -> RunResult:
     if workers is not None:
         workers.close()
     if options.save_embeddings is not None:
-        prior.embeddings.save(options.save_embeddings)
+        prior.embeddings.save(options.save_embeddings, force=options.force)
     return finish(
         folder, events, config.result(request, stages), options, facts, prior, text, request.objects
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engine.output import new_file, write_file
 from .parallel import each
 from .render import render, view_projection
 from .world import caption_of, draw
@@ -147,14 +148,16 @@ def cached_groups(
         patterned=patterned,
         workers=workers,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(stem.with_suffix(".npy"), groups.images)
-    np.savez(
-        stem.with_suffix(".npz"),
-        azimuth=groups.azimuth,
-        elevation=groups.elevation,
-        background=groups.background,
-    )
+    # The program's own cache: what an interrupted call has left is replaced.
+    with new_file(stem.with_suffix(".npy"), force=True) as path:
+        np.save(path, groups.images)
+    with new_file(stem.with_suffix(".npz"), force=True) as path:
+        np.savez(
+            path,
+            azimuth=groups.azimuth,
+            elevation=groups.elevation,
+            background=groups.background,
+        )
     facts = {"captions": groups.captions, "category": groups.category, "colour": groups.colour}
-    stem.with_suffix(".json").write_text(json.dumps(facts))
+    write_file(stem.with_suffix(".json"), json.dumps(facts).encode(), force=True)
     return groups

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engine.output import new_file, write_file
 from ..meshes.mesh import Mesh
 from ..meshes.voxels import voxelise
 from ..priors.data.pairs import Pair
@@ -114,11 +115,7 @@ def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
             captions.append(caption)
     pictures.flush()
     category = np.arange(count) % len(CATEGORIES)
-    np.savez(
-        stem.with_suffix(".npz"),
-        shapes=shapes,
-        category=category,
-        azimuth=azimuth,
-        elevation=elevation,
-    )
-    stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))
+    with new_file(stem.with_suffix(".npz"), force=True) as path:
+        np.savez(path, shapes=shapes, category=category, azimuth=azimuth, elevation=elevation)
+    text = json.dumps({"captions": captions})
+    write_file(stem.with_suffix(".json"), text.encode(), force=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import CheckpointError, ConfigError
+from ..engine.output import own_folder
 from .g3dr import train_g3dr
 from .options import TrainingOptions, check
 from .recipes import recipe
@@ -79,6 +80,7 @@ def train_all(options: TrainingOptions) -> Path:
         raise CheckpointError(
             "there is a training already", str(options.out), "Add --resume, or choose another --out"
         )
+    own_folder(weights)
     began = time.monotonic()
     for number, part in enumerate(PARTS):
         done = options.out / "work" / f"{part.name.replace(' ', '-')}.done"

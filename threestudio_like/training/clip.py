@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import new_folder
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..toybox.dataset import Groups, view_word
@@ -92,13 +93,13 @@ def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int =
 
 def save_clip(clip: Any, tokenizer: Any, folder: Path) -> None:
     """Write a transformers folder in fp16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    clip.half().save_pretrained(folder)
-    clip.float()
-    tokenizer.save_pretrained(folder)
     facts = {
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
         "size": {"height": 64, "width": 64},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))
+    with new_folder(folder) as made:
+        clip.half().save_pretrained(made)
+        clip.float()
+        tokenizer.save_pretrained(made)
+        (made / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))

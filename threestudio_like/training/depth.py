@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import new_file, new_folder
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH
@@ -117,7 +118,6 @@ def depth_pictures(
         folder / f"depth-{split}-{seed}-{count}{'' if camera is None else f'-camera{camera}'}.npz"
     )
     if not stem.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         images, masks = (
             np.empty((count, SIZE, SIZE, 3), np.uint8),
             np.empty((count, SIZE, SIZE), np.uint8),
@@ -127,9 +127,8 @@ def depth_pictures(
         with each(_one, jobs, workers) as drawn:
             for n, (image, mask, far) in enumerate(drawn):
                 images[n], masks[n], depth[n] = image, mask, far
-        temporary = stem.with_name("." + stem.name)
-        np.savez(temporary, images=images, masks=masks, depth=depth)
-        temporary.replace(stem)
+        with new_file(stem) as temporary:
+            np.savez(temporary, images=images, masks=masks, depth=depth)
     found = np.load(stem, allow_pickle=False)
     half_widths = np.array(
         [distance * np.tan(np.deg2rad(fov) / 2) for distance, fov in CAMERAS], np.float32
@@ -280,12 +279,12 @@ def save_depth(model: Any, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
-    model.float()
     facts = {
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
         "size": {"height": SIZE, "width": SIZE},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))
+    with new_folder(folder) as made:
+        model.half().save_pretrained(made)
+        model.float()
+        (made / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import new_folder
 from ..engine.training import Batches, Ema
 from ..kernels.devices import half_precision
 from ..priors.networks.attention import install, joint_views
@@ -240,13 +241,6 @@ def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) ->
     fp16."""
     import json
 
-    folder.mkdir(parents=True, exist_ok=True)
-    unet.half().save_pretrained(folder / "unet")
-    text_encoder.half().save_pretrained(folder / "text_encoder")
-    unet.float()
-    text_encoder.float()
-    tokenizer.save_pretrained(folder / "tokenizer")
-    build_scheduler().save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -257,4 +251,11 @@ def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) ->
         "safety_checker": [None, None],
         "feature_extractor": [None, None],
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    with new_folder(folder) as made:
+        unet.half().save_pretrained(made / "unet")
+        text_encoder.half().save_pretrained(made / "text_encoder")
+        unet.float()
+        text_encoder.float()
+        tokenizer.save_pretrained(made / "tokenizer")
+        build_scheduler().save_pretrained(made / "scheduler")
+        (made / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")

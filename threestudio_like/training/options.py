@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..engine.errors import ConfigError
+from ..engine.errors import CheckpointError, ConfigError
+from ..engine.output import own_folder, write_file
 from ..engine.parallel import ProcessGroup
 from ..engine.stage import Stage
 from ..engine.training import train_stage
@@ -47,6 +48,8 @@ class TrainingOptions:
     device: str = devices.MAIN
     resume: bool = False
     quiet: bool = False
+    force: bool = False
+    """Replace a model of the same name in `out`."""
     set: dict[str, str] = field(default_factory=dict)
     """Values of the training's configuration by dotted names."""
     cache: Path | None = None
@@ -86,6 +89,27 @@ def check(options: TrainingOptions) -> None:
     devices.check(options.device)
 
 
+def claim(options: TrainingOptions, *names: str) -> None:
+    """Say before the hours of a training what it will make, so that nothing is replaced at its end.
+
+    Args:
+        names: files and folders under `out`.
+
+    Raises: CheckpointError: one of them exists, and neither `resume` nor `force` is set.
+    """
+    for target in (options.out / name for name in names):
+        if not (options.resume or options.force) and (
+            target.is_file() or (target.is_dir() and any(target.iterdir()))
+        ):
+            raise CheckpointError(
+                "there is a trained model already",
+                str(target),
+                "Go on with it by --resume, choose another --out, or add --force to replace it",
+            )
+        own_folder(target)
+    own_folder(options.out / "work")
+
+
 def toybox_only(options: TrainingOptions) -> None:
     """`check`, and refuse the user's data. Raises ConfigError."""
     check(options)
@@ -119,7 +143,7 @@ def run(
 
 def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
     """Write a model's figures beside it and say them; returns them."""
-    (options.out / name / "figures.json").write_text(json.dumps(figures, indent=1))
+    write_file(options.out / name / "figures.json", json.dumps(figures, indent=1).encode())
     say(options, name, figures)
     return figures
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import new_file, new_folder
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..toybox.parallel import each
@@ -63,7 +64,6 @@ def scene_pictures(
     """`count` pictures of scenes of a world, kept under `folder`."""
     stem = folder / f"scenes-{split}-{seed}-{count}.npz"
     if not stem.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         found = ScenePictures(
             *(np.empty((count, SIZE, SIZE, *tail), np.uint8) for tail in ((3,), (), ()))
         )
@@ -71,9 +71,10 @@ def scene_pictures(
         with each(_one, jobs, workers) as drawn:
             for n, (image, mask, label) in enumerate(drawn):
                 found.images[n], found.masks[n], found.labels[n] = image, mask, label
-        temporary = stem.with_name("." + stem.name)
-        np.savez_compressed(temporary, images=found.images, masks=found.masks, labels=found.labels)
-        temporary.replace(stem)
+        with new_file(stem) as temporary:
+            np.savez_compressed(
+                temporary, images=found.images, masks=found.masks, labels=found.labels
+            )
     with np.load(stem, allow_pickle=False) as arrays:
         return ScenePictures(arrays["images"], arrays["masks"], arrays["labels"])
 
@@ -273,13 +274,13 @@ def save_segmenter(model: Any, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
-    model.float()
     facts = {
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
         "size": {"longest_edge": SIZE},
         "pad_size": {"height": SIZE, "width": SIZE},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))
+    with new_folder(folder) as made:
+        model.half().save_pretrained(made)
+        model.float()
+        (made / "preprocessor_config.json").write_text(json.dumps(facts, indent=1))

@@ -10,6 +10,7 @@ import torch
 
 from ..engine.config import set_dotted, to_dict
 from ..engine.errors import ConfigError, ModelError
+from ..engine.output import new_folder, write_file
 from ..priors.data.pairs import PairSource, ShapeNetPairs
 from ..priors.networks.contrastive import Contrastive
 from ..priors.tokens import tokenizer_of
@@ -17,7 +18,7 @@ from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
-from .options import TrainingOptions, begin, check, report, run, toybox_only
+from .options import TrainingOptions, begin, check, claim, report, run, toybox_only
 from .perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
 from .recipes import recipe
 from .segmenter import (
@@ -68,6 +69,7 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     """
     check(options)
     config = contrastive_config(options)
+    claim(options, options.embedding)
     tokenizer = None
     if config.model.against == "text":
         tokenizer = tokenizer_of()
@@ -89,7 +91,8 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     folder = options.out / options.embedding
     model.save(folder)
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+        with new_folder(folder) as made:
+            tokenizer.save_pretrained(made)
     figures = retrieval(model, BatchSource(test, config, tokenizer))
     return report(options, options.embedding, figures)
 
@@ -112,6 +115,7 @@ def train_voxels(options: TrainingOptions) -> Path:
         ConfigError, InputError, ModelError, CheckpointError, OutputError.
     """
     check(options)
+    claim(options, f"voxels-{options.embedding}")
     folder = options.out / options.embedding
     if not folder.is_dir():
         raise ModelError(
@@ -141,7 +145,7 @@ def train_voxels(options: TrainingOptions) -> Path:
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
     target = options.out / f"voxels-{options.embedding}"
     model.eval().save(target)
-    (target / "categories.json").write_text(json.dumps(train.categories))
+    write_file(target / "categories.json", json.dumps(train.categories).encode())
     return target
 
 
@@ -153,6 +157,7 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
+    claim(options, "depth")
     data = depth_pictures(
         options.drawn, options.world("train"), options.object_count, "train", options.workers
     )
@@ -181,6 +186,7 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
+    claim(options, "perceptual")
     train = ToyPairs(
         options.drawn, options.world("train"), options.object_count, "train", options.workers
     )
@@ -210,6 +216,7 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
         ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
+    claim(options, "segmenter")
     data = scene_pictures(
         options.drawn, options.world("train"), options.object_count, "train", options.workers
     )

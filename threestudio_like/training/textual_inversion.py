@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from ..engine.checkpoint import write_atomically
 from ..engine.errors import CheckpointError, ConfigError, InputError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
+from ..engine.output import own_folder, write_file
 from ..guidance.prompts import view_direction
 from ..kernels import devices
 from ..meshes.io.images import decode
@@ -47,6 +47,7 @@ class ConceptOptions:
     device: str = devices.MAIN
     resume: bool = False
     quiet: bool = False
+    force: bool = False
     vectors: int = 0
     """Tokens that the word stands for; 0: one for open priors (METHODS 1.12), four for the embedded
     one."""
@@ -227,10 +228,15 @@ def train_concept(options: ConceptOptions) -> Path:
         raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
     devices.check(options.device)
     out = options.out or Path("outputs/concept")
-    if (out / "learned_embeds.safetensors").is_file() and not options.resume:
+    path = out / "learned_embeds.safetensors"
+    if path.is_file() and not (options.resume or options.force):
         raise CheckpointError(
-            "there is a concept already", str(out), "Choose another --out, or go on with --resume"
+            "there is a concept already",
+            str(out),
+            "Choose another --out, go on with --resume, or add --force to replace it",
         )
+    own_folder(path)
+    own_folder(out / "work")
     prior = StableDiffusionPrior(
         resolve(options.prior), DiffusersConfig("float32", options.device), options.prior
     )
@@ -252,8 +258,7 @@ def train_concept(options: ConceptOptions) -> Path:
     Loop(out / "work", events, settings).run(
         [StagePlan("concept", lambda done: concept_stage(prior, word, data, options))]
     )
-    path = out / "learned_embeds.safetensors"
-    write_atomically(path, save({options.token: word.vector.detach().squeeze(0).contiguous()}))
+    write_file(path, save({options.token: word.vector.detach().squeeze(0).contiguous()}))
     events.say(
         f'{path}  (use it: threestudio-like generate "a {options.token}" --concept {path} --prior {options.prior})'
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.errors import CheckpointError
+from ..engine.output import own_folder, write_file
 from ..kernels.devices import is_main
 from ..toybox.render import LIGHT
 from ..toybox.vocabulary import CATEGORIES, COLOURS, WORDS
-from .options import TrainingOptions, run, say, toybox_only
+from .options import TrainingOptions, claim, run, say, toybox_only
 from .recipes import Recipe, recipe
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
@@ -34,9 +35,10 @@ def train(options: TrainingOptions) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    for name, one in NETWORKS.items():
-        if options.only in ("all", name):
-            one(options)
+    wanted = [name for name in NETWORKS if options.only in ("all", name)]
+    claim(options, *(file for name in wanted for file in MAKES[name]))
+    for name in wanted:
+        NETWORKS[name](options)
     return options.out
 
 
@@ -106,7 +108,7 @@ def _vae(options: TrainingOptions) -> None:
 
 def _latents(options: TrainingOptions, data: Any) -> Any:
     """Latents of the training pictures, made once."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     from .vae import encode_all
 
@@ -126,7 +128,7 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
         )
     vae = AutoencoderKL.from_pretrained(folder).float().eval().to(options.device)
     latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]))
-    save_file({"latents": latents.contiguous()}, str(path))
+    write_file(path, save({"latents": latents.contiguous()}))
     return latents
 
 
@@ -181,6 +183,8 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         averages["unet"].copy_to(unet)
         averages["text"].copy_to(text_encoder)
         folder = options.out / "diffusion"
+        # This process may not be the one that began the training.
+        own_folder(folder)
         save_pipeline(folder, unet, text_encoder, tokenizer)
         write_facts(folder)
     if workers is not None:
@@ -199,7 +203,7 @@ def write_facts(folder: Path) -> None:
         "licence": "Apache-2.0",
         "territory": "worldwide",
     }
-    (folder / "prior.json").write_text(json.dumps(facts, indent=1))
+    write_file(folder / "prior.json", json.dumps(facts, indent=1).encode())
 
 
 def _clip(options: TrainingOptions) -> None:
@@ -284,3 +288,12 @@ NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "patterns": _patterns,
 }
 """In the order in which they need each other."""
+PIPELINE = ("unet", "text_encoder", "tokenizer", "scheduler", "model_index.json", "prior.json")
+MAKES: dict[str, tuple[str, ...]] = {
+    "vae": ("diffusion/vae",),
+    "diffusion": tuple(f"diffusion/{name}" for name in PIPELINE),
+    "clip": ("clip",),
+    "judge": ("judge/model.safetensors", "judge/config.json"),
+    "patterns": ("judge/patterns.safetensors",),
+}
+"""Files and folders that each of them makes."""

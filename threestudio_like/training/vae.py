@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import new_folder
 from ..engine.training import Batches, place_of
 from ..kernels.devices import half_precision
 from ..toybox.dataset import Groups
@@ -155,7 +156,8 @@ def reconstruction_psnr(vae: Any, data: Groups) -> dict[str, float]:
 
 def save_vae(vae: Any, folder: Path) -> None:
     """Write the diffusers folder `vae/` in fp16."""
-    vae.half().save_pretrained(folder / "vae")
+    with new_folder(folder / "vae") as made:
+        vae.half().save_pretrained(made)
     vae.float()
 
 

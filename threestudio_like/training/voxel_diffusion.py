@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.output import write_file
 from ..engine.training import Batches, Ema, place_of
 from ..kernels.devices import half_precision
 from ..priors.data.pairs import PairSource, Skipped, usable
@@ -67,7 +68,7 @@ class EmbeddedPairs:
     def __init__(
         self, source: PairSource, embedder: ImageEmbedder, path: Path, views: int, size: int = 64
     ) -> None:
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file, save
 
         self.source = source
         if path.is_file():
@@ -75,8 +76,7 @@ class EmbeddedPairs:
             if self.embeddings.shape == (len(source), views, embedder.width):
                 return
         self.embeddings = embed_pictures(source, embedder, views, size)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"embeddings": self.embeddings}, str(path))
+        write_file(path, save({"embeddings": self.embeddings.contiguous()}))
 
 
 @torch.no_grad()

@@ -17,10 +17,11 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ...engine.errors import ModelError
+from ...engine.weights import save_weights
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
 
 BACKGROUND = 240 / 255
@@ -133,15 +134,8 @@ class Contrastive(nn.Module, ImageEmbedder):
         self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"kind": "contrastive", **asdict(self.config)}, indent=1)
-        )
-        save_file(
-            {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()},
-            str(folder / "model.safetensors"),
-        )
+        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        save_weights(folder, self.state_dict(), {"kind": "contrastive", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> Contrastive:

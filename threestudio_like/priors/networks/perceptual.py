@@ -7,7 +7,6 @@ of the toybox does.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from ...engine.errors import ModelError
+from ...engine.weights import save_weights
 from ...kernels.devices import follow
 from ..registry import embedded_folder
 from .contrastive import damaged, read_config
@@ -167,17 +167,11 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
         return self.head(torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1))
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16), without the head of the training."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"kind": "perceptual", "width": self.width, "scale": self.scale}, indent=1)
-        )
-        tensors = {
-            k: v.detach().cpu().half().contiguous()
-            for k, v in self.state_dict().items()
-            if not k.startswith("head")
-        }
-        save_file(tensors, str(folder / "model.safetensors"))
+        """config.json and model.safetensors (float16), without the head of the training. Raises
+        OutputError."""
+        tensors = {k: v for k, v in self.state_dict().items() if not k.startswith("head")}
+        config = {"kind": "perceptual", "width": self.width, "scale": self.scale}
+        save_weights(folder, tensors, config)
 
     @staticmethod
     def load(folder: Path) -> ToyPerceptual:

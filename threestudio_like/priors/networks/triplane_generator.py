@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
+from ...engine.weights import save_weights
 from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
 from .contrastive import damaged, read_config
 
@@ -342,13 +342,8 @@ class TriplaneGenerator(nn.Module):
         )
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(
-            json.dumps({"kind": "g3dr", **asdict(self.config)}, indent=1)
-        )
-        tensors = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
-        save_file(tensors, str(folder / "model.safetensors"))
+        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        save_weights(folder, self.state_dict(), {"kind": "g3dr", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> TriplaneGenerator:

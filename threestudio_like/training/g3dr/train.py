@@ -27,7 +27,7 @@ from ...systems.image_to_3d.g3dr_cameras import (
     novel_probability,
 )
 from ..depth import SIZE as TOYBOX_SIZE
-from ..options import TrainingOptions, begin, check, report, run
+from ..options import TrainingOptions, begin, check, claim, report, run
 from .config import G3drTraining, g3dr_config
 from .rgbd import FolderRgbd, RgbdSource, ToyRgbd
 from .terms import as_pictures, render_view, step_terms
@@ -142,6 +142,7 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
     """
     check(options)
     config = g3dr_config(options)
+    claim(options, "g3dr")
     clip = load_clip(config.clip_model) if config.clip > 0 else None
     perceptual = load_perceptual(config.perceptual_model) if config.perceptual > 0 else None
     train, test = g3dr_sources(options, config)
