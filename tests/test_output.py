@@ -55,7 +55,7 @@ ALLOWED = {
 WRITERS = {
     "write_text", "write_bytes", "save", "savez", "savez_compressed", "save_file", "imwrite", "imsave",
     "get_writer", "save_pretrained", "copyfile", "copy2", "copytree", "move", "tofile", "savetxt",
-    "export", "open_memmap", "rename", "replace", "symlink_to", "hardlink_to", "touch", "dump", "to_csv",
+    "open_memmap", "rename", "replace", "symlink_to", "hardlink_to", "touch", "dump", "to_csv",
 }  # fmt: skip
 
 
