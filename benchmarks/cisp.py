@@ -139,7 +139,7 @@ def main() -> None:
     models = {name: load_models(name, arguments.models) for name in ("cisp", "clip")}
     rows = []
     for name, (encoder, _) in models.items():
-        config = ContrastiveTraining(encoder.config)
+        config = ContrastiveTraining(model=encoder.config)
         figures = retrieval(
             encoder,
             BatchSource(source, config, tokenizer_of() if name == "clip" else None),

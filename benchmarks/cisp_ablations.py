@@ -59,7 +59,7 @@ def main() -> None:
         model = Contrastive.load(folder / "cisp")
         source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2)
         figures = retrieval(
-            model, BatchSource(source, ContrastiveTraining(model.config), None), 200, 6
+            model, BatchSource(source, ContrastiveTraining(model=model.config), None), 200, 6
         )
         sizes = [
             sum(p.numel() for p in part.parameters()) / 1e6 for part in (model.image, model.other)

@@ -17,6 +17,7 @@ import json
 import math
 import shutil
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from threestudio_like.commands.reconstruct import (
     picture_config,
     work_out,
 )
+from threestudio_like.engine.config import update
 from threestudio_like.engine.errors import UserError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
@@ -92,22 +94,22 @@ def variant(name: str) -> Comboverse | None:
         return None
     kind, _, _ = name.partition(" + physical")
     config = Comboverse(guidance="none")
-    config.weights.physical = config.weights.physical if name.endswith("+ physical") else 0.0
+    if not name.endswith("+ physical"):
+        config = update(config, {"weights": {"physical": 0.0}})
     if kind == "depth":
-        config.weights.depth = 200.0
-    if kind == "sds":
-        config.guidance, config.spatial = "sds", SpatialConfig()
-        config.spatial.score.t_min, config.spatial.score.t_max = "0.02", "0.98"
-    if kind.startswith("ssds"):
-        config.guidance, config.spatial = "ssds", SpatialConfig()
-        span = {
-            "ssds": ("0.8", "0.9"),
-            "ssds uniform": ("0.02", "0.98"),
-            "ssds low": ("0.02", "0.2"),
-        }[kind]
-        config.spatial.score.t_min, config.spatial.score.t_max = span
+        config = update(config, {"weights": {"depth": 200.0}})
+    spans = {
+        "sds": ("0.02", "0.98"),
+        "ssds": ("0.8", "0.9"),
+        "ssds uniform": ("0.02", "0.98"),
+        "ssds low": ("0.02", "0.2"),
+    }
+    if kind in spans:
+        low, high = spans[kind]
+        spatial = update(SpatialConfig(), {"score": {"t_min": low, "t_max": high}})
+        config = replace(config, guidance="sds" if kind == "sds" else "ssds", spatial=spatial)
     if kind == "default":
-        config.guidance = "ssds"
+        config = replace(config, guidance="ssds")
     return config
 
 

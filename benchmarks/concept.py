@@ -131,9 +131,9 @@ def work(job: tuple[str, int]) -> None:
     token = f"<{name}>"
     learnt = train_concept(
         ConceptOptions(
-            folder / "pictures",
-            token,
-            OBJECTS[name][2],
+            images=folder / "pictures",
+            token=token,
+            word=OBJECTS[name][2],
             out=folder / "concept",
             seed=seed,
             quiet=True,
@@ -147,7 +147,7 @@ def work(job: tuple[str, int]) -> None:
     _, clip = load_judges()
     image = render_asset(
         Asset.load(folder / "run" / "asset.glb"),
-        RingCameras(8, 15.0).all(64).view_projection().numpy(),
+        RingCameras(count=8, elevation=15.0).all(64).view_projection().numpy(),
         64,
         0.9,
     ).image

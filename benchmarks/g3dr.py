@@ -120,7 +120,7 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
 
     model = TriplaneGenerator.load(folder / "g3dr")
     source = ToyRgbd(data, SEED, 400, "test")
-    look, camera, rays = load_perceptual(), CanonicalCamera(), MidpointConfig(64, 64)
+    look, camera, rays = load_perceptual(), CanonicalCamera(), MidpointConfig(coarse=64, fine=64)
     centres = cell_centres(48)
     behind = (centres - torch.tensor([0.0, 0.0, camera.radius])).norm(
         dim=-1

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from random_priors import RandomPrior
 
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
+from threestudio_like.engine.limits import Limits
 from threestudio_like.engine.loop import Loop, LoopSettings, Stage, StagePlan, Step
 from threestudio_like.engine.memory import GIB
 from threestudio_like.kernels.devices import synchronise
@@ -21,7 +23,7 @@ from threestudio_like.meshes.atlas import join_atlas
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.unwrap import unwrap_grid
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.runs.memory_budget import PLANS, apply, demands, forecast
+from threestudio_like.runs.memory_budget import PLANS, demands, forecast
 from threestudio_like.systems.scene.comboverse import Comboverse, placement_stage
 from threestudio_like.systems.scene.layout import reference_camera
 from threestudio_like.systems.scene.prompt import read_scene
@@ -117,37 +119,35 @@ def body(small: bool) -> Mesh:
     return Mesh(points.numpy(), faces.to(torch.int32).numpy())
 
 
-def shrink(config: LatentNerf | DreamFusion) -> None:
-    """A field that plain torch on a CPU gets through."""
-    config.representation.hash.levels, config.representation.hash.log2_size = 4, 12
-    config.renderer.samples, config.renderer.occupancy = 24, 24
+SMALL: dict[str, Any] = {
+    "representation": {"hash": {"levels": 4, "log2_size": 12}},
+    "renderer": {"samples": 24, "occupancy": 24},
+}
+"""A field that plain torch on a CPU gets through."""
 
 
-def latent_nerf(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
+def latent_nerf(prior: RandomPrior, small: bool, limits: Limits) -> tuple[StagePlan, Any]:
     """The published configuration: 64 x 64 latents, a hash grid."""
-    config = LatentNerf.paper()
-    if small:
-        shrink(config)
-    return config.plans(Request(PROMPT, prior))[0], config
+    config = update(LatentNerf.paper(), SMALL if small else {})
+    return config.plans(Request(PROMPT, prior, limits=limits))[0], config
 
 
-def dreamfusion(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
+def dreamfusion(prior: RandomPrior, small: bool, limits: Limits) -> tuple[StagePlan, Any]:
     """64 x 64 pixels, enlarged and encoded."""
-    config = DreamFusion.paper()
-    config.resolution = 16 if small else 64
-    if small:
-        shrink(config)
-    return config.plans(Request(PROMPT, prior))[0], config
+    config = update(
+        DreamFusion.paper(), {"resolution": 16 if small else 64, **(SMALL if small else {})}
+    )
+    return config.plans(Request(PROMPT, prior, limits=limits))[0], config
 
 
-def latent_paint(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
+def latent_paint(prior: RandomPrior, small: bool, limits: Limits) -> tuple[StagePlan, Any]:
     """A latent atlas of 128 on a mesh of twenty thousand faces."""
     config = LatentPaint.paper()
     atlas = join_atlas(Asset({"body": unwrap_grid(body(small), 1024)}), 1024)
-    return config.plans(PaintRequest(PROMPT, prior, atlas=atlas))[0], config
+    return config.plans(PaintRequest(PROMPT, prior, atlas=atlas, limits=limits))[0], config
 
 
-def spatial(prior: RandomPrior, small: bool) -> tuple[StagePlan, Any]:
+def spatial(prior: RandomPrior, small: bool, limits: Limits) -> tuple[StagePlan, Any]:
     """Two bodies placed by SSDS from ten views a step, as published."""
     config = Comboverse.paper()
     camera = reference_camera(2.5, 40.0, 15.0, 128, 128)
@@ -171,11 +171,12 @@ SYSTEMS: dict[str, Callable[[RandomPrior, bool], tuple[StagePlan, Any]]] = {
 
 def of_system(name: str, prior: RandomPrior, steps: int, small: bool = False) -> Steps:
     """Steps of a system, with the memory that its plan foresees."""
-    plan, config = SYSTEMS[name](prior, small)
+    plan, config = SYSTEMS[name](prior, small, Limits())
     if isinstance(config, Comboverse):
         return of_stage(plan, prior, steps)
     expected = forecast(PLANS[0], demands(config, prior), prior)
-    apply(PLANS[0], config, prior, expected.demands)
+    prior.keep_within(expected.limits)
+    plan, _ = SYSTEMS[name](prior, small, expected.limits)
     found = of_stage(plan, prior, steps)
     # What tensors take; the driver's share is no tensor's.
     return replace(found, forecast=expected.peak) if found.peak else found

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tables import publish, table
 
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.kernels import warm_up
@@ -47,14 +48,20 @@ def run(
 ) -> dict[str, float]:
     config = LatentNerf() if system == "latent-nerf" else DreamFusion()
     if isinstance(config, LatentNerf):
-        config.start.refine.times, config.rgb.steps = (), 0
         # From an empty field: the guidance of dreamfusion's default, and the larger learning rate
         # that latents (of deviation 1) take.
-        config.distil.guidance.t_max, config.distil.guidance.scale = "0.98->0.2", 3.0
-        config.distil.rates.voxels = "0.15->0.02"
-        config.distil.regularise.density_variation = "0.05"
-    config.distil.steps = steps
-    config.representation.voxels.size, config.representation.voxels.smooth = 40, 0.8
+        changes = {
+            "start": {"refine": {"times": ()}},
+            "rgb": {"steps": 0},
+            "distil": {
+                "guidance": {"t_max": "0.98->0.2", "scale": 3.0},
+                "rates": {"voxels": "0.15->0.02"},
+                "regularise": {"density_variation": "0.05"},
+            },
+        }
+        config = update(config, changes)
+    sizes = {"voxels": {"size": 40, "smooth": 0.8}}
+    config = update(config, {"distil": {"steps": steps}, "representation": sizes})
     request = Request(prompt, prior)
     began = time.perf_counter()
     stages = Loop(None, Events(None, "quiet"), LoopSettings(minutes=minutes)).run(

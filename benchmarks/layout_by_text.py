@@ -20,6 +20,7 @@ from spatial_words import world
 from tables import ROOT, publish, table
 
 from threestudio_like.commands.compose_run import first_layout, scene_score
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.guidance.spatial import SpatialConfig
@@ -50,15 +51,16 @@ WAYS = (
 def configured(way: str) -> ComposeConfig:
     """The configuration of a way to place."""
     config = ComposeConfig(upright="free to tilt" not in way)
+    place = config.place
     if way.startswith("physical terms alone"):
-        config.place.guidance = "none"
+        place = replace(place, guidance="none")
     if "noise 500 to 900" in way:
-        config.place.spatial.score.t_min, config.place.spatial.score.t_max = "0.5", "0.9"
+        place = update(place, {"spatial": {"score": {"t_min": "0.5", "t_max": "0.9"}}})
     if way.startswith("c = 3"):
-        config.place.spatial.factor = 3.0
+        place = update(place, {"spatial": {"factor": 3.0}})
     if way.startswith("c = 25"):
-        config.place.spatial = SpatialConfig()
-    return config
+        place = replace(place, spatial=SpatialConfig())
+    return replace(config, place=place)
 
 
 def main() -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from random_priors import RandomPrior, build_networks
 from tables import publish, table
 
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
+from threestudio_like.engine.limits import Limits
 from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.engine.memory import GIB, MemoryWatch
 from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
-from threestudio_like.runs.memory_budget import PLANS, apply, demands, forecast
+from threestudio_like.runs.memory_budget import PLANS, demands, forecast
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
@@ -27,14 +30,16 @@ from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 STEPS = 3
 
 
-def measure(prior: StableDiffusionPrior, system: LatentNerf | DreamFusion, parts: int) -> int:
+def measure(
+    prior: StableDiffusionPrior, system: LatentNerf | DreamFusion, parts: int, limits: Limits
+) -> int:
     """Peak bytes of a run of a few steps, as `generate` runs it."""
     with MemoryWatch() as watch:
         for module in (prior.unet, prior.vae):
             for tensor in [*module.parameters(), *module.buffers()]:
                 watch.note(tensor)
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
-        loop.run(system.plans(Request("a red chair", prior, 0)))
+        loop.run(system.plans(Request("a red chair", prior, 0, limits=limits)))
     return watch.peak
 
 
@@ -52,12 +57,13 @@ def main() -> None:
         for name, views, parts, plan in cases:
             prior = RandomPrior(folder, "sd-2.1", "bfloat16", "cpu")
             system = LatentNerf.paper() if name.startswith("Latent") else DreamFusion.paper()
-            system.distil.steps, system.distil.uniform.batch = STEPS, views
+            changes: dict[str, Any] = {"distil": {"steps": STEPS, "uniform": {"batch": views}}}
             if not name.startswith("Latent"):
-                system.resolution = size
+                changes["resolution"] = size
+            system = update(system, changes)
             expected = forecast(plan, demands(system, prior, parts), prior)
-            apply(plan, system, prior, expected.demands)
-            peak = measure(prior, system, parts)
+            prior.keep_within(expected.limits)
+            peak = measure(prior, system, parts, expected.limits)
             error = 100 * (expected.peak / peak - 1)
             rows.append(
                 [

@@ -90,7 +90,7 @@ class RandomPrior(StableDiffusionPrior):
     def __init__(self, folder: Path, layout: Layout, dtype: str, device: str) -> None:
         super().__init__(
             folder,
-            DiffusersConfig(dtype, device),
+            DiffusersConfig(dtype=dtype, device=device),
             layout,
             AnyText(UNETS[layout]["cross_attention_dim"]),
         )

@@ -35,6 +35,7 @@ def build(folder: Path) -> None:
 
 def step(folder: str) -> None:
     """Load as float32 and do one step of the paper preset; prints figures as JSON."""
+    from threestudio_like.engine.config import update
     from threestudio_like.engine.events import Events
     from threestudio_like.engine.loop import Loop, LoopSettings
     from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
@@ -44,8 +45,7 @@ def step(folder: str) -> None:
     began = time.perf_counter()
     prior = StableDiffusionPrior(Path(folder), DiffusersConfig(), "sd-1.5 layout")
     loaded = time.perf_counter() - began
-    config = LatentNerf.paper()
-    config.distil.steps = 1
+    config = update(LatentNerf.paper(), {"distil": {"steps": 1}})
     began = time.perf_counter()
     Loop(None, Events(None, "quiet"), LoopSettings()).run(config.plans(Request("a corgi", prior)))
     seconds = time.perf_counter() - began

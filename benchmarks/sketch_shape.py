@@ -111,7 +111,9 @@ def work(job: tuple[str, str, str, float]) -> None:
         )
         > 0.5
     )
-    line["iou"] = read_sketch(SketchConfig(str(sketch), grid=0)).agreement(inside, points, BAND)
+    line["iou"] = read_sketch(SketchConfig(path=str(sketch), grid=0)).agreement(
+        inside, points, BAND
+    )
     with open(RESULTS, "a") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -153,7 +155,7 @@ def report() -> None:
         for g in some.values()
         for x in sorted(g, key=lambda x: x["iou"])
     ]
-    camera = RingCameras(8, 20.0).all(160)[[1]].view_projection().numpy()
+    camera = RingCameras(count=8, elevation=20.0).all(160)[[1]].view_projection().numpy()
     tiles = []
     for line in [*some["matching"], *some["different"]]:
         mesh = load_sketch(ROOT / "assets" / "shapes" / f"{line['sketch']}.yaml").mesh

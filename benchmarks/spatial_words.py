@@ -17,6 +17,7 @@ from compose import Truth, interval
 from PIL import Image
 from tables import ROOT, publish, table
 
+from threestudio_like.engine.config import update
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.spatial import SpatialConfig, SpatialScoreDistillation
@@ -123,13 +124,19 @@ def pull(
     """Of the gradient of the distance between the two objects along the view: how often it points
     home from four offsets (scene units), and how far from home it vanishes (by a line through all
     draws; half a unit where it does not)."""
-    config = SpatialConfig(factor)
-    config.score.scale = scale
-    config.score.t_min, config.score.t_max, config.score.joint_views = *span, True
+    low, high = span
+    score = {"scale": scale, "t_min": low, "t_max": high, "joint_views": True}
+    config = update(SpatialConfig(factor=factor), {"score": score})
     distil = SpatialScoreDistillation(
         prior, truth.text.prompt, truth.text.words, config, encode=True
     )
-    sampler = UniformCameras((-10.0, 30.0), (-60.0, 60.0), (3.0, 3.0), (40.0, 40.0), 4)
+    sampler = UniformCameras(
+        elevation=(-10.0, 30.0),
+        azimuth=(-60.0, 60.0),
+        distance=(3.0, 3.0),
+        fov_y=(40.0, 40.0),
+        batch=4,
+    )
     rows = []
     for offset in OFFSETS:
         scene = truth.with_meshes([Body({"m": m}) for m in truth.meshes], truth.where)

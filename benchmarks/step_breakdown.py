@@ -11,6 +11,7 @@ from collections import defaultdict
 import torch
 from tables import publish, table
 
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, Stage, StagePlan, Step
 from threestudio_like.guidance import ScoreDistillation
@@ -59,11 +60,13 @@ def measure(kind: str, space: str) -> list[list]:
         timed(torch.optim.Adam, "step", "optimiser"),
     ]
     try:
-        config = LatentNerf()
-        config.representation.kind = kind  # type: ignore[assignment]
-        config.start.refine.times, config.distil.steps, config.rgb.steps = (), STEPS + WARM, 0
-        if space == "rgb":
-            config.distil.steps, config.rgb.steps = 0, STEPS + WARM
+        changes = {
+            "representation": {"kind": kind},
+            "start": {"refine": {"times": ()}},
+            "distil": {"steps": 0 if space == "rgb" else STEPS + WARM},
+            "rgb": {"steps": STEPS + WARM if space == "rgb" else 0},
+        }
+        config = update(LatentNerf(), changes)
         prior = StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
 
         def watched(plan: StagePlan) -> StagePlan:

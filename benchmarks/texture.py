@@ -256,7 +256,7 @@ def gallery() -> None:
     from threestudio_like.metrics.evaluation import staged
     from threestudio_like.renderers import RingCameras
 
-    camera = RingCameras(8, 20.0).all(224)[[1]].view_projection().numpy()
+    camera = RingCameras(count=8, elevation=20.0).all(224)[[1]].view_projection().numpy()
     tiles = []
     for source, prompt in SHOWN:
         asset, light = staged(

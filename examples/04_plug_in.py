@@ -7,15 +7,14 @@ In a package of your own, name it in pyproject.toml:
     bold = "my_package:BOLD"
 """
 
+from threestudio_like.engine.config import update
 from threestudio_like.systems.system import Registered
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 
 def bold() -> LatentNerf:
     """The default configuration with guidance 12."""
-    config = LatentNerf()
-    config.distil.guidance.scale = 12.0
-    return config
+    return update(LatentNerf(), {"distil": {"guidance": {"scale": 12.0}}})
 
 
 BOLD = Registered("bold", "latent-nerf with guidance 12", {"default": bold})

@@ -11,7 +11,7 @@ from threestudio_like.guidance.sketch_shape import SketchConfig
 from threestudio_like.representations import VoxelField, VoxelGridConfig
 
 stool = Path(__file__).parent.parent / "assets" / "shapes" / "stool.yaml"
-sketch = read_sketch(SketchConfig(str(stool), sigma=0.05))
+sketch = read_sketch(SketchConfig(path=str(stool), sigma=0.05))
 field = VoxelField(VoxelGridConfig(size=40), channels=3)
 optimiser = torch.optim.Adam([field.grid], 0.2)
 for step in range(60):

@@ -73,11 +73,33 @@ from threestudio_like.training.shapes import (
 
 def small(against="shape"):
     return ContrastiveConfig(
-        against,
-        32,
-        EncoderConfig(2, "transformer", 32, 8, 48, 2, 4, 2, "linear", 0.1),
-        EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1, "linear", 0.1),
-        TextConfig(50, 2, 8, 48, 2, 4),
+        against=against,
+        width=32,
+        image=EncoderConfig(
+            dims=2,
+            kind="transformer",
+            size=32,
+            patch=8,
+            width=48,
+            depth=2,
+            heads=4,
+            leading=2,
+            stem="linear",
+            init=0.1,
+        ),
+        shape=EncoderConfig(
+            dims=3,
+            kind="transformer",
+            size=32,
+            patch=8,
+            width=48,
+            depth=2,
+            heads=4,
+            leading=1,
+            stem="linear",
+            init=0.1,
+        ),
+        text=TextConfig(vocabulary=50, end=2, tokens=8, width=48, depth=2, heads=4),
     )
 
 
@@ -95,13 +117,21 @@ def test_shape_encoder_has_the_released_layout():
         count = sum(p.numel() for p in encoder.parameters())
     assert tuple(encoder.patches.weight.shape) == (384, 1, 8, 8, 8)
     assert count == pytest.approx(21.5e6, rel=0.01)
-    encoder = PatchTransformer(EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1)).eval()
+    encoder = PatchTransformer(
+        EncoderConfig(
+            dims=3, kind="transformer", size=32, patch=8, width=48, depth=2, heads=4, leading=1
+        )
+    ).eval()
     assert encoder.tokens(torch.zeros(2, 1, 32, 32, 32)).shape == (2, 65, 48)
 
 
 def test_permuting_patches_with_their_positions_leaves_the_class_token():
     torch.manual_seed(0)
-    encoder = PatchTransformer(EncoderConfig(3, "transformer", 32, 8, 48, 2, 4, 1)).eval()
+    encoder = PatchTransformer(
+        EncoderConfig(
+            dims=3, kind="transformer", size=32, patch=8, width=48, depth=2, heads=4, leading=1
+        )
+    ).eval()
     x = torch.rand(1, 1, 32, 32, 32)
     before = encoder(x)
     swapped = x.clone()
@@ -123,10 +153,19 @@ def test_a_text_is_read_up_to_its_end():
 
 def test_the_convolutional_encoder_is_about_as_large():
     for config in (
-        EncoderConfig(3, "cnn", 32, 8, 128, 5, 4, 1),
-        EncoderConfig(2, "cnn", 64, 8, 128, 5, 4, 2),
+        EncoderConfig(dims=3, kind="cnn", size=32, patch=8, width=128, depth=5, heads=4, leading=1),
+        EncoderConfig(dims=2, kind="cnn", size=64, patch=8, width=128, depth=5, heads=4, leading=2),
     ):
-        other = EncoderConfig(config.dims, "transformer", config.size, 8, 128, 5, 4, config.leading)
+        other = EncoderConfig(
+            dims=config.dims,
+            kind="transformer",
+            size=config.size,
+            patch=8,
+            width=128,
+            depth=5,
+            heads=4,
+            leading=config.leading,
+        )
         sizes = [
             sum(p.numel() for p in kind(c).parameters())
             for kind, c in ((ConvEncoder, config), (PatchTransformer, other))
@@ -180,14 +219,22 @@ def test_temperature_is_limited_in_place_and_stays_with_the_optimiser():
 
 def test_overfit_retrieves_every_pair(pairs):
     config = ContrastiveTraining(
-        small(), 170, 64, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0
+        model=small(),
+        steps=170,
+        batch=64,
+        rate="cos 1e-3->1e-4",
+        jitter=0.0,
+        read_out="0",
+        categories=0,
     )
     torch.manual_seed(0)
     model = Contrastive(config.model)
     source = BatchSource(pairs, config)
     source.source.views = lambda index: 1
     stage = contrastive_stage("cisp", model, source)
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("cisp", lambda done: stage)]
+    )
     model.eval()
     figures = retrieval(model, source, 64)
     del source.source.views
@@ -197,7 +244,14 @@ def test_overfit_retrieves_every_pair(pairs):
 
 def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs):
     config = ContrastiveTraining(
-        small(), 120, 32, "cos 1e-3->1e-4", jitter=0.0, read_out="0", categories=0, locked=True
+        model=small(),
+        steps=120,
+        batch=32,
+        rate="cos 1e-3->1e-4",
+        jitter=0.0,
+        read_out="0",
+        categories=0,
+        locked=True,
     )
     torch.manual_seed(0)
     model = Contrastive(config.model)
@@ -220,7 +274,9 @@ def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs)
     )
     first = retrieval(model.eval(), source, 64)["image to shape recall@5"]
     model.train()
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("cisp", lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("cisp", lambda done: stage)]
+    )
     after = model.eval().state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("other"))
     assert not torch.equal(before["image_head.0.weight"], after["image_head.0.weight"])
@@ -293,8 +349,35 @@ def test_the_released_unet_has_its_size_and_starts_at_zero():
     assert sum(p.numel() for p in unet.parameters()) == pytest.approx(83e6, rel=0.02)
     torch.manual_seed(0)
     for config in (
-        VoxelUNetConfig(16, 1, 16, (1, 2), 1, (8,), 8, 1, 8, 4, 16, 32),
-        VoxelUNetConfig(16, 2, 16, (1, 2), 1, (4,), 8, 2, 8, 4, 16, 32, 3),
+        VoxelUNetConfig(
+            resolution=16,
+            patch=1,
+            width=16,
+            multipliers=(1, 2),
+            blocks=1,
+            attention=(8,),
+            groups=8,
+            heads=1,
+            embedding=8,
+            tokens=4,
+            token_width=16,
+            time_width=32,
+        ),
+        VoxelUNetConfig(
+            resolution=16,
+            patch=2,
+            width=16,
+            multipliers=(1, 2),
+            blocks=1,
+            attention=(4,),
+            groups=8,
+            heads=2,
+            embedding=8,
+            tokens=4,
+            token_width=16,
+            time_width=32,
+            classes=3,
+        ),
     ):
         x = torch.randn(2, 1, 16, 16, 16)
         out = VoxelUNet(config)(x, torch.tensor([3, 700]), torch.randn(2, 8))
@@ -310,7 +393,19 @@ def test_attention_sees_the_embedding_in_front_of_the_voxels(monkeypatch):
         "softmax",
         lambda self, dim: seen.append(self.shape[-2:]) or original(self, dim),
     )
-    unet = VoxelUNet(VoxelUNetConfig(32, 1, 8, (1, 1, 1, 1), 1, (8, 4), 8, 1, 8))
+    unet = VoxelUNet(
+        VoxelUNetConfig(
+            resolution=32,
+            patch=1,
+            width=8,
+            multipliers=(1, 1, 1, 1),
+            blocks=1,
+            attention=(8, 4),
+            groups=8,
+            heads=1,
+            embedding=8,
+        )
+    )
     unet(torch.randn(1, 1, 32, 32, 32), torch.tensor([1]), torch.randn(1, 8))
     assert {tuple(s) for s in seen} == {(512, 512 + 4), (64, 64 + 4)}
     layer = VoxelAttention(8, 16, 2, 8)
@@ -331,8 +426,22 @@ def test_cells_are_folded_there_and_back():
 
 def tiny_diffusion(signed=False, prediction="epsilon", classes=0):
     torch.manual_seed(0)
-    unet = VoxelUNetConfig(8, 2, 16, (1, 2), 1, (4, 2), 8, 2, 6, 2, 16, 32, classes)
-    return VoxelDiffusion(VoxelDiffusionConfig(unet, prediction, signed))
+    unet = VoxelUNetConfig(
+        resolution=8,
+        patch=2,
+        width=16,
+        multipliers=(1, 2),
+        blocks=1,
+        attention=(4, 2),
+        groups=8,
+        heads=2,
+        embedding=6,
+        tokens=2,
+        token_width=16,
+        time_width=32,
+        classes=classes,
+    )
+    return VoxelDiffusion(VoxelDiffusionConfig(unet=unet, prediction=prediction, signed=signed))
 
 
 def stir(model):
@@ -369,7 +478,22 @@ def test_a_tenth_of_the_embeddings_is_dropped(pairs, monkeypatch):
 
     kept = []
     model = VoxelDiffusion(
-        VoxelDiffusionConfig(VoxelUNetConfig(32, 8, 8, (1,), 1, (), 8, 1, 6, 2, 8, 16))
+        VoxelDiffusionConfig(
+            unet=VoxelUNetConfig(
+                resolution=32,
+                patch=8,
+                width=8,
+                multipliers=(1,),
+                blocks=1,
+                attention=(),
+                groups=8,
+                heads=1,
+                embedding=6,
+                tokens=2,
+                token_width=8,
+                time_width=16,
+            )
+        )
     )
     monkeypatch.setattr(
         model,
@@ -416,7 +540,15 @@ def test_sampling_regenerates_both_of_two_shapes(sampler, steps):
         return (x - abar.sqrt() * clean) / (1 - abar).sqrt()
 
     model.unet.forward = exact
-    out = model.sample(None, 16, VoxelSampling(sampler, steps, 0.0), RandomStream(0, "x", 0)) > 0.5
+    out = (
+        model.sample(
+            None,
+            16,
+            VoxelSampling(sampler=sampler, steps=steps, guidance=0.0),
+            RandomStream(0, "x", 0),
+        )
+        > 0.5
+    )
     overlap = np.array([[voxel_iou(o.numpy(), s.numpy() > 0.5) for s in shapes] for o in out])
     assert overlap.max(1).min() > 0.95
     assert set(overlap.argmax(1)) == {0, 1}
@@ -443,7 +575,12 @@ def test_voxel_diffusion_learns_two_shapes():
     for number in (0, 1):
         embedding = vectors[number : number + 1]
         out = (
-            model.sample(embedding, 2, VoxelSampling("ddim", 20, 0.0), RandomStream(1, "x", 0))
+            model.sample(
+                embedding,
+                2,
+                VoxelSampling(sampler="ddim", steps=20, guidance=0.0),
+                RandomStream(1, "x", 0),
+            )
             > 0.5
         )
         assert min(voxel_iou(o.numpy(), shapes[number].numpy() > 0.5) for o in out) > 0.95
@@ -649,7 +786,7 @@ def test_training_on_the_users_own_data(shapenet, tmp_path):
 
 def test_training_resumes_to_the_same_weights(pairs, tmp_path):
     def run(folder, minutes=None, resume=False, steps=6):
-        config = ContrastiveTraining(small(), steps, 8)
+        config = ContrastiveTraining(model=small(), steps=steps, batch=8)
         torch.manual_seed(0)
         model = Contrastive(config.model)
         stage = contrastive_stage("cisp", model, BatchSource(pairs, config))
@@ -663,7 +800,7 @@ def test_training_resumes_to_the_same_weights(pairs, tmp_path):
 
             stage.after_step = stop
         loop = Loop(
-            folder, Events(None, "quiet"), LoopSettings(0, checkpoint_steps=1, resume=resume)
+            folder, Events(None, "quiet"), LoopSettings(seed=0, checkpoint_steps=1, resume=resume)
         )
         try:
             loop.run([StagePlan("cisp", lambda done: stage)])

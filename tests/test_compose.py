@@ -33,6 +33,7 @@ from threestudio_like.systems.scene.amodal_completion import (
 from threestudio_like.systems.scene.comboverse import (
     Comboverse,
     ComposeConfig,
+    PlacementWeights,
     ReferencePicture,
     placement_stage,
 )
@@ -171,7 +172,7 @@ def test_first_placement_of_a_box_that_is_the_picture():
     view = camera(128, 0.0)
     span = 2 * 3.0 * math.tan(math.radians(20))
     body = Body({"m": Mesh(cube(size=1.0).vertices * np.float32(span), cube().faces)})
-    paper = LayoutConfig("box", False)
+    paper = LayoutConfig(size="box", surface=False)
     full = initial_transform(
         body, Seen(np.array([0, 0, 128.0, 128]), np.ones((128, 128)), 3.0), view, paper
     )
@@ -244,9 +245,13 @@ def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
         scene.image_position.add_(torch.tensor([[0.06, -0.05], [-0.05, 0.06]]))
         scene.size += torch.tensor([[0.18], [-0.18]])
     config = Comboverse(
-        guidance="none", steps=250, rate="0.008->0.0004", rate_depth="0", resolution=128
+        guidance="none",
+        steps=250,
+        rate="0.008->0.0004",
+        rate_depth="0",
+        resolution=128,
+        weights=PlacementWeights(physical=0.0),
     )
-    config.weights.physical = 0.0
     run_stage(placement_stage(scene, read_scene(""), [], toybox_prior, config, reference))
     assert float((scene.image_position - true_place).detach().abs().max()) * 3 / 2 < 0.01
     assert float((scene.size - true_size).detach().abs().max()) < 0.02
@@ -284,8 +289,14 @@ def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
             Transform(0.8, translation=np.array([0.3, 0, off])),
         ]
         scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
-        config = Comboverse(guidance="sds", steps=40, rate="0", along="axis", resolution=48)
-        config.weights.physical = 0.0
+        config = Comboverse(
+            guidance="sds",
+            steps=40,
+            rate="0",
+            along="axis",
+            resolution=48,
+            weights=PlacementWeights(physical=0.0),
+        )
         run_stage(placement_stage(scene, read_scene("a cube left of a ball"), [], prior, config))
         moved = scene.transforms()[1].translation[2] - off
         assert moved * off < 0
@@ -334,10 +345,11 @@ def test_ablation_switches(toybox_prior):
     from threestudio_like.engine.stage import Step
 
     def terms(**changes) -> set[str]:
-        config = Comboverse(views=1, guidance=changes.pop("guidance", "none"))
-        config.weights.physical = 0.0
-        for key, value in changes.items():
-            setattr(config.weights, key, value)
+        config = Comboverse(
+            views=1,
+            guidance=changes.pop("guidance", "none"),
+            weights=PlacementWeights(**{"physical": 0.0, **changes}),
+        )
         scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0])
         return set(
             placement_stage(scene, text, text.words, toybox_prior, config, reference).loss(

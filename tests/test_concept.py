@@ -95,26 +95,55 @@ def test_only_the_word_gets_a_gradient(prior):
 def test_a_concept_is_trained_resumed_and_used(tmp_path, capsys):
     images = pictures(tmp_path / "images")
     whole = train_concept(
-        ConceptOptions(images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2)
+        ConceptOptions(
+            images=images,
+            token="<thing>",
+            word="vase",
+            out=tmp_path / "a",
+            steps=4,
+            quiet=True,
+            batch=2,
+        )
     )
     table = load_file(str(whole))
     assert list(table) == ["<thing>"]
     assert table["<thing>"].shape == (4, 128)
     one = train_concept(
         ConceptOptions(
-            images, "<one>", out=tmp_path / "one", steps=1, quiet=True, batch=2, vectors=1
+            images=images,
+            token="<one>",
+            out=tmp_path / "one",
+            steps=1,
+            quiet=True,
+            batch=2,
+            vectors=1,
         )
     )
     assert load_file(str(one))["<one>"].shape == (128,)
     train_concept(
-        ConceptOptions(images, "<thing>", "vase", out=tmp_path / "b", steps=4, quiet=True, batch=2)
+        ConceptOptions(
+            images=images,
+            token="<thing>",
+            word="vase",
+            out=tmp_path / "b",
+            steps=4,
+            quiet=True,
+            batch=2,
+        )
     )
     assert torch.equal(
         load_file(str(tmp_path / "b" / "learned_embeds.safetensors"))["<thing>"], table["<thing>"]
     )
     again = train_concept(
         ConceptOptions(
-            images, "<thing>", "vase", out=tmp_path / "a", steps=4, quiet=True, batch=2, resume=True
+            images=images,
+            token="<thing>",
+            word="vase",
+            out=tmp_path / "a",
+            steps=4,
+            quiet=True,
+            batch=2,
+            resume=True,
         )
     )
     assert torch.equal(load_file(str(again))["<thing>"], table["<thing>"])
@@ -144,11 +173,13 @@ def test_mistakes_of_a_concept(tmp_path):
     with pytest.raises(ConfigError):
         train_concept(ConceptOptions())
     with pytest.raises(ConfigError):
-        train_concept(ConceptOptions(images, "thing"))
+        train_concept(ConceptOptions(images=images, token="thing"))
     with pytest.raises(ConfigError):
-        train_concept(ConceptOptions(images, "<thing>", steps=0))
+        train_concept(ConceptOptions(images=images, token="<thing>", steps=0))
     with pytest.raises(ModelError):
-        train_concept(ConceptOptions(images, "<thing>", "dragon", out=tmp_path / "x"))
+        train_concept(
+            ConceptOptions(images=images, token="<thing>", word="dragon", out=tmp_path / "x")
+        )
     for wrong in (tmp_path / "none", tmp_path):
         with pytest.raises(InputError):
             read_pictures(wrong, 64, 3.0, 40.0)

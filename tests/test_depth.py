@@ -77,7 +77,7 @@ def test_training_lowers_the_error(tmp_path):
     torch.manual_seed(0)
     model = build_depth(48)
     before = depth_accuracy(model, data)["error, any background"]
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run(
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
         [StagePlan("depth", lambda done: depth_stage(model, data, 50, 16))]
     )
     assert depth_accuracy(model, data)["error, any background"] < 0.7 * before

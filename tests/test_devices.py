@@ -13,6 +13,7 @@ from pretend import ELSEWHERE, WAITS, PretendTensor, pretend_device
 
 import threestudio_like
 from threestudio_like.cli import main
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
 from threestudio_like.engine.training import Batches
@@ -260,10 +261,16 @@ def test_a_step_waits_for_the_device_once(tiny_folder, system):
     """Besides what the kernels themselves need to know: a wait leaves a GPU idle until the next
     launch."""
     counted = []
-    system.representation.hash.levels, system.representation.hash.log2_size = 2, 8
-    system.renderer.samples, system.renderer.occupancy, system.resolution = 8, 8, 8
+    changes = {
+        "representation": {"hash": {"levels": 2, "log2_size": 8}},
+        "renderer": {"samples": 8, "occupancy": 8},
+        "resolution": 8,
+    }
+    system = update(system, changes)
     with pretend_device() as there:
-        prior = StableDiffusionPrior(tiny_folder, DiffusersConfig("float32", str(there)), "tiny")
+        prior = StableDiffusionPrior(
+            tiny_folder, DiffusersConfig(dtype="float32", device=str(there)), "tiny"
+        )
         (plan,) = system.plans(Request("a red chair", prior))
 
         def build(done):
@@ -365,7 +372,9 @@ def test_a_stage_is_on_the_device_while_it_runs_and_its_checkpoint_is_not(tmp_pa
 
 def test_a_prior_takes_and_gives_tensors_of_its_device(tiny_folder):
     with pretend_device() as there:
-        prior = StableDiffusionPrior(tiny_folder, DiffusersConfig("float32", str(there)), "tiny")
+        prior = StableDiffusionPrior(
+            tiny_folder, DiffusersConfig(dtype="float32", device=str(there)), "tiny"
+        )
         latents = prior.encode_image(torch.rand(1, 16, 16, 3))
         assert latents.device == there
         assert prior.decode_latents(latents).device == there

@@ -51,7 +51,7 @@ class Ball(Field):
 
 
 def ring(n=2, size=24):
-    return RingCameras(n, 10.0).all(size)
+    return RingCameras(count=n, elevation=10.0).all(size)
 
 
 def zero(cameras, channels=4):
@@ -251,7 +251,7 @@ def test_the_map_is_fitted_from_the_autoencoder_for_other_priors(toybox_prior):
 def test_backgrounds():
     cameras = ring()
     random = RandomStream(0, "b", 0)
-    solid = SolidBackground(torch.tensor([0.5, 0.5, 0.5])).sample(cameras, random)
+    solid = SolidBackground(value=torch.tensor([0.5, 0.5, 0.5])).sample(cameras, random)
     assert solid.level == 0.5
     assert solid.values.shape == (2, 24, 24, 3)
     grey = RandomBackground.grey(0.3, 0.7)

@@ -275,7 +275,9 @@ def test_sds_with_guidance_on_the_mixture_pulls_to_the_prompted_mode():
     guidance = ScoreDistillation(
         Mixture(modes, 0.3),
         "red",
-        ScoreDistillationConfig(scale=5.0, weighting="uniform", prompt=PromptConfig(False)),
+        ScoreDistillationConfig(
+            scale=5.0, weighting="uniform", prompt=PromptConfig(view_dependent=False)
+        ),
     )
     z = torch.zeros(1, 1, 4, 4, requires_grad=True)
     optimiser = torch.optim.Adam([z], 0.05)
@@ -320,7 +322,7 @@ def test_views_of_a_known_object_drive_a_field_to_it():
         parts,
         guidance,
         StratifiedCameras(),
-        SolidBackground(torch.zeros(4)),
+        SolidBackground(value=torch.zeros(4)),
         16,
         LearningRates(),
         Regularisation(),
@@ -329,7 +331,9 @@ def test_views_of_a_known_object_drive_a_field_to_it():
     views = StratifiedCameras().sample(RandomStream(9, "test", 0), 16)
     with torch.no_grad():
         shown = parts.renderer.render(
-            field, views, SolidBackground(torch.zeros(4)).sample(views, RandomStream(0, "", 0))
+            field,
+            views,
+            SolidBackground(value=torch.zeros(4)).sample(views, RandomStream(0, "", 0)),
         )
     wanted = draw(views)
     mask = wanted[..., 0] > 0.5

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from threestudio_like.cli import main
+from threestudio_like.engine.config import to_dict, update
 from threestudio_like.engine.errors import ConfigError, MemoryShortage
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan
@@ -33,12 +34,12 @@ from threestudio_like.representations import (
 )
 from threestudio_like.runs.memory_budget import (
     PLANS,
-    apply,
     budget,
     choose,
     count_samples,
     demands,
     forecast,
+    limits_of,
 )
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
@@ -64,7 +65,7 @@ def test_chunks_of_samples_have_the_same_values_and_gradients(kind, chunk):
         torch.manual_seed(0)
         field = fields()[kind]
         renderer = VolumeRenderer(VolumeConfig(samples=24, occupancy=8, chunk=size))
-        cameras = RingCameras(2, 10.0).all(9)
+        cameras = RingCameras(count=2, elevation=10.0).all(9)
         known = (torch.where(torch.arange(162) % 5 == 0, torch.inf, 2.9), DepthScaling())
         rendering = renderer.render(
             field,
@@ -100,7 +101,7 @@ def test_chunks_keep_less_for_the_way_back():
     for chunk in (0, 500):
         field = fields()["hash"]
         renderer = VolumeRenderer(VolumeConfig(samples=48, occupancy=8, chunk=chunk))
-        cameras = RingCameras(1, 10.0).all(32)
+        cameras = RingCameras(count=1, elevation=10.0).all(32)
         with MemoryWatch() as watch:
             rendering = renderer.render(
                 field, cameras, BackgroundSample(torch.zeros(1, 32, 32, 4)), RandomStream(0, "a", 1)
@@ -118,9 +119,9 @@ def test_the_unet_in_parts(tiny_folder, entries):
     )
     latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     t = torch.tensor([1, 50, 200, 300, 700, 900])
-    condition = Condition(text, RingCameras(6, 0.0).all(8), torch.linspace(0, 1, 6))
+    condition = Condition(text, RingCameras(count=6, elevation=0.0).all(8), torch.linspace(0, 1, 6))
     whole = prior.predict(latents, t, condition)
-    prior.config.entries = entries
+    prior.entries = entries
     parts = prior.predict(latents, t, condition)
     assert apart(whole, parts) <= of_network(prior.unet)
     assert apart(whole, prior.predict(latents, t + 1, condition)) > 10 * of_network(prior.unet)
@@ -132,13 +133,13 @@ def test_views_that_see_each_other_stay_together(toybox_prior):
     latents = torch.randn(8, 4, toybox_prior.facts.latent_size, toybox_prior.facts.latent_size)
     condition = Condition(prompt, cameras[torch.arange(8) % 4], 0.5, 4)
     t = torch.full((8,), 500)
-    before = toybox_prior.config.entries
+    before = toybox_prior.entries
     try:
         whole = toybox_prior.predict(latents, t, condition)
-        toybox_prior.config.entries = 3
+        toybox_prior.entries = 3
         parts = toybox_prior.predict(latents, t, condition)
     finally:
-        toybox_prior.config.entries = before
+        toybox_prior.entries = before
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-5)
 
 
@@ -146,7 +147,7 @@ def test_the_autoencoder_in_parts_has_the_gradient_of_all(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     found = []
     for images in (0, 1, 2):
-        prior.config.images = images
+        prior.images = images
         pictures = torch.rand(
             3, 16, 16, 3, generator=torch.Generator().manual_seed(2)
         ).requires_grad_()
@@ -201,8 +202,9 @@ def test_budgets():
 
 def test_smaller_budgets_choose_smaller_plans_and_impossible_ones_are_said(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    config = LatentNerf.paper()
-    config.distil.steps, config.representation.hash.log2_size = 5, 12
+    config = update(
+        LatentNerf.paper(), {"distil": {"steps": 5}, "representation": {"hash": {"log2_size": 12}}}
+    )
     wanted = demands(config, prior)
     peaks = [forecast(plan, wanted, prior).peak for plan in PLANS if not plan.offload]
     assert peaks == sorted(peaks, reverse=True)
@@ -224,17 +226,20 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
     """Whole distillation steps under the watch, within 15 % of their forecast: occupancy,
     regularisers, watchdog and all."""
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    config = system.paper()
-    config.resolution, config.representation.hash.log2_size = 48, 14
-    config.distil.steps, config.distil.uniform.batch = 6, 4
+    changes = {
+        "resolution": 48,
+        "representation": {"hash": {"log2_size": 14}},
+        "distil": {"steps": 6, "uniform": {"batch": 4}},
+    }
+    config = update(system.paper(), changes)
     expected = forecast(plan, demands(config, prior, parts), prior)
-    apply(plan, config, prior, expected.demands)
+    prior.keep_within(expected.limits)
     with MemoryWatch() as watch:
         for module in (prior.unet, prior.vae):
             for tensor in [*module.parameters(), *module.buffers()]:
                 watch.note(tensor)
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
-        loop.run(config.plans(Request("a red chair", prior, 0)))
+        loop.run(config.plans(Request("a red chair", prior, 0, limits=expected.limits)))
     assert watch.peak == pytest.approx(expected.peak, rel=0.15)
 
 
@@ -338,8 +343,7 @@ def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):
 
 def test_parts_take_less(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    config = LatentNerf.paper()
-    config.resolution, config.distil.uniform.batch = 48, 4
+    config = update(LatentNerf.paper(), {"resolution": 48, "distil": {"uniform": {"batch": 4}}})
     peaks = [
         forecast(PLANS[0], demands(config, prior, parts), prior).parts["rendering"]
         for parts in (1, 2, 4)
@@ -347,18 +351,27 @@ def test_parts_take_less(tiny_folder):
     assert peaks[0] > 1.3 * peaks[1] > 1.6 * peaks[2]
 
 
-def test_a_plan_is_put_everywhere(tiny_folder):
+def test_a_plan_reaches_prior_and_stages_and_no_configuration(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     config = LatentNerf()
-    apply(PLANS[2], config, prior)
-    assert (config.renderer.chunk, config.rgb.renderer.chunk) == (PLANS[2].samples,) * 2
-    assert (prior.config.entries, prior.config.images) == (2, 1)
-    # All at once is as many as a stage's own forecast counts on.
     wanted = demands(config, prior)
-    apply(PLANS[0], config, prior, wanted)
     counted = {demand.name: demand.samples for demand in wanted}
-    assert (config.renderer.chunk, config.rgb.renderer.chunk) == (counted["distil"], counted["rgb"])
     assert counted["distil"] != counted["rgb"]
+    before = to_dict(config)
+    for plan, samples in (
+        (PLANS[2], {"distil": PLANS[2].samples, "rgb": PLANS[2].samples}),
+        # All at once is as many as a stage's own forecast counts on.
+        (PLANS[0], counted),
+    ):
+        limits = limits_of(plan, wanted)
+        prior.keep_within(limits)
+        assert (prior.entries, prior.images) == (plan.entries, plan.images)
+        request = Request("a red chair", prior, limits=limits)
+        plans = {p.name: p for p in config.plans(request)}
+        for name in ("distil", "rgb"):
+            assert plans[name].build({}).modules["renderer"].chunk == samples[name]
+    assert to_dict(config) == before
+    assert prior.config == DiffusersConfig()
 
 
 def test_out_of_memory_does_less_at_once_and_goes_on_and_the_second_time_says_so(tmp_path):
@@ -426,7 +439,7 @@ def test_bytes_of_a_module():
 
 def test_samples_are_counted_as_a_first_step_has_them():
     config = VolumeConfig(samples=32, occupancy=8, jitter=False)
-    cameras = RingCameras(2, 10.0).all(20)
+    cameras = RingCameras(count=2, elevation=10.0).all(20)
     renderer = VolumeRenderer(config)
     rendering = renderer.render(
         fields()["voxels"], cameras, BackgroundSample(torch.zeros(2, 20, 20, 4))

@@ -34,7 +34,7 @@ from threestudio_like.meshes.toolchain import ToolOptions, run_tool
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.renderers import RingCameras
 
-CAMERAS = RingCameras(6, 20.0).all(128).view_projection().numpy()
+CAMERAS = RingCameras(count=6, elevation=20.0).all(128).view_projection().numpy()
 
 
 def f_cube() -> Asset:
@@ -402,10 +402,10 @@ def test_mesh_verb_tools(tmp_path):
     assert info["walls"]["texture coordinates"] == "a proper atlas"
     for action in ("clean", "unwrap", "decimate", "convert"):
         out = tmp_path / f"{action}.obj"
-        run_tool(action, source, ToolOptions(out, faces=10))
+        run_tool(action, source, ToolOptions(out=out, faces=10))
         assert list(Asset.load(out).meshes) == ["walls", "lids"]
         with pytest.raises(OutputError):
-            run_tool(action, source, ToolOptions(out))
+            run_tool(action, source, ToolOptions(out=out))
     with pytest.raises(ConfigError):
         run_tool("convert", source, ToolOptions())
 

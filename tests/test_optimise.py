@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from threestudio_like.cli import main
+from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
@@ -133,7 +134,11 @@ def reference_of(tmp_path, size=32):
 def config_of(kind):
     return PictureOptimisation(
         representation=FieldConfig(
-            kind, VoxelGridConfig(size=40), triplane=TriplaneConfig(48, 8, 16, 3, blob_strength=0.0)
+            kind=kind,
+            voxels=VoxelGridConfig(size=40),
+            triplane=TriplaneConfig(
+                resolution=48, features=8, hidden=16, levels=3, blob_strength=0.0
+            ),
         )
     )
 
@@ -161,8 +166,8 @@ def run_stage(stage, steps=None):
 @pytest.mark.parametrize("kind", ["voxels", "triplane"])
 def test_a_field_starts_as_a_shape_with_the_pictures_colours(kind, tmp_path):
     reference, pose, mesh, _ = reference_of(tmp_path)
-    config = config_of(kind)
-    config.start.steps, config.start.points = (60, 6000) if kind == "voxels" else (150, 3000)
+    steps, points = (60, 6000) if kind == "voxels" else (150, 3000)
+    config = update(config_of(kind), {"start": {"steps": steps, "points": points}})
     work = Work(0, Events(None, "quiet"), "a chair", Prior())
     stage = config._fit(ShapeFound(mesh, pose, PoseConfig()), reference, work)
     run_stage(stage)
@@ -177,8 +182,7 @@ def test_a_field_starts_as_a_shape_with_the_pictures_colours(kind, tmp_path):
 
 def test_the_reference_view_becomes_the_picture(tmp_path):
     reference, _, _, _ = reference_of(tmp_path)
-    config = config_of("voxels")
-    config.terms = replace(config.terms, clip=0.0, depth=0.0)
+    config = update(config_of("voxels"), {"terms": {"clip": 0.0, "depth": 0.0}})
     parts = config._parts(Work(0, Events(None, "quiet"), "a chair", Prior()))
     extra = picture_terms(config.terms, reference, parts, "toybox")
     optimiser = torch.optim.Adam(parts.field.parameters(), 0.05)
@@ -225,7 +229,22 @@ def tiny_generator(tmp_path):
     torch.manual_seed(0)
     model = TriplaneGenerator(
         TriplaneGeneratorConfig(
-            64, 8, (1, 2), 1, 2, 4, 6, 8, 16, 3, "proper", 4, "coordinates", False, -1.0, 6.0
+            size=64,
+            width=8,
+            multipliers=(1, 2),
+            blocks=1,
+            heads=2,
+            head_width=4,
+            positions=6,
+            features=8,
+            hidden=16,
+            levels=3,
+            axes="proper",
+            groups=4,
+            position="coordinates",
+            relief=False,
+            bias=-1.0,
+            gain=6.0,
         )
     )
     model.save(tmp_path / "g3dr")

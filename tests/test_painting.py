@@ -43,6 +43,7 @@ from threestudio_like.renderers import (
 from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.representations import TexturedMesh
 from threestudio_like.runs.options import TextureOptions
+from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.stages.painting import (
     LightConfig,
     PaintingConfig,
@@ -133,13 +134,15 @@ def test_oracle_albedo_is_recovered_and_nothing_else_moves(channels, encode):
         parts,
         guidance,
         CAMERAS,
-        SolidBackground(torch.full((channels,), GREY)),
+        SolidBackground(value=torch.full((channels,), GREY)),
         size,
-        PaintRates("0.05->0.002"),
+        PaintRates(texels="0.05->0.002"),
         PaintTerms(seam="20", variation="0.02"),
         LightConfig(),
     )
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("paint", lambda done: stage)]
+    )
     still = ~(surface.unlocked.view_as(seen))
     beside = torch.nn.functional.max_pool2d(locked[None, None].float(), 5, 1, 2)[0, 0] > 0
     free = seen & ~beside & surface.charts
@@ -176,7 +179,7 @@ def test_geometry_gets_no_gradient_and_latent_mode_calls_no_autoencoder():
         SurfaceModel(surface, renderer, show_rgb),
         guidance,
         CAMERAS,
-        SolidBackground(torch.zeros(4)),
+        SolidBackground(value=torch.zeros(4)),
         32,
         PaintRates(),
         PaintTerms(),
@@ -214,7 +217,7 @@ def test_offsets_along_the_normals_follow_a_silhouette():
     atlas = body(48)
     surface = TexturedMesh(atlas, 3, start=torch.zeros(3), offsets=True)
     renderer = SurfaceRenderer(SurfaceConfig(jitter=False, supersample=1))
-    cameras = RingCameras(4, 10.0, 2.2).all(64)
+    cameras = RingCameras(count=4, elevation=10.0, distance=2.2).all(64)
     behind = BackgroundSample(torch.ones(4, 64, 64, 3))
     with torch.no_grad():
         surface.offsets.fill_(0.06)
@@ -359,13 +362,13 @@ def test_known_light_keeps_out_of_the_base_colour():
             parts,
             ScoreDistillation(prior, "x", config, True),
             CAMERAS,
-            SolidBackground(torch.full((3,), GREY)),
+            SolidBackground(value=torch.full((3,), GREY)),
             size,
-            PaintRates("0.04->0.002"),
+            PaintRates(texels="0.04->0.002"),
             PaintTerms(variation="0.01", material="10"),
-            LightConfig(kind, 0.0),
+            LightConfig(kind=kind, variation=0.0),
         )
-        Loop(None, Events(None, "quiet"), LoopSettings(0)).run(
+        Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
             [StagePlan("p", lambda done, stage=stage: stage)]
         )
         geometry = surface.texel_geometry()
@@ -556,13 +559,15 @@ def test_offsets_follow_an_oracle_of_a_larger_body():
         SurfaceModel(surface, renderer, show_rgb),
         ScoreDistillation(prior, "x", config, True),
         CAMERAS,
-        SolidBackground(torch.full((3,), GREY)),
+        SolidBackground(value=torch.full((3,), GREY)),
         size,
-        PaintRates("0", offsets="4e-3->1e-3"),
+        PaintRates(texels="0", offsets="4e-3->1e-3"),
         PaintTerms(variation="0"),
         LightConfig(),
     )
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("paint", lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("paint", lambda done: stage)]
+    )
     assert float(surface.offsets.detach().mean()) == pytest.approx(0.06, abs=0.02)
 
 
@@ -710,13 +715,15 @@ def test_point_mass_paints_every_seen_texel_in_one_colour():
         parts,
         guidance,
         CAMERAS,
-        SolidBackground(torch.zeros(4)),
+        SolidBackground(value=torch.zeros(4)),
         16,
-        PaintRates("0.02"),
+        PaintRates(texels="0.02"),
         PaintTerms(variation="0"),
         LightConfig(),
     )
-    Loop(None, Events(None, "quiet"), LoopSettings(0)).run([StagePlan("p", lambda done: stage)])
+    Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
+        [StagePlan("p", lambda done: stage)]
+    )
     moved = surface.texels.detach()[0][:, surface.charts].abs().sum(0) > 0
     assert (
         float((surface.texels.detach()[0][:, surface.charts][:, moved] - 0.3).abs().mean()) < 0.05
@@ -731,8 +738,8 @@ def test_the_paper_preset_paints_on_any_pipeline(tiny_folder, tmp_path):
         set={"latent.steps": "3", "latent_texels": "32"},
         verbosity="quiet",
         turntable=False,
+        export=AssetConfig(texture=64),
     )
-    options.export.texture = 64
     result = texture(tmp_path / "chair.glb", "a chair of glass", options)
     assert result.verdict.passed
     assert "latent-paint" in (tmp_path / "run" / "run.yaml").read_text()
@@ -780,7 +787,7 @@ def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
 
     surface = TexturedMesh(body(96), 3, start=torch.full((3,), 0.5))
     config = PaintRoundsConfig(
-        RefinementConfig(times=(0.9,), steps=2, views=8), iterations=1, in_turn=True
+        refine=RefinementConfig(times=(0.9,), steps=2, views=8), iterations=1, in_turn=True
     )
     refinement = ImageRefinement(toybox_prior, "a red box", config.refine, torch.full((8,), 0.5))
     calls, denoise = [], refinement.denoise

@@ -303,17 +303,45 @@ def models(tmp_path):
     torch.manual_seed(0)
     tokenizer = tokenizer_of()
     sizes = (
-        EncoderConfig(2, "transformer", 64, 16, 16, 1, 2, 2),
-        EncoderConfig(3, "transformer", 32, 8, 16, 1, 2, 1),
+        EncoderConfig(
+            dims=2, kind="transformer", size=64, patch=16, width=16, depth=1, heads=2, leading=2
+        ),
+        EncoderConfig(
+            dims=3, kind="transformer", size=32, patch=8, width=16, depth=1, heads=2, leading=1
+        ),
     )
     for name, against in (("cisp", "shape"), ("clip", "text")):
         config = ContrastiveConfig(
-            against, 16, *sizes, TextConfig(len(tokenizer), tokenizer.eos_token_id, 32, 16, 1, 2)
+            against=against,
+            width=16,
+            image=sizes[0],
+            shape=sizes[1],
+            text=TextConfig(
+                vocabulary=len(tokenizer),
+                end=tokenizer.eos_token_id,
+                tokens=32,
+                width=16,
+                depth=1,
+                heads=2,
+            ),
         )
         Contrastive(config).save(tmp_path / "models" / name)
     tokenizer.save_pretrained(tmp_path / "models" / "clip")
-    unet = VoxelUNetConfig(32, 4, 16, (1, 1), 1, (4,), 8, 2, 16, 2, 16, 16)
-    VoxelDiffusion(VoxelDiffusionConfig(unet, "sample", True)).save(
+    unet = VoxelUNetConfig(
+        resolution=32,
+        patch=4,
+        width=16,
+        multipliers=(1, 1),
+        blocks=1,
+        attention=(4,),
+        groups=8,
+        heads=2,
+        embedding=16,
+        tokens=2,
+        token_width=16,
+        time_width=16,
+    )
+    VoxelDiffusion(VoxelDiffusionConfig(unet=unet, prediction="sample", signed=True)).save(
         tmp_path / "models" / "voxels-cisp"
     )
     return tmp_path / "models"

@@ -44,7 +44,7 @@ SHAPES = Path(__file__).parent.parent / "assets" / "shapes"
 
 def sphere(radius=0.5, **values):
     body = trimesh.creation.icosphere(3, radius)
-    config = SketchConfig("given", **{"grid": 0, "sigma": 0.3, **values})
+    config = SketchConfig(path="given", **{"grid": 0, "sigma": 0.3, **values})
     return SketchShape(
         torch.tensor(body.vertices, dtype=torch.float32), torch.tensor(np.array(body.faces)), config
     )
@@ -131,7 +131,7 @@ def test_sketch_alone_makes_the_sphere(kind):
         random = RandomStream(0, "sketch", step)
         if step % 16 == 0:
             renderer.refresh(field, random)
-        cameras = UniformCameras((-60.0, 90.0), distance=(2.5, 2.5)).sample(random, 24)
+        cameras = UniformCameras(elevation=(-60.0, 90.0), distance=(2.5, 2.5)).sample(random, 24)
         rendering = renderer.render(
             field, cameras, BackgroundSample(torch.zeros(1, 24, 24, 3)), random
         )
@@ -157,15 +157,18 @@ def test_sketch_field_is_the_sketch():
 
 def test_strictness_sets_weight_and_band():
     values = [
-        (SketchConfig("x", s).chosen_weight(), SketchConfig("x", s).chosen_sigma())
+        (
+            SketchConfig(path="x", strictness=s).chosen_weight(),
+            SketchConfig(path="x", strictness=s).chosen_sigma(),
+        )
         for s in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     assert values[0][0] == 0
     assert all(a[0] < b[0] and a[1] > b[1] for a, b in zip(values, values[1:]))  # noqa: RUF007
     assert values[-1][1] == 0
-    assert not SketchConfig("x", 0.0).on
-    assert not SketchConfig("", 0.7).on
-    assert SketchConfig("x", 0.5, weight=0.3, sigma=0.2).chosen_weight() == 0.3
+    assert not SketchConfig(path="x", strictness=0.0).on
+    assert not SketchConfig(path="", strictness=0.7).on
+    assert SketchConfig(path="x", strictness=0.5, weight=0.3, sigma=0.2).chosen_weight() == 0.3
 
 
 QUICK = {
@@ -212,11 +215,11 @@ def test_strictness_zero_is_latent_nerf_to_the_last_bit(tmp_path):
 
 
 def test_the_sketch_is_placed_as_the_preset_says():
-    config = SketchConfig(str(SHAPES / "stool.yaml"), grid=0)
+    config = SketchConfig(path=str(SHAPES / "stool.yaml"), grid=0)
     box = read_sketch(config).tree.corners.view(-1, 3)
     assert float(box.norm(dim=1).max()) == pytest.approx(0.95, abs=1e-5)
     mean = read_sketch(
-        SketchConfig(str(SHAPES / "stool.yaml"), grid=0, placement="mean")
+        SketchConfig(path=str(SHAPES / "stool.yaml"), grid=0, placement="mean")
     ).tree.corners.view(-1, 3)
     assert float(mean.norm(dim=1).max()) == pytest.approx(0.7, abs=1e-5)
     paper = LatentNerf.paper()

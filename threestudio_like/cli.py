@@ -58,16 +58,20 @@ def _options(
     common: Common, dotted: dict[str, str], system: str, kind: Any = None, **more: Any
 ) -> Any:
     from .kernels.devices import MAIN
+    from .meshes.extraction import ExtractionConfig
     from .priors.stable_diffusion import DiffusersConfig
     from .runs.options import Options, choose_kernels
     from .stages.field_to_mesh import AssetConfig
 
     device = common.device or MAIN
     choose_kernels(common.kernels, device)
-    export = AssetConfig(texture=common.texture)
-    export.extraction.faces = common.faces
+    export = AssetConfig(texture=common.texture, extraction=ExtractionConfig(faces=common.faces))
     load = DiffusersConfig(
-        common.dtype, device, common.attention_slicing, common.offload, compile=common.compile
+        dtype=common.dtype,
+        device=device,
+        attention_slicing=common.attention_slicing,
+        offload=common.offload,
+        compile=common.compile,
     )
     return (kind or Options)(
         out=common.out,
@@ -236,20 +240,20 @@ def mesh(arguments: MeshTool) -> None:
     from .reports.text import lines_of
 
     options = ToolOptions(
-        arguments.out,
-        Frame(arguments.up, arguments.front, arguments.unit),
-        Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
-        arguments.faces,
-        arguments.weld,
-        arguments.holes,
-        arguments.texture,
-        arguments.backend,
-        not arguments.drop_textures,
-        arguments.edge,
-        arguments.depth,
-        arguments.onto,
-        arguments.hidden,
-        arguments.force,
+        out=arguments.out,
+        frame=Frame(arguments.up, arguments.front, arguments.unit),
+        to_frame=Frame(arguments.to_up, arguments.to_front, arguments.to_unit),
+        faces=arguments.faces,
+        weld=arguments.weld,
+        holes=arguments.holes,
+        texture=arguments.texture,
+        backend=arguments.backend,
+        textures=not arguments.drop_textures,
+        edge=arguments.edge,
+        depth=arguments.depth,
+        onto=arguments.onto,
+        hidden=arguments.hidden,
+        force=arguments.force,
     )
     findings = run_tool(arguments.action, arguments.mesh, options)
     print(json.dumps(findings, indent=1, default=str) if arguments.json else lines_of(findings))
@@ -313,18 +317,18 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
 
         train_concept(
             ConceptOptions(
-                arguments.images,
-                arguments.token,
-                arguments.word,
-                arguments.prior,
-                arguments.out,
-                arguments.steps or 400,
-                arguments.seed,
-                device,
-                arguments.resume,
-                arguments.quiet,
-                arguments.force,
-                arguments.vectors,
+                images=arguments.images,
+                token=arguments.token,
+                word=arguments.word,
+                prior=arguments.prior,
+                out=arguments.out,
+                steps=arguments.steps or 400,
+                seed=arguments.seed,
+                device=device,
+                resume=arguments.resume,
+                quiet=arguments.quiet,
+                force=arguments.force,
+                vectors=arguments.vectors,
             )
         )
         return
@@ -339,23 +343,23 @@ def train(arguments: Train, dotted: dict[str, str]) -> None:
     out = arguments.out or Path("outputs") / names.get(arguments.what, arguments.what)
     TRAININGS[arguments.what](
         TrainingOptions(
-            arguments.data,
-            out,
-            arguments.preset,
-            arguments.embedding,
-            arguments.start,
-            arguments.objects,
-            arguments.groups,
-            arguments.only,
-            arguments.steps,
-            arguments.minutes,
-            arguments.workers,
-            arguments.seed,
-            device,
-            arguments.resume,
-            arguments.quiet,
-            arguments.force,
-            dotted,
+            data=arguments.data,
+            out=out,
+            preset=arguments.preset,
+            embedding=arguments.embedding,
+            start=arguments.start,
+            objects=arguments.objects,
+            groups=arguments.groups,
+            only=arguments.only,
+            steps=arguments.steps,
+            minutes=arguments.minutes,
+            workers=arguments.workers,
+            seed=arguments.seed,
+            device=device,
+            resume=arguments.resume,
+            quiet=arguments.quiet,
+            force=arguments.force,
+            set=dotted,
         )
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from ..engine.errors import ConfigError
@@ -152,9 +153,9 @@ def compose_config(options: ComposeOptions, prior: DiffusionPrior | None = None)
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     config: ComposeConfig = configure(options, preset, verb="compose")
     if options.steps is not None:
-        config.place.steps = options.steps
+        config = replace(config, place=replace(config.place, steps=options.steps))
     if config.resolution:
-        config.place.resolution = config.resolution
+        config = replace(config, place=replace(config.place, resolution=config.resolution))
     if config.place.steps < 1 or config.place.views < 1 or config.starts < 1:
         raise ConfigError("must be at least 1", "--place.steps, --place.views, --starts")
     if options.fov and not 5 <= options.fov <= 120:

@@ -483,7 +483,9 @@ class Composition:
         nodes = {o.name: Node(o.asset.meshes, t.after(o.normal)) for o, t in zip(objects, where)}
         asset = Asset.scene(nodes, provenance)
         protocol = self.prior.facts.camera or PLAIN_CAMERAS
-        ring = RingCameras(8, 15.0, protocol.distance, protocol.fov_y)
+        ring = RingCameras(
+            count=8, elevation=15.0, distance=protocol.distance, fov_y=protocol.fov_y
+        )
         figures.update(residual)
         figures.update({f"said: {k}": "holds" if v else "does not hold" for k, v in kept.items()})
         title = self.prompt or Path(self.facts["picture"]).stem

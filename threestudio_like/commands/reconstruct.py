@@ -28,7 +28,7 @@ from ..renderers import RingCameras
 from ..representations import TexturedMesh
 from ..runs.delivery import Delivery, RunResult, deliver
 from ..runs.folders import run_folder
-from ..runs.memory_budget import keep_memory, tell, without_plan
+from ..runs.memory_budget import keep_memory, limits_from, tell, without_plan
 from ..runs.options import Options, check_options, check_vocabulary
 from ..runs.session import configure, load_prior, run_loop, warm_kernels
 from ..systems.image_to_3d.back_projection import completed, completion_plans, lay_back
@@ -156,9 +156,17 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
-    found = config.find(
-        photo, Work(options.seed, events, prompt, prior, run, given.view, bool(options.prompt))
+    work = Work(
+        seed=options.seed,
+        events=events,
+        prompt=prompt,
+        prior=prior,
+        run=run,
+        view=given.view,
+        said=bool(options.prompt),
+        limits=limits_from(planned),
     )
+    found = config.find(photo, work)
     events.record(
         "shape",
         azimuth=found.pose.azimuth,
@@ -228,7 +236,9 @@ def finish_reconstruction(
     asset = textured_asset(
         surface.atlas, np.rint(texture.numpy() * 255).astype(np.uint8), provenance
     )
-    ring = RingCameras(8, 15.0, found.poses.distance, found.poses.fov_y)
+    ring = RingCameras(
+        count=8, elevation=15.0, distance=found.poses.distance, fov_y=found.poses.fov_y
+    )
     pictures = beside(photo, asset, found)
     title = (
         figures["prompt"]

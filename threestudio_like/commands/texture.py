@@ -337,7 +337,9 @@ def finish_texture(
         **({"largest offset, scene units": largest} if surface.offsets is not None else {}),
         "texture coordinates": "; ".join(sorted(set(subject.notes.values()))),
     }
-    ring = RingCameras(8, 15.0, parts.protocol.distance, parts.protocol.fov_y)
+    ring = RingCameras(
+        count=8, elevation=15.0, distance=parts.protocol.distance, fov_y=parts.protocol.fov_y
+    )
     cover = np.full((*charts.shape, 3), 245, np.uint8)
     cover[charts.numpy()] = (196, 86, 60)
     cover[(charts & visible).numpy()] = (88, 140, 92)

@@ -78,7 +78,7 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
         else pixels[..., :3] * pixels[..., 3:] + 0.9 * (1 - pixels[..., 3:])
     )
     segmenter = load_segmenter(options.segmenter)
-    cells = cells_of(shown, DecomposeConfig(options.segmenter))
+    cells = cells_of(shown, DecomposeConfig(segmenter=options.segmenter))
     seen = segmenter.look(np.ascontiguousarray(shown, np.float32))
 
     def find(point: np.ndarray) -> np.ndarray:

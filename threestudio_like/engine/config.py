@@ -7,11 +7,16 @@ import dataclasses
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from .errors import ConfigError, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def to_dict(config: Any) -> Any:
@@ -23,9 +28,12 @@ def to_dict(config: Any) -> Any:
     return str(config) if isinstance(config, Path) else config
 
 
-def update(config: Any, values: dict[str, Any], where: str = "") -> None:
-    """Set the fields named in a nested dictionary, in place. Raises ConfigError on unknown keys and
-    wrong types."""
+def update(config: T, values: dict[str, Any], where: str = "") -> T:
+    """The configuration with the fields named in a nested dictionary. Raises ConfigError on unknown
+    keys and wrong types."""
+    if not values:
+        return config
+    changed: dict[str, Any] = {}
     hints = typing.get_type_hints(type(config))
     for key, value in values.items():
         name = f"{where}{key}"
@@ -43,9 +51,10 @@ def update(config: Any, values: dict[str, Any], where: str = "") -> None:
                     "configuration",
                     f"Its keys: {', '.join(f.name for f in dataclasses.fields(current))}",
                 )
-            update(current, value, f"{name}.")
+            changed[key] = update(current, value, f"{name}.")
         else:
-            setattr(config, key, convert(value, hints[key], name))
+            changed[key] = convert(value, hints[key], name)
+    return dataclasses.replace(config, **changed)
 
 
 def convert(value: Any, kind: Any, name: str) -> Any:
@@ -113,13 +122,14 @@ def _refuse(name: str, kind: type, value: Any) -> None:
     )
 
 
-def set_dotted(config: Any, key: str, text: str) -> None:
-    """Set one value by its dotted name, as the command line gives it. Raises ConfigError."""
+def set_dotted(config: T, key: str, text: str) -> T:
+    """The configuration with one value, by its dotted name and as the command line gives it. Raises
+    ConfigError."""
     names = key.split(".")
     values: dict[str, Any] = {names[-1]: text}
     for name in reversed(names[:-1]):
         values = {name: values}
-    update(config, values)
+    return update(config, values)
 
 
 def dotted(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -31,7 +31,7 @@ from .watchdog import Verdict, Watchdog
 CHECKPOINT = "checkpoint.safetensors"
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LoopSettings:
     """Settings of the loop. Only `seed` and `minutes` can change the result."""
 

@@ -101,9 +101,9 @@ def train_stage(
         folder / "events.jsonl" if lead else None, "line" if lead and not quiet else "quiet"
     )
     settings = LoopSettings(
-        seed,
-        minutes,
-        checkpoint_seconds,
+        seed=seed,
+        minutes=minutes,
+        checkpoint_seconds=checkpoint_seconds,
         log_every=25,
         resume=begun,
         device=device,

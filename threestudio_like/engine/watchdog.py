@@ -32,7 +32,7 @@ _REMEDY = {
 }
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Watchdog:
     """Checks a stage at every tenth of its steps, and the loss of every step for NaN.
 

@@ -20,7 +20,7 @@ from ..renderers.cameras import Cameras
 from .prompts import PromptConfig, ViewPrompts
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RefinementConfig:
     """One entry of `times` a round: noise to that fraction of T, denoise in `steps`, fit."""
 

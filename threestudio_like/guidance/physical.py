@@ -16,7 +16,7 @@ from ..meshes.points import sample_surface
 from ..representations.placed_scene import Body, PlacedScene
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PhysicalConfig:
     """Weights of the terms; 0 leaves one out. Lengths count in shares of the smaller object's
     size."""

@@ -39,7 +39,7 @@ def view_direction(
     return "side"
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PromptConfig:
     """How the prompt depends on the camera."""
 

@@ -19,7 +19,7 @@ from .prompts import PromptConfig, ViewPrompts, perp_neg
 Weighting = Literal["latent-nerf", "dreamfusion", "uniform", "clean"]
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ScoreDistillationConfig:
     """Settings of score distillation. The defaults are those of the official Latent-NeRF (METHODS
     1.6)."""

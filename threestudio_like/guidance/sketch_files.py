@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,15 +14,10 @@ from ..meshes.primitives import read_primitives
 from .sketch_shape import SketchConfig, SketchShape
 
 
+@lru_cache(maxsize=4)
 def read_sketch(config: SketchConfig) -> SketchShape:
     """Read a sketch (a mesh, or a YAML list of primitives), move it into the scene's frame and
     build its guidance. Raises InputError."""
-    return _read_sketch(*vars(config).values())
-
-
-@lru_cache(maxsize=4)
-def _read_sketch(*values: Any) -> SketchShape:
-    config = SketchConfig(*values)
     mesh = load_sketch(Path(config.path)).mesh
     place = (
         Normalisation.of_mean(mesh.vertices, config.scale)

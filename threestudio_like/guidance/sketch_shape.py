@@ -20,7 +20,7 @@ CLAMP = 0.01
 opacity is +-ln 99."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SketchConfig:
     """How closely a sketch shape is followed."""
 

@@ -26,7 +26,7 @@ def _score() -> ScoreDistillationConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SpatialConfig:
     """The defaults are the paper's: noise times 800 to 900 of 1000, and 25 times the attention to
     the words."""

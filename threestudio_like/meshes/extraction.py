@@ -15,7 +15,7 @@ from ..kernels import rasterize
 from .mesh import Mesh
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ExtractionConfig:
     """How a mesh is made of a volume."""
 

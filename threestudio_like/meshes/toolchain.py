@@ -23,7 +23,7 @@ from .points import estimate_normals, hidden_faces, read_cloud, register, sample
 from .simplify import check_budget, decimate
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ToolOptions:
     """What the tools take; see `arguments.MeshTool`."""
 

@@ -27,7 +27,7 @@ from ..toybox.world import build, describe
 from . import Judge, PatternJudge, compare, janus_index, r_precision, view_consistency
 from .judge import PATTERNS
 
-RING = RingCameras(8, 15.0)
+RING = RingCameras(count=8, elevation=15.0)
 
 
 def captions() -> list[str]:
@@ -126,7 +126,7 @@ def asset_janus_index(
     asset: Asset, judge: Judge, light: Light | None = None, views: int = 24
 ) -> float:
     """The Janus index of an asset by the judge's front-likeness over a ring of views."""
-    ring = RingCameras(views, 15.0).all(64)
+    ring = RingCameras(count=views, elevation=15.0).all(64)
     picture = render_asset(asset, ring.view_projection().numpy(), 64, 0.9, light=light)
     front = judge(torch.from_numpy(picture.image)).view[:, 0]
     return janus_index(front, torch.arange(views) / views * 2 * math.pi)

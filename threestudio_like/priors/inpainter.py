@@ -18,7 +18,7 @@ from .registry import INPAINTERS, find_model
 from .sampling import ddim
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class InpaintConfig:
     """How a part is filled; the numbers are ComboVerse's (METHODS 4.2)."""
 

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 
 from ..engine.errors import ModelError
+from ..engine.limits import Limits
 from .concepts import concept_tokens
 from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
 from .embeddings import EmbeddingStore
@@ -29,7 +30,7 @@ from .recorded import Recorded, can_record
 from .tokens import word_columns
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class DiffusersConfig:
     """How a pretrained model is loaded."""
 
@@ -109,6 +110,9 @@ class StableDiffusionPrior(DiffusionPrior):
         config: dtype, device and memory options.
         name: for messages and reports.
         embeddings: known prompt embeddings (a bundle), or None.
+
+    Attributes: entries, images: how many the UNet and the autoencoder work on at once, 0 for all;
+        as the configuration has them until a memory plan or a shortage changes them.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class StableDiffusionPrior(DiffusionPrior):
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         self.folder, self.config = folder, config
+        self.entries, self.images = config.entries, config.images
         self.device = torch.device(config.device)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device)
         unet_config, scheduler = _config(folder, "unet"), _config(folder, "scheduler")
@@ -231,9 +236,16 @@ class StableDiffusionPrior(DiffusionPrior):
 
     def shrink(self) -> str:
         """See `DiffusionPrior.shrink`."""
-        self.config.entries = max(1, self.config.entries // 2) if self.config.entries else 2
-        self.config.images = 1
-        return f"gave the prior {self.config.entries} entries at a time"
+        self.entries = max(1, self.entries // 2) if self.entries else 2
+        self.images = 1
+        return f"gave the prior {self.entries} entries at a time"
+
+    def keep_within(self, limits: Limits) -> None:
+        """From now on, do no more at once than a plan says."""
+        self.entries = self.entries if limits.entries is None else limits.entries
+        self.images = self.images if limits.images is None else limits.images
+        if limits.offload:
+            self.offload()
 
     def _read_facts(self) -> dict[str, Any]:
         path = self.folder / "prior.json"
@@ -340,7 +352,7 @@ class StableDiffusionPrior(DiffusionPrior):
         self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
     ) -> torch.Tensor:
         """A function of the autoencoder on a few pictures at a time, with the gradient of all."""
-        few = self.config.images
+        few = self.images
         differentiable = torch.is_grad_enabled() and given.requires_grad
         if differentiable and not self.accelerated:
             # A CPU's convolutions sum one picture in another order than several (3e-6 of a
@@ -405,7 +417,7 @@ class StableDiffusionPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The UNet's output (B, C, h, w)."""
-        few = self.config.entries
+        few = self.entries
         if few <= 0 or len(latents) <= few:
             return self._predict(latents, t, condition, self._call)
         # Views that see each other stay together.

@@ -22,7 +22,7 @@ from .noise_schedule import NoiseSchedule
 TIMES = 1000
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VoxelDiffusionConfig:
     """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded
     model."""
@@ -37,10 +37,12 @@ class VoxelDiffusionConfig:
     @staticmethod
     def toybox(embedding: int = 128) -> VoxelDiffusionConfig:
         """The embedded model."""
-        return VoxelDiffusionConfig(VoxelUNetConfig.toybox(embedding), "sample", True)
+        return VoxelDiffusionConfig(
+            unet=VoxelUNetConfig.toybox(embedding), prediction="sample", signed=True
+        )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VoxelSampling:
     """How voxels are sampled. Defaults: quick DDIM; `paper()`: 1000 ancestral steps."""
 
@@ -55,7 +57,7 @@ class VoxelSampling:
     @staticmethod
     def paper() -> VoxelSampling:
         """1000 ancestral steps, w = 1.5, nothing clamped."""
-        return VoxelSampling("ddpm", TIMES, 1.5, False)
+        return VoxelSampling(sampler="ddpm", steps=TIMES, guidance=1.5, clamp=False)
 
 
 class ShapePrior(ABC):
@@ -193,7 +195,11 @@ class VoxelDiffusion(nn.Module, ShapePrior):
                 k: tuple(v) if isinstance(v, list) else v for k, v in facts["unet"].items()
             }
             unet = VoxelUNetConfig(**sizes)
-            model = VoxelDiffusion(VoxelDiffusionConfig(unet, facts["prediction"], facts["signed"]))
+            model = VoxelDiffusion(
+                VoxelDiffusionConfig(
+                    unet=unet, prediction=facts["prediction"], signed=facts["signed"]
+                )
+            )
             model.load_state_dict(
                 {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
             )

@@ -33,7 +33,7 @@ class Background(Protocol):
         """Values behind every pixel of every camera."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SolidBackground:
     """One colour (C,) everywhere; in RGB a grey one also tells its level."""
 
@@ -46,7 +46,7 @@ class SolidBackground:
         return BackgroundSample(self.value.expand(shape), float(self.value[0]) if grey else None)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RandomBackground:
     """A grey level drawn every step from a table of pictures, one a level.
 
@@ -63,7 +63,9 @@ class RandomBackground:
     def grey(low: float = 0.25, high: float = 1.0, count: int = 16) -> RandomBackground:
         """Grey RGB levels."""
         levels = torch.linspace(low, high, count)
-        return RandomBackground(levels, levels.view(-1, 1, 1, 1).expand(-1, 1, 1, 3))
+        return RandomBackground(
+            levels=levels, pictures=levels.view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
+        )
 
     def pick(self, index: int, cameras: Cameras) -> BackgroundSample:
         """Level number `index` behind every camera."""

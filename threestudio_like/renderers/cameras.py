@@ -190,7 +190,7 @@ class Cameras:
         return torch.cat([nearest, directions], -1).permute(0, 3, 1, 2).contiguous()
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class UniformCameras:
     """Independent uniform draws, the Latent-NeRF protocol (METHODS 1.4 by default): degrees and
     scene units."""
@@ -234,7 +234,7 @@ class UniformCameras:
         )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class StratifiedCameras:
     """Views at equal turns about the object that share the elevation; the first azimuth is drawn.
     Degrees, scene units.
@@ -261,7 +261,7 @@ class StratifiedCameras:
         )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ProgressiveCameras:
     """Uniform cameras whose azimuth range opens from the front to the full turn over the first
     `opening` of the run."""
@@ -278,11 +278,15 @@ class ProgressiveCameras:
         """`batch` cameras of size x size pixels within the range that `fraction` has opened."""
         half = self.start + (180.0 - self.start) * min(1.0, fraction / max(self.opening, 1e-6))
         return UniformCameras(
-            self.elevation, (-half, half), self.distance, self.fov_y, self.batch
+            elevation=self.elevation,
+            azimuth=(-half, half),
+            distance=self.distance,
+            fov_y=self.fov_y,
+            batch=self.batch,
         ).sample(random, size)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RingCameras:
     """A fixed ring for previews and evaluation: `count` equal turns from the front at one elevation
     (degrees)."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DepthScaling:
     """S = clamp(gain * exp(-(t - d)^2 / spread), floor, 1).
 

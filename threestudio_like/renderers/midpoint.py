@@ -19,7 +19,7 @@ Volume = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Points (B, N, 3) -> raw density (B, N) and colours (B, N, C)."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class MidpointConfig:
     """How rays are sampled: 32 + 32 while training, 64 + 64 to look at."""
 

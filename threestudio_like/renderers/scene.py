@@ -16,7 +16,7 @@ from .cameras import Cameras
 from .rendering import Rendering
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SceneRenderer:
     """Renders a PlacedScene; differentiable in where its objects stand, through colours, depths and
     silhouettes."""

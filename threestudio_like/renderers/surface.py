@@ -20,7 +20,7 @@ from .light import EnvironmentLight
 from .rendering import Rendering
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SurfaceConfig:
     """How a mesh is drawn."""
 

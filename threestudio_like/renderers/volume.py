@@ -17,7 +17,7 @@ from .gradient_scaling import DepthScaling
 from .rendering import Rendering, Samples
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VolumeConfig:
     """How a volume is sampled (METHODS 1.3 for the paper's numbers)."""
 
@@ -46,16 +46,25 @@ class VolumeConfig:
 
 
 class VolumeRenderer(nn.Module):
-    """Renders a Field; its occupancy grid is part of its state."""
+    """Renders a Field; its occupancy grid is part of its state.
+
+    Args:
+        config: how a volume is sampled.
+        chunk: samples that are held at once, in place of the configuration's.
+
+    Attributes:
+        chunk: the same, and may be changed between renderings: it is no part of the result.
+    """
 
     centres: torch.Tensor
     inside: torch.Tensor
     average: torch.Tensor
     occupied: torch.Tensor
 
-    def __init__(self, config: VolumeConfig) -> None:
+    def __init__(self, config: VolumeConfig, chunk: int | None = None) -> None:
         super().__init__()
         self.config = config
+        self.chunk = config.chunk if chunk is None else chunk
         size = config.occupancy
         line = (torch.arange(size) + 0.5) / size * 2 - 1
         z, y, x = torch.meshgrid(line, line, line, indexing="ij")
@@ -89,7 +98,7 @@ class VolumeRenderer(nn.Module):
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
         """The field's normals (S, 3) at points, which take six densities each; as many at once as
         `chunk` allows."""
-        few = self.config.chunk // 6
+        few = self.chunk // 6
         if few <= 0 or len(points) <= few:
             return field.normals(points)
         if not torch.is_grad_enabled():
@@ -124,15 +133,13 @@ class VolumeRenderer(nn.Module):
                 density, features = scaling.apply(density, features, t, d)
             return *composite(density, features, t, o, step, self.config.stop), density
 
-        if self.config.chunk <= 0 or len(points) <= self.config.chunk:
+        if self.chunk <= 0 or len(points) <= self.chunk:
             out, weights, density = shade(points, t, offsets, distance)
             return out, weights, density
         ends, pieces, first = offsets.cpu(), [], 0
         while first < len(ends) - 1:
             # As many rays as fit; one at least.
-            last = (
-                int(torch.searchsorted(ends, int(ends[first]) + self.config.chunk, right=True)) - 1
-            )
+            last = int(torch.searchsorted(ends, int(ends[first]) + self.chunk, right=True)) - 1
             last = min(max(last, first + 1), len(ends) - 1)
             some = slice(int(ends[first]), int(ends[last]))
             given = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -18,7 +18,7 @@ from . import (
 )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class FieldConfig:
     """Which field, and its sizes."""
 
@@ -30,12 +30,10 @@ class FieldConfig:
     def build(
         self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False
     ) -> Field:
-        """The field; `start` (C,) are a voxel field's first features."""
+        """The field; `start` (C,) are a voxel field's first features, `sigmoid` keeps its features in
+        [0, 1] (RGB), whatever the configuration of its kind says."""
         if self.kind == "voxels":
-            self.voxels.sigmoid = sigmoid
-            return VoxelField(self.voxels, channels, start)
+            return VoxelField(replace(self.voxels, sigmoid=sigmoid), channels, start)
         if self.kind == "triplane":
-            self.triplane.sigmoid = sigmoid
-            return TriplaneField(self.triplane, channels, seed)
-        self.hash.sigmoid = sigmoid
-        return HashGridField(self.hash, channels, seed)
+            return TriplaneField(replace(self.triplane, sigmoid=sigmoid), channels, seed)
+        return HashGridField(replace(self.hash, sigmoid=sigmoid), channels, seed)

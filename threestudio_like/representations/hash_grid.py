@@ -15,7 +15,7 @@ from .field import Field, activate_density, density_blob
 from .representation import LearningRates
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class HashGridConfig:
     """The numbers of METHODS 1.2 unless said otherwise."""
 

@@ -12,7 +12,7 @@ from torch import nn
 from ..engine.stage import ParameterGroup
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LearningRates:
     """Schedules of learning rates. Voxel fields use `voxels`, hash grids `table` and `mlp`, all
     others `table`."""

@@ -100,7 +100,7 @@ class PlaneDecoder(nn.Module):
         return raw[..., 0], colour.sigmoid() * 1.002 - 0.001 if sigmoid else colour
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TriplaneConfig:
     """A triplane that is optimised for one asset."""
 

@@ -18,7 +18,7 @@ from .field import Field, activate_density, density_blob
 from .representation import LearningRates, Representation
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VoxelGridConfig:
     """A grid of size^3 points over [-1, 1]^3."""
 

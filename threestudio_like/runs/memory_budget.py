@@ -21,6 +21,7 @@ import torch
 
 from ..engine.errors import ConfigError
 from ..engine.events import Events
+from ..engine.limits import Limits
 from ..engine.memory import GIB, MemoryWatch, bytes_of
 from ..engine.random import RandomStream
 from ..kernels.devices import is_main
@@ -198,9 +199,9 @@ def _of_volume(
     few = draws[0][:1].resized(min(size, 40), min(size, 40))
     seen = FieldModel(made, renderer, lambda features: features)
     # Nothing of a rendering is in chunks, but its normals are, see `apply`.
-    renderer.config.chunk = int(1.2 * count_samples(renderer, few))
+    renderer.chunk = int(1.2 * count_samples(renderer, few))
     kept, _, most, regularised = per_sample(seen, stage.regularise, few)
-    renderer.config.chunk = 256
+    renderer.chunk = 256
     _, chunked, _, _ = per_sample(seen, stage.regularise, few)
     repeats = 4 if stage.guidance.perp_neg > 0 else 2
     return Demand(
@@ -361,6 +362,11 @@ class Forecast:
     peak: int
     demands: Sequence[Demand] = ()
 
+    @property
+    def limits(self) -> Limits:
+        """What stages and prior do at once under the plan."""
+        return limits_of(self.plan, self.demands)
+
     def line(self) -> str:
         """The forecast in words."""
         shown = ", ".join(
@@ -444,21 +450,16 @@ def choose(
     )
 
 
-def apply(
-    plan: MemoryPlan, config: Any, prior: StableDiffusionPrior, wanted: Sequence[Demand] = ()
-) -> None:
-    """Put a plan into a prior and a system's configuration. More samples than a stage's forecast
-    counts on come in chunks, also where the plan
-    has them all at once: a field that grows keeps the budget."""
-    counted = {demand.name: demand.samples for demand in wanted}
-    prior.config.entries, prior.config.images = plan.entries, plan.images
-    prior.config.tiling = prior.config.tiling or plan.images == 1
-    if plan.offload:
-        prior.offload()
-    for name, stage, holder in stages_of(config):
-        settings = getattr(stage, "renderer", None) or getattr(holder, "renderer", None)
-        if isinstance(settings, VolumeConfig):
-            settings.chunk = plan.samples or counted.get(name, 0)
+def limits_of(plan: MemoryPlan, wanted: Sequence[Demand] = ()) -> Limits:
+    """What a plan means for the stages that were asked. More samples than a stage's forecast counts
+    on come in chunks, also where the plan has them all at once: a field that grows keeps the
+    budget."""
+    return Limits(
+        samples={demand.name: plan.samples or demand.samples for demand in wanted},
+        entries=plan.entries,
+        images=plan.images,
+        offload=plan.offload,
+    )
 
 
 def keep_memory(
@@ -468,8 +469,8 @@ def keep_memory(
     parts: int = 1,
     present: Field | None = None,
 ) -> Forecast | None:
-    """Choose what is done at once so that a budget is kept, if there is one, and put it into prior
-    and configuration.
+    """Choose what is done at once so that a budget is kept, if there is one; the prior keeps within
+    it from now on, the stages are given the forecast's `limits`.
 
     Args:
         parts: in which the views of a step are worked on, by ranks or one after the other.
@@ -482,8 +483,13 @@ def keep_memory(
             "is for runs that distil, and this one does not", "--memory", "Leave it out"
         )
     planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0, parts, present)
-    apply(planned.plan, config, prior, planned.demands)
+    prior.keep_within(planned.limits)
     return planned
+
+
+def limits_from(planned: Forecast | None) -> Limits:
+    """The limits of a forecast, if there is one."""
+    return Limits() if planned is None else planned.limits
 
 
 def tell(planned: Forecast | None, events: Events) -> None:
@@ -494,8 +500,8 @@ def tell(planned: Forecast | None, events: Events) -> None:
 
 
 def without_plan(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a dictionary less what only a memory plan sets: a run may go on under
-    another one."""
+    """A configuration as a dictionary less what is done at once, which is no part of the result: a
+    run may go on with another value."""
     return {
         k: without_plan(v) if isinstance(v, dict) else v for k, v in config.items() if k != "chunk"
     }

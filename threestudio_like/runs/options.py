@@ -64,7 +64,7 @@ class Options:
     accumulate: int = 1
     """Parts of a step's views that are worked on one after the other."""
     export: AssetConfig = field(default_factory=AssetConfig)
-    load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig("auto"))
+    load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig(dtype="auto"))
     preview_seconds: float = 5.0
     log_every: int = 10
     checkpoint_steps: int | None = None

@@ -37,7 +37,7 @@ from ..toybox.vocabulary import parse
 from .delivery import Delivery, RunResult, deliver
 from .export import export
 from .folders import run_folder
-from .memory_budget import keep_memory, tell, without_plan
+from .memory_budget import keep_memory, limits_from, tell, without_plan
 from .options import Options, check_options, check_vocabulary
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -70,13 +70,13 @@ def configure(options: Options, preset: str, base: Any = None, verb: str = "gene
     config = configuration(options.system, preset, verb) if base is None else base
     before = dotted(config)
     if options.config is not None:
-        update(config, read_yaml(options.config).get("config", {}))
+        config = update(config, read_yaml(options.config).get("config", {}))
     for key, text in options.set.items():
-        set_dotted(config, key, text)
+        config = set_dotted(config, key, text)
     if options.steps is not None:
-        divide_steps(config, options.steps)
+        config = divide_steps(config, options.steps)
     if options.resolution is not None:
-        config.resolution = options.resolution
+        config = replace(config, resolution=options.resolution)
     if options.sketch is not None:
         sketch = getattr(config, "sketch", None)
         if sketch is None:
@@ -86,26 +86,27 @@ def configure(options: Options, preset: str, base: Any = None, verb: str = "gene
                 "Use --system latent-nerf",
             )
         load_sketch(options.sketch)
-        sketch.path = str(options.sketch)
-        sketch.strictness = sketch.strictness if options.strictness is None else options.strictness
+        strictness = sketch.strictness if options.strictness is None else options.strictness
+        sketch = replace(sketch, path=str(options.sketch), strictness=strictness)
+        config = replace(config, sketch=sketch)
     if options.negative:
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
-            set_dotted(config, key, options.negative)
+            config = set_dotted(config, key, options.negative)
     check_schedules(before, dotted(config))
     return config
 
 
-def divide_steps(config: Any, steps: int) -> None:
-    """Give a system's distillation stages `steps` in all, in the proportion of its
-    configuration."""
+def divide_steps(config: Any, steps: int) -> Any:
+    """The configuration with `steps` in all for a system's distillation stages, in the proportion
+    that it has."""
     kinds = (DistillationConfig, PaintingConfig)
-    stages = [v for v in vars(config).values() if isinstance(v, kinds) and v.steps > 0]
-    left, total = steps, sum(stage.steps for stage in stages)
-    for stage in stages[:-1]:
-        share = round(steps * stage.steps / total)
-        stage.steps, left = share, left - share
-    if stages:
-        stages[-1].steps = left
+    stages = {k: v for k, v in vars(config).items() if isinstance(v, kinds) and v.steps > 0}
+    left, total = steps, sum(stage.steps for stage in stages.values())
+    shares = {name: round(steps * stage.steps / total) for name, stage in stages.items()}
+    for name, stage in stages.items():
+        share = left if name == list(stages)[-1] else shares[name]
+        config, left = replace(config, **{name: replace(stage, steps=share)}), left - share
+    return config
 
 
 def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -152,7 +153,11 @@ def generate(prompt: str, options: Options) -> RunResult:
     config = configure(options, preset)
     planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
     request = Request(
-        prompt, prior, options.seed, max(1, len(parse(prompt))) if prior.facts.vocabulary else 1
+        prompt,
+        prior,
+        options.seed,
+        max(1, len(parse(prompt))) if prior.facts.vocabulary else 1,
+        limits=limits_from(planned),
     )
     plans = config.plans(request)
     folder = meet(workers, plans, options, prompt)
@@ -233,17 +238,17 @@ def run_loop(
 ) -> Loop:
     """The loop of a run's folder with the settings of its options."""
     settings = LoopSettings(
-        options.seed,
-        options.minutes,
-        20.0,
-        options.checkpoint_steps,
-        options.preview_seconds,
-        options.log_every,
-        options.resume,
-        options.device,
-        True,
-        options.accumulate,
-        identity,
+        seed=options.seed,
+        minutes=options.minutes,
+        checkpoint_seconds=20.0,
+        checkpoint_steps=options.checkpoint_steps,
+        preview_seconds=options.preview_seconds,
+        log_every=options.log_every,
+        resume=options.resume,
+        device=options.device,
+        one_asset=True,
+        accumulate=options.accumulate,
+        identity=identity,
     )
     return Loop(folder / "work", events, settings, Watchdog(), workers)
 
@@ -330,7 +335,7 @@ def open_run(
     )
     prior = prior or load_prior(options)
     config = configuration(content["system"], content["preset"])
-    update(config, content["config"])
+    config = update(config, content["config"])
     facts: dict[str, Any] = {
         k: content[k]
         for k in ("verb", "prompt", "system", "preset", "prior", "seed")
@@ -382,6 +387,7 @@ def refine(source: Path, options: Options) -> RunResult:
     request = Request(prompt, prior, options.seed, run.request.objects)
     field = config.decoded(request, parts).field if options.memory else None
     planned = keep_memory(options.memory, config, prior, parts_of(options, workers), field)
+    request = replace(request, limits=limits_from(planned))
     plans = config.plans(request, parts)
     folder = meet(workers, plans, options, f"{prompt} refined")
     events = Events(folder / "events.jsonl", options.verbosity)

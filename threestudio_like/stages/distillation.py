@@ -97,10 +97,10 @@ def distillation_stage(
         return recover_guidances(every, verdict)
 
     def shrink() -> str:
-        settings = parts.renderer.config
-        settings.chunk = max(1024, settings.chunk // 2) if settings.chunk else 1 << 17
+        renderer = parts.renderer
+        renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17
         done = shrink_guidances(every)
-        return f"rendered {settings.chunk} samples at a time" + (f" and {done}" if done else "")
+        return f"rendered {renderer.chunk} samples at a time" + (f" and {done}" if done else "")
 
     return Stage(
         name,
@@ -118,7 +118,7 @@ def distillation_stage(
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
     """The distillation stage: 0 steps switch it off."""
 

@@ -18,7 +18,7 @@ from ..representations import density_volume, sample_grid
 from .model import FieldModel
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class AssetConfig:
     """From field to asset."""
 
@@ -31,7 +31,7 @@ class AssetConfig:
 
 def evaluation_ring(parts: FieldModel, count: int = 8, elevation: float = 15.0) -> RingCameras:
     """The ring on which an asset is shown, compared and judged."""
-    return RingCameras(count, elevation, parts.distance, parts.fov_y)
+    return RingCameras(count=count, elevation=elevation, distance=parts.distance, fov_y=parts.fov_y)
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def field_mesh(parts: FieldModel, settings: ExtractionConfig) -> tuple[Mesh, dic
     figures of the extraction."""
     rings = [
         evaluation_ring(parts).all(64),
-        RingCameras(4, 50.0, parts.distance, parts.fov_y).all(64),
+        RingCameras(count=4, elevation=50.0, distance=parts.distance, fov_y=parts.fov_y).all(64),
     ]
     opacity, matrices = [], []
     for cameras in rings:

@@ -70,7 +70,9 @@ def parameter_groups(parts: FieldModel, rates: LearningRates) -> list[ParameterG
 @torch.no_grad()
 def preview(parts: FieldModel, size: int, background: BackgroundSample | None = None) -> np.ndarray:
     """Four turns of the field and its opacity below, (2 S, 4 S, 3) uint8."""
-    cameras = RingCameras(4, 15.0, parts.distance, parts.fov_y).all(size)
+    cameras = RingCameras(count=4, elevation=15.0, distance=parts.distance, fov_y=parts.fov_y).all(
+        size
+    )
     sample = background or BackgroundSample(torch.zeros(4, size, size, parts.field.channels))
     rendering = parts.renderer.render(parts.field, cameras, sample)
     colour = parts.decode(rendering.features)

@@ -70,7 +70,7 @@ OFFSET_REACH = 0.1
 """Largest displacement of a vertex, in units of the scene (an object's radius is 0.95)."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PaintRates:
     """Schedules of learning rates."""
 
@@ -79,7 +79,7 @@ class PaintRates:
     offsets: str = "1e-3->1e-4"
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PaintTerms:
     """Schedules of weights; "0" switches a term off."""
 
@@ -146,7 +146,9 @@ def parsed(terms: PaintTerms) -> dict[str, Schedule]:
 def preview(parts: SurfaceModel, size: int) -> np.ndarray:
     """Four turns above, the atlas below, (H, 4 S, 3) uint8."""
     size = max(size, 96)
-    cameras = RingCameras(4, 15.0, parts.protocol.distance, parts.protocol.fov_y).all(size)
+    cameras = RingCameras(
+        count=4, elevation=15.0, distance=parts.protocol.distance, fov_y=parts.protocol.fov_y
+    ).all(size)
     channels = 3 if parts.surface.channels == 5 else parts.surface.channels
     behind = BackgroundSample(torch.zeros(4, size, size, channels))
     rendering = parts.renderer.render(parts.surface, cameras, behind, light=parts.light)
@@ -159,7 +161,7 @@ def preview(parts: SurfaceModel, size: int) -> np.ndarray:
     return (torch.cat([torch.cat(list(shown), 1), small], 0).clamp(0, 1) * 255).byte().cpu().numpy()
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LightConfig:
     """The light under which a surface is distilled."""
 
@@ -256,7 +258,7 @@ def _keep_in_range(parts: SurfaceModel) -> Callable[[Step], None] | None:
     return clamp
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PaintRoundsConfig:
     """Rounds of image-space refinement: render, add noise, denoise over several steps within the
     known silhouette, fit the texels."""
@@ -270,7 +272,7 @@ class PaintRoundsConfig:
     """Sample four views at a time, each four keeping what those before them have painted
     (Richardson et al. 2023, "TEXTure"), rather than
     all at once and apart: patterns then agree between views."""
-    rates: PaintRates = field(default_factory=lambda: PaintRates("0.05->0.01", offsets="0"))
+    rates: PaintRates = field(default_factory=lambda: PaintRates(texels="0.05->0.01", offsets="0"))
     """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)
 
@@ -457,7 +459,7 @@ def fill_unseen(
     return texels
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PaintingConfig:
     """One stage of distillation: 0 steps switch it off."""
 

@@ -13,7 +13,7 @@ from ..renderers.rendering import Rendering
 from .model import FieldModel
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Regularisation:
     """Schedules of weights; "0" switches a term off. Opacity terms are means over pixels, volume
     terms over the grid."""

@@ -25,7 +25,7 @@ from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RoundsConfig:
     """A stage of rounds: each makes targets from the prior and fits the field to them."""
 

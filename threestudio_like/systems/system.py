@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..engine.limits import Limits
 from ..engine.loop import Stage, StagePlan
 from ..priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
 from ..stages.model import FieldModel
@@ -20,6 +21,8 @@ class Request:
     prior: DiffusionPrior
     seed: int = 0
     objects: int = 1
+    limits: Limits = field(default_factory=Limits, kw_only=True)
+    """What is done at once, where a memory plan says so."""
 
     @property
     def protocol(self) -> CameraProtocol:

@@ -25,7 +25,7 @@ from ..priors.networks.contrastive import (
 )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ContrastiveTraining:
     """How a contrastive model is trained. `paper()` has the released numbers, the defaults train
     the embedded ones."""
@@ -69,7 +69,17 @@ class ContrastiveTraining:
         """The released numbers: DeiT-B against 3D-DeiT, batch 64, AdamW 1e-4; 100 epochs of 20,133
         models are 31,500 steps."""
         return ContrastiveTraining(
-            ContrastiveConfig(), 31500, 64, "1e-4", (0.9, 0.98), 1e-6, 0.01, "released", 0.0, "0", 0
+            model=ContrastiveConfig(),
+            steps=31500,
+            batch=64,
+            rate="1e-4",
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            decay=0.01,
+            picture="released",
+            jitter=0.0,
+            read_out="0",
+            categories=0,
         )
 
 

@@ -21,7 +21,7 @@ WORLD = {"train": 2000, "validation": 2001, "test": 2001}
 """World seeds of the objects of image-to-3D models: of no other training's."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """What `train` takes; every training reads what it has a use for."""
 

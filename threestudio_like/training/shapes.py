@@ -4,7 +4,9 @@ the user's own data; resumable."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -52,11 +54,12 @@ def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
     """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and
     fills in the tokenizer's facts)."""
     config = ContrastiveTraining.of(options.preset)
-    config.model.against = "shape" if options.embedding == "cisp" else "text"
+    against: Literal["shape", "text"] = "shape" if options.embedding == "cisp" else "text"
+    config = replace(config, model=replace(config.model, against=against))
     if options.steps is not None:
-        config.steps = options.steps
+        config = replace(config, steps=options.steps)
     for key, text in options.set.items():
-        set_dotted(config, key, text)
+        config = set_dotted(config, key, text)
     return config
 
 
@@ -73,7 +76,8 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     tokenizer = None
     if config.model.against == "text":
         tokenizer = tokenizer_of()
-        config.model.text.vocabulary, config.model.text.end = len(tokenizer), tokenizer.eos_token_id
+        words = replace(config.model.text, vocabulary=len(tokenizer), end=tokenizer.eos_token_id)
+        config = replace(config, model=replace(config.model, text=words))
     if config.locked and (options.start is None or config.read_out != "0"):
         raise ConfigError(
             "a locked encoder has to know something already, and reads nothing out",
@@ -101,9 +105,9 @@ def voxel_config(options: TrainingOptions) -> VoxelTraining:
     """The configuration of `train voxel-diffusion`."""
     config = VoxelTraining.of(options.preset, options.embedding)
     if options.steps is not None:
-        config.steps = options.steps
+        config = replace(config, steps=options.steps)
     for key, text in options.set.items():
-        set_dotted(config, key, text)
+        config = set_dotted(config, key, text)
     return config
 
 
@@ -125,9 +129,13 @@ def train_voxels(options: TrainingOptions) -> Path:
         )
     embedder = Contrastive.load(folder).to(options.device)
     config = voxel_config(options)
-    config.model.unet.embedding = embedder.width
     train, _ = sources(options)
-    config.model.unet.classes = len(train.categories) if config.model.unet.classes else 0
+    unet = replace(
+        config.model.unet,
+        embedding=embedder.width,
+        classes=len(train.categories) if config.model.unet.classes else 0,
+    )
+    config = replace(config, model=replace(config.model, unet=unet))
     views = VIEWS if options.data is None else 8
     data = EmbeddedPairs(
         train,

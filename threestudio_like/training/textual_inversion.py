@@ -33,7 +33,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 MOST_PICTURES = 1000
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ConceptOptions:
     """See the `train` verb."""
 
@@ -238,7 +238,9 @@ def train_concept(options: ConceptOptions) -> Path:
     own_folder(path)
     own_folder(out / "work")
     prior = StableDiffusionPrior(
-        resolve(options.prior), DiffusersConfig("float32", options.device), options.prior
+        resolve(options.prior),
+        DiffusersConfig(dtype="float32", device=options.device),
+        options.prior,
     )
     protocol = prior.facts.camera or PLAIN_CAMERAS
     data = read_pictures(options.images, prior.facts.image_size, protocol.distance, protocol.fov_y)
@@ -248,9 +250,9 @@ def train_concept(options: ConceptOptions) -> Path:
     events = Events(out / "work" / "events.jsonl", "quiet" if options.quiet else "line")
     resume = options.resume and (out / "work" / CHECKPOINT).is_file()
     settings = LoopSettings(
-        options.seed,
-        None,
-        30.0,
+        seed=options.seed,
+        minutes=None,
+        checkpoint_seconds=30.0,
         log_every=10,
         resume=resume,
         identity={"token": options.token, "prior": options.prior},

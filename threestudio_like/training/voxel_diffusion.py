@@ -3,7 +3,7 @@ under CISP's and under CLIP's embeddings differ in one entry of the configuratio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from ..priors.networks.contrastive import BACKGROUND, ImageEmbedder
 from ..priors.voxel_diffusion import TIMES, VoxelDiffusion, VoxelDiffusionConfig
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VoxelTraining:
     """How a voxel diffusion model is trained. `paper()` has the released numbers."""
 
@@ -43,18 +43,28 @@ class VoxelTraining:
         if preset == "paper":
             return VoxelTraining.paper(embedding)
         return (
-            VoxelTraining(embedding, steps=16000, batch=64)
+            VoxelTraining(embedding=embedding, steps=16000, batch=64)
             if preset == "large"
-            else VoxelTraining(embedding)
+            else VoxelTraining(embedding=embedding)
         )
 
     @staticmethod
     def paper(embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:
         """The released numbers: 83 M parameters, batch 4, AdamW 3e-4; 300 epochs of 20,133 models
         are 1.5 million steps."""
-        config = VoxelDiffusionConfig()
-        config.unet.embedding = 256 if embedding == "cisp" else 512
-        return VoxelTraining(embedding, config, 1_510_000, 4, "3e-4", 0.1, 0.0, 0.9999)
+        plain = VoxelDiffusionConfig()
+        width = 256 if embedding == "cisp" else 512
+        config = replace(plain, unet=replace(plain.unet, embedding=width))
+        return VoxelTraining(
+            embedding=embedding,
+            model=config,
+            steps=1_510_000,
+            batch=4,
+            rate="3e-4",
+            drop=0.1,
+            class_share=0.0,
+            ema=0.9999,
+        )
 
 
 class EmbeddedPairs:

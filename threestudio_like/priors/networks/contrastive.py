@@ -40,7 +40,7 @@ class ImageEmbedder(ABC):
         """Pictures (B, H, W, 3) in [0, 1] -> vectors (B, D), not normalised. Differentiable."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TextConfig:
     """Sizes of the caption encoder; `vocabulary` and `end` are the tokenizer's."""
 
@@ -53,7 +53,7 @@ class TextConfig:
     init: float = 0.02
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig:
     """A contrastive model. The defaults are the released sizes; `toybox()` those of the embedded
     ones."""
@@ -69,11 +69,33 @@ class ContrastiveConfig:
     def toybox(against: Literal["shape", "text"] = "shape") -> ContrastiveConfig:
         """64 pixels and 32^3 voxels on two cores: about a million parameters an encoder."""
         return ContrastiveConfig(
-            against,
-            128,
-            EncoderConfig(2, "transformer", 64, 8, 128, 2, 4, 2, "hybrid", 0.09),
-            EncoderConfig(3, "transformer", 32, 8, 128, 4, 4, 1, "linear", 0.09),
-            TextConfig(width=96, depth=3, heads=4, init=0.09),
+            against=against,
+            width=128,
+            image=EncoderConfig(
+                dims=2,
+                kind="transformer",
+                size=64,
+                patch=8,
+                width=128,
+                depth=2,
+                heads=4,
+                leading=2,
+                stem="hybrid",
+                init=0.09,
+            ),
+            shape=EncoderConfig(
+                dims=3,
+                kind="transformer",
+                size=32,
+                patch=8,
+                width=128,
+                depth=4,
+                heads=4,
+                leading=1,
+                stem="linear",
+                init=0.09,
+            ),
+            text=TextConfig(width=96, depth=3, heads=4, init=0.09),
         )
 
 
@@ -143,11 +165,11 @@ class Contrastive(nn.Module, ImageEmbedder):
         facts = read_config(folder, "contrastive", "threestudio-like train cisp")
         try:
             config = ContrastiveConfig(
-                facts["against"],
-                facts["width"],
-                EncoderConfig(**facts["image"]),
-                EncoderConfig(**facts["shape"]),
-                TextConfig(**facts["text"]),
+                against=facts["against"],
+                width=facts["width"],
+                image=EncoderConfig(**facts["image"]),
+                shape=EncoderConfig(**facts["shape"]),
+                text=TextConfig(**facts["text"]),
             )
             model = Contrastive(config)
             model.load_state_dict(

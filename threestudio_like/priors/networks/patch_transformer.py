@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """Sizes of an encoder.
 
@@ -50,7 +50,9 @@ class EncoderConfig:
     def deit_3d() -> EncoderConfig:
         """The released 3D-DeiT: 32^3 voxels in patches of 8^3, width 384, 6 heads; about 21.5 M
         parameters."""
-        return EncoderConfig(3, "transformer", 32, 8, 384, 12, 6, 1)
+        return EncoderConfig(
+            dims=3, kind="transformer", size=32, patch=8, width=384, depth=12, heads=6, leading=1
+        )
 
 
 class Block(nn.Module):

@@ -18,7 +18,7 @@ from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_plan
 from .contrastive import damaged, read_config
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TriplaneGeneratorConfig:
     """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
 
@@ -57,15 +57,15 @@ class TriplaneGeneratorConfig:
     def toybox() -> TriplaneGeneratorConfig:
         """64 pixels on two cores."""
         return TriplaneGeneratorConfig(
-            64,
-            24,
-            (1, 2, 3, 3),
-            1,
-            2,
-            16,
-            8,
-            32,
-            64,
+            size=64,
+            width=24,
+            multipliers=(1, 2, 3, 3),
+            blocks=1,
+            heads=2,
+            head_width=16,
+            positions=8,
+            features=32,
+            hidden=64,
             position="coordinates",
             relief=True,
             bias=-4.0,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class VoxelUNetConfig:
     """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
 
@@ -40,7 +40,21 @@ class VoxelUNetConfig:
     @staticmethod
     def toybox(embedding: int = 128, classes: int = 20) -> VoxelUNetConfig:
         """32^3 on two cores: cells of 2^3, three levels."""
-        return VoxelUNetConfig(32, 2, 16, (2, 3, 3), 1, (4,), 8, 4, embedding, 4, 64, 96, classes)
+        return VoxelUNetConfig(
+            resolution=32,
+            patch=2,
+            width=16,
+            multipliers=(2, 3, 3),
+            blocks=1,
+            attention=(4,),
+            groups=8,
+            heads=4,
+            embedding=embedding,
+            tokens=4,
+            token_width=64,
+            time_width=96,
+            classes=classes,
+        )
 
 
 def time_features(t: torch.Tensor, width: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from .colour_cells import ColourCells
 from .prompts import Prompts, PromptSegmenter
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class AutomaticConfig:
     """How everything in a picture is found: a grid of points, each answer asked for again by its
     box, then what is certain, stable and not found twice."""

@@ -36,10 +36,10 @@ def _painter() -> LatentPaint:
     rounds = RefinementConfig(times=(0.75,), steps=6, views=8, scale=4.0, elevations=(12.0, 30.0))
     return LatentPaint(
         start=PaintRoundsConfig(
-            rounds,
+            refine=rounds,
             iterations=24,
             in_turn=True,
-            rates=PaintRates("0.08->0.01", offsets="0"),
+            rates=PaintRates(texels="0.08->0.01", offsets="0"),
             terms=PaintTerms(seam="50"),
         ),
         rgb=PaintingConfig(),
@@ -47,7 +47,7 @@ def _painter() -> LatentPaint:
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ProjectionConfig:
     """How a picture's colours get on a shape and around it."""
 

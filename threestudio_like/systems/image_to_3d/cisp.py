@@ -27,7 +27,7 @@ from .photo import Photo
 from .pose import PoseConfig, find_pose
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class CispConfig:
     """Picture to shape."""
 
@@ -50,7 +50,7 @@ class CispConfig:
     """Face budget."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class CispReconstruction:
     """Configuration of `reconstruct --method cisp`."""
 
@@ -63,7 +63,7 @@ class CispReconstruction:
     def paper() -> CispReconstruction:
         """The released sampling: one shape in 1000 ancestral steps."""
         return CispReconstruction(
-            CispConfig(sampling=VoxelSampling.paper(), candidates=1, worded=0)
+            shape=CispConfig(sampling=VoxelSampling.paper(), candidates=1, worded=0)
         )
 
     @property

@@ -50,7 +50,7 @@ from .pose import Pose, PoseConfig, matching_cut, seen_from
 from .viewpoint import ViewpointConfig
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PictureTerms:
     """Weights of what the picture says."""
 
@@ -71,7 +71,7 @@ class PictureTerms:
     """Lengths of the fade in terms of the paper's: a guessed depth is not exact."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class StartConfig:
     """What the field begins as."""
 
@@ -110,15 +110,15 @@ def _distil() -> DistillationConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PictureOptimisation:
     """Configuration of `reconstruct --method optimise`."""
 
     start: StartConfig = field(default_factory=StartConfig)
     representation: FieldConfig = field(
         default_factory=lambda: FieldConfig(
-            "voxels",
-            VoxelGridConfig(size=64, smooth=1.2),
+            kind="voxels",
+            voxels=VoxelGridConfig(size=64, smooth=1.2),
             triplane=TriplaneConfig(blob_strength=0.0),
         )
     )
@@ -145,7 +145,7 @@ class PictureOptimisation:
     @property
     def twin(self) -> Path | None:
         """See `PictureMethod`."""
-        return CispReconstruction(self.start.cisp).twin
+        return CispReconstruction(shape=self.start.cisp).twin
 
     def check(self) -> None:
         """See `PictureMethod`."""
@@ -160,9 +160,9 @@ class PictureOptimisation:
 
     def _starter(self) -> CispReconstruction | G3drReconstruction:
         return (
-            CispReconstruction(self.start.cisp)
+            CispReconstruction(shape=self.start.cisp)
             if self.start.source == "cisp"
-            else G3drReconstruction(self.start.g3dr)
+            else G3drReconstruction(shape=self.start.g3dr)
         )
 
     def find(self, photo: Photo, work: Work) -> ShapeFound:
@@ -203,9 +203,9 @@ class PictureOptimisation:
     def _parts(self, work: Work) -> FieldModel:
         assert work.prior is not None
         made = self.representation.build(3, work.seed, sigmoid=True)
-        return FieldModel(made, VolumeRenderer(self.renderer), show_rgb).seen_by(
-            work.prior.facts.camera or PLAIN_CAMERAS
-        )
+        return FieldModel(
+            made, VolumeRenderer(self.renderer, work.limits.samples.get("distil")), show_rgb
+        ).seen_by(work.prior.facts.camera or PLAIN_CAMERAS)
 
     def _fit(self, found: ShapeFound, reference: ReferenceView, work: Work) -> Stage:
         """Regression of density and colours at random points: any representation learns them."""

@@ -42,7 +42,7 @@ POSES = PoseConfig(distance=CAMERA.radius, fov_y=CAMERA.fov)
 """The canonical camera as a camera of an orbit."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class G3drConfig:
     """Picture to shape."""
 
@@ -81,7 +81,7 @@ def _colours() -> ProjectionConfig:
     return ProjectionConfig(complete="method")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class G3drReconstruction:
     """Configuration of `reconstruct --method g3dr`."""
 
@@ -177,16 +177,16 @@ def field_of(model: TriplaneGenerator, planes: torch.Tensor) -> TriplaneField:
     further."""
     own = model.config
     config = TriplaneConfig(
-        own.size,
-        own.features,
-        own.hidden,
-        own.levels,
-        own.axes,
-        "softplus",
-        own.gain,
-        0.0,
-        0.4,
-        own.bias,
+        resolution=own.size,
+        features=own.features,
+        hidden=own.hidden,
+        levels=own.levels,
+        axes=own.axes,
+        activation="softplus",
+        density_scale=own.gain,
+        blob_strength=0.0,
+        blob_width=0.4,
+        start=own.bias,
         sigmoid=True,
         replicate=own.relief,
     )

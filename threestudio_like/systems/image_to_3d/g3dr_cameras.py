@@ -19,7 +19,7 @@ DEPTH_NEAR, DEPTH_SPAN = 4.0, 2.0
 """Depth maps hold distances from 4 to 6 in sixteen bits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CanonicalCamera:
     """The one camera that is held to have taken every picture: on +Z, looking at the origin. Angles
     in degrees."""
@@ -97,7 +97,7 @@ def novel_offsets(
     return u[0] * yaw_limit(fraction), u[1] * PITCH_LIMIT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossWeights:
     """Weights of a step. perceptual_deep: the perceptual loss looks at its last two layers only."""
 
@@ -120,7 +120,14 @@ def loss_weights(novel: bool, fraction: float) -> LossWeights:
             perceptual=2.0, clip=0.35, smooth=0.1, opacity=opacity, perceptual_deep=True
         )
     late = fraction >= 0.5
-    return LossWeights(1.0, 2.0, 1.0 if late else 0.0, 0.175 if late else 0.0, 0.0, opacity)
+    return LossWeights(
+        rgb=1.0,
+        depth=2.0,
+        perceptual=1.0 if late else 0.0,
+        clip=0.175 if late else 0.0,
+        smooth=0.0,
+        opacity=opacity,
+    )
 
 
 def depth_variation(depth: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...engine.events import Events
+from ...engine.limits import Limits
 from ...engine.loop import Stage, StagePlan
 from ...meshes.mesh import Mesh
 from ...priors.diffusion import DiffusionPrior
@@ -53,7 +54,8 @@ class Work:
 
     run: carries out stages with checkpoints in the run's folder, and returns them by name. view:
         from where the picture was taken, if that is
-    known. said: whether the prompt is the user's own, and no guess.
+    known. said: whether the prompt is the user's own, and no guess. limits: what is done at once,
+        where a memory plan says so.
     """
 
     seed: int
@@ -63,6 +65,7 @@ class Work:
     run: Callable[[list[StagePlan]], dict[str, Stage]] | None = None
     view: Viewpoint | None = None
     said: bool = False
+    limits: Limits = field(default_factory=Limits)
 
 
 class PictureMethod(Protocol):

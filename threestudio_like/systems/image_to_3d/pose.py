@@ -15,7 +15,7 @@ from ...priors.framing import Similarity, boxes, cut, similarities
 from ...renderers import Cameras
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PoseConfig:
     """The search: a grid of directions, then halving steps about the best ones."""
 

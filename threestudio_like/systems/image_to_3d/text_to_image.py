@@ -14,7 +14,7 @@ from ...priors.sampling import ddim
 from ...renderers import Cameras
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ImagineConfig:
     """How a picture is sampled."""
 

@@ -19,7 +19,7 @@ from ...priors.diffusion import Condition, DiffusionPrior
 from ...renderers import Cameras
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ViewpointConfig:
     """The search: all directions and sizes at a few noise levels, then the best ones again with
     more noise samples."""

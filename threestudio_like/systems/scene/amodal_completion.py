@@ -21,7 +21,7 @@ APART = 0.25
 """Difference of colours from which a filled pixel is not the grey that stood behind it."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class CompletionConfig:
     """Each of the three parts can be switched off: the paper's ablation."""
 

@@ -3,7 +3,7 @@ the picture and by spatially-aware score distillation (METHODS 4.3 to 4.6)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +35,7 @@ from .prompt import SceneText
 from .segmentation import DecomposeConfig
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PlacementWeights:
     """The paper's are 1000, 1000, 1; depth is its ablation."""
 
@@ -50,12 +50,11 @@ class PlacementWeights:
 def heard_words() -> SpatialConfig:
     """For a prior that hears spatial words as they are, and several views at once: as the embedded
     one (docs/results/spatial_words.md)."""
-    config = SpatialConfig(factor=1.0)
-    config.score.t_min, config.score.t_max, config.score.joint_views = "0.02", "0.98", True
-    return config
+    plain = SpatialConfig(factor=1.0)
+    return replace(plain, score=replace(plain.score, t_min="0.02", t_max="0.98", joint_views=True))
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Comboverse:
     """How objects are placed."""
 
@@ -88,8 +87,8 @@ class Comboverse:
         """The published numbers (METHODS 4.6), and its own choice of unknowns and first placement;
         500 steps are METHODS' suggestion."""
         return Comboverse(
-            LayoutConfig("box", False, ground=False),
-            "axis",
+            layout=LayoutConfig(size="box", surface=False, ground=False),
+            along="axis",
             spatial=SpatialConfig(),
             steps=500,
             views=10,
@@ -100,7 +99,7 @@ class Comboverse:
         )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ComposeConfig:
     """Configuration of `compose`."""
 
@@ -200,11 +199,11 @@ def placement_stage(
     if config.weights.physical > 0:
         physics = PhysicalTerms(scene, bonds_of(text), order or [], config.physical, upright)
     sampler = UniformCameras(
-        config.elevation,
-        config.azimuth,
-        (protocol.distance, protocol.distance),
-        (protocol.fov_y, protocol.fov_y),
-        config.views,
+        elevation=config.elevation,
+        azimuth=config.azimuth,
+        distance=(protocol.distance, protocol.distance),
+        fov_y=(protocol.fov_y, protocol.fov_y),
+        batch=config.views,
     )
     behind = RandomBackground.grey(0.4, 0.95)
     look: ReferenceGuidance | None = None
@@ -260,7 +259,9 @@ def placement_stage(
         cameras = (
             reference.camera
             if reference is not None
-            else RingCameras(1, 15.0, protocol.distance, protocol.fov_y).all(size)
+            else RingCameras(
+                count=1, elevation=15.0, distance=protocol.distance, fov_y=protocol.fov_y
+            ).all(size)
         )
         with torch.no_grad():
             drawn = config.renderer.render(

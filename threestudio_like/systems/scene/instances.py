@@ -46,7 +46,7 @@ def mask_box(mask: np.ndarray) -> np.ndarray:
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class NamingWeights:
     """What a choice of candidates is judged by, besides the share of the foreground that it covers:
     how well the phrases fit (mean cosine), how sure the segmenter was (mean), how much the chosen

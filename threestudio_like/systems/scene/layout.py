@@ -31,7 +31,7 @@ class Seen:
     yaw: float = 0.0
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LayoutConfig:
     """How objects are placed before anything is optimised."""
 

@@ -24,7 +24,7 @@ MOST = 12
 """Objects of one scene; the method is known to work for two to five (METHODS 4.7)."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class DecomposeConfig:
     """How objects are found."""
 

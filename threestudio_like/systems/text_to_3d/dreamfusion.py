@@ -17,7 +17,7 @@ from ...stages.regularisers import Regularisation
 from ..system import Request
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class DreamFusion:
     """Configuration of the `dreamfusion` system."""
 
@@ -56,7 +56,7 @@ class DreamFusion:
     def paper() -> DreamFusion:
         """Guidance 100, w = 1 - abar, uniform cameras, hash grid, learned background."""
         return DreamFusion(
-            representation=FieldConfig("hash"),
+            representation=FieldConfig(kind="hash"),
             renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
             learned_background=True,
             distil=DistillationConfig(
@@ -84,9 +84,12 @@ class DreamFusion:
             else None
         )
         field_ = self.representation.build(3, request.seed, sigmoid=True)
-        parts = FieldModel(field_, VolumeRenderer(self.renderer), show_rgb, background).seen_by(
-            request.protocol
-        )
+        parts = FieldModel(
+            field_,
+            VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
+            show_rgb,
+            background,
+        ).seen_by(request.protocol)
         guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
         sampler = config.sampler()
         size = self.resolution or request.prior.facts.image_size

@@ -45,7 +45,7 @@ from ...stages.rounds import RoundsConfig, rounds_stage
 from ..system import Request
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RgbConfig(DistillationConfig):
     """Distillation in RGB through the autoencoder, on a field that starts from the latent one."""
 
@@ -85,7 +85,7 @@ class RgbConfig(DistillationConfig):
     much is carved again."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LatentNerf:
     """Configuration of the `latent-nerf` system."""
 
@@ -103,7 +103,7 @@ class LatentNerf:
     """Height and width of the latent rendering; 0 takes the prior's latent size."""
     start: RoundsConfig = field(
         default_factory=lambda: RoundsConfig(
-            RefinementConfig(
+            refine=RefinementConfig(
                 times=(1.0, 0.85), steps=10, views=8, scale=4.0, elevations=(12.0, 25.0)
             ),
             iterations=60,
@@ -117,7 +117,7 @@ class LatentNerf:
     """The distillation in RGB that follows; 0 steps leave the latent field as the result."""
     refine: RoundsConfig = field(
         default_factory=lambda: RoundsConfig(
-            RefinementConfig(times=(), steps=6, views=24),
+            refine=RefinementConfig(times=(), steps=6, views=24),
             iterations=60,
             rays=6144,
             empty_weight=0.3,
@@ -142,10 +142,10 @@ class LatentNerf:
         """The published configuration (METHODS 1.2-1.8): tiled grid, 5000 steps, guidance 100,
         uniform cameras, learned background."""
         return LatentNerf(
-            representation=FieldConfig("hash"),
+            representation=FieldConfig(kind="hash"),
             renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
             background="learned",
-            start=RoundsConfig(RefinementConfig(times=())),
+            start=RoundsConfig(refine=RefinementConfig(times=())),
             distil=DistillationConfig(
                 steps=5000,
                 cameras="uniform",
@@ -234,7 +234,10 @@ class LatentNerf:
             else None
         )
         return FieldModel(
-            field_, VolumeRenderer(self.renderer), self._decode(request.prior), background
+            field_,
+            VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
+            self._decode(request.prior),
+            background,
         ).seen_by(request.protocol)
 
     def _decode(self, prior: DiffusionPrior) -> Decode:
@@ -255,7 +258,7 @@ class LatentNerf:
         with torch.no_grad():
             grey = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
             pictures = prior.encode_image(grey).permute(0, 2, 3, 1)
-        return RandomBackground(levels, pictures)
+        return RandomBackground(levels=levels, pictures=pictures)
 
     def _grey(self, prior: DiffusionPrior, level: float) -> torch.Tensor:
         """The latent picture (h, w, C) of a grey level."""
@@ -308,9 +311,9 @@ class LatentNerf:
             if name in done:
                 return FieldModel.of(done[name], show_rgb, request.protocol)
         rgb = self.rgb.representation.build(3, request.seed, sigmoid=True)
-        parts = FieldModel(rgb, VolumeRenderer(self.rgb.renderer), show_rgb).seen_by(
-            request.protocol
-        )
+        parts = FieldModel(
+            rgb, VolumeRenderer(self.rgb.renderer, request.limits.samples.get("rgb")), show_rgb
+        ).seen_by(request.protocol)
         if isinstance(rgb, VoxelField) and done:
             latent = self._latent_parts(request, done)
             rgb.load_resampled(_Shown(latent.field, latent.decode), self.rgb.close)

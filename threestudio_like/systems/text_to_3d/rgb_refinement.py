@@ -26,7 +26,7 @@ from ...stages.regularisers import Regularisation
 from ..system import Request
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class RgbRefinement:
     """Configuration of the `refine` verb."""
 
@@ -58,9 +58,9 @@ class RgbRefinement:
         """The published loss weights and guidance, 512-pixel pictures seen through a 128-pixel
         rendering."""
         return RgbRefinement(
-            128,
-            VolumeConfig(samples=128, occupancy=128, radius=2.0),
-            DistillationConfig(
+            resolution=128,
+            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
+            rgb=DistillationConfig(
                 steps=2000,
                 cameras="uniform",
                 guidance=ScoreDistillationConfig(),
@@ -75,7 +75,7 @@ class RgbRefinement:
             return source
         matrix, offset = rgb_map(request.prior)
         decoded = DecodedField(source.field, matrix, offset)
-        renderer = VolumeRenderer(self.renderer)
+        renderer = VolumeRenderer(self.renderer, request.limits.samples.get("rgb"))
         return FieldModel(
             decoded, renderer, show_rgb, source.background, source.distance, source.fov_y
         )

@@ -81,7 +81,7 @@ def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class LatentPaint:
     """Configuration of the `latent-paint` system."""
 
@@ -107,7 +107,7 @@ class LatentPaint:
     sharpens and mixes neighbours."""
     start: PaintRoundsConfig = field(
         default_factory=lambda: PaintRoundsConfig(
-            RefinementConfig(
+            refine=RefinementConfig(
                 times=(0.95, 0.7), steps=8, views=16, scale=4.0, elevations=(12.0, 30.0, -5.0, 60.0)
             )
         )
@@ -118,7 +118,7 @@ class LatentPaint:
         default_factory=lambda: PaintingConfig(
             steps=100,
             guidance=_residual(7.0, "0.8->0.2"),
-            rates=PaintRates("0.05->0.005"),
+            rates=PaintRates(texels="0.05->0.005"),
             terms=PaintTerms(seam="200"),
         )
     )
@@ -126,15 +126,17 @@ class LatentPaint:
         default_factory=lambda: PaintingConfig(
             steps=60,
             guidance=_residual(5.0, "0.5->0.1"),
-            rates=PaintRates("0.03->0.003"),
+            rates=PaintRates(texels="0.03->0.003"),
             terms=PaintTerms(seam="200", material="100"),
-            light=LightConfig("known"),
+            light=LightConfig(kind="known"),
         )
     )
     """Base colour, roughness and metallic under known light; 0 steps leave the RGB atlas as the
     result."""
     refine: PaintRoundsConfig = field(
-        default_factory=lambda: PaintRoundsConfig(RefinementConfig(times=(), steps=6, views=24))
+        default_factory=lambda: PaintRoundsConfig(
+            refine=RefinementConfig(times=(), steps=6, views=24)
+        )
     )
     """Rounds of image-space refinement at the end; none by default."""
 
@@ -149,7 +151,7 @@ class LatentPaint:
             background="sphere",
             placement="mean",
             decode="autoencoder",
-            start=PaintRoundsConfig(RefinementConfig(times=())),
+            start=PaintRoundsConfig(refine=RefinementConfig(times=())),
             latent=PaintingConfig(
                 steps=5000,
                 cameras="uniform",
@@ -293,7 +295,9 @@ class LatentPaint:
                 -1, prior.facts.image_size, prior.facts.image_size, 3
             )
             with torch.no_grad():
-                background = RandomBackground(levels, prior.encode_image(grey).permute(0, 2, 3, 1))
+                background = RandomBackground(
+                    levels=levels, pictures=prior.encode_image(grey).permute(0, 2, 3, 1)
+                )
         config = self.latent
         return painting_stage(
             "latent",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...engine.config import set_dotted
 from ...engine.errors import ConfigError
@@ -11,12 +11,12 @@ from ...renderers.midpoint import MidpointConfig
 from ..options import TrainingOptions
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class G3drTraining:
     """How the generator is trained. `paper()` has the released numbers."""
 
     generator: TriplaneGeneratorConfig = field(default_factory=TriplaneGeneratorConfig.toybox)
-    rays: MidpointConfig = field(default_factory=lambda: MidpointConfig(24, 24))
+    rays: MidpointConfig = field(default_factory=lambda: MidpointConfig(coarse=24, fine=24))
     render: int = 32
     """Pixels along the edge of what is rendered in a step."""
     scale_gradients: bool = True
@@ -57,9 +57,9 @@ class G3drTraining:
         """The released numbers: 128 pixels, 300,000 steps of 8 pictures on each of six devices,
         Adam 5e-5."""
         return G3drTraining(
-            TriplaneGeneratorConfig(),
-            MidpointConfig(),
-            128,
+            generator=TriplaneGeneratorConfig(),
+            rays=MidpointConfig(),
+            render=128,
             clear=False,
             steps=300_000,
             batch=48,
@@ -72,9 +72,9 @@ def g3dr_config(options: TrainingOptions) -> G3drTraining:
     """The configuration of `train g3dr`."""
     config = G3drTraining.of(options.preset)
     if options.steps is not None:
-        config.steps = options.steps
+        config = replace(config, steps=options.steps)
     for key, text in options.set.items():
-        set_dotted(config, key, text)
+        config = set_dotted(config, key, text)
     if config.generator.relief and (config.generator.features < 4 or config.generator.hidden < 8):
         raise ConfigError(
             "a relief takes 4 features and 8 hidden units",
