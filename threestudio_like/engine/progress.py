@@ -50,12 +50,12 @@ def module_tensors(stage: str, modules: dict[str, nn.Module]) -> dict[str, torch
 
 
 def stage_tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.Tensor]:
-    found = module_tensors(stage.name, stage.modules)
+    tensors = module_tensors(stage.name, stage.modules)
     for index, state in optimiser.state_dict()["state"].items():
-        found.update(
+        tensors.update(
             {f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
         )
-    return found
+    return tensors
 
 
 def restore(

@@ -1,9 +1,9 @@
-"""Multi-step image-space refinement: render, add noise, denoise over several steps, fit the field
-to the pictures; annealed.
+"""Annealed refinement in image space: render, add noise, denoise over several steps, and fit the
+field to the pictures.
 
-SDEdit (Meng et al. 2021) on all views at once, as a stage that alternates between making targets
-and fitting them. Started from pure noise (time 1) it samples the views that give distillation its
-start.
+This is SDEdit (Meng et al. 2021) on all views at once, as a stage that alternates between making
+targets and fitting them. Started from pure noise (time 1) it samples the views that distillation
+starts from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .prompts import PromptConfig, ViewPrompts
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementConfig:
-    """One entry of `times` a round: noise to that fraction of T, denoise in `steps`, fit."""
+    """Each entry of `times` is one round: add noise up to that fraction of T, denoise in `steps`,
+    and fit."""
 
     times: tuple[float, ...] = (0.5, 0.35, 0.25)
     steps: int = 6
@@ -30,10 +31,11 @@ class RefinementConfig:
     rescale: float = 0.3
     clamp: float = 3.5
     views: int = 24
-    """Views of a round: groups of four at quarter turns, on rings of different elevation."""
+    """Number of views of a round, in groups of four at quarter turns on rings of different
+    elevation."""
     elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
-    """Elevation in degrees of each group of four, in turn; its azimuths start at successive
-    fractions of a quarter turn."""
+    """Elevation in degrees of each group of four. The azimuths of successive groups start at
+    different fractions of a quarter turn."""
     batch: int = 8
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -42,11 +44,11 @@ class RefinementConfig:
 def refinement_cameras(
     config: RefinementConfig, distance: float, fov_y: float, size: int
 ) -> Cameras:
-    """The fixed cameras of all rounds, groups of four consecutive views at quarter turns."""
+    """The fixed cameras of all rounds: groups of four consecutive views at quarter turns."""
     groups = config.views // 4
     azimuth, elevation = [], []
     for group in range(groups):
-        # Halton's sequence in base 2 spreads the starting azimuths whatever the number of groups.
+        # Halton's sequence in base 2 spreads the starting azimuths evenly for any number of groups.
         offset, digit, n = 0.0, 0.5, group
         while n:
             offset, digit, n = offset + digit * (n & 1), digit / 2, n >> 1
@@ -59,8 +61,8 @@ def refinement_cameras(
 
 
 class Targets(nn.Module):
-    """Pictures (V, H, W, C) and masks (V, H, W) that a field is fitted to; buffers, so that a
-    checkpoint holds them."""
+    """Pictures (V, H, W, C) and masks (V, H, W) that a field is fitted to. They are buffers, so
+    that checkpoints contain them."""
 
     pictures: torch.Tensor
     masks: torch.Tensor
@@ -76,11 +78,11 @@ class Targets(nn.Module):
 
 
 class ImageRefinement:
-    """Makes targets for all views from a prior.
+    """Makes target pictures for all views with a prior.
 
     Args:
         prior: the diffusion prior.
-        prompt: what is made.
+        prompt: describes the object.
         config: rounds and steps.
         levels: grey level (V,) of the background behind every view.
     """
@@ -102,14 +104,16 @@ class ImageRefinement:
         purpose: str,
         known: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Clean latents (V, C, h, w): noise `latents` (V, C, h, w) to `time` and denoise; None
-        starts from pure noise.
+        """Add noise to latents (V, C, h, w) up to `time` and denoise them; None starts from pure
+        noise. Returns clean latents (V, C, h, w).
 
-        The noise of a view depends on `purpose` alone, so rounds that pass the same one share it.
+        The noise of a view depends only on `purpose`, so that rounds with the same purpose share
+        it.
 
         Args:
-            known: latents (V, C, h, w) and where they are certain (V, 1, h, w) in [0, 1], put into
-                every estimate: the background outside a silhouette that must stay.
+            known: latents (V, C, h, w) and a weight (V, 1, h, w) in [0, 1] of how certain they are.
+                They are put into every estimate, for instance as the background outside of a fixed
+                silhouette.
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
@@ -118,14 +122,14 @@ class ImageRefinement:
         out = []
         for begin in range(0, len(cameras), self.config.batch):
             part = torch.arange(begin, min(begin + self.config.batch, len(cameras)))
-            some = cameras[part]
+            group = cameras[part]
             noisy = noise[part]
             if latents is not None:
                 noisy = self.prior.schedule.add_noise(
                     latents[part], noisy, torch.full((len(part),), round(time * last))
                 )
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
-            condition = Condition(self.prompts.text(some), some, self.levels[part], views)
+            condition = Condition(self.prompts.text(group), group, self.levels[part], views)
             negative = self.prompts.negatives(len(part))
             project = None
             if known is not None:
@@ -153,8 +157,8 @@ class ImageRefinement:
         return torch.cat(out)
 
     def masks(self, pictures: torch.Tensor, low: float = 0.045, high: float = 0.12) -> torch.Tensor:
-        """Soft masks (V, H, W) of pictures (V, H, W, C): distance to the median of each picture's
-        border."""
+        """Soft masks (V, H, W) of pictures (V, H, W, C), from the distance to the median of each
+        picture's border."""
         border = torch.cat(
             [pictures[:, 0], pictures[:, -1], pictures[:, 1:-1, 0], pictures[:, 1:-1, -1]], 1
         )

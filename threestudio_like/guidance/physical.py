@@ -1,5 +1,8 @@
-"""How things stand: support, non-penetration, stable poses, depth order. Terms of our own for
-ComboVerse's placement, each optional."""
+"""Physical terms for ComboVerse's placement: support, non-penetration, stable poses and depth
+order.
+
+They are an addition of this project, and each is optional.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,30 @@ from ..representations.placed_scene import Body, PlacedScene
 
 @dataclass(frozen=True, kw_only=True)
 class PhysicalConfig:
-    """Weights of the terms; 0 leaves one out. Lengths count in shares of the smaller object's
-    size."""
+    """Weights of the terms; 0 leaves a term out. Lengths are measured relative to the size of the
+    smaller object."""
 
     support: float = 1.0
-    """No floating: what is on something touches it, what is on nothing stands on the common
-    floor."""
+    """Nothing floats: an object that is on another touches it, and every other object stands on the
+    common floor."""
     penetration: float = 4.0
-    """No object within another."""
+    """No object penetrates another."""
     stability: float = 0.5
     """The middle of an object that is on another lies above it, and objects stand upright."""
     order: float = 1.0
-    """What hides something, or is said to be in front of it, is nearer."""
+    """An object that hides another, or that the prompt places in front of it, is nearer."""
     points: int = 400
-    """Points on the surface of every object."""
+    """Number of points on the surface of every object."""
     grid: int = 40
-    """Cells along an edge of the distance fields."""
+    """Number of cells along an edge of the distance fields."""
 
 
 @dataclass
 class DistanceField:
-    """Signed distances to a body, negative within, on a grid over its box and a margin about it:
-    values (1, 1, D, H, W), low and high (3,)."""
+    """Signed distances to a body, negative inside, on a grid over its bounding box and a margin.
+
+    values (1, 1, D, H, W), low and high (3,).
+    """
 
     values: torch.Tensor
     low: torch.Tensor
@@ -47,8 +52,8 @@ class DistanceField:
 
     @staticmethod
     def of(body: Body, size: int = 40, margin: float = 0.2) -> DistanceField:
-        """Distances by the nearest triangle, their sign by the winding number: open and overlapping
-        surfaces do."""
+        """Measure the distances to the nearest triangle, with the sign of the winding number, so
+        that open and overlapping surfaces are allowed."""
         mesh = join(list(body.meshes.values()))
         low, high = (
             torch.from_numpy(f(mesh.vertices, 0).astype(np.float32)) for f in (np.min, np.max)
@@ -65,27 +70,27 @@ class DistanceField:
         return DistanceField(values, low, high)
 
     def to(self, device: torch.device) -> DistanceField:
-        """The same on a device."""
+        """The same field on another device."""
         return DistanceField(self.values.to(device), self.low.to(device), self.high.to(device))
 
     def at(self, points: torch.Tensor) -> torch.Tensor:
-        """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Beyond the
-        grid, the distance to it is added."""
+        """Signed distances (P,) at points (P, 3) of the body's frame; differentiable. Outside of
+        the grid, the distance to the grid is added."""
         share = (points - self.low) / (self.high - self.low) * 2 - 1
-        found = F.grid_sample(
+        distance = F.grid_sample(
             self.values, share.view(1, 1, 1, -1, 3), padding_mode="border", align_corners=True
         ).view(-1)
         nearest_inside = torch.minimum(torch.maximum(points, self.low), self.high)
         beyond = (points - nearest_inside).square().sum(-1)
-        return found + torch.where(
+        return distance + torch.where(
             beyond > 0, beyond.clamp_min(1e-12).sqrt(), torch.zeros_like(beyond)
         )
 
 
 @dataclass
 class Bond:
-    """What is said of two objects: `kind` a relation of the lexicon, number `one` of number
-    `two`."""
+    """A relation between two objects: `kind` is a relation of the lexicon, `one` and `two` are
+    numbers of objects."""
 
     one: int
     kind: str
@@ -94,7 +99,7 @@ class Bond:
 
 @dataclass
 class _Still:
-    """What is known of an object once and for all."""
+    """Properties of an object that do not change."""
 
     points: torch.Tensor
     field: DistanceField
@@ -103,14 +108,14 @@ class _Still:
 
 
 class PhysicalTerms:
-    """The terms of a scene.
+    """The physical terms of a scene.
 
     Args:
         scene: its objects.
-        bonds: relations.
+        bonds: relations between them.
         order: pairs (front, back) of objects of which one hides the other.
-        upright: whether the world's +Y is up for certain (a known elevation): otherwise support and
-            stability have no direction.
+        upright: whether +Y of the world is known to be up (a known elevation); without it, support
+            and stability have no direction.
 
     Example:
         >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())     # doctest: +SKIP
@@ -138,11 +143,12 @@ class PhysicalTerms:
             if id(body) not in known:
                 known[id(body)] = _still(join(list(body.meshes.values())), body, config)
         self.still = [known[id(body)] for body in scene.bodies]
-        # An object under another one stands on the floor, unless something is said to be below it.
+        # An object under another one stands on the floor, unless a relation places something below
+        # it.
         self.on = {b.one: b.two for b in bonds if b.kind == "on"}
 
     def world_points(self) -> list[torch.Tensor]:
-        """Surface points (P, 3) of every object, where it stands."""
+        """Surface points (P, 3) of every object in the world."""
         device = self.scene.points.device
         if self.still[0].points.device != device:
             self.still = [
@@ -159,7 +165,7 @@ class PhysicalTerms:
         )
 
     def losses(self) -> dict[str, torch.Tensor]:
-        """The weighted terms by name; each is zero where it is kept."""
+        """The weighted terms by name; a term is zero if its condition holds."""
         config, out = self.config, {}
         points = self.world_points()
         sizes = [
@@ -183,7 +189,7 @@ class PhysicalTerms:
                     continue
                 smaller = min(sizes[one], sizes[two])
                 depth = (-self.gap(one, two, points[one])).clamp_min(0) / smaller
-                # The deepest points push; of many shallow ones the mean does.
+                # The deepest points count by their depth, and many shallow ones by their mean.
                 total = total + depth.max() + 4 * depth.mean()
         return total
 
@@ -192,7 +198,7 @@ class PhysicalTerms:
         bottoms = [soft_lowest(p[:, 1], 0.01 * s) for p, s in zip(points, sizes)]
         standing = [n for n in range(len(points)) if n not in self.on]
         if len(standing) > 1:
-            # The largest one knows the floor best.
+            # The largest object gives the best estimate of the floor.
             floor = bottoms[max(standing, key=lambda n: sizes[n])]
             for n in standing:
                 total = total + ((bottoms[n] - floor) / sizes[n]).abs()
@@ -224,8 +230,8 @@ class PhysicalTerms:
 
     @torch.no_grad()
     def report(self) -> dict[str, float]:
-        """What is left: the largest penetration depth, the largest gap under anything, both in
-        scene units, and the largest tilt in degrees."""
+        """The largest penetration depth and the largest gap below any object, both in scene units,
+        and the largest tilt in degrees."""
         points = self.world_points()
         deepest, floating = 0.0, 0.0
         for one in range(len(points)):
@@ -243,8 +249,8 @@ class PhysicalTerms:
 
     @torch.no_grad()
     def floating(self, one: int, points: list[torch.Tensor] | None = None) -> float:
-        """How far an object hangs above the floor or above what it is nearest to, whichever is
-        less; the floor is the scene's lowest point."""
+        """How far an object is above the floor or above the object that is nearest to it, whichever
+        is less. The floor is the lowest point of the scene."""
         points = points or self.world_points()
         floor = min(float(p[:, 1].min()) for p in points)
         gap = float(points[one][:, 1].min()) - floor
@@ -257,7 +263,7 @@ class PhysicalTerms:
 def _still(mesh: Mesh, body: Body, config: PhysicalConfig) -> _Still:
     cloud = sample_surface(mesh, config.points, 0)
     extent = mesh.vertices.max(0) - mesh.vertices.min(0)
-    # Corners say more of where it touches than any sample.
+    # Corners show better than any other sample where an object touches the floor.
     ends = mesh.vertices[
         np.unique(np.concatenate([mesh.vertices.argmin(0), mesh.vertices.argmax(0)]))
     ]
@@ -267,11 +273,11 @@ def _still(mesh: Mesh, body: Body, config: PhysicalConfig) -> _Still:
 
 
 def soft_lowest(values: torch.Tensor, width: float) -> torch.Tensor:
-    """The smallest of values (P,), smoothly: the mean of those within about `width` of it."""
+    """A smooth minimum of values (P,): the mean of those within about `width` of the smallest."""
     share = (-(values - values.min()).detach() / max(width, 1e-6)).exp()
     return (share * values).sum() / share.sum()
 
 
 def _near(one: torch.Tensor, two: torch.Tensor) -> bool:
-    """Whether bounding boxes of points (P, 3) meet."""
+    """Whether the bounding boxes of points (P, 3) overlap."""
     return bool(((one.amin(0) <= two.amax(0)) & (two.amin(0) <= one.amax(0))).all())

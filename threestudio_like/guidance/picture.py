@@ -97,15 +97,15 @@ class DepthGuidance(Guidance):
             for v in at_size(self.depth[..., None], self.mask, rendering.features.shape[1:3])
         )
         opacity = rendering.opacity[0, ..., 0]
-        found = rendering.depth[0, ..., 0] / opacity.clamp_min(1e-3)
+        rendered = rendering.depth[0, ..., 0] / opacity.clamp_min(1e-3)
         weight = mask * opacity.detach()
         wanted = known[..., 0]
         if self.invariant:
-            scale, shift = fit_scale_and_shift(wanted, found.detach(), weight)
+            scale, shift = fit_scale_and_shift(wanted, rendered.detach(), weight)
             # A negative scale would explain the depth by turning it inside out, so it is not
             # allowed.
             wanted = scale.clamp_min(0) * wanted + shift
-        value = ((found - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
+        value = ((rendered - wanted).abs() * weight).sum() / weight.sum().clamp_min(1)
         return GuidanceOutput(value, {"depth": value.detach()})
 
 
@@ -143,11 +143,11 @@ class ClipGuidance(Guidance):
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """Mean distance over the batch. The rendering's features are display RGB in [0, 1]."""
-        found = self.prior.embed_images(rendering.features)
+        embedding = self.prior.embed_images(rendering.features)
         if self.distance == "l1":
-            value = (found - self.target.to(found)).abs().mean()
+            value = (embedding - self.target.to(embedding)).abs().mean()
         else:
-            value = 1 - (found * self.target.to(found)).sum(-1).mean()
+            value = 1 - (embedding * self.target.to(embedding)).sum(-1).mean()
         return GuidanceOutput(value, {"clip": value.detach()})
 
 

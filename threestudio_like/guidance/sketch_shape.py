@@ -147,11 +147,11 @@ class SketchShape(Guidance):
         """
         assert rendering.samples is not None
         points, density = rendering.samples.points, rendering.samples.density
-        views, parts = len(rendering.opacity), inputs.random.microbatches
-        if not 0 < self.config.samples < len(points) * parts:
-            total = self.terms(points, density).sum() * parts
+        views, microbatches = len(rendering.opacity), inputs.random.microbatches
+        if not 0 < self.config.samples < len(points) * microbatches:
+            total = self.terms(points, density).sum() * microbatches
             return GuidanceOutput(total, {"shape": total.detach()})
-        each = max(1, self.config.samples // (views * parts))
+        each = max(1, self.config.samples // (views * microbatches))
         edges = rendering.samples.offsets[:: (len(rendering.samples.offsets) - 1) // views].to(
             points.device
         )
@@ -159,8 +159,10 @@ class SketchShape(Guidance):
         drawn = inputs.random.uniform("sketch samples", (views, each), points.device).double()
         pick = (begin + (drawn * count).long()).clamp(max=len(points) - 1).flatten()
         # A view without samples contributes nothing.
-        found = self.terms(points[pick], density[pick]).view(views, each) * (count * parts / each)
-        total = found.sum()
+        terms = self.terms(points[pick], density[pick]).view(views, each) * (
+            count * microbatches / each
+        )
+        total = terms.sum()
         return GuidanceOutput(total, {"shape": total.detach()})
 
     def everywhere(self, field: Field, random: RandomStream) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""The differentiable operations on which everything is built, each with a plain-torch definition
-and faster backends for CPU and GPU.
+"""The differentiable operations that everything else is built on.
 
-Importing this module sets where Numba keeps its compiled code (a per-version folder of the user's
-cache), so that only the first run on a machine compiles.
+Each operation has a definition in plain torch and faster backends for CPU and GPU. Importing this
+module sets where Numba keeps its compiled code (a folder per version in the user's cache), so that
+only the first run on a machine compiles.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Devices by name: which there are, which torch has here. Everything else in the package takes a
-device as it is given."""
+"""Devices by name, and which of them this machine has. All other modules take a device as it is
+given."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from ..engine.errors import ConfigError, did_you_mean
 
 MAIN = "cpu"
-"""Main memory: the reference device, where everything lives between stages."""
+"""Main memory: the reference device, on which everything lives between stages."""
 KINDS = (MAIN, "cuda", "mps")
 
 
 def check(device: str) -> None:
-    """Raise ConfigError when torch has no such device here."""
+    """Raise ConfigError if torch has no such device on this machine."""
     kind, _, number = device.partition(":")
     where = f"--device {device}"
     if not re.fullmatch(rf"{MAIN}|cuda(:\d+)?|mps", device):
@@ -39,24 +39,25 @@ def check(device: str) -> None:
 
 
 def default_device() -> torch.device:
-    """Where operations run when no tensor says so: the first GPU, if there is one, else the CPU."""
+    """The device of operations whose tensors do not determine it: the first GPU if there is one,
+    else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else MAIN)
 
 
 def device_of_rank(device: str, rank: int) -> str:
-    """The device of one of several processes: GPUs in turn where no number was given."""
+    """The device of one of several ranks: the GPUs in turn, unless a number was given."""
     if device != "cuda":
         return device
     return f"cuda:{rank % max(1, torch.cuda.device_count())}"
 
 
 def is_main(device: torch.device | str) -> bool:
-    """Whether it is main memory."""
+    """Whether a device is main memory."""
     return torch.device(device).type == MAIN
 
 
 def described(device: torch.device) -> str:
-    """A GPU's name and memory; empty for the CPU."""
+    """The name and memory of a GPU; empty for the CPU."""
     if device.type != "cuda":
         return ""
     facts = torch.cuda.get_device_properties(device)
@@ -64,18 +65,18 @@ def described(device: torch.device) -> str:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def follow(module: torch.nn.Module, tensor: torch.Tensor) -> None:
-    """Bring a module to where a tensor is, unless it is there."""
+    """Move a module to the device of a tensor, unless it is there already."""
     if any(p.device != tensor.device for p in module.parameters()):
         module.to(tensor.device)
 
 
 def half_precision(device: torch.device) -> torch.autocast:
-    """Networks' products in bfloat16, where torch knows how on this device; else as they are."""
+    """A context in which matrix products are in bfloat16, if torch supports it on this device."""
     known = torch.amp.autocast_mode.is_autocast_available(device.type)
     return torch.autocast(device.type if known else MAIN, torch.bfloat16, enabled=known)

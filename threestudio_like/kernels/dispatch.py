@@ -1,9 +1,10 @@
-"""Which backend of an operation serves a call: the first that takes its tensors and has passed its
-self-check there, else plain torch.
+"""Selects the backend of an operation for each call.
 
-Backends stand in the table `BACKENDS`, by operation and in order of preference; each is a function of the
-reference's signature that is imported when it is first chosen. What is preferred is said by
-`choose` (``--kernels``) or by THREESTUDIO_LIKE_KERNELS:
+The first backend that accepts the tensors of the call and has passed its self-check on their device
+is used, and plain torch if there is none. The table `BACKENDS` lists the backends of each operation
+in order of preference; each is a function with the signature of the reference, which is imported
+when it is first selected. The preference is set by `choose` (``--kernels``) or by the environment
+variable THREESTUDIO_LIKE_KERNELS:
 
 auto       Numba on the CPU, Triton on a GPU
 triton     Triton also on the CPU where its interpreter is on (TRITON_INTERPRET=1)
@@ -33,15 +34,19 @@ CHOICES = ("auto", "triton", "vendor", "reference")
 
 @dataclass(frozen=True)
 class Backend:
-    """One implementation of an operation: `name` for the reader, `kind` says where it runs, `where`
-    is "module:function" below this package, `package` what has to be installed."""
+    """One implementation of an operation.
+
+    `name` is shown to the user, `kind` says where it runs, `where` is "module:function" below this
+    package, and `package` is the package that it needs.
+    """
 
     name: str
     kind: Kind
     where: str
     package: str
     tolerance: float | None = None
-    """The largest error of its self-check, where it is not the operation's own: half precision."""
+    """Largest error that its self-check allows, if it differs from the operation's (for half
+    precision)."""
 
 
 def _cpu(where: str) -> Backend:
@@ -103,8 +108,10 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
 
 @dataclass
 class Status:
-    """What became of a backend's self-check on a kind of device: `selected` is the backend's name or
-    "reference", `why` says so in words."""
+    """The result of a backend's self-check on a kind of device.
+
+    `selected` is the name of the backend, or "reference" if it failed, and `why` explains it.
+    """
 
     operation: str
     selected: str
@@ -114,9 +121,11 @@ class Status:
 
 @dataclass(frozen=True)
 class Check:
-    """How a backend is checked: `error(function, device)` is its largest difference from the
-    reference, `tolerance` the most it may have; `times(function, device)` are the seconds of the
-    backend and of the reference."""
+    """How the backends of an operation are checked.
+
+    `error(function, device)` is the largest difference from the reference, and `tolerance` its
+    limit; `times(function, device)` are the seconds of the backend and of the reference.
+    """
 
     error: Callable[[Callable[..., Any], torch.device], float]
     tolerance: float
@@ -131,7 +140,7 @@ _lock = threading.RLock()
 
 
 def register_check(operation: str, check: Check) -> None:
-    """Say how every backend of an operation is checked."""
+    """Register how the backends of an operation are checked."""
     _checks[operation] = check
 
 
@@ -141,7 +150,8 @@ def operations() -> tuple[str, ...]:
 
 
 def choose(kernels: str) -> None:
-    """Prefer some backends in this process: one of `CHOICES`. Raises ValueError for anything else."""
+    """Choose the preferred backends of this process: one of `CHOICES`. Raises ValueError for
+    anything else."""
     global _choice
     if kernels not in CHOICES:
         raise ValueError(f'there are no kernels "{kernels}"; known: {", ".join(CHOICES)}')
@@ -149,8 +159,7 @@ def choose(kernels: str) -> None:
 
 
 def why_not(kernels: str, device: str) -> str:
-    """Why no backend of a choice could serve on a device, in words; empty where some could, or where
-    none is wanted."""
+    """Why no backend of a choice can be used on a device; empty if one can, or if none is wanted."""
     kind = device.partition(":")[0]
     if kernels in ("auto", "reference") or (
         kernels == "triton" and kind == "cpu" and interpreted()
@@ -165,27 +174,28 @@ def why_not(kernels: str, device: str) -> str:
 
 
 def chosen() -> str:
-    """What was chosen, by `choose` or by the environment."""
+    """The present choice, made by `choose` or by the environment."""
     return _choice or os.environ.get("THREESTUDIO_LIKE_KERNELS") or "auto"
 
 
 def forced_reference() -> bool:
-    """Whether plain torch was asked for."""
+    """Whether plain torch was chosen."""
     return chosen() == "reference"
 
 
 def interpreted() -> bool:
-    """Whether Triton's kernels run in its interpreter, so that they take tensors of the CPU."""
+    """Whether Triton's kernels run in its interpreter, which accepts CPU tensors."""
     return os.environ.get("TRITON_INTERPRET", "") == "1"
 
 
 def installed(backend: Backend) -> bool:
-    """Whether the package of a backend can be found; nothing is imported."""
+    """Whether the package of a backend is installed; nothing is imported."""
     return importlib.util.find_spec(backend.package) is not None
 
 
 def candidates(operation: str, device: torch.device) -> list[Backend]:
-    """The backends that may serve an operation on a device under the present choice, best first."""
+    """The backends that can be used for an operation on a device under the present choice, best
+    first."""
     choice = chosen()
     if choice == "reference":
         return []
@@ -200,8 +210,11 @@ def candidates(operation: str, device: torch.device) -> list[Backend]:
 
 
 def select(operation: str, *tensors: torch.Tensor | None) -> Backend | None:
-    """The backend that takes this call, checked at its first use; None where plain torch does:
-    float64, other devices, failed checks."""
+    """The backend for this call, which is checked at its first use.
+
+    Returns None if plain torch has to be used: for float64, on other devices, and after a failed
+    check.
+    """
     device: torch.device | None = None
     for tensor in tensors:
         if tensor is None:
@@ -223,7 +236,7 @@ def select(operation: str, *tensors: torch.Tensor | None) -> Backend | None:
 def implementation(
     operation: str, reference: Callable[..., Any], *tensors: torch.Tensor | None
 ) -> Callable[..., Any]:
-    """The function that takes this call: the selected backend's, or the reference."""
+    """The function for this call: that of the selected backend, or the reference."""
     backend = select(operation, *tensors)
     return reference if backend is None else load(backend)
 
@@ -241,16 +254,18 @@ def load(backend: Backend) -> Callable[..., Any]:
 def check(
     operation: str, backend: Backend | None = None, device: torch.device | None = None
 ) -> Status:
-    """Run a backend's self-check on a kind of device once, compiling it; returns what serves and why.
-    Without `backend`: the one preferred."""
+    """Run a backend's self-check on a kind of device, once, and compile it; returns the result.
+
+    Without `backend`, the preferred one is checked.
+    """
     device = device or default_device()
     if backend is None:
-        found = [t for t in candidates(operation, device) if installed(t)]
-        if not found:
+        usable = [t for t in candidates(operation, device) if installed(t)]
+        if not usable:
             return Status(
                 operation, "reference", f'no backend serves {device.type} with kernels "{chosen()}"'
             )
-        backend = found[0]
+        backend = usable[0]
     key = (operation, backend.name, device.type)
     known = _status.get(key)
     if known is not None:
@@ -263,7 +278,7 @@ def check(
         try:
             if backend.kind == "triton" and not interpreted():
                 toolchain.prepare()
-            # The first use may stand inside no_grad; the check compares gradients.
+            # The first use may be inside no_grad, but the check compares gradients.
             with torch.enable_grad():
                 error = _checks[operation].error(load(backend), device)
             passed = error <= limit
@@ -282,17 +297,21 @@ def check(
 
 
 def report_backends(device: torch.device) -> list[Status]:
-    """Every backend of every operation with what speaks for it or against it on a device: checked
-    where it can run, and timed against plain torch on the case of the check (its values and
-    gradients)."""
-    found = []
+    """The status of every backend of every operation on a device.
+
+    Backends that can run are checked, and timed against plain torch on the case of the check
+    (values and gradients).
+    """
+    report = []
     for operation, backends in BACKENDS.items():
         usable = [t.name for t in candidates(operation, device)]
         for backend in backends:
             if not installed(backend):
-                found.append(Status(operation, backend.name, f"{backend.package} is not installed"))
+                report.append(
+                    Status(operation, backend.name, f"{backend.package} is not installed")
+                )
             elif (backend.kind == "cpu") != (device.type == "cpu"):
-                found.append(
+                report.append(
                     Status(
                         operation,
                         backend.name,
@@ -304,10 +323,10 @@ def report_backends(device: torch.device) -> list[Status]:
                 passed = status.selected == backend.name
                 speed = f"; {_times(operation, backend, device)}" if passed else ""
                 use = "" if backend.name in usable[:1] or not passed else "; not chosen"
-                found.append(
+                report.append(
                     Status(operation, backend.name, status.why + speed + use, status.seconds)
                 )
-    return found
+    return report
 
 
 def _times(operation: str, backend: Backend, device: torch.device) -> str:
@@ -318,8 +337,11 @@ def _times(operation: str, backend: Backend, device: torch.device) -> str:
 def warm_up(
     progress: Callable[[str, int, int], None] | None = None, device: torch.device | None = None
 ) -> list[Status]:
-    """Compile and check the backend of every operation that would serve on a device (default: the
-    CPU). `progress(operation, number, count)` is called before each."""
+    """Compile and check the backend that would be used for every operation on a device (the CPU by
+    default).
+
+    `progress(operation, number, count)` is called before each operation.
+    """
     device = device or torch.device("cpu")
     names = [name for name in BACKENDS if any(installed(t) for t in candidates(name, device))]
     result = []

@@ -18,8 +18,8 @@ from .reference import distance as reference
 
 @dataclass(frozen=True)
 class SurfaceTree:
-    """A tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device, and the arrays
-    that the CPU backend walks."""
+    """A bounding-volume tree over the triangles of a mesh: corners (F, 3, 3) on the mesh's device,
+    and the arrays that the CPU backend traverses."""
 
     corners: torch.Tensor
     triangles: np.ndarray
@@ -34,8 +34,8 @@ def surface_tree(
     vertices: torch.Tensor,  # [V, 3]
     tri: torch.Tensor,  # [F, 3] int
 ) -> SurfaceTree:
-    """Build the tree; about a millisecond a thousand faces. Raises ValueError for a mesh without
-    faces."""
+    """Build the tree of a mesh; it takes about a millisecond for a thousand faces. Raises
+    ValueError for a mesh without faces."""
     from .cpu.tree import build_tree, dipoles
 
     if len(tri) == 0:
@@ -84,11 +84,11 @@ def winding_number(
     queries: torch.Tensor,  # [Q, 3]
     beta: float = 3.0,
 ) -> torch.Tensor:  # [Q]
-    """The generalised winding number of a triangle soup: above one half inside, also of open and
+    """The generalised winding number of a triangle soup: above one half inside, also for open and
     self-intersecting surfaces.
 
     Args:
-        beta: parts farther than this many of their radii count as one dipole; larger is more exact
-            and slower (0.01 off at 3).
+        beta: parts farther away than this many of their radii are approximated by one dipole. A
+            larger value is more exact and slower; the error is 0.01 at 3.
     """
     return implementation("winding_number", _winding_number, queries)(queries.detach(), tree, beta)

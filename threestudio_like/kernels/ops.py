@@ -1,6 +1,7 @@
-"""The operations on volumes, each differentiable as its reference says, whichever backend serves.
+"""The operations on volumes. Each is differentiable as its reference states, whichever backend is
+used.
 
-Every function stands next to a plain-torch function of the same name in `kernels.reference`, which
+Every function has a counterpart of the same name in `kernels.reference`, in plain torch, which
 defines it.
 """
 
@@ -54,8 +55,10 @@ def trilinear(
     x: torch.Tensor,  # [N, 3] in [-1, 1]
     grid: torch.Tensor,  # [D, H, W, C], axes z, y, x
 ) -> torch.Tensor:  # [N, C]
-    """Values of a dense grid over [-1, 1]^3. Differentiable in `grid`; in `x` too, then plain torch
-    serves."""
+    """Values of a dense grid over [-1, 1]^3.
+
+    Differentiable in `grid`. If `x` needs a gradient too, plain torch is used.
+    """
     if x.ndim != 2 or x.shape[1] != 3 or grid.ndim != 4:
         raise ValueError(
             f"trilinear wants x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}"
@@ -70,12 +73,12 @@ def triplane(
     levels: list[torch.Tensor],  # [B, P, R, R, C] each
     axes: tuple[tuple[int, int], ...],
 ) -> torch.Tensor:  # [B, N, C]
-    """Features of points on planes: each level read bilinearly, zero outside, summed over the
-    levels, the mean over the planes.
+    """Features of points on planes: each level is read bilinearly (zero outside), the levels are
+    summed, and the planes are averaged.
 
-    Plane p sees the coordinates `axes[p]`: the first one runs along its columns, the second one
-        along its rows. Differentiable in the
-    levels; in `x` too, then plain torch serves. Raises ValueError on wrong shapes.
+    Plane p is indexed by the coordinates `axes[p]`: the first runs along its columns, the second
+    along its rows. Differentiable in the levels; if `x` needs a gradient too, plain torch is used.
+    Raises ValueError for wrong shapes.
     """
     good = x.ndim == 3 and x.shape[2] == 3 and bool(levels)
     if not good or any(v.ndim != 5 or v.shape[:2] != (len(x), len(axes)) for v in levels):
@@ -92,8 +95,8 @@ def grid_variation(
     first: float,
     others: float,
 ) -> torch.Tensor:  # []
-    """first * V(channel 0) + others * V(the rest), V the mean squared difference of neighbours,
-    summed over the axes.
+    """first * V(channel 0) + others * V(the other channels), with V the mean squared difference of
+    neighbours, summed over the axes.
 
     Differentiable in `grid`.
     """
@@ -122,10 +125,10 @@ def composite(
     step: float,
     stop: float = 1e-4,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # [R, C + 2] features, opacity, depth; weights [S]
-    """Emission-absorption compositing of packed samples; differentiable in `sigma` and `features`.
+    """Emission-absorption compositing of packed samples. Differentiable in `sigma` and `features`.
 
-    A ray ends where its transmittance falls under `stop`. Depth is the expected distance, not
-    divided by the opacity.
+    A ray is terminated when its transmittance falls below `stop`. The depth is the expected
+    distance, not divided by the opacity.
     """
     serve = implementation("composite", volume.composite, sigma, features, t)
     return serve(sigma, features, t, offsets, step, stop)

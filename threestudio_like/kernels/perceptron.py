@@ -1,5 +1,5 @@
-"""A perceptron whose hidden values are never kept: the backward pass computes them again, chunk by
-chunk. Any device."""
+"""A perceptron that does not store its hidden values: the backward pass computes them again, chunk
+by chunk. It runs on any device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Forward = Callable[[torch.Tensor, Layers, Layers, int], torch.Tensor]
 
 
 def hidden_values(x: torch.Tensor, weights: Layers, biases: Layers) -> list[torch.Tensor]:
-    """The values after every layer, ReLU between them."""
+    """The values after every layer, with a ReLU between layers."""
     hidden = []
     for i, (weight, bias) in enumerate(zip(weights, biases)):
         x = torch.addmm(bias[:, None], weight, x)

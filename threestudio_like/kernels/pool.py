@@ -20,8 +20,8 @@ _size = 0
 
 
 def thread_count() -> int:
-    """Threads that kernels use: torch's setting when torch is loaded, else the cores of this
-    process."""
+    """The number of threads that kernels use: torch's setting if torch is loaded, else the number
+    of cores of this process."""
     import sys
 
     torch = sys.modules.get("torch")
@@ -33,10 +33,11 @@ def thread_count() -> int:
 
 
 def run(task: Callable[..., Any], arguments: Iterable[tuple]) -> list[Any]:
-    """``[task(*a) for a in arguments]``, side by side when there is more than one argument tuple
-    and thread.
+    """``[task(*a) for a in arguments]``, in parallel if there is more than one argument tuple and
+    more than one thread.
 
-    Results come in the order of the arguments, so that work split by ownership stays deterministic.
+    Results are in the order of the arguments, so that work that is divided by ownership stays
+    deterministic.
     """
     jobs = list(arguments)
     threads = thread_count()
@@ -53,8 +54,8 @@ def run(task: Callable[..., Any], arguments: Iterable[tuple]) -> list[Any]:
 
 
 def split(total: int, minimum: int = 1) -> list[tuple[int, int]]:
-    """Contiguous [begin, end) ranges of `total` items, one a thread, each of at least `minimum`
-    items."""
+    """Contiguous [begin, end) ranges of `total` items, at most one for each thread, with at least
+    `minimum` items each."""
     parts = max(1, min(thread_count(), total // max(1, minimum)))
     edges = [total * i // parts for i in range(parts + 1)]
     return list(itertools.pairwise(edges))

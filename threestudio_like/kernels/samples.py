@@ -1,4 +1,4 @@
-"""Small rays and bodies on which kernels are tried."""
+"""Small sets of rays and surfaces for checks and examples of kernels."""
 
 from __future__ import annotations
 

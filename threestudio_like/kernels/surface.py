@@ -1,10 +1,10 @@
-"""The operations on surfaces: rasterise, interpolate, look up, antialias. Four orthogonal functions
-and two tables.
+"""The operations on surfaces: rasterise, interpolate, look up and antialias. Four orthogonal
+functions and two tables.
 
-pixels = rasterize(clip, tri, height, width)
-uv = interpolate(corner_uv, tri, pixels)
-colour = texture(texels, uv, texture_level(clip, tri, corner_uv, pixels, texels.shape[-1]))
-picture = antialias(colour, pixels, clip, edge_table(tri))
+    pixels = rasterize(clip, tri, height, width)
+    uv = interpolate(corner_uv, tri, pixels)
+    colour = texture(texels, uv, texture_level(clip, tri, corner_uv, pixels, texels.shape[-1]))
+    picture = antialias(colour, pixels, clip, edge_table(tri))
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def rasterize(
     height: int,
     width: int,
 ) -> torch.Tensor:  # [H, W, 4] or [B, H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
-    """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; both sides
-    of a triangle show.
+    """The nearest triangle at every pixel centre, in OpenGL's convention with row 0 at the top.
+    Both sides of a triangle are visible.
 
-    Triangles that cross the camera plane are cut exactly; what lies outside the near and far planes
-    (z/w outside [-1, 1]) is not drawn. Differentiable in `clip` through u, v (weights of corners 0
-    and 1) and z/w; what is visible at all changes through `antialias`.
+    Triangles that cross the camera plane are cut exactly, and what lies outside of the near and far
+    planes (z/w outside [-1, 1]) is not drawn. Differentiable in `clip` through u, v (weights of
+    corners 0 and 1) and z/w; changes of visibility are differentiated by `antialias`.
     """
     if clip.ndim not in (2, 3) or clip.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
@@ -39,7 +39,7 @@ def rasterize(
     out = implementation("rasterize", raster.rasterize, clip)(
         clip if clip.ndim == 3 else clip[None], tri, height, width
     )
-    # A view, not an index: its gradient needs no copy.
+    # A view and not an index, so that its gradient needs no copy.
     return out if clip.ndim == 3 else out.squeeze(0)
 
 
@@ -57,8 +57,8 @@ def interpolate(
 
 @dataclass(frozen=True)
 class EdgeTable:
-    """The edges of a mesh: edges (E, 2) and opposite (E, 2) int32, the far corners of an edge's two
-    faces, -1 for none; its faces tri (F, 3).
+    """The edges of a mesh: edges (E, 2) and opposite (E, 2) int32, the opposite corners of an
+    edge's two faces, or -1 for none; and the faces tri (F, 3).
 
     An edge of more than two faces has one row for every two of them.
     """
@@ -71,15 +71,15 @@ class EdgeTable:
         return len(self.edges)
 
     def renumbered(self, at: torch.Tensor) -> EdgeTable:
-        """The table in other numbers: `at` (V,) says which vertex now stands for each."""
+        """The same table for other vertex numbers: `at` (V,) is the new number of each vertex."""
         at = at.to(self.edges.device).int()
         opposite = torch.where(self.opposite >= 0, at[self.opposite.long().clamp_min(0)], -1)
         return EdgeTable(at[self.edges.long()], opposite.int(), at[self.tri.long()])
 
 
 def edge_table(tri: torch.Tensor) -> EdgeTable:
-    """The edges of faces (F, 3) int. Vertices on a texture seam must be one here, or every seam
-    counts as a border."""
+    """The edge table of faces (F, 3) int. The two sides of a texture seam must share their
+    vertices, because otherwise every seam counts as a border."""
     faces = tri.detach().cpu().numpy().astype(np.int64)
     if len(faces) == 0:
         empty = torch.zeros(0, 2, dtype=torch.int32, device=tri.device)
@@ -90,7 +90,7 @@ def edge_table(tri: torch.Tensor) -> EdgeTable:
     order = np.argsort(ends[:, 0] * (int(faces.max()) + 1) + ends[:, 1], kind="stable")
     ends, corner = ends[order], corner[order]
     same = (ends[1:] == ends[:-1]).all(1)
-    # Position of every half edge among its equals; pairs (0, 1), (2, 3), … share a row.
+    # Position of every half edge among equal ones; the pairs (0, 1), (2, 3), … share a row.
     start = np.concatenate([[0], np.nonzero(~same)[0] + 1])
     rank = np.arange(len(ends)) - np.repeat(start, np.diff([*start, len(ends)]))
     even = rank % 2 == 0
@@ -107,8 +107,8 @@ def silhouette_pairs(
     table: EdgeTable,
     pixels: torch.Tensor,  # [H, W, 4]
 ) -> torch.Tensor:  # [N, 3] int64: inside pixel, outside pixel (indices into H * W), edge
-    """Neighbouring pixels that a silhouette edge separates, in the order of (direction, position).
-    Not differentiable."""
+    """Neighbouring pixels that a silhouette edge separates, ordered by (direction, position). Not
+    differentiable."""
     serve = implementation("silhouette_pairs", raster.silhouette_pairs, clip, pixels)
     return serve(clip.detach(), table.edges, table.opposite, pixels.detach())
 
@@ -119,14 +119,13 @@ def antialias(
     clip: torch.Tensor,  # [V, 4] or [B, V, 4]
     table: EdgeTable,  # of the faces that were rasterised, seams welded
 ) -> torch.Tensor:  # as `colour`
-    """Blend neighbouring pixels across silhouette edges by where the edge lies between their
-    centres.
+    """Blend neighbouring pixels across silhouette edges according to where the edge lies between
+    their centres.
 
     Differentiable in `colour` and in `clip`: this is how the shape of a silhouette gets a gradient.
-        Silhouettes are found by walking
-    the edges over the pixels, not by looking at each pixel's triangle, so the gradient is right for
-    triangles smaller than a pixel too. Surfaces are opaque; a part thinner than a pixel that covers
-    no centre is not seen.
+    Silhouettes are found by walking along the edges, and not from the triangle of each pixel, so
+    that the gradient is also correct for triangles smaller than a pixel. Surfaces are opaque, and a
+    part that is thinner than a pixel and covers no centre is not seen.
     """
     if colour.ndim == 3:
         return antialias(colour[None], pixels[None], clip[None], table)[0]
@@ -153,11 +152,11 @@ def texture(
     level: torch.Tensor | None = None,  # [...] mip level, 0 = full resolution
     mode: str = "bilinear",
 ) -> torch.Tensor:  # [..., C]
-    """Texture lookup, clamped at the border, between two mip levels where `level` is given.
-    "bilinear", "nearest" or "bicubic".
+    """Texture lookup, clamped at the border, and between two mip levels if `level` is given. The
+    mode is "bilinear", "nearest" or "bicubic".
 
-    Differentiable in `texels` and, but for "nearest", in `uv`. torch's own sampler serves, unless
-    vendors' kernels are asked for.
+    Differentiable in `texels`, and in `uv` unless the mode is "nearest". torch's own sampler is
+    used, unless the vendors' kernels were chosen.
     """
     return implementation("texture", raster.texture, texels, uv)(texels, uv, level, mode)
 
@@ -170,10 +169,10 @@ def texture_level(
     pixels: torch.Tensor,  # [B, H, W, 4] from `rasterize`
     resolution: int,
 ) -> torch.Tensor:  # [B, H, W]
-    """The mip level at which a texel is about as large as a pixel: half the log2 of texels a pixel,
-    triangle by triangle.
+    """The mip level at which a texel is about as large as a pixel: half the log2 of the texels per
+    pixel, for each triangle.
 
-    Zero for triangles that cross the camera plane. Not differentiable.
+    It is zero for triangles that cross the camera plane. Not differentiable.
     """
     faces = tri.long()
     height, width = pixels.shape[1:3]

@@ -1,4 +1,4 @@
-"""Figures that say how good an asset is."""
+"""Quality measures of assets."""
 
 from .alignment import janus_index, r_precision, view_consistency
 from .geometry import compare, sample_surface

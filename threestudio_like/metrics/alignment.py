@@ -1,5 +1,4 @@
-"""Does it look like the prompt, from everywhere, and with one front: R-precision, consistency,
-Janus index."""
+"""Agreement with the prompt from all sides: R-precision, view consistency and the Janus index."""
 
 from __future__ import annotations
 
@@ -13,25 +12,26 @@ from ..priors.clip import ImageTextPrior
 def r_precision(
     clip: ImageTextPrior, images: torch.Tensor, captions: list[str], right: int
 ) -> float:
-    """Share of pictures (B, H, W, 3) whose nearest caption is number `right`."""
+    """Share of the pictures (B, H, W, 3) whose nearest caption is number `right`."""
     similarity = clip.embed_images(images) @ clip.embed_texts(captions).t()
     return float((similarity.argmax(1) == right).float().mean())
 
 
 @torch.no_grad()
 def view_consistency(features: torch.Tensor) -> float:
-    """Mean cosine of neighbouring views' features (V, D), views in order around the object."""
+    """Mean cosine between the features (V, D) of neighbouring views, which are in order around the
+    object."""
     unit = F.normalize(features, dim=-1)
     return float((unit * unit.roll(1, 0)).sum(-1).mean())
 
 
 def janus_index(front: torch.Tensor, azimuth: torch.Tensor) -> float:
-    """How far front-likeness (V,) in [0, 1] over azimuth (V,) radians is from having one peak: 0
-    for one front at azimuth 0, 1 for front-likeness that is the same everywhere, in between for two
-    or three faces.
+    """How far front-likeness (V,) in [0, 1] over azimuth (V,) in radians is from having a single
+    peak.
 
-    It is 1 - |first Fourier coefficient| / mean, scaled so that an ideal front (1 within +-35
-    degrees, else 0) gives 0.
+    It is 0 for one front at azimuth 0, 1 if front-likeness is the same everywhere, and in between
+    for two or three faces. It is 1 - |first Fourier coefficient| / mean, scaled so that an ideal
+    front (1 within +-35 degrees, else 0) gives 0.
     """
     total = float(front.sum())
     if total <= 1e-9:

@@ -1,4 +1,4 @@
-"""`evaluate`: every figure of one asset, rendered from the file that the user gets."""
+"""`evaluate`: all measures of one asset, rendered from the exported file."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RING = RingCameras(count=8, elevation=15.0)
 
 
 def captions() -> list[str]:
-    """The plain caption of every category and colour, categories outermost: what R-precision
-    chooses among."""
+    """The plain caption of every category and colour, with categories as the outer loop;
+    R-precision chooses among them."""
     return [describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS]
 
 
@@ -44,7 +44,8 @@ def instances(category: str, mode: str | None, count: int, size: int = 64) -> np
     out = np.empty((count, len(cameras), size, size), bool)
     for n in range(count):
         rng = np.random.Generator(np.random.Philox(key=[97, n]))
-        # The whole range of proportions, not one split's: the nearest object is looked for.
+        # Objects are drawn from the whole range of proportions and not from one split, because the
+        # nearest object is searched for.
         obj = build(Phrase(category, "red", mode), rng, ("train", "validation", "test")[n % 3])
         out[n] = render(obj, cameras, size, np.ones((len(cameras), 3), np.float32)).mask > 0.5
     return out
@@ -52,7 +53,7 @@ def instances(category: str, mode: str | None, count: int, size: int = 64) -> np
 
 def silhouette_iou(mask: np.ndarray, phrase: Phrase, count: int = 200) -> float:
     """Mean IoU over the ring with the nearest of `count` objects of the phrase's category; mask (8,
-    S, S) boolean."""
+    S, S) is boolean."""
     known = instances(phrase.category, phrase.mode, count, mask.shape[-1])
     inter = np.logical_and(known, mask[None]).sum((2, 3))
     union = np.logical_or(known, mask[None]).sum((2, 3))
@@ -72,8 +73,11 @@ def load_pattern_judge() -> PatternJudge:
 
 
 def staged(asset: Asset) -> tuple[Asset, Light | None]:
-    """The asset as it is judged: one that was painted (its provenance says so) is brought into the
-    unit sphere, and lit if its base colour is free of light."""
+    """The asset as it is judged.
+
+    An asset that was painted (according to its provenance) is scaled into the unit sphere, and is
+    lit if its base colour is free of light.
+    """
     lit = asset.provenance.get("lit")
     if lit is None:
         return asset, None
@@ -83,8 +87,8 @@ def staged(asset: Asset) -> tuple[Asset, Light | None]:
 
 
 def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
-    """The figures of an asset for a prompt of the toybox; only geometry-free ones for other
-    prompts."""
+    """The measures of an asset for a prompt of the toybox; for other prompts, only those that need
+    no known objects."""
     asset, light = staged(asset)
     mesh = asset.mesh
     cameras = RING.all(64)
@@ -125,7 +129,7 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
 def asset_janus_index(
     asset: Asset, judge: Judge, light: Light | None = None, views: int = 24
 ) -> float:
-    """The Janus index of an asset by the judge's front-likeness over a ring of views."""
+    """The Janus index of an asset, from the judge's front-likeness over a ring of views."""
     ring = RingCameras(count=views, elevation=15.0).all(64)
     picture = render_asset(asset, ring.view_projection().numpy(), 64, 0.9, light=light)
     front = judge(torch.from_numpy(picture.image)).view[:, 0]
@@ -133,7 +137,7 @@ def asset_janus_index(
 
 
 def evaluate(source: Path, prompt: str, truth: Path | None, count: int = 200) -> dict[str, Any]:
-    """Figures of a run's asset (or of a mesh file). Raises InputError."""
+    """The measures of a run's asset, or of a mesh file. Raises InputError."""
     path = source / "asset.glb" if source.is_dir() else source
     if not path.is_file():
         raise InputError(

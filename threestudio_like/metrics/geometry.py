@@ -1,4 +1,4 @@
-"""Geometry of meshes: sampled surfaces, Chamfer distance, F-score, volume IoU, normal
+"""Geometry measures of meshes: sampled surfaces, Chamfer distance, F-score, volume IoU and normal
 consistency."""
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from ..meshes.points import sample_surface
 def compare(
     mesh: Mesh, truth: Mesh, samples: int = 20000, threshold: float = 0.02, grid: int = 48
 ) -> dict[str, float]:
-    """Chamfer distance (mean of both mean distances, scene units), F-score at `threshold`, volume
-    IoU on grid^3 points of [-1, 1]^3, and normal consistency (mean |cos| at nearest points, both
-    ways)."""
+    """Compare two meshes.
+
+    Returns the Chamfer distance (the mean of both mean distances, in scene units), the F-score at
+    `threshold`, the volume IoU on grid^3 points of [-1, 1]^3, and the normal consistency (mean
+    |cos| at nearest points, both ways).
+    """
     one, two = sample_surface(mesh, samples, 0), sample_surface(truth, samples, 1)
     p, n, q, m = one.points, one.normals, two.points, two.normals
     assert n is not None
@@ -35,11 +38,14 @@ def compare(
 
 
 def occupancy(mesh: Mesh, grid: int) -> np.ndarray:
-    """Inside (boolean, (grid, grid, grid), axes z, y, x) by counting signed crossings along z:
-    right for closed meshes, also for overlapping ones (a point is inside when the winding along its
-    ray is not zero)."""
+    """Boolean occupancy (grid, grid, grid), with axes z, y, x, by counting signed crossings along
+    z.
+
+    It is exact for closed meshes, also for overlapping ones: a point is inside if the winding
+    number along its ray is not zero.
+    """
     line = np.linspace(-1, 1, grid)
-    # A shift of less than a thousandth of a cell keeps grid lines off vertices and edges.
+    # A shift of less than a thousandth of a cell keeps the grid lines off vertices and edges.
     x, y = line + 1.37e-4, line + 2.11e-4
     corner = mesh.vertices[mesh.faces].astype(np.float64)
     crossings = np.zeros((grid + 1, grid, grid))

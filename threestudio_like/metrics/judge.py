@@ -1,5 +1,7 @@
-"""A convolutional judge of toybox pictures: category, colour and view. Of another kind than any
-prior, never used to optimise."""
+"""A convolutional judge of toybox pictures: category, colour and view.
+
+Its architecture differs from that of every prior, and it is never used for optimisation.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,8 @@ def _features(body: nn.Sequential, pictures: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Judgement:
-    """Probabilities: category (B, K), colour (B, C), view (B, 4); features (B, D) for distances
-    between sets of pictures."""
+    """Probabilities of category (B, K), colour (B, C) and view (B, 4), and features (B, D) for
+    distances between sets of pictures."""
 
     category: torch.Tensor
     colour: torch.Tensor
@@ -61,7 +63,7 @@ class Judgement:
 
 
 class Judge(nn.Module):
-    """Pictures (B, H, W, 3) in [0, 1] -> `Judgement`.
+    """Maps pictures (B, H, W, 3) in [0, 1] to a `Judgement`.
 
     Args:
         categories, colours: the words, in the order of the outputs.
@@ -74,7 +76,7 @@ class Judge(nn.Module):
         self.head = nn.Linear(6 * width * 2, len(categories) + len(colours) + len(VIEWS))
 
     def logits(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, K + C + 4) and features (B, D)."""
+        """Logits (B, K + C + 4) and features (B, D)."""
         features = _features(self.body, pictures)
         return self.head(features), features
 
@@ -94,7 +96,7 @@ class Judge(nn.Module):
 
     @staticmethod
     def load(folder: Path) -> Judge:
-        """Read what `save` wrote. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         if not (folder / "model.safetensors").is_file():
             raise ModelError(
                 "the judge's weights are missing",
@@ -110,8 +112,10 @@ class Judge(nn.Module):
 
 
 class PatternJudge(nn.Module):
-    """Pictures (B, H, W, 3) in [0, 1] -> probabilities (B, 3) of plain, striped and dotted. A
-    network of its own: what names category and colour has learnt to overlook patterns."""
+    """Maps pictures (B, H, W, 3) in [0, 1] to probabilities (B, 3) of plain, striped and dotted.
+
+    It is a separate network, because one that names category and colour learns to ignore patterns.
+    """
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class PatternJudge(nn.Module):
         self.head = nn.Linear(6 * width * 2, len(PATTERNS))
 
     def logits(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, 3)."""
+        """Logits (B, 3)."""
         return self.head(_features(self.body, pictures))
 
     @torch.no_grad()
@@ -134,7 +138,7 @@ class PatternJudge(nn.Module):
 
     @staticmethod
     def load(folder: Path) -> PatternJudge:
-        """Read what `save` wrote. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         if not (folder / "patterns.safetensors").is_file():
             raise ModelError(
                 "the pattern judge's weights are missing",

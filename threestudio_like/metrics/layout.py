@@ -1,4 +1,4 @@
-"""How right a placement is: relations checked by geometry, errors against known placements,
+"""Quality of a placement: relations checked by geometry, errors against known placements,
 penetration and floating."""
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..meshes.points import sample_surface
 from ..meshes.transform import Transform
 
 DENSE = 8
-"""Points of a surface a point whose distance to it is taken."""
+"""Number of surface points for each point whose distance to the surface is measured."""
 EVEN = 0.003
-"""Distance of two surfaces, as a share of their size, that sampled points cannot tell."""
+"""Distance between two surfaces, as a share of their size, that sampled points cannot resolve."""
 CELLS = 40
-"""Cells along an edge of the volumes that are intersected."""
+"""Number of cells along an edge of the volumes that are intersected."""
 
 
 def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0.12) -> bool:
@@ -29,7 +29,7 @@ def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0
     smaller size; "beside" and "in" want the boxes near and within.
 
     Args:
-        kind: a value of `systems.scene_text.LEXICON`.
+        kind: a value of `systems.scene.prompt.LEXICON`.
     """
     low_a, high_a, low_b, high_b = one.min(0), one.max(0), two.min(0), two.max(0)
     centre_a, centre_b = (low_a + high_a) / 2, (low_b + high_b) / 2
@@ -42,8 +42,8 @@ def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0
         (centre_a[[0, 2]] > low_b[[0, 2]]).all() and (centre_a[[0, 2]] < high_b[[0, 2]]).all()
     )
     if kind == "on":
-        # Of a bed the head stands higher than what lies on it: what counts is that the middle is
-        # above the other's middle.
+        # The headboard of a bed can be higher than what lies on the bed, so the middle of an object
+        # is compared with the middle of the other.
         near = low_a[1] - high_b[1] < slack * smaller
         return bool(
             over
@@ -109,13 +109,13 @@ def placement_errors(
 
 
 def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> float:
-    """Degrees, 0 to 180, of the least turn about the vertical that brings surface `one` on surface
-    `two`.
+    """The smallest rotation about the vertical, 0 to 180 degrees, that brings surface `one` onto
+    surface `two`.
 
-    What of a wrong rotation can be seen: a ball has none, a table at most a quarter turn. Both are
-        taken about their
-    surfaces' centroids, at a root mean square distance of one from them; of the turns whose
-    distance (mean to the nearest point, both ways) is within a tenth of the best, it is the least.
+    It measures how much of a wrong rotation is visible: a ball has none, a table at most a quarter
+    turn. Both surfaces are centred at their centroids and scaled to a root mean square distance of
+    one from them. Of all rotations whose distance (mean to the nearest point, both ways) is within
+    a tenth of the best, the smallest is returned.
     """
     from scipy.spatial import cKDTree
 
@@ -124,7 +124,8 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
         found = found - found.mean(0)
         return found / max(math.sqrt(float((found**2).sum(1).mean())), 1e-9)
 
-    # Other points of each: equal meshes lie no closer than like ones.
+    # Both surfaces get different points, because otherwise equal meshes would lie closer than
+    # meshes that are merely alike.
     moved, still = sampled(one, 0), sampled(two, 1)
     trees = cKDTree(still), cKDTree(moved)
     degrees = np.arange(0.0, 360.0, step)
@@ -133,7 +134,8 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
         about = np.array(
             [[math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]]
         )
-        # Turning the other way back is the same, and keeps the tree.
+        # Rotating the other surface in the opposite direction is equivalent, and keeps its search
+        # tree.
         there, back = moved[:points] @ about.T, still[:points] @ about
         distances.append(trees[0].query(there)[0].mean() + trees[1].query(back)[0].mean())
     close = np.array(distances) <= 1.1 * min(distances) + EVEN
@@ -143,8 +145,8 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
 def depth_order_accuracy(
     found: Sequence[Transform], truth: Sequence[Transform], eye: np.ndarray, margin: float = 0.05
 ) -> float:
-    """Share of pairs, of those whose true distances from the eye (3,) differ by more than `margin`,
-    in the right order; 1 without any."""
+    """Share of pairs in the right order, of those whose true distances from the eye (3,) differ by
+    more than `margin`; 1 if there are none."""
     right = count = 0
     for i in range(len(truth)):
         for j in range(i):
@@ -160,8 +162,10 @@ def depth_order_accuracy(
 
 
 def penetration_volume(one: Mesh, two: Mesh, cells: int = CELLS) -> float:
-    """Volume that two closed meshes share, as a share of the smaller one's; by winding numbers on a
-    grid over where their boxes meet."""
+    """Volume that two closed meshes share, as a share of the smaller one's volume.
+
+    It is measured by winding numbers on a grid over the intersection of their boxes.
+    """
     import torch
 
     from ..kernels.distance import surface_tree, winding_number

@@ -1,5 +1,5 @@
-"""Point clouds and sets of them: Chamfer and earth mover's distance, F-score, 1-NNA, MMD, COV, as
-PVD's evaluation defines them (METHODS 2.7)."""
+"""Measures of point clouds and of sets of them: Chamfer and earth mover's distance, F-score, 1-NNA,
+MMD and COV, as PVD's evaluation defines them (METHODS 2.7)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 EXACT = 1024
-"""Points up to which the earth mover's distance is exact."""
+"""Number of points up to which the earth mover's distance is exact."""
 
 
 def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean squared distance to the nearest point, both ways, summed: a (N, 3), b (M, 3)."""
+    """Sum over both directions of the mean squared distance to the nearest point: a (N, 3), b (M,
+    3)."""
     return float((cKDTree(b).query(a)[0] ** 2).mean() + (cKDTree(a).query(b)[0] ** 2).mean())
 
 
 def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
     """Harmonic mean of the shares of a (N, 3) and b (M, 3) that lie within `threshold` (a length)
-    of the other. PVD's 0.001 is a squared
-    distance: 0.0316 in length."""
+    of the other cloud.
+
+    PVD's 0.001 is a squared distance, which is 0.0316 as a length.
+    """
     precision = float((cKDTree(b).query(a)[0] < threshold).mean())
     recall = float((cKDTree(a).query(b)[0] < threshold).mean())
     return 2 * precision * recall / max(precision + recall, 1e-12)
@@ -32,8 +35,8 @@ def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
 def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
     """Mean distance (not squared) under the best one-to-one matching of a (N, 3) and b (N, 3).
 
-    Exact up to `EXACT` points; above, by an auction (Bertsekas 1988) whose result exceeds the
-    optimum by at most `bound`. Raises ValueError when the sets differ in size.
+    It is exact up to `EXACT` points. Above, an auction (Bertsekas 1988) is used, whose result
+    exceeds the optimum by at most `bound`. Raises ValueError if the sets differ in size.
     """
     if len(a) != len(b):
         raise ValueError(
@@ -48,8 +51,11 @@ def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
 
 
 def auction(cost: np.ndarray, bound: float) -> np.ndarray:
-    """Columns (N,) matched to the rows of cost (N, N): total cost within N * bound of the optimum
-    (epsilon scaling, all free rows bid at once)."""
+    """Columns (N,) matched to the rows of cost (N, N), with a total cost within N * bound of the
+    optimum.
+
+    It scales epsilon, and all free rows bid at once.
+    """
     count = len(cost)
     value = -cost
     price = np.zeros(count)
@@ -64,8 +70,8 @@ def auction(cost: np.ndarray, bound: float) -> np.ndarray:
             top = profit[rows, best]
             profit[rows, best] = -np.inf
             bid = price[best] + top - profit.max(1) + epsilon
-            # Of several bids for one column the highest wins: written in rising order, the last one
-            # stays.
+            # Of several bids for one column the highest wins: they are written in rising order, so
+            # that the last one stays.
             order = np.argsort(bid, kind="stable")
             winner = np.full(count, -1)
             winner[best[order]] = order
@@ -84,7 +90,7 @@ def auction(cost: np.ndarray, bound: float) -> np.ndarray:
 def distances(
     one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
 ) -> np.ndarray:
-    """Distances (len(one), len(two)) between clouds."""
+    """Distances (len(one), len(two)) between all pairs of clouds."""
     measure: Callable[[np.ndarray, np.ndarray], float] = chamfer if kind == "cd" else earth_movers
     return np.array([[measure(a, b) for b in two] for a in one])
 
@@ -92,10 +98,9 @@ def distances(
 def set_metrics(
     samples: list[np.ndarray], references: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
 ) -> dict[str, float]:
-    """1-NNA (0.5 is best), MMD (less is better) and COV (more is better) of sets of clouds; 1-NNA
-    wants them of one size.
+    """1-NNA (0.5 is best), MMD (less is better) and COV (more is better) of two sets of clouds.
 
-    Raises ValueError on sets of different sizes.
+    1-NNA needs sets of equal size. Raises ValueError if they differ.
     """
     if len(samples) != len(references):
         raise ValueError(
@@ -122,8 +127,11 @@ def voxel_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def frechet(one: np.ndarray, two: np.ndarray) -> float:
-    """Fréchet distance of Gaussians fitted to feature sets (N, D) and (M, D). On the judge's
-    features it is like an FID, and not one: its values compare with each other alone."""
+    """Fréchet distance of Gaussians fitted to feature sets (N, D) and (M, D).
+
+    On the judge's features it resembles an FID, but its values can only be compared with each
+    other.
+    """
     from scipy.linalg import sqrtm
 
     mean = one.mean(0) - two.mean(0)
@@ -138,7 +146,7 @@ def frechet(one: np.ndarray, two: np.ndarray) -> float:
 def bootstrap(
     values: np.ndarray, rounds: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """The interval of a mean over values (N,) by resampling."""
+    """Confidence interval of the mean of values (N,) by resampling."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     means = values[rng.integers(0, len(values), (rounds, len(values)))].mean(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

@@ -1,4 +1,4 @@
-"""How a representation becomes a picture."""
+"""Cameras, backgrounds, and the renderers of volumes, textured meshes and scenes."""
 
 from .backgrounds import (
     Background,

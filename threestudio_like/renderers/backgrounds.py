@@ -1,4 +1,4 @@
-"""What lies behind the object: a solid colour, a random grey level, or a learned environment."""
+"""Backgrounds behind the object: a solid colour, a random grey level, or a learned environment."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from .cameras import Cameras
 
 @dataclass
 class BackgroundSample:
-    """values (B, H, W, C); level: the grey level in [0, 1] that a conditioned prior is told, None
-    where there is none."""
+    """A background for every pixel.
+
+    values (B, H, W, C). `level` is the grey level in [0, 1] that a conditioned prior receives, or
+    None if the background has no such level.
+    """
 
     values: torch.Tensor
     level: float | None = None
 
     def to(self, device: torch.device | str) -> BackgroundSample:
-        """The same on a device."""
+        """The same sample on another device."""
         return BackgroundSample(self.values.to(device), self.level)
 
 
 class Background(Protocol):
-    """A background is sampled once a step, for all its cameras."""
+    """A background, which is sampled once a step for all cameras."""
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
-        """Values behind every pixel of every camera."""
+        """The values behind every pixel of every camera."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SolidBackground:
-    """One colour (C,) everywhere; in RGB a grey one also tells its level."""
+    """One colour (C,) for every pixel. A grey RGB colour also has a level."""
 
     value: torch.Tensor
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
-        """The colour, for every pixel."""
+        """The colour for every pixel."""
         shape = (len(cameras), cameras.height, cameras.width, len(self.value))
         grey = len(self.value) == 3 and bool((self.value == self.value[0]).all())
         return BackgroundSample(self.value.expand(shape), float(self.value[0]) if grey else None)
@@ -48,12 +51,12 @@ class SolidBackground:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBackground:
-    """A grey level drawn every step from a table of pictures, one a level.
+    """A grey level that is drawn anew at every step.
 
     Args:
         levels: (K,) grey levels in [0, 1].
-        pictures: (K, h, w, C) what each level looks like in the field's space (latents of a grey
-            picture, or the grey itself).
+        pictures: (K, h, w, C), the appearance of each level in the field's space: latents of a grey
+            picture, or the grey itself.
     """
 
     levels: torch.Tensor
@@ -61,7 +64,7 @@ class RandomBackground:
 
     @staticmethod
     def grey(low: float = 0.25, high: float = 1.0, count: int = 16) -> RandomBackground:
-        """Grey RGB levels."""
+        """A background of grey RGB levels."""
         levels = torch.linspace(low, high, count)
         return RandomBackground(
             levels=levels, pictures=levels.view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
@@ -83,12 +86,13 @@ class RandomBackground:
 
 
 class LearnedBackground(nn.Module):
-    """A small perceptron of the ray direction (METHODS 1.2): 6 octaves, one hidden layer of 64;
-    weak on purpose.
+    """A small perceptron of the ray direction: 6 octaves and one hidden layer of 64 (METHODS 1.2).
+
+    It is kept weak on purpose, so that it does not learn the object.
 
     Args:
         channels: C of the field.
-        sigmoid: for RGB.
+        sigmoid: whether to apply a sigmoid to the output, for RGB.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class LearnedBackground(nn.Module):
                 parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
 
     def forward(self, directions: torch.Tensor) -> torch.Tensor:
-        """Unit directions (..., 3) -> values (..., C)."""
+        """Map unit directions (..., 3) to values (..., C)."""
         scaled = (
             directions[..., None, :] * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
         )
@@ -120,16 +124,18 @@ class LearnedBackground(nn.Module):
         return out.sigmoid() if self.sigmoid else out
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
-        """The environment along every ray."""
+        """The value of the environment along every ray."""
         return BackgroundSample(self(cameras.to(next(self.parameters()).device).rays()[1]))
 
 
 class SphereBackground(nn.Module):
-    """An environment sphere seen from inside, with features at every face corner (METHODS 1.11),
-    first uniform in [0, 1).
+    """An environment sphere seen from inside, with features at every face corner (METHODS 1.11).
+
+    The features are initially uniform in [0, 1).
 
     Args:
-        channels: C. rows: of faces from pole to pole; twice as many columns.
+        channels: C.
+        rows: number of rows of faces from pole to pole; there are twice as many columns.
     """
 
     points: torch.Tensor

@@ -34,11 +34,11 @@ class Cameras:
 
     @property
     def device(self) -> torch.device:
-        """Where the cameras' tensors are; rays and matrices come out there."""
+        """The device of the cameras' tensors, on which rays and matrices are created."""
         return self.camera_to_world.device
 
     def to(self, device: torch.device | str) -> Cameras:
-        """The same cameras on a device."""
+        """The same cameras on another device."""
         return Cameras(
             self.camera_to_world.to(device),
             self.fov_y.to(device),
@@ -71,13 +71,13 @@ class Cameras:
         target: torch.Tensor | None = None,
         up: torch.Tensor | None = None,
     ) -> Cameras:
-        """Cameras on a sphere about the origin that look at `target` (B, 3), default the origin.
+        """Cameras on a sphere about the origin that look at `target`.
 
         Args:
             azimuth, elevation: (B,) radians.
-            distance, fov_y: (B,) or a number; scene units and radians.
-            target: (B, 3) look-at points.
-            up: (B, 3) up vectors, default +Y.
+            distance, fov_y: (B,) or a number, in scene units and radians.
+            target: (B, 3) points to look at; the origin by default.
+            up: (B, 3) up vectors; +Y by default.
         """
         count = azimuth.shape[0]
         distance = torch.as_tensor(distance, dtype=torch.float32).expand(count)
@@ -89,7 +89,8 @@ class Cameras:
         back = torch.nn.functional.normalize(back, dim=-1)
         up = torch.tensor([0.0, 1.0, 0.0]).expand(count, 3) if up is None else up
         right = torch.linalg.cross(up, back)
-        # Straight above the object +Y is no up vector: take the one that continues the azimuth.
+        # For a camera straight above the object +Y is no valid up vector, so the one that continues
+        # the azimuth is used.
         pole = right.norm(dim=-1, keepdim=True) < 1e-5
         right = torch.where(
             pole, torch.stack([azimuth.cos(), azimuth * 0, -azimuth.sin()], -1), right
@@ -106,7 +107,7 @@ class Cameras:
         return Cameras(matrix, fov_y, height, width, azimuth, elevation, distance)
 
     def resized(self, height: int, width: int) -> Cameras:
-        """The same cameras with another picture size."""
+        """The same cameras with a different picture size."""
         return Cameras(
             self.camera_to_world,
             self.fov_y,
@@ -183,8 +184,8 @@ class Cameras:
         return projection @ torch.linalg.inv(self.camera_to_world)
 
     def ray_maps(self, height: int, width: int) -> torch.Tensor:
-        """Per pixel of an (height, width) latent: the ray's point nearest to the origin and its
-        direction, (B, 6, H, W)."""
+        """For every pixel of a (height, width) latent, the point of its ray that is nearest to the
+        origin, and the ray's direction: (B, 6, H, W)."""
         origins, directions = self.resized(height, width).rays()
         nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
         return torch.cat([nearest, directions], -1).permute(0, 3, 1, 2).contiguous()
@@ -192,8 +193,8 @@ class Cameras:
 
 @dataclass(frozen=True, kw_only=True)
 class UniformCameras:
-    """Independent uniform draws, the Latent-NeRF protocol (METHODS 1.4 by default): degrees and
-    scene units."""
+    """Independent uniform draws, in degrees and scene units. The defaults are Latent-NeRF's
+    (METHODS 1.4)."""
 
     elevation: tuple[float, float] = (-60.0, 90.0)
     azimuth: tuple[float, float] = (0.0, 360.0)
@@ -203,10 +204,10 @@ class UniformCameras:
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """The point that every camera looks at."""
     jitter: bool = False
-    """Shake the eye by +-0.1, the target by N(0, 0.2) and the up vector by N(0, 0.02)."""
+    """Perturb the eye by +-0.1, the target by N(0, 0.2) and the up vector by N(0, 0.02)."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels; `fraction` of the run in [0, 1]."""
+        """`batch` cameras of size x size pixels at `fraction` of the run, in [0, 1]."""
         u = random.uniform("camera", (4, self.batch))
         low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[
             :, None
@@ -236,10 +237,10 @@ class UniformCameras:
 
 @dataclass(frozen=True, kw_only=True)
 class StratifiedCameras:
-    """Views at equal turns about the object that share the elevation; the first azimuth is drawn.
-    Degrees, scene units.
+    """Views at equal angles around the object with a common elevation and a random first azimuth,
+    in degrees and scene units.
 
-    With four views a step and exact quarter turns this is the protocol that view-consistent
+    With four views a step, at exact quarter turns, this is the protocol that view-consistent
     distillation needs.
     """
 
@@ -248,10 +249,10 @@ class StratifiedCameras:
     fov_y: float = 40.0
     batch: int = 4
     overhead: float = 0.08
-    """Share of steps that look from 60 to 80 degrees above."""
+    """Share of steps with cameras from 60 to 80 degrees above."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels at equal turns."""
+        """`batch` cameras of size x size pixels at equal angles."""
         u = random.uniform("camera", (3,))
         azimuth = (u[0] + torch.arange(self.batch) / self.batch) * 2 * math.pi
         low, high = (60.0, 80.0) if float(u[2]) < self.overhead else self.elevation
@@ -263,8 +264,8 @@ class StratifiedCameras:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveCameras:
-    """Uniform cameras whose azimuth range opens from the front to the full turn over the first
-    `opening` of the run."""
+    """Uniform cameras whose range of azimuth widens from the front to the full circle during the
+    first `opening` of the run."""
 
     elevation: tuple[float, float] = (-10.0, 45.0)
     distance: tuple[float, float] = (3.0, 3.0)
@@ -272,10 +273,10 @@ class ProgressiveCameras:
     batch: int = 4
     opening: float = 0.5
     start: float = 60.0
-    """Half-width of the azimuth range at the beginning, degrees."""
+    """Half the width of the azimuth range at the beginning, in degrees."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels within the range that `fraction` has opened."""
+        """`batch` cameras of size x size pixels within the range of azimuth at `fraction`."""
         half = self.start + (180.0 - self.start) * min(1.0, fraction / max(self.opening, 1e-6))
         return UniformCameras(
             elevation=self.elevation,
@@ -288,8 +289,8 @@ class ProgressiveCameras:
 
 @dataclass(frozen=True, kw_only=True)
 class RingCameras:
-    """A fixed ring for previews and evaluation: `count` equal turns from the front at one elevation
-    (degrees)."""
+    """A fixed ring for previews and evaluation: `count` equal angles from the front, at one
+    elevation in degrees."""
 
     count: int = 8
     elevation: float = 15.0
@@ -297,7 +298,7 @@ class RingCameras:
     fov_y: float = 40.0
 
     def all(self, size: int) -> Cameras:
-        """Every camera of the ring, size x size pixels."""
+        """All cameras of the ring, of size x size pixels."""
         azimuth = torch.arange(self.count) / self.count * 2 * math.pi
         elevation = torch.full((self.count,), math.radians(self.elevation))
         return Cameras.orbit(

@@ -1,8 +1,8 @@
-"""Depth regularisation by gradient scaling (G3DR, METHODS 3.6): what is far from the known surface
-hardly learns, so no fog can form.
+"""Depth regularisation by gradient scaling (G3DR, METHODS 3.6).
 
-Values pass unchanged. Any renderer here takes a `DepthScaling`; it acts on what decides a sample's
-alpha and colour.
+Gradients far from the known surface are scaled down, so that no semi-transparent fog can form
+there. Forward values are unchanged. Every renderer of this package accepts a `DepthScaling`, which
+acts on the values that determine a sample's alpha and colour.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 class DepthScaling:
     """S = clamp(gain * exp(-(t - d)^2 / spread), floor, 1).
 
-    The paper's code calls 0.03 a deviation; it is the whole denominator: S is 1 up to 0.0818 and at
-    its floor from 0.3108 on. `unit`
-    rescales lengths: the numbers are for a scene in [-1, 1]^3.
+    The paper's code calls 0.03 a standard deviation, but it is the whole denominator: S is 1 up to
+    a distance of 0.0818 and reaches its floor at 0.3108. `unit` rescales lengths; the numbers are
+    for a scene in [-1, 1]^3.
     """
 
     gain: float = 1.25
@@ -27,8 +27,8 @@ class DepthScaling:
     floor: float = 0.05
     unit: float = 1.0
     clear: bool = False
-    """Let matter far from the surface be taken away at full speed, and scale only what would add to
-    it. The published scaling also protects the fog that is there already."""
+    """Scale only gradients that would add matter far from the surface, and leave those that remove
+    it. The published scaling also protects fog that is already there."""
 
     def factor(self, t: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """S of samples at distances t along rays whose surface is at `depth`, shapes alike; 1 where
@@ -45,8 +45,11 @@ class DepthScaling:
     def apply(
         self, amount: torch.Tensor, colour: torch.Tensor, t: torch.Tensor, depth: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What decides a sample's alpha (...) and its colour (..., C), values unchanged and
-        gradients scaled; t and depth (...)."""
+        """Scale the gradients of the values that determine a sample's alpha (...) and of its colour
+        (..., C).
+
+        The values are unchanged; t and depth are (...).
+        """
         factor = self.factor(t, depth)
         return scale_gradient(amount, factor, self.clear), scale_gradient(colour, factor[..., None])
 
@@ -61,7 +64,7 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (factor,) = ctx.saved_tensors
-        # A positive gradient makes a step of descent take away.
+        # A descent step with a positive gradient removes matter.
         return (
             torch.where(grad > 0, grad, grad * factor) if ctx.clear else grad * factor,
             None,
@@ -70,10 +73,11 @@ class _Scaled(torch.autograd.Function):
 
 
 def scale_gradient(value: torch.Tensor, factor: torch.Tensor, clear: bool = False) -> torch.Tensor:
-    """`value` itself; its gradient times `factor`, which broadcasts to it. Differentiable in
-    `value` alone.
+    """Return `value` with its gradient multiplied by `factor`, which broadcasts to it.
+
+    Differentiable in `value` only.
 
     Args:
-        clear: leave gradients alone that make the value smaller.
+        clear: leave gradients unchanged that make the value smaller.
     """
     return _Scaled.apply(value, factor.detach().expand_as(value), clear)

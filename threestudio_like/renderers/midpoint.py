@@ -1,7 +1,8 @@
 """Stratified and importance samples along rays through a box, composited at mid-points (EG3D, G3DR;
 METHODS 3.2, 3.5).
 
-Made for generators: a batch of volumes, each with rays of its own, read through one function.
+This renderer is for generators: it takes a batch of volumes, each with its own rays, which one
+function evaluates.
 """
 
 from __future__ import annotations
@@ -21,27 +22,30 @@ Volume = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class MidpointConfig:
-    """How rays are sampled: 32 + 32 while training, 64 + 64 to look at."""
+    """How rays are sampled: 32 + 32 samples for training, 64 + 64 for viewing."""
 
     coarse: int = 32
     fine: int = 32
     box: float = 2.0
-    """Edge of the box about the origin that holds everything."""
+    """Edge length of the box about the origin that contains everything."""
     comb: float = 0.4
-    """Probability that the fine samples of a canonical view are a comb about the known depth
-    instead of importance samples."""
+    """Probability that the fine samples of a canonical view are a uniform comb about the known
+    depth instead of importance samples."""
     comb_reach: float = 0.05
-    """The comb spans the known depth plus and minus this."""
+    """Half the length of the comb."""
     bias: float = -1.0
-    """Added to the raw density before softplus."""
+    """Value that is added to the raw density before softplus."""
     gain: float = 1.0
-    """Factor of the density: with more of it small networks reach hard surfaces in few steps."""
+    """Factor of the density; a larger one lets small networks reach hard surfaces in few steps."""
 
 
 @dataclass
 class RayResult:
-    """colour (B, R, C), not mixed with any background; depth (B, R) = sum(w t) / (sum(w) + 0.001);
-    opacity (B, R); weights and t (B, R, S) of the mid-points."""
+    """The result of `render_rays`.
+
+    colour (B, R, C) without any background; depth (B, R) = sum(w t) / (sum(w) + 0.001); opacity (B,
+    R); weights and t (B, R, S) of the mid-points.
+    """
 
     colour: torch.Tensor
     depth: torch.Tensor
@@ -53,8 +57,8 @@ class RayResult:
 def box_bounds(
     origins: torch.Tensor, directions: torch.Tensor, edge: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances (B, R, 1) at which rays (B, R, 3) enter and leave the box; rays that miss it take
-    the bounds of the batch."""
+    """Distances (B, R, 1) at which rays (B, R, 3) enter and leave the box. A ray that misses the
+    box gets the bounds of the batch."""
     inverse = 1 / torch.where(
         directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions
     )
@@ -84,11 +88,11 @@ def render_rays(
 
     Args:
         volume: see `Volume`.
-        random: jitters samples within their strata; None for none.
-        depth: (B, R) known distance to the surface; for `comb` and `scaling`.
-        scaling: fade gradients of alpha and colour away from the known depth (METHODS 3.6); values
-            stay.
-        comb: fine samples about the known depth.
+        random: jitters the samples within their strata; None for no jitter.
+        depth: (B, R) known distance to the surface, for `comb` and `scaling`.
+        scaling: scales the gradients of alpha and colour down away from the known depth (METHODS
+            3.6); values are unchanged.
+        comb: take the fine samples about the known depth.
     """
     batch, rays = origins.shape[:2]
     near, far = box_bounds(origins, directions, config.box)
@@ -134,8 +138,8 @@ def _composite(
     depth: torch.Tensor | None,
     scaling: DepthScaling | None,
 ) -> RayResult:
-    """The mid-point rule: density, colour and distance averaged over neighbouring samples; sigma =
-    gain softplus(density + bias)."""
+    """The mid-point rule: density, colour and distance are averaged over neighbouring samples, and
+    sigma = gain softplus(density + bias)."""
     length = t[..., 1:] - t[..., :-1]
     t_mid = (t[..., 1:] + t[..., :-1]) / 2
     density_mid, colour_mid = (
@@ -159,17 +163,17 @@ def _composite(
 def _importance(
     t: torch.Tensor, weights: torch.Tensor, count: int, random: RandomStream | None
 ) -> torch.Tensor:
-    """`count` distances (B, R, count) where the weights (B, R, S - 1) of the coarse mid-points are;
-    smoothed as EG3D does."""
+    """Draw `count` distances (B, R, count) in proportion to the weights (B, R, S - 1) of the coarse
+    mid-points, smoothed as in EG3D."""
     flat = weights.reshape(-1, 1, weights.shape[-1])
-    # The larger of two neighbours, then their mean: importance reaches a little beyond what was
-    # hit.
+    # The larger of two neighbours, then their mean, so that samples also fall slightly beyond the
+    # surface.
     smooth = F.avg_pool1d(F.max_pool1d(flat, 2, 1, padding=1), 2, 1)[:, 0] + 0.01
     edges = ((t[..., 1:] + t[..., :-1]) / 2).reshape(len(smooth), -1)
     edges = torch.cat(
         [t.reshape(len(smooth), -1)[:, :1], edges, t.reshape(len(smooth), -1)[:, -1:]], 1
     )
-    # One weight for every interval between edges.
+    # There is one weight for every interval between two edges.
     share = F.pad(smooth, (0, edges.shape[1] - 1 - smooth.shape[1]), mode="constant", value=0.01)
     total = (share / share.sum(1, keepdim=True)).cumsum(1)
     total = torch.cat([torch.zeros_like(total[:, :1]), total], 1)

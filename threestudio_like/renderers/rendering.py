@@ -1,4 +1,4 @@
-"""What a renderer returns."""
+"""The result of a renderer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 class Samples:
     """Samples along rays, packed ray by ray.
 
-    t (S,) distance along the ray; ray (S,) int64; offsets (R + 1,) int64; points (S, 3); density
-    (S,); weights (S,); step: their common spacing.
+    t (S,) is the distance along the ray; ray (S,) int64 its number; offsets (R + 1,) int64 the
+    first sample of each ray; points (S, 3); density (S,); weights (S,); step their common spacing.
     """
 
     t: torch.Tensor
@@ -26,12 +26,14 @@ class Samples:
 
 @dataclass
 class Rendering:
-    """features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H,
-    W, C); normals (B, H, W, 3); labels (B, H, W) int64: the object that a pixel shows, plus one, 0
-    for none.
+    """The pictures of a batch of cameras.
 
-    Depth is the opacity-weighted distance along the ray (not divided by the opacity), in scene
-    units.
+    features (B, H, W, C) over the background; opacity and depth (B, H, W, 1); background (B, H, W,
+    C); normals (B, H, W, 3); labels (B, H, W) int64, one plus the number of the object that a pixel
+    shows, or 0 for none.
+
+    The depth is the opacity-weighted distance along the ray in scene units, not divided by the
+    opacity.
     """
 
     features: torch.Tensor

@@ -1,5 +1,5 @@
-"""Rendering placed objects: one rasterisation of all of them, so that they hide each other; colours
-as they are, silhouettes antialiased."""
+"""Renders placed objects in one rasterisation, so that they occlude each other, with unlit colours
+and antialiased silhouettes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .rendering import Rendering
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRenderer:
-    """Renders a PlacedScene; differentiable in where its objects stand, through colours, depths and
+    """Renders a PlacedScene. Differentiable in the objects' transforms, through colours, depths and
     silhouettes."""
 
     supersample: int = 2
-    """Samples along a pixel's edge."""
+    """Number of samples along the edge of a pixel."""
     jitter: bool = False
-    """Shift the picture by a random part of a pixel every step."""
+    """Shift the picture by a random fraction of a pixel at every step."""
 
     def render(
         self,
@@ -33,11 +33,12 @@ class SceneRenderer:
         background: BackgroundSample,
         random: RandomStream | None = None,
     ) -> Rendering:
-        """Pictures of every camera; `labels` of the rendering say whose a pixel is.
+        """Render the pictures of all cameras. The `labels` of the rendering give the object of each
+        pixel.
 
         Args:
             background: values (B, H, W, 3).
-            random: shifts the picture, with `jitter`.
+            random: shifts the picture, if `jitter` is set.
         """
         many = self.supersample
         cameras, background = cameras.to(scene.points.device), background.to(scene.points.device)
@@ -79,7 +80,7 @@ class SceneRenderer:
         if many > 1:
             whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
         labels = torch.where(hit, scene.face_owner[face.clamp_min(0)] + 1, 0)
-        # Of the samples of a pixel the first one speaks: labels have no mean.
+        # Labels cannot be averaged, so the first sample of a pixel decides.
         return Rendering(
             whole[..., :3],
             whole[..., 3:4],

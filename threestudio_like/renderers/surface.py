@@ -1,5 +1,4 @@
-"""Rendering a textured mesh: rasterise, look up, light, put over the background, average,
-antialias."""
+"""Renders a textured mesh: rasterise, look up, light, composite, average and antialias."""
 
 from __future__ import annotations
 
@@ -22,23 +21,23 @@ from .rendering import Rendering
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceConfig:
-    """How a mesh is drawn."""
+    """How a textured mesh is rendered."""
 
     supersample: int = 2
-    """Samples along a pixel's edge."""
+    """Number of samples along the edge of a pixel."""
     lookup: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mip: bool = True
-    """Read the texture at the level at which a texel is about as large as a sample."""
+    """Read the texture at the mip level at which a texel is about as large as a sample."""
     jitter: bool = True
-    """Shift the picture by a random part of a pixel every step, so that no texel stays between
-    samples."""
+    """Shift the picture by a random fraction of a pixel at every step, so that no texel stays
+    between samples."""
     grazing: float = 0.35
-    """Cosine between normal and view below which a texel's gradient fades to nothing: what is seen
-    edge-on is seen badly."""
+    """Cosine between normal and view direction below which a texel's gradient fades to zero,
+    because grazing views show a surface badly."""
 
 
 class SurfaceRenderer(nn.Module):
-    """Renders a TexturedMesh. Differentiable in its texels, and in its offsets where it has any."""
+    """Renders a TexturedMesh. Differentiable in its texels, and in its offsets if it has any."""
 
     def __init__(self, config: SurfaceConfig) -> None:
         super().__init__()
@@ -52,12 +51,12 @@ class SurfaceRenderer(nn.Module):
         random: RandomStream | None = None,
         light: EnvironmentLight | None = None,
     ) -> Rendering:
-        """Pictures of every camera.
+        """Render the pictures of all cameras.
 
         Args:
-            background: values (B, H, W, C), C = 3 for lit surfaces of five channels.
-            random: shifts the picture; None for none.
-            light: on a surface of RGB or PBR texels; None shows the base colour itself.
+            background: values (B, H, W, C), with C = 3 for lit surfaces of five channels.
+            random: shifts the picture; None for no shift.
+            light: on a surface with RGB or PBR texels; None shows the base colour.
         """
         config, many = self.config, self.config.supersample
         cameras, background = (
@@ -88,7 +87,7 @@ class SurfaceRenderer(nn.Module):
                 cameras.camera_to_world[:, None, None, :3, 3] - local[..., 3:], dim=-1
             )
             facing = (normals * towards).sum(-1, keepdim=True)
-            # Faces that turn their back are seen from inside: their normals point the wrong way.
+            # A back face is seen from inside, so its normal has to be reversed.
             normals = torch.where(facing < 0, -normals, normals)
             weight = (facing.abs() / max(config.grazing, 1e-6)).clamp(0, 1)
         if config.grazing > 0:
@@ -128,9 +127,11 @@ def shade(
     towards: torch.Tensor,
     light: EnvironmentLight | None,
 ) -> torch.Tensor:
-    """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light: matt
-    share times E, metallic share times what the mirror direction sees. Without a light, the base
-    colour."""
+    """Display RGB (..., 3) of base colour, roughness and metallic (..., 5) under a light.
+
+    The matt share is multiplied by E and the metallic share by the reflection in the mirror
+    direction. Without a light, the base colour is returned.
+    """
     base, rough, metal = values[..., :3], values[..., 3:4], values[..., 4:5]
     if light is None:
         return base
@@ -141,13 +142,15 @@ def shade(
 def texels_seen(
     surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """For every camera, over the N texels of `surface.texel_geometry()`: the cosine (N,) between
-    normal and direction to the camera, 0 where the camera does not see the texel; and where it
-    appears on the picture, (N, 2) x to the right and y down in [-1, 1].
+    """Which of the N texels of `surface.texel_geometry()` each camera sees, and where.
+
+    Returns for every camera the cosine (N,) between the normal and the direction to the camera, 0
+    where the camera does not see the texel, and the position (N, 2) of the texel on the picture, x
+    to the right and y down in [-1, 1].
 
     Args:
-        size: pixels of the depth pictures that decide what is hidden.
-        slack: scene units by which a texel may lie behind the picture's depth.
+        size: size in pixels of the depth pictures that decide what is hidden.
+        slack: distance in scene units by which a texel may lie behind the depth picture.
     """
     geometry = surface.texel_geometry()
     points = surface.vertices().detach()
@@ -175,10 +178,10 @@ def texels_seen(
 def visibility(
     surface: TexturedMesh, cameras: Cameras, size: int = 512, slack: float = 0.02
 ) -> torch.Tensor:
-    """For every texel (R, R): the best cosine between its normal and the direction to a camera that
-    sees it, 0 where none does.
+    """For every texel (R, R), the largest cosine between its normal and the direction to a camera
+    that sees it; 0 if no camera sees it.
 
-    Args: as of `texels_seen`.
+    See `texels_seen` for the arguments.
     """
     geometry = surface.texel_geometry()
     best = geometry.points.new_zeros(len(geometry.rows))
@@ -197,13 +200,15 @@ def back_project(
     valid: torch.Tensor | None = None,
     power: float = 6.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures laid back on the surface that they show: texels (C, R, R), and the weight (R, R) of
-    what each is made of, 0 where none.
+    """Project pictures back onto the surface that they show.
+
+    Returns texels (C, R, R) and the sum of weights (R, R) of each texel, 0 where no picture shows
+    it.
 
     Args:
-        pictures: (B, H, W, C), one a camera.
-        valid: (B, H, W) in [0, 1], where the pictures may be trusted; everywhere by default.
-        power: a picture counts for a texel by this power of the cosine under which it sees it.
+        pictures: (B, H, W, C), one for each camera.
+        valid: (B, H, W) in [0, 1], where the pictures can be trusted; everywhere by default.
+        power: exponent of the cosine that weights the pictures of a texel.
     """
     geometry = surface.texel_geometry()
     planes = pictures.permute(0, 3, 1, 2).to(geometry.points.device)

@@ -1,4 +1,5 @@
-"""Volume rendering with an occupancy grid: full-image ray bundles, jittered samples, early stop."""
+"""Volume rendering with an occupancy grid: full-image ray bundles, jittered samples and early
+termination."""
 
 from __future__ import annotations
 
@@ -19,42 +20,34 @@ from .rendering import Rendering, Samples
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeConfig:
-    """How a volume is sampled (METHODS 1.3 for the paper's numbers)."""
+    """How a volume is sampled (METHODS 1.3 has the paper's numbers)."""
 
     samples: int = 64
-    """Samples along the edge of the [-1, 1] cube; their spacing is 2 / samples."""
+    """Number of samples along the edge of the [-1, 1] cube; their spacing is 2 / samples."""
     occupancy: int = 32
-    """Cells along the edge of the occupancy grid."""
+    """Number of cells along the edge of the occupancy grid."""
     refresh: int = 16
-    """Steps between refreshes of the occupancy grid."""
+    """Number of steps between updates of the occupancy grid."""
     decay: float = 0.95
     threshold: float = 10.0
-    """A cell is occupied when its density exceeds min(mean density, threshold)."""
+    """A cell is occupied if its density exceeds min(mean density, threshold)."""
     floor: float = 0.01
-    """Lowest threshold: cells of less density never count as occupied."""
+    """Lower limit of the threshold: a cell with less density never counts as occupied."""
     stop: float = 1e-4
-    """Transmittance at which a ray ends."""
+    """Transmittance at which a ray is terminated."""
     jitter: bool = True
-    """Shift the samples of every ray by a random part of their spacing, and every ray within its
-    pixel."""
+    """Shift the samples of every ray by a random fraction of their spacing, and every ray within
+    its pixel."""
     normals: bool = False
     chunk: int = 0
-    """Samples that are held at once, whole rays together: gradients are the same, for a second
-    evaluation; 0 for all."""
+    """Number of samples that are held in memory at once, in whole rays. Gradients are the same, at
+    the cost of a second evaluation; 0 holds all of them."""
     radius: float = 1.08
-    """Nothing exists farther than this from the origin (2 for the whole cube)."""
+    """Radius about the origin beyond which there is nothing (2 for the whole cube)."""
 
 
 class VolumeRenderer(nn.Module):
-    """Renders a Field; its occupancy grid is part of its state.
-
-    Args:
-        config: how a volume is sampled.
-        chunk: samples that are held at once, in place of the configuration's.
-
-    Attributes:
-        chunk: the same, and may be changed between renderings: it is no part of the result.
-    """
+    """Renders a Field. The occupancy grid is part of its state."""
 
     centres: torch.Tensor
     inside: torch.Tensor
@@ -77,8 +70,8 @@ class VolumeRenderer(nn.Module):
 
     @torch.no_grad()
     def refresh(self, field: Field, random: RandomStream) -> None:
-        """Update the running density of every cell at a random point of it (EMA with maximum) and
-        the occupied set."""
+        """Update the running density of every cell at a random point in it (a decaying maximum),
+        and the set of occupied cells."""
         cells = self.inside.view(-1).nonzero()[:, 0]
         jitter = random.uniform("occupancy", (len(cells), 3), self.centres.device) - 0.5
         points = self.centres[cells] + jitter * (2 / self.config.occupancy)
@@ -91,13 +84,13 @@ class VolumeRenderer(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Forget what is empty."""
+        """Mark all cells as occupied."""
         self.average.fill_(-1.0)
         self.occupied = self.inside.clone()
 
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
-        """The field's normals (S, 3) at points, which take six densities each; as many at once as
-        `chunk` allows."""
+        """The field's normals (S, 3) at the sample points. They need six densities each, and
+        `chunk` limits how many are computed at once."""
         few = self.chunk // 6
         if few <= 0 or len(points) <= few:
             return field.normals(points)
@@ -120,8 +113,8 @@ class VolumeRenderer(nn.Module):
         distance: torch.Tensor | None,
         scaling: DepthScaling | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that are computed
-        again on the way back."""
+        """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that the backward
+        pass computes again."""
 
         def shade(
             p: torch.Tensor, t: torch.Tensor, o: torch.Tensor, d: torch.Tensor | None
@@ -171,13 +164,13 @@ class VolumeRenderer(nn.Module):
         picture (1, 1, P, C).
 
         Args:
-            field: what to render.
+            field: the field to render.
             cameras: B cameras.
             background: values (B, H, W, C).
-            random: jitters the samples; None for none (previews, evaluation).
+            random: jitters the samples; None for no jitter (previews, evaluation).
             pixels: indices of rays, int64.
-            known: distance (R,) to the surface along every ray that is rendered, not finite where
-                it is not known, and how gradients fade away from it (METHODS 3.6).
+            known: distance (R,) to the surface along every rendered ray, not finite where it is
+                unknown, and the gradient scaling away from it (METHODS 3.6).
         """
         jittered = random is not None and self.config.jitter
         device = self.centres.device

@@ -1,4 +1,4 @@
-"""What is optimised."""
+"""Representations: what an optimisation changes."""
 
 from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp

@@ -1,5 +1,4 @@
-"""A latent field seen in RGB through a linear layer that is applied to every sample (METHODS
-1.9)."""
+"""A latent field in RGB: a linear layer is applied to every sample (METHODS 1.9)."""
 
 from __future__ import annotations
 
@@ -12,14 +11,15 @@ from .representation import LearningRates
 
 
 class DecodedField(Field):
-    """Density of a latent field, features = latents @ W + offset as display RGB.
+    """The density of a latent field, with features = latents @ W + offset as display RGB.
 
-    Composite-then-map equals map-then-composite, because the map is affine and the background goes
-    through it too.
+    Compositing and mapping commute, because the map is affine and the background passes through it
+    too.
 
     Args:
-        latent: a field of C channels; it keeps them all.
-        matrix: W (C, 3), trainable. offset: (3,), fixed.
+        latent: a field of C channels, which keeps all of them.
+        matrix: W (C, 3), trainable.
+        offset: (3,), fixed.
     """
 
     offset: torch.Tensor
@@ -31,7 +31,7 @@ class DecodedField(Field):
         self.register_buffer("offset", offset.clone())
 
     def to_rgb(self, latents: torch.Tensor) -> torch.Tensor:
-        """(..., C) -> (..., 3), not clamped."""
+        """Map latents (..., C) to RGB (..., 3), not clamped."""
         return latents @ self.matrix + self.offset
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +40,7 @@ class DecodedField(Field):
         return density, self.to_rgb(latents)
 
     def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
-        """The layer, and those of the latent field."""
+        """The parameters of the layer, and those of the latent field."""
         rates = rates or LearningRates()
         layer = ParameterGroup("decoder", [self.matrix], rates.mlp)
         return [layer, *self.latent.parameter_groups(rates)]
@@ -50,5 +50,5 @@ class DecodedField(Field):
         return self.latent.density(points)
 
     def shrink(self) -> str:
-        """What the latent field can do."""
+        """Reduce the memory of the latent field."""
         return self.latent.shrink()

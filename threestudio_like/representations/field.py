@@ -1,4 +1,4 @@
-"""What all volumetric representations share: the Field contract, the density blob and the density
+"""The Field contract of all volumetric representations, the density blob and the density
 activations."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Field(Representation):
         raise TypeError(f"{type(self).__name__} does not say its density")
 
     def density(self, points: torch.Tensor) -> torch.Tensor:
-        """Density (N,) alone."""
+        """The density (N,) at points (N, 3), without the features."""
         return self.forward(points)[0]
 
     def normals(self, points: torch.Tensor, epsilon: float = 1e-2) -> torch.Tensor:
@@ -54,13 +54,13 @@ def truncated_exp(x: torch.Tensor) -> torch.Tensor:
 
 
 def density_blob(points: torch.Tensor, strength: float = 5.0, width: float = 0.2) -> torch.Tensor:
-    """The bias strength * exp(-|x|^2 / (2 width^2)) added before the activation: points (N, 3) ->
-    (N,)."""
+    """The bias strength * exp(-|x|^2 / (2 width^2)) of points (N, 3), which is added before the
+    activation; returns (N,)."""
     return strength * torch.exp(-points.square().sum(-1) / (2 * width * width))
 
 
 def activate_density(
     raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0
 ) -> torch.Tensor:
-    """Density of the raw output: truncated exponential, or softplus times `scale`."""
+    """Density of the raw output: a truncated exponential, or softplus times `scale`."""
     return truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw) * scale

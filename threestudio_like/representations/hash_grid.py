@@ -1,4 +1,4 @@
-"""A field of a multi-resolution grid and a small perceptron: the representation of Latent-NeRF."""
+"""A field with a multi-resolution grid and a small perceptron: the representation of Latent-NeRF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .representation import LearningRates
 
 @dataclass(frozen=True, kw_only=True)
 class HashGridConfig:
-    """The numbers of METHODS 1.2 unless said otherwise."""
+    """Sizes of the field. The defaults are those of METHODS 1.2 unless a comment says otherwise."""
 
     levels: int = 16
     log2_size: int = 19
@@ -31,16 +31,17 @@ class HashGridConfig:
     blob_strength: float = 5.0
     blob_width: float = 0.2
     sigmoid: bool = False
-    """Sigmoid on the features, for RGB fields."""
+    """Apply a sigmoid to the features, for RGB fields."""
 
 
 class HashGridField(Field):
-    """Grid features -> perceptron -> density and C features; no view dependence.
+    """Grid features, which a perceptron maps to density and C features; there is no view
+    dependence.
 
     Args:
         config: sizes and activations.
         channels: C.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
     """
 
     def __init__(self, config: HashGridConfig, channels: int, seed: int = 0) -> None:
@@ -65,7 +66,7 @@ class HashGridField(Field):
             )
 
     def raw(self, points: torch.Tensor) -> torch.Tensor:
-        """Outputs h of the perceptron before blob and activation: points (N, 3) -> (1 + C, N)."""
+        """Outputs h (1 + C, N) of the perceptron at points (N, 3), before blob and activation."""
         features = hashgrid((points + 1) * 0.5, self.table, self.spec)
         return field_mlp(features, list(self.weights), list(self.biases))
 
@@ -78,7 +79,7 @@ class HashGridField(Field):
         return density, features.sigmoid() if self.config.sigmoid else features
 
     def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
-        """The table, and the perceptron."""
+        """The parameters of the table and of the perceptron."""
         rates = rates or LearningRates()
         return [
             ParameterGroup("table", [self.table], rates.table),
@@ -86,5 +87,5 @@ class HashGridField(Field):
         ]
 
     def mlp_parameters(self) -> list[nn.Parameter]:
-        """Weights and biases, which take a lower learning rate than the table."""
+        """Weights and biases, which need a lower learning rate than the table."""
         return [*self.weights, *self.biases]

@@ -1,4 +1,4 @@
-"""Three feature planes (EG3D, Chan et al. 2022), read at one resolution or at several (G3DR,
+"""Three feature planes (EG3D, Chan et al. 2022), read at one or at several resolutions (G3DR,
 METHODS 3.3, 3.4)."""
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ AXES: dict[str, tuple[tuple[int, int], ...]] = {
     "proper": ((0, 1), (0, 2), (1, 2)),
     "eg3d": ((0, 1), (0, 2), (2, 0)),
 }
-"""Which coordinates every plane sees. EG3D's released matrices never look at (y, z): a slip that
-others inherited."""
+"""The two coordinates that each plane is indexed by. EG3D's released matrices never use (y, z), an
+error that later code inherited."""
 
 Axes = Literal["proper", "eg3d"]
 
 
 def pyramid(planes: torch.Tensor, levels: int) -> list[torch.Tensor]:
-    """Planes (N, C, R, R) and `levels` - 1 copies, each half as fine, by antialiased bilinear
-    downsampling."""
+    """The planes (N, C, R, R) and `levels` - 1 copies, each of half the resolution, by antialiased
+    bilinear downsampling."""
     out = [planes]
     for level in range(1, levels):
         size = planes.shape[-1] // 2**level
@@ -46,21 +46,21 @@ def sample_planes(
 ) -> torch.Tensor:
     """Features (B, N, C) of points (B, N, 3) in [-1, 1]^3 on planes (B, 3, C, R, R).
 
-    Every level of the pyramid is read bilinearly (zero outside, as published) and the levels are
-    summed; then the mean over the planes. No parameter is added by more levels.
+    Every level of the pyramid is read bilinearly (zero outside, as published), the levels are
+    summed, and the planes are averaged. More levels add no parameters.
 
     Args:
-        levels: 1 reads the planes alone, 3 is G3DR's.
+        levels: 1 reads only the planes; G3DR uses 3.
         axes: see `AXES`; a plane's first coordinate runs along its columns, the second along its
             rows.
-        replicate: what lies beyond the centres of the coarsest level's outermost texels reads as
-            they do, instead of fading towards zero.
+        replicate: whether points beyond the centres of the coarsest level's outermost texels read
+            the value of the border, instead of fading to zero.
     """
     if replicate:
         reach = 1 - 2 ** (levels - 1) / planes.shape[-1]
         points = points.clamp(-reach, reach)
     flat = planes.reshape(-1, *planes.shape[2:])
-    # Channels last: a texel's features lie together.
+    # Channels last, so that the features of a texel are contiguous.
     maps = [
         level.unflatten(0, planes.shape[:2]).permute(0, 1, 3, 4, 2).contiguous()
         for level in pyramid(flat, levels)
@@ -69,8 +69,8 @@ def sample_planes(
 
 
 class EqualLinear(nn.Module):
-    """A linear layer whose weights are N(0, 1) and scaled by 1 / sqrt(fan-in) when used (StyleGAN's
-    equalised learning rate)."""
+    """A linear layer with weights from N(0, 1) that are scaled by 1 / sqrt(fan-in) when used
+    (StyleGAN's equalised learning rate)."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -78,13 +78,16 @@ class EqualLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outside))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., inside) -> (..., outside)."""
+        """Map (..., inside) to (..., outside)."""
         return F.linear(x, self.weight * self.weight.shape[1] ** -0.5, self.bias)
 
 
 class PlaneDecoder(nn.Module):
-    """Features (..., C) to raw density (...,) and colours (..., channels): two equalised layers,
-    softplus between; no view direction."""
+    """Maps features (..., C) to raw density (...,) and colours (..., channels) by two equalised
+    layers with a softplus between them.
+
+    There is no view dependence.
+    """
 
     def __init__(self, features: int, channels: int = 3, hidden: int = 64) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class PlaneDecoder(nn.Module):
     def forward(
         self, features: torch.Tensor, sigmoid: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raw density and colours: sigmoid * 1.002 - 0.001, or what comes out for latent
+        """Raw density, and colours as sigmoid * 1.002 - 0.001, or without the sigmoid for latent
         features."""
         raw = self.out(F.softplus(self.hidden(features)))
         colour = raw[..., 1:]
@@ -114,19 +117,19 @@ class TriplaneConfig:
     blob_strength: float = 3.0
     blob_width: float = 0.4
     start: float = -4.0
-    """Raw density of the empty field, before the blob."""
+    """Initial raw density, without the blob."""
     sigmoid: bool = False
     replicate: bool = False
     """See `sample_planes`."""
 
 
 class TriplaneField(Field):
-    """`planes` (1, 3, F, R, R) and a small decoder over [-1, 1]^3.
+    """Feature planes (1, 3, F, R, R) and a small decoder over [-1, 1]^3.
 
     Args:
         config: sizes and activations.
         channels: C of the features.
-        seed: of the first weights.
+        seed: seed of the initial weights.
     """
 
     def __init__(self, config: TriplaneConfig, channels: int, seed: int = 0) -> None:

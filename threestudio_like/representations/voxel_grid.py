@@ -1,5 +1,5 @@
-"""A dense voxel field: density and features at grid points, trilinear in between. The fastest field
-on a CPU."""
+"""A dense voxel field: density and features at grid points, with trilinear interpolation. It is the
+fastest field on a CPU."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class VoxelGridConfig:
     blob_strength: float = 3.0
     blob_width: float = 0.4
     start: float = -4.0
-    """Raw density of the empty grid, before the blob."""
+    """Initial raw density, without the blob."""
     smooth: float = 0.0
-    """Deviation, in cells, of the Gaussian through which the raw density is read: surfaces bend no
-    faster than that."""
+    """Standard deviation, in cells, of the Gaussian that the raw density is read through; it limits
+    how sharply surfaces can bend."""
     sigmoid: bool = False
-    """Sigmoid on the features, for RGB fields."""
+    """Apply a sigmoid to the features, for RGB fields."""
 
 
 def blur_matrix(size: int, deviation: float) -> torch.Tensor:
-    """The (size, size) matrix of a Gaussian blur along one axis of a grid; rows sum to one, so
-    borders are not darkened."""
+    """The (size, size) matrix of a Gaussian blur along one axis of a grid. Its rows sum to one, so
+    that borders are not darkened."""
     line = torch.arange(size, dtype=torch.float32)
     matrix = torch.exp(-0.5 * ((line[:, None] - line) / deviation) ** 2)
     matrix[(line[:, None] - line).abs() > 3 * deviation] = 0.0
@@ -46,13 +46,13 @@ def blur_matrix(size: int, deviation: float) -> torch.Tensor:
 
 
 class VoxelField(Field):
-    """`grid` (G, G, G, 1 + C), axes z, y, x: raw density (the blob is in its initial value) and
-    features.
+    """A grid (G, G, G, 1 + C) with axes z, y, x: raw density, whose initial value includes the
+    blob, and features.
 
     Args:
         config: size and activations.
         channels: C.
-        features: initial features (C,), default zero.
+        features: initial features (C,); zero by default.
     """
 
     resamples: ClassVar[bool] = True
@@ -87,17 +87,18 @@ class VoxelField(Field):
         return density, features.sigmoid() if self.config.sigmoid else features
 
     def smoothed(self) -> torch.Tensor:
-        """The grid as it is read: its raw density blurred by `smooth` cells."""
+        """The grid with its raw density blurred by `smooth` cells, which is what is rendered."""
         if self.config.smooth <= 0:
             return self.grid
-        # One matrix product an axis: borders need no padding, and about the cost of a convolution.
+        # One matrix product for each axis: borders need no padding, and the cost is about that of a
+        # convolution.
         blur, size = self.blur, self.config.size
         density = (blur @ self.grid[..., 0].reshape(size, -1)).view(size, size, size)
         density = blur @ density @ blur.t()
         return torch.cat([density[..., None], self.grid[..., 1:]], -1)
 
     def variation(self, density: float, features: float) -> torch.Tensor:
-        """Weighted total variation of raw density and of features: mean squared difference of
+        """Weighted total variation of raw density and of features: the mean squared difference of
         neighbours, summed over the axes."""
         return grid_variation(self.grid, density, features)
 
@@ -117,13 +118,13 @@ class VoxelField(Field):
 
     @torch.no_grad()
     def load_resampled(self, other: Representation, close: float = 0.0) -> None:
-        """Take density (through the inverse activation) and features from another field of as many
-        channels.
+        """Take over the density (through the inverse activation) and the features of another field
+        with as many channels.
 
         Args:
-            close: gaps narrower than twice this distance (scene units) and hollows are filled with
-                matter of the nearest colour. Optimisation carves what is too much far more easily
-                than it fills what is missing.
+            close: gaps narrower than twice this distance (in scene units) and hollows are filled
+                with matter of the nearest colour, because optimisation removes excess matter far
+                more easily than it adds missing matter.
         """
         density, features = (
             v.to(self.device) for v in sample_grid(other, self.grid_points().view(-1, 3))
@@ -154,10 +155,11 @@ def close_gaps(
     """Morphological closing of a volume.
 
     Args:
-        density: (G, G, G) over [-1, 1]^3. features: (G, G, G, C).
+        density: (G, G, G) over [-1, 1]^3.
+        features: (G, G, G, C).
         close: radius in scene units.
-        surface: density per scene unit from which a cell counts as matter. filling: the least
-            density of the filled cells.
+        surface: density per scene unit above which a cell counts as matter.
+        filling: smallest density of the filled cells.
     """
     reach = max(1, round(close * (density.shape[0] - 1) / 2))
     inside = (density > surface).numpy()
@@ -181,8 +183,10 @@ def close_gaps(
 def sample_grid(
     field: Representation, points: torch.Tensor, chunk: int = 1 << 17
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Density (N,) and features (N, C) of a field at many points, chunk by chunk; on the points'
-    device, wherever the field is."""
+    """Density (N,) and features (N, C) of a field at many points, in chunks.
+
+    The result is on the device of the points, wherever the field is.
+    """
     pieces = [field(piece.to(field.device)) for piece in points.split(chunk)]
     density, features = (torch.cat([p[i] for p in pieces]) for i in (0, 1))
     return density.to(points.device), features.to(points.device)
@@ -190,7 +194,7 @@ def sample_grid(
 
 @torch.no_grad()
 def density_volume(field: Field, size: int) -> torch.Tensor:
-    """Density at a grid of size^3 points over [-1, 1]^3: (size, size, size), axes z, y, x."""
+    """Density (size, size, size) at a grid of points over [-1, 1]^3, with axes z, y, x."""
     line = torch.linspace(-1, 1, size)
     z, y, x = torch.meshgrid(line, line, line, indexing="ij")
     return sample_grid(field, torch.stack([x, y, z], -1).view(-1, 3))[0].view(size, size, size)

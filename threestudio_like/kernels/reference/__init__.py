@@ -1,1 +1,1 @@
-"""Plain torch: what correctness means."""
+"""The definitions of the operations, in plain torch."""

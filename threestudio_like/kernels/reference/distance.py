@@ -1,5 +1,5 @@
-"""What correctness means for distances to a surface and winding numbers: every triangle against
-every point."""
+"""The definition of distances to a surface and of winding numbers: every triangle against every
+point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What correctness means for the feature grids: plain torch, any device, float32 or float64."""
+"""The definition of the feature grids, in plain torch, on any device, in float32 or float64."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What correctness means for rasterisation, interpolation, texture lookup and antialiasing: plain
-torch, any device."""
+"""The definition of rasterisation, interpolation, texture lookup and antialiasing, in plain torch,
+on any device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 _CANDIDATES = 1 << 22
-"""Pixel candidates held at once."""
+"""Number of pixel candidates that are held in memory at once."""
 
 
 def weight_planes(

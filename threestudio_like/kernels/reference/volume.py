@@ -1,4 +1,4 @@
-"""What correctness means for ray marching and compositing: plain torch, any device."""
+"""The definition of ray marching and compositing, in plain torch, on any device."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Backends made of other libraries' kernels, one file a library; a file is imported only when its
-library is asked for (``--kernels vendor``).
+"""Backends made of other libraries' kernels, one file for each library.
 
-Each has to pass the same self-check as our own backends before it serves. None is required, none is
-vendored.
+A file is imported only if its library was chosen (``--kernels vendor``). Each backend must pass the
+same self-check as the package's own before it is used. None of the libraries is required or
+included.
 """

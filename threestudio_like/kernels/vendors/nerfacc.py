@@ -1,4 +1,4 @@
-"""nerfacc (MIT): its occupancy sampling and packed rendering behind our functions."""
+"""nerfacc (MIT): its occupancy sampling and packed rendering, with the signatures of this package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def march(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """See `kernels.march`."""
     estimator = _estimator(occupied.shape[0], occupied.device)
-    # Its cells stand in the order x, y, z.
+    # nerfacc stores its cells in the order x, y, z.
     estimator.binaries = occupied.permute(2, 1, 0)[None].contiguous()
     near, far = box_range(origins, directions)
-    # An interval's middle is our sample: the first one begins half a step earlier.
+    # A sample of this package is the middle of an interval, so the first interval begins half a
+    # step earlier.
     ray, begin, end = estimator.sampling(
         origins,
         directions,

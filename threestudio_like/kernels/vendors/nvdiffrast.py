@@ -1,9 +1,9 @@
 """nvdiffrast (non-commercial licence): its rasteriser, interpolation, texture lookup and
-antialiasing behind our functions.
+antialiasing, with the signatures of this package.
 
-Its pictures have row 0 at the bottom, ours at the top. Its antialiasing looks at the edges of the
-triangle that a pixel shows, so that its silhouette gradients fade where triangles are smaller than
-pixels; where that differs from ours, the self-check refuses it.
+nvdiffrast's pictures have row 0 at the bottom, those of this package at the top. Its antialiasing
+examines the edges of the triangle that a pixel shows, so that silhouette gradients fade where
+triangles are smaller than pixels; the self-check refuses it where that differs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def texture(
     level: torch.Tensor | None = None,
     mode: str = "bilinear",
 ) -> torch.Tensor:
-    """See `kernels.texture`. Raises ValueError for a bicubic lookup, which it has not."""
+    """See `kernels.texture`. Raises ValueError for a bicubic lookup, which nvdiffrast does not
+    have."""
     import nvdiffrast.torch as dr
 
     if mode == "bicubic":

@@ -1,9 +1,10 @@
-"""tiny-cuda-nn (BSD-3): its hash-grid encoding and its fully fused perceptron behind our functions.
+"""tiny-cuda-nn (BSD-3): its hash-grid encoding and its fully fused perceptron, with the signatures
+of this package.
 
 Its grids have one point less along an edge than the interpolation reaches, so that levels without
-hashing are read wrongly near their far faces; those levels are ours, the hashed ones, where the
-time goes, are its own. Its fused perceptron has no biases and computes in half precision: a
-constant channel carries the biases, and its tolerance is larger.
+hashing would be read wrongly near their far faces. Those levels are computed by this package, and
+the hashed levels, which take most of the time, by tiny-cuda-nn. Its fused perceptron has no biases
+and computes in half precision: a constant channel carries the biases, and its tolerance is larger.
 """
 
 from __future__ import annotations
