@@ -1,1 +1,1 @@
-"""Pretrained models behind small contracts, and oracles with closed-form answers."""
+"""Pretrained models behind small contracts, and oracle priors with closed-form answers."""

@@ -19,27 +19,30 @@ OPEN_CLIP = "open_clip:"
 
 
 class ImageTextPrior(ABC):
-    """Images and texts in one space, compared by cosine."""
+    """Embeds images and texts in one space, in which they are compared by cosine."""
 
     @abstractmethod
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, H, W, 3) in [0, 1] -> unit vectors (B, D). Differentiable."""
+        """Map images (B, H, W, 3) in [0, 1] to unit vectors (B, D). Differentiable."""
 
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, H, W, 3) in [0, 1] -> vectors (B, D) as the model makes them, before they are
-        normalised; the unit vectors where a model has no others. Differentiable."""
+        """Map images (B, H, W, 3) in [0, 1] to the model's vectors (B, D) before normalisation.
+
+        Models without such vectors return the unit vectors. Differentiable.
+        """
         return self.embed_images(images)
 
     @abstractmethod
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
-        """Texts -> unit vectors (B, D)."""
+        """Map B texts to unit vectors (B, D)."""
 
 
 class ClipPrior(ImageTextPrior):
-    """A transformers CLIP folder (model, tokenizer, preprocessor_config.json), any size.
+    """A CLIP model from a transformers folder (model, tokenizer, preprocessor_config.json), of any
+    size.
 
     Args:
-        folder: holds config.json, model.safetensors and tokenizer files.
+        folder: contains config.json, model.safetensors and the tokenizer's files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,11 +79,11 @@ class ClipPrior(ImageTextPrior):
         self._size = int(self.model.config.vision_config.image_size)
 
     def embed_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized, normalised and embedded: unit vectors (B, D)."""
+        """Unit vectors (B, D) of images, after resizing and normalising them."""
         return F.normalize(self.raw_images(images), dim=-1)
 
     def raw_images(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized and embedded (B, D), not normalised."""
+        """Embeddings (B, D) of images, not normalised."""
         # The model goes where the pictures are.
         follow(self.model, images)
         x = ((images - self._mean.to(images)) / self._std.to(images)).permute(0, 3, 1, 2)
@@ -96,7 +99,7 @@ class ClipPrior(ImageTextPrior):
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
-        """Unit vectors (B, D)."""
+        """Unit vectors (B, D) of texts."""
         length = self.model.config.text_config.max_position_embeddings
         ids = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -107,11 +110,14 @@ class ClipPrior(ImageTextPrior):
 
 
 class OpenClipPrior(ImageTextPrior):
-    """A model of open_clip (the extra "clip"): "ViT-B-32/laion2b_s34b_b79k", or a folder with
+    """A model of open_clip (from the extra "clip"): "ViT-B-32/laion2b_s34b_b79k", or a folder with
     open_clip_config.json.
 
     Args:
-        name: architecture/weights, or a folder. Raises ModelError.
+        name: architecture/weights, or a folder.
+
+    Raises:
+        ModelError: the model is missing or cannot be loaded.
     """
 
     def __init__(self, name: str) -> None:
@@ -167,8 +173,11 @@ class OpenClipPrior(ImageTextPrior):
 
 
 def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
-    """An image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"), a hub
-    id, or "open_clip:ViT-B-32/openai". Raises ModelError."""
+    """Load an image-text model: "toybox", a transformers folder, a logical name ("clip-vit-b-16"),
+    a hub id, or "open_clip:ViT-B-32/openai".
+
+    Raises ModelError.
+    """
     if name == EMBEDDED:
         return ClipPrior(embedded_folder("clip"))
     if name.startswith(OPEN_CLIP):

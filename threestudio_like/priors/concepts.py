@@ -52,11 +52,11 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
 
 
 def concept_tokens(token: str, count: int) -> list[str]:
-    """The names of a concept's tokens: the first is its word, the others carry a number (diffusers'
-    convention)."""
+    """The names of a concept's tokens: the first is the word itself, and the others have a number
+    appended (diffusers' convention)."""
     return [token, *(f"{token}_{i}" for i in range(1, count))]
 
 
 def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:
-    """The concept tokens that the prompt does not use: worth a warning (METHODS 1.12)."""
+    """The concept tokens that the prompt does not use, of which the user is warned (METHODS 1.12)."""
     return [t for t in tokens if t not in prompt]

@@ -1,5 +1,4 @@
-"""How far things are in a picture: the contract of a depth estimator, and its transformers
-adapter."""
+"""Monocular depth: the contract of a depth estimator, and its adapter for transformers."""
 
 from __future__ import annotations
 
@@ -16,21 +15,20 @@ from ..engine.errors import ModelError
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
-"""The embedded estimator measures from one unit in front of the object's centre to one behind it:
-its depths lie in [0, 2]."""
+"""The embedded estimator measures from one unit in front of the object's centre to one unit behind
+it, so that its depths lie in [0, 2]."""
 FRAME_HALF_WIDTH = 0.792
-"""Half of the picture's edge in the embedded estimator's units, at the object's centre: what G3DR's
-camera sees (METHODS 3.2)."""
+"""Half of the picture's edge in the embedded estimator's units, at the object's centre: the half
+width that G3DR's camera sees (METHODS 3.2)."""
 
 
 class DepthPrior(ABC):
-    """Monocular depth.
+    """Estimates depth from single pictures.
 
-    `inverse`: what comes out is disparity (larger is nearer, up to a scale and a shift) and not
-        depth (larger is farther).
-    `metric`: depth in units of its own world, not only up to a scale and a shift.
-    `framed`: that world is the frame of a single object: depths lie in [0, EMBEDDED_SPAN], its
-        centre at 1.
+    `inverse`: the result is disparity (larger is nearer, up to a scale and a shift) instead of
+    depth (larger is farther). `metric`: the depth is in units of the model's own world, and not
+    only up to a scale and a shift. `framed`: that world is the frame of a single object, with
+    depths in [0, EMBEDDED_SPAN] and the object's centre at 1.
     """
 
     inverse: bool = False
@@ -39,17 +37,17 @@ class DepthPrior(ABC):
 
     @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, H, W, 3) in [0, 1] -> (B, H, W)."""
+        """Map pictures (B, H, W, 3) in [0, 1] to depth or disparity (B, H, W)."""
 
 
 class TransformersDepth(DepthPrior):
-    """A transformers depth estimator (Depth Anything, DPT, ZoeDepth, …) from a folder.
+    """A depth estimator from a transformers folder (Depth Anything, DPT, ZoeDepth, …).
 
     Args:
-        folder: holds config.json and model.safetensors.
+        folder: contains config.json and model.safetensors.
 
     Raises:
-        ModelError: missing or damaged.
+        ModelError: the model is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,23 +80,26 @@ class TransformersDepth(DepthPrior):
         self.inverse = not self.metric
         self.framed = self.metric and getattr(config, "depth_units", "") == "frame"
         backbone = getattr(config, "backbone_config", None) or config
-        # A hybrid's convolutional backbone has no picture size of its own; its transformer's is the
-        # model's.
+        # The convolutional backbone of a hybrid has no picture size of its own, so that of its
+        # transformer is used.
         facts = [
             getattr(part, name, None)
             for name in ("image_size", "patch_size")
             for part in (backbone, self.model.config)
         ]
         self.size, self.patch = int(facts[0] or facts[1] or 384), int(facts[2] or facts[3] or 16)
-        # Hybrids take pictures of their own size alone, as their image processor makes them.
+        # Hybrids accept only pictures of their own size, as their image processor makes them.
         self.square = bool(getattr(self.model.config, "is_hybrid", False))
         mean, deviation = _normalisation(folder)
         self._mean, self._deviation = torch.tensor(mean), torch.tensor(deviation)
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized so that the shorter edge is the model's, both edges multiples of its patch
-        (hybrids: to their square); the result has the pictures' size."""
+        """Estimate depth at the model's resolution and return it at the size of the pictures.
+
+        Pictures are resized so that the shorter edge is the model's and both edges are multiples of
+        its patch; for hybrids, to their square.
+        """
         height, width = images.shape[1:3]
         share = self.size / min(height, width)
         shape = [
@@ -129,8 +130,8 @@ def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
 
 @lru_cache(maxsize=2)
 def load_depth(name: str) -> DepthPrior:
-    """A depth estimator: "toybox", a folder, a logical name ("depth-anything-small", "dpt-large",
-    "zoedepth") or a hub id. Raises ModelError."""
+    """Load a depth estimator: "toybox", a folder, a logical name ("depth-anything-small",
+    "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:
         return TransformersDepth(embedded_folder("depth"))
     return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", "config.json"))

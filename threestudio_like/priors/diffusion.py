@@ -1,5 +1,4 @@
-"""The contract of a diffusion prior. A new model is one adapter: the methods below, and nothing
-else."""
+"""The contract of a diffusion prior. A new model family is one adapter with the methods below."""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from .noise_schedule import NoiseSchedule, PredictionType
 
 @dataclass
 class CameraProtocol:
-    """What a camera-conditioned prior was trained on: distance in scene units, angles in degrees,
-    grey background levels."""
+    """The cameras that a camera-conditioned prior was trained on: distance in scene units, angles
+    in degrees, and grey levels of the background."""
 
     distance: float = 3.0
     fov_y: float = 40.0
@@ -41,7 +40,7 @@ class Condition:
     emphasis: torch.Tensor | None = None
 
     def part(self, some: slice) -> Condition:
-        """That of consecutive entries."""
+        """The condition of consecutive entries of the batch."""
         level = self.background
         level = level[some] if isinstance(level, torch.Tensor) and level.ndim else level
         return Condition(
@@ -55,7 +54,7 @@ class Condition:
 
 @dataclass
 class PriorFacts:
-    """What a prior says of itself."""
+    """The properties of a prior."""
 
     name: str
     prediction_type: PredictionType
@@ -63,13 +62,13 @@ class PriorFacts:
     latent_size: int
     image_size: int
     vocabulary: tuple[str, ...] | None = None
-    """The only words it knows, or None for an open vocabulary."""
+    """The only words that it knows, or None for an open vocabulary."""
     camera: CameraProtocol | None = None
     light: tuple[tuple[float, ...], ...] | None = None
-    """The one light of all its pictures, if there is one: the (4, 4) matrix of
+    """The common light of all its pictures, if there is one: the (4, 4) matrix of
     `renderers.EnvironmentLight`."""
     joint_views: int = 1
-    """Views that it can denoise together."""
+    """Number of views that it can denoise together."""
     licence: str = "unknown"
     territory: str = "unknown"
 
@@ -92,8 +91,10 @@ class DiffusionPrior(ABC):
         return self.device.type != "cpu"
 
     def shrink(self) -> str:
-        """Do less at once, after the device ran out of memory; what was done in words, empty where
-        nothing can be."""
+        """Use less memory from now on, after the device ran out of it.
+
+        Returns a description of the change, or an empty text if nothing can be changed.
+        """
         return ""
 
     @abstractmethod
@@ -102,11 +103,11 @@ class DiffusionPrior(ABC):
 
     @abstractmethod
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, H, W, 3) in [0, 1] -> latents (B, C, h, w). Differentiable."""
+        """Map images (B, H, W, 3) in [0, 1] to scaled latents (B, C, h, w). Differentiable."""
 
     @abstractmethod
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents (B, C, h, w) -> images (B, H, W, 3) in [0, 1]. Differentiable."""
+        """Map scaled latents (B, C, h, w) to images (B, H, W, 3) in [0, 1]. Differentiable."""
 
     @abstractmethod
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -120,11 +121,12 @@ class DiffusionPrior(ABC):
         )
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
-        """The places in `encode_text`'s T of a word, or of several in a row, wherever they stand in
-        the prompt.
+        """The positions in `encode_text`'s T of a word, or of several consecutive words, at every
+        place of the prompt.
 
         Raises:
-            ConfigError: the prompt does not say them. ModelError: this prior has no words.
+            ConfigError: the prompt does not contain the words.
+            ModelError: this prior has no words.
         """
         raise ModelError(
             "its text has no words that could be weighted", self.facts.name, "Use a diffusers model"
@@ -132,9 +134,10 @@ class DiffusionPrior(ABC):
 
     @property
     def downscale(self) -> int:
-        """Pixels per latent along an edge."""
+        """Number of pixels per latent along an edge."""
         return self.facts.image_size // self.facts.latent_size
 
 
 PLAIN_CAMERAS = CameraProtocol(1.8, 55.0)
-"""How assets of priors without a camera protocol are shown: the evaluation ring of METHODS 1.4."""
+"""The cameras that show assets of priors without a camera protocol: the evaluation ring of METHODS
+1.4."""

@@ -1,5 +1,5 @@
-"""Prompt embeddings by prompt: a cache during a run, and a portable bundle so that optimisation
-needs no text encoder."""
+"""Embeddings of prompts: a cache during a run, and a portable bundle, so that optimisation needs no
+text encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = "threestudio-like embeddings 1"
 
 
 class EmbeddingStore:
-    """{prompt: (T, D) float32}."""
+    """Embeddings (T, D) float32 by prompt."""
 
     def __init__(self) -> None:
         self._table: dict[str, torch.Tensor] = {}
@@ -32,7 +32,7 @@ class EmbeddingStore:
         return len(self._table)
 
     def add(self, prompt: str, embedding: torch.Tensor) -> None:
-        """Keep one embedding (T, D)."""
+        """Store the embedding (T, D) of a prompt."""
         self._table[prompt] = embedding.float().cpu()
 
     def save(self, path: Path, *, force: bool = False) -> None:
@@ -44,7 +44,7 @@ class EmbeddingStore:
 
     @staticmethod
     def load(path: Path) -> EmbeddingStore:
-        """Read a bundle. Raises ModelError when it is missing or not one."""
+        """Read a bundle. Raises ModelError if it is missing or not a bundle."""
         if not path.is_file():
             raise ModelError(
                 "there is no such embedding bundle", str(path), "Write one with --save-embeddings"

@@ -1,5 +1,5 @@
-"""Pictures as the networks want them: the object recentred and scaled to fill the frame, a grey
-behind it; and the way back."""
+"""Framing of pictures for networks: the object is centred and scaled to fill the frame, on grey;
+and the inverse map."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import torch
 import torch.nn.functional as F
 
 FILL = 0.85
-"""Share of the frame's edge that the longer side of the object's box takes."""
+"""Share of the frame's edge that the longer side of the object's bounding box takes."""
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """What was cut out of a picture: a square of `side` source pixels about (x, y), source pixels
-    from its top left corner."""
+    """The square that was cut out of a picture: `side` source pixels wide, centred at (x, y) in
+    source pixels from the top left corner."""
 
     x: float
     y: float
     side: float
 
     def to_source(self, points: torch.Tensor) -> torch.Tensor:
-        """Places (..., 2) of the frame, x and y in [0, 1], in pixels of the source."""
+        """Map positions (..., 2) in the frame, in [0, 1], to pixels of the source."""
         return (points - 0.5) * self.side + points.new_tensor([self.x, self.y])
 
     def to_frame(self, points: torch.Tensor) -> torch.Tensor:
-        """Places (..., 2) of the source, in pixels, in the frame's [0, 1]."""
+        """Map positions (..., 2) in pixels of the source to the frame's [0, 1]."""
         return (points - points.new_tensor([self.x, self.y])) / self.side + 0.5
 
 
 def boxes(alpha: torch.Tensor, threshold: float = 0.1) -> torch.Tensor:
-    """Bounding boxes (B, 4) left, top, right, bottom in pixels of alphas (B, H, W) in [0, 1]; the
-    whole picture where nothing shows."""
+    """Bounding boxes (B, 4) (left, top, right, bottom) in pixels of alphas (B, H, W) in [0, 1]; the
+    whole picture if it is transparent."""
     full = alpha > threshold
     out = []
     for rows, columns in zip(full.any(2), full.any(1)):
@@ -45,19 +45,20 @@ def boxes(alpha: torch.Tensor, threshold: float = 0.1) -> torch.Tensor:
 
 
 def similarities(box: torch.Tensor, fill: float = FILL) -> list[Similarity]:
-    """The squares that frame boxes (B, 4)."""
+    """The squares that frame bounding boxes (B, 4)."""
     side = (box[:, 2:] - box[:, :2]).amax(1) / fill
     centre = (box[:, :2] + box[:, 2:]) / 2
     return [Similarity(float(c[0]), float(c[1]), float(s)) for c, s in zip(centre, side)]
 
 
 def cut(pictures: torch.Tensor, frames: list[Similarity], size: int) -> torch.Tensor:
-    """Square cuts (B, C, size, size) of pictures (B, C, H, W), zero outside of them, each averaged
-    over the source pixels that it covers."""
+    """Cut squares (B, C, size, size) out of pictures (B, C, H, W), with zero outside of the
+    picture. Each pixel is the average of the source pixels that it covers."""
     height, width = pictures.shape[-2:]
     out = []
     for picture, f in zip(pictures, frames):
-        # Two samples an edge when the source is finer than the frame, more when much finer.
+        # Two samples along the edge of a pixel if the source is finer than the frame, and more if
+        # it is much finer.
         many = max(1, min(8, round(f.side / size)))
         line = (torch.arange(size * many) + 0.5) / (size * many)
         y, x = torch.meshgrid(line, line, indexing="ij")
@@ -77,11 +78,11 @@ def framed(
     jitter: torch.Tensor | None = None,
     fill: float = FILL,
 ) -> torch.Tensor:
-    """Pictures (B, H, W, 4) uint8 with alpha -> (B, size, size, 3) in [0, 1]: the object recentred,
-    grey of `level` behind it.
+    """Frame pictures (B, H, W, 4) uint8 with alpha: (B, size, size, 3) in [0, 1], with the object
+    centred on grey of `level`.
 
     Args:
-        jitter: (B, 3) shares of the frame by which scale, x and y are off.
+        jitter: (B, 3) errors of scale, x and y, as shares of the frame.
     """
     x = pictures.permute(0, 3, 1, 2).float() / 255
     frames = similarities(boxes(x[:, 3]), fill)
@@ -98,8 +99,11 @@ def framed(
 
 
 def released(pictures: torch.Tensor, size: int = 224, level: float = 240 / 255) -> torch.Tensor:
-    """The released transform (METHODS 2.2): fully transparent pixels become grey, centre crop to
-    128/137 of the edge, resize: (B, H, W, 4) uint8 -> (B, size, size, 3) in [0, 1]."""
+    """The released transform (METHODS 2.2): (B, H, W, 4) uint8 to (B, size, size, 3) in [0, 1].
+
+    Fully transparent pixels become grey, then follow a centre crop to 128/137 of the edge and a
+    resize.
+    """
     x = pictures.float() / 255
     x = torch.where(x[..., 3:] == 0, level, x[..., :3]).permute(0, 3, 1, 2)
     edge = round(x.shape[-1] * 128 / 137)

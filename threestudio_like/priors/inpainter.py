@@ -1,5 +1,5 @@
-"""Filling a part of a picture: the contract of an inpainter, diffusers' pipelines, and latent
-blending for any text-to-image prior."""
+"""Inpainting: the contract of an inpainter, diffusers' pipelines, and latent blending for any
+text-to-image prior."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from .sampling import ddim
 
 @dataclass(frozen=True, kw_only=True)
 class InpaintConfig:
-    """How a part is filled; the numbers are ComboVerse's (METHODS 4.2)."""
+    """Settings of inpainting. The defaults are ComboVerse's (METHODS 4.2)."""
 
     scale: float = 7.5
-    """Classifier-free guidance."""
+    """Scale of classifier-free guidance."""
     rescale: float = 0.5
-    """Of latent blending: see `sampling.guide`."""
+    """For latent blending: see `sampling.guide`."""
     steps: int = 30
     clamp: float = 3.5
-    """Of latent blending: largest absolute value of the clean latents; 0 for none."""
+    """For latent blending: largest absolute value of the clean latents; 0 for no limit."""
 
 
 class Inpainter(ABC):
-    """Fills what a mask marks. greys: levels between which the backgrounds lie that it knows, if
-    they are all grey."""
+    """Fills the masked part of a picture.
+
+    `greys` is the range of the grey backgrounds that it knows, or None if it knows others too.
+    """
 
     name: str
     greys: tuple[float, float] | None = None
@@ -42,19 +44,21 @@ class Inpainter(ABC):
     def fill(
         self, picture: torch.Tensor, mask: torch.Tensor, prompt: str, seed: int
     ) -> torch.Tensor:
-        """A square picture (1, S, S, 3) in [0, 1] whose pixels under the mask (1, S, S), 1 where it
-        is to be filled, are new; the others may come back changed by the model's encoder."""
+        """Fill a square picture (1, S, S, 3) in [0, 1] where the mask (1, S, S) is 1.
+
+        The other pixels may be changed slightly by the model's autoencoder.
+        """
 
 
 class LatentBlending(Inpainter):
-    """A text-to-image prior fills by being reminded: at every denoising step the known latents are
-    put back (Avrahami et al. 2022).
+    """Inpainting by a text-to-image prior: at every denoising step the known latents are put back
+    (Avrahami et al. 2022).
 
-    A latent counts as known only where all its pixels are.
+    A latent counts as known only if all of its pixels are.
 
     Args:
-        condition: camera and background of the picture for a prior that knows such things; the text
-            is the prompt's.
+        condition: camera and background of the picture, for a prior that is conditioned on them;
+            the text is that of the prompt.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class LatentBlending(Inpainter):
             ).permute(0, 2, 3, 1)
         known = prior.encode_image(small)
         new = F.adaptive_max_pool2d(mask[:, None], known.shape[-2:])
-        # Up to a mask smaller than the latent grid.
+        # Enlarge the mask to whole latents before it is reduced to their grid.
         new = (new > 0.02).float().to(known.device)
         noise = RandomStream(seed, "inpaint", 0).normal("noise", tuple(known.shape), known.device)
         given = self.condition
@@ -116,10 +120,10 @@ class LatentBlending(Inpainter):
 
 
 class DiffusersInpainting(Inpainter):
-    """A diffusers inpainting pipeline of a folder (Stable Diffusion 1, 2, XL, …).
+    """A diffusers inpainting pipeline from a folder (Stable Diffusion 1, 2, XL, …).
 
     Raises:
-        ModelError: it cannot be loaded, or paints no masks.
+        ModelError: it cannot be loaded, or is not for inpainting.
     """
 
     def __init__(
@@ -187,8 +191,8 @@ class DiffusersInpainting(Inpainter):
 def load_inpainter(
     name: str, prior: DiffusionPrior, config: InpaintConfig, device: str = "cpu"
 ) -> Inpainter:
-    """An inpainter: "prior" (the run's own, by latent blending), a name of `INPAINTERS`, a folder
-    or a hub id. Raises ModelError."""
+    """Load an inpainter: "prior" (the run's own prior, by latent blending), a name of `INPAINTERS`,
+    a folder or a hub id. Raises ModelError."""
     if name == "prior":
         return LatentBlending(prior, config)
     return DiffusersInpainting(

@@ -1,4 +1,4 @@
-"""Latents shown as colours: the affine map from a prior's latents to display RGB."""
+"""Latents as colours: the affine map from a prior's latents to display RGB."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .diffusion import DiffusionPrior
 
 
 def show_rgb(features: torch.Tensor) -> torch.Tensor:
-    """RGB fields are shown as they are, clamped to [0, 1]."""
+    """Show an RGB field as it is, clamped to [0, 1]."""
     return features.clamp(0, 1)
 
 
 def latent_to_rgb(prior: DiffusionPrior) -> tuple[torch.Tensor, torch.Tensor]:
-    """The affine map from latents (.., C) to display RGB in [0, 1]: matrix (C, 3) and offset (3,),
-    least squares over the autoencoder's own pictures of random colour patches.
+    """The affine map from latents (.., C) to display RGB in [0, 1]: matrix (C, 3) and offset (3,).
 
-    For Stable Diffusion use `STABLE_DIFFUSION_RGB` (METHODS 1.9) instead.
+    It is the least-squares fit over the autoencoder's own pictures of random colour patches. For
+    Stable Diffusion use `STABLE_DIFFUSION_RGB` (METHODS 1.9) instead.
     """
     size = prior.facts.image_size
     generator = torch.Generator().manual_seed(0)
@@ -54,5 +54,6 @@ def rgb_map(prior: DiffusionPrior) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def by_matrix(matrix: torch.Tensor, offset: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Features (.., C) -> display RGB by an affine map, see `rgb_map`; on the features' device."""
+    """Map features (.., C) to display RGB by an affine map (see `rgb_map`), on the device of the
+    features."""
     return lambda features: (features @ matrix.to(features) + offset.to(features)).clamp(0, 1)

@@ -1,5 +1,4 @@
-"""Noise schedules of diffusion models, and the four ways in which a model can state its
-prediction."""
+"""Noise schedules of diffusion models, and the four forms in which a model can give its prediction."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """alphas_cumprod (T,): z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps."""
+    """The schedule alphas_cumprod (T,) of z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps."""
 
     alphas_cumprod: torch.Tensor
 
@@ -27,19 +26,19 @@ class NoiseSchedule:
     def scaled_linear(
         start: float = 0.00085, end: float = 0.012, steps: int = 1000
     ) -> NoiseSchedule:
-        """Stable Diffusion's: linear in sqrt(beta) (METHODS 0.3)."""
+        """Stable Diffusion's schedule: linear in sqrt(beta) (METHODS 0.3)."""
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
         return NoiseSchedule((1 - betas).cumprod(0).float())
 
     @staticmethod
     def linear(start: float = 1e-4, end: float = 0.02, steps: int = 1000) -> NoiseSchedule:
-        """DDPM's: linear in beta."""
+        """DDPM's schedule: linear in beta."""
         betas = torch.linspace(start, end, steps, dtype=torch.float64)
         return NoiseSchedule((1 - betas).cumprod(0).float())
 
     @staticmethod
     def cosine(steps: int = 1000) -> NoiseSchedule:
-        """Nichol and Dhariwal's squared cosine, betas at most 0.999."""
+        """Nichol and Dhariwal's squared cosine, with betas of at most 0.999."""
         x = torch.arange(steps + 1, dtype=torch.float64) / steps
         bar = torch.cos((x + 0.008) / 1.008 * math.pi / 2).square()
         betas = (1 - bar[1:] / bar[:-1]).clamp_max(0.999)
@@ -71,20 +70,22 @@ class NoiseSchedule:
         return schedule
 
     def abar(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """abar at integer time steps t (B,), shaped to broadcast over `like` (B, ...)."""
+        """abar at integer time steps t (B,), in a shape that broadcasts over `like` (B, ...)."""
         values = self.alphas_cumprod[t.cpu()].to(like)
         return values.view(-1, *[1] * (like.ndim - 1))
 
     def add_noise(self, clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """z_t of clean latents (B, ...)."""
+        """Add noise to clean latents (B, ...); returns z_t."""
         abar = self.abar(t, clean)
         return abar.sqrt() * clean + (1 - abar).sqrt() * noise
 
     def to_clean(
         self, prediction: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
     ) -> torch.Tensor:
-        """The clean latents that a prediction implies. Flow: v = eps - z along z_s = (1 - s) z + s
-        eps, read at this abar."""
+        """The clean latents that a prediction implies.
+
+        For flow, v = eps - z along z_s = (1 - s) z + s eps, evaluated at this abar.
+        """
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()
         if kind == "epsilon":
@@ -112,7 +113,7 @@ class NoiseSchedule:
     def from_epsilon(
         self, epsilon: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, kind: PredictionType
     ) -> torch.Tensor:
-        """The prediction of the given kind that says the same as `epsilon`."""
+        """The prediction of the given kind that is equivalent to `epsilon`."""
         abar = self.abar(t, noisy)
         a, s = abar.sqrt(), (1 - abar).sqrt()
         clean = (noisy - s * epsilon) / a

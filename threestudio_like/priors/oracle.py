@@ -1,5 +1,5 @@
-"""Oracle priors: diffusion priors whose score is known in closed form, so that a loss can be held
-against its exact answer."""
+"""Oracle priors: diffusion priors whose score is known in closed form, so that a loss can be
+compared with its exact value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .noise_schedule import NoiseSchedule, PredictionType
 
 
 class OraclePrior(DiffusionPrior):
-    """Common ground: identity autoencoder, prompts as one-hot embeddings, the optimal denoiser
-    given by `clean`.
+    """Base of the oracles: identity autoencoder, prompts as one-hot embeddings, and the optimal
+    denoiser `clean`.
 
     Args:
         channels, size: latent shape (C, size, size); an image is its own latent.
-        prompts: what "text" selects, by index; "" is index 0.
-        prediction_type: the way in which predictions are stated.
+        prompts: the texts that can be selected, by index; "" is index 0.
+        prediction_type: the form in which predictions are given.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class OraclePrior(DiffusionPrior):
         self.prompts = prompts
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """One-hot rows (B, 1, P); a prompt that starts with a known one selects it, any other
+        """One-hot rows (B, 1, P). A prompt that starts with a known one selects it, and any other
         selects "" (index 0)."""
         rows = torch.zeros(len(prompts), 1, len(self.prompts))
         for row, prompt in enumerate(prompts):
@@ -44,11 +44,11 @@ class OraclePrior(DiffusionPrior):
         return rows
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, H, W, C) -> (B, C, H, W): the identity."""
+        """The identity: (B, H, W, C) to (B, C, H, W)."""
         return images.permute(0, 3, 1, 2)
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, H, W, C): the identity."""
+        """The identity: (B, C, H, W) to (B, H, W, C)."""
         return latents.permute(0, 2, 3, 1)
 
     def clean(self, noisy: torch.Tensor, abar: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -56,7 +56,7 @@ class OraclePrior(DiffusionPrior):
         raise TypeError(f"{type(self).__name__} does not say its denoiser")
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The optimal denoiser, stated in this prior's prediction type."""
+        """The optimal denoiser, in this prior's prediction type."""
         abar = self.schedule.abar(t, latents)
         clean = self.clean(latents, abar, condition)
         epsilon = (latents - abar.sqrt() * clean) / (1 - abar).sqrt()
@@ -64,15 +64,15 @@ class OraclePrior(DiffusionPrior):
 
 
 class PointMass(OraclePrior):
-    """All data is the one latent mu (C, h, w): eps* = (z_t - sqrt(abar) mu) / sqrt(1 - abar)
-    (METHODS 5.1)."""
+    """All data is one latent mu (C, h, w): eps* = (z_t - sqrt(abar) mu) / sqrt(1 - abar) (METHODS
+    5.1)."""
 
     def __init__(self, mu: torch.Tensor, prediction_type: PredictionType = "epsilon") -> None:
         super().__init__(mu.shape[0], mu.shape[-1], prediction_type=prediction_type)
         self.mu = mu
 
     def clean(self, noisy: torch.Tensor, abar: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """mu, whatever was seen."""
+        """The posterior mean, which is always mu."""
         return self.mu.expand_as(noisy)
 
 
@@ -92,8 +92,8 @@ class Gaussian(OraclePrior):
 
 
 class Mixture(OraclePrior):
-    """Data is one of K Gaussians of common deviation; a prompt selects its own mode, "" leaves all
-    K equally likely."""
+    """Data is one of K Gaussians of common deviation. A prompt selects its own mode, and "" leaves
+    all K equally likely."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Mixture(OraclePrior):
         self.means, self.variance = torch.stack(list(modes.values())), std * std
 
     def clean(self, noisy: torch.Tensor, abar: torch.Tensor, condition: Condition) -> torch.Tensor:
-        """The posterior mean over the modes that the text leaves open."""
+        """The posterior mean over the modes that the text allows."""
         chosen = condition.text[:, 0]
         prior = torch.where(chosen[:, :1] > 0, torch.ones_like(chosen[:, 1:]), chosen[:, 1:]).to(
             noisy
@@ -123,10 +123,10 @@ class Mixture(OraclePrior):
 
 class ViewsOf(OraclePrior):
     """The data set is the views of one known object: the clean picture of every camera is what
-    `draw` renders there.
+    `draw` renders.
 
     Args:
-        draw: Cameras -> pictures (B, H, W, C) in the latent space.
+        draw: maps Cameras to pictures (B, H, W, C) in the latent space.
     """
 
     def __init__(

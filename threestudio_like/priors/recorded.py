@@ -1,5 +1,5 @@
-"""Networks recorded as CUDA graphs: one launch instead of thousands, for steps whose shapes stay
-the same."""
+"""Networks recorded as CUDA graphs: one launch instead of thousands, for steps with constant
+shapes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 import torch
 
 KEPT = 4
-"""Shapes that are kept; a recording holds the memory of all its intermediate values."""
+"""Number of shapes that are kept, because a recording holds the memory of all its intermediate
+values."""
 
 
 def can_record(device: torch.device) -> bool:
-    """Whether a device has CUDA graphs."""
+    """Whether a device supports CUDA graphs."""
     return device.type == "cuda" and torch.version.hip is None
 
 
 class Recorded:
-    """A function of tensors without gradients, recorded at the second call of every shape.
+    """A function of tensors without gradients, which is recorded at the second call with every
+    shape.
 
     Args:
-        function: tensors -> one tensor; must not wait for the device, and must depend on nothing
-            but its arguments and the setting.
+        function: maps tensors to one tensor. It must not wait for the device, and must depend only
+            on its arguments and the setting.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
@@ -35,8 +37,8 @@ class Recorded:
         )
 
     def with_setting(self, setting: Hashable) -> Callable[..., torch.Tensor]:
-        """The function under a setting that it reads besides its arguments; each has recordings of
-        its own."""
+        """The function under a setting that it reads besides its arguments; every setting has its
+        own recordings."""
         return partial(self._run, setting)
 
     def __call__(self, *tensors: torch.Tensor, **named: torch.Tensor | None) -> torch.Tensor:
@@ -59,7 +61,7 @@ class Recorded:
             graph.replay()
             return out.clone()
         if key not in self._seen:
-            # Libraries choose their kernels at a first call, which cannot be recorded.
+            # Libraries choose their kernels at the first call, which cannot be recorded.
             self._seen.add(key)
             return self.function(*tensors, **named)
         inputs = [v.clone() for v in given]

@@ -1,5 +1,7 @@
-"""Logical names of pretrained models: ordered mirrors, licence, territory. The network is used only
-for a name given by the user."""
+"""Logical names of pretrained models with their mirrors, licence and territory.
+
+The network is used only for a name that the user gave.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ EMBEDDED = "toybox"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model that users know by a short name; `mirrors` are hub ids, tried in order."""
+    """A model with a short name. `mirrors` are hub ids, which are tried in order."""
 
     mirrors: tuple[str, ...]
     licence: str
@@ -57,7 +59,7 @@ MODELS: dict[str, ModelEntry] = {
         ("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", "few-step model"
     ),
 }
-"""Names with their mirrors. The embedded prior is "toybox"."""
+"""Diffusion priors by name. The embedded one is "toybox"."""
 
 DEPTH_MODELS: dict[str, ModelEntry] = {
     "depth-anything-small": ModelEntry(
@@ -81,7 +83,7 @@ CLIP_MODELS: dict[str, ModelEntry] = {
     ),
     "clip-vit-l-14": ModelEntry(("openai/clip-vit-large-patch14",), "MIT", "worldwide"),
 }
-"""CLIP models by name. The embedded one is "toybox"; open_clip's are
+"""CLIP models by name. The embedded one is "toybox", and open_clip's are
 "open_clip:architecture/weights"."""
 
 SEGMENTERS: dict[str, ModelEntry] = {
@@ -125,8 +127,11 @@ _WANTED = ("*.json", "*.txt", "*.safetensors")
 
 def embedded_folder(name: str) -> Path:
     """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge",
-    "perceptual" or "segmenter". In $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it,
-    where that has the model, else inside the package."""
+    "perceptual" or "segmenter".
+
+    It is in $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it, if that has the model,
+    and else inside the package.
+    """
     chosen = os.environ.get("THREESTUDIO_LIKE_WEIGHTS")
     if chosen and (Path(chosen).expanduser() / name).is_dir():
         return Path(chosen).expanduser() / name
@@ -134,7 +139,7 @@ def embedded_folder(name: str) -> Path:
 
 
 def models_folder() -> Path:
-    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS or
+    """The folder in which users keep models under logical names: $THREESTUDIO_LIKE_MODELS or
     ~/.cache/threestudio-like/models."""
     chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
     return Path(chosen) if chosen else Path.home() / ".cache" / "threestudio-like" / "models"
@@ -145,7 +150,8 @@ def resolve(name: str) -> Path:
     ("owner/model").
 
     Raises:
-        ModelError: not found (with every name tried), gated, or no network.
+        ModelError: it was not found (with every name that was tried), is gated, or the network
+            cannot be reached.
     """
     if name == EMBEDDED:
         folder = embedded_folder("diffusion")
@@ -160,12 +166,15 @@ def resolve(name: str) -> Path:
 
 
 def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) -> Path:
-    """The folder of a model by folder, logical name or hub id. A folder and the models folder are
-    looked at first; only then, and only for a name that the user gave, the hub.
+    """The folder of a model by folder, logical name or hub id.
+
+    Existing folders and the models folder are tried first. The hub is asked only after them, and
+    only for a name that the user gave.
 
     Args:
-        known: logical names. option: of the command line, for errors. file: what such a folder
-            holds.
+        known: logical names.
+        option: option of the command line, for error messages.
+        file: a file that such a folder must contain.
     """
     path = Path(name).expanduser()
     if path.is_dir():

@@ -13,8 +13,11 @@ from .diffusion import Condition, DiffusionPrior
 def guide(
     conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, rescale: float = 0.0
 ) -> torch.Tensor:
-    """eps_u + scale (eps_c - eps_u) (METHODS 0.3), its deviation per sample pulled to eps_c's by
-    `rescale` in [0, 1] (Lin et al. 2023, eq. 15-16). Both (B, C, h, w)."""
+    """eps_u + scale (eps_c - eps_u) (METHODS 0.3), for eps_c and eps_u (B, C, h, w).
+
+    The standard deviation of each sample is moved towards eps_c's by `rescale` in [0, 1] (Lin et
+    al. 2023, eq. 15-16).
+    """
     guided = unconditional + scale * (conditional - unconditional)
     if rescale > 0:
         axes = tuple(range(1, guided.ndim))
@@ -24,8 +27,8 @@ def guide(
 
 
 def join(a: Condition, b: Condition) -> Condition:
-    """Both conditions as one batch, `a` first; cameras and background of `a` serve both halves,
-    emphasis each its own."""
+    """Join two conditions into one batch, `a` first. Cameras and background are those of `a`, and
+    each half keeps its own emphasis."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
@@ -53,7 +56,7 @@ def guided_clean(
     rescale: float = 0.0,
     clamp: float = 0.0,
 ) -> torch.Tensor:
-    """The guided estimate of the clean latents (B, C, h, w); guidance and rescaling act on it,
+    """The guided estimate of the clean latents (B, C, h, w). Guidance and rescaling act on it, and
     `clamp` limits its values.
 
     Args:
@@ -88,13 +91,13 @@ def ddim(
     clamp: float = 0.0,
     project: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Deterministic DDIM (Song et al. 2021) from time `begin` (fraction of T) to clean latents (B,
-    C, h, w).
+    """Deterministic DDIM (Song et al. 2021) from time `begin` (a fraction of T) to clean latents
+    (B, C, h, w).
 
     Args:
         noisy: latents at time `begin`.
-        steps: model evaluations.
-        project: puts what is known for certain into every estimate of the clean latents.
+        steps: number of model evaluations.
+        project: is applied to every estimate of the clean latents, to insert what is known.
     """
     count, noisy = len(prior.schedule), noisy.to(prior.device)
     times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()

@@ -1,4 +1,4 @@
-"""Where the words of a prompt stand among its tokens."""
+"""The positions of a prompt's words among its tokens."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|<[^<>\s]+>", re.UNICODE)
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
-    """The words of a text in lower case, each with its first character and the one behind its last;
-    punctuation is none."""
+    """The words of a text in lower case, each with the index of its first character and of the one
+    after its last. Punctuation is skipped."""
     return [(found.group().lower(), *found.span()) for found in _WORD.finditer(text)]
 
 
 def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
-    """Character ranges of every place where the words of `phrase` stand in a row in `text`,
-    whatever their case and punctuation.
+    """Character ranges of every place where the words of `phrase` follow each other in `text`,
+    ignoring case and punctuation.
 
     Raises:
-        ConfigError: the phrase has no words, or the text does not have them.
+        ConfigError: the phrase has no words, or the text does not contain them.
     """
     wanted, said = [w for w, _, _ in word_spans(phrase)], word_spans(text)
     if not wanted:
@@ -47,16 +47,17 @@ def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
 
 
 def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
-    """The token places of `words` wherever they stand in `prompt`, rising; a word of several tokens
-    has several. The first word of a prompt stands behind the tokenizer's beginning mark, so no
-    place is 0 where there is such a mark.
+    """The token positions of `words` at every place of `prompt`, in rising order. A word of several
+    tokens has several positions.
+
+    Position 0 is never returned if the tokenizer puts a start token there.
 
     Args:
         tokenizer: a transformers tokenizer.
 
     Raises:
-        ConfigError: see `phrase_spans`; or the words lie behind the tokenizer's last place.
-            ModelError: it cannot say where its tokens lie.
+        ConfigError: see `phrase_spans`, or the words lie beyond the tokenizer's last position.
+        ModelError: the tokenizer cannot give the positions of its tokens.
     """
     spans = phrase_spans(prompt, words)
     if not getattr(tokenizer, "is_fast", False):
@@ -66,7 +67,7 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
             "Use a model with a fast tokenizer",
         )
     offsets = tokenizer(prompt, return_offsets_mapping=True).offset_mapping
-    # Byte-level tokens may carry the space before them.
+    # Byte-level tokens may include the space before them.
     columns = [
         k
         for k, (begin, end) in enumerate(offsets)

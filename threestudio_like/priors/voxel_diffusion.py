@@ -1,4 +1,4 @@
-"""IC3D (Sbrolli et al. 2022): diffusion of voxels under the embedding of a picture (METHODS
+"""IC3D (Sbrolli et al. 2022): voxel diffusion conditioned on the embedding of a picture (METHODS
 2.5)."""
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ TIMES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelDiffusionConfig:
-    """A voxel diffusion model. The defaults are the paper's; `toybox()` those of the embedded
+    """A voxel diffusion model. The defaults are the paper's; `toybox()` has those of the embedded
     model."""
 
     unet: VoxelUNetConfig = field(default_factory=VoxelUNetConfig)
     prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
-    """What the network says. "sample", the clean voxels, is learnt in a tenth of the steps: nobody
-    has to copy noise through a narrow net."""
+    """What the network predicts. "sample", the clean voxels, is learnt in a tenth of the steps,
+    because the noise need not pass through a narrow network."""
     signed: bool = False
-    """Voxels as -1 and 1 instead of 0 and 1: as much signal as noise, which a small model needs."""
+    """Represent voxels as -1 and 1 instead of 0 and 1: signal and noise then have the same size,
+    which a small model needs."""
 
     @staticmethod
     def toybox(embedding: int = 128) -> VoxelDiffusionConfig:
-        """The embedded model."""
+        """The configuration of the embedded model."""
         return VoxelDiffusionConfig(
             unet=VoxelUNetConfig.toybox(embedding), prediction="sample", signed=True
         )
@@ -44,24 +45,24 @@ class VoxelDiffusionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelSampling:
-    """How voxels are sampled. Defaults: quick DDIM; `paper()`: 1000 ancestral steps."""
+    """How voxels are sampled. The defaults are fast DDIM; `paper()` has 1000 ancestral steps."""
 
     sampler: Literal["ddim", "ddpm"] = "ddim"
     steps: int = 40
     guidance: float = 1.5
-    """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional prediction, -1 the unconditional
-    one."""
+    """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional and -1 the unconditional prediction.
+    """
     clamp: bool = True
-    """Keep estimates of the clean voxels within their range (not in the release)."""
+    """Keep estimates of the clean voxels within their range (an addition to the released code)."""
 
     @staticmethod
     def paper() -> VoxelSampling:
-        """1000 ancestral steps, w = 1.5, nothing clamped."""
+        """1000 ancestral steps with w = 1.5 and without clamping."""
         return VoxelSampling(sampler="ddpm", steps=TIMES, guidance=1.5, clamp=False)
 
 
 class ShapePrior(ABC):
-    """A generator of voxel shapes under embeddings."""
+    """A generator of voxel shapes from embeddings."""
 
     @abstractmethod
     def sample(
@@ -71,8 +72,10 @@ class ShapePrior(ABC):
         config: VoxelSampling,
         random: RandomStream,
     ) -> torch.Tensor:
-        """Embeddings (B, D), or None for none, to `count` occupancies (count, R, R, R) in [0, 1],
-        axes x, y, z; B is 1 or `count`."""
+        """Sample `count` occupancies (count, R, R, R) in [0, 1], with axes x, y, z.
+
+        The embeddings are (B, D) with B 1 or `count`, or None for unconditional samples.
+        """
 
 
 class VoxelDiffusion(nn.Module, ShapePrior):
@@ -85,12 +88,12 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         self.config = config
         self.unet = VoxelUNet(config.unet)
         self.schedule = NoiseSchedule.linear(steps=TIMES)
-        # Embeddings are divided by their root mean square over the training set, so that no
-        # embedding space starts louder than another.
+        # Embeddings are divided by their root mean square over the training set, so that all
+        # embedding spaces start with the same magnitude.
         self.register_buffer("scale", torch.ones(()))
 
     def encode(self, voxels: torch.Tensor) -> torch.Tensor:
-        """Occupancies (B, R, R, R) -> what is diffused (B, 1, R, R, R)."""
+        """Map occupancies (B, R, R, R) to what is diffused (B, 1, R, R, R)."""
         x = voxels[:, None].float()
         return x * 2 - 1 if self.config.signed else x
 
@@ -138,7 +141,7 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         return (1 + w) * epsilon(with_) - w * epsilon(without)
 
     def of_class(self, number: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) that stand for classes (B,)."""
+        """Embeddings (B, D) that represent classes (B,)."""
         assert self.unet.class_table is not None
         return self.unet.class_table(number) * self.scale
 
@@ -150,7 +153,7 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         config: VoxelSampling,
         random: RandomStream,
     ) -> torch.Tensor:
-        """See `ShapePrior.sample`. The same stream gives the same noise whatever the embedding."""
+        """See `ShapePrior.sample`. The same random stream gives the same noise for any embedding."""
         size = self.config.unet.resolution
         x = random.normal("voxels", (count, 1, size, size, size))
         if embedding is not None:
@@ -173,8 +176,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
             if config.sampler == "ddim":
                 x = b.sqrt() * clean + (1 - b).sqrt() * epsilon
             else:
-                # Ancestral: alpha and beta of the step between the two times; at every time they
-                # are the schedule's own.
+                # Ancestral sampling: alpha and beta of the step between the two times; with all
+                # times, they are those of the schedule.
                 alpha = a / b
                 beta = 1 - alpha
                 x = (
@@ -183,12 +186,12 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         return self.decode(x)
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        """Write config.json and model.safetensors (float16) to a folder. Raises OutputError."""
         save_weights(folder, self.state_dict(), {"kind": "voxel diffusion", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> VoxelDiffusion:
-        """Read a folder that `save` has written. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         facts = read_config(folder, "voxel diffusion", "threestudio-like train voxel-diffusion")
         try:
             sizes: dict[str, Any] = {
@@ -209,8 +212,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
-    """Between vectors (..., D) along the great circle, lengths interpolated linearly; `share` 0
-    gives a, 1 gives b, exactly."""
+    """Interpolate between vectors (..., D) along the great circle, with lengths interpolated
+    linearly. `share` 0 gives a and 1 gives b, exactly."""
     if share in (0.0, 1.0):
         return b if share else a
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
@@ -221,5 +224,5 @@ def slerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def lerp(a: torch.Tensor, b: torch.Tensor, share: float) -> torch.Tensor:
-    """Between vectors along the line; the ends exactly."""
+    """Interpolate linearly between vectors; both ends are exact."""
     return b if share == 1.0 else a + share * (b - a)

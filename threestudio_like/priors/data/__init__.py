@@ -1,1 +1,1 @@
-"""What image-to-3D models are trained on."""
+"""Training data of image-to-3D models."""

@@ -1,5 +1,5 @@
-"""A folder of pictures, with depth beside them or without, read one at a time: what G3DR trains
-on."""
+"""A folder of pictures, optionally with depth maps, which are read one at a time. G3DR is trained
+on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SMALLEST = 16
 
 @dataclass
 class RgbdPicture:
-    """image (S, S, 3) uint8; depth (S, S) uint16 as it was stored, or None; path of the picture."""
+    """A picture: image (S, S, 3) uint8; depth (S, S) uint16 as it was stored, or None; path of the
+    file."""
 
     image: np.ndarray
     depth: np.ndarray | None
@@ -27,17 +28,18 @@ class RgbdPicture:
 
 
 class ImageFolder:
-    """Every picture under a folder, in the order of their paths. name.depth.png, sixteen bits a
-    pixel, is the depth of name.png or name.jpg. Only names are held in memory; a picture is read
-    when it is asked for.
+    """All pictures in a folder, in the order of their paths.
+
+    name.depth.png, with sixteen bits a pixel, is the depth of name.png or name.jpg. Only names are
+    kept in memory; pictures are read when they are needed.
 
     Args:
-        folder: searched with its subfolders; links to folders are not followed.
-        size: pixels along the edge to which pictures are cut (to their middle square) and resized
-            by Lanczos.
+        folder: is searched with its subfolders; links to folders are not followed.
+        size: edge length in pixels to which pictures are resized (Lanczos), after they are cropped
+            to their central square.
 
     Raises:
-        InputError: no such folder, or no picture in it.
+        InputError: there is no such folder, or no picture in it.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
@@ -65,11 +67,11 @@ class ImageFolder:
 
     @property
     def with_depth(self) -> int:
-        """How many pictures have their depth beside them."""
+        """Number of pictures that have a depth map."""
         return sum(os.path.splitext(name)[0] in self._depth for name in self.names)
 
     def picture(self, index: int) -> RgbdPicture:
-        """Picture number `index`. Raises InputError, with its path, on one that cannot be used."""
+        """Picture number `index`. Raises InputError, with its path, if it cannot be used."""
         path = self.folder / self.names[index]
         pixels = self._read(path)
         if min(pixels.shape[:2]) < SMALLEST:
@@ -148,6 +150,6 @@ class ImageFolder:
 
     def _fit_depth(self, depth: np.ndarray) -> np.ndarray:
         square = depth[self._square(depth.shape)]
-        # Nearest: a mean over an edge would lie where nothing is.
+        # Nearest neighbour, because a mean over an edge would be a depth at which there is nothing.
         place = ((np.arange(self.size) + 0.5) / self.size * len(square)).astype(int)
         return np.ascontiguousarray(square[place][:, place])

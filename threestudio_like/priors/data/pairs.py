@@ -1,7 +1,7 @@
 """Pictures with the shapes that they show: the contract, and its sources on disk.
 
-A sample that is corrupt or mislabelled is never used: it is reported once with its path, and
-another one takes its place.
+A sample that is corrupt or mislabelled is never used. It is reported once, with its path, and
+another sample takes its place.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SPLIT_SHARES = (("train", 0.7), ("validation", 0.1), ("test", 0.2))
 
 @dataclass
 class Pair:
-    """One object: a picture (H, W, 4) uint8, its shape (R, R, R) bool, its category's number, a
-    caption."""
+    """One object: a picture (H, W, 4) uint8, its shape (R, R, R) bool, the number of its category,
+    and a caption."""
 
     image: np.ndarray
     voxels: np.ndarray
@@ -34,33 +34,33 @@ class Pair:
 
 
 class PairSource(Protocol):
-    """Objects by number, each with one picture of several."""
+    """Objects by number, each with one or several pictures."""
 
     categories: list[str]
 
     def __len__(self) -> int:
-        """How many objects there are."""
+        """The number of objects."""
 
     def category_of(self, index: int) -> int:
-        """The category's number of object `index`."""
+        """The number of the category of object `index`."""
 
     def views(self, index: int) -> int:
-        """How many pictures object `index` has."""
+        """The number of pictures of object `index`."""
 
     def pair(self, index: int, view: int) -> Pair:
-        """Object `index` in its picture `view`. Raises InputError, with the path, on one that
+        """Object `index` with its picture number `view`. Raises InputError, with the path, if it
         cannot be used."""
 
 
 @dataclass
 class Skipped:
-    """What could not be used, each reported once through `say`."""
+    """Samples that could not be used. Each is reported once through `say`."""
 
     say: Callable[[str], None] = print
     seen: dict[str, str] = field(default_factory=dict)
 
     def add(self, error: InputError) -> None:
-        """Report a sample, unless it was before."""
+        """Report a sample, unless it was reported before."""
         text = str(error)
         if text not in self.seen:
             self.seen[text] = text
@@ -68,8 +68,8 @@ class Skipped:
 
 
 def usable(source: PairSource, index: int, view: int, skipped: Skipped, tries: int = 100) -> Pair:
-    """The pair, or the next usable one after it; in the same order whenever it is asked for. Raises
-    InputError when `tries` in a row fail."""
+    """The pair, or the next usable one after it, in a fixed order. Raises InputError if `tries`
+    pairs in a row cannot be used."""
     for offset in range(min(tries, len(source))):
         other = (index + offset) % len(source)
         try:
@@ -85,22 +85,22 @@ def usable(source: PairSource, index: int, view: int, skipped: Skipped, tries: i
 
 
 class ShapeNetPairs:
-    """ShapeNet renderings and voxels as 3D-R2N2 lays them out (METHODS 2.2).
+    """ShapeNet renderings and voxels in the layout of 3D-R2N2 (METHODS 2.2).
 
     folder/ShapeNetRendering/<category>/<model>/rendering/*.png and
-    folder/ShapeNetVox32/<category>/<model>/model.binvox. A picture's alpha tells the object; a
-    model's category is the name of its folder.
+    folder/ShapeNetVox32/<category>/<model>/model.binvox. The alpha of a picture marks the object,
+    and the category of a model is the name of its folder.
 
     Args:
-        folder: holds both folders.
-        split: train, validation or test; by split.json in the folder ({"train":
-            ["<category>/<model>", ...], ...}), or by a hash of the model's name in shares of 70, 10
+        folder: contains both folders.
+        split: train, validation or test, according to split.json in the folder ({"train":
+            ["<category>/<model>", ...], ...}), or to a hash of the model's name in shares of 70, 10
             and 20 %.
-        categories: folder names to use; all by default.
+        categories: names of the folders to use; all by default.
         names: words for the categories' folders, for captions.
 
     Raises:
-        InputError: the layout is not there.
+        InputError: the folder does not have this layout.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class ShapeNetPairs:
         return len(self._models)
 
     def category_of(self, index: int) -> int:
-        """By the model's folder."""
+        """The number of the category of the model's folder."""
         return self._models[index][0]
 
     def _files(self, index: int) -> list[Path]:
@@ -176,11 +176,11 @@ class ShapeNetPairs:
         )
 
     def views(self, index: int) -> int:
-        """Pictures in the model's folder."""
+        """The number of pictures in the model's folder."""
         return len(self._files(index))
 
     def pair(self, index: int, view: int) -> Pair:
-        """The model with its picture number `view` in the order of the files' names."""
+        """The model with its picture number `view`, in the order of the file names."""
         number, model = self._models[index]
         category = self.categories[number]
         files = self._files(index)
@@ -208,7 +208,7 @@ class ShapeNetPairs:
 
 
 def split_of(key: str) -> str:
-    """The split of a model by a hash of its name: the same on every machine."""
+    """The split of a model by a hash of its name, which is the same on every machine."""
     share = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
     for name, part in SPLIT_SHARES:
         share -= part
