@@ -1,4 +1,4 @@
-"""What a person sees of a run."""
+"""Reports of a run: pictures, pages and the viewer in the browser."""
 
 from .live import serve_run
 from .page import mesh_page, write_report

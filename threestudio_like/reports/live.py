@@ -1,5 +1,5 @@
-"""A run in the browser while it goes: its preview, stages and losses, and its report once there is
-one."""
+"""A run in the browser while it goes on: its preview, stages and losses, and its report once there
+is one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LONGEST_CURVE = 200
 
 
 def page(name: str) -> Answer:
-    """A page that lies beside this file."""
+    """Read a page that is stored beside this file."""
     return HTML, (Path(__file__).parent / name).read_bytes()
 
 
 def file_answer(kind: str, *choices: Path) -> Answer | None:
-    """The first of some files that is there."""
+    """The first of several files that exists, as an answer of the server."""
     for path in choices:
         try:
             return kind, path.read_bytes()
@@ -33,8 +33,11 @@ def file_answer(kind: str, *choices: Path) -> Answer | None:
 
 
 def run_state(folder: Path) -> dict[str, Any]:
-    """What a run's events say so far: title, verb, stages with steps and seconds, curves (stage:
-    term -> [[step, value]]), what it said last, and whether it has ended."""
+    """The state of a run according to its events.
+
+    It has the title, the verb, stages with steps and seconds, curves (stage: term -> [[step,
+    value]]), the last message, and whether the run has ended.
+    """
     events = read_events(folder / "events.jsonl")
     begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
     stages: dict[str, dict[str, Any]] = {}
@@ -72,7 +75,8 @@ def run_state(folder: Path) -> dict[str, Any]:
 
 
 def serve_run(folder: Path, port: int = 0) -> PageServer:
-    """Show a run's folder, also while the run goes. Raises ConfigError where the port is taken."""
+    """Show a run's folder in the browser, also while the run goes on. Raises ConfigError if the
+    port is taken."""
     return PageServer(
         {
             "": lambda: page("live.html"),
@@ -87,8 +91,8 @@ def serve_run(folder: Path, port: int = 0) -> PageServer:
 
 
 def open_browser(address: str) -> bool:
-    """Open a page where there is a screen; a terminal's own browser would take the run's terminal.
-    Returns whether it was opened."""
+    """Open a page if there is a screen, because a browser in the terminal would take over the run's
+    terminal. Returns whether it was opened."""
     screen = (
         sys.platform in ("darwin", "win32")
         or os.environ.get("DISPLAY")

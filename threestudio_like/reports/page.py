@@ -1,5 +1,5 @@
-"""report.html: one file that opens anywhere, with no address in it: pictures, the mesh to turn,
-loss curves, figures, configuration."""
+"""report.html: a self-contained file without any address in it, with pictures, an interactive mesh,
+loss curves, figures and the configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _bytes(values: np.ndarray, kind: Any) -> str:
 
 
 def _curves(events: list[dict[str, Any]]) -> str:
-    """One small SVG a loss term, over all stages, on a logarithmic axis."""
+    """One small SVG for each loss term, over all stages, with a logarithmic axis."""
     series: dict[str, list[tuple[int, float]]] = {}
     offset, stage, last = 0, None, 0
     for event in events:
@@ -72,7 +72,7 @@ def _mesh_data(asset: Asset) -> dict[str, str]:
 
 
 def mesh_page(title: str, asset: Asset) -> bytes:
-    """One page on which an asset is turned with the mouse."""
+    """A page on which an asset can be rotated with the mouse."""
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <title>{html.escape(title)}</title><style>{_STYLE}canvas{{height:80vh}}</style></head><body><main>
 <h1>{html.escape(title)}</h1>{_turnable(asset, 760)}</main></body></html>""".encode()
@@ -98,8 +98,10 @@ def write_report(
     """Write the page.
 
     Args:
-        sheet: contact sheet (H, W, 3) uint8. figures: name -> value, in order. events: of
-            events.jsonl. configuration: run.yaml's text.
+        sheet: contact sheet (H, W, 3) uint8.
+        figures: values by name, in order.
+        events: the events of events.jsonl.
+        configuration: the text of run.yaml.
         pictures: more pictures (H, W, 3) uint8 by their titles.
     """
     rows = "".join(

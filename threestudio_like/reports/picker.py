@@ -1,4 +1,5 @@
-"""Objects of a picture, clicked in the browser: a box about each, in the order of the prompt."""
+"""Lets the user click the objects of a picture in the browser, and returns a box for each, in the
+order of the prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from .pictures import picture_address, png_bytes
 from .server import PageServer
 
 Find = Callable[[np.ndarray], np.ndarray]
-"""A point (2,) in pixels -> the mask (H, W) bool of the object there."""
+"""Maps a point (2,) in pixels to the mask (H, W) bool of the object at that point."""
 
 
 class BoxPicker:
@@ -53,12 +54,15 @@ class BoxPicker:
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return self._server.address
 
     def object(self, said: dict[str, Any]) -> dict[str, Any]:
-        """The box of a drag {"box": 4 numbers}, or of what is at a click {"point": 2 numbers};
-        pixels. Raises InputError where nothing is."""
+        """The box of a drag {"box": 4 numbers}, or of the object at a click {"point": 2 numbers},
+        in pixels.
+
+        Raises InputError if there is no object.
+        """
         height, width = self.picture.shape[:2]
         if "box" in said:
             x0, y0, x1, y1 = (float(v) for v in said["box"])
@@ -68,7 +72,7 @@ class BoxPicker:
         x, y = (float(v) for v in said["point"])
         if not (0 <= x <= width and 0 <= y <= height):
             raise InputError("lies beside the picture", "the click", "Click on an object")
-        # Several clicks may come at once, and the segmenter answers one at a time.
+        # Several clicks may arrive at once, and the segmenter answers one at a time.
         with self._one:
             mask = self._find(np.array([x, y]))
         if not mask.any():
@@ -80,7 +84,7 @@ class BoxPicker:
         return {"box": box, "outline": picture_address(shade)}
 
     def finish(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Take the boxes {"boxes": N lists of 4}."""
+        """Accept the boxes {"boxes": N lists of 4}."""
         boxes = np.array([[float(v) for v in box] for box in said["boxes"]])
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError("boxes are lists of four numbers")
@@ -95,10 +99,10 @@ class BoxPicker:
         return {"taken": len(boxes)}
 
     def wait(self, seconds: float | None = None) -> np.ndarray | None:
-        """The boxes (N, 4), once the user is done; None when `seconds` have passed before."""
+        """The boxes (N, 4) when the user has finished, or None after `seconds`."""
         self._done.wait(seconds)
         return self._boxes
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop the server."""
         self._server.close()

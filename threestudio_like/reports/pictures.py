@@ -21,8 +21,8 @@ from ..renderers import Cameras, RingCameras
 def contact_sheet(
     asset: Asset, ring: RingCameras, size: int = 192, light: Light | None = None
 ) -> np.ndarray:
-    """Eight views: textured (and lit, where there is a light) above, clay below, (2 S, 8 S, 3)
-    uint8 on light grey."""
+    """Eight views on light grey, textured (and lit, if there is a light) above and clay below: (2
+    S, 8 S, 3) uint8."""
     cameras = ring.all(size).view_projection().numpy()
     rows = [
         np.concatenate(list(render_asset(asset, cameras, size, 0.96, clay, light=light).image), 1)
@@ -32,7 +32,7 @@ def contact_sheet(
 
 
 def png_bytes(picture: np.ndarray) -> bytes:
-    """(H, W, 3 or 4) uint8 as a PNG file."""
+    """Encode (H, W, 3 or 4) uint8 as a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -41,12 +41,12 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 
 def picture_address(picture: np.ndarray) -> str:
-    """(H, W, 3 or 4) uint8 as a data: address, for a page that holds its pictures."""
+    """Encode (H, W, 3 or 4) uint8 as a data: address, for a page that contains its pictures."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
 def save_png(picture: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8. Raises OutputError."""
+    """Write (H, W, 3) uint8 as a PNG file. Raises OutputError."""
     write_file(path, png_bytes(picture))
 
 
@@ -90,8 +90,8 @@ def turntable(
             if not temporary.is_file() or temporary.stat().st_size == 0:
                 raise OSError("ffmpeg has written nothing")
         except Exception as error:
-            # ffmpeg is a program of its own: it may be missing, of another processor, killed, or short
-            # of a codec, and imageio passes each on as another exception.
+            # ffmpeg is a separate program: it may be missing, be built for another processor, be
+            # killed, or lack a codec, and imageio raises a different exception for each.
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise VideoError(
                 f"the video could not be written ({reason[0][:120]})",

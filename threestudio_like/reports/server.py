@@ -1,5 +1,5 @@
-"""A small server of pages for this machine alone: what the viewer runs on. Nothing is fetched, and
-nobody else is answered."""
+"""A small web server for this machine only, on which the viewer runs. It fetches nothing, and
+answers no other machine."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """Where the first page is."""
+        """The address of the first page."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/{self._secret}/"
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -82,14 +82,14 @@ class PageServer:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
-            """One request."""
+            """Handles one request."""
 
             def log_message(self, format: str, *args: Any) -> None:
-                """The terminal belongs to the run."""
+                """Print nothing, because the terminal belongs to the run."""
 
             def _name(self) -> str | None:
-                """What is asked for; None for who may not ask. A page of another site can neither
-                know the secret nor name this host."""
+                """The name that is requested, or None if the request is not allowed. A page of
+                another site can neither know the secret nor name this host."""
                 host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
                 path = self.path.partition("?")[0]
                 begin = f"/{owner._secret}/"
@@ -106,7 +106,7 @@ class PageServer:
                 self.wfile.write(body)
 
             def do_GET(self) -> None:
-                """A page, a picture, a state."""
+                """Answer with a page, a picture or a state."""
                 name = self._name()
                 answer = owner._pages[name]() if name in owner._pages else None
                 if answer is None:
@@ -115,7 +115,7 @@ class PageServer:
                     self._send(HTTPStatus.OK, *answer)
 
             def do_POST(self) -> None:
-                """A click."""
+                """Answer a call, such as a click."""
                 name, said_length = self._name(), self.headers.get("Content-Length") or "0"
                 length = int(said_length) if said_length.isdecimal() else LARGEST_BODY + 1
                 if name not in owner._calls or length > LARGEST_BODY:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def lines_of(findings: dict[str, Any], indent: str = "") -> str:
-    """One line a figure, groups indented below their name."""
+    """One line for each figure, with groups indented below their name."""
     lines = []
     for name, value in findings.items():
         if isinstance(value, dict):

@@ -1,5 +1,5 @@
-"""Toybox objects as meshes with vertex colours: what their pictures show, without a renderer of
-their own."""
+"""Toybox objects as meshes with vertex colours, which show the same as their pictures without a
+special renderer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .world import ToyObject
 
 
 def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
-    """A mesh of the object with its materials, patterns and light baked into vertex colours;
-    corners are split, and edges of patterned faces are at most `edge` long.
+    """A mesh of the object with materials, patterns and light baked into vertex colours.
 
-    The light is that of the object's own frame: exact for objects that stand unturned, off by at
-    most 0.07 for others.
+    Corners are split, and edges of patterned faces are at most `edge` long. The light is fixed to
+    the object's own frame, which is exact for objects that are not rotated and off by at most 0.07
+    for others.
     """
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     corner = obj.vertices[obj.faces].astype(np.float64)
@@ -26,7 +26,7 @@ def coloured_mesh(obj: ToyObject, edge: float = 0.08) -> Mesh:
         long = (length.max(1) > edge) & (obj.materials[material, 6] > 0.5)
         if not long.any():
             break
-        # Across its longest edge: faces stay as fat as they were.
+        # Split a face across its longest edge, so that faces keep their proportions.
         rows, first = np.flatnonzero(long), length[long].argmax(1)
         order = (first[:, None] + np.arange(3)) % 3
         a, b, c = (corner[rows, order[:, k]] for k in range(3))

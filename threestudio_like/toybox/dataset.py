@@ -1,4 +1,4 @@
-"""Training pictures of the toybox: groups of four views at exact quarter turns, kept as arrays on
+"""Training pictures of the toybox: groups of four views at exact quarter turns, stored as arrays on
 disk."""
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from .render import render, view_projection
 from .world import caption_of, draw
 
 VIEWS = 4
-"""Views of a group; they share elevation and background and stand at exact quarter turns."""
+"""Number of views of a group. They share elevation and background, and are at exact quarter turns.
+"""
 
 
 @dataclass
 class Groups:
-    """N objects seen from four sides.
+    """N objects, each seen from four sides.
 
-    images (N, 4, S, S, 3) uint8; azimuth (N, 4), elevation (N,) radians; background (N,) grey level
-    in [0, 1];
-    captions: N texts without view words; category, colour: N words (of the first object).
+    images (N, 4, S, S, 3) uint8; azimuth (N, 4) and elevation (N,) in radians; background (N,) grey
+    level in [0, 1]; captions, N texts without view words; category and colour, N words (of the
+    first object).
     """
 
     images: np.ndarray
@@ -41,8 +42,8 @@ class Groups:
 
 
 def view_word(azimuth: float, elevation: float) -> str:
-    """The view of METHODS 1.5 for a toybox picture: overhead above 60 degrees, else front, side or
-    back."""
+    """The view word (METHODS 1.5) of a toybox picture: overhead above 60 degrees, else front, side
+    or back."""
     if elevation >= math.radians(60.0) - 1e-6:
         return "overhead"
     turn = math.degrees(azimuth) % 360.0
@@ -53,7 +54,8 @@ def view_word(azimuth: float, elevation: float) -> str:
 
 @dataclass(frozen=True)
 class World:
-    """Whose groups: see `world.draw`. size: pixels along a picture's edge."""
+    """Selects a world for groups: see `world.draw`. `size` is the edge length of a picture in
+    pixels."""
 
     seed: int
     size: int = 64
@@ -102,8 +104,7 @@ def draw_groups(
     patterned: bool = False,
     workers: int = 1,
 ) -> Groups:
-    """Render groups number `begin` to `begin + count` of a world; deterministic by (seed,
-    split)."""
+    """Render groups `begin` to `begin + count` of a world; deterministic by (seed, split)."""
     world = World(seed, size, split, scenes, every_pair, patterned)
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
@@ -128,7 +129,8 @@ def cached_groups(
     patterned: bool = False,
     workers: int = 1,
 ) -> Groups:
-    """`draw_groups`, kept under `folder` so that a resumed training does not draw again."""
+    """The result of `draw_groups`, stored under `folder`, so that a resumed training need not
+    render again."""
     stem = (
         folder
         / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}{'-patterned' if patterned else ''}"
@@ -148,7 +150,7 @@ def cached_groups(
         patterned=patterned,
         workers=workers,
     )
-    # The program's own cache: what an interrupted call has left is replaced.
+    # This is the program's own cache: what an interrupted call has left is replaced.
     with new_file(stem.with_suffix(".npy"), force=True) as path:
         np.save(path, groups.images)
     with new_file(stem.with_suffix(".npz"), force=True) as path:

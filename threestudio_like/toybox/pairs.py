@@ -1,5 +1,5 @@
-"""Toybox objects as pictures with voxels: what CISP, its twin and the voxel diffusion are trained
-on. Kept as arrays on disk."""
+"""Toybox objects as pictures with voxels, stored as arrays on disk: the training data of CISP, its
+CLIP baseline and voxel diffusion."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ VIEWS = 6
 RESOLUTION = 32
 SIZE = 64
 ELEVATION = (-5.0, 45.0)
-"""Degrees."""
+"""Range of the elevation in degrees."""
 
 
 class ToyPairs:
-    """Objects number 0 to `count` of a world.
+    """Objects 0 to `count` of a world.
 
-    pictures (N, V, S, S, 4) uint8, colours not multiplied by alpha; shapes (N, R^3 / 8) uint8,
-    bits; azimuth, elevation (N, V) radians.
+    pictures (N, V, S, S, 4) uint8, with colours not multiplied by alpha; shapes (N, R^3 / 8) uint8,
+    as bits; azimuth and elevation (N, V) in radians.
 
     Args:
-        folder: where the arrays are kept; they are drawn where they are not there.
-        workers: processes that draw.
+        folder: where the arrays are stored; they are rendered if they are missing.
+        workers: number of processes that render.
     """
 
     def __init__(
@@ -53,20 +53,20 @@ class ToyPairs:
         return len(self.captions)
 
     def category_of(self, index: int) -> int:
-        """The category's number."""
+        """The number of the object's category."""
         return int(self.category[index])
 
     def views(self, index: int) -> int:
-        """Pictures of an object."""
+        """The number of pictures of an object."""
         return self.pictures.shape[1]
 
     def voxels(self, index: int | np.ndarray) -> np.ndarray:
-        """(..., R, R, R) bool of one object or several."""
+        """Voxels (..., R, R, R) bool of one or several objects."""
         bits = np.unpackbits(self.shapes[index], axis=-1)
         return bits.reshape(*bits.shape[:-1], RESOLUTION, RESOLUTION, RESOLUTION).astype(bool)
 
     def pair(self, index: int, view: int) -> Pair:
-        """Object `index` in its picture `view`."""
+        """Object `index` with its picture number `view`."""
         return Pair(
             np.array(self.pictures[index, view]),
             self.voxels(index),
@@ -78,7 +78,7 @@ class ToyPairs:
 def pictures_of(
     seed: int, index: int, split: str, views: int = VIEWS, size: int = SIZE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Mesh, str]:
-    """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) radians, mesh and caption of one
+    """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) in radians, mesh and caption of one
     object."""
     obj = draw(seed, index, split)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 41), index]))

@@ -1,5 +1,5 @@
-"""Data sets are drawn object by object, by one process or by several: every object depends on
-nothing but its number."""
+"""Renders data sets object by object, in one or several processes. Every object depends only on its
+number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ Drawn = TypeVar("Drawn")
 def each(
     function: Callable[[Job], Drawn], jobs: Iterable[Job], workers: int = 1
 ) -> Iterator[Iterable[Drawn]]:
-    """What a function of a module makes of every job, in order; by `workers` processes side by
-    side."""
+    """Apply a function of a module to every job, in order, with `workers` processes."""
     if workers == 1:
         yield map(function, jobs)
         return

@@ -1,9 +1,9 @@
 """Pictures of toybox objects: colour, mask, depth and normals, by the rasteriser, at hundreds of
-images a second a core.
+images per second and core.
 
-The light is an ambient environment fixed to the world (top brightest, front and back brighter than
-the sides): it depends on the surface normal alone, so a textured object looks the same from
-wherever it is seen, and no side lies in the dark.
+The light is an ambient environment that is fixed to the world (brightest at the top, front and back
+brighter than the sides). It depends only on the surface normal, so that a textured object looks the
+same from all directions, and no side is dark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..kernels.cpu.rasterize import rasterize_band
 from .world import ToyObject
 
 DISTANCE = 3.0
-"""Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere just fills the
+"""Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere exactly fits the
 frame."""
 FOV_Y = float(np.deg2rad(40.0))
 LIGHT = (
@@ -34,9 +34,12 @@ COS_CREASE = np.float32(np.cos(np.deg2rad(42.0)))
 
 @dataclass
 class Views:
-    """Pictures of one object: image (B, H, W, 3) in [0, 1], mask (B, H, W), depth (B, H, W)
-    (distance along the optical axis, 0 outside), normal (B, H, W, 3) in world axes, label (B, H, W)
-    int32 (part + 1, 0 outside)."""
+    """Pictures of one object.
+
+    image (B, H, W, 3) in [0, 1]; mask (B, H, W); depth (B, H, W), the distance along the optical
+    axis, 0 outside; normal (B, H, W, 3) in world axes; label (B, H, W) int32, the number of the
+    part plus 1, 0 outside.
+    """
 
     image: np.ndarray
     mask: np.ndarray
@@ -46,7 +49,7 @@ class Views:
 
 
 def eye(azimuth: float, elevation: float, distance: float = DISTANCE) -> np.ndarray:
-    """Camera position (3,): azimuth 0 is the front (+Z), angles in radians."""
+    """Camera position (3,) for angles in radians; azimuth 0 is the front (+Z)."""
     return distance * np.array(
         [
             np.cos(elevation) * np.sin(azimuth),
@@ -60,8 +63,8 @@ def eye(azimuth: float, elevation: float, distance: float = DISTANCE) -> np.ndar
 def view_projection(
     azimuth: float, elevation: float, distance: float = DISTANCE, fov_y: float = FOV_Y
 ) -> np.ndarray:
-    """World to clip space (4, 4) float32 of a camera that looks at the origin, +Y up, OpenGL
-    convention."""
+    """Matrix (4, 4) float32 from world to clip space of a camera that looks at the origin, with +Y
+    up, in OpenGL's convention."""
     position = eye(azimuth, elevation, distance)
     back = position / np.linalg.norm(position)
     right = np.cross([0.0, 1.0, 0.0], back)
@@ -173,7 +176,7 @@ def render(
         cameras: (B, 4, 4) world to clip space.
         size: height and width in pixels.
         backgrounds: (B, 3) RGB in [0, 1].
-        supersample: samples a pixel edge.
+        supersample: number of samples along the edge of a pixel.
     """
     count = len(cameras)
     from ..meshes.creases import crease_normals

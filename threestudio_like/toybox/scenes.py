@@ -1,5 +1,5 @@
-"""Scenes of two to four toybox objects whose placements are known: what `compose` is measured on,
-and what the segmenter learns from."""
+"""Scenes of two to four toybox objects with known placements: `compose` is measured on them, and
+the segmenter is trained on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .world import (
 
 @dataclass
 class ToyScene:
-    """Objects in the unit sphere, each with its placement; relations (i, words, j): object i is
+    """Objects in the unit sphere, each with its transform, and relations (i, words, j): object i is
     <words> object j as seen from the front."""
 
     objects: list[ToyObject]
@@ -36,8 +36,8 @@ class ToyScene:
 
     @property
     def caption(self) -> str:
-        """ "a red ball on a blue box and a green mug left of a blue box"; objects without a relation
-        are named behind an "and"."""
+        """The caption, such as "a red ball on a blue box and a green mug left of a blue box".
+        Objects without a relation are appended with "and"."""
         said, texts = set(), []
         for i, words, j in self.relations:
             texts.append(
@@ -48,7 +48,7 @@ class ToyScene:
         return " and ".join(texts)
 
     def whole(self) -> ToyObject:
-        """One mesh with a face range an object, where the objects stand: a copy."""
+        """A copy of all objects at their places, as one mesh with a face range for each object."""
         placed = [
             ToyObject(
                 p.apply(o.vertices),
@@ -71,7 +71,7 @@ def related(
     avoid: set[str],
     against: ToyObject | None = None,
 ) -> tuple[Phrase, Phrase | None]:
-    """Phrases of an object and of what it is related to (None where `against` is given), of
+    """Phrases of an object and of the object that it is related to (None if `against` is given), of
     categories that allow the relation."""
     stacked = relation in ("on", "under")
 
@@ -94,12 +94,13 @@ def related(
 def build_layout(
     rng: np.random.Generator, split: str = "train", count: int = 2, relation: str | None = None
 ) -> ToyScene:
-    """A scene of `count` objects: the first two in `relation` (any of the six by default), every
-    further one beside, before or behind what stands there already, as large as in
-    `world.build_scene`.
+    """A scene of `count` objects.
+
+    The first two are in `relation` (any of the six by default), and every further one is beside,
+    before or behind an existing object. Sizes are as in `world.build_scene`.
 
     Raises:
-        ValueError: fewer than two objects.
+        ValueError: there are fewer than two objects.
     """
     if count < 2:
         raise ValueError(f"a scene has at least two objects, got {count}")
@@ -126,7 +127,7 @@ def build_layout(
 
 def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random.Generator) -> None:
     """Place `obj` so that "obj <relation> scene.objects[to]" holds as seen from the front, without
-    touching anything else."""
+    touching any other object."""
     base = scene.placements[to].apply(scene.objects[to].vertices)
     floor = float(
         min(p.apply(o.vertices)[:, 1].min() for o, p in zip(scene.objects, scene.placements))
@@ -153,7 +154,7 @@ def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random
         place = Transform.turn(
             turn, scale, beside(turned, base, axis, side, floor, gap=float(rng.uniform(0.04, 0.16)))
         )
-        # A little off the axis, so that what stands behind is seen.
+        # Slightly off the axis, so that an object behind another is visible.
         place.translation[2 - axis] += float(rng.uniform(-0.3, 0.3)) * scale
         taken = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
         for _ in range(40):
@@ -167,12 +168,13 @@ def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random
 
 
 def _overlap(one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether bounding boxes of points (N, 3) meet."""
+    """Whether the bounding boxes of points (N, 3) overlap."""
     return bool((one.min(0) < two.max(0)).all() and (two.min(0) < one.max(0)).all())
 
 
 def _fit(scene: ToyScene) -> None:
-    """Centre the scene's box at the origin and scale it into the sphere of `RADIUS`."""
+    """Move the centre of the scene's bounding box to the origin and scale the scene into the sphere
+    of `RADIUS`."""
     points = np.concatenate(
         [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
     ).astype(np.float64)
@@ -186,8 +188,8 @@ def _fit(scene: ToyScene) -> None:
 def draw_layout(
     seed: int, index: int, split: str = "test", counts: tuple[int, ...] = (2, 3, 4)
 ) -> ToyScene:
-    """Scene number `index` of a world: the same arguments give the same bytes. Counts and relations
-    take turns."""
+    """Scene number `index` of a world; the same arguments give the same bytes. Numbers of objects
+    and relations alternate."""
     rng = np.random.Generator(
         np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index + (1 << 32)])
     )

@@ -1,5 +1,5 @@
-"""Closed primitive meshes of which the toybox builds its objects. +Y up, counter-clockwise from
-outside.
+"""Closed primitive meshes from which the toybox builds its objects, with +Y up and faces
+counter-clockwise from outside.
 
 Every function returns (vertices (V, 3) float32, faces (F, 3) int32).
 """
@@ -38,7 +38,7 @@ def box(
     taper: float = 1.0,
     taper_z: float | None = None,
 ) -> Primitive:
-    """Box of full extents `size`; its top is scaled by `taper` in x and `taper_z` in z."""
+    """A box of full extents `size`, whose top is scaled by `taper` in x and by `taper_z` in z."""
     x, y, z = size[0] / 2, size[1] / 2, size[2] / 2
     taper_z = taper if taper_z is None else taper_z
     vertices = np.array(
@@ -71,8 +71,8 @@ def _lathe_faces(rows: int, segments: int) -> np.ndarray:
 def lathe(
     profile: list[tuple[float, float]], segments: int = 20, center=(0.0, 0.0, 0.0)
 ) -> Primitive:
-    """Surface of revolution about y. `profile` lists (radius, height) from the bottom up the
-    outside; radius 0 closes it."""
+    """A surface of revolution about y. `profile` lists (radius, height) from the bottom up along
+    the outside; a radius of 0 closes it."""
     sin, cos = _ring(segments)
     points = np.asarray(profile, np.float32)
     radius, height = np.maximum(points[:, :1], 1e-4), points[:, 1:]
@@ -107,8 +107,8 @@ def ellipsoid(
 
 
 def tube(path: np.ndarray, radius: float, segments: int = 8, normal=(0.0, 0.0, 1.0)) -> Primitive:
-    """Round tube along a planar path (P, 3) whose plane has the given normal; ends are capped by
-    points."""
+    """A round tube along a planar path (P, 3) in a plane with the given normal. The ends are closed
+    by points."""
     path = np.asarray(path, np.float32)
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -121,13 +121,13 @@ def tube(path: np.ndarray, radius: float, segments: int = 8, normal=(0.0, 0.0, 1
     first = np.broadcast_to(path[:1, None], (1, segments, 3))
     last = np.broadcast_to(path[-1:, None], (1, segments, 3))
     vertices = np.concatenate([first, rings, last]).astype(np.float32)
-    # The rings run the other way round than a lathe's.
+    # The rings run in the opposite direction to those of a lathe.
     faces = np.ascontiguousarray(_lathe_faces(len(path) + 2, segments)[:, ::-1])
     return vertices.reshape(-1, 3), faces
 
 
 def prism(outline: list[tuple[float, float]], depth: float, center=(0.0, 0.0, 0.0)) -> Primitive:
-    """Extrusion along z of a convex polygon (x, y) given counter-clockwise."""
+    """The extrusion along z of a convex polygon (x, y), which is given counter-clockwise."""
     flat = np.asarray(outline, np.float32)
     n = len(flat)
     z = depth / 2
@@ -145,7 +145,7 @@ def prism(outline: list[tuple[float, float]], depth: float, center=(0.0, 0.0, 0.
 
 
 def rotate(primitive: Primitive, axis: str, degrees: float) -> Primitive:
-    """The primitive turned about x, y or z through the origin."""
+    """Rotate a primitive about x, y or z through the origin."""
     a = np.deg2rad(degrees)
     s, c = np.sin(a), np.cos(a)
     matrix = {
@@ -158,6 +158,6 @@ def rotate(primitive: Primitive, axis: str, degrees: float) -> Primitive:
 
 
 def shift(primitive: Primitive, offset: tuple[float, float, float]) -> Primitive:
-    """The primitive moved by `offset`."""
+    """Move a primitive by `offset`."""
     vertices, faces = primitive
     return vertices + np.asarray(offset, np.float32), faces

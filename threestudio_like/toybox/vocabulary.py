@@ -1,5 +1,5 @@
-"""The words of the toybox: what the embedded priors know, and what they say about a word they do
-not know."""
+"""The vocabulary of the toybox: the words that the embedded priors know, and suggestions for
+unknown words."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ SYNONYMS = {
     "crimson": "red",
     "violet": "purple",
 }
-"""Other words that captions use for the same thing."""
+"""Other words that captions use with the same meaning."""
 
 MODES: dict[str, tuple[str, ...]] = {
     "table": ("square", "round"),
     "tree": ("leafy", "pine"),
     "bottle": ("round", "square"),
 }
-"""Categories of several shapes. The first mode is what the bare word means; the others are always
+"""Categories with several shapes. The plain word means the first shape, and the others are always
 named."""
 
 PATTERNS = ("plain", "striped", "dotted")
-"""Surface patterns; plain is what no word means."""
+"""Surface patterns; a surface without a pattern word is plain."""
 
 RELATIONS = ("on", "under", "left of", "right of", "in front of", "behind")
 VIEWS = ("front", "side", "back", "overhead", "bottom")
@@ -95,25 +95,25 @@ WORDS: tuple[str, ...] = tuple(
         ]
     )
 )
-"""Every word of the embedded text encoder, in the order of its token ids."""
+"""All words of the embedded text encoder, in the order of their token ids."""
 
 
 @dataclass(frozen=True)
 class UnknownWord:
-    """A word outside the vocabulary and the nearest words inside it."""
+    """A word outside of the vocabulary, with the nearest words in it."""
 
     word: str
     nearest: tuple[str, ...]
 
 
 def split(prompt: str) -> list[str]:
-    """Lower-case words of a prompt."""
+    """The words of a prompt, in lower case."""
     return re.findall(r"[a-z0-9<>_-]+", prompt.lower())
 
 
 def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:
-    """The words of `prompt` that are not in `known`, each with up to three near ones (by
-    spelling)."""
+    """The words of `prompt` that are not in `known`, each with up to three words of similar
+    spelling."""
     found = []
     for word in dict.fromkeys(split(prompt)):
         if word not in known:
@@ -122,13 +122,13 @@ def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWo
 
 
 def canonical(word: str) -> str:
-    """The word that the toybox itself uses for a synonym."""
+    """The word that the toybox uses for a synonym."""
     return SYNONYMS.get(word, word)
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """What a caption says of one object."""
+    """The description of one object in a caption."""
 
     category: str
     colour: str | None
@@ -137,7 +137,7 @@ class Phrase:
 
 
 def parse(prompt: str) -> list[Phrase]:
-    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` -> [red ball,
+    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` gives [red ball,
     box]."""
     phrases: list[Phrase] = []
     colour: str | None = None
@@ -162,5 +162,5 @@ HELD_OUT_COLOURS: dict[str, tuple[str, ...]] = {
     category: tuple(list(COLOURS)[(3 * index + offset) % len(COLOURS)] for offset in (0, 4, 7))
     for index, category in enumerate(CATEGORIES)
 }
-"""Three colours of every category that no training picture pairs with it: what the benchmark asks
-for."""
+"""For every category, three colours with which no training picture shows it; the benchmark asks for
+these pairs."""

@@ -16,16 +16,16 @@ from .vocabulary import CATEGORIES, COLOURS, HELD_OUT_COLOURS, MODES, SYNONYMS, 
 SPLITS = ("train", "validation", "test")
 _PATTERN_CODE = {"plain": 0, "striped": 1, "dotted": 2}
 RADIUS = 0.95
-"""Radius of the sphere about the origin that every object and scene just fits."""
+"""Radius of the sphere about the origin that every object and scene exactly fits into."""
 
 
 @dataclass
 class ToyObject:
-    """An exact coloured mesh in the unit sphere, +Y up, front to +Z.
+    """An exact coloured mesh in the unit sphere, with +Y up and its front towards +Z.
 
-    vertices (V, 3) float32; faces (F, 3) int32; face_material (F,) int32 into `materials`;
-    materials (M, 7) float32: RGB in [0, 1], second RGB of a pattern, pattern code (0 plain, 1
-    striped, 2 dotted).
+    vertices (V, 3) float32; faces (F, 3) int32; face_material (F,) int32, an index into
+    `materials`; materials (M, 7) float32, with RGB in [0, 1], the second RGB of a pattern, and the
+    code of the pattern (0 plain, 1 striped, 2 dotted).
     """
 
     vertices: np.ndarray
@@ -35,11 +35,11 @@ class ToyObject:
     caption: str
     phrases: list[Phrase]
     parts: list[tuple[int, int]] = field(default_factory=list)
-    """Face ranges [begin, end) of the objects of a scene, one a phrase."""
+    """Face ranges [begin, end) of the objects of a scene, one for each phrase."""
 
 
 def _held_apart(rng: np.random.Generator, split: str) -> float:
-    """A draw in [0, 1] from the part of the range that belongs to the split."""
+    """A random number in [0, 1] from the part of the range that belongs to the split."""
     u = rng.random()
     if split == "validation":
         return 0.30 + 0.10 * u
@@ -57,8 +57,8 @@ def _material(rng: np.random.Generator, rgb, pattern: str, jitter: float) -> lis
 
 
 def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> ToyObject:
-    """One object of the phrase's category, colour, mode and pattern, proportions drawn from
-    `rng`."""
+    """One object with the phrase's category, colour, mode and pattern, and with proportions drawn
+    from `rng`."""
     proportions = Proportions(rng, _held_apart(rng, split))
     colour = phrase.colour or str(rng.choice(list(COLOURS)))
     vertices, faces, material = [], [], []
@@ -89,15 +89,16 @@ def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> Toy
 
 
 def fit_to_sphere(vertices: np.ndarray) -> np.ndarray:
-    """Centre the bounding box at the origin and scale to `RADIUS`: (V, 3) -> (V, 3) float32."""
+    """Move the centre of the bounding box to the origin and scale to `RADIUS`: (V, 3) to (V, 3)
+    float32."""
     center = (vertices.min(0) + vertices.max(0)) / 2
     vertices = vertices - center
     return (vertices * (RADIUS / np.linalg.norm(vertices, axis=1).max())).astype(np.float32)
 
 
 def describe(phrase: Phrase, synonym: str | None = None, name_mode: bool = False) -> str:
-    """The caption of one object: article, pattern, colour, mode, category. The usual mode is named
-    on request only."""
+    """The caption of one object: article, pattern, colour, mode and category. The usual mode is
+    named only if requested."""
     modes = MODES.get(phrase.category, ())
     mode = phrase.mode if modes and (name_mode or phrase.mode != modes[0]) else None
     pattern = phrase.pattern if phrase.pattern != "plain" else None
@@ -112,9 +113,11 @@ def draw_phrase(
     every_pair: bool = False,
     patterned: bool = False,
 ) -> Phrase:
-    """A random object description; the training split never pairs a category with its held-out
-    colours, unless `every_pair`.
-    `patterned`: every pattern is as likely as plain."""
+    """A random description of an object.
+
+    The training split never pairs a category with its held-out colours, unless `every_pair` is set.
+    With `patterned`, every pattern is as likely as plain.
+    """
     category = category or str(rng.choice(CATEGORIES))
     if split == "train" and not every_pair:
         colours = [c for c in COLOURS if c not in HELD_OUT_COLOURS[category]]
@@ -131,8 +134,8 @@ def draw_phrase(
 
 
 def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
-    """A caption as a training picture carries it: now and then a synonym, the usual mode's name, or
-    no colour."""
+    """A caption as training pictures have it, sometimes with a synonym, the name of the usual mode,
+    or no colour."""
     if len(obj.phrases) > 1:
         return obj.caption
     phrase = obj.phrases[0]
@@ -164,7 +167,7 @@ SMALL = (
 
 
 def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) -> ToyObject:
-    """Two or three objects in a spatial relation, as one mesh with a face range per object."""
+    """Two or three objects in a spatial relation, as one mesh with a face range for each object."""
     relation = str(rng.choice(["on", "under", "left of", "right of", "in front of", "behind"]))
     stacked = relation in ("on", "under")
     first = draw_phrase(rng, split, str(rng.choice(SMALL)) if stacked else None)
@@ -193,8 +196,8 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
 def beside(
     moving: np.ndarray, fixed: np.ndarray, axis: int, side: float, floor: float, gap: float = 0.12
 ) -> np.ndarray:
-    """The shift (3,) float32 that puts points (N, 3) next to others along an axis, centred on them,
-    standing on the floor."""
+    """The shift (3,) float32 that moves points (N, 3) next to others along an axis, centred on them
+    and on the same floor."""
     offset = -(moving.min(0) + moving.max(0)) / 2 + (fixed.min(0) + fixed.max(0)) / 2
     if side > 0:
         offset[axis] = fixed[:, axis].max() + gap - moving[:, axis].min()
@@ -205,14 +208,15 @@ def beside(
 
 
 def on_top(moving: np.ndarray, fixed: np.ndarray, bed: bool = False) -> float:
-    """The lift that puts points (N, 3) on others; on a bed they lie on its mattress, not on its
-    head."""
+    """The height by which points (N, 3) are raised to stand on others; on a bed they lie on the
+    mattress, not on the headboard."""
     top = float(np.percentile(fixed[:, 1], 60)) if bed else float(fixed[:, 1].max())
     return top - float(moving[:, 1].min())
 
 
 def under(moving: np.ndarray, fixed: np.ndarray) -> float:
-    """The lift that puts points (N, 3) on the floor of others, between their legs."""
+    """The height by which points (N, 3) are raised to stand on the floor of others, between their
+    legs."""
     return float(fixed[:, 1].min()) - float(moving[:, 1].min())
 
 
@@ -239,8 +243,8 @@ def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) 
 
 
 def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject:
-    """One mesh of several objects where they stand, a face range each; `fit` puts the whole into
-    the unit sphere."""
+    """Several objects at their places as one mesh, with a face range for each. `fit` scales the
+    whole into the unit sphere."""
     vertices, faces, face_material, materials, parts, phrases = [], [], [], [], [], []
     v_offset = m_offset = f_offset = 0
     for obj in objects:
@@ -275,9 +279,11 @@ def draw(
     every_pair: bool = False,
     patterned: bool = False,
 ) -> ToyObject:
-    """Object number `index` of a world: the same arguments give the same bytes. `scenes` is the
-    share of scenes; `every_pair` lets the training split show the colours that the benchmark asks
-    for (judges need them)."""
+    """Object number `index` of a world; the same arguments give the same bytes.
+
+    `scenes` is the share of scenes. `every_pair` lets the training split show the colours that the
+    benchmark asks for, which judges need.
+    """
     rng = np.random.Generator(np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index]))
     u = rng.random()
     if u < scenes:

@@ -1,1 +1,1 @@
-"""Networks that priors are made of."""
+"""The networks of the priors."""

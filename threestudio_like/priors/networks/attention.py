@@ -1,10 +1,11 @@
-"""What is done to a denoiser's attention: joint self-attention over several views (MVDream's
-layout), and emphasis on words.
+"""Modified attention of a denoiser: joint self-attention over several views (MVDream's layout), and
+emphasis on words.
 
 Emphasis multiplies columns of the cross-attention maps after the softmax (ComboVerse, METHODS 4.5).
-A map's column only ever meets its own row of values, M v = sum_j M_j v_j, so c M_j and c v_j are
-the same thing: the values are scaled by a hook on their projection. That leaves the attention
-processor alone, whichever it is (fused, sliced, joint), and nothing behind when it is removed.
+A column of the map M is only multiplied by its own row of the values v, as in M v = sum_j M_j v_j,
+so that scaling M_j by c equals scaling v_j by c. Therefore the values are scaled by a hook on their
+projection. This works with any attention processor (fused, sliced or joint), and leaves nothing
+behind when the hook is removed.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ import torch.nn.functional as F
 from ...engine.errors import ModelError
 
 WRITTEN_OUT = 1 << 21
-"""Numbers of a head's attention map up to which it is computed as such on a CPU."""
+"""Size of a head's attention map up to which it is computed explicitly on a CPU."""
 
 
 class ViewAttention:
-    """Attention processor in which the self-attention of `views` consecutive batch entries is one.
+    """Attention processor in which `views` consecutive batch entries share their self-attention.
 
-    Cross-attention is left as it is. With views = 1 it equals diffusers' own processor.
+    Cross-attention is unchanged. With views = 1 it equals diffusers' own processor.
 
     Args:
-        views: how many consecutive entries of the batch are views of the same object.
-        fused: whether maps are never written out; None: as the device of what is given likes it.
+        views: number of consecutive batch entries that are views of the same object.
+        fused: whether attention maps are never stored; None decides by the device and the size.
     """
 
     def __init__(self, views: int = 1, fused: bool | None = None) -> None:
@@ -46,7 +47,7 @@ class ViewAttention:
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """hidden_states (B, T, C) or (B, C, H, W) -> the same shape."""
+        """Map hidden_states (B, T, C) or (B, C, H, W) to the same shape."""
         residual, image_shape = hidden_states, None
         if hidden_states.ndim == 4:
             image_shape = hidden_states.shape
@@ -75,15 +76,15 @@ class ViewAttention:
         )
         fused = query.device.type != "cpu" if self.fused is None else self.fused
         if not fused and length * key.shape[2] <= WRITTEN_OUT:
-            # Written out: torch's fused CPU kernel is slower than this in its backward pass at
-            # these sizes.
+            # Explicit attention: at these sizes, the backward pass of torch's fused CPU kernel is
+            # slower.
             scores = (query * attn.scale) @ key.transpose(-1, -2)
             if attention_mask is not None:
                 scores = scores + attention_mask
             out = scores.softmax(-1) @ value
         else:
-            # Fused: the map itself, a third of a gigabyte an entry at Stable Diffusion's first
-            # level, is never there.
+            # Fused attention: the map, a third of a gigabyte for each entry at Stable Diffusion's
+            # first level, is never stored.
             out = F.scaled_dot_product_attention(
                 query, key, value, attention_mask, scale=attn.scale
             )
@@ -99,7 +100,7 @@ class ViewAttention:
 
 
 def install(unet: Any, fused: bool | None = None) -> ViewAttention:
-    """Give every attention layer of a diffusers UNet one shared `ViewAttention`; returns it, for
+    """Give all attention layers of a diffusers UNet one shared `ViewAttention`; returns it, for
     `joint_views`."""
     processor = ViewAttention(fused=fused)
     unet.set_attn_processor(processor)
@@ -117,12 +118,13 @@ def joint_views(processor: ViewAttention, views: int) -> Iterator[None]:
 
 
 def text_values(model: Any) -> dict[str, Any]:
-    """The projections that make values of the text, by the name of their attention layer: of
-    diffusers' cross-attention (U-Nets and transformers) and of its joint attention (where text and
-    picture attend to each other with projections of their own).
+    """The projections that make values of the text, by the name of their attention layer.
+
+    They are those of diffusers' cross-attention (U-Nets and transformers) and of its joint
+    attention (in which text and picture attend to each other with separate projections).
 
     Raises:
-        ModelError: there is none that can be hooked.
+        ModelError: the model has none.
     """
     found = {}
     for name, module in model.named_modules():
@@ -151,10 +153,10 @@ def text_values(model: Any) -> dict[str, Any]:
 
 @contextmanager
 def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
-    """Within the block, and in this thread alone, every column of the text's attention maps is
+    """Within the block, and only in this thread, every column of the text's attention maps is
     multiplied by its factor after the softmax.
 
-    Rows are not normalised again (METHODS 4.5). Self-attention is left as it is; factors of one
+    Rows are not normalised again (METHODS 4.5). Self-attention is unchanged, and factors of one
     change no bit.
 
     Args:
@@ -190,12 +192,13 @@ def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
 
 @contextmanager
 def attention_maps(model: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """Within the block, keeps the cross-attention maps of the latest call by layer: (B, P, T), the
-    mean over heads, as they are after the softmax and before any emphasis. P are the places of the
-    layer's picture, row by row.
+    """Within the block, keeps the cross-attention maps of the latest call by layer.
+
+    A map is (B, P, T), the mean over heads, after the softmax and before any emphasis. P are the
+    positions of the layer's feature map, row by row.
 
     Raises:
-        ModelError: see `text_values`; joint attention has no maps of its own.
+        ModelError: see `text_values`; joint attention has no separate maps.
     """
     maps: dict[str, torch.Tensor] = {}
     with ExitStack() as hooks:

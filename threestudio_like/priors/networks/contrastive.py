@@ -1,8 +1,8 @@
-"""Contrastive pairs of encoders: CISP (Sbrolli et al. 2024), pictures against voxels, and its twin
-CLIP, pictures against captions.
+"""Contrastive pairs of encoders: CISP (Sbrolli et al. 2024), which compares pictures with voxels,
+and its baseline CLIP, which compares pictures with captions.
 
-Both are one class with one configuration; what the pictures are held against is a single entry
-(METHODS 2.3, 2.4, 2.10).
+Both are one class with one configuration, in which a single entry says what pictures are compared
+with (METHODS 2.3, 2.4, 2.10).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ...engine.weights import save_weights
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
 
 BACKGROUND = 240 / 255
-"""Grey level behind every picture: what the released code gives to transparent pixels (METHODS
+"""Grey level behind every picture, which the released code gives to transparent pixels (METHODS
 2.2)."""
 LARGEST_SCALE = 100.0
 
 
 class ImageEmbedder(ABC):
-    """Pictures to the vectors that a generator is conditioned on."""
+    """Embeds pictures as the vectors that a generator is conditioned on."""
 
     width: int
 
     @abstractmethod
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, H, W, 3) in [0, 1] -> vectors (B, D), not normalised. Differentiable."""
+        """Map pictures (B, H, W, 3) in [0, 1] to vectors (B, D), not normalised. Differentiable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +55,20 @@ class TextConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig:
-    """A contrastive model. The defaults are the released sizes; `toybox()` those of the embedded
-    ones."""
+    """A contrastive model. The defaults are the released sizes; `toybox()` has those of the
+    embedded models."""
 
     against: Literal["shape", "text"] = "shape"
     width: int = 256
-    """Dimensions of the joint space."""
+    """Dimension of the joint space."""
     image: EncoderConfig = field(default_factory=EncoderConfig.deit_base)
     shape: EncoderConfig = field(default_factory=EncoderConfig.deit_3d)
     text: TextConfig = field(default_factory=TextConfig)
 
     @staticmethod
     def toybox(against: Literal["shape", "text"] = "shape") -> ContrastiveConfig:
-        """64 pixels and 32^3 voxels on two cores: about a million parameters an encoder."""
+        """64 pixels and 32^3 voxels, with about a million parameters in each encoder, for two
+        cores."""
         return ContrastiveConfig(
             against=against,
             width=128,
@@ -139,29 +140,29 @@ class Contrastive(nn.Module, ImageEmbedder):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, H, W, 3) in [0, 1] -> (B, D), not normalised."""
+        """Map pictures (B, H, W, 3) in [0, 1] to vectors (B, D), not normalised."""
         x = resized(images.permute(0, 3, 1, 2) * 2 - 1, self.config.image.size)
         return self.image_head(self.image(x))
 
     def embed_other(self, other: torch.Tensor) -> torch.Tensor:
-        """Voxels (B, R, R, R) of 0 and 1, axes x, y, z, or token ids (B, T) -> (B, D), not
-        normalised."""
+        """Map voxels (B, R, R, R) of 0 and 1 with axes x, y, z, or token ids (B, T), to vectors (B,
+        D), not normalised."""
         return self.other_head(
             self.other(other[:, None].float() if self.config.against == "shape" else other)
         )
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Keep exp(log_scale) <= 100, in place: the optimiser keeps its parameter."""
+        """Limit exp(log_scale) to 100, in place, so that the optimiser keeps the parameter."""
         self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        """Write config.json and model.safetensors (float16) to a folder. Raises OutputError."""
         save_weights(folder, self.state_dict(), {"kind": "contrastive", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> Contrastive:
-        """Read a folder that `save` has written. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         facts = read_config(folder, "contrastive", "threestudio-like train cisp")
         try:
             config = ContrastiveConfig(
@@ -181,7 +182,7 @@ class Contrastive(nn.Module, ImageEmbedder):
 
 
 def read_config(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
-    """config.json of a model of ours, its kind taken out. Raises ModelError."""
+    """Read the config.json of one of this package's models, without its kind. Raises ModelError."""
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(
@@ -199,7 +200,7 @@ def read_config(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
 
 
 def damaged(folder: Path, error: Exception) -> ModelError:
-    """The error of a model folder that cannot be read."""
+    """The error for a model folder that cannot be read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
     return ModelError(
         f"the model cannot be loaded ({reason})", str(folder), "Train or copy it again"
@@ -212,9 +213,9 @@ def contrastive_loss(
     """0.5 (CE over rows + CE over columns) of exp(s) u v^T (METHODS 2.4).
 
     Args:
-        one, two: (B, D), normalised here.
+        one, two: (B, D), which are normalised here.
         same: (B, B) bool, pairs that belong together; the diagonal by default. Equal captions share
-            the mass of a row.
+            the probability of a row.
     """
     logits = log_scale.exp() * F.normalize(one, dim=-1) @ F.normalize(two, dim=-1).t()
     if same is None:

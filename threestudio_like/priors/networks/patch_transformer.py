@@ -1,5 +1,5 @@
 """Vision transformers on pictures and on voxels: DeiT (Touvron et al. 2021) and its
-three-dimensional sibling (METHODS 2.3)."""
+three-dimensional counterpart (METHODS 2.3)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import nn
 class EncoderConfig:
     """Sizes of an encoder.
 
-    `dims` 2 takes pictures (B, 3, S, S) in [-1, 1], 3 takes voxels (B, 1, S, S, S) of 0 and 1.
-    `kind` "cnn" is a convolutional network of about the same size, for comparison; it reads
-    `patch`, `depth` and `heads` no more than to count its parameters.
+    With `dims` 2 it takes pictures (B, 3, S, S) in [-1, 1], with 3 voxels (B, 1, S, S, S) of 0 and
+    1. `kind` "cnn" is a convolutional network of about the same size, for comparison; it uses
+    `patch`, `depth` and `heads` only to match the number of parameters.
     """
 
     dims: Literal[2, 3] = 2
@@ -29,17 +29,17 @@ class EncoderConfig:
     depth: int = 12
     heads: int = 12
     leading: int = 2
-    """Learned tokens in front of the patches; the first one is the result. DeiT has two:
+    """Number of learned tokens in front of the patches; the first one is the result. DeiT has two
     (distillation token, class token)."""
 
     stem: Literal["linear", "conv", "hybrid"] = "linear"
-    """linear: one linear map a patch, as published. conv: strided 3-wide convolutions down to the
-    patches (Xiao et al. 2021). hybrid: two convolutions at every level down to the patches, most of
-    the network before the transformer (Dosovitskiy et al. 2021); it learns the most of few
-    steps."""
+    """linear: one linear map for each patch, as published. conv: strided convolutions of width 3
+    down to the patches (Xiao et al. 2021). hybrid: two convolutions at every level down to the
+    patches, with most of the network before the transformer (Dosovitskiy et al. 2021), which learns
+    most from few steps."""
     init: float = 0.02
-    """Deviation of the first weights. DeiT's 0.02 suits wide models; narrow ones hardly let the
-    patches through to the leading tokens."""
+    """Standard deviation of the initial weights. DeiT's 0.02 suits wide models; in narrow ones the
+    patches hardly influence the leading tokens."""
 
     @staticmethod
     def deit_base() -> EncoderConfig:
@@ -48,7 +48,7 @@ class EncoderConfig:
 
     @staticmethod
     def deit_3d() -> EncoderConfig:
-        """The released 3D-DeiT: 32^3 voxels in patches of 8^3, width 384, 6 heads; about 21.5 M
+        """The released 3D-DeiT: 32^3 voxels in patches of 8^3, width 384 and 6 heads; about 21.5 M
         parameters."""
         return EncoderConfig(
             dims=3, kind="transformer", size=32, patch=8, width=384, depth=12, heads=6, leading=1
@@ -68,12 +68,12 @@ class Block(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """x (B, T, W) -> (B, T, W); mask (B, 1, 1, T) is added to the scores."""
+        """Map x (B, T, W) to (B, T, W); mask (B, 1, 1, T) is added to the scores."""
         batch, tokens, width = x.shape
         qkv = self.qkv(self.norm_1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        # Written out: torch's fused CPU kernel is slower than this in its backward pass at these
-        # sizes.
+        # Explicit attention: at these sizes, the backward pass of torch's fused CPU kernel is
+        # slower.
         scores = (query * (width // self.heads) ** -0.5) @ key.transpose(-1, -2)
         if mask is not None:
             scores = scores + mask
@@ -83,7 +83,7 @@ class Block(nn.Module):
 
 
 def initialise(module: nn.Module, deviation: float = 0.02) -> None:
-    """Truncated normal weights, biases zero."""
+    """Initialise weights from a truncated normal distribution, and biases with zero."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=deviation)
@@ -94,7 +94,8 @@ def initialise(module: nn.Module, deviation: float = 0.02) -> None:
 def _levels(
     conv: type[nn.Conv2d] | type[nn.Conv3d], channels: int, config: EncoderConfig
 ) -> nn.Sequential:
-    """Convolutions from full size down to one cell a patch, the width doubled at every level."""
+    """Convolutions from full size down to one cell for each patch, with the width doubled at every
+    level."""
     steps = config.patch.bit_length() - 1
     widths = [max(16, config.width >> (steps - i)) for i in range(steps)] + [config.width]
     layers: list[nn.Module] = [conv(channels, widths[0], 3, padding=1), nn.GELU()]
@@ -105,7 +106,8 @@ def _levels(
 
 
 class PatchTransformer(nn.Module):
-    """Patches of a picture or a volume and learned leading tokens through pre-norm blocks.
+    """A transformer of pre-norm blocks over the patches of a picture or a volume and learned
+    leading tokens.
 
     Args:
         config: sizes; see `EncoderConfig`.
@@ -141,11 +143,11 @@ class PatchTransformer(nn.Module):
             nn.init.trunc_normal_(tokens, std=0.02)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Patch tokens (B, N, W) without positions; patches in row-major order."""
+        """Patch tokens (B, N, W) without positions, in row-major order."""
         return self.patches(x).flatten(2).transpose(1, 2)
 
     def tokens(self, x: torch.Tensor) -> torch.Tensor:
-        """All tokens (B, leading + N, W) after the final norm."""
+        """All tokens (B, leading + N, W) after the final normalisation."""
         patches = self.embed(x)
         y = torch.cat([self.leading.expand(len(x), -1, -1).to(patches), patches], 1) + self.position
         for block in self.blocks:
@@ -158,8 +160,8 @@ class PatchTransformer(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """A plain convolutional encoder of pictures or volumes, its width chosen so that it has about
-    as many parameters as the transformer."""
+    """A plain convolutional encoder of pictures or volumes. Its width is chosen so that it has
+    about as many parameters as the transformer."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -187,17 +189,18 @@ class ConvEncoder(nn.Module):
         self.out = nn.Linear(widths[-1], config.width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, W)."""
+        """The embedding (B, W)."""
         y = self.body(x).flatten(2).mean(-1)
         return self.out(y)
 
 
 class TextEncoder(nn.Module):
-    """Token ids (B, T) to (B, W): the state of the last real token, as CLIP reads it.
+    """Maps token ids (B, T) to (B, W): the state of the last token of the text, as in CLIP.
 
     Args:
-        vocabulary: number of token ids. tokens: longest text. end: id of the token that ends a text
-            (and pads it).
+        vocabulary: number of token ids.
+        tokens: length of the longest text.
+        end: id of the token that ends a text (and pads it).
     """
 
     def __init__(
@@ -221,7 +224,7 @@ class TextEncoder(nn.Module):
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, W) at the first end token; what comes after it is not looked at."""
+        """The state (B, W) at the first end token; later tokens have no influence."""
         last = (ids == self.end).int().argmax(1)
         hidden = torch.arange(ids.shape[1], device=ids.device) > last[:, None]
         mask = torch.zeros(ids.shape, device=ids.device).masked_fill(hidden, -1e4)[:, None, None]
@@ -237,7 +240,7 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
 
 
 def resized(pictures: torch.Tensor, size: int) -> torch.Tensor:
-    """Pictures (B, 3, H, W) resized to (B, 3, size, size)."""
+    """Resize pictures (B, 3, H, W) to (B, 3, size, size)."""
     if pictures.shape[-1] == size and pictures.shape[-2] == size:
         return pictures
     return F.interpolate(

@@ -1,8 +1,8 @@
-"""Distances between pictures as a network sees them: LPIPS (Zhang et al. 2018) on VGG's features,
-or on an embedded network's.
+"""Perceptual distances between pictures: LPIPS (Zhang et al. 2018) on the features of VGG or of an
+embedded network.
 
-torchvision's VGG weights cannot be shipped; a user's own file serves, and offline a small network
-of the toybox does.
+torchvision's VGG weights cannot be shipped. A user's own file can be used, and offline a small
+network that was trained on the toybox.
 """
 
 from __future__ import annotations
@@ -25,32 +25,34 @@ from .contrastive import damaged, read_config
 
 LAYERS = 5
 UNRELATED = 0.7
-"""LPIPS of pictures that have nothing in common: what embedded distances are scaled to."""
+"""LPIPS of pictures that have nothing in common, to which embedded distances are scaled."""
 DEEP = (0.0, 0.0, 0.0, 1.0, 1.0)
-"""Weights of the layers when only what a picture shows counts, not where exactly (G3DR's novel
-views)."""
+"""Weights of the layers if only the content of a picture counts and not its exact position (G3DR's
+novel views)."""
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class PerceptualPrior(ABC):
-    """Features of pictures at five depths."""
+    """Computes features of pictures at five depths."""
 
     @abstractmethod
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Pictures (B, H, W, 3) in [0, 1] -> five maps (B, C, h, w), shallow first.
+        """Map pictures (B, H, W, 3) in [0, 1] to five maps (B, C, h, w), shallow layers first.
         Differentiable."""
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
-        """Squared differences (B, C, h, w) of layer `number` to (B, h, w); the mean over channels,
-        unless weights were learnt."""
+        """Reduce squared differences (B, C, h, w) of layer `number` to (B, h, w), by the mean over
+        channels unless weights were learnt."""
         return difference.sum(1)
 
     def distance(
         self, one: torch.Tensor, two: torch.Tensor, layers: Sequence[float] = (1.0,) * LAYERS
     ) -> torch.Tensor:
-        """LPIPS of pictures (B, H, W, 3) in [0, 1]: squared differences of features normalised
-        along the channels, averaged over places,
-        summed over layers with weights `layers`: (B,). Layers of weight 0 are not looked at."""
+        """LPIPS (B,) of pictures (B, H, W, 3) in [0, 1].
+
+        Squared differences of features that are normalised along the channels are averaged over
+        positions and summed over layers with weights `layers`. Layers of weight 0 are not used.
+        """
         total = one.new_zeros(len(one))
         pairs = zip(self.features(one), self.features(two), layers)
         for number, (a, b, weight) in enumerate(pairs):
@@ -61,7 +63,7 @@ class PerceptualPrior(ABC):
 
 
 def through(blocks: nn.ModuleList, x: torch.Tensor) -> list[torch.Tensor]:
-    """What comes out of every block, one after the other, x (B, C, h, w)."""
+    """The outputs of all blocks, applied one after the other to x (B, C, h, w)."""
     out = []
     for block in blocks:
         x = block(x)
@@ -70,12 +72,16 @@ def through(blocks: nn.ModuleList, x: torch.Tensor) -> list[torch.Tensor]:
 
 
 class VggPerceptual(PerceptualPrior):
-    """VGG16's five blocks, from a safetensors file with torchvision's names ("features.0.weight",
-    ...); LPIPS' learnt channel weights ("lin0.model.1.weight", ...) are used where the file has
-    them.
+    """The five blocks of VGG16.
+
+    They are read from a safetensors file with torchvision's names ("features.0.weight", ...).
+    LPIPS' learnt channel weights ("lin0.model.1.weight", ...) are used if the file has them.
 
     Args:
-        path: the file. Raises ModelError.
+        path: the file.
+
+    Raises:
+        ModelError: the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,7 +125,7 @@ class VggPerceptual(PerceptualPrior):
         return through(self.blocks, x)
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
-        """LPIPS' learnt weights where there are any."""
+        """Apply LPIPS' learnt weights if there are any."""
         linear = self.linear[number]
         return (
             difference.sum(1)
@@ -129,8 +135,8 @@ class VggPerceptual(PerceptualPrior):
 
 
 class ToyPerceptual(nn.Module, PerceptualPrior):
-    """The embedded network: five convolutional blocks, trained to tell what toybox pictures
-    show."""
+    """The embedded network: five convolutional blocks, trained to recognise the content of toybox
+    pictures."""
 
     def __init__(self, width: int = 16, outputs: int = 0, scale: float = 1.0) -> None:
         super().__init__()
@@ -156,26 +162,26 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
         return through(self.blocks, x)
 
     def weigh(self, number: int, difference: torch.Tensor) -> torch.Tensor:
-        """The sum over channels times `scale`, which puts unrelated pictures as far apart as LPIPS'
-        learnt weights do."""
+        """The sum over channels times `scale`, so that unrelated pictures are as far apart as with
+        LPIPS' learnt weights."""
         return self.scale * difference.sum(1)
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """What the training asks for (B, outputs)."""
+        """The outputs of the training task (B, outputs)."""
         assert self.head is not None
         last = self.features(images)[-1]
         return self.head(torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1))
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16), without the head of the training. Raises
-        OutputError."""
+        """Write config.json and model.safetensors (float16), without the head of the training.
+        Raises OutputError."""
         tensors = {k: v for k, v in self.state_dict().items() if not k.startswith("head")}
         config = {"kind": "perceptual", "width": self.width, "scale": self.scale}
         save_weights(folder, tensors, config)
 
     @staticmethod
     def load(folder: Path) -> ToyPerceptual:
-        """Read a folder that `save` has written. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         facts = read_config(folder, "perceptual", "threestudio-like train perceptual")
         try:
             model = ToyPerceptual(facts["width"], scale=facts.get("scale", 1.0))
@@ -188,7 +194,7 @@ class ToyPerceptual(nn.Module, PerceptualPrior):
 
 
 def load_perceptual(name: str = "toybox") -> PerceptualPrior:
-    """ "toybox", a folder that `ToyPerceptual.save` has written, or a file with VGG16's weights.
+    """Load "toybox", a folder that `ToyPerceptual.save` wrote, or a file with VGG16's weights.
     Raises ModelError."""
     if name == "toybox":
         return ToyPerceptual.load(embedded_folder("perceptual"))

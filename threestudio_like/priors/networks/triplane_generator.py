@@ -1,4 +1,4 @@
-"""The generator of G3DR: an RGB-D picture to three feature planes (METHODS 3.3)."""
+"""The generator of G3DR, which maps an RGB-D picture to three feature planes (METHODS 3.3)."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from .contrastive import damaged, read_config
 
 @dataclass(frozen=True, kw_only=True)
 class TriplaneGeneratorConfig:
-    """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
+    """Sizes of the generator. The defaults are the paper's; `toybox()` has those of the embedded
+    model."""
 
     size: int = 128
-    """Pixels along the edge of the picture, and texels along the edge of a plane."""
+    """Pixels along the edge of the picture and texels along the edge of a plane."""
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
     blocks: int = 2
     heads: int = 4
     head_width: int = 32
     positions: int = 256
-    """Channels of the learned positional map that is put beside the picture."""
+    """Channels of the learned positional map that is concatenated with the picture."""
     features: int = 64
     """Channels of a plane."""
     hidden: int = 64
     levels: int = 3
-    """Resolutions at which planes are read; 1 switches multi-resolution sampling off. No parameter
-    depends on it."""
+    """Number of resolutions at which planes are read; 1 switches multi-resolution sampling off. It
+    changes no parameter."""
     axes: Axes = "proper"
     groups: int = 8
     position: Literal["ones", "coordinates"] = "ones"
-    """First values of the positional map. ones: as published; where a texel lies is then known by
-    the zero padding of convolutions alone,
-    and takes long to spread. coordinates: sines and cosines of rows and columns."""
+    """Initial values of the positional map. ones: as published; only the zero padding of
+    convolutions then tells a texel's position, which takes long to spread. coordinates: sines and
+    cosines of rows and columns."""
     relief: bool = False
-    """Begin as the relief of the given depth. The picture is laid on the (x, y) plane where its
-    surface lies, z on the other two, the network adds to that, and the decoder begins by reading it
-    as a surface in the picture's colours: few steps then suffice. As published, the network has to
-    find the scale, the offset and the way through all its layers by itself."""
+    """Start as the relief of the given depth. The picture is projected onto the (x, y) plane at its
+    surface, the other two planes hold z, the network adds to that, and the decoder initially reads
+    it as a surface with the picture's colours, so that few steps are enough. As published, the
+    network has to learn the scale, the offset and the path through all its layers."""
     bias: float = -1.0
     gain: float = 1.0
-    """Density is gain softplus(raw + bias); more gain brings small networks to hard surfaces in few
-    steps."""
+    """The density is gain softplus(raw + bias). A larger gain lets small networks reach hard
+    surfaces in few steps."""
 
     @staticmethod
     def toybox() -> TriplaneGeneratorConfig:
-        """64 pixels on two cores."""
+        """64 pixels, for two cores."""
         return TriplaneGeneratorConfig(
             size=64,
             width=24,
@@ -74,27 +75,31 @@ class TriplaneGeneratorConfig:
 
 
 DISTANCE = 5.0
-"""From the canonical camera to the origin (METHODS 3.2)."""
+"""Distance from the canonical camera to the origin (METHODS 3.2)."""
 HALF_ANGLE = math.tan(math.radians(9.0))
 LAID = 4.0
-"""Features of a relief in a unit of the scene: what the network adds is then of the order of
-one."""
+"""Features of a relief for one unit of the scene, so that the network's additions are of the order
+of one."""
 STEEPNESS = 60.0
-"""Raw density that a relief gains in a unit behind its surface."""
+"""Raw density that a relief gains within one unit behind its surface."""
 
 
 def on_plane(given: torch.Tensor, size: int) -> torch.Tensor:
-    """Pictures with depth (B, 4, S, S), rows running up, as seen from +Z without perspective:
-    colours and the height z of the surface that the canonical camera sees over every texel (B, 4,
-    size, size) of [-1, 1]^2. Beyond the picture its border goes on."""
+    """Project pictures with depth (B, 4, S, S), whose rows run up, orthographically onto the plane
+    as seen from +Z.
+
+    Returns the colours and the height z of the surface that the canonical camera sees, for every
+    texel of [-1, 1]^2: (B, 4, size, size). Outside of the picture its border is continued.
+    """
     line = (torch.arange(size, device=given.device) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     place = torch.stack([x, y], -1)[None].expand(len(given), -1, -1, -1)
-    # The first and the last pixel look along the frame's edges.
+    # The first and the last pixel lie on the edges of the frame.
     inset = (given.shape[-1] - 1) / given.shape[-1]
     reach = torch.full_like(place[..., :1], DISTANCE)
     last = found = given
-    # Which pixel sees a place depends on how near its surface is, and that on the pixel.
+    # Which pixel sees a position depends on the height of the surface there, which in turn depends
+    # on the pixel.
     for _ in range(6):
         last, pixel = found, place / (reach * HALF_ANGLE)
         found = F.grid_sample(
@@ -103,14 +108,14 @@ def on_plane(given: torch.Tensor, size: int) -> torch.Tensor:
         slant = (1 + (pixel * HALF_ANGLE).square().sum(-1, keepdim=True)).sqrt()
         reach = (found[:, 3:].permute(0, 2, 3, 1) / slant).clamp_min(1.0)
         found = torch.cat([found[:, :3], reach.permute(0, 3, 1, 2)], 1)
-    # In the shadow of an edge no pixel sees the surface, and the search goes to and fro between
-    # what hides it and what is behind.
+    # In the shadow of an edge no pixel sees the surface, and the iteration alternates between the
+    # occluder and what lies behind it.
     found = torch.where(last[:, 3:] > found[:, 3:], last, found)
     return torch.cat([found[:, :3], DISTANCE - found[:, 3:]], 1)
 
 
 def sharpened(planes: torch.Tensor, levels: int, rounds: int = 3) -> torch.Tensor:
-    """Planes (B, C, S, S) whose sum over the levels of a pyramid is the given one (Richardson's
+    """Planes (B, C, S, S) whose sum over the levels of a pyramid is the given plane (Richardson's
     iteration)."""
     size, found = planes.shape[-1], planes / levels
     for _ in range(rounds if levels > 1 else 0):
@@ -118,13 +123,13 @@ def sharpened(planes: torch.Tensor, levels: int, rounds: int = 3) -> torch.Tenso
             F.interpolate(p, (size, size), mode="bilinear", align_corners=False)
             for p in pyramid(found, levels)
         )
-        # The eigenvalues of reading lie between 1 and the number of levels.
+        # The eigenvalues of the sum over levels lie between 1 and the number of levels.
         found = found + (planes - read) * (2 / (1 + levels))
     return found
 
 
 def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:
-    """The positional map (1, P, S, S) before any training."""
+    """The initial positional map (1, P, S, S)."""
     if config.position == "ones":
         return torch.ones(1, config.positions, config.size, config.size)
     line = torch.linspace(-1, 1, config.size)
@@ -142,7 +147,7 @@ class StandardisedConv(nn.Conv2d):
     2019)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, C', H, W)."""
+        """Map (B, C, H, W) to (B, C', H, W)."""
         mean = self.weight.mean((1, 2, 3), keepdim=True)
         variance = self.weight.var((1, 2, 3), unbiased=False, keepdim=True)
         weight = (self.weight - mean) * (variance + 1e-5).rsqrt()
@@ -165,7 +170,8 @@ class _Conv(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Two standardised convolutions with a residual; the time scales and shifts the first."""
+    """Two standardised convolutions with a residual connection; the time embedding scales and
+    shifts the first."""
 
     def __init__(self, inside: int, outside: int, time: int, groups: int) -> None:
         super().__init__()
@@ -174,14 +180,14 @@ class ConvBlock(nn.Module):
         self.skip = nn.Conv2d(inside, outside, 1) if inside != outside else nn.Identity()
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """x (B, C, H, W), time (B, T)."""
+        """Apply the block to x (B, C, H, W) with the time embedding (B, T)."""
         scale, shift = self.film(F.silu(time))[..., None, None].chunk(2, 1)
         return self.two(self.one(x, (scale, shift))) + self.skip(x)
 
 
 class PlaneAttention(nn.Module):
-    """Residual attention over pixels: linear (Shen et al. 2021) where there are many of them, full
-    in the middle."""
+    """Residual attention over pixels: linear (Shen et al. 2021) at high resolution, full in the
+    middle of the network."""
 
     def __init__(self, channels: int, heads: int, head_width: int, linear: bool) -> None:
         super().__init__()
@@ -191,7 +197,7 @@ class PlaneAttention(nn.Module):
         self.out = nn.Conv2d(heads * head_width, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> the same."""
+        """Map (B, C, H, W) to the same shape."""
         batch, _, height, width = x.shape
         query, key, value = (
             y.reshape(batch, self.heads, -1, height * width)
@@ -207,7 +213,8 @@ class PlaneAttention(nn.Module):
 
 
 class TriplaneGenerator(nn.Module):
-    """RGB in [-1, 1] and depth to planes (B, 3, F, S, S), and the decoder that reads them."""
+    """Maps RGB in [-1, 1] and depth to planes (B, 3, F, S, S), and contains the decoder that reads
+    them."""
 
     def __init__(self, config: TriplaneGeneratorConfig) -> None:
         super().__init__()
@@ -226,7 +233,7 @@ class TriplaneGenerator(nn.Module):
         for level, width in enumerate(widths):
             blocks = [ConvBlock(inside, inside, time, groups) for _ in range(config.blocks)]
             last = level + 1 == len(widths)
-            # Pixel-unshuffle: four pixels become channels, then a convolution of one pixel.
+            # Pixel-unshuffle: four pixels become channels, followed by a 1 x 1 convolution.
             change = (
                 nn.Conv2d(inside, width, 3, padding=1)
                 if last
@@ -263,8 +270,8 @@ class TriplaneGenerator(nn.Module):
 
     @torch.no_grad()
     def _begin_as_relief(self) -> None:
-        """The decoder reads feature 0 as height over the surface and the next three as logits of
-        colours; the network adds nothing yet."""
+        """Initialise the decoder to read feature 0 as height above the surface and the next three
+        features as logits of colours, and the network to add nothing."""
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         hidden, out = self.decoder.hidden, self.decoder.out
@@ -276,18 +283,18 @@ class TriplaneGenerator(nn.Module):
                 hidden.weight[unit].zero_()
                 hidden.weight[unit, channel] = sign * factor
                 out.weight[channel, unit] = sign * math.copysign(factor, slope)
-        # At the surface itself matter begins.
+        # Matter begins at the surface itself.
         out.bias[0] = -self.config.bias
 
     def forward(self, rgb: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """rgb (B, 3, S, S) in [-1, 1], depth (B, 1, S, S) in scene units -> planes (B, 3, F, S,
-        S)."""
+        """Map rgb (B, 3, S, S) in [-1, 1] and depth (B, 1, S, S) in scene units to planes (B, 3, F,
+        S, S)."""
         batch = len(rgb)
-        # A picture's rows run down, a plane's rows run up with y.
+        # The rows of a picture run down, and those of a plane run up with y.
         given = torch.cat([rgb, depth], 1).flip(2)
         x = self.stem(torch.cat([given, self.position.expand(batch, -1, -1, -1)], 1))
         first = x
-        # The network was a denoiser once; its time is the constant 1.
+        # The architecture is that of a denoiser, whose time is fixed to 1.
         half = self.config.width // 2
         angle = torch.exp(
             -torch.arange(half, device=x.device)
@@ -315,13 +322,15 @@ class TriplaneGenerator(nn.Module):
         return planes + self._laid(given) if self.config.relief else planes
 
     def _laid(self, given: torch.Tensor) -> torch.Tensor:
-        """What lies on the planes before the network has learnt anything (B, 3, F, S, S): the
-        surface's -z and the logits of its colours on (x, y), z on the other two, so that the first
-        feature is the height over the surface."""
+        """The planes (B, 3, F, S, S) before the network has learnt anything.
+
+        The (x, y) plane holds the surface's -z and the logits of its colours, and the other two
+        hold z, so that the first feature is the height above the surface.
+        """
         size, levels = self.config.size, self.config.levels
         seen = on_plane(given, size)
         colours = 2 * torch.atanh(0.98 * seen[:, :3])
-        # Reading takes the mean over the three planes.
+        # The planes are averaged when they are read.
         front = 3 * sharpened(torch.cat([-LAID * seen[:, 3:], colours], 1), levels)
         z = (
             ((torch.arange(size, device=given.device) + 0.5) / size * 2 - 1)
@@ -334,20 +343,20 @@ class TriplaneGenerator(nn.Module):
         return laid
 
     def read(self, planes: torch.Tensor, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raw density (B, N) and colours (B, N, 3) in [0, 1] of points (B, N, 3)."""
+        """Raw density (B, N) and colours (B, N, 3) in [0, 1] at points (B, N, 3)."""
         config = self.config
-        # A ramp that fades towards zero at its end would read as a second surface there.
+        # A ramp that fades to zero at its end would be read as a second surface there.
         return self.decoder(
             sample_planes(planes, points, config.levels, config.axes, config.relief)
         )
 
     def save(self, folder: Path) -> None:
-        """config.json and model.safetensors (float16) in a folder. Raises OutputError."""
+        """Write config.json and model.safetensors (float16) to a folder. Raises OutputError."""
         save_weights(folder, self.state_dict(), {"kind": "g3dr", **asdict(self.config)})
 
     @staticmethod
     def load(folder: Path) -> TriplaneGenerator:
-        """Read a folder that `save` has written. Raises ModelError."""
+        """Read a folder that `save` wrote. Raises ModelError."""
         facts = read_config(folder, "g3dr", "threestudio-like train g3dr")
         try:
             model = TriplaneGenerator(

@@ -1,5 +1,5 @@
-"""The denoiser of IC3D (Sbrolli et al. 2022): a GLIDE-like U-Net on voxels with an embedding in its
-time path and its attention (METHODS 2.5)."""
+"""The denoiser of IC3D (Sbrolli et al. 2022): a GLIDE-like U-Net on voxels that is conditioned on
+an embedding by its time path and its attention (METHODS 2.5)."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from torch import nn
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelUNetConfig:
-    """Sizes. The defaults are the paper's; `toybox()` those of the embedded model."""
+    """Sizes of the network. The defaults are the paper's; `toybox()` has those of the embedded
+    model."""
 
     resolution: int = 32
     patch: int = 1
-    """Voxels along the edge of what the first convolution takes as one cell of patch^3 channels; 1
-    in the paper."""
+    """Edge length in voxels of the cells that the first convolution takes as patch^3 channels; 1 in
+    the paper."""
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
     blocks: int = 5
-    """Residual blocks of a level on the way down; one more on the way up."""
+    """Number of residual blocks at each level of the encoder; the decoder has one more."""
     attention: tuple[int, ...] = (8, 4)
-    """Resolutions, in cells, at which voxels attend to each other and to the embedding's tokens;
-    the middle always does."""
+    """Resolutions, in cells, at which voxels attend to each other and to the embedding's tokens.
+    The middle of the network always has attention."""
     groups: int = 32
     heads: int = 1
     embedding: int = 256
-    """Dimensions of the vector that conditions."""
+    """Dimension of the conditioning vector."""
     tokens: int = 4
-    """Tokens that the embedding becomes in attention."""
+    """Number of tokens that the embedding is mapped to for attention."""
     token_width: int = 256
     time_width: int = 128
     classes: int = 0
-    """Number of classes that a sample can be conditioned on in place of an embedding."""
+    """Number of classes that a sample can be conditioned on instead of an embedding."""
 
     @staticmethod
     def toybox(embedding: int = 128, classes: int = 20) -> VoxelUNetConfig:
-        """32^3 on two cores: cells of 2^3, three levels."""
+        """32^3 voxels in cells of 2^3 and three levels, for two cores."""
         return VoxelUNetConfig(
             resolution=32,
             patch=2,
@@ -58,7 +59,7 @@ class VoxelUNetConfig:
 
 
 def time_features(t: torch.Tensor, width: int) -> torch.Tensor:
-    """Sinusoids (B, width) of times (B,), wavelengths from 2 pi to 10000 * 2 pi."""
+    """Sinusoids (B, width) of times (B,), with wavelengths from 2 pi to 10000 * 2 pi."""
     half = width // 2
     frequency = torch.exp(-math.log(10000) * torch.arange(half, device=t.device) / half)
     angle = t[:, None].float() * frequency
@@ -66,8 +67,8 @@ def time_features(t: torch.Tensor, width: int) -> torch.Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """GroupNorm, SiLU, 3^3 convolution twice; the time scales and shifts in between; the last
-    convolution starts at zero."""
+    """GroupNorm, SiLU and a 3^3 convolution, twice; the time embedding scales and shifts in
+    between, and the last convolution is initially zero."""
 
     def __init__(self, inside: int, outside: int, time: int, groups: int) -> None:
         super().__init__()
@@ -82,14 +83,15 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv_2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """x (B, C, d, d, d), time (B, T) -> (B, C', d, d, d)."""
+        """Map x (B, C, d, d, d) and the time embedding (B, T) to (B, C', d, d, d)."""
         scale, shift = self.film(F.silu(time))[..., None, None, None].chunk(2, 1)
         y = self.conv_1(F.silu(self.norm_1(x)))
         return self.skip(x) + self.conv_2(F.silu(self.norm_2(y) * (1 + scale) + shift))
 
 
 class VoxelAttention(nn.Module):
-    """Voxels ask; the embedding's tokens, put in front, and the voxels answer."""
+    """Attention in which voxels query the embedding's tokens, which are put in front, and the
+    voxels."""
 
     def __init__(self, channels: int, token_width: int, heads: int, groups: int) -> None:
         super().__init__()
@@ -102,7 +104,7 @@ class VoxelAttention(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """x (B, C, d, d, d), tokens (B, token_width, K) -> (B, C, d, d, d)."""
+        """Map x (B, C, d, d, d) and tokens (B, token_width, K) to (B, C, d, d, d)."""
         batch, channels = x.shape[:2]
         flat = self.norm(x).flatten(2)
         query, key, value = self.qkv(flat).chunk(3, 1)
@@ -119,9 +121,9 @@ class VoxelAttention(nn.Module):
 
 
 class VoxelUNet(nn.Module):
-    """Noisy voxels, a time and an embedding to a prediction of the same shape.
+    """Maps noisy voxels, a time and an embedding to a prediction of the same shape.
 
-    The null embedding is learned; a class, where there are any, stands for an embedding of its own.
+    The null embedding is learned, and each class, if there are any, has an embedding of its own.
     """
 
     def __init__(self, config: VoxelUNetConfig) -> None:
@@ -183,7 +185,7 @@ class VoxelUNet(nn.Module):
     def condition(
         self, embedding: torch.Tensor | None, keep: torch.Tensor | None, count: int
     ) -> torch.Tensor:
-        """What conditions each sample (B, D): its embedding where `keep` (B,) bool says so, else
+        """The condition (B, D) of each sample: its embedding where `keep` (B,) bool is set, else
         the null vector."""
         null = self.null.expand(count, -1)
         if embedding is None:
@@ -197,8 +199,8 @@ class VoxelUNet(nn.Module):
         embedding: torch.Tensor | None = None,
         keep: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """noisy (B, 1, R, R, R), t (B,) in [0, 1000), embedding (B, D) or None for the null one ->
-        (B, 1, R, R, R)."""
+        """Predict (B, 1, R, R, R) from noisy (B, 1, R, R, R), t (B,) in [0, 1000) and embedding (B,
+        D), or None for the null embedding."""
         config, p = self.config, self.config.patch
         e = self.condition(embedding, keep, len(noisy))
         time = self.time(time_features(t, config.width)) + self.pooled(e)
@@ -237,7 +239,7 @@ class VoxelUNet(nn.Module):
 
 
 def fold(x: torch.Tensor, p: int) -> torch.Tensor:
-    """(B, C, D, H, W) -> (B, C p^3, D/p, H/p, W/p): the voxels of a cell become its channels."""
+    """Map (B, C, D, H, W) to (B, C p^3, D/p, H/p, W/p): the voxels of a cell become its channels."""
     b, c, d, h, w = x.shape
     y = x.view(b, c, d // p, p, h // p, p, w // p, p)
     return y.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * p**3, d // p, h // p, w // p)

@@ -1,1 +1,1 @@
-"""What cuts objects out of pictures."""
+"""Segmentation of objects in pictures."""

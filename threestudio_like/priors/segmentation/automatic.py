@@ -1,5 +1,8 @@
-"""Everything in a picture: a promptable segmenter is asked about a grid of points, and what is
-certain, stable and not found twice is kept."""
+"""Automatic segmentation of everything in a picture.
+
+A promptable segmenter is prompted with a grid of points, and masks that are certain, stable and
+distinct are kept.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +18,30 @@ from .prompts import Prompts, PromptSegmenter
 
 @dataclass(frozen=True, kw_only=True)
 class AutomaticConfig:
-    """How everything in a picture is found: a grid of points, each answer asked for again by its
-    box, then what is certain, stable and not found twice."""
+    """How everything in a picture is segmented: prompts at a grid of points, a second prompt with
+    the box of each mask, and then a selection of the certain, stable and distinct masks."""
 
     grid: int = 20
-    """Points along an edge."""
+    """Number of points along an edge."""
     refine: bool = True
-    """Ask again by the box of every answer: a box means one thing, a point may mean a part or a
-    whole."""
+    """Prompt again with the box of every mask, because a box means one object, while a point may
+    mean a part or the whole."""
     first: float = 0.3
-    """With `refine`: smallest IoU that the model expects of an answer whose box is asked for."""
+    """With `refine`: smallest predicted IoU of a mask whose box is used as a prompt."""
     score: float = 0.7
-    """Smallest IoU that the model expects of its mask."""
+    """Smallest IoU that the model predicts for a mask."""
     stability: float = 0.75
-    """Smallest IoU of the masks above `offset` and above -`offset`."""
+    """Smallest IoU between the masks above `offset` and above -`offset`."""
     offset: float = 1.0
     overlap: float = 0.6
-    """IoU from which two masks are the same object."""
+    """IoU above which two masks are the same object."""
     smallest: float = 0.004
-    """Share of the picture."""
+    """Smallest area of a mask, as a share of the picture."""
     border: float = 0.45
-    """A mask that covers more of the picture's border than this is what stands behind the
-    objects."""
+    """A mask that covers more than this share of the picture's border is background."""
     part: float = 0.85
-    """A mask of which this share lies within a larger one is a part of it; one of which this share
-    is covered by smaller ones is several objects at once."""
+    """A mask of which this share lies inside a larger one is a part of it, and one of which this
+    share is covered by smaller ones is several objects at once."""
 
 
 def candidates(
@@ -49,14 +51,14 @@ def candidates(
     foreground: np.ndarray | None = None,
     cells: ColourCells | None = None,
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Masks (H, W) bool that a picture (H, W, 3) in [0, 1] may have for objects, with repetitions,
-    and the IoU that the model expects of each.
+    """Candidate masks (H, W) bool of a picture (H, W, 3) in [0, 1], with repetitions, and the IoU
+    that the model predicts for each.
 
     Args:
-        foreground: (H, W) bool; only its points are asked about, and without cells masks are cut to
-            it.
-        cells: of the picture, for a coarse segmenter: every answer is snapped to them and asked for
-            once more by its box; their own boxes are asked about too.
+        foreground: (H, W) bool; only its points are used as prompts, and without cells the masks
+            are cut to it.
+        cells: the picture's cells, for a coarse segmenter: every mask is snapped to them and its
+            box is used as a prompt once more. The boxes of the cells are prompts too.
     """
     config = config or AutomaticConfig()
     height, width = picture.shape[:2]
@@ -78,7 +80,8 @@ def candidates(
                 if cells is None
                 else cells.snap(probability(logits[n : n + 1]))[0] > 0.5
             )
-            # Cells know the edge better than a foreground that misses what is as grey as the wall.
+            # Cells follow the edge better than a foreground that misses what has the colour of the
+            # wall.
             if foreground is not None and cells is None:
                 mask &= foreground
             if mask.mean() >= config.smallest and border_share(mask) <= config.border:
@@ -94,8 +97,8 @@ def everything(
     foreground: np.ndarray | None = None,
     cells: ColourCells | None = None,
 ) -> np.ndarray:
-    """Masks (N, H, W) bool of the objects of a picture (H, W, 3) in [0, 1], the surest first;
-    arguments as of `candidates`.
+    """Masks (N, H, W) bool of the objects in a picture (H, W, 3) in [0, 1], the most certain first.
+    The arguments are those of `candidates`.
 
     Example:
         >>> masks = everything(load_segmenter("toybox"), picture)      # doctest: +SKIP
@@ -112,7 +115,7 @@ def _by_points(
     config: AutomaticConfig,
     cells: ColourCells | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Answers to points (P, 1, 2), some at a time: logits (N, H, W), scores (N,)."""
+    """Masks for points (P, 1, 2), in batches: logits (N, H, W) and scores (N,)."""
     more = [] if cells is None else list(cells.boxes(config.smallest))
     for some in np.array_split(points, max(1, len(points) // 32)):
         found = segmenter.masks(
@@ -146,14 +149,14 @@ def probability(logits: np.ndarray) -> np.ndarray:
 
 
 def distinct(masks: list[np.ndarray], scores: list[float], config: AutomaticConfig) -> np.ndarray:
-    """Masks (N, H, W) without repetitions, parts of others, and unions of others, the surest
-    first."""
+    """Masks (N, H, W) without repetitions, parts of other masks, and unions of other masks, the
+    most certain first."""
     kept: list[np.ndarray] = []
     for n in np.argsort(-np.asarray(scores), kind="stable"):
         if all((masks[n] & k).sum() < config.overlap * (masks[n] | k).sum() for k in kept):
             kept.append(masks[n])
-    # Of a mask and several smaller ones that fill it, the smaller ones are the objects; of a mask
-    # and one within it, the larger one is.
+    # If several smaller masks fill a mask, the smaller ones are the objects; if a single mask lies
+    # inside it, the larger one is.
     whole = []
     for mask in kept:
         inside = [
@@ -176,7 +179,7 @@ def distinct(masks: list[np.ndarray], scores: list[float], config: AutomaticConf
 
 
 def bounds(mask: np.ndarray) -> np.ndarray:
-    """The box (4,) of a mask (H, W) bool that is not empty."""
+    """The bounding box (4,) of a mask (H, W) bool that is not empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
 

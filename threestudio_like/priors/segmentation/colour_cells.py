@@ -1,13 +1,15 @@
-"""Cells of one colour (Felzenszwalb & Huttenlocher 2004), to which the masks of a coarse segmenter
-are snapped: a network of 128 pixels knows what belongs together, and the picture itself knows where
-it ends."""
+"""Cells of one colour (Felzenszwalb and Huttenlocher 2004), to which the masks of a coarse
+segmenter are snapped.
+
+A network of 128 pixels knows what belongs together, and the picture shows where it ends.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 EDGE = 320
-"""Pixels an edge at which cells are sought; larger pictures take theirs from there."""
+"""Edge length in pixels at which cells are computed; larger pictures are scaled down to it."""
 
 
 class ColourCells:
@@ -45,7 +47,7 @@ class ColourCells:
         self.areas = np.bincount(self.labels.ravel())
 
     def snap(self, soft: np.ndarray) -> np.ndarray:
-        """Masks (N, H, W) in [0, 1], each cell with the mean of its pixels."""
+        """Replace masks (N, H, W) in [0, 1] by their mean over each cell."""
         flat, count = self.labels.ravel(), len(self.areas)
         means = [
             np.bincount(flat, weights=m.ravel().astype(np.float64), minlength=count) / self.areas
@@ -54,8 +56,8 @@ class ColourCells:
         return np.stack([m[self.labels] for m in means]).astype(np.float32)
 
     def boxes(self, smallest: float, largest: float = 0.3) -> np.ndarray:
-        """Boxes (K, 4) of cells whose share of the picture lies between two values and that do not
-        run along its border."""
+        """Boxes (K, 4) of the cells whose share of the picture lies between two values and that do
+        not lie along its border."""
         height, width = self.labels.shape
         border = np.concatenate(
             [self.labels[0], self.labels[-1], self.labels[1:-1, 0], self.labels[1:-1, -1]]

@@ -1,5 +1,4 @@
-"""What is the object in a picture: the contract of a segmenter, and a classical one that needs no
-weights."""
+"""Foreground segmentation: the contract of a segmenter, and a classical one that needs no weights."""
 
 from __future__ import annotations
 
@@ -12,32 +11,33 @@ from scipy.ndimage import binary_fill_holes, binary_opening, label, zoom
 
 
 class Segmenter(ABC):
-    """Pictures to masks of what stands in front."""
+    """Maps pictures to masks of the foreground."""
 
     @abstractmethod
     def mask(self, picture: np.ndarray) -> np.ndarray:
-        """A picture (H, W, 3) in [0, 1] -> the foreground's share of every pixel (H, W) float32 in
+        """The share of foreground (H, W) float32 in [0, 1] of every pixel of a picture (H, W, 3) in
         [0, 1]."""
 
 
 class BorderSegmenter(Segmenter):
-    """The object is what the picture's border does not explain.
+    """Takes as the object what the colours of the picture's border do not explain.
 
-    Colours of a strip along the border are grouped; pixels far from every group (Mahalanobis
-    distance over colour and place-free contrast) are certainly object, pixels as near as the border
-    itself certainly background, and a random walk that shuns edges (Grady 2006) decides between
-    them.
+    The colours of a strip along the border are clustered. Pixels far from every cluster (in
+    Mahalanobis distance over colour and local contrast) are certainly object, and pixels as near as
+    the border itself are certainly background. A random walk that avoids edges (Grady 2006) decides
+    about all others.
 
     Args:
-        size: the longer edge at which it looks, pixels.
-        groups: of background colours.
+        size: longer edge in pixels at which the picture is examined.
+        groups: number of clusters of background colours.
     """
 
     def __init__(self, size: int = 144, groups: int = 6) -> None:
         self.size, self.groups = size, groups
 
     def mask(self, picture: np.ndarray) -> np.ndarray:
-        """See `Segmenter.mask`. Where nothing stands out, the whole picture is the object."""
+        """See `Segmenter.mask`. If nothing differs from the border, the whole picture is the
+        object."""
         from skimage.color import rgb2lab
         from skimage.segmentation import random_walker
         from skimage.transform import resize
@@ -74,11 +74,11 @@ class BorderSegmenter(Segmenter):
                     return_full_prob=True,
                 )[1]
         solid = largest(found > 0.5)
-        # Specks of background colour within the object belong to it; real holes are larger.
+        # Specks of background colour inside the object belong to it, because real holes are larger.
         filled = binary_fill_holes(solid)
         if filled.sum() > 2.5 * solid.sum():
-            # Lines that enclose what looks like the background: a drawing, whose inside belongs to
-            # the object.
+            # Lines that enclose background colour are a drawing, whose inside belongs to the
+            # object.
             solid = filled
         holes, count = label(filled & ~solid)
         for hole in range(1, count + 1):
@@ -87,7 +87,7 @@ class BorderSegmenter(Segmenter):
         found = np.where(solid, np.maximum(found, 0.5 + 1e-3), np.minimum(found, 0.5 - 1e-3))
         if shape != (height, width):
             found = zoom(found, (height / shape[0], width / shape[1]), order=1)[:height, :width]
-        # A soft edge of about a pixel of what it looked at.
+        # A soft edge about a pixel wide, at the size at which the picture was examined.
         return ((found - 0.5) * 3 + 0.5).clip(0, 1).astype(np.float32)
 
     @staticmethod
@@ -98,21 +98,22 @@ class BorderSegmenter(Segmenter):
         return strip
 
     def _from_border(self, lab: np.ndarray) -> tuple[np.ndarray, float]:
-        """Squared Mahalanobis distance (H, W) of every pixel to the nearest group of border
-        colours, and what the border itself has."""
+        """Squared Mahalanobis distance (H, W) of every pixel to the nearest cluster of border
+        colours, and the same for the border itself."""
         strip = self._strip(lab.shape[:2])
         border = lab[strip]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if float(np.ptp(border, axis=0).max()) < 1e-6:
-                # One colour all along: one group, to which k-means knows no second.
+                # The border has a single colour, so there is one cluster, and k-means cannot find a
+                # second.
                 border = border + np.random.default_rng(0).normal(0, 1e-3, border.shape)
             centres, of = kmeans2(border, self.groups, minit="++", seed=np.random.default_rng(0))
         best = np.full(lab.shape[:2], np.inf)
         for number in range(self.groups):
             members = border[of == number]
-            # A handful of pixels is a part of the object that the frame cuts, not a colour of the
-            # background.
+            # A cluster of few pixels is a part of the object that the frame cuts, and not a colour
+            # of the background.
             if len(members) < 0.04 * len(border):
                 continue
             spread = np.cov(members.T) + np.diag([9.0, 6.0, 6.0])
@@ -122,7 +123,7 @@ class BorderSegmenter(Segmenter):
 
 
 def largest(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
-    """The pieces of a mask that have at least `share` of the largest one's pixels."""
+    """The connected components of a mask that have at least `share` of the pixels of the largest."""
     pieces, count = label(mask)
     if count < 2:
         return mask
