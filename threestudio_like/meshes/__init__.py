@@ -1,4 +1,4 @@
-"""Meshes: extraction, unwrapping, baking, files, pictures, verification."""
+"""Meshes: extraction, unwrapping, baking, files, pictures and verification."""
 
 from .mesh import Asset, Mesh
 

@@ -1,5 +1,5 @@
-"""One square atlas for all meshes of an asset: each proper set of texture coordinates is a tile,
-whose texels are cut out again exactly."""
+"""One square atlas for all meshes of an asset. Each proper set of texture coordinates is a tile,
+whose texels can be cut out again exactly."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .mesh import Asset, Mesh
 from .unwrap import overlap, unwrap
 
 OUT_OF_RANGE = 1e-4
-"""How far texture coordinates may leave [0, 1]."""
+"""Largest distance by which texture coordinates may leave [0, 1]."""
 OVERLAP = 0.01
-"""Share of texels that two places may share in a proper atlas."""
+"""Largest share of texels that may be used twice in a proper atlas."""
 GUTTER = 2
-"""Texels around every tile, so that neighbours do not bleed into each other."""
+"""Number of texels around every tile, so that neighbours do not bleed into each other."""
 
 
 @dataclass
 class UvState:
-    """What texture coordinates are like: whether there are any, the share of vertices outside [0,
-    1], the share of doubly used texels."""
+    """The state of texture coordinates: whether there are any, the share of vertices outside [0,
+    1], and the share of texels that are used twice."""
 
     present: bool
     out_of_range: float = 0.0
@@ -32,7 +32,8 @@ class UvState:
 
     @property
     def proper(self) -> bool:
-        """Whether a texture can be painted on them: every place has texels of its own."""
+        """Whether a texture can be painted on them, because every point of the surface has texels
+        of its own."""
         return self.present and self.out_of_range == 0 and self.overlap <= OVERLAP
 
     def line(self) -> str:
@@ -45,7 +46,7 @@ class UvState:
 
 
 def examine_uv(mesh: Mesh) -> UvState:
-    """The state of a mesh's texture coordinates."""
+    """Examine the texture coordinates of a mesh."""
     if mesh.uv is None:
         return UvState(False)
     used = mesh.uv[np.unique(mesh.faces)]
@@ -59,7 +60,7 @@ def examine_uv(mesh: Mesh) -> UvState:
         np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
     )
     if real[area <= 1e-12].sum() > 0.05 * max(real.sum(), 1e-30):
-        # Faces with surface and without texels: coordinates that were never made.
+        # Faces with an area but without texels have texture coordinates that were never set.
         return UvState(False)
     return UvState(True, outside, 0.0 if outside else overlap(mesh))
 
@@ -68,9 +69,9 @@ def examine_uv(mesh: Mesh) -> UvState:
 class Atlas:
     """The joint atlas of an asset.
 
-    mesh: all meshes as one, texture coordinates in the joint atlas; part (F,) the mesh of every
-        face, by position; tiles: tile of every
-    mesh; side: tiles along an edge; tile: texels along a tile's edge.
+    mesh: all meshes as one, with texture coordinates in the joint atlas; part (F,): the number of
+    the mesh that each face belongs to; tiles: the tile of every mesh; side: number of tiles along
+    an edge; tile: texels along the edge of a tile.
     """
 
     mesh: Mesh
@@ -82,21 +83,21 @@ class Atlas:
 
     @property
     def resolution(self) -> int:
-        """Texels along the joint atlas' edge."""
+        """Texels along the edge of the joint atlas."""
         return self.side * self.cell
 
     @property
     def cell(self) -> int:
-        """Texels from one tile to the next."""
+        """Distance in texels from one tile to the next."""
         return self.tile + (2 * GUTTER if self.side > 1 else 0)
 
     def corner(self, tile: int) -> tuple[int, int]:
-        """First row and column of a tile's texels."""
+        """First row and first column of a tile's texels."""
         margin = (self.cell - self.tile) // 2
         return (tile // self.side) * self.cell + margin, (tile % self.side) * self.cell + margin
 
     def cut(self, texture: np.ndarray) -> list[np.ndarray]:
-        """The texture (R, R, C) of every tile (tile, tile, C), in the order of the tiles."""
+        """Cut a texture (R, R, C) into its tiles (tile, tile, C), in their order."""
         out = []
         for number in range(max(self.tiles) + 1):
             row, column = self.corner(number)
@@ -107,10 +108,10 @@ class Atlas:
 
 
 def join_atlas(asset: Asset, resolution: int) -> Atlas:
-    """The joint atlas of an asset whose meshes all have texture coordinates; at most `resolution`
-    texels along its edge.
+    """The joint atlas of an asset whose meshes all have texture coordinates, with at most
+    `resolution` texels along its edge.
 
-    Meshes of one material share a tile when their coordinates do not overlap.
+    Meshes of one material share a tile if their coordinates do not overlap.
     """
     names, meshes = list(asset.meshes), list(asset.meshes.values())
     tiles: list[int] = []
@@ -172,12 +173,13 @@ def _stack(meshes: list[Mesh]) -> Mesh:
 def with_coordinates(
     asset: Asset, resolution: int, how: str = "auto", seconds: float = 20.0, padding: int = 3
 ) -> tuple[Asset, dict[str, str]]:
-    """The asset with texture coordinates on every mesh, and for each mesh what was found and done.
+    """The asset with texture coordinates on every mesh, and for each mesh a note of its state and
+    of what was done.
 
     Args:
-        how: "auto" keeps coordinates that are a proper atlas and makes new ones elsewhere, "keep"
-            makes new ones only where there are none, "always" makes all anew.
-        seconds: time limit of xatlas for each mesh before the fallback.
+        how: "auto" keeps coordinates that are a proper atlas and replaces all others, "keep" makes
+            new ones only for meshes without any, "always" makes new ones for all meshes.
+        seconds: time limit of xatlas for each mesh, after which the fallback is used.
     """
     meshes, notes = {}, {}
     for name, mesh in asset.meshes.items():
@@ -191,8 +193,8 @@ def with_coordinates(
 
 
 def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset:
-    """The asset with the textures (tile, tile, 3) uint8 of its atlas' tiles; materials shared
-    before are shared again."""
+    """The asset with the textures (tile, tile, 3) uint8 of its atlas' tiles; meshes that shared a
+    material share it again."""
     meshes = {}
     for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles):
         meshes[name] = replace(mesh, texture=textures[tile])
@@ -200,8 +202,8 @@ def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset
 
 
 def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
-    """The whole asset as one mesh with one texture: what a viewer of one texture can show. Colours
-    without texture fill their tile."""
+    """The whole asset as one mesh with one texture, for viewers that support only one. A colour
+    without a texture fills its tile."""
     whole = Asset(
         {
             k: m

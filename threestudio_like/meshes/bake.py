@@ -1,4 +1,4 @@
-"""Fill a texture atlas from a colour function over the surface, with padding around the charts."""
+"""Bakes a colour function over the surface into a texture atlas, with padding around the charts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..kernels import interpolate, rasterize
 from .mesh import Mesh
 
 SurfaceColour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(points (N, 3), unit normals (N, 3)) -> colours (N, 3) in [0, 1]."""
+"""Maps (points (N, 3), unit normals (N, 3)) to colours (N, 3) in [0, 1]."""
 
 
 def atlas_raster(mesh: Mesh, resolution: int) -> torch.Tensor:
-    """The atlas rasterised: (R, R, 4) as `kernels.rasterize` gives it, row 0 at v = 1."""
+    """The rasterised atlas (R, R, 4) as `kernels.rasterize` returns it, with row 0 at v = 1."""
     assert mesh.uv is not None
     clip = np.concatenate(
         [mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1
@@ -26,7 +26,7 @@ def atlas_raster(mesh: Mesh, resolution: int) -> torch.Tensor:
 
 
 def fill_gaps(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Texels (H, W, C) outside `known` (H, W) take the nearest known one's value."""
+    """Give texels (H, W, C) outside of `known` (H, W) the value of the nearest known texel."""
     if known.all() or not known.any():
         return values
     rows, columns = distance_transform_edt(~known, return_distances=False, return_indices=True)
@@ -35,8 +35,8 @@ def fill_gaps(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def bake(mesh: Mesh, colour: SurfaceColour, resolution: int) -> Mesh:
-    """The mesh with a texture (R, R, 3) uint8 sampled from `colour` at every texel's point on the
-    surface."""
+    """The mesh with a texture (R, R, 3) uint8 that is sampled from `colour` at every texel's point
+    on the surface."""
     with_normals = mesh if mesh.normals is not None else mesh.with_normals()
     assert with_normals.normals is not None
     pixels = atlas_raster(mesh, resolution)

@@ -1,5 +1,5 @@
-"""What is wrong with a mesh, and its repair: degenerate and duplicate faces, winding, holes, loose
-vertices, near vertices."""
+"""Inspection and repair of meshes: degenerate and duplicate faces, winding, holes, loose vertices
+and near vertices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from .normals import face_normals
 
 @dataclass
 class Edges:
-    """The edges of a mesh by places: ends (E, 2); faces: number of faces of every edge (E,); half
-    (H,) edge of every half edge, in the order face * 3 + side; along (H,) whether the half edge
-    runs from the lower to the higher place."""
+    """The edges of a mesh by welded vertices.
+
+    ends (E, 2); faces (E,), the number of faces of each edge; half (H,), the edge of every half
+    edge in the order face * 3 + side; along (H,), whether the half edge runs from the lower to the
+    higher number.
+    """
 
     ends: np.ndarray
     faces: np.ndarray
@@ -28,7 +31,7 @@ class Edges:
 
 
 def edges_of(places: np.ndarray) -> Edges:
-    """Edges of faces (F, 3) given by places."""
+    """The edges of faces (F, 3), which are given by welded vertices."""
     half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     ends, inverse = np.unique(np.sort(half, 1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -36,8 +39,8 @@ def edges_of(places: np.ndarray) -> Edges:
 
 
 def inspect(mesh: Mesh) -> dict[str, Any]:
-    """Figures of one mesh. Vertices at one place count as one, so that texture seams are no
-    holes."""
+    """Figures of one mesh. Vertices at the same position count as one, so that texture seams are
+    not holes."""
     places = mesh.welded()[mesh.faces]
     degenerate = degenerate_faces(mesh)
     edges = edges_of(places[~degenerate])
@@ -71,7 +74,7 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
 
 
 def degenerate_faces(mesh: Mesh) -> np.ndarray:
-    """Faces (F,) bool without area, or with two corners at one place."""
+    """Faces (F,) bool without area, or with two corners at the same position."""
     places = mesh.welded()[mesh.faces]
     same = (
         (places[:, 0] == places[:, 1])
@@ -86,7 +89,7 @@ def degenerate_faces(mesh: Mesh) -> np.ndarray:
 
 
 def duplicate_faces(places: np.ndarray) -> np.ndarray:
-    """Faces (F,) bool with the same three places as an earlier one, whichever way around."""
+    """Faces (F,) bool with the same three positions as an earlier face, in any order."""
     _, first = np.unique(np.sort(places, 1), axis=0, return_index=True)
     out = np.ones(len(places), bool)
     out[first] = False
@@ -94,20 +97,21 @@ def duplicate_faces(places: np.ndarray) -> np.ndarray:
 
 
 def clashes(edges: Edges) -> np.ndarray:
-    """Edges (E,) bool whose two faces run along it in the same direction."""
+    """Edges (E,) bool along which both faces run in the same direction, so that their windings
+    disagree."""
     runs = np.bincount(edges.half, edges.along, minlength=len(edges.ends))
     return (edges.faces == 2) & (runs != 1)
 
 
 def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
-    """The closed walks along edges of one face, each an array of places in the direction of a
-    filling's faces."""
+    """The closed loops of edges that have only one face, each as an array of welded vertices in the
+    direction of a filling's faces."""
     edges = edges_of(places)
     half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     border = half[edges.faces[edges.half] == 1]
     follow: dict[int, list[int]] = {}
     for a, b in border.tolist():
-        # A filling runs against its neighbour.
+        # A face that fills a hole runs against its neighbour.
         follow.setdefault(b, []).append(a)
     loops = []
     for start in list(follow):
@@ -122,8 +126,8 @@ def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
 
 
 def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
-    """The mesh with neighbours wound alike and every closed piece turned outwards; how many faces
-    were turned.
+    """The mesh with consistent winding and with every closed piece turned outwards, and the number
+    of faces that were reversed.
 
     Open pieces keep the direction of most of their area.
     """
@@ -135,7 +139,7 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
     two = order[pair].reshape(-1, 2)
     left, right = two[:, 0] // 3, two[:, 1] // 3
     differ = edges.along[two[:, 0]] == edges.along[two[:, 1]]
-    # Weights 1 and 2 keep the sign of an edge through the sparse graph.
+    # Weights 1 and 2 preserve the sign of an edge in the sparse graph.
     graph = coo_matrix((1.0 + differ, (left, right)), shape=(count, count)).tocsr()
     graph = graph.maximum(graph.T)
     pieces, label = connected_components(graph, directed=False)
@@ -173,8 +177,8 @@ def fix_winding(mesh: Mesh) -> tuple[Mesh, int]:
 
 
 def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
-    """The mesh with holes of at most `most` border edges closed by fans about their middle; how
-    many were closed."""
+    """The mesh with holes of at most `most` border edges closed by fans about their middle, and the
+    number of holes that were closed."""
     place = mesh.welded()
     vertices, faces = [mesh.vertices], [mesh.faces]
     uv = [] if mesh.uv is None else [mesh.uv]
@@ -212,8 +216,8 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
 
 
 def weld(mesh: Mesh, reach: float) -> tuple[Mesh, int]:
-    """The mesh with vertices nearer than `reach` moved to one place; how many were moved. Texture
-    seams stay."""
+    """The mesh with vertices nearer than `reach` moved to one position, and the number of vertices
+    that were moved. Texture seams are kept."""
     pairs = cKDTree(mesh.vertices).query_pairs(reach, output_type="ndarray")
     if not len(pairs):
         return mesh, 0
@@ -230,7 +234,8 @@ def clean(mesh: Mesh, weld_share: float = 0.0, holes: int = 0) -> tuple[Mesh, di
     """A repaired mesh, and what was done.
 
     Args:
-        weld_share: vertices nearer than this share of the mesh's size become one place first.
+        weld_share: vertices nearer than this share of the mesh's size are first moved to one
+            position.
         holes: close holes of at most this many edges.
     """
     done: dict[str, int] = {}

@@ -1,5 +1,5 @@
-"""Normals that stay sharp at creases, compiled; a file of its own, because Numba takes long to
-import."""
+"""Compiled computation of normals that stay sharp at creases, in a separate file because Numba
+takes long to import."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def crease_normals(vertices, faces, cos_crease):
-    """Unit normal of every face corner, smoothed over neighbours that turn less than the crease
+    """Unit normal of every face corner, smoothed over neighbours whose angle is below the crease
     angle.
 
     Args:
-        vertices: (V, 3) float32. faces: (F, 3) int32.
+        vertices: (V, 3) float32.
+        faces: (F, 3) int32.
         cos_crease: cosine of the angle above which an edge stays sharp.
 
     Returns:

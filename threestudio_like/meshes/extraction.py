@@ -1,5 +1,5 @@
-"""From a density volume to a mesh: the iso level by agreement of silhouettes, floaters away,
-surface relaxed, faces to a budget."""
+"""Extraction of a mesh from a density volume: choice of the iso level by silhouettes, removal of
+floaters, smoothing and decimation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .mesh import Mesh
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionConfig:
-    """How a mesh is made of a volume."""
+    """How a mesh is extracted from a volume."""
 
     size: int = 112
-    """Grid points along the edge."""
+    """Number of grid points along an edge."""
     faces: int = 16000
-    """Face budget after decimation; 0 keeps all."""
+    """Largest number of faces after decimation; 0 keeps all."""
     blur: float = 1.1
-    """Deviation in grid cells of the Gaussian that smooths the volume."""
+    """Standard deviation, in grid cells, of the Gaussian that smooths the volume."""
     relax: int = 14
-    """Taubin smoothing iterations."""
+    """Iterations of Taubin smoothing."""
     flatten: int = 40
     """Iterations of the bilateral filter of normals."""
     pieces: int = 1
-    """Connected pieces to keep, largest first."""
+    """Number of connected pieces to keep, largest first."""
 
 
 def silhouette(mesh: Mesh, view_projection: np.ndarray, size: int) -> np.ndarray:
@@ -53,8 +53,10 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def isosurface(volume: np.ndarray, level: float) -> Mesh | None:
-    """Marching cubes of a volume (D, H, W), axes z, y, x over [-1, 1]^3, closed at the border; None
-    when nothing is above `level`."""
+    """Marching cubes of a volume (D, H, W) with axes z, y, x over [-1, 1]^3, closed at the border.
+
+    Returns None if nothing is above `level`.
+    """
     padded = np.pad(volume, 1)
     if not padded.min() < level < padded.max():
         return None
@@ -70,8 +72,8 @@ def isosurface(volume: np.ndarray, level: float) -> Mesh | None:
 
 
 def opaqueness(density: np.ndarray, length: float) -> np.ndarray:
-    """1 - exp(-density length): a volume whose level sets are soft where density is steep, in [0,
-    1]."""
+    """1 - exp(-density length), in [0, 1]: a volume whose level sets are smooth even where the
+    density is steep."""
     return -np.expm1(-np.minimum(density * length, 60.0))
 
 
@@ -81,15 +83,19 @@ def choose_level(
     opacity: np.ndarray,
     levels: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The iso level whose silhouettes agree best with the volume's rendered opacity; needs no
-    truth.
+    """The iso level whose silhouettes agree best with the rendered opacity of the volume. No ground
+    truth is needed.
 
     Args:
         volume: (D, H, W).
-        view_projection: (B, 4, 4). opacity: (B, S, S) in [0, 1].
+        view_projection: (B, 4, 4).
+        opacity: (B, S, S) in [0, 1].
 
     Returns:
-        (level, IoU). Raises ExportError when no level gives a surface.
+        (level, IoU).
+
+    Raises:
+        ExportError: no level gives a surface.
     """
     levels = (
         np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
@@ -118,12 +124,12 @@ def choose_level(
 def bridge(
     volume: np.ndarray, level: float, reach: float = 10.0, smallest: float = 0.01
 ) -> np.ndarray:
-    """The volume with pieces above `level` joined to the largest one where fainter matter lies
+    """The volume with pieces above `level` joined to the largest piece where fainter matter lies
     between them.
 
-    A seam that has the colour of the background leaves a stem off its crown: along the shortest way
-    of at most `reach` cells, what exceeds a quarter of the level is raised above it. Pieces under
-    `smallest` of the largest one's cells are left alone.
+    A seam with the colour of the background can separate a stem from its crown. Along the shortest
+    path of at most `reach` cells, values above a quarter of the level are raised above it. Pieces
+    with less than `smallest` of the largest piece's cells are left alone.
     """
     labels, count = label(volume > level)
     if count < 2:
@@ -146,10 +152,11 @@ def bridge(
 
 
 def solidify(volume: np.ndarray, level: float, reach: float = 2.0) -> np.ndarray:
-    """The volume with hollows filled: a skin with a pinhole would else have an inner surface too.
+    """The volume with hollows filled, because a skin with a pinhole would otherwise have an inner
+    surface too.
 
-    A hollow is a room that a ball of `reach` cells fits into but cannot leave; narrow slits and
-    wide mouths are none.
+    A hollow is a space that a ball of `reach` cells fits into but cannot leave; narrow slits and
+    wide openings are not hollows.
     """
     margin = int(reach) + 2
     empty = np.pad(volume <= level, margin, constant_values=True)
@@ -162,8 +169,8 @@ def solidify(volume: np.ndarray, level: float, reach: float = 2.0) -> np.ndarray
 
 
 def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
-    """The `count` connected pieces of largest volume, of at least `smallest` of the largest
-    one's."""
+    """The `count` connected pieces of largest volume that have at least `smallest` of the largest
+    piece's volume."""
     label = mesh.components()
     corner = mesh.vertices[mesh.faces].astype(np.float64)
     per_face = np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
@@ -174,8 +181,8 @@ def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
 
 
 def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53) -> Mesh:
-    """Taubin smoothing (1995): a shrinking and a growing Laplacian step in turn, so that the volume
-    stays."""
+    """Taubin smoothing (1995): shrinking and growing Laplacian steps alternate, so that the volume
+    is kept."""
     from scipy.sparse import coo_matrix, diags
 
     edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
@@ -194,11 +201,12 @@ def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53)
 
 
 def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
-    """Bilateral filtering of face normals (Zheng et al. 2011): what is nearly flat becomes flat,
-    edges stay.
+    """Bilateral filtering of face normals (Zheng et al. 2011), which makes nearly flat regions flat
+    and keeps edges.
 
     Args:
-        iterations: of the normals, and as many of the vertices that follow them (Sun et al. 2007).
+        iterations: of the normals, and equally many of the vertices that follow them (Sun et al.
+            2007).
         deviation: difference of unit normals up to which two neighbours count as one surface.
     """
     if iterations <= 0:
@@ -229,8 +237,8 @@ def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
     around = diags(1 / np.maximum(np.asarray(around.sum(1)).ravel(), 1)) @ around.tocsr()
     for _ in range(iterations):
         centre = points[faces].mean(1)
-        # n (n . (c - v)) averaged over the faces of v; the part that needs v is a 3 x 3 matrix a
-        # vertex.
+        # n (n . (c - v)) averaged over the faces of v; the part that depends on v is a 3 x 3 matrix
+        # for each vertex.
         towards = np.einsum("fi,fi->f", normals, centre)[:, None] * normals
         outer = np.einsum("fi,fj->fij", normals, normals).reshape(-1, 9)
         matrix = (around @ outer).reshape(-1, 3, 3)
@@ -239,8 +247,8 @@ def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:
-    """Quadric decimation to at most `faces` triangles (approximately); the mesh itself when it is
-    small enough."""
+    """Quadric decimation to about `faces` triangles; a mesh that is small enough is returned as it
+    is."""
     if faces <= 0 or len(mesh.faces) <= faces:
         return mesh
     import fast_simplification
@@ -259,8 +267,10 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
 def extract(
     density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig
 ) -> tuple[Mesh, dict[str, float]]:
-    """A mesh of a density volume (D, H, W) per scene unit, and figures: level, agreement of
-    silhouettes, pieces, faces."""
+    """Extract a mesh from a density volume (D, H, W) per scene unit.
+
+    Returns the mesh, and the figures level, agreement of silhouettes, pieces and faces.
+    """
     soft = opaqueness(density, 4.0 / density.shape[0])
     if config.blur > 0:
         soft = gaussian_filter(soft, config.blur)

@@ -1,8 +1,8 @@
-"""Heavier alternatives behind the same functions, used where they are installed (`pip install
-threestudio-like[mesh]`).
+"""Alternative implementations by heavier libraries, for machines on which they are installed (`pip
+install threestudio-like[mesh]`).
 
-pymeshlab is GPL-3 and open3d brings a gigabyte: neither is ever imported unless it is asked for by
-name.
+pymeshlab is GPL-3 and open3d has a size of a gigabyte, so neither is imported unless it is
+requested by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .mesh import Mesh
 
 
 def load(name: str) -> Any:
-    """The module `name`. Raises ConfigError with the way to install it."""
+    """Import the module `name`. Raises ConfigError with the way to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -32,7 +32,7 @@ def load(name: str) -> Any:
 def decimate_with(
     backend: str, points: np.ndarray, triangles: np.ndarray, faces: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Quadric decimation: points (V, 3), triangles (F, 3) -> fewer of both."""
+    """Quadric decimation of points (V, 3) and triangles (F, 3); returns fewer of both."""
     if backend == "pymeshlab":
         library = load("pymeshlab")
         session = library.MeshSet()
@@ -48,7 +48,7 @@ def decimate_with(
 
 
 def open3d_mesh(library: Any, points: np.ndarray, triangles: np.ndarray) -> Any:
-    """open3d's mesh of points (V, 3) and triangles (F, 3)."""
+    """Make an open3d mesh of points (V, 3) and triangles (F, 3)."""
     vertices = library.utility.Vector3dVector(points.astype(np.float64))
     return library.geometry.TriangleMesh(
         vertices, library.utility.Vector3iVector(triangles.astype(np.int32))
@@ -56,8 +56,8 @@ def open3d_mesh(library: Any, points: np.ndarray, triangles: np.ndarray) -> Any:
 
 
 def remesh_isotropic(mesh: Mesh, edge: float) -> Mesh:
-    """The surface with triangles of about equal edges, `edge` long in the mesh's units (pymeshlab).
-    Texture coordinates are lost."""
+    """The surface with triangles of about equal edge length `edge`, in the mesh's units
+    (pymeshlab). Texture coordinates are lost."""
     library = load("pymeshlab")
     session = library.MeshSet()
     session.add_mesh(

@@ -1,4 +1,4 @@
-"""Several meshes as one, with colours at its vertices: what formats without textures can hold."""
+"""Joins several meshes into one with vertex colours, for formats without textures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .mesh import Asset, Mesh
 
 
 def vertex_colours(mesh: Mesh) -> np.ndarray | None:
-    """Colours (V, 3) in [0, 1]: the mesh's own, the texture read at each vertex, or the material's;
-    None without any."""
+    """Colours (V, 3) in [0, 1]: the mesh's own, the texture at each vertex, or the material's; None
+    if it has none of them."""
     if mesh.colours is not None:
         return mesh.colours
     if mesh.texture is None or mesh.uv is None:
@@ -33,7 +33,7 @@ def vertex_colours(mesh: Mesh) -> np.ndarray | None:
 
 
 def joined(asset: Asset) -> Mesh:
-    """All meshes as one with vertex colours: what formats without textures can hold."""
+    """All meshes as one with vertex colours."""
     meshes = list(asset.meshes.values())
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
     colours = [vertex_colours(m) for m in meshes]

@@ -1,5 +1,4 @@
-"""Pictures of assets by the rasteriser: textured as a viewer with flat lighting shows them, lit, or
-shaded clay."""
+"""Pictures of assets by the rasteriser: textured with flat lighting, lit, or as shaded clay."""
 
 from __future__ import annotations
 
@@ -14,20 +13,20 @@ from ..kernels import interpolate, rasterize
 from .mesh import Asset, Mesh
 
 Light = Callable[[torch.Tensor], torch.Tensor]
-"""Unit normals (..., 3) -> irradiance (..., 1 or 3): what a white matt surface shows, in display
-values."""
+"""Maps unit normals (..., 3) to irradiance (..., 1 or 3): the display value of a white matt
+surface."""
 
 
 @dataclass
 class Picture:
-    """image (B, S, S, 3) float32 in [0, 1], mask (B, S, S) in [0, 1]."""
+    """Rendered pictures: image (B, S, S, 3) float32 in [0, 1] and mask (B, S, S) in [0, 1]."""
 
     image: np.ndarray
     mask: np.ndarray
 
 
 def clay_light(normals: torch.Tensor) -> torch.Tensor:
-    """Three fixed lights, warm grey: unit normals (..., 3) -> (..., 3)."""
+    """Three fixed lights on warm grey: maps unit normals (..., 3) to colours (..., 3)."""
     lights = torch.tensor([[0.5, 0.7, 0.5], [-0.7, 0.3, 0.4], [0.1, 0.4, -0.9]])
     strength = torch.tensor([0.55, 0.3, 0.3])
     lit = 0.18 + ((normals @ F.normalize(lights, dim=-1).T).clamp_min(0) * strength).sum(
@@ -37,10 +36,11 @@ def clay_light(normals: torch.Tensor) -> torch.Tensor:
 
 
 class Appearance:
-    """The colours of one mesh: of its texture, its vertices or its material, unlit.
+    """The unlit colours of one mesh, from its texture, its vertices or its material.
 
     Args:
-        finest: texels along an edge; larger textures are averaged down, 0 for as they are.
+        finest: largest number of texels along an edge; larger textures are averaged down, and 0
+            keeps them as they are.
     """
 
     def __init__(self, mesh: Mesh, finest: int = 0) -> None:
@@ -60,14 +60,15 @@ class Appearance:
         self.grey = self.attributes is None and mesh.material is None
 
     def colour(self, values: torch.Tensor | None) -> torch.Tensor:
-        """Display RGB (N, 3) of interpolated attributes (N, 2 or 3); differentiable in them."""
+        """Display RGB (N, 3) at interpolated attributes (N, 2 or 3). Differentiable in the
+        attributes."""
         if values is None:
             return self.factor
         factor = self.factor.to(values)
         if self.texture is None:
             return values * factor
-        # Coordinates outside [0, 1] repeat the texture, as glTF has it; at the border itself
-        # nothing is repeated.
+        # Coordinates outside of [0, 1] repeat the texture, as in glTF; at the border itself nothing
+        # is repeated.
         wrapped = torch.where((values < 0) | (values > 1), values - values.floor(), values)
         grid = torch.stack([wrapped[:, 0] * 2 - 1, 1 - wrapped[:, 1] * 2], -1)[None, None]
         texture = self.texture.to(values)
@@ -92,10 +93,10 @@ def render_asset(
     Args:
         view_projection: (B, 4, 4) world to clip space.
         size: pixels along the edge.
-        background: grey level.
-        clay: ignore colours and shade by the normals under three fixed lights.
-        supersample: samples along a pixel's edge.
-        light: irradiance on the surface; none shows the base colour itself.
+        background: grey level in [0, 1].
+        clay: ignore the colours and shade by the normals under three fixed lights.
+        supersample: number of samples along the edge of a pixel.
+        light: irradiance on the surface; without it the base colour is shown.
     """
     meshes = list(asset.meshes.values())
     parts = [Appearance(m) for m in meshes]
@@ -158,7 +159,7 @@ def render_mesh(
     supersample: int = 2,
     light: Light | None = None,
 ) -> Picture:
-    """`render_asset` of one mesh."""
+    """The same as `render_asset`, for one mesh."""
     return render_asset(
         Asset({"": mesh}), view_projection, size, background, clay, supersample, light
     )

@@ -1,5 +1,5 @@
-"""Points instead of faces: clouds from files or surfaces, their normals, rigid registration, and
-what no view from outside sees."""
+"""Point clouds from files or surfaces, their normals, rigid registration, and detection of hidden
+faces."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from .normals import face_normals
 
 @dataclass
 class Cloud:
-    """Points (N, 3) and, where they are known, unit normals (N, 3) that point outwards."""
+    """Points (N, 3) and, if known, unit normals (N, 3) that point outwards."""
 
     points: np.ndarray
     normals: np.ndarray | None = None
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
-    """`count` points (N, 3) float64, uniform over the surface, with the unit normals of their
-    faces."""
+    """`count` points (N, 3) float64 that are uniformly distributed over the surface, with the unit
+    normals of their faces."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
     area = np.linalg.norm(raw, axis=1)
     face = np.searchsorted(np.cumsum(area) / area.sum(), rng.random(count)).clip(0, len(area) - 1)
     u, v = rng.random(count), rng.random(count)
-    # Folding the far half of the square back keeps the density even.
+    # Folding the far half of the square back keeps the density uniform.
     flip = u + v > 1
     u[flip], v[flip] = 1 - u[flip], 1 - v[flip]
     a, b, c = (mesh.vertices[mesh.faces[face, i]].astype(np.float64) for i in range(3))
@@ -67,7 +67,8 @@ def _points_of_ply(data: bytes, path: Path, frame: Frame) -> Cloud:
         loaded = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
         raw = loaded.metadata["_ply_raw"]["vertex"]["data"]
         points = np.stack([raw[k] for k in "xyz"], 1).reshape(-1, 3).astype(np.float64)
-        # trimesh keeps binary properties as a structured array and written ones as a mapping.
+        # trimesh stores the properties of binary files as a structured array and those of text
+        # files as a mapping.
         names = raw.keys() if isinstance(raw, dict) else raw.dtype.names
         named = all(k in names for k in ("nx", "ny", "nz"))
         normals = (
@@ -94,8 +95,11 @@ def _points_of_ply(data: bytes, path: Path, frame: Frame) -> Cloud:
 
 
 def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "auto") -> np.ndarray:
-    """Unit normals (N, 3) of points (N, 3): the direction of least spread among neighbours, turned
-    alike along a spanning tree (Hoppe et al. 1992) and outwards at the highest point."""
+    """Unit normals (N, 3) of points (N, 3).
+
+    The normal is the direction of least spread among the neighbours. Normals are oriented
+    consistently along a spanning tree (Hoppe et al. 1992), and outwards at the highest point.
+    """
     if backend == "open3d":
         library = load("open3d")
         cloud = library.geometry.PointCloud(
@@ -110,7 +114,7 @@ def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "a
     local -= local.mean(1, keepdims=True)
     normals = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))[1][:, :, 0]
     one, two = np.repeat(np.arange(len(points)), count - 1), near[:, 1:].reshape(-1)
-    # Where neighbouring normals differ least, their directions are most certain to agree.
+    # The orientations of neighbours are most certain to agree where their normals differ least.
     cost = 1 - np.abs((normals[one] * normals[two]).sum(1)) + 1e-6
     graph = coo_matrix((cost, (one, two)), shape=(len(points), len(points)))
     tree = minimum_spanning_tree(graph)
@@ -127,9 +131,9 @@ def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "a
 def register(
     source: np.ndarray, target: np.ndarray, reach: float, backend: str = "auto", rounds: int = 60
 ) -> tuple[np.ndarray, float]:
-    """The rigid motion (4, 4) that brings points `source` (N, 3) to `target` (M, 3) by iterated
-    closest points (Besl and McKay 1992), and the root mean square distance of the pairs within
-    `reach` that is left."""
+    """The rigid motion (4, 4) that moves points `source` (N, 3) onto `target` (M, 3) by iterated
+    closest points (Besl and McKay 1992), and the remaining root mean square distance of the pairs
+    within `reach`."""
     motion = np.eye(4)
     if backend == "open3d":
         library = load("open3d")
@@ -159,8 +163,8 @@ def register(
 
 
 def rigid(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation and translation (4, 4) of least squares between pairs (N, 3), (N, 3) (Kabsch
-    1976)."""
+    """The least-squares rotation and translation (4, 4) between pairs of points (N, 3), (N, 3)
+    (Kabsch 1976)."""
     a, b = source.mean(0), target.mean(0)
     u, _, v = np.linalg.svd((source - a).T @ (target - b))
     keep = np.diag([1.0, 1.0, np.sign(np.linalg.det(v.T @ u.T))])
@@ -176,13 +180,13 @@ DIRECTIONS = np.array(
 
 
 def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndarray:
-    """Faces (F,) bool that none of 26 views from far outside sees, nor any neighbour of theirs:
-    what only wastes texels.
+    """Faces (F,) bool that, with all of their neighbours, are hidden from 26 views from far
+    outside, so that they only waste texels.
 
     Args:
-        backend: auto rasterises from every side; open3d casts a ray from every face's centre to
-            every side.
-        size: pixels along an edge of the pictures.
+        backend: auto rasterises from every side; open3d casts a ray from the centre of every face
+            to every side.
+        size: pixels along the edge of the pictures.
     """
     directions = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
     points = mesh.vertices.astype(np.float64)
@@ -213,7 +217,7 @@ def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndar
                 ..., 3
             ]
             seen[np.unique(numbers[numbers > 0].numpy().astype(np.int64)) - 1] = True
-    # A sliver between pixels is not hidden: what touches a face that is seen stays.
+    # A sliver that covers no pixel centre is not hidden, so neighbours of visible faces are kept.
     table = edges_of(mesh.welded()[mesh.faces])
     lit = np.zeros(len(table.ends), bool)
     lit[table.half[np.repeat(seen, 3)]] = True

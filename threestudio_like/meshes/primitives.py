@@ -24,13 +24,13 @@ KINDS: dict[str, dict[str, int]] = {
     "capsule": {"radius": 1, "height": 1},
     "torus": {"radius": 1, "thickness": 1},
 }
-"""What each primitive needs, and how many numbers that is. Axes of cylinder, cone, capsule and
-torus point up; `at` is the middle."""
+"""The parameters of each primitive and how many numbers each has. The axes of cylinder, cone,
+capsule and torus point up; `at` is the middle."""
 LARGEST_LIST = 1000
 
 
 def read_primitives(path: Path) -> Asset:
-    """One mesh of all primitives of a YAML file. Raises InputError."""
+    """Read a YAML file of primitives as one mesh. Raises InputError."""
     where = str(path)
     if path.stat().st_size > 1 << 20:
         raise InputError("is larger than 1 MiB", where, "A sketch is a short list of primitives")
@@ -132,7 +132,7 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
         low, high = mesh.bounds
         mesh.apply_translation([0, 0, -(low[2] + high[2]) / 2])
     if kind not in ("box", "ellipsoid"):
-        # trimesh builds along z.
+        # trimesh builds its primitives along z.
         mesh.apply_transform(trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0]))
     x, y, z = np.radians(values["turn"]).tolist()
     mesh.apply_transform(trimesh.transformations.euler_matrix(x, y, z, "sxyz"))

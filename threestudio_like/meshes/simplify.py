@@ -1,5 +1,5 @@
-"""Fewer faces, same texture: quadric decimation of the welded surface, texture coordinates taken
-over from the nearest old face."""
+"""Decimation that keeps the texture: quadric decimation of the welded surface, with texture
+coordinates from the nearest old face."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from .mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
-    """The mesh with about `faces` faces; texture, texture coordinates and colours kept.
+    """The mesh with about `faces` faces; texture, texture coordinates and colours are kept.
 
     Args:
-        backend: "auto" (quadrics of the core), "pymeshlab" or "open3d" (extras). Raises ConfigError
-            where the extra is missing.
+        backend: "auto" (the quadrics of a required package), "pymeshlab" or "open3d" (extras).
+
+    Raises:
+        ConfigError: the extra is not installed.
     """
     if faces >= len(mesh.faces):
         return mesh
@@ -46,7 +48,8 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
 
 
 def charts(mesh: Mesh) -> np.ndarray:
-    """Number of the chart (F,) of every face: faces joined by vertices that they share."""
+    """Number of the chart (F,) of every face; a chart is a set of faces that are connected by
+    shared vertices."""
     count = len(mesh.vertices)
     edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
@@ -54,8 +57,11 @@ def charts(mesh: Mesh) -> np.ndarray:
 
 
 def take_over(old: Mesh, new: Mesh) -> Mesh:
-    """`new` (geometry alone) with the attributes of `old`: each face takes the chart of the old
-    face under its middle, each corner the values at the nearest point of that chart."""
+    """`new` (geometry only) with the attributes of `old`.
+
+    Each face takes the chart of the old face below its middle, and each corner the values at the
+    nearest point of that chart.
+    """
     attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
     if not attributes:
         return replace(new, material=old.material, part=old.part)
@@ -104,6 +110,6 @@ def _at(
 
 
 def check_budget(faces: Any) -> None:
-    """Raise ConfigError for a face budget that no mesh could have."""
+    """Raise ConfigError for a number of faces that no mesh can have."""
     if faces < 4:
         raise ConfigError(f"must be at least 4, got {faces}", "--faces")

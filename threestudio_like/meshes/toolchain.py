@@ -1,5 +1,5 @@
-"""`mesh info | clean | unwrap | decimate | convert | remesh | poisson | register`: the mesh
-toolchain on files."""
+"""The mesh tools on files: `mesh info | clean | unwrap | decimate | convert | remesh | poisson |
+register`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .simplify import check_budget, decimate
 
 @dataclass(frozen=True, kw_only=True)
 class ToolOptions:
-    """What the tools take; see `arguments.MeshTool`."""
+    """Options of the tools; see `commands.arguments.MeshTool`."""
 
     out: Path | None = None
     frame: Frame = CANONICAL
@@ -44,8 +44,8 @@ class ToolOptions:
 
 
 def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
-    """Run one tool on a mesh file; returns what it found and did. Raises UserError of the readers
-    and writers."""
+    """Run one tool on a mesh file; returns what it found and did. Passes on the UserErrors of
+    readers and writers."""
     if action == "info":
         return describe(read(path, options.frame, options.textures), path)
     if options.out is None:
@@ -144,7 +144,7 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
 
 
 def describe(asset: Asset, path: Path) -> dict[str, Any]:
-    """Everything that `mesh info` says of a file."""
+    """The information that `mesh info` prints about a file."""
     used = [m.vertices[np.unique(m.faces)] for m in asset.meshes.values()]
     low, high = np.min([u.min(0) for u in used], 0), np.max([u.max(0) for u in used], 0)
     whole: dict[str, Any] = {

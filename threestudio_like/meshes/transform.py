@@ -1,5 +1,5 @@
-"""Where an object of a scene stands: a scale, a rotation as a quaternion, a translation (glTF's TRS
-with one scale)."""
+"""The placement of an object in a scene: a scale, a rotation as a quaternion, and a translation
+(glTF's TRS with one scale)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _identity() -> np.ndarray:
 
 @dataclass
 class Transform:
-    """x' = scale R x + translation; rotation (4,) x, y, z, w of unit length, translation (3,), both
-    float64."""
+    """x' = scale R x + translation. rotation (4,) is a unit quaternion x, y, z, w; translation is
+    (3,); both are float64."""
 
     scale: float = 1.0
     rotation: np.ndarray = field(default_factory=_identity)
@@ -24,7 +24,7 @@ class Transform:
 
     @staticmethod
     def turn(yaw: float, scale: float = 1.0, translation: np.ndarray | None = None) -> Transform:
-        """A turn about +Y, radians, counter-clockwise as seen from above."""
+        """A rotation by `yaw` radians about +Y, counter-clockwise as seen from above."""
         rotation = np.array([0.0, math.sin(yaw / 2), 0.0, math.cos(yaw / 2)])
         return Transform(
             scale,
@@ -34,30 +34,30 @@ class Transform:
 
     @property
     def linear(self) -> np.ndarray:
-        """The rotation (3, 3), without the scale."""
+        """The rotation matrix (3, 3), without the scale."""
         return rotation_matrix(self.rotation)
 
     @property
     def yaw(self) -> float:
-        """Radians by which the front (+Z) is turned about +Y."""
+        """Angle in radians by which the front (+Z) is rotated about +Y."""
         front = self.linear[:, 2]
         return math.atan2(front[0], front[2])
 
     def matrix(self) -> np.ndarray:
-        """(4, 4) float64."""
+        """The matrix (4, 4) float64."""
         out = np.eye(4)
         out[:3, :3] = self.scale * self.linear
         out[:3, 3] = self.translation
         return out
 
     def apply(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3), float32."""
+        """Transform points (N, 3); returns float32."""
         return (points.astype(np.float64) @ (self.scale * self.linear).T + self.translation).astype(
             np.float32
         )
 
     def after(self, first: Transform) -> Transform:
-        """What doing `first` and then this one is."""
+        """The composition that applies `first` and then this transform."""
         return Transform(
             self.scale * first.scale,
             multiply(self.rotation, first.rotation),
@@ -65,13 +65,14 @@ class Transform:
         )
 
     def angle_to(self, other: Transform) -> float:
-        """Radians between the two rotations, from 0 to pi."""
+        """Angle between the two rotations in radians, from 0 to pi."""
         inverse = np.array([-1, -1, -1, 1]) * other.rotation
         return 2 * math.acos(min(1.0, abs(float(multiply(self.rotation, inverse)[3]))))
 
     @staticmethod
     def of(matrix: np.ndarray, tolerance: float = 1e-3) -> Transform | None:
-        """The transform of a matrix (4, 4); None where it shears, mirrors or scales axes apart."""
+        """The transform of a matrix (4, 4), or None if the matrix shears, mirrors or scales its
+        axes differently."""
         linear = np.asarray(matrix, np.float64)[:3, :3]
         scales = np.linalg.norm(linear, axis=0)
         scale = float(scales.mean())
@@ -87,7 +88,7 @@ class Transform:
 
 
 def rotation_matrix(rotation: np.ndarray) -> np.ndarray:
-    """The matrix (3, 3) of a quaternion (4,) x, y, z, w."""
+    """The matrix (3, 3) of a unit quaternion (4,) x, y, z, w."""
     x, y, z, w = np.asarray(rotation, np.float64) / np.linalg.norm(rotation)
     return np.array(
         [
@@ -99,8 +100,8 @@ def rotation_matrix(rotation: np.ndarray) -> np.ndarray:
 
 
 def quaternion(matrix: np.ndarray) -> np.ndarray:
-    """The quaternion (4,) x, y, z, w of a rotation (3, 3), w not negative: the eigenvector of
-    Bar-Itzhack's matrix (2000)."""
+    """The unit quaternion (4,) x, y, z, w of a rotation matrix (3, 3), with w not negative: an
+    eigenvector of Bar-Itzhack's matrix (2000)."""
     m = np.asarray(matrix, np.float64)
     k = np.array(
         [
@@ -115,7 +116,8 @@ def quaternion(matrix: np.ndarray) -> np.ndarray:
 
 
 def multiply(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """The Hamilton product of quaternions (4,) x, y, z, w: the rotation `two`, then `one`."""
+    """The Hamilton product of quaternions (4,) x, y, z, w, which applies the rotation `two` and
+    then `one`."""
     a, b, c, d = one
     x, y, z, w = two
     return np.array(

@@ -28,7 +28,8 @@ np.savez(sys.argv[2], mapping=mapping, faces=faces, uv=uv)
 
 
 PROXY_FROM = 80000
-"""Faces from which xatlas works on a decimated proxy, whose coordinates the mesh takes over."""
+"""Number of faces above which xatlas unwraps a decimated proxy, whose coordinates the mesh takes
+over."""
 PROXY_FACES = 12000
 
 
@@ -64,8 +65,8 @@ def unwrap(
 
 
 def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh | None:
-    """The mesh with coordinates by xatlas in a process of its own; None where it failed or took too
-    long."""
+    """The mesh with coordinates by xatlas, which runs in a separate process; None if it failed or
+    took too long."""
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.npz", Path(folder) / "out.npz"
         np.savez(
@@ -94,8 +95,8 @@ def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh |
 
 
 def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:
-    """The mesh with vertex `mapping[i]` at number i and texture coordinates of its own; its old
-    texture has no place any more."""
+    """The mesh with vertex `mapping[i]` as vertex i and new texture coordinates; its old texture is
+    dropped."""
     return replace(
         mesh,
         vertices=mesh.vertices[mapping],
@@ -108,8 +109,8 @@ def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -
 
 
 def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
-    """Every two triangles share a square cell of a grid: always works, never overlaps, wastes some
-    texture."""
+    """Give every two triangles a square cell of a grid. This always works and never overlaps, but
+    wastes some of the texture."""
     count = len(mesh.faces)
     side = math.ceil(math.sqrt((count + 1) // 2))
     cell = 1.0 / side
@@ -130,8 +131,8 @@ def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
 
 
 def overlap(mesh: Mesh, resolution: int = 512) -> float:
-    """Share of covered texels that more than one triangle claims (centres strictly inside), from
-    the areas: 0 for a proper atlas."""
+    """Share of the covered texels whose centre lies strictly inside more than one triangle: 0 for a
+    proper atlas."""
     import torch
 
     from ..kernels import rasterize

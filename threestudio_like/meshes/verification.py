@@ -1,5 +1,5 @@
-"""Before a file is called good it is read back, rendered again and compared with what was to be
-written."""
+"""Verification of exported files: a file is read back, rendered again and compared with the asset
+that was written."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from .picture import render_asset
 
 @dataclass
 class Verdict:
-    """What the comparison found: PSNR in dB over both silhouettes (infinite for identical, NaN for
-    formats without colour), silhouette IoU, orientation ("right", or what is wrong), and whether
-    the file passes."""
+    """The result of a verification.
+
+    PSNR in dB over both silhouettes (infinite for identical pictures, NaN for formats without
+    colour), silhouette IoU, orientation ("right", or what is wrong), and whether the file passes.
+    """
 
     path: str
     psnr: float
@@ -50,7 +52,7 @@ def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray,
 
 
 def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
-    """PSNR in dB of images in [0, 1] over a boolean mask; infinite for equal ones."""
+    """PSNR in dB of images in [0, 1] over a boolean mask; infinite for equal images."""
     if not where.any():
         return float("inf")
     error = float(np.square(a - b)[where].mean())
@@ -67,14 +69,14 @@ def verify(
 ) -> Verdict:
     """Compare a written file with the asset in memory.
 
+    A file passes with a silhouette IoU of at least 0.99, a PSNR of at least 30 dB if it has colour
+    (20 dB for PLY, whose colours are on the vertices), and the orientation of the asset.
+
     Args:
         cameras: (B, 4, 4) world to clip space; the first is the front.
         frame: axes and unit in which the file was written.
-        place: brings vertices (V, 3) of both before the cameras; the default leaves them where they
+        place: maps the vertices (V, 3) of both for rendering; the default leaves them where they
             are.
-
-    A file passes with silhouette IoU of at least 0.99, PSNR of at least 30 dB where it has colour
-    (20 dB for PLY, whose colours live on the vertices), and the orientation of the asset.
     """
     try:
         again = read(path, frame)
@@ -100,7 +102,7 @@ def verify(
 
 
 def _orientation(mesh: Mesh, wanted: Mesh) -> str:
-    """ "right", or the turn, flip or scale that would make the mesh match."""
+    """ "right", or the rotation, reflection or scale that would make the mesh match."""
     if (mesh.volume > 0) != (wanted.volume > 0):
         return "inside out"
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)

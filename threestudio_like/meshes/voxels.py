@@ -1,7 +1,7 @@
-"""Occupancy grids: of meshes, of binvox files, and back to smooth meshes.
+"""Occupancy grids: from meshes, from binvox files, and back to smooth meshes.
 
-A grid is (R, R, R) bool, axes x, y, z over [-1, 1]^3: cell i spans 2 i / R - 1 to 2 (i + 1) / R -
-1.
+A grid is (R, R, R) bool with axes x, y, z over [-1, 1]^3: cell i spans 2 i / R - 1 to 2 (i + 1) / R
+- 1.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ LARGEST_GRID = 512
 
 
 def cell_centres(resolution: int) -> torch.Tensor:
-    """Centres (R^3, 3) of the cells, x outermost."""
+    """The centres (R^3, 3) of the cells, with x as the slowest axis."""
     line = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
     return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
 
 
 def voxelise(mesh: Mesh, resolution: int = 32) -> np.ndarray:
-    """The cells that are inside: winding number above one half at the centre, or, where the surface
-    passes, at three of eight points of the cell, so that walls thinner than a cell leave a trace.
-    Overlapping and open pieces are welcome.
+    """The cells that are inside a mesh.
+
+    A cell counts if the winding number is above one half at its centre or, where the surface passes
+    through it, at three of eight points of the cell, so that walls thinner than a cell leave a
+    trace. Overlapping and open pieces are allowed.
 
     Args:
         mesh: in [-1, 1]^3.
@@ -63,12 +65,12 @@ def to_mesh(
     rounds: int = 6,
     smallest: float = 0.02,
 ) -> Mesh | None:
-    """A smooth closed mesh of a volume (R, R, R) in [0, 1]; None when it holds nothing.
+    """A smooth closed mesh of a volume (R, R, R) in [0, 1]; None if it is empty.
 
     Args:
-        blur: deviation in cells of the Gaussian that rounds the steps; thin parts keep their volume
-            because the level follows them.
-        rounds: Taubin smoothing rounds, which keep the volume.
+        blur: standard deviation, in cells, of the Gaussian that rounds the steps. Thin parts keep
+            their volume, because the level is adapted to them.
+        rounds: rounds of Taubin smoothing, which keep the volume.
         smallest: pieces with less than this share of the filled cells are dropped.
     """
     full = volume >= level
@@ -82,8 +84,8 @@ def to_mesh(
     fine = gaussian_filter(
         np.repeat(np.repeat(np.repeat(volume.astype(np.float32), 2, 0), 2, 1), 2, 2), 2 * blur
     )
-    # The level at which the smooth volume holds as much as the voxels: blurring alone would eat
-    # legs and handles.
+    # The level at which the smooth volume has the volume of the voxels, because blurring alone
+    # would remove legs and handles.
     wanted = 8 * int((volume >= level).sum())
     iso = (
         float(np.clip(np.partition(fine.reshape(-1), -wanted)[-wanted], 0.12, 0.6))
@@ -94,7 +96,8 @@ def to_mesh(
     if mesh is None:
         return None
     size = fine.shape[0]
-    # `isosurface` puts samples on the border of [-1, 1]; here they are centres of cells.
+    # The samples of `isosurface` lie on the border of [-1, 1], but here they are the centres of
+    # cells.
     points = (mesh.vertices.astype(np.float64) * ((size - 1) / size)).astype(np.float32)
     smooth = relax(Mesh(points, mesh.faces), rounds)
     return Mesh(
@@ -103,10 +106,13 @@ def to_mesh(
 
 
 def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
-    """A binvox file as (x, y, z) bool; the file stores x, z, y. Raises InputError.
+    """Read a binvox file as (x, y, z) bool; the file stores x, z, y.
 
     Args:
-        resolution: cells along an edge that the file must have.
+        resolution: number of cells along an edge that the file must have.
+
+    Raises:
+        InputError: the file cannot be used.
     """
     try:
         data = path.read_bytes()
@@ -143,7 +149,7 @@ def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
 
 
 def write_binvox(voxels: np.ndarray, path: Path, *, force: bool = False) -> None:
-    """Write (R, R, R) bool, axes x, y, z. Raises OutputError."""
+    """Write (R, R, R) bool with axes x, y, z as a binvox file. Raises OutputError."""
     flat = voxels.transpose(0, 2, 1).reshape(-1).astype(np.uint8)
     change = np.flatnonzero(np.diff(flat)) + 1
     begin, end = np.concatenate([[0], change]), np.concatenate([change, [len(flat)]])

@@ -23,9 +23,10 @@ class BoxPicker:
     """Asks the user for boxes.
 
     Args:
-        picture: (H, W, 3) uint8. phrases: what they are called; [] for as many as the user likes.
-        find: tells the object at a click; drags need no answer.
-        port: 0 takes a free one.
+        picture: (H, W, 3) uint8.
+        phrases: names of the objects; [] for any number of objects without names.
+        find: segments the object at a click; a drag needs no segmentation.
+        port: 0 takes a free port.
 
     Raises:
         ConfigError: the port is taken.

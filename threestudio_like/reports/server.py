@@ -20,17 +20,18 @@ LARGEST_BODY = 1 << 16
 
 
 class PageServer:
-    """Serves on 127.0.0.1, under a path that only who was told it knows: other users of the machine
-    and other sites' scripts are turned away.
+    """Serves pages on 127.0.0.1, under a secret path. Other users of the machine and scripts of
+    other sites do not know it and are refused.
 
     Args:
-        pages: what a GET of a name is answered with; None for "not yet". "" is the first page.
-        calls: what a POST of a name does with its JSON object; the result goes back as JSON, a
-            UserError as {"error": line}.
-        port: 0 takes a free one.
+        pages: functions that answer a GET request for a name; None means "not yet". "" is the first
+            page.
+        calls: functions that answer a POST request for a name and take its JSON object. The result
+            is sent back as JSON, and a UserError as {"error": line}.
+        port: 0 takes a free port.
 
     Raises:
-        ConfigError: the port is taken, or no port.
+        ConfigError: the port is taken or not a valid number.
 
     Example:
         >>> server = PageServer({"": lambda: ("text/html", b"hello")})
