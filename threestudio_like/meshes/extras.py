@@ -84,8 +84,10 @@ def poisson(points: np.ndarray, normals: np.ndarray, depth: int = 7, backend: st
             library.utility.Vector3dVector(points.astype(np.float64))
         )
         cloud.normals = library.utility.Vector3dVector(normals.astype(np.float64))
-        found, _ = library.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth)
-        return Mesh(np.asarray(found.vertices, np.float32), np.asarray(found.triangles, np.int32))
+        surface, _ = library.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth)
+        return Mesh(
+            np.asarray(surface.vertices, np.float32), np.asarray(surface.triangles, np.int32)
+        )
     library = load("pymeshlab")
     session = library.MeshSet()
     session.add_mesh(

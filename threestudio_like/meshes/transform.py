@@ -111,8 +111,8 @@ def quaternion(matrix: np.ndarray) -> np.ndarray:
             [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]],
         ]
     )
-    found = np.linalg.eigh(k)[1][:, -1]
-    return -found if found[3] < 0 else found
+    vector = np.linalg.eigh(k)[1][:, -1]
+    return -vector if vector[3] < 0 else vector
 
 
 def multiply(one: np.ndarray, two: np.ndarray) -> np.ndarray:

@@ -120,10 +120,10 @@ def read_binvox(path: Path, resolution: int | None = None) -> np.ndarray:
         raise InputError(
             f"cannot be read ({error.strerror or error})", str(path), "Check the file"
         ) from None
-    head, found, body = data[:4096].partition(b"data\n")
-    body = data[len(head) + len(found) :]
+    head, separator, body = data[:4096].partition(b"data\n")
+    body = data[len(head) + len(separator) :]
     dims = re.search(rb"^dim (\d{1,4}) (\d{1,4}) (\d{1,4})", head, re.MULTILINE)
-    if not data.startswith(b"#binvox") or not found or dims is None:
+    if not data.startswith(b"#binvox") or not separator or dims is None:
         raise InputError("is not a binvox file", str(path), "Give a file that begins with #binvox")
     shape = tuple(int(d) for d in dims.groups())
     if (

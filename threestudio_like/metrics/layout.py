@@ -70,7 +70,7 @@ def relation_holds(kind: str, one: np.ndarray, two: np.ndarray, slack: float = 0
 
 
 def placement_errors(
-    found: Sequence[Transform], truth: Sequence[Transform], extent: float, eye: np.ndarray
+    estimated: Sequence[Transform], truth: Sequence[Transform], extent: float, eye: np.ndarray
 ) -> dict[str, float]:
     """Means over objects, translations as shares of the scene's extent, after the one scale about
     the eye that no picture tells was taken out (the median ratio of distances).
@@ -81,14 +81,18 @@ def placement_errors(
     Args:
         eye: (3,) of the reference camera.
     """
-    away = [[float(np.linalg.norm(x.translation - eye)) for x in some] for some in (found, truth)]
+    away = [
+        [float(np.linalg.norm(x.translation - eye)) for x in placements]
+        for placements in (estimated, truth)
+    ]
     ratios = [t / max(f, 1e-9) for f, t in zip(*away)]
     share = float(np.median(ratios))
-    found = [
-        Transform(f.scale * share, f.rotation, eye + share * (f.translation - eye)) for f in found
+    estimated = [
+        Transform(f.scale * share, f.rotation, eye + share * (f.translation - eye))
+        for f in estimated
     ]
     rows: list[list[float]] = []
-    for f, t in zip(found, truth):
+    for f, t in zip(estimated, truth):
         off = f.translation - t.translation
         sight = (t.translation - eye) / np.linalg.norm(t.translation - eye)
         along = float(off @ sight)
@@ -143,7 +147,10 @@ def least_turn(one: Mesh, two: Mesh, step: float = 5.0, points: int = 800) -> fl
 
 
 def depth_order_accuracy(
-    found: Sequence[Transform], truth: Sequence[Transform], eye: np.ndarray, margin: float = 0.05
+    estimated: Sequence[Transform],
+    truth: Sequence[Transform],
+    eye: np.ndarray,
+    margin: float = 0.05,
 ) -> float:
     """Share of pairs in the right order, of those whose true distances from the eye (3,) differ by
     more than `margin`; 1 if there are none."""
@@ -154,8 +161,8 @@ def depth_order_accuracy(
                 truth[j].translation - eye
             )
             if abs(true) > margin:
-                got = np.linalg.norm(found[i].translation - eye) - np.linalg.norm(
-                    found[j].translation - eye
+                got = np.linalg.norm(estimated[i].translation - eye) - np.linalg.norm(
+                    estimated[j].translation - eye
                 )
                 right, count = right + int(true * got > 0), count + 1
     return right / count if count else 1.0

@@ -110,12 +110,12 @@ class TransformersDepth(DepthPrior):
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
         if list(x.shape[2:]) != shape:
             x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)
-        found = self.model(pixel_values=x).predicted_depth
-        if found.shape[1:] != (height, width):
-            found = F.interpolate(
-                found[:, None], (height, width), mode="bilinear", align_corners=False
+        predicted = self.model(pixel_values=x).predicted_depth
+        if predicted.shape[1:] != (height, width):
+            predicted = F.interpolate(
+                predicted[:, None], (height, width), mode="bilinear", align_corners=False
             )[:, 0]
-        return found.clamp(0, EMBEDDED_SPAN) if self.framed else found
+        return predicted.clamp(0, EMBEDDED_SPAN) if self.framed else predicted
 
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:

@@ -39,16 +39,16 @@ class Condition:
     views: int = 1
     emphasis: torch.Tensor | None = None
 
-    def part(self, some: slice) -> Condition:
+    def part(self, entries: slice) -> Condition:
         """The condition of consecutive entries of the batch."""
         level = self.background
-        level = level[some] if isinstance(level, torch.Tensor) and level.ndim else level
+        level = level[entries] if isinstance(level, torch.Tensor) and level.ndim else level
         return Condition(
-            self.text[some],
-            None if self.cameras is None else self.cameras[some],
+            self.text[entries],
+            None if self.cameras is None else self.cameras[entries],
             level,
             self.views,
-            None if self.emphasis is None else self.emphasis[some],
+            None if self.emphasis is None else self.emphasis[entries],
         )
 
 

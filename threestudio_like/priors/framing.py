@@ -64,10 +64,10 @@ def cut(pictures: torch.Tensor, frames: list[Similarity], size: int) -> torch.Te
         y, x = torch.meshgrid(line, line, indexing="ij")
         place = f.to_source(torch.stack([x, y], -1))
         grid = place / place.new_tensor([width, height]) * 2 - 1
-        found = F.grid_sample(
+        sampled = F.grid_sample(
             picture[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        out.append(F.avg_pool2d(found, many)[0] if many > 1 else found[0])
+        out.append(F.avg_pool2d(sampled, many)[0] if many > 1 else sampled[0])
     return torch.stack(out)
 
 
@@ -94,8 +94,12 @@ def framed(
             for f, j in zip(frames, jitter)
         ]
     x = torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1)
-    found = cut(x, frames, size)
-    return (found[:, :3] + (1 - found[:, 3:]) * level).permute(0, 2, 3, 1).clamp(0, 1)
+    framed_pictures = cut(x, frames, size)
+    return (
+        (framed_pictures[:, :3] + (1 - framed_pictures[:, 3:]) * level)
+        .permute(0, 2, 3, 1)
+        .clamp(0, 1)
+    )
 
 
 def released(pictures: torch.Tensor, size: int = 224, level: float = 240 / 255) -> torch.Tensor:

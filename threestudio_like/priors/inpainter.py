@@ -171,7 +171,7 @@ class DiffusersInpainting(Inpainter):
             antialias=True,
         )
         m = F.interpolate(mask[:, None], (size, size), mode="nearest")
-        found = self.pipeline(
+        filled = self.pipeline(
             prompt=prompt,
             image=x,
             mask_image=m,
@@ -183,7 +183,7 @@ class DiffusersInpainting(Inpainter):
             output_type="pt",
         ).images
         out = F.interpolate(
-            found.float().cpu(), (edge, edge), mode="bilinear", align_corners=False, antialias=True
+            filled.float().cpu(), (edge, edge), mode="bilinear", align_corners=False, antialias=True
         )
         return out.permute(0, 2, 3, 1).clamp(0, 1)
 

@@ -15,7 +15,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|<[^<>\s]+>", re.UNICODE)
 def word_spans(text: str) -> list[tuple[str, int, int]]:
     """The words of a text in lower case, each with the index of its first character and of the one
     after its last. Punctuation is skipped."""
-    return [(found.group().lower(), *found.span()) for found in _WORD.finditer(text)]
+    return [(match.group().lower(), *match.span()) for match in _WORD.finditer(text)]
 
 
 def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
@@ -25,7 +25,7 @@ def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
     Raises:
         ConfigError: the phrase has no words, or the text does not contain them.
     """
-    wanted, said = [w for w, _, _ in word_spans(phrase)], word_spans(text)
+    wanted, words = [w for w, _, _ in word_spans(phrase)], word_spans(text)
     if not wanted:
         raise ConfigError(
             f'"{phrase}" has no words',
@@ -34,8 +34,8 @@ def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
         )
     hits = [
         i
-        for i in range(len(said) - len(wanted) + 1)
-        if [w for w, _, _ in said[i : i + len(wanted)]] == wanted
+        for i in range(len(words) - len(wanted) + 1)
+        if [w for w, _, _ in words[i : i + len(wanted)]] == wanted
     ]
     if not hits:
         raise ConfigError(
@@ -43,7 +43,7 @@ def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
             "--spatial-words",
             "Give words that stand in the prompt",
         )
-    return [(said[i][1], said[i + len(wanted) - 1][2]) for i in hits]
+    return [(words[i][1], words[i + len(wanted) - 1][2]) for i in hits]
 
 
 def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:

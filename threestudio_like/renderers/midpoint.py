@@ -156,8 +156,8 @@ def _composite(
     )
     weights = alpha * clear
     opacity = weights.sum(-1)
-    found = (weights * t_mid).sum(-1) / (opacity + 0.001)
-    return RayResult((weights[..., None] * colour_mid).sum(-2), found, opacity, weights, t_mid)
+    expected = (weights * t_mid).sum(-1) / (opacity + 0.001)
+    return RayResult((weights[..., None] * colour_mid).sum(-2), expected, opacity, weights, t_mid)
 
 
 def _importance(

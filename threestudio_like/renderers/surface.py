@@ -216,7 +216,7 @@ def back_project(
     weight = planes.new_zeros(len(geometry.rows))
     for number, (cosine, place) in enumerate(texels_seen(surface, cameras)):
         grid = place.view(1, 1, -1, 2)
-        found = F.grid_sample(
+        sampled = F.grid_sample(
             planes[number][None], grid, mode="bilinear", padding_mode="border", align_corners=False
         )
         share = cosine**power
@@ -228,7 +228,7 @@ def back_project(
                 align_corners=False,
             )[0, 0, 0]
             share = share * (sure > 0.99)
-        total += found[0, :, 0] * share
+        total += sampled[0, :, 0] * share
         weight += share
     out = planes.new_zeros(planes.shape[1], surface.resolution, surface.resolution)
     out[:, geometry.rows, geometry.columns] = total / weight.clamp_min(1e-12)

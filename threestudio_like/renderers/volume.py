@@ -95,11 +95,11 @@ class VolumeRenderer(nn.Module):
         if few <= 0 or len(points) <= few:
             return field.normals(points)
         if not torch.is_grad_enabled():
-            return torch.cat([field.normals(some) for some in points.split(few)])
+            return torch.cat([field.normals(batch) for batch in points.split(few)])
         return torch.cat(
             [
-                checkpoint(field.normals, some, use_reentrant=False, preserve_rng_state=False)
-                for some in points.split(few)
+                checkpoint(field.normals, batch, use_reentrant=False, preserve_rng_state=False)
+                for batch in points.split(few)
             ]
         )
 
@@ -134,12 +134,12 @@ class VolumeRenderer(nn.Module):
             # As many rays as fit; one at least.
             last = int(torch.searchsorted(ends, int(ends[first]) + self.chunk, right=True)) - 1
             last = min(max(last, first + 1), len(ends) - 1)
-            some = slice(int(ends[first]), int(ends[last]))
+            span = slice(int(ends[first]), int(ends[last]))
             given = (
-                points[some],
-                t[some],
+                points[span],
+                t[span],
                 offsets[first : last + 1] - offsets[first],
-                None if distance is None else distance[some],
+                None if distance is None else distance[span],
             )
             if torch.is_grad_enabled():
                 pieces.append(

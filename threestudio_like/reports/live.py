@@ -42,7 +42,7 @@ def run_state(folder: Path) -> dict[str, Any]:
     begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
     stages: dict[str, dict[str, Any]] = {}
     curves: dict[str, list[list[float]]] = {}
-    said = []
+    messages = []
     for event in events:
         kind = event["event"]
         if kind == "stage":
@@ -59,14 +59,14 @@ def run_state(folder: Path) -> dict[str, Any]:
             stages[event["stage"]].update(step=event["step"], seconds=event["seconds"])
         elif kind not in ("begin", "kernel", "asset", "end"):
             facts = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("t", "event"))
-            said.append(f"{event['t']:.0f} s  {kind}: {facts}"[:200])
+            messages.append(f"{event['t']:.0f} s  {kind}: {facts}"[:200])
     return {
         "title": begin.get("prompt") or begin.get("picture") or folder.name,
         "verb": begin.get("verb", ""),
         "folder": str(folder),
         "seconds": events[-1]["t"] if events else 0.0,
         "stages": stages,
-        "said": said[-12:],
+        "said": messages[-12:],
         "curves": {k: v[:: max(1, len(v) // LONGEST_CURVE)] for k, v in curves.items()},
         "ended": (folder / "report.html").is_file()
         and bool(events)

@@ -58,19 +58,19 @@ class BoxPicker:
         """The address of the page."""
         return self._server.address
 
-    def object(self, said: dict[str, Any]) -> dict[str, Any]:
+    def object(self, request: dict[str, Any]) -> dict[str, Any]:
         """The box of a drag {"box": 4 numbers}, or of the object at a click {"point": 2 numbers},
         in pixels.
 
         Raises InputError if there is no object.
         """
         height, width = self.picture.shape[:2]
-        if "box" in said:
-            x0, y0, x1, y1 = (float(v) for v in said["box"])
+        if "box" in request:
+            x0, y0, x1, y1 = (float(v) for v in request["box"])
             return {
                 "box": [max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))]
             }
-        x, y = (float(v) for v in said["point"])
+        x, y = (float(v) for v in request["point"])
         if not (0 <= x <= width and 0 <= y <= height):
             raise InputError("lies beside the picture", "the click", "Click on an object")
         # Several clicks may arrive at once, and the segmenter answers one at a time.
@@ -84,9 +84,9 @@ class BoxPicker:
         shade[mask] = (255, 255, 255, 110)
         return {"box": box, "outline": picture_address(shade)}
 
-    def finish(self, said: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, request: dict[str, Any]) -> dict[str, Any]:
         """Accept the boxes {"boxes": N lists of 4}."""
-        boxes = np.array([[float(v) for v in box] for box in said["boxes"]])
+        boxes = np.array([[float(v) for v in box] for box in request["boxes"]])
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError("boxes are lists of four numbers")
         if self.phrases and len(boxes) != len(self.phrases):

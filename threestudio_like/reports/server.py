@@ -123,10 +123,10 @@ class PageServer:
                     self._send(HTTPStatus.NOT_FOUND, "text/plain", b"There is nothing here.")
                     return
                 try:
-                    said = json.loads(self.rfile.read(length))
-                    if not isinstance(said, dict):
+                    body = json.loads(self.rfile.read(length))
+                    if not isinstance(body, dict):
                         raise ValueError("no JSON object")
-                    status, answer = HTTPStatus.OK, owner._calls[name](said)
+                    status, answer = HTTPStatus.OK, owner._calls[name](body)
                 except UserError as error:
                     status, answer = HTTPStatus.BAD_REQUEST, {"error": error.line()}
                 except (ValueError, KeyError, TypeError) as error:

@@ -38,13 +38,13 @@ class ToyScene:
     def caption(self) -> str:
         """The caption, such as "a red ball on a blue box and a green mug left of a blue box".
         Objects without a relation are appended with "and"."""
-        said, texts = set(), []
+        named, texts = set(), []
         for i, words, j in self.relations:
             texts.append(
                 f"{describe(self.objects[i].phrases[0])} {words} {describe(self.objects[j].phrases[0])}"
             )
-            said |= {i, j}
-        texts += [describe(o.phrases[0]) for k, o in enumerate(self.objects) if k not in said]
+            named |= {i, j}
+        texts += [describe(o.phrases[0]) for k, o in enumerate(self.objects) if k not in named]
         return " and ".join(texts)
 
     def whole(self) -> ToyObject:
@@ -77,9 +77,9 @@ def related(
 
     def phrase(choices: tuple[str, ...] | None, taken: set[str]) -> Phrase:
         while True:
-            found = draw_phrase(rng, split, str(rng.choice(choices)) if choices else None)
-            if found.category not in taken:
-                return found
+            drawn = draw_phrase(rng, split, str(rng.choice(choices)) if choices else None)
+            if drawn.category not in taken:
+                return drawn
 
     other = None
     if against is None:

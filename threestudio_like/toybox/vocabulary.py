@@ -114,11 +114,13 @@ def split(prompt: str) -> list[str]:
 def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:
     """The words of `prompt` that are not in `known`, each with up to three words of similar
     spelling."""
-    found = []
+    unknown = []
     for word in dict.fromkeys(split(prompt)):
         if word not in known:
-            found.append(UnknownWord(word, tuple(difflib.get_close_matches(word, known, 3, 0.55))))
-    return found
+            unknown.append(
+                UnknownWord(word, tuple(difflib.get_close_matches(word, known, 3, 0.55)))
+            )
+    return unknown
 
 
 def canonical(word: str) -> str:

@@ -33,9 +33,9 @@ def _call_hashgrid(function: Callable[..., Any], given: Inputs) -> Results:
     out: Results = []
     for spec, values in zip(given["specs"], given["tables"]):
         (table,) = leaves(values)
-        found = function(given["x"], table, spec)
-        found.backward(given["upstream"])
-        out += [found, *gradients_of([table])]
+        features = function(given["x"], table, spec)
+        features.backward(given["upstream"])
+        out += [features, *gradients_of([table])]
     return out
 
 

@@ -29,8 +29,8 @@ def _same_samples(mine: Results, theirs: Results) -> float:
     """The share of samples that only one of the two has: float32 rounding may move a sample over a
     cell's face."""
     a, b = (
-        {(int(r), round(float(t), 3)) for t, r in zip(found[0], found[1])}
-        for found in (mine, theirs)
+        {(int(r), round(float(t), 3)) for t, r in zip(samples[0], samples[1])}
+        for samples in (mine, theirs)
     )
     return len(a ^ b) / max(1, len(b))
 

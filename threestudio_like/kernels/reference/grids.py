@@ -96,9 +96,9 @@ def triplane(
     total: torch.Tensor | None = None
     for level in levels:
         flat = level.reshape(batch * count, *level.shape[2:]).permute(0, 3, 1, 2)
-        found = torch.nn.functional.grid_sample(
+        sampled = torch.nn.functional.grid_sample(
             flat, place, mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        total = found if total is None else total + found
+        total = sampled if total is None else total + sampled
     assert total is not None
     return total.view(batch, count, total.shape[1], -1).mean(1).transpose(1, 2)

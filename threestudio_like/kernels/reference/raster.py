@@ -88,11 +88,11 @@ def _nearest(clip: torch.Tensor, faces: torch.Tensor, height: int, width: int) -
     ends = size[order].cumsum(0)
     group = (ends - 1) // _CANDIDATES
     for number in torch.unique_consecutive(group).tolist():
-        some = order[group == number]
-        owner = some.repeat_interleave(size[some])
+        triangles = order[group == number]
+        owner = triangles.repeat_interleave(size[triangles])
         index = torch.arange(len(owner), device=clip.device) - (
-            ends[group == number] - size[some]
-        ).sub(ends[group == number][0] - size[some][0]).repeat_interleave(size[some])
+            ends[group == number] - size[triangles]
+        ).sub(ends[group == number][0] - size[triangles][0]).repeat_interleave(size[triangles])
         columns = (box[:, 3] - box[:, 2])[owner]
         row, column = box[owner, 0] + index // columns, box[owner, 2] + index % columns
         x, y = (column + 0.5) * (2 / width) - 1, 1 - (row + 0.5) * (2 / height)

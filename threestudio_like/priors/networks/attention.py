@@ -126,11 +126,11 @@ def text_values(model: Any) -> dict[str, Any]:
     Raises:
         ModelError: the model has none.
     """
-    found = {}
+    projections = {}
     for name, module in model.named_modules():
         joint = getattr(module, "add_v_proj", None)
         if joint is not None:
-            found[name] = joint
+            projections[name] = joint
         elif (
             getattr(module, "is_cross_attention", False)
             and getattr(module, "to_v", None) is not None
@@ -141,14 +141,14 @@ def text_values(model: Any) -> dict[str, Any]:
                     name,
                     "Call unfuse_qkv_projections() first",
                 )
-            found[name] = module.to_v
-    if not found:
+            projections[name] = module.to_v
+    if not projections:
         raise ModelError(
             "has no attention to the words of the prompt that could be weighted",
             type(model).__name__,
             "Use a model with cross-attention",
         )
-    return found
+    return projections
 
 
 @contextmanager

@@ -97,35 +97,35 @@ def on_plane(given: torch.Tensor, size: int) -> torch.Tensor:
     # The first and the last pixel lie on the edges of the frame.
     inset = (given.shape[-1] - 1) / given.shape[-1]
     reach = torch.full_like(place[..., :1], DISTANCE)
-    last = found = given
+    last = projected = given
     # Which pixel sees a position depends on the height of the surface there, which in turn depends
     # on the pixel.
     for _ in range(6):
-        last, pixel = found, place / (reach * HALF_ANGLE)
-        found = F.grid_sample(
+        last, pixel = projected, place / (reach * HALF_ANGLE)
+        projected = F.grid_sample(
             given, pixel * inset, mode="bilinear", padding_mode="border", align_corners=False
         )
         slant = (1 + (pixel * HALF_ANGLE).square().sum(-1, keepdim=True)).sqrt()
-        reach = (found[:, 3:].permute(0, 2, 3, 1) / slant).clamp_min(1.0)
-        found = torch.cat([found[:, :3], reach.permute(0, 3, 1, 2)], 1)
+        reach = (projected[:, 3:].permute(0, 2, 3, 1) / slant).clamp_min(1.0)
+        projected = torch.cat([projected[:, :3], reach.permute(0, 3, 1, 2)], 1)
     # In the shadow of an edge no pixel sees the surface, and the iteration alternates between the
     # occluder and what lies behind it.
-    found = torch.where(last[:, 3:] > found[:, 3:], last, found)
-    return torch.cat([found[:, :3], DISTANCE - found[:, 3:]], 1)
+    projected = torch.where(last[:, 3:] > projected[:, 3:], last, projected)
+    return torch.cat([projected[:, :3], DISTANCE - projected[:, 3:]], 1)
 
 
 def sharpened(planes: torch.Tensor, levels: int, rounds: int = 3) -> torch.Tensor:
     """Planes (B, C, S, S) whose sum over the levels of a pyramid is the given plane (Richardson's
     iteration)."""
-    size, found = planes.shape[-1], planes / levels
+    size, estimate = planes.shape[-1], planes / levels
     for _ in range(rounds if levels > 1 else 0):
         read = sum(
             F.interpolate(p, (size, size), mode="bilinear", align_corners=False)
-            for p in pyramid(found, levels)
+            for p in pyramid(estimate, levels)
         )
         # The eigenvalues of the sum over levels lie between 1 and the number of levels.
-        found = found + (planes - read) * (2 / (1 + levels))
-    return found
+        estimate = estimate + (planes - read) * (2 / (1 + levels))
+    return estimate
 
 
 def first_positions(config: TriplaneGeneratorConfig) -> torch.Tensor:

@@ -117,11 +117,14 @@ def _by_points(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Masks for points (P, 1, 2), in batches: logits (N, H, W) and scores (N,)."""
     more = [] if cells is None else list(cells.boxes(config.smallest))
-    for some in np.array_split(points, max(1, len(points) // 32)):
-        found = segmenter.masks(
-            seen, Prompts(points=some, labels=np.ones(some.shape[:2], np.int64)), several=True
+    for batch in np.array_split(points, max(1, len(points) // 32)):
+        answers = segmenter.masks(
+            seen, Prompts(points=batch, labels=np.ones(batch.shape[:2], np.int64)), several=True
         )
-        logits, score = found.logits.reshape(-1, *found.logits.shape[2:]), found.scores.reshape(-1)
+        logits, score = (
+            answers.logits.reshape(-1, *answers.logits.shape[2:]),
+            answers.scores.reshape(-1),
+        )
         if config.refine:
             asked = more + [
                 bounds(m)

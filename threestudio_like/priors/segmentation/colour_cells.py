@@ -64,8 +64,8 @@ class ColourCells:
         )
         along = np.bincount(border, minlength=len(self.areas)) / len(border)
         share = self.areas / (height * width)
-        found = []
+        kept = []
         for k in np.flatnonzero((share >= smallest) & (share < largest) & (along < 0.2)):
             rows, columns = np.nonzero(self.labels == k)
-            found.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        return np.array(found, np.float32).reshape(-1, 4)
+            kept.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        return np.array(kept, np.float32).reshape(-1, 4)

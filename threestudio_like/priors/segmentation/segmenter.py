@@ -60,11 +60,11 @@ class BorderSegmenter(Segmenter):
         seeds[(distance < limit) | strip] = 1
         seeds[sure] = 2
         if not (seeds == 0).any():
-            found = (seeds == 2).astype(np.float64)
+            foreground = (seeds == 2).astype(np.float64)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = random_walker(
+                foreground = random_walker(
                     small,
                     seeds,
                     beta=200,
@@ -73,7 +73,7 @@ class BorderSegmenter(Segmenter):
                     channel_axis=-1,
                     return_full_prob=True,
                 )[1]
-        solid = largest(found > 0.5)
+        solid = largest(foreground > 0.5)
         # Specks of background colour inside the object belong to it, because real holes are larger.
         filled = binary_fill_holes(solid)
         if filled.sum() > 2.5 * solid.sum():
@@ -84,11 +84,15 @@ class BorderSegmenter(Segmenter):
         for hole in range(1, count + 1):
             if (holes == hole).sum() < 0.004 * solid.sum():
                 solid |= holes == hole
-        found = np.where(solid, np.maximum(found, 0.5 + 1e-3), np.minimum(found, 0.5 - 1e-3))
+        foreground = np.where(
+            solid, np.maximum(foreground, 0.5 + 1e-3), np.minimum(foreground, 0.5 - 1e-3)
+        )
         if shape != (height, width):
-            found = zoom(found, (height / shape[0], width / shape[1]), order=1)[:height, :width]
+            foreground = zoom(foreground, (height / shape[0], width / shape[1]), order=1)[
+                :height, :width
+            ]
         # A soft edge about a pixel wide, at the size at which the picture was examined.
-        return ((found - 0.5) * 3 + 0.5).clip(0, 1).astype(np.float32)
+        return ((foreground - 0.5) * 3 + 0.5).clip(0, 1).astype(np.float32)
 
     @staticmethod
     def _strip(shape: tuple[int, int]) -> np.ndarray:
