@@ -8,12 +8,10 @@ from safetensors only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,83 +20,20 @@ from torch.utils.checkpoint import checkpoint
 from ..engine.errors import ModelError
 from ..engine.limits import Limits
 from .concepts import concept_tokens
-from .diffusion import CameraProtocol, Condition, DiffusionPrior, PriorFacts
+from .diffusion import Condition, DiffusionPrior
 from .embeddings import EmbeddingStore
+from .model_folder import (
+    DiffusersConfig,
+    camera_vector,
+    facts_of,
+    number_types,
+    read_config,
+    read_facts,
+)
 from .networks.attention import emphasised, install, joint_views
 from .noise_schedule import NoiseSchedule
 from .recorded import Recorded, can_record
 from .tokens import word_columns
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffusersConfig:
-    """How a pretrained model is loaded."""
-
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
-    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the
-    processor has such instructions (the autoencoder stays float32), else float32."""
-    device: str = "cpu"
-    attention_slicing: bool = False
-    """Compute attention in slices: less memory, slower."""
-    offload: bool = False
-    """Keep weights in main memory and bring each module to the device when it runs (small GPUs)."""
-    sample_posterior: bool = False
-    """Sample the autoencoder's posterior instead of taking its mean."""
-    entries: int = 0
-    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views
-    that are denoised together."""
-    images: int = 0
-    """Pictures through the autoencoder at once, computed again on the way back; 0 for all."""
-    tiling: bool = False
-    """Decode large pictures in tiles that are blended: less memory, a little different."""
-    keep_text: bool | None = None
-    """Keep the text encoder after a prompt; None: in main memory only."""
-    compile: bool = False
-    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a
-    GPU."""
-    graphs: bool | None = None
-    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing
-    is offloaded or compiled."""
-
-
-def camera_vector(
-    azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor
-) -> torch.Tensor:
-    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the
-    background's grey level, and one.
-
-    All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
-    """
-    return torch.stack(
-        [
-            azimuth.sin(),
-            azimuth.cos(),
-            (2 * azimuth).sin(),
-            (2 * azimuth).cos(),
-            elevation.sin(),
-            elevation.cos(),
-            2 * background - 1,
-            torch.ones_like(background),
-        ],
-        -1,
-    )
-
-
-def _config(folder: Path, part: str) -> dict[str, Any]:
-    for name in ("config.json", "scheduler_config.json"):
-        path = folder / part / name
-        if path.is_file():
-            try:
-                return json.loads(path.read_text(encoding="utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                raise ModelError(
-                    "the configuration is damaged", str(path), "Download the model again"
-                ) from None
-    raise ModelError(
-        f'has no "{part}" with a configuration',
-        str(folder),
-        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)",
-    )
 
 
 class StableDiffusionPrior(DiffusionPrior):
@@ -122,36 +57,17 @@ class StableDiffusionPrior(DiffusionPrior):
         name: str,
         embeddings: EmbeddingStore | None = None,
     ) -> None:
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from diffusers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
         self.folder, self.config = folder, config
         self.entries, self.images = config.entries, config.images
         self.device = torch.device(config.device)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device)
-        unet_config, scheduler = _config(folder, "unet"), _config(folder, "scheduler")
-        vae_config = _config(folder, "vae")
-        try:
-            self.unet = UNet2DConditionModel.from_pretrained(
-                folder / "unet", torch_dtype=self.dtype, use_safetensors=True
-            )
-            self.vae = AutoencoderKL.from_pretrained(
-                folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            first = str(error).splitlines()[0][:160]
-            raise ModelError(
-                f"the weights cannot be loaded ({first})",
-                str(folder),
-                "Download the model again; only safetensors are read",
-            ) from None
+        unet_config, scheduler = read_config(folder, "unet"), read_config(folder, "scheduler")
+        vae_config = read_config(folder, "vae")
+        self._load_networks()
         self._call: Callable[..., torch.Tensor] = self._plain
         self._place()
-        facts = self._read_facts()
-        channels = vae_config.get("latent_channels", 4)
-        extra = unet_config.get("in_channels", channels) - channels
+        self.facts = facts_of(name, read_facts(folder), unet_config, vae_config, scheduler)
+        extra = unet_config.get("in_channels", self.facts.channels) - self.facts.channels
         if extra not in (0, 6):
             raise ModelError(
                 f"its UNet wants {extra} channels beyond the latents",
@@ -162,37 +78,42 @@ class StableDiffusionPrior(DiffusionPrior):
         self._camera_vector = unet_config.get("class_embed_type") == "projection"
         self._factor = float(vae_config.get("scaling_factor", 0.18215))
         self._shift = float(vae_config.get("shift_factor") or 0.0)
-        down = 2 ** (len(vae_config.get("block_out_channels", [0] * 4)) - 1)
-        latent = int(unet_config.get("sample_size", 64))
-        camera = facts.get("camera")
-        self.facts = PriorFacts(
-            name,
-            scheduler.get("prediction_type", "epsilon"),
-            channels,
-            latent,
-            latent * down,
-            tuple(facts["vocabulary"]) if "vocabulary" in facts else None,
-            CameraProtocol(
-                camera["distance"],
-                camera["fov_y"],
-                tuple(camera["elevation"]),
-                tuple(camera["background"]),
-            )
-            if camera
-            else None,
-            tuple(tuple(float(x) for x in row) for row in facts["light"])
-            if "light" in facts
-            else None,
-            int(facts.get("joint_views", 1)),
-            facts.get("licence", "see the model's page"),
-            facts.get("territory", "see the model's page"),
-        )
         self.schedule = NoiseSchedule.from_config(scheduler)
         self.processor = (
             install(self.unet)
             if self.facts.joint_views > 1 or not config.attention_slicing
             else None
         )
+        self._choose_call()
+        self._tokenizer: Any = None
+        self._text_encoder: Any = None
+        self.embeddings = EmbeddingStore() if embeddings is None else embeddings
+        self._concepts: dict[str, str] = {}
+
+    def _load_networks(self) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from diffusers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            self.unet = UNet2DConditionModel.from_pretrained(
+                self.folder / "unet", torch_dtype=self.dtype, use_safetensors=True
+            )
+            self.vae = AutoencoderKL.from_pretrained(
+                self.folder / "vae", torch_dtype=self.vae_dtype, use_safetensors=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            first = str(error).splitlines()[0][:160]
+            raise ModelError(
+                f"the weights cannot be loaded ({first})",
+                str(self.folder),
+                "Download the model again; only safetensors are read",
+            ) from None
+
+    def _choose_call(self) -> None:
+        """How the UNet is called: as it is, compiled, or from recorded graphs."""
+        config = self.config
         if config.compile:
             compiled = torch.compile(self.unet)
             self._call = lambda *a, **k: compiled(*a, **k).sample
@@ -200,10 +121,6 @@ class StableDiffusionPrior(DiffusionPrior):
             config.graphs is None and can_record(self.device) and not config.offload
         ):
             self._call = Recorded(self._plain)
-        self._tokenizer: Any = None
-        self._text_encoder: Any = None
-        self.embeddings = EmbeddingStore() if embeddings is None else embeddings
-        self._concepts: dict[str, str] = {}
 
     def _plain(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         return self.unet(*arguments, **keywords).sample
@@ -246,10 +163,6 @@ class StableDiffusionPrior(DiffusionPrior):
         self.images = self.images if limits.images is None else limits.images
         if limits.offload:
             self.offload()
-
-    def _read_facts(self) -> dict[str, Any]:
-        path = self.folder / "prior.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _load_text(self) -> None:
         if self._text_encoder is not None:
@@ -479,14 +392,3 @@ class StableDiffusionPrior(DiffusionPrior):
         """See `DiffusionPrior.word_columns`."""
         self._load_text()
         return word_columns(self._tokenizer, self._written(prompt), self._written(words))
-
-
-def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
-    """The types of UNet (and text encoder) and of the autoencoder for a `DiffusersConfig.dtype`."""
-    if dtype != "auto":
-        return getattr(torch, dtype), getattr(torch, dtype)
-    if device.type != "cpu":
-        return torch.float16, torch.float16
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    fast = bool(supported and supported())
-    return (torch.bfloat16 if fast else torch.float32), torch.float32

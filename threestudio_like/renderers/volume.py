@@ -151,6 +151,28 @@ class VolumeRenderer(nn.Module):
         out, weights, density = (torch.cat([piece[i] for piece in pieces]) for i in range(3))
         return out, weights, density
 
+    def _rays(
+        self, cameras: Cameras, random: RandomStream | None, pixels: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Origins and directions (R, 3) of the rays, all or those of `pixels`, and where within a
+        step each begins (R,)."""
+        device = self.centres.device
+        if not self.config.jitter:
+            random = None
+        if pixels is None:
+            shape: tuple[int, ...] = (len(cameras), cameras.height, cameras.width)
+        else:
+            shape = (len(pixels),)
+        within = None if random is None else random.uniform("pixels", (*shape, 2), device) - 0.5
+        found = cameras.rays(within) if pixels is None else cameras.rays_at(pixels, within)
+        origins, directions = (r.reshape(-1, 3).contiguous() for r in found)
+        jitter = (
+            torch.full((len(origins),), 0.5, device=device)
+            if random is None
+            else random.uniform("samples", (len(origins),), device)
+        )
+        return origins, directions, jitter
+
     def render(
         self,
         field: Field,
@@ -172,33 +194,15 @@ class VolumeRenderer(nn.Module):
             known: distance (R,) to the surface along every rendered ray, not finite where it is
                 unknown, and the gradient scaling away from it (METHODS 3.6).
         """
-        jittered = random is not None and self.config.jitter
         device = self.centres.device
         cameras, background = cameras.to(device), background.to(device)
         behind = background.values.reshape(-1, field.channels)
         shape = (len(cameras), cameras.height, cameras.width)
-        if pixels is None:
-            within = (
-                random.uniform("pixels", (*shape, 2), device) - 0.5
-                if random is not None and jittered
-                else None
-            )
-            origins, directions = (r.reshape(-1, 3).contiguous() for r in cameras.rays(within))
-        else:
+        if pixels is not None:
             pixels = pixels.to(device)
-            within = (
-                random.uniform("pixels", (len(pixels), 2), device) - 0.5
-                if random is not None and jittered
-                else None
-            )
-            origins, directions = (r.contiguous() for r in cameras.rays_at(pixels, within))
             behind, shape = behind[pixels], (1, 1, len(pixels))
+        origins, directions, jitter = self._rays(cameras, random, pixels)
         rays = len(origins)
-        jitter = (
-            random.uniform("samples", (rays,), device)
-            if random is not None and self.config.jitter
-            else torch.full((rays,), 0.5, device=device)
-        )
         step = 2.0 / self.config.samples
         t, ray, offsets = march(origins, directions, self.occupied, step, jitter)
         points = origins[ray] + t[:, None] * directions[ray]

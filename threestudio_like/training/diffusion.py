@@ -117,6 +117,85 @@ def build_scheduler() -> Any:
     )
 
 
+VIEW_WORDS = ("front", "side", "back", "overhead")
+
+
+class GroupBatches:
+    """Batches of groups of four views of an object, with what the denoiser is given and wants.
+
+    Args:
+        latents: (N * 4, 4, h, w) float16, the group index outermost.
+        groups: objects a batch.
+    """
+
+    def __init__(self, tokenizer: Any, latents: torch.Tensor, data: Groups, groups: int) -> None:
+        self._count, self._groups, self._size = len(data), groups, latents.shape[-1]
+        self._alphas = build_scheduler().alphas_cumprod
+        self._latents = latents.view(self._count, VIEWS, 4, self._size, self._size)
+        self._azimuth = torch.from_numpy(data.azimuth)
+        self._elevation = torch.from_numpy(data.elevation)
+        self._background = torch.from_numpy(data.background)
+
+        def ids(text: str) -> list[int]:
+            return tokenizer(text, padding="max_length", max_length=MAX_TOKENS).input_ids
+
+        self._tokens = torch.tensor(
+            [[ids(f"{c}, {v} view") for v in VIEW_WORDS] for c in data.captions]
+        )
+        self._empty = torch.tensor(ids(""))
+        self._views = torch.tensor(
+            [
+                [VIEW_WORDS.index(view_word(float(a), float(e))) for a in row]
+                for row, e in zip(data.azimuth, data.elevation)
+            ]
+        )
+
+    def __call__(self, step: Step) -> dict[str, Any]:
+        """The batch of a step."""
+        count, groups, size = self._count, self._groups, self._size
+        generator = step.random.generator("batch")
+        # A shuffled pass over the objects: every object once an epoch.
+        first = step.index * groups
+        epoch = first // count
+        order = torch.randperm(
+            count, generator=torch.Generator().manual_seed(step.seed * 1000003 + epoch)
+        )
+        pick = order[torch.arange(first, first + groups) % count]
+        joint = bool(torch.rand((), generator=generator) < 0.75)
+        clean = self._latents[pick].flatten(0, 1).float()
+        az, el = self._azimuth[pick].flatten(), self._elevation[pick].repeat_interleave(VIEWS)
+        bg = self._background[pick].repeat_interleave(VIEWS)
+        rays = Cameras.orbit(az, el, DISTANCE, FOV_Y, size, size).ray_maps(size, size)
+        vector = camera_vector(az, el, bg)
+        drop_text = torch.rand(groups, generator=generator) < 0.1
+        text = self._tokens[pick[:, None], self._views[pick]]
+        text = torch.where(drop_text[:, None, None], self._empty, text).flatten(0, 1)
+        if not joint:
+            drop_camera = torch.rand(groups * VIEWS, generator=generator) < 0.15
+            vector = vector * ~drop_camera[:, None]
+            rays = rays * ~drop_camera[:, None, None, None]
+        # Stratified time steps, one a group.
+        t = (
+            ((torch.arange(groups) + torch.rand(groups, generator=generator)) / groups * 1000)
+            .long()
+            .clamp(0, 999)
+        )
+        t = t[torch.randperm(groups, generator=generator)].repeat_interleave(VIEWS)
+        noise = torch.randn(clean.shape, generator=generator)
+        abar = self._alphas[t].view(-1, 1, 1, 1)
+        noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+        target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
+        given = torch.cat([noisy, rays], 1)
+        return {
+            "joint": joint,
+            "text": text,
+            "given": given,
+            "t": t,
+            "vector": vector,
+            "target": target,
+        }
+
+
 def diffusion_stage(
     unet: Any,
     text_encoder: Any,
@@ -136,76 +215,11 @@ def diffusion_stage(
     Args:
         latents: (N * 4, 4, h, w) float16, the group index outermost.
     """
-    alphas = build_scheduler().alphas_cumprod
-    size = latents.shape[-1]
-    azimuth, elevation = torch.from_numpy(data.azimuth), torch.from_numpy(data.elevation)
-    background = torch.from_numpy(data.background)
-    words = [
-        [
-            tokenizer(f"{c}, {v} view", padding="max_length", max_length=MAX_TOKENS).input_ids
-            for v in ("front", "side", "back", "overhead")
-        ]
-        for c in data.captions
-    ]
-    tokens = torch.tensor(words)
-    empty = torch.tensor(tokenizer("", padding="max_length", max_length=MAX_TOKENS).input_ids)
-    view_index = {"front": 0, "side": 1, "back": 2, "overhead": 3}
-    views = torch.tensor(
-        [
-            [view_index[view_word(float(a), float(e))] for a in row]
-            for row, e in zip(data.azimuth, data.elevation)
-        ]
-    )
     unet.train()
     text_encoder.train()
     processor = install(unet)
     ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
-    count = len(data)
-
-    def draw(step: Step) -> dict[str, Any]:
-        generator = step.random.generator("batch")
-        # A shuffled pass over the objects: every object once an epoch.
-        first = step.index * groups
-        epoch = first // count
-        order = torch.randperm(
-            count, generator=torch.Generator().manual_seed(step.seed * 1000003 + epoch)
-        )
-        pick = order[torch.arange(first, first + groups) % count]
-        joint = bool(torch.rand((), generator=generator) < 0.75)
-        clean = latents.view(count, VIEWS, 4, size, size)[pick].flatten(0, 1).float()
-        az, el = azimuth[pick].flatten(), elevation[pick].repeat_interleave(VIEWS)
-        bg = background[pick].repeat_interleave(VIEWS)
-        rays = Cameras.orbit(az, el, DISTANCE, FOV_Y, size, size).ray_maps(size, size)
-        vector = camera_vector(az, el, bg)
-        drop_text = torch.rand(groups, generator=generator) < 0.1
-        text = tokens[pick[:, None], views[pick]]
-        text = torch.where(drop_text[:, None, None], empty, text).flatten(0, 1)
-        if not joint:
-            drop_camera = torch.rand(groups * VIEWS, generator=generator) < 0.15
-            vector = vector * ~drop_camera[:, None]
-            rays = rays * ~drop_camera[:, None, None, None]
-        # Stratified time steps, one a group.
-        t = (
-            ((torch.arange(groups) + torch.rand(groups, generator=generator)) / groups * 1000)
-            .long()
-            .clamp(0, 999)
-        )
-        t = t[torch.randperm(groups, generator=generator)].repeat_interleave(VIEWS)
-        noise = torch.randn(clean.shape, generator=generator)
-        abar = alphas[t].view(-1, 1, 1, 1)
-        noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
-        target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
-        given = torch.cat([noisy, rays], 1)
-        return {
-            "joint": joint,
-            "text": text,
-            "given": given,
-            "t": t,
-            "vector": vector,
-            "target": target,
-        }
-
-    batches = Batches(draw, unet)
+    batches = Batches(GroupBatches(tokenizer, latents, data, groups), unet)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = batches(step)

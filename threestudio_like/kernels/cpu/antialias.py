@@ -7,6 +7,15 @@ import numpy as np
 from numba import njit
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _to_pixels(clip, v, w, width, height):
+    """Pixel coordinates of a vertex of clip-space w."""
+    return (
+        (clip[v, 0] / w + 1.0) * 0.5 * width - 0.5,
+        (1.0 - clip[v, 1] / w) * 0.5 * height - 0.5,
+    )
+
+
 @njit(nogil=True, cache=True)
 def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
     """The side (a signed number) of the edge from (ax, ay) along (dx, dy) on which all its faces'
@@ -19,10 +28,7 @@ def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
         wo = float(clip[o, 3])
         if wo <= 1e-6:
             return 0.0
-        ox, oy = (
-            (clip[o, 0] / wo + 1.0) * 0.5 * width - 0.5,
-            (1.0 - clip[o, 1] / wo) * 0.5 * height - 0.5,
-        )
+        ox, oy = _to_pixels(clip, o, wo, width, height)
         turn = dx * (oy - ay) - dy * (ox - ax)
         if turn == 0.0:
             continue
@@ -30,6 +36,15 @@ def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
             return 0.0
         side = turn
     return side
+
+
+@njit(nogil=True, cache=True)
+def _forget(best, pairs, count, width):
+    """Set the scratch that the first `count` pairs have used back to -1."""
+    for n in range(count):
+        one, two = min(pairs[n, 0], pairs[n, 1]), max(pairs[n, 0], pairs[n, 1])
+        direction = 0 if two - one == 1 else 1
+        best[direction, one // width, one % width] = -1
 
 
 @njit(nogil=True, cache=True)
@@ -48,28 +63,16 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
         The number of pairs, or -1 when `pairs` is too short.
     """
     height, width, _ = pixels.shape
-    count = 0
     touched = 0
     for e in range(edges.shape[0]):
         a, b = edges[e, 0], edges[e, 1]
         wa, wb = float(clip[a, 3]), float(clip[b, 3])
         if wa <= 1e-6 or wb <= 1e-6:
             continue
-        ax, ay = (
-            (clip[a, 0] / wa + 1.0) * 0.5 * width - 0.5,
-            (1.0 - clip[a, 1] / wa) * 0.5 * height - 0.5,
-        )
-        bx, by = (
-            (clip[b, 0] / wb + 1.0) * 0.5 * width - 0.5,
-            (1.0 - clip[b, 1] / wb) * 0.5 * height - 0.5,
-        )
+        ax, ay = _to_pixels(clip, a, wa, width, height)
+        bx, by = _to_pixels(clip, b, wb, width, height)
         dx, dy = bx - ax, by - ay
-        if (
-            (ax < -1.0 and bx < -1.0)
-            or (ay < -1.0 and by < -1.0)
-            or (ax > width and bx > width)
-            or (ay > height and by > height)
-        ):
+        if max(ax, bx) < -1.0 or max(ay, by) < -1.0 or min(ax, bx) > width or min(ay, by) > height:
             continue
         side = _side_of_faces(clip, opposite[e], ax, ay, dx, dy, width, height)
         if side == 0.0:
@@ -107,30 +110,18 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
             outward = first + 1 - q if larger else q - first
             direction = 0 if steep else 1
             r, c = (p, first) if steep else (first, p)
-            known = best[direction, r, c]
-            if known < 0:
+            slot = best[direction, r, c]
+            if slot < 0:
                 if touched >= pairs.shape[0]:
-                    count = -1
-                    break
-                pairs[touched, 0], pairs[touched, 1], pairs[touched, 2] = (
-                    r_in * width + c_in,
-                    r_out * width + c_out,
-                    e,
-                )
-                best[direction, r, c] = touched
-                reach[direction, r, c] = np.float32(outward)
+                    _forget(best, pairs, touched, width)
+                    return -1
+                slot = touched
+                best[direction, r, c] = slot
                 touched += 1
-            elif outward > reach[direction, r, c]:
-                pairs[known, 0], pairs[known, 1], pairs[known, 2] = (
-                    r_in * width + c_in,
-                    r_out * width + c_out,
-                    e,
-                )
-                reach[direction, r, c] = np.float32(outward)
-        if count < 0:
-            break
-    for n in range(touched):
-        one, two = min(pairs[n, 0], pairs[n, 1]), max(pairs[n, 0], pairs[n, 1])
-        direction = 0 if two - one == 1 else 1
-        best[direction, one // width, one % width] = -1
-    return count if count < 0 else touched
+            elif outward <= reach[direction, r, c]:
+                continue
+            pairs[slot, 0], pairs[slot, 1] = r_in * width + c_in, r_out * width + c_out
+            pairs[slot, 2] = e
+            reach[direction, r, c] = np.float32(outward)
+    _forget(best, pairs, touched, width)
+    return touched

@@ -38,6 +38,18 @@ def _turn(clip, vertex, mask, ax, ay, dx, dy, height, width):
 
 
 @triton.jit
+def _side(clip, opposite, e, valid, ax, ay, dx, dy, height, width):
+    """The side (a signed number) of edges on which all their faces lie, and whether there is one:
+    not where faces lie on both sides, or behind the camera."""
+    far_one = tl.load(opposite + e * 2, mask=valid, other=-1)
+    far_two = tl.load(opposite + e * 2 + 1, mask=valid, other=-1)
+    one, hidden_one = _turn(clip, far_one, valid, ax, ay, dx, dy, height, width)
+    two, hidden_two = _turn(clip, far_two, valid, ax, ay, dx, dy, height, width)
+    side = tl.where(two != 0, two, one)
+    return side, (hidden_one == 0) & (hidden_two == 0) & (one * two >= 0) & (side != 0)
+
+
+@triton.jit
 def _walk(
     clip,
     edges,
@@ -52,37 +64,13 @@ def _walk(
 ):
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = e < count
-    a, b = (
-        tl.load(edges + e * 2, mask=valid, other=0),
-        tl.load(edges + e * 2 + 1, mask=valid, other=0),
-    )
+    a = tl.load(edges + e * 2, mask=valid, other=0)
+    b = tl.load(edges + e * 2 + 1, mask=valid, other=0)
     ax, ay, az, front_a = _screen(clip, a, valid, height, width)
     bx, by, bz, front_b = _screen(clip, b, valid, height, width)
     dx, dy = bx - ax, by - ay
-    one, hidden_one = _turn(
-        clip, tl.load(opposite + e * 2, mask=valid, other=-1), valid, ax, ay, dx, dy, height, width
-    )
-    two, hidden_two = _turn(
-        clip,
-        tl.load(opposite + e * 2 + 1, mask=valid, other=-1),
-        valid,
-        ax,
-        ay,
-        dx,
-        dy,
-        height,
-        width,
-    )
-    side = tl.where(two != 0, two, one)
-    alive = (
-        valid
-        & front_a
-        & front_b
-        & (hidden_one == 0)
-        & (hidden_two == 0)
-        & (one * two >= 0)
-        & (side != 0)
-    )
+    side, seen = _side(clip, opposite, e, valid, ax, ay, dx, dy, height, width)
+    alive = valid & front_a & front_b & seen
     steep = tl.abs(dy) >= tl.abs(dx)
     p0, p1, q0, q1 = (
         tl.where(steep, ay, ax),

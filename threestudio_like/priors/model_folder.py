@@ -1,0 +1,136 @@
+"""A model folder of Stable Diffusion's layout: how it is loaded, and what its configurations say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..engine.errors import ModelError
+from .diffusion import CameraProtocol, PriorFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusersConfig:
+    """How a pretrained model is loaded."""
+
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
+    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the
+    processor has such instructions (the autoencoder stays float32), else float32."""
+    device: str = "cpu"
+    attention_slicing: bool = False
+    """Compute attention in slices: less memory, slower."""
+    offload: bool = False
+    """Keep weights in main memory and bring each module to the device when it runs (small GPUs)."""
+    sample_posterior: bool = False
+    """Sample the autoencoder's posterior instead of taking its mean."""
+    entries: int = 0
+    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views
+    that are denoised together."""
+    images: int = 0
+    """Pictures through the autoencoder at once, computed again on the way back; 0 for all."""
+    tiling: bool = False
+    """Decode large pictures in tiles that are blended: less memory, a little different."""
+    keep_text: bool | None = None
+    """Keep the text encoder after a prompt; None: in main memory only."""
+    compile: bool = False
+    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a
+    GPU."""
+    graphs: bool | None = None
+    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing
+    is offloaded or compiled."""
+
+
+def camera_vector(
+    azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor
+) -> torch.Tensor:
+    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the
+    background's grey level, and one.
+
+    All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
+    """
+    return torch.stack(
+        [
+            azimuth.sin(),
+            azimuth.cos(),
+            (2 * azimuth).sin(),
+            (2 * azimuth).cos(),
+            elevation.sin(),
+            elevation.cos(),
+            2 * background - 1,
+            torch.ones_like(background),
+        ],
+        -1,
+    )
+
+
+def read_config(folder: Path, part: str) -> dict[str, Any]:
+    """The configuration of a part of a model folder. Raises ModelError if it is missing or
+    damaged."""
+    for name in ("config.json", "scheduler_config.json"):
+        path = folder / part / name
+        if path.is_file():
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise ModelError(
+                    "the configuration is damaged", str(path), "Download the model again"
+                ) from None
+    raise ModelError(
+        f'has no "{part}" with a configuration',
+        str(folder),
+        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)",
+    )
+
+
+def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
+    """The types of UNet (and text encoder) and of the autoencoder for a `DiffusersConfig.dtype`."""
+    if dtype != "auto":
+        return getattr(torch, dtype), getattr(torch, dtype)
+    if device.type != "cpu":
+        return torch.float16, torch.float16
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    fast = bool(supported and supported())
+    return (torch.bfloat16 if fast else torch.float32), torch.float32
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What prior.json says beside a model of this project's; {} without one."""
+    path = folder / "prior.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def facts_of(
+    name: str,
+    said: dict[str, Any],
+    unet: dict[str, Any],
+    vae: dict[str, Any],
+    scheduler: dict[str, Any],
+) -> PriorFacts:
+    """The facts of a model from its parts' configurations and its prior.json."""
+    down = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    latent = int(unet.get("sample_size", 64))
+    camera = said.get("camera")
+    return PriorFacts(
+        name,
+        scheduler.get("prediction_type", "epsilon"),
+        vae.get("latent_channels", 4),
+        latent,
+        latent * down,
+        tuple(said["vocabulary"]) if "vocabulary" in said else None,
+        CameraProtocol(
+            camera["distance"],
+            camera["fov_y"],
+            tuple(camera["elevation"]),
+            tuple(camera["background"]),
+        )
+        if camera
+        else None,
+        tuple(tuple(float(x) for x in row) for row in said["light"]) if "light" in said else None,
+        int(said.get("joint_views", 1)),
+        said.get("licence", "see the model's page"),
+        said.get("territory", "see the model's page"),
+    )
