@@ -399,7 +399,7 @@ def test_mesh_verb_tools(tmp_path):
     source = f_cube().save(tmp_path / "cube.glb")
     info = run_tool("info", source, ToolOptions())
     assert info["parts"] == 2
-    assert info["walls"]["texture coordinates"] == "a proper atlas"
+    assert info["meshes"]["walls"]["texture coordinates"] == "a proper atlas"
     for action in ("clean", "unwrap", "decimate", "convert"):
         out = tmp_path / f"{action}.obj"
         run_tool(action, source, ToolOptions(out=out, faces=10))

@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engine.places import user_path
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any
     from .commands import texture as texturing
     from .runs.options import TextureOptions
 
-    result = texturing.texture(Path(mesh), prompt, _options(TextureOptions, quiet, options))
+    result = texturing.texture(user_path(mesh), prompt, _options(TextureOptions, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
@@ -66,7 +68,7 @@ def reconstruct(picture: str | Path, *, quiet: bool = True, **options: Any) -> A
     from .commands import reconstruct as reconstruction
 
     result = reconstruction.reconstruct(
-        Path(picture), _options(reconstruction.ReconstructOptions, quiet, options)
+        user_path(picture), _options(reconstruction.ReconstructOptions, quiet, options)
     )
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
@@ -94,7 +96,7 @@ def compose(
     if picture is None:
         result = composing.compose_text(prompt, chosen)
     else:
-        result = composing.compose(Path(picture), prompt, chosen)
+        result = composing.compose(user_path(picture), prompt, chosen)
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
@@ -103,7 +105,7 @@ def refine(source: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
     """Refine a finished run in RGB (the second stage of Latent-NeRF); options as for `generate`."""
     from .runs import session as run
 
-    result = run.refine(Path(source), _options(run.Options, quiet, options))
+    result = run.refine(user_path(source), _options(run.Options, quiet, options))
     result.asset.provenance["folder"] = str(result.folder)
     return result.asset
 
@@ -112,6 +114,7 @@ def _options(kind: Any, quiet: bool, options: dict[str, Any]) -> Any:
     from dataclasses import fields
 
     from .engine.errors import ConfigError, did_you_mean
+    from .engine.places import expand_paths
 
     known = [f.name for f in fields(kind)]
     for name in options:
@@ -120,6 +123,7 @@ def _options(kind: Any, quiet: bool, options: dict[str, Any]) -> Any:
     for name in ("out", "concept", "embeddings", "save_embeddings", "config", "lock", "sketch"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
+    expand_paths(options)
     return kind(**{"verbosity": "quiet" if quiet else "line", **options})
 
 

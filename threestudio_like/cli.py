@@ -6,7 +6,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import json
+import io
 import os
 import sys
 from pathlib import Path
@@ -32,6 +32,7 @@ from .commands.arguments import (
 )
 from .commands.parsing import CONFIGURED, PROGRAM, VERBS, parse
 from .engine.errors import ConfigError, UserError, did_you_mean
+from .engine.text import json_text, printable
 
 
 def _summary(verb: type) -> str:
@@ -256,7 +257,7 @@ def mesh(arguments: MeshTool) -> None:
         force=arguments.force,
     )
     findings = run_tool(arguments.action, arguments.mesh, options)
-    print(json.dumps(findings, indent=1, default=str) if arguments.json else lines_of(findings))
+    print(json_text(findings, indent=1) if arguments.json else lines_of(findings))
 
 
 def refine(arguments: Refine, dotted: dict[str, str]) -> None:
@@ -281,13 +282,10 @@ def export(arguments: Export) -> None:
     bad = []
     for path, verdict in written:
         if arguments.json:
-            print(
-                json.dumps(
-                    {"path": str(path), **({} if verdict is None else vars(verdict))}, default=str
-                )
-            )
+            print(json_text({"path": str(path), **({} if verdict is None else vars(verdict))}))
         else:
-            print(f"{path}" + ("" if verdict is None else f"  ({verdict.line()})"))
+            line = f"{path}" + ("" if verdict is None else f"  ({verdict.line()})")
+            print(printable(line))
         if verdict is not None and not verdict.passed:
             bad.append(path.name)
     if bad:
@@ -304,7 +302,7 @@ def evaluate(arguments: Evaluate) -> None:
     from .reports.text import lines_of
 
     figures = measure(arguments.run, arguments.prompt, arguments.truth, arguments.instances)
-    print(json.dumps(figures) if arguments.json else lines_of(figures))
+    print(json_text(figures) if arguments.json else lines_of(figures))
 
 
 def train(arguments: Train, dotted: dict[str, str]) -> None:
@@ -369,7 +367,7 @@ def doctor(arguments: Doctor) -> None:
     from .commands.doctor import examine, table
 
     findings = examine()
-    print(json.dumps(findings, indent=1) if arguments.json else table(findings))
+    print(json_text(findings, indent=1) if arguments.json else table(findings))
 
 
 def vocabulary(arguments: Vocabulary) -> None:
@@ -385,7 +383,7 @@ def vocabulary(arguments: Vocabulary) -> None:
         "synonyms": [f"{a} = {b}" for a, b in words.SYNONYMS.items()],
     }
     if arguments.json:
-        print(json.dumps(lists))
+        print(json_text(lists))
         return
     for name, items in lists.items():
         print(f"{name:<12}{', '.join(items)}")
@@ -420,9 +418,17 @@ def leave_quickly() -> None:
         gc.freeze()
 
 
+def say_what_can_be_said() -> None:
+    """Let a terminal that does not know a letter show its number instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    say_what_can_be_said()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..engine.errors import ConfigError
+from ..engine.places import user_path
 from ..priors.depth import load_depth
 from ..priors.diffusion import DiffusionPrior
 from ..runs.delivery import RunResult
@@ -126,7 +127,7 @@ def compose_any(picture: str, prompt: str, text: str, options: ComposeOptions) -
             "compose",
             'compose scene.png "a red ball on a blue box", or compose --text "…"',
         )
-    return compose(Path(picture), prompt, options)
+    return compose(user_path(picture), prompt, options)
 
 
 def picked(picture: str, prompt: str, options: ComposeOptions) -> tuple[str, ...]:
@@ -139,7 +140,9 @@ def picked(picture: str, prompt: str, options: ComposeOptions) -> tuple[str, ...
     if not picture:
         raise ConfigError("wants a picture", "--pick", "Give the picture behind compose")
     boxes = pick_boxes(
-        Path(picture), prompt, ViewOptions(segmenter=compose_config(options).decompose.segmenter)
+        user_path(picture),
+        prompt,
+        ViewOptions(segmenter=compose_config(options).decompose.segmenter),
     )
     assert boxes is not None
     return boxes

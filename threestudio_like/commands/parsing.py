@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
+from ..engine.places import expand_paths
 from . import arguments as of
 
 PROGRAM = "threestudio-like"
@@ -91,7 +92,7 @@ def parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, s
             f"{PROGRAM} {verb}",
             f"See: {PROGRAM} {verb} --help",
         ) from None
-    return parsed, dotted
+    return expand_paths(parsed), dotted
 
 
 def undotted(verb: str) -> set[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from .errors import ConfigError, InputError, did_you_mean
+from .places import user_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -112,6 +113,8 @@ def convert(value: Any, kind: Any, name: str) -> Any:
             _refuse(name, kind, value)
     if kind is str:
         return str(value)
+    if kind is Path and isinstance(value, (str, Path)):
+        return user_path(value)
     return value
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .text import printable
+
 
 class UserError(Exception):
     """A mistake, or a state of the machine, that the user can correct.
@@ -28,7 +30,7 @@ class UserError(Exception):
     def line(self) -> str:
         """The whole message on one line."""
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{text}. {self.remedy}" if self.remedy else text).split())
+        return " ".join(printable(f"{text}. {self.remedy}" if self.remedy else text).split())
 
 
 class ConfigError(UserError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .checkpoint import output_error
+from .text import json_text, printable
 
 
 class Events:
@@ -42,7 +43,7 @@ class Events:
 
     def record(self, kind: str, **facts: Any) -> None:
         """Append one event."""
-        line = json.dumps({"t": round(self.elapsed, 3), "event": kind, **facts}, default=str)
+        line = json_text({"t": round(self.elapsed, 3), "event": kind, **facts})
         if self._path is not None:
             try:
                 with open(self._path, "a", encoding="utf-8") as file:
@@ -56,7 +57,7 @@ class Events:
         """Print a permanent line for the user, above the status line."""
         if self._mode == "line":
             self._clear()
-            print(text, file=self._stream, flush=True)
+            print(printable(text, lines=True), file=self._stream, flush=True)
 
     def status(self, text: str, force: bool = False) -> None:
         """Redraw the status line: at most five times a second on a terminal, and every ten seconds
@@ -68,6 +69,7 @@ class Events:
         if not force and now - self._last_draw < (0.2 if terminal else 10.0):
             return
         self._last_draw = now
+        text = printable(text)
         if terminal:
             text = text[:158]
             print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)

@@ -6,6 +6,7 @@ It works on any device, and also for the meta tensors of a rehearsal, which hold
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from typing import Any
 
@@ -81,3 +82,44 @@ def release() -> None:
 def bytes_of(module: torch.nn.Module) -> int:
     """Total size of a module's parameters and buffers, in bytes."""
     return sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
+
+
+def peak_memory_mb() -> float | None:
+    """Peak resident memory of this process in MB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return _windows_peak_mb()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, others kilobytes.
+    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
+
+
+def _windows_peak_mb() -> float | None:
+    """Windows' peak working set, by its own interface."""
+    import ctypes
+
+    windows: Any = getattr(ctypes, "windll", None)
+    if windows is None:
+        return None
+
+    class Counters(ctypes.Structure):
+        _fields_ = [
+            ("size", ctypes.c_uint32),
+            ("page_faults", ctypes.c_uint32),
+            ("peak_working_set", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 7),
+        ]
+
+    counters = Counters()
+    counters.size = ctypes.sizeof(Counters)
+    try:
+        current = windows.kernel32.GetCurrentProcess
+        current.restype = ctypes.c_void_p
+        known = windows.kernel32.K32GetProcessMemoryInfo
+        known.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32]
+        if not known(current(), ctypes.byref(counters), counters.size):
+            return None
+    except (AttributeError, OSError):
+        return None
+    return counters.peak_working_set / (1024 * 1024)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from .errors import ConfigError, InputError, did_you_mean
+from .places import user_path
 
 T = TypeVar("T")
 PLUGINS = "THREESTUDIO_LIKE_PLUGINS"
@@ -121,7 +122,7 @@ _read_files: set[Path] = set()
 def read_plugin_files() -> None:
     """Run the files that the environment names, each once. Raises InputError on one that fails."""
     for text in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
-        read_plugin_file(Path(text))
+        read_plugin_file(user_path(text))
 
 
 def read_plugin_file(path: Path) -> None:
@@ -130,7 +131,7 @@ def read_plugin_file(path: Path) -> None:
     Raises:
         InputError: it is not there, or fails.
     """
-    path = path.expanduser().resolve()
+    path = user_path(path).resolve()
     if path in _read_files:
         return
     if not path.is_file():

@@ -3,7 +3,12 @@ write into files of lines."""
 
 from __future__ import annotations
 
+import json
+import math
+import sys
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
@@ -37,3 +42,62 @@ def line_name(text: str, default: str = "unnamed") -> str:
     """A name for one line of a text file (OBJ, MTL): `printable`, without space at its ends or twice
     within, `default` where nothing is left."""
     return " ".join(printable(text).split()) or default
+
+
+def words_of(text: str, also: str = "") -> list[str]:
+    """The words of a text in any script, in order.
+
+    Of ASCII, letters, digits and the characters of `also` belong to words. Beyond it letters with
+    their marks, digits and symbols (emoji, with what joins them) do; punctuation and spaces of every
+    script part words.
+    """
+    words, word = [], ""
+    for character in text:
+        if _in_word(character, also):
+            word += character
+        elif word:
+            words.append(word)
+            word = ""
+    return [*words, word] if word else words
+
+
+def slug(text: str, separator: str, longest: int) -> str:
+    """A part of a file's or a node's name: letters and digits of any script in lower case, all else
+    one `separator`; at most `longest` characters, empty where nothing is left. What the machine's
+    file names cannot hold is left out."""
+    plain = unicodedata.normalize("NFC", text).lower()
+    encoding = sys.getfilesystemencoding()
+    out = ""
+    for character in plain:
+        letter = character.isascii() and character.isalnum()
+        if not character.isascii() and unicodedata.category(character)[0] in "LMN":
+            letter = character.encode(encoding, "ignore") != b""
+        if letter:
+            out += character
+        elif not out.endswith(separator):
+            out += separator
+    return out.strip(separator)[:longest]
+
+
+def _in_word(character: str, also: str) -> bool:
+    if character.isascii():
+        return character.isalnum() or character in also
+    return unicodedata.category(character)[0] in "LMNS" or character in _JOINERS
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON as the standard has it: numbers that are not finite are null, paths and other objects their
+    text, NumPy numbers and tables plain ones."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..engine.errors import InputError
+from ..engine.places import user_path
 from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
 from ..meshes.primitives import read_primitives
@@ -18,7 +19,7 @@ from .sketch_shape import SketchConfig, SketchShape
 def read_sketch(config: SketchConfig) -> SketchShape:
     """Read a sketch (a mesh, or a YAML list of primitives), move it into the scene's frame and
     build its guidance. Raises InputError."""
-    mesh = load_sketch(Path(config.path)).mesh
+    mesh = load_sketch(user_path(config.path)).mesh
     place = (
         Normalisation.of_mean(mesh.vertices, config.scale)
         if config.placement == "mean"

@@ -7,13 +7,10 @@ only the first run on a machine compiles.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+# isort: off
+from . import compiling as _compiling  # noqa: F401 (before anything is compiled)
 
-if "NUMBA_CACHE_DIR" not in os.environ:
-    _home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ["NUMBA_CACHE_DIR"] = str(_home / "threestudio-like" / "numba-0.1")
-
+# isort: on
 from . import cases as _cases  # noqa: F401 (registers the self-checks)
 from .dispatch import CHOICES, Backend, Status, check, choose, chosen, operations, warm_up
 from .distance import SurfaceTree, nearest, surface_tree, winding_number

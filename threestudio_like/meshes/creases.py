@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..kernels.compiling import CACHE
 
-@njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=CACHE)
 def crease_normals(vertices, faces, cos_crease):
     """Unit normal of every face corner, smoothed over neighbours whose angle is below the crease
     angle.

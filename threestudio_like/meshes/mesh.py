@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..engine.places import user_path
 from .normals import face_normals, vertex_normals
 from .transform import Transform
 
@@ -223,7 +224,7 @@ class Asset:
         from ..engine.output import made_here
         from .io.files import write
 
-        return write(self, Path(path).expanduser(), frame, force=force, made=made_here)
+        return write(self, user_path(path), frame, force=force, made=made_here)
 
     @staticmethod
     def load(path: str | Path, frame: Any = None, textures: bool = True) -> Asset:
@@ -231,4 +232,4 @@ class Asset:
         leaves pictures alone. Raises InputError."""
         from .io.files import read
 
-        return read(Path(path).expanduser(), frame, textures)
+        return read(user_path(path), frame, textures)

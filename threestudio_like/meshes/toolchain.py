@@ -67,10 +67,12 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     asset = read(path, options.frame, options.textures)
     meshes: dict[str, Mesh] = dict(asset.meshes)
     findings: dict[str, Any] = {}
+    # Of each mesh by its name, apart from what is said of the file: a mesh may be called "written".
+    each: dict[str, Any] = {}
     if action == "clean":
         for name, mesh in asset.meshes.items():
             meshes[name], done = clean(mesh, options.weld, options.holes)
-            findings[name] = {k: v for k, v in done.items() if v} or "nothing to do"
+            each[name] = {k: v for k, v in done.items() if v} or "nothing to do"
         if options.hidden:
             hidden = hidden_faces(
                 joined(Asset({k: m for k, m in meshes.items() if len(m.faces)})), options.backend
@@ -83,23 +85,23 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         meshes = {k: m for k, m in meshes.items() if len(m.faces)}
     elif action == "unwrap":
         done_asset, notes = with_coordinates(asset, options.texture, "always")
-        meshes, findings = done_asset.meshes, dict(notes)
+        meshes, each = done_asset.meshes, dict(notes)
     elif action == "decimate":
         total = sum(len(m.faces) for m in meshes.values())
         for name, mesh in asset.meshes.items():
             share = max(4, round(options.faces * len(mesh.faces) / total))
             meshes[name] = decimate(mesh, share, options.backend)
-            findings[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+            each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
     elif action == "remesh":
         for name, mesh in asset.meshes.items():
             size = float(np.linalg.norm(np.ptp(mesh.vertices[mesh.faces.reshape(-1)], 0)))
             meshes[name] = remesh_isotropic(mesh, options.edge or size / 50)
-            findings[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+            each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
     elif action == "register":
         meshes, findings = _register(asset, options)
     written = Asset(meshes, asset.provenance)
     write(written, options.out, options.to_frame, force=options.force)
-    return {**findings, "written": str(options.out)}
+    return {**({"meshes": each} if each else {}), **findings, "written": str(options.out)}
 
 
 def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
@@ -154,6 +156,8 @@ def describe(asset: Asset, path: Path) -> dict[str, Any]:
         "lowest corner, m": low.tolist(),
         "highest corner, m": high.tolist(),
     }
-    for name, mesh in asset.meshes.items():
-        whole[name] = {**inspect(mesh), "texture coordinates": examine_uv(mesh).line()}
+    whole["meshes"] = {
+        name: {**inspect(mesh), "texture coordinates": examine_uv(mesh).line()}
+        for name, mesh in asset.meshes.items()
+    }
     return whole

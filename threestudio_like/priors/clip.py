@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from ..engine.places import user_path
 from ..kernels.devices import follow
 from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
 
@@ -129,7 +130,7 @@ class OpenClipPrior(ImageTextPrior):
                 f"{OPEN_CLIP}{name}",
                 "pip install 'threestudio-like[clip]'",
             ) from None
-        folder = Path(name).expanduser()
+        folder = user_path(name)
         architecture, _, weights = (
             (f"local-dir:{folder}", "", "") if folder.is_dir() else name.partition("/")
         )

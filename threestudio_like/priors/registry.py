@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.errors import ModelError, did_you_mean
+from ..engine.places import cache_folder, user_path
 
 EMBEDDED = "toybox"
 
@@ -133,16 +134,16 @@ def embedded_folder(name: str) -> Path:
     and else inside the package.
     """
     chosen = os.environ.get("THREESTUDIO_LIKE_WEIGHTS")
-    if chosen and (Path(chosen).expanduser() / name).is_dir():
-        return Path(chosen).expanduser() / name
+    if chosen and (user_path(chosen) / name).is_dir():
+        return user_path(chosen) / name
     return Path(__file__).resolve().parent.parent / "toybox" / "weights" / name
 
 
 def models_folder() -> Path:
-    """The folder in which users keep models under logical names: $THREESTUDIO_LIKE_MODELS or
-    ~/.cache/threestudio-like/models."""
+    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS, or "models" in the cache
+    (~/.cache/threestudio-like)."""
     chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "threestudio-like" / "models"
+    return user_path(chosen) if chosen else cache_folder() / "models"
 
 
 def resolve(name: str) -> Path:
@@ -176,7 +177,7 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
         option: option of the command line, for error messages.
         file: a file that such a folder must contain.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         return path
     if path.exists():

@@ -54,7 +54,10 @@ def run_state(folder: Path) -> dict[str, Any]:
         elif kind == "step" and event["stage"] in stages:
             stages[event["stage"]].update(step=event["step"], rate=event.get("rate"))
             for term, value in event["terms"].items():
-                curves.setdefault(f"{event['stage']}: {term}", []).append([event["step"], value])
+                if value is not None:
+                    curves.setdefault(f"{event['stage']}: {term}", []).append(
+                        [event["step"], value]
+                    )
         elif kind == "stage-end" and event["stage"] in stages:
             stages[event["stage"]].update(step=event["step"], seconds=event["seconds"])
         elif kind not in ("begin", "kernel", "asset", "end"):

@@ -3,8 +3,6 @@ report."""
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ import numpy as np
 
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
+from ..engine.memory import peak_memory_mb
 from ..meshes.frames import Frame
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light
@@ -90,7 +89,9 @@ def deliver(
         turntable(
             shown, folder / "turntable.mp4", work.ring.distance, work.ring.fov_y, light=work.light
         )
-    figures["peak memory, MB"] = round(peak_memory_mb())
+    peak = peak_memory_mb()
+    if peak is not None:
+        figures["peak memory, MB"] = round(peak)
     figures["seconds"] = events.elapsed
     write_report(
         folder / "report.html",
@@ -102,16 +103,10 @@ def deliver(
         work.text,
         work.pictures,
     )
-    events.record("end", seconds=events.elapsed, peak_memory_mb=figures["peak memory, MB"])
+    events.record("end", seconds=events.elapsed, peak_memory_mb=figures.get("peak memory, MB"))
     events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
     events.close()
     return RunResult(asset, folder, figures, verdict)
-
-
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024) if sys.platform == "darwin" else peak / 1024
 
 
 def _refuse(verdict: Verdict, path: Path) -> None:

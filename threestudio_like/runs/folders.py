@@ -4,13 +4,13 @@ newest."""
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 
 from ..engine.checkpoint import output_error
 from ..engine.errors import CheckpointError, OutputError
 from ..engine.output import own_folder
+from ..engine.text import slug
 from ..reports.live import follow
 from .options import Options
 
@@ -46,8 +46,8 @@ def _made(prompt: str, options: Options) -> Path:
                 "Choose another one, or add --resume to go on with its run",
             )
     else:
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "run"
-        stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
+        name = slug(prompt, "-", 40) or "run"
+        stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
         folder, number = stem, 2
         while folder.exists():
             folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1

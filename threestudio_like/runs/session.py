@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
 from ..engine.parallel import ProcessGroup
 from ..engine.schedule import Schedule, is_schedule
+from ..engine.text import slug
 from ..engine.watchdog import Watchdog
 from ..guidance.sketch_files import load_sketch
 from ..kernels import dispatch
@@ -280,7 +280,7 @@ def finish(
 
 def node_name(prompt: str) -> str:
     """A mesh's name from a prompt."""
-    return re.sub(r"[^a-z0-9]+", "_", prompt.lower()).strip("_")[:60] or "object"
+    return slug(prompt, "_", 60) or "object"
 
 
 @dataclass

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from ..kernels import pool
+from ..kernels.compiling import CACHE
 from ..kernels.cpu.rasterize import rasterize_band
 from .world import ToyObject
 
@@ -84,7 +85,7 @@ def view_projection(
     return (projection @ view).astype(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def _shade(
     out,
     tri,

@@ -4,8 +4,9 @@ unknown words."""
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
+
+from ..engine.text import words_of
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.11, 0.12),
@@ -107,8 +108,8 @@ class UnknownWord:
 
 
 def split(prompt: str) -> list[str]:
-    """The words of a prompt, in lower case."""
-    return re.findall(r"[a-z0-9<>_-]+", prompt.lower())
+    """Lower-case words of a prompt, in any script; an emoji is one, or a part of one."""
+    return words_of(prompt.lower(), "<>_-")
 
 
 def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:

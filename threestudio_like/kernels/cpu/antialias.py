@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True, inline="always")
+
+@njit(nogil=True, cache=CACHE, inline="always")
 def _to_pixels(clip, v, w, width, height):
     """Pixel coordinates of a vertex of clip-space w."""
     return (
@@ -16,7 +18,7 @@ def _to_pixels(clip, v, w, width, height):
     )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
     """The side (a signed number) of the edge from (ax, ay) along (dx, dy) on which all its faces'
     far corners (2,) lie on the screen; 0 where they lie on both, or behind the camera."""
@@ -38,7 +40,7 @@ def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
     return side
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def _forget(best, pairs, count, width):
     """Set the scratch that the first `count` pairs have used back to -1."""
     for n in range(count):
@@ -47,7 +49,7 @@ def _forget(best, pairs, count, width):
         best[direction, one // width, one % width] = -1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
     """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost.
 

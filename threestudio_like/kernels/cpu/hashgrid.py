@@ -15,6 +15,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..compiling import CACHE
+
 BLOCK = 256
 NEAR = 1 << 16
 """Entries of a slice that fit into the near caches (512 KB)."""
@@ -51,14 +53,14 @@ def _prefetch(typing_context, array, index):
     return types.void(array, index), generate
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def _prefetch_corners(pairs, index, n):
     for c in range(0, 8 * BLOCK, BLOCK):
         for p in range(n):
             _prefetch(pairs, index[c + p])  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight):
     """Corner indices (8 * BLOCK) and weights of n points from `begin`; corner c of point p stands
     at c * BLOCK + p."""
@@ -112,7 +114,7 @@ def _locate(x, begin, n, scale, res, mask, dense, tiled, index, weight):
             i7[p] = (cx1 ^ cy1 ^ cz1) & mask
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def _gather(pairs, index, weight, a, b, n):
     for p in range(n):
         v, w = pairs[index[p]], weight[p]
@@ -133,7 +135,7 @@ def _gather(pairs, index, weight, a, b, n):
         a[p], b[p] = s0 + w * v.real, s1 + w * v.imag
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def _scatter(pairs, index, weight, a, b, n):
     for p in range(n):
         g0, g1 = a[p], b[p]
@@ -163,7 +165,7 @@ def _scatter(pairs, index, weight, a, b, n):
         pairs[j] = complex(v.real + w * g0, v.imag + w * g1)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
     """out (2, N) of one level; `pairs` is the level's slice of the table as complex64; `mask` folds
     indices (all ones if dense)."""
@@ -185,7 +187,7 @@ def forward_level(x, pairs, scale, res, mask, dense, tiled, out):
         weight, later_weight = later_weight, weight
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def backward_level(x, grad_out, scale, res, mask, dense, tiled, pairs, clear):
     """Add the gradient from grad_out (2, N) to `pairs`, the level's slice of the table's gradient
     (complex64), cleared first or not."""

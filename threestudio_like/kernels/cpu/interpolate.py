@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True, fastmath=True)
+
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def interpolate_band(attributes, tri, raster, out, row_begin, row_end):
     """out (H, W, C) for rows row_begin to row_end from attributes (V, C) and raster (H, W, 4)."""
     width, channels = raster.shape[1], attributes.shape[1]
@@ -26,7 +28,7 @@ def interpolate_band(attributes, tri, raster, out, row_begin, row_end):
                 )
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def interpolate_backward(attributes, tri, raster, grad_out, grad, grad_raster, wants_weights):
     """Add to grad (V, C) the gradient of `interpolate_band` over one picture; write that of u and v
     to grad_raster (H, W, 4) when `wants_weights`."""

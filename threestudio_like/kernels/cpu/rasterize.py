@@ -12,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=CACHE)
 def rasterize_band(clip, tri, out, row_begin, row_end):
     """Fill rows [row_begin, row_end) of `out`.
 
@@ -91,7 +93,7 @@ def rasterize_band(clip, tri, out, row_begin, row_end):
                 out[row, col, 2] = 0.0
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def rasterize_backward(clip, tri, pixels, grad_out, grad):
     """Add to grad (V, 4) the gradient of u, v and z/w (channels 0 to 2 of `pixels`) over one
     picture.

@@ -6,11 +6,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
+
 LEAF = 4
 """Triangles of a leaf at most."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def build_tree(low, high, centre, order, bounds, child, span):
     """Split by the middle of the widest axis of the centres, breadth first; returns the number of
     nodes.
@@ -63,7 +65,7 @@ def build_tree(low, high, centre, order, bounds, child, span):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=CACHE)
 def dipoles(corners, order, child, span, count, moments):
     """Area vector, area-weighted centre and radius of every node: corners (F, 3, 3), moments (N, 7)
     float32 out, children first."""
@@ -104,7 +106,7 @@ def dipoles(corners, order, child, span, count, moments):
         moments[at, 6] = np.sqrt(radius)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def _nearest_on_triangle(px, py, pz, t):
     """Weights (v, w) of corners 1 and 2 of the point of triangle t (9,) nearest to p (Ericson 2004,
     section 5.1.5)."""
@@ -137,7 +139,7 @@ def _nearest_on_triangle(px, py, pz, t):
     return vb * scale, vc * scale
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def nearest_range(queries, triangles, bounds, child, span, begin, end, distance, place, point):
     """Nearest surface point of queries [begin, end).
 
@@ -208,7 +210,7 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
         point[n, 0], point[n, 1], point[n, 2] = bx, by, bz
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def solid_angle(px, py, pz, t):
     """Solid angle / 2 of triangle t (9,) seen from p (van Oosterom and Strackee 1983), positive
     from behind its front."""
@@ -230,7 +232,7 @@ def solid_angle(px, py, pz, t):
     return np.arctan2(top, below)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def winding_range(queries, triangles, moments, child, span, beta, begin, end, out):
     """Winding number of queries [begin, end): nodes farther than beta radii as dipoles, near
     triangles exactly."""

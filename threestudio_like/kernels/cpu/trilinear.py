@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True, fastmath=True)
+
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def forward_range(x, grid, out, begin, end):
     """out (N, C) for points begin to end; x (N, 3) in [-1, 1]; grid (D, H, W, C)."""
     depth, height, width, channels = grid.shape
@@ -34,7 +36,7 @@ def forward_range(x, grid, out, begin, end):
             )
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def backward_slab(x, grad_out, grad, low, high):
     """Fill slices [low, high) of grad (D, H, W, C) from grad_out (N, C)."""
     depth, height, width, channels = grad.shape

@@ -6,8 +6,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True, fastmath=True, inline="always")
+
+@njit(nogil=True, cache=CACHE, fastmath=True, inline="always")
 def _place(value, size):
     """Lower texel, and the weights of it and of the next one; 0 outside of the plane, whose texels'
     centres lie half a texel inside."""
@@ -24,7 +26,7 @@ def _place(value, size):
     return min(max(low, 0), size - 1), min(max(low + 1, 0), size - 1), low_share, high_share
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def forward_range(x, planes, axes, share, first, out, begin, end):
     """Add share * the planes' values to out (N, C) (or set it, if `first`) for points begin to end;
     x (N, 3), planes (P, R, R, C)."""
@@ -46,7 +48,7 @@ def forward_range(x, planes, axes, share, first, out, begin, end):
                 )
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def backward_plane(x, grad_out, one, two, share, grad):
     """Fill grad (R, R, C) of one plane, which sees coordinates `one` and `two`, from grad_out (N,
     C)."""

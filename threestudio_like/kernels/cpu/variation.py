@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True, fastmath=True)
+
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def variation_slab(grid, first_weight, other_weight, grad, sums, slab, low, high):
     """Slices [low, high) of a grid (D, H, W, C): per-axis sums of squared differences to the next
     point into sums[slab] (first channel, others), and the gradient of the weighted means into

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..compiling import CACHE
 
-@njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=CACHE)
 def march_range(
     origins, directions, occupied, coarse, step, jitter, begin, end, t_out, ray_out, counts
 ):
@@ -70,7 +72,7 @@ def march_range(
     return written
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def composite_forward(alpha, features, t, offsets, stop, begin, end, out, weights):
     """out (R, C + 2) and weights (S,) for rays begin to end; alpha (S,) = 1 - exp(-sigma step)."""
     channels = features.shape[1]
@@ -93,7 +95,7 @@ def composite_forward(alpha, features, t, offsets, stop, begin, end, out, weight
             transmittance -= w
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=CACHE, fastmath=True)
 def composite_backward(
     alpha,
     features,

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ...engine.errors import ModelError
+from ...engine.places import user_path
 from ...engine.weights import save_weights
 from ...kernels.devices import follow
 from ..registry import embedded_folder
@@ -198,5 +199,5 @@ def load_perceptual(name: str = "toybox") -> PerceptualPrior:
     Raises ModelError."""
     if name == "toybox":
         return ToyPerceptual.load(embedded_folder("perceptual"))
-    path = Path(name).expanduser()
+    path = user_path(name)
     return ToyPerceptual.load(path) if path.is_dir() else VggPerceptual(path)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
+from ...engine.places import user_path
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
@@ -219,7 +220,7 @@ def load_segmenter(name: str) -> PromptSegmenter:
     """
     if name == EMBEDDED:
         return TransformersSam(embedded_folder("segmenter"), EMBEDDED)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file() and path.suffix == ".pth":
         return OriginalSam(path)
     return TransformersSam(find_model(name, SEGMENTERS, "--segmenter", "config.json"), name)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ...engine.errors import CollapseError, ConfigError
+from ...engine.places import user_path
 from ...meshes.extraction import (
     ExtractionConfig,
     decimate,
@@ -74,7 +75,7 @@ class G3drConfig:
 @lru_cache(maxsize=2)
 def load_generator(folder: str = "") -> TriplaneGenerator:
     """G3DR's generator from a folder, or the embedded one. Raises ModelError."""
-    return TriplaneGenerator.load(Path(folder).expanduser() if folder else embedded_folder("g3dr"))
+    return TriplaneGenerator.load(user_path(folder) if folder else embedded_folder("g3dr"))
 
 
 def _colours() -> ProjectionConfig:

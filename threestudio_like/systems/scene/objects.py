@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...engine.text import slug
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import read
 from ...meshes.mesh import Asset, Mesh
@@ -69,7 +70,7 @@ def node_names(phrases: list[str]) -> list[str]:
     names: list[str] = []
     for number, phrase in enumerate(phrases, 1):
         stem = re.sub(r"^(a|an|the|one|some) ", "", phrase.lower())
-        stem = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")[:50] or f"object_{number}"
+        stem = slug(stem, "_", 50) or f"object_{number}"
         name, again = stem, 2
         while name in names:
             name, again = f"{stem}_{again}", again + 1
