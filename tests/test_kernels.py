@@ -317,11 +317,11 @@ def test_a_gpu_prefers_triton_and_vendors_when_asked(monkeypatch):
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match="hashgrid wants"):
+    with pytest.raises(ValueError, match="hashgrid needs"):
         kernels.hashgrid(torch.rand(3, 2), torch.zeros(4, 2), HashGridSpec(1, 8, 4, 4))
-    with pytest.raises(ValueError, match="triplane wants"):
+    with pytest.raises(ValueError, match="triplane needs"):
         kernels.triplane(torch.rand(1, 3, 3), [torch.zeros(1, 2, 4, 4, 1)], ((0, 1),))
-    with pytest.raises(ValueError, match="trilinear wants"):
+    with pytest.raises(ValueError, match="trilinear needs"):
         kernels.trilinear(torch.rand(3, 3), torch.zeros(4, 4))
 
 

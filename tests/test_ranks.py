@@ -111,7 +111,7 @@ def test_a_share_of_random_numbers_is_a_part_of_the_whole():
 
 def test_views_that_cannot_be_shared_are_said():
     assert Step("a", 0, 1, 0.0, 0, 1, 2).microbatch_views(4) == slice(2, 4)
-    with pytest.raises(ConfigError, match="3 views a step cannot be shared by 2"):
+    with pytest.raises(ConfigError, match="3 views a step cannot be divided by 2"):
         Step("a", 0, 1, 0.0, 0, 0, 2).microbatch_views(3)
 
 
@@ -312,7 +312,7 @@ def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(
     helper.send_signal(signal.SIGKILL)
     said = leader.communicate(timeout=120)[1]
     assert leader.returncode == 2
-    assert "another rank has ended" in said
+    assert "another rank has failed" in said
     assert "--resume" in said
     assert said.strip().count("\n") == 0
     helper.communicate()
@@ -359,4 +359,4 @@ def test_ranks_that_cannot_work_are_refused(tiny_folder, tmp_path, capsys):
     ranks = processes(arguments, tmp_path)
     said = [p.communicate(timeout=240)[1] for p in ranks]
     assert [p.returncode for p in ranks] == [2, 2]
-    assert any("3 views a step cannot be shared by 2" in text for text in said)
+    assert any("3 views a step cannot be divided by 2" in text for text in said)

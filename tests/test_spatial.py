@@ -272,11 +272,11 @@ def test_the_token_finder(toybox_prior):
     # "squirrel" is no word of the vocabulary: its letters are tokens, and all of them count.
     assert len(toybox_prior.word_columns("a squirrel on a box", "squirrel")) > 2
     assert phrase_spans("a ball ON a box, on", "on") == [(7, 9), (17, 19)]
-    with pytest.raises(ConfigError, match='does not say "under"'):
+    with pytest.raises(ConfigError, match='does not contain "under"'):
         toybox_prior.word_columns("a ball on a box", "under")
     with pytest.raises(ConfigError, match="no words"):
         phrase_spans("a ball", "...")
-    with pytest.raises(ConfigError, match="behind the 32 tokens"):
+    with pytest.raises(ConfigError, match="after the 32 tokens"):
         toybox_prior.word_columns("a " * 40 + "ball", "ball")
 
 
@@ -284,7 +284,7 @@ def test_a_tokenizer_that_does_not_say_where_its_tokens_lie():
     class Slow:
         is_fast = False
 
-    with pytest.raises(ModelError, match="where its tokens lie"):
+    with pytest.raises(ModelError, match="positions of its tokens"):
         word_columns(Slow(), "a ball on a box", "on")
 
 

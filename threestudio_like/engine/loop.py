@@ -284,10 +284,10 @@ class Loop:
             return MemoryShortage(
                 f"the device ran out of memory in step {step.index}",
                 f"stage {step.stage}",
-                "Give a budget (--memory 6GB), lower --resolution, or take a smaller prior",
+                "Set a budget (--memory 6GB), lower --resolution, or use a smaller prior",
             )
         progress.shrunk = True
-        self._events.say(f"Out of memory: {action}, and did the step again.")
+        self._events.say(f"Out of memory: {action}, and repeated the step.")
         return None
 
     def _move(

@@ -77,9 +77,9 @@ class ProcessGroup:
         except RuntimeError as error:
             reason = str(error).splitlines()[0][:120]
             raise RankError(
-                f"another rank has ended or does not answer ({what}: {reason})",
+                f"another rank has failed or does not answer ({what}: {reason})",
                 f"rank {self.rank} of {self.world}",
-                "See its own message; --resume goes on from the checkpoint, on any number of ranks",
+                "See the message of that rank; --resume continues from the checkpoint, with any number of ranks",
             ) from None
 
     def average(

@@ -87,7 +87,7 @@ class Registry(Generic[T]):
                 raise ConfigError(
                     f'the {self.kind} "{name}" is a plug-in that cannot be used: {broken.reason}',
                     where,
-                    "Mend or remove the package that brings it",
+                    "Repair or remove the package that provides it",
                 )
         raise ConfigError(
             f'there is no {self.kind} "{name}"', where, did_you_mean(name, self.names())
@@ -140,7 +140,7 @@ def read_plugin_file(path: Path) -> None:
     name = f"threestudio_like_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise InputError("is no Python file", str(path), "Give a file that ends in .py")
+        raise InputError("is not a Python file", str(path), "Give a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

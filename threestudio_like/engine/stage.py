@@ -38,9 +38,9 @@ class Step:
         """
         if views % self.microbatches:
             raise ConfigError(
-                f"{views} views a step cannot be shared by {self.microbatches} (--ranks times --accumulate)",
+                f"{views} views a step cannot be divided by {self.microbatches} (--ranks times --accumulate)",
                 f"stage {self.stage}",
-                "Choose a multiple as its batch of cameras",
+                "Choose a batch of cameras that is a multiple of it",
             )
         each = views // self.microbatches
         return slice(self.microbatch_index * each, (self.microbatch_index + 1) * each)

@@ -94,7 +94,7 @@ def train_stage(
         raise CheckpointError(
             f"there is a {stage.name} training already",
             str(folder),
-            "Add --resume to go on with it, or choose another --out",
+            "Add --resume to continue it, or choose another --out",
         )
     lead = workers is None or workers.rank == 0
     events = Events(

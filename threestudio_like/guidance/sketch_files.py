@@ -37,7 +37,7 @@ def load_sketch(path: Path) -> Asset:
             raise InputError(
                 "there is no such file",
                 str(path),
-                "Give a mesh, or a YAML list of primitives (assets/shapes has some)",
+                "Give a mesh, or a YAML list of primitives (assets/shapes has examples)",
             )
         return read_primitives(path)
     return Asset.load(path, textures=False)

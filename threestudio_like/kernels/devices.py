@@ -25,7 +25,7 @@ def check(device: str) -> None:
     if kind == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                "this torch sees no CUDA device",
+                "torch finds no CUDA device here",
                 where,
                 f"Use --device {MAIN}, or install a CUDA build of torch",
             )
@@ -35,7 +35,7 @@ def check(device: str) -> None:
                 f"there are {count} CUDA devices, counted from 0", where, "Use --device cuda"
             )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("this torch sees no Apple GPU", where, f"Use --device {MAIN}")
+        raise ConfigError("torch finds no Apple GPU here", where, f"Use --device {MAIN}")
 
 
 def default_device() -> torch.device:

@@ -39,7 +39,7 @@ def surface_tree(
     from .cpu.tree import build_tree, dipoles
 
     if len(tri) == 0:
-        raise ValueError("surface_tree wants at least one face")
+        raise ValueError("surface_tree needs at least one face")
     corners = vertices.detach().float()[tri.long()].contiguous()
     array = corners.cpu().numpy()
     low, high = array.min(1), array.max(1)

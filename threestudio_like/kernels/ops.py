@@ -33,7 +33,7 @@ def hashgrid(
     """
     if x.ndim != 2 or x.shape[1] != 3 or table.shape != (spec.entries, 2):
         raise ValueError(
-            f"hashgrid wants x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}"
+            f"hashgrid needs x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}"
         )
     if x.requires_grad:
         return grids.hashgrid(x, table, spec)
@@ -61,7 +61,7 @@ def trilinear(
     """
     if x.ndim != 2 or x.shape[1] != 3 or grid.ndim != 4:
         raise ValueError(
-            f"trilinear wants x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}"
+            f"trilinear needs x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}"
         )
     if x.requires_grad:
         return grids.trilinear(x, grid)
@@ -83,7 +83,7 @@ def triplane(
     good = x.ndim == 3 and x.shape[2] == 3 and bool(levels)
     if not good or any(v.ndim != 5 or v.shape[:2] != (len(x), len(axes)) for v in levels):
         raise ValueError(
-            f"triplane wants x [B, N, 3] and levels [B, {len(axes)}, R, R, C], got {list(x.shape)} and {[list(v.shape) for v in levels]}"
+            f"triplane needs x [B, N, 3] and levels [B, {len(axes)}, R, R, C], got {list(x.shape)} and {[list(v.shape) for v in levels]}"
         )
     if x.requires_grad:
         return grids.triplane(x, levels, axes)

@@ -103,7 +103,7 @@ def choose_level(
     wanted = opacity > 0.5
     if not wanted.any():
         raise ExportError(
-            "the volume shows nothing, so there is no surface to extract",
+            "the volume is empty, so there is no surface to extract",
             "export",
             "Run more steps, or see the watchdog's events",
         )

@@ -28,7 +28,7 @@ class Frame:
     """The axes of a file that point up and to the front ("y", "-z", …), and its unit of length.
 
     An OBJ that Blender wrote with Z up is `Frame("z", "-y")`. Raises ConfigError for an unknown
-    axis or unit, and if both axes lie on one line.
+    axis or unit, and if up and front are on the same axis.
     """
 
     up: str = "y"
@@ -45,7 +45,7 @@ class Frame:
                 raise ConfigError(f'"{value}" is not known here', name, did_you_mean(value, known))
         if self.up.strip("+-") == self.front.strip("+-"):
             raise ConfigError(
-                f'up "{self.up}" and front "{self.front}" lie on one line',
+                f'up "{self.up}" and front "{self.front}" are on the same axis',
                 "--front",
                 "Choose another axis",
             )

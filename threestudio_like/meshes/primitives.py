@@ -81,7 +81,7 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f'"{kind}" has no numbers',
             where,
-            f"It wants: {', '.join(KINDS[kind])}, and may have at, turn",
+            f"It needs: {', '.join(KINDS[kind])}, and may have at, turn",
         )
     wanted = {**KINDS[kind], "at": 3, "turn": 3}
     for key in given:
@@ -94,7 +94,7 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
         if key not in given:
             if key in KINDS[kind]:
                 raise InputError(
-                    f'"{kind}" lacks "{key}"', where, f"It wants: {', '.join(KINDS[kind])}"
+                    f'"{kind}" lacks "{key}"', where, f"It needs: {', '.join(KINDS[kind])}"
                 )
             values[key] = np.zeros(3)
             continue

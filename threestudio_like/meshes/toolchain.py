@@ -49,7 +49,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     if action == "info":
         return describe(read(path, options.frame, options.textures), path)
     if options.out is None:
-        raise ConfigError("wants a file to write", f"mesh {action}", "Add --out new.glb")
+        raise ConfigError("needs a file to write", f"mesh {action}", "Add --out new.glb")
     format_to_write(options.out)
     check_free([options.out], force=options.force)
     if action == "decimate":
@@ -124,7 +124,7 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
 
 def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
     if options.onto is None:
-        raise ConfigError("wants a mesh to move to", "mesh register", "Add --onto other.glb")
+        raise ConfigError("needs a mesh to move to", "mesh register", "Add --onto other.glb")
     target = read_cloud(options.onto, options.frame, 20000).points
     source = sample_surface(joined(asset), 20000).points
     reach = float(np.linalg.norm(np.ptp(target, 0))) / 4

@@ -40,7 +40,7 @@ def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
     """
     if len(a) != len(b):
         raise ValueError(
-            f"earth_movers wants as many points on both sides, got {len(a)} and {len(b)}"
+            f"earth_movers needs as many points on both sides, got {len(a)} and {len(b)}"
         )
     cost = cdist(a, b)
     if len(a) <= EXACT:
@@ -104,7 +104,7 @@ def set_metrics(
     """
     if len(samples) != len(references):
         raise ValueError(
-            f"set_metrics wants sets of one size, got {len(samples)} and {len(references)}"
+            f"set_metrics needs sets of one size, got {len(samples)} and {len(references)}"
         )
     across = distances(samples, references, kind)
     inside_s, inside_r = distances(samples, samples, kind), distances(references, references, kind)

@@ -44,7 +44,7 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
         )
     ):
         raise ModelError(
-            "holds no {token: vector} table",
+            "contains no {token: vector} table",
             str(path),
             "Give learned_embeds.safetensors or learned_embeds.bin",
         )

@@ -129,7 +129,9 @@ class DiffusionPrior(ABC):
             ModelError: this prior has no words.
         """
         raise ModelError(
-            "its text has no words that could be weighted", self.facts.name, "Use a diffusers model"
+            "it has no words whose attention could be weighted",
+            self.facts.name,
+            "Use a diffusers model",
         )
 
     @property

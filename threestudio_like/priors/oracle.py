@@ -53,7 +53,7 @@ class OraclePrior(DiffusionPrior):
 
     def clean(self, noisy: torch.Tensor, abar: torch.Tensor, condition: Condition) -> torch.Tensor:
         """E[z | z_t], the optimal denoiser."""
-        raise TypeError(f"{type(self).__name__} does not say its denoiser")
+        raise TypeError(f"{type(self).__name__} does not define its denoiser")
 
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The optimal denoiser, in this prior's prediction type."""

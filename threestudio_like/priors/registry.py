@@ -213,7 +213,7 @@ def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
         except GatedRepoError:
             raise ModelError(
-                f'the model "{mirror}" is gated: its owner wants its terms accepted first',
+                f'the model "{mirror}" is gated: its owner requires that you accept its terms first',
                 f"{option} {name}",
                 "Accept them on the model's page, then log in with: hf auth login",
             ) from None

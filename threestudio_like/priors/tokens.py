@@ -39,9 +39,9 @@ def phrase_spans(text: str, phrase: str) -> list[tuple[int, int]]:
     ]
     if not hits:
         raise ConfigError(
-            f'the prompt "{text}" does not say "{phrase}"',
+            f'the prompt "{text}" does not contain "{phrase}"',
             "--spatial-words",
-            "Give words that stand in the prompt",
+            "Give words of the prompt",
         )
     return [(words[i][1], words[i + len(wanted) - 1][2]) for i in hits]
 
@@ -62,7 +62,7 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
     spans = phrase_spans(prompt, words)
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
-            "its tokenizer does not say where its tokens lie in the text",
+            "its tokenizer does not give the positions of its tokens in the text",
             type(tokenizer).__name__,
             "Use a model with a fast tokenizer",
         )
@@ -77,7 +77,7 @@ def word_columns(tokenizer: Any, prompt: str, words: str) -> list[int]:
     kept = [k for k in columns if k < limit - 1]
     if not kept:
         raise ConfigError(
-            f'"{words}" stands behind the {limit} tokens that the model reads',
+            f'"{words}" comes after the {limit} tokens that the model reads',
             "the prompt",
             "Shorten the prompt",
         )

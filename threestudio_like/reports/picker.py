@@ -72,7 +72,7 @@ class BoxPicker:
             }
         x, y = (float(v) for v in request["point"])
         if not (0 <= x <= width and 0 <= y <= height):
-            raise InputError("lies beside the picture", "the click", "Click on an object")
+            raise InputError("is outside of the picture", "the click", "Click on an object")
         # Several clicks may arrive at once, and the segmenter answers one at a time.
         with self._one:
             mask = self._find(np.array([x, y]))

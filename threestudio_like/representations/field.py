@@ -20,7 +20,7 @@ class Field(Representation):
 
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Density (N,) and features (N, C) at points (N, 3)."""
-        raise TypeError(f"{type(self).__name__} does not say its density")
+        raise TypeError(f"{type(self).__name__} does not define its density")
 
     def density(self, points: torch.Tensor) -> torch.Tensor:
         """The density (N,) at points (N, 3), without the features."""

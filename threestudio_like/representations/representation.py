@@ -53,7 +53,7 @@ class Representation(nn.Module):
         Args:
             close: gaps narrower than twice this distance (scene units) are filled.
         """
-        raise TypeError(f"{type(self).__name__} takes over no other representation")
+        raise TypeError(f"{type(self).__name__} cannot take over another representation")
 
     def shrink(self) -> str:
         """Do less at once from now on, with the same result; what was done in words, empty where

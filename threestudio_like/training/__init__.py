@@ -1,1 +1,1 @@
-"""Every training: embedded priors, image-to-3D models, a new word."""
+"""All trainings: embedded priors, image-to-3D models, and textual inversion."""

@@ -1,5 +1,5 @@
-"""`train all`: every embedded model, in the order in which they need each other, within one time
-limit."""
+"""`train all`: all embedded models, in the order in which they depend on each other, within one
+time limit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .shapes import train_contrastive, train_depth, train_perceptual, train_segm
 from .toybox import train as train_toybox
 
 WEIGHTS = "weights"
-"""Where the models are gathered, below the folder of the training; $THREESTUDIO_LIKE_WEIGHTS takes
-it."""
+"""Folder below that of the training in which the models are collected; $THREESTUDIO_LIKE_WEIGHTS
+can point to it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One training: what it is called, its share of the time, what it makes below its folder, and
-    the folder."""
+    """One training: its name, its share of the time, what it writes below its folder, and the
+    folder."""
 
     name: str
     share: float
@@ -34,9 +34,9 @@ class Part:
     folder: str
     train: Callable[[TrainingOptions], Any]
     set: tuple[tuple[str, Any], ...] = ()
-    """Options that differ from the whole's."""
+    """Options that differ from those of the whole."""
     stages: int = 1
-    """Trainings in a row, each with a time limit of its own."""
+    """Number of trainings in a row that have a time limit each."""
 
 
 PARTS = (
@@ -59,13 +59,12 @@ PARTS = (
 
 
 def train_all(options: TrainingOptions) -> Path:
-    """Train every embedded model; returns the folder of their weights.
+    """Train all embedded models; returns the folder of their weights.
 
-    `minutes` is for all together: what one leaves, by ending early or by drawing its objects first,
-        the others share.
+    `minutes` is the limit for all together: time that one training does not use, because it ends
+    early or because its objects were drawn before, is shared by the others.
 
-    Raises:
-        ConfigError, CheckpointError, OutputError.
+    Raises: ConfigError, CheckpointError, OutputError.
     """
     check(options)
     recipe(options.preset, "vae")
@@ -106,8 +105,8 @@ def train_all(options: TrainingOptions) -> Path:
 
 
 def _options(options: TrainingOptions, part: Part, minutes: float | None) -> TrainingOptions:
-    """What a part is told: everything is kept and drawn in one place, and the generator learns from
-    the networks before it."""
+    """The options of a part: everything is kept and drawn in one place, and the generator is
+    trained with the networks that were trained before it."""
     values = dict(part.set)
     if part.name == "g3dr":
         trained = options.out / "pictures"
@@ -125,7 +124,7 @@ def _options(options: TrainingOptions, part: Part, minutes: float | None) -> Tra
 
 
 def _gather(options: TrainingOptions, part: Part, name: str) -> None:
-    """Copy a model to where the package's own would lie."""
+    """Copy a model to the folder structure of the package's own weights."""
     below = options.out / WEIGHTS / ("cisp" if part.folder == "cisp" else "")
     below.mkdir(parents=True, exist_ok=True)
     shutil.copytree(options.out / part.folder / name, below / name, dirs_exist_ok=True)

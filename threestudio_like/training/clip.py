@@ -48,7 +48,8 @@ def build_clip(tokenizer: Any, width: int = 128, layers: int = 3) -> Any:
 
 
 def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int = 96) -> Stage:
-    """The symmetric contrastive loss; equal captions in a batch are positives of each other."""
+    """The stage that trains CLIP by the symmetric contrastive loss; equal captions in a batch are
+    positives of each other."""
     images = torch.from_numpy(data.images).flatten(0, 1)
     captions = [
         data.captions[n]

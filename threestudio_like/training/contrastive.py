@@ -1,4 +1,4 @@
-"""`train cisp`: the contrastive training of CISP, or of its twin CLIP, on any source of pictures
+"""`train cisp`: contrastive training of CISP, or of its CLIP baseline, on any source of pictures
 with shapes (METHODS 2.4)."""
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ..priors.networks.contrastive import (
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveTraining:
-    """How a contrastive model is trained. `paper()` has the released numbers, the defaults train
-    the embedded ones."""
+    """How a contrastive model is trained. `paper()` has the released numbers, and the defaults
+    train the embedded models."""
 
     model: ContrastiveConfig = field(default_factory=ContrastiveConfig.toybox)
     steps: int = 6000
@@ -38,24 +38,24 @@ class ContrastiveTraining:
     eps: float = 1e-6
     decay: float = 0.01
     picture: Literal["framed", "released"] = "framed"
-    """framed: the object recentred and scaled to fill the frame, with jitter. released: the centre
+    """framed: the object is centred and scaled to fill the frame, with jitter. released: the centre
     crop of the released code."""
     jitter: float = 0.05
     read_out: str = "10->0 @ 30..70%"
     """Schedule of the weight of the read-out loss; "0", as released, switches it off. See
     `ReadOut`."""
     categories: int = 4
-    """Categories of a batch, so that a batch holds many objects that only their proportions tell
-    apart; 0 for all, as released."""
+    """Number of categories in a batch, so that a batch contains many objects that only their
+    proportions distinguish; 0 for all categories, as released."""
     locked: bool = False
-    """Train the picture encoder alone, each picture held against what all training objects embed to
-    instead of those of its batch (Zhai et al. 2022 lock the other tower). For a model to begin
-    from; what reads its embeddings hardly notices."""
+    """Train only the picture encoder, and compare each picture with the embeddings of all training
+    objects instead of those of its batch (Zhai et al. 2022 lock the other tower). It is meant for a
+    model given by `start`; models that use its embeddings are hardly affected."""
 
     @staticmethod
     def of(preset: str) -> ContrastiveTraining:
-        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks,
-        longer, for a GPU) or "paper"."""
+        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks with a
+        longer training, for a GPU) or "paper"."""
         if preset == "paper":
             return ContrastiveTraining.paper()
         return (
@@ -84,20 +84,20 @@ class ContrastiveTraining:
 
 
 def numbered(other: torch.Tensor, numbers: dict[bytes, int] | None = None) -> torch.Tensor:
-    """Numbers (B,) of entries, equal where the entries are: voxels (B, R, R, R) bool or token ids
-    (B, T). `numbers` keeps them from one call to the next."""
+    """Numbers (B,) of entries that are equal if the entries are: voxels (B, R, R, R) bool or token
+    ids (B, T). `numbers` keeps them from one call to the next."""
     known = {} if numbers is None else numbers
     return torch.tensor([known.setdefault(row.numpy().tobytes(), len(known)) for row in other])
 
 
 def alike(other: torch.Tensor) -> torch.Tensor:
-    """Which entries are equal (B, B) bool: voxels (B, R, R, R) bool or token ids (B, T)."""
+    """Which entries are equal, (B, B) bool: voxels (B, R, R, R) bool or token ids (B, T)."""
     number = numbered(other)
     return number[:, None] == number[None]
 
 
 TWINS = 0.97
-"""Voxels of 32^3 that agree by this IoU differ by a layer here and there."""
+"""Voxels of 32^3 with at least this IoU differ only by a few layers."""
 
 
 def overlaps(voxels: torch.Tensor) -> torch.Tensor:
@@ -151,13 +151,13 @@ class BatchSource:
         ).input_ids
 
     def others(self, objects: torch.Tensor) -> torch.Tensor:
-        """What the pictures of objects (B,) are held against."""
+        """What the pictures of objects (B,) are compared with."""
         return self._other([usable(self.source, int(o), 0, self.skipped) for o in objects])
 
     def pick(
         self, objects: torch.Tensor, views: torch.Tensor, generator: torch.Generator | None
     ) -> Batch:
-        """The batch of objects (B,) seen in views (B,); `generator` jitters the framing."""
+        """The batch of objects (B,) seen in views (B,). `generator` jitters the framing."""
         config = self.config
         pairs = [usable(self.source, int(o), int(v), self.skipped) for o, v in zip(objects, views)]
         category = torch.tensor([p.category for p in pairs])
@@ -182,13 +182,13 @@ class BatchSource:
                 ]
             )
         other = self._other(pairs)
-        # Two pictures of one object, objects that no voxel tells apart and equal captions are no
+        # Two pictures of one object, objects with equal voxels, and equal captions are not
         # negatives of each other.
         return Batch(images, other, alike(other), category, objects)
 
     def draw(self, step: Step) -> Batch:
-        """The batch of a step, a random view of every object: a shuffled pass over all objects, or
-        draws from a few categories."""
+        """The batch of a step with a random view of every object: from a shuffled pass over all
+        objects, or from a few categories."""
         count, size, few = len(self.source), self.config.batch, self.config.categories
         generator = step.random.generator("batch")
         if 0 < few < len(self.source.categories):
@@ -207,17 +207,19 @@ class BatchSource:
 
 
 class ReadOut(nn.Module):
-    """Linear read-outs of both embeddings for what the pictures are held against: the principal
-    components, each scaled to variance one, of voxels (averaged over 2^3) or of the words of
-    captions.
+    """Linear read-outs of both embeddings that predict the principal components of what pictures
+    are compared with: of voxels (averaged over 2^3) or of the words of captions, each scaled to
+    variance one.
 
-    The contrast among objects of one category starts at a saddle: as long as neither side tells
-    them apart, neither has a reason to. A common target that fades away gives both the same reason.
+    The contrastive loss among objects of one category starts at a saddle point: while neither side
+    distinguishes them, the other has no gradient to do so. A common target whose weight fades away
+    gives both sides a gradient.
 
     Args:
-        other: a sample (N, R, R, R) bool or (N, T) ids of the training set. width: of the
-            embeddings.
-        vocabulary: number of token ids, for captions. components: kept.
+        other: a sample (N, R, R, R) bool or (N, T) ids of the training set.
+        width: width of the embeddings.
+        vocabulary: number of token ids, for captions.
+        components: number of components that are kept.
     """
 
     mean: torch.Tensor
@@ -231,7 +233,7 @@ class ReadOut(nn.Module):
         rows = self.raw(other)
         components = min(components, rows.shape[1], len(rows) - 1)
         mean = rows.mean(0)
-        # pca_lowrank draws from the global generator.
+        # pca_lowrank draws from the global random generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             _, deviation, basis = torch.pca_lowrank(rows - mean, components, center=False)
@@ -242,13 +244,13 @@ class ReadOut(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(width, components) for _ in range(2)])
 
     def raw(self, other: torch.Tensor) -> torch.Tensor:
-        """(N, K) numbers of voxels or ids."""
+        """Numbers (N, K) that represent voxels or ids."""
         if other.ndim == 4:
             return F.avg_pool3d(other[:, None].float(), 2).flatten(1)
         return F.one_hot(other, self.vocabulary).amax(1).float()
 
     def forward(self, one: torch.Tensor, two: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of both read-outs of embeddings (B, D)."""
+        """Mean squared error of the read-outs of both embeddings (B, D)."""
         wanted = (self.raw(other) - self.mean) @ self.basis
         return (
             sum(
@@ -260,7 +262,7 @@ class ReadOut(nn.Module):
 
 
 class Bank(nn.Module):
-    """What all training objects embed to (N, D), normalised, under a locked encoder, and which of
+    """Normalised embeddings (N, D) of all training objects under a locked encoder, and which of
     them are equal."""
 
     vectors: torch.Tensor
@@ -283,7 +285,7 @@ class Bank(nn.Module):
         self, one: torch.Tensor, log_scale: torch.Tensor, objects: torch.Tensor
     ) -> torch.Tensor:
         """Cross entropy of embedded pictures (B, D) against the whole bank; equal entries share the
-        mass."""
+        probability."""
         logits = log_scale.exp() * F.normalize(one, dim=-1) @ self.vectors.t()
         same = (self.number[objects][:, None] == self.number[None]).float()
         return -(same / same.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
@@ -350,8 +352,8 @@ def contrastive_stage(name: str, model: Contrastive, source: BatchSource) -> Sta
 def embed_all(
     model: Contrastive, batches: BatchSource, objects: torch.Tensor, view: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Embeddings of pictures and of what they are held against, both (N, D) and not normalised, and
-    the voxels or ids."""
+    """Embeddings of pictures and of what they are compared with, both (N, D) and not normalised,
+    and the voxels or ids."""
     one, two, other = [], [], []
     for chunk in objects.split(64):
         batch = batches.pick(chunk, torch.full_like(chunk, view), None)
@@ -365,8 +367,8 @@ def embed_all(
 def retrieval(
     model: Contrastive, batches: BatchSource, pool: int = 200, views: int = 1
 ) -> dict[str, float]:
-    """Recall in pools of the source's first `pool` objects, both ways, the mean over `views`
-    pictures of each; objects that no voxel tells apart count as one."""
+    """Recall in pools of the source's first `pool` objects, in both directions, averaged over
+    `views` pictures of each object. Objects with equal voxels count as one."""
     objects = torch.arange(min(pool, len(batches.source)))
     out: dict[str, list[float]] = {}
     for view in range(views):

@@ -1,5 +1,5 @@
-"""The embedded depth estimator: DPT's layout (Ranftl et al. 2021) on toybox pictures before all
-sorts of backgrounds."""
+"""The embedded depth estimator: DPT's layout (Ranftl et al. 2021), trained on toybox pictures with
+many kinds of backgrounds."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ class DepthPictures:
     def framed(
         self, rows: np.ndarray, fill: torch.Tensor | float = FILL, shift: torch.Tensor | float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rows of it, the object recentred and scaled to `fill` (B,) of the frame, off by `shift`
-        (B, 2) of it: images (B, S, S, 3) on black, masks and depths (B, S, S). Depth grows with the
-        object, in units in which the frame spans 2 `FRAME_HALF_WIDTH`; perspective is left as it
-        was."""
+        """Rows of the data set, with the object centred and scaled to `fill` (B,) of the frame, and
+        displaced by `shift` (B, 2).
+
+        Returns images (B, S, S, 3) on black, masks and depths (B, S, S). Depth grows with the
+        object, in units in which the frame spans 2 `FRAME_HALF_WIDTH`; the perspective is not
+        changed.
+        """
         mask = torch.from_numpy(self.masks[rows]).float() / 255
         size, count = mask.shape[1], len(mask)
         box = boxes(mask, 0.5)
@@ -65,7 +68,7 @@ class DepthPictures:
             layers, grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
         depth = torch.from_numpy(self.depth[rows].astype(np.float32))
-        # Nearest: between an object and nothing there is no depth.
+        # Nearest neighbour, because there is no depth between an object and empty space.
         depth = F.grid_sample(
             depth[:, None], grid, mode="nearest", padding_mode="zeros", align_corners=False
         )[:, 0]
@@ -81,8 +84,8 @@ class DepthPictures:
 def picture_with_depth(
     seed: int, index: int, split: str, size: int = SIZE, camera: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object (or, without a
-    `camera` of `CAMERAS`, now and then of a scene) from somewhere."""
+    """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object from a random
+    direction. Without a `camera` of `CAMERAS`, it is sometimes a scene."""
     obj = draw(seed, index, split, 0.15 if camera is None else 0.0)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 42), index]))
     distance, fov = CAMERAS[index % 2 if camera is None else camera]
@@ -93,7 +96,7 @@ def picture_with_depth(
         np.rint(view.image[0] * 255).astype(np.uint8),
         np.rint(view.mask[0] * 255).astype(np.uint8),
     )
-    # The rasteriser measures along the optical axis, rays along themselves.
+    # The rasteriser measures along the optical axis, and the estimator along each ray.
     line = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(np.deg2rad(fov) / 2)
     longer = np.sqrt(1 + line[:, None] ** 2 + line[None] ** 2)
     depth = np.where(view.mask[0] > 0.5, view.depth[0] * longer - distance + 1, 0)
@@ -113,7 +116,8 @@ def depth_pictures(
     workers: int = 1,
     camera: int | None = None,
 ) -> DepthPictures:
-    """`count` pictures of a world, by both cameras in turn or by one, kept under `folder`."""
+    """`count` pictures of a world, stored under `folder`, with both cameras alternately or with one
+    of them."""
     stem = (
         folder / f"depth-{split}-{seed}-{count}{'' if camera is None else f'-camera{camera}'}.npz"
     )
@@ -138,9 +142,12 @@ def depth_pictures(
 
 
 def build_depth(width: int = 96) -> Any:
-    """A DPTForDepthEstimation for 64 pixels: the hybrid (Ranftl et al. 2021), convolutions before
-    and beside the transformer, which learns the most of few pictures. It answers in [0, 2] or a
-    little more, and its configuration says that it is metric."""
+    """A DPTForDepthEstimation for 64 pixels.
+
+    It is the hybrid (Ranftl et al. 2021), with convolutions before and beside the transformer,
+    which learns most from few pictures. Its answers lie in [0, 2] or slightly above, and its
+    configuration marks them as metric.
+    """
     from transformers import BitConfig, DPTConfig, DPTForDepthEstimation
 
     convolutions: dict[str, Any] = dict(
@@ -182,8 +189,8 @@ def build_depth(width: int = 96) -> Any:
 def before_backgrounds(
     images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Pictures (B, S, S, 3) on black with masks (B, S, S), both in [0, 1], before plain, graded and
-    blotchy backgrounds of random colours."""
+    """Put pictures (B, S, S, 3) on black with masks (B, S, S), both in [0, 1], before plain, graded
+    and blotchy backgrounds of random colours."""
     count, size = masks.shape[:2]
     one, two = torch.rand(2, count, 1, 1, 3, generator=generator)
     kind = torch.randint(0, 3, (count, 1, 1, 1), generator=generator)
@@ -204,8 +211,8 @@ def before_backgrounds(
 
 
 def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) -> Stage:
-    """Absolute error and error of differences between neighbours, both within the mask; the
-    background is asked to be far."""
+    """The stage that trains the estimator: absolute error, and error of differences between
+    neighbours, both inside the mask; the background has to be far away."""
     model.train()
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
@@ -248,9 +255,9 @@ def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) ->
 
 @torch.no_grad()
 def depth_accuracy(model: Any, data: DepthPictures) -> dict[str, float]:
-    """Mean absolute error in units of the frame within the mask, of objects that fill it, before
-    plain and before other backgrounds, and the share of background that is put behind the
-    object."""
+    """Mean absolute error inside the mask, in units of the frame, of objects that fill it, before
+    plain and other backgrounds; and the share of the background that is placed behind the object.
+    """
     model.eval()
     images, mask, known = data.framed(np.arange(len(data)))
     plain = images + (1 - mask[..., None]) * 0.8

@@ -1,5 +1,5 @@
-"""Training of the judge: on other seeds than the priors, on every category and colour pair, with
-blur, noise and shifts."""
+"""Training of the judge, with other seeds than the priors, on every pair of category and colour,
+with blur, noise and shifts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..toybox.vocabulary import CATEGORIES, COLOURS, parse
 
 
 def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Small shifts, scales, blur, noise and brightness: pictures (B, H, W, 3) in [0, 1] -> the same
-    shape."""
+    """Apply small shifts, scales, blur, noise and brightness changes to pictures (B, H, W, 3) in
+    [0, 1]; the shape is kept."""
     count, size = len(pictures), pictures.shape[1]
     x = pictures.permute(0, 3, 1, 2)
     scale = 1 + 0.16 * (torch.rand(count, generator=generator) - 0.5)
@@ -43,8 +43,8 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def judge_labels(data: Groups) -> torch.Tensor:
-    """(N * 4, 3) indices of category, colour and view; view -100 (ignored) for objects without a
-    front."""
+    """Indices (N * 4, 3) of category, colour and view; the view is -100 (ignored) for objects
+    without a front."""
     rows = []
     names, colours = list(CATEGORIES), list(COLOURS)
     for n in range(len(data)):
@@ -60,7 +60,7 @@ def judge_labels(data: Groups) -> torch.Tensor:
 def _draw(
     images: torch.Tensor, labels: torch.Tensor, batch: int
 ) -> Callable[[Step], dict[str, torch.Tensor]]:
-    """Draws spoilt pictures (B, H, W, 3) with their labels."""
+    """Draws augmented pictures (B, H, W, 3) with their labels."""
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
@@ -71,7 +71,7 @@ def _draw(
 
 
 def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stage:
-    """Cross-entropy on the three words."""
+    """The stage that trains the judge by cross-entropy on category, colour and view."""
     images, labels = torch.from_numpy(data.images).flatten(0, 1), judge_labels(data)
     judge.train()
     batches = Batches(_draw(images, labels, batch), judge)
@@ -95,7 +95,7 @@ def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stag
 
 @torch.no_grad()
 def judge_accuracy(judge: Judge, data: Groups) -> dict[str, float]:
-    """Share of right answers, by word."""
+    """Share of correct answers for category, colour and view."""
     judge.eval()
     images, labels = (
         torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255,
@@ -111,13 +111,13 @@ def judge_accuracy(judge: Judge, data: Groups) -> dict[str, float]:
 
 
 def pattern_labels(data: Groups) -> torch.Tensor:
-    """(N * 4,) indices of the pattern of every picture."""
+    """Indices (N * 4,) of the pattern of every picture."""
     each = torch.tensor([PATTERNS.index(parse(caption)[0].pattern) for caption in data.captions])
     return each.repeat_interleave(data.images.shape[1])
 
 
 def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64) -> Stage:
-    """Cross-entropy on the pattern."""
+    """The stage that trains the judge of patterns by cross-entropy."""
     images, labels = torch.from_numpy(data.images).flatten(0, 1), pattern_labels(data)
     judge.train()
     batches = Batches(_draw(images, labels, batch), judge)
@@ -136,7 +136,7 @@ def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64
 
 @torch.no_grad()
 def pattern_accuracy(judge: PatternJudge, data: Groups) -> dict[str, float]:
-    """Share of right answers, for all pictures and for each pattern."""
+    """Share of correct answers, for all pictures and for each pattern."""
     judge.eval()
     images, labels = (
         torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255,

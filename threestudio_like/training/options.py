@@ -1,4 +1,4 @@
-"""What trainings take, and how they begin and end."""
+"""The options of trainings, and how a training begins and ends."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..kernels import devices
 from .recipes import GROUPS, OBJECTS, Preset
 
 WORLD = {"train": 2000, "validation": 2001, "test": 2001}
-"""World seeds of the objects of image-to-3D models: of no other training's."""
+"""World seeds of the objects of image-to-3D models, which no other training uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What `train` takes; every training reads what it has a use for."""
+    """The options of `train`. Every training reads those that apply to it."""
 
     data: Path | None = None
     """The user's own data, in the layout that the training reads; None for the toybox."""
@@ -31,19 +31,20 @@ class TrainingOptions:
     preset: Preset = "toybox"
     embedding: Literal["cisp", "clip"] = "cisp"
     start: Path | None = None
-    """A model's folder to begin from instead of random weights."""
+    """Folder of a model to start from instead of random weights."""
     objects: int | None = None
-    """Objects that image-to-3D models are trained on; None for the preset's number."""
+    """Number of objects that image-to-3D models are trained on; None for the preset's."""
     groups: int | None = None
-    """Objects, each seen from four sides, that the text-to-image model, CLIP and the judges are
-    trained on; None for the preset's number."""
+    """Number of objects, each seen from four sides, that the text-to-image model, CLIP and the
+    judges are trained on; None for the preset's."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks of `train toybox`."""
     steps: int | None = None
     minutes: float | None = None
-    """Time limit of each network; of all together in `train all`."""
+    """Time limit of each network in minutes; in `train all`, of all together."""
     workers: int = 1
-    """Processes that draw; in main memory, they also train the diffusion model side by side."""
+    """Number of processes that draw data; on a CPU, they also train the diffusion model in
+    parallel."""
     seed: int = 0
     device: str = devices.MAIN
     resume: bool = False
@@ -53,30 +54,30 @@ class TrainingOptions:
     set: dict[str, str] = field(default_factory=dict)
     """Values of the training's configuration by dotted names."""
     cache: Path | None = None
-    """Where drawn objects are kept; None for a folder under `out`."""
+    """Folder in which drawn objects are stored; None for a folder under `out`."""
 
     @property
     def drawn(self) -> Path:
-        """Where drawn objects are kept."""
+        """The folder in which drawn objects are stored."""
         return self.cache or self.out / "work" / "data"
 
     def world(self, split: str) -> int:
-        """The world seed of a split's objects, "train", "validation" or "test"."""
+        """The world seed of the objects of a split, "train", "validation" or "test"."""
         return WORLD[split] + 10000 * self.seed
 
     @property
     def object_count(self) -> int:
-        """Objects that image-to-3D models are trained on."""
+        """Number of objects that image-to-3D models are trained on."""
         return OBJECTS[self.preset] if self.objects is None else self.objects
 
     @property
     def group_count(self) -> int:
-        """Groups that the others are trained on."""
+        """Number of groups that the other models are trained on."""
         return GROUPS.get(self.preset, GROUPS["toybox"]) if self.groups is None else self.groups
 
 
 def check(options: TrainingOptions) -> None:
-    """Refuse options that cannot be. Raises ConfigError."""
+    """Raise ConfigError for options that are not possible."""
     least = {"objects": 1, "groups": 8, "workers": 1, "steps": 1}
     for name, smallest in least.items():
         value = getattr(options, name)
@@ -90,12 +91,13 @@ def check(options: TrainingOptions) -> None:
 
 
 def claim(options: TrainingOptions, *names: str) -> None:
-    """Say before the hours of a training what it will make, so that nothing is replaced at its end.
+    """Check before a training what it will write, so that nothing is replaced at its end.
 
     Args:
         names: files and folders under `out`.
 
-    Raises: CheckpointError: one of them exists, and neither `resume` nor `force` is set.
+    Raises:
+        CheckpointError: one of them exists, and neither `resume` nor `force` is set.
     """
     for target in (options.out / name for name in names):
         if not (options.resume or options.force) and (
@@ -111,7 +113,7 @@ def claim(options: TrainingOptions, *names: str) -> None:
 
 
 def toybox_only(options: TrainingOptions) -> None:
-    """`check`, and refuse the user's data. Raises ConfigError."""
+    """Call `check`, and raise ConfigError if the user gave data."""
     check(options)
     if options.data is not None:
         raise ConfigError(
@@ -127,7 +129,8 @@ def run(
     identity: dict[str, Any] | None = None,
     workers: ProcessGroup | None = None,
 ) -> None:
-    """Run a stage as the options say, see `engine.training.train_stage`. Raises CheckpointError."""
+    """Run a stage according to the options; see `engine.training.train_stage`. Raises
+    CheckpointError."""
     train_stage(
         options.out,
         stage,
@@ -142,20 +145,20 @@ def run(
 
 
 def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:
-    """Write a model's figures beside it and say them; returns them."""
+    """Write a model's figures beside it, print them, and return them."""
     write_file(options.out / name / "figures.json", json.dumps(figures, indent=1).encode())
     say(options, name, figures)
     return figures
 
 
 def say(options: TrainingOptions, name: str, figures: dict[str, float]) -> None:
-    """A line with a model's figures."""
+    """Print a line with a model's figures."""
     if not options.quiet:
         print(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
 
 
 def begin(model: torch.nn.Module, other: torch.nn.Module, folder: Path) -> None:
-    """Take another model's weights. Raises ConfigError when its sizes differ."""
+    """Load another model's weights. Raises ConfigError if its sizes differ."""
     try:
         model.load_state_dict(other.state_dict())
     except RuntimeError:

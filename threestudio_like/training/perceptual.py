@@ -1,5 +1,5 @@
-"""The embedded perceptual network: it learns to say of toybox pictures what they show, from where,
-and how they were spoilt."""
+"""The embedded perceptual network, which learns what toybox pictures show, from which direction,
+and how they were degraded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..toybox.pairs import VIEWS, ToyPairs
 from ..toybox.vocabulary import CATEGORIES, COLOURS, PATTERNS, parse
 
 SECTORS = 8
-"""Directions of azimuth that are told apart."""
+"""Number of directions of azimuth that are distinguished."""
 HEADS = (len(CATEGORIES), len(COLOURS) + 1, len(PATTERNS), SECTORS, 1, 1)
 """Category, colour (or none), pattern, azimuth, amount of blur, amount of noise."""
 
@@ -28,7 +28,7 @@ def build_perceptual(width: int = 16) -> ToyPerceptual:
 
 
 def labels_of(data: ToyPairs) -> torch.Tensor:
-    """(N, 3) category, colour and pattern of every object; captions that name no colour have a
+    """Category, colour and pattern (N, 3) of every object; captions that name no colour have a
     class of their own."""
     rows = []
     for caption in data.captions:
@@ -39,7 +39,7 @@ def labels_of(data: ToyPairs) -> torch.Tensor:
 
 
 def spoilt(pictures: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (B, H, W, 3), blurred and made noisy by amounts (B, 2) in [0, 1]."""
+    """Pictures (B, H, W, 3) with blur and noise of amounts (B, 2) in [0, 1]."""
     amount = torch.rand(len(pictures), 2, generator=generator) * (
         torch.rand(len(pictures), 2, generator=generator) < 0.6
     )
@@ -51,7 +51,8 @@ def spoilt(pictures: torch.Tensor, generator: torch.Generator) -> tuple[torch.Te
 
 
 def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: int = 64) -> Stage:
-    """Cross-entropy of what is shown, squared error of how it was spoilt."""
+    """The stage that trains the network: cross-entropy of what is shown, and squared error of the
+    degradation."""
     labels = labels_of(data)
     sector = torch.from_numpy(
         (data.azimuth % (2 * math.pi) / (2 * math.pi) * SECTORS).astype("int64")
@@ -97,8 +98,7 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
 
 @torch.no_grad()
 def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
-    """Scale distances so that pictures of two different objects lie `UNRELATED` apart in the
-    mean."""
+    """Scale distances so that pictures of two different objects are `UNRELATED` apart on average."""
     count = min(count, len(data))
     raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
     pictures = framed(raw, 64, 0.8)
@@ -108,8 +108,8 @@ def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
 
 @torch.no_grad()
 def perceptual_figures(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> dict[str, float]:
-    """Shares of right answers, and how often, of two spoilt versions of a picture, the less spoilt
-    one is nearer to the picture."""
+    """Shares of correct answers, and how often the less degraded of two versions of a picture is
+    nearer to the picture."""
     model.eval()
     count = min(count, len(data))
     raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])

@@ -1,5 +1,4 @@
-"""How large and how long the embedded networks are trained: as they are shipped, and larger, for a
-GPU."""
+"""Size and length of the trainings of the embedded networks: as shipped, and larger for a GPU."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ Preset = Literal["toybox", "paper", "large"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps of a training, objects in a batch, and the network's widths as its builder takes
-    them."""
+    """Number of steps, number of objects in a batch, and the widths that the network's builder
+    takes."""
 
     steps: int
     batch: int
@@ -45,17 +44,17 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "segmenter": Recipe(16000, 32, (128, 4, 64)),
     },
 }
-"""By preset and network. "toybox": the shipped weights (the diffusion model with two workers; model
-cards tell the details)."""
+"""By preset and network. "toybox" has the shipped weights (the diffusion model with two workers;
+the model cards give the details)."""
 
 OBJECTS = {"toybox": 6000, "paper": 6000, "large": 16000}
-"""Training objects of the image-to-3D models."""
+"""Number of training objects of the image-to-3D models."""
 GROUPS = {"toybox": 16000, "large": 48000}
-"""Training objects of the text-to-image model, each seen from four sides."""
+"""Number of training objects of the text-to-image model, each seen from four sides."""
 
 
 def recipe(preset: str, name: str) -> Recipe:
-    """The recipe of a network. Raises ConfigError where there is none of the preset."""
+    """The recipe of a network. Raises ConfigError if the preset has none."""
     if preset not in RECIPES:
         raise ConfigError(
             f'there is no preset "{preset}" of {name}', "--preset", "Choose toybox or large"

@@ -1,4 +1,4 @@
-"""What `train` trains, by name."""
+"""The trainings by name."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
     "all": train_all,
 }
 CONFIGURATIONS: tuple[type, ...] = (ContrastiveTraining, VoxelTraining, G3drTraining)
-"""Whose values are options by their dotted names."""
+"""Trainings whose configuration values are options by their dotted names."""

@@ -23,7 +23,7 @@ from .depth import before_backgrounds
 
 SIZE = 128
 LOW = 64
-"""Pixels of the masks that the decoder makes."""
+"""Edge length in pixels of the masks that the decoder makes."""
 PROMPTS = 4
 
 
@@ -44,7 +44,7 @@ def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     seed, index, split = job
     scene = draw_layout(seed, index, split, (2, 3, 4))
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 43), index]))
-    # Now and then a closer look, so that objects are cut by the frame.
+    # Sometimes a closer view, so that objects are cut by the frame.
     camera = view_projection(
         rng.uniform(-0.9, 0.9), np.deg2rad(rng.uniform(0, 45)), 3.0, FOV_Y * rng.uniform(0.75, 1.2)
     )
@@ -61,7 +61,7 @@ def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def scene_pictures(
     folder: Path, seed: int, count: int, split: str = "train", workers: int = 1
 ) -> ScenePictures:
-    """`count` pictures of scenes of a world, kept under `folder`."""
+    """`count` pictures of scenes of a world, stored under `folder`."""
     stem = folder / f"scenes-{split}-{seed}-{count}.npz"
     if not stem.is_file():
         found = ScenePictures(
@@ -116,8 +116,8 @@ def build_segmenter(width: int = 128, layers: int = 4, inner: int = 64) -> Any:
         SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
     )
     with torch.no_grad():
-        # transformers begins with frequencies meant for released weights to replace: under them
-        # neighbouring places have nothing in common.
+        # transformers starts with frequencies that are meant to be replaced by released weights,
+        # and under which neighbouring positions are unrelated.
         model.shared_image_embedding.positional_embedding.normal_()
         model.vision_encoder.pos_embed.normal_(0, 0.02)  # type: ignore[union-attr]
     model.shared_image_embedding.positional_embedding.requires_grad_(False)
@@ -127,7 +127,7 @@ def build_segmenter(width: int = 128, layers: int = 4, inner: int = 64) -> Any:
 @dataclass
 class _Asked:
     """Prompts of a batch: boxes (B, K, 4) or points (B, K, 1, 2), and the soft masks (B, K, LOW,
-    LOW) that answer them."""
+    LOW) that are the correct answers."""
 
     targets: torch.Tensor
     boxes: torch.Tensor | None = None
@@ -135,8 +135,8 @@ class _Asked:
 
 
 def _ask(labels: torch.Tensor, boxed: bool, generator: torch.Generator) -> _Asked:
-    """Prompts for objects of label pictures (B, S, S); a point may lie behind the objects, and then
-    means all that is not one."""
+    """Make prompts for the objects of label pictures (B, S, S). A point may lie on the background,
+    and then stands for everything that is not an object."""
     count = len(labels)
     targets, places = [], []
     for picture in labels:
@@ -169,7 +169,7 @@ def _ask(labels: torch.Tensor, boxed: bool, generator: torch.Generator) -> _Aske
 
 
 def _answer(model: Any, pictures: torch.Tensor, asked: _Asked) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (B, K, M, LOW, LOW) and expected IoUs (B, K, M): one guess for a box, three for a
+    """Logits (B, K, M, LOW, LOW) and predicted IoUs (B, K, M): one guess for a box, three for a
     point."""
     x = pictures.permute(0, 3, 1, 2) * 2 - 1
     if asked.boxes is not None:
@@ -190,8 +190,11 @@ def soft_iou(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
 
 
 def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8) -> Stage:
-    """Cross-entropy and dice of the best guess (of every guess a little), and the error of the IoU
-    that the model expects of itself; boxes and points take turns."""
+    """The stage that trains the segmenter.
+
+    Its loss is cross-entropy and dice of the best guess (with a small weight of every guess), and
+    the error of the IoU that the model predicts for itself. Boxes and points alternate.
+    """
     model.train()
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
@@ -226,7 +229,7 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
         )
         each = 2 * cross + dice
         truth = soft_iou(chance.detach(), target)
-        # Guesses that are never the best would stay where they began.
+        # Guesses that are never the best would otherwise not be trained at all.
         best = 0.9 * each.min(-1).values.mean() + 0.1 * each.mean()
         return {"mask": best, "expected": 0.5 * (expected - truth).square().mean()}
 
@@ -243,8 +246,8 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
 
 @torch.no_grad()
 def segmenter_accuracy(model: Any, data: ScenePictures, count: int = 100) -> dict[str, float]:
-    """Mean IoU at LOW pixels of the answers to boxes and to points (its best guess by its own
-    account), before other backgrounds, and the mean error of what it expects of itself."""
+    """Mean IoU, at LOW pixels, of the answers to boxes and to points (the guess with the highest
+    predicted IoU) before other backgrounds, and the mean error of the predicted IoU."""
     model.eval()
     count = min(count, len(data))
     generator = torch.Generator().manual_seed(1)

@@ -1,5 +1,5 @@
-"""`train cisp`, `voxel-diffusion`, `depth` and `perceptual`: on the toybox, the first two also on
-the user's own data; resumable."""
+"""`train cisp`, `voxel-diffusion`, `depth`, `perceptual` and `segmenter` on the toybox, the first
+two also on the user's own data; all can be resumed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .voxel_diffusion import EmbeddedPairs, VoxelTraining, voxel_stage
 
 
 def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
-    """Training and held-out objects."""
+    """Training objects and held-out objects."""
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
     train = ToyPairs(
@@ -51,8 +51,8 @@ def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
 
 
 def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
-    """The configuration of `train cisp`; --embedding clip changes the one entry model.against (and
-    fills in the tokenizer's facts)."""
+    """The configuration of `train cisp`. --embedding clip changes only the entry model.against (and
+    sets the properties of the tokenizer)."""
     config = ContrastiveTraining.of(options.preset)
     against: Literal["shape", "text"] = "shape" if options.embedding == "cisp" else "text"
     config = replace(config, model=replace(config.model, against=against))
@@ -64,11 +64,10 @@ def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
 
 
 def train_contrastive(options: TrainingOptions) -> dict[str, float]:
-    """Train CISP (or its CLIP twin); writes the model's folder, returns its retrieval figures on
-    held-out objects.
+    """Train CISP (or its CLIP baseline), write the model's folder, and return its retrieval figures
+    on held-out objects.
 
-    Raises:
-        ConfigError, InputError, CheckpointError, OutputError.
+    Raises: ConfigError, InputError, CheckpointError, OutputError.
     """
     check(options)
     config = contrastive_config(options)
@@ -112,11 +111,10 @@ def voxel_config(options: TrainingOptions) -> VoxelTraining:
 
 
 def train_voxels(options: TrainingOptions) -> Path:
-    """Train the voxel diffusion under the embeddings of out/cisp or out/clip; writes
+    """Train the voxel diffusion model on the embeddings of out/cisp or out/clip, and write
     out/voxels-cisp or out/voxels-clip.
 
-    Raises:
-        ConfigError, InputError, ModelError, CheckpointError, OutputError.
+    Raises: ConfigError, InputError, ModelError, CheckpointError, OutputError.
     """
     check(options)
     claim(options, f"voxels-{options.embedding}")

@@ -1,5 +1,5 @@
-"""`train concept`: textual inversion (Gal et al. 2022): one new word learnt from a few pictures,
-everything else frozen."""
+"""`train concept`: textual inversion (Gal et al. 2022), which learns one new word from a few
+pictures while everything else is frozen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_PICTURES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptOptions:
-    """See the `train` verb."""
+    """The options of `train concept`; see `commands.arguments`."""
 
     images: Path | None = None
     token: str = "<concept>"
@@ -49,16 +49,16 @@ class ConceptOptions:
     quiet: bool = False
     force: bool = False
     vectors: int = 0
-    """Tokens that the word stands for; 0: one for open priors (METHODS 1.12), four for the embedded
-    one."""
+    """Number of tokens that the word stands for; 0 means one for open priors (METHODS 1.12) and
+    four for the embedded prior."""
     lr: str = "1e-2->1e-3"
     batch: int = 8
 
 
 @dataclass
 class ConceptPictures:
-    """Pictures (N, S, S, 3) in [0, 1]; cameras and grey level of the background (N,) of each where
-    they are known."""
+    """Pictures (N, S, S, 3) in [0, 1], with the cameras and the grey level of the background (N,)
+    of each if they are known."""
 
     pictures: torch.Tensor
     cameras: Cameras | None
@@ -66,12 +66,14 @@ class ConceptPictures:
 
 
 def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> ConceptPictures:
-    """The pictures of a folder, resized to size x size, with cameras.json if there is one. Raises
-    InputError.
+    """Read the pictures of a folder, resized to size x size, and cameras.json if there is one.
 
     Args:
-        distance, fov_y: of the cameras, scene units and degrees; cameras.json tells azimuth and
+        distance, fov_y: of the cameras, in scene units and degrees. cameras.json gives azimuth and
             elevation in degrees, and a grey level.
+
+    Raises:
+        InputError: the folder or a picture cannot be used.
     """
     if not folder.is_dir():
         raise InputError(
@@ -81,7 +83,9 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
         )
     names = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
     if not names:
-        raise InputError("holds no pictures", str(folder), f"Put some there: {', '.join(PICTURES)}")
+        raise InputError(
+            "contains no pictures", str(folder), f"Put some there: {', '.join(PICTURES)}"
+        )
     if len(names) > MOST_PICTURES:
         raise InputError(
             f"holds {len(names)} pictures, at most {MOST_PICTURES} are read",
@@ -131,7 +135,7 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
 
 
 class Word(nn.Module):
-    """The vectors (N, D) that are learnt."""
+    """The vectors (N, D) that are learned."""
 
     def __init__(self, start: torch.Tensor) -> None:
         super().__init__()
@@ -141,13 +145,13 @@ class Word(nn.Module):
 def concept_stage(
     prior: StableDiffusionPrior, word: Word, data: ConceptPictures, options: ConceptOptions
 ) -> Stage:
-    """The denoising loss on the pictures under prompts with the token; only the token's vector
-    moves."""
+    """The denoising loss on the pictures with prompts that contain the token. Only the token's
+    vectors change."""
     with torch.no_grad():
         latents = torch.cat([prior.encode_image(chunk) for chunk in data.pictures.split(8)])
     length = word.vector.detach().norm(dim=1).mean()
-    # Pictures with cameras are denoised together, as generation will do, where the prior can; so is
-    # the word's part in it learnt.
+    # Pictures with cameras are denoised together if the prior can do so, as generation will do, so
+    # that the word is learned under the same conditions.
     together = prior.facts.joint_views if data.cameras is not None else 1
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
@@ -161,8 +165,8 @@ def concept_stage(
             pick = torch.randperm(len(latents), generator=generator)[: options.batch]
         else:
             pick = torch.randint(0, len(latents), (options.batch,), generator=generator)
-        # One time step for views that are denoised together; the steps of a batch spread over the
-        # schedule.
+        # Views that are denoised together share one time step; the time steps of a batch are spread
+        # over the schedule.
         count = options.batch // together if joint else options.batch
         drawn = (
             (torch.arange(count) + torch.rand(count, generator=generator))
@@ -192,10 +196,10 @@ def concept_stage(
         )
         clean = prior.schedule.to_clean(predicted, noisy, t, prior.facts.prediction_type)
         weight = prior.schedule.abar(t, noisy)
-        # In units of v, whatever the prior predicts: (1 - abar)^-1 abar^0 of the error of the clean
-        # latents, limited.
+        # The loss is that of v, whatever the prior predicts: the error of the clean latents divided
+        # by (1 - abar), with a limit.
         error = (clean - latents[pick]).square() / (1 - weight).clamp_min(0.05)
-        # A vector much longer than a word's leaves what the text encoder was trained on.
+        # The text encoder was not trained on vectors that are much longer than those of words.
         return {
             "denoise": error.mean(),
             "length": 0.01 * (word.vector.norm(dim=1) / length - 1).clamp_min(0).square().mean(),
@@ -269,8 +273,8 @@ def train_concept(options: ConceptOptions) -> Path:
 
 
 def start_vectors(prior: StableDiffusionPrior, options: ConceptOptions) -> torch.Tensor:
-    """First vectors (N, D): the given word (or no thing in particular) last, before it no colour in
-    particular.
+    """Initial vectors (N, D): the given word (or a neutral one) last, and neutral colours before
+    it.
 
     Raises ConfigError, ModelError.
     """

@@ -1,5 +1,5 @@
-"""`train toybox`: the embedded text-to-image model, CLIP and the judges, each resumable, written in
-the formats of the real ones."""
+"""`train toybox`: the embedded text-to-image model, CLIP and the judges. Each can be resumed, and
+is written in the format of the real ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "backgroun
 
 
 def train(options: TrainingOptions) -> Path:
-    """Train what the options ask for; returns the folder that holds diffusion/, clip/ and judge/.
+    """Train what the options select; returns the folder that contains diffusion/, clip/ and judge/.
 
-    Raises:
-        ConfigError, CheckpointError, OutputError.
+    Raises: ConfigError, CheckpointError, OutputError.
     """
     toybox_only(options)
-    # A preset that there is not is refused before anything is drawn.
+    # An unknown preset is refused before anything is drawn.
     recipe(options.preset, "vae")
     from transformers.utils import logging
 
@@ -43,7 +42,7 @@ def train(options: TrainingOptions) -> Path:
 
 
 def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
-    """The recipe of a network, and its steps unless the user says otherwise."""
+    """The recipe of a network, with its number of steps unless the user gave one."""
     found = recipe(options.preset, name)
     return found, options.steps or found.steps
 
@@ -107,7 +106,7 @@ def _vae(options: TrainingOptions) -> None:
 
 
 def _latents(options: TrainingOptions, data: Any) -> Any:
-    """Latents of the training pictures, made once."""
+    """Latents of the training pictures, which are computed once."""
     from safetensors.torch import load_file, save
 
     from .vae import encode_all
@@ -183,7 +182,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         averages["unet"].copy_to(unet)
         averages["text"].copy_to(text_encoder)
         folder = options.out / "diffusion"
-        # This process may not be the one that began the training.
+        # This process may not be the one that started the training.
         own_folder(folder)
         save_pipeline(folder, unet, text_encoder, tokenizer)
         write_facts(folder)
@@ -192,7 +191,8 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
 
 
 def write_facts(folder: Path) -> None:
-    """prior.json: what the loading code cannot read from the networks' configurations."""
+    """Write prior.json with the properties that the loading code cannot read from the networks'
+    configurations."""
     import json
 
     facts = {
@@ -222,7 +222,7 @@ def _clip(options: TrainingOptions) -> None:
 
 
 def _fewer(options: TrainingOptions, count: int) -> int:
-    """Groups for a network that is content with `count` of the shipped recipe's."""
+    """Groups for a network that needs only `count` of the shipped recipe's."""
     return min(
         options.group_count,
         count * recipe(options.preset, "judge").batch // recipe("toybox", "judge").batch,
@@ -287,7 +287,7 @@ NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "judge": _judge,
     "patterns": _patterns,
 }
-"""In the order in which they need each other."""
+"""The networks in the order in which they depend on each other."""
 PIPELINE = ("unet", "text_encoder", "tokenizer", "scheduler", "model_index.json", "prior.json")
 MAKES: dict[str, tuple[str, ...]] = {
     "vae": ("diffusion/vae",),
@@ -296,4 +296,4 @@ MAKES: dict[str, tuple[str, ...]] = {
     "judge": ("judge/model.safetensors", "judge/config.json"),
     "patterns": ("judge/patterns.safetensors",),
 }
-"""Files and folders that each of them makes."""
+"""The files and folders that each network writes."""

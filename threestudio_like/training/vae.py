@@ -50,10 +50,9 @@ def _crops(
 def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32) -> Stage:
     """The stage that trains the autoencoder on crops.
 
-    Loss: L1 + squared error, chroma error (deviation from the pixel's own grey) weighted by 2,
-        image gradients, a pin of the
-    first three latents to the 4 x 4 pooled picture, and a weak KL. Crops, because most of a full
-    frame is background.
+    The loss is L1 + squared error, a chroma error (deviation from the pixel's own grey) with weight
+    2, image gradients, a term that ties the first three latents to the 4 x 4 pooled picture, and a
+    weak KL term. Crops are used because most of a full frame is background.
     """
     images = torch.from_numpy(data.images).flatten(0, 1)
     vae.train()
@@ -118,8 +117,8 @@ def normalise_latents(vae: Any, images: torch.Tensor) -> None:
 
 @torch.no_grad()
 def encode_all(vae: Any, images: Any, batch: int = 128) -> torch.Tensor:
-    """Latent means of uint8 pictures (N, S, S, 3) -> (N, 4, S/4, S/4) float16 in main memory,
-    computed where the autoencoder is."""
+    """Latent means (N, 4, S/4, S/4) float16 of uint8 pictures (N, S, S, 3), in main memory,
+    computed on the device of the autoencoder."""
     out = []
     for begin in range(0, len(images), batch):
         x = torch.from_numpy(images[begin : begin + batch].copy()).to(place_of(vae))
@@ -164,8 +163,8 @@ def save_vae(vae: Any, folder: Path) -> None:
 def decoder_stage(
     vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32
 ) -> Stage:
-    """A second stage that sharpens the decoder alone; latents, and so a diffusion model trained on
-    them, stay as they are.
+    """A second stage that sharpens only the decoder. Latents, and therefore a diffusion model
+    trained on them, do not change.
 
     Args:
         latents: (N * 4, 4, h, w) float16 of all training pictures, from the finished encoder.
@@ -197,7 +196,7 @@ def decoder_stage(
             y = vae.decode(
                 z + 0.02 * step.random.normal("latent noise", tuple(z.shape), x.device)
             ).sample
-        # Away from the crop's cut: outside a real picture there is no such border.
+        # The border of the crop is left out, because a real picture has no such border there.
         error = (y.float() - x)[:, :, factor:-factor, factor:-factor]
         chroma = error - error.mean(1, keepdim=True)
         return {

@@ -1,5 +1,7 @@
-"""`train voxel-diffusion`: IC3D on embeddings of pictures by a frozen encoder (METHODS 2.5). Runs
-under CISP's and under CLIP's embeddings differ in one entry of the configuration."""
+"""`train voxel-diffusion`: IC3D on embeddings of pictures by a frozen encoder (METHODS 2.5).
+
+Trainings on CISP's and on CLIP's embeddings differ in one entry of the configuration.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class VoxelTraining:
     """How a voxel diffusion model is trained. `paper()` has the released numbers."""
 
     embedding: Literal["cisp", "clip"] = "cisp"
-    """Whose embeddings condition. Nothing else differs between the two runs of the comparison."""
+    """Which embeddings condition the model. It is the only difference between the two trainings
+    that are compared."""
     model: VoxelDiffusionConfig = field(default_factory=VoxelDiffusionConfig.toybox)
     steps: int = 4000
     batch: int = 16
@@ -38,8 +41,8 @@ class VoxelTraining:
 
     @staticmethod
     def of(preset: str, embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:
-        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks,
-        longer, for a GPU) or "paper"."""
+        """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks with a
+        longer training, for a GPU) or "paper"."""
         if preset == "paper":
             return VoxelTraining.paper(embedding)
         return (
@@ -68,11 +71,11 @@ class VoxelTraining:
 
 
 class EmbeddedPairs:
-    """Embeddings of all pictures of a source, made once and kept on disk: (N, V, D) float16 in
+    """Embeddings (N, V, D) float16 of all pictures of a source, computed once and stored in
     embeddings.safetensors.
 
     Args:
-        path: the file; made where it is not there.
+        path: the file; it is made if it is missing.
     """
 
     def __init__(
@@ -97,8 +100,8 @@ def embed_pictures(
     size: int,
     skipped: Skipped | None = None,
 ) -> torch.Tensor:
-    """(N, V, D) float16 of the first `views` pictures of every object, embedded where the embedder
-    is."""
+    """Embeddings (N, V, D) float16 of the first `views` pictures of every object, computed on the
+    device of the embedder."""
     skipped = skipped or Skipped()
     there = place_of(embedder) if isinstance(embedder, nn.Module) else None
     out = torch.empty(len(source), views, embedder.width, dtype=torch.float16)
@@ -144,7 +147,7 @@ def voxel_stage(
         if model.unet.class_table is not None and config.class_share > 0:
             by_class = torch.rand(size, generator=generator) < config.class_share
         keep = torch.rand(size, generator=generator) >= config.drop
-        # Stratified times: a batch covers the whole range.
+        # Stratified time steps, so that a batch covers the whole range.
         t = (
             ((torch.arange(size) + torch.rand(size, generator=generator)) / size * TIMES)
             .long()

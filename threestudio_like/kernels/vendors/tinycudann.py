@@ -111,7 +111,7 @@ def field_mlp(
     hidden = weights[0].shape[0]
     width = next((w for w in (16, 32, 64, 128) if w > hidden), 0)
     if len(weights) < 2 or not width or any(w.shape[0] != hidden for w in weights[:-1]):
-        raise ValueError("a fully fused network wants hidden layers of one width up to 127")
+        raise ValueError("a fully fused network needs hidden layers of one width up to 127")
     inputs, outputs = features.shape[0] + 1, weights[-1].shape[0]
     padded_in, padded_out = -(-inputs // 16) * 16, -(-outputs // 16) * 16
     network = _network(inputs, outputs, width, len(weights) - 1)

@@ -58,7 +58,7 @@ class ImageFolder:
                 elif name.lower().endswith(SUFFIXES):
                     names.append(path)
         if not names:
-            raise InputError("holds no picture", str(folder), f"Known: {', '.join(SUFFIXES)}")
+            raise InputError("contains no picture", str(folder), f"Known: {', '.join(SUFFIXES)}")
         self.names = sorted(names)
         self._depth = depth
 
@@ -92,7 +92,7 @@ class ImageFolder:
                 raise InputError(
                     f"has {depth.shape[1]} x {depth.shape[0]} pixels, its picture {pixels.shape[1]} x {pixels.shape[0]}",
                     str(beside),
-                    "Make depth and picture of one size",
+                    "Give depth and picture the same size",
                 )
         return RgbdPicture(
             self._fit(pixels), None if depth is None else self._fit_depth(depth), path
@@ -129,7 +129,7 @@ class ImageFolder:
             ) from None
         if depth.ndim != 2 or depth.dtype not in (np.uint16, np.int32):
             raise InputError(
-                "is not a depth map of sixteen bits a pixel",
+                "is not a depth map with sixteen bits a pixel",
                 str(path),
                 "Save it as a PNG of sixteen bits",
             )

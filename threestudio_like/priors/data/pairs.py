@@ -144,7 +144,7 @@ class ShapeNetPairs:
                     self._models.append((number, model))
         if not self._models:
             raise InputError(
-                f"holds no model of the split {split}",
+                f"contains no model of the split {split}",
                 str(folder),
                 "Add models or another split.json",
             )
@@ -157,7 +157,7 @@ class ShapeNetPairs:
             return set(json.loads(path.read_text())[split])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"names no split {split} ({type(error).__name__})",
+                f"does not list the split {split} ({type(error).__name__})",
                 str(path),
                 "Give {split: [category/model, ...]}",
             ) from None
@@ -186,21 +186,21 @@ class ShapeNetPairs:
         files = self._files(index)
         if not files:
             raise InputError(
-                "holds no pictures",
+                "contains no pictures",
                 str(self._pictures / category / model),
                 "Render the model, or remove it",
             )
         image = np.array(decode(files[view].read_bytes(), str(files[view])))
         if image.shape[2] != 4 or not (image[..., 3] > 0).any():
             raise InputError(
-                "shows nothing: it has no alpha, or none that is not zero",
+                "shows nothing: it has no alpha, or its alpha is zero everywhere",
                 str(files[view]),
                 "Render it again",
             )
         voxels = read_binvox(self._shapes / category / model / "model.binvox", self._resolution)
         if not voxels.any():
             raise InputError(
-                "holds an empty shape",
+                "contains an empty shape",
                 str(self._shapes / category / model / "model.binvox"),
                 "Voxelise the model again",
             )

@@ -119,7 +119,7 @@ def read_masks(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
     )
     if not files:
         raise InputError(
-            "holds no pictures",
+            "contains no pictures",
             str(folder),
             "Give a folder with one black and white picture an object",
         )
