@@ -580,7 +580,10 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
             "empty or smaller",
         ),
         (["SCENE", "a red ball on a blue box and a blue box on a red ball"], "contradicts itself"),
-        (["SCENE", "a red ball on a blue box", "--spatial-words", "under"], 'does not contain "under"'),
+        (
+            ["SCENE", "a red ball on a blue box", "--spatial-words", "under"],
+            'does not contain "under"',
+        ),
         (["SCENE", "a red ball on a blue box", "--fov", "170"], "must be from 5 to 120"),
         (["SCENE", "a red ball on a blue box", "--masks", "nowhere"], "there is no such folder"),
         (["SCENE", "a red unicorn on a blue box"], "does not know"),
