@@ -157,7 +157,7 @@ def is_path(word):
 
 
 @cache
-def tests():
+def known_tests():
     """Names of all tests."""
     text = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("*.py"))
     return set(re.findall(r"(?m)^\s*def (test_\w+)", text))
@@ -168,7 +168,7 @@ def is_test(word):
     file, _, name = word.rpartition("::")
     if file and not is_path(f"tests/{file}") and not is_path(file):
         return False
-    return any(t.startswith(name[:-1]) if name.endswith("…") else t == name for t in tests())
+    return any(t.startswith(name[:-1]) if name.endswith("…") else t == name for t in known_tests())
 
 
 def unknown(text):

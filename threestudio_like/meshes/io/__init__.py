@@ -1,1 +1,1 @@
-"""Mesh and picture files."""
+"""Files of meshes and pictures."""

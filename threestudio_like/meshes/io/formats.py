@@ -1,8 +1,8 @@
-"""The mesh formats: one row each, the package's own and those of plug-ins.
+"""The table of mesh formats: one row for each, those of the package and those of plug-ins.
 
-A format is one file with one row: its suffixes, how it is read and how it is written. Everything that
-concerns formats asks this table: `Asset.save` and `Asset.load`, `export --to`, `mesh convert`,
-`view`, and the messages about files that are none of them.
+A format is one file with one row, which has its suffixes, its reader and its writer. Everything
+that concerns formats uses this table: `Asset.save` and `Asset.load`, `export --to`, `mesh convert`,
+`view`, and the messages about unknown files.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from ...engine.registry import Registry
 from ..mesh import Asset
 
 Reader = Callable[[Path, bool], Asset]
-"""(path, textures) -> asset, in the axes and unit of the file; `textures` False leaves pictures alone.
-The path exists, is not empty and not beyond the largest size. Any exception becomes an InputError."""
+"""Reads (path, textures) as an asset, in the axes and unit of the file. With `textures` False it
+ignores pictures. The path exists, is not empty and is not too large. Every exception becomes an
+InputError."""
 Writer = Callable[[Asset, str], dict[str, bytes]]
-"""(asset, name of the file) -> bytes of every file by name: the named one and those beside it. A
-writer touches no disk; that nothing of the user's is replaced is seen to in one place."""
+"""Maps (asset, name of the file) to the bytes of every file by name: the named one and those beside
+it. A writer does not touch the disk; one common function makes sure that no file of the user is
+replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +129,12 @@ def register(
 
 
 def readable() -> list[str]:
-    """Names of the formats that can be read."""
+    """The names of the formats that can be read."""
     return [name for name, row in FORMATS.items() if row.read is not None]
 
 
 def writable() -> list[str]:
-    """Names of the formats that can be written."""
+    """The names of the formats that can be written."""
     return [name for name, row in FORMATS.items() if row.write is not None]
 
 
@@ -143,8 +145,7 @@ def is_mesh_file(path: Path) -> bool:
 
 
 def format_to_read(path: Path) -> Format:
-    """The format of a file, by its suffix. Raises InputError with a way out where it cannot be
-    read."""
+    """The format of a file, by its suffix. Raises InputError with a remedy if it cannot be read."""
     return _checked(path, "read")
 
 

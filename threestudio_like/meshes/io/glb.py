@@ -1,4 +1,4 @@
-"""glTF 2.0: GLB, read and written, and .gltf with its files, read."""
+"""glTF 2.0: GLB, which is read and written, and .gltf with its files, which is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .gltf_write import glb_bytes
 
 
 def write_glb(asset: Asset, name: str) -> dict[str, bytes]:
-    """One GLB with everything inside."""
+    """Write one GLB that contains everything."""
     return {name: glb_bytes(asset)}
 
 

@@ -1,9 +1,9 @@
-"""Reading glTF 2.0 and GLB: scene graph, several meshes and materials, embedded or side-by-side
-textures, vertex colours.
+"""Reads glTF 2.0 and GLB: scene graph, several meshes and materials, embedded or separate textures,
+and vertex colours.
 
-A reader of our own, because a file from a stranger is checked before it is believed: every offset
-against its buffer, every reference against its table, the node graph for cycles, every address for
-leaving the folder, the total of faces before a vertex is copied.
+The package has its own reader because a file from an unknown source has to be checked before it is
+used: every offset against its buffer, every reference against its table, the node graph for cycles,
+every path against leaving the folder, and the total number of faces before a vertex is copied.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _REPAIR = "Export the mesh again from a mesh editor"
 
 
 class _Reader:
-    """One file being read; every method raises InputError where the file does not keep its word."""
+    """One file that is being read. Every method raises InputError if the file is not valid."""
 
     def __init__(self, path: Path, textures: bool) -> None:
         self.path, self.where, self.textures = path, str(path), textures
@@ -115,14 +115,14 @@ class _Reader:
         return rows[index]
 
     def number(self, row: dict[str, Any], key: str, default: int | None = None) -> int:
-        """A whole number, not negative."""
+        """A whole number that is not negative."""
         value = row.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self.bad(f'"{key}" is {str(value)[:20]}, not a whole number')
         return value
 
     def uri(self, text: Any) -> bytes:
-        """Bytes behind a data address or a file beside the mesh."""
+        """The bytes of a data address or of a file beside the mesh."""
         if not isinstance(text, str):
             raise self.bad("an address is not text")
         if text.startswith("data:"):
@@ -136,7 +136,7 @@ class _Reader:
         return neighbour(self.path.parent, text, self.where).read_bytes()
 
     def view(self, index: Any) -> tuple[bytes, int, int, int]:
-        """Buffer, begin, length and stride of a buffer view."""
+        """Buffer, first byte, length and stride of a buffer view."""
         row = self.entry("bufferViews", index)
         number = self.number(row, "buffer")
         if number not in self.buffers:
@@ -151,7 +151,7 @@ class _Reader:
         return self.buffers[number], begin, length, self.number(row, "byteStride", 0)
 
     def _array(self, view: Any, offset: int, kind: Any, width: int, count: int) -> np.ndarray:
-        """(count, width) numbers of a buffer view."""
+        """Numbers (count, width) of a buffer view."""
         data, begin, length, stride = self.view(view)
         size = np.dtype(kind).itemsize * width
         stride = stride or size
@@ -167,7 +167,7 @@ class _Reader:
     def accessor(
         self, index: Any, widths: tuple[int, ...], limit: int = 3 * LARGEST_COUNT
     ) -> np.ndarray:
-        """(count, width) numbers; normalised integers as floats."""
+        """Numbers (count, width); normalised integers are converted to floats."""
         row = self.entry("accessors", index)
         kind, width = _TYPES.get(row.get("componentType", 0)), _WIDTHS.get(str(row.get("type")))
         if kind is None or width not in widths:
@@ -210,7 +210,7 @@ class _Reader:
         return values
 
     def image(self, texture: Any) -> tuple[np.ndarray | None, int, dict]:
-        """Pixels, texture-coordinate set and transform of a texture reference."""
+        """Pixels, number of the texture-coordinate set, and transform of a texture reference."""
         if not isinstance(texture, dict) or not self.textures:
             return None, 0, {}
         number = self.number(self.entry("textures", texture.get("index")), "source", 0)
@@ -230,7 +230,7 @@ class _Reader:
         return self.images[number], chosen, transform if isinstance(transform, dict) else {}
 
     def material(self, index: Any) -> tuple[Material, np.ndarray | None, int, dict]:
-        """Material, base-colour pixels, texture-coordinate set and its transform."""
+        """Material, base-colour pixels, number of the texture-coordinate set, and its transform."""
         if index in self.materials:
             return self.materials[index]
         row = self.entry("materials", index)
@@ -263,7 +263,7 @@ class _Reader:
         return self.materials[index]
 
     def nodes(self) -> list[tuple[str, int, np.ndarray]]:
-        """Every node with a mesh: name, mesh index, transform to the world (4, 4)."""
+        """All nodes with a mesh: name, mesh index, and transform to the world (4, 4)."""
         rows = self.document.get("nodes", [])
         if not isinstance(rows, list):
             raise self.bad('"nodes" is not a list')
@@ -326,7 +326,7 @@ class _Reader:
         return rows
 
     def faces_of(self, primitive: dict[str, Any]) -> int:
-        """How many triangles a primitive has, before any of them is read."""
+        """The number of triangles of a primitive, before any of them is read."""
         index = primitive.get("indices", primitive["attributes"].get("POSITION"))
         count = self.number(self.entry("accessors", index), "count") if index is not None else 0
         return count // 3 if primitive.get("mode", 4) == 4 else max(0, count - 2)
@@ -372,7 +372,7 @@ class _Reader:
         transform: dict[str, Any] = {}
         if "material" in primitive:
             mesh.material, mesh.texture, chosen, transform = self.material(primitive["material"])
-        # A set that the material does not name still is the user's atlas.
+        # A texture-coordinate set that the material does not use is still the user's atlas.
         name = f"TEXCOORD_{chosen}" if f"TEXCOORD_{chosen}" in attributes else "TEXCOORD_0"
         if name in attributes:
             uv = self._of(attributes[name], (2,), len(points))
@@ -409,8 +409,11 @@ class _Reader:
 
 
 def read_gltf(path: Path, textures: bool = True) -> Asset:
-    """Read a .glb or .gltf file; node transforms are applied, names of nodes kept; those that were
-    moved come as `Asset.nodes` too. Raises InputError."""
+    """Read a .glb or .gltf file. Raises InputError.
+
+    Node transforms are applied and the names of nodes are kept; nodes with a transform are also
+    returned as `Asset.nodes`.
+    """
     reader = _Reader(path, textures)
     asset = Asset({})
     nodes = reader.nodes()
@@ -421,7 +424,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     own: dict[int, dict[str, Mesh]] = {}
     for name, number, matrix in nodes:
         primitives = reader.primitives(number)
-        # A node without a name takes its mesh's, or the file's.
+        # A node without a name takes the name of its mesh, or of the file.
         part = name or str(reader.entry("meshes", number).get("name", ""))[:120] or path.stem
         several = sum(p.get("mode", 4) in (4, 5, 6) for p in primitives) > 1
         part = unique_name(part, {m.part or k for k, m in asset.meshes.items()})

@@ -1,4 +1,5 @@
-"""Writing GLB: one node a part, one primitive a mesh, textures as PNG inside."""
+"""Writes GLB files with one node for each part, one primitive for each mesh, and embedded PNG
+textures."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from .images import encode_png, to_linear
 
 
 class _Writer:
-    """The document and the binary chunk of a GLB being written."""
+    """The document and the binary chunk of a GLB that is being written."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = {
@@ -97,7 +98,7 @@ class _Writer:
         if mesh.normals is not None:
             attributes["NORMAL"] = self.accessor(np.ascontiguousarray(mesh.normals, "<f4"), "VEC3")
         if mesh.uv is not None:
-            # In double precision, so that v survives the two flips of a round trip.
+            # In double precision, so that v is unchanged after both flips of a round trip.
             flipped = (mesh.uv.astype(np.float64) * [1, -1] + [0, 1]).astype("<f4")
             attributes["TEXCOORD_0"] = self.accessor(flipped, "VEC2")
         if mesh.colours is not None and mesh.texture is None:
@@ -112,8 +113,11 @@ class _Writer:
 
 
 def glb_bytes(asset: Asset) -> bytes:
-    """A GLB of an asset: one node a part (or an object of a scene), one primitive a mesh; textures
-    as PNG, the provenance in the extras."""
+    """The bytes of a GLB of an asset.
+
+    It has one node for each part (or object of a scene), one primitive for each mesh, textures as
+    PNG, and the provenance in the extras.
+    """
     writer = _Writer()
     if asset.nodes:
         _write_nodes(writer, asset)
@@ -153,8 +157,8 @@ def glb_bytes(asset: Asset) -> bytes:
 
 
 def _write_nodes(writer: _Writer, asset: Asset) -> None:
-    """A scene: one node an object with its scale, rotation and translation; instances share a
-    mesh."""
+    """Write a scene with one node for each object, with its scale, rotation and translation.
+    Instances share a mesh."""
     written: dict[int, int] = {}
     for name, node in asset.nodes.items():
         if id(node.meshes) not in written:

@@ -1,5 +1,5 @@
-"""Textures from files and bytes, bounded: a picture's size is looked at before a pixel of it is
-unpacked."""
+"""Reads textures from files and bytes. The size of a picture is checked before its pixels are
+decoded."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ import numpy as np
 from ...engine.errors import InputError
 
 LARGEST_PICTURE = 8192 * 8192
-"""Pixels of the largest texture that is read."""
+"""Largest number of pixels of a texture that is read."""
 LARGEST_FILE = 512 * 1024 * 1024
-"""Bytes of the largest file that is read."""
+"""Largest size in bytes of a file that is read."""
 
 
 def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
-    """Pixels (H, W, 3) or (H, W, 4) uint8 of a PNG, JPEG or WebP in memory. Raises InputError.
+    """Decode a PNG, JPEG or WebP in memory to pixels (H, W, 3) or (H, W, 4) uint8.
 
     Args:
-        upright: turn the picture as its EXIF orientation says: photographs, not textures.
+        upright: rotate the picture according to its EXIF orientation, for photographs but not for
+            textures.
+
+    Raises:
+        InputError: the picture is damaged or too large.
     """
     from PIL import Image, ImageOps
 
-    # PIL's own limit warns first and fails late; this one speaks before the pixels are unpacked.
+    # PIL's own limit first warns and fails late, so the size is checked here before the pixels are
+    # decoded.
     Image.MAX_IMAGE_PIXELS = None
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "BMP", "TGA")) as opened:
@@ -43,7 +48,7 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
             if upright:
                 picture = ImageOps.exif_transpose(picture)
             if picture.mode.startswith("I") or picture.mode == "F":
-                # Sixteen bits a channel: PIL would cut them off instead of scaling.
+                # PIL would truncate sixteen bits a channel instead of scaling them.
                 deep = np.asarray(picture, np.float32)
                 grey = (
                     np.rint(deep / max(1.0, 65535.0 if deep.max() > 255 else 255.0) * 255)
@@ -67,7 +72,7 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG bytes of pixels (H, W, 3 or 4) uint8."""
+    """Encode pixels (H, W, 3 or 4) uint8 as PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -76,8 +81,11 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def neighbour(folder: Path, name: str, where: str) -> Path:
-    """The file that a mesh file names beside itself. Raises InputError: network address, path out
-    of the folder, missing, too large."""
+    """The path of a file that a mesh file refers to.
+
+    Raises InputError for a network address, a path that leaves the folder, and a file that is
+    missing or too large.
+    """
     scheme = urlsplit(name).scheme
     if len(scheme) > 1:
         raise InputError(
@@ -113,12 +121,12 @@ def neighbour(folder: Path, name: str, where: str) -> Path:
 
 
 def to_display(linear: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] -> display values in [0, 1] (sRGB)."""
+    """Convert linear light in [0, 1] to display values in [0, 1] (sRGB)."""
     return np.where(
         linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
     )
 
 
 def to_linear(display: np.ndarray) -> np.ndarray:
-    """Display values in [0, 1] (sRGB) -> linear light in [0, 1]."""
+    """Convert display values in [0, 1] (sRGB) to linear light in [0, 1]."""
     return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)

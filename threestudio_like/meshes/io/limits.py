@@ -1,15 +1,15 @@
-"""How large a mesh file may be, before anything of it is believed."""
+"""Limits of the size of mesh files, which are checked before a file is read."""
 
 from __future__ import annotations
 
 from ...engine.errors import InputError
 
 LARGEST_COUNT = 6_000_000
-"""Faces, or vertices, of the largest mesh that is read."""
+"""Largest number of faces, or of vertices, of a mesh that is read."""
 
 
 def too_many(count: int, what: str, where: str) -> InputError:
-    """The error for a mesh beyond `LARGEST_COUNT`."""
+    """The error for a mesh that is larger than `LARGEST_COUNT`."""
     return InputError(
         f"has {count:,} {what}, at most {LARGEST_COUNT:,} are read",
         where,

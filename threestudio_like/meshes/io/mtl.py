@@ -1,4 +1,4 @@
-"""MTL, the material library beside an OBJ: reading and writing."""
+"""MTL, the material library of an OBJ file: reading and writing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .images import decode, encode_png, neighbour
 def read_materials(
     path: Path, libraries: list[str], textures: bool
 ) -> dict[str, tuple[Material, np.ndarray | None]]:
-    """Materials and base-colour textures by name, of the libraries that the OBJ file `path` names.
-    Raises InputError."""
+    """Materials and base-colour textures by name, from the libraries that the OBJ file `path`
+    refers to. Raises InputError."""
     out: dict[str, tuple[Material, np.ndarray | None]] = {}
     images: dict[str, np.ndarray] = {}
     for library in libraries:
@@ -101,7 +101,7 @@ _MAP_OPTIONS = {
 
 
 def _map_name(words: list[str]) -> str:
-    """The file name of a map line, its options skipped."""
+    """The file name in a map line, without the options."""
     at = 0
     while at < len(words) - 1 and words[at] in _MAP_OPTIONS:
         at += 1 + _MAP_OPTIONS[words[at]]
@@ -118,9 +118,9 @@ def mtl_lines(
     """The lines of one material.
 
     Args:
-        stem: of the names of its pictures.
-        pictures: those written so far, by the array they come from and what they are: file name and
-            bytes; its own are added.
+        stem: beginning of the names of its pictures.
+        pictures: the pictures that have been written so far, by the array that they come from and
+            their kind: file name and bytes. Those of this material are added.
     """
     r, g, b, alpha = material.colour
     lines = [

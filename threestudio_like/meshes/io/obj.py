@@ -1,7 +1,8 @@
-"""Wavefront OBJ with MTL: objects and materials by name, polygons, negative indices, missing
+"""Wavefront OBJ with MTL: objects and materials by name, polygons, negative indices, and missing
 normals and texture coordinates.
 
-A reader of our own, because trimesh joins objects of one material and forgets their names.
+The package has its own reader because trimesh joins objects with the same material and loses their
+names.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
         if (rows[:, 1] >= 0).all():
             mesh.uv = uv[rows[:, 1]]
         elif (rows[:, 1] >= 0).any():
-            # A part of the corners has none: they get the origin of the atlas.
+            # Some corners have no texture coordinates; they get the origin of the atlas.
             mesh.uv = np.where(rows[:, 1:2] >= 0, uv[rows[:, 1].clip(0)], np.float32(0))
         if (rows[:, 2] >= 0).all():
             mesh.normals = normals[rows[:, 2]]
@@ -102,7 +103,7 @@ def _table(rows: list[list[str]], width: int, what: str, where: str) -> np.ndarr
     if not rows:
         return np.zeros((0, width), np.float32)
     try:
-        # What float32 cannot hold becomes infinite, and is refused by the reader.
+        # Values outside of float32's range become infinite, and are refused later.
         with np.errstate(over="ignore"):
             return np.array([r[:width] for r in rows], np.float64).astype(np.float32)
     except (ValueError, OverflowError):
@@ -129,7 +130,8 @@ def _triangles(
     counts: tuple[int, int, int],
     where: str,
 ) -> np.ndarray:
-    """Corners (F, 3, 3) of (vertex, texture coordinate or -1, normal or -1), polygons as fans."""
+    """Corners (F, 3, 3) of (vertex, texture coordinate or -1, normal or -1). Polygons are divided
+    into fans."""
     out: list[tuple[int, int, int]] = []
     for number, words in faces:
         size, corners = sizes[number], []
@@ -145,7 +147,7 @@ def _triangles(
                     raise InputError(
                         f'a face has the corner "{word[:20]}"', where, "Correct the line"
                     ) from None
-                # Negative indices count back from the line they stand on.
+                # Negative indices count back from the line that they are in.
                 corner[k] = index - 1 if index > 0 else size[k] + index
                 if index == 0 or not 0 <= corner[k] < counts[k]:
                     what = ("vertex", "texture coordinate", "normal")[k]
@@ -165,7 +167,7 @@ def _triangles(
 
 
 def _first_occurrences(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows in the order in which they first come, and for every row its number among
+    """The distinct rows in the order of their first occurrence, and for every row its number among
     them."""
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
@@ -175,14 +177,15 @@ def _first_occurrences(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_obj(asset: Asset, name: str) -> dict[str, bytes]:
-    """An OBJ with its MTL and PNG files; vertices, texture coordinates and normals each once."""
+    """Write an OBJ with its MTL and PNG files; vertices, texture coordinates and normals are
+    written once each."""
     stem = Path(name).stem
     lines, base = [f"mtllib {stem}.mtl"], [1, 1, 1]
     names: dict[int, str] = {}
     library: list[str] = []
     pictures: dict[tuple[int, str], tuple[str, bytes]] = {}
     coloured = all(m.colours is not None and m.texture is None for m in asset.meshes.values())
-    # Parts of one object share its vertices, as they did in the file they came from.
+    # Parts of one object share its vertices, as in the file that they came from.
     objects: dict[str, list[Mesh]] = {}
     for key, mesh in asset.meshes.items():
         objects.setdefault(mesh.part or key, []).append(mesh)

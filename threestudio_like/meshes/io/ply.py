@@ -43,7 +43,7 @@ def write_ply(asset: Asset, name: str) -> dict[str, bytes]:
 
 
 def check_ply(data: bytes, where: str) -> None:
-    """Hold a PLY's header against its size. Raises InputError."""
+    """Compare a PLY's header with the size of the file. Raises InputError."""
     head, found, _body = data[: 1 << 16].partition(b"end_header")
     if not data.startswith(b"ply") or not found:
         raise InputError("is not a PLY file", where, "Save it again in a mesh editor")

@@ -1,4 +1,4 @@
-"""STL: triangles without connections or colours."""
+"""STL: triangles without connectivity or colours."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def read_stl(path: Path, textures: bool = True) -> Asset:
     loaded = trimesh.load(io.BytesIO(data), file_type="stl", process=False)
     meshes: dict[str, Mesh] = {}
     for name, _, mesh in meshes_of(loaded, path):
-        # STL stores every corner apart: the mesh is put together again.
+        # STL stores every corner separately, so the mesh is welded again.
         places, inverse = np.unique(mesh.vertices, axis=0, return_inverse=True)
         meshes[name] = Mesh(places, inverse.reshape(-1)[mesh.faces].astype(np.int32))
     return Asset(meshes)
 
 
 def _check(data: bytes, where: str) -> None:
-    """Hold an STL's count of faces against its size. Raises InputError."""
+    """Compare an STL's number of faces with the size of the file. Raises InputError."""
     if data[:5].lower() != b"solid" or b"\0" in data[:512]:
         if len(data) < 84:
             raise InputError("is an STL that ends too early", where, _REPAIR)

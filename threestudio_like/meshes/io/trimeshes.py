@@ -1,4 +1,5 @@
-"""Between our meshes and trimesh's, which reads and writes the simple formats."""
+"""Conversion between this package's meshes and trimesh's, which reads and writes the simple
+formats."""
 
 from __future__ import annotations
 
@@ -28,8 +29,11 @@ def trimesh_of(mesh: Mesh) -> Any:
 
 
 def meshes_of(loaded: Any, path: Path) -> Iterator[tuple[str, Any, Mesh]]:
-    """The pieces with faces of what trimesh loaded from `path`: a name, trimesh's own, and ours.
-    Raises InputError on faces that name vertices that are not there."""
+    """The pieces with faces of what trimesh loaded from `path`: name, trimesh's mesh, and this
+    package's mesh.
+
+    Raises InputError if a face refers to a vertex that does not exist.
+    """
     import trimesh
 
     pieces = (
