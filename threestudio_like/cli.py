@@ -25,6 +25,7 @@ from .commands.arguments import (
     MeshTool,
     Reconstruct,
     Refine,
+    Samples,
     Texture,
     Train,
     View,
@@ -368,6 +369,14 @@ def doctor(arguments: Doctor) -> None:
 
     findings = examine()
     print(json_text(findings, indent=1) if arguments.json else table(findings))
+
+
+def samples(arguments: Samples) -> None:
+    """`samples`: the files that the documentation uses."""
+    from .commands.samples import write_samples
+
+    new, total = write_samples(arguments.folder, force=arguments.force)
+    print(f"{arguments.folder}: {total} sample files, {len(new)} of them new")
 
 
 def vocabulary(arguments: Vocabulary) -> None:

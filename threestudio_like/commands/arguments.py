@@ -246,7 +246,7 @@ class MeshTool(FileFrame):
     texture: int = 1024
     """unwrap: texture size in pixels, for the space between charts."""
     backend: Literal["auto", "pymeshlab", "open3d"] = "auto"
-    """Who does it: the core's own, or an extra (pip install threestudio-like[mesh]). remesh wants
+    """Who does it: the core's own, or an extra (pip install '.[mesh]' in the checkout). remesh wants
     pymeshlab, poisson either of them."""
     hidden: bool = False
     """clean: remove faces that no view from outside sees."""
@@ -389,6 +389,16 @@ class Doctor:
 
     json: bool = False
     """Print as JSON."""
+
+
+@dataclass
+class Samples:
+    """Write the sample shapes, pictures and meshes of the documentation into a folder."""
+
+    folder: tyro.conf.Positional[Path] = Path("assets")
+    """Where to; it gets shapes/, pictures/ and meshes/."""
+    force: bool = False
+    """Replace files of these names that are others."""
 
 
 @dataclass

@@ -29,6 +29,7 @@ VERBS: dict[str, type] = {
     "mesh": of.MeshTool,
     "train": of.Train,
     "doctor": of.Doctor,
+    "samples": of.Samples,
     "vocabulary": of.Vocabulary,
     "completion": of.Completion,
 }

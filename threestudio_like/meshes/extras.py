@@ -1,5 +1,5 @@
 """Alternative implementations by heavier libraries, for machines on which they are installed (`pip
-install threestudio-like[mesh]`).
+install '.[mesh]'` in the checkout).
 
 pymeshlab is GPL-3 and open3d has a size of a gigabyte, so neither is imported unless it is
 requested by name.
@@ -25,7 +25,7 @@ def load(name: str) -> Any:
         raise ConfigError(
             f"{name} cannot be used here ({reason})",
             "--backend",
-            "Install it with: pip install 'threestudio-like[mesh]' (and the system libraries that it names)",
+            "Install it with: pip install '.[mesh]' in the checkout (and the system libraries that it names)",
         ) from None
 
 

@@ -128,7 +128,7 @@ class OpenClipPrior(ImageTextPrior):
             raise ModelError(
                 f"needs open_clip ({error})",
                 f"{OPEN_CLIP}{name}",
-                "pip install 'threestudio-like[clip]'",
+                "In the checkout: pip install '.[clip]'",
             ) from None
         folder = user_path(name)
         architecture, _, weights = (
