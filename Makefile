@@ -33,6 +33,7 @@ test-extras: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy threestudio_like
 
 benchmark: $(READY)

@@ -92,7 +92,10 @@ def main() -> None:
         ],
         rows,
     )
-    note = f"{arguments.steps} steps each, batch 96 unless said, {arguments.objects} training objects; 200 held-out objects, six pictures each."
+    note = (
+        f"{arguments.steps} steps each, batch 96 unless said, {arguments.objects} training "
+        "objects; 200 held-out objects, six pictures each."
+    )
     publish(
         "cisp_ablations",
         "CISP: what makes the embedding",

@@ -155,7 +155,10 @@ def main() -> None:
         rows,
     )
     sheet(strips)
-    text += "\n\nEight of them: the truth, then the variants in the table's order.\n\n![completed objects](../pictures/completed.jpg)"
+    text += (
+        "\n\nEight of them: the truth, then the variants in the table's order.\n\n![completed "
+        "objects](../pictures/completed.jpg)"
+    )
     publish(
         "completion",
         "Completing what is hidden",

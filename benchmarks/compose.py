@@ -377,7 +377,10 @@ def report(kinds: list[str], command: str) -> None:
         # First what was measured on most scenes, then all rows where all were.
         rows = [r for r in every if sum(row == r for _, row in found) == most]
         numbers = scenes_of(found, rows)
-        text += f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else means.\n\n"
+        text += (
+            f"## With {kind} meshes\n\n{len(numbers)} scenes; median / 90th percentile, else "
+            "means.\n\n"
+        )
         text += (
             table(
                 ["moved by", *COLUMNS], [[r, *cells([found[n, r] for n in numbers])] for r in rows]
@@ -399,7 +402,10 @@ def report(kinds: list[str], command: str) -> None:
         ]
         if len(hard) < 3:
             continue
-        text += f"{len(hard)} of them are ambiguous: one object stands before another and hides at least {HIDDEN:.0%} of it.\n\n"
+        text += (
+            f"{len(hard)} of them are ambiguous: one object stands before another and hides at "
+            f"least {HIDDEN:.0%} of it.\n\n"
+        )
         rows_hard = []
         for r in rows:
             some = [found[n, r] for n in hard]
@@ -443,7 +449,10 @@ def turns_of(found: dict[tuple[int, str], dict], rows: list[str]) -> str:
             )
     if not lines:
         return ""
-    said = "Rotation as far as shapes tell it, degrees (the least turn about the vertical that brings a mesh on the true one):\n\n"
+    said = (
+        "Rotation as far as shapes tell it, degrees (the least turn about the vertical that "
+        "brings a mesh on the true one):\n\n"
+    )
     return (
         said
         + table(["moved by", "objects", "median", "90th percentile", "within 20"], lines)

@@ -206,8 +206,10 @@ def report() -> None:
         ROOT / "docs" / "pictures" / "concepts.jpg", quality=86, optimize=True
     )
     body = (
-        f"Mean CLIP cosine of eight views of the generated asset with the ten pictures, and with 40 pictures of the nearest of the twenty categories: nearer to "
-        f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on four vectors of 128 numbers.\n\n"
+        "Mean CLIP cosine of eight views of the generated asset with the ten pictures, "
+        "and with 40 pictures of the nearest of the twenty categories: nearer to "
+        f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on "
+        "four vectors of 128 numbers.\n\n"
         + table(
             [
                 "object",
@@ -220,7 +222,8 @@ def report() -> None:
             ],
             rows,
         )
-        + "\n\nFour of the ten pictures, and four views of what was made (seed 0):\n\n![concepts](../pictures/concepts.jpg)\n"
+        + "\n\nFour of the ten pictures, and four views of what was made (seed 0):\n\n"
+        "![concepts](../pictures/concepts.jpg)\n"
     )
     publish("concept", "A word for an unseen object", "python benchmarks/concept.py", body)
 

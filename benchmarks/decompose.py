@@ -117,7 +117,10 @@ def main() -> None:
         )
         print(rows[-1], flush=True)
     objects = sum(len(t.seen) for t in truths)
-    text = f"{len(truths)} scenes, {objects} objects, IoU with what is visible of the right object (nothing found counts 0).\n\n"
+    text = (
+        f"{len(truths)} scenes, {objects} objects, IoU with what is visible of the right "
+        "object (nothing found counts 0).\n\n"
+    )
     text += table(["objects by", "IoU", "above 0.6", "pictures refused", "seconds a picture"], rows)
     publish(
         "decompose",

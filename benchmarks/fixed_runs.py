@@ -85,14 +85,16 @@ def main() -> int:
                     )
     same = True
     print(
-        "| run | checkout | SHA-256 of asset.glb | wall s (median) | CPU s (median) |\n|---|---|---|---|---|"
+        "| run | checkout | SHA-256 of asset.glb | wall s (median) | CPU s (median) |\n"
+        "|---|---|---|---|---|"
     )
     for (name, which), rows in found.items():
         hashes = {row[0] for row in rows}
         same = same and hashes == {found[name, "this"][0][0]}
         wall, cpu = (statistics.median(row[k] for row in rows) for k in (1, 2))
         print(
-            f"| {name} | {which} | {' / '.join(sorted(h[:16] for h in hashes))} | {wall:.1f} | {cpu:.1f} |",
+            f"| {name} | {which} | {' / '.join(sorted(h[:16] for h in hashes))} | "
+            f"{wall:.1f} | {cpu:.1f} |",
             flush=True,
         )
     print("\nAll hashes are equal." if same else "\nHASHES DIFFER.")

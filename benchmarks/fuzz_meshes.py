@@ -63,7 +63,10 @@ def main() -> None:
             for k, c in rows.items()
         ],
     )
-    body += f"\n\nAnything written beside the files: {'yes' if written else 'no'}. Peak memory of the whole process: {peak:.0f} MB.\n"
+    body += (
+        f"\n\nAnything written beside the files: {'yes' if written else 'no'}. Peak memory of "
+        f"the whole process: {peak:.0f} MB.\n"
+    )
     publish(
         "fuzz_meshes",
         "Mutated mesh files",

@@ -209,14 +209,19 @@ def main() -> None:
     picture = Image.fromarray((np.concatenate(sheets, 0) * 255).round().astype(np.uint8))
     picture.save(ROOT / "docs" / "pictures" / "g3dr-ablation.jpg", quality=82)
     note = (
-        f"{arguments.count} held-out objects, {len(YAWS)} novel views each at 10 to 30 degrees of yaw, 64 pixels, 64 + 64 samples. Distances in the frame's"
-        " units (its edge is 1.58). Volume: the object's visible and hidden cells of 48^3 against density above 17 per unit before the wall."
+        f"{arguments.count} held-out objects, {len(YAWS)} novel views each at 10 to 30 "
+        "degrees of yaw, 64 pixels, 64 + 64 samples. Distances in the frame's"
+        " units (its edge is 1.58). Volume: the object's visible and hidden cells of 48^3 "
+        "against density above 17 per unit before the wall."
     )
     legend = (
-        "Columns: given, rendered; truth, rendered, depth at -30 degrees; the same at +30. Rows of six objects for: "
-        + ", ".join(columns)
+        "Columns: given, rendered; truth, rendered, depth at -30 degrees; the same at +30. "
+        "Rows of six objects for: " + ", ".join(columns)
     )
-    body = f"{note}\n\n{text}\n\n{legend}.\n\n![pictures of the variants](../pictures/g3dr-ablation.jpg)"
+    body = (
+        f"{note}\n\n{text}\n\n{legend}.\n\n![pictures of the "
+        "variants](../pictures/g3dr-ablation.jpg)"
+    )
     publish(
         "g3dr",
         "G3DR: what each part does",

@@ -1,5 +1,5 @@
-"""One table of what a GPU makes of this project: every kernel's backends, whole steps with priors of
-full size, and a step as threestudio writes it.
+"""One table of what a GPU makes of this project: every kernel's backends, whole steps with priors
+of full size, and a step as threestudio writes it.
 
 Run: python benchmarks/gpu.py                               (on a GPU: under ten minutes) python
      benchmarks/gpu.py --device cpu --small          (does it run? small kernels, a tiny prior)
@@ -87,8 +87,8 @@ def arithmetic(device: torch.device) -> float:
 
 
 def kernel_rows(device: torch.device, large: bool, say: Callable[[str], None]) -> list[list[Any]]:
-    """A row for every operation and backend: milliseconds, times as fast as plain torch, GB/s, share
-    of the limit."""
+    """A row for every operation and backend: milliseconds, times as fast as plain torch, GB/s,
+    share of the limit."""
     moved, worked = bandwidth(device), arithmetic(device)
     rows: list[list[Any]] = []
     for operation, one in CASES.items():
@@ -287,9 +287,11 @@ def main() -> None:
         return
     driver = getattr(torch.version, "cuda", None) or "none"
     body = (
-        f"{described(device) or 'CPU'}; torch {torch.__version__}, CUDA {driver}; {datetime.date.today()}; "
+        f"{described(device) or 'CPU'}; torch {torch.__version__}, CUDA {driver}; "
+        f"{datetime.date.today()}; "
         f"{(time.perf_counter() - began) / 60:.1f} minutes.\n\n"
-        "Kernels: values and gradients, medians. The limit is a copy of all inputs and results (for the perceptron, a large product), as measured "
+        "Kernels: values and gradients, medians. The limit is a copy of all inputs and "
+        "results (for the perceptron, a large product), as measured "
         "in the same run.\n\n"
         + table(
             ["operation", "backend", "ms", "times plain torch", "GB/s", "share of the limit"],

@@ -319,7 +319,10 @@ def main() -> None:
     ]
     rows += surface_rows()
     body = table(["operation", "plain torch, ms", "CPU backend, ms", "ratio", "floor"], rows)
-    body += f"\n\nTwo threads over one, big hash grid, wall clock, best of nine: {threads_gain():.2f}x (floor 1.7x on a quiet machine).\n"
+    body += (
+        "\n\nTwo threads over one, big hash grid, wall clock, best of nine: "
+        f"{threads_gain():.2f}x (floor 1.7x on a quiet machine).\n"
+    )
     body += f"\nFused Adam on 12.24 million parameters: {adam():.1f} ms (floor 10 ms).\n"
     publish("kernels", "CPU kernels against plain torch", "python benchmarks/kernels.py", body)
 

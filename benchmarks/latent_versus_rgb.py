@@ -108,12 +108,14 @@ def main() -> None:
             ]
         )
     mean = [
-        f"{np.mean([r['seconds'] for r in results[n]]):.1f} / {np.mean([r['iou'] for r in results[n]]):.3f} / "
+        f"{np.mean([r['seconds'] for r in results[n]]):.1f} / "
+        f"{np.mean([r['iou'] for r in results[n]]):.3f} / "
         f"{np.mean([r['category'] for r in results[n]]):.3f}"
         for n in names
     ]
     body = (
-        f"Seconds of optimisation / silhouette IoU / judge's category; {arguments.steps} steps, {torch.get_num_threads()} threads, one voxel field of 40^3, "
+        f"Seconds of optimisation / silhouette IoU / judge's category; {arguments.steps} "
+        f"steps, {torch.get_num_threads()} threads, one voxel field of 40^3, "
         "no sampled start, no second stage.\n\n"
         + table(["prompt", *names], [["**mean**", *mean], *rows])
     )

@@ -135,7 +135,10 @@ def main() -> None:
     rows = [
         [w, *(float(np.mean([known[n, w][c] for n in numbers])) for c in columns)] for w in WAYS
     ]
-    text = f"{len(numbers)} prompts of two objects, six relations, {arguments.starts} starts each; 100 steps.\n\n"
+    text = (
+        f"{len(numbers)} prompts of two objects, six relations, {arguments.starts} starts "
+        "each; 100 steps.\n\n"
+    )
     header = [
         "placed by",
         "relation holds, each start",
@@ -157,7 +160,10 @@ def main() -> None:
         Image.fromarray(np.concatenate(columns_, 1)).save(
             ROOT / "docs" / "pictures" / "layout-by-text.jpg", quality=85
         )
-        text += "\n\n![layouts](../pictures/layout-by-text.jpg)\n\nTwo columns of prompts; in each the chosen start of every way, in the table's order:\n\n"
+        text += (
+            "\n\n![layouts](../pictures/layout-by-text.jpg)\n\nTwo columns of prompts; in each "
+            "the chosen start of every way, in the table's order:\n\n"
+        )
         text += "\n".join(f"- {known[n, WAYS[0]]['prompt']}" for n in numbers)
     publish(
         "layout_by_text",

@@ -77,8 +77,10 @@ def main() -> None:
             print(rows[-1], flush=True)
             del prior, system
     body = (
-        f"Tensors alive in a run of {STEPS} steps (prior in bfloat16, field in float32, occupancy, watchdog's copy), counted as they come and go; "
-        "on a GPU its context and libraries come on top. The forecast is made before anything runs; parts are those of `--accumulate`.\n\n"
+        f"Tensors alive in a run of {STEPS} steps (prior in bfloat16, field in float32, "
+        "occupancy, watchdog's copy), counted as they come and go; "
+        "on a GPU its context and libraries come on top. The forecast is made before "
+        "anything runs; parts are those of `--accumulate`.\n\n"
         + table(["run", "plan", "forecast, GB", "measured, GB", "error"], rows)
     )
     publish("memory", "Memory: forecasts and runs", "python benchmarks/memory.py", body)

@@ -209,8 +209,14 @@ def report(ways: list[str], command: str) -> None:
     if shown:
         sheet = np.concatenate([np.asarray(Image.open(p).convert("RGB")) for p in shown], 0)
         Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "object-gap.jpg", quality=85)
-        text += "\n\n![scenes](../pictures/object-gap.jpg)\n\nThe picture; then two novel views each of the truth, "
-        text += f"of `compose`, and of the whole picture by {' and by '.join(w.removeprefix('whole, ') for w in ways[1:])}."
+        text += (
+            "\n\n![scenes](../pictures/object-gap.jpg)\n\nThe picture; then two novel views "
+            "each of the truth, "
+        )
+        text += (
+            "of `compose`, and of the whole picture by "
+            f"{' and by '.join(w.removeprefix('whole, ') for w in ways[1:])}."
+        )
     publish("object_gap", "Several objects at once, or one by one", command, text)
 
 

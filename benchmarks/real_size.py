@@ -69,7 +69,10 @@ def main() -> None:
         step(sys.argv[1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        maker = "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from real_size import build; build(Path(sys.argv[1]))"
+        maker = (
+            "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from "
+            "real_size import build; build(Path(sys.argv[1]))"
+        )
         subprocess.run([sys.executable, "-c", maker, folder], check=True)
         done = subprocess.run(
             [sys.executable, __file__, folder], check=True, capture_output=True, text=True

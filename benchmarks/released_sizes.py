@@ -143,7 +143,10 @@ def main() -> None:
             ]
         )
         print(rows[-1], flush=True)
-    text = "One training step at the released sizes: batch 8 of 224 pixels (CISP), 4 of 32^3 voxels, 1 picture of 128 pixels (G3DR), float32."
+    text = (
+        "One training step at the released sizes: batch 8 of 224 pixels (CISP), 4 of 32^3 "
+        "voxels, 1 picture of 128 pixels (G3DR), float32."
+    )
     header = ["model", "parameters, millions", "seconds with building", "peak memory, GB"]
     publish(
         "released_sizes",

@@ -184,9 +184,11 @@ def report() -> None:
     )
     header = ["", "runs", "IoU with the sketch", "judge: category", "judge: colour", "CPU s"]
     body = (
-        f"Volume IoU of the exported mesh with the sketch over 64^3 points farther than {BAND} from the sketch's surface. Default strictness {usual}.\n\n"
+        "Volume IoU of the exported mesh with the sketch over 64^3 points farther than "
+        f"{BAND} from the sketch's surface. Default strictness {usual}.\n\n"
         + table(header, rows)
-        + f"\n\nStrictness, on four sketches that do not match their prompt ({', '.join(f'{p} on {DIFFERENT[p]}' for p in CURVED)}):\n\n"
+        + "\n\nStrictness, on four sketches that do not match their prompt "
+        f"({', '.join(f'{p} on {DIFFERENT[p]}' for p in CURVED)}):\n\n"
         + table(["strictness", *header[1:]], curve)
         + "\n\nEach run:\n\n"
         + table(["kind", "prompt", "sketch", "IoU", "category", "colour", "CPU s"], each)

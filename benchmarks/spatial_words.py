@@ -252,7 +252,10 @@ def main() -> None:
         [f"c = {factor:g}", *(float(np.mean(heard[w, factor])) for w in WINDOWS)]
         for factor in FACTORS
     ]
-    text = "Share of scenes whose relation is told from its five rivals (chance is 0.167), by noise time:\n\n"
+    text = (
+        "Share of scenes whose relation is told from its five rivals (chance is 0.167), by "
+        "noise time:\n\n"
+    )
     text += table(["emphasis", *WINDOWS], rows) + "\n\n"
     depth_scenes = world(12, ["in front of", "behind"])
     rows = []
@@ -266,8 +269,14 @@ def main() -> None:
                 [name, f"{scale:g}", f"c = {factor:g}", float(means[0]), float(means[1]), spread]
             )
             print(rows[-1], flush=True)
-    text += "Twelve scenes of one object before another, moved apart and together along the view: how often the gradient of novel views points\n"
-    text += "home, and how far from home it vanishes (scene units, with the 95 % bootstrap interval):\n\n"
+    text += (
+        "Twelve scenes of one object before another, moved apart and together along the view: "
+        "how often the gradient of novel views points\n"
+    )
+    text += (
+        "home, and how far from home it vanishes (scene units, with the 95 % bootstrap "
+        "interval):\n\n"
+    )
     text += (
         table(
             ["noise", "guidance scale", "emphasis", "points home", "vanishes at", "interval"], rows
@@ -280,7 +289,10 @@ def main() -> None:
     text += ", ".join(f"{name} {share:.3f}" for name, share in zip(names, shares)) + ".\n\n"
     picture = maps_picture(depth_scenes[:4], prior)
     Image.fromarray(picture).save(ROOT / "docs" / "pictures" / "spatial-words.jpg", quality=88)
-    text += "![attention maps](../pictures/spatial-words.jpg)\n\nThe picture; where the spatial words act at c = 1 and at c = 25 (one scale of grey a "
+    text += (
+        "![attention maps](../pictures/spatial-words.jpg)\n\nThe picture; where the spatial "
+        "words act at c = 1 and at c = 25 (one scale of grey a "
+    )
     text += (
         "row);\nthe clean picture that the prior expects behind the noise at c = 1 and at c = 25."
     )

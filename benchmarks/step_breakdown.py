@@ -104,7 +104,8 @@ def main() -> None:
     rows = measure("voxels", "latent") + measure("hash", "latent") + measure("voxels", "rgb")
     body = (
         table(["stage, field", "part", "ms a step", "share"], rows)
-        + f"\n\n{torch.get_num_threads()} threads, {STEPS} steps after {WARM} to warm up. The UNet sees eight pictures a step: four views, with and without the prompt.\n"
+        + f"\n\n{torch.get_num_threads()} threads, {STEPS} steps after {WARM} to warm up. "
+        "The UNet sees eight pictures a step: four views, with and without the prompt.\n"
     )
     publish(
         "step_breakdown",

@@ -163,8 +163,11 @@ def report(seeds: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(pictures, 0)).save(path, quality=88, optimize=True)
     body = (
-        f"{len(lines)} of {60 * seeds} runs, {sum('failed' in x for x in lines)} stopped by the watchdog. Prompts pair categories with colours that no training picture pairs. Figures over 8 views of the exported GLB at 64 "
-        "pixels; IoU with the nearest of 200 objects of the category; runs side by side, one thread each: compare CPU seconds, wall seconds depend on what ran beside.\n\n"
+        f"{len(lines)} of {60 * seeds} runs, {sum('failed' in x for x in lines)} stopped "
+        "by the watchdog. Prompts pair categories with colours that no training picture "
+        "pairs. Figures over 8 views of the exported GLB at 64 "
+        "pixels; IoU with the nearest of 200 objects of the category; runs side by side, "
+        "one thread each: compare CPU seconds, wall seconds depend on what ran beside.\n\n"
         + table(header, [total, goal, *rows])
         + "\n\nThe ten worst by IoU, top to bottom: "
         + ", ".join(f"{x['prompt']} ({x[IOU]:.2f})" for x in worst)

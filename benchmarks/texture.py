@@ -208,9 +208,12 @@ def report() -> None:
         "CPU s",
     ]
     body = (
-        "Test-world objects stripped of their colours, painted by `texture` with the default preset: once in a colour that training never paired "
-        "with the thing, once striped as well, and once dotted. Judged over 8 lit views of the exported GLB at 64 pixels. Baked light is the slope of log "
-        "luminance over log light within a material: 1 for all of the light painted into the texture, 0 for none. Runs have "
+        "Test-world objects stripped of their colours, painted by `texture` with the "
+        "default preset: once in a colour that training never paired "
+        "with the thing, once striped as well, and once dotted. Judged over 8 lit views of "
+        "the exported GLB at 64 pixels. Baked light is the slope of log "
+        "luminance over log light within a material: 1 for all of the light painted into "
+        "the texture, 0 for none. Runs have "
         "one thread each, on a machine of two cores whose other core was busy.\n\n"
         + table(header, rows)
         + "\n\nWorst first:\n\n"

@@ -137,7 +137,10 @@ def main() -> int:
     ]
     text = table(["kernel", "flags", *heads, "seconds"], rows)
     if not failed:
-        body = f"{len(rows)} kernels, Triton {triton.__version__}; no GPU is needed to compile. Flags: what a kernel was specialised for.\n\n{text}"
+        body = (
+            f"{len(rows)} kernels, Triton {triton.__version__}; no GPU is needed to compile. "
+            f"Flags: what a kernel was specialised for.\n\n{text}"
+        )
         publish(
             "triton_compile",
             "Triton's kernels, compiled ahead",

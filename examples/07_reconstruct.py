@@ -19,5 +19,6 @@ chair = build(Phrase("chair", "red"), np.random.Generator(np.random.Philox(key=[
 shape = to_mesh(voxelise(Mesh(chair.vertices, chair.faces)).astype(np.float32))
 pose = find_pose(shape, photo.mask(64), PoseConfig())
 print(
-    f"azimuth {math.degrees(pose.azimuth):.0f}, elevation {math.degrees(pose.elevation):.0f} degrees, agreement {pose.agreement:.2f}"
+    f"azimuth {math.degrees(pose.azimuth):.0f}, elevation "
+    f"{math.degrees(pose.elevation):.0f} degrees, agreement {pose.agreement:.2f}"
 )

@@ -126,7 +126,10 @@ def ply(header: str, body: str = "") -> bytes:
     return f"ply\nformat ascii 1.0\n{header}\nend_header\n{body}".encode()
 
 
-PLY = "element vertex 3\nproperty float x\nproperty float y\nproperty float z\nelement face 1\nproperty list uchar int vertex_indices"
+PLY = (
+    "element vertex 3\nproperty float x\nproperty float y\nproperty float z\nelement face 1\n"
+    "property list uchar int vertex_indices"
+)
 MTL = f"mtllib a.mtl\nusemtl m\n{TRIANGLE}f 1 2 3\n"
 
 

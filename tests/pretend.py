@@ -86,7 +86,8 @@ def _run(function, arguments, keywords):
     mixes = name in _MIXES or name.split(".")[0] in _MIXES
     if there and not mixes and any(t.dim() > 0 for t in here):
         raise RuntimeError(
-            f"{name}: tensors on two devices: {[tuple(t.shape) for t in there]} there, {[tuple(t.shape) for t in here]} here"
+            f"{name}: tensors on two devices: {[tuple(t.shape) for t in there]} there, "
+            f"{[tuple(t.shape) for t in here]} here"
         )
     wanted = keywords.get("device")
     to = torch.device(wanted) if wanted is not None else None

@@ -401,10 +401,14 @@ def test_the_configuration_can_be_printed(capsys):
 def test_importing_the_package_is_light():
     code = (
         "import sys, threestudio_like, threestudio_like.cli; "
-        "bad = [m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]; sys.exit(len(bad))"
+        "bad = [m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules]; "
+        "sys.exit(len(bad))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    code = "import sys; import threestudio_like.runs.session; sys.exit('diffusers' in sys.modules or 'transformers' in sys.modules)"
+    code = (
+        "import sys; import threestudio_like.runs.session; sys.exit('diffusers' in sys.modules "
+        "or 'transformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

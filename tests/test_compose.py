@@ -455,7 +455,10 @@ PROMPT = "a red box left of a blue ball"
 
 def with_own_meshes(files: Path, cube_file: Path, ball_file: Path, out: Path, steps: int) -> int:
     """`compose` of the picture with two meshes, by the command line; its exit code."""
-    line = f"compose {files / 'scene.png'} PROMPT --masks {files / 'masks'} --objects {cube_file} {ball_file} --elevation 15"
+    line = (
+        f"compose {files / 'scene.png'} PROMPT --masks {files / 'masks'} --objects {cube_file} "
+        f"{ball_file} --elevation 15"
+    )
     words = f"{line} --steps {steps} --place.views 1 --out {out} --quiet".split()
     return main([PROMPT if w == "PROMPT" else w for w in words])
 

@@ -121,7 +121,8 @@ def names_in(body):
 
 
 def defines(body, path):
-    """Whether statements define the dotted path: a name, or an attribute of a class or its bases."""
+    """Whether statements define the dotted path: a name, or an attribute of a class or its
+    bases."""
     if not path:
         return True
     node = names_in(body).get(path[0])

@@ -20,19 +20,40 @@ kind, out, data, killed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int
 torch.set_num_threads(1)
 torch.manual_seed(0)
 if kind == "cisp":
-    from threestudio_like.priors.contrastive import Contrastive, ContrastiveConfig, TextConfig
-    from threestudio_like.priors.patch_transformer import EncoderConfig
-    from threestudio_like.systems.contrastive_training import BatchSource, ContrastiveTraining, contrastive_stage
+    from threestudio_like.priors.networks.contrastive import (
+        Contrastive, ContrastiveConfig, TextConfig
+    )
+    from threestudio_like.priors.networks.patch_transformer import EncoderConfig
+    from threestudio_like.training.contrastive import (
+        BatchSource, ContrastiveTraining, contrastive_stage
+    )
 
-    sizes = [EncoderConfig(d, "transformer", 32, 8, 32, 1, 2, 2, "linear", 0.1) for d in (2, 3)]
-    config = ContrastiveTraining(ContrastiveConfig("shape", 16, *sizes, TextConfig(50, 2, 8, 16, 1, 2)), 8, 6)
+    sizes = [
+        EncoderConfig(
+            dims=d, size=32, patch=8, width=32, depth=1, heads=2, leading=2, init=0.1
+        )
+        for d in (2, 3)
+    ]
+    text = TextConfig(vocabulary=50, end=2, tokens=8, width=16, depth=1, heads=2)
+    model = ContrastiveConfig(width=16, image=sizes[0], shape=sizes[1], text=text)
+    config = ContrastiveTraining(model=model, steps=8, batch=6)
     model = Contrastive(config.model)
     stage = contrastive_stage("net", model, BatchSource(ToyPairs(data, 7, 8), config))
 else:
-    from threestudio_like.priors.triplane_generator import TriplaneGenerator, TriplaneGeneratorConfig
-    from threestudio_like.systems.g3dr_training import G3drTraining, MidpointConfig, ToyRgbd, g3dr_stage
+    from threestudio_like.priors.networks.triplane_generator import (
+        TriplaneGenerator, TriplaneGeneratorConfig
+    )
+    from threestudio_like.renderers.midpoint import MidpointConfig
+    from threestudio_like.training.g3dr import G3drTraining, ToyRgbd, g3dr_stage
 
-    config = G3drTraining(TriplaneGeneratorConfig(64, 8, (1, 2), 1, 2, 4, 4, 8, 16), MidpointConfig(8, 8), 16, clip=0.0, perceptual=0.0, steps=8)
+    size = TriplaneGeneratorConfig(
+        size=64, width=8, multipliers=(1, 2), blocks=1, heads=2, head_width=4, positions=4,
+        features=8, hidden=16
+    )
+    rays = MidpointConfig(coarse=8, fine=8)
+    config = G3drTraining(
+        generator=size, rays=rays, render=16, clip=0.0, perceptual=0.0, steps=8
+    )
     model = TriplaneGenerator(config.generator)
     stage = g3dr_stage("net", model, config, ToyRgbd(data, 7, 8), None, None)
 after = stage.after_step

@@ -53,24 +53,50 @@ ALLOWED = {
     "training/all.py": "copies models that the same training has made",
 }
 WRITERS = {
-    "write_text", "write_bytes", "save", "savez", "savez_compressed", "save_file", "imwrite", "imsave",
-    "get_writer", "save_pretrained", "copyfile", "copy2", "copytree", "move", "tofile", "savetxt",
-    "open_memmap", "rename", "replace", "symlink_to", "hardlink_to", "touch", "dump", "to_csv",
-}  # fmt: skip
+    "write_text",
+    "write_bytes",
+    "save",
+    "savez",
+    "savez_compressed",
+    "save_file",
+    "imwrite",
+    "imsave",
+    "get_writer",
+    "save_pretrained",
+    "copyfile",
+    "copy2",
+    "copytree",
+    "move",
+    "tofile",
+    "savetxt",
+    "open_memmap",
+    "rename",
+    "replace",
+    "symlink_to",
+    "hardlink_to",
+    "touch",
+    "dump",
+    "to_csv",
+}
 
 
 def _writes(call: ast.Call) -> str:
     """The name of a call that writes a file, or nothing."""
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    texts += [k.value.value for k in call.keywords if k.arg == "mode" and isinstance(k.value, ast.Constant)]  # fmt: skip
+    texts += [
+        k.value.value
+        for k in call.keywords
+        if k.arg == "mode" and isinstance(k.value, ast.Constant)
+    ]
     if name in ("open", "fdopen", "open_memmap"):
         modes = [t for t in texts if set(t) <= set("rwaxbt+") and set(t) & set("wax+")]
         return name if modes else ""
     if name not in WRITERS:
         return ""
     if name in ("replace", "rename"):
-        # Path.replace(target) and os.replace(a, b); not str.replace("a", "b") or dataclasses.replace.
+        # Path.replace(target) and os.replace(a, b); not str.replace("a", "b") or
+        # dataclasses.replace.
         owner = getattr(call.func, "value", None)
         if isinstance(owner, ast.Name) and owner.id == "os":
             return name
@@ -84,7 +110,8 @@ def _writes(call: ast.Call) -> str:
 
 
 def _guarded(tree: ast.AST) -> set[ast.AST]:
-    """Calls within `with new_file(...)` or `with new_folder(...)`: what is written there is guarded."""
+    """Calls within `with new_file(...)` or `with new_folder(...)`: what is written there is
+    guarded."""
     inside: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.With) and any(
@@ -324,8 +351,11 @@ def test_export_of_a_run_may_be_made_again(tmp_path, capsys):
     assert main(call) == 0
     assert main(call) == 0
     assert set(json.loads((run / "work" / "exported.json").read_text())) == {
-        "asset.obj", "asset.mtl", "asset.png", "asset.stl",
-    }  # fmt: skip
+        "asset.obj",
+        "asset.mtl",
+        "asset.png",
+        "asset.stl",
+    }
     (run / "asset.mtl").write_bytes(USERS)
     capsys.readouterr()
     assert main(call) == 2

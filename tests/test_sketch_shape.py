@@ -242,8 +242,10 @@ def test_every_sample_shape_can_be_read():
 
 def test_primitives_turn_and_stand_where_they_are_told(tmp_path):
     (tmp_path / "s.yaml").write_text(
-        "- cylinder: {radius: 0.1, height: 2.0, at: [1, 2, 3]}\n- box: {size: [4, 0.5, 0.5], turn: [0, 0, 90], at: [1, 2, 3]}\n"
-        "- ellipsoid: {radii: [1, 2, 3]}\n- capsule: {radius: 0.1, height: 1}\n- torus: {radius: 1, thickness: 0.2}\n"
+        "- cylinder: {radius: 0.1, height: 2.0, at: [1, 2, 3]}\n- box: {size: [4, 0.5, "
+        "0.5], turn: [0, 0, 90], at: [1, 2, 3]}\n"
+        "- ellipsoid: {radii: [1, 2, 3]}\n- capsule: {radius: 0.1, height: 1}\n- torus: "
+        "{radius: 1, thickness: 0.2}\n"
         "- cone: {radius: 1, height: 2}\n"
     )
     mesh = read_primitives(tmp_path / "s.yaml").mesh

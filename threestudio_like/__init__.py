@@ -34,7 +34,7 @@ def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
         UserError: with what is wrong, where, and what to do.
 
     Example:
-        >>> asset = generate("a red chair", seed=1, set={"distil.guidance.scale": "7"})      # doctest: +SKIP
+        >>> asset = generate("a red chair", set={"distil.guidance.scale": "7"})  # doctest: +SKIP
     """
     from .runs import session as run
 

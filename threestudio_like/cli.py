@@ -397,7 +397,8 @@ def vocabulary(arguments: Vocabulary) -> None:
     for name, items in lists.items():
         print(f"{name:<12}{', '.join(items)}")
     print(
-        '\nPrompts: "a red chair", "a striped blue mug", "a round brown table", "a red ball on a blue box".'
+        '\nPrompts: "a red chair", "a striped blue mug", "a round brown table", "a red '
+        'ball on a blue box".'
     )
 
 
@@ -479,7 +480,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         problem = " ".join(str(error).split())[:200]
         print(
-            f"{PROGRAM}: unexpected {type(error).__name__}: {problem}. Please report it; THREESTUDIO_LIKE_DEBUG=1 shows where it happened",
+            f"{PROGRAM}: unexpected {type(error).__name__}: {problem}. Please report it; "
+            "THREESTUDIO_LIKE_DEBUG=1 shows where it happened",
             file=sys.stderr,
         )
         return 1

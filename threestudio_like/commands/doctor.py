@@ -38,7 +38,8 @@ _EXTRAS = {
     "triton": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "nerfacc": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "tinycudann": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler)",
-    "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; its licence is non-commercial)",
+    "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; "
+    "its licence is non-commercial)",
     "pymeshlab": "mesh simplification: pip install '.[mesh]' in the checkout (GPL)",
     "open3d": "mesh cleaning: pip install '.[mesh]' in the checkout",
     "open_clip": "CLIP models by open_clip: pip install '.[clip]' in the checkout",
@@ -151,7 +152,8 @@ def _models() -> list[dict[str, str]]:
             {
                 "name": name,
                 "state": "ok" if local.is_dir() else "not here",
-                "detail": f"{entry.licence}, {entry.territory}; mirrors: {', '.join(entry.mirrors)}",
+                "detail": f"{entry.licence}, {entry.territory}; mirrors: "
+                f"{', '.join(entry.mirrors)}",
             }
         )
     return out

@@ -22,7 +22,8 @@ __all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomical
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to a file inside a run's own folder, replacing an older one. Raises OutputError."""
+    """Write bytes to a file inside a run's own folder, replacing an older one. Raises
+    OutputError."""
     write_file(path, data, force=True)
 
 
@@ -43,7 +44,8 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[st
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a file that `save_checkpoint` wrote; returns (tensors, facts). Raises CheckpointError."""
+    """Read a file that `save_checkpoint` wrote; returns (tensors, facts). Raises
+    CheckpointError."""
     if not path.is_file():
         raise CheckpointError(
             "there is no checkpoint", str(path), "Start the run again without --resume"

@@ -1,5 +1,6 @@
-"""What is done at once, as it is decided while a program runs: by a memory plan, or after memory ran
-out. It changes how a result is computed, not which one, and therefore stands in no configuration."""
+"""What is done at once, as it is decided while a program runs: by a memory plan, or after memory
+ran out. It changes how a result is computed, not which one, and therefore stands in no
+configuration."""
 
 from __future__ import annotations
 

@@ -263,7 +263,8 @@ class Loop:
             return terms, torch.stack(list(terms.values())).sum()
         except torch.OutOfMemoryError:
             shortage = self._shrink(progress, step)
-        # This is outside of the handler, whose traceback keeps the tensors of the failed step alive.
+        # This is outside of the handler, whose traceback keeps the tensors of the failed step
+        # alive.
         if shortage is not None:
             raise shortage
         release()
@@ -293,7 +294,8 @@ class Loop:
     def _move(
         self, progress: Progress, step: Step, total: torch.Tensor, fraction: float
     ) -> Verdict | None:
-        """Take one optimiser step, unless a gradient is not finite; returns the watchdog's verdict."""
+        """Take one optimiser step, unless a gradient is not finite; returns the watchdog's
+        verdict."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
             group["lr"] = schedule(fraction)

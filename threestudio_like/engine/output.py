@@ -2,8 +2,8 @@
 the program did not make.
 
 A file that exists already is replaced only where it lies in a folder that belongs to a run of this
-process (`own_folder`), where the caller knows it as his own (`made`: for example by `made_here`, or by the
-record of a `MadeFiles`), or where the user said `--force`.
+process (`own_folder`), where the caller knows it as his own (`made`: for example by `made_here`, or
+by the record of a `MadeFiles`), or where the user said `--force`.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def own_folder(folder: Path) -> None:
 
 
 def made_here(path: Path) -> bool:
-    """Whether this process made the file, and nobody has touched it since: for calls that are repeated,
-    such as `asset.save` in a notebook."""
+    """Whether this process made the file, and nobody has touched it since: for calls that are
+    repeated, such as `asset.save` in a notebook."""
     return GUARD.made_here(path)
 
 
@@ -113,8 +113,8 @@ def write_file(
     force: bool = False,
     made: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Write bytes so that a reader sees the old file or the new one, never a part; see `write_files`.
-    Raises OutputError."""
+    """Write bytes so that a reader sees the old file or the new one, never a part; see
+    `write_files`. Raises OutputError."""
     write_files({path: data}, force=force, made=made)
 
 
@@ -124,8 +124,8 @@ def write_files(
     force: bool = False,
     made: Callable[[Path], bool] | None = None,
 ) -> None:
-    """Write several files that belong together. All are checked, and all are written under temporary
-    names, before the first gets its own. Folders are made.
+    """Write several files that belong together. All are checked, and all are written under
+    temporary names, before the first gets its own. Folders are made.
 
     Raises:
         OutputError: a file exists that may not be replaced (`check_free`), or a write fails; then
@@ -178,9 +178,9 @@ def new_file(
 
 @contextlib.contextmanager
 def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
-    """For libraries that fill a folder themselves (`save_pretrained`): yields an empty temporary one
-    beside `folder`; when the block ends well its files go to `folder`, all checked before the first
-    is moved. What else lies there stays. Raises OutputError."""
+    """For libraries that fill a folder themselves (`save_pretrained`): yields an empty temporary
+    one beside `folder`; when the block ends well its files go to `folder`, all checked before the
+    first is moved. What else lies there stays. Raises OutputError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -258,8 +258,8 @@ def output_error(error: OSError, path: Path) -> OutputError:
 
 
 def _place(temporary: Path, path: Path, replace: bool) -> None:
-    """Give a temporary file its name. Without `replace` another process that made a file of that name
-    in the meantime wins."""
+    """Give a temporary file its name. Without `replace` another process that made a file of that
+    name in the meantime wins."""
     try:
         if replace and os.path.lexists(path):
             os.replace(temporary, path)

@@ -79,7 +79,8 @@ class ProcessGroup:
             raise RankError(
                 f"another rank has failed or does not answer ({what}: {reason})",
                 f"rank {self.rank} of {self.world}",
-                "See the message of that rank; --resume continues from the checkpoint, with any number of ranks",
+                "See the message of that rank; --resume continues from the checkpoint, "
+                "with any number of ranks",
             ) from None
 
     def average(

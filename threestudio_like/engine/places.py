@@ -122,8 +122,8 @@ def _own_name() -> str:
 
 
 def _private_folder(name: str) -> Path | None:
-    """A folder of this user alone in the temporary directory. What others could have put there is not
-    used: compiled code would be run."""
+    """A folder of this user alone in the temporary directory. What others could have put there is
+    not used: compiled code would be run."""
     root = _temporary_root() / _own_name()
     try:
         root.mkdir(mode=0o700, exist_ok=True)

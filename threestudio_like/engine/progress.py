@@ -1,4 +1,5 @@
-"""The state of a stage in progress: optimiser, tensors for a checkpoint, and the last good state."""
+"""The state of a stage in progress: optimiser, tensors for a checkpoint, and the last good
+state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Typed registries: every kind of thing that can be added (a system, a guidance, a representation, a
-prior, a format) has one, filled by the package, by decorators, by entry points and by plug-in files."""
+"""Typed registries: every kind of thing that can be added (a system, a guidance, a representation,
+a prior, a format) has one, filled by the package, by decorators, by entry points and by plug-in
+files."""
 
 from __future__ import annotations
 
@@ -33,15 +34,15 @@ class Broken:
 class Registry(Generic[T]):
     """The things of one kind, by name.
 
-    A plug-in never replaces what the package brings, and one that cannot be loaded is kept aside with
-    its reason (`broken`) and stops nothing else.
+    A plug-in never replaces what the package brings, and one that cannot be loaded is kept aside
+    with its reason (`broken`) and stops nothing else.
 
     Args:
         kind: what an entry is, in the singular, for messages ("guidance").
         group: the entry point group ("threestudio_like.guidance").
         accepts: the class of entries; an entry of another class is broken.
-        built_in: name -> "package.module:attribute" of what the package brings. It is imported when it
-            is asked for, so that names can be listed before anything heavy is loaded.
+        built_in: name -> "package.module:attribute" of what the package brings. It is imported when
+            it is asked for, so that names can be listed before anything heavy is loaded.
 
     Example:
         >>> GUIDANCES: Registry[GuidanceKind] = Registry(            # doctest: +SKIP
@@ -58,7 +59,8 @@ class Registry(Generic[T]):
         self._points_read = False
 
     def add(self, name: str, entry: T) -> T:
-        """Add an entry. Raises ConfigError where the name is taken or the entry is of another kind."""
+        """Add an entry. Raises ConfigError where the name is taken or the entry is of another
+        kind."""
         if not isinstance(entry, self.accepts):
             raise ConfigError(
                 f"is a {type(entry).__name__}, not a {self.accepts.__name__}",

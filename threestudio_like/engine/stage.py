@@ -38,7 +38,8 @@ class Step:
         """
         if views % self.microbatches:
             raise ConfigError(
-                f"{views} views a step cannot be divided by {self.microbatches} (--ranks times --accumulate)",
+                f"{views} views a step cannot be divided by {self.microbatches} (--ranks "
+                f"times --accumulate)",
                 f"stage {self.stage}",
                 "Choose a batch of cameras that is a multiple of it",
             )
@@ -100,8 +101,8 @@ class Stage:
             step are then the means over its microbatches.
         prepare: called once before step 0 of a fresh stage (never on resume); its results must live
             in `modules`.
-        before_step: called once before the loss of a step, whatever its microbatches; a step changes
-            state other than the parameters only here.
+        before_step: called once before the loss of a step, whatever its microbatches; a step
+            changes state other than the parameters only here.
         after_step: called after every optimiser step.
         preview: draws a picture (H, W, 3) uint8; it is called at wall-clock intervals and must not
             change any state.

@@ -39,8 +39,8 @@ def printable(text: str, lines: bool = False) -> str:
 
 
 def line_name(text: str, default: str = "unnamed") -> str:
-    """A name for one line of a text file (OBJ, MTL): `printable`, without space at its ends or twice
-    within, `default` where nothing is left."""
+    """A name for one line of a text file (OBJ, MTL): `printable`, without space at its ends or
+    twice within, `default` where nothing is left."""
     return " ".join(printable(text).split()) or default
 
 
@@ -48,8 +48,8 @@ def words_of(text: str, also: str = "") -> list[str]:
     """The words of a text in any script, in order.
 
     Of ASCII, letters, digits and the characters of `also` belong to words. Beyond it letters with
-    their marks, digits and symbols (emoji, with what joins them) do; punctuation and spaces of every
-    script part words.
+    their marks, digits and symbols (emoji, with what joins them) do; punctuation and spaces of
+    every script part words.
     """
     words, word = [], ""
     for character in text:
@@ -86,8 +86,8 @@ def _in_word(character: str, also: str) -> bool:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON as the standard has it: numbers that are not finite are null, paths and other objects their
-    text, NumPy numbers and tables plain ones."""
+    """JSON as the standard has it: numbers that are not finite are null, paths and other objects
+    their text, NumPy numbers and tables plain ones."""
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 

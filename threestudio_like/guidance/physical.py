@@ -118,8 +118,8 @@ class PhysicalTerms:
             and stability have no direction.
 
     Example:
-        >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())     # doctest: +SKIP
-        >>> sum(terms.losses().values()).backward()                                    # doctest: +SKIP
+        >>> terms = PhysicalTerms(scene, [Bond(0, "on", 1)], [], PhysicalConfig())  # doctest: +SKIP
+        >>> sum(terms.losses().values()).backward()  # doctest: +SKIP
     """
 
     def __init__(

@@ -35,7 +35,8 @@ class ReferenceGuidance(Guidance):
         self.colour, self.opacity = colour, opacity
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """Mean difference of the colours over the mask, and of the opacity over the whole picture."""
+        """Mean difference of the colours over the mask, and of the opacity over the whole
+        picture."""
         size = rendering.features.shape[1:3]
         there = rendering.features.device
         picture, mask = (v.to(there) for v in at_size(self.picture, self.mask, size))

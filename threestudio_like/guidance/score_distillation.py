@@ -185,7 +185,8 @@ class ScoreDistillation(Guidance):
         return gradient, mask
 
     def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """Factors (T,) for the attention to the prompt's words in the conditional branch, or None."""
+        """Factors (T,) for the attention to the prompt's words in the conditional branch, or
+        None."""
         return None
 
     def _guided_epsilon(

@@ -1,5 +1,5 @@
-"""Where Numba keeps what it compiles. This is settled before anything is compiled, so it is the first
-import of the package `kernels`."""
+"""Where Numba keeps what it compiles. This is settled before anything is compiled, so it is the
+first import of the package `kernels`."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ def _choose() -> bool:
 
 
 CACHE = _choose()
-"""Whether compiled code is kept: False where no folder can be written; Numba refuses to begin then."""
+"""Whether compiled code is kept: False where no folder can be written; Numba refuses to begin
+then."""

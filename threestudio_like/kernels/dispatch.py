@@ -159,7 +159,8 @@ def choose(kernels: str) -> None:
 
 
 def why_not(kernels: str, device: str) -> str:
-    """Why no backend of a choice can be used on a device; empty if one can, or if none is wanted."""
+    """Why no backend of a choice can be used on a device; empty if one can, or if none is
+    wanted."""
     kind = device.partition(":")[0]
     if kernels in ("auto", "reference") or (
         kernels == "triton" and kind == "cpu" and interpreted()
@@ -282,7 +283,10 @@ def check(
             with torch.enable_grad():
                 error = _checks[operation].error(load(backend), device)
             passed = error <= limit
-            why = f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit {limit:.0e}"
+            why = (
+                f"self-check {'passed' if passed else 'failed'}: error {error:.1e}, limit "
+                f"{limit:.0e}"
+            )
         except Exception as problem:
             lack = toolchain.missing() if backend.kind == "triton" and not interpreted() else ""
             passed, why = (

@@ -22,8 +22,8 @@ def hashgrid(
     """Multi-resolution grid features, channels first (take `.t()` for a Linear layer).
 
     Differentiable in `table`; in `x` too, then plain torch serves. Raises ValueError on wrong
-    shapes. Where `table` is a leaf with a gradient already, the CPU backend adds to that gradient in
-    place.
+    shapes. Where `table` is a leaf with a gradient already, the CPU backend adds to that gradient
+    in place.
 
     Example:
         >>> spec = HashGridSpec(levels=4, log2_size=12)
@@ -33,7 +33,8 @@ def hashgrid(
     """
     if x.ndim != 2 or x.shape[1] != 3 or table.shape != (spec.entries, 2):
         raise ValueError(
-            f"hashgrid needs x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} and {list(table.shape)}"
+            f"hashgrid needs x [N, 3] and table [{spec.entries}, 2], got {list(x.shape)} "
+            f"and {list(table.shape)}"
         )
     if x.requires_grad:
         return grids.hashgrid(x, table, spec)
@@ -61,7 +62,8 @@ def trilinear(
     """
     if x.ndim != 2 or x.shape[1] != 3 or grid.ndim != 4:
         raise ValueError(
-            f"trilinear needs x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and {list(grid.shape)}"
+            f"trilinear needs x [N, 3] and grid [D, H, W, C], got {list(x.shape)} and "
+            f"{list(grid.shape)}"
         )
     if x.requires_grad:
         return grids.trilinear(x, grid)
@@ -83,7 +85,8 @@ def triplane(
     good = x.ndim == 3 and x.shape[2] == 3 and bool(levels)
     if not good or any(v.ndim != 5 or v.shape[:2] != (len(x), len(axes)) for v in levels):
         raise ValueError(
-            f"triplane needs x [B, N, 3] and levels [B, {len(axes)}, R, R, C], got {list(x.shape)} and {[list(v.shape) for v in levels]}"
+            f"triplane needs x [B, N, 3] and levels [B, {len(axes)}, R, R, C], got "
+            f"{list(x.shape)} and {[list(v.shape) for v in levels]}"
         )
     if x.requires_grad:
         return grids.triplane(x, levels, axes)

@@ -34,7 +34,8 @@ def rasterize(
     """
     if clip.ndim not in (2, 3) or clip.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
-            f"rasterize needs clip [(B,) V, 4] and tri [F, 3], got {list(clip.shape)} and {list(tri.shape)}"
+            f"rasterize needs clip [(B,) V, 4] and tri [F, 3], got {list(clip.shape)} and "
+            f"{list(tri.shape)}"
         )
     out = implementation("rasterize", raster.rasterize, clip)(
         clip if clip.ndim == 3 else clip[None], tri, height, width

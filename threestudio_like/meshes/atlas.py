@@ -42,7 +42,10 @@ class UvState:
             return "no texture coordinates"
         if self.proper:
             return "a proper atlas"
-        return f"{self.out_of_range:.0%} of the coordinates outside [0, 1], {self.overlap:.0%} of the texels used twice"
+        return (
+            f"{self.out_of_range:.0%} of the coordinates outside [0, 1], {self.overlap:.0%} of "
+            "the texels used twice"
+        )
 
 
 def examine_uv(mesh: Mesh) -> UvState:

@@ -25,7 +25,8 @@ def load(name: str) -> Any:
         raise ConfigError(
             f"{name} cannot be used here ({reason})",
             "--backend",
-            "Install it with: pip install '.[mesh]' in the checkout (and the system libraries that it names)",
+            "Install it with: pip install '.[mesh]' in the checkout (and the system "
+            "libraries that it names)",
         ) from None
 
 

@@ -20,7 +20,8 @@ data = np.load(sys.argv[1])
 atlas = xatlas.Atlas()
 atlas.add_mesh(data["vertices"], data["faces"])
 chart = xatlas.ChartOptions(); chart.max_iterations = 1; chart.max_cost = 8.0
-pack = xatlas.PackOptions(); pack.padding = int(sys.argv[3]); pack.resolution = int(sys.argv[4]); pack.bruteForce = False
+pack = xatlas.PackOptions(); pack.padding = int(sys.argv[3])
+pack.resolution = int(sys.argv[4]); pack.bruteForce = False
 atlas.generate(chart, pack)
 mapping, faces, uv = atlas[0]
 np.savez(sys.argv[2], mapping=mapping, faces=faces, uv=uv)

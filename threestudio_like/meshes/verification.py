@@ -36,7 +36,10 @@ class Verdict:
         """One line for the user."""
         colour = "no colour" if np.isnan(self.psnr) else f"PSNR {min(self.psnr, 99.0):.1f} dB"
         state = "ok" if self.passed else "BAD"
-        return f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation {self.orientation}: {state}"
+        return (
+            f"{Path(self.path).name}: {colour}, silhouette IoU {self.iou:.4f}, orientation "
+            f"{self.orientation}: {state}"
+        )
 
 
 def _placed(asset: Asset, place: Callable[[np.ndarray], np.ndarray]) -> Asset:

@@ -58,5 +58,6 @@ def concept_tokens(token: str, count: int) -> list[str]:
 
 
 def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:
-    """The concept tokens that the prompt does not use, of which the user is warned (METHODS 1.12)."""
+    """The concept tokens that the prompt does not use, of which the user is warned (METHODS
+    1.12)."""
     return [t for t in tokens if t not in prompt]

@@ -36,7 +36,8 @@ class EmbeddingStore:
         self._table[prompt] = embedding.float().cpu()
 
     def save(self, path: Path, *, force: bool = False) -> None:
-        """Write a bundle: one safetensors file with the prompts in its header. Raises OutputError."""
+        """Write a bundle: one safetensors file with the prompts in its header. Raises
+        OutputError."""
         prompts = list(self._table)
         tensors = {str(i): self._table[p].contiguous() for i, p in enumerate(prompts)}
         data = save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)})

@@ -1,4 +1,5 @@
-"""A model folder of Stable Diffusion's layout: how it is loaded, and what its configurations say."""
+"""A model folder of Stable Diffusion's layout: how it is loaded, and what its configurations
+say."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def read_config(folder: Path, part: str) -> dict[str, Any]:
     raise ModelError(
         f'has no "{part}" with a configuration',
         str(folder),
-        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, scheduler)",
+        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, "
+        "scheduler)",
     )
 
 

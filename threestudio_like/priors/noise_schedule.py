@@ -1,4 +1,5 @@
-"""Noise schedules of diffusion models, and the four forms in which a model can give its prediction."""
+"""Noise schedules of diffusion models, and the four forms in which a model can give its
+prediction."""
 
 from __future__ import annotations
 

@@ -140,8 +140,8 @@ def embedded_folder(name: str) -> Path:
 
 
 def models_folder() -> Path:
-    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS, or "models" in the cache
-    (~/.cache/threestudio-like)."""
+    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS, or "models" in the
+    cache (~/.cache/threestudio-like)."""
     chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
     return user_path(chosen) if chosen else cache_folder() / "models"
 
@@ -213,7 +213,8 @@ def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
         except GatedRepoError:
             raise ModelError(
-                f'the model "{mirror}" is gated: its owner requires that you accept its terms first',
+                f'the model "{mirror}" is gated: its owner requires that you accept its '
+                f"terms first",
                 f"{option} {name}",
                 "Accept them on the model's page, then log in with: hf auth login",
             ) from None
@@ -221,9 +222,11 @@ def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             missing.append(mirror)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise ModelError(
-                f'no network: "{mirror}" is not on this machine and the hub cannot be reached ({type(error).__name__})',
+                f'no network: "{mirror}" is not on this machine and the hub cannot be '
+                f"reached ({type(error).__name__})",
                 f"{option} {name}",
-                f"Connect once, or put the model's folder at {models_folder() / name.replace('/', '--')}, or use {option} {EMBEDDED}",
+                "Connect once, or put the model's folder at "
+                f"{models_folder() / name.replace('/', '--')}, or use {option} {EMBEDDED}",
             ) from None
     raise ModelError(
         f"the model is not on the hub; tried: {', '.join(missing)}",

@@ -197,7 +197,8 @@ class StableDiffusionPrior(DiffusionPrior):
             table = self._text_encoder.get_input_embeddings()
             if vectors.shape[1] != table.embedding_dim:
                 raise ModelError(
-                    f'the concept "{token}" has {vectors.shape[1]} numbers, this text encoder wants {table.embedding_dim}',
+                    f'the concept "{token}" has {vectors.shape[1]} numbers, this text '
+                    f"encoder wants {table.embedding_dim}",
                     "--concept",
                     "Use a concept made for this model",
                 )

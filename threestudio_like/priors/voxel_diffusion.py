@@ -153,7 +153,8 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         config: VoxelSampling,
         random: RandomStream,
     ) -> torch.Tensor:
-        """See `ShapePrior.sample`. The same random stream gives the same noise for any embedding."""
+        """See `ShapePrior.sample`. The same random stream gives the same noise for any
+        embedding."""
         size = self.config.unet.resolution
         x = random.normal("voxels", (count, 1, size, size, size))
         if embedding is not None:

@@ -32,7 +32,8 @@ class BoxPicker:
         ConfigError: the port is taken.
 
     Example:
-        >>> picker = BoxPicker(np.zeros((8, 8, 3), np.uint8), [], lambda point: np.ones((8, 8), bool))
+        >>> whole = np.ones((8, 8), bool)
+        >>> picker = BoxPicker(np.zeros((8, 8, 3), np.uint8), [], lambda point: whole)
         >>> picker.object({"point": [4, 4], "number": 0})["box"]
         [0.0, 0.0, 8.0, 8.0]
         >>> picker.close()

@@ -18,9 +18,8 @@ def lines_of(findings: dict[str, Any], indent: str = "") -> str:
         elif isinstance(value, float):
             lines.append(f"{indent}{name:<34}{value:.6g}")
         elif isinstance(value, (list, tuple)):
-            lines.append(
-                f"{indent}{name:<34}{', '.join(f'{v:.6g}' if isinstance(v, float) else printable(str(v)) for v in value) or '-'}"
-            )
+            texts = [f"{v:.6g}" if isinstance(v, float) else printable(str(v)) for v in value]
+            lines.append(f"{indent}{name:<34}{', '.join(texts) or '-'}")
         else:
             lines.append(f"{indent}{name:<34}{printable(str(value))}")
     return "\n".join(line for line in lines if line)

@@ -30,8 +30,8 @@ class FieldConfig:
     def build(
         self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False
     ) -> Field:
-        """The field; `start` (C,) are a voxel field's first features, `sigmoid` keeps its features in
-        [0, 1] (RGB), whatever the configuration of its kind says."""
+        """The field; `start` (C,) are a voxel field's first features, `sigmoid` keeps its features
+        in [0, 1] (RGB), whatever the configuration of its kind says."""
         if self.kind == "voxels":
             return VoxelField(replace(self.voxels, sigmoid=sigmoid), channels, start)
         if self.kind == "triplane":

@@ -1,4 +1,5 @@
-"""A field with a multi-resolution grid and a small perceptron: the representation of Latent-NeRF."""
+"""A field with a multi-resolution grid and a small perceptron: the representation of
+Latent-NeRF."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ class TexturedMesh(nn.Module):
         return float(self.seam_loss().sqrt())
 
     def offset_loss(self) -> torch.Tensor:
-        """Mean squared slope of the offsets along the edges: the difference of the two ends, divided
-        by the length of the edge."""
+        """Mean squared slope of the offsets along the edges: the difference of the two ends,
+        divided by the length of the edge."""
         assert self.offsets is not None
         place = self.welded[self.edges().edges.long()]
         ends, corner = self.offsets[place], self.anchors[place]

@@ -135,7 +135,8 @@ def warm_kernels(events: Events, device: str) -> None:
     if slow:
         names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
         events.say(
-            f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly ({names}): {slow[0].why}"
+            f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly "
+            f"({names}): {slow[0].why}"
         )
 
 

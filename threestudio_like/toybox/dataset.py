@@ -131,10 +131,8 @@ def cached_groups(
 ) -> Groups:
     """The result of `draw_groups`, stored under `folder`, so that a resumed training need not
     render again."""
-    stem = (
-        folder
-        / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{'-all' if every_pair else ''}{'-patterned' if patterned else ''}"
-    )
+    kind = ("-all" if every_pair else "") + ("-patterned" if patterned else "")
+    stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{kind}"
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)

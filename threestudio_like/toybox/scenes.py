@@ -41,7 +41,8 @@ class ToyScene:
         named, texts = set(), []
         for i, words, j in self.relations:
             texts.append(
-                f"{describe(self.objects[i].phrases[0])} {words} {describe(self.objects[j].phrases[0])}"
+                f"{describe(self.objects[i].phrases[0])} {words} "
+                f"{describe(self.objects[j].phrases[0])}"
             )
             named |= {i, j}
         texts += [describe(o.phrases[0]) for k, o in enumerate(self.objects) if k not in named]

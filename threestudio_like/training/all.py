@@ -99,7 +99,8 @@ def train_all(options: TrainingOptions) -> Path:
         done.touch()
     if not options.quiet:
         print(
-            f"{(time.monotonic() - began) / 60:.1f} min. To use them: THREESTUDIO_LIKE_WEIGHTS={weights}"
+            f"{(time.monotonic() - began) / 60:.1f} min. To use them: "
+            f"THREESTUDIO_LIKE_WEIGHTS={weights}"
         )
     return weights
 

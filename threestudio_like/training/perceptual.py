@@ -98,7 +98,8 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
 
 @torch.no_grad()
 def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
-    """Scale distances so that pictures of two different objects are `UNRELATED` apart on average."""
+    """Scale distances so that pictures of two different objects are `UNRELATED` apart on
+    average."""
     count = min(count, len(data))
     raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
     pictures = framed(raw, 64, 0.8)

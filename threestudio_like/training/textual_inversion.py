@@ -119,7 +119,8 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
             raise ValueError
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"does not tell azimuth, elevation and background of every picture ({type(error).__name__})",
+            "does not tell azimuth, elevation and background of every picture "
+            f"({type(error).__name__})",
             str(file),
             "Complete it, or remove it",
         ) from None
@@ -188,7 +189,8 @@ def concept_stage(
                 options.token
             )
             if cameras is not None:
-                text += f", {view_direction(float(cameras.azimuth[number]), float(cameras.elevation[number]))} view"
+                azimuth, elevation = cameras.azimuth[number], cameras.elevation[number]
+                text += f", {view_direction(float(azimuth), float(elevation))} view"
             prompts.append(text)
         states = prior.encode_with_concept(prompts, options.token, word.vector)
         predicted = prior.predict_with_gradient(
@@ -266,7 +268,8 @@ def train_concept(options: ConceptOptions) -> Path:
     )
     write_file(path, save({options.token: word.vector.detach().squeeze(0).contiguous()}))
     events.say(
-        f'{path}  (use it: threestudio-like generate "a {options.token}" --concept {path} --prior {options.prior})'
+        f'{path}  (use it: threestudio-like generate "a {options.token}" --concept {path} '
+        f"--prior {options.prior})"
     )
     events.close()
     return path

@@ -1,5 +1,5 @@
-"""One case an operation: what every backend has to pass at its first use against the reference, values
-and gradients, and what is timed.
+"""One case an operation: what every backend has to pass at its first use against the reference,
+values and gradients, and what is timed.
 
 A case makes inputs (small to check, large to time), and calls an operation on them; the results of
 a backend in float32 are compared with those of the reference in float64.
@@ -73,8 +73,8 @@ class Case:
         large: bool = False,
         rounds: int = 5,
     ) -> tuple[float, float]:
-        """Seconds of a backend and of plain torch on a device, values and gradients: medians of rounds
-        in turns."""
+        """Seconds of a backend and of plain torch on a device, values and gradients: medians of
+        rounds in turns."""
         inputs = cast(self.make(large), device, torch.float32)
         spent: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds + 1):

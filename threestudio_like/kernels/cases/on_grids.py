@@ -1,4 +1,5 @@
-"""Cases of the operations on grids: hash grid, perceptron, trilinear and triplane reads, variation."""
+"""Cases of the operations on grids: hash grid, perceptron, trilinear and triplane reads,
+variation."""
 
 from __future__ import annotations
 

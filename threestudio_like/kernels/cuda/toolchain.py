@@ -42,7 +42,10 @@ def missing() -> str:
     if not compiler():
         return "Triton's launcher wants a C compiler once: apt install gcc, or pip install ziglang"
     if not (headers() / "Python.h").is_file():
-        return "Triton's launcher wants Python's headers once: apt install python3-dev, or a Python of uv or conda"
+        return (
+            "Triton's launcher wants Python's headers once: apt install python3-dev, or a "
+            "Python of uv or conda"
+        )
     return ""
 
 

@@ -1,4 +1,5 @@
-"""nerfacc (MIT): its occupancy sampling and packed rendering, with the signatures of this package."""
+"""nerfacc (MIT): its occupancy sampling and packed rendering, with the signatures of this
+package."""
 
 from __future__ import annotations
 

@@ -172,7 +172,8 @@ class _Reader:
         kind, width = _TYPES.get(row.get("componentType", 0)), _WIDTHS.get(str(row.get("type")))
         if kind is None or width not in widths:
             raise self.bad(
-                f"accessor {index} has the type {str(row.get('type'))[:10]} of {str(row.get('componentType'))[:10]}"
+                f"accessor {index} has the type {str(row.get('type'))[:10]} of "
+                f"{str(row.get('componentType'))[:10]}"
             )
         count = self.number(row, "count")
         if count > limit:

@@ -39,7 +39,8 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
             width, height = picture.size
             if width * height > LARGEST_PICTURE:
                 raise InputError(
-                    f"holds a picture of {width} x {height} pixels, at most {LARGEST_PICTURE >> 20} million are read",
+                    f"holds a picture of {width} x {height} pixels, at most "
+                    f"{LARGEST_PICTURE >> 20} million are read",
                     where,
                     "Scale it down",
                 )

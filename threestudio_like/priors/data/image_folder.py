@@ -76,7 +76,8 @@ class ImageFolder:
         pixels = self._read(path)
         if min(pixels.shape[:2]) < SMALLEST:
             raise InputError(
-                f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, at least {SMALLEST} an edge are needed",
+                f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, at least {SMALLEST} an "
+                "edge are needed",
                 str(path),
                 "Leave it out",
             )
@@ -90,7 +91,8 @@ class ImageFolder:
             depth = self._read_depth(beside)
             if depth.shape != pixels.shape[:2]:
                 raise InputError(
-                    f"has {depth.shape[1]} x {depth.shape[0]} pixels, its picture {pixels.shape[1]} x {pixels.shape[0]}",
+                    f"has {depth.shape[1]} x {depth.shape[0]} pixels, its picture "
+                    f"{pixels.shape[1]} x {pixels.shape[0]}",
                     str(beside),
                     "Give depth and picture the same size",
                 )

@@ -180,7 +180,8 @@ def emphasised(model: Any, emphasis: torch.Tensor | None) -> Iterator[None]:
             return None
         if values.shape[:2] != emphasis.shape:
             raise ValueError(
-                f"emphasis is {list(emphasis.shape)}, the text's values are {list(values.shape[:2])}"
+                f"emphasis is {list(emphasis.shape)}, the text's values are "
+                f"{list(values.shape[:2])}"
             )
         return values * emphasis.to(values)[..., None]
 

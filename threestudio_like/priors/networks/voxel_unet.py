@@ -239,7 +239,8 @@ class VoxelUNet(nn.Module):
 
 
 def fold(x: torch.Tensor, p: int) -> torch.Tensor:
-    """Map (B, C, D, H, W) to (B, C p^3, D/p, H/p, W/p): the voxels of a cell become its channels."""
+    """Map (B, C, D, H, W) to (B, C p^3, D/p, H/p, W/p): the voxels of a cell become its
+    channels."""
     b, c, d, h, w = x.shape
     y = x.view(b, c, d // p, p, h // p, p, w // p, p)
     return y.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * p**3, d // p, h // p, w // p)

@@ -1,4 +1,5 @@
-"""Foreground segmentation: the contract of a segmenter, and a classical one that needs no weights."""
+"""Foreground segmentation: the contract of a segmenter, and a classical one that needs no
+weights."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ class BorderSegmenter(Segmenter):
 
 
 def largest(mask: np.ndarray, share: float = 0.1) -> np.ndarray:
-    """The connected components of a mask that have at least `share` of the pixels of the largest."""
+    """The connected components of a mask that have at least `share` of the pixels of the
+    largest."""
     pieces, count = label(mask)
     if count < 2:
         return mask

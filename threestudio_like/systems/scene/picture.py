@@ -128,7 +128,8 @@ def read_masks(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
         pixels, _, _ = read_pixels(path)
         if pixels.shape[:2] != shape:
             raise InputError(
-                f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, the picture {shape[1]} x {shape[0]}",
+                f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, the picture {shape[1]} "
+                f"x {shape[0]}",
                 str(path),
                 "Make masks of the picture's size",
             )

@@ -170,7 +170,8 @@ def by_itself(
         )
         if left > 0.2:
             notes.append(
-                f"{left:.0%} of what stands out in the picture belongs to nothing that the prompt names: left out"
+                f"{left:.0%} of what stands out in the picture belongs to nothing that the "
+                "prompt names: left out"
             )
     elif solid.any():
         answers = everything(segmenter, picture, config.automatic, solid, cells)
