@@ -25,10 +25,10 @@ import torch
 from tables import ROOT, publish, table
 
 from threestudio_like.commands.reconstruct import (
-    Given,
+    InputImage,
     ReconstructOptions,
     picture_config,
-    work_out,
+    reconstruct_photo,
 )
 from threestudio_like.engine.config import update
 from threestudio_like.engine.errors import UserError
@@ -207,8 +207,8 @@ def reconstructed(
             )
             try:
                 photo = photo_of(done.pixels.astype(np.float32), "x", {})
-                work_out(
-                    Given(photo, "x", "x", str(number), prior=prior),
+                reconstruct_photo(
+                    InputImage(photo, "x", "x", str(number), prior=prior),
                     picture_config(options),
                     options,
                 )
@@ -499,7 +499,7 @@ def main() -> None:
     parser.add_argument(
         "--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"]
     )
-    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
+    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "field"])
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument(
         "--again",

@@ -23,7 +23,8 @@ from threestudio_like.meshes.atlas import join_atlas
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.unwrap import unwrap_grid
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.runs.memory_budget import PLANS, demands, forecast
+from threestudio_like.runs.memory_budget import PLANS, forecast
+from threestudio_like.stages.demand import demands
 from threestudio_like.systems.scene.comboverse import Comboverse, placement_stage
 from threestudio_like.systems.scene.layout import reference_camera
 from threestudio_like.systems.scene.prompt import read_scene

@@ -22,7 +22,8 @@ from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.engine.memory import GIB, MemoryWatch
 from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
-from threestudio_like.runs.memory_budget import PLANS, demands, forecast
+from threestudio_like.runs.memory_budget import PLANS, forecast
+from threestudio_like.stages.demand import demands
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf

@@ -25,10 +25,10 @@ from PIL import Image
 from tables import ROOT, publish, table
 
 from threestudio_like.commands.reconstruct import (
-    Given,
+    InputImage,
     ReconstructOptions,
     picture_config,
-    work_out,
+    reconstruct_photo,
 )
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
@@ -66,8 +66,8 @@ def whole(number: int, truth: Truth, method: str) -> PlacedScene:
         options = ReconstructOptions(
             out=folder, system=method, verbosity="quiet", turntable=False, prompt=truth.text.prompt
         )
-        work_out(
-            Given(photo_of(pixels, "x", {}), "x", "x", str(number)),
+        reconstruct_photo(
+            InputImage(photo_of(pixels, "x", {}), "x", "x", str(number)),
             picture_config(options),
             options,
         )
@@ -237,9 +237,9 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument(
-        "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "optimise"]
+        "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "field"]
     )
-    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
+    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "field"])
     arguments = parser.parse_args()
     ways = [COMPOSED, *(f"whole, {m}" for m in arguments.whole)]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from variants import measured
 
 OUT = ROOT / "outputs" / "benchmark" / "reconstruct"
 RESULTS = ROOT / "outputs" / "benchmark" / "reconstruct.jsonl"
-GOALS = {"cisp": 25, "g3dr": 10, "optimise": 90}
+GOALS = {"cisp": 25, "g3dr": 10, "field": 90}
 SEED = 2001
 SIZE = 160
 

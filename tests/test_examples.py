@@ -38,21 +38,29 @@ def test_example(script, tmp_path):
 def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from threestudio_like.systems import registry
+    from threestudio_like.engine import registry as engine
+    from threestudio_like.systems.registry import SYSTEMS, configuration, names
+    from threestudio_like.systems.system import Registered
+    from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
+    bold = Registered("bold", "as plug-ins registered it at first", {"default": LatentNerf})
+    monkeypatch.setattr(sys.modules[__name__], "BOLD", bold, raising=False)
+    group = "threestudio_like.systems"
     points = [
-        EntryPoint(
-            "bold", "threestudio_like.systems.registry:BUILT_IN", "threestudio_like.systems"
-        ),
-        EntryPoint("missing", "no_such_module:x", "threestudio_like.systems"),
+        EntryPoint("bold", f"{__name__}:BOLD", group),
+        EntryPoint("wrong", "threestudio_like.systems.registry:SYSTEMS", group),
+        EntryPoint("missing", "no_such_module:x", group),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    found, broken = registry.plug_ins()
-    assert found == {}
-    assert set(broken) == {"bold", "missing"}
-    assert registry.configuration("latent-nerf", "default")
-    from threestudio_like.commands.doctor import examine
+    monkeypatch.setattr(engine, "entry_points", lambda group: points)
+    monkeypatch.setattr(SYSTEMS, "_added", {})
+    monkeypatch.setattr(SYSTEMS, "_broken", [])
+    monkeypatch.setattr(SYSTEMS, "_points_read", False)
+    assert names("generate") == ["latent-nerf", "dreamfusion", "bold"]
+    assert {b.name for b in SYSTEMS.broken()} == {"wrong", "missing"}
+    assert isinstance(configuration("bold"), LatentNerf)
+    assert configuration("latent-nerf", "paper")
+    from threestudio_like.commands.doctor import registered
 
-    states = {r["name"]: r["state"] for r in examine()["systems"]}
+    states = {r["name"]: r["state"] for r in registered(SYSTEMS)}
     assert states["missing"] == "broken"
     assert states["latent-nerf"] == "ok"

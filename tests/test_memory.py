@@ -36,11 +36,10 @@ from threestudio_like.runs.memory_budget import (
     PLANS,
     budget,
     choose,
-    count_samples,
-    demands,
     forecast,
     limits_of,
 )
+from threestudio_like.stages.demand import count_samples, demands
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf

@@ -11,7 +11,6 @@ from PIL import Image
 
 from threestudio_like.cli import main
 from threestudio_like.engine.config import update
-from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
@@ -34,6 +33,7 @@ from threestudio_like.runs.options import Options
 from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.image_to_3d import g3dr
 from threestudio_like.systems.image_to_3d.field_optimisation import (
+    Beginning,
     PictureOptimisation,
     ReferenceView,
     known_distance,
@@ -49,7 +49,7 @@ from threestudio_like.systems.image_to_3d.g3dr import (
     turn_of,
     without_horns,
 )
-from threestudio_like.systems.image_to_3d.method import ShapeFound, Work
+from threestudio_like.systems.image_to_3d.method import PictureRequest, ShapeFound
 from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
 from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig, matching_cut
 from threestudio_like.systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
@@ -165,11 +165,13 @@ def run_stage(stage, steps=None):
 
 @pytest.mark.parametrize("kind", ["voxels", "triplane"])
 def test_a_field_starts_as_a_shape_with_the_pictures_colours(kind, tmp_path):
-    reference, pose, mesh, _ = reference_of(tmp_path)
+    reference, pose, mesh, photo = reference_of(tmp_path)
     steps, points = (60, 6000) if kind == "voxels" else (150, 3000)
     config = update(config_of(kind), {"start": {"steps": steps, "points": points}})
-    work = Work(0, Events(None, "quiet"), "a chair", Prior())
-    stage = config._fit(ShapeFound(mesh, pose, PoseConfig()), reference, work)
+    request = PictureRequest(photo=photo, prompt="a chair", prior=Prior())
+    found = ShapeFound(mesh, pose, PoseConfig())
+    request.once("beginning", lambda: Beginning(found, pose, PoseConfig(), reference))
+    stage = config._fit(request)
     run_stage(stage)
     field = stage.modules["field"]
     volume = density_volume(field, 32).detach().numpy().transpose(2, 1, 0) > 12
@@ -181,9 +183,9 @@ def test_a_field_starts_as_a_shape_with_the_pictures_colours(kind, tmp_path):
 
 
 def test_the_reference_view_becomes_the_picture(tmp_path):
-    reference, _, _, _ = reference_of(tmp_path)
+    reference, _, _, photo = reference_of(tmp_path)
     config = update(config_of("voxels"), {"terms": {"clip": 0.0, "depth": 0.0}})
-    parts = config._parts(Work(0, Events(None, "quiet"), "a chair", Prior()))
+    parts = config._parts(PictureRequest(photo=photo, prompt="a chair", prior=Prior()))
     extra = picture_terms(config.terms, reference, parts, "toybox")
     optimiser = torch.optim.Adam(parts.field.parameters(), 0.05)
     empty = BackgroundSample(torch.zeros(1, 32, 32, 3))

@@ -408,7 +408,7 @@ def test_paper_preset_has_the_published_numbers():
 
 
 def test_paper_texture_starts_as_published(tiny_prior):
-    request = PaintRequest("a red chair", tiny_prior, 0, 1, body(64))
+    request = PaintRequest("a red chair", tiny_prior, atlas=body(64))
     parts = LatentPaint.paper().latent_parts(request)
     from threestudio_like.priors.latent_rgb import rgb_map
 
@@ -644,7 +644,7 @@ def test_texture_resumes_to_the_same_bytes(tmp_path):
 
 def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):
     atlas = body(128)
-    request = PaintRequest("a red box", toybox_prior, 0, 1, atlas)
+    request = PaintRequest("a red box", toybox_prior, atlas=atlas)
     for decode in ("linear", "autoencoder"):
         config = LatentPaint(decode=decode, latent=PaintingConfig(steps=1), latent_texels=32)
         surface = config.latent_parts(request).surface

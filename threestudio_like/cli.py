@@ -31,7 +31,7 @@ from .commands.arguments import (
     View,
     Vocabulary,
 )
-from .commands.parsing import CONFIGURED, PROGRAM, VERBS, parse
+from .commands.parsing import CONFIGURED, PROGRAM, VERBS, parse, take_plugins
 from .engine.errors import ConfigError, UserError, did_you_mean
 from .engine.text import json_text, printable
 
@@ -84,6 +84,7 @@ def _options(
         prior=common.prior,
         system=system,
         preset=common.preset,
+        guidance=common.guidance,
         negative=common.negative,
         concept=common.concept,
         embeddings=common.embeddings,
@@ -140,7 +141,7 @@ def generate(arguments: Generate, dotted: dict[str, str]) -> None:
     from .systems import registry
 
     _threads(arguments.threads)
-    pictured = arguments.system in registry.names("reconstruct")
+    pictured = registry.SYSTEMS.get(arguments.system, "--system").task == "image-to-3d"
     kind = reconstruction.ReconstructOptions if pictured else None
     options = _options(
         arguments,
@@ -185,9 +186,13 @@ def texture(arguments: Texture, dotted: dict[str, str]) -> None:
 def reconstruct(arguments: Reconstruct, dotted: dict[str, str]) -> None:
     """`reconstruct`: a picture to an asset."""
     from .commands import reconstruct as reconstruction
+    from .systems import registry
 
     _threads(arguments.threads)
-    system = reconstruction.BEST if arguments.method == "auto" else arguments.method
+    system = reconstruction.BEST
+    if arguments.method != "auto":
+        registry.system_kind(arguments.method, "reconstruct", "--method")
+        system = registry.SYSTEMS.canonical(arguments.method)
     options = _options(
         arguments, dotted, system, reconstruction.ReconstructOptions, prompt=arguments.prompt
     )
@@ -455,7 +460,7 @@ def main(argv: list[str] | None = None) -> int:
         # Python's last collection walks all that the libraries have loaded: two seconds for
         # nothing.
         atexit.register(leave_quickly)
-        parsed, dotted = parse(verb, VERBS[verb], arguments[1:])
+        parsed, dotted = parse(verb, VERBS[verb], take_plugins(arguments[1:]))
         if getattr(parsed, "ranks", 1) != 1:
             from .runs import launcher as ranks
 

@@ -11,7 +11,16 @@ import tyro
 
 
 @dataclass
-class Common:
+class PlugIns:
+    """Options of every verb that asks a registry."""
+
+    plugins: tuple[Path, ...] = ()
+    """Python files that register something: a guidance, representation, prior, system or mesh
+    format (docs/plug-ins.md)."""
+
+
+@dataclass
+class Common(PlugIns):
     """Options of every verb that runs."""
 
     out: Path | None = None
@@ -32,6 +41,9 @@ class Common:
     id."""
     preset: Literal["auto", "default", "paper"] = "auto"
     """auto: default for camera-conditioned priors, paper for the others."""
+    guidance: str = ""
+    """A guidance in place of score distillation. More of them are weighted in by name:
+    --guidance.clip.weight 0.1; doctor lists them."""
     negative: str = ""
     """Negative prompt."""
     concept: Path | None = None
@@ -107,7 +119,7 @@ class Generate(Common, SharedViews):
     strictness: float | None = None
     """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
     system: str = "latent-nerf"
-    """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, optimise make a picture of the prompt
+    """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, field make a picture of the prompt
     first (of none: what the prior likes)."""
 
 
@@ -118,9 +130,9 @@ class Reconstruct(Common):
 
     picture: tyro.conf.Positional[Path] = Path("picture.png")
     """PNG, JPEG, WebP, with alpha or without."""
-    method: Literal["auto", "cisp", "g3dr", "optimise"] = "auto"
+    method: str = "auto"
     """cisp: a CISP embedding guides voxel diffusion. g3dr: a generator makes a triplane of the
-    picture and its depth. optimise: a field is
+    picture and its depth. field: a field is
     optimised for this picture. auto: the one that measures best on this prior."""
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object.
@@ -149,7 +161,7 @@ class Compose(Common):
     """A folder with a black and white picture for each object, in the order of their names."""
     objects: tuple[Path, ...] = ()
     """Your own meshes, in the prompt's order; only where they stand is sought then."""
-    method: Literal["auto", "cisp", "g3dr", "optimise"] = "auto"
+    method: str = "auto"
     """How each object is reconstructed: see reconstruct --method."""
     spatial_words: tuple[str, ...] = ()
     """Words of the prompt that say where things are (found in it by default): --spatial-words
@@ -162,7 +174,7 @@ class Compose(Common):
 
 
 @dataclass
-class View:
+class View(PlugIns):
     """Show a run (also while it goes), a mesh, or a picture whose objects you click: then it prints
     the compose command with their boxes. In the browser, on this machine alone."""
 
@@ -216,7 +228,7 @@ class Texture(Common, FileFrame, SharedViews):
 
 
 @dataclass
-class MeshTool(FileFrame):
+class MeshTool(FileFrame, PlugIns):
     """Inspect, repair, unwrap, decimate, convert, remesh or register a mesh file, or make one of
     points."""
 
@@ -274,7 +286,7 @@ class Refine(Common, SharedViews):
 
 
 @dataclass
-class Export:
+class Export(PlugIns):
     """Write a run's asset in other formats."""
 
     run: tyro.conf.Positional[Path] = Path("outputs/latest")
@@ -290,7 +302,7 @@ class Export:
 
 
 @dataclass
-class Evaluate:
+class Evaluate(PlugIns):
     """Measure an asset: judge, CLIP, silhouettes, consistency, Janus index; with --truth also the
     geometry."""
 
@@ -384,7 +396,7 @@ class Train:
 
 
 @dataclass
-class Doctor:
+class Doctor(PlugIns):
     """Show back ends, models, licences and disk, and what works now."""
 
     json: bool = False

@@ -15,6 +15,7 @@ from ..runs.delivery import RunResult
 from ..runs.options import check_options, check_vocabulary
 from ..runs.session import configure, load_prior
 from ..systems.image_to_3d.photo import read_pixels
+from ..systems.registry import system_kind
 from ..systems.scene.comboverse import ComposeConfig
 from ..systems.scene.objects import open_object
 from ..systems.scene.picture import Canvas, find_parts, read_boxes, read_masks
@@ -35,6 +36,7 @@ def compose(picture: Path, prompt: str, options: ComposeOptions) -> RunResult:
         check_options(prompt, options)
     else:
         check_options("things", options)
+    check_method(options)
     text = read_scene(prompt)
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)
@@ -155,8 +157,6 @@ def compose_config(options: ComposeOptions, prior: DiffusionPrior | None = None)
     if preset == "auto":
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     config: ComposeConfig = configure(options, preset, verb="compose")
-    if options.steps is not None:
-        config = replace(config, place=replace(config.place, steps=options.steps))
     if config.resolution:
         config = replace(config, place=replace(config.place, resolution=config.resolution))
     if config.place.steps < 1 or config.place.views < 1 or config.starts < 1:
@@ -172,6 +172,12 @@ def compose_config(options: ComposeOptions, prior: DiffusionPrior | None = None)
             f"must be from -89 to 89 degrees, got {options.elevation:g}", "--elevation"
         )
     return config
+
+
+def check_method(options: ComposeOptions) -> None:
+    """Raise ConfigError where there is no such way to reconstruct an object."""
+    if options.method != "auto":
+        system_kind(options.method, "reconstruct", "--method")
 
 
 def check_words(given: tuple[str, ...], text: SceneText) -> list[str]:

@@ -9,8 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..engine.registry import Registry
+from ..guidance.registry import GUIDANCES
 from ..kernels.devices import default_device, described, is_main
 from ..kernels.dispatch import report_backends
+from ..meshes.io.formats import FORMATS
+from ..priors.loading import PRIORS
 from ..priors.registry import (
     CLIP_MODELS,
     DEPTH_MODELS,
@@ -21,7 +25,8 @@ from ..priors.registry import (
     embedded_folder,
     models_folder,
 )
-from ..systems.registry import BUILT_IN, plug_ins
+from ..representations.registry import REPRESENTATIONS
+from ..systems.registry import SYSTEMS
 
 _PACKAGES = (
     "torch",
@@ -81,19 +86,25 @@ def examine() -> dict[str, Any]:
         {"name": s.operation, "state": s.selected, "detail": s.why}
         for s in report_backends(default_device())
     ]
-    found, broken = plug_ins()
-    systems = [
-        {"name": n, "state": "ok", "detail": r.description}
-        for n, r in {**BUILT_IN, **found}.items()
-    ]
-    systems += [{"name": n, "state": "broken", "detail": why} for n, why in broken.items()]
     return {
         "machine": machine,
         "packages": packages,
         "kernels": kernels,
         "models": _models(),
-        "systems": systems,
+        "systems": registered(SYSTEMS),
+        "guidances": registered(GUIDANCES),
+        "representations": registered(REPRESENTATIONS),
+        "priors": registered(PRIORS),
+        "formats": registered(FORMATS),
     }
+
+
+def registered(registry: Registry[Any]) -> list[dict[str, str]]:
+    """What a registry holds, and its plug-ins that cannot be used."""
+    rows = [{"name": n, "state": "ok", "detail": e.summary} for n, e in registry.items()]
+    return rows + [
+        {"name": b.name, "state": "broken", "detail": b.reason} for b in registry.broken()
+    ]
 
 
 def _accelerator() -> dict[str, str]:

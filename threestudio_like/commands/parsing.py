@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths
+from ..engine.registry import PLUGINS, read_plugin_files
 from . import arguments as of
 
 PROGRAM = "threestudio-like"
@@ -96,6 +99,27 @@ def parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, s
     return expand_paths(parsed), dotted
 
 
+def take_plugins(arguments: list[str]) -> list[str]:
+    """Read the files behind `--plugins`, also for the processes that this one starts; returns the
+    other arguments. Raises InputError, ConfigError."""
+    rest, files = [], []
+    items = iter(arguments)
+    for item in items:
+        name, equals, value = item.partition("=")
+        if name != "--plugins":
+            rest.append(item)
+            continue
+        given = value if equals else next(items, "")
+        if not given or given.startswith("--"):
+            raise ConfigError("wants a Python file", "--plugins")
+        files.append(str(Path(given).expanduser().resolve()))
+    if files:
+        before = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
+        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*before, *files]))
+        read_plugin_files()
+    return rest
+
+
 def undotted(verb: str) -> set[str]:
     """Values of the verb's systems that have no dot in their name."""
     from ..engine import config as settings
@@ -108,7 +132,7 @@ def undotted(verb: str) -> set[str]:
             key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key
         }
     verbs = (verb, "reconstruct") if verb == "generate" else (verb,)
-    systems = (registry.configuration(name, "default") for v in verbs for name in registry.names(v))
+    systems = (registry.configuration(name) for v in verbs for name in registry.names(v))
     return {key for config in systems for key in settings.dotted(config) if "." not in key}
 
 

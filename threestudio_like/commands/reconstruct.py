@@ -21,6 +21,7 @@ from ..meshes.atlas import Atlas, join_atlas, paint_tiles
 from ..meshes.mesh import Asset, Material, Mesh
 from ..meshes.picture import render_asset
 from ..meshes.unwrap import unwrap
+from ..priors.absent import AbsentPrior
 from ..priors.diffusion import DiffusionPrior
 from ..priors.framing import boxes
 from ..priors.segmentation.segmenter import BorderSegmenter
@@ -32,7 +33,7 @@ from ..runs.memory_budget import keep_memory, limits_from, tell, without_plan
 from ..runs.options import Options, check_options, check_vocabulary
 from ..runs.session import configure, load_prior, run_loop, warm_kernels
 from ..systems.image_to_3d.back_projection import completed, completion_plans, lay_back
-from ..systems.image_to_3d.method import PictureMethod, ShapeFound, Work, guess_caption
+from ..systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound, guess_caption
 from ..systems.image_to_3d.photo import Photo, photo_of, read_photo
 from ..systems.image_to_3d.pose import matching_cut
 from ..systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
@@ -53,7 +54,7 @@ class ReconstructOptions(Options):
 
 
 @dataclass
-class Given:
+class InputImage:
     """The picture that is reconstructed: where it comes from, a name for the run, a hash of its
     content, and, if it was made here, from where it shows the object and by which prior."""
 
@@ -65,11 +66,11 @@ class Given:
     prior: DiffusionPrior | None = None
 
 
-def picture_config(options: ReconstructOptions) -> PictureMethod:
+def picture_config(options: ReconstructOptions) -> PictureSystem:
     """The method's configuration, everything that it needs at hand. Raises ConfigError,
     ModelError."""
     preset = "default" if options.preset == "auto" else options.preset
-    config: PictureMethod = configure(options, preset, verb="reconstruct")
+    config: PictureSystem = configure(options, preset, verb="reconstruct")
     config.check()
     return config
 
@@ -83,8 +84,8 @@ def reconstruct(picture: Path, options: ReconstructOptions) -> RunResult:
     check_options(options.prompt or "a thing", options)
     photo = read_photo(picture, BorderSegmenter())
     content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
-    return work_out(
-        Given(photo, str(picture), picture.stem, content), picture_config(options), options
+    return reconstruct_photo(
+        InputImage(photo, str(picture), picture.stem, content), picture_config(options), options
     )
 
 
@@ -113,23 +114,25 @@ def imagine(
     if prior.facts.camera is not None:
         view = Viewpoint(math.radians(how.azimuth), math.radians(how.elevation), 0.8, 1.0)
     content = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
-    given = Given(photo, "imagined", prompt or "anything", content, view, prior)
-    return work_out(given, config, replace(options, prompt=prompt))
+    given = InputImage(photo, "imagined", prompt or "anything", content, view, prior)
+    return reconstruct_photo(given, config, replace(options, prompt=prompt))
 
 
-def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -> RunResult:
+def reconstruct_photo(
+    image: InputImage, config: PictureSystem, options: ReconstructOptions
+) -> RunResult:
     """Shape, colours and asset of a picture."""
-    photo, prior = given.photo, given.prior
+    photo, prior = image.photo, image.prior
     if prior is None and (config.colour.complete == "paint" or config.wants_prior):
         prior = load_prior(options)
     if prior is not None and options.prompt:
         check_vocabulary(prior, options.prompt)
     planned = keep_memory(options.memory, config, prior)
-    folder = run_folder(f"{given.name} {options.system}", options)
+    folder = run_folder(f"{image.name} {options.system}", options)
     events = Events(folder / "events.jsonl", options.verbosity)
     facts = {
         "verb": "reconstruct",
-        "picture": given.source,
+        "picture": image.source,
         "prompt": options.prompt,
         "system": options.system,
         "preset": options.preset,
@@ -149,24 +152,25 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     if prior is not None and not prompt:
         prompt = guess_caption(photo, config.twin)
     events.record("prompt", text=prompt, guessed=not options.prompt)
-    identity = {**facts, "picture content": given.content, "config": without_plan(to_dict(config))}
+    identity = {**facts, "picture content": image.content, "config": without_plan(to_dict(config))}
 
     def run(plans: list[StagePlan]) -> dict[str, Stage]:
         warm_kernels(events, options.device)
         (folder / "shape" / "work").mkdir(parents=True, exist_ok=True)
         return run_loop(folder / "shape", events, options, identity).run(plans)
 
-    work = Work(
-        seed=options.seed,
-        events=events,
+    request = PictureRequest(
+        photo=photo,
         prompt=prompt,
-        prior=prior,
-        run=run,
-        view=given.view,
-        said=bool(options.prompt),
+        prior=prior or AbsentPrior(),
+        seed=options.seed,
         limits=limits_from(planned),
+        events=events,
+        view=image.view,
+        said=bool(options.prompt),
     )
-    found = config.find(photo, work)
+    plans = config.plans(request)
+    found = config.result(request, run(plans) if plans else {})
     events.record(
         "shape",
         azimuth=found.pose.azimuth,
@@ -182,15 +186,15 @@ def work_out(given: Given, config: PictureMethod, options: ReconstructOptions) -
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), options.export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
     coloured = lay_back(surface, photo, found.pose, found.poses, config.colour)
-    request, stages = None, {}
+    painted, stages = None, {}
     if config.colour.complete == "paint":
         assert prior is not None
-        plans, request = completion_plans(
+        plans, painted = completion_plans(
             coloured, atlas, prompt, prior, config.colour, options.seed
         )
         warm_kernels(events, options.device)
         stages = run_loop(folder, events, options, identity).run(plans)
-    done = completed(coloured, config.colour, request, stages, found.colour)
+    done = completed(coloured, config.colour, painted, stages, found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
         "faces": len(mesh.faces),
@@ -220,7 +224,7 @@ def finish_reconstruction(
     photo: Photo,
     found: ShapeFound,
     surface: TexturedMesh,
-    config: PictureMethod,
+    config: PictureSystem,
     options: ReconstructOptions,
     facts: dict[str, Any],
     text: str,

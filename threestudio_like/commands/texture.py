@@ -197,7 +197,12 @@ def texture(mesh: Path, prompt: str, options: TextureOptions) -> RunResult:
     subject = read_subject(mesh, options, config.placement)
     locked = locked_texels(subject, options)
     request = PaintRequest(
-        prompt, prior, options.seed, 1, subject.atlas, present_texture(subject), locked
+        prompt=prompt,
+        prior=prior,
+        seed=options.seed,
+        atlas=subject.atlas,
+        texture=present_texture(subject),
+        locked=locked,
     )
     plans = config.plans(request)
     folder = meet(workers, plans, options, f"{prompt} {mesh.stem}")

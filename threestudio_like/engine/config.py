@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from .errors import ConfigError, InputError, did_you_mean
+from .open_config import OpenConfig
 from .places import user_path
 
 if TYPE_CHECKING:
@@ -21,9 +22,17 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 def to_dict(config: Any) -> Any:
-    """Dataclasses, tuples and paths as plain YAML values."""
+    """Dataclasses, tuples and paths as plain YAML values; open parts that hold nothing are left
+    out."""
+    if isinstance(config, OpenConfig):
+        return config.plain()
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return {
+            name: to_dict(value)
+            for name, value in values.items()
+            if not isinstance(value, OpenConfig) or value.plain()
+        }
     if isinstance(config, (list, tuple)):
         return [to_dict(v) for v in config]
     return str(config) if isinstance(config, Path) else config
@@ -39,13 +48,14 @@ def update(config: T, values: dict[str, Any], where: str = "") -> T:
     for key, value in values.items():
         name = f"{where}{key}"
         if key not in hints or not any(f.name == key for f in dataclasses.fields(config)):
-            raise ConfigError(
-                f'there is no key "{name}"',
-                "configuration",
-                did_you_mean(str(key), [f.name for f in dataclasses.fields(config)]),
-            )
-        current = getattr(config, key)
-        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            changed.update(_in_open_part(config, changed, key, value, where))
+            continue
+        current = changed.get(key, getattr(config, key))
+        if isinstance(current, OpenConfig):
+            if not isinstance(value, dict):
+                raise ConfigError(f'"{name}" is a group of keys, not a value', "configuration")
+            changed[key] = current.updated(value, f"{name}.")
+        elif dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, dict):
                 raise ConfigError(
                     f'"{name}" is a group of keys, not a value',
@@ -56,6 +66,23 @@ def update(config: T, values: dict[str, Any], where: str = "") -> T:
         else:
             changed[key] = convert(value, hints[key], name)
     return dataclasses.replace(config, **changed)
+
+
+def _in_open_part(
+    config: Any, changed: dict[str, Any], key: str, value: Any, where: str
+) -> dict[str, Any]:
+    """A key that the dataclass itself does not know, in the part of it that is open to plug-ins.
+    Raises ConfigError where there is none, or it does not know it either."""
+    known = [f.name for f in dataclasses.fields(config)]
+    for field in known:
+        part = changed.get(field, getattr(config, field))
+        if isinstance(part, OpenConfig) and part.takes_unknown:
+            if key in part.names():
+                return {field: part.updated({key: value}, where)}
+            known = [*known, *part.names()]
+    raise ConfigError(
+        f'there is no key "{where}{key}"', "configuration", did_you_mean(str(key), known)
+    )
 
 
 def convert(value: Any, kind: Any, name: str) -> Any:
@@ -140,10 +167,22 @@ def dotted(config: Any, prefix: str = "") -> dict[str, Any]:
     out: dict[str, Any] = {}
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, OpenConfig):
+            out.update(_flat(value.plain(), f"{prefix}{f.name}."))
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             out.update(dotted(value, f"{prefix}{f.name}."))
         else:
             out[prefix + f.name] = value
+    return out
+
+
+def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            out.update(_flat(value, f"{prefix}{name}."))
+        else:
+            out[prefix + name] = value
     return out
 
 

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -41,8 +42,9 @@ class Registry(Generic[T]):
         kind: what an entry is, in the singular, for messages ("guidance").
         group: the entry point group ("threestudio_like.guidance").
         accepts: the class of entries; an entry of another class is broken.
-        built_in: name -> "package.module:attribute" of what the package brings. It is imported when
-            it is asked for, so that names can be listed before anything heavy is loaded.
+        built_in: what the package brings: name -> the entry, or "package.module:attribute" where it
+            is to be imported only when it is asked for.
+        aliases: other name -> name.
 
     Example:
         >>> GUIDANCES: Registry[GuidanceKind] = Registry(            # doctest: +SKIP
@@ -50,10 +52,16 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self, kind: str, group: str, accepts: type[T], built_in: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        group: str,
+        accepts: type[T],
+        built_in: Mapping[str, str | T] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.group, self.accepts = kind, group, accepts
-        self._built_in = dict(built_in or {})
+        self._built_in: dict[str, str | T] = dict(built_in or {})
+        self._aliases = dict(aliases or {})
         self._added: dict[str, T] = {}
         self._broken: list[Broken] = []
         self._points_read = False
@@ -66,9 +74,10 @@ class Registry(Generic[T]):
                 f"is a {type(entry).__name__}, not a {self.accepts.__name__}",
                 f'{self.kind} "{name}"',
             )
-        if name in self._built_in:
+        if name in self._built_in or name in self._aliases:
             raise ConfigError(f"there is a {self.kind} of this name already", f'"{name}"')
-        self._added[name] = entry
+        if self._added.setdefault(name, entry) is not entry:
+            raise ConfigError(f"two plug-ins bring a {self.kind} of this name", f'"{name}"')
         return entry
 
     def names(self) -> list[str]:
@@ -76,12 +85,44 @@ class Registry(Generic[T]):
         self._read_points()
         return [*self._built_in, *(n for n in self._added if n not in self._built_in)]
 
-    def get(self, name: str, where: str = "") -> T:
-        """The entry of a name. Raises ConfigError with the nearest name where there is none."""
-        if name in self._built_in:
-            module, _, attribute = self._built_in[name].partition(":")
-            return getattr(importlib.import_module(module), attribute)
+    def canonical(self, name: str) -> str:
+        """The name that an alias stands for; any other name as it is. Hyphens and underscores are
+        one, as on the command line."""
+        for spelt in dict.fromkeys((name, name.replace("_", "-"), name.replace("-", "_"))):
+            if spelt in self._aliases:
+                return self._aliases[spelt]
+            if spelt in self._built_in or spelt in self._added:
+                return spelt
+        return name
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a name or an alias can be asked for."""
+        if not isinstance(name, str):
+            return False
+        if self.canonical(name) in self._built_in:
+            return True
         self._read_points()
+        return self.canonical(name) in self._added
+
+    def check(self, name: str, where: str = "") -> str:
+        """The canonical name. Raises ConfigError as `get` does, but imports nothing of the
+        package's own."""
+        if name not in self:
+            self.get(name, where)
+        return self.canonical(name)
+
+    def get(self, name: str, where: str = "") -> T:
+        """The entry of a name or an alias. Raises ConfigError with the nearest name where there is
+        none."""
+        if self.canonical(name) not in self._built_in:
+            self._read_points()
+        name = self.canonical(name)
+        if name in self._built_in:
+            entry = self._built_in[name]
+            if not isinstance(entry, str):
+                return entry
+            module, _, attribute = entry.partition(":")
+            return getattr(importlib.import_module(module), attribute)
         if name in self._added:
             return self._added[name]
         for broken in self._broken:
@@ -112,7 +153,10 @@ class Registry(Generic[T]):
         self._points_read = True
         for point in entry_points(group=self.group):
             try:
-                self.add(point.name, point.load())
+                loaded = point.load()
+                # A module whose decorator registers the name will do as well as an entry.
+                if isinstance(loaded, self.accepts) or point.name not in self._added:
+                    self.add(point.name, loaded)
             except Exception as error:
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 self._broken.append(Broken(name=point.name, group=self.group, reason=reason))
@@ -139,7 +183,7 @@ def read_plugin_file(path: Path) -> None:
     if not path.is_file():
         raise InputError("there is no such file", str(path), "Give a Python file with --plugins")
     _read_files.add(path)
-    name = f"threestudio_like_plugin_{path.stem}"
+    name = f"threestudio_like_plugin_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise InputError("is not a Python file", str(path), "Give a file that ends in .py")

@@ -181,6 +181,27 @@ class SketchShape(Guidance):
         return int((mine & sketch).sum()) / union if union else math.nan
 
 
+class FollowSketch(Guidance):
+    """A sketch as the guidance of a stage: the rendering's samples, as published, and random points
+    of the cube besides.
+
+    Args:
+        sketch: the shape.
+        field: what is optimised.
+        weight: what the loss is multiplied by.
+    """
+
+    def __init__(self, sketch: SketchShape, field: Field, weight: float = 1.0) -> None:
+        self.sketch, self.field, self.weight = sketch, field, weight
+
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
+        """The weighted sum over both."""
+        total, figures = self.sketch(rendering, inputs)
+        if self.sketch.config.points > 0:
+            total = total + self.sketch.everywhere(self.field, inputs.random)
+        return GuidanceOutput(self.weight * total, figures)
+
+
 class SketchField(Field):
     """The sketch as a volume of one colour: opaque inside and empty outside.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ..engine.errors import ModelError
+from ..engine.limits import Limits
 from ..renderers.cameras import Cameras
 from .noise_schedule import NoiseSchedule, PredictionType
 
@@ -72,6 +74,25 @@ class PriorFacts:
     licence: str = "unknown"
     territory: str = "unknown"
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What its predictions depend on besides the noisy latents: "text" always; "camera" (see
+        `camera`); "background", which camera-conditioned priors are told; "views", where several
+        are denoised together."""
+        camera = ("camera", "background") if self.camera is not None else ()
+        return ("text", *camera, *(("views",) if self.joint_views > 1 else ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Bytes of a prior: its weights on the device, what denoising and encoding hold at most while
+    they work, and what encoding keeps for its way back."""
+
+    weights: int = 0
+    denoising: int = 0
+    encoding: int = 0
+    kept: int = 0
+
 
 class DiffusionPrior(ABC):
     """A text-conditional denoiser in the space of its latents (or of images, with an identity
@@ -96,6 +117,35 @@ class DiffusionPrior(ABC):
         Returns a description of the change, or an empty text if nothing can be changed.
         """
         return ""
+
+    def keep_within(self, limits: Limits) -> None:
+        """From now on, do no more at once than a memory plan says; nothing where nothing can be
+        done in parts."""
+        return None
+
+    def rehearse(
+        self, latent: int, entries: int, images: int, gradient: bool, offload: bool
+    ) -> Working:
+        """Bytes that it holds, for the forecast of a memory plan; nothing by default.
+
+        Args:
+            latent: height and width of the latents.
+            entries, images: how many it denoises and encodes at once.
+            gradient: whether pictures are encoded for their gradient.
+            offload: whether its weights are brought to the device when they are needed.
+        """
+        return Working()
+
+    def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
+        """Add words of textual inversion: {token: vectors}. Raises ModelError where it cannot."""
+        raise ModelError("takes no new words", self.facts.name, "Leave --concept out")
+
+    def save_embeddings(self, path: Path, force: bool = False) -> None:
+        """Write the prompt embeddings that it has made as a bundle. Raises ModelError where it
+        cannot."""
+        raise ModelError(
+            "keeps no prompt embeddings", self.facts.name, "Leave --save-embeddings out"
+        )
 
     @abstractmethod
     def encode_text(self, prompts: list[str]) -> torch.Tensor:

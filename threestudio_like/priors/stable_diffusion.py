@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ..engine.errors import ModelError
 from ..engine.limits import Limits
 from .concepts import concept_tokens
-from .diffusion import Condition, DiffusionPrior
+from .diffusion import Condition, DiffusionPrior, Working
 from .embeddings import EmbeddingStore
 from .model_folder import (
     DiffusersConfig,
@@ -33,6 +33,7 @@ from .model_folder import (
 from .networks.attention import emphasised, install, joint_views
 from .noise_schedule import NoiseSchedule
 from .recorded import Recorded, can_record
+from .rehearsal import Networks
 from .tokens import word_columns
 
 
@@ -164,6 +165,20 @@ class StableDiffusionPrior(DiffusionPrior):
         if limits.offload:
             self.offload()
 
+    def rehearse(
+        self, latent: int, entries: int, images: int, gradient: bool, offload: bool
+    ) -> Working:
+        """See `DiffusionPrior.rehearse`."""
+        networks = Networks(self.folder, self.dtype, self.vae_dtype, self.accelerated)
+        found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
+        whole = found["UNet"] + found["autoencoder"]
+        return Working(
+            weights=2 * found["largest layer"] if offload else whole,
+            denoising=found["UNet at work"],
+            encoding=found["autoencoder at work"],
+            kept=found["autoencoder holds"],
+        )
+
     def _load_text(self) -> None:
         if self._text_encoder is not None:
             return
@@ -214,6 +229,10 @@ class StableDiffusionPrior(DiffusionPrior):
             self._concepts[token] = " ".join(names)
         if self.facts.vocabulary is not None:
             self.facts.vocabulary = (*self.facts.vocabulary, *tokens)
+
+    def save_embeddings(self, path: Path, force: bool = False) -> None:
+        """See `DiffusionPrior.save_embeddings`."""
+        self.embeddings.save(path, force=force)
 
     def _written(self, text: str) -> str:
         for token, written in self._concepts.items():

@@ -4,7 +4,7 @@ from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp
 from .hash_grid import HashGridConfig, HashGridField
 from .placed_scene import Body, PlacedScene, rotation_of
-from .representation import LearningRates, Representation
+from .representation import LearningRates, Rates, Representation, rate_of
 from .textured_mesh import TexelGeometry, TexturedMesh, seam_points
 from .triplane import PlaneDecoder, TriplaneConfig, TriplaneField, sample_planes
 from .voxel_grid import VoxelField, VoxelGridConfig, density_volume, sample_grid
@@ -18,6 +18,7 @@ __all__ = [
     "LearningRates",
     "PlacedScene",
     "PlaneDecoder",
+    "Rates",
     "Representation",
     "TexelGeometry",
     "TexturedMesh",
@@ -28,6 +29,7 @@ __all__ = [
     "activate_density",
     "density_blob",
     "density_volume",
+    "rate_of",
     "rotation_of",
     "sample_grid",
     "sample_planes",

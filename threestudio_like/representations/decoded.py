@@ -7,7 +7,7 @@ from torch import nn
 
 from ..engine.stage import ParameterGroup
 from .field import Field
-from .representation import LearningRates
+from .representation import Rates, rate_of
 
 
 class DecodedField(Field):
@@ -39,10 +39,9 @@ class DecodedField(Field):
         density, latents = self.latent(points)
         return density, self.to_rgb(latents)
 
-    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
-        """The parameters of the layer, and those of the latent field."""
-        rates = rates or LearningRates()
-        layer = ParameterGroup("decoder", [self.matrix], rates.mlp)
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
+        """The layer, and those of the latent field."""
+        layer = ParameterGroup("decoder", [self.matrix], rate_of(rates, "mlp"))
         return [layer, *self.latent.parameter_groups(rates)]
 
     def density(self, points: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from ..engine.stage import ParameterGroup
 from ..kernels import HashGridSpec, field_mlp, hashgrid
 from .field import Field, activate_density, density_blob
-from .representation import LearningRates
+from .representation import Rates, rate_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +79,11 @@ class HashGridField(Field):
         features = out[1:].t()
         return density, features.sigmoid() if self.config.sigmoid else features
 
-    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
         """The parameters of the table and of the perceptron."""
-        rates = rates or LearningRates()
         return [
-            ParameterGroup("table", [self.table], rates.table),
-            ParameterGroup("mlp", self.mlp_parameters(), rates.mlp),
+            ParameterGroup("table", [self.table], rate_of(rates, "table")),
+            ParameterGroup("mlp", self.mlp_parameters(), rate_of(rates, "mlp")),
         ]
 
     def mlp_parameters(self) -> list[nn.Parameter]:

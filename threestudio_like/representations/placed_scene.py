@@ -18,10 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..engine.stage import ParameterGroup
 from ..kernels import EdgeTable, edge_table
 from ..meshes.mesh import Asset, Mesh, Node
 from ..meshes.picture import Appearance
 from ..meshes.transform import Transform, quaternion
+from .representation import Rates, Representation, rate_of
 
 Along = Literal["ray", "axis"]
 
@@ -58,7 +60,7 @@ def rotation_of(vector: torch.Tensor) -> torch.Tensor:
     return torch.eye(3).to(vector) + sine * cross + cosine * (cross @ cross)
 
 
-class PlacedScene(nn.Module):
+class PlacedScene(Representation):
     """Objects and their transforms, measured relative to a reference camera.
 
     Args:
@@ -166,6 +168,14 @@ class PlacedScene(nn.Module):
         self.register_buffer("attributes", torch.from_numpy(attributes), persistent=False)
         self._welded = np.concatenate(place)
         self._edges: EdgeTable | None = None
+
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
+        """The distance along the view (`depth`), and everything else (`others`)."""
+        others = [self.place, self.size, self.turn]
+        return [
+            ParameterGroup(name, tensors, rate_of(rates, name), (0.9, 0.99), 1e-8)
+            for name, tensors in (("depth", [self.depth]), ("others", others))
+        ]
 
     def __len__(self) -> int:
         return len(self.bodies)

@@ -23,6 +23,15 @@ class LearningRates:
     background: str = "1e-3"
 
 
+Rates = Mapping[str, str | float]
+"""Schedules of learning rates by name: ``vars(LearningRates())``."""
+
+
+def rate_of(rates: Rates | None, name: str, default: str = "1e-2") -> str | float:
+    """The schedule of a name, or `LearningRates`' default, or `default` where it has none."""
+    return (rates or {}).get(name, getattr(LearningRates(), name, default))
+
+
 class Representation(nn.Module):
     """What is optimised. All methods have answers that suit a plain module: a new kind says only
     what is special about it."""
@@ -37,10 +46,15 @@ class Representation(nn.Module):
         """Where it is; points have to be there too."""
         return next((p.device for p in self.parameters()), torch.get_default_device())
 
-    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
-        """What the optimiser moves, with schedules of learning rates. The groups are torch's own
-        too: ``torch.optim.Adam(field.parameter_groups())``."""
-        return [ParameterGroup("field", list(self.parameters()), (rates or LearningRates()).table)]
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
+        """What the optimiser moves. The groups are torch's own too:
+        ``torch.optim.Adam(field.parameter_groups())``.
+
+        Args:
+            rates: schedules of learning rates by name, of which a kind takes those that it knows;
+                what is not there has `LearningRates`' defaults.
+        """
+        return [ParameterGroup("field", list(self.parameters()), rate_of(rates, "table"))]
 
     def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """The weighted terms by name that only this kind can tell, of the weights (by the names of

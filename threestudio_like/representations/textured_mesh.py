@@ -5,6 +5,7 @@ The vertices are fixed, or move along their normals.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import nn
 
+from ..engine.stage import ParameterGroup
 from ..kernels import EdgeTable, edge_table, interpolate, texture
 from ..meshes.atlas import Atlas
 from ..meshes.bake import atlas_raster
 from ..meshes.normals import vertex_normals
+from .representation import Rates, Representation, rate_of
 
 
 @dataclass
@@ -33,7 +36,7 @@ class TexelGeometry:
     part: torch.Tensor
 
 
-class TexturedMesh(nn.Module):
+class TexturedMesh(Representation):
     """Vertices, faces and an atlas of C channels: 4 in latent space, 3 in RGB, 5 for base colour,
     roughness and metallic.
 
@@ -178,6 +181,38 @@ class TexturedMesh(nn.Module):
         ends, corner = self.offsets[place], self.anchors[place]
         length = (corner[:, 0] - corner[:, 1]).norm(dim=1).clamp_min(1e-4)
         return ((ends[:, 0] - ends[:, 1]) / length).square().mean()
+
+    def variation(self) -> torch.Tensor:
+        """Mean squared difference of neighbouring texels of one chart, scaled to an atlas of
+        256."""
+        texels, inside = self.texels[0], self.charts & self.unlocked.view(self.resolution, -1)
+        down = (texels[:, 1:] - texels[:, :-1]).square() * (inside[1:] & inside[:-1])
+        across = (texels[:, :, 1:] - texels[:, :, :-1]).square() * (inside[:, 1:] & inside[:, :-1])
+        scale = (self.resolution / 256) ** 2 / max(1, int(inside.sum()))
+        return (down.sum() + across.sum()) * scale
+
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
+        """The texels, and the offsets where vertices may move."""
+        groups = [ParameterGroup("texels", [self.texels], rate_of(rates, "texels"))]
+        if self.offsets is not None:
+            groups.append(
+                ParameterGroup("offsets", [self.offsets], rate_of(rates, "offsets", "1e-3"))
+            )
+        return groups
+
+    def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """Of `seam`, `variation`, `offsets` and `material` (see `stages.painting.PaintTerms`)."""
+        terms: dict[str, torch.Tensor] = {}
+        if weights.get("seam", 0) > 0 and len(self.seams):
+            terms["seam"] = weights["seam"] * self.seam_loss()
+        if weights.get("variation", 0) > 0:
+            terms["variation"] = weights["variation"] * self.variation()
+        if weights.get("offsets", 0) > 0 and self.offsets is not None:
+            terms["offsets"] = weights["offsets"] * self.offset_loss()
+        if weights.get("material", 0) > 0 and self.channels == 5:
+            wanted = self.texels.new_tensor([0.9, 0.0]).view(1, 2, 1, 1)
+            terms["material"] = weights["material"] * (self.texels[:, 3:] - wanted).square().mean()
+        return terms
 
     def texel_geometry(self) -> TexelGeometry:
         """Positions, normals and parts of all texels inside charts."""

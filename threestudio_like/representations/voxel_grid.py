@@ -15,7 +15,7 @@ from torch import nn
 from ..engine.stage import ParameterGroup
 from ..kernels import grid_variation, trilinear
 from .field import Field, activate_density, density_blob
-from .representation import LearningRates, Representation
+from .representation import Rates, Representation, rate_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +102,9 @@ class VoxelField(Field):
         neighbours, summed over the axes."""
         return grid_variation(self.grid, density, features)
 
-    def parameter_groups(self, rates: LearningRates | None = None) -> list[ParameterGroup]:
+    def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
         """The grid."""
-        return [ParameterGroup("voxels", [self.grid], (rates or LearningRates()).voxels)]
+        return [ParameterGroup("voxels", [self.grid], rate_of(rates, "voxels"))]
 
     def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """Total variation, of `density_variation` and `feature_variation`."""

@@ -41,6 +41,8 @@ class Options:
     """A coarse shape to follow: a mesh, or a YAML list of primitives."""
     strictness: float | None = None
     """How closely the sketch is followed, from 0 to 1; the default is the system's."""
+    guidance: str = ""
+    """A guidance in place of score distillation, in every stage that distils."""
     negative: str = ""
     """Negative prompt."""
     concept: Path | None = None

@@ -18,21 +18,19 @@ from ..engine.parallel import ProcessGroup
 from ..engine.schedule import Schedule, is_schedule
 from ..engine.text import slug
 from ..engine.watchdog import Watchdog
+from ..guidance.choice import guide_stages
 from ..guidance.sketch_files import load_sketch
 from ..kernels import dispatch
 from ..kernels.devices import device_of_rank
 from ..priors.concepts import concept_words, read_concept
 from ..priors.diffusion import DiffusionPrior
 from ..priors.embeddings import EmbeddingStore
-from ..priors.registry import resolve
-from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from ..stages.distillation import DistillationConfig
+from ..priors.loading import load_prior as prior_of_name
 from ..stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
 from ..stages.model import FieldModel
-from ..stages.painting import PaintingConfig
-from ..systems.registry import configuration
+from ..systems.registry import configuration, preset_for
 from ..systems.system import Request
-from ..systems.text_to_3d.rgb_refinement import RgbRefinement
+from ..systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 from ..toybox.vocabulary import parse
 from .delivery import Delivery, RunResult, deliver
 from .export import export
@@ -43,25 +41,19 @@ from .options import Options, check_options, check_vocabulary
 Chosen = TypeVar("Chosen", bound=Options)
 
 
-def load_prior(options: Options) -> StableDiffusionPrior:
+def load_prior(options: Options) -> DiffusionPrior:
     """The prior of the options, with concept and embedding bundle. Raises ModelError."""
-    load = DiffusersConfig(**{**vars(options.load), "device": options.device})
+    load = replace(options.load, device=options.device)
     store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
-    prior = StableDiffusionPrior(resolve(options.prior), load, options.prior, store)
+    prior = prior_of_name(options.prior, load, store)
     if options.concept is not None:
         prior.add_concept(read_concept(options.concept))
     return prior
 
 
 def choose_preset(options: Options, prior: DiffusionPrior) -> str:
-    """The preset that "auto" means for this prior."""
-    return (
-        options.preset
-        if options.preset != "auto"
-        else "default"
-        if prior.facts.camera is not None
-        else "paper"
-    )
+    """The preset that "auto" means for this system and prior."""
+    return preset_for(options.system, options.preset, prior)
 
 
 def configure(options: Options, preset: str, base: Any = None, verb: str = "generate") -> Any:
@@ -71,12 +63,16 @@ def configure(options: Options, preset: str, base: Any = None, verb: str = "gene
     before = dotted(config)
     if options.config is not None:
         config = update(config, read_yaml(options.config).get("config", {}))
+    everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
     for key, text in options.set.items():
-        config = set_dotted(config, key, text)
+        if key not in everywhere:
+            config = set_dotted(config, key, text)
+    if options.guidance or everywhere:
+        config = guide_stages(config, guidances_of(options.guidance, everywhere))
     if options.steps is not None:
-        config = divide_steps(config, options.steps)
+        config = config.with_steps(options.steps)
     if options.resolution is not None:
-        config = replace(config, resolution=options.resolution)
+        config = config.with_resolution(options.resolution)
     if options.sketch is not None:
         sketch = getattr(config, "sketch", None)
         if sketch is None:
@@ -96,17 +92,17 @@ def configure(options: Options, preset: str, base: Any = None, verb: str = "gene
     return config
 
 
-def divide_steps(config: Any, steps: int) -> Any:
-    """The configuration with `steps` in all for a system's distillation stages, in the proportion
-    that it has."""
-    kinds = (DistillationConfig, PaintingConfig)
-    stages = {k: v for k, v in vars(config).items() if isinstance(v, kinds) and v.steps > 0}
-    left, total = steps, sum(stage.steps for stage in stages.values())
-    shares = {name: round(steps * stage.steps / total) for name, stage in stages.items()}
-    for name, stage in stages.items():
-        share = left if name == list(stages)[-1] else shares[name]
-        config, left = replace(config, **{name: replace(stage, steps=share)}), left - share
-    return config
+def guidances_of(main: str, dotted_values: dict[str, str]) -> dict[str, Any]:
+    """What `--guidance mine` and `--guidance.clip.weight 0.1` mean for every stage: a nested
+    dictionary, see `guidance.choice.guide_stages`."""
+    values: dict[str, Any] = {"main": main} if main else {}
+    for key, text in dotted_values.items():
+        inner = values
+        _, *groups, last = key.split(".")
+        for name in groups:
+            inner = inner.setdefault(name, {})
+        inner[last] = text
+    return values
 
 
 def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -154,10 +150,10 @@ def generate(prompt: str, options: Options) -> RunResult:
     config = configure(options, preset)
     planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
     request = Request(
-        prompt,
-        prior,
-        options.seed,
-        max(1, len(parse(prompt))) if prior.facts.vocabulary else 1,
+        prompt=prompt,
+        prior=prior,
+        seed=options.seed,
+        objects=max(1, len(parse(prompt))) if prior.facts.vocabulary else 1,
         limits=limits_from(planned),
     )
     plans = config.plans(request)
@@ -185,7 +181,7 @@ def generate(prompt: str, options: Options) -> RunResult:
     if workers is not None:
         workers.close()
     if options.save_embeddings is not None:
-        prior.embeddings.save(options.save_embeddings, force=options.force)
+        prior.save_embeddings(options.save_embeddings, options.force)
     return finish(
         folder, events, config.result(request, stages), options, facts, prior, text, request.objects
     )
@@ -343,10 +339,10 @@ def open_run(
         if k in content
     }
     request = Request(
-        facts["prompt"],
-        prior,
-        facts["seed"],
-        max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1,
+        prompt=facts["prompt"],
+        prior=prior,
+        seed=facts["seed"],
+        objects=max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1,
     )
     stages = restore_stages(folder, config.plans(request))
     return FinishedRun(
@@ -385,11 +381,17 @@ def refine(source: Path, options: Options) -> RunResult:
         options, preset, RgbRefinement.paper() if preset == "paper" else RgbRefinement()
     )
     parts = run.config.result(run.request, run.stages)
-    request = Request(prompt, prior, options.seed, run.request.objects)
+    request = RefinementRequest(
+        prompt=prompt,
+        prior=prior,
+        seed=options.seed,
+        objects=run.request.objects,
+        source=parts,
+    )
     field = config.decoded(request, parts).field if options.memory else None
     planned = keep_memory(options.memory, config, prior, parts_of(options, workers), field)
     request = replace(request, limits=limits_from(planned))
-    plans = config.plans(request, parts)
+    plans = config.plans(request)
     folder = meet(workers, plans, options, f"{prompt} refined")
     events = Events(folder / "events.jsonl", options.verbosity)
     tell(planned, events)
@@ -407,7 +409,7 @@ def refine(source: Path, options: Options) -> RunResult:
     return finish(
         folder,
         events,
-        config.result(request, stages, parts),
+        config.result(request, stages),
         options,
         facts,
         prior,

@@ -12,7 +12,17 @@ import torch
 from ..engine.loop import Stage, Step
 from ..engine.schedule import Schedule
 from ..guidance.guidance import Guidance, GuidanceInputs
+from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
+from ..guidance.weighted import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    guidance_terms,
+    own_views,
+    recover_guidances,
+    shrink_guidances,
+)
 from ..renderers import (
     Background,
     ProgressiveCameras,
@@ -22,15 +32,8 @@ from ..renderers import (
 from ..renderers.cameras import CameraSampler
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
-from .guided import (
-    WeightedGuidance,
-    guidance_groups,
-    guidance_modules,
-    guidance_terms,
-    own_views,
-    recover_guidances,
-    shrink_guidances,
-)
+from .demand import Demand, Place, volume_demand
+from .distilling import DistillingConfig
 from .model import FieldModel, figures, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
 
@@ -119,11 +122,10 @@ def distillation_stage(
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """The distillation stage: 0 steps switch it off."""
+class DistillationConfig(DistillingConfig):
+    """The distillation stage of a field."""
 
     steps: int = 60
-    weight: float = 1.0
     cameras: Literal["stratified", "uniform", "progressive"] = "stratified"
     stratified: StratifiedCameras = field(default_factory=StratifiedCameras)
     uniform: UniformCameras = field(default_factory=UniformCameras)
@@ -147,6 +149,19 @@ class DistillationConfig:
         )
     )
 
+    def demand(self, place: Place) -> Demand:
+        """See `DistillingConfig.demand`."""
+        own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
+        repeats = 4 if self.guidance.perp_neg > 0 else 2
+        return volume_demand(
+            place,
+            self.sampler(),
+            self.regularise,
+            repeats,
+            own["renderer"],
+            own["representation"],
+        )
+
     def sampler(self) -> CameraSampler:
         """The camera sampler that is switched on."""
         samplers: dict[str, CameraSampler] = {
@@ -155,3 +170,33 @@ class DistillationConfig:
             "progressive": self.progressive,
         }
         return samplers[self.cameras]
+
+
+def configured_stage(
+    config: DistillationConfig,
+    parts: FieldModel,
+    context: GuidanceContext,
+    background: Background,
+    size: int,
+    extra: Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None = None,
+    last: bool = True,
+    more: Sequence[WeightedGuidance] = (),
+) -> Stage:
+    """The stage of a configuration, with the guidances that it names; `more` are the method's own.
+    See `distillation_stage`."""
+    main, guidances = config.guide(context)
+    return distillation_stage(
+        context.stage,
+        config.steps,
+        parts,
+        main,
+        config.sampler(),
+        background,
+        size,
+        config.rates,
+        config.regularise,
+        config.weight,
+        extra,
+        last=last,
+        guidances=[*more, *guidances],
+    )

@@ -12,8 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage
-from ..priors.diffusion import CameraProtocol
-from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
+from ..engine.random import RandomStream
+from ..guidance.registry import GuidanceContext
+from ..priors.diffusion import CameraProtocol, DiffusionPrior
+from ..renderers import BackgroundSample, Cameras, RingCameras, VolumeRenderer
+from ..renderers.rendering import Rendering
 from ..representations import Field, LearningRates
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
@@ -45,6 +48,27 @@ class FieldModel:
         self.distance, self.fov_y = protocol.distance, protocol.fov_y
         return self
 
+    def guidance_context(
+        self, stage: str, prompt: str, prior: DiffusionPrior, seed: int, encode: bool
+    ) -> GuidanceContext:
+        """What the guidances of a stage are built for; `encode` where the field is RGB."""
+
+        def render(cameras: Cameras, random: RandomStream | None = None) -> Rendering:
+            shape = (len(cameras), cameras.height, cameras.width, self.field.channels)
+            behind = BackgroundSample(torch.zeros(shape))
+            return self.renderer.render(self.field, cameras, behind, random)
+
+        return GuidanceContext(
+            stage=stage,
+            prompt=prompt,
+            prior=prior,
+            encode=encode,
+            decode=self.decode,
+            representation=self.field,
+            render=render,
+            seed=seed,
+        )
+
     def all_modules(self) -> dict[str, nn.Module]:
         """Everything that a checkpoint must hold."""
         found: dict[str, nn.Module] = {
@@ -59,7 +83,7 @@ class FieldModel:
 
 def parameter_groups(parts: FieldModel, rates: LearningRates) -> list[ParameterGroup]:
     """Adam groups of a field (and its background)."""
-    groups = parts.field.parameter_groups(rates)
+    groups = parts.field.parameter_groups(vars(rates))
     if parts.background is not None:
         groups.append(
             ParameterGroup("background", list(parts.background.parameters()), rates.background)

@@ -21,8 +21,17 @@ from ..guidance.image_refinement import (
     Targets,
     refinement_cameras,
 )
-from ..guidance.score_distillation import ScoreDistillationConfig
-from ..priors.diffusion import CameraProtocol
+from ..guidance.registry import GuidanceContext
+from ..guidance.weighted import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    guidance_terms,
+    own_views,
+    recover_guidances,
+    shrink_guidances,
+)
+from ..priors.diffusion import CameraProtocol, DiffusionPrior
 from ..renderers import (
     Background,
     BackgroundSample,
@@ -35,16 +44,10 @@ from ..renderers import (
     back_project,
 )
 from ..renderers.cameras import CameraSampler
+from ..renderers.rendering import Rendering
 from ..representations import TexturedMesh
-from .guided import (
-    WeightedGuidance,
-    guidance_groups,
-    guidance_modules,
-    guidance_terms,
-    own_views,
-    recover_guidances,
-    shrink_guidances,
-)
+from .demand import Demand, Place, surface_demand
+from .distilling import DistillingConfig
 from .model import Decode
 
 
@@ -59,6 +62,28 @@ class SurfaceModel:
     background: nn.Module | None = None
     light: EnvironmentLight | None = None
     protocol: CameraProtocol = field(default_factory=CameraProtocol)
+
+    def guidance_context(
+        self, stage: str, prompt: str, prior: DiffusionPrior, seed: int, encode: bool
+    ) -> GuidanceContext:
+        """What the guidances of a stage are built for; `encode` where the texels are RGB."""
+
+        def render(cameras: Cameras, random: RandomStream | None = None) -> Rendering:
+            channels = 3 if self.surface.channels == 5 else self.surface.channels
+            shape = (len(cameras), cameras.height, cameras.width, channels)
+            behind = BackgroundSample(torch.zeros(shape))
+            return self.renderer.render(self.surface, cameras, behind, random, self.light)
+
+        return GuidanceContext(
+            stage=stage,
+            prompt=prompt,
+            prior=prior,
+            encode=encode,
+            decode=self.decode,
+            representation=self.surface,
+            render=render,
+            seed=seed,
+        )
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything that a checkpoint must hold."""
@@ -97,9 +122,7 @@ class PaintTerms:
 
 def paint_groups(parts: SurfaceModel, rates: PaintRates) -> list[ParameterGroup]:
     """Adam groups of a surface (and its background)."""
-    groups = [ParameterGroup("texels", [parts.surface.texels], rates.texels)]
-    if parts.surface.offsets is not None:
-        groups.append(ParameterGroup("offsets", [parts.surface.offsets], rates.offsets))
+    groups = parts.surface.parameter_groups(vars(rates))
     if parts.background is not None:
         groups.append(
             ParameterGroup("background", list(parts.background.parameters()), rates.background)
@@ -107,34 +130,11 @@ def paint_groups(parts: SurfaceModel, rates: PaintRates) -> list[ParameterGroup]
     return groups
 
 
-def texel_variation(surface: TexturedMesh) -> torch.Tensor:
-    """Mean squared difference of neighbouring texels of one chart, scaled to an atlas of 256."""
-    texels, inside = (
-        surface.texels[0],
-        surface.charts & surface.unlocked.view(surface.resolution, -1),
-    )
-    down = (texels[:, 1:] - texels[:, :-1]).square() * (inside[1:] & inside[:-1])
-    across = (texels[:, :, 1:] - texels[:, :, :-1]).square() * (inside[:, 1:] & inside[:, :-1])
-    scale = (surface.resolution / 256) ** 2 / max(1, int(inside.sum()))
-    return (down.sum() + across.sum()) * scale
-
-
 def paint_terms(
     weights: dict[str, Schedule], surface: TexturedMesh, fraction: float
 ) -> dict[str, torch.Tensor]:
     """The weighted regularisers of a step, by name."""
-    terms: dict[str, torch.Tensor] = {}
-    value = {name: weight(fraction) for name, weight in weights.items()}
-    if value["seam"] > 0 and len(surface.seams):
-        terms["seam"] = value["seam"] * surface.seam_loss()
-    if value["variation"] > 0:
-        terms["variation"] = value["variation"] * texel_variation(surface)
-    if value["offsets"] > 0 and surface.offsets is not None:
-        terms["offsets"] = value["offsets"] * surface.offset_loss()
-    if value["material"] > 0 and surface.channels == 5:
-        wanted = surface.texels.new_tensor([0.9, 0.0]).view(1, 2, 1, 1)
-        terms["material"] = value["material"] * (surface.texels[:, 3:] - wanted).square().mean()
-    return terms
+    return surface.regularisation({name: weight(fraction) for name, weight in weights.items()})
 
 
 def parsed(terms: PaintTerms) -> dict[str, Schedule]:
@@ -460,20 +460,24 @@ def fill_unseen(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintingConfig:
-    """One stage of distillation: 0 steps switch it off."""
+class PaintingConfig(DistillingConfig):
+    """One stage of distillation of a mesh's texels."""
 
-    steps: int = 0
-    weight: float = 1.0
     cameras: Literal["stratified", "uniform"] = "stratified"
     stratified: StratifiedCameras = field(
         default_factory=lambda: StratifiedCameras(elevation=(-10.0, 50.0), overhead=0.12)
     )
     uniform: UniformCameras = field(default_factory=UniformCameras)
-    guidance: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
     rates: PaintRates = field(default_factory=PaintRates)
     terms: PaintTerms = field(default_factory=PaintTerms)
     light: LightConfig = field(default_factory=LightConfig)
+
+    def demand(self, place: Place) -> Demand:
+        """See `DistillingConfig.demand`."""
+        views = len(self.sampler().sample(RandomStream(0, "rehearsal", 0), 1))
+        if place.encode:
+            return surface_demand(place, views, getattr(place.holder, "texels", 512))
+        return surface_demand(place, views, getattr(place.holder, "latent_texels", place.size))
 
     def sampler(self) -> CameraSampler:
         """The camera sampler that is switched on."""
@@ -486,3 +490,28 @@ class PaintingConfig:
         return self.stratified.elevation[0], max(
             self.stratified.elevation[1], 80.0 if self.stratified.overhead > 0 else 0.0
         )
+
+
+def configured_painting(
+    config: PaintingConfig,
+    parts: SurfaceModel,
+    context: GuidanceContext,
+    background: Background,
+    size: int,
+) -> Stage:
+    """The stage of a configuration, with the guidances that it names; see `painting_stage`."""
+    main, guidances = config.guide(context)
+    return painting_stage(
+        context.stage,
+        config.steps,
+        parts,
+        main,
+        config.sampler(),
+        background,
+        size,
+        config.rates,
+        config.terms,
+        config.light,
+        config.weight,
+        guidances,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,8 +18,13 @@ from ..guidance.image_refinement import (
     refinement_cameras,
 )
 from ..guidance.score_distillation import foreground_mask
+from ..guidance.weighted import (
+    WeightedGuidance,
+    guidance_groups,
+    guidance_modules,
+    guidance_terms,
+)
 from ..renderers import BackgroundSample
-from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
@@ -49,14 +54,14 @@ def rounds_stage(
     space: Literal["latent", "rgb"],
     pictures: torch.Tensor,
     size: int,
-    extra: Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None = None,
+    guidances: Sequence[WeightedGuidance] = (),
 ) -> Stage:
     """A stage of image-space refinement in latent or RGB space.
 
     Args:
         pictures: (V, size, size, C) what lies behind the object in every target.
         size: height and width of the targets.
-        extra: more weighted terms of the rendering, by name.
+        guidances: of the rendering, with their weights.
     """
     prior = refinement.prior
     times = config.refine.times
@@ -117,15 +122,15 @@ def rounds_stage(
             "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean(),
         }
         terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
-        if extra is not None:
-            terms.update(extra(rendering, GuidanceInputs(cameras, step.fraction, random)))
+        inputs = GuidanceInputs(cameras, step.fraction, random)
+        terms.update(guidance_terms(guidances, rendering, inputs))
         return terms
 
     return Stage(
         name,
         len(times) * config.iterations,
-        parts.all_modules(),
-        parameter_groups(parts, config.rates),
+        {**parts.all_modules(), **guidance_modules(guidances)},
+        [*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
         loss,
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},

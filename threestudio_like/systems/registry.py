@@ -1,110 +1,166 @@
-"""The systems by name: the built-in ones, and those of plug-ins (entry points in the group
-"threestudio_like.systems")."""
+"""The systems by name. A new one is one file:
+
+    @system("mine", "one line", task="image-to-3d")
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(System[PictureRequest, ShapeFound]):
+        def plans(self, request): ...
+        def result(self, request, stages): ...
+
+in a file given with --plugins, or in a package with an entry point in the group
+"threestudio_like.systems".
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, TypeVar
 
 from ..engine.errors import ConfigError, did_you_mean
-from .image_to_3d.cisp import CispReconstruction
-from .image_to_3d.field_optimisation import PictureOptimisation
-from .image_to_3d.g3dr import G3drReconstruction
-from .scene.comboverse import ComposeConfig
-from .system import Registered
-from .text_to_3d.dreamfusion import DreamFusion
-from .text_to_3d.latent_nerf import LatentNerf
-from .texturing.latent_paint import LatentPaint
+from ..engine.registry import Registry
+from ..priors.diffusion import DiffusionPrior
+from .system import VERBS, System, SystemKind, Task
 
-BUILT_IN = {
-    "latent-nerf": Registered(
-        "latent-nerf",
-        "a field of Stable-Diffusion latents (Metzer et al. 2022)",
-        {"default": LatentNerf, "paper": LatentNerf.paper},
-    ),
-    "dreamfusion": Registered(
-        "dreamfusion",
-        "an RGB field, distillation through the encoder (Poole et al. 2022)",
-        {"default": DreamFusion, "paper": DreamFusion.paper},
-    ),
-    "latent-paint": Registered(
-        "latent-paint",
-        "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
-        {"default": LatentPaint, "paper": LatentPaint.paper},
-        "texture",
-    ),
-    "cisp": Registered(
-        "cisp",
-        "one picture to a shape by CISP and voxel diffusion (Sbrolli et al. 2024)",
-        {"default": CispReconstruction, "paper": CispReconstruction.paper},
-        "reconstruct",
-    ),
-    "g3dr": Registered(
-        "g3dr",
-        "one picture and its depth to a triplane in one pass (Reddy et al. 2024)",
-        {"default": G3drReconstruction},
-        "reconstruct",
-    ),
-    "optimise": Registered(
-        "optimise",
-        "one picture to a field: reference view, depth, CLIP and score distillation",
-        {"default": PictureOptimisation},
-        "reconstruct",
-    ),
-    "comboverse": Registered(
-        "comboverse",
-        "several objects of one picture, placed by spatially-aware distillation (Chen et al. 2024)",
-        {"default": ComposeConfig, "open": ComposeConfig.open, "paper": ComposeConfig.paper},
-        "compose",
-    ),
-}
-"""Systems that come with the package."""
+S = TypeVar("S", bound=type)
+ROOM = "threestudio_like.systems"
 
 
-def plug_ins() -> tuple[dict[str, Registered], dict[str, str]]:
-    """Systems of installed plug-ins, and for each broken one the reason. A plug-in's object is a
-    `Registered`."""
-    found, broken = {}, {}
-    for point in entry_points(group="threestudio_like.systems"):
-        try:
-            loaded = point.load()
-            if not isinstance(loaded, Registered):
-                raise TypeError(f"is a {type(loaded).__name__}, not a Registered")
-            found[point.name] = loaded
-        except Exception as error:
-            broken[point.name] = f"{type(error).__name__}: {error}"
-    return found, broken
+def _at(place: str) -> Callable[[], Any]:
+    """A function that imports "module:Class" or "module:Class.preset" when it is called, and calls
+    that."""
+
+    def make() -> Any:
+        module, _, path = place.partition(":")
+        found: Any = importlib.import_module(f"{ROOM}.{module}")
+        return reduce(getattr, path.split("."), found)()
+
+    return make
 
 
-def names(verb: str = "generate") -> list[str]:
-    """Every system that can be asked for by a verb."""
-    return [
-        name
-        for name, registered in {**BUILT_IN, **plug_ins()[0]}.items()
-        if registered.verb == verb
-    ]
+def _kind(summary: str, task: Task, place: str, *presets: str) -> SystemKind:
+    return SystemKind(
+        summary=summary,
+        task=task,
+        presets={"default": _at(place), **{p: _at(f"{place}.{p}") for p in presets}},
+    )
 
 
-def configuration(name: str, preset: str, verb: str | None = None) -> Any:
-    """The configuration of a system's preset. Raises ConfigError on an unknown name, or one of
-    another verb."""
-    registered = BUILT_IN.get(name) or plug_ins()[0].get(name)
-    if registered is None:
+SYSTEMS: Registry[SystemKind] = Registry(
+    "system",
+    "threestudio_like.systems",
+    SystemKind,
+    {
+        "latent-nerf": _kind(
+            "a field of Stable-Diffusion latents (Metzer et al. 2022)",
+            "text-to-3d",
+            "text_to_3d.latent_nerf:LatentNerf",
+            "paper",
+        ),
+        "dreamfusion": _kind(
+            "an RGB field, distillation through the encoder (Poole et al. 2022)",
+            "text-to-3d",
+            "text_to_3d.dreamfusion:DreamFusion",
+            "paper",
+        ),
+        "latent-paint": _kind(
+            "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
+            "texturing",
+            "texturing.latent_paint:LatentPaint",
+            "paper",
+        ),
+        "cisp": _kind(
+            "one picture to a shape by CISP and voxel diffusion (Sbrolli et al. 2024)",
+            "image-to-3d",
+            "image_to_3d.cisp:CispReconstruction",
+            "paper",
+        ),
+        "g3dr": _kind(
+            "one picture and its depth to a triplane in one pass (Reddy et al. 2024)",
+            "image-to-3d",
+            "image_to_3d.g3dr:G3drReconstruction",
+        ),
+        "field": _kind(
+            "one picture to a field: reference view, depth, CLIP and score distillation",
+            "image-to-3d",
+            "image_to_3d.field_optimisation:PictureOptimisation",
+        ),
+        "comboverse": _kind(
+            "several objects of one picture, placed by spatially-aware distillation "
+            "(Chen et al. 2024)",
+            "scene",
+            "scene.comboverse:ComposeConfig",
+            "open",
+            "paper",
+        ),
+        "rgb-refinement": _kind(
+            "a finished run refined in RGB through the encoder (Metzer et al. 2022)",
+            "refinement",
+            "text_to_3d.rgb_refinement:RgbRefinement",
+            "paper",
+        ),
+    },
+    {"optimise": "field", "optimize": "field"},
+)
+
+
+def names(task: str) -> list[str]:
+    """Every system of a task (or of a command that runs systems), the package's own first."""
+    wanted = VERBS.get(task, task)
+    return [name for name, kind in SYSTEMS.items() if kind.task == wanted]
+
+
+def system_kind(name: str, task: str = "", where: str = "--system") -> SystemKind:
+    """A system of a task (or of a command). Raises ConfigError on an unknown name, or one of
+    another task."""
+    kind, wanted = SYSTEMS.get(name, where), VERBS.get(task, task)
+    if wanted and kind.task != wanted:
         raise ConfigError(
-            f'there is no system "{name}"',
-            "--system",
-            did_you_mean(name, names(verb or "generate")),
+            f'"{name}" is a system for {kind.task}, not for {wanted}',
+            where,
+            f"For {wanted}: {', '.join(names(wanted))}",
         )
-    if verb is not None and registered.verb != verb:
-        raise ConfigError(
-            f'"{name}" belongs to the verb {registered.verb}',
-            "--system",
-            f"For {verb}: {', '.join(names(verb))}",
-        )
-    if preset not in registered.presets:
+    return kind
+
+
+def configuration(
+    name: str, preset: str = "default", task: str = "", where: str = "--system"
+) -> Any:
+    """The configuration of a system's preset. Raises ConfigError on an unknown name or preset, or a
+    system of another task."""
+    kind = system_kind(name, task, where)
+    if preset not in kind.presets:
         raise ConfigError(
             f'the system "{name}" has no preset "{preset}"',
             "--preset",
-            did_you_mean(preset, registered.presets),
+            did_you_mean(preset, kind.presets),
         )
-    return registered.presets[preset]()
+    return kind.presets[preset]()
+
+
+def preset_for(name: str, wanted: str, prior: DiffusionPrior) -> str:
+    """The preset that "auto" means: "paper" for priors that know no cameras, where the system has
+    it, and "default" for all others."""
+    if wanted != "auto":
+        return wanted
+    plain = prior.facts.camera is None and "paper" in SYSTEMS.get(name).presets
+    return "paper" if plain else "default"
+
+
+def system(
+    name: str,
+    summary: str,
+    *,
+    task: Task,
+    presets: Mapping[str, Callable[[], System[Any, Any]]] | None = None,
+) -> Callable[[S], S]:
+    """Register the decorated configuration class as a system; its defaults are the preset
+    "default"."""
+
+    def register(made: S) -> S:
+        made.task = task  # type: ignore[attr-defined]
+        every: dict[str, Callable[[], Any]] = {"default": made, **(presets or {})}
+        SYSTEMS.add(name, SystemKind(summary=summary, task=task, presets=every))
+        return made
+
+    return register

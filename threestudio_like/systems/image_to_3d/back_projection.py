@@ -135,7 +135,15 @@ def completion_plans(
     known = coloured.seen | coloured.mirrored
     with torch.no_grad():
         texels = fill_unseen(coloured.surface, known)
-    request = PaintRequest(prompt, prior, seed, 1, atlas, texels, known, True)
+    request = PaintRequest(
+        prompt=prompt,
+        prior=prior,
+        seed=seed,
+        atlas=atlas,
+        texture=texels,
+        locked=known,
+        begin=True,
+    )
     return config.paint.plans(request), request
 
 

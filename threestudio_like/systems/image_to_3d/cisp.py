@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.events import Events
+from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
 from ...meshes.simplify import decimate
 from ...meshes.voxels import to_mesh
@@ -22,7 +23,7 @@ from ...priors.registry import embedded_folder
 from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
 from ...toybox.vocabulary import WORDS, parse, unknown_words
 from .back_projection import ProjectionConfig
-from .method import ShapeFound, Work
+from .method import PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import PoseConfig, find_pose
 
@@ -51,7 +52,7 @@ class CispConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CispReconstruction:
+class CispReconstruction(PictureSystem):
     """Configuration of `reconstruct --method cisp`."""
 
     shape: CispConfig = field(default_factory=CispConfig)
@@ -68,28 +69,32 @@ class CispReconstruction:
 
     @property
     def wants_prior(self) -> bool:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         return False
 
     @property
     def twin(self) -> Path | None:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         return Path(self.shape.models) / "clip" if self.shape.models else None
 
     def check(self) -> None:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         if self.resolution:
             raise ConfigError(
                 "has no say in how large the model's voxel grid is", "--resolution", "Leave it out"
             )
         load_models(self.shape.embedding, self.shape.models)
 
-    def find(self, photo: Photo, work: Work) -> ShapeFound:
-        """See `PictureMethod`."""
-        work.events.status("shape: sampling voxels under the picture's embedding", force=True)
-        return reconstruct_shape(
-            photo, self.shape, work.seed, work.events, work.prompt if work.said else ""
-        )
+    def plans(self, request: PictureRequest) -> list[StagePlan]:
+        """Nothing is optimised: the shape is sampled."""
+        return []
+
+    def result(self, request: PictureRequest, stages: dict[str, Stage]) -> ShapeFound:
+        """The sampled shape that agrees best with the picture."""
+        events = request.events
+        events.status("shape: sampling voxels under the picture's embedding", force=True)
+        said = request.prompt if request.said else ""
+        return reconstruct_shape(request.photo, self.shape, request.seed, events, said)
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""`reconstruct --method optimise`: a field is optimised until its picture is the given one and its
+"""`reconstruct --method field`: a field is optimised until its picture is the given one and its
 other sides are what the priors expect.
 
 Reference view, depth up to a scale and a shift, gradient scaling about the known surface (G3DR,
@@ -22,13 +22,12 @@ from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
 from ...guidance.guidance import GuidanceInputs
 from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
-from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.extraction import ExtractionConfig
 from ...meshes.verification import psnr
 from ...meshes.voxels import voxelise
 from ...priors.clip import load_clip
 from ...priors.depth import FRAME_HALF_WIDTH, load_depth
-from ...priors.diffusion import PLAIN_CAMERAS
 from ...priors.framing import Similarity, boxes
 from ...priors.latent_rgb import show_rgb
 from ...renderers import Cameras, RandomBackground, VolumeConfig, VolumeRenderer
@@ -37,14 +36,14 @@ from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
 from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
-from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.field_to_mesh import field_mesh, surface_colour
 from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
 from .back_projection import ProjectionConfig
 from .cisp import CispConfig, CispReconstruction
 from .g3dr import G3drConfig, G3drReconstruction, frame_depth, viewpoint_of
-from .method import Colour, ShapeFound, Work
+from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import Pose, PoseConfig, matching_cut, seen_from
 from .viewpoint import ViewpointConfig
@@ -111,8 +110,8 @@ def _distil() -> DistillationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptimisation:
-    """Configuration of `reconstruct --method optimise`."""
+class PictureOptimisation(PictureSystem):
+    """Configuration of `reconstruct --method field`."""
 
     start: StartConfig = field(default_factory=StartConfig)
     representation: FieldConfig = field(
@@ -134,7 +133,7 @@ class PictureOptimisation:
 
     @property
     def wants_prior(self) -> bool:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         return True
 
     @property
@@ -144,11 +143,11 @@ class PictureOptimisation:
 
     @property
     def twin(self) -> Path | None:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         return CispReconstruction(shape=self.start.cisp).twin
 
     def check(self) -> None:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         if self.start.steps < 0 or self.distil.steps < 1:
             raise ConfigError("needs at least one step", "--distil.steps", "Raise it")
         if self.start.source != "nothing":
@@ -165,51 +164,53 @@ class PictureOptimisation:
             else G3drReconstruction(shape=self.start.g3dr)
         )
 
-    def find(self, photo: Photo, work: Work) -> ShapeFound:
-        """See `PictureMethod`."""
-        assert work.prior is not None
-        assert work.run is not None
-        protocol = work.prior.facts.camera or PLAIN_CAMERAS
+    def plans(self, request: PictureRequest) -> list[StagePlan]:
+        """The fit to the start, if there is one, and the optimisation."""
+        plans = []
+        if self.start.source != "nothing" and self.start.steps > 0:
+            plans.append(StagePlan("start", lambda done: self._fit(request)))
+        plans.append(StagePlan("picture", lambda done: self._optimise(done, request)))
+        return plans
+
+    def result(self, request: PictureRequest, stages: dict[str, Stage]) -> ShapeFound:
+        """The optimised field as a mesh."""
+        parts = FieldModel.of(stages["picture"], show_rgb, request.protocol)
+        return self._result(parts, request.photo, self._beginning(request))
+
+    def _beginning(self, request: PictureRequest) -> Beginning:
+        """What the field starts from; made once for a request."""
+        return request.once("beginning", lambda: self._begin(request))
+
+    def _begin(self, request: PictureRequest) -> Beginning:
+        photo, protocol = request.photo, request.protocol
         poses = replace(self.start.cisp.pose, distance=protocol.distance, fov_y=protocol.fov_y)
         found: ShapeFound | None = None
         if self.start.source == "nothing":
-            view = viewpoint_of(photo, work, self.start.viewpoint)
+            view = viewpoint_of(request, self.start.viewpoint)
             pose = Pose(0.0, 0.0, 0.0) if view is None else Pose(view.azimuth, view.elevation, 0.0)
             frame = photo.frame(view.fill if view is not None else 0.8)
         else:
-            found = self._starter().find(photo, work)
+            found = self._starter().result(request, {})
             pose = found.pose
             box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
             frame = matching_cut(found.mesh, pose, poses, box)
-        size = self.resolution or work.prior.facts.image_size
+        size = self.resolution or request.prior.facts.image_size
         reference = ReferenceView.of(
             photo, frame, pose, poses, size, self.depth_model if self.wants_depth else ""
         )
-        plans = self.plans(found, reference, work)
-        stages = work.run(plans)
-        parts = FieldModel.of(stages["picture"], show_rgb, protocol)
-        return self._result(parts, photo, pose, poses, reference)
+        return Beginning(found, pose, poses, reference)
 
-    def plans(
-        self, found: ShapeFound | None, reference: ReferenceView, work: Work
-    ) -> list[StagePlan]:
-        """The fit to the start, if there is one, and the optimisation."""
-        plans = []
-        if found is not None and self.start.steps > 0:
-            plans.append(StagePlan("start", lambda done: self._fit(found, reference, work)))
-        plans.append(StagePlan("picture", lambda done: self._optimise(done, reference, work)))
-        return plans
-
-    def _parts(self, work: Work) -> FieldModel:
-        assert work.prior is not None
-        made = self.representation.build(3, work.seed, sigmoid=True)
+    def _parts(self, request: PictureRequest) -> FieldModel:
+        made = self.representation.build(3, request.seed, sigmoid=True)
         return FieldModel(
-            made, VolumeRenderer(self.renderer, work.limits.samples.get("distil")), show_rgb
-        ).seen_by(work.prior.facts.camera or PLAIN_CAMERAS)
+            made, VolumeRenderer(self.renderer, request.limits.samples.get("distil")), show_rgb
+        ).seen_by(request.protocol)
 
-    def _fit(self, found: ShapeFound, reference: ReferenceView, work: Work) -> Stage:
+    def _fit(self, request: PictureRequest) -> Stage:
         """Regression of density and colours at random points: any representation learns them."""
-        parts, config = self._parts(work), self.start
+        parts, config, begin = self._parts(request), self.start, self._beginning(request)
+        found, reference = begin.found, begin.reference
+        assert found is not None
         inside = torch.from_numpy(voxelise(found.mesh, 64).astype(np.float32)).permute(2, 1, 0)[
             None, None
         ]
@@ -235,36 +236,24 @@ class PictureOptimisation:
             "start", config.steps, parts.all_modules(), parameter_groups(parts, rates), loss
         )
 
-    def _optimise(self, done: dict[str, Stage], reference: ReferenceView, work: Work) -> Stage:
-        config, prior = self.distil, work.prior
-        assert prior is not None
-        parts = self._parts(work)
+    def _optimise(self, done: dict[str, Stage], request: PictureRequest) -> Stage:
+        parts, reference = self._parts(request), self._beginning(request).reference
         if "start" in done:
             parts.field.load_state_dict(done["start"].modules["field"].state_dict())
-        guidance = ScoreDistillation(prior, work.prompt, config.guidance, encode=True)
-        terms = picture_terms(self.terms, reference, parts, self.clip_model)
-        return distillation_stage(
-            "picture",
-            config.steps,
+        context = parts.guidance_context(
+            "picture", request.prompt, request.prior, request.seed, encode=True
+        )
+        return configured_stage(
+            self.distil,
             parts,
-            guidance,
-            config.sampler(),
+            context,
             RandomBackground.grey(0.3, 0.9),
             reference.size,
-            config.rates,
-            config.regularise,
-            config.weight,
-            extra=terms,
+            picture_terms(self.terms, reference, parts, self.clip_model),
         )
 
-    def _result(
-        self,
-        parts: FieldModel,
-        photo: Photo,
-        pose: Pose,
-        poses: PoseConfig,
-        reference: ReferenceView,
-    ) -> ShapeFound:
+    def _result(self, parts: FieldModel, photo: Photo, begin: Beginning) -> ShapeFound:
+        pose, poses, reference = begin.pose, begin.poses, begin.reference
         mesh, figures = field_mesh(parts, self.extraction)
         with torch.no_grad():
             own = parts.renderer.render(
@@ -290,6 +279,17 @@ def _detached(colour: Any) -> Colour:
         return colour(points, normals)
 
     return found
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The shape that the field begins as (None for nothing), the picture's camera, and the picture
+    as that camera sees it."""
+
+    found: ShapeFound | None
+    pose: Pose
+    poses: PoseConfig
+    reference: ReferenceView
 
 
 @dataclass

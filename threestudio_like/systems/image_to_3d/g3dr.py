@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ...engine.errors import CollapseError, ConfigError
+from ...engine.loop import Stage, StagePlan
 from ...engine.places import user_path
 from ...meshes.extraction import (
     ExtractionConfig,
@@ -33,7 +33,7 @@ from ...priors.registry import embedded_folder
 from ...representations import TriplaneConfig, TriplaneField
 from .back_projection import ProjectionConfig
 from .g3dr_cameras import DEPTH_NEAR, GREY, WALL, CanonicalCamera
-from .method import Colour, ShapeFound, Work
+from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import PoseConfig, seen_from
 from .viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
@@ -83,7 +83,7 @@ def _colours() -> ProjectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class G3drReconstruction:
+class G3drReconstruction(PictureSystem):
     """Configuration of `reconstruct --method g3dr`."""
 
     shape: G3drConfig = field(default_factory=G3drConfig)
@@ -93,16 +93,11 @@ class G3drReconstruction:
 
     @property
     def wants_prior(self) -> bool:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         return self.shape.upright
 
-    @property
-    def twin(self) -> Path | None:
-        """See `PictureMethod`."""
-        return None
-
     def check(self) -> None:
-        """See `PictureMethod`."""
+        """See `PictureSystem`."""
         if self.resolution:
             raise ConfigError(
                 "has no say in the size of the generator's pictures", "--resolution", "Leave it out"
@@ -110,30 +105,40 @@ class G3drReconstruction:
         load_generator(self.shape.model)
         load_depth(self.shape.depth)
 
-    def find(self, photo: Photo, work: Work) -> ShapeFound:
-        """See `PictureMethod`."""
-        work.events.status("shape: from the picture and its depth to a triplane", force=True)
+    def plans(self, request: PictureRequest) -> list[StagePlan]:
+        """Nothing is optimised: one pass of the generator makes the triplane."""
+        return []
+
+    def result(self, request: PictureRequest, stages: dict[str, Stage]) -> ShapeFound:
+        """The triplane's shape."""
+        photo = request.photo
+        request.events.status("shape: from the picture and its depth to a triplane", force=True)
         field_ = planes_of(photo, self.shape)
         volume = volume_of(field_, photo, self.shape)
-        view = viewpoint_of(photo, work, self.shape.viewpoint) if self.shape.upright else None
+        view = viewpoint_of(request, self.shape.viewpoint) if self.shape.upright else None
         return shape_of_volume(volume, field_, photo, self.shape, view)
 
 
 def viewpoint_of(
-    photo: Photo, work: Work, config: ViewpointConfig, level: float = 0.8
+    request: PictureRequest, config: ViewpointConfig, level: float = 0.8
 ) -> Viewpoint | None:
     """The direction of a picture, known or by the prior; None where it knows no cameras."""
-    prior = work.prior
-    if work.view is not None:
-        return work.view
-    if prior is None or prior.facts.camera is None:
+    prior, photo = request.prior, request.photo
+    if request.view is not None:
+        return request.view
+    if prior.facts.camera is None:
         return None
-    work.events.status("shape: from where the picture was taken", force=True)
+    request.events.status("shape: from where the picture was taken", force=True)
     size = prior.facts.image_size
     found = find_viewpoint(
-        lambda fill: photo.framed(size, level, fill), level, work.prompt, prior, config, work.seed
+        lambda fill: photo.framed(size, level, fill),
+        level,
+        request.prompt,
+        prior,
+        config,
+        request.seed,
     )
-    work.events.record(
+    request.events.record(
         "viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin
     )
     return found

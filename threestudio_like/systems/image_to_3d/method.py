@@ -6,20 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from ...engine.events import Events
-from ...engine.limits import Limits
-from ...engine.loop import Stage, StagePlan
 from ...meshes.mesh import Mesh
+from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import embedded_folder
 from ...toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
 from ...toybox.world import describe
+from ..system import Request, System, Task
 from .back_projection import ProjectionConfig
 from .photo import Photo
 from .pose import Pose, PoseConfig
@@ -48,46 +48,45 @@ class ShapeFound:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Work:
-    """What a method is given besides the picture.
+def quiet_events() -> Events:
+    """Events that nobody sees."""
+    return Events(None, "quiet")
 
-    run: carries out stages with checkpoints in the run's folder, and returns them by name. view:
-        from where the picture was taken, if that is
-    known. said: whether the prompt is the user's own, and no guess. limits: what is done at once,
-        where a memory plan says so.
+
+@dataclass(kw_only=True)
+class PictureRequest(Request):
+    """What a method is asked to make of one picture.
+
+    Attributes:
+        photo: the picture without its background.
+        events: what the method tells while it works.
+        view: from where the picture was taken, if that is known.
+        said: whether the prompt is the user's own, and no guess.
     """
 
-    seed: int
-    events: Events
+    photo: Photo
+    prior: DiffusionPrior = field(default_factory=AbsentPrior)
     prompt: str = ""
-    prior: DiffusionPrior | None = None
-    run: Callable[[list[StagePlan]], dict[str, Stage]] | None = None
+    events: Events = field(default_factory=quiet_events)
     view: Viewpoint | None = None
     said: bool = False
-    limits: Limits = field(default_factory=Limits)
 
 
-class PictureMethod(Protocol):
-    """A way from a picture to a shape. Its instance is its configuration."""
+class PictureSystem(System[PictureRequest, ShapeFound]):
+    """A way from one picture to a shape: a `System` whose result is the shape and the camera from
+    which it looks like the picture. Its colours come from the picture (`colour`), and where the
+    picture shows none from what `colour` says.
 
+    `result` raises CollapseError where nothing comes out.
+    """
+
+    task: ClassVar[Task] = "image-to-3d"
     colour: ProjectionConfig
-    resolution: int
-
-    @property
-    def wants_prior(self) -> bool:
-        """Whether the shape needs the diffusion prior."""
 
     @property
     def twin(self) -> Path | None:
         """Folder of the caption model that guesses a prompt; None for the embedded one."""
-
-    def check(self) -> None:
-        """Load what the method needs, so that what is missing is said at once. Raises ModelError,
-        ConfigError."""
-
-    def find(self, photo: Photo, work: Work) -> ShapeFound:
-        """The shape. Raises CollapseError where nothing comes out."""
+        return None
 
 
 @torch.no_grad()

@@ -3,32 +3,42 @@ the picture and by spatially-aware score distillation (METHODS 4.3 to 4.6)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from ...engine.loop import Stage, Step
+from ...engine.loop import Stage, StagePlan, Step
+from ...engine.random import RandomStream
 from ...engine.schedule import Schedule
-from ...engine.stage import ParameterGroup
+from ...guidance.choice import Guidances
 from ...guidance.guidance import Guidance, GuidanceInputs
 from ...guidance.physical import Bond, PhysicalConfig, PhysicalTerms
 from ...guidance.picture import DepthGuidance, ReferenceGuidance, at_size
+from ...guidance.registry import GuidanceContext
 from ...guidance.score_distillation import ScoreDistillation
 from ...guidance.spatial import SpatialConfig, SpatialScoreDistillation
-from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
-from ...renderers import Cameras, RandomBackground, RingCameras, SceneRenderer, UniformCameras
-from ...renderers.backgrounds import BackgroundSample
-from ...representations.placed_scene import Along, PlacedScene
-from ...stages.guided import (
+from ...guidance.weighted import (
     WeightedGuidance,
     guidance_groups,
     guidance_modules,
+    guidance_terms,
     recover_guidances,
     shrink_guidances,
 )
+from ...metrics.layout import relation_holds
+from ...priors.clip import load_clip
+from ...priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
+from ...priors.latent_rgb import show_rgb
+from ...renderers import Cameras, RandomBackground, RingCameras, SceneRenderer, UniformCameras
+from ...renderers.backgrounds import BackgroundSample
+from ...renderers.rendering import Rendering
+from ...representations.placed_scene import Along, PlacedScene
+from ...stages.demand import Demand, Place, surface_demand
+from ..system import Request, System, Task
 from .amodal_completion import CompletionConfig
 from .layout import LayoutConfig
 from .prompt import SceneText
@@ -62,6 +72,9 @@ class Comboverse:
     along: Along = "ray"
     """What the unknowns are: see `representations.placed_scene`. The paper's are "axis"."""
     guidance: Literal["ssds", "sds", "none"] = "ssds"
+    guidances: Guidances = field(default_factory=Guidances)
+    """More guidances of the novel views by name, each with its weight: see
+    `DistillingConfig.guidances`."""
     spatial: SpatialConfig = field(default_factory=heard_words)
     """For camera-conditioned priors; all others begin with the paper's (`open`)."""
     weights: PlacementWeights = field(default_factory=PlacementWeights)
@@ -82,6 +95,10 @@ class Comboverse:
     look: int = 128
     """Height and width at which the picture itself is compared; at least the novel views'."""
 
+    def demand(self, place: Place) -> Demand:
+        """What the placement asks of memory."""
+        return surface_demand(place, self.views, 0)
+
     @staticmethod
     def paper() -> Comboverse:
         """The published numbers (METHODS 4.6), and its own choice of unknowns and first placement;
@@ -96,38 +113,6 @@ class Comboverse:
             rate_depth="0.01",
             rate="0.001",
             weights=PlacementWeights(physical=0.0),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComposeConfig:
-    """Configuration of `compose`."""
-
-    decompose: DecomposeConfig = field(default_factory=DecomposeConfig)
-    completion: CompletionConfig = field(default_factory=CompletionConfig)
-    place: Comboverse = field(default_factory=Comboverse)
-    depth: str = "toybox"
-    """Depth estimator: the embedded one, a name or a folder."""
-    starts: int = 3
-    """Of a layout by text alone: first placements that are tried."""
-    upright: bool = True
-    """Of a layout by text alone: objects turn about the vertical and nothing else."""
-    rate: str = "0.03->0.003"
-    """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
-    resolution: int = 0
-    """Height and width of the renderings; 0 takes the prior's picture size."""
-
-    @staticmethod
-    def open() -> ComposeConfig:
-        """Our placement with the paper's guidance: for priors of any text and no cameras, which
-        hardly hear where things are."""
-        return ComposeConfig(place=Comboverse(spatial=SpatialConfig()))
-
-    @staticmethod
-    def paper() -> ComposeConfig:
-        """The published numbers."""
-        return ComposeConfig(
-            completion=CompletionConfig(when="always", hidden=False), place=Comboverse.paper()
         )
 
 
@@ -174,6 +159,104 @@ def distillation_of(
     return SpatialScoreDistillation(prior, text.prompt, words, config.spatial, encode=True)
 
 
+def scene_context(
+    scene: PlacedScene, prompt: str, prior: DiffusionPrior, renderer: SceneRenderer
+) -> GuidanceContext:
+    """What the guidances of a scene's novel views are built for."""
+
+    def render(cameras: Cameras, random: RandomStream | None = None) -> Rendering:
+        black = torch.zeros(len(cameras), cameras.height, cameras.width, 3)
+        return renderer.render(scene, cameras, BackgroundSample(black), random)
+
+    return GuidanceContext(
+        stage="place",
+        prompt=prompt,
+        prior=prior,
+        encode=True,
+        decode=show_rgb,
+        representation=scene,
+        render=render,
+    )
+
+
+class ReferenceTerms:
+    """What the composed picture says of a scene: its colours, the mask of all objects, and, where
+    it has a weight, its depth.
+
+    Args:
+        size: height and width of the novel views; the picture is looked at as finely at least.
+    """
+
+    def __init__(self, reference: ReferencePicture, config: Comboverse, size: int) -> None:
+        edge = max(size, min(config.look, reference.camera.height))
+        self.camera = reference.camera.resized(
+            edge, round(edge * reference.camera.width / reference.camera.height)
+        )
+        self.shape = (self.camera.height, self.camera.width)
+        self.config = config
+        self.picture, self.mask = at_size(reference.picture, reference.mask, self.shape)
+        self.look = ReferenceGuidance(
+            self.picture, self.mask, "l1", config.weights.colour, config.weights.opacity
+        )
+        self.deep: DepthGuidance | None = None
+        if reference.depth is not None and config.weights.depth > 0:
+            self.deep = DepthGuidance(reference.depth, reference.mask, invariant=True)
+
+    def losses(self, scene: PlacedScene, step: Step) -> dict[str, torch.Tensor]:
+        """The weighted terms of a step, by name."""
+        inputs = GuidanceInputs(self.camera, step.fraction, step.random)
+        level = float(inputs.random.uniform("reference background")) * 0.5 + 0.4
+        behind = BackgroundSample(torch.full((1, *self.shape, 3), level))
+        own = self.config.renderer.render(scene, inputs.cameras, behind, inputs.random)
+        mask = self.mask[..., None]
+        self.look.picture = self.picture * mask + level * (1 - mask)
+        terms = {"reference": self.look(own, inputs).loss}
+        if self.deep is not None:
+            terms["depth"] = self.config.weights.depth * self.deep(own, inputs).loss
+        return terms
+
+
+class NovelViews:
+    """What the guidances say of views about the reference one, in which the prompt is heard.
+
+    Args:
+        main: the guidance of the method; None for none.
+        more: others, with their weights.
+    """
+
+    def __init__(
+        self,
+        config: Comboverse,
+        protocol: CameraProtocol,
+        size: int,
+        main: Guidance | None,
+        more: list[WeightedGuidance],
+    ) -> None:
+        self.renderer, self.size = config.renderer, size
+        self.every = list(more)
+        if main is not None:
+            weight = Schedule.parse(config.weights.spatial)
+            self.every.insert(0, WeightedGuidance("spatial", main, weight))
+        self.sampler = UniformCameras(
+            elevation=config.elevation,
+            azimuth=config.azimuth,
+            distance=(protocol.distance, protocol.distance),
+            fov_y=(protocol.fov_y, protocol.fov_y),
+            batch=config.views,
+        )
+        self.behind = RandomBackground.grey(0.4, 0.95)
+
+    def losses(self, scene: PlacedScene, step: Step) -> dict[str, torch.Tensor]:
+        """The weighted terms of a step, by name."""
+        if not self.every:
+            return {}
+        cameras = self.sampler.sample(step.random, self.size, step.fraction)
+        sample = self.behind.sample(cameras, step.random)
+        seen = self.renderer.render(scene, cameras, sample, step.random)
+        inputs = GuidanceInputs(cameras, step.fraction, step.random, sample.level)
+        return guidance_terms(self.every, seen, inputs)
+
+
 def placement_stage(
     scene: PlacedScene,
     text: SceneText,
@@ -188,65 +271,25 @@ def placement_stage(
     """The stage that moves the objects of a scene; nothing else changes.
 
     Args:
-        words: spatial words of the prompt. reference: None where there is no picture (layout by
-            text alone).
-        order: pairs (front, back) that the picture shows. upright: see `PhysicalTerms`.
+        words: spatial words of the prompt.
+        reference: None where there is no picture (layout by text alone).
+        order: pairs (front, back) that the picture shows.
+        upright: see `PhysicalTerms`.
     """
     size = config.resolution or prior.facts.image_size
     protocol = prior.facts.camera or PLAIN_CAMERAS
-    distil = distillation_of(config, prior, text, words)
+    context = scene_context(scene, text.prompt, prior, config.renderer)
+    main = config.guidances.build_main(context) or distillation_of(config, prior, text, words)
+    novel = NovelViews(config, protocol, size, main, config.guidances.build(context))
+    own = None if reference is None else ReferenceTerms(reference, config, size)
     physics = None
     if config.weights.physical > 0:
         physics = PhysicalTerms(scene, bonds_of(text), order or [], config.physical, upright)
-    sampler = UniformCameras(
-        elevation=config.elevation,
-        azimuth=config.azimuth,
-        distance=(protocol.distance, protocol.distance),
-        fov_y=(protocol.fov_y, protocol.fov_y),
-        batch=config.views,
-    )
-    behind = RandomBackground.grey(0.4, 0.95)
-    look: ReferenceGuidance | None = None
-    deep: DepthGuidance | None = None
-    if reference is not None:
-        edge = max(size, min(config.look, reference.camera.height))
-        camera = reference.camera.resized(
-            edge, round(edge * reference.camera.width / reference.camera.height)
-        )
-        shape = (camera.height, camera.width)
-        picture, mask = at_size(reference.picture, reference.mask, shape)
-        look = ReferenceGuidance(picture, mask, "l1", config.weights.colour, config.weights.opacity)
-        if reference.depth is not None and config.weights.depth > 0:
-            deep = DepthGuidance(reference.depth, reference.mask, invariant=True)
     path = PlacementPath(len(scene))
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        inputs = GuidanceInputs(
-            camera if reference is not None else sampler.sample(step.random, size),
-            step.fraction,
-            step.random,
-        )
-        terms: dict[str, torch.Tensor] = {}
-        if look is not None:
-            level = float(inputs.random.uniform("reference background")) * 0.5 + 0.4
-            own = config.renderer.render(
-                scene,
-                inputs.cameras,
-                BackgroundSample(torch.full((1, *shape, 3), level)),
-                inputs.random,
-            )
-            look.picture = picture * mask[..., None] + level * (1 - mask[..., None])
-            terms["reference"] = look(own, inputs)[0]
-            if deep is not None:
-                terms["depth"] = config.weights.depth * deep(own, inputs)[0]
-        if distil is not None:
-            cameras = sampler.sample(step.random, size, step.fraction)
-            sample = behind.sample(cameras, step.random)
-            seen = config.renderer.render(scene, cameras, sample, step.random)
-            terms["spatial"] = (
-                config.weights.spatial
-                * distil(seen, GuidanceInputs(cameras, step.fraction, step.random, sample.level))[0]
-            )
+        terms = {} if own is None else own.losses(scene, step)
+        terms.update(novel.losses(scene, step))
         if physics is not None:
             terms.update({k: config.weights.physical * v for k, v in physics.losses().items()})
         return terms
@@ -256,42 +299,26 @@ def placement_stage(
             path.note(scene)
 
     def preview() -> Any:
-        cameras = (
-            reference.camera
-            if reference is not None
-            else RingCameras(
-                count=1, elevation=15.0, distance=protocol.distance, fov_y=protocol.fov_y
-            ).all(size)
+        ring = RingCameras(
+            count=1, elevation=15.0, distance=protocol.distance, fov_y=protocol.fov_y
         )
+        cameras = ring.all(size) if reference is None else reference.camera
+        grey = BackgroundSample(torch.full((1, 128, 128, 3), 0.96))
         with torch.no_grad():
-            drawn = config.renderer.render(
-                scene,
-                cameras.resized(128, 128),
-                BackgroundSample(torch.full((1, 128, 128, 3), 0.96)),
-            )
+            drawn = config.renderer.render(scene, cameras.resized(128, 128), grey)
         return (drawn.features[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
 
-    groups = [
-        ParameterGroup("depth", [scene.depth], config.rate_depth, (0.9, 0.99), 1e-8),
-        ParameterGroup(
-            "others",
-            [scene.image_position, scene.size, scene.rotation_vector],
-            config.rate,
-            (0.9, 0.99),
-            1e-8,
-        ),
-    ]
-    every = [WeightedGuidance("spatial", distil, Schedule.parse(1))] if distil is not None else []
+    rates = {"depth": config.rate_depth, "others": config.rate}
     return Stage(
         name,
         config.steps,
-        {"scene": scene, "path": path, **guidance_modules(every)},
-        [*groups, *guidance_groups(every)],
+        {"scene": scene, "path": path, **guidance_modules(novel.every)},
+        [*scene.parameter_groups(rates), *guidance_groups(novel.every)],
         loss,
         after_step=after,
         preview=preview,
-        recover=(lambda verdict: recover_guidances(every, verdict)) if every else None,
-        shrink=lambda: shrink_guidances(every),
+        recover=(lambda verdict: recover_guidances(novel.every, verdict)) if novel.every else None,
+        shrink=lambda: shrink_guidances(novel.every),
     )
 
 
@@ -306,3 +333,122 @@ def scene_pictures(
             .features.clamp(0, 1)
             .numpy()
         )
+
+
+@dataclass(kw_only=True)
+class SceneRequest(Request):
+    """What is composed.
+
+    Attributes:
+        text: the prompt, understood.
+        words: its spatial words.
+        scenes: first placements, by the name of the stage that moves each.
+        reference: the picture that is composed; None for a layout by text alone.
+        order: pairs (front, back) that the picture shows.
+    """
+
+    text: SceneText
+    words: list[str]
+    scenes: dict[str, PlacedScene]
+    reference: ReferencePicture | None = None
+    order: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposeConfig(System[SceneRequest, PlacedScene]):
+    """Configuration of `compose`: the system "comboverse"."""
+
+    task: ClassVar[Task] = "scene"
+
+    decompose: DecomposeConfig = field(default_factory=DecomposeConfig)
+    completion: CompletionConfig = field(default_factory=CompletionConfig)
+    place: Comboverse = field(default_factory=Comboverse)
+    depth: str = "toybox"
+    """Depth estimator: the embedded one, a name or a folder."""
+    starts: int = 3
+    """Of a layout by text alone: first placements that are tried."""
+    upright: bool = True
+    """Of a layout by text alone: objects turn about the vertical and nothing else."""
+    rate: str = "0.03->0.003"
+    """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
+    resolution: int = 0
+    """Height and width of the renderings; 0 takes the prior's picture size."""
+
+    @staticmethod
+    def open() -> ComposeConfig:
+        """Our placement with the paper's guidance: for priors of any text and no cameras, which
+        hardly hear where things are."""
+        return ComposeConfig(place=Comboverse(spatial=SpatialConfig()))
+
+    @staticmethod
+    def paper() -> ComposeConfig:
+        """The published numbers."""
+        return ComposeConfig(
+            completion=CompletionConfig(when="always", hidden=False), place=Comboverse.paper()
+        )
+
+    def with_steps(self, steps: int) -> ComposeConfig:
+        """See `System.with_steps`: all are the placement's."""
+        return replace(self, place=replace(self.place, steps=steps))
+
+    def plans(self, request: SceneRequest) -> list[StagePlan]:
+        """A placement from every first one."""
+        place = self.place
+        if request.reference is None:
+            place = replace(place, rate=self.rate)
+
+        def plan(name: str, scene: PlacedScene) -> StagePlan:
+            return StagePlan(
+                name,
+                lambda done: placement_stage(
+                    scene,
+                    request.text,
+                    request.words,
+                    request.prior,
+                    place,
+                    request.reference,
+                    request.order,
+                    True,
+                    name,
+                ),
+            )
+
+        return [plan(name, scene) for name, scene in request.scenes.items()]
+
+    def result(self, request: SceneRequest, stages: dict[str, Stage]) -> PlacedScene:
+        """The scene; of several, the best one (see `scores`)."""
+        if len(request.scenes) == 1:
+            return next(iter(request.scenes.values()))
+        scores = self.scores(request)
+        return request.scenes[max(scores, key=lambda name: scores[name]["score"])]
+
+    def scores(self, request: SceneRequest) -> dict[str, dict[str, float]]:
+        """How good the scenes are where they stand, by the names of their stages: see
+        `scene_score`. Asked when the stages are done."""
+        return request.once(
+            "scores",
+            lambda: {
+                name: scene_score(scene, request.text, request.prompt, self)
+                for name, scene in request.scenes.items()
+            },
+        )
+
+
+def scene_score(
+    scene: PlacedScene, text: SceneText, prompt: str, config: ComposeConfig
+) -> dict[str, float]:
+    """How good a scene of a text is: the share of its relations that hold, and CLIP's similarity of
+    three views and the prompt, less what the physical terms still find."""
+    cameras = Cameras.orbit(
+        torch.tensor([-0.5, 0.0, 0.5]), torch.full((3,), 0.26), 3.0, math.radians(40.0), 96, 96
+    )
+    pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, 0.8))
+    clip = load_clip(config.decompose.clip)
+    with torch.no_grad():
+        alike = float((clip.embed_images(pictures) @ clip.embed_texts([prompt]).t()).mean())
+    rest = PhysicalTerms(scene, bonds_of(text), [], config.place.physical).report()
+    points = [t.apply(b.vertices) for t, b in zip(scene.transforms(), scene.bodies)]
+    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in text.relations]
+    held = float(np.mean(kept)) if kept else 1.0
+    score = held + alike - rest["penetration depth"] - rest["floating distance"]
+    return {"score": score, "relations": held, "CLIP": alike, **rest}

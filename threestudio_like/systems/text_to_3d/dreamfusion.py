@@ -4,22 +4,25 @@ encoder."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ...engine.loop import Stage, StagePlan
-from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
 from ...renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
 from ...representations import LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
-from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.model import FieldModel
 from ...stages.regularisers import Regularisation
-from ..system import Request
+from ..system import Request, System, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamFusion:
+class DreamFusion(System[Request, FieldModel]):
     """Configuration of the `dreamfusion` system."""
+
+    task: ClassVar[Task] = "text-to-3d"
 
     representation: FieldConfig = field(
         default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
@@ -90,18 +93,13 @@ class DreamFusion:
             show_rgb,
             background,
         ).seen_by(request.protocol)
-        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
-        sampler = config.sampler()
-        size = self.resolution or request.prior.facts.image_size
-        return distillation_stage(
-            "distil",
-            config.steps,
+        context = parts.guidance_context(
+            "distil", request.prompt, request.prior, request.seed, encode=True
+        )
+        return configured_stage(
+            config,
             parts,
-            guidance,
-            sampler,
+            context,
             background or RandomBackground.grey(0.3, 0.7),
-            size,
-            config.rates,
-            config.regularise,
-            config.weight,
+            self.resolution or request.prior.facts.image_size,
         )

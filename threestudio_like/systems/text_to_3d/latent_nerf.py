@@ -9,18 +9,18 @@ distillation stage on a tiled feature grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from ...engine.loop import Stage, StagePlan
-from ...guidance.guidance import GuidanceInputs
+from ...engine.schedule import Schedule
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
-from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...guidance.sketch_files import read_sketch
-from ...guidance.sketch_shape import SketchConfig, SketchField, SketchShape
+from ...guidance.sketch_shape import FollowSketch, SketchConfig, SketchField, SketchShape
+from ...guidance.weighted import WeightedGuidance
 from ...priors.diffusion import DiffusionPrior
 from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
 from ...renderers import (
@@ -30,19 +30,17 @@ from ...renderers import (
     VolumeConfig,
     VolumeRenderer,
 )
-from ...renderers.rendering import Rendering
 from ...representations import (
     Field,
     LearningRates,
-    VoxelField,
     VoxelGridConfig,
 )
 from ...representations.config import FieldConfig
-from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.model import Decode, FieldModel
 from ...stages.regularisers import Regularisation
 from ...stages.rounds import RoundsConfig, rounds_stage
-from ..system import Request
+from ..system import Request, System, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +84,10 @@ class RgbConfig(DistillationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentNerf:
+class LatentNerf(System[Request, FieldModel]):
     """Configuration of the `latent-nerf` system."""
+
+    task: ClassVar[Task] = "text-to-3d"
 
     representation: FieldConfig = field(
         default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=36))
@@ -159,6 +159,10 @@ class LatentNerf:
             ),
         )
 
+    def encodes(self, stage: str) -> bool:
+        """The first distillation is of latents."""
+        return stage != "distil"
+
     def plans(self, request: Request) -> list[StagePlan]:
         """start (views sampled and fitted), distil (latents), rgb (through the autoencoder),
         refine: those that are switched on."""
@@ -191,22 +195,12 @@ class LatentNerf:
         """The sketch's guidance; read and baked once."""
         return read_sketch(self.sketch)
 
-    def _follow(
-        self, parts: FieldModel
-    ) -> Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None:
-        """The sketch's term of a step: over the rendering's samples as published, and over random
-        points of the cube. None without a sketch."""
+    def _follow(self, parts: FieldModel) -> list[WeightedGuidance]:
+        """The sketch's term of a step, where there is a sketch."""
         if not self.sketch.on:
-            return None
-        sketch, weight = self.shape(), self.sketch.chosen_weight()
-
-        def terms(rendering: Rendering, inputs: GuidanceInputs) -> dict[str, torch.Tensor]:
-            total = sketch(rendering, inputs)[0]
-            if self.sketch.points > 0:
-                total = total + sketch.everywhere(parts.field, inputs.random)
-            return {"sketch": weight * total}
-
-        return terms
+            return []
+        follow = FollowSketch(self.shape(), parts.field, self.sketch.chosen_weight())
+        return [WeightedGuidance("sketch", follow, Schedule.parse(1))]
 
     def latent_size(self, prior: DiffusionPrior) -> int:
         """Height and width of the latent rendering."""
@@ -217,16 +211,14 @@ class LatentNerf:
             if name in done:
                 return FieldModel.of(done[name], self._decode(request.prior), request.protocol)
         matrix, offset = rgb_map(request.prior)
-        start = None
-        if self.representation.kind == "voxels":
-            # The latent of mid grey: neither inside nor outside stands out before the first step.
-            start = (
-                torch.linalg.lstsq(matrix.t().double(), (0.5 - offset).double()[:, None])
-                .solution[:, 0]
-                .float()
-            )
+        # The latent of mid grey: neither inside nor outside stands out before the first step.
+        start = (
+            torch.linalg.lstsq(matrix.t().double(), (0.5 - offset).double()[:, None])
+            .solution[:, 0]
+            .float()
+        )
         field_ = self.representation.build(request.prior.facts.channels, request.seed, start)
-        if self.sketch.on and isinstance(field_, VoxelField) and start is not None:
+        if self.sketch.on and field_.resamples:
             field_.load_resampled(SketchField(self.shape(), start))
         background = (
             LearnedBackground(request.prior.facts.channels, seed=request.seed)
@@ -269,7 +261,7 @@ class LatentNerf:
     def _start(self, request: Request, parts: FieldModel) -> Stage:
         prior, views = request.prior, self.start.refine.views
         config = self.start
-        if self.sketch.on and isinstance(parts.field, VoxelField):
+        if self.sketch.on and parts.field.resamples:
             config = replace(config, refine=replace(config.refine, times=self.sketch_times))
         refinement = ImageRefinement(
             prior, request.prompt, config.refine, torch.full((views,), self.level)
@@ -287,23 +279,17 @@ class LatentNerf:
         )
 
     def _distil(self, request: Request, parts: FieldModel) -> Stage:
-        config = self.distil
-        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance)
-        sampler = config.sampler()
-        background = self.backgrounds(request.prior, parts)
-        return distillation_stage(
-            "distil",
-            config.steps,
+        context = parts.guidance_context(
+            "distil", request.prompt, request.prior, request.seed, encode=False
+        )
+        return configured_stage(
+            self.distil,
             parts,
-            guidance,
-            sampler,
-            background,
+            context,
+            self.backgrounds(request.prior, parts),
             self.latent_size(request.prior),
-            config.rates,
-            config.regularise,
-            config.weight,
-            self._follow(parts),
             last=self.rgb.steps == 0,
+            more=self._follow(parts),
         )
 
     def _rgb_parts(self, request: Request, done: dict[str, Stage]) -> FieldModel:
@@ -314,27 +300,23 @@ class LatentNerf:
         parts = FieldModel(
             rgb, VolumeRenderer(self.rgb.renderer, request.limits.samples.get("rgb")), show_rgb
         ).seen_by(request.protocol)
-        if isinstance(rgb, VoxelField) and done:
+        if rgb.resamples and done:
             latent = self._latent_parts(request, done)
             rgb.load_resampled(_Shown(latent.field, latent.decode), self.rgb.close)
         return parts
 
     def _rgb(self, request: Request, done: dict[str, Stage]) -> Stage:
-        config, parts = self.rgb, self._rgb_parts(request, done)
-        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
-        background = RandomBackground.grey(*config.levels)
-        return distillation_stage(
-            "rgb",
-            config.steps,
+        parts = self._rgb_parts(request, done)
+        context = parts.guidance_context(
+            "rgb", request.prompt, request.prior, request.seed, encode=True
+        )
+        return configured_stage(
+            self.rgb,
             parts,
-            guidance,
-            config.sampler(),
-            background,
+            context,
+            RandomBackground.grey(*self.rgb.levels),
             request.prior.facts.image_size,
-            config.rates,
-            config.regularise,
-            config.weight,
-            self._follow(parts),
+            more=self._follow(parts),
         )
 
     def _refine(self, request: Request, done: dict[str, Stage]) -> Stage:

@@ -4,10 +4,11 @@ distillation through the encoder."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
-from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.diffusion import CameraProtocol
 from ...priors.latent_rgb import rgb_map, show_rgb
 from ...renderers import (
@@ -20,15 +21,24 @@ from ...renderers import (
     VolumeRenderer,
 )
 from ...representations import DecodedField, LearningRates
-from ...stages.distillation import DistillationConfig, distillation_stage
+from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.model import FieldModel
 from ...stages.regularisers import Regularisation
-from ..system import Request
+from ..system import Request, System, Task
+
+
+@dataclass(kw_only=True)
+class RefinementRequest(Request):
+    """A request of `refine`; `source` is what the finished run has left."""
+
+    source: FieldModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class RgbRefinement:
+class RgbRefinement(System[RefinementRequest, FieldModel]):
     """Configuration of the `refine` verb."""
+
+    task: ClassVar[Task] = "refinement"
 
     resolution: int = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
@@ -80,36 +90,27 @@ class RgbRefinement:
             decoded, renderer, show_rgb, source.background, source.distance, source.fov_y
         )
 
-    def plans(self, request: Request, source: FieldModel) -> list[StagePlan]:
+    def plans(self, request: RefinementRequest) -> list[StagePlan]:
         """One stage on the decoded field."""
-        return [StagePlan("rgb", lambda done: self._stage(request, source))]
+        return [StagePlan("rgb", lambda done: self._stage(request))]
 
-    def result(self, request: Request, stages: dict[str, Stage], source: FieldModel) -> FieldModel:
+    def result(self, request: RefinementRequest, stages: dict[str, Stage]) -> FieldModel:
         """The refined RGB field."""
+        source = request.source
         return FieldModel.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
 
-    def _stage(self, request: Request, source: FieldModel) -> Stage:
-        parts, config = self.decoded(request, source), self.rgb
-        guidance = ScoreDistillation(request.prior, request.prompt, config.guidance, encode=True)
-        sampler = config.sampler()
+    def _stage(self, request: RefinementRequest) -> Stage:
+        parts = self.decoded(request, request.source)
         background: Background = RandomBackground.grey(0.3, 0.7)
         if isinstance(parts.background, LearnedBackground) and isinstance(
             parts.field, DecodedField
         ):
             background = _DecodedBackground(parts.background, parts.field)
-        size = self.resolution or request.prior.facts.image_size
-        return distillation_stage(
-            "rgb",
-            config.steps,
-            parts,
-            guidance,
-            sampler,
-            background,
-            size,
-            config.rates,
-            config.regularise,
-            config.weight,
+        context = parts.guidance_context(
+            "rgb", request.prompt, request.prior, request.seed, encode=True
         )
+        size = self.resolution or request.prior.facts.image_size
+        return configured_stage(self.rgb, parts, context, background, size)
 
 
 class _DecodedBackground:

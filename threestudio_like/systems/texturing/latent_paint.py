@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
 from ...engine.loop import Stage, StagePlan
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
-from ...guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior
 from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
@@ -45,13 +45,13 @@ from ...stages.painting import (
     PaintRoundsConfig,
     PaintTerms,
     SurfaceModel,
+    configured_painting,
     paint_rounds_stage,
-    painting_stage,
 )
-from ..system import Request
+from ..system import Request, System, Task
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PaintRequest(Request):
     """What is painted: the joint atlas in the scene's frame, its texels as they are (3, R, R) in
     [0, 1], and which of them are locked."""
@@ -82,8 +82,10 @@ def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentPaint:
+class LatentPaint(System[PaintRequest, SurfaceModel]):
     """Configuration of the `latent-paint` system."""
+
+    task: ClassVar[Task] = "texturing"
 
     renderer: SurfaceConfig = field(default_factory=SurfaceConfig)
     background: Literal["random", "sphere"] = "random"
@@ -162,6 +164,10 @@ class LatentPaint:
             rgb=PaintingConfig(),
             pbr=PaintingConfig(),
         )
+
+    def encodes(self, stage: str) -> bool:
+        """The latent atlas is distilled as it is."""
+        return stage != "latent"
 
     def plans(self, request: PaintRequest) -> list[StagePlan]:
         """latent, start (pictures fitted), rgb, pbr, refine: those that are switched on."""
@@ -285,7 +291,6 @@ class LatentPaint:
 
     def _latent(self, request: PaintRequest) -> Stage:
         parts, prior = self.latent_parts(request), request.prior
-        guidance = ScoreDistillation(prior, request.prompt, self.latent.guidance)
         background: Background
         if isinstance(parts.background, SphereBackground):
             background = parts.background
@@ -298,20 +303,10 @@ class LatentPaint:
                 background = RandomBackground(
                     levels=levels, pictures=prior.encode_image(grey).permute(0, 2, 3, 1)
                 )
-        config = self.latent
-        return painting_stage(
-            "latent",
-            config.steps,
-            parts,
-            guidance,
-            config.sampler(),
-            background,
-            prior.facts.latent_size,
-            config.rates,
-            config.terms,
-            config.light,
-            config.weight,
+        context = parts.guidance_context(
+            "latent", request.prompt, prior, request.seed, encode=False
         )
+        return configured_painting(self.latent, parts, context, background, prior.facts.latent_size)
 
     def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceModel:
         """The RGB atlas that the finished stages leave."""
@@ -376,21 +371,12 @@ class LatentPaint:
     def _distil(
         self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintingConfig
     ) -> Stage:
-        prior = request.prior
-        guidance = ScoreDistillation(prior, request.prompt, config.guidance, encode=True)
-        size = self.resolution or prior.facts.image_size
-        return painting_stage(
-            name,
-            config.steps,
-            parts,
-            guidance,
-            config.sampler(),
-            RandomBackground.grey(*self.levels),
-            size,
-            config.rates,
-            config.terms,
-            config.light,
-            config.weight,
+        context = parts.guidance_context(
+            name, request.prompt, request.prior, request.seed, encode=True
+        )
+        size = self.resolution or request.prior.facts.image_size
+        return configured_painting(
+            config, parts, context, RandomBackground.grey(*self.levels), size
         )
 
     def _rounds(

@@ -11,9 +11,9 @@ from torch import nn
 from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
 from ..engine.stage import ParameterGroup, Step
-from ..guidance.guidance import Guidance, GuidanceInputs
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
+from .guidance import Guidance, GuidanceInputs
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,242 @@
+"""The kinds of guidance that the package brings, each with its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..engine.errors import ConfigError, InputError
+from ..meshes.io.images import decode
+from ..priors.clip import load_clip
+from ..priors.depth import load_depth
+from ..priors.segmentation.segmenter import BorderSegmenter
+from ..renderers.cameras import Cameras
+from ..renderers.rendering import Rendering
+from ..representations.field import Field
+from .guidance import Guidance, GuidanceInputs, GuidanceOutput
+from .picture import ClipGuidance, DepthGuidance, OpacityGuidance, ReferenceGuidance
+from .registry import GuidanceContext, GuidanceKind, NoConfig
+from .score_distillation import ScoreDistillation, ScoreDistillationConfig
+from .sketch_files import read_sketch
+from .sketch_shape import FollowSketch, SketchConfig
+from .spatial import SpatialConfig, SpatialScoreDistillation
+
+
+def _score(context: GuidanceContext, config: ScoreDistillationConfig) -> Guidance:
+    return ScoreDistillation(context.prior, context.prompt, config, context.encode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialKindConfig:
+    """Score distillation that looks harder at some words of the prompt."""
+
+    words: tuple[str, ...] = ()
+    """Words of the prompt that count more; none is plain score distillation."""
+    spatial: SpatialConfig = field(default_factory=SpatialConfig)
+
+
+def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
+    return SpatialScoreDistillation(
+        context.prior, context.prompt, config.words, config.spatial, context.encode
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SketchKindConfig:
+    """A coarse shape to follow."""
+
+    path: str = ""
+    """A mesh file or a YAML list of primitives."""
+    strictness: float = 0.6
+    """From 0 (the sketch is ignored) to 1 (the surface is the sketch's). The guidance's own weight
+    multiplies what follows from it."""
+
+
+def _sketch(context: GuidanceContext, config: SketchKindConfig) -> Guidance:
+    if not config.path:
+        raise ConfigError("wants a file", "--guidance.sketch.path", "Give a mesh file")
+    if not isinstance(context.representation, Field):
+        raise ConfigError("is followed by volumes only", "--guidance.sketch", "Leave it out")
+    sketch = SketchConfig(path=config.path, strictness=config.strictness)
+    return FollowSketch(read_sketch(sketch), context.representation, sketch.chosen_weight())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipKindConfig:
+    """Renderings lie near a text, or a picture, in CLIP's space."""
+
+    model: str = "toybox"
+    """The embedded CLIP, a name (clip-vit-b-16, …) or a folder."""
+    text: str = ""
+    """The prompt by default."""
+    picture: str = ""
+    """A picture instead of a text."""
+    distance: Literal["cosine", "l1"] = "cosine"
+
+
+def _clip(context: GuidanceContext, config: ClipKindConfig) -> Guidance:
+    prior = load_clip(config.model)
+    if not config.picture:
+        return _Shown(ClipGuidance.of_text(prior, config.text or context.prompt), context)
+    picture, mask = read_cut_out(config.picture)
+    shown = picture * mask[..., None] + 0.8 * (1 - mask[..., None])
+    return _Shown(ClipGuidance.of_picture(prior, shown[None], config.distance), context)
+
+
+class _Shown(Guidance):
+    """A guidance that looks at display RGB, of whatever features the stage renders."""
+
+    def __init__(self, guidance: Guidance, context: GuidanceContext) -> None:
+        self.guidance, self.decode, self.encode = guidance, context.decode, context.encode
+
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
+        if not self.encode:
+            rendering = _displayed(rendering, self)
+        return self.guidance(rendering, inputs)
+
+
+def _displayed(rendering: Rendering, shown: _Shown | GuidanceContext) -> Rendering:
+    features = rendering.features[..., :3] if shown.encode else shown.decode(rendering.features)
+    return Rendering(features, rendering.opacity, rendering.depth, rendering.background)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureViewConfig:
+    """A picture of the object, and from where it shows it."""
+
+    picture: str = ""
+    """PNG, JPEG or WebP of the object, as the prior's cameras would see it; with alpha, or before a
+    plain background."""
+    azimuth: float = 0.0
+    """Degrees; 0 is the front."""
+    elevation: float = 0.0
+    """Degrees."""
+    size: int = 64
+    """Height and width at which it is compared, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceKindConfig(PictureViewConfig):
+    """The object looks like a picture from where that was taken."""
+
+    norm: Literal["l1", "l2"] = "l1"
+    colour: float = 1.0
+    """Weight of the colours within the picture's mask."""
+    opacity: float = 1.0
+    """Weight of the mask."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthKindConfig(PictureViewConfig):
+    """The object has the depth that an estimator sees in a picture, up to a scale and a shift."""
+
+    model: str = "toybox"
+    """The embedded depth estimator, a name or a folder."""
+
+
+class OwnView(Guidance):
+    """A guidance of one fixed camera, from which the representation is drawn besides the stage's
+    renderings.
+
+    Args:
+        guidance: looks at that drawing as display RGB.
+        config: from where.
+    """
+
+    def __init__(
+        self, guidance: Guidance, context: GuidanceContext, config: PictureViewConfig
+    ) -> None:
+        self.guidance, self.context = guidance, context
+        protocol = context.protocol
+        azimuth, elevation = (
+            torch.deg2rad(torch.tensor([v])) for v in (config.azimuth, config.elevation)
+        )
+        fov = float(np.radians(protocol.fov_y))
+        self.camera = Cameras.orbit(
+            azimuth, elevation, protocol.distance, fov, config.size, config.size
+        )
+
+    def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
+        """The loss of the own view; the stage's rendering is not looked at."""
+        own = _displayed(self.context.render(self.camera, inputs.random), self.context)
+        return self.guidance(own, GuidanceInputs(self.camera, inputs.fraction, inputs.random))
+
+
+def read_cut_out(path: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A picture (S, S, 3) in [0, 1], padded to a square, and its object's mask (S, S): by its
+    alpha, or by the colours of its border. Raises InputError, ConfigError."""
+    if not path:
+        raise ConfigError(
+            "wants a picture", "guidance", "Give one: --guidance.reference.picture photo.png"
+        )
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError("there is no such file", path, "Give the path of a picture")
+    pixels = decode(file.read_bytes(), path, upright=True).astype(np.float32) / 255
+    alpha = pixels[..., 3] if pixels.shape[2] == 4 and pixels[..., 3].min() < 0.5 else None
+    if alpha is None:
+        alpha = BorderSegmenter().mask(pixels[..., :3])
+    both = torch.from_numpy(np.concatenate([pixels[..., :3], alpha[..., None]], -1))
+    height, width = both.shape[:2]
+    edge = max(height, width)
+    left, top = (edge - width) // 2, (edge - height) // 2
+    both = F.pad(
+        both.permute(2, 0, 1), (left, edge - width - left, top, edge - height - top)
+    ).permute(1, 2, 0)
+    return both[..., :3].contiguous(), both[..., 3].contiguous()
+
+
+def _reference(context: GuidanceContext, config: ReferenceKindConfig) -> Guidance:
+    picture, mask = read_cut_out(config.picture)
+    seen = ReferenceGuidance(
+        picture * mask[..., None], mask, config.norm, config.colour, config.opacity
+    )
+    return OwnView(seen, context, config)
+
+
+def _depth(context: GuidanceContext, config: DepthKindConfig) -> Guidance:
+    picture, mask = read_cut_out(config.picture)
+    prior = load_depth(config.model)
+    shown = picture * mask[..., None] + 0.8 * (1 - mask[..., None])
+    small = F.interpolate(
+        shown.permute(2, 0, 1)[None], (config.size, config.size), mode="area"
+    ).permute(0, 2, 3, 1)
+    with torch.no_grad():
+        depth = prior.predict(small)[0]
+    mask = F.interpolate(mask[None, None], depth.shape, mode="area")[0, 0]
+    seen = DepthGuidance(-depth if prior.inverse else depth, mask, invariant=True)
+    return OwnView(seen, context, config)
+
+
+def _opacity(context: GuidanceContext, config: NoConfig) -> Guidance:
+    return OpacityGuidance()
+
+
+SCORE_DISTILLATION = GuidanceKind(
+    summary="score distillation (Poole et al. 2022)", config=ScoreDistillationConfig, build=_score
+)
+SPATIAL = GuidanceKind(
+    summary="score distillation that looks harder at some words (Chen et al. 2024)",
+    config=SpatialKindConfig,
+    build=_spatial,
+)
+SKETCH = GuidanceKind(
+    summary="a coarse shape to follow (Metzer et al. 2022)", config=SketchKindConfig, build=_sketch
+)
+CLIP = GuidanceKind(
+    summary="near a text or a picture in CLIP's space", config=ClipKindConfig, build=_clip
+)
+REFERENCE = GuidanceKind(
+    summary="looks like a picture from its camera", config=ReferenceKindConfig, build=_reference
+)
+DEPTH = GuidanceKind(
+    summary="has the depth that an estimator sees in a picture",
+    config=DepthKindConfig,
+    build=_depth,
+)
+OPACITY = GuidanceKind(summary="rays end in something", config=NoConfig, build=_opacity)

@@ -1,0 +1,107 @@
+"""The guidances by name. A new one is one file:
+
+    @guidance("mine", "one line", config=MyConfig)
+    class Mine(Guidance):
+        def __init__(self, context: GuidanceContext, config: MyConfig): ...
+        def __call__(self, rendering, inputs): ...
+
+in a file given with --plugins, or in a package with an entry point in the group
+"threestudio_like.guidance". It is weighted into every distilling stage by
+``--guidance.mine.weight 0.1 --guidance.mine.scale 3``, into one stage by
+``--rgb.guidances.mine.weight 0.1``, and takes the place of score distillation by ``--guidance
+mine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from ..engine.random import RandomStream
+from ..engine.registry import Registry
+from ..priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
+from ..renderers.cameras import Cameras
+from ..renderers.rendering import Rendering
+from ..representations.representation import Representation
+from .guidance import Guidance
+
+B = TypeVar("B", bound=Callable[..., Guidance])
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceContext:
+    """What a guidance is built for.
+
+    Attributes:
+        stage: its name.
+        prompt: what is made.
+        prior: the run's diffusion prior.
+        encode: whether renderings are RGB pictures, which the prior's encoder takes; otherwise they
+            are its latents.
+        decode: features (..., C) -> display RGB (..., 3) in [0, 1].
+        representation: what is optimised.
+        render: draws it from cameras of the guidance's own before zero features.
+        seed: of the run.
+    """
+
+    stage: str
+    prompt: str
+    prior: DiffusionPrior
+    encode: bool
+    decode: Callable[[torch.Tensor], torch.Tensor]
+    representation: Representation
+    render: Callable[[Cameras, RandomStream | None], Rendering]
+    seed: int = 0
+
+    @property
+    def protocol(self) -> CameraProtocol:
+        """The cameras that the prior knows."""
+        return self.prior.facts.camera or PLAIN_CAMERAS
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceKind:
+    """A kind of guidance: one line about it, the dataclass of its configuration, and what builds
+    it."""
+
+    summary: str
+    config: type
+    build: Callable[[GuidanceContext, Any], Guidance]
+
+
+GUIDANCES: Registry[GuidanceKind] = Registry(
+    "guidance",
+    "threestudio_like.guidance",
+    GuidanceKind,
+    {
+        name: f"threestudio_like.guidance.kinds:{name.upper().replace('-', '_')}"
+        for name in (
+            "score-distillation",
+            "spatial",
+            "sketch",
+            "clip",
+            "reference",
+            "depth",
+            "opacity",
+        )
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoConfig:
+    """Of a guidance that has nothing to set but its weight."""
+
+
+def guidance(name: str, summary: str, *, config: type = NoConfig) -> Callable[[B], B]:
+    """Register what is decorated, a class or function of (`GuidanceContext`, configuration), as a
+    kind of guidance."""
+
+    def register(build: B) -> B:
+        GUIDANCES.add(name, GuidanceKind(summary=summary, config=config, build=build))
+        return build
+
+    return register

@@ -1,0 +1,94 @@
+"""Diffusion priors by name. A new family is one file:
+
+    @prior("mine", "one line")
+    def load(options: PriorOptions) -> DiffusionPrior: ...
+
+in a file given with --plugins, or in a package with an entry point in the group
+"threestudio_like.priors".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..engine.registry import Registry
+from .diffusion import DiffusionPrior
+from .embeddings import EmbeddingStore
+from .model_folder import DiffusersConfig
+from .registry import EMBEDDED, resolve
+from .stable_diffusion import StableDiffusionPrior
+
+L = TypeVar("L", bound=Callable[..., DiffusionPrior])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorOptions:
+    """How a prior is loaded.
+
+    Attributes:
+        name: by which it is asked for.
+        config: device, number type and memory options; a loader keeps to those that it can.
+        embeddings: known prompt embeddings, or None.
+    """
+
+    name: str
+    config: DiffusersConfig = field(default_factory=DiffusersConfig)
+    embeddings: EmbeddingStore | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorKind:
+    """A prior that is registered: one line about it, and what loads it. The loader raises
+    ModelError where it cannot."""
+
+    summary: str
+    load: Callable[[PriorOptions], DiffusionPrior]
+
+
+def _diffusers(options: PriorOptions) -> StableDiffusionPrior:
+    return StableDiffusionPrior(
+        resolve(options.name), options.config, options.name, options.embeddings
+    )
+
+
+PRIORS: Registry[PriorKind] = Registry(
+    "prior",
+    "threestudio_like.priors",
+    PriorKind,
+    {EMBEDDED: PriorKind(summary="the embedded text-to-image model", load=_diffusers)},
+)
+
+
+def prior(name: str, summary: str) -> Callable[[L], L]:
+    """Register the decorated function of `PriorOptions` as a prior."""
+
+    def register(load: L) -> L:
+        PRIORS.add(name, PriorKind(summary=summary, load=load))
+        return load
+
+    return register
+
+
+def load_prior(
+    name: str = EMBEDDED,
+    config: DiffusersConfig | None = None,
+    embeddings: EmbeddingStore | None = None,
+) -> DiffusionPrior:
+    """The prior of a name: a registered one, else a folder of diffusers' layout, a logical name
+    ("sd-1.5", …) or a hub id.
+
+    Args:
+        name: what the user says after --prior.
+        config: device, number type and memory options.
+        embeddings: known prompt embeddings to use instead of the text encoder.
+
+    Raises:
+        ModelError: there is none of this name, or it cannot be loaded.
+
+    Example:
+        >>> prior = load_prior("toybox")
+    """
+    options = PriorOptions(name=name, config=config or DiffusersConfig(), embeddings=embeddings)
+    return PRIORS.get(name).load(options) if name in PRIORS else _diffusers(options)

@@ -1,0 +1,248 @@
+"""What a distilling stage asks of memory, found by rehearsal: a memory plan is chosen by it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from ..engine.memory import MemoryWatch, bytes_of
+from ..engine.random import RandomStream
+from ..priors.diffusion import DiffusionPrior
+from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
+from ..renderers.cameras import CameraSampler
+from ..representations import Field
+from ..representations.config import FieldConfig
+from .model import FieldModel
+from .regularisers import Regularisation, regularisation_terms, schedules
+
+SURFACE = 200.0
+"""Bytes that drawing a mesh keeps for its way back, a sample."""
+DRAWS = 16
+"""Steps whose cameras a forecast tries."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one stage asks for: `views` of `size` pixels at once, through the autoencoder or not, of
+    a field (bytes of its parameters) that is sampled `samples` times a step; bytes a sample `kept`
+    for the way back, taken at `most`, and kept where samples come in chunks (`chunked`); `repeats`
+    of the UNet's batch a view; in how many `parts` a step comes; whether terms of the samples
+    follow what the networks do (`regularised`); `refresh` takes to look where nothing is; `grid`
+    what is known of that."""
+
+    name: str
+    views: int
+    size: int
+    encode: bool
+    samples: int
+    parameters: int
+    kept: float
+    most: float
+    chunked: float
+    repeats: int = 2
+    parts: int = 1
+    regularised: bool = False
+    refresh: int = 0
+    grid: int = 0
+
+
+@runtime_checkable
+class Distilling(Protocol):
+    """The configuration of a stage whose demand can be told; see `DistillingConfig`."""
+
+    steps: int
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stage's configuration stands.
+
+    Attributes:
+        name: the stage's.
+        holder: the configuration that it is a value of, usually the system's.
+        prior: the run's.
+        microbatches: in which the views of a step are worked on.
+        present: the field that is optimised, where there is one already.
+    """
+
+    name: str
+    holder: Any
+    prior: DiffusionPrior
+    microbatches: int = 1
+    present: Field | None = None
+
+    @property
+    def encode(self) -> bool:
+        """Whether renderings go through the prior's encoder, as the system says."""
+        asked = getattr(self.holder, "encodes", None)
+        return bool(asked(self.name)) if asked is not None else True
+
+    @property
+    def size(self) -> int:
+        """Height and width of the renderings."""
+        facts = self.prior.facts
+        own = facts.image_size if self.encode else facts.latent_size
+        return getattr(self.holder, "resolution", 0) or own
+
+    def share(self, views: int) -> int:
+        """Views of a step that are worked on at once."""
+        return max(1, views // self.microbatches)
+
+
+def distilling(config: Any, name: str = "") -> Iterator[tuple[str, Distilling, Any]]:
+    """The distilling stages with any steps in a configuration and all that it holds: their names,
+    and what holds them."""
+    for item in fields(config) if is_dataclass(config) else ():
+        value = getattr(config, item.name)
+        if isinstance(value, Distilling):
+            if value.steps > 0:
+                yield item.name, value, config
+        else:
+            yield from distilling(value, item.name)
+
+
+def demands(
+    config: Any, prior: DiffusionPrior, microbatches: int = 1, present: Field | None = None
+) -> list[Demand]:
+    """What the distilling stages of a system ask for.
+
+    Args:
+        microbatches: in which the views of a step are worked on.
+        present: the field that is optimised, where there is one already.
+    """
+    return [
+        stage.demand(
+            Place(name=name, holder=holder, prior=prior, microbatches=microbatches, present=present)
+        )
+        for name, stage, holder in distilling(config)
+    ]
+
+
+def surface_demand(place: Place, views: int, texels: int) -> Demand:
+    """Of a stage that draws meshes: `texels` along the edge of what is optimised, 0 for none."""
+    return Demand(
+        place.name,
+        place.share(views),
+        place.size,
+        place.encode,
+        place.share(views) * (2 * place.size) ** 2,
+        20 * texels**2,
+        SURFACE,
+        SURFACE,
+        SURFACE,
+    )
+
+
+def volume_demand(
+    place: Place,
+    sampler: CameraSampler,
+    regularise: Regularisation,
+    repeats: int = 2,
+    renderer: VolumeConfig | None = None,
+    field: FieldConfig | None = None,
+) -> Demand:
+    """Of a stage that renders a field: a few rays of the true one are rendered.
+
+    Args:
+        sampler: of its cameras.
+        repeats: of the UNet's batch a view.
+        renderer, field: the stage's own, where it does not take its holder's.
+    """
+    size = place.size
+    if place.present is not None:
+        made = copy.deepcopy(place.present)
+    else:
+        channels = 3 if place.encode else place.prior.facts.channels
+        made = (field or place.holder.representation).build(channels, 0, sigmoid=place.encode)
+    drawn = VolumeRenderer(replace(renderer or place.holder.renderer, chunk=0))
+    with MemoryWatch() as watch:
+        drawn.refresh(made, RandomStream(0, "rehearsal", 0))
+    # Cameras come nearer and go farther: the most of a few steps.
+    draws = [sampler.sample(RandomStream(0, "rehearsal", step), size) for step in range(DRAWS)]
+    draws = [cameras[: place.share(len(cameras))] for cameras in draws]
+    samples = max(count_samples(drawn, cameras) for cameras in draws)
+    few = draws[0][:1].resized(min(size, 40), min(size, 40))
+    seen = FieldModel(made, drawn, lambda features: features)
+    # Nothing of a rendering is in chunks, but its normals are.
+    drawn.chunk = int(1.2 * count_samples(drawn, few))
+    kept, _, most, regularised = per_sample(seen, regularise, few)
+    drawn.chunk = 256
+    _, chunked, _, _ = per_sample(seen, regularise, few)
+    return Demand(
+        place.name,
+        len(draws[0]),
+        size,
+        place.encode,
+        samples,
+        bytes_of(made),
+        kept,
+        most,
+        chunked,
+        repeats,
+        place.microbatches,
+        regularised,
+        watch.peak,
+        bytes_of(drawn) + sum(t.nbytes for t in drawn.state_dict().values()),
+    )
+
+
+def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
+    """Samples of a step with what a renderer knows to be empty; of at most 96 x 96 rays a camera,
+    scaled up."""
+    from ..kernels import march
+
+    config, size = renderer.config, min(cameras.height, 96)
+    origins, directions = (
+        r.reshape(-1, 3).contiguous() for r in cameras.resized(size, size).rays()
+    )
+    t, ray, _ = march(
+        origins,
+        directions,
+        renderer.occupied,
+        2.0 / config.samples,
+        torch.full((len(origins),), 0.5),
+    )
+    inside = (origins[ray] + t[:, None] * directions[ray]).norm(dim=-1) <= config.radius
+    return int(float(inside.sum()) * (cameras.height / size) ** 2)
+
+
+def per_sample(
+    parts: FieldModel, regularise: Regularisation, cameras: Cameras
+) -> tuple[float, float, float, bool]:
+    """Bytes a sample: what a rendering of a field keeps for its way back, what it keeps with its
+    regularisers, and what both and the way back take at most; and whether any regulariser looks at
+    samples."""
+    field, renderer = parts.field, parts.renderer
+    # Terms of the whole grid do not grow with the samples.
+    weights = schedules(replace(regularise, density_variation="0", feature_variation="0"))
+    fraction = max(
+        (0.0, 0.5, 0.999), key=lambda at: sum(weight(at) > 0 for weight in weights.values())
+    )
+    behind = BackgroundSample(
+        torch.zeros(len(cameras), cameras.height, cameras.width, field.channels)
+    )
+    for p in field.parameters():
+        # As in every step but the first; it is counted with the field.
+        p.grad = torch.zeros_like(p)
+    with MemoryWatch() as watch:
+        rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
+        held = watch.live
+        assert rendering.samples is not None
+        count = max(1, len(rendering.samples.t))
+        terms = regularisation_terms(weights, parts, rendering, cameras, fraction)
+        with_terms = watch.live
+        (rendering.features.sum() + rendering.opacity.sum() + sum(terms.values())).backward()
+    most = max(with_terms, watch.peak)
+    return (
+        held / count,
+        with_terms / count,
+        most / count,
+        bool({"orientation", "distortion"} & set(terms)),
+    )

@@ -1,0 +1,38 @@
+"""What the configurations of all distilling stages share: steps, weight, and which guidances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..guidance.choice import Guidances
+from ..guidance.guidance import Guidance
+from ..guidance.registry import GuidanceContext
+from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
+from ..guidance.weighted import WeightedGuidance
+from .demand import Demand, Place, surface_demand
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillingConfig:
+    """A stage that is moved by guidances: 0 steps switch it off. The `--steps` of a run are divided
+    among a system's configurations of this class."""
+
+    steps: int = 0
+    weight: float = 1.0
+    """Of the main guidance."""
+    guidance: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
+    """The main guidance, score distillation."""
+    guidances: Guidances = field(default_factory=Guidances)
+    """More guidances by name, each with its weight: --distil.guidances.clip.weight 0.1; one of them
+    may take the main one's place: --distil.guidances.main mine."""
+
+    def guide(self, context: GuidanceContext) -> tuple[Guidance, list[WeightedGuidance]]:
+        """The main guidance of the stage, and the others with their weights."""
+        main = self.guidances.build_main(context) or ScoreDistillation(
+            context.prior, context.prompt, self.guidance, context.encode
+        )
+        return main, self.guidances.build(context)
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks of memory; a stage of another kind says its own."""
+        return surface_demand(place, 1, 0)
