@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from types import SimpleNamespace
 
@@ -306,6 +307,15 @@ def test_the_watchdog_stops_with_a_verdict_when_recovery_does_not_help(tmp_path,
         Loop(tmp_path, Events(None, "quiet"), LoopSettings(), Watchdog()).run([plan])
     assert 'stage "s"' in caught.value.line()
     assert caught.value.remedy
+
+
+def test_one_bad_gradient_of_several_is_noticed():
+    good, bad = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    good.grad, bad.grad = torch.ones(2), torch.tensor([1.0, math.inf])
+    watchdog = Watchdog()
+    assert watchdog.nan(torch.tensor(1.0), [good]) is None
+    assert watchdog.nan(torch.tensor(1.0), [good, bad]).saw == "a gradient is not a number"
+    assert watchdog.nan(torch.tensor(math.nan), [good]).saw == "the loss is not a number"
 
 
 def test_the_watchdog_lets_short_trials_be(tmp_path):

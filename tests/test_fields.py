@@ -204,6 +204,31 @@ def test_the_occupancy_grid_drops_what_is_empty_and_forgets_slowly():
     assert bool((renderer.occupied == renderer.inside).all())
 
 
+class Corner(Field):
+    """A small ball away from the centre, at another place along every axis."""
+
+    channels = 4
+    place = torch.tensor([0.6, 0.2, -0.4])
+
+    def forward(self, points):
+        inside = ((points - self.place).norm(dim=-1) < 0.25).float()
+        return inside * 60, torch.ones(len(points), 4)
+
+
+def test_the_occupancy_grid_is_where_the_field_is():
+    """Its axes are z, y, x, as `march` reads them: a picture keeps what it shows."""
+    renderer = VolumeRenderer(VolumeConfig(samples=48, occupancy=16, jitter=False))
+    field, cameras = Corner(), ring()
+    before = renderer.render(field, cameras, zero(cameras))
+    for step in range(8):
+        renderer.refresh(field, RandomStream(0, "o", step))
+    z, y, x = (renderer.occupied.nonzero().float().mean(0) + 0.5) / 16 * 2 - 1
+    assert (torch.stack([x, y, z]) - field.place).abs().max() < 0.1
+    after = renderer.render(field, cameras, zero(cameras))
+    assert float(before.opacity.mean()) > 0.01
+    assert float((before.opacity - after.opacity).abs().mean()) < 0.1 * float(before.opacity.mean())
+
+
 def test_a_ray_subset_equals_those_pixels_of_the_picture():
     renderer = VolumeRenderer(VolumeConfig(samples=32, occupancy=8))
     field, cameras = VoxelField(VoxelGridConfig(size=12), 4), ring()

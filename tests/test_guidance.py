@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,6 +123,45 @@ def test_time_range_and_schedule():
         len(set(shared.times(8, GuidanceInputs(cameras(8), 0.0, RandomStream(0, "s", 0))).tolist()))
         == 1
     )
+
+
+def test_the_last_time_step_of_the_range_is_drawn_too():
+    config = ScoreDistillationConfig(t_min="0.5", t_max="0.502")
+    guidance = ScoreDistillation(PointMass(MU), "x", config)
+    views = [GuidanceInputs(cameras(8), 0.0, RandomStream(0, "s", i)) for i in range(20)]
+    drawn = torch.cat([guidance.times(8, view) for view in views])
+    assert set(drawn.tolist()) == {500, 501, 502}
+
+
+def test_a_known_background_draws_the_opacity_to_the_mask():
+    """The loss of opacities o has the gradient 2 (o - mask) / B; without the option it has none."""
+    object_latents = torch.zeros(4, 8, 8)
+    object_latents[:, 2:6, 2:6] = 1.5
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    view = GuidanceInputs(cameras(), 0.0, RandomStream(0, "s", 0))
+    mask, _ = foreground_mask(object_latents[None])
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    for factor in (0.0, 0.7):
+        opacity = torch.full((2, 8, 8, 1), 0.3, requires_grad=True)
+        given = replace(rendering(z), opacity=opacity)
+        config = ScoreDistillationConfig(scale=1.0, known_background=factor)
+        guidance = ScoreDistillation(PointMass(object_latents), "x", config)
+        loss = guidance(given, view).loss + 0 * opacity.sum()
+        loss.backward()
+        wanted = factor * 2 * (0.3 - mask.permute(0, 2, 3, 1)) / 2
+        torch.testing.assert_close(opacity.grad, wanted.expand(2, -1, -1, -1))
+
+
+def test_perp_neg_is_told_the_directions_that_a_view_must_not_show(tiny_prior):
+    prompts = ViewPrompts(tiny_prior, "a red chair", PromptConfig())
+    turns = torch.deg2rad(torch.tensor([0.0, 90.0, 180.0, 0.0, 0.0]))
+    heights = torch.deg2rad(torch.tensor([0.0, 0.0, 0.0, 80.0, -80.0]))
+    shown = Cameras.orbit(turns, heights, 2.0, 0.7, 8, 8)
+    assert prompts.directions(shown) == ["front", "side", "back", "overhead", "bottom"]
+    wanted = [("side", "back"), ("front", "back"), ("front", "side")]
+    wanted += [("front", "side")] * 2
+    for row, names in zip(prompts.other_directions(shown), wanted, strict=True):
+        assert torch.equal(row, torch.stack([prompts.by_direction[name] for name in names]))
 
 
 def test_no_autoencoder_call_in_latent_mode():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from threestudio_like.engine.errors import ExportError, InputError, OutputError
 from threestudio_like.meshes.bake import atlas_raster, bake, fill_gaps
+from threestudio_like.meshes.clean import inspect
 from threestudio_like.meshes.extraction import (
     ExtractionConfig,
     bridge,
@@ -92,6 +97,60 @@ def test_an_empty_volume_is_an_error():
         choose_level(ball_density(), CAMERAS, np.zeros((8, 64, 64)))
     with pytest.raises(ExportError, match="no iso level"):
         choose_level(np.zeros((20, 20, 20)), CAMERAS, ball_opacity())
+
+
+def test_a_base_colour_factor_is_linear_in_a_file(tmp_path):
+    """glTF 2.0, 3.9.2: factors are linear; a material's colour is as it is displayed (sRGB)."""
+    places = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes()
+    document = {
+        "asset": {"version": "2.0"},
+        "buffers": [
+            {
+                "byteLength": len(places),
+                "uri": "data:application/octet-stream;base64," + base64.b64encode(places).decode(),
+            }
+        ],
+        "bufferViews": [{"buffer": 0, "byteLength": len(places)}],
+        "accessors": [
+            {
+                "bufferView": 0,
+                "componentType": 5126,
+                "count": 3,
+                "type": "VEC3",
+                "min": [0, 0, 0],
+                "max": [1, 1, 0],
+            }
+        ],
+        "materials": [{"pbrMetallicRoughness": {"baseColorFactor": [0.5, 0.002, 1.0, 0.25]}}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "material": 0}]}],
+        "nodes": [{"mesh": 0}],
+        "scenes": [{"nodes": [0]}],
+        "scene": 0,
+    }
+    (tmp_path / "one.gltf").write_text(json.dumps(document))
+    colour = Asset.load(tmp_path / "one.gltf").mesh.material.colour
+    # 1.055 * 0.5^(1 / 2.4) - 0.055, and 12.92 * 0.002 below 0.0031308.
+    assert colour == pytest.approx((0.735357, 0.02584, 1.0, 0.25), abs=1e-5)
+
+
+def test_volume_and_area_of_a_box():
+    box = trimesh.creation.box((1.0, 2.0, 3.0))
+    mesh = Mesh(np.asarray(box.vertices, np.float32), np.asarray(box.faces, np.int32))
+    assert mesh.volume == pytest.approx(6.0)
+    assert mesh.area == pytest.approx(22.0)
+    turned = Mesh(mesh.vertices, mesh.faces[:, ::-1].copy())
+    assert turned.volume == pytest.approx(-6.0)
+
+
+@pytest.mark.parametrize("face", range(12))
+def test_faces_that_run_against_their_neighbour_are_counted(face):
+    box = trimesh.creation.box()
+    faces = np.asarray(box.faces, np.int32).copy()
+    vertices = np.asarray(box.vertices, np.float32)
+    key = "edges wound against their neighbour"
+    assert inspect(Mesh(vertices, faces))[key] == 0
+    faces[face] = faces[face][::-1]
+    assert inspect(Mesh(vertices, faces))[key] == 3
 
 
 def test_floaters_go_and_pieces_stay_on_request():

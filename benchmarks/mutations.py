@@ -1,0 +1,208 @@
+"""Mistakes put into the code on purpose: each must make a test of the fast suite fail.
+
+Every row changes one place in a temporary copy of the tree and runs the test that has to notice.
+A row's text has to occur exactly once in its file, so that it cannot be left behind by a change.
+
+    python benchmarks/mutations.py                 # all rows, a table into docs/results
+    python benchmarks/mutations.py --only schedule # rows whose file or test has this in its name
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "threestudio_like"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation:
+    """One mistake: `old` becomes `new` in a file of the package, and `test` has to fail."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = [
+    Mutation(
+        file="guidance/score_distillation.py",
+        old="high = max(low + 1, int(self.t_max(inputs.fraction) * last) + 1)",
+        new="high = max(low + 1, int(self.t_max(inputs.fraction) * last))",
+        test="test_guidance.py::test_the_last_time_step_of_the_range_is_drawn_too",
+    ),
+    Mutation(
+        file="guidance/score_distillation.py",
+        old="self.config.known_background * (opacity - mask)",
+        new="self.config.known_background * 0 * (opacity - mask)",
+        test="test_guidance.py::test_a_known_background_draws_the_opacity_to_the_mask",
+    ),
+    Mutation(
+        file="guidance/score_distillation.py",
+        old="return abar.sqrt() * (1 - abar)\n",
+        new="return abar.sqrt() * (1 - abar).sqrt()\n",
+        test="test_guidance.py::test_official_weight_makes_the_factor_abar_sqrt_one_minus_abar",
+    ),
+    Mutation(
+        file="guidance/regularisers.py",
+        old="samples.step / 3",
+        new="samples.step / 2",
+        test="test_guidance.py::test_distortion_equals_the_double_sum",
+    ),
+    Mutation(
+        file="guidance/regularisers.py",
+        old=".sum(-1).clamp_min(0).square()",
+        new=".sum(-1).square()",
+        test="test_guidance.py::test_orientation_counts_only_what_faces_away",
+    ),
+    Mutation(
+        file="guidance/prompts.py",
+        old='"back": ("front", "side"),',
+        new='"back": ("back", "side"),',
+        test="test_guidance.py::test_perp_neg_is_told_the_directions_that_a_view_must_not_show",
+    ),
+    Mutation(
+        file="renderers/volume.py",
+        old='z, y, x = torch.meshgrid(line, line, line, indexing="ij")',
+        new='x, y, z = torch.meshgrid(line, line, line, indexing="ij")',
+        test="test_fields.py::test_the_occupancy_grid_is_where_the_field_is",
+    ),
+    Mutation(
+        file="renderers/volume.py",
+        old="flat[cells] * self.config.decay",
+        new="flat[cells]",
+        test="test_fields.py::test_the_occupancy_grid_drops_what_is_empty_and_forgets_slowly",
+    ),
+    Mutation(
+        file="renderers/cameras.py",
+        old="(1 - pixel[..., 1] / self.height * 2) * scale,",
+        new="(pixel[..., 1] / self.height * 2 - 1) * scale,",
+        test="test_fields.py::test_a_ray_subset_equals_those_pixels_of_the_picture",
+    ),
+    Mutation(
+        file="renderers/gradient_scaling.py",
+        old="torch.where(grad > 0, grad, grad * factor)",
+        new="torch.where(grad > 0, grad * factor, grad)",
+        test="test_triplanes.py::test_scaling_that_clears_leaves_gradients_alone_that_take_away",
+    ),
+    Mutation(
+        file="meshes/io/gltf_read.py",
+        old="r, g, b = to_display(np.array(linear[:3])).tolist()",
+        new="r, g, b = np.array(linear[:3]).tolist()",
+        test="test_meshes.py::test_a_base_colour_factor_is_linear_in_a_file",
+    ),
+    Mutation(
+        file="meshes/mesh.py",
+        old="np.cross(corner[:, 1], corner[:, 2])).sum() / 6",
+        new="np.cross(corner[:, 1], corner[:, 2])).sum() / 3",
+        test="test_meshes.py::test_volume_and_area_of_a_box",
+    ),
+    Mutation(
+        file="meshes/clean.py",
+        old="(edges.faces == 2) & (runs != 1)",
+        new="(edges.faces == 2) & (runs > 1)",
+        test="test_meshes.py::test_faces_that_run_against_their_neighbour_are_counted",
+    ),
+    Mutation(
+        file="engine/schedule.py",
+        old="            x = 0.5 - 0.5 * math.cos(math.pi * x)",
+        new="            x = 0.5 + 0.5 * math.cos(math.pi * x)",
+        test="test_engine.py::test_schedules",
+    ),
+    Mutation(
+        file="engine/random.py",
+        old='f"{self.seed}/{self.stage}/{self.step}/{purpose}"',
+        new='f"{self.seed}/{self.step}/{purpose}"',
+        test="test_engine.py::test_random_numbers_are_keyed_by_seed_stage_step_and_purpose",
+    ),
+    Mutation(
+        file="engine/watchdog.py",
+        old="return None if all(gradients)",
+        new="return None if any(gradients)",
+        test="test_engine.py::test_one_bad_gradient_of_several_is_noticed",
+    ),
+]
+
+
+def copy_tree(folder: Path) -> None:
+    """A tree of links to the files of this one, so that a file can be replaced in it."""
+    for name in (PACKAGE, "tests", "assets", "docs"):
+        shutil.copytree(
+            ROOT / name,
+            folder / name,
+            copy_function=os.symlink,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    shutil.copy2(ROOT / "pyproject.toml", folder)
+
+
+def passes(folder: Path, test: str) -> bool:
+    """Whether a test passes in a tree. Raises RuntimeError where there is no such test."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [*command, f"tests/{test}"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{test} cannot be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0
+
+
+def mutated(mutation: Mutation) -> str:
+    """The file's text with the mistake. Raises ValueError unless its text occurs exactly once."""
+    text = (ROOT / PACKAGE / mutation.file).read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.file} has {text.count(mutation.old)} times {mutation.old!r}")
+    return text.replace(mutation.old, mutation.new)
+
+
+def main() -> int:
+    """Print the table; exit code 1 where a mistake is not noticed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="part of a file's or a test's name")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/mutations.md")
+    arguments = parser.parse_args()
+    rows = [m for m in MUTATIONS if arguments.only in m.file or arguments.only in m.test]
+    lines = ["| file | the code | with a mistake | test | noticed |", "|---|---|---|---|---|"]
+    survived = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "tree"
+        folder.mkdir()
+        copy_tree(folder)
+        for test in dict.fromkeys(m.test for m in rows):
+            if not passes(folder, test):
+                raise RuntimeError(f"{test} fails without any mistake")
+        for mutation in rows:
+            place = folder / PACKAGE / mutation.file
+            place.unlink()
+            place.write_text(mutated(mutation), encoding="utf-8")
+            noticed = not passes(folder, mutation.test)
+            survived += not noticed
+            place.unlink()
+            place.symlink_to(ROOT / PACKAGE / mutation.file)
+            old, new = (f"`{' '.join(t.split())}`" for t in (mutation.old, mutation.new))
+            test, answer = mutation.test.replace("::", "`, `"), "yes" if noticed else "**no**"
+            lines.append(f"| `{mutation.file}` | {old} | {new} | `{test}` | {answer} |")
+            print(lines[-1], flush=True)
+    text = "\n".join(lines)
+    if not arguments.only:
+        arguments.out.write_text(
+            "# Mistakes put into the code on purpose\n\n"
+            "`python benchmarks/mutations.py`: each mistake alone, in a copy of the tree; the test "
+            f"passes without it. {len(rows) - survived} of {len(rows)} are noticed.\n\n{text}\n",
+            encoding="utf-8",
+        )
+    print(f"{len(rows) - survived} of {len(rows)} mistakes are noticed")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
