@@ -106,7 +106,7 @@ def test_a_click_finds_an_object_and_a_drag_is_a_box():
         unclear = [({"point": ["x", 5]}, "understood"), ({}, "understood"), ([1], "understood")]
         for wrong, said in [
             ({"point": [5, 5]}, "shows no object"),
-            ({"point": [99, 5]}, "beside the picture"),
+            ({"point": [99, 5]}, "outside of the picture"),
             *unclear,
         ]:
             status, answer = post(picker.address + "object", wrong)

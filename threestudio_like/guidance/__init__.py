@@ -1,4 +1,4 @@
-"""What tells a representation how to change."""
+"""Guidance: losses that tell a representation how to change."""
 
 from ..renderers.gradient_scaling import DepthScaling, scale_gradient
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput

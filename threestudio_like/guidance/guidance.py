@@ -1,4 +1,4 @@
-"""The contract of a guidance: what tells a representation how to change."""
+"""The contract of a guidance, which tells a representation how to change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from ..renderers.rendering import Rendering
 
 @dataclass
 class GuidanceInputs:
-    """What a guidance sees beside the rendering.
+    """The inputs of a guidance besides the rendering.
 
     Attributes:
-        cameras: of the B renderings.
-        fraction: of the stage's schedule, in [0, 1].
+        cameras: the cameras of the B renderings.
+        fraction: position in the stage's schedule, in [0, 1].
         random: the random numbers of the step.
-        background: grey level in [0, 1] behind the rendering, where it is one grey.
+        background: grey level in [0, 1] behind the rendering, or None if the background is not a
+            uniform grey.
     """
 
     cameras: Cameras
@@ -33,8 +34,11 @@ class GuidanceInputs:
 
 
 class GuidanceOutput(NamedTuple):
-    """`loss`, a scalar that is not weighted yet; `figures` for whoever looks, scalars on the loss's
-    device, so that no step waits for them."""
+    """The result of a guidance.
+
+    `loss` is a scalar without its weight. `figures` are scalars for display, on the device of the
+    loss, so that no step waits for them.
+    """
 
     loss: torch.Tensor
     figures: dict[str, torch.Tensor]
@@ -52,29 +56,34 @@ class Guidance(ABC):
 
     @abstractmethod
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
-        """The loss of the B renderings. Of a part of a step's views, the mean over the parts must
-        be the loss of the whole."""
+        """The loss of the B renderings. For microbatches of a step, the mean of their losses must
+        be the loss of the whole step."""
 
     def modules(self) -> dict[str, nn.Module]:
-        """What it trains or remembers itself: saved in checkpoints and put on the stage's
-        device."""
+        """Modules that it trains, or whose state it keeps. They are saved in checkpoints and moved
+        to the stage's device."""
         return {}
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """What the stage's optimiser moves besides the representation, for instance a LoRA."""
+        """Parameters that the stage's optimiser changes besides those of the representation, for
+        instance a LoRA."""
         return []
 
     @property
     def wants_all_views(self) -> bool:
-        """Whether the views of a step cannot be worked on in parts."""
+        """Whether the views of a step cannot be divided into microbatches."""
         return False
 
     def recover(self, verdict: str) -> str:
-        """Turn one knob after the watchdog's verdict ("nan", "fog", "box"); what was done in words,
-        empty where nothing can be."""
+        """Change one setting after a verdict of the watchdog ("nan", "fog", "box").
+
+        Returns a description of the change, or an empty text if nothing can be changed.
+        """
         return ""
 
     def shrink(self) -> str:
-        """Do less at once from now on, with the same result; what was done in words, empty where
-        nothing can be."""
+        """Use less memory from now on, with the same result.
+
+        Returns a description of the change, or an empty text if nothing can be changed.
+        """
         return ""

@@ -1,5 +1,5 @@
-"""A model folder of Stable Diffusion's layout: how it is loaded, and what its configurations
-say."""
+"""Model folders of Stable Diffusion's layout: how they are loaded, and the facts in their
+configurations."""
 
 from __future__ import annotations
 
@@ -19,37 +19,42 @@ class DiffusersConfig:
     """How a pretrained model is loaded."""
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
-    """Number type of the weights. auto: float16 on a GPU; on a CPU the UNet in bfloat16 where the
+    """Number type of the weights. auto: float16 on a GPU; on a CPU, bfloat16 for the UNet if the
     processor has such instructions (the autoencoder stays float32), else float32."""
     device: str = "cpu"
     attention_slicing: bool = False
-    """Compute attention in slices: less memory, slower."""
+    """Compute attention in slices, which takes less memory and more time."""
     offload: bool = False
-    """Keep weights in main memory and bring each module to the device when it runs (small GPUs)."""
+    """Keep weights in main memory and move each module to the device when it runs (for small GPUs).
+    """
     sample_posterior: bool = False
     """Sample the autoencoder's posterior instead of taking its mean."""
     entries: int = 0
-    """Entries of the UNet's batch at once; 0 for all. Entries do not see each other, but for views
-    that are denoised together."""
+    """Number of entries of the UNet's batch that are processed at once; 0 for all. Entries are
+    independent, except views that are denoised together."""
     images: int = 0
-    """Pictures through the autoencoder at once, computed again on the way back; 0 for all."""
+    """Number of pictures that the autoencoder processes at once, which the backward pass computes
+    again; 0 for all."""
     tiling: bool = False
-    """Decode large pictures in tiles that are blended: less memory, a little different."""
+    """Decode large pictures in blended tiles, which takes less memory and changes the result
+    slightly."""
     keep_text: bool | None = None
-    """Keep the text encoder after a prompt; None: in main memory only."""
+    """Keep the text encoder after a prompt; None keeps it only in main memory."""
     compile: bool = False
-    """torch.compile the UNet: faster after a first minute. Needs a C++ compiler on a CPU, none on a
-    GPU."""
+    """Use torch.compile for the UNet, which is faster after a first minute. It needs a C++ compiler
+    on a CPU, and none on a GPU."""
     graphs: bool | None = None
-    """Record the UNet's kernels once for every shape and replay them; None: on GPUs, where nothing
-    is offloaded or compiled."""
+    """Record the UNet's kernels once for every shape and replay them; None does so on GPUs if
+    nothing is offloaded or compiled."""
 
 
 def camera_vector(
     azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor
 ) -> torch.Tensor:
-    """The (B, 8) vector of the class embedding: turns of the azimuth, the elevation, the
-    background's grey level, and one.
+    """The vector (B, 8) of the class embedding.
+
+    It has the sines and cosines of the azimuth, of twice the azimuth and of the elevation, then
+    2 background - 1, and one.
 
     All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
     """
@@ -100,7 +105,7 @@ def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.d
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What prior.json says beside a model of this project's; {} without one."""
+    """The contents of prior.json, which a model of this project has; {} without it."""
     path = folder / "prior.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -112,7 +117,7 @@ def facts_of(
     vae: dict[str, Any],
     scheduler: dict[str, Any],
 ) -> PriorFacts:
-    """The facts of a model from its parts' configurations and its prior.json."""
+    """The facts of a model, from the configurations of its parts and its prior.json."""
     down = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
     latent = int(unet.get("sample_size", 64))
     camera = said.get("camera")

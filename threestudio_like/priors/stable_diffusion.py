@@ -1,9 +1,9 @@
-"""The diffusers adapter: any folder of Stable Diffusion's layout (unet, vae, text_encoder,
+"""The diffusers adapter, for any folder of Stable Diffusion's layout (unet, vae, text_encoder,
 tokenizer, scheduler).
 
 Camera conditioning is recognised from the UNet's configuration: a projected class embedding of 8
-numbers takes the camera vector, six channels beyond the latents take ray maps. Weights are read
-from safetensors only.
+numbers takes the camera vector, and six channels beyond the latents take ray maps. Weights are read
+only from safetensors.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ from .tokens import word_columns
 
 
 class StableDiffusionPrior(DiffusionPrior):
-    """A model folder behind the contract. The text encoder is loaded at the first prompt that no
-    embedding bundle holds.
+    """A diffusion prior from a model folder. The text encoder is loaded at the first prompt that
+    the embedding bundle does not contain.
 
     Args:
-        folder: of Stable Diffusion's layout.
+        folder: a folder of Stable Diffusion's layout.
         config: dtype, device and memory options.
         name: for messages and reports.
         embeddings: known prompt embeddings (a bundle), or None.
 
-    Attributes: entries, images: how many the UNet and the autoencoder work on at once, 0 for all;
-        as the configuration has them until a memory plan or a shortage changes them.
+    Attributes:
+        entries, images: the number that the UNet and the autoencoder process at once, 0 for all.
+            They are those of the configuration until a memory plan or a shortage changes them.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class StableDiffusionPrior(DiffusionPrior):
             ) from None
 
     def _choose_call(self) -> None:
-        """How the UNet is called: as it is, compiled, or from recorded graphs."""
+        """Choose how the UNet is called: directly, compiled, or from recorded graphs."""
         config = self.config
         if config.compile:
             compiled = torch.compile(self.unet)
@@ -130,7 +131,7 @@ class StableDiffusionPrior(DiffusionPrior):
         self.unet.requires_grad_(False).eval()
         self.vae.requires_grad_(False).eval()
         if self.device.type != "cpu":
-            # What convolutions of half precision want.
+            # The memory format that half-precision convolutions need.
             self.unet.to(memory_format=torch.channels_last)
             self.vae.to(memory_format=torch.channels_last)
         if self.config.tiling:
@@ -144,7 +145,7 @@ class StableDiffusionPrior(DiffusionPrior):
             self.unet.set_attention_slice("auto")
 
     def offload(self) -> None:
-        """From now on, keep the weights in main memory and bring each layer to the device when it
+        """From now on, keep the weights in main memory and move each layer to the device when it
         runs."""
         from accelerate import cpu_offload
 
@@ -159,7 +160,7 @@ class StableDiffusionPrior(DiffusionPrior):
         return f"gave the prior {self.entries} entries at a time"
 
     def keep_within(self, limits: Limits) -> None:
-        """From now on, do no more at once than a plan says."""
+        """From now on, process no more at once than a memory plan allows."""
         self.entries = self.entries if limits.entries is None else limits.entries
         self.images = self.images if limits.images is None else limits.images
         if limits.offload:
@@ -204,7 +205,7 @@ class StableDiffusionPrior(DiffusionPrior):
         """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of
         N tokens}, as diffusers does.
 
-        Raises ModelError when a token exists or does not fit.
+        Raises ModelError if a token exists already or does not fit.
         """
         self._load_text()
         for token, given in tokens.items():
@@ -240,7 +241,7 @@ class StableDiffusionPrior(DiffusionPrior):
         return text
 
     def _ids(self, prompts: list[str]) -> torch.Tensor:
-        """Token ids (B, T), every concept's word as its tokens."""
+        """Token ids (B, T), in which every concept's word is replaced by its tokens."""
         texts = [self._written(prompt) for prompt in prompts]
         length = min(
             self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings
@@ -251,7 +252,7 @@ class StableDiffusionPrior(DiffusionPrior):
 
     @torch.no_grad()
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """Last hidden states (B, T, D), from the embedding store where it has them."""
+        """Last hidden states (B, T, D), taken from the embedding store if it has them."""
         missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
         if missing:
             self._load_text()
@@ -284,13 +285,14 @@ class StableDiffusionPrior(DiffusionPrior):
     def _by_images(
         self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
     ) -> torch.Tensor:
-        """A function of the autoencoder on a few pictures at a time, with the gradient of all."""
+        """Apply a function of the autoencoder to a few pictures at a time; the gradient is that of
+        all."""
         few = self.images
         differentiable = torch.is_grad_enabled() and given.requires_grad
         if differentiable and not self.accelerated:
-            # A CPU's convolutions sum one picture in another order than several (3e-6 of a
-            # gradient), and are hardly faster with several: one by one, a gradient does not depend
-            # on what is done at once.
+            # A CPU's convolutions sum one picture in a different order than several (3e-6 of a
+            # gradient), and are hardly faster with several. One by one, the gradient does not
+            # depend on how many are processed at once.
             function = self._one_by_one(function)
         if few <= 0 or len(given) <= few:
             return function(given)
@@ -317,8 +319,8 @@ class StableDiffusionPrior(DiffusionPrior):
     def encode_with_concept(
         self, prompts: list[str], token: str, vectors: torch.Tensor
     ) -> torch.Tensor:
-        """Last hidden states (B, T, D) where `token` stands for `vectors` (N, D); differentiable in
-        them. The token must have been added with as many vectors."""
+        """Last hidden states (B, T, D) with `vectors` (N, D) in place of `token`; differentiable in
+        the vectors. The token must have been added with as many vectors."""
         self._load_text()
         known = self._tokenizer.get_added_vocab()
         names = concept_tokens(token, len(vectors))
@@ -334,8 +336,8 @@ class StableDiffusionPrior(DiffusionPrior):
         return out.last_hidden_state.float()
 
     def word_vector(self, word: str) -> torch.Tensor:
-        """The embedding (D,) of a word, the mean over its tokens. Raises ModelError for a word that
-        the tokenizer does not know."""
+        """The embedding (D,) of a word, averaged over its tokens. Raises ModelError if the
+        tokenizer does not know the word."""
         self._load_text()
         known = self._tokenizer(word, add_special_tokens=False).input_ids
         closed = self.facts.vocabulary is not None and word not in self.facts.vocabulary
@@ -353,7 +355,7 @@ class StableDiffusionPrior(DiffusionPrior):
         few = self.entries
         if few <= 0 or len(latents) <= few:
             return self._predict(latents, t, condition, self._call)
-        # Views that see each other stay together.
+        # Views that attend to each other stay in one batch.
         together = (
             condition.views if self.processor is not None and self.facts.joint_views > 1 else 1
         )
@@ -366,7 +368,8 @@ class StableDiffusionPrior(DiffusionPrior):
     def predict_with_gradient(
         self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """`predict`, differentiable in the latents and the text: what training a concept needs."""
+        """The same as `predict`, but differentiable in the latents and the text, for training a
+        concept."""
         return self._predict(latents, t, condition, self._plain)
 
     def _predict(
@@ -399,8 +402,8 @@ class StableDiffusionPrior(DiffusionPrior):
                 views = condition.views if self.facts.joint_views > 1 else 1
                 hooks.enter_context(joint_views(self.processor, views))
             if isinstance(call, Recorded):
-                # Views that see each other are part of what is recorded; words that are weighted
-                # are numbers of the moment.
+                # A recording includes which views attend to each other; weights of words change
+                # from call to call, so those calls are not recorded.
                 call = (
                     call.with_setting(condition.views)
                     if condition.emphasis is None

@@ -1,4 +1,4 @@
-"""Which field, and its sizes; and the kinds that the package brings."""
+"""The choice of a field and its sizes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class OtherFields(OpenConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FieldConfig:
-    """Which field, and its sizes."""
+    """The kind of field, and the sizes of each kind."""
 
     kind: str = "voxels"
     """voxels, hash, triplane, or a plug-in's."""
@@ -110,13 +110,10 @@ class FieldConfig:
     def build(
         self, channels: int, seed: int, start: torch.Tensor | None = None, sigmoid: bool = False
     ) -> Field:
-        """The field.
+        """Build the field.
 
-        Args:
-            channels: C of its features.
-            start: (C,) first features, for kinds that hold features themselves.
-            sigmoid: whether the features are display RGB, in [0, 1], whatever the configuration of
-                the kind says.
+        `start` (C,) are the initial features of a voxel field. `sigmoid` keeps the features in [0,
+        1] (RGB), whatever the configuration of the kind says.
         """
         request = FieldRequest(channels=channels, seed=seed, features=start, display=sigmoid)
         own = getattr(self, self.kind) if self.kind in OWN else self.others.of(self.kind)

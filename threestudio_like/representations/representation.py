@@ -1,4 +1,4 @@
-"""The contract of a representation: what a stage needs of whatever it optimises."""
+"""The contract of a representation, which is all that a stage needs to optimise it."""
 
 from __future__ import annotations
 
@@ -33,43 +33,46 @@ def rate_of(rates: Rates | None, name: str, default: str = "1e-2") -> str | floa
 
 
 class Representation(nn.Module):
-    """What is optimised. All methods have answers that suit a plain module: a new kind says only
-    what is special about it."""
+    """What is optimised. All methods have defaults that suit a plain module, so that a new kind
+    overrides only those in which it differs."""
 
     channels: int
-    """C of its features: 4 in the latent space of a Stable-Diffusion prior, 3 in RGB."""
+    """Number C of its features: 4 in the latent space of a Stable Diffusion prior, 3 in RGB."""
     resamples: ClassVar[bool] = False
-    """Whether `load_resampled` takes over the state of another kind."""
+    """Whether `load_resampled` can take over the state of another kind."""
 
     @property
     def device(self) -> torch.device:
-        """Where it is; points have to be there too."""
+        """The device of the representation, on which points have to be too."""
         return next((p.device for p in self.parameters()), torch.get_default_device())
 
     def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
-        """What the optimiser moves. The groups are torch's own too:
-        ``torch.optim.Adam(field.parameter_groups())``.
+        """The parameters that the optimiser changes, with schedules of learning rates.
 
-        Args:
-            rates: schedules of learning rates by name, of which a kind takes those that it knows;
-                what is not there has `LearningRates`' defaults.
+        They are also parameter groups of torch: ``torch.optim.Adam(field.parameter_groups())``.
         """
         return [ParameterGroup("field", list(self.parameters()), rate_of(rates, "table"))]
 
     def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
-        """The weighted terms by name that only this kind can tell, of the weights (by the names of
-        `stages.regularisers.Regularisation`) those that it knows; none by default."""
+        """Weighted regularisation terms of this kind by name; none by default.
+
+        `weights` are keyed by the names of `stages.regularisers.Regularisation`; those that the
+        kind does not know are ignored.
+        """
         return {}
 
     def load_resampled(self, other: Representation, close: float = 0.0) -> None:
-        """Take over the state of another representation of as many channels, where `resamples`.
+        """Take over the state of another representation with as many channels, if `resamples` is
+        set.
 
         Args:
-            close: gaps narrower than twice this distance (scene units) are filled.
+            close: gaps narrower than twice this distance (in scene units) are filled.
         """
         raise TypeError(f"{type(self).__name__} cannot take over another representation")
 
     def shrink(self) -> str:
-        """Do less at once from now on, with the same result; what was done in words, empty where
-        nothing can be."""
+        """Use less memory from now on, with the same result.
+
+        Returns a description of the change, or an empty text if nothing can be changed.
+        """
         return ""

@@ -26,7 +26,7 @@ CHANNELS = (48, 96, 128)
 
 
 def build_tokenizer() -> Any:
-    """A CLIPTokenizer whose every vocabulary word is one token."""
+    """A CLIPTokenizer in which every word of the vocabulary is one token."""
     from transformers import CLIPTokenizer
 
     merges: Any = []
@@ -39,8 +39,8 @@ def build_tokenizer() -> Any:
         add(letter)
         add(letter + "</w>")
     for word in WORDS:
-        # Byte-pair encoding with the merges so far, then merge what is left from the left: earlier
-        # words keep one token.
+        # Apply the merges so far, then merge the remaining pieces from the left, so that earlier
+        # words stay one token.
         parts = [*word[:-1], word[-1] + "</w>"]
         for left, right in merges:
             i = 0
@@ -121,11 +121,11 @@ VIEW_WORDS = ("front", "side", "back", "overhead")
 
 
 class GroupBatches:
-    """Batches of groups of four views of an object, with what the denoiser is given and wants.
+    """Batches of groups of four views of an object, with the inputs and targets of the denoiser.
 
     Args:
-        latents: (N * 4, 4, h, w) float16, the group index outermost.
-        groups: objects a batch.
+        latents: (N * 4, 4, h, w) float16, with the group as the outer index.
+        groups: number of objects in a batch.
     """
 
     def __init__(self, tokenizer: Any, latents: torch.Tensor, data: Groups, groups: int) -> None:
@@ -154,7 +154,7 @@ class GroupBatches:
         """The batch of a step."""
         count, groups, size = self._count, self._groups, self._size
         generator = step.random.generator("batch")
-        # A shuffled pass over the objects: every object once an epoch.
+        # A shuffled pass over the objects, so that every object is drawn once in an epoch.
         first = step.index * groups
         epoch = first // count
         order = torch.randperm(
@@ -174,7 +174,7 @@ class GroupBatches:
             drop_camera = torch.rand(groups * VIEWS, generator=generator) < 0.15
             vector = vector * ~drop_camera[:, None]
             rays = rays * ~drop_camera[:, None, None, None]
-        # Stratified time steps, one a group.
+        # Stratified time steps, one for each group.
         t = (
             ((torch.arange(groups) + torch.rand(groups, generator=generator)) / groups * 1000)
             .long()
@@ -208,12 +208,12 @@ def diffusion_stage(
 ) -> Stage:
     """The stage that trains UNet and text encoder with the v objective on groups of four views.
 
-    Three quarters of the steps share self-attention among the four views of an object. The text is
-    dropped for a tenth of the objects, camera vector and ray maps for another tenth (never in joint
-    steps: without cameras the views are not told apart).
+    In three quarters of the steps, the four views of an object share their self-attention. The text
+    is dropped for a tenth of the objects, and camera vector and ray maps for another tenth (never
+    in joint steps, in which the views could not be distinguished without cameras).
 
     Args:
-        latents: (N * 4, 4, h, w) float16, the group index outermost.
+        latents: (N * 4, 4, h, w) float16, with the group as the outer index.
     """
     unet.train()
     text_encoder.train()
@@ -251,8 +251,8 @@ def diffusion_stage(
 
 
 def save_pipeline(folder: Path, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
-    """Write unet, text_encoder, tokenizer and scheduler of a Stable-Diffusion-layout folder in
-    fp16."""
+    """Write unet, text_encoder, tokenizer and scheduler of a folder of Stable Diffusion's layout in
+    float16."""
     import json
 
     index = {

@@ -1,4 +1,4 @@
-"""One case an operation: what a backend has to pass at its first use, and what is timed.
+"""One case for each operation, which a backend has to pass at its first use, and which is timed.
 
 Importing this package registers all checks.
 """

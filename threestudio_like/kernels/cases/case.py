@@ -1,8 +1,8 @@
-"""One case an operation: what every backend has to pass at its first use against the reference,
-values and gradients, and what is timed.
+"""Cases: every backend is compared with the reference, in values and gradients, at its first use;
+and it is timed.
 
-A case makes inputs (small to check, large to time), and calls an operation on them; the results of
-a backend in float32 are compared with those of the reference in float64.
+A case makes inputs (small ones for the check, large ones for timing) and calls an operation on
+them. The results of a backend in float32 are compared with those of the reference in float64.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Results = list[torch.Tensor]
 
 
 def difference(mine: Results, theirs: Results) -> float:
-    """Largest error of any tensor, relative to the reference's largest value."""
+    """Largest error of any tensor, relative to the largest value of the reference."""
     pairs = [
         (a.detach().double().cpu(), b.detach().double().cpu())
         for a, b in zip(mine, theirs, strict=True)
@@ -42,15 +42,15 @@ def difference(mine: Results, theirs: Results) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """How an operation is tried.
+    """How an operation is checked and timed.
 
     Attributes:
-        reference: plain torch.
-        make: inputs by name, tensors on the CPU in float32; the argument asks for those to time
-            instead of those to check.
-        call: runs an operation on inputs; returns its values, and its gradients where it has any.
-        tolerance: the largest error a backend may have.
-        compare: the error of a backend's results.
+        reference: the operation in plain torch.
+        make: makes inputs by name, with tensors on the CPU in float32; the argument selects those
+            for timing instead of those for the check.
+        call: runs an operation on inputs; returns its values, and its gradients if it has any.
+        tolerance: the largest error that a backend may have.
+        compare: computes the error of a backend's results.
     """
 
     reference: Callable[..., Any]
@@ -73,8 +73,8 @@ class Case:
         large: bool = False,
         rounds: int = 5,
     ) -> tuple[float, float]:
-        """Seconds of a backend and of plain torch on a device, values and gradients: medians of
-        rounds in turns."""
+        """Seconds of a backend and of plain torch on a device, for values and gradients: medians of
+        alternating rounds."""
         inputs = cast(self.make(large), device, torch.float32)
         spent: tuple[list[float], list[float]] = ([], [])
         for number in range(rounds + 1):
@@ -101,7 +101,7 @@ def case(
     [Callable[[Callable[..., Any], Inputs], Results]],
     Callable[[Callable[..., Any], Inputs], Results],
 ]:
-    """Decorator: the function calls the operation on inputs, see `Case.call`."""
+    """Decorator for a function that calls the operation on inputs; see `Case.call`."""
 
     def add(
         call: Callable[[Callable[..., Any], Inputs], Results],
@@ -114,7 +114,7 @@ def case(
 
 
 def cast(inputs: Inputs, device: torch.device, kind: torch.dtype) -> Inputs:
-    """The inputs on a device, floating-point tensors in a number type."""
+    """The inputs on a device, with floating-point tensors in a number type."""
 
     def one(value: Any) -> Any:
         if isinstance(value, list):
@@ -127,15 +127,15 @@ def cast(inputs: Inputs, device: torch.device, kind: torch.dtype) -> Inputs:
 
 
 def generator_of(seed: int = 0) -> torch.Generator:
-    """The stream of a case's random numbers."""
+    """The random generator of a case."""
     return torch.Generator().manual_seed(seed)
 
 
 def leaves(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    """Copies that gather gradients."""
+    """Copies of tensors that collect gradients."""
     return [t.detach().clone().requires_grad_() for t in tensors]
 
 
 def gradients_of(tensors: list[torch.Tensor]) -> Results:
-    """What leaves have gathered, zeros where nothing came."""
+    """The gradients of leaves, with zeros for those that received none."""
     return [t.grad if t.grad is not None else torch.zeros_like(t) for t in tensors]

@@ -14,8 +14,8 @@ from .case import Inputs, Results, case, difference, generator_of, gradients_of,
 
 
 def _picture(large: bool) -> tuple[torch.Tensor, torch.Tensor, int, int]:
-    """Clip-space corners, faces, height and width: twenty triangles, or a body of twenty thousand
-    before the camera."""
+    """Clip-space corners, faces, height and width of twenty triangles, or of a mesh with twenty
+    thousand."""
     if not large:
         return *sample_triangles(), 20, 24
     points, faces = sample_surface(102, 100)
@@ -33,8 +33,8 @@ def _rasterize_inputs(large: bool) -> Inputs:
 
 
 def _same_pixels(mine: Results, theirs: Results) -> float:
-    """The share of pixels that show another triangle, the largest difference of the others' weights
-    and depth, that of the gradients."""
+    """The share of pixels that show a different triangle, the largest difference of weights and
+    depth in all others, and that of the gradients."""
     (one, grad), (two, wanted) = mine, theirs
     one, two = one.detach().cpu().double(), two.detach().cpu()
     same = (one[..., 3] == two[..., 3]) & (two[..., 3] > 0)
@@ -91,8 +91,8 @@ def _silhouette_inputs(large: bool) -> Inputs:
 
 
 def _same_pairs(mine: Results, theirs: Results) -> float:
-    """The share of pixel pairs that only one of the two finds: float32 rounding may move an edge
-    over a pixel's centre."""
+    """The share of pixel pairs that only one of the two has: float32 rounding may move an edge
+    across the centre of a pixel."""
     one, two = ({tuple(p) for p in found[0].tolist()} for found in (mine, theirs))
     return len(one ^ two) / max(1, len(two))
 

@@ -26,8 +26,8 @@ def _march_inputs(large: bool) -> Inputs:
 
 
 def _same_samples(mine: Results, theirs: Results) -> float:
-    """The share of samples that only one of the two has: float32 rounding may move a sample over a
-    cell's face."""
+    """The share of samples that only one of the two has: float32 rounding may move a sample across
+    the face of a cell."""
     a, b = (
         {(int(r), round(float(t), 3)) for t, r in zip(samples[0], samples[1])}
         for samples in (mine, theirs)

@@ -1,5 +1,5 @@
-"""The adapters of Segment Anything (Kirillov et al. 2023; Ravi et al. 2024), from transformers and
-from the original package."""
+"""The adapters for Segment Anything (Kirillov et al. 2023; Ravi et al. 2024), of transformers and
+of the original package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .prompts import Masks, Prompts, PromptSegmenter
 
 @dataclass
 class Seen:
-    """A picture as a model has it: its embedding, and how picture pixels become pixels of the
+    """An encoded picture: its embedding, and the map from pixels of the picture to pixels of the
     model's square."""
 
     embedding: Any
@@ -33,13 +33,13 @@ class Seen:
 
 
 class TransformersSam(PromptSegmenter):
-    """transformers' SamModel or Sam2Model from a folder.
+    """A SamModel or Sam2Model of transformers, from a folder.
 
     Args:
-        folder: holds config.json and model.safetensors.
+        folder: contains config.json and model.safetensors.
 
     Raises:
-        ModelError: missing, damaged, or of another kind.
+        ModelError: the model is missing, damaged, or of another kind.
     """
 
     def __init__(self, folder: Path, name: str = "") -> None:
@@ -82,8 +82,8 @@ class TransformersSam(PromptSegmenter):
             ) from None
         self.model.eval().requires_grad_(False)
         self.name = name or folder.name
-        # The first Segment Anything keeps the picture's shape and pads below and to the right, the
-        # second stretches.
+        # The first Segment Anything keeps the aspect ratio and pads below and to the right, and the
+        # second stretches the picture.
         self.stretched = kind != "sam"
         vision = self.model.config.vision_config
         size = (
@@ -144,11 +144,11 @@ class TransformersSam(PromptSegmenter):
 
 
 class OriginalSam(PromptSegmenter):
-    """A checkpoint of the `segment-anything` package (which needs torchvision), where that is
+    """A checkpoint of the `segment-anything` package (which needs torchvision), if that is
     installed.
 
     Args:
-        checkpoint: sam_vit_b_….pth, sam_vit_l_….pth or sam_vit_h_….pth; read with weights only.
+        checkpoint: sam_vit_b_….pth, sam_vit_l_….pth or sam_vit_h_….pth; only weights are read.
 
     Raises:
         ModelError: the package or the file is missing, or the file is damaged.
@@ -187,7 +187,7 @@ class OriginalSam(PromptSegmenter):
         return picture.shape[:2]
 
     def masks(self, seen: Any, prompts: Prompts, several: bool = False) -> Masks:
-        """See `PromptSegmenter.masks`. The package answers for the picture that it looked at
+        """See `PromptSegmenter.masks`. The package answers only for the picture that was encoded
         last."""
         count = len(
             prompts.boxes
@@ -212,11 +212,11 @@ class OriginalSam(PromptSegmenter):
 
 @lru_cache(maxsize=2)
 def load_segmenter(name: str) -> PromptSegmenter:
-    """A segmenter: "toybox", a transformers folder, an original checkpoint (.pth), a name
+    """Load a segmenter: "toybox", a transformers folder, an original checkpoint (.pth), a name
     ("sam-vit-base", "sam2.1-tiny", …) or a hub id.
 
     Raises:
-        ModelError: not to be had, or damaged.
+        ModelError: it cannot be found, or is damaged.
     """
     if name == EMBEDDED:
         return TransformersSam(embedded_folder("segmenter"), EMBEDDED)

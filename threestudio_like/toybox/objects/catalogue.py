@@ -1,7 +1,8 @@
-"""Twenty categories of parametric objects, each a function from proportions to coloured parts.
+"""The table of the twenty categories of parametric objects, each a function from proportions to
+coloured parts.
 
-Objects stand on +Y up with their front to +Z. Sizes are free: `world` normalises every object into
-the unit sphere.
+Objects have +Y up and their front towards +Z. Their sizes are free, because `world` normalises
+every object into the unit sphere.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ BUILDERS: dict[str, Callable[[Proportions, str | None], list[Part]]] = {
     "tree": tree,
     "vase": vase,
 }
-"""One builder a category."""
+"""The builder of each category."""
 
 HAS_FRONT = frozenset(
     {"bed", "boat", "car", "chair", "house", "mug", "robot", "rocket", "snowman", "sofa"}
 )
-"""Categories whose front can be told from the side or back."""
+"""Categories whose front can be distinguished from the side or back."""

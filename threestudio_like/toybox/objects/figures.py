@@ -1,4 +1,4 @@
-"""What stands in a garden: ball, cactus, house, mushroom, robot, snowman and tree."""
+"""Figures: ball, cactus, house, mushroom, robot, snowman and tree."""
 
 from __future__ import annotations
 

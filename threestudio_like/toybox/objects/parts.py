@@ -1,4 +1,4 @@
-"""What objects are made of: coloured parts, and the draws of their proportions."""
+"""The coloured parts of objects, and random numbers for their proportions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ACCENTS: dict[str, tuple[float, float, float]] = {
 
 
 class Proportions:
-    """Draws of one object. `key` is its leading proportion, which the split of the world holds
-    apart."""
+    """The random proportions of one object. `key` is its leading proportion, whose range differs
+    between the splits of the world."""
 
     def __init__(self, rng: np.random.Generator, key: float) -> None:
         self._rng, self._key, self._used = rng, key, False

@@ -1,4 +1,4 @@
-"""`train g3dr`: G3DR's generator, from single views with depth."""
+"""`train g3dr`: G3DR's generator, trained on single views with depth."""
 
 from .config import G3drTraining, g3dr_config
 from .rgbd import FolderRgbd, RgbdSource, ToyRgbd, stretched

@@ -1,4 +1,4 @@
-"""How G3DR's generator is trained."""
+"""The configuration of G3DR's training."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ class G3drTraining:
     generator: TriplaneGeneratorConfig = field(default_factory=TriplaneGeneratorConfig.toybox)
     rays: MidpointConfig = field(default_factory=lambda: MidpointConfig(coarse=24, fine=24))
     render: int = 32
-    """Pixels along the edge of what is rendered in a step."""
+    """Edge length in pixels of the pictures that are rendered in a step."""
     scale_gradients: bool = True
     floor: str = "0.05"
-    """Schedule of the lowest factor of scaled gradients."""
+    """Schedule of the smallest factor of scaled gradients."""
     clear: bool = True
-    """Scale only gradients that would add matter far from the surface. As published (False) what
-    has come to stand there is also taken away twenty times slower, while novel views, which are
-    never scaled, go on adding to it."""
+    """Scale only gradients that would add matter far from the surface. As published (False), matter
+    that is already there is also removed twenty times more slowly, while novel views, whose
+    gradients are never scaled, continue to add matter."""
     clip: float = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
     depth_loss: float = 1.0
-    """Factor of the depth term; without it gradient scaling alone says where matter belongs."""
+    """Factor of the depth term; without it, only gradient scaling determines where matter belongs.
+    """
     perceptual: float = 1.0
     steps: int = 2000
     batch: int = 2
     rate: str = "onecycle 2e-3"
     ema: float = 0.995
     clip_model: str = "toybox"
-    """CLIP that holds novel views against the picture."""
+    """CLIP model that compares novel views with the picture."""
     perceptual_model: str = "toybox"
     """Network of the perceptual loss: "toybox", or a file with VGG16's weights."""
     depth_model: str = "toybox"
-    """Depth estimator for pictures of a folder that have no depth beside them."""
+    """Depth estimator for pictures of a folder without depth maps."""
 
     @staticmethod
     def of(preset: str) -> G3drTraining:
-        """The numbers of a preset: "toybox" (the shipped generator), "large" (the same network,
-        longer, for a GPU) or "paper"."""
+        """The numbers of a preset: "toybox" (the shipped generator), "large" (the same network with
+        a longer training, for a GPU) or "paper"."""
         if preset == "paper":
             return G3drTraining.paper()
         return (

@@ -1,4 +1,4 @@
-"""Pictures with depth that G3DR's generator is trained on: of the toybox, or of a folder."""
+"""Pictures with depth on which G3DR's generator is trained, from the toybox or from a folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RgbdSource(Protocol):
     """Pictures with depth, by number."""
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of pictures."""
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures (B, 3, S, S) in [-1, 1] and distances (B, 1, S, S) from the canonical camera."""
@@ -51,18 +51,19 @@ class ToyRgbd:
         """See `RgbdSource.batch`."""
         image, mask, depth = self.data.framed(index.numpy())
         image = image + (1 - mask[..., None]) * self.grey
-        # Zero is where the depth was not measured.
+        # Zero marks pixels whose depth was not measured.
         depth = torch.where(depth > 0, depth, torch.full_like(depth, WALL * EMBEDDED_SPAN))
         depth = depth.clamp(0, WALL * EMBEDDED_SPAN)
         return image.permute(0, 3, 1, 2) * 2 - 1, DEPTH_NEAR + depth[:, None]
 
 
 class FolderRgbd:
-    """A folder of pictures; those without depth beside them are given to a depth estimator, whose
-    result is stretched over [4.1, 5.9].
+    """A folder of pictures. The depth of pictures without a depth map is estimated and scaled to
+    [4.1, 5.9].
 
     Args:
-        prior: for pictures without depth, or the name of one; they are refused without one.
+        prior: depth estimator for pictures without depth, or its name; without it, they are
+            refused.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class FolderRgbd:
         skipped: Skipped | None = None,
     ) -> None:
         self.folder, self.skipped = ImageFolder(folder, size), skipped or Skipped()
-        # A folder that has all depths needs no estimator on disk.
+        # A folder in which all pictures have depth needs no estimator.
         needed = self.folder.with_depth < len(self.folder)
         self.prior = (load_depth(prior) if needed else None) if isinstance(prior, str) else prior
         if self.prior is None and self.folder.with_depth == 0:
@@ -87,8 +88,8 @@ class FolderRgbd:
         return len(self.folder)
 
     def one(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Picture (3, S, S) in [-1, 1] and distance (1, S, S) of the picture, or of the next usable
-        one."""
+        """Picture (3, S, S) in [-1, 1] and distance (1, S, S) of this picture, or of the next one
+        that can be used."""
         last: InputError | None = None
         for offset in range(min(100, len(self))):
             try:
@@ -122,8 +123,11 @@ class FolderRgbd:
 
 @torch.no_grad()
 def stretched(prior: DepthPrior, image: torch.Tensor) -> torch.Tensor:
-    """The depth of a picture (S, S, 3) in [0, 1] as distances (S, S) in [4.1, 5.9]: the embedded
-    estimator's own units, others' between their 2nd and 98th percentile."""
+    """The depth of a picture (S, S, 3) in [0, 1] as distances (S, S) in [4.1, 5.9].
+
+    Depths of the embedded estimator are converted from its own units, and those of others are
+    scaled between their 2nd and 98th percentiles.
+    """
     depth = prior.predict(image[None])[0]
     if prior.inverse:
         depth = -depth

@@ -31,7 +31,7 @@ def render_view(
     scaling: DepthScaling | None = None,
     comb: bool = False,
 ) -> RayResult:
-    """Pictures of planes (B, 3, F, S, S): rays (B, size^2)."""
+    """Render planes (B, 3, F, S, S) along rays (B, size^2)."""
     count = len(planes)
     config = replace(config, bias=model.config.bias, gain=model.config.gain)
     origins, directions = camera.rays(size) if offsets is None else camera.rays(size, *offsets)
@@ -71,14 +71,14 @@ def step_terms(
     """The weighted terms of a step.
 
     Args:
-        picture: (B, R, R, 3) in [0, 1] and depth (B, R, R): the given view at the size that was
-            rendered.
-        whole: (B, S, S, 3) the given picture, for CLIP.
+        picture: (B, R, R, 3) in [0, 1] and depth (B, R, R): the given view at the size of the
+            rendering.
+        whole: (B, S, S, 3), the given picture, for CLIP.
     """
     colour, found, opacity = as_pictures(result, config.render)
     terms = {}
     if weights.rgb:
-        # On [-1, 1], as published.
+        # Colours are compared in [-1, 1], as published.
         raw = result.colour.view_as(picture)
         terms["rgb"] = weights.rgb * 2 * (raw - picture).abs().mean()
     if weights.depth and config.depth_loss > 0:

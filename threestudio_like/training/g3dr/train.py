@@ -1,5 +1,5 @@
-"""`train g3dr`: the generator from single views with depth, without poses or multi-view (METHODS
-3.3 to 3.7)."""
+"""`train g3dr`: training of the generator on single views with depth, without poses or several
+views (METHODS 3.3 to 3.7)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def g3dr_stage(
             )
         weights = loss_weights(novel, step.fraction)
         terms = step_terms(weights, config, result, picture, near, whole, perceptual, clip)
-        # A step may ask for nothing but what is switched off.
+        # All terms that a step uses may be switched off.
         return terms or {"nothing": planes.sum() * 0}
 
     group = ParameterGroup(name, list(model.parameters()), config.rate, (0.9, 0.99), 1e-8)
@@ -110,7 +110,7 @@ def g3dr_stage(
 def g3dr_sources(
     options: TrainingOptions, config: G3drTraining
 ) -> tuple[RgbdSource, RgbdSource | None]:
-    """Training and held-out pictures; none are held out of a folder."""
+    """Training pictures and held-out pictures; a folder has no held-out pictures."""
     size = config.generator.size
     if options.data is not None:
         return FolderRgbd(options.data, size, config.depth_model), None
@@ -134,11 +134,10 @@ def g3dr_sources(
 
 
 def train_g3dr(options: TrainingOptions) -> dict[str, float]:
-    """Train G3DR's generator on a folder of pictures, or on the toybox; writes out/g3dr, returns
+    """Train G3DR's generator on a folder of pictures, or on the toybox, write out/g3dr, and return
     its figures on held-out pictures.
 
-    Raises:
-        ConfigError, InputError, ModelError, CheckpointError, OutputError.
+    Raises: ConfigError, InputError, ModelError, CheckpointError, OutputError.
     """
     check(options)
     config = g3dr_config(options)
@@ -162,8 +161,8 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
 def canonical_figures(
     model: TriplaneGenerator, config: G3drTraining, source: RgbdSource, count: int = 64
 ) -> dict[str, float]:
-    """What the canonical view of the first `count` pictures keeps: PSNR in dB, error of distances,
-    opacity."""
+    """Figures of the canonical view of the first `count` pictures: PSNR in dB, error of distances,
+    and opacity."""
     camera, size = CanonicalCamera(), config.generator.size
     rays = replace(config.rays, coarse=64, fine=64)
     error, off, opacity = [], [], []
