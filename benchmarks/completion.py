@@ -17,6 +17,7 @@ import torch
 from compose import SIZE, Truth
 from tables import ROOT, publish, table
 
+from threestudio_like import load_prior
 from threestudio_like.metrics.judge import Judge
 from threestudio_like.priors.framing import FILL, boxes, cut, similarities
 from threestudio_like.priors.inpainter import LatentBlending
@@ -24,8 +25,6 @@ from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.scene.amodal_completion import (
     Completed,
     CompletionConfig,
@@ -103,7 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=50)
     arguments = parser.parse_args()
-    prior = load_prior(Options())
+    prior = load_prior("toybox")
     judge = Judge.load(embedded_folder("judge"))
     objects = hidden_objects(arguments.count)
     rows, strips = [], []

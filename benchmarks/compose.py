@@ -24,12 +24,9 @@ import numpy as np
 import torch
 from tables import ROOT, publish, table
 
-from threestudio_like.commands.reconstruct import (
-    InputImage,
-    ReconstructOptions,
-    picture_config,
-    reconstruct_photo,
-)
+from threestudio_like import load_prior
+from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image
+from threestudio_like.commands.reconstruct import Reconstruct
 from threestudio_like.engine.config import update
 from threestudio_like.engine.errors import UserError
 from threestudio_like.engine.events import Events
@@ -53,8 +50,7 @@ from threestudio_like.priors.inpainter import LatentBlending
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
+from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
 from threestudio_like.systems.scene.comboverse import (
@@ -202,16 +198,18 @@ def reconstructed(
         folder = OUT / "objects" / f"{method}-{number}-{k}"
         if not (folder / "report.html").is_file():
             shutil.rmtree(folder, ignore_errors=True)
-            options = ReconstructOptions(
-                out=folder, system=method, verbosity="quiet", turntable=False, prompt=part.phrase
+            options = Reconstruct(
+                system=method,
+                prompt=part.phrase,
+                asset=AssetOptions(turntable=False),
+                run=RunOptions(out=folder, quiet=True),
+            )
+            photo = photo_of(done.pixels.astype(np.float32), "x", {})
+            picture = InputImage(
+                photo=photo, source="x", name="x", content=str(number), prior=prior
             )
             try:
-                photo = photo_of(done.pixels.astype(np.float32), "x", {})
-                reconstruct_photo(
-                    InputImage(photo, "x", "x", str(number), prior=prior),
-                    picture_config(options),
-                    options,
-                )
+                reconstruct_image(options, lambda picture=picture: picture)
             except UserError as error:
                 raise SystemExit(f"scene {number}, object {k}: {error.line()}") from None
         events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
@@ -499,7 +497,7 @@ def main() -> None:
     parser.add_argument(
         "--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"]
     )
-    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "field"])
+    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument(
         "--again",
@@ -524,7 +522,7 @@ def main() -> None:
     if arguments.report:
         report(arguments.meshes, "python benchmarks/compose.py")
         return
-    prior = load_prior(Options())
+    prior = load_prior("toybox")
     for number in scenes(arguments.scenes):
         work(number, arguments.rows, arguments.meshes, arguments.method, prior, done)
     report(arguments.meshes, f"python benchmarks/compose.py --scenes {arguments.scenes}")

@@ -110,12 +110,11 @@ def work(job: tuple[str, int]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    from threestudio_like import AssetOptions, PriorOptions, RunOptions, generate
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.meshes.picture import render_asset
     from threestudio_like.metrics.evaluation import load_judges
     from threestudio_like.renderers import RingCameras
-    from threestudio_like.runs.options import Options
-    from threestudio_like.runs.session import generate
     from threestudio_like.training.textual_inversion import (
         ConceptOptions,
         read_pictures,
@@ -142,7 +141,10 @@ def work(job: tuple[str, int]) -> None:
     trained = time.process_time() - began
     generate(
         f"a {token}",
-        Options(out=folder / "run", seed=seed, verbosity="quiet", turntable=False, concept=learnt),
+        prior=PriorOptions(concept=learnt),
+        seed=seed,
+        asset=AssetOptions(turntable=False),
+        run=RunOptions(out=folder / "run", quiet=True),
     )
     _, clip = load_judges()
     image = render_asset(

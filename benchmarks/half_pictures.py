@@ -19,13 +19,12 @@ from compose import interval
 from object_gap import turned
 from tables import ROOT, publish, table
 
+from threestudio_like import load_prior
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.inpainter import LatentBlending
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_shape
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
@@ -57,7 +56,7 @@ def main() -> None:
         known = {
             (x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
         }
-    prior, config = load_prior(Options()), CompletionConfig()
+    prior, config = load_prior("toybox"), CompletionConfig()
     inpainter = LatentBlending(prior, config.inpaint)
     for number, one in enumerate(hidden_objects(arguments.count)):
         for way, (whole, said) in WAYS.items():

@@ -19,7 +19,8 @@ from PIL import Image
 from spatial_words import world
 from tables import ROOT, publish, table
 
-from threestudio_like.commands.compose_run import first_layout, scene_score
+from threestudio_like import load_prior
+from threestudio_like.commands.jobs.compose_run import first_layout, scene_score
 from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
@@ -28,8 +29,6 @@ from threestudio_like.meshes.mesh import Asset
 from threestudio_like.metrics.layout import relation_holds
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.representations import PlacedScene
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.scene.comboverse import ComposeConfig, placement_stage, scene_pictures
 from threestudio_like.systems.scene.layout import reference_camera
 from threestudio_like.systems.scene.objects import object_of
@@ -76,7 +75,7 @@ def main() -> None:
         known = {
             (x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
         }
-    prior = load_prior(Options())
+    prior = load_prior("toybox")
     camera = reference_camera(3.0, 40.0, 15.0, 96, 96)
     for number, truth in enumerate(world(arguments.scenes, list(RELATIONS))):
         names = [str(n) for n in range(len(truth.meshes))]

@@ -24,12 +24,9 @@ from compose import Truth, hidden_share, interval, reconstructed, scenes, starte
 from PIL import Image
 from tables import ROOT, publish, table
 
-from threestudio_like.commands.reconstruct import (
-    InputImage,
-    ReconstructOptions,
-    picture_config,
-    reconstruct_photo,
-)
+from threestudio_like import load_prior
+from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image
+from threestudio_like.commands.reconstruct import Reconstruct
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.meshes.frames import Normalisation
@@ -43,8 +40,7 @@ from threestudio_like.priors.clip import load_clip
 from threestudio_like.priors.diffusion import DiffusionPrior
 from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.representations import Body, PlacedScene
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
+from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.comboverse import (
     ReferencePicture,
@@ -63,14 +59,15 @@ def whole(number: int, truth: Truth, method: str) -> PlacedScene:
     if not (folder / "report.html").is_file():
         pixels = np.concatenate([truth.picture, truth.mask[..., None]], -1).astype(np.float32)
         shutil.rmtree(folder, ignore_errors=True)
-        options = ReconstructOptions(
-            out=folder, system=method, verbosity="quiet", turntable=False, prompt=truth.text.prompt
+        options = Reconstruct(
+            system=method,
+            prompt=truth.text.prompt,
+            asset=AssetOptions(turntable=False),
+            run=RunOptions(out=folder, quiet=True),
         )
-        reconstruct_photo(
-            InputImage(photo_of(pixels, "x", {}), "x", "x", str(number)),
-            picture_config(options),
-            options,
-        )
+        photo = photo_of(pixels, "x", {})
+        picture = InputImage(photo=photo, source="x", name="x", content=str(number))
+        reconstruct_image(options, lambda: picture)
     return truth.with_meshes([Body(read(folder / "asset.glb").meshes)], [Transform()])
 
 
@@ -237,9 +234,9 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument(
-        "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "field"]
+        "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "optimise"]
     )
-    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "field"])
+    parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     arguments = parser.parse_args()
     ways = [COMPOSED, *(f"whole, {m}" for m in arguments.whole)]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +245,7 @@ def main() -> None:
         known = {
             (x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
         }
-    prior = load_prior(Options())
+    prior = load_prior("toybox")
     for number in scenes(arguments.scenes):
         if all((number, w) in known for w in ways):
             continue

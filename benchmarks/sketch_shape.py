@@ -73,12 +73,11 @@ def work(job: tuple[str, str, str, float]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    from threestudio_like import AssetOptions, RunOptions, generate
     from threestudio_like.guidance.sketch_files import read_sketch
     from threestudio_like.guidance.sketch_shape import SketchConfig
     from threestudio_like.kernels import surface_tree, winding_number
     from threestudio_like.metrics.evaluation import evaluate
-    from threestudio_like.runs.options import Options
-    from threestudio_like.runs.session import generate
 
     prompt, name, kind, strictness = job
     folder = OUT / f"{prompt.replace(' ', '-')}-{name}-{strictness}"
@@ -88,9 +87,10 @@ def work(job: tuple[str, str, str, float]) -> None:
     began, cpu = time.perf_counter(), time.process_time()
     result = generate(
         prompt,
-        Options(
-            out=folder, verbosity="quiet", turntable=False, sketch=sketch, strictness=strictness
-        ),
+        sketch=sketch,
+        strictness=strictness,
+        asset=AssetOptions(turntable=False),
+        run=RunOptions(out=folder, quiet=True),
     )
     line = {
         "prompt": prompt,

@@ -17,6 +17,7 @@ from compose import Truth, interval
 from PIL import Image
 from tables import ROOT, publish, table
 
+from threestudio_like import load_prior
 from threestudio_like.engine.config import update
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.guidance import GuidanceInputs
@@ -25,8 +26,6 @@ from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.networks.attention import attention_maps
 from threestudio_like.renderers import Cameras, RandomBackground, SceneRenderer, UniformCameras
 from threestudio_like.representations import Body
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.scene.comboverse import scene_pictures
 from threestudio_like.toybox.scenes import build_layout
 from threestudio_like.toybox.vocabulary import RELATIONS
@@ -242,7 +241,7 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=24)
     arguments = parser.parse_args()
-    prior: Any = load_prior(Options())
+    prior: Any = load_prior("toybox")
     heard: dict[tuple[str, float], list[float]] = {}
     for number, truth in enumerate(world(arguments.scenes, list(RELATIONS))):
         for key, value in told(truth, truth.text.relations[0].words, prior).items():

@@ -51,10 +51,11 @@ def work(job: tuple[str, int, bool]) -> None:
     import torch
 
     torch.set_num_threads(1)
+    from threestudio_like import AssetOptions, RunOptions, generate, open_run
     from threestudio_like.engine.errors import CollapseError
-    from threestudio_like.engine.events import Events, read_events
+    from threestudio_like.engine.events import read_events
     from threestudio_like.metrics.evaluation import evaluate
-    from threestudio_like.runs.session import Options, finish, generate, open_run
+    from threestudio_like.stages.field_to_mesh import AssetConfig, make_asset
 
     prompt, seed, again = job
     folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
@@ -62,12 +63,8 @@ def work(job: tuple[str, int, bool]) -> None:
     if again:
         # Extraction alone, from the checkpoint: the seconds of the stages are those of the first
         # run.
-        run = open_run(folder)
-        parts = run.config.result(run.request, run.stages)
-        options = Options(out=folder, seed=seed, verbosity="quiet", turntable=False)
-        result = finish(
-            folder, Events(None, "quiet"), parts, options, run.facts, run.request.prior, run.text, 1
-        )
+        asset, _ = make_asset(open_run(folder), AssetConfig(), 1, "object", {})
+        asset.save(folder / "asset.glb", force=True)
         old = json.loads((folder / "seconds.json").read_text())
         seconds, cpu = old["seconds"], old["cpu"]
     else:
@@ -75,7 +72,10 @@ def work(job: tuple[str, int, bool]) -> None:
             shutil.rmtree(folder)
         try:
             result = generate(
-                prompt, Options(out=folder, seed=seed, verbosity="quiet", turntable=False)
+                prompt,
+                seed=seed,
+                asset=AssetOptions(turntable=False),
+                run=RunOptions(out=folder, quiet=True),
             )
         except CollapseError as error:
             # A run that the watchdog stops counts, as a failure in every column.

@@ -88,10 +88,9 @@ def work(job: tuple[str, str, str]) -> None:
     torch.set_num_threads(1)
     from PIL import Image
 
-    from threestudio_like.commands.texture import texture
+    from threestudio_like import AssetOptions, RunOptions, texture
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.metrics.evaluation import evaluate
-    from threestudio_like.runs.options import TextureOptions
 
     source, prompt, kind = job
     folder = OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}"
@@ -106,7 +105,12 @@ def work(job: tuple[str, str, str]) -> None:
         mesh, material = stripped(source)
         Asset({source: mesh}).save(path)
     began, cpu = time.perf_counter(), time.process_time()
-    result = texture(path, prompt, TextureOptions(out=folder, verbosity="quiet", turntable=False))
+    result = texture(
+        path,
+        prompt,
+        asset=AssetOptions(turntable=False),
+        run=RunOptions(out=folder, quiet=True),
+    )
     line = {
         "mesh": source,
         "prompt": prompt,

@@ -1,12 +1,12 @@
-"""A prompt to a GLB, in Python. Run: python examples/01_generate.py [steps]"""
+"""A prompt to a GLB. Run: python examples/01_generate.py [STEPS]"""
 
 import sys
 
-import threestudio_like
+import threestudio_like as tsl
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else None
-asset = threestudio_like.generate("a blue mug", seed=1, steps=steps, quiet=False)
-print("run folder:", asset.provenance["folder"])
-print("faces:", len(asset.mesh.faces))
-asset.save("mug.glb")
-asset.save("mug.obj")
+result = tsl.generate("a blue mug", seed=1, steps=steps, run=tsl.RunOptions(quiet=False))
+print("run folder:", result.folder)
+print("faces:", len(result.asset.mesh.faces), " verified:", result.verdict.line())
+result.asset.save("mug.glb")
+result.asset.save("mug.obj")

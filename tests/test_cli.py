@@ -239,18 +239,23 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
 
 
 def test_steps_are_divided_and_the_negative_prompt_reaches_every_stage():
+    from threestudio_like.commands.generate import Generate
     from threestudio_like.engine.config import dotted
-    from threestudio_like.runs.options import Options
-    from threestudio_like.runs.session import configure
+    from threestudio_like.runs.configure import configure
+    from threestudio_like.runs.options import MethodOptions
+    from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
-    config = configure(Options(steps=70, negative="a hat"), "default")
+    def configured(base, **method):
+        return configure(Generate(method=MethodOptions(**method)), base)
+
+    config = configured(LatentNerf(), steps=70, negative="a hat")
     assert (config.distil.steps, config.rgb.steps) == (20, 50)
     negatives = {k: v for k, v in dotted(config).items() if k.endswith("prompt.negative")}
     assert len(negatives) == 4
     assert set(negatives.values()) == {"a hat"}
-    one = configure(Options(steps=1), "default")
+    one = configured(LatentNerf(), steps=1)
     assert one.distil.steps + one.rgb.steps == 1
-    paper = configure(Options(steps=70), "paper")
+    paper = configured(LatentNerf.paper(), steps=70)
     assert (paper.distil.steps, paper.rgb.steps) == (70, 0)
 
 

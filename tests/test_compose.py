@@ -665,22 +665,25 @@ def test_guidance_follows_the_prior_unless_a_preset_is_asked_for(toybox_prior):
     text; values the user gives stay."""
     from types import SimpleNamespace
 
-    from threestudio_like.commands.compose import ComposeOptions, compose_config
+    from threestudio_like.commands.compose import Compose
+    from threestudio_like.commands.jobs.compose import configuration_of
+    from threestudio_like.runs.options import MethodOptions
 
     anything = SimpleNamespace(facts=SimpleNamespace(camera=None))
     assert toybox_prior.facts.camera is not None
     known, unknown = (
-        compose_config(ComposeOptions(), toybox_prior),
-        compose_config(ComposeOptions(), anything),
+        configuration_of(Compose(), None, toybox_prior),
+        configuration_of(Compose(), None, anything),
     )
     assert known.place.spatial.factor == 1
     assert known.place.spatial.score.joint_views
     assert unknown.place.spatial.factor == 25
     assert (unknown.place.spatial.score.t_min, unknown.place.spatial.score.t_max) == ("0.8", "0.9")
     assert unknown.place.along == known.place.along == "ray"
-    own = compose_config(ComposeOptions(set={"place.spatial.factor": "7"}), anything)
+    own = configuration_of(Compose(set={"place.spatial.factor": "7"}), None, anything)
     assert own.place.spatial.factor == 7
-    assert compose_config(ComposeOptions(preset="default"), anything).place.spatial.factor == 1
+    default = Compose(method=MethodOptions(preset="default"))
+    assert configuration_of(default, None, anything).place.spatial.factor == 1
 
 
 def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
@@ -704,7 +707,7 @@ def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
 
 def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
     """A scene whose relation holds is better than the same one the other way round."""
-    from threestudio_like.commands.compose_run import scene_score
+    from threestudio_like.commands.jobs.compose_run import scene_score
 
     view, bodies, _, _, _ = two_objects(64)
     text = read_scene("a red box left of a blue ball")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from threestudio_like import load_prior
 from threestudio_like.cli import main
 from threestudio_like.engine.config import update
 from threestudio_like.engine.loop import Step
@@ -29,8 +30,6 @@ from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
 from threestudio_like.representations.config import FieldConfig
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import load_prior
 from threestudio_like.systems.image_to_3d import g3dr
 from threestudio_like.systems.image_to_3d.field_optimisation import (
     Beginning,
@@ -519,7 +518,7 @@ def test_optimisation_from_the_command_line(tmp_path):
 
 
 def test_pictures_are_imagined_from_prompts_and_from_none(tmp_path, capsys):
-    prior = load_prior(Options())
+    prior = load_prior("toybox")
     quick = ImagineConfig(steps=6)
     one, two = (imagine_picture("a red chair", prior, quick, seed) for seed in (0, 1))
     assert one.shape == (prior.facts.image_size, prior.facts.image_size, 3)

@@ -10,9 +10,8 @@ import pytest
 import torch
 import trimesh
 
-from threestudio_like import kernels
+from threestudio_like import AssetOptions, RunOptions, kernels, texture
 from threestudio_like.cli import main
-from threestudio_like.commands.texture import locked_texels, present_texture, read_subject, texture
 from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan, Step
@@ -42,8 +41,6 @@ from threestudio_like.renderers import (
 )
 from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.representations import TexturedMesh
-from threestudio_like.runs.options import TextureOptions
-from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.stages.painting import (
     LightConfig,
     PaintingConfig,
@@ -58,6 +55,12 @@ from threestudio_like.systems.texturing.latent_paint import (
     PaintRequest,
     baked_share,
     near_seen,
+)
+from threestudio_like.systems.texturing.subject import (
+    SubjectOptions,
+    locked_texels,
+    present_texture,
+    read_subject,
 )
 from threestudio_like.toybox.render import LIGHT
 
@@ -472,10 +475,13 @@ QUICK = {
 
 def test_texture_returns_the_users_mesh(tmp_path):
     before = chair(tmp_path / "chair.glb", texture=True)
-    options = TextureOptions(
-        out=tmp_path / "run", set=QUICK, verbosity="quiet", lock_parts=("back",)
+    result = texture(
+        tmp_path / "chair.glb",
+        "a red chair",
+        set=QUICK,
+        lock_parts=("back",),
+        run=RunOptions(out=tmp_path / "run", quiet=True),
     )
-    result = texture(tmp_path / "chair.glb", "a red chair", options)
     after = Asset.load(tmp_path / "run" / "asset.glb")
     assert list(after.meshes) == list(before.meshes)
     for old, new in zip(before.meshes.values(), after.meshes.values()):
@@ -581,7 +587,11 @@ def test_texture_in_the_users_own_frame_and_units(tmp_path):
     texture(
         tmp_path / "chair.obj",
         "a red chair",
-        TextureOptions(out=tmp_path / "run", set=QUICK, verbosity="quiet", frame=frame),
+        set=QUICK,
+        up="z",
+        front="-y",
+        unit="cm",
+        run=RunOptions(out=tmp_path / "run", quiet=True),
     )
     own = Asset.load(tmp_path / "run" / "asset.obj")
     for old, new in zip(before.meshes.values(), own.meshes.values()):
@@ -592,54 +602,37 @@ def test_texture_in_the_users_own_frame_and_units(tmp_path):
     assert np.allclose(glb.mesh.vertices.max(0), asset.mesh.vertices.max(0), atol=1e-4)
 
 
-def test_texture_resumes_to_the_same_bytes(tmp_path):
+def test_texture_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     chair(tmp_path / "chair.glb")
-    options = {"set": QUICK, "verbosity": "quiet", "turntable": False, "checkpoint_steps": 1}
-    whole = texture(
-        tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "a", **options)
-    )
-    import threestudio_like.commands.texture as module
+    from threestudio_like.engine.loop import Loop
 
-    steps = {"n": 0}
-    original = module.run_loop
+    def paint(folder, resume=False):
+        run = RunOptions(out=folder, quiet=True, checkpoint_steps=1, resume=resume, keep="all")
+        asset = AssetOptions(turntable=False)
+        return texture(tmp_path / "chair.glb", "a red chair", set=QUICK, asset=asset, run=run)
 
-    def interrupted(*arguments):
-        loop = original(*arguments)
-        move = loop._account
+    whole = paint(tmp_path / "a")
+    account, steps = Loop._account, {"n": 0}
 
-        def account(*rest):
-            move(*rest)
-            steps["n"] += 1
-            if steps["n"] == 6:
-                raise KeyboardInterrupt
+    def interrupted(self, *rest):
+        account(self, *rest)
+        steps["n"] += 1
+        if steps["n"] == 6:
+            raise KeyboardInterrupt
 
-        loop._account = account
-        return loop
-
-    module.run_loop = interrupted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            texture(
-                tmp_path / "chair.glb", "a red chair", TextureOptions(out=tmp_path / "b", **options)
-            )
-    finally:
-        module.run_loop = original
-    again = texture(
-        tmp_path / "chair.glb",
-        "a red chair",
-        TextureOptions(out=tmp_path / "b", resume=True, **options),
-    )
+    monkeypatch.setattr(Loop, "_account", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        paint(tmp_path / "b")
+    monkeypatch.undo()
+    again = paint(tmp_path / "b", resume=True)
     assert (whole.folder / "asset.glb").read_bytes() == (again.folder / "asset.glb").read_bytes()
-    # On another mesh of that name it is not resumed.
+    # With another mesh of that name it does not go on.
+    (tmp_path / "b" / "work" / "finished.json").unlink()
     moved = Asset.load(tmp_path / "chair.glb")
     moved.meshes["legs"].vertices += 0.5
     moved.save(tmp_path / "chair.glb")
     with pytest.raises(CheckpointError, match="mesh content"):
-        texture(
-            tmp_path / "chair.glb",
-            "a red chair",
-            TextureOptions(out=tmp_path / "b", resume=True, **options),
-        )
+        paint(tmp_path / "b", resume=True)
 
 
 def test_latent_atlas_becomes_rgb_by_both_ways(toybox_prior):
@@ -668,7 +661,7 @@ def test_lock_mask_and_present_texture(tmp_path):
     mask = np.zeros((32, 32), np.uint8)
     mask[:16] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    options = TextureOptions(lock=tmp_path / "mask.png")
+    options = SubjectOptions(lock=tmp_path / "mask.png")
     subject = read_subject(path, options, "box")
     locked = locked_texels(subject, options)
     row, column = subject.atlas.corner(0)
@@ -684,9 +677,9 @@ def test_lock_mask_and_present_texture(tmp_path):
         < 1e-5
     )
     for wrong in (
-        TextureOptions(lock=tmp_path / "none.png"),
-        TextureOptions(lock_parts=("wheels",)),
-        TextureOptions(lock=path),
+        SubjectOptions(lock=tmp_path / "none.png"),
+        SubjectOptions(lock_parts=("wheels",)),
+        SubjectOptions(lock=path),
     ):
         with pytest.raises(InputError):
             locked_texels(subject, wrong)
@@ -695,7 +688,7 @@ def test_lock_mask_and_present_texture(tmp_path):
 def test_systems_belong_to_their_verbs(tmp_path):
     chair(tmp_path / "chair.glb")
     with pytest.raises(ConfigError, match="texture"):
-        texture(tmp_path / "chair.glb", "a red chair", TextureOptions(system="latent-nerf"))
+        texture(tmp_path / "chair.glb", "a red chair", system="latent-nerf")
     assert main(["generate", "a red chair", "--system", "latent-paint"]) == 2
     assert main(["texture", str(tmp_path / "none.glb"), "a red chair"]) == 2
     assert main(["texture", str(tmp_path / "chair.glb"), "a red dragon"]) == 2
@@ -732,15 +725,14 @@ def test_point_mass_paints_every_seen_texel_in_one_colour():
 
 def test_the_paper_preset_paints_on_any_pipeline(tiny_folder, tmp_path):
     chair(tmp_path / "chair.glb")
-    options = TextureOptions(
-        out=tmp_path / "run",
+    result = texture(
+        tmp_path / "chair.glb",
+        "a chair of glass",
         prior=str(tiny_folder),
-        set={"latent.steps": "3", "latent_texels": "32"},
-        verbosity="quiet",
-        turntable=False,
-        export=AssetConfig(texture=64),
+        set={"latent.steps": 3, "latent_texels": 32},
+        asset=AssetOptions(texture=64, turntable=False),
+        run=RunOptions(out=tmp_path / "run", quiet=True),
     )
-    result = texture(tmp_path / "chair.glb", "a chair of glass", options)
     assert result.verdict.passed
     assert "latent-paint" in (tmp_path / "run" / "run.yaml").read_text()
     assert "preset: paper" in (tmp_path / "run" / "run.yaml").read_text()
@@ -755,10 +747,13 @@ def test_refinement_rounds_can_end_a_painting(tmp_path):
         "refine.refine.views": "4",
         "refine.refine.steps": "2",
     }
-    options = TextureOptions(
-        out=tmp_path / "run", set={**QUICK, **rounds}, verbosity="quiet", turntable=False
+    result = texture(
+        tmp_path / "chair.glb",
+        "a red chair",
+        set={**QUICK, **rounds},
+        asset=AssetOptions(turntable=False),
+        run=RunOptions(out=tmp_path / "run", quiet=True),
     )
-    result = texture(tmp_path / "chair.glb", "a red chair", options)
     assert result.verdict.passed
     assert '"stage": "refine"' in (tmp_path / "run" / "events.jsonl").read_text()
 

@@ -462,8 +462,11 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     )
     values = {"shape.models": str(models), "shape.candidates": "1", "colour.complete": "neighbours"}
     asset = threestudio_like.reconstruct(
-        tmp_path / "chair.png", out=tmp_path / "run", set=values, turntable=False
-    )
+        tmp_path / "chair.png",
+        set=values,
+        asset=threestudio_like.AssetOptions(turntable=False),
+        run=threestudio_like.RunOptions(out=tmp_path / "run", quiet=True),
+    ).asset
     assert asset.mesh.texture is not None
     assert (tmp_path / "run" / "asset.glb").is_file()
     assert not (tmp_path / "run" / "turntable.mp4").exists()

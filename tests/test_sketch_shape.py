@@ -8,7 +8,9 @@ import pytest
 import torch
 import trimesh
 
+from threestudio_like import AssetOptions, RunOptions, generate
 from threestudio_like.cli import main
+from threestudio_like.commands.generate import Generate
 from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.guidance import GuidanceInputs
@@ -35,8 +37,8 @@ from threestudio_like.representations import (
     VoxelGridConfig,
     density_volume,
 )
-from threestudio_like.runs.options import Options
-from threestudio_like.runs.session import configure, generate
+from threestudio_like.runs.configure import configure
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 SHAPES = Path(__file__).parent.parent / "assets" / "shapes"
@@ -182,30 +184,14 @@ QUICK = {
 
 
 def test_strictness_zero_is_latent_nerf_to_the_last_bit(tmp_path):
-    plain = generate(
-        "a red chair", Options(out=tmp_path / "a", set=QUICK, verbosity="quiet", turntable=False)
-    )
-    zero = generate(
-        "a red chair",
-        Options(
-            out=tmp_path / "b",
-            set=QUICK,
-            verbosity="quiet",
-            turntable=False,
-            sketch=SHAPES / "stool.yaml",
-            strictness=0.0,
-        ),
-    )
-    some = generate(
-        "a red chair",
-        Options(
-            out=tmp_path / "c",
-            set=QUICK,
-            verbosity="quiet",
-            turntable=False,
-            sketch=SHAPES / "stool.yaml",
-        ),
-    )
+    def made(name, **sketch):
+        run = RunOptions(out=tmp_path / name, quiet=True)
+        asset = AssetOptions(turntable=False)
+        return generate("a red chair", set=QUICK, asset=asset, run=run, **sketch)
+
+    plain = made("a")
+    zero = made("b", sketch=SHAPES / "stool.yaml", strictness=0.0)
+    some = made("c", sketch=SHAPES / "stool.yaml")
     meshes = [r.asset.mesh for r in (plain, zero, some)]
     assert np.array_equal(meshes[0].vertices, meshes[1].vertices)
     assert np.array_equal(meshes[0].texture, meshes[1].texture)
@@ -311,6 +297,6 @@ def test_wrong_options_of_a_sketch(tmp_path):
     )
     assert main(["generate", "a red chair", "--sketch", str(tmp_path / "none.obj")]) == 2
     with pytest.raises(ConfigError, match="follows no sketch"):
-        configure(Options(sketch=SHAPES / "stool.yaml", system="dreamfusion"), "default")
+        configure(Generate(sketch=SHAPES / "stool.yaml", system="dreamfusion"), DreamFusion())
     with pytest.raises(InputError):
         load_sketch(tmp_path / "none.yaml")

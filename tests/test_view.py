@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from threestudio_like.cli import main
-from threestudio_like.commands import view as viewing
+from threestudio_like.commands.jobs import view as viewing
 from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.reports import BoxPicker, PageServer, live, serve_run
 from threestudio_like.reports.live import run_state
@@ -224,8 +224,10 @@ def test_a_mesh_is_shown_to_be_turned(tmp_path, monkeypatch):
 
 
 def test_a_run_with_viewer_is_shown_from_its_beginning(tmp_path, monkeypatch):
-    from threestudio_like.runs.folders import run_folder
-    from threestudio_like.runs.options import Options
+    from threestudio_like.commands.generate import Generate
+    from threestudio_like.runs.options import RunOptions
+    from threestudio_like.runs.session import Run
+    from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
     seen = {}
 
@@ -234,7 +236,9 @@ def test_a_run_with_viewer_is_shown_from_its_beginning(tmp_path, monkeypatch):
         return True
 
     monkeypatch.setattr(live, "open_browser", look)
-    run_folder("a red chair", Options(out=tmp_path / "run", viewer=True))
+    run = RunOptions(out=tmp_path / "run", viewer=True)
+    with Run.open("generate", Generate(run=run), name="a red chair") as opened:
+        opened.describe({"prompt": "a red chair"}, LatentNerf())
     assert seen["folder"] == str(tmp_path / "run")
     assert seen["stages"] == {}
     with pytest.raises(InputError):

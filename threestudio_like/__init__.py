@@ -1,135 +1,138 @@
-"""Text, image or mesh to a 3D asset, by optimisation against pretrained priors.
+"""Text, images and meshes to 3D assets, by optimisation against pretrained priors.
+
+What the command line does, the functions here do, with the same options, the same checks and the same
+bytes. Every piece is usable alone: priors, representations, renderers, guidances.
 
 Example:
-    >>> import threestudio_like
-    >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
-    >>> asset.save("chair.glb")                               # doctest: +SKIP
+    >>> import threestudio_like as tsl
+    >>> tsl.generate("a red chair", seed=1).asset.save("chair.glb")      # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from .engine.places import user_path
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .meshes.mesh import Asset
-
-__all__ = ["Asset", "compose", "generate", "reconstruct", "refine", "texture"]
-
-
-def generate(prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
-    """Make an asset of a prompt; the run's folder is in ``asset.provenance["folder"]``.
-
-    Args:
-        prompt: what to make.
-        quiet: show no progress.
-        options: any field of `systems.run.Options` (out, seed, steps, prior, system, preset,
-            minutes, set, …).
-
-    Raises:
-        UserError: with what is wrong, where, and what to do.
-
-    Example:
-        >>> asset = generate("a red chair", set={"distil.guidance.scale": "7"})  # doctest: +SKIP
-    """
-    from .runs import session as run
-
-    result = run.generate(prompt, _options(run.Options, quiet, options))
-    result.asset.provenance["folder"] = str(result.folder)
-    return result.asset
-
-
-def texture(mesh: str | Path, prompt: str, *, quiet: bool = True, **options: Any) -> Asset:
-    """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay. Options:
-    fields of `systems.options.TextureOptions`.
-
-    Example:
-        >>> asset = texture("chair.glb", "a striped blue chair")      # doctest: +SKIP
-    """
-    from .commands import texture as texturing
-    from .runs.options import TextureOptions
-
-    result = texturing.texture(user_path(mesh), prompt, _options(TextureOptions, quiet, options))
-    result.asset.provenance["folder"] = str(result.folder)
-    return result.asset
-
-
-def reconstruct(picture: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
-    """Make an asset of a picture of one object. Options: fields of
-    `systems.reconstruction.ReconstructOptions` (prompt, seed, set, …).
-
-    Example:
-        >>> asset = reconstruct("photo.png", prompt="a red chair")      # doctest: +SKIP
-    """
-    from .commands import reconstruct as reconstruction
-
-    result = reconstruction.reconstruct(
-        user_path(picture), _options(reconstruction.ReconstructOptions, quiet, options)
+    from .api import (
+        compose,
+        evaluate,
+        export,
+        generate,
+        open_run,
+        reconstruct,
+        refine,
+        resume,
+        texture,
     )
-    result.asset.provenance["folder"] = str(result.folder)
-    return result.asset
+    from .engine.errors import (
+        CheckpointError,
+        CollapseError,
+        ConfigError,
+        ExportError,
+        InputError,
+        MemoryShortage,
+        ModelError,
+        OutputError,
+        RankError,
+        UserError,
+        VocabularyError,
+    )
+    from .engine.random import RandomStream
+    from .engine.schedule import Schedule
+    from .guidance import (
+        Guidance,
+        GuidanceInputs,
+        GuidanceOutput,
+        ScoreDistillation,
+        ScoreDistillationConfig,
+    )
+    from .meshes.mesh import Asset, Material, Mesh
+    from .priors.diffusion import DiffusionPrior
+    from .renderers import (
+        Cameras,
+        RandomBackground,
+        RingCameras,
+        StratifiedCameras,
+        UniformCameras,
+        VolumeConfig,
+        VolumeRenderer,
+    )
+    from .representations import (
+        Field,
+        HashGridConfig,
+        HashGridField,
+        Representation,
+        TriplaneConfig,
+        TriplaneField,
+        VoxelField,
+        VoxelGridConfig,
+    )
+    from .runs.delivery import RunResult
+    from .runs.options import AssetOptions, MicrobatchOptions, PriorOptions, RunOptions
+    from .stages.field_to_mesh import field_to_asset
+    from .systems.image_to_3d.cisp import CispReconstruction
+    from .systems.image_to_3d.field_optimisation import PictureOptimisation
+    from .systems.image_to_3d.g3dr import G3drReconstruction
+    from .systems.scene.comboverse import ComposeConfig
+    from .systems.text_to_3d.dreamfusion import DreamFusion
+    from .systems.text_to_3d.latent_nerf import LatentNerf
+    from .systems.text_to_3d.rgb_refinement import RgbRefinement
+    from .systems.texturing.latent_paint import LatentPaint
 
+_PLACES = {
+    "api": (
+        *("compose", "evaluate", "export", "generate", "load_prior", "open_run"),
+        *("reconstruct", "refine", "resume", "texture"),
+    ),
+    "engine.errors": (
+        *("CheckpointError", "CollapseError", "ConfigError", "ExportError", "InputError"),
+        *("MemoryShortage", "ModelError", "OutputError", "RankError", "UserError"),
+        "VocabularyError",
+    ),
+    "engine.random": ("RandomStream",),
+    "engine.schedule": ("Schedule",),
+    "guidance": (
+        *("Guidance", "GuidanceInputs", "GuidanceOutput"),
+        *("ScoreDistillation", "ScoreDistillationConfig"),
+    ),
+    "meshes.mesh": ("Asset", "Material", "Mesh"),
+    "priors.diffusion": ("DiffusionPrior",),
+    "renderers": (
+        *("Cameras", "RandomBackground", "RingCameras", "StratifiedCameras", "UniformCameras"),
+        *("VolumeConfig", "VolumeRenderer"),
+    ),
+    "representations": (
+        *("Field", "HashGridConfig", "HashGridField", "Representation", "TriplaneConfig"),
+        *("TriplaneField", "VoxelField", "VoxelGridConfig"),
+    ),
+    "runs.delivery": ("RunResult",),
+    "runs.options": ("AssetOptions", "MicrobatchOptions", "PriorOptions", "RunOptions"),
+    "stages.field_to_mesh": ("field_to_asset",),
+    "systems.image_to_3d.cisp": ("CispReconstruction",),
+    "systems.image_to_3d.field_optimisation": ("PictureOptimisation",),
+    "systems.image_to_3d.g3dr": ("G3drReconstruction",),
+    "systems.scene.comboverse": ("ComposeConfig",),
+    "systems.text_to_3d.dreamfusion": ("DreamFusion",),
+    "systems.text_to_3d.latent_nerf": ("LatentNerf",),
+    "systems.text_to_3d.rgb_refinement": ("RgbRefinement",),
+    "systems.texturing.latent_paint": ("LatentPaint",),
+}
+"""Module -> the public names that it holds; imported when they are asked for."""
+_HOME = {name: module for module, names in _PLACES.items() for name in names}
 
-def compose(
-    picture: str | Path | None, prompt: str = "", *, quiet: bool = True, **options: Any
-) -> Asset:
-    """Make a scene of a picture of several objects, or (picture None) of a prompt alone;
-    `Asset.nodes` says where each stands.
-
-    Options: fields of `systems.composition.ComposeOptions` (boxes, masks, objects, method,
-        elevation, fov, steps, seed, set, …).
-
-    Example:
-        >>> scene = compose("scene.png", "a red ball on a blue box")      # doctest: +SKIP
-        >>> scene.nodes["red_ball"].transform.translation                 # doctest: +SKIP
-    """
-    from .commands import compose as composing
-
-    options["objects"] = tuple(Path(p) for p in options.get("objects", ()))
-    if options.get("masks") is not None:
-        options["masks"] = Path(options["masks"])
-    chosen = _options(composing.ComposeOptions, quiet, options)
-    if picture is None:
-        result = composing.compose_text(prompt, chosen)
-    else:
-        result = composing.compose(user_path(picture), prompt, chosen)
-    result.asset.provenance["folder"] = str(result.folder)
-    return result.asset
-
-
-def refine(source: str | Path, *, quiet: bool = True, **options: Any) -> Asset:
-    """Refine a finished run in RGB (the second stage of Latent-NeRF); options as for `generate`."""
-    from .runs import session as run
-
-    result = run.refine(user_path(source), _options(run.Options, quiet, options))
-    result.asset.provenance["folder"] = str(result.folder)
-    return result.asset
-
-
-def _options(kind: Any, quiet: bool, options: dict[str, Any]) -> Any:
-    from dataclasses import fields
-
-    from .engine.errors import ConfigError, did_you_mean
-    from .engine.places import expand_paths
-
-    known = [f.name for f in fields(kind)]
-    for name in options:
-        if name not in known:
-            raise ConfigError(f'there is no option "{name}"', "options", did_you_mean(name, known))
-    for name in ("out", "concept", "embeddings", "save_embeddings", "config", "lock", "sketch"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    expand_paths(options)
-    return kind(**{"verbosity": "quiet" if quiet else "line", **options})
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Asset":
-        from .meshes.mesh import Asset
-
-        return Asset
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

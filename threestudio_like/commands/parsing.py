@@ -1,148 +1,290 @@
-"""The command line read into a verb's typed options, and into dotted values of its system's
-configuration."""
+"""A command line read into a command's typed options, with one line for every mistake."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
-import os
 import re
-from dataclasses import fields
-from pathlib import Path
+import typing
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths
-from ..engine.registry import PLUGINS, read_plugin_files
-from . import arguments as of
+from .registry import COMMANDS, PROGRAM, is_configured, module_of, options_of
 
-PROGRAM = "threestudio-like"
-
-VERBS: dict[str, type] = {
-    "generate": of.Generate,
-    "texture": of.Texture,
-    "reconstruct": of.Reconstruct,
-    "compose": of.Compose,
-    "refine": of.Refine,
-    "export": of.Export,
-    "view": of.View,
-    "evaluate": of.Evaluate,
-    "mesh": of.MeshTool,
-    "train": of.Train,
-    "doctor": of.Doctor,
-    "samples": of.Samples,
-    "vocabulary": of.Vocabulary,
-    "completion": of.Completion,
-}
-
-
-CONFIGURED = (of.Generate, of.Texture, of.Reconstruct, of.Compose, of.Refine, of.Train)
-"""Verbs whose systems' values are options by their dotted names."""
 AXES = ("--up", "--front", "--to-up", "--to-front")
+"""Options whose value may begin with a minus."""
+NUMBERS = re.compile(r"^-[\d.]")
+ELSEWHERE = {
+    "--mask": ("compose", "--masks", "a folder with a mask for each object"),
+    "--n-iters": (None, "--steps", ""),
+    "--iters": (None, "--steps", ""),
+    "--iterations": (None, "--steps", ""),
+    "--max-steps": (None, "--steps", ""),
+    "--num-steps": (None, "--steps", ""),
+    "--text-prompt": (None, "the prompt behind the command", ""),
+    "--prompt": (None, "the prompt behind the command", ""),
+    "--guidance-scale": (None, "--distil.guidance.scale", ""),
+    "--cfg": (None, "--distil.guidance.scale", ""),
+    "--cfg-scale": (None, "--distil.guidance.scale", ""),
+    "--negative-prompt": (None, "--negative", ""),
+    "--gpu": (None, "--device cuda:0", ""),
+    "--cuda": (None, "--device cuda", ""),
+    "--fp16": (None, "--dtype float16", ""),
+    "--half": (None, "--dtype float16", ""),
+    "--model": (None, "--prior", ""),
+    "--checkpoint": (None, "--prior", ""),
+    "--pretrained-model-name-or-path": (None, "--prior", ""),
+    "--hf-key": (None, "--prior", ""),
+    "--sd-version": (None, "--prior sd-1.5", ""),
+    "--output": (None, "--out", ""),
+    "--output-dir": (None, "--out", ""),
+    "--workspace": (None, "--out", ""),
+    "--exp-root-dir": (None, "--out", ""),
+    "--name": (None, "--out", ""),
+    "--continue": (None, "--resume", ""),
+    "--texture-size": (None, "--texture", ""),
+    "--texture-resolution": (None, "--texture", ""),
+    "--target-faces": (None, "--faces", ""),
+    "--size": (None, "--resolution", ""),
+    "--gui": (None, "--viewer", ""),
+    "--verbose": (None, "--log-every 1", ""),
+    "--format": ("export", "--to", ""),
+    "--num-gpus": (None, "--ranks", ""),
+    "--time-limit": (None, "--minutes", ""),
+    "--image": (None, "the picture behind the command", ""),
+    "--input": (None, "the file behind the command", ""),
+}
+"""What users of other tools reach for -> the command that has it (None: this one), our word, more."""
 
 
-def _flags(kind: type) -> list[str]:
-    return ["--" + f.name.replace("_", "-") for f in fields(kind)]
+def parse(command: str, arguments: list[str]) -> Any:
+    """The typed options of a command; values of its method's configuration are in `set`.
 
-
-def parse(verb: str, kind: type, arguments: list[str]) -> tuple[Any, dict[str, str]]:
-    """The verb's typed options, and dotted values that belong to the system's configuration."""
-    known = _flags(kind)
-    rest, dotted = [], {}
-    items = iter(arguments)
-    for item in items:
-        name, equals, value = item.partition("=")
-        if re.match(r"^--[A-Za-z]", name):
-            flag = name.replace("_", "-")
-            unknown = flag not in (*known, "--help") and not (
-                flag.startswith("--no-") and "--" + flag[5:] in known
-            )
-            values = undotted(verb) if unknown and kind in CONFIGURED else set()
-            if kind in CONFIGURED and ("." in name or name[2:].replace("-", "_") in values):
-                given = value if equals else next(items, None)
-                if given is None or given.startswith("--"):
-                    raise ConfigError("wants a value", name)
-                dotted[name[2:].replace("-", "_")] = given
-                continue
-            if unknown:
-                raise ConfigError(
-                    f'there is no option "{name}"',
-                    f"{PROGRAM} {verb}",
-                    did_you_mean(flag, known + [f"--{v}" for v in values]),
-                )
-            if flag in AXES and not equals:
-                # Its value may begin with a minus.
-                equals, value = "=", next(items, "")
-            rest.append(flag + equals + value)
-        else:
-            rest.append(item)
+    Raises:
+        ConfigError: an option or a value that does not fit, in one line.
+        SystemExit: help was asked for and has been printed.
+    """
+    kind = options_of(command)
+    flags = flags_of(kind)
+    rest, dotted = _separate(command, flags, arguments)
+    if any(item in ("-h", "--help") for item in rest):
+        _help(command, kind)
+        raise SystemExit(0)
+    _check_positionals(command, kind, flags, rest)
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            parsed: Any = tyro.cli(
-                kind,
-                args=rest,
-                prog=f"{PROGRAM} {verb}",
-                description=" ".join((kind.__doc__ or "").split()),
-            )
+            parsed: Any = tyro.cli(kind, args=rest, prog=f"{PROGRAM} {command}")
     except SystemExit as stop:
         if not stop.code:
             print(out.getvalue(), end="")
             raise
+        text = err.getvalue() or out.getvalue()
         raise ConfigError(
-            _one_line(err.getvalue() or out.getvalue()),
-            f"{PROGRAM} {verb}",
-            f"See: {PROGRAM} {verb} --help",
+            _one_line(text), f"{PROGRAM} {command}", f"See: {PROGRAM} {command} --help"
         ) from None
-    return expand_paths(parsed), dotted
+    parsed = expand_paths(parsed)
+    return replace(parsed, set=dotted) if dotted else parsed
 
 
-def take_plugins(arguments: list[str]) -> list[str]:
-    """Read the files behind `--plugins`, also for the processes that this one starts; returns the
-    other arguments. Raises InputError, ConfigError."""
-    rest, files = [], []
+def flags_of(kind: type) -> dict[str, Any]:
+    """The options of a command by their flags -> their types; those of groups among them, but not
+    what stands without a flag."""
+    found: dict[str, Any] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for item in fields(kind):
+        hint = hints[item.name]
+        marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+        bare = typing.get_args(hint)[0] if marks else hint
+        if tyro.conf.Suppress in marks or _is_positional(marks):
+            continue
+        if is_dataclass(bare):
+            found.update(flags_of(typing.cast(type, bare)))
+            continue
+        name = next((m.name for m in marks if getattr(m, "name", None)), item.name)
+        found["--" + name.replace("_", "-")] = bare
+    return found
+
+
+def _is_positional(marks: tuple[Any, ...]) -> bool:
+    return tyro.conf.Positional in marks or any("Positional" in repr(m) for m in marks)
+
+
+def positionals_of(kind: type) -> list[str]:
+    """Names of what stands without a flag, in order."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        f.name
+        for f in fields(kind)
+        if typing.get_origin(hints[f.name]) is typing.Annotated
+        and _is_positional(typing.get_args(hints[f.name])[1:])
+    ]
+
+
+def _separate(
+    command: str, flags: dict[str, Any], arguments: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    """What tyro reads, and dotted values of the configuration. Raises ConfigError."""
+    rest: list[str] = []
+    dotted: dict[str, str] = {}
+    configured = is_configured(command)
     items = iter(arguments)
     for item in items:
         name, equals, value = item.partition("=")
-        if name != "--plugins":
+        if not re.match(r"^--[A-Za-z]", name):
             rest.append(item)
             continue
-        given = value if equals else next(items, "")
-        if not given or given.startswith("--"):
-            raise ConfigError("wants a Python file", "--plugins")
-        files.append(str(Path(given).expanduser().resolve()))
-    if files:
-        before = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
-        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*before, *files]))
-        read_plugin_files()
-    return rest
+        flag = name.replace("_", "-")
+        if flag == "--help" or flag in flags or _negated(flag) in flags:
+            if flag in AXES and not equals:
+                equals, value = "=", next(items, "")
+            if equals and flags.get(flag) is bool:
+                rest.append(_boolean(flag, value))
+            else:
+                rest.append(flag + equals + value)
+            continue
+        key = name[2:].replace("-", "_")
+        if configured and ("." in name or key in undotted(command)):
+            given = value if equals else next(items, None)
+            if given is None or (given.startswith("--") and not NUMBERS.match(given)):
+                raise ConfigError("wants a value", name)
+            dotted[key] = given
+            continue
+        raise _unknown(command, flags, name, flag)
+    return rest, dotted
 
 
-def undotted(verb: str) -> set[str]:
-    """Values of the verb's systems that have no dot in their name."""
-    from ..engine import config as settings
-    from ..systems import registry
+def _negated(flag: str) -> str:
+    return "--" + flag[5:] if flag.startswith("--no-") else flag
 
-    if verb == "train":
-        from ..training.registry import CONFIGURATIONS
 
-        return {
-            key for config in CONFIGURATIONS for key in settings.dotted(config()) if "." not in key
-        }
-    verbs = (verb, "reconstruct") if verb == "generate" else (verb,)
-    systems = (registry.configuration(name) for v in verbs for name in registry.names(v))
-    return {key for config in systems for key in settings.dotted(config) if "." not in key}
+def _boolean(flag: str, value: str) -> str:
+    if value.lower() in ("true", "1", "yes", "on"):
+        return flag
+    if value.lower() in ("false", "0", "no", "off"):
+        return "--no-" + flag[2:]
+    raise ConfigError(f'wants true or false, got "{value}"', flag)
+
+
+def _unknown(command: str, flags: dict[str, Any], name: str, flag: str) -> ConfigError:
+    where = f"{PROGRAM} {command}"
+    if flag in ELSEWHERE:
+        other, ours, more = ELSEWHERE[flag]
+        ours_there = ours.split(" ")[0] in flags or not ours.startswith("--") or "." in ours
+        if other is not None and other != command:
+            text = f"{ours} of {other}" + (f" takes {more}" if more else "")
+            return ConfigError(f'there is no option "{name}" here', where, f"See {text}")
+        if other == command or ours_there:
+            return ConfigError(f'there is no option "{name}"', where, f"Here it is {ours}")
+    known = [*flags, *(f"--{v.replace('_', '-')}" for v in undotted(command))]
+    near = difflib.get_close_matches(flag, known, 1, 0.6)
+    if near:
+        return ConfigError(f'there is no option "{name}"', where, f'Did you mean "{near[0]}"?')
+    for other in COMMANDS:
+        if flag in flags_of(options_of(other)):
+            return ConfigError(
+                f'there is no option "{name}"', where, f"{PROGRAM} {other} has one of that name"
+            )
+    return ConfigError(
+        f'there is no option "{name}"', where, f"{PROGRAM} {command} --help lists them"
+    )
+
+
+def undotted(command: str) -> set[str]:
+    """Values of the configurations that a command may have which have no dot in their name."""
+    if not is_configured(command):
+        return set()
+    from ..engine.config import dotted
+    from .jobs.configurations import configurations_of
+
+    return {
+        key for config in configurations_of(command) for key in dotted(config) if "." not in key
+    }
+
+
+def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: list[str]) -> None:
+    """Say it where more stands without a flag than is read: most often a prompt without quotes."""
+    names = positionals_of(kind)
+    stray, skip = [], 0
+    for item in rest:
+        if item.startswith("--"):
+            flag, equals, _ = item.partition("=")
+            takes = flags.get(flag)
+            skip = 0 if equals or takes is bool or flag not in flags else _width(takes)
+        elif skip > 0:
+            skip -= 1
+        else:
+            stray.append(item)
+    if len(stray) <= len(names):
+        return
+    if names and names[-1] in ("prompt", "source", "mesh", "picture") and "prompt" in names:
+        first = names.index("prompt")
+        words = " ".join(stray[first:])
+        before = " ".join([*stray[:first], ""])
+        raise ConfigError(
+            "the prompt must stand in quotes",
+            f"{PROGRAM} {command}",
+            f'{PROGRAM} {command} {before}"{words}"',
+        )
+    raise ConfigError(
+        f'does not know what to do with "{stray[len(names)]}"',
+        f"{PROGRAM} {command}",
+        f"See: {PROGRAM} {command} --help",
+    )
+
+
+def _width(kind: Any) -> int:
+    """How many words an option takes at most."""
+    return 1_000_000 if typing.get_origin(kind) is tuple else 1
+
+
+def _help(command: str, kind: type) -> None:
+    """Print the options in groups, and two examples."""
+    out = io.StringIO()
+    description = " ".join((kind.__doc__ or "").split())
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(out):
+        tyro.cli(kind, args=["--help"], prog=f"{PROGRAM} {command}", description=description)
+    print(out.getvalue(), end="")
+    print("\nexamples:")
+    for example in module_of(command).EXAMPLES:
+        print(f"  {example}")
 
 
 def _one_line(text: str) -> str:
-    """tyro's boxed message as one line."""
+    """tyro's message, which stands in boxes with rulers, as one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    words = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()]
-    kept = [
-        w
-        for w in words
-        if w and not w.startswith(("For full helptext", "Parsing error", "Full helptext", "usage"))
+    lines = [
+        re.sub(r"[│╭╮╰╯─┌┐└┘|]+|^[-+=\s]{4,}$", " ", line).strip() for line in text.splitlines()
     ]
-    return " ".join(" ".join(kept).split())[:300].rstrip(".") or "the options cannot be read"
+    kept = []
+    for line in lines:
+        if line.startswith(("Argument helptext", "For full helptext", "Full helptext")):
+            break
+        if re.fullmatch(r"[\W_]*", line) or line in _TITLES or line.startswith("usage"):
+            continue
+        kept.append(line)
+    message = " ".join(" ".join(kept).split())
+    choice = re.search(
+        r"(?:Error parsing )?(--[\w-]+|\w+): invalid choice '?([^'(]+?)'? \(choose from (.*?)\)",
+        message,
+    )
+    if choice:
+        names = re.findall(r"[\w.:-]+", choice[3])
+        return f'{choice[1]}: "{choice[2]}" is none of its values. {did_you_mean(choice[2], names)}'
+    message = message.removeprefix("Error parsing ")
+    return message[:300].rstrip(".") or "the options cannot be read"
+
+
+_TITLES = {
+    "Parsing error",
+    "Value error",
+    "Invalid value",
+    "Unrecognized options",
+    "Required options",
+    "Error",
+}

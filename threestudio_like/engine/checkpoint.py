@@ -5,7 +5,9 @@ Pickled data is neither read nor written.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,24 @@ __all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomical
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to a file inside a run's own folder, replacing an older one. Raises
-    OutputError."""
+    """Write bytes to a file inside a run's own folder, replacing an older one. Raises OutputError."""
     write_file(path, data, force=True)
 
 
-def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-    """Write named tensors and JSON-serialisable facts atomically.
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A checksum of named tensors on the CPU: of names, types, shapes and bytes."""
+    state = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        # Bytes by a view, for types that NumPy lacks (bfloat16).
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
 
-    Tensors that share memory (tied weights) are written once for each name.
-    """
+
+def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    """Write named tensors and JSON-able facts atomically, with a checksum; tensors that share their
+    memory (tied weights) are each written."""
     unique: dict[str, torch.Tensor] = {}
     held: set[int] = set()
     for name, tensor in tensors.items():
@@ -40,16 +50,20 @@ def save_checkpoint(path: Path, tensors: dict[str, torch.Tensor], facts: dict[st
             own = own.clone()
         held.add(own.untyped_storage().data_ptr())
         unique[name] = own
-    write_atomically(path, save(unique, metadata={"format": FORMAT, "facts": json.dumps(facts)}))
+    metadata = {"format": FORMAT, "facts": json.dumps(facts), "digest": digest(unique)}
+    write_atomically(path, save(unique, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read a file that `save_checkpoint` wrote; returns (tensors, facts). Raises
-    CheckpointError."""
+    """Read what `save_checkpoint` wrote: (tensors, facts). Files of earlier versions have no
+    checksum and are read without one.
+
+    Raises:
+        CheckpointError: it is missing, of another program, or its bytes are not those written.
+    """
+    remedy = "Start the run again in another folder"
     if not path.is_file():
-        raise CheckpointError(
-            "there is no checkpoint", str(path), "Start the run again without --resume"
-        )
+        raise CheckpointError("there is no checkpoint", str(path), remedy)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -60,10 +74,23 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
                     "Give the folder of a run made by it",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        return tensors, json.loads(metadata["facts"])
+        facts = json.loads(metadata["facts"])
     except (SafetensorError, json.JSONDecodeError, KeyError, OSError) as error:
         raise CheckpointError(
-            f"the checkpoint is damaged ({type(error).__name__})",
-            str(path),
-            "Start the run again without --resume",
+            f"the checkpoint is damaged ({type(error).__name__})", str(path), remedy
         ) from None
+    if "digest" in metadata and metadata["digest"] != digest(tensors):
+        raise CheckpointError(
+            "the checkpoint is damaged (its checksum does not match)", str(path), remedy
+        )
+    return tensors, facts
+
+
+def remove_partial_files(folder: Path) -> int:
+    """Remove what writers that were killed left below a folder of ours; returns how many files."""
+    count = 0
+    for path in folder.rglob(".*.part*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+            count += 1
+    return count

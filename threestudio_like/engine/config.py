@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +94,8 @@ def convert(value: Any, kind: Any, name: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
+        if type(value) in arguments:
+            return value
         problems = []
         for option in sorted((a for a in arguments if a is not type(None)), key=lambda a: a is str):
             try:
@@ -206,3 +209,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def write_yaml(content: Any) -> str:
     """YAML text, keys in the order given."""
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=118)
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """A configuration of nested values. Raises ConfigError on unknown keys and wrong types."""
+    return update(kind(), dict(values))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """A YAML mapping from its text. Raises InputError."""
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict):
+        raise InputError("holds no keys", where, "Give a run.yaml")
+    return content

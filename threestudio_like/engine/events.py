@@ -32,7 +32,7 @@ class Events:
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                _end_last_line(path)
             except OSError as error:
                 raise output_error(error, path) from None
 
@@ -82,9 +82,22 @@ class Events:
             print("\r" + " " * self._width + "\r", end="", file=self._stream)
             self._width = 0
 
+    def forget(self) -> None:
+        """Write no more: the run's folder is about to be removed."""
+        self._path = None
+
     def close(self) -> None:
         """End the status line, so that the terminal continues on a new line."""
         self._clear()
+
+
+def _end_last_line(path: Path) -> None:
+    """Make the file, or end a line that a crash has cut off."""
+    with open(path, "a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

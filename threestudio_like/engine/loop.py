@@ -24,7 +24,15 @@ from .events import Events
 from .memory import release
 from .output import new_file
 from .parallel import GradientAccumulator, ProcessGroup
-from .progress import Progress, module_tensors, optimiser_of, put, restore, stage_tensors
+from .progress import (
+    Progress,
+    Restored,
+    module_tensors,
+    optimiser_of,
+    put,
+    restore,
+    stage_tensors,
+)
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
 
@@ -48,11 +56,11 @@ class LoopSettings:
     one_asset: bool = False
     """Whether all ranks optimise one asset, each with its share of a step's views."""
     accumulate: int = 1
-    """Number of microbatches that a step's views (or a rank's share of them) are divided into;
-    their gradients are accumulated one after the other."""
-    identity: dict[str, Any] = field(default_factory=dict)
-    """Facts that a checkpoint must agree with to be resumed: system, prompt, seed and
-    configuration."""
+    """Parts of a step's views (of a rank's share of them) that are worked on one after the other;
+    their gradients add up."""
+    identity: dict[str, Any] | None = field(default_factory=dict)
+    """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration; None
+    compares nothing."""
 
 
 __all__ = [
@@ -103,19 +111,9 @@ class Loop:
             CheckpointError, CollapseError, OutputError: see `engine.errors`.
         """
         done: dict[str, Stage] = {}
-        tensors: dict[str, torch.Tensor] = {}
-        facts: dict[str, Any] = {}
+        tensors, facts = self._saved(plans)
+        restored = Restored()
         settings = self._settings
-        if settings.resume and self._folder is not None:
-            tensors, facts = load_checkpoint(self._folder / CHECKPOINT)
-            theirs, ours = facts.get("identity", {}), json.loads(json.dumps(settings.identity))
-            if theirs != ours:
-                differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
-                raise CheckpointError(
-                    f"the checkpoint belongs to another run (different: {', '.join(differing)})",
-                    str(self._folder / CHECKPOINT),
-                    "Resume with the options of the first run",
-                )
         previous = self._catch_interrupt()
         try:
             for number, plan in enumerate(plans):
@@ -123,11 +121,15 @@ class Loop:
                 # The modules are on the device only while the stage runs: everything that is built
                 # or read between stages is in main memory.
                 homes = [put(module, settings.device) for module in stage.modules.values()]
+                here = facts if facts and number == facts["stage"] else {}
                 if facts and number < facts["stage"]:
-                    restore(stage, None, tensors)
+                    empty = restore(stage, None, tensors)
+                    # Of a finished run only what its last stage leaves is kept.
+                    restored.note(stage, [] if facts.get("model_only") else empty)
                 else:
-                    here = facts if facts and number == facts["stage"] else {}
-                    self._run_stage(number, len(plans), stage, tensors if here else {}, here)
+                    self._run_stage(
+                        number, len(plans), stage, tensors if here else {}, here, restored
+                    )
                 for module, home in zip(stage.modules.values(), homes):
                     put(module, home)
                 self._finished.append(stage)
@@ -138,6 +140,39 @@ class Loop:
             if previous is not None:
                 signal.signal(signal.SIGINT, previous)
         return done
+
+    def _saved(self, plans: list[StagePlan]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The checkpoint to go on from; nothing where there is none. Raises CheckpointError."""
+        settings = self._settings
+        if not settings.resume or self._folder is None:
+            return {}, {}
+        path = self._folder / CHECKPOINT
+        if not path.is_file():
+            # Killed before the first checkpoint: the run begins again.
+            return {}, {}
+        tensors, facts = load_checkpoint(path)
+        theirs, ours = facts.get("identity", {}), json.loads(json.dumps(settings.identity))
+        if settings.identity is not None and theirs != ours:
+            differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
+            raise CheckpointError(
+                f"the checkpoint belongs to another run (different: {', '.join(differing)})",
+                str(path),
+                "Resume with the options of the first run",
+            )
+        number = facts.get("stage")
+        if (
+            not isinstance(number, int)
+            or not 0 <= number < len(plans)
+            or facts.get("name") != plans[number].name
+            or not isinstance(facts.get("step"), int)
+            or facts["step"] < 0
+        ):
+            raise CheckpointError(
+                f'it stands at stage {number} ("{facts.get("name")}"), which this run does not have',
+                str(path),
+                "Start the run again in another folder",
+            )
+        return tensors, facts
 
     def _catch_interrupt(self) -> Any:
         if threading.current_thread() is not threading.main_thread():
@@ -158,12 +193,18 @@ class Loop:
         stage: Stage,
         tensors: dict[str, torch.Tensor],
         facts: dict[str, Any],
+        restored: Restored,
     ) -> None:
         settings, events = self._settings, self._events
         optimiser = optimiser_of(stage)
         progress = Progress(number, count, stage, optimiser)
         if facts:
-            restore(stage, optimiser, tensors)
+            empty = restore(stage, optimiser, tensors)
+            if facts.get("model_only"):
+                held = [m for n, m in stage.modules.items() if n in stage.result]
+                empty = [m for m in empty if not stage.result or any(m is h for h in held)]
+            restored.note(stage, empty)
+            restored.check()
             progress.index, progress.recovered_from = facts["step"], facts.get("recovered_from", "")
             if progress.recovered_from and stage.recover is not None:
                 stage.recover(progress.recovered_from)

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,17 +77,13 @@ def user_path(path: str | Path) -> Path:
 
 
 def expand_paths(options: T) -> T:
-    """A dataclass of options, or a dictionary, with `user_path` in every path of it, changed in
-    place. Raises ConfigError."""
+    """A dataclass of options, or a dictionary, with `user_path` in every path of it and of what it
+    holds. Raises ConfigError."""
     if isinstance(options, dict):
-        for key, value in options.items():
-            options[key] = _expanded(value)
-    elif is_dataclass(options) and not isinstance(options, type):
-        for field in fields(options):
-            value = getattr(options, field.name)
-            new = _expanded(value)
-            if new is not value:
-                object.__setattr__(options, field.name, new)
+        return {k: _expanded(v) for k, v in options.items()}  # type: ignore[return-value]
+    if is_dataclass(options) and not isinstance(options, type):
+        changes = {f.name: _expanded(getattr(options, f.name)) for f in fields(options)}
+        return replace(options, **changes)
     return options
 
 
@@ -96,6 +92,8 @@ def _expanded(value: Any) -> Any:
         return user_path(value) if str(value).startswith("~") else value
     if isinstance(value, (tuple, list)) and any(isinstance(v, Path) for v in value):
         return type(value)(_expanded(v) for v in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return expand_paths(value)
     return value
 
 

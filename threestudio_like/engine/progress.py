@@ -61,41 +61,98 @@ def stage_tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.
 
 def restore(
     stage: Stage, optimiser: torch.optim.Adam | None, tensors: dict[str, torch.Tensor]
-) -> None:
-    """Put a checkpoint's tensors into a stage's modules (and its optimiser). Raises CheckpointError
-    when they do not fit."""
+) -> list[nn.Module]:
+    """Put a checkpoint's tensors into a stage's modules (and its optimiser).
+
+    Returns:
+        The modules of which the checkpoint holds nothing under this stage's name. A module that
+        stages share is saved under the last of them, so these must be filled by a later stage: see
+        `Restored`.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    empty = []
     for name, module in stage.modules.items():
         prefix = f"{stage.name}/module/{name}/"
         own = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         if not own:
-            # The module is shared with a later stage, which restores it.
+            if module.state_dict():
+                empty.append(module)
             continue
-        for key, value in own.items():
-            # Buffers that grow during a run (targets, for example) take the shape that was saved.
-            holder, _, leaf = key.rpartition(".")
-            owner = module.get_submodule(holder)
-            if leaf in owner._buffers:
-                held = owner._buffers[leaf]
-                if held is None or held.shape != value.shape:
-                    owner._buffers[leaf] = value.clone()
         try:
+            _take_shapes(module, own)
             module.load_state_dict(own)
-        except RuntimeError:
+        except (RuntimeError, AttributeError):
             raise CheckpointError(
                 f'its "{name}" does not fit this configuration',
                 "checkpoint",
                 "Resume with the options of the first run",
             ) from None
     if optimiser is not None:
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        prefix = f"{stage.name}/adam/"
-        for key, value in tensors.items():
-            if key.startswith(prefix):
-                index, leaf = key[len(prefix) :].split("/")
-                state.setdefault(int(index), {})[leaf] = value
-        whole = optimiser.state_dict()
-        whole["state"] = state
+        _restore_optimiser(stage.name, optimiser, tensors)
+    return empty
+
+
+def _take_shapes(module: nn.Module, own: dict[str, torch.Tensor]) -> None:
+    """Buffers that grow during a run (targets, for one) take the saved shape."""
+    for key, value in own.items():
+        holder, _, leaf = key.rpartition(".")
+        buffers = module.get_submodule(holder)._buffers
+        if leaf in buffers:
+            held = buffers[leaf]
+            if held is None or held.shape != value.shape:
+                buffers[leaf] = value.clone()
+
+
+def _restore_optimiser(
+    stage: str, optimiser: torch.optim.Adam, tensors: dict[str, torch.Tensor]
+) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    prefix = f"{stage}/adam/"
+    for key, value in tensors.items():
+        if key.startswith(prefix):
+            index, leaf = key[len(prefix) :].split("/")
+            state.setdefault(int(index), {})[leaf] = value
+    whole = optimiser.state_dict()
+    whole["state"] = state
+    try:
         optimiser.load_state_dict(whole)
+    except (ValueError, KeyError):
+        raise CheckpointError(
+            "its optimiser does not fit this configuration",
+            "checkpoint",
+            "Resume with the options of the first run",
+        ) from None
+
+
+class Restored:
+    """Which modules of a checkpoint's stages have been filled: nothing that a stage needs may stay
+    as it was initialised."""
+
+    def __init__(self) -> None:
+        self._filled: set[int] = set()
+        self._empty: dict[int, tuple[str, nn.Module]] = {}
+
+    def note(self, stage: Stage, empty: list[nn.Module]) -> None:
+        """Take down what `restore` of a stage returned."""
+        for name, module in stage.modules.items():
+            if any(module is e for e in empty):
+                if id(module) not in self._filled:
+                    self._empty[id(module)] = (f"{stage.name}/{name}", module)
+            else:
+                self._filled.add(id(module))
+                self._empty.pop(id(module), None)
+
+    def check(self) -> None:
+        """Raise CheckpointError where a module was never filled."""
+        if self._empty:
+            names = ", ".join(sorted(name for name, _ in self._empty.values()))
+            raise CheckpointError(
+                f"it holds nothing for {names}",
+                "checkpoint",
+                "The run's configuration does not fit its checkpoint; start the run again",
+            )
 
 
 def put(module: nn.Module, device: torch.device | str | None) -> torch.device | str | None:

@@ -111,6 +111,7 @@ class Stage:
         shrink: uses less memory from now on, with the same result; returns a description of the
             change, or an empty text if nothing can be changed.
         clip_norm: largest norm of the gradient over all groups; 0 for no limit.
+        result: names of the modules that hold what the stage leaves; empty for all of them.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Stage:
     recover: Callable[[str], str] | None = None
     shrink: Callable[[], str] | None = None
     clip_norm: float = 0.0
+    result: tuple[str, ...] = ()
 
 
 @dataclass

@@ -226,6 +226,12 @@ class Asset:
 
         return write(self, user_path(path), frame, force=force, made=made_here)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the asset, to be turned with the mouse."""
+        from .page import frame
+
+        return frame(self)
+
     @staticmethod
     def load(path: str | Path, frame: Any = None, textures: bool = True) -> Asset:
         """Read a file of any format that can be read, written in a `frames.Frame`; `textures` False

@@ -54,8 +54,9 @@ class VolumeRenderer(nn.Module):
     average: torch.Tensor
     occupied: torch.Tensor
 
-    def __init__(self, config: VolumeConfig, chunk: int | None = None) -> None:
+    def __init__(self, config: VolumeConfig | None = None, chunk: int | None = None) -> None:
         super().__init__()
+        config = config or VolumeConfig()
         self.config = config
         self.chunk = config.chunk if chunk is None else chunk
         size = config.occupancy

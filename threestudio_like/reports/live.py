@@ -107,11 +107,12 @@ def open_browser(address: str) -> bool:
 def follow(folder: Path) -> PageServer:
     """Show a run that is about to begin, until its process ends (`--viewer`)."""
     server = serve_run(folder)
-    _announce(f"The run is shown at {server.address}", server.address, True)
+    announce(f"The run is shown at {server.address}", server.address, True)
     return server
 
 
-def _announce(line: str, address: str, browser: bool) -> None:
+def announce(line: str, address: str, browser: bool) -> None:
+    """Print a line to the terminal, and open the address where the user wants it."""
     print(line, file=sys.stderr, flush=True)
     if browser:
         open_browser(address)

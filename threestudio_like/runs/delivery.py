@@ -1,35 +1,47 @@
-"""What every run ends with: the asset written, read back and compared, pictures, a turntable, the
-report."""
+"""What every run ends with: the asset written, read back and compared; then pictures, a turntable and
+the report, whose failure costs nothing but themselves."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
-from ..engine.memory import peak_memory_mb
 from ..meshes.frames import Frame
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light
 from ..meshes.verification import Verdict, verify
 from ..renderers import RingCameras
 from ..reports import contact_sheet, save_png, turntable, write_report
+from ..engine.memory import peak_memory_mb
+
+if TYPE_CHECKING:
+    from .session import Run
 
 
 @dataclass
 class RunResult:
-    """asset, the folder it lies in, its figures, and the verdict on asset.glb."""
+    """What a run made.
+
+    asset: as it was written to asset.glb. folder: of the run. figures: by name, for the report.
+    verdict: on asset.glb, read back and compared with the asset in memory.
+    """
 
     asset: Asset
     folder: Path
     figures: dict[str, Any]
     verdict: Verdict
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the asset, to be turned with the mouse."""
+        return self.asset._repr_html_()
 
 
 @dataclass
@@ -49,7 +61,6 @@ class Delivery:
     title: str
     asset: Asset
     ring: RingCameras
-    text: str
     turntable: bool = True
     place: Callable[[np.ndarray], np.ndarray] | None = None
     shown: Asset | None = None
@@ -58,10 +69,8 @@ class Delivery:
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def deliver(
-    folder: Path, events: Events, began: float, figures: dict[str, Any], work: Delivery
-) -> RunResult:
-    """Write, verify, show and report; closes the events.
+def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> RunResult:
+    """Write, verify, show and report.
 
     Args:
         began: monotonic time at which the export began.
@@ -69,8 +78,10 @@ def deliver(
     Raises:
         OutputError: a file that was written does not show the asset.
     """
-    asset, cameras = work.asset, work.ring.all(160).view_projection().numpy()
+    folder, events, asset = run.folder, run.events, work.asset
+    cameras = work.ring.all(160).view_projection().numpy()
     temporary = folder / "work" / "asset.glb"
+    temporary.unlink(missing_ok=True)
     asset.save(temporary)
     verdict = verify(temporary, asset, cameras, place=work.place)
     _refuse(verdict, temporary)
@@ -82,31 +93,54 @@ def deliver(
     figures["seconds of export"] = time.monotonic() - began
     events.record("asset", **figures, verified=verdict.line())
     events.status("asset: pictures and report", force=True)
-    shown = work.shown or asset
-    sheet = contact_sheet(shown, work.ring, light=work.light)
-    save_png(sheet, folder / "preview.png")
+    _show(run, work, figures, verdict)
+    peak = peak_memory_mb()
+    events.record("end", seconds=events.elapsed, peak_memory_mb=peak and round(peak))
+    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
+    return RunResult(asset, folder, figures, verdict)
+
+
+def _show(run: Run, work: Delivery, figures: dict[str, Any], verdict: Verdict) -> None:
+    """Contact sheet, turntable and report. The asset is there already: what fails here is a warning."""
+    folder, events, shown = run.folder, run.events, work.shown or work.asset
+    with _extra(events, "preview.png"):
+        sheet = contact_sheet(shown, work.ring, light=work.light)
+        save_png(sheet, folder / "preview.png")
     if work.turntable:
-        turntable(
-            shown, folder / "turntable.mp4", work.ring.distance, work.ring.fov_y, light=work.light
-        )
+        with _extra(events, "turntable.mp4"):
+            turntable(
+                shown,
+                folder / "turntable.mp4",
+                work.ring.distance,
+                work.ring.fov_y,
+                light=work.light,
+            )
     peak = peak_memory_mb()
     if peak is not None:
         figures["peak memory, MB"] = round(peak)
     figures["seconds"] = events.elapsed
-    write_report(
-        folder / "report.html",
-        work.title,
-        shown,
-        sheet,
-        {"prompt": work.title, "verified": verdict.line(), **figures},
-        read_events(folder / "events.jsonl"),
-        work.text,
-        work.pictures,
-    )
-    events.record("end", seconds=events.elapsed, peak_memory_mb=figures.get("peak memory, MB"))
-    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
-    events.close()
-    return RunResult(asset, folder, figures, verdict)
+    with _extra(events, "report.html"):
+        write_report(
+            folder / "report.html",
+            work.title,
+            shown,
+            sheet,
+            {"prompt": work.title, "verified": verdict.line(), **figures},
+            read_events(folder / "events.jsonl"),
+            run.record.text(),
+            work.pictures,
+        )
+
+
+@contextmanager
+def _extra(events: Events, name: str) -> Iterator[None]:
+    """Something that a run can do without."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        events.record("warning", file=name, reason=reason)
+        events.say(f"Warning: {name} could not be made ({reason}). The asset is complete.")
 
 
 def _refuse(verdict: Verdict, path: Path) -> None:

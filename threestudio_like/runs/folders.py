@@ -1,69 +1,94 @@
-"""Where a run lives: a folder of its own, never overwritten; outputs/latest points at the
-newest."""
+"""Where a run lives: a folder of its own, never overwritten; outputs/latest points at the newest that
+has delivered."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
 from ..engine.checkpoint import output_error
 from ..engine.errors import CheckpointError, OutputError
-from ..engine.output import own_folder
 from ..engine.text import slug
-from ..reports.live import follow
-from .options import Options
+
+OUTPUTS = Path("outputs")
 
 
-def run_folder(prompt: str, options: Options) -> Path:
-    """Make the run's folder, show it in the browser if that is wished, and return it; an existing
-    run is never overwritten.
+def make_folder(name: str, out: Path | None) -> Path:
+    """Make a new run's folder with work/ in it and return its absolute path.
+
+    Args:
+        name: what the folder is called after where `out` is None.
+        out: the folder that the user wants.
 
     Raises:
-        OutputError, CheckpointError: it cannot be made, or there is none to resume.
+        OutputError: it holds files already, or cannot be made or written to.
     """
-    folder = _made(prompt, options)
-    own_folder(folder)
-    if options.viewer:
-        follow(folder)
-    return folder
-
-
-def _made(prompt: str, options: Options) -> Path:
-    if options.resume:
-        folder = options.out or Path("outputs/latest")
-        if not folder.is_dir():
-            raise CheckpointError(
-                "there is no run to resume", str(folder), "Give its folder with --out"
-            )
-        return folder.resolve()
-    if options.out is not None:
-        folder = options.out
-        if folder.is_dir() and any(folder.iterdir()):
-            raise OutputError(
-                "the folder holds files already",
-                str(folder),
-                "Choose another one, or add --resume to go on with its run",
-            )
+    if out is not None:
+        folder = out.expanduser()
+        try:
+            if folder.is_dir() and any(folder.iterdir()):
+                raise OutputError(
+                    "the folder holds files already",
+                    str(folder),
+                    "Choose another one, or add --resume to go on with its run",
+                )
+        except OSError as error:
+            raise output_error(error, folder) from None
     else:
-        name = slug(prompt, "-", 40) or "run"
-        stem = Path("outputs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        stem = OUTPUTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(name, '-', 40) or 'run'}"
         folder, number = stem, 2
         while folder.exists():
             folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
+    made = _first_missing(folder)
     try:
         (folder / "work").mkdir(parents=True)
         probe = folder / "work" / ".probe"
         probe.write_bytes(b"0" * 4096)
         probe.unlink()
     except OSError as error:
+        if made is not None and made.is_dir():
+            shutil.rmtree(made, ignore_errors=True)
         raise output_error(error, folder) from None
-    if options.out is None:
-        _point_latest(folder)
     return folder.resolve()
 
 
-def _point_latest(folder: Path) -> None:
+def _first_missing(folder: Path) -> Path | None:
+    """The outermost folder on the way that is not there yet."""
+    missing = None
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            if path.exists():
+                break
+            missing = path
+    return missing
+
+
+def existing_folder(out: Path | None) -> Path:
+    """The folder of the run that is to go on. Raises CheckpointError."""
+    folder = (out or OUTPUTS / "latest").expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no run to resume", str(folder), "Give its folder with --out"
+        )
+    return folder.resolve()
+
+
+def remove_new_folder(folder: Path) -> None:
+    """Remove a folder that a run made and left before it had done anything, and outputs/ with it
+    where that is empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name == OUTPUTS.name:
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+
+
+def point_latest(folder: Path) -> None:
+    """Let outputs/latest point at a run that has delivered; runs elsewhere have no such link."""
+    if folder.parent != OUTPUTS.resolve():
+        return
     link = folder.parent / "latest"
     temporary = folder.parent / f".latest.{os.getpid()}"
     try:

@@ -1,101 +1,175 @@
-"""The options of a run, and the checks that stop a mistake before anything starts."""
+"""Options that commands share, in groups: the method, the pretrained model, the asset, the run.
+
+The command line, the Python API and run.yaml all use these dataclasses. Nothing heavy is imported here,
+so that help is printed at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ..engine.errors import ConfigError, InputError, VocabularyError
-from ..engine.output import check_free
-from ..kernels import devices
-from ..kernels.dispatch import choose, why_not
-from ..meshes.frames import CANONICAL, Frame
-from ..priors.diffusion import DiffusionPrior
-from ..priors.stable_diffusion import DiffusersConfig
-from ..stages.field_to_mesh import AssetConfig
-from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
+from ..engine.errors import ConfigError, InputError
 
 LONGEST_PROMPT = 400
 
 
-@dataclass
-class Options:
-    """What every optimising verb takes besides its system's configuration."""
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """The method. Every value of its configuration is also an option by its dotted name
+    (--distil.guidance.scale 7); --print-config lists them."""
 
-    out: Path | None = None
-    """Folder of the run; the default is outputs/<time>-<prompt>."""
-    seed: int = 0
+    preset: str = "auto"
+    """auto: default for camera-conditioned priors, paper for the others."""
     steps: int | None = None
     """Steps of distillation in all; several stages keep their proportion."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
-    device: str = devices.MAIN
-    prior: str = "toybox"
-    """The embedded "toybox", a folder of Stable Diffusion's layout, a logical name (sd-1.5, …) or a
-    hub id."""
-    system: str = "latent-nerf"
-    preset: Literal["auto", "default", "paper"] = "auto"
-    """auto: default for camera-conditioned priors, paper for all others."""
-    sketch: Path | None = None
-    """A coarse shape to follow: a mesh, or a YAML list of primitives."""
-    strictness: float | None = None
-    """How closely the sketch is followed, from 0 to 1; the default is the system's."""
-    guidance: str = ""
-    """A guidance in place of score distillation, in every stage that distils."""
     negative: str = ""
     """Negative prompt."""
+    config: Path | None = None
+    """A run.yaml whose configuration is taken first."""
+    print_config: bool = False
+    """Print the configuration and stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorOptions:
+    """The pretrained model."""
+
+    prior: str = "toybox"
+    """The embedded "toybox", a model folder, a logical name (sd-1.5, sd-2.1-base, …), a hub id, or a
+    plug-in's."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Number type of the prior. auto: bfloat16 where the CPU has it, float16 on a GPU, else
+    float32."""
+    attention_slicing: bool = False
+    """Compute attention in slices: less memory, slower."""
+    compile: bool = False
+    """torch.compile the prior's UNet: faster after a first minute."""
+    offload: bool = False
+    """Keep the prior's weights in main memory between uses (small GPUs)."""
     concept: Path | None = None
-    """Textual-inversion token to load (learned_embeds.safetensors or .bin)."""
+    """Textual-inversion file to load: learned_embeds.safetensors or .bin."""
     embeddings: Path | None = None
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None
-    force: bool = False
-    """Replace the file of `save_embeddings`."""
-    """Write the prompt embeddings of this run as a bundle."""
-    config: Path | None = None
-    """A run.yaml whose values are taken first."""
-    set: dict[str, str] = field(default_factory=dict)
-    """Values of the system's configuration by dotted name."""
-    resume: bool = False
-    """Go on with the run in --out (or the latest one)."""
-    minutes: float | None = None
-    """Time limit: schedules and steps fit into it."""
-    memory: str = ""
-    """A budget that the run keeps: "8GB"."""
-    accumulate: int = 1
-    """Parts of a step's views that are worked on one after the other."""
-    export: AssetConfig = field(default_factory=AssetConfig)
-    load: DiffusersConfig = field(default_factory=lambda: DiffusersConfig(dtype="auto"))
-    preview_seconds: float = 5.0
-    log_every: int = 10
-    checkpoint_steps: int | None = None
-    verbosity: Literal["line", "json", "quiet"] = "line"
+    """Write this run's prompt embeddings as a bundle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetOptions:
+    """The asset that is written."""
+
+    texture: int = 512
+    """Texture size, pixels."""
+    faces: int = 16000
+    """Face budget of the mesh; 0 keeps all."""
     turntable: bool = True
+    """Make turntable.mp4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicrobatchOptions:
+    """The views of a step, when they do not all fit at once."""
+
+    ranks: int = 1
+    """Processes that share the views of a step; on GPUs one each. The result is that of one process
+    with all of them."""
+    accumulate: int = 1
+    """Microbatches into which the views of a step are divided, one after the other, for less memory.
+    Two of them give, bit for bit, what two ranks of as many threads give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The run: its folder, its machine, how long it may take, what it shows."""
+
+    out: Path | None = None
+    """Folder of the run (default: outputs/<time>-<prompt>)."""
+    seed: int = 0
+    """Same seed, same bytes on a CPU with the same number of threads."""
+    resume: bool = False
+    """Go on with the run in --out (default: outputs/latest), at whatever point it ended."""
+    minutes: float | None = None
+    """Time limit; schedules fit into it."""
+    memory: str = ""
+    """A budget to keep, such as 6GB, 8GB, 16GB or 24GB: a forecast chooses what is done at once;
+    gradients stay the same."""
+    device: str = ""
+    """cpu (the default), cuda, cuda:1 or mps."""
+    threads: int | None = None
+    """CPU threads (default: all cores)."""
+    kernels: Literal["auto", "triton", "vendor", "reference"] = "auto"
+    """auto: Numba on the CPU, Triton on a GPU. vendor: tiny-cuda-nn, nerfacc and nvdiffrast where
+    they are installed. reference: plain torch."""
+    keep: Literal["model", "all", "nothing"] = "model"
+    """What stays in work/ when the run has finished. model: what refine and further steps need, in
+    half precision. all: the whole checkpoint. nothing: the asset alone."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints (default: every 20 seconds)."""
+    preview_seconds: float = 5.0
+    """Seconds between previews in work/preview.png."""
+    log_every: int = 10
+    """Steps between events."""
     viewer: bool = False
     """Show the run in the browser while it goes."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    json: bool = False
+    """Print events as JSON lines on standard output."""
+    plugins: tuple[Path, ...] = ()
+    """Python files that register a guidance, a representation, a prior, a system or a format."""
+    force: bool = False
+    """Replace files outside the run's folder that are there already (--save-embeddings)."""
+
+    @property
+    def verbosity(self) -> Literal["line", "json", "quiet"]:
+        """How events are shown, see `engine.events.Events`."""
+        return "json" if self.json else "quiet" if self.quiet else "line"
 
 
-@dataclass
-class TextureOptions(Options):
-    """What `texture` takes besides."""
-
-    system: str = "latent-paint"
-    frame: Frame = CANONICAL
-    """Axes and unit of the mesh's file."""
-    unwrap: Literal["auto", "keep", "always"] = "auto"
-    """auto: keep texture coordinates that are a proper atlas, make new ones elsewhere; keep: keep
-    any; always: make all anew."""
-    lock: Path | None = None
-    """A mask over the texture coordinates: texels where it is bright keep their colour."""
-    lock_parts: tuple[str, ...] = ()
-    """Names of parts or materials that keep their colour."""
-    drop_textures: bool = False
-    """Leave the file's own pictures alone, also missing ones."""
+GROUPS = (MethodOptions, PriorOptions, AssetOptions, MicrobatchOptions, RunOptions)
+SAME_RESULT = {
+    *(f.name for f in fields(RunOptions) if f.name != "seed"),
+    *(f.name for f in fields(MicrobatchOptions)),
+    *("attention_slicing", "offload", "compile", "save_embeddings", "config", "print_config"),
+    *("turntable", "dtype"),
+}
+"""Options that may change when a run goes on: what is made is the same, but for rounding."""
 
 
-def check_options(prompt: str, options: Options) -> None:
-    """Raise InputError or ConfigError on a prompt or number that cannot be meant."""
+def flat(options: Any) -> dict[str, Any]:
+    """The options of a command by their names, those of its groups among them."""
+    values: dict[str, Any] = {}
+    for item in fields(options):
+        value = getattr(options, item.name)
+        values.update(flat(value) if isinstance(value, GROUPS) else {item.name: value})
+    return values
+
+
+def regroup(options: Any, values: dict[str, Any]) -> Any:
+    """A command's options with some of `flat`'s values replaced."""
+    changes: dict[str, Any] = {}
+    for item in fields(options):
+        value = getattr(options, item.name)
+        if isinstance(value, GROUPS):
+            changes[item.name] = regroup(value, values)
+        elif item.name in values:
+            changes[item.name] = values[item.name]
+    return replace(options, **changes)
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options that differ from their defaults, by `flat`'s names."""
+    default = flat(type(options)())
+    return {name: value for name, value in flat(options).items() if value != default[name]}
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise InputError on a prompt that holds no words or too many."""
     if not prompt.strip():
         raise InputError("the prompt is empty", "prompt", 'Say what to make: "a red chair"')
     if len(prompt) > LONGEST_PROMPT:
@@ -104,84 +178,82 @@ def check_options(prompt: str, options: Options) -> None:
             "prompt",
             "Say it shorter",
         )
-    if not split(prompt):
+    if not any(c.isalnum() for c in prompt):
         raise InputError("the prompt holds no words", "prompt", 'Say what to make: "a red chair"')
-    if options.save_embeddings is not None:
-        check_free([options.save_embeddings], force=options.force)
-    if options.steps is not None and options.steps < 1:
-        raise ConfigError(
-            f"must be at least 1, got {options.steps}",
-            "--steps",
-            "Leave it out for the preset's number",
-        )
-    if options.resolution is not None and not 8 <= options.resolution <= 1024:
-        raise ConfigError(
-            f"must be from 8 to 1024 pixels, got {options.resolution}",
-            "--resolution",
-            "Leave it out for the prior's own size",
-        )
-    if options.minutes is not None and options.minutes <= 0:
-        raise ConfigError(
-            f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit"
-        )
-    if options.accumulate < 1:
-        raise ConfigError(f"must be at least 1, got {options.accumulate}", "--accumulate")
-    if options.strictness is not None and not 0 <= options.strictness <= 1:
-        raise ConfigError(f"must be from 0 to 1, got {options.strictness:g}", "--strictness")
-    if options.strictness is not None and options.sketch is None:
+
+
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "steps": (1, 10_000_000, "Leave it out for the preset's number"),
+    "resolution": (8, 1024, "Leave it out for the prior's own size"),
+    "minutes": (0.001, 1e6, "Leave it out for no limit"),
+    "accumulate": (1, 1024, ""),
+    "ranks": (1, 64, "Leave it out for one process"),
+    "strictness": (0, 1, ""),
+    "seed": (0, 2**63 - 1, ""),
+    "texture": (64, 8192, ""),
+    "faces": (0, 10_000_000, "0 keeps all"),
+    "checkpoint_steps": (1, 10_000_000, "Leave it out for every 20 seconds"),
+    "preview_seconds": (0.01, 1e6, ""),
+    "log_every": (1, 10_000_000, ""),
+    "threads": (1, 4 * (os.cpu_count() or 1), "Leave it out for all cores"),
+    "instances": (1, 100_000, ""),
+    "edge": (0, 1e6, ""),
+    "depth": (1, 14, ""),
+    "holes": (0, 1_000_000, ""),
+    "weld": (0, 1, ""),
+    "port": (0, 65535, "0 takes a free one"),
+    "fov": (0, 120, "Leave it out if it is not known"),
+    "elevation": (-89, 89, "Leave it out if it is not known"),
+    "workers": (1, 256, ""),
+    "objects": (1, 10_000_000, ""),
+    "groups": (8, 10_000_000, ""),
+    "vectors": (0, 64, ""),
+    "seconds": (0, 1e9, ""),
+}
+"""Smallest and largest value of an option of this name, in every command, and what to do."""
+
+
+def check_numbers(values: dict[str, Any]) -> None:
+    """Raise ConfigError on a number that cannot be meant. `values` by option names, see `flat`."""
+    for name, (low, high, remedy) in LIMITS.items():
+        value = values.get(name)
+        if value is None or isinstance(value, (str, tuple)):
+            continue
+        if isinstance(value, float) and value != value:
+            raise ConfigError("must be a number, got nan", flag(name), remedy)
+        if not low <= value <= high:
+            kind = f"from {low:g} to {high:g}" if high <= 10_000 else f"at least {low:g}"
+            unit = " pixels" if name in ("texture", "resolution") else ""
+            raise ConfigError(f"must be {kind}{unit}, got {value:g}", flag(name), remedy)
+    if values.get("faces") and values["faces"] < 50:
+        raise ConfigError(f"must be 0 (keep all) or at least 50, got {values['faces']}", "--faces")
+    if values.get("fov") and values["fov"] < 5:
+        raise ConfigError(f"must be from 5 to 120, got {values['fov']:g}", "--fov")
+    if values.get("strictness") is not None and values.get("sketch") is None:
         raise ConfigError(
             "says how closely a sketch is followed, and there is none",
             "--strictness",
             "Add --sketch shape.obj",
         )
-    if options.seed < 0:
-        raise ConfigError(f"must not be negative, got {options.seed}", "--seed")
-    if not 64 <= options.export.texture <= 8192:
-        raise ConfigError(
-            f"must be from 64 to 8192 pixels, got {options.export.texture}", "--texture"
-        )
-    if options.export.extraction.faces != 0 and options.export.extraction.faces < 50:
-        raise ConfigError(
-            f"must be 0 (keep all) or at least 50, got {options.export.extraction.faces}", "--faces"
-        )
-    devices.check(options.device)
 
 
-def choose_kernels(kernels: str, device: str) -> None:
-    """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could
-    serve on the device."""
-    problem = why_not(kernels, device)
-    if kernels != "auto" and problem:
-        raise ConfigError(
-            problem,
-            f"--kernels {kernels}",
-            "Leave it out; threestudio-like doctor says what each operation would use",
-        )
-    if kernels != "auto":
-        choose(kernels)
+def flag(name: str) -> str:
+    """How an option is written on the command line."""
+    return "--" + name.replace("_", "-")
 
 
-def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
-    """Raise VocabularyError when a closed-vocabulary prior does not know a word, or no thing it can
-    make is named."""
-    known = prior.facts.vocabulary
-    if known is None:
-        return
-    strangers = unknown_words(prompt, known)
-    if strangers:
-        words = "; ".join(
-            f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "")
-            for s in strangers[:6]
-        )
-        raise VocabularyError(
-            f"the embedded prior does not know {words}",
-            "prompt",
-            "See: threestudio-like vocabulary. For open prompts use a real prior: --prior "
-            "sd-2.1-base",
-        )
-    if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
-        raise VocabularyError(
-            "the prompt names no thing that the embedded prior can make",
-            "prompt",
-            f"Name one of: {', '.join(CATEGORIES)}",
-        )
+__all__ = [
+    "GROUPS",
+    "AssetOptions",
+    "MethodOptions",
+    "MicrobatchOptions",
+    "PriorOptions",
+    "RunOptions",
+    "SAME_RESULT",
+    "check_numbers",
+    "check_prompt",
+    "flag",
+    "flat",
+    "given",
+    "regroup",
+]

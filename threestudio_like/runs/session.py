@@ -1,432 +1,386 @@
-"""A run: its folder, its configuration, the loop, and what it leaves at the top of the folder."""
+"""`Run`: the one way in which a command opens, keeps, resumes and delivers a run."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
-
-from ..engine.checkpoint import load_checkpoint, write_atomically
-from ..engine.config import dotted, read_yaml, set_dotted, to_dict, update, write_yaml
-from ..engine.errors import ConfigError, InputError
+from ..engine.checkpoint import remove_partial_files
+from ..engine.config import from_dict, to_dict
+from ..engine.errors import CheckpointError, UserError
 from ..engine.events import Events
-from ..engine.loop import CHECKPOINT, Interrupted, Loop, LoopSettings, Stage, StagePlan, restore
-from ..engine.parallel import ProcessGroup
-from ..engine.schedule import Schedule, is_schedule
-from ..engine.text import slug
-from ..engine.watchdog import Watchdog
-from ..guidance.choice import guide_stages
-from ..guidance.sketch_files import load_sketch
-from ..kernels import dispatch
-from ..kernels.devices import device_of_rank
-from ..priors.concepts import concept_words, read_concept
-from ..priors.diffusion import DiffusionPrior
-from ..priors.embeddings import EmbeddingStore
-from ..priors.loading import load_prior as prior_of_name
-from ..stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
-from ..stages.model import FieldModel
-from ..systems.registry import configuration, preset_for
-from ..systems.system import Request
-from ..systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
-from ..toybox.vocabulary import parse
-from .delivery import Delivery, RunResult, deliver
-from .export import export
-from .folders import run_folder
-from .memory_budget import keep_memory, limits_from, tell, without_plan
-from .options import Options, check_options, check_vocabulary
+from ..engine.output import check_free, own_folder
+from ..engine.registry import read_plugin_file
+from .folders import existing_folder, make_folder, point_latest, remove_new_folder
+from .lock import FolderLock
+from .options import RunOptions, check_numbers, flat
+from .record import RunRecord, read_record, write_finished
 
-Chosen = TypeVar("Chosen", bound=Options)
+if TYPE_CHECKING:
+    from ..engine.loop import Stage, StagePlan
+    from ..engine.parallel import ProcessGroup
+    from ..priors.diffusion import DiffusionPrior
+    from .delivery import Delivery, RunResult
+    from .memory_budget import Forecast
 
-
-def load_prior(options: Options) -> DiffusionPrior:
-    """The prior of the options, with concept and embedding bundle. Raises ModelError."""
-    load = replace(options.load, device=options.device)
-    store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
-    prior = prior_of_name(options.prior, load, store)
-    if options.concept is not None:
-        prior.add_concept(read_concept(options.concept))
-    return prior
-
-
-def choose_preset(options: Options, prior: DiffusionPrior) -> str:
-    """The preset that "auto" means for this system and prior."""
-    return preset_for(options.system, options.preset, prior)
-
-
-def configure(options: Options, preset: str, base: Any = None, verb: str = "generate") -> Any:
-    """The system's configuration: preset, then --config, then dotted values, then the short
-    options."""
-    config = configuration(options.system, preset, verb) if base is None else base
-    before = dotted(config)
-    if options.config is not None:
-        config = update(config, read_yaml(options.config).get("config", {}))
-    everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
-    for key, text in options.set.items():
-        if key not in everywhere:
-            config = set_dotted(config, key, text)
-    if options.guidance or everywhere:
-        config = guide_stages(config, guidances_of(options.guidance, everywhere))
-    if options.steps is not None:
-        config = config.with_steps(options.steps)
-    if options.resolution is not None:
-        config = config.with_resolution(options.resolution)
-    if options.sketch is not None:
-        sketch = getattr(config, "sketch", None)
-        if sketch is None:
-            raise ConfigError(
-                f'the system "{options.system}" follows no sketch',
-                "--sketch",
-                "Use --system latent-nerf",
-            )
-        load_sketch(options.sketch)
-        strictness = sketch.strictness if options.strictness is None else options.strictness
-        sketch = replace(sketch, path=str(options.sketch), strictness=strictness)
-        config = replace(config, sketch=sketch)
-    if options.negative:
-        for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
-            config = set_dotted(config, key, options.negative)
-    check_schedules(before, dotted(config))
-    return config
-
-
-def guidances_of(main: str, dotted_values: dict[str, str]) -> dict[str, Any]:
-    """What `--guidance mine` and `--guidance.clip.weight 0.1` mean for every stage: a nested
-    dictionary, see `guidance.choice.guide_stages`."""
-    values: dict[str, Any] = {"main": main} if main else {}
-    for key, text in dotted_values.items():
-        inner = values
-        _, *groups, last = key.split(".")
-        for name in groups:
-            inner = inner.setdefault(name, {})
-        inner[last] = text
-    return values
-
-
-def check_schedules(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Raise ConfigError, before anything runs, where a value that was a schedule is none any
-    more."""
-    for key, value in after.items():
-        if isinstance(before.get(key), str) and is_schedule(before[key]):
-            Schedule.parse(value, f"--{key}")
-
-
-def warm_kernels(events: Events, device: str) -> None:
-    """Compile and check a device's kernels before the clock of the first stage runs, with progress
-    on the first use of a machine."""
-    began = time.monotonic()
-
-    def progress(operation: str, number: int, count: int) -> None:
-        if time.monotonic() - began > 1.0:
-            events.status(
-                f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True
-            )
-
-    states = dispatch.warm_up(progress, torch.device(device))
-    slow = [s for s in states if s.selected == "reference" and not dispatch.forced_reference()]
-    for state in slow:
-        events.record("kernel", operation=state.operation, serves=state.selected, why=state.why)
-    if slow:
-        names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
-        events.say(
-            f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly "
-            f"({names}): {slow[0].why}"
-        )
-
-
-def generate(prompt: str, options: Options) -> RunResult:
-    """Make an asset of a prompt.
-
-    Raises:
-        UserError: of every kind in `engine.errors`; earlier results stay as they are.
-    """
-    check_options(prompt, options)
-    workers, options = join_ranks(options)
-    prior = load_prior(options)
-    check_vocabulary(prior, prompt)
-    preset = choose_preset(options, prior)
-    config = configure(options, preset)
-    planned = keep_memory(options.memory, config, prior, parts_of(options, workers))
-    request = Request(
-        prompt=prompt,
-        prior=prior,
-        seed=options.seed,
-        objects=max(1, len(parse(prompt))) if prior.facts.vocabulary else 1,
-        limits=limits_from(planned),
-    )
-    plans = config.plans(request)
-    folder = meet(workers, plans, options, prompt)
-    events = Events(folder / "events.jsonl", options.verbosity)
-    tell(planned, events)
-    facts = {
-        "verb": "generate",
-        "prompt": prompt,
-        "system": options.system,
-        "preset": preset,
-        "prior": options.prior,
-        "seed": options.seed,
-    }
-    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
-    if not options.resume:
-        write_atomically(folder / "run.yaml", text.encode())
-    events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
-    if options.concept is not None:
-        for token in concept_words(list(read_concept(options.concept)), prompt):
-            events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
-    warm_kernels(events, options.device)
-    identity = {**facts, "config": without_plan(to_dict(config))}
-    stages = run_loop(folder, events, options, identity, workers).run(plans)
-    if workers is not None:
-        workers.close()
-    if options.save_embeddings is not None:
-        prior.save_embeddings(options.save_embeddings, options.force)
-    return finish(
-        folder, events, config.result(request, stages), options, facts, prior, text, request.objects
-    )
-
-
-def join_ranks(options: Chosen) -> tuple[ProcessGroup | None, Chosen]:
-    """The group that this process belongs to, if it is one of several, and the options with its own
-    device."""
-    workers = ProcessGroup.from_environment(options.device)
-    if workers is None:
-        return None, options
-    return workers, replace(options, device=device_of_rank(options.device, workers.rank))
-
-
-def parts_of(options: Options, workers: ProcessGroup | None) -> int:
-    """In how many parts the views of a step are worked on."""
-    return options.accumulate * (workers.world if workers else 1)
-
-
-def meet(workers: ProcessGroup | None, plans: list[StagePlan], options: Options, name: str) -> Path:
-    """The run's folder, which rank 0 alone writes to. The other ranks only help: they run the plans
-    from here, and end."""
-    if workers is not None and workers.rank > 0:
-        help_along(workers, plans, options)
-    folder = run_folder(name, options)
-    if workers is not None:
-        workers.broadcast(str(folder.resolve()))
-    return folder
-
-
-def help_along(workers: ProcessGroup, plans: list[StagePlan], options: Options) -> NoReturn:
-    """What the ranks other than the first do: the same stages, without a word; then they end."""
-    folder = Path(workers.broadcast(""))
-    ProcessGroup.at_work = True
-    events = Events(None, "quiet")
-    warm_kernels(events, options.device)
-    identity = None
-    if options.resume:
-        identity = load_checkpoint(folder / "work" / CHECKPOINT)[1].get("identity")
-    run_loop(folder, events, options, identity or {}, workers).run(plans)
-    workers.close()
-    raise SystemExit(0)
-
-
-def run_loop(
-    folder: Path,
-    events: Events,
-    options: Options,
-    identity: dict[str, Any],
-    workers: ProcessGroup | None = None,
-) -> Loop:
-    """The loop of a run's folder with the settings of its options."""
-    settings = LoopSettings(
-        seed=options.seed,
-        minutes=options.minutes,
-        checkpoint_seconds=20.0,
-        checkpoint_steps=options.checkpoint_steps,
-        preview_seconds=options.preview_seconds,
-        log_every=options.log_every,
-        resume=options.resume,
-        device=options.device,
-        one_asset=True,
-        accumulate=options.accumulate,
-        identity=identity,
-    )
-    return Loop(folder / "work", events, settings, Watchdog(), workers)
-
-
-def finish(
-    folder: Path,
-    events: Events,
-    parts: FieldModel,
-    options: Options,
-    facts: dict[str, Any],
-    prior: DiffusionPrior,
-    text: str,
-    pieces: int,
-) -> RunResult:
-    """Extract, export, verify and report: everything at the top of the run's folder."""
-    began = time.monotonic()
-    events.status("asset: extracting, unwrapping, baking", force=True)
-    provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
-    provenance.update(
-        {"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence}
-    )
-    asset, figures = make_asset(
-        parts, options.export, pieces, node_name(facts["prompt"]), provenance
-    )
-    figures["fog"] = mean_field_opacity(parts, asset.mesh)
-    work = Delivery(facts["prompt"], asset, evaluation_ring(parts), text, options.turntable)
-    return deliver(folder, events, began, figures, work)
-
-
-def node_name(prompt: str) -> str:
-    """A mesh's name from a prompt."""
-    return slug(prompt, "_", 60) or "object"
+RANK_VARIABLES = {"THREESTUDIO_LIKE_RANK": "THREESTUDIO_LIKE_RANK", "TORCHELASTIC_RUN_ID": "RANK"}
+"""What tells that this process is one of several -> where its number stands."""
 
 
 @dataclass
-class FinishedRun:
-    """A run read back from its folder: its facts, and the field it ended with."""
+class Run:
+    """A run of a command. Make one with `Run.open`.
 
-    folder: Path
-    facts: dict[str, Any]
-    text: str
-    request: Request
-    stages: dict[str, Stage]
-    config: Any
-    options: Options
+    Attributes:
+        command: the command's name.
+        options: the command's options (a dataclass with groups, see `runs.options`).
+        folder: of the run; on ranks other than the first, a folder that nothing is written to.
+        events: what is recorded and shown.
+        record: what run.yaml says.
+        resumed: whether this run goes on with an earlier one.
+        begun: whether the work has begun. A run that fails before leaves no folder behind.
 
-
-def open_run(
-    folder: Path, options: Options | None = None, prior: DiffusionPrior | None = None
-) -> FinishedRun:
-    """Read a finished (or interrupted) run of `generate` or `refine` without running anything.
-
-    Raises:
-        InputError, CheckpointError: no run there, or a damaged one.
+    Example:
+        >>> with Run.open("generate", options, name=prompt) as run:          # doctest: +SKIP
+        ...     config = run.configure(LatentNerf())
+        ...     run.describe({"prompt": prompt}, config)
+        ...     stages = run.execute(config.plans(request))
+        ...     result = run.deliver(delivery, figures)
     """
-    if not folder.is_dir():
-        raise InputError(
-            "there is no such run",
-            str(folder),
-            "Give the folder of a run, for instance outputs/latest",
+
+    command: str
+    options: Any
+    folder: Path
+    events: Events
+    record: RunRecord
+    resumed: bool = False
+    begun: bool = False
+    stages: dict[str, Stage] = field(default_factory=dict)
+    _lock: FolderLock | None = None
+    _workers: ProcessGroup | None = None
+    _joined: bool = False
+    _saved: RunRecord | None = None
+
+    @property
+    def settings(self) -> RunOptions:
+        """The options of the run itself."""
+        return self.options.run
+
+    @staticmethod
+    @contextmanager
+    def open(command: str, options: Any, *, name: str, quiet: bool = False) -> Iterator[Run]:
+        """Open a new run, or go on with the one in the folder (`options.run.resume`).
+
+        Args:
+            options: the command's options; they are checked here.
+            name: what the folder is called after.
+            quiet: a run within another one: nothing is shown, and the folder is not locked.
+
+        Raises:
+            ConfigError, OutputError, CheckpointError: the options, or the folder.
+        """
+        settings: RunOptions = options.run
+        check_numbers(flat(options))
+        model = getattr(options, "model", None)
+        if model is not None and model.save_embeddings is not None:
+            check_free([model.save_embeddings], force=settings.force)
+        for path in settings.plugins:
+            read_plugin_file(path)
+        run = _opened(command, options, name, quiet)
+        try:
+            run._prepare_machine()
+            yield run
+        except UserError as error:
+            run._abandon(error.line())
+            raise
+        except BaseException as error:
+            run._abandon(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            run._close()
+
+    def device(self) -> str:
+        """The device of this process: of several ranks on GPUs, each has its own."""
+        from ..kernels.devices import MAIN, device_of_rank
+
+        device = self.settings.device or MAIN
+        workers = self.workers()
+        return device if workers is None else device_of_rank(device, workers.rank)
+
+    def workers(self) -> ProcessGroup | None:
+        """The group that this process belongs to; None where it works alone."""
+        if not self._joined:
+            from ..engine.parallel import ProcessGroup
+            from ..kernels.devices import MAIN
+
+            self._joined = True
+            self._workers = ProcessGroup.from_environment(self.settings.device or MAIN)
+        return self._workers
+
+    def microbatches(self) -> int:
+        """In how many microbatches, over all ranks, the views of a step are worked on."""
+        views = getattr(self.options, "views", None)
+        workers = self.workers()
+        return (views.accumulate if views else 1) * (workers.world if workers else 1)
+
+    def load_prior(self) -> DiffusionPrior:
+        """The prior of the options. Raises ModelError, InputError."""
+        from .configure import part_of
+        from .prior import load_prior
+
+        return load_prior(self.options.model, self.device(), part_of(self.options, "load"))
+
+    def configure(self, base: Any) -> Any:
+        """The method's configuration: that of the run which goes on, or `base` with the values of
+        --config, of the dotted options and of the short ones. Raises ConfigError."""
+        from .configure import configure, extended
+
+        if self._saved is not None and self._saved.config is not None:
+            config = from_dict(type(base), self._saved.config)
+            return extended(config, self._saved, self.options)
+        return configure(self.options, base)
+
+    def fact(self, name: str, value: Any) -> Any:
+        """A fact as the run that goes on has it; `value` in a new run. Files may be named by another
+        path then than when the run was begun."""
+        saved = self._saved
+        return value if saved is None else saved.facts.get(name, value)
+
+    def describe(
+        self,
+        facts: Mapping[str, Any],
+        config: Any,
+        export: Any = None,
+        planned: Forecast | None = None,
+    ) -> None:
+        """Write down what the run is, and begin.
+
+        Args:
+            facts: what decides the result besides the configuration: prompt, system, preset, prior,
+                seed, hashes of files.
+            config: the method's configuration.
+            export: the configuration of the export.
+            planned: what `plan_memory` chose; it is said now that the run begins.
+
+        Raises:
+            CheckpointError: the folder's run is another one.
+        """
+        import torch
+
+        from .memory_budget import tell
+
+        plain = _plain(facts)
+        saved = self._saved
+        if saved is not None and saved.facts and saved.format > 1:
+            differing = sorted(
+                k for k in {*plain, *saved.facts} if plain.get(k) != saved.facts.get(k)
+            )
+            if differing:
+                raise CheckpointError(
+                    f"the folder holds another run (different: {', '.join(differing)})",
+                    str(self.folder),
+                    "Give the files and options that it was begun with, or another --out",
+                )
+        self.record.facts = plain
+        if saved is not None and saved.format == 1:
+            self.record = replace(saved, facts=plain)
+        self.record.config = to_dict(config)
+        self.record.export = None if export is None else to_dict(export)
+        self.record.threads = torch.get_num_threads()
+        if self._leads():
+            if saved is None or saved.format > 1:
+                self.record.write(self.folder)
+            if self.settings.viewer:
+                from ..reports.live import follow
+
+                follow(self.folder)
+        self.begun = True
+        self.events.record(
+            "begin",
+            resume=self.resumed,
+            threads=self.record.threads,
+            verb=self.command,
+            **plain,
         )
-    if not (folder / "run.yaml").is_file():
-        raise InputError(
-            "is not the folder of a run (it has no run.yaml)",
-            str(folder),
-            "Give the folder of a run, for instance outputs/latest",
+        tell(planned, self.events)
+
+    def plan_memory(self, config: Any, prior: Any, present: Any = None) -> Forecast | None:
+        """Keep the budget of --memory, if there is one. Raises ConfigError where it cannot be kept."""
+        from .memory_budget import keep_memory
+
+        return keep_memory(self.settings.memory, config, prior, self.microbatches(), present)
+
+    def execute(self, plans: list[StagePlan], place: str = "") -> dict[str, Stage]:
+        """Carry out stages, from the checkpoint where the run goes on; returns them by name.
+
+        Args:
+            place: a folder below the run's, with a work/ and a checkpoint of its own.
+
+        Raises:
+            Interrupted: after Ctrl-C, with the state saved.
+            CheckpointError, CollapseError, MemoryShortage, OutputError, RankError.
+        """
+        from ..engine.loop import Loop, LoopSettings
+        from ..engine.watchdog import Watchdog
+        from .warm_up import warm_kernels
+
+        settings, workers = self.settings, self.workers()
+        folder = self.folder / place
+        if workers is not None:
+            folder = Path(workers.broadcast(str(folder)))
+            type(workers).at_work = True
+        if self._leads():
+            (folder / "work").mkdir(parents=True, exist_ok=True)
+        warm_kernels(self.events, self.device())
+        views = getattr(self.options, "views", None)
+        loop = LoopSettings(
+            seed=settings.seed,
+            minutes=settings.minutes,
+            checkpoint_seconds=20.0,
+            checkpoint_steps=settings.checkpoint_steps,
+            preview_seconds=settings.preview_seconds,
+            log_every=settings.log_every,
+            resume=self.resumed,
+            device=self.device(),
+            one_asset=True,
+            accumulate=views.accumulate if views else 1,
+            identity=self.identity(),
         )
-    content = read_yaml(folder / "run.yaml")
-    missing = [
-        k for k in ("prompt", "system", "preset", "prior", "seed", "config") if k not in content
-    ]
-    if missing:
-        raise InputError(
-            f"lacks {', '.join(missing)}", str(folder / "run.yaml"), "Start the run again"
-        )
-    options = options or Options()
-    options = Options(
-        **{
-            **vars(options),
-            "prior": content["prior"],
-            "seed": content["seed"],
-            "system": content["system"],
+        if self.resumed and self._leads():
+            from .kept import reopen_model
+
+            reopen_model(folder / "work", plans, self.identity())
+        stages = Loop(folder / "work", self.events, loop, Watchdog(), workers).run(plans)
+        if workers is not None:
+            workers.close()
+            if workers.rank > 0:
+                self._leave()
+        if not place:
+            self.stages = stages
+        return stages
+
+    def identity(self) -> dict[str, Any] | None:
+        """What a checkpoint must agree with; None for runs of earlier versions, whose run.yaml is
+        all that there is to agree with. Numbers of steps are left out: a run may get more."""
+        if self._saved is not None and self._saved.format == 1:
+            return None
+        from .configure import without_steps
+
+        return {
+            "command": self.command,
+            **self.record.facts,
+            "config": without_steps(self.record.config or {}),
         }
-    )
-    prior = prior or load_prior(options)
-    config = configuration(content["system"], content["preset"])
-    config = update(config, content["config"])
-    facts: dict[str, Any] = {
-        k: content[k]
-        for k in ("verb", "prompt", "system", "preset", "prior", "seed")
-        if k in content
-    }
-    request = Request(
-        prompt=facts["prompt"],
-        prior=prior,
-        seed=facts["seed"],
-        objects=max(1, len(parse(facts["prompt"]))) if prior.facts.vocabulary else 1,
-    )
-    stages = restore_stages(folder, config.plans(request))
-    return FinishedRun(
-        folder.resolve(),
-        facts,
-        (folder / "run.yaml").read_text(encoding="utf-8"),
-        request,
-        stages,
-        config,
-        options,
-    )
+
+    def deliver(self, work: Delivery, figures: dict[str, Any], began: float) -> RunResult:
+        """Write, verify and show the asset, keep what further work needs, and move outputs/latest.
+
+        Args:
+            figures: for the report and the result.
+            began: monotonic time at which the export began.
+
+        Raises:
+            OutputError: a file that was written does not show the asset.
+        """
+        from .delivery import deliver
+        from .kept import prune
+
+        result = deliver(self, began, figures, work)
+        write_finished(
+            self.folder,
+            {"figures": figures, "verdict": vars(result.verdict), "seconds": self.events.elapsed},
+        )
+        prune(self.folder, self.stages, self.settings.keep)
+        if self._lock is not None:
+            point_latest(self.folder)
+        return result
+
+    def _leads(self) -> bool:
+        return helper_rank() == 0
+
+    def _prepare_machine(self) -> None:
+        """Threads and kernels as the options say. Raises ConfigError."""
+        import torch
+
+        from ..kernels import devices
+        from .warm_up import choose_kernels
+
+        device = self.settings.device or devices.MAIN
+        devices.check(device)
+        choose_kernels(self.settings.kernels, device)
+        wanted = self.settings.threads
+        before = None if self._saved is None else self._saved.threads
+        if wanted is None and before is not None and helper_rank() == 0 and not _launched():
+            wanted = before
+        if wanted is not None:
+            torch.set_num_threads(wanted)
+        if before is not None and torch.get_num_threads() != before and not _launched():
+            self.events.say(
+                f"The run was begun with {before} threads and goes on with "
+                f"{torch.get_num_threads()}: its bytes will differ in rounding."
+            )
+
+    def _abandon(self, reason: str) -> None:
+        """Leave no folder of a run that has done nothing; say in the others why they ended."""
+        if self._leads() and not self.begun and not self.resumed:
+            self.events.forget()
+            remove_new_folder(self.folder)
+        elif self._leads():
+            self.events.record("stopped", reason=reason[:300])
+
+    def _close(self) -> None:
+        self.events.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _leave(self) -> NoReturn:
+        self._close()
+        raise SystemExit(0)
 
 
-def restore_stages(folder: Path, plans: list[Any]) -> dict[str, Stage]:
-    """The stages of a run as its checkpoint has them."""
-    tensors, facts = load_checkpoint(folder / "work" / CHECKPOINT)
-    done: dict[str, Stage] = {}
-    for number, plan in enumerate(plans):
-        if number > facts["stage"]:
-            break
-        stage = plan.build(done)
-        restore(stage, None, tensors)
-        done[stage.name] = stage
-    return done
+def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
+    settings: RunOptions = options.run
+    verbosity = "quiet" if quiet else settings.verbosity
+    stripped = to_dict(replace(options, run=replace(settings, resume=False)))
+    record = RunRecord(command=command, options=stripped)
+    if helper_rank() > 0:
+        saved = read_record(existing_folder(settings.out)) if settings.resume else None
+        events = Events(None, "quiet")
+        return Run(command, options, Path(), events, record, settings.resume, _saved=saved)
+    if not settings.resume:
+        folder = make_folder(name, settings.out)
+        own_folder(folder)
+        lock = None if quiet else FolderLock(folder)
+        record.write(folder)
+        events = Events(folder / "events.jsonl", verbosity)
+        return Run(command, options, folder, events, record, False, _lock=lock)
+    folder = existing_folder(settings.out)
+    saved = read_record(folder)
+    lock = None if quiet else FolderLock(folder)
+    own_folder(folder)
+    remove_partial_files(folder)
+    events = Events(folder / "events.jsonl", verbosity)
+    return Run(command, options, folder, events, record, True, _lock=lock, _saved=saved)
 
 
-def refine(source: Path, options: Options) -> RunResult:
-    """RGB refinement of a finished run (METHODS 1.9), as a run of its own."""
-    workers, options = join_ranks(options)
-    run = open_run(source, Options(device=options.device, load=options.load))
-    prompt = run.facts["prompt"]
-    check_options(prompt, options)
-    prior = run.request.prior
-    preset = choose_preset(options, prior)
-    config = configure(
-        options, preset, RgbRefinement.paper() if preset == "paper" else RgbRefinement()
-    )
-    parts = run.config.result(run.request, run.stages)
-    request = RefinementRequest(
-        prompt=prompt,
-        prior=prior,
-        seed=options.seed,
-        objects=run.request.objects,
-        source=parts,
-    )
-    field = config.decoded(request, parts).field if options.memory else None
-    planned = keep_memory(options.memory, config, prior, parts_of(options, workers), field)
-    request = replace(request, limits=limits_from(planned))
-    plans = config.plans(request)
-    folder = meet(workers, plans, options, f"{prompt} refined")
-    events = Events(folder / "events.jsonl", options.verbosity)
-    tell(planned, events)
-    facts = {**run.facts, "verb": "refine", "source": str(source), "seed": options.seed}
-    text = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
-    if not options.resume:
-        write_atomically(folder / "run.yaml", text.encode())
-    events.record("begin", resume=options.resume, **facts)
-    warm_kernels(events, options.device)
-    stages = run_loop(
-        folder, events, options, {**facts, "config": without_plan(to_dict(config))}, workers
-    ).run(plans)
-    if workers is not None:
-        workers.close()
-    return finish(
-        folder,
-        events,
-        config.result(request, stages),
-        options,
-        facts,
-        prior,
-        text,
-        request.objects,
-    )
+def helper_rank() -> int:
+    """This process's number among the ranks of one run; 0 leads and writes."""
+    for sign, name in RANK_VARIABLES.items():
+        if sign in os.environ:
+            return int(os.environ.get(name, "0"))
+    return 0
 
 
-__all__ = [
-    "FinishedRun",
-    "Interrupted",
-    "Options",
-    "RunResult",
-    "check_options",
-    "export",
-    "generate",
-    "load_prior",
-    "open_run",
-    "refine",
-]
+def _launched() -> bool:
+    return any(sign in os.environ for sign in RANK_VARIABLES)
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as they come back from YAML."""
+    from ..engine.config import parse_yaml, write_yaml
+
+    return parse_yaml(write_yaml({k: to_dict(v) for k, v in facts.items()}), "facts")

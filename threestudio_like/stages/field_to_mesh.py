@@ -13,9 +13,10 @@ from ..meshes.bake import bake
 from ..meshes.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.mesh import Asset, Mesh
 from ..meshes.unwrap import unwrap
-from ..renderers import BackgroundSample, RingCameras
-from ..representations import density_volume, sample_grid
-from .model import FieldModel
+from ..priors.latent_rgb import show_rgb
+from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
+from ..representations import Field, density_volume, sample_grid
+from .model import Decode, FieldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +104,30 @@ def mean_field_opacity(parts: FieldModel, mesh: Mesh, size: int = 64) -> float:
     inside = silhouette(mesh, cameras.view_projection().numpy(), size)
     outside = ~np.stack([binary_dilation(m, iterations=2) for m in inside])
     return float(opacity[outside].mean())
+
+
+def field_to_asset(
+    field: Field,
+    renderer: VolumeRenderer,
+    *,
+    decode: Decode | None = None,
+    config: AssetConfig | None = None,
+    name: str = "object",
+    pieces: int = 1,
+) -> Asset:
+    """The asset of a field that was optimised in a loop of one's own.
+
+    Args:
+        field: of RGB features (C = 3), or of others with `decode`.
+        renderer: that it was optimised with.
+        decode: features (.., C) -> RGB (.., 3) in [0, 1]; features as they are, clamped, by default.
+        config: texture size, faces, extraction.
+        name: of the mesh.
+        pieces: how many connected objects to keep.
+
+    Returns:
+        A textured mesh in the unit sphere, ready for `Asset.save`.
+    """
+    model = FieldModel(field, renderer, decode or show_rgb)
+    asset, _ = make_asset(model, config or AssetConfig(), pieces, name, {})
+    return asset

@@ -1,4 +1,4 @@
-"""The trainings by name."""
+"""What `train` trains, by name."""
 
 from __future__ import annotations
 
@@ -24,4 +24,18 @@ TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
     "all": train_all,
 }
 CONFIGURATIONS: tuple[type, ...] = (ContrastiveTraining, VoxelTraining, G3drTraining)
-"""Trainings whose configuration values are options by their dotted names."""
+"""Whose values are options by their dotted names."""
+CONFIGURED = ("cisp", "voxel-diffusion", "g3dr")
+"""Trainings that have such values."""
+SUMMARIES: dict[str, str] = {
+    "all": "every embedded model, one after the other, within one time limit",
+    "toybox": "the text-to-image model, CLIP and the judges",
+    "concept": "a new word for a prior, from pictures of one object",
+    "cisp": "the contrastive encoders of pictures and shapes",
+    "voxel-diffusion": "the generator of shapes under their embeddings",
+    "g3dr": "the generator of triplanes from single pictures",
+    "depth": "the embedded depth estimator",
+    "perceptual": "the embedded perceptual network",
+    "segmenter": "the embedded segmenter",
+}
+"""What can be trained, a line each."""

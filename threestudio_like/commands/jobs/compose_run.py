@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,38 +14,37 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine.checkpoint import write_atomically
-from ..engine.config import to_dict, write_yaml
-from ..engine.errors import CollapseError, InputError
-from ..engine.events import Events, read_events
-from ..guidance.physical import PhysicalTerms
-from ..meshes.io.files import read
-from ..meshes.mesh import Asset, Node
-from ..meshes.transform import Transform
-from ..metrics.layout import relation_holds
-from ..priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
-from ..priors.inpainter import load_inpainter
-from ..priors.registry import EMBEDDED
-from ..priors.segmentation.segment_anything import load_segmenter
-from ..renderers import Cameras, RingCameras
-from ..representations import PlacedScene
-from ..runs.delivery import Delivery, RunResult, deliver
-from ..runs.folders import run_folder
-from ..runs.memory_budget import keep_memory, tell, without_plan
-from ..runs.options import Options
-from ..runs.session import run_loop, warm_kernels
-from ..systems.image_to_3d.photo import Photo, photo_of
-from ..systems.registry import SYSTEMS
-from ..systems.scene.amodal_completion import Completed, complete, uncompleted
-from ..systems.scene.comboverse import (
+from ...engine.errors import CollapseError, InputError
+from ...engine.events import read_events
+from ...engine.loop import StagePlan
+from ...guidance.physical import PhysicalTerms
+from ...meshes.io.files import read
+from ...meshes.mesh import Asset, Node
+from ...meshes.transform import Transform
+from ...metrics.layout import relation_holds
+from ...priors.clip import load_clip
+from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
+from ...priors.inpainter import load_inpainter
+from ...priors.registry import EMBEDDED
+from ...priors.segmentation.segment_anything import load_segmenter
+from ...renderers import Cameras, RingCameras
+from ...representations import PlacedScene
+from ...runs.delivery import Delivery, RunResult
+from ...runs.options import RunOptions
+from ...runs.record import read_finished
+from ...runs.session import Run
+from ...systems.image_to_3d.photo import photo_of
+from ...systems.scene.amodal_completion import Completed, complete, uncompleted
+from ...systems.scene.comboverse import (
     ComposeConfig,
+    PlacementPath,
     ReferencePicture,
-    SceneRequest,
     bonds_of,
+    placement_stage,
     scene_pictures,
 )
-from ..systems.scene.instances import Part
-from ..systems.scene.layout import (
+from ...systems.scene.instances import Part
+from ...systems.scene.layout import (
     Seen,
     fitted_camera,
     initial_transform,
@@ -53,106 +53,42 @@ from ..systems.scene.layout import (
     own_masks,
     reference_camera,
 )
-from ..systems.scene.objects import SceneObject, node_names, object_of
-from ..systems.scene.picture import Canvas, completed_box, scene_depth
-from ..systems.scene.prompt import SceneText
-from ..systems.scene.report import picture_pages, scene_pages
-from ..systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
-from .reconstruct import (
-    BEST,
-    InputImage,
-    ReconstructOptions,
-    imagine,
-    picture_config,
-    reconstruct_photo,
-)
+from ...systems.scene.objects import SceneObject, node_names, object_of
+from ...systems.scene.picture import Canvas, completed_box, scene_depth
+from ...systems.scene.prompt import SceneText
+from ...systems.scene.report import picture_pages, scene_pages
+from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
+from ..compose import Compose
+from ..reconstruct import Reconstruct
+from .reconstruct import BEST, InputImage, imagined, reconstruct_image
 
 
-@dataclass
-class ComposeOptions(Options):
-    """What `compose` takes besides."""
-
-    system: str = "comboverse"
-    boxes: tuple[str, ...] = ()
-    """x0,y0,x1,y1 in pixels, in the order in which the prompt names the objects."""
-    masks: Path | None = None
-    """A folder of pictures, white where an object is, in the order of their names."""
-    objects: tuple[Path, ...] = ()
-    """The user's own meshes, in the order in which the prompt names them."""
-    spatial_words: tuple[str, ...] = ()
-    """Words of the prompt that say where things are; found in it by default."""
-    method: str = "auto"
-    """Of `reconstruct`, for every object."""
-    fov: float = 0.0
-    """Vertical field of view of the picture, degrees; 0: the prior's camera, or fitted where it
-    knows none."""
-    elevation: float | None = None
-    """Degrees by which the picture looks down; fitted by default."""
-
-
-@dataclass
+@dataclass(kw_only=True)
 class Composition:
-    """One run of `compose`: its folder and what all its steps need."""
+    """What all steps of composing a scene need.
 
-    folder: Path
-    events: Events
+    run: opened and described. text: the prompt, read. words: those that say where things are.
+    pages: pictures for the report.
+    """
+
+    run: Run
     prompt: str
     text: SceneText
     words: list[str]
-    options: ComposeOptions
     config: ComposeConfig
     prior: DiffusionPrior
-    facts: dict[str, Any]
-    yaml: str
     pages: dict[str, np.ndarray] = field(default_factory=dict)
 
-    @staticmethod
-    def begin(
-        name: str,
-        prompt: str,
-        text: SceneText,
-        words: list[str],
-        options: ComposeOptions,
-        config: ComposeConfig,
-        prior: DiffusionPrior,
-        more: dict[str, Any],
-    ) -> Composition:
-        """Make the folder, write what is asked for."""
-        planned = keep_memory(options.memory, config, prior)
-        folder = run_folder(f"{name} scene", options)
-        events = Events(folder / "events.jsonl", options.verbosity)
-        facts = {
-            "verb": "compose",
-            "prompt": prompt,
-            "system": options.system,
-            "preset": options.preset,
-            "prior": options.prior,
-            "seed": options.seed,
-            "method": options.method,
-            "boxes": list(options.boxes),
-            "objects": [str(p) for p in options.objects],
-            "spatial words": words,
-            "fov": options.fov,
-            "elevation": options.elevation,
-            **more,
-        }
-        yaml = write_yaml({**facts, "config": to_dict(config), "export": to_dict(options.export)})
-        if not options.resume:
-            write_atomically(folder / "run.yaml", yaml.encode())
-        events.record("begin", resume=options.resume, threads=torch.get_num_threads(), **facts)
-        tell(planned, events)
-        return Composition(folder, events, prompt, text, words, options, config, prior, facts, yaml)
-
     @property
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree with."""
-        return {**self.facts, "config": without_plan(to_dict(self.config))}
+    def options(self) -> Compose:
+        """The command's options."""
+        return self.run.options
 
     def from_picture(
         self, canvas: Canvas, parts: list[Part], given: list[SceneObject]
     ) -> RunResult:
         """Complete, reconstruct, place."""
-        events, config = self.events, self.config
+        events, config = self.run.events, self.config
         names = node_names([p.phrase for p in parts])
         for name, part in zip(names, parts):
             events.record(
@@ -205,11 +141,13 @@ class Composition:
         )
         before = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         first = self._agreement(scene, reference, parts)
-        warm_kernels(events, self.options.device)
-        request = self._request({"placement": scene}, reference, order)
-        plans = config.plans(request)
-        stages = run_loop(self.folder, events, self.options, self.identity).run(plans)
-        scene = config.result(request, stages)
+        plan = StagePlan(
+            "placement",
+            lambda done: placement_stage(
+                scene, self.text, self.words, self.prior, config.place, reference, order, True
+            ),
+        )
+        stages = self.run.execute([plan])
         after = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         path: Any = stages["placement"].modules["path"]
         self.pages.update(scene_pages(canvas.pixels, before, after, path.rows.numpy(), names))
@@ -233,53 +171,51 @@ class Composition:
         )
         protocol, config = self.prior.facts.camera or PLAIN_CAMERAS, self.config
         camera = reference_camera(protocol.distance, protocol.fov_y, 15.0, 64, 64)
-        scenes: dict[str, PlacedScene] = {}
+        place = replace(config.place, rate=config.rate)
+        scenes: list[PlacedScene] = []
+        plans = []
         for number in range(config.starts):
-            first = first_layout(objects, self.text, self.options.seed, number)
+            first = first_layout(objects, self.text, self.options.run.seed, number)
             bodies = [o.body for o in objects]
-            scenes[f"start {number + 1}"] = PlacedScene(
+            scene = PlacedScene(
                 bodies, names, first, camera.camera_to_world[0], "axis", upright=config.upright
             )
-        request = self._request(scenes)
-        warm_kernels(self.events, self.options.device)
-        plans = config.plans(request)
-        run_loop(self.folder, self.events, self.options, self.identity).run(plans)
-        best, scores = config.result(request, {}), config.scores(request)
-        for number, score in enumerate(scores.values()):
-            self.events.record("start", number=number + 1, **score)
+            scenes.append(scene)
 
+            def build(done: Any, scene: PlacedScene = scene, number: int = number) -> Any:
+                return placement_stage(
+                    scene,
+                    self.text,
+                    self.words,
+                    self.prior,
+                    place,
+                    None,
+                    [],
+                    True,
+                    f"start {number + 1}",
+                )
+
+            plans.append(StagePlan(f"start {number + 1}", build))
+        stages = self.run.execute(plans)
+        scores = [scene_score(s, self.text, self.prompt, config) for s in scenes]
+        best = max(range(len(scenes)), key=lambda n: scores[n]["score"])
+        for number, score in enumerate(scores):
+            self.run.events.record("start", number=number + 1, **score)
         pictures = [
-            scene_pictures(s, config.place.renderer, camera.resized(192, 192))[0]
-            for s in scenes.values()
+            scene_pictures(s, config.place.renderer, camera.resized(192, 192))[0] for s in scenes
         ]
         self.pages["Where the starts ended"] = (
             (np.concatenate(pictures, 1) * 255).round().astype(np.uint8)
         )
-        winner = next(name for name, scene in scenes.items() if scene is best)
+        chosen: Any = stages[f"start {best + 1}"].modules["path"]
+        assert isinstance(chosen, PlacementPath)
         figures = {
             "objects": len(objects),
             "starts": len(scenes),
-            "best start": list(scenes).index(winner) + 1,
-            **scores[winner],
+            "best start": best + 1,
+            **scores[best],
         }
-        return self._finish(best, objects, figures)
-
-    def _request(
-        self,
-        scenes: dict[str, PlacedScene],
-        reference: ReferencePicture | None = None,
-        order: list[tuple[int, int]] | None = None,
-    ) -> SceneRequest:
-        return SceneRequest(
-            prompt=self.prompt,
-            prior=self.prior,
-            seed=self.options.seed,
-            text=self.text,
-            words=self.words,
-            scenes=scenes,
-            reference=reference,
-            order=order or [],
-        )
+        return self._finish(scenes[best], objects, figures)
 
     def _complete(
         self, canvas: Canvas, parts: list[Part], order: list[tuple[int, int]]
@@ -293,11 +229,11 @@ class Composition:
             if config.when == "never" or (config.when == "hidden" and not hidden):
                 whole.append(uncompleted(canvas.pixels, part, config))
                 continue
-            self.events.status(
+            self.run.events.status(
                 f"scene: completing {part.phrase or f'object {number + 1}'}", force=True
             )
             inpainter = inpainter or load_inpainter(
-                config.inpainter, self.prior, config.inpaint, self.options.device
+                config.inpainter, self.prior, config.inpaint, self.run.device()
             )
             others = (
                 np.max([p.mask for k, p in enumerate(parts) if k != number], 0) > 0.5
@@ -314,71 +250,74 @@ class Composition:
                 inpainter,
                 segmenter,
                 config,
-                self.options.seed + number,
+                self.options.run.seed + number,
                 closed,
             )
-            self.events.record("completed", object=number + 1, filled=done.filled)
+            self.run.events.record("completed", object=number + 1, filled=done.filled)
             whole.append(done)
         return whole
 
-    def _object_options(self, name: str, phrase: str) -> ReconstructOptions:
-        o = self.options
-        system = BEST if o.method == "auto" else SYSTEMS.canonical(o.method)
-        return ReconstructOptions(
-            out=self.folder / "objects" / name,
-            seed=o.seed,
-            device=o.device,
-            prior=o.prior,
-            system=system,
-            export=o.export,
-            load=o.load,
-            concept=o.concept,
-            embeddings=o.embeddings,
-            verbosity="quiet",
-            turntable=False,
+    def _object_options(self, name: str, phrase: str) -> Reconstruct:
+        options = self.options
+        return Reconstruct(
+            picture=Path(f"{name} of the scene"),
+            system=BEST if options.method_name == "auto" else options.method_name,
             prompt=phrase,
-            minutes=o.minutes,
+            model=options.model,
+            asset=replace(options.asset, turntable=False),
+            run=RunOptions(
+                out=self.run.folder / "objects" / name,
+                seed=options.run.seed,
+                device=options.run.device,
+                minutes=options.run.minutes,
+                keep="nothing",
+                quiet=True,
+            ),
         )
 
     def _reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
         """One object by `reconstruct`, in a folder of its own; one that is there already (a run
         that goes on) is taken as it is."""
-        folder = self.folder / "objects" / name
+        folder = self.run.folder / "objects" / name
         if not _finished(folder):
-            self.events.status(f"scene: reconstructing {part.phrase or name}", force=True)
-            _clear(folder)
-            options = self._object_options(name, part.phrase)
-            try:
-                photo: Photo = photo_of(
-                    done.pixels.astype(np.float32), name, {"size": "cut out of the scene"}
+            self.run.events.status(f"scene: reconstructing {part.phrase or name}", force=True)
+            pixels = np.ascontiguousarray(done.pixels, np.float32)
+
+            def picture() -> InputImage:
+                return InputImage(
+                    photo=photo_of(pixels, name, {"size": "cut out of the scene"}),
+                    source=f"{name} of the scene",
+                    name=name,
+                    content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
+                    prior=self.prior,
                 )
-                content = hashlib.sha256(
-                    np.ascontiguousarray(done.pixels, np.float32).tobytes()
-                ).hexdigest()[:16]
-                reconstruct_photo(
-                    InputImage(photo, f"{name} of the scene", name, content, prior=self.prior),
-                    picture_config(options),
-                    options,
-                )  # type: ignore[arg-type]
-            except (CollapseError, InputError) as error:
-                raise type(error)(
-                    f'"{part.phrase or name}": {error.what}', error.where, error.remedy
-                ) from None
+
+            self._make(name, part.phrase, picture)
         return self._opened(folder, name)
 
     def _imagine(self, name: str, phrase: str) -> SceneObject:
-        folder = self.folder / "objects" / name
+        folder = self.run.folder / "objects" / name
         if not _finished(folder):
-            self.events.status(f"scene: making {phrase}", force=True)
-            _clear(folder)
-            imagine(phrase, self._object_options(name, phrase))
+            self.run.events.status(f"scene: making {phrase}", force=True)
+            self._make(name, phrase, lambda: imagined(phrase, self.prior, self.options.run.seed))
         return self._opened(folder, name)
+
+    def _make(self, name: str, phrase: str, picture: Callable[[], InputImage]) -> None:
+        """A run of `reconstruct` within this one."""
+        _clear(self.run.folder / "objects" / name)
+        options = self._object_options(name, phrase)
+        try:
+            reconstruct_image(options, picture)
+        except (CollapseError, InputError) as error:
+            raise type(error)(
+                f'"{phrase or name}": {error.what}', error.where, error.remedy
+            ) from None
 
     def _opened(self, folder: Path, name: str) -> SceneObject:
         shape: dict[str, Any] = next(
             (e for e in read_events(folder / "events.jsonl") if e["event"] == "shape"), {}
         )
-        self.events.record(
+        self.run.events.record(
             "reconstructed",
             name=name,
             **{k: shape.get(k) for k in ("azimuth", "elevation", "agreement")},
@@ -428,7 +367,7 @@ class Composition:
             elevations,
             size,
         )
-        self.events.record(
+        self.run.events.record(
             "camera", fov=fitted.fov_y, elevation=fitted.elevation, agreement=fitted.agreement
         )
         for one in seen:
@@ -462,7 +401,7 @@ class Composition:
         self, scene: PlacedScene, objects: list[SceneObject], figures: dict[str, Any]
     ) -> RunResult:
         began = time.monotonic()
-        self.events.status("asset: writing, verifying", force=True)
+        self.run.events.status("asset: writing, verifying", force=True)
         residual = PhysicalTerms(
             scene, bonds_of(self.text), [], self.config.place.physical
         ).report()
@@ -479,7 +418,8 @@ class Composition:
             for r in self.text.relations
         }
         provenance = {
-            k: self.facts[k] for k in ("prompt", "system", "preset", "prior", "seed", "picture")
+            k: self.run.record.facts[k]
+            for k in ("prompt", "system", "preset", "prior", "seed", "picture")
         }
         provenance["generator"] = "threestudio_like 0.1.0"
         provenance["licence of the prior"] = self.prior.facts.licence
@@ -491,18 +431,19 @@ class Composition:
         )
         figures.update(residual)
         figures.update({f"said: {k}": "holds" if v else "does not hold" for k, v in kept.items()})
-        title = self.prompt or Path(self.facts["picture"]).stem
-        return deliver(
-            self.folder,
-            self.events,
-            began,
-            figures,
-            Delivery(title, asset, ring, self.yaml, self.options.turntable, pictures=self.pages),
+        title = self.prompt or Path(self.run.record.facts["picture"]).stem
+        work = Delivery(
+            title=title,
+            asset=asset,
+            ring=ring,
+            turntable=self.options.asset.turntable,
+            pictures=self.pages,
         )
+        return self.run.deliver(work, figures, began)
 
 
 def _finished(folder: Path) -> bool:
-    return (folder / "asset.glb").is_file() and (folder / "report.html").is_file()
+    return (folder / "asset.glb").is_file() and read_finished(folder) is not None
 
 
 def _clear(folder: Path) -> None:
@@ -533,3 +474,23 @@ def first_layout(
             )
         places.append(Transform(scale, translation=at))
     return places
+
+
+def scene_score(
+    scene: PlacedScene, text: SceneText, prompt: str, config: ComposeConfig
+) -> dict[str, float]:
+    """How good a scene of a text is: the share of its relations that hold, and CLIP's similarity of
+    three views and the prompt, less what the physical terms still find."""
+    cameras = Cameras.orbit(
+        torch.tensor([-0.5, 0.0, 0.5]), torch.full((3,), 0.26), 3.0, math.radians(40.0), 96, 96
+    )
+    pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, 0.8))
+    clip = load_clip(config.decompose.clip)
+    with torch.no_grad():
+        alike = float((clip.embed_images(pictures) @ clip.embed_texts([prompt]).t()).mean())
+    rest = PhysicalTerms(scene, bonds_of(text), [], config.place.physical).report()
+    points = [t.apply(b.vertices) for t, b in zip(scene.transforms(), scene.bodies)]
+    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in text.relations]
+    held = float(np.mean(kept)) if kept else 1.0
+    score = held + alike - rest["penetration depth"] - rest["floating distance"]
+    return {"score": score, "relations": held, "CLIP": alike, **rest}

@@ -1,5 +1,5 @@
 """Score distillation against a prior whose answer is known in closed form: no network at all. Run:
-python examples/02_oracle.py"""
+python examples/09_oracle.py"""
 
 import torch
 

@@ -1,0 +1,42 @@
+"""Short runs that several test files share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from threestudio_like.cli import main
+
+SMALL = ["--faces", "1500", "--texture", "128", "--no-turntable"]
+QUICK = [
+    *("--start.refine.times", "1.0", "--start.refine.steps", "2", "--start.iterations", "8"),
+    *("--steps", "10"),
+    *SMALL,
+]
+"""A run of `generate` of a few seconds: start, distil, rgb."""
+MUG = Path(__file__).parent.parent / "assets" / "shapes" / "mug.obj"
+CAR = Path(__file__).parent.parent / "assets" / "pictures" / "car.jpg"
+
+
+def sha(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run(*words: object) -> int:
+    """The command line in this process; its exit code."""
+    return main([str(word) for word in words])
+
+
+def process(*words: object, **environment: str) -> subprocess.CompletedProcess:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "threestudio_like", *map(str, words)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )

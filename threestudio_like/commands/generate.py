@@ -1,0 +1,53 @@
+"""`generate`: a prompt to an asset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..runs.options import (
+    AssetOptions,
+    MethodOptions,
+    MicrobatchOptions,
+    PriorOptions,
+    RunOptions,
+)
+
+EXAMPLES = (
+    'threestudio-like generate "a striped blue mug" --seed 3',
+    'threestudio-like generate "a red chair" --sketch stool.obj --distil.guidance.scale 7',
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Make a 3D asset of a prompt."""
+
+    prompt: tyro.conf.Positional[str] = ""
+    """What to make: "a red chair"."""
+    system: str = "latent-nerf"
+    """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr and field make a picture of the prompt
+    first (of none: what the prior likes)."""
+    guidance: str = ""
+    """Guidance that takes the place of the method's own, by name: a plug-in's, for instance."""
+    sketch: Path | None = None
+    """A coarse shape to follow: a mesh file, or a YAML list of primitives."""
+    strictness: float | None = None
+    """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
+    method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+    model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
+    asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)
+    views: tyro.conf.OmitArgPrefixes[MicrobatchOptions] = field(default_factory=MicrobatchOptions)
+    run: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+    set: Annotated[dict[str, str], tyro.conf.Suppress] = field(default_factory=dict)
+    """Values of the method's configuration by their dotted names."""
+
+
+def call(options: Generate, **objects: Any) -> Any:
+    """Carry it out; returns a `RunResult`."""
+    from .jobs.generate import generate
+
+    return generate(options, **objects)

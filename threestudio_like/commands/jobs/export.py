@@ -1,0 +1,110 @@
+"""`export`: a run's asset, or a mesh file, in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...engine.text import json_text, printable
+from ...engine.errors import ConfigError, ExportError, InputError, did_you_mean
+from ...engine.output import MadeFiles, check_free, write_files
+from ...engine.registry import read_plugin_file
+from ...meshes.frames import Normalisation
+from ...meshes.io.files import encode
+from ...meshes.io.formats import FORMATS, writable
+from ...meshes.mesh import Asset
+from ...meshes.verification import Verdict, verify
+from ...renderers import RingCameras
+from ..export import Export
+
+RECORD = "work/exported.json"
+"""What exports of a run have made, in its folder: they may be made again."""
+
+
+def export(options: Export) -> list[tuple[Path, Verdict | None]]:
+    """Write an asset in other formats and print a line for each file.
+
+    Raises:
+        InputError, ConfigError, OutputError: nothing to export, no such format, a file in the way.
+        ExportError: a file that was written does not show the asset.
+    """
+    written = write_formats(options)
+    for path, verdict in written:
+        if options.json:
+            facts = {} if verdict is None else vars(verdict)
+            print(json_text({"path": str(path), **facts}))
+        else:
+            line = f"{path}" + ("" if verdict is None else f"  ({verdict.line()})")
+            print(printable(line))
+    bad = [path.name for path, verdict in written if verdict is not None and not verdict.passed]
+    if bad:
+        raise ExportError(
+            f"did not pass verification: {', '.join(bad)}",
+            str(options.source),
+            "Use GLB, or repair the mesh first",
+        )
+    return written
+
+
+def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
+    """Write a run's asset, or a mesh file, in other formats beside it.
+
+    All files of all formats, those beside them too, are made and checked before the first is written.
+    What an earlier export of the same run wrote is replaced, unless it was changed since; nothing
+    else is, unless forced.
+
+    Returns:
+        A path and, if verified, a verdict for each format.
+
+    Raises: ConfigError: an unknown format, or one that cannot be read back for `verify_files`.
+        InputError: there is no asset. OutputError: a file of the user's would be replaced.
+    """
+    for plugin in options.plugins:
+        read_plugin_file(plugin)
+    source = options.source.expanduser()
+    formats = [kind.lower().lstrip(".") for kind in options.to]
+    for kind in formats:
+        _check_format(kind, options.verify)
+    path = source / "asset.glb" if source.is_dir() else source
+    if not path.is_file():
+        raise InputError(
+            "there is no asset to export",
+            str(path),
+            "Give the folder of a finished run, or a mesh file",
+        )
+    made = MadeFiles(source / RECORD, source) if source.is_dir() else None
+    known = made.holds if made is not None else None
+    folder = path.parent if options.out is None else options.out.expanduser()
+    place = folder / path.name
+    targets = [place.with_suffix(FORMATS.get(kind).suffixes[0]) for kind in formats]
+    new = [t for t in dict.fromkeys(targets) if t.resolve() != path.resolve()]
+    check_free(new, force=options.force, made=known)
+    asset = Asset.load(path)
+    files: dict[Path, bytes] = {}
+    for target in new:
+        files |= encode(asset, target)
+    write_files(files, force=options.force, made=known)
+    if made is not None:
+        made.add(files)
+    if not options.verify:
+        return [(target, None) for target in targets]
+    cameras = RingCameras().all(160).view_projection().numpy()
+    # A mesh of the user's may stand anywhere and be of any size.
+    normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
+    return [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
+
+
+def _check_format(kind: str, verified: bool) -> None:
+    if kind not in writable():
+        raise ConfigError(
+            f'there is no format "{kind}" that can be written',
+            "--to",
+            did_you_mean(kind, writable()),
+        )
+    if verified and FORMATS.get(kind).read is None:
+        raise ConfigError(
+            f"{kind} files cannot be read back, so they cannot be compared",
+            "--verify",
+            "Leave it out, or choose another format",
+        )

@@ -1,0 +1,112 @@
+"""`generate`: stages of distillation for a prompt, then the asset of the field that they leave."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ...engine.text import slug
+from ...priors.diffusion import DiffusionPrior
+from ...runs.configure import export_config
+from ...runs.delivery import Delivery, RunResult
+from ...runs.memory_budget import limits_from
+from ...runs.options import check_prompt
+from ...runs.prior import check_vocabulary, choose_preset, count_objects
+from ...runs.session import Run
+from ...stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
+from ...stages.model import FieldModel
+from ...systems import registry
+from ...systems.system import Request
+from ..generate import Generate
+from .printing import print_configuration
+
+
+def generate(
+    options: Generate, *, system: Any = None, prior: DiffusionPrior | None = None
+) -> RunResult | None:
+    """Make an asset of a prompt.
+
+    Args:
+        options: of the command.
+        system: a configuration made in Python instead of a preset of `options.system`.
+        prior: a prior made in Python instead of `options.model.prior`.
+
+    Returns:
+        The result; None where the configuration was printed only.
+
+    Raises:
+        UserError: of every kind in `engine.errors`; earlier results stay as they are.
+    """
+    if options.system in registry.names("reconstruct") and system is None:
+        from .reconstruct import generate_by_picture
+
+        return generate_by_picture(options, prior=prior)
+    check_prompt(options.prompt)
+    if options.method.print_config:
+        print_configuration(options, "generate", options.prompt)
+        return None
+    with Run.open("generate", options, name=options.prompt) as run:
+        prior = prior or run.load_prior()
+        check_vocabulary(prior, options.prompt)
+        preset = choose_preset(options.method.preset, prior)
+        base = system or registry.configuration(options.system, preset, "generate")
+        config = run.configure(base)
+        planned = run.plan_memory(config, prior)
+        request = Request(
+            options.prompt,
+            prior,
+            options.run.seed,
+            count_objects(options.prompt, prior),
+            limits=limits_from(planned),
+        )
+        plans = config.plans(request)
+        facts = {
+            "prompt": options.prompt,
+            "system": registry.name_of(base) or options.system,
+            "preset": preset,
+            "prior": options.model.prior,
+            "seed": options.run.seed,
+        }
+        run.describe(facts, config, export_config(options), planned)
+        warn_of_unused_concept(run, prior, options)
+        stages = run.execute(plans)
+        save_embeddings(options, prior)
+        model = config.result(request, stages)
+        return finish(run, model, prior, facts, request.objects)
+
+
+def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
+    """Say it where a concept was loaded and the prompt does not use its token."""
+    from ...priors.concepts import concept_words, read_concept
+
+    if options.model.concept is not None:
+        for token in concept_words(list(read_concept(options.model.concept)), options.prompt):
+            run.events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
+
+
+def save_embeddings(options: Any, prior: Any) -> None:
+    """Write the run's prompt embeddings where --save-embeddings says. Raises OutputError."""
+    if options.model.save_embeddings is not None:
+        prior.embeddings.save(options.model.save_embeddings, force=options.run.force)
+
+
+def finish(
+    run: Run, model: FieldModel, prior: DiffusionPrior, facts: dict[str, Any], pieces: int
+) -> RunResult:
+    """Extract the field's mesh, bake its texture, verify and report."""
+    began = time.monotonic()
+    run.events.status("asset: extracting, unwrapping, baking", force=True)
+    provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
+    provenance.update(
+        {"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence}
+    )
+    config = export_config(run.options)
+    asset, figures = make_asset(model, config, pieces, node_name(facts["prompt"]), provenance)
+    figures["fog"] = mean_field_opacity(model, asset.mesh)
+    work = Delivery(facts["prompt"], asset, evaluation_ring(model), run.options.asset.turntable)
+    return run.deliver(work, figures, began)
+
+
+def node_name(prompt: str) -> str:
+    """A mesh's name from a prompt: letters and digits of any script."""
+    return slug(prompt, "_", 60) or "object"

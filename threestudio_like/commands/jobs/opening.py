@@ -1,0 +1,71 @@
+"""Open a finished run: the model that it ended with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...engine.config import from_dict
+from ...engine.errors import InputError
+from ...engine.stage import Stage
+from ...priors.diffusion import DiffusionPrior
+from ...runs.kept import restore_stages
+from ...runs.options import PriorOptions
+from ...runs.prior import count_objects, load_prior
+from ...runs.record import read_record
+from ...stages.model import FieldModel
+from ...systems import registry
+from ...systems.system import Request
+from ...systems.text_to_3d.rgb_refinement import RgbRefinement
+
+
+def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
+    """The field of a run of `generate` or `refine`, as its folder has it.
+
+    Args:
+        prior: the run's own where None.
+
+    Raises:
+        InputError, CheckpointError: no such run, or nothing of its model was kept.
+    """
+    folder = folder.expanduser()
+    record = read_record(folder)
+    if prior is None:
+        prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), "cpu")
+    chain = {"command": record.command, "facts": record.facts, "config": record.config}
+    config, request, plans, source = _method(chain, prior, folder)
+    stages = restore_stages(folder / "work", plans)
+    return _result(config, request, stages, source)
+
+
+def source_model(chain: dict[str, Any], prior: DiffusionPrior) -> FieldModel:
+    """A run's field as it is built, without what was learnt: the caller fills it."""
+    config, request, plans, source = _method(chain, prior, None)
+    stages: dict[str, Stage] = {}
+    for plan in plans:
+        stages[plan.name] = plan.build(stages)
+    return _result(config, request, stages, source)
+
+
+def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -> Any:
+    facts, where = chain["facts"], str(folder or "run.yaml")
+    missing = [k for k in ("prompt", "system", "preset", "seed") if k not in facts]
+    if missing or chain["config"] is None:
+        raise InputError(f"lacks {', '.join(missing) or 'config'}", where, "Start the run again")
+    prompt = str(facts["prompt"])
+    request = Request(prompt, prior, facts["seed"], count_objects(prompt, prior))
+    if chain["command"] == "refine":
+        # Runs of the first format name their source's folder only.
+        before = facts.get("source record")
+        source = source_model(before, prior) if before else open_model(Path(facts["source"]), prior)
+        config = from_dict(RgbRefinement, chain["config"])
+        return config, request, config.plans(request, source), source
+    base = registry.configuration(facts["system"], facts["preset"], "generate")
+    config = from_dict(type(base), chain["config"])
+    return config, request, config.plans(request), None
+
+
+def _result(config: Any, request: Request, stages: dict[str, Stage], source: Any) -> FieldModel:
+    if source is None:
+        return config.result(request, stages)
+    return config.result(request, stages, source)

@@ -1,0 +1,149 @@
+"""`refine`: distillation in RGB from where a finished run ended (METHODS 1.9)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...engine.config import to_dict
+from ...engine.errors import InputError
+from ...priors.diffusion import DiffusionPrior
+from ...runs.configure import configure, export_config
+from ...runs.delivery import RunResult
+from ...runs.memory_budget import limits_from
+from ...runs.options import check_prompt
+from ...runs.prior import check_vocabulary, choose_preset, count_objects
+from ...runs.record import RunRecord, read_record
+from ...runs.session import Run
+from ...systems.system import Request
+from ...systems.text_to_3d.rgb_refinement import RgbRefinement
+from ..refine import Refine
+from ..texture import Texture
+from .generate import finish, save_embeddings
+from .opening import open_model, source_model
+from .printing import print_yaml
+
+
+def refine(
+    options: Refine, *, system: Any = None, prior: DiffusionPrior | None = None
+) -> RunResult | None:
+    """Refine a finished run, as a run of its own.
+
+    A run of `generate` or `refine` goes on from its field. One of `texture` or `reconstruct` goes on
+    with its texture. A scene is refined object by object.
+
+    Raises:
+        UserError: of every kind in `engine.errors`; earlier results stay as they are.
+    """
+    source = options.source.expanduser()
+    record = read_record(source)
+    if record.command == "compose":
+        names = sorted(p.name for p in (source / "objects").glob("*") if p.is_dir())
+        first = names[0] if names else "NAME"
+        raise InputError(
+            "is a scene of several objects",
+            str(source),
+            f"Refine them one by one: threestudio-like refine {source / 'objects' / first}",
+        )
+    if record.command in ("texture", "reconstruct") or record.facts.get("picture") is not None:
+        return _refine_texture(options, source, record)
+    if record.command not in ("generate", "refine"):
+        raise InputError(f"is a run of {record.command}", str(source), "Give a run of generate")
+    return _refine_field(options, source, record, system, prior)
+
+
+def _refine_field(
+    options: Refine,
+    source: Path,
+    record: RunRecord,
+    system: Any,
+    prior: DiffusionPrior | None,
+) -> RunResult | None:
+    prompt = options.prompt or str(record.facts["prompt"])
+    check_prompt(prompt)
+    # The source says which prior it knows, unless the user wants another.
+    if options.model.prior == "toybox":
+        options = replace(
+            options, model=replace(options.model, prior=str(record.facts.get("prior", "toybox")))
+        )
+    with Run.open("refine", options, name=f"{prompt} refined") as run:
+        prior = prior or run.load_prior()
+        check_vocabulary(prior, prompt)
+        preset = choose_preset(options.method.preset, prior)
+        base = system or (RgbRefinement.paper() if preset == "paper" else RgbRefinement())
+        if options.method.print_config:
+            print_yaml(configure(options, base), options, preset)
+            return None
+        config = run.configure(base)
+        chain = run.fact("source record", _chain(record))
+        # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
+        model = source_model(chain, prior) if run.resumed else open_model(source, prior)
+        request = Request(prompt, prior, options.run.seed, count_objects(prompt, prior))
+        present = config.decoded(request, model).field if options.run.memory else None
+        planned = run.plan_memory(config, prior, present)
+        request = replace(request, limits=limits_from(planned))
+        plans = config.plans(request, model)
+        facts = {
+            "prompt": prompt,
+            "source": run.fact("source", str(source)),
+            "source record": chain,
+            "system": record.facts.get("system"),
+            "preset": preset,
+            "prior": options.model.prior,
+            "seed": options.run.seed,
+        }
+        run.describe(facts, config, export_config(options), planned)
+        stages = run.execute(plans)
+        save_embeddings(options, prior)
+        return finish(run, config.result(request, stages, model), prior, facts, request.objects)
+
+
+def _chain(record: RunRecord) -> dict[str, Any]:
+    """What is needed to build a run's field anew: command, facts and configuration."""
+    return {
+        "command": record.command,
+        "facts": to_dict(record.facts),
+        "config": record.config,
+    }
+
+
+def _refine_texture(options: Refine, source: Path, record: RunRecord) -> RunResult | None:
+    """Paint on, from the texture that is there."""
+    from .texture import texture
+
+    mesh = source / "asset.glb"
+    if not mesh.is_file():
+        raise InputError("has no asset yet", str(source), f"threestudio-like resume {source}")
+    prompt = options.prompt or _prompt_of(source, record)
+    if not prompt:
+        raise InputError(
+            "does not say what it shows", str(source), 'Say it: --prompt "a red chair"'
+        )
+    method = options.method
+    # A photograph's colours have its light in them, and keep it.
+    lit = {} if record.command == "texture" else {"pbr.steps": "0"}
+    begun = {"start.refine.times": "", **lit, **options.set}
+    return texture(
+        Texture(
+            mesh=mesh,
+            prompt=prompt,
+            unwrap="keep",
+            begin=True,
+            method=method,
+            model=options.model,
+            asset=options.asset,
+            views=options.views,
+            run=options.run,
+            set=begun,
+        )
+    )
+
+
+def _prompt_of(source: Path, record: RunRecord) -> str:
+    from ...engine.events import read_events
+
+    if record.facts.get("prompt"):
+        return str(record.facts["prompt"])
+    said = [e for e in read_events(source / "events.jsonl") if e["event"] == "prompt"]
+    return str(said[-1]["text"]) if said else ""

@@ -1,0 +1,153 @@
+"""`resume`, and --resume of every command: the run's folder says what to go on with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from ...engine.config import from_dict
+from ...engine.errors import CheckpointError
+from ...meshes.mesh import Asset
+from ...meshes.verification import Verdict
+from ...runs.delivery import RunResult
+from ...runs.folders import existing_folder, point_latest
+from ...runs.options import SAME_RESULT, check_numbers, flag, flat, given, regroup
+from ...runs.record import RunRecord, read_finished, read_record
+from ..registry import COMMANDS, PROGRAM, module_of, options_of
+from ..resume import Resume
+
+
+def resume(options: Resume) -> Any:
+    """Go on with the run in a folder.
+
+    Raises:
+        UserError: no run lies there, or it cannot go on as the options ask.
+    """
+    check_numbers({**flat(options), "folder": None})
+    folder = existing_folder(options.folder)
+    record = read_record(folder)
+    changes = {k: v for k, v in given(options).items() if k in SAME_RESULT} | _shown(options)
+    return _go_on(folder, record, changes, options.steps, {})
+
+
+def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
+    """Go on with a run by the command that made it: options that are given must be those of the
+    run, but for those that leave its result alone, and more --steps.
+
+    Raises:
+        CheckpointError: the folder's run is another one.
+    """
+    check_numbers(flat(options))
+    folder = existing_folder(options.run.out)
+    record = read_record(folder)
+    if record.command != command:
+        raise CheckpointError(
+            f"the folder holds a run of {record.command}",
+            str(folder),
+            f"{PROGRAM} resume {folder}",
+        )
+    saved, changes = _saved_options(record, folder), given(options)
+    known = flat(saved)
+    differing = [
+        flag(name)
+        for name, value in changes.items()
+        if name not in SAME_RESULT and name != "steps" and not _agrees(name, value, known)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"the folder holds another run (different: {', '.join(sorted(differing))})",
+            str(folder),
+            f"Leave them out, or choose another --out; {PROGRAM} resume {folder} goes on with it",
+        )
+    kept = {k: v for k, v in changes.items() if k in SAME_RESULT} | _shown(options)
+    return _go_on(folder, record, kept, changes.get("steps"), objects)
+
+
+def _shown(options: Any) -> dict[str, Any]:
+    """How the run is shown: as this command says, not as the first one did."""
+    known = flat(options)
+    return {name: known[name] for name in ("quiet", "json", "viewer")}
+
+
+def _agrees(name: str, value: Any, known: Mapping[str, Any]) -> bool:
+    before = known.get(name)
+    if name == "set":
+        return all(before.get(k) == v for k, v in value.items()) if before else False
+    if isinstance(value, Path):
+        return before is not None and _absolute(value) == before
+    if isinstance(value, tuple):
+        return tuple(_absolute(v) if isinstance(v, Path) else v for v in value) == before
+    return value == before or (name == "picture" and str(_absolute(Path(value))) == before)
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _go_on(
+    folder: Path,
+    record: RunRecord,
+    changes: Mapping[str, Any],
+    steps: int | None,
+    objects: Mapping[str, Any],
+) -> Any:
+    options = _saved_options(record, folder)
+    values = {**changes, "resume": True, "out": folder}
+    before = flat(options).get("steps")
+    if steps is not None and steps != before:
+        values["steps"] = steps
+    elif read_finished(folder) is not None:
+        return _finished_already(folder, options)
+    return module_of(record.command).call(regroup(options, values), **objects)
+
+
+def _finished_already(folder: Path, options: Any) -> RunResult:
+    content = read_finished(folder) or {}
+    if not options.run.quiet:
+        print(f"{folder / 'asset.glb'}  (finished already)", file=sys.stderr)
+    point_latest(folder)
+    known = {f.name for f in fields(Verdict)}
+    verdict = Verdict(**{k: v for k, v in content.get("verdict", {}).items() if k in known})
+    asset = Asset.load(folder / "asset.glb")
+    return RunResult(asset, folder, dict(content.get("figures", {})), verdict)
+
+
+def _saved_options(record: RunRecord, folder: Path) -> Any:
+    """The options that a run was begun with. Raises CheckpointError, ConfigError."""
+    if record.command not in COMMANDS:
+        raise CheckpointError(
+            f'was made by a command "{record.command}" that is not known', str(folder / "run.yaml")
+        )
+    kind = options_of(record.command)
+    if record.options:
+        return from_dict(kind, record.options, "options")
+    return _of_first_format(kind, record, folder)
+
+
+def _of_first_format(kind: type, record: RunRecord, folder: Path) -> Any:
+    """Options of a run.yaml of the first format, which has its facts only."""
+    facts = record.facts
+    frame = facts.get("frame") or {}
+    values = {**facts, **frame} if isinstance(frame, Mapping) else dict(facts)
+    values["text"] = facts.get("prompt", "") if record.command == "compose" else ""
+    if record.command == "compose" and facts.get("picture"):
+        values["text"] = ""
+    if record.command == "refine":
+        raise CheckpointError(
+            "was made by an earlier version, which did not keep what refine needs to go on",
+            str(folder),
+            "Start it again",
+        )
+    blank = kind()
+    known = flat(blank)
+    taken = {}
+    for name, value in values.items():
+        if name in known and value is not None:
+            default = known[name]
+            taken[name] = Path(value) if isinstance(default, Path) else value
+            if isinstance(default, tuple):
+                taken[name] = tuple(value)
+    return replace(regroup(blank, taken))

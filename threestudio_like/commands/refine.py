@@ -1,0 +1,47 @@
+"""`refine`: a finished run, refined in RGB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..runs.options import (
+    AssetOptions,
+    MethodOptions,
+    MicrobatchOptions,
+    PriorOptions,
+    RunOptions,
+)
+
+EXAMPLES = (
+    "threestudio-like refine outputs/latest",
+    "threestudio-like refine outputs/latest --steps 300 --out finer",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Refine a finished run in RGB: distillation through the encoder, from the field or the texture
+    that the run ended with."""
+
+    source: tyro.conf.Positional[Path] = Path("outputs/latest")
+    """Folder of the run to refine."""
+    prompt: str = ""
+    """What it should look like (default: the run's prompt)."""
+    method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
+    model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
+    asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)
+    views: tyro.conf.OmitArgPrefixes[MicrobatchOptions] = field(default_factory=MicrobatchOptions)
+    run: tyro.conf.OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+    set: Annotated[dict[str, str], tyro.conf.Suppress] = field(default_factory=dict)
+    """Values of the method's configuration by their dotted names."""
+
+
+def call(options: Refine, **objects: Any) -> Any:
+    """Carry it out; returns a `RunResult`."""
+    from .jobs.refine import refine
+
+    return refine(options, **objects)

@@ -1,0 +1,128 @@
+"""A method's configuration from its preset, a file, dotted options and short ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..engine.config import dotted, read_yaml, set_dotted, update
+from ..engine.errors import CheckpointError, ConfigError, did_you_mean
+from ..meshes.extraction import ExtractionConfig
+from ..stages.field_to_mesh import AssetConfig
+from .configuration import divide_steps, extend_steps, total_steps
+from .record import RunRecord
+
+Config = TypeVar("Config")
+ELSEWHERE = ("load", "export")
+"""Groups of dotted options that are no part of a method's configuration."""
+TOP_LEVEL = {
+    *("format", "command", "verb", "prompt", "system", "preset", "prior", "seed", "threads"),
+    *("options", "config", "export", "picture", "mesh", "source", "frame", "unwrap", "lock"),
+    *("lock_parts", "method", "boxes", "objects", "spatial words", "fov", "elevation"),
+}
+
+
+def configure(options: Any, base: Config) -> Config:
+    """`base` with the values of --config, then of the dotted options, then of the short ones.
+
+    Args:
+        options: a command's options with a `method` group and dotted values in `set`.
+
+    Raises:
+        ConfigError, InputError: a key, a value or a file that does not fit.
+    """
+    config: Any = base
+    method = options.method
+    if method.config is not None:
+        config = update(config, _configuration_of(method.config))
+    for key, value in options.set.items():
+        if key.split(".")[0] not in ELSEWHERE:
+            config = set_dotted(config, key, value)
+    if method.steps is not None:
+        config = divide_steps(config, method.steps)
+    if method.resolution is not None:
+        config = replace(config, resolution=method.resolution)
+    if getattr(options, "sketch", None) is not None:
+        config = _with_sketch(config, options)
+    if method.negative:
+        for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
+            config = set_dotted(config, key, method.negative)
+    return config
+
+
+def _configuration_of(path: Any) -> dict[str, Any]:
+    content = read_yaml(path)
+    unknown = [str(k) for k in content if k not in TOP_LEVEL and "content" not in str(k)]
+    if unknown:
+        raise ConfigError(
+            f'there is no key "{unknown[0]}"', str(path), did_you_mean(unknown[0], TOP_LEVEL)
+        )
+    values = content.get("config", {})
+    if not isinstance(values, dict):
+        raise ConfigError('its "config" holds no keys', str(path), "Print one with --print-config")
+    return values
+
+
+def _with_sketch(config: Any, options: Any) -> Any:
+    from ..guidance.sketch_files import load_sketch
+
+    sketch = getattr(config, "sketch", None)
+    if sketch is None:
+        raise ConfigError(
+            f'the system "{options.system}" follows no sketch',
+            "--sketch",
+            "Use --system latent-nerf",
+        )
+    load_sketch(options.sketch)
+    strictness = sketch.strictness if options.strictness is None else options.strictness
+    return replace(config, sketch=replace(sketch, path=str(options.sketch), strictness=strictness))
+
+
+def export_config(options: Any) -> AssetConfig:
+    """How the asset is made: --texture and --faces, and the dotted values of --export.…. Raises
+    ConfigError."""
+    config = AssetConfig(
+        texture=options.asset.texture,
+        extraction=ExtractionConfig(faces=options.asset.faces),
+    )
+    for key, value in part_of(options, "export").items():
+        config = set_dotted(config, key, value)
+    return config
+
+
+def part_of(options: Any, group: str) -> dict[str, Any]:
+    """The dotted options of a group that is no part of the method ("load", "export")."""
+    prefix = f"{group}."
+    return {k[len(prefix) :]: v for k, v in options.set.items() if k.startswith(prefix)}
+
+
+def extended(config: Config, saved: RunRecord, options: Any) -> Config:
+    """The configuration of a run that goes on, with more steps where --steps asks for more than it
+    had. Raises CheckpointError where it asks for fewer."""
+    wanted = options.method.steps
+    known = flat_saved(saved).get("steps")
+    if wanted is None or wanted == known:
+        return config
+    present = total_steps(config)
+    if wanted < present:
+        raise CheckpointError(
+            f"the run has {present} steps", f"--steps {wanted}", "Ask for more, or leave it out"
+        )
+    return extend_steps(config, wanted - present)
+
+
+def flat_saved(saved: RunRecord) -> dict[str, Any]:
+    """The options in a run.yaml by their names, without their groups."""
+    values: dict[str, Any] = {}
+    for key, value in saved.options.items():
+        values.update(
+            value if key in ("method", "model", "asset", "views", "run") else {key: value}
+        )
+    return values
+
+
+def without_steps(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as plain values without its numbers of steps."""
+    return {
+        k: without_steps(v) if isinstance(v, dict) else v for k, v in config.items() if k != "steps"
+    }

@@ -1,0 +1,48 @@
+"""Kernels before a run: which back end serves, compiled and checked before any clock runs."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from ..engine.errors import ConfigError
+from ..engine.events import Events
+from ..kernels import dispatch
+
+
+def choose_kernels(kernels: str, device: str) -> None:
+    """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could serve
+    on the device."""
+    problem = dispatch.why_not(kernels, device)
+    if kernels != "auto" and problem:
+        raise ConfigError(
+            problem,
+            f"--kernels {kernels}",
+            "Leave it out; threestudio-like doctor says what each operation would use",
+        )
+    if kernels != "auto":
+        dispatch.choose(kernels)
+
+
+def warm_kernels(events: Events, device: str) -> None:
+    """Compile and check a device's kernels before the clock of the first stage runs, with progress on
+    the first use of a machine."""
+    began = time.monotonic()
+
+    def progress(operation: str, number: int, count: int) -> None:
+        if time.monotonic() - began > 1.0:
+            events.status(
+                f"first use: compiling kernels {number + 1}/{count} ({operation})", force=True
+            )
+
+    states = dispatch.warm_up(progress, torch.device(device))
+    slow = [s for s in states if s.selected == "reference" and not dispatch.forced_reference()]
+    for state in slow:
+        events.record("kernel", operation=state.operation, serves=state.selected, why=state.why)
+    if slow:
+        names = ", ".join(s.operation for s in slow[:3]) + (" ..." if len(slow) > 3 else "")
+        events.say(
+            f"Warning: {len(slow)} of {len(states)} kernels run in plain torch, slowly ({names}): "
+            f"{slow[0].why}"
+        )
