@@ -14,13 +14,13 @@ import numpy as np
 
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
+from ..engine.memory import peak_memory_mb
 from ..meshes.frames import Frame
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light
 from ..meshes.verification import Verdict, verify
 from ..renderers import RingCameras
 from ..reports import contact_sheet, save_png, turntable, write_report
-from ..engine.memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from .session import Run

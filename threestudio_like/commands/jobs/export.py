@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...engine.text import json_text, printable
 from ...engine.errors import ConfigError, ExportError, InputError, did_you_mean
 from ...engine.output import MadeFiles, check_free, write_files
 from ...engine.registry import read_plugin_file
+from ...engine.text import json_text, printable
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import encode
 from ...meshes.io.formats import FORMATS, writable
