@@ -18,7 +18,8 @@ from threestudio_like.engine.memory import peak_memory_mb
 from threestudio_like.engine.places import cache_folder, expand_paths, user_path
 from threestudio_like.engine.text import json_text, line_name, printable, slug, words_of
 from threestudio_like.reports.text import lines_of
-from threestudio_like.runs.options import Options, check_options, check_vocabulary
+from threestudio_like.runs.options import check_prompt
+from threestudio_like.runs.prior import check_vocabulary
 from threestudio_like.toybox.vocabulary import split, unknown_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -236,13 +237,13 @@ SCRIPTS = {
 @pytest.mark.parametrize("prompt", SCRIPTS)
 def test_words_of_every_script(prompt):
     assert split(prompt) == SCRIPTS[prompt]
-    check_options(prompt, Options())
+    check_prompt(prompt)
 
 
 @pytest.mark.parametrize("prompt", ["!?", "。、", "“ ”", "\u200b"])
 def test_a_prompt_without_words_is_refused(prompt):
     with pytest.raises(InputError, match="the prompt holds no words"):
-        check_options(prompt, Options())
+        check_prompt(prompt)
 
 
 def test_ascii_prompts_are_split_as_ever():

@@ -43,7 +43,7 @@ class Mesh:
     texture: int = 1024
     """unwrap: texture size in pixels, for the space between charts."""
     backend: Literal["auto", "pymeshlab", "open3d"] = "auto"
-    """Who does it: the core's own, or an extra (pip install threestudio-like[mesh]). remesh wants
+    """Who does it: the core's own, or an extra (pip install '.[mesh]' in the checkout). remesh wants
     pymeshlab, poisson either of them."""
     hidden: bool = False
     """clean: remove faces that no view from outside sees."""

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate:Evaluate",
     "mesh": "mesh:Mesh",
     "train": "train:Train",
+    "samples": "samples:Samples",
     "doctor": "doctor:Doctor",
     "vocabulary": "vocabulary:Vocabulary",
     "completion": "completion:Completion",

@@ -3,12 +3,35 @@ folder."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import tyro
 
 from ..engine.errors import InputError
 from ..engine.output import write_files
 
+EXAMPLES = (
+    "threestudio-like samples",
+    "threestudio-like samples ~/threestudio-samples",
+)
 KINDS = ("shapes", "pictures", "meshes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Write the sample shapes, pictures and meshes of the documentation into a folder."""
+
+    folder: tyro.conf.Positional[Path] = Path("assets")
+    """Where to; it gets shapes/, pictures/ and meshes/."""
+    force: bool = False
+    """Replace files of these names that are others."""
+
+
+def call(options: Samples) -> None:
+    """Carry it out; prints how many files were written."""
+    new, total = write_samples(options.folder, force=options.force)
+    print(f"{options.folder}: {total} sample files, {len(new)} of them new")
 
 
 def samples_folder() -> Path:

@@ -35,13 +35,13 @@ _PACKAGES = (
     "imageio-ffmpeg",
 )
 _EXTRAS = {
-    "triton": "kernels for GPUs: pip install 'threestudio-like[gpu]'",
-    "nerfacc": "kernels for GPUs: pip install 'threestudio-like[gpu]'",
+    "triton": "kernels for GPUs: pip install '.[gpu]' in the checkout",
+    "nerfacc": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "tinycudann": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler)",
     "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; its licence is non-commercial)",
-    "pymeshlab": "mesh simplification: pip install 'threestudio-like[mesh]' (GPL)",
-    "open3d": "mesh cleaning: pip install 'threestudio-like[mesh]'",
-    "open_clip": "CLIP models by open_clip: pip install 'threestudio-like[clip]'",
+    "pymeshlab": "mesh simplification: pip install '.[mesh]' in the checkout (GPL)",
+    "open3d": "mesh cleaning: pip install '.[mesh]' in the checkout",
+    "open_clip": "CLIP models by open_clip: pip install '.[clip]' in the checkout",
 }
 """What is not needed: by the name that is imported, what it is for."""
 
