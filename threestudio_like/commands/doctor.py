@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 EXAMPLES = (
     "threestudio-like doctor",
@@ -14,6 +15,8 @@ EXAMPLES = (
 class Doctor:
     """Show back ends, models, licences and disk, and what works now."""
 
+    plugins: tuple[Path, ...] = ()
+    """Python files that register a format or anything else (docs/plug-ins.md)."""
     json: bool = False
     """Print as JSON."""
 

@@ -27,6 +27,8 @@ class Evaluate:
     """A mesh to compare the geometry with."""
     instances: int = 200
     """Objects of the category that the silhouettes are held against."""
+    plugins: tuple[Path, ...] = ()
+    """Python files that register a format or anything else (docs/plug-ins.md)."""
     json: bool = False
     """Print the figures as JSON."""
 

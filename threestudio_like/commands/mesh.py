@@ -65,6 +65,8 @@ class Mesh:
     """Length of the file's unit: m, dm, cm, mm, in, ft, km."""
     force: bool = False
     """Replace files that are there already."""
+    plugins: tuple[Path, ...] = ()
+    """Python files that register a format or anything else (docs/plug-ins.md)."""
     json: bool = False
     """Print as JSON."""
 

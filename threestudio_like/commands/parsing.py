@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import os
 import re
 import typing
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths
+from ..engine.registry import PLUGINS, read_plugin_files
 from .registry import COMMANDS, PROGRAM, is_configured, module_of, options_of
 
 AXES = ("--up", "--front", "--to-up", "--to-front")
@@ -71,6 +74,7 @@ def parse(command: str, arguments: list[str]) -> Any:
     """
     kind = options_of(command)
     flags = flags_of(kind)
+    read_plugins(arguments)
     rest, dotted = _separate(command, flags, arguments)
     if any(item in ("-h", "--help") for item in rest):
         _help(command, kind)
@@ -90,6 +94,27 @@ def parse(command: str, arguments: list[str]) -> Any:
         ) from None
     parsed = expand_paths(parsed)
     return replace(parsed, set=dotted) if dotted else parsed
+
+
+def read_plugins(arguments: list[str]) -> None:
+    """Read the files behind --plugins before anything asks a registry, also for the processes that
+    this one starts. Raises InputError, ConfigError."""
+    files: list[str] = []
+    taking = False
+    for item in arguments:
+        name, equals, value = item.partition("=")
+        if name == "--plugins":
+            taking = not equals
+            files += [value] if equals else []
+        elif item.startswith("-"):
+            taking = False
+        elif taking:
+            files.append(item)
+    known = [f for f in os.environ.get(PLUGINS, "").split(os.pathsep) if f]
+    paths = [str(Path(f).expanduser().resolve()) for f in files]
+    if paths:
+        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, *paths]))
+        read_plugin_files()
 
 
 def flags_of(kind: type) -> dict[str, Any]:

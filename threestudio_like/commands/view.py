@@ -31,6 +31,8 @@ class View:
     checkpoint."""
     seconds: float | None = None
     """End after so long; by default with Ctrl-C, or when the boxes are given."""
+    plugins: tuple[Path, ...] = ()
+    """Python files that register a format or anything else (docs/plug-ins.md)."""
 
 
 def call(options: View) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from ..engine.config import dotted, read_yaml, set_dotted, update
 from ..engine.errors import CheckpointError, ConfigError, did_you_mean
+from ..guidance.choice import guide_stages
 from ..meshes.extraction import ExtractionConfig
+from ..stages.distilling import DistillingConfig
 from ..stages.field_to_mesh import AssetConfig
-from .configuration import divide_steps, extend_steps, total_steps
 from .record import RunRecord
 
 Config = TypeVar("Config")
@@ -35,19 +36,42 @@ def configure(options: Any, base: Config) -> Config:
     method = options.method
     if method.config is not None:
         config = update(config, _configuration_of(method.config))
+    everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
     for key, value in options.set.items():
-        if key.split(".")[0] not in ELSEWHERE:
+        if key.split(".")[0] not in ELSEWHERE and key not in everywhere:
             config = set_dotted(config, key, value)
+    main = getattr(options, "guidance", "")
+    if main or everywhere:
+        config = guide_stages(config, guidances_of(main, everywhere))
     if method.steps is not None:
-        config = divide_steps(config, method.steps)
+        config = config.with_steps(method.steps)
     if method.resolution is not None:
-        config = replace(config, resolution=method.resolution)
+        config = config.with_resolution(method.resolution)
     if getattr(options, "sketch", None) is not None:
         config = _with_sketch(config, options)
     if method.negative:
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
             config = set_dotted(config, key, method.negative)
     return config
+
+
+def guidances_of(main: str, values: dict[str, str]) -> dict[str, Any]:
+    """What --guidance mine and --guidance.clip.weight 0.1 mean for every stage: a nested dictionary,
+    see `guidance.choice.guide_stages`."""
+    nested: dict[str, Any] = {"main": main} if main else {}
+    for key, text in values.items():
+        inner = nested
+        _, *groups, last = key.split(".")
+        for name in groups:
+            inner = inner.setdefault(name, {})
+        inner[last] = text
+    return nested
+
+
+def distilling(config: Any) -> dict[str, DistillingConfig]:
+    """The stages of a configuration that distil, by name."""
+    stages = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {k: v for k, v in stages.items() if isinstance(v, DistillingConfig) and v.steps > 0}
 
 
 def _configuration_of(path: Any) -> dict[str, Any]:
@@ -103,12 +127,18 @@ def extended(config: Config, saved: RunRecord, options: Any) -> Config:
     known = flat_saved(saved).get("steps")
     if wanted is None or wanted == known:
         return config
-    present = total_steps(config)
+    stages = distilling(config)
+    present = sum(stage.steps for stage in stages.values())
     if wanted < present:
         raise CheckpointError(
             f"the run has {present} steps", f"--steps {wanted}", "Ask for more, or leave it out"
         )
-    return extend_steps(config, wanted - present)
+    if not stages:
+        raise CheckpointError("this method has no steps of distillation", f"--steps {wanted}")
+    name, last = list(stages.items())[-1]
+    longer = replace(last, steps=last.steps + wanted - present)
+    changed: Any = replace(config, **{name: longer})  # type: ignore[type-var]
+    return changed
 
 
 def flat_saved(saved: RunRecord) -> dict[str, Any]:

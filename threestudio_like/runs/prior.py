@@ -7,8 +7,8 @@ from ..engine.errors import VocabularyError
 from ..priors.concepts import read_concept
 from ..priors.diffusion import DiffusionPrior
 from ..priors.embeddings import EmbeddingStore
-from ..priors.registry import resolve
-from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from ..priors.loading import load_prior as load
+from ..priors.model_folder import DiffusersConfig
 from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
 from .options import PriorOptions
 
@@ -29,22 +29,13 @@ def load_settings(options: PriorOptions, device: str, dotted: dict[str, str]) ->
 
 def load_prior(
     options: PriorOptions, device: str, dotted: dict[str, str] | None = None
-) -> StableDiffusionPrior:
+) -> DiffusionPrior:
     """The prior of the options, with its concept and embedding bundle. Raises ModelError."""
     store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
-    prior = StableDiffusionPrior(
-        resolve(options.prior), load_settings(options, device, dotted or {}), options.prior, store
-    )
+    prior = load(options.prior, load_settings(options, device, dotted or {}), store)
     if options.concept is not None:
         prior.add_concept(read_concept(options.concept))
     return prior
-
-
-def choose_preset(preset: str, prior: DiffusionPrior) -> str:
-    """The preset that "auto" means for this prior."""
-    if preset != "auto":
-        return preset
-    return "default" if prior.facts.camera is not None else "paper"
 
 
 def count_objects(prompt: str, prior: DiffusionPrior) -> int:

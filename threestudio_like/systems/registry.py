@@ -138,6 +138,16 @@ def configuration(
     return kind.presets[preset]()
 
 
+def name_of(configuration: Any) -> str:
+    """The name of the system that a configuration belongs to; empty where there is none."""
+    for name, kind in SYSTEMS.items():
+        if kind.task == configuration.task and type(kind.presets["default"]()) is type(
+            configuration
+        ):
+            return name
+    return ""
+
+
 def preset_for(name: str, wanted: str, prior: DiffusionPrior) -> str:
     """The preset that "auto" means: "paper" for priors that know no cameras, where the system has
     it, and "default" for all others."""

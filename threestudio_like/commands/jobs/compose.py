@@ -68,6 +68,7 @@ def compose(
 
 def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None) -> RunResult:
     check_prompt(options.prompt or "things")
+    check_method(options)
     text = read_scene(options.prompt)
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)
@@ -108,6 +109,7 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
     """A scene of a prompt alone: its objects one by one, then where they stand."""
     prompt = options.text
     check_prompt(prompt)
+    check_method(options)
     for name, value in (("--boxes", options.boxes), ("--masks", options.masks)):
         if value:
             raise ConfigError(
@@ -163,6 +165,12 @@ def _begin(
     }
     run.describe(facts, config, export_config(options), planned)
     return Composition(run=run, prompt=prompt, text=text, words=words, config=config, prior=prior)
+
+
+def check_method(options: Compose) -> None:
+    """Raise ConfigError where there is no such way to reconstruct an object."""
+    if options.method_name != "auto":
+        registry.system_kind(options.method_name, "reconstruct", "--method")
 
 
 def _picked(options: Compose) -> tuple[str, ...]:

@@ -16,13 +16,11 @@ import torch
 
 from ...engine.errors import CollapseError, InputError
 from ...engine.events import read_events
-from ...engine.loop import StagePlan
 from ...guidance.physical import PhysicalTerms
 from ...meshes.io.files import read
 from ...meshes.mesh import Asset, Node
 from ...meshes.transform import Transform
 from ...metrics.layout import relation_holds
-from ...priors.clip import load_clip
 from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
 from ...priors.inpainter import load_inpainter
 from ...priors.registry import EMBEDDED
@@ -34,13 +32,13 @@ from ...runs.options import RunOptions
 from ...runs.record import read_finished
 from ...runs.session import Run
 from ...systems.image_to_3d.photo import photo_of
+from ...systems.registry import SYSTEMS
 from ...systems.scene.amodal_completion import Completed, complete, uncompleted
 from ...systems.scene.comboverse import (
     ComposeConfig,
-    PlacementPath,
     ReferencePicture,
+    SceneRequest,
     bonds_of,
-    placement_stage,
     scene_pictures,
 )
 from ...systems.scene.instances import Part
@@ -141,13 +139,10 @@ class Composition:
         )
         before = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         first = self._agreement(scene, reference, parts)
-        plan = StagePlan(
-            "placement",
-            lambda done: placement_stage(
-                scene, self.text, self.words, self.prior, config.place, reference, order, True
-            ),
-        )
-        stages = self.run.execute([plan])
+        request = self._request({"placement": scene}, reference, order)
+        plans = config.plans(request)
+        stages = self.run.execute(plans)
+        scene = config.result(request, stages)
         after = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         path: Any = stages["placement"].modules["path"]
         self.pages.update(scene_pages(canvas.pixels, before, after, path.rows.numpy(), names))
@@ -171,51 +166,50 @@ class Composition:
         )
         protocol, config = self.prior.facts.camera or PLAIN_CAMERAS, self.config
         camera = reference_camera(protocol.distance, protocol.fov_y, 15.0, 64, 64)
-        place = replace(config.place, rate=config.rate)
-        scenes: list[PlacedScene] = []
-        plans = []
+        scenes: dict[str, PlacedScene] = {}
         for number in range(config.starts):
             first = first_layout(objects, self.text, self.options.run.seed, number)
             bodies = [o.body for o in objects]
-            scene = PlacedScene(
+            scenes[f"start {number + 1}"] = PlacedScene(
                 bodies, names, first, camera.camera_to_world[0], "axis", upright=config.upright
             )
-            scenes.append(scene)
-
-            def build(done: Any, scene: PlacedScene = scene, number: int = number) -> Any:
-                return placement_stage(
-                    scene,
-                    self.text,
-                    self.words,
-                    self.prior,
-                    place,
-                    None,
-                    [],
-                    True,
-                    f"start {number + 1}",
-                )
-
-            plans.append(StagePlan(f"start {number + 1}", build))
-        stages = self.run.execute(plans)
-        scores = [scene_score(s, self.text, self.prompt, config) for s in scenes]
-        best = max(range(len(scenes)), key=lambda n: scores[n]["score"])
-        for number, score in enumerate(scores):
+        request = self._request(scenes)
+        self.run.execute(config.plans(request))
+        best, scores = config.result(request, {}), config.scores(request)
+        for number, score in enumerate(scores.values()):
             self.run.events.record("start", number=number + 1, **score)
         pictures = [
-            scene_pictures(s, config.place.renderer, camera.resized(192, 192))[0] for s in scenes
+            scene_pictures(s, config.place.renderer, camera.resized(192, 192))[0]
+            for s in scenes.values()
         ]
         self.pages["Where the starts ended"] = (
             (np.concatenate(pictures, 1) * 255).round().astype(np.uint8)
         )
-        chosen: Any = stages[f"start {best + 1}"].modules["path"]
-        assert isinstance(chosen, PlacementPath)
+        winner = next(name for name, scene in scenes.items() if scene is best)
         figures = {
             "objects": len(objects),
             "starts": len(scenes),
-            "best start": best + 1,
-            **scores[best],
+            "best start": list(scenes).index(winner) + 1,
+            **scores[winner],
         }
-        return self._finish(scenes[best], objects, figures)
+        return self._finish(best, objects, figures)
+
+    def _request(
+        self,
+        scenes: dict[str, PlacedScene],
+        reference: ReferencePicture | None = None,
+        order: list[tuple[int, int]] | None = None,
+    ) -> SceneRequest:
+        return SceneRequest(
+            prompt=self.prompt,
+            prior=self.prior,
+            seed=self.options.run.seed,
+            text=self.text,
+            words=self.words,
+            scenes=scenes,
+            reference=reference,
+            order=order or [],
+        )
 
     def _complete(
         self, canvas: Canvas, parts: list[Part], order: list[tuple[int, int]]
@@ -261,7 +255,9 @@ class Composition:
         options = self.options
         return Reconstruct(
             picture=Path(f"{name} of the scene"),
-            system=BEST if options.method_name == "auto" else options.method_name,
+            system=BEST
+            if options.method_name == "auto"
+            else SYSTEMS.canonical(options.method_name),
             prompt=phrase,
             model=options.model,
             asset=replace(options.asset, turntable=False),
@@ -474,23 +470,3 @@ def first_layout(
             )
         places.append(Transform(scale, translation=at))
     return places
-
-
-def scene_score(
-    scene: PlacedScene, text: SceneText, prompt: str, config: ComposeConfig
-) -> dict[str, float]:
-    """How good a scene of a text is: the share of its relations that hold, and CLIP's similarity of
-    three views and the prompt, less what the physical terms still find."""
-    cameras = Cameras.orbit(
-        torch.tensor([-0.5, 0.0, 0.5]), torch.full((3,), 0.26), 3.0, math.radians(40.0), 96, 96
-    )
-    pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, 0.8))
-    clip = load_clip(config.decompose.clip)
-    with torch.no_grad():
-        alike = float((clip.embed_images(pictures) @ clip.embed_texts([prompt]).t()).mean())
-    rest = PhysicalTerms(scene, bonds_of(text), [], config.place.physical).report()
-    points = [t.apply(b.vertices) for t, b in zip(scene.transforms(), scene.bodies)]
-    kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in text.relations]
-    held = float(np.mean(kept)) if kept else 1.0
-    score = held + alike - rest["penetration depth"] - rest["floating distance"]
-    return {"score": score, "relations": held, "CLIP": alike, **rest}

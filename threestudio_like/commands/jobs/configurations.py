@@ -5,14 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...systems import registry
-from ...systems.text_to_3d.rgb_refinement import RgbRefinement
 
-TASKS = {
-    "generate": ("generate", "reconstruct"),
-    "texture": ("texture",),
-    "reconstruct": ("reconstruct",),
-    "compose": ("compose",),
-}
+COMMANDS = ("generate", "texture", "reconstruct", "compose", "refine")
+"""Commands that run systems."""
 
 
 def configurations_of(command: str) -> list[Any]:
@@ -21,10 +16,7 @@ def configurations_of(command: str) -> list[Any]:
         from ...training.registry import CONFIGURATIONS
 
         return [kind() for kind in CONFIGURATIONS]
-    if command == "refine":
-        return [RgbRefinement()]
-    return [
-        registry.configuration(name, "default")
-        for task in TASKS.get(command, ())
-        for name in registry.names(task)
-    ]
+    tasks = {"generate": ("generate", "reconstruct")}.get(command, (command,))
+    if command not in COMMANDS:
+        return []
+    return [registry.configuration(name) for task in tasks for name in registry.names(task)]

@@ -9,8 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ...engine.registry import Registry
+from ...guidance.registry import GUIDANCES
 from ...kernels.devices import default_device, described, is_main
 from ...kernels.dispatch import report_backends
+from ...meshes.io.formats import FORMATS
+from ...priors.loading import PRIORS
 from ...priors.registry import (
     CLIP_MODELS,
     DEPTH_MODELS,
@@ -21,7 +25,8 @@ from ...priors.registry import (
     embedded_folder,
     models_folder,
 )
-from ...systems.registry import BUILT_IN, plug_ins
+from ...representations.registry import REPRESENTATIONS
+from ...systems.registry import SYSTEMS
 
 _PACKAGES = (
     "torch",
@@ -38,7 +43,8 @@ _EXTRAS = {
     "triton": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "nerfacc": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "tinycudann": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler)",
-    "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; its licence is non-commercial)",
+    "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; "
+    "its licence is non-commercial)",
     "pymeshlab": "mesh simplification: pip install '.[mesh]' in the checkout (GPL)",
     "open3d": "mesh cleaning: pip install '.[mesh]' in the checkout",
     "open_clip": "CLIP models by open_clip: pip install '.[clip]' in the checkout",
@@ -80,19 +86,25 @@ def examine() -> dict[str, Any]:
         {"name": s.operation, "state": s.selected, "detail": s.why}
         for s in report_backends(default_device())
     ]
-    found, broken = plug_ins()
-    systems = [
-        {"name": n, "state": "ok", "detail": r.description}
-        for n, r in {**BUILT_IN, **found}.items()
-    ]
-    systems += [{"name": n, "state": "broken", "detail": why} for n, why in broken.items()]
     return {
         "machine": machine,
         "packages": packages,
         "kernels": kernels,
         "models": _models(),
-        "systems": systems,
+        "systems": registered(SYSTEMS),
+        "guidances": registered(GUIDANCES),
+        "representations": registered(REPRESENTATIONS),
+        "priors": registered(PRIORS),
+        "formats": registered(FORMATS),
     }
+
+
+def registered(registry: Registry[Any]) -> list[dict[str, str]]:
+    """What a registry holds, and its plug-ins that cannot be used."""
+    rows = [{"name": n, "state": "ok", "detail": e.summary} for n, e in registry.items()]
+    return rows + [
+        {"name": b.name, "state": "broken", "detail": b.reason} for b in registry.broken()
+    ]
 
 
 def _accelerator() -> dict[str, str]:
@@ -151,7 +163,8 @@ def _models() -> list[dict[str, str]]:
             {
                 "name": name,
                 "state": "ok" if local.is_dir() else "not here",
-                "detail": f"{entry.licence}, {entry.territory}; mirrors: {', '.join(entry.mirrors)}",
+                "detail": f"{entry.licence}, {entry.territory}; mirrors: "
+                f"{', '.join(entry.mirrors)}",
             }
         )
     return out

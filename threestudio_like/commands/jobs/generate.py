@@ -11,7 +11,7 @@ from ...runs.configure import export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, choose_preset, count_objects
+from ...runs.prior import check_vocabulary, count_objects
 from ...runs.session import Run
 from ...stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
 from ...stages.model import FieldModel
@@ -37,7 +37,7 @@ def generate(
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
-    if options.system in registry.names("reconstruct") and system is None:
+    if system is None and registry.SYSTEMS.get(options.system, "--system").task == "image-to-3d":
         from .reconstruct import generate_by_picture
 
         return generate_by_picture(options, prior=prior)
@@ -48,15 +48,15 @@ def generate(
     with Run.open("generate", options, name=options.prompt) as run:
         prior = prior or run.load_prior()
         check_vocabulary(prior, options.prompt)
-        preset = choose_preset(options.method.preset, prior)
+        preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "generate")
         config = run.configure(base)
         planned = run.plan_memory(config, prior)
         request = Request(
-            options.prompt,
-            prior,
-            options.run.seed,
-            count_objects(options.prompt, prior),
+            prompt=options.prompt,
+            prior=prior,
+            seed=options.run.seed,
+            objects=count_objects(options.prompt, prior),
             limits=limits_from(planned),
         )
         plans = config.plans(request)
@@ -87,7 +87,7 @@ def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
 def save_embeddings(options: Any, prior: Any) -> None:
     """Write the run's prompt embeddings where --save-embeddings says. Raises OutputError."""
     if options.model.save_embeddings is not None:
-        prior.embeddings.save(options.model.save_embeddings, force=options.run.force)
+        prior.save_embeddings(options.model.save_embeddings, options.run.force)
 
 
 def finish(

@@ -16,7 +16,7 @@ from ...runs.record import read_record
 from ...stages.model import FieldModel
 from ...systems import registry
 from ...systems.system import Request
-from ...systems.text_to_3d.rgb_refinement import RgbRefinement
+from ...systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 
 
 def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
@@ -33,18 +33,18 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
     if prior is None:
         prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), "cpu")
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
-    config, request, plans, source = _method(chain, prior, folder)
+    config, request, plans = _method(chain, prior, folder)
     stages = restore_stages(folder / "work", plans)
-    return _result(config, request, stages, source)
+    return config.result(request, stages)
 
 
 def source_model(chain: dict[str, Any], prior: DiffusionPrior) -> FieldModel:
     """A run's field as it is built, without what was learnt: the caller fills it."""
-    config, request, plans, source = _method(chain, prior, None)
+    config, request, plans = _method(chain, prior, None)
     stages: dict[str, Stage] = {}
     for plan in plans:
         stages[plan.name] = plan.build(stages)
-    return _result(config, request, stages, source)
+    return config.result(request, stages)
 
 
 def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -> Any:
@@ -53,19 +53,17 @@ def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -
     if missing or chain["config"] is None:
         raise InputError(f"lacks {', '.join(missing) or 'config'}", where, "Start the run again")
     prompt = str(facts["prompt"])
-    request = Request(prompt, prior, facts["seed"], count_objects(prompt, prior))
+    objects = count_objects(prompt, prior)
     if chain["command"] == "refine":
         # Runs of the first format name their source's folder only.
         before = facts.get("source record")
         source = source_model(before, prior) if before else open_model(Path(facts["source"]), prior)
         config = from_dict(RgbRefinement, chain["config"])
-        return config, request, config.plans(request, source), source
+        refinement = RefinementRequest(
+            prompt=prompt, prior=prior, seed=facts["seed"], objects=objects, source=source
+        )
+        return config, refinement, config.plans(refinement)
     base = registry.configuration(facts["system"], facts["preset"], "generate")
     config = from_dict(type(base), chain["config"])
-    return config, request, config.plans(request), None
-
-
-def _result(config: Any, request: Request, stages: dict[str, Stage], source: Any) -> FieldModel:
-    if source is None:
-        return config.result(request, stages)
-    return config.result(request, stages, source)
+    request = Request(prompt=prompt, prior=prior, seed=facts["seed"], objects=objects)
+    return config, request, config.plans(request)

@@ -38,6 +38,7 @@ def preset_for(options: Any, verb: str) -> str:
 
     if verb in ("reconstruct", "compose") or options.model.prior == EMBEDDED:
         return "default"
-    from ...runs.prior import choose_preset, load_prior
+    from ...runs.prior import load_prior
 
-    return choose_preset("auto", load_prior(options.model, "cpu"))
+    system = getattr(options, "system", "comboverse")
+    return registry.preset_for(system, "auto", load_prior(options.model, "cpu"))

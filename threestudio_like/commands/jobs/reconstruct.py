@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...engine.loop import Stage, StagePlan
 from ...engine.output import new_file
 from ...meshes.atlas import Atlas, join_atlas, paint_tiles
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
 from ...meshes.unwrap import unwrap
+from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes
 from ...priors.segmentation.segmenter import BorderSegmenter
@@ -32,7 +32,7 @@ from ...runs.prior import check_vocabulary
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
-from ...systems.image_to_3d.method import PictureMethod, ShapeFound, Work, guess_caption
+from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound, guess_caption
 from ...systems.image_to_3d.photo import Photo, photo_of, read_photo
 from ...systems.image_to_3d.pose import matching_cut
 from ...systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
@@ -61,13 +61,13 @@ class InputImage:
     prior: DiffusionPrior | None = None
 
 
-def method_configuration(options: Any, system: Any = None) -> PictureMethod:
+def method_configuration(options: Any, system: Any = None) -> PictureSystem:
     """The method's configuration, everything that it needs at hand. Raises ConfigError,
     ModelError."""
     preset = "default" if options.method.preset == "auto" else options.method.preset
-    name = BEST if options.system == "auto" else options.system
-    base = system or registry.configuration(name, preset, "reconstruct")
-    config: PictureMethod = configure(options, base)
+    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
+    base = system or registry.configuration(name, preset, "reconstruct", "--method")
+    config: PictureSystem = configure(options, base)
     config.check()
     return config
 
@@ -88,8 +88,8 @@ def reconstruct(
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
-    if options.system == "auto":
-        options = replace(options, system=BEST)
+    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
+    options = replace(options, system=name)
     check_prompt(options.prompt or "a thing")
     if options.method.print_config:
         print_configuration(options, "reconstruct", options.prompt)
@@ -162,7 +162,7 @@ def reconstruct_image(options: Reconstruct, picture: Callable[[], InputImage]) -
         return reconstruct_photo(run, picture(), config)
 
 
-def reconstruct_photo(run: Run, given: InputImage, config: PictureMethod) -> RunResult:
+def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> RunResult:
     """Shape, colours and asset of a picture, in an opened run."""
     options, photo, prior, events = run.options, given.photo, given.prior, run.events
     if prior is None and (config.colour.complete == "paint" or config.wants_prior):
@@ -190,20 +190,18 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureMethod) -> Run
         prompt = guess_caption(photo, config.twin)
     events.record("prompt", text=prompt, guessed=not options.prompt)
 
-    def work(plans: list[StagePlan]) -> dict[str, Stage]:
-        return run.execute(plans, "shape")
-
-    context = Work(
-        seed=options.run.seed,
-        events=events,
+    picture = PictureRequest(
+        photo=photo,
         prompt=prompt,
-        prior=prior,
-        run=work,
+        prior=prior or AbsentPrior(),
+        seed=options.run.seed,
+        limits=limits_from(planned),
+        events=events,
         view=given.view,
         said=bool(options.prompt),
-        limits=limits_from(planned),
     )
-    found = config.find(photo, context)
+    plans = config.plans(picture)
+    found = config.result(picture, run.execute(plans, "shape") if plans else {})
     events.record(
         "shape",
         azimuth=found.pose.azimuth,
@@ -219,14 +217,14 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureMethod) -> Run
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
     coloured = lay_back(surface, photo, found.pose, found.poses, config.colour)
-    request, stages = None, {}
+    painted, stages = None, {}
     if config.colour.complete == "paint":
         assert prior is not None
-        plans, request = completion_plans(
+        plans, painted = completion_plans(
             coloured, atlas, prompt, prior, config.colour, options.run.seed
         )
         stages = run.execute(plans)
-    done = completed(coloured, config.colour, request, stages, found.colour)
+    done = completed(coloured, config.colour, painted, stages, found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
         "faces": len(mesh.faces),
@@ -253,7 +251,7 @@ def _finish(
     photo: Photo,
     found: ShapeFound,
     surface: TexturedMesh,
-    config: PictureMethod,
+    config: PictureSystem,
     figures: dict[str, Any],
 ) -> RunResult:
     """Write, verify and report; the report shows the picture beside the asset from the same side."""

@@ -13,11 +13,11 @@ from ...runs.configure import configure, export_config
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, choose_preset, count_objects
+from ...runs.prior import check_vocabulary, count_objects
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
-from ...systems.system import Request
-from ...systems.text_to_3d.rgb_refinement import RgbRefinement
+from ...systems import registry
+from ...systems.text_to_3d.rgb_refinement import RefinementRequest
 from ..refine import Refine
 from ..texture import Texture
 from .generate import finish, save_embeddings
@@ -70,8 +70,8 @@ def _refine_field(
     with Run.open("refine", options, name=f"{prompt} refined") as run:
         prior = prior or run.load_prior()
         check_vocabulary(prior, prompt)
-        preset = choose_preset(options.method.preset, prior)
-        base = system or (RgbRefinement.paper() if preset == "paper" else RgbRefinement())
+        preset = registry.preset_for("rgb-refinement", options.method.preset, prior)
+        base = system or registry.configuration("rgb-refinement", preset, "refine")
         if options.method.print_config:
             print_yaml(configure(options, base), options, preset)
             return None
@@ -79,11 +79,17 @@ def _refine_field(
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
         model = source_model(chain, prior) if run.resumed else open_model(source, prior)
-        request = Request(prompt, prior, options.run.seed, count_objects(prompt, prior))
+        request = RefinementRequest(
+            prompt=prompt,
+            prior=prior,
+            seed=options.run.seed,
+            objects=count_objects(prompt, prior),
+            source=model,
+        )
         present = config.decoded(request, model).field if options.run.memory else None
         planned = run.plan_memory(config, prior, present)
         request = replace(request, limits=limits_from(planned))
-        plans = config.plans(request, model)
+        plans = config.plans(request)
         facts = {
             "prompt": prompt,
             "source": run.fact("source", str(source)),
@@ -96,7 +102,7 @@ def _refine_field(
         run.describe(facts, config, export_config(options), planned)
         stages = run.execute(plans)
         save_embeddings(options, prior)
-        return finish(run, config.result(request, stages, model), prior, facts, request.objects)
+        return finish(run, config.result(request, stages), prior, facts, request.objects)
 
 
 def _chain(record: RunRecord) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ...runs.configure import configure, export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, choose_preset
+from ...runs.prior import check_vocabulary
 from ...runs.session import Run
 from ...stages.painting import SurfaceModel, fill_unseen
 from ...systems import registry
@@ -66,7 +66,7 @@ def texture(
         configure(options, system or registry.configuration(options.system, first, "texture"))
         prior = prior or run.load_prior()
         check_vocabulary(prior, options.prompt)
-        preset = choose_preset(options.method.preset, prior)
+        preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "texture")
         config = run.configure(base)
         planned = run.plan_memory(config, prior)
