@@ -707,7 +707,7 @@ def test_behind_an_object_stands_the_grey_from_which_it_is_told_best():
 
 def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
     """A scene whose relation holds is better than the same one the other way round."""
-    from threestudio_like.commands.jobs.compose_run import scene_score
+    from threestudio_like.systems.scene.comboverse import scene_score
 
     view, bodies, _, _, _ = two_objects(64)
     text = read_scene("a red box left of a blue ball")

@@ -59,7 +59,7 @@ def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):
     assert {b.name for b in SYSTEMS.broken()} == {"wrong", "missing"}
     assert isinstance(configuration("bold"), LatentNerf)
     assert configuration("latent-nerf", "paper")
-    from threestudio_like.commands.doctor import registered
+    from threestudio_like.commands.jobs.doctor import registered
 
     states = {r["name"]: r["state"] for r in registered(SYSTEMS)}
     assert states["missing"] == "broken"

@@ -197,8 +197,6 @@ def configuration_of(
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     base = system or registry.configuration("comboverse", preset, "compose")
     config: ComposeConfig = configure(options, base)
-    if options.method.resolution is not None:
-        config = replace(config, place=replace(config.place, resolution=options.method.resolution))
     if config.place.steps < 1 or config.place.views < 1 or config.starts < 1:
         raise ConfigError("must be at least 1", "--place.steps, --place.views, --starts")
     return config
