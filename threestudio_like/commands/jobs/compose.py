@@ -197,6 +197,8 @@ def configuration_of(
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     base = system or registry.configuration("comboverse", preset, "compose")
     config: ComposeConfig = configure(options, base)
+    if config.resolution:
+        config = replace(config, place=replace(config.place, resolution=config.resolution))
     if config.place.steps < 1 or config.place.views < 1 or config.starts < 1:
         raise ConfigError("must be at least 1", "--place.steps, --place.views, --starts")
     return config
