@@ -1,7 +1,8 @@
 """Kill runs at random moments, resume them from their folder alone, and compare bytes.
 
-Twenty kills by default, over `generate`, `texture`, `reconstruct` and `compose`; the first kill of each
-command falls into the first five seconds of its process. A run that is killed before its folder is there
+Twenty kills by default, over `generate`, `texture`, `reconstruct` and `compose`; the first kill of
+each command falls into the first five seconds of its process. A run that is killed before its
+folder is there
 has left nothing: it is begun again, as a user would (told in the table).
 
     python benchmarks/kills.py                  # 20 kills

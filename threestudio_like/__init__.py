@@ -1,7 +1,7 @@
 """Text, images and meshes to 3D assets, by optimisation against pretrained priors.
 
-What the command line does, the functions here do, with the same options, the same checks and the same
-bytes. Every piece is usable alone: priors, representations, renderers, guidances.
+What the command line does, the functions here do, with the same options, the same checks and the
+same bytes. Every piece is usable alone: priors, representations, renderers, guidances.
 
 Example:
     >>> import threestudio_like as tsl

@@ -1,7 +1,7 @@
 """The commands as functions: typed, with the checks of the command line, and a `RunResult` back.
 
-`system` takes a name or a configuration object, `prior` a name or a `DiffusionPrior`. In a notebook a
-run shows one line of progress, and its result shows itself.
+`system` takes a name or a configuration object, `prior` a name or a `DiffusionPrior`. In a notebook
+a run shows one line of progress, and its result shows itself.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def generate(
         UserError: with what is wrong, where, and what to do.
 
     Example:
-        >>> result = generate("a red chair", seed=1, set={"distil.guidance.scale": 7})  # doctest: +SKIP
+        >>> chosen = {"distil.guidance.scale": 7}
+        >>> result = generate("a red chair", seed=1, set=chosen)  # doctest: +SKIP
     """
     options = _options(
         Generate,
@@ -348,8 +349,8 @@ def evaluate(
     truth: PathLike | None = None,
     instances: int = 200,
 ) -> dict[str, Any]:
-    """Measure an asset: judge, CLIP, silhouettes, consistency, Janus index; with a true mesh also the
-    geometry. Returns the figures by name.
+    """Measure an asset: judge, CLIP, silhouettes, consistency, Janus index; with a true mesh also
+    the geometry. Returns the figures by name.
 
     Raises:
         UserError: with what is wrong, where, and what to do.

@@ -1,4 +1,5 @@
-"""The command line: argv to a command. Every mistake of the user ends in one line and exit code 2."""
+"""The command line: argv to a command. Every mistake of the user ends in one line and exit code
+2."""
 
 from __future__ import annotations
 

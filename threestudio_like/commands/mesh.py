@@ -43,8 +43,8 @@ class Mesh:
     texture: int = 1024
     """unwrap: texture size in pixels, for the space between charts."""
     backend: Literal["auto", "pymeshlab", "open3d"] = "auto"
-    """Who does it: the core's own, or an extra (pip install '.[mesh]' in the checkout). remesh wants
-    pymeshlab, poisson either of them."""
+    """Who does it: the core's own, or an extra (pip install '.[mesh]' in the checkout). remesh
+    wants pymeshlab, poisson either of them."""
     hidden: bool = False
     """clean: remove faces that no view from outside sees."""
     edge: float = 0.0

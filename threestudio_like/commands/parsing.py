@@ -62,7 +62,8 @@ ELSEWHERE = {
     "--image": (None, "the picture behind the command", ""),
     "--input": (None, "the file behind the command", ""),
 }
-"""What users of other tools reach for -> the command that has it (None: this one), our word, more."""
+"""What users of other tools reach for -> the command that has it (None: this one), our word,
+more."""
 
 
 def parse(command: str, arguments: list[str]) -> Any:

@@ -18,8 +18,9 @@ EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """Go on with a run that was stopped at any moment, or give a finished one more steps: its folder
-    says the rest. Options of the run (--memory, --threads, --device, --minutes, ...) may differ."""
+    """Go on with a run that was stopped at any moment, or give a finished one more steps: its
+    folder says the rest. Options of the run (--memory, --threads, --device, --minutes, ...) may
+    differ."""
 
     folder: tyro.conf.Positional[Path] = Path("outputs/latest")
     """Folder of the run."""

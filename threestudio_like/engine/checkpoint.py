@@ -24,7 +24,8 @@ __all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomical
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write bytes to a file inside a run's own folder, replacing an older one. Raises OutputError."""
+    """Write bytes to a file inside a run's own folder, replacing an older one. Raises
+    OutputError."""
     write_file(path, data, force=True)
 
 

@@ -1,4 +1,5 @@
-"""An asset as one HTML page that needs nothing else: turned with the mouse, in a browser or a notebook."""
+"""An asset as one HTML page that needs nothing else: turned with the mouse, in a browser or a
+notebook."""
 
 from __future__ import annotations
 
@@ -16,11 +17,16 @@ from .atlas import flat_texture
 from .mesh import Asset
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#f5f4f1;color:#23211e}main{max-width:1080px;margin:0 auto;padding:28px}
-h1{font-size:26px;margin:0 0 2px}h2{font-size:17px;margin:30px 0 8px}img,canvas{max-width:100%;border-radius:8px;background:#f5f5f3}
-canvas{width:100%;height:420px;touch-action:none;cursor:grab;border:1px solid #dddad4}table{border-collapse:collapse}
-td{padding:2px 18px 2px 0;vertical-align:top}td:first-child{color:#77726a}pre{background:#fff;border:1px solid #e2dfd9;border-radius:8px;
-padding:12px;overflow:auto;font-size:12.5px}.muted{color:#77726a}svg{background:#fff;border:1px solid #e2dfd9;border-radius:8px;margin-right:8px}
+body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#f5f4f1;color:#23211e}
+main{max-width:1080px;margin:0 auto;padding:28px}
+h1{font-size:26px;margin:0 0 2px}h2{font-size:17px;margin:30px 0 8px}img,canvas{max-width:100%;
+border-radius:8px;background:#f5f5f3}
+canvas{width:100%;height:420px;touch-action:none;cursor:grab;border:1px solid #dddad4}
+table{border-collapse:collapse}
+td{padding:2px 18px 2px 0;vertical-align:top}td:first-child{color:#77726a}pre{background:#fff;
+border:1px solid #e2dfd9;border-radius:8px;
+padding:12px;overflow:auto;font-size:12.5px}.muted{color:#77726a}svg{background:#fff;
+border:1px solid #e2dfd9;border-radius:8px;margin-right:8px}
 """
 
 
@@ -52,8 +58,10 @@ def mesh_page(title: str, asset: Asset) -> bytes:
 def turnable(asset: Asset, height: int = 420) -> str:
     """The viewer and the mesh that it shows."""
     script = (Path(__file__).parent / "viewer.js").read_text(encoding="utf-8")
-    return f"""<canvas id="view" width="1080" height="{height}"></canvas><label><input type="checkbox" id="clay"> clay</label>
-<script type="application/json" id="mesh">{json.dumps(_mesh_data(asset))}</script><script>{script}</script>"""
+    return f"""<canvas id="view" width="1080" height="{height}"></canvas>
+<label><input type="checkbox" id="clay"> clay</label>
+<script type="application/json" id="mesh">{json.dumps(_mesh_data(asset))}</script>
+<script>{script}</script>"""
 
 
 def frame(asset: Asset, title: str = "asset", height: int = 460) -> str:

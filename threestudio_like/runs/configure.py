@@ -56,8 +56,8 @@ def configure(options: Any, base: Config) -> Config:
 
 
 def guidances_of(main: str, values: dict[str, str]) -> dict[str, Any]:
-    """What --guidance mine and --guidance.clip.weight 0.1 mean for every stage: a nested dictionary,
-    see `guidance.choice.guide_stages`."""
+    """What --guidance mine and --guidance.clip.weight 0.1 mean for every stage: a nested
+    dictionary, see `guidance.choice.guide_stages`."""
     nested: dict[str, Any] = {"main": main} if main else {}
     for key, text in values.items():
         inner = nested

@@ -1,5 +1,5 @@
-"""What every run ends with: the asset written, read back and compared; then pictures, a turntable and
-the report, whose failure costs nothing but themselves."""
+"""What every run ends with: the asset written, read back and compared; then pictures, a turntable
+and the report, whose failure costs nothing but themselves."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
 
 
 def _show(run: Run, work: Delivery, figures: dict[str, Any], verdict: Verdict) -> None:
-    """Contact sheet, turntable and report. The asset is there already: what fails here is a warning."""
+    """Contact sheet, turntable and report. The asset is there already: what fails here is a
+    warning."""
     folder, events, shown = run.folder, run.events, work.shown or work.asset
     with _extra(events, "preview.png"):
         sheet = contact_sheet(shown, work.ring, light=work.light)

@@ -1,5 +1,5 @@
-"""Where a run lives: a folder of its own, never overwritten; outputs/latest points at the newest that
-has delivered."""
+"""Where a run lives: a folder of its own, never overwritten; outputs/latest points at the newest
+that has delivered."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def read_model(work: Path) -> tuple[dict[str, torch.Tensor], int]:
 
 
 def reopen_model(work: Path, plans: list[StagePlan], identity: dict[str, Any] | None) -> None:
-    """Make a checkpoint of a finished run's model, at the end of its last stage, so that the run can
-    get more steps. The optimiser begins anew; with --keep all it does not have to."""
+    """Make a checkpoint of a finished run's model, at the end of its last stage, so that the run
+    can get more steps. The optimiser begins anew; with --keep all it does not have to."""
     if (work / CHECKPOINT).is_file() or not (work / MODEL).is_file():
         return
     tensors, steps = read_model(work)

@@ -1,7 +1,7 @@
 """Options that commands share, in groups: the method, the pretrained model, the asset, the run.
 
-The command line, the Python API and run.yaml all use these dataclasses. Nothing heavy is imported here,
-so that help is printed at once.
+The command line, the Python API and run.yaml all use these dataclasses. Nothing heavy is imported
+here, so that help is printed at once.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class PriorOptions:
     """The pretrained model."""
 
     prior: str = "toybox"
-    """The embedded "toybox", a model folder, a logical name (sd-1.5, sd-2.1-base, …), a hub id, or a
-    plug-in's."""
+    """The embedded "toybox", a model folder, a logical name (sd-1.5, sd-2.1-base, …), a hub id, or
+    a plug-in's."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Number type of the prior. auto: bfloat16 where the CPU has it, float16 on a GPU, else
     float32."""
@@ -79,8 +79,8 @@ class MicrobatchOptions:
     """Processes that share the views of a step; on GPUs one each. The result is that of one process
     with all of them."""
     accumulate: int = 1
-    """Microbatches into which the views of a step are divided, one after the other, for less memory.
-    Two of them give, bit for bit, what two ranks of as many threads give."""
+    """Microbatches into which the views of a step are divided, one after the other, for less
+    memory. Two of them give, bit for bit, what two ranks of as many threads give."""
 
 
 @dataclass(frozen=True, kw_only=True)

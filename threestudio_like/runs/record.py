@@ -23,7 +23,8 @@ class RunRecord:
     """The content of a run.yaml.
 
     command: that made the run. options: the command's options as plain values; empty in format 1.
-    facts: what the run was asked for (prompt, system, preset, prior, seed, files with their SHA-256).
+    facts: what the run was asked for (prompt, system, preset, prior, seed, files with their
+        SHA-256).
     config: the method's configuration as plain values; None until it is known. threads: of the
     processor; None until they are known.
     """

@@ -145,8 +145,8 @@ class Run:
         return configure(self.options, base)
 
     def fact(self, name: str, value: Any) -> Any:
-        """A fact as the run that goes on has it; `value` in a new run. Files may be named by another
-        path then than when the run was begun."""
+        """A fact as the run that goes on has it; `value` in a new run. Files may be named by
+        another path then than when the run was begun."""
         saved = self._saved
         return value if saved is None else saved.facts.get(name, value)
 
@@ -209,7 +209,8 @@ class Run:
         tell(planned, self.events)
 
     def plan_memory(self, config: Any, prior: Any, present: Any = None) -> Forecast | None:
-        """Keep the budget of --memory, if there is one. Raises ConfigError where it cannot be kept."""
+        """Keep the budget of --memory, if there is one. Raises ConfigError where it cannot be
+        kept."""
         from .memory_budget import keep_memory
 
         return keep_memory(self.settings.memory, config, prior, self.microbatches(), present)

@@ -12,8 +12,8 @@ from ..kernels import dispatch
 
 
 def choose_kernels(kernels: str, device: str) -> None:
-    """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could serve
-    on the device."""
+    """Prefer some kernels, see `kernels.dispatch`. Raises ConfigError where none of them could
+    serve on the device."""
     problem = dispatch.why_not(kernels, device)
     if kernels != "auto" and problem:
         raise ConfigError(
@@ -26,8 +26,8 @@ def choose_kernels(kernels: str, device: str) -> None:
 
 
 def warm_kernels(events: Events, device: str) -> None:
-    """Compile and check a device's kernels before the clock of the first stage runs, with progress on
-    the first use of a machine."""
+    """Compile and check a device's kernels before the clock of the first stage runs, with progress
+    on the first use of a machine."""
     began = time.monotonic()
 
     def progress(operation: str, number: int, count: int) -> None:

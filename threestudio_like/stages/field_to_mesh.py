@@ -120,7 +120,8 @@ def field_to_asset(
     Args:
         field: of RGB features (C = 3), or of others with `decode`.
         renderer: that it was optimised with.
-        decode: features (.., C) -> RGB (.., 3) in [0, 1]; features as they are, clamped, by default.
+        decode: features (.., C) -> RGB (.., 3) in [0, 1]; features as they are, clamped, by
+            default.
         config: texture size, faces, extraction.
         name: of the mesh.
         pieces: how many connected objects to keep.

@@ -1,5 +1,5 @@
-"""`compose`: a picture of several objects, or a text, to one scene with a named node for each object
-(ComboVerse, METHODS 4)."""
+"""`compose`: a picture of several objects, or a text, to one scene with a named node for each
+object (ComboVerse, METHODS 4)."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ def check_method(options: Compose) -> None:
 
 
 def _picked(options: Compose) -> tuple[str, ...]:
-    """Boxes that the user clicks in the browser. Raises ConfigError where they are given already."""
+    """Boxes that the user clicks in the browser. Raises ConfigError where they are given
+    already."""
     if options.boxes or options.masks is not None:
         raise ConfigError(
             "asks for boxes that are given", "--pick", "Leave out --boxes and --masks"

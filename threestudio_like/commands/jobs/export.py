@@ -50,9 +50,9 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
 def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     """Write a run's asset, or a mesh file, in other formats beside it.
 
-    All files of all formats, those beside them too, are made and checked before the first is written.
-    What an earlier export of the same run wrote is replaced, unless it was changed since; nothing
-    else is, unless forced.
+    All files of all formats, those beside them too, are made and checked before the first is
+    written. What an earlier export of the same run wrote is replaced, unless it was changed since;
+    nothing else is, unless forced.
 
     Returns:
         A path and, if verified, a verdict for each format.

@@ -10,7 +10,8 @@ from ...systems import registry
 
 
 def print_configuration(options: Any, verb: str, prompt: str) -> None:
-    """Print the configuration of the preset that the run would use. Raises ConfigError, ModelError."""
+    """Print the configuration of the preset that the run would use. Raises ConfigError,
+    ModelError."""
     system = getattr(options, "system", "comboverse")
     preset = options.method.preset
     if preset == "auto":

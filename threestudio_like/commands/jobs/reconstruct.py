@@ -254,7 +254,8 @@ def _finish(
     config: PictureSystem,
     figures: dict[str, Any],
 ) -> RunResult:
-    """Write, verify and report; the report shows the picture beside the asset from the same side."""
+    """Write, verify and report; the report shows the picture beside the asset from the same
+    side."""
     began, facts = time.monotonic(), run.record.facts
     run.events.status("asset: writing, verifying", force=True)
     texture = surface.padded()[0].detach().permute(1, 2, 0).clamp(0, 1)

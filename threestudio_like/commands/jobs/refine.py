@@ -30,8 +30,8 @@ def refine(
 ) -> RunResult | None:
     """Refine a finished run, as a run of its own.
 
-    A run of `generate` or `refine` goes on from its field. One of `texture` or `reconstruct` goes on
-    with its texture. A scene is refined object by object.
+    A run of `generate` or `refine` goes on from its field. One of `texture` or `reconstruct` goes
+    on with its texture. A scene is refined object by object.
 
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.

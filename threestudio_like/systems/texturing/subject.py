@@ -1,5 +1,5 @@
-"""The mesh that is painted: read and made ready, its present texels, those that are locked, and the mesh
-with its new maps."""
+"""The mesh that is painted: read and made ready, its present texels, those that are locked, and the
+mesh with its new maps."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class SubjectOptions:
     """How a mesh is read and what of it stays.
 
     frame: axes and unit of the file. unwrap: auto keeps texture coordinates that are a proper atlas
-    and makes new ones elsewhere; keep keeps any; always makes all anew. lock: a mask over the texture
-    coordinates; bright texels keep their colour. lock_parts: names of parts or materials that keep
-    theirs. drop_textures: leaves the file's own pictures alone. texels: edge of the texture, pixels.
+    and makes new ones elsewhere; keep keeps any; always makes all anew. lock: a mask over the
+    texture coordinates; bright texels keep their colour. lock_parts: names of parts or materials
+    that keep theirs. drop_textures: leaves the file's own pictures alone. texels: edge of the
+    texture, pixels.
     unwrap_seconds: time limit of xatlas.
     """
 
