@@ -281,7 +281,7 @@ def _place_new(temporary: Path, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except (OSError, AttributeError, NotImplementedError):
+    except (OSError, AttributeError):
         # A file system without hard links.
         if os.path.lexists(path):
             raise FileExistsError(path) from None
