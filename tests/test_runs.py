@@ -203,8 +203,8 @@ def test_two_processes_do_not_share_a_folder(interrupted, capsys):
 def test_a_lock_ends_with_its_process(tmp_path):
     (tmp_path / "work").mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from threestudio_like.runs.lock "
-        "import FolderLock;"
+        "import sys, time; from pathlib import Path\n"
+        "from threestudio_like.runs.lock import FolderLock\n"
         f"lock = FolderLock(Path({str(tmp_path)!r})); print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -1,7 +1,8 @@
 """Text, images and meshes to 3D assets, by optimisation against pretrained priors.
 
 What the command line does, the functions here do, with the same options, the same checks and the
-same bytes. Every piece is usable alone: priors, representations, renderers, guidances.
+same
+bytes. Every piece is usable alone: priors, representations, renderers, guidances.
 
 Example:
     >>> import threestudio_like as tsl
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .api import (
+    from .commands.api import (
         compose,
         evaluate,
         export,
         generate,
+        load_prior,
         open_run,
         reconstruct,
         refine,
@@ -83,7 +85,7 @@ if TYPE_CHECKING:
     from .systems.texturing.latent_paint import LatentPaint
 
 _PLACES = {
-    "api": (
+    "commands.api": (
         *("compose", "evaluate", "export", "generate", "load_prior", "open_run"),
         *("reconstruct", "refine", "resume", "texture"),
     ),

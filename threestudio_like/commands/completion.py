@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 EXAMPLES = (
-    "threestudio-like completion bash > "
-    "~/.local/share/bash-completion/completions/threestudio-like",
+    "threestudio-like completion bash >> ~/.bash_completion",
     "threestudio-like completion zsh > ~/.zfunc/_threestudio_like",
 )
 

@@ -168,8 +168,7 @@ class Loop:
             or facts["step"] < 0
         ):
             raise CheckpointError(
-                f'it stands at stage {number} ("{facts.get("name")}"), which this run does '
-                f"not have",
+                f'it stands at stage {number} ("{facts.get("name")}"), which this run lacks',
                 str(path),
                 "Start the run again in another folder",
             )

@@ -19,14 +19,14 @@ from .mesh import Asset
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:0;background:#f5f4f1;color:#23211e}
 main{max-width:1080px;margin:0 auto;padding:28px}
-h1{font-size:26px;margin:0 0 2px}h2{font-size:17px;margin:30px 0 8px}img,canvas{max-width:100%;
-border-radius:8px;background:#f5f5f3}
-canvas{width:100%;height:420px;touch-action:none;cursor:grab;border:1px solid #dddad4}
-table{border-collapse:collapse}
-td{padding:2px 18px 2px 0;vertical-align:top}td:first-child{color:#77726a}pre{background:#fff;
-border:1px solid #e2dfd9;border-radius:8px;
-padding:12px;overflow:auto;font-size:12.5px}.muted{color:#77726a}svg{background:#fff;
-border:1px solid #e2dfd9;border-radius:8px;margin-right:8px}
+h1{font-size:26px;margin:0 0 2px}h2{font-size:17px;margin:30px 0 8px}
+img,canvas{max-width:100%;border-radius:8px;background:#f5f5f3}
+canvas{width:100%;height:420px;touch-action:none;cursor:grab;
+border:1px solid #dddad4}table{border-collapse:collapse}
+td{padding:2px 18px 2px 0;vertical-align:top}td:first-child{color:#77726a}
+pre{background:#fff;border:1px solid #e2dfd9;border-radius:8px;
+padding:12px;overflow:auto;font-size:12.5px}.muted{color:#77726a}
+svg{background:#fff;border:1px solid #e2dfd9;border-radius:8px;margin-right:8px}
 """
 
 

@@ -38,8 +38,8 @@ def _curves(events: list[dict[str, Any]]) -> str:
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
         out.append(
             f'<svg width="240" height="100"><text x="10" y="16" font-size="11">{html.escape(name)} '
-            f'{points[0][1]:.3g} → {points[-1][1]:.3g}</text><polyline points="{line}" '
-            f'fill="none" stroke="#b4432f" stroke-width="1.5"/></svg>'
+            f'{points[0][1]:.3g} → {points[-1][1]:.3g}</text><polyline points="{line}" fill="none" '
+            f'stroke="#b4432f" stroke-width="1.5"/></svg>'
         )
     return "\n".join(out)
 
@@ -66,8 +66,8 @@ def write_report(
         for k, v in figures.items()
     )
     stages = "".join(
-        f"<tr><td>{html.escape(e['stage'])}</td><td>{e['seconds']:.1f} s, {e['step']} "
-        f"steps</td></tr>"
+        f"<tr><td>{html.escape(e['stage'])}</td>"
+        f"<td>{e['seconds']:.1f} s, {e['step']} steps</td></tr>"
         for e in events
         if e["event"] == "stage-end"
     )

@@ -58,8 +58,8 @@ def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
         raise VocabularyError(
             f"the embedded prior does not know {words}",
             "prompt",
-            "See: threestudio-like vocabulary. For open prompts use a real prior: --prior "
-            "sd-2.1-base",
+            "See: threestudio-like vocabulary. For open prompts use a real prior: "
+            "--prior sd-2.1-base",
         )
     if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
         raise VocabularyError(

@@ -27,8 +27,9 @@ class SubjectOptions:
     frame: axes and unit of the file. unwrap: auto keeps texture coordinates that are a proper atlas
     and makes new ones elsewhere; keep keeps any; always makes all anew. lock: a mask over the
     texture coordinates; bright texels keep their colour. lock_parts: names of parts or materials
-    that keep theirs. drop_textures: leaves the file's own pictures alone. texels: edge of the
-    texture, pixels.
+    that keep
+    theirs. drop_textures: leaves the file's own pictures alone. texels: edge of the texture,
+        pixels.
     unwrap_seconds: time limit of xatlas.
     """
 

@@ -1,0 +1,88 @@
+"""Finished runs and priors: `export`, `evaluate`, `open_run`, `load_prior`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...engine.config import from_dict
+from ...priors.diffusion import DiffusionPrior
+from ...runs.delivery import RunResult
+from ...runs.options import PriorOptions
+from ..evaluate import Evaluate
+from ..export import Export
+from .options import PathLike
+
+
+def export(
+    source: PathLike | RunResult,
+    to: Sequence[str] = ("glb",),
+    *,
+    out: PathLike | None = None,
+    verify: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write a run's asset, or a mesh file, in other formats; returns the files.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+    """
+    from ..jobs.export import write_formats
+
+    folder = source.folder if isinstance(source, RunResult) else source
+    values = {"source": folder, "to": to, "out": out, "verify": verify, "force": force}
+    options = from_dict(Export, values, "options")
+    return [path for path, _ in write_formats(options)]
+
+
+def evaluate(
+    source: PathLike | RunResult,
+    *,
+    prompt: str = "",
+    truth: PathLike | None = None,
+    instances: int = 200,
+) -> dict[str, Any]:
+    """Measure an asset: judge, CLIP, silhouettes, consistency, Janus index; with a true mesh also
+    the geometry. Returns the figures by name.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+    """
+    from ...metrics.evaluation import evaluate as measure
+    from ...runs.options import check_numbers
+
+    folder = source.folder if isinstance(source, RunResult) else source
+    values = {"source": folder, "prompt": prompt, "truth": truth, "instances": instances}
+    options = from_dict(Evaluate, values, "options")
+    check_numbers({"instances": options.instances})
+    return measure(options.source, options.prompt, options.truth, options.instances)
+
+
+def open_run(folder: PathLike) -> Any:
+    """The model (field, renderer, background) that a run of `generate` or `refine` ended with.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+    """
+    from ..jobs.opening import open_model
+
+    return open_model(Path(folder))
+
+
+def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> DiffusionPrior:
+    """A prior by name ("toybox", "sd-1.5", a plug-in's), folder or hub id.
+
+    Args:
+        device: "cpu" (the default), "cuda", "cuda:1" or "mps".
+        options: fields of `PriorOptions` (dtype, concept, ...).
+
+    Raises:
+        ModelError, ConfigError: with what is wrong, where, and what to do.
+    """
+    from ...kernels import devices
+    from ...runs.prior import load_prior as load
+
+    chosen = from_dict(PriorOptions, {"prior": str(name), **options}, "options")
+    devices.check(device or devices.MAIN)
+    return load(chosen, device or devices.MAIN)

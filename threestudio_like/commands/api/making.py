@@ -1,0 +1,185 @@
+"""Make and paint assets: `generate`, `texture`, `reconstruct`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...runs.delivery import RunResult
+from ...runs.options import AssetOptions, MicrobatchOptions, RunOptions
+from ..generate import Generate
+from ..reconstruct import Reconstruct
+from ..texture import Texture
+from .options import PathLike, PriorLike, build_options, run_command
+
+
+def generate(
+    prompt: str,
+    *,
+    system: str | Any = "latent-nerf",
+    prior: PriorLike = "toybox",
+    seed: int = 0,
+    steps: int | None = None,
+    preset: str = "auto",
+    resolution: int | None = None,
+    negative: str = "",
+    guidance: str = "",
+    sketch: PathLike | None = None,
+    strictness: float | None = None,
+    set: Mapping[str, Any] | None = None,
+    asset: AssetOptions | None = None,
+    views: MicrobatchOptions | None = None,
+    run: RunOptions | None = None,
+) -> RunResult:
+    """Make an asset of a prompt.
+
+    Args:
+        prompt: what to make.
+        system: a method's name, or its configuration (`LatentNerf(...)`).
+        prior: a prior's name, folder or hub id, its options, or a prior made in Python.
+        seed: same seed, same bytes on a CPU with the same number of threads.
+        steps: of distillation in all.
+        preset: "auto", "default" or "paper".
+        resolution: height and width of the rendering that is distilled, pixels.
+        negative: negative prompt.
+        guidance: name of a guidance that takes the place of the method's own.
+        sketch: a coarse shape to follow: a mesh, or a YAML list of primitives.
+        strictness: how closely the sketch is followed, 0 to 1.
+        set: values of the configuration by dotted names: ``{"distil.guidance.scale": 7}``.
+        asset: texture size, faces.
+        views: ranks and microbatches.
+        run: folder, device, memory, time limit, ...
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+
+    Example:
+        >>> generate("a red chair", set={"distil.guidance.scale": 7}).folder  # doctest: +SKIP
+    """
+    options = build_options(
+        Generate,
+        run,
+        asset=asset,
+        views=views,
+        values={"prompt": prompt, "guidance": guidance, "sketch": sketch, "strictness": strictness},
+        method={
+            "steps": steps,
+            "preset": preset,
+            "resolution": resolution,
+            "negative": negative,
+        },
+        seed=seed,
+        set=set,
+    )
+    return run_command("generate", options, system, prior)
+
+
+def texture(
+    mesh: PathLike,
+    prompt: str,
+    *,
+    system: str | Any = "latent-paint",
+    prior: PriorLike = "toybox",
+    seed: int = 0,
+    steps: int | None = None,
+    preset: str = "auto",
+    resolution: int | None = None,
+    negative: str = "",
+    up: str = "y",
+    front: str = "z",
+    unit: str = "m",
+    unwrap: str = "auto",
+    lock: PathLike | None = None,
+    lock_parts: Sequence[str] = (),
+    drop_textures: bool = False,
+    begin: bool = False,
+    set: Mapping[str, Any] | None = None,
+    asset: AssetOptions | None = None,
+    views: MicrobatchOptions | None = None,
+    run: RunOptions | None = None,
+) -> RunResult:
+    """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay.
+
+    Args:
+        mesh: GLB, glTF, OBJ, PLY or STL.
+        up, front, unit: axes and unit of the file.
+        unwrap: "auto", "keep" or "always", see the command's help.
+        lock: a mask over the texture coordinates; bright texels keep their colour.
+        lock_parts: names of parts or materials that keep their colour.
+        drop_textures: leave the file's own pictures alone.
+        begin: begin with the present texture.
+        The others are those of `generate`.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+
+    Example:
+        >>> texture("chair.glb", "a striped blue chair").asset.save("striped.glb")  # doctest: +SKIP
+    """
+    options = build_options(
+        Texture,
+        run,
+        asset=asset,
+        views=views,
+        values={
+            "mesh": mesh,
+            "prompt": prompt,
+            "up": up,
+            "front": front,
+            "unit": unit,
+            "unwrap": unwrap,
+            "lock": lock,
+            "lock_parts": lock_parts,
+            "drop_textures": drop_textures,
+            "begin": begin,
+        },
+        method={
+            "steps": steps,
+            "preset": preset,
+            "resolution": resolution,
+            "negative": negative,
+        },
+        seed=seed,
+        set=set,
+    )
+    return run_command("texture", options, system, prior)
+
+
+def reconstruct(
+    picture: PathLike,
+    *,
+    system: str | Any = "auto",
+    prior: PriorLike = "toybox",
+    prompt: str = "",
+    seed: int = 0,
+    steps: int | None = None,
+    preset: str = "auto",
+    resolution: int | None = None,
+    set: Mapping[str, Any] | None = None,
+    asset: AssetOptions | None = None,
+    run: RunOptions | None = None,
+) -> RunResult:
+    """Make an asset of a picture of one object.
+
+    Args:
+        picture: PNG, JPEG or WebP, with alpha or without.
+        system: "cisp", "g3dr", "field", a plug-in's name, or a configuration.
+        prompt: what the picture shows; guessed where empty.
+        The others are those of `generate`.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+
+    Example:
+        >>> reconstruct("photo.png", prompt="a red chair").folder      # doctest: +SKIP
+    """
+    options = build_options(
+        Reconstruct,
+        run,
+        asset=asset,
+        values={"picture": picture, "prompt": prompt},
+        method={"steps": steps, "preset": preset, "resolution": resolution},
+        seed=seed,
+        set=set,
+    )
+    return run_command("reconstruct", options, system, prior)

@@ -1,0 +1,134 @@
+"""Scenes, and runs that go on: `compose`, `refine`, `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...engine.config import from_dict
+from ...runs.delivery import RunResult
+from ...runs.options import AssetOptions, MicrobatchOptions, RunOptions
+from ..compose import Compose
+from ..refine import Refine
+from ..registry import carry_out
+from ..resume import Resume
+from .options import PathLike, PriorLike, build_options, quiet_by_default, run_command
+
+
+def compose(
+    picture: PathLike | None,
+    prompt: str = "",
+    *,
+    method: str = "auto",
+    system: Any = None,
+    prior: PriorLike = "toybox",
+    boxes: Sequence[str] = (),
+    masks: PathLike | None = None,
+    objects: Sequence[PathLike] = (),
+    spatial_words: Sequence[str] = (),
+    fov: float = 0.0,
+    elevation: float | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    preset: str = "auto",
+    set: Mapping[str, Any] | None = None,
+    asset: AssetOptions | None = None,
+    run: RunOptions | None = None,
+) -> RunResult:
+    """Make a scene of a picture of several objects, or (picture None) of a prompt alone;
+    `Asset.nodes` says where each stands.
+
+    Args:
+        picture: PNG, JPEG or WebP.
+        prompt: what it shows, each object once.
+        method: of `reconstruct`, for every object.
+        system: a configuration (`ComposeConfig(...)`) instead of a preset.
+        boxes: "x0,y0,x1,y1" in pixels, in the prompt's order.
+        masks: a folder with a mask for each object.
+        objects: your own meshes, in the prompt's order.
+        spatial_words: words of the prompt that say where things are.
+        fov, elevation: of the picture's camera, degrees.
+        The others are those of `generate`.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+
+    Example:
+        >>> scene = compose("scene.png", "a red ball on a blue box").asset      # doctest: +SKIP
+        >>> scene.nodes["red_ball"].transform.translation                 # doctest: +SKIP
+    """
+    options = build_options(
+        Compose,
+        run,
+        asset=asset,
+        values={
+            "picture": "" if picture is None else str(picture),
+            "prompt": prompt if picture is not None else "",
+            "text": prompt if picture is None else "",
+            "method_name": method,
+            "boxes": boxes,
+            "masks": masks,
+            "objects": objects,
+            "spatial_words": spatial_words,
+            "fov": fov,
+            "elevation": elevation,
+        },
+        method={"steps": steps, "preset": preset},
+        seed=seed,
+        set=set,
+    )
+    return run_command("compose", options, system, prior)
+
+
+def refine(
+    source: PathLike | RunResult,
+    *,
+    prompt: str = "",
+    system: Any = None,
+    prior: PriorLike = "toybox",
+    seed: int = 0,
+    steps: int | None = None,
+    preset: str = "auto",
+    set: Mapping[str, Any] | None = None,
+    asset: AssetOptions | None = None,
+    views: MicrobatchOptions | None = None,
+    run: RunOptions | None = None,
+) -> RunResult:
+    """Refine a finished run in RGB, as a run of its own.
+
+    Args:
+        source: a run's folder, or what `generate` or `texture` returned.
+        prompt: what it should look like; the run's own prompt where empty.
+        system: a configuration (`RgbRefinement(...)`) instead of a preset.
+        The others are those of `generate`.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+    """
+    options = build_options(
+        Refine,
+        run,
+        asset=asset,
+        views=views,
+        values={
+            "source": source.folder if isinstance(source, RunResult) else source,
+            "prompt": prompt,
+        },
+        method={"steps": steps, "preset": preset},
+        seed=seed,
+        set=set,
+    )
+    return run_command("refine", options, system, prior)
+
+
+def resume(
+    folder: PathLike, *, steps: int | None = None, run: RunOptions | None = None
+) -> RunResult:
+    """Go on with a run that was stopped at any moment, or give a finished one more steps.
+
+    Raises:
+        UserError: with what is wrong, where, and what to do.
+    """
+    options = from_dict(Resume, {"folder": folder, "steps": steps}, "options")
+    return carry_out("resume", replace(options, run=quiet_by_default(run)))
