@@ -85,7 +85,7 @@ MUTATIONS = [
         file="renderers/cameras.py",
         old="(1 - pixel[..., 1] / self.height * 2) * scale,",
         new="(pixel[..., 1] / self.height * 2 - 1) * scale,",
-        test="test_fields.py::test_a_ray_subset_equals_those_pixels_of_the_picture",
+        test="test_fields.py::test_a_point_on_a_ray_is_seen_in_its_pixel",
     ),
     Mutation(
         file="renderers/gradient_scaling.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -313,6 +314,20 @@ def test_camera_frames():
     grid = torch.linspace(-8 / 9, 8 / 9, 9)
     torch.testing.assert_close(ndc[0, :, :, 0], grid.expand(9, 9), atol=1e-4, rtol=0)
     torch.testing.assert_close(ndc[1, :, :, 1], -grid[:, None].expand(9, 9), atol=1e-4, rtol=0)
+
+
+def test_a_point_on_a_ray_is_seen_in_its_pixel():
+    """Rays and view projection are one camera: OpenGL's y points up, rows count downwards."""
+    views = StratifiedCameras(batch=3).sample(RandomStream(0, "c", 0), 8)
+    views = replace(views, height=6, width=9)
+    origins, directions = views.rays()
+    points = origins + 1.7 * directions
+    points = torch.cat([points, torch.ones_like(points[..., :1])], -1)
+    clip = torch.einsum("bij,bhwj->bhwi", views.view_projection(), points)
+    x, y = (clip[..., 0] / clip[..., 3] + 1) * 4.5, (1 - clip[..., 1] / clip[..., 3]) * 3
+    columns, rows = torch.arange(9) + 0.5, torch.arange(6) + 0.5
+    torch.testing.assert_close(x, columns.expand(3, 6, 9), atol=1e-4, rtol=0)
+    torch.testing.assert_close(y, rows[:, None].expand(3, 6, 9), atol=1e-4, rtol=0)
 
 
 def test_a_camera_straight_above_has_a_frame():

@@ -293,6 +293,7 @@ def test_a_step_of_dreamfusion_in_chunks_has_the_gradient_of_all(tiny_folder, tm
         "--texture",
         "64",
         "--quiet",
+        "--no-turntable",
     ]
     moments = []
     for name, chunk in (("all", "0"), ("few", "700")):
@@ -319,6 +320,7 @@ def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):
         "--texture",
         "64",
         "--quiet",
+        "--no-turntable",
     ]
     line = [
         "generate",
@@ -423,7 +425,10 @@ def test_memory_from_the_command_line(tmp_path, tiny_folder, capsys):
         "--texture",
         "64",
     ]
-    assert main([*run, "--memory", "8GB", "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert (
+        main([*run, "--memory", "8GB", "--out", str(tmp_path / "run"), "--quiet", "--no-turntable"])
+        == 0
+    )
     events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
     assert next(e for e in events if e["event"] == "memory-plan")["plan"] == PLANS[0].name
     for text, message in (("much", "no amount of memory"), ("0.0001", "the smallest plan needs")):

@@ -463,6 +463,7 @@ def test_g3dr_from_the_command_line(tmp_path, capsys):
         "--shape.depth",
         str(tmp_path / "t/depth"),
         "--quiet",
+        "--no-turntable",
     ]
     code = main([*command, "--shape.upright", "false", "--out", str(tmp_path / "run")])
     # Two steps of training may leave nothing solid: that is one line, too.
@@ -506,6 +507,7 @@ def test_optimisation_from_the_command_line(tmp_path):
         "--texture",
         "256",
         "--quiet",
+        "--no-turntable",
         "--start.viewpoint.fills",
         "0.8",
         "--start.viewpoint.repeats",
@@ -541,6 +543,7 @@ def test_pictures_are_imagined_from_prompts_and_from_none(tmp_path, capsys):
         "--texture",
         "256",
         "--quiet",
+        "--no-turntable",
         "--colour.complete",
         "neighbours",
     ]

@@ -54,6 +54,7 @@ def command(tiny_folder, out, steps, *more):
         "--out",
         str(out),
         "--quiet",
+        "--no-turntable",
         *more,
     ]
 
@@ -76,6 +77,7 @@ def painting(tiny_folder, steps):
         "--texture",
         "64",
         "--quiet",
+        "--no-turntable",
     ]
 
 
@@ -178,6 +180,7 @@ def test_two_ranks_make_bit_for_bit_what_one_makes_in_two_parts(verb, tiny_folde
             "--texture",
             "64",
             "--quiet",
+            "--no-turntable",
         ]
     else:
         line = command(tiny_folder, tmp_path, 4) if verb == "generate" else painting(tiny_folder, 4)
