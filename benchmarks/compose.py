@@ -53,13 +53,6 @@ from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
-from threestudio_like.systems.scene.comboverse import (
-    Comboverse,
-    ReferencePicture,
-    bonds_of,
-    placement_stage,
-    scene_pictures,
-)
 from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.layout import (
     Seen,
@@ -71,6 +64,13 @@ from threestudio_like.systems.scene.layout import (
 )
 from threestudio_like.systems.scene.objects import object_of
 from threestudio_like.systems.scene.picture import Canvas, completed_box, scene_depth
+from threestudio_like.systems.scene.placement import (
+    PlacementConfig,
+    ReferencePicture,
+    bonds_of,
+    placement_stage,
+    scene_pictures,
+)
 from threestudio_like.systems.scene.prompt import SceneText, read_scene
 from threestudio_like.systems.scene.segmentation import grow_boxes, hidden_by
 from threestudio_like.toybox.coloured import coloured_mesh
@@ -84,12 +84,12 @@ SEED, SIZE, ELEVATION, SMALLEST = 3001, 160, 20.0, 120
 every object."""
 
 
-def variant(name: str) -> Comboverse | None:
+def variant(name: str) -> PlacementConfig | None:
     """The configuration of a row; None for the first placement alone."""
     if name in ("init", "init + ground"):
         return None
     kind, _, _ = name.partition(" + physical")
-    config = Comboverse(guidance="none")
+    config = PlacementConfig(guidance="none")
     if not name.endswith("+ physical"):
         config = update(config, {"weights": {"physical": 0.0}})
     if kind == "depth":
@@ -267,7 +267,7 @@ def figures(truth: Truth, scene: PlacedScene, clip: object) -> dict[str, Any]:
         penetration_volume(meshes[i], meshes[j]) for i in range(len(meshes)) for j in range(i)
     ]
     out["penetration"] = max(shared)
-    physics = PhysicalTerms(scene, bonds_of(truth.text), [], Comboverse().physical)
+    physics = PhysicalTerms(scene, bonds_of(truth.text), [], PlacementConfig().physical)
     out["floating"] = (
         float(np.mean([physics.floating(n) for n in range(len(scene))])) / truth.extent
     )

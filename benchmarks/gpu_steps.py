@@ -25,8 +25,8 @@ from threestudio_like.meshes.unwrap import unwrap_grid
 from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.runs.memory_budget import PLANS, forecast
 from threestudio_like.stages.demand import demands
-from threestudio_like.systems.scene.comboverse import Comboverse, placement_stage
 from threestudio_like.systems.scene.layout import reference_camera
+from threestudio_like.systems.scene.placement import PlacementConfig, placement_stage
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
@@ -150,7 +150,7 @@ def latent_paint(prior: RandomPrior, small: bool, limits: Limits) -> tuple[Stage
 
 def spatial(prior: RandomPrior, small: bool, limits: Limits) -> tuple[StagePlan, Any]:
     """Two bodies placed by SSDS from ten views a step, as published."""
-    config = Comboverse.paper()
+    config = PlacementConfig.paper()
     camera = reference_camera(2.5, 40.0, 15.0, 128, 128)
     text = read_scene(SCENE)
     where = [Transform(0.4, translation=torch.tensor([x, 0.0, 0.0]).numpy()) for x in (-0.4, 0.4)]
@@ -173,7 +173,7 @@ SYSTEMS: dict[str, Callable[[RandomPrior, bool], tuple[StagePlan, Any]]] = {
 def of_system(name: str, prior: RandomPrior, steps: int, small: bool = False) -> Steps:
     """Steps of a system, with the memory that its plan foresees."""
     plan, config = SYSTEMS[name](prior, small, Limits())
-    if isinstance(config, Comboverse):
+    if isinstance(config, PlacementConfig):
         return of_stage(plan, prior, steps)
     expected = forecast(PLANS[0], demands(config, prior), prior)
     prior.keep_within(expected.limits)

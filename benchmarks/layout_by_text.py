@@ -29,14 +29,10 @@ from threestudio_like.meshes.mesh import Asset
 from threestudio_like.metrics.layout import relation_holds
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.representations import PlacedScene
-from threestudio_like.systems.scene.comboverse import (
-    ComposeConfig,
-    placement_stage,
-    scene_pictures,
-    scene_score,
-)
+from threestudio_like.systems.scene.comboverse import Comboverse, scene_score
 from threestudio_like.systems.scene.layout import reference_camera
 from threestudio_like.systems.scene.objects import object_of
+from threestudio_like.systems.scene.placement import placement_stage, scene_pictures
 from threestudio_like.toybox.vocabulary import RELATIONS
 
 OUT = ROOT / "outputs" / "benchmark" / "layout_by_text"
@@ -52,9 +48,9 @@ WAYS = (
 )
 
 
-def configured(way: str) -> ComposeConfig:
+def configured(way: str) -> Comboverse:
     """The configuration of a way to place."""
-    config = ComposeConfig(upright="free to tilt" not in way)
+    config = Comboverse(upright="free to tilt" not in way)
     place = config.place
     if way.startswith("physical terms alone"):
         place = replace(place, guidance="none")

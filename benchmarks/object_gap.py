@@ -42,7 +42,7 @@ from threestudio_like.renderers import Cameras, SceneRenderer
 from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.systems.image_to_3d.photo import photo_of
-from threestudio_like.systems.scene.comboverse import (
+from threestudio_like.systems.scene.placement import (
     ReferencePicture,
     placement_stage,
     scene_pictures,

@@ -26,7 +26,7 @@ from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.networks.attention import attention_maps
 from threestudio_like.renderers import Cameras, RandomBackground, SceneRenderer, UniformCameras
 from threestudio_like.representations import Body
-from threestudio_like.systems.scene.comboverse import scene_pictures
+from threestudio_like.systems.scene.placement import scene_pictures
 from threestudio_like.toybox.scenes import build_layout
 from threestudio_like.toybox.vocabulary import RELATIONS
 

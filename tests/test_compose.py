@@ -30,13 +30,7 @@ from threestudio_like.systems.scene.amodal_completion import (
     prompt_for,
     task_of,
 )
-from threestudio_like.systems.scene.comboverse import (
-    Comboverse,
-    ComposeConfig,
-    PlacementWeights,
-    ReferencePicture,
-    placement_stage,
-)
+from threestudio_like.systems.scene.comboverse import Comboverse
 from threestudio_like.systems.scene.instances import Part, apart, mask_box
 from threestudio_like.systems.scene.layout import (
     LayoutConfig,
@@ -49,6 +43,12 @@ from threestudio_like.systems.scene.layout import (
 )
 from threestudio_like.systems.scene.objects import node_names
 from threestudio_like.systems.scene.picture import Canvas, read_boxes
+from threestudio_like.systems.scene.placement import (
+    PlacementConfig,
+    PlacementWeights,
+    ReferencePicture,
+    placement_stage,
+)
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import by_masks, grow_boxes, hidden_by
 
@@ -244,7 +244,7 @@ def test_the_reference_loss_alone_brings_objects_back(toybox_prior):
         # In the plane of the middle 0.1 of the scene's extent (2) is 0.2 / 3.
         scene.image_position.add_(torch.tensor([[0.06, -0.05], [-0.05, 0.06]]))
         scene.size += torch.tensor([[0.18], [-0.18]])
-    config = Comboverse(
+    config = PlacementConfig(
         guidance="none",
         steps=250,
         rate="0.008->0.0004",
@@ -289,7 +289,7 @@ def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
             Transform(0.8, translation=np.array([0.3, 0, off])),
         ]
         scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
-        config = Comboverse(
+        config = PlacementConfig(
             guidance="sds",
             steps=40,
             rate="0",
@@ -306,7 +306,7 @@ def test_a_denoiser_that_prefers_touching_views_moves_objects_together():
 def test_the_papers_numbers(toybox_prior):
     """Ten views a step, z with ten times the rate of the others, 1000 and 1000 and 1, c = 25,
     guidance in all layers, no physical terms."""
-    paper = ComposeConfig.paper().place
+    paper = Comboverse.paper().place
     assert paper.views == 10
     assert float(paper.rate_depth) == pytest.approx(10 * float(paper.rate))
     assert (
@@ -345,7 +345,7 @@ def test_ablation_switches(toybox_prior):
     from threestudio_like.engine.stage import Step
 
     def terms(**changes) -> set[str]:
-        config = Comboverse(
+        config = PlacementConfig(
             views=1,
             guidance=changes.pop("guidance", "none"),
             weights=PlacementWeights(**{"physical": 0.0, **changes}),
@@ -718,6 +718,6 @@ def test_of_several_starts_the_one_that_keeps_the_words_is_chosen():
             Transform(0.4, translation=np.array([-side, 0.0, 0.0])),
         ]
         scene = PlacedScene(bodies, ["a", "b"], at, view.camera_to_world[0], "axis")
-        scores.append(scene_score(scene, text, text.prompt, ComposeConfig()))
+        scores.append(scene_score(scene, text, text.prompt, Comboverse()))
     assert [s["relations"] for s in scores] == [1.0, 0.0]
     assert scores[0]["score"] > scores[1]["score"] + 0.5

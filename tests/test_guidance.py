@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from threestudio_like.engine.random import RandomStream
+from threestudio_like.engine.schedule import Schedule
+from threestudio_like.engine.stage import ParameterGroup
 from threestudio_like.guidance import (
+    Guidance,
     GuidanceInputs,
+    GuidanceOutput,
     PromptConfig,
     ScoreDistillation,
     ScoreDistillationConfig,
@@ -469,3 +473,97 @@ def test_the_foreground_mask_finds_the_object_and_the_background():
     assert float(mask[0, 0, 3, 3]) == 1
     assert float(mask[0, 0, 0, 0]) == 0
     torch.testing.assert_close(median.flatten(), torch.full((4,), 0.3))
+
+
+class Learner(Guidance):
+    """A guidance with a network of its own, as VSD has its LoRA: it learns the mean picture, and
+    pulls the rendering towards it."""
+
+    def __init__(self):
+        self.network = torch.nn.Linear(3, 3)
+        self.knobs = []
+
+    def __call__(self, rendering, inputs):
+        seen = rendering.features.detach()
+        fit = (self.network(torch.ones(3)) - seen.mean((0, 1, 2))).square().sum()
+        pull = (rendering.features - self.network(torch.ones(3)).detach()).square().mean()
+        return GuidanceOutput(fit + pull, {"fit": fit.detach()})
+
+    def modules(self):
+        return {"network": self.network}
+
+    def parameter_groups(self):
+        return [ParameterGroup("network", list(self.network.parameters()), "0.1")]
+
+    def recover(self, verdict):
+        self.knobs.append(verdict)
+        return "turned it"
+
+    def shrink(self):
+        return "shrank it"
+
+
+def test_a_stage_optimises_and_saves_what_a_guidance_trains_itself(tmp_path):
+    from threestudio_like.engine.events import Events
+    from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+    from threestudio_like.guidance.weighted import WeightedGuidance
+    from threestudio_like.renderers import RandomBackground, VolumeConfig, VolumeRenderer
+    from threestudio_like.representations import LearningRates, VoxelField, VoxelGridConfig
+    from threestudio_like.stages.distillation import distillation_stage
+    from threestudio_like.stages.model import FieldModel
+    from threestudio_like.stages.regularisers import Regularisation
+
+    def build(done):
+        torch.manual_seed(0)
+        model = FieldModel(
+            VoxelField(VoxelGridConfig(size=8), 3),
+            VolumeRenderer(VolumeConfig(samples=8, occupancy=8)),
+            lambda f: f,
+        )
+        return distillation_stage(
+            "learn",
+            6,
+            model,
+            Learner(),
+            StratifiedCameras(batch=2),
+            RandomBackground.grey(0.3, 0.9),
+            8,
+            LearningRates(),
+            Regularisation(),
+            guidances=[WeightedGuidance("other", Learner(), Schedule.parse("0->2"))],
+        )
+
+    def build_until(done):
+        """The same stage, killed after its fourth step."""
+
+        def kill(step):
+            if step.index == 3:
+                raise KeyboardInterrupt
+
+        stage = build(done)
+        stage.after_step = kill
+        return stage
+
+    def run(folder, plan, resume=False):
+        settings = LoopSettings(seed=0, checkpoint_steps=1, resume=resume)
+        loop = Loop(folder, Events(None, "quiet"), settings)
+        return loop.run([StagePlan("learn", plan)])["learn"]
+
+    finished = run(tmp_path / "whole", build)
+    names = {"distil.network", "other.network"}
+    assert names <= set(finished.modules)
+    torch.manual_seed(0)
+    fresh = build({})
+    for name in names:
+        before, after = (s.modules[name].weight.detach() for s in (fresh, finished))
+        assert float((before - after).abs().max()) > 0.05
+    assert finished.recover("nan") == "turned it and turned it"
+    assert finished.shrink().endswith("shrank it and shrank it")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", 4)
+    resumed = run(tmp_path / "cut", 6, resume=True)
+    for name, module in finished.modules.items():
+        for key, value in module.state_dict().items():
+            torch.testing.assert_close(
+                resumed.modules[name].state_dict()[key], value, rtol=0, atol=0
+            )

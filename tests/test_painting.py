@@ -47,9 +47,9 @@ from threestudio_like.stages.painting import (
     PaintRates,
     PaintTerms,
     SurfaceModel,
-    fill_unseen,
     painting_stage,
 )
+from threestudio_like.stages.painting_rounds import fill_unseen
 from threestudio_like.systems.texturing.latent_paint import (
     LatentPaint,
     PaintRequest,
@@ -778,7 +778,7 @@ def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
     """Every four views but the first are denoised around the colours that those before them left on
     the surface."""
     from threestudio_like.guidance.image_refinement import ImageRefinement, RefinementConfig
-    from threestudio_like.stages.painting import PaintRoundsConfig, paint_rounds_stage
+    from threestudio_like.stages.painting_rounds import PaintRoundsConfig, paint_rounds_stage
 
     surface = TexturedMesh(body(96), 3, start=torch.full((3,), 0.5))
     config = PaintRoundsConfig(

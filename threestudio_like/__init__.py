@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from .systems.image_to_3d.cisp import CispReconstruction
     from .systems.image_to_3d.field_optimisation import PictureOptimisation
     from .systems.image_to_3d.g3dr import G3drReconstruction
-    from .systems.scene.comboverse import ComposeConfig
+    from .systems.scene.comboverse import Comboverse
     from .systems.text_to_3d.dreamfusion import DreamFusion
     from .systems.text_to_3d.latent_nerf import LatentNerf
     from .systems.text_to_3d.rgb_refinement import RgbRefinement
@@ -116,7 +116,7 @@ _PLACES = {
     "systems.image_to_3d.cisp": ("CispReconstruction",),
     "systems.image_to_3d.field_optimisation": ("PictureOptimisation",),
     "systems.image_to_3d.g3dr": ("G3drReconstruction",),
-    "systems.scene.comboverse": ("ComposeConfig",),
+    "systems.scene.comboverse": ("Comboverse",),
     "systems.text_to_3d.dreamfusion": ("DreamFusion",),
     "systems.text_to_3d.latent_nerf": ("LatentNerf",),
     "systems.text_to_3d.rgb_refinement": ("RgbRefinement",),

@@ -171,6 +171,12 @@ def read_plugin_files() -> None:
         read_plugin_file(user_path(text))
 
 
+def plugin_files() -> list[str]:
+    """The files that the environment names, for whoever writes down what a run was made with."""
+    named = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
+    return [str(Path(text).expanduser().resolve()) for text in named]
+
+
 def read_plugin_file(path: Path) -> None:
     """Run a Python file that registers something, once in a process.
 

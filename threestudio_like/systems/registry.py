@@ -89,7 +89,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "several objects of one picture, placed by spatially-aware distillation "
             "(Chen et al. 2024)",
             "scene",
-            "scene.comboverse:ComposeConfig",
+            "scene.comboverse:Comboverse",
             "open",
             "paper",
         ),

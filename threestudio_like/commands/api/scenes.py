@@ -43,7 +43,7 @@ def compose(
         picture: PNG, JPEG or WebP.
         prompt: what it shows, each object once.
         method: of `reconstruct`, for every object.
-        system: a configuration (`ComposeConfig(...)`) instead of a preset.
+        system: a configuration (`Comboverse(...)`) instead of a preset.
         boxes: "x0,y0,x1,y1" in pixels, in the prompt's order.
         masks: a folder with a mask for each object.
         objects: your own meshes, in the prompt's order.

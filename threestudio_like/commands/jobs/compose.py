@@ -18,7 +18,7 @@ from ...runs.prior import check_vocabulary
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.photo import read_pixels
-from ...systems.scene.comboverse import ComposeConfig
+from ...systems.scene.comboverse import Comboverse
 from ...systems.scene.objects import open_object
 from ...systems.scene.picture import Canvas, find_parts, read_boxes, read_masks
 from ...systems.scene.prompt import SceneText, read_scene
@@ -143,7 +143,7 @@ def _begin(
     prompt: str,
     text: SceneText,
     words: list[str],
-    config: ComposeConfig,
+    config: Comboverse,
     prior: DiffusionPrior,
     more: dict[str, Any],
 ) -> Composition:
@@ -189,15 +189,15 @@ def _picked(options: Compose) -> tuple[str, ...]:
 
 
 def configuration_of(
-    options: Compose, system: ComposeConfig | None = None, prior: DiffusionPrior | None = None
-) -> ComposeConfig:
+    options: Compose, system: Comboverse | None = None, prior: DiffusionPrior | None = None
+) -> Comboverse:
     """The configuration of a run; where the preset is open, as the prior wants it. Raises
     ConfigError."""
     preset = options.method.preset
     if preset == "auto":
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     base = system or registry.configuration("comboverse", preset, "compose")
-    config: ComposeConfig = configure(options, base)
+    config: Comboverse = configure(options, base)
     if config.resolution:
         config = replace(config, place=replace(config.place, resolution=config.resolution))
     if config.place.steps < 1 or config.place.views < 1 or config.starts < 1:

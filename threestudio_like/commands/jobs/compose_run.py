@@ -34,13 +34,7 @@ from ...runs.session import Run
 from ...systems.image_to_3d.photo import photo_of
 from ...systems.registry import SYSTEMS
 from ...systems.scene.amodal_completion import Completed, complete, uncompleted
-from ...systems.scene.comboverse import (
-    ComposeConfig,
-    ReferencePicture,
-    SceneRequest,
-    bonds_of,
-    scene_pictures,
-)
+from ...systems.scene.comboverse import Comboverse, SceneRequest
 from ...systems.scene.instances import Part
 from ...systems.scene.layout import (
     Seen,
@@ -53,6 +47,7 @@ from ...systems.scene.layout import (
 )
 from ...systems.scene.objects import SceneObject, node_names, object_of
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
+from ...systems.scene.placement import ReferencePicture, bonds_of, scene_pictures
 from ...systems.scene.prompt import SceneText
 from ...systems.scene.report import picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
@@ -73,7 +68,7 @@ class Composition:
     prompt: str
     text: SceneText
     words: list[str]
-    config: ComposeConfig
+    config: Comboverse
     prior: DiffusionPrior
     pages: dict[str, np.ndarray] = field(default_factory=dict)
 

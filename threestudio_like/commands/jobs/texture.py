@@ -21,7 +21,8 @@ from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
 from ...runs.prior import check_vocabulary
 from ...runs.session import Run
-from ...stages.painting import SurfaceModel, fill_unseen
+from ...stages.painting import SurfaceModel
+from ...stages.painting_rounds import fill_unseen
 from ...systems import registry
 from ...systems.texturing.latent_paint import PaintRequest
 from ...systems.texturing.subject import (

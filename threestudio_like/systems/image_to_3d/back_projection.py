@@ -19,13 +19,8 @@ from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes
 from ...renderers import back_project
 from ...representations import TexturedMesh
-from ...stages.painting import (
-    PaintingConfig,
-    PaintRates,
-    PaintRoundsConfig,
-    PaintTerms,
-    fill_unseen,
-)
+from ...stages.painting import PaintingConfig, PaintRates, PaintTerms
+from ...stages.painting_rounds import PaintRoundsConfig, fill_unseen
 from ..texturing.latent_paint import LatentPaint, PaintRequest
 from .photo import Photo
 from .pose import Pose, PoseConfig, matching_cut

@@ -42,12 +42,11 @@ from ...stages.painting import (
     LightConfig,
     PaintingConfig,
     PaintRates,
-    PaintRoundsConfig,
     PaintTerms,
     SurfaceModel,
     configured_painting,
-    paint_rounds_stage,
 )
+from ...stages.painting_rounds import PaintRoundsConfig, paint_rounds_stage
 from ..system import Request, System, Task
 
 
