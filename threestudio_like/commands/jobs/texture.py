@@ -149,7 +149,7 @@ def _finish(
     surface, facts = parts.surface, run.record.facts
     with torch.no_grad():
         surface.texels[0].copy_(fill_unseen(surface, visible, locked))
-    before = subject.shown(subject.house)
+    before = subject.shown(subject.canonical)
     largest = 0.0
     if surface.offsets is not None:
         largest = float(surface.offsets.detach().abs().max())
@@ -159,8 +159,8 @@ def _finish(
     provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
     provenance.update({"generator": "threestudio_like 0.1.0", "lit": lit})
     raw = painted(subject.raw, subject.atlas, colour, packed)
-    house = to_canonical(raw, chosen.frame)
-    raw.provenance = house.provenance = provenance
+    canonical = to_canonical(raw, chosen.frame)
+    raw.provenance = canonical.provenance = provenance
     charts = surface.charts
     figures = _figures(subject, parts, visible, locked)
     if surface.offsets is not None:
@@ -185,11 +185,11 @@ def _finish(
         own = ("asset.obj" if kind == ".obj" else "asset-own-frame.glb", raw, chosen.frame)
     work = Delivery(
         title=facts["prompt"],
-        asset=house,
+        asset=canonical,
         ring=ring,
         turntable=run.options.asset.turntable,
         place=subject.placement.apply,
-        shown=subject.shown(house),
+        shown=subject.shown(canonical),
         light=parts.light if lit else None,
         own=own,
         pictures=pictures,

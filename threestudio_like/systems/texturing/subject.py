@@ -44,17 +44,17 @@ class SubjectOptions:
 
 @dataclass
 class Subject:
-    """The mesh that is painted: as it was read (with texture coordinates), in the house's axes, and
-    its joint atlas in the scene's frame."""
+    """The mesh that is painted: as it was read (with texture coordinates), in the canonical frame,
+    and its joint atlas in the scene's frame."""
 
     raw: Asset
-    house: Asset
+    canonical: Asset
     atlas: Atlas
     placement: Normalisation
     notes: dict[str, str] = field(default_factory=dict)
 
     def shown(self, asset: Asset) -> Asset:
-        """An asset of the house's axes where the cameras look."""
+        """An asset in the canonical frame where the cameras look."""
         meshes = {
             k: replace(m, vertices=self.placement.apply(m.vertices))
             for k, m in asset.meshes.items()
@@ -64,14 +64,14 @@ class Subject:
     def moved(self, vertices: torch.Tensor, options: SubjectOptions) -> Subject:
         """The subject with the joint atlas' vertices (V, 3) of the scene at other places, and
         normals to match."""
-        ends = np.cumsum([len(m.vertices) for m in self.house.meshes.values()])[:-1]
+        ends = np.cumsum([len(m.vertices) for m in self.canonical.meshes.values()])[:-1]
         pieces = np.split(self.placement.undo(vertices.detach().numpy()), ends)
         meshes = {
             name: replace(mesh, vertices=points).with_creases()
-            for (name, mesh), points in zip(self.house.meshes.items(), pieces)
+            for (name, mesh), points in zip(self.canonical.meshes.items(), pieces)
         }
-        house = Asset(meshes, self.house.provenance)
-        return replace(self, raw=from_canonical(house, options.frame), house=house)
+        canonical = Asset(meshes, self.canonical.provenance)
+        return replace(self, raw=from_canonical(canonical, options.frame), canonical=canonical)
 
 
 def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
@@ -82,8 +82,8 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
         {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()},
         raw.provenance,
     )
-    house = to_canonical(raw, options.frame)
-    atlas = join_atlas(house, options.texels)
+    canonical = to_canonical(raw, options.frame)
+    atlas = join_atlas(canonical, options.texels)
     points = atlas.mesh.vertices
     placement = (
         Normalisation.of_mean(points, 0.6, (0.0, 0.25, 0.0))
@@ -91,7 +91,7 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
         else Normalisation.of(points)
     )
     atlas.mesh = replace(atlas.mesh, vertices=placement.apply(points))
-    return Subject(raw, house, atlas, placement, notes)
+    return Subject(raw, canonical, atlas, placement, notes)
 
 
 def present_texture(subject: Subject) -> torch.Tensor:
@@ -99,7 +99,7 @@ def present_texture(subject: Subject) -> torch.Tensor:
     materials' colours, or mid grey."""
     atlas, size = subject.atlas, subject.atlas.resolution
     out = torch.full((3, size, size), 0.5)
-    for mesh, tile in zip(subject.house.meshes.values(), atlas.tiles):
+    for mesh, tile in zip(subject.canonical.meshes.values(), atlas.tiles):
         row, column = atlas.corner(tile)
         if mesh.texture is not None:
             picture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(
