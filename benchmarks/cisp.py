@@ -127,7 +127,7 @@ def main() -> None:
     if arguments.fresh:
         shutil.rmtree(OUT, ignore_errors=True)
     from threestudio_like.metrics.point_sets import bootstrap, f_score, set_metrics, voxel_iou
-    from threestudio_like.priors.tokens import tokenizer_of
+    from threestudio_like.priors.text.tokens import tokenizer_of
     from threestudio_like.priors.voxel_diffusion import lerp, slerp
     from threestudio_like.systems.image_to_3d.cisp import load_models
     from threestudio_like.toybox.pairs import ToyPairs

@@ -188,7 +188,7 @@ def main() -> int:
             survived += not noticed
             place.unlink()
             place.symlink_to(ROOT / PACKAGE / mutation.file)
-            old, new = (f"`{' '.join(t.split())}`" for t in (mutation.old, mutation.new))
+            old, new = (f"<code>{' '.join(t.split())}</code>" for t in (mutation.old, mutation.new))
             test, answer = mutation.test.replace("::", "`, `"), "yes" if noticed else "**no**"
             lines.append(f"| `{mutation.file}` | {old} | {new} | `{test}` | {answer} |")
             print(lines[-1], flush=True)

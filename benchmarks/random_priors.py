@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from threestudio_like.priors.embeddings import EmbeddingStore
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.priors.text.embeddings import EmbeddingStore
 
 Layout = Literal["sd-1.5", "sd-2.1", "tiny"]
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
-from threestudio_like.priors.concepts import read_concept
 from threestudio_like.priors.registry import resolve
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.priors.text.concepts import read_concept
 from threestudio_like.training.textual_inversion import (
     ConceptOptions,
     ConceptPictures,

@@ -21,7 +21,7 @@ TRIANGLE = Mesh(
 PLUG_IN = """
 import numpy as np
 from threestudio_like.meshes.io.formats import register
-from threestudio_like.meshes.merge import joined
+from threestudio_like.meshes.io.merge import joined
 from threestudio_like.meshes.mesh import Asset, Mesh
 
 def read_xyzf(path, textures=True):

@@ -19,7 +19,7 @@ from threestudio_like.meshes.atlas import examine_uv, flat_texture, join_atlas, 
 from threestudio_like.meshes.bake import bake
 from threestudio_like.meshes.clean import clean, inspect
 from threestudio_like.meshes.frames import AXES, Frame, Normalisation, from_canonical, to_canonical
-from threestudio_like.meshes.merge import joined
+from threestudio_like.meshes.io.merge import joined
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.meshes.picture import render_asset
 from threestudio_like.meshes.points import (

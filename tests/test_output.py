@@ -25,7 +25,7 @@ from threestudio_like.engine.output import (
     write_files,
 )
 from threestudio_like.meshes.mesh import Asset, Mesh
-from threestudio_like.priors.embeddings import EmbeddingStore
+from threestudio_like.priors.text.embeddings import EmbeddingStore
 from threestudio_like.reports import turntable
 
 PACKAGE = Path(threestudio_like.__file__).parent

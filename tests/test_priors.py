@@ -11,13 +11,13 @@ from tests.conftest import tiny_pipeline
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.priors import registry
 from threestudio_like.priors.clip import ClipPrior
-from threestudio_like.priors.concepts import concept_words, read_concept
 from threestudio_like.priors.diffusion import Condition
-from threestudio_like.priors.embeddings import EmbeddingStore
 from threestudio_like.priors.networks.attention import ViewAttention, install, joint_views
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.sampling import ddim, guided_clean
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.priors.text.concepts import concept_words, read_concept
+from threestudio_like.priors.text.embeddings import EmbeddingStore
 from threestudio_like.renderers import Cameras
 
 

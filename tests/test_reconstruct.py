@@ -298,7 +298,7 @@ def test_half_a_sofa_and_its_name_make_a_sofa():
 @pytest.fixture
 def models(tmp_path):
     """Folders of tiny untrained models, with a generator that knows the chair."""
-    from threestudio_like.priors.tokens import tokenizer_of
+    from threestudio_like.priors.text.tokens import tokenizer_of
 
     torch.manual_seed(0)
     tokenizer = tokenizer_of()

@@ -22,7 +22,7 @@ from threestudio_like.guidance.sketch_shape import (
     band_weight,
     shape_cross_entropy,
 )
-from threestudio_like.meshes.primitives import read_primitives
+from threestudio_like.meshes.io.primitives import read_primitives
 from threestudio_like.renderers import (
     BackgroundSample,
     StratifiedCameras,

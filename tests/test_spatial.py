@@ -16,7 +16,7 @@ from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.networks.attention import attention_maps, emphasised, text_values
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.priors.sampling import join
-from threestudio_like.priors.tokens import phrase_spans, word_columns
+from threestudio_like.priors.text.tokens import phrase_spans, word_columns
 from threestudio_like.renderers import Cameras
 from threestudio_like.renderers.rendering import Rendering
 from threestudio_like.systems.scene.prompt import read_scene

@@ -12,7 +12,7 @@ import numpy as np
 
 from threestudio_like.engine.errors import InputError
 from threestudio_like.meshes.io.formats import register
-from threestudio_like.meshes.merge import joined
+from threestudio_like.meshes.io.merge import joined
 from threestudio_like.meshes.mesh import Asset, Mesh
 
 

@@ -6,20 +6,42 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import yaml
 
 from .errors import ConfigError, InputError, did_you_mean
-from .open_config import OpenConfig
 from .places import user_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+
+
+class OpenConfig(ABC):
+    """A value of a typed configuration that holds typed configurations by registered names.
+    It is read and printed through these methods, and never changed. Its keys are names of a
+    registry: it is open to what plug-ins bring."""
+
+    takes_unknown = False
+    """Whether keys that the dataclass around it does not know are looked up here."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The keys that could be set."""
+
+    @abstractmethod
+    def updated(self, values: Mapping[str, Any], where: str) -> Self:
+        """The same with values of a nested dictionary. `where` is the dotted place, for errors.
+        Raises ConfigError."""
+
+    @abstractmethod
+    def plain(self) -> dict[str, Any]:
+        """What was set, as plain YAML values."""
 
 
 def to_dict(config: Any) -> Any:

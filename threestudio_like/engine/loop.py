@@ -7,19 +7,18 @@ same loop and differ only in that function.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .errors import CheckpointError, MemoryShortage, RankError
+from .checkpoint import save_checkpoint
+from .errors import MemoryShortage, RankError
 from .events import Events
 from .memory import release
 from .output import new_file
@@ -27,40 +26,18 @@ from .parallel import GradientAccumulator, ProcessGroup
 from .progress import (
     Progress,
     Restored,
+    load_state,
     module_tensors,
     optimiser_of,
     put,
     restore,
     stage_tensors,
 )
+from .settings import LoopSettings
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """Settings of the loop. Only `seed` and `minutes` can change the result."""
-
-    seed: int = 0
-    minutes: float | None = None
-    checkpoint_seconds: float = 20.0
-    checkpoint_steps: int | None = None
-    preview_seconds: float = 5.0
-    log_every: int = 10
-    resume: bool = False
-    device: str | None = None
-    """Device that the modules of a stage are moved to while it runs; None leaves them where they
-    are."""
-    one_asset: bool = False
-    """Whether all ranks optimise one asset, each with its share of a step's views."""
-    accumulate: int = 1
-    """Parts of a step's views (of a rank's share of them) that are worked on one after the other;
-    their gradients add up."""
-    identity: dict[str, Any] | None = field(default_factory=dict)
-    """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration; None
-    compares nothing."""
 
 
 __all__ = [
@@ -146,33 +123,7 @@ class Loop:
         settings = self._settings
         if not settings.resume or self._folder is None:
             return {}, {}
-        path = self._folder / CHECKPOINT
-        if not path.is_file():
-            # Killed before the first checkpoint: the run begins again.
-            return {}, {}
-        tensors, facts = load_checkpoint(path)
-        theirs, ours = facts.get("identity", {}), json.loads(json.dumps(settings.identity))
-        if settings.identity is not None and theirs != ours:
-            differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
-            raise CheckpointError(
-                f"the checkpoint belongs to another run (different: {', '.join(differing)})",
-                str(path),
-                "Resume with the options of the first run",
-            )
-        number = facts.get("stage")
-        if (
-            not isinstance(number, int)
-            or not 0 <= number < len(plans)
-            or facts.get("name") != plans[number].name
-            or not isinstance(facts.get("step"), int)
-            or facts["step"] < 0
-        ):
-            raise CheckpointError(
-                f'it stands at stage {number} ("{facts.get("name")}"), which this run lacks',
-                str(path),
-                "Start the run again in another folder",
-            )
-        return tensors, facts
+        return load_state(self._folder / CHECKPOINT, plans, settings.identity)
 
     def _catch_interrupt(self) -> Any:
         if threading.current_thread() is not threading.main_thread():

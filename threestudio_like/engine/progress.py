@@ -4,15 +4,19 @@ state."""
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from .checkpoint import load_checkpoint
 from .errors import CheckpointError
 from .schedule import Schedule
-from .stage import Stage
+from .stage import Stage, StagePlan
 
 
 def optimiser_of(stage: Stage) -> torch.optim.Adam:
@@ -190,3 +194,42 @@ class Progress:
         """Return to the state that was remembered last."""
         self.index, tensors = self._good
         restore(self.stage, self.optimiser, tensors)
+
+
+def load_state(
+    path: Path, plans: list[StagePlan], identity: dict[str, Any] | None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors and facts of a checkpoint to go on from; nothing where there is none.
+
+    Args:
+        identity: what the checkpoint must agree with; None compares nothing.
+
+    Raises:
+        CheckpointError: it is damaged, of another run, or of other stages.
+    """
+    if not path.is_file():
+        # Killed before the first checkpoint: the run begins again.
+        return {}, {}
+    tensors, facts = load_checkpoint(path)
+    theirs, ours = facts.get("identity", {}), json.loads(json.dumps(identity))
+    if identity is not None and theirs != ours:
+        differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
+        raise CheckpointError(
+            f"the checkpoint belongs to another run (different: {', '.join(differing)})",
+            str(path),
+            "Resume with the options of the first run",
+        )
+    number = facts.get("stage")
+    if (
+        not isinstance(number, int)
+        or not 0 <= number < len(plans)
+        or facts.get("name") != plans[number].name
+        or not isinstance(facts.get("step"), int)
+        or facts["step"] < 0
+    ):
+        raise CheckpointError(
+            f'it stands at stage {number} ("{facts.get("name")}"), which this run lacks',
+            str(path),
+            "Start the run again in another folder",
+        )
+    return tensors, facts

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..engine.config import to_dict, update
+from ..engine.config import OpenConfig, to_dict, update
 from ..engine.errors import ConfigError
-from ..engine.open_config import OpenConfig
 from ..engine.schedule import Schedule
 from .guidance import Guidance
 from .registry import GUIDANCES, GuidanceContext

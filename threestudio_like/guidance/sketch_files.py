@@ -10,8 +10,8 @@ import torch
 from ..engine.errors import InputError
 from ..engine.places import user_path
 from ..meshes.frames import Normalisation
+from ..meshes.io.primitives import read_primitives
 from ..meshes.mesh import Asset
-from ..meshes.primitives import read_primitives
 from .sketch_shape import SketchConfig, SketchShape
 
 

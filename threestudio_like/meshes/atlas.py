@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bake import fill_gaps
-from .merge import vertex_colours
+from .io.merge import vertex_colours
 from .mesh import Asset, Mesh
 from .unwrap import overlap, unwrap
 

@@ -19,8 +19,8 @@ from .clean import edges_of
 from .extras import load, open3d_mesh
 from .frames import CANONICAL, Frame
 from .io.files import read
+from .io.merge import joined
 from .io.ply import check_ply
-from .merge import joined
 from .mesh import Mesh
 from .normals import face_normals
 

@@ -17,7 +17,7 @@ from .extras import poisson, remesh_isotropic
 from .frames import CANONICAL, Frame
 from .io.files import read, write
 from .io.formats import format_to_write
-from .merge import joined
+from .io.merge import joined
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..engine.errors import ModelError
-from ..engine.weights import save_weights
+from ..priors.networks.weights import save_weights
 
 VIEWS = ("front", "side", "back", "overhead")
 PATTERNS = ("plain", "striped", "dotted")

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from ..engine.registry import Registry
 from .diffusion import DiffusionPrior
-from .embeddings import EmbeddingStore
 from .model_folder import DiffusersConfig
 from .registry import EMBEDDED, resolve
 from .stable_diffusion import StableDiffusionPrior
+from .text.embeddings import EmbeddingStore
 
 L = TypeVar("L", bound=Callable[..., DiffusionPrior])
 

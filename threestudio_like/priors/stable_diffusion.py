@@ -19,9 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..engine.errors import ModelError
 from ..engine.limits import Limits
-from .concepts import concept_tokens
 from .diffusion import Condition, DiffusionPrior, Working
-from .embeddings import EmbeddingStore
 from .model_folder import (
     DiffusersConfig,
     camera_vector,
@@ -34,7 +32,9 @@ from .networks.attention import emphasised, install, joint_views
 from .noise_schedule import NoiseSchedule
 from .recorded import Recorded, can_record
 from .rehearsal import Networks
-from .tokens import word_columns
+from .text.concepts import concept_tokens
+from .text.embeddings import EmbeddingStore
+from .text.tokens import word_columns
 
 
 class StableDiffusionPrior(DiffusionPrior):

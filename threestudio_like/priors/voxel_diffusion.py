@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..engine.random import RandomStream
-from ..engine.weights import save_weights
 from .networks.contrastive import damaged, read_config
 from .networks.voxel_unet import VoxelUNet, VoxelUNetConfig
+from .networks.weights import save_weights
 from .noise_schedule import NoiseSchedule
 
 TIMES = 1000

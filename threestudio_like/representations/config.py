@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from ..engine.config import to_dict, update
-from ..engine.open_config import OpenConfig
+from ..engine.config import OpenConfig, to_dict, update
 from .field import Field
 from .hash_grid import HashGridConfig, HashGridField
 from .registry import REPRESENTATIONS, FieldRequest, RepresentationKind

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..engine.config import set_dotted
 from ..engine.errors import VocabularyError
-from ..priors.concepts import read_concept
 from ..priors.diffusion import DiffusionPrior
-from ..priors.embeddings import EmbeddingStore
 from ..priors.loading import load_prior as load
 from ..priors.model_folder import DiffusersConfig
+from ..priors.text.concepts import read_concept
+from ..priors.text.embeddings import EmbeddingStore
 from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
 from .options import PriorOptions
 

@@ -15,7 +15,7 @@ from ..engine.errors import ConfigError, ModelError
 from ..engine.output import new_folder, write_file
 from ..priors.data.pairs import PairSource, ShapeNetPairs
 from ..priors.networks.contrastive import Contrastive
-from ..priors.tokens import tokenizer_of
+from ..priors.text.tokens import tokenizer_of
 from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.pairs import VIEWS, ToyPairs
 from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval

@@ -207,7 +207,7 @@ def configuration_of(
 
 def check_words(given: tuple[str, ...], text: SceneText) -> list[str]:
     """The spatial words: the user's, all of which the prompt must say, or those found in it."""
-    from ...priors.tokens import phrase_spans
+    from ...priors.text.tokens import phrase_spans
 
     for words in given:
         phrase_spans(text.prompt, words)

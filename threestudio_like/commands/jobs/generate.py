@@ -77,7 +77,7 @@ def generate(
 
 def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
     """Say it where a concept was loaded and the prompt does not use its token."""
-    from ...priors.concepts import concept_words, read_concept
+    from ...priors.text.concepts import concept_words, read_concept
 
     if options.model.concept is not None:
         for token in concept_words(list(read_concept(options.model.concept)), options.prompt):

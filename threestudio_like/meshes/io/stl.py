@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ...engine.errors import InputError
-from ..merge import joined
 from ..mesh import Asset, Mesh
 from .formats import Format
 from .limits import LARGEST_COUNT, too_many
+from .merge import joined
 from .trimeshes import meshes_of, trimesh_of
 
 _REPAIR = "Save it again in a mesh editor"

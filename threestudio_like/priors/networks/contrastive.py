@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ...engine.errors import ModelError
-from ...engine.weights import save_weights
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
+from .weights import save_weights
 
 BACKGROUND = 240 / 255
 """Grey level behind every picture, which the released code gives to transparent pixels (METHODS

@@ -19,10 +19,10 @@ from torch import nn
 
 from ...engine.errors import ModelError
 from ...engine.places import user_path
-from ...engine.weights import save_weights
 from ...kernels.devices import follow
 from ..registry import embedded_folder
 from .contrastive import damaged, read_config
+from .weights import save_weights
 
 LAYERS = 5
 UNRELATED = 0.7

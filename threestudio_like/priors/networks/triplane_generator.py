@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ...engine.weights import save_weights
 from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
 from .contrastive import damaged, read_config
+from .weights import save_weights
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ def knows_words(prompt: str, models: str) -> bool:
 def worded_shapes(photo: Photo, prompt: str, config: CispConfig, seed: int) -> torch.Tensor:
     """Shapes (worded, R, R, R) in [0, 1] of a prompt: the twin's text embedding, of the length of
     the picture's, guides its generator."""
-    from ...priors.tokens import tokenizer_of
+    from ...priors.text.tokens import tokenizer_of
 
     twin, prior = load_models("clip", config.models)
     folder = (Path(config.models) if config.models else embedded_folder("cisp")) / "clip"

@@ -93,7 +93,7 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
 def guess_caption(photo: Photo, folder: Path | None = None) -> str:
     """The toybox caption that CISP's twin (in `folder`; the embedded one by default) holds nearest
     to the picture."""
-    from ...priors.tokens import tokenizer_of
+    from ...priors.text.tokens import tokenizer_of
 
     folder = folder or embedded_folder("cisp") / "clip"
     twin = Contrastive.load(folder)

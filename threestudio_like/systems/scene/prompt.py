@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from ...engine.errors import ConfigError
-from ...priors.tokens import word_spans
+from ...priors.text.tokens import word_spans
 
 LEXICON: dict[str, str] = {
     "on top of": "on",

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..engine.errors import ModelError
-from ..engine.output import write_file
+from ...engine.errors import ModelError
+from ...engine.output import write_file
 
 FORMAT = "threestudio-like embeddings 1"
 

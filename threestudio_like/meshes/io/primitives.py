@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..engine.errors import InputError, did_you_mean
-from .mesh import Asset, Mesh
+from ...engine.errors import InputError, did_you_mean
+from ..mesh import Asset, Mesh
 
 KINDS: dict[str, dict[str, int]] = {
     "box": {"size": 3},

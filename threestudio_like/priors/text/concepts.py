@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..engine.errors import ModelError
+from ...engine.errors import ModelError
 
 
 def read_concept(path: Path) -> dict[str, torch.Tensor]:

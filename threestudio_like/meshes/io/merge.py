@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mesh import Asset, Mesh
+from ..mesh import Asset, Mesh
 
 
 def vertex_colours(mesh: Mesh) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from .output import write_files
+from ...engine.output import write_files
 
 
 def save_weights(

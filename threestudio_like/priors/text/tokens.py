@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import ConfigError, ModelError
-from .registry import embedded_folder
+from ...engine.errors import ConfigError, ModelError
+from ..registry import embedded_folder
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|<[^<>\s]+>", re.UNICODE)
 

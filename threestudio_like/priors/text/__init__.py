@@ -1,0 +1,1 @@
+"""Prompts as numbers: embeddings, positions of words, learned concepts."""
