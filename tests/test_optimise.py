@@ -31,13 +31,7 @@ from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.systems.image_to_3d import g3dr
-from threestudio_like.systems.image_to_3d.field_optimisation import (
-    Beginning,
-    PictureOptimisation,
-    ReferenceView,
-    known_distance,
-    picture_terms,
-)
+from threestudio_like.systems.image_to_3d.field_optimisation import Beginning, PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import (
     closed,
     colour_through,
@@ -51,6 +45,11 @@ from threestudio_like.systems.image_to_3d.g3dr import (
 from threestudio_like.systems.image_to_3d.method import PictureRequest, ShapeFound
 from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
 from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig, matching_cut
+from threestudio_like.systems.image_to_3d.reference_view import (
+    ReferenceView,
+    known_distance,
+    picture_terms,
+)
 from threestudio_like.systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
 from threestudio_like.systems.image_to_3d.viewpoint import (
     Viewpoint,

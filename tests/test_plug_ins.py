@@ -182,7 +182,7 @@ def cli(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
         },
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=560,
     )
 
 
