@@ -59,7 +59,7 @@ def test_only_the_word_gets_a_gradient(prior):
     assert start.shape == (3, 128)
     prior.add_concept({token: start})
     word = Word(start)
-    before = prior._text_encoder.get_input_embeddings().weight.clone()
+    before = prior.text._text_encoder.get_input_embeddings().weight.clone()
     plain = prior.encode_text(["a red mug"])
     data = ConceptPictures(
         torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(0)), None, None
@@ -70,9 +70,11 @@ def test_only_the_word_gets_a_gradient(prior):
     stage.loss(Step("concept", 0, 1, 0.0, 0))["denoise"].backward()
     assert float(word.vector.grad.norm()) > 0
     assert all(
-        p.grad is None for m in (prior.unet, prior.vae, prior._text_encoder) for p in m.parameters()
+        p.grad is None
+        for m in (prior.unet, prior.vae, prior.text._text_encoder)
+        for p in m.parameters()
     )
-    assert torch.equal(prior._text_encoder.get_input_embeddings().weight, before)
+    assert torch.equal(prior.text._text_encoder.get_input_embeddings().weight, before)
     # The vectors that the token was added with are what the functional call starts from.
     same = prior.encode_with_concept([f"a {token}"], token, start)
     assert torch.allclose(same, prior.encode_text([f"a {token}"]), atol=1e-5)
@@ -80,8 +82,10 @@ def test_only_the_word_gets_a_gradient(prior):
         [f"a {token}", "a red mug"], token, torch.ones_like(word.vector)
     )
     # The word is three tokens in the text.
-    assert prior._ids([f"a {token}"])[0, 1:5].tolist() == prior._ids(["a"])[0, 1:2].tolist() + [
-        prior._tokenizer.get_added_vocab()[n] for n in (token, f"{token}_1", f"{token}_2")
+    assert prior.text._ids([f"a {token}"])[0, 1:5].tolist() == prior.text._ids(["a"])[
+        0, 1:2
+    ].tolist() + [
+        prior.text._tokenizer.get_added_vocab()[n] for n in (token, f"{token}_1", f"{token}_2")
     ]
     assert not torch.allclose(moved[0], same[0], atol=1e-2)
     # A prompt without the token is what it was.

@@ -188,11 +188,11 @@ def test_concepts_add_exactly_one_token_and_change_the_embedding(tmp_path, tiny_
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     path = tmp_path / "learned_embeds.safetensors"
     save_file({"<cat-toy>": torch.randn(32)}, path)
-    prior._load_text()
-    before = len(prior._tokenizer)
+    prior.text._load()
+    before = len(prior.text._tokenizer)
     prior.add_concept(read_concept(path))
-    assert len(prior._tokenizer) == before + 1
-    assert prior._tokenizer.tokenize("a <cat-toy>")[-1].startswith("<cat-toy>")
+    assert len(prior.text._tokenizer) == before + 1
+    assert prior.text._tokenizer.tokenize("a <cat-toy>")[-1].startswith("<cat-toy>")
     a, b = prior.encode_text(["a <cat-toy> chair"]), plain.encode_text(["a <cat-toy> chair"])
     assert not torch.allclose(a, b)
     torch.testing.assert_close(
@@ -225,7 +225,7 @@ def test_bad_concepts_are_named(tmp_path, tiny_folder):
 def test_a_bundle_replaces_the_text_encoder(tmp_path, tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     wanted = prior.encode_text(["a red chair", ""])
-    prior.embeddings.save(tmp_path / "bundle.safetensors")
+    prior.save_embeddings(tmp_path / "bundle.safetensors")
     other = StableDiffusionPrior(
         tiny_folder, DiffusersConfig(), "tiny", EmbeddingStore.load(tmp_path / "bundle.safetensors")
     )

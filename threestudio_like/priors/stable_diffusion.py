@@ -32,9 +32,8 @@ from .networks.attention import emphasised, install, joint_views
 from .noise_schedule import NoiseSchedule
 from .recorded import Recorded, can_record
 from .rehearsal import Networks
-from .text.concepts import concept_tokens
 from .text.embeddings import EmbeddingStore
-from .text.tokens import word_columns
+from .text.encoder import PromptEncoder, unknown_word
 
 
 class StableDiffusionPrior(DiffusionPrior):
@@ -87,10 +86,8 @@ class StableDiffusionPrior(DiffusionPrior):
             else None
         )
         self._choose_call()
-        self._tokenizer: Any = None
-        self._text_encoder: Any = None
-        self.embeddings = EmbeddingStore() if embeddings is None else embeddings
-        self._concepts: dict[str, str] = {}
+        known = EmbeddingStore() if embeddings is None else embeddings
+        self.text = PromptEncoder(folder, self.vae_dtype, self.device, config.keep_text, known)
 
     def _load_networks(self) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -180,97 +177,36 @@ class StableDiffusionPrior(DiffusionPrior):
             kept=found["autoencoder holds"],
         )
 
-    def _load_text(self) -> None:
-        if self._text_encoder is not None:
-            return
-        from transformers import CLIPTextModel, CLIPTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            self._tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer")
-            self._text_encoder = CLIPTextModel.from_pretrained(
-                self.folder / "text_encoder", dtype=self.vae_dtype, use_safetensors=True
-            )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ModelError(
-                f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})",
-                str(self.folder),
-                "Download the model again",
-            ) from None
-        self._text_encoder.requires_grad_(False).eval().to(self.device)
-
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
-        """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of
-        N tokens}, as diffusers does.
-
-        Raises ModelError if a token exists already or does not fit.
-        """
-        self._load_text()
-        for token, given in tokens.items():
-            vectors = given if given.ndim == 2 else given[None]
-            table = self._text_encoder.get_input_embeddings()
-            if vectors.shape[1] != table.embedding_dim:
-                raise ModelError(
-                    f'the concept "{token}" has {vectors.shape[1]} numbers, this text '
-                    f"encoder wants {table.embedding_dim}",
-                    "--concept",
-                    "Use a concept made for this model",
-                )
-            names = concept_tokens(token, len(vectors))
-            if self._tokenizer.add_tokens(names) != len(names):
-                raise ModelError(
-                    f'the token "{token}" exists already', "--concept", "Rename the concept's token"
-                )
-            self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
-            index = self._tokenizer.convert_tokens_to_ids(names)
-            with torch.no_grad():
-                self._text_encoder.get_input_embeddings().weight[index] = vectors.to(table.weight)
-            self._concepts[token] = " ".join(names)
+        """See `PromptEncoder.add_concepts`; a closed vocabulary then knows the tokens."""
+        self.text.add_concepts(tokens)
         if self.facts.vocabulary is not None:
             self.facts.vocabulary = (*self.facts.vocabulary, *tokens)
 
     def save_embeddings(self, path: Path, force: bool = False) -> None:
         """See `DiffusionPrior.save_embeddings`."""
-        self.embeddings.save(path, force=force)
+        self.text.embeddings.save(path, force=force)
 
-    def _written(self, text: str) -> str:
-        for token, written in self._concepts.items():
-            text = text.replace(token, written)
-        return text
-
-    def _ids(self, prompts: list[str]) -> torch.Tensor:
-        """Token ids (B, T), in which every concept's word is replaced by its tokens."""
-        texts = [self._written(prompt) for prompt in prompts]
-        length = min(
-            self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings
-        )
-        return self._tokenizer(
-            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
-
-    @torch.no_grad()
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """Last hidden states (B, T, D), taken from the embedding store if it has them."""
-        missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
-        if missing:
-            self._load_text()
-            states = (
-                self._text_encoder(self._ids(missing).to(self.device))
-                .last_hidden_state.float()
-                .cpu()
-            )
-            for prompt, state in zip(missing, states):
-                self.embeddings.add(prompt, state)
-            keep = (
-                self.device.type == "cpu"
-                if self.config.keep_text is None
-                else self.config.keep_text
-            )
-            if not keep and not self._concepts:
-                self._text_encoder = self._tokenizer = None
-        return torch.stack([self.embeddings[p] for p in prompts]).to(self.device)
+        return self.text.encode(prompts)
+
+    def encode_with_concept(
+        self, prompts: list[str], token: str, vectors: torch.Tensor
+    ) -> torch.Tensor:
+        """See `PromptEncoder.encode_with_concept`."""
+        return self.text.encode_with_concept(prompts, token, vectors)
+
+    def word_vector(self, word: str) -> torch.Tensor:
+        """The embedding (D,) of a word, averaged over its tokens. Raises ModelError if the model
+        does not know the word."""
+        if self.facts.vocabulary is not None and word not in self.facts.vocabulary:
+            raise unknown_word(word)
+        return self.text.word_vector(word)
+
+    def word_columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+        return self.text.columns(prompt, words)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
@@ -315,39 +251,6 @@ class StableDiffusionPrior(DiffusionPrior):
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         x = self.vae.decode((latents / self._factor + self._shift).to(self.vae_dtype)).sample
         return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
-
-    def encode_with_concept(
-        self, prompts: list[str], token: str, vectors: torch.Tensor
-    ) -> torch.Tensor:
-        """Last hidden states (B, T, D) with `vectors` (N, D) in place of `token`; differentiable in
-        the vectors. The token must have been added with as many vectors."""
-        self._load_text()
-        known = self._tokenizer.get_added_vocab()
-        names = concept_tokens(token, len(vectors))
-        if any(name not in known for name in names):
-            raise ModelError(f'the token "{token}" is not known', "--token", "Add it first")
-        index = torch.tensor([known[name] for name in names])
-        table = self._text_encoder.get_input_embeddings().weight
-        changed = table.detach().index_copy(0, index.to(table.device), vectors.to(table))
-        name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
-        out = torch.func.functional_call(
-            self._text_encoder, {name: changed}, (self._ids(prompts).to(self.device),)
-        )
-        return out.last_hidden_state.float()
-
-    def word_vector(self, word: str) -> torch.Tensor:
-        """The embedding (D,) of a word, averaged over its tokens. Raises ModelError if the
-        tokenizer does not know the word."""
-        self._load_text()
-        known = self._tokenizer(word, add_special_tokens=False).input_ids
-        closed = self.facts.vocabulary is not None and word not in self.facts.vocabulary
-        if closed or not known:
-            raise ModelError(
-                f'the text encoder has no word "{word}"',
-                "--word",
-                "Start from a word that it knows",
-            )
-        return self._text_encoder.get_input_embeddings().weight[known].mean(0).detach().float()
 
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -410,8 +313,3 @@ class StableDiffusionPrior(DiffusionPrior):
                     else self._plain
                 )
             return call(*arguments, class_labels=labels).float()
-
-    def word_columns(self, prompt: str, words: str) -> list[int]:
-        """See `DiffusionPrior.word_columns`."""
-        self._load_text()
-        return word_columns(self._tokenizer, self._written(prompt), self._written(words))
