@@ -164,7 +164,7 @@ def test_a_text_encoder_that_is_not_kept_comes_back(tiny_folder):
     kept = StableDiffusionPrior(tiny_folder, DiffusersConfig(keep_text=True), "tiny")
     assert torch.equal(prior.encode_text(["a red chair"]), kept.encode_text(["a red chair"]))
     assert prior.text._text_encoder is None
-    assert kept._text_encoder is not None
+    assert kept.text._text_encoder is not None
     assert torch.equal(prior.encode_text(["a blue mug"]), kept.encode_text(["a blue mug"]))
 
 
