@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..engine.config import OpenConfig, to_dict, update
+from ..engine.bounds import ScheduleText
+from ..engine.config import OpenConfig, convert, to_dict, update
 from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
 from .guidance import Guidance
@@ -23,7 +24,7 @@ MAIN, WEIGHT = "main", "weight"
 class Chosen:
     """One guidance: the schedule of its weight, and its own typed configuration."""
 
-    weight: str = "0"
+    weight: ScheduleText = "0"
     config: Any = None
 
 
@@ -70,10 +71,10 @@ class Guidances(OpenConfig):
                     f"Set its weight: {where}{key}.{WEIGHT}",
                 )
             before = chosen.get(name) or Chosen(config=GUIDANCES.get(name).config())
-            weight = str(own.get(WEIGHT, before.weight))
-            Schedule.parse(weight, f"{where}{key}.{WEIGHT}")
+            weight = own.get(WEIGHT, before.weight)
+            weight = convert(weight, ScheduleText, f"{where}{key}.{WEIGHT}")
             rest = {k: v for k, v in own.items() if k != WEIGHT}
-            config = update(before.config, rest, f"{where}{key}.")
+            config = update(before.config, rest, prefix=f"{where}{key}.")
             chosen[name] = Chosen(weight=weight, config=config)
         return Guidances(main, chosen)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..engine.bounds import Number, Share, Weight
 from ..engine.random import RandomStream
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import ddim
@@ -26,17 +27,17 @@ class RefinementConfig:
     and fit."""
 
     times: tuple[float, ...] = (0.5, 0.35, 0.25)
-    steps: int = 6
+    steps: Number = 6
     scale: float = 4.0
-    rescale: float = 0.3
-    clamp: float = 3.5
-    views: int = 24
+    rescale: Share = 0.3
+    clamp: Weight = 3.5
+    views: Number = 24
     """Number of views of a round, in groups of four at quarter turns on rings of different
     elevation."""
     elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
     """Elevation in degrees of each group of four. The azimuths of successive groups start at
     different fractions of a quarter turn."""
-    batch: int = 8
+    batch: Number = 8
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
 

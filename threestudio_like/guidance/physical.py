@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..engine.bounds import Number, Size, Weight
 from ..kernels.distance import nearest, surface_tree, winding_number
 from ..meshes.mesh import Mesh, join
 from ..meshes.points import sample_surface
@@ -24,18 +25,18 @@ class PhysicalConfig:
     """Weights of the terms; 0 leaves a term out. Lengths are measured relative to the size of the
     smaller object."""
 
-    support: float = 1.0
+    support: Weight = 1.0
     """Nothing floats: an object that is on another touches it, and every other object stands on the
     common floor."""
-    penetration: float = 4.0
+    penetration: Weight = 4.0
     """No object penetrates another."""
-    stability: float = 0.5
+    stability: Weight = 0.5
     """The middle of an object that is on another lies above it, and objects stand upright."""
-    order: float = 1.0
+    order: Weight = 1.0
     """An object that hides another, or that the prompt places in front of it, is nearer."""
-    points: int = 400
+    points: Number = 400
     """Number of points on the surface of every object."""
-    grid: int = 40
+    grid: Size = 40
     """Number of cells along an edge of the distance fields."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..engine.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
 from ..renderers.cameras import Cameras
 
@@ -45,8 +46,8 @@ class PromptConfig:
 
     view_dependent: bool = True
     negative: str = ""
-    front_span: float = 70.0
-    overhead_span: float = 30.0
+    front_span: Degrees = 70.0
+    overhead_span: Degrees = 30.0
 
 
 class ViewPrompts:

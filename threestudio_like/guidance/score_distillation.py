@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from ..engine.bounds import ScheduleText, Share, Weight
 from ..engine.schedule import Schedule
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guide
@@ -26,22 +27,22 @@ class ScoreDistillationConfig:
 
     scale: float = 100.0
     """Classifier-free guidance: eps_u + scale (eps_c - eps_u)."""
-    rescale: float = 0.0
+    rescale: Share = 0.0
     weighting: Weighting = "latent-nerf"
     """w(t) of (eps_hat - eps): latent-nerf sqrt(abar)(1 - abar), dreamfusion 1 - abar, uniform 1,
     clean sqrt((1 - abar)/abar), which makes the gradient z - z0_hat."""
-    t_min: str | float = "0.02"
-    t_max: str | float = "0.98"
+    t_min: ScheduleText | float = "0.02"
+    t_max: ScheduleText | float = "0.98"
     """Schedules of the smallest and largest noise time, as fractions of T."""
     shared_time: bool = False
     """Use one time step for all views of a step."""
-    clip: float = 0.0
+    clip: Weight = 0.0
     """Largest norm of the gradient at each pixel; 0 for no limit."""
-    clamp: float = 0.0
+    clamp: Weight = 0.0
     """Largest absolute value of the estimated clean latents; 0 for no limit."""
-    perp_neg: float = 0.0
+    perp_neg: Weight = 0.0
     """Weight of Perp-Neg for the directions that a view must not show; 0 switches it off."""
-    known_background: float = 0.0
+    known_background: Weight = 0.0
     """Weight of (opacity - mask)^2, where the mask is the region in which the prior's estimate
     differs from its own background. The background of the estimate is replaced by the true one. 0
     switches this off."""

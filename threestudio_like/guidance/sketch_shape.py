@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from ..engine.bounds import Count, OptionalSize, Positive, Share
 from ..engine.random import RandomStream
 from ..kernels import SurfaceTree, nearest, surface_tree, trilinear, winding_number
 from ..renderers.rendering import Rendering
@@ -26,7 +27,7 @@ class SketchConfig:
 
     path: str = ""
     """Mesh file or YAML list of primitives; empty for no sketch."""
-    strictness: float = 0.6
+    strictness: Share = 0.6
     """From 0 (the sketch is ignored) to 1 (the surface is the sketch's). Sets weight and sigma
     unless they are given."""
     weight: float = -1.0
@@ -37,19 +38,19 @@ class SketchConfig:
     form: Literal["code", "paper"] = "code"
     """Weight across the band: code is 1 - exp(-d^2 / (2 sigma^2)), paper is 1 - exp(-d^2 / (2
     sigma))."""
-    delta: float = 0.2
+    delta: Positive = 0.2
     """Length in scene units over which a density becomes the opacity that is compared."""
     placement: Literal["box", "mean"] = "box"
     """box: the centre of the bounding box at the origin, the farthest vertex at 0.95. mean: the
     mean of the vertices at the origin, the farthest vertex at `scale` (as published)."""
-    scale: float = 0.7
-    grid: int = 72
+    scale: Positive = 0.7
+    grid: OptionalSize = 72
     """Points along the edge of the grid that the sketch's distances are baked into; 0 measures
     every sample against the mesh."""
-    samples: int = 32768
+    samples: Count = 32768
     """Largest number of rendering samples that are guided in a step. They are drawn at random and
     stand for all samples; 0 takes every sample, as published."""
-    points: int = 8192
+    points: Count = 8192
     """Number of random points of the cube that are guided as well, because empty regions are never
     sampled by the rendering."""
 

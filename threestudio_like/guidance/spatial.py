@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..engine.bounds import Weight
 from ..engine.errors import ConfigError
 from ..priors.diffusion import DiffusionPrior
 from .prompts import PromptConfig
@@ -31,7 +32,7 @@ class SpatialConfig:
     """The defaults are the paper's: noise times 800 to 900 of 1000, and 25 times the attention to
     the words."""
 
-    factor: float = 25.0
+    factor: Weight = 25.0
     """Factor c by which the attention maps of the spatial words are multiplied; 1 is plain score
     distillation."""
     score: ScoreDistillationConfig = field(default_factory=_score)

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import marching_cubes
 
+from ..engine.bounds import Count, Number, Size, Weight
 from ..engine.errors import ExportError
 from ..kernels import rasterize
 from .mesh import Mesh
@@ -19,17 +20,17 @@ from .mesh import Mesh
 class ExtractionConfig:
     """How a mesh is extracted from a volume."""
 
-    size: int = 112
+    size: Size = 112
     """Number of grid points along an edge."""
-    faces: int = 16000
+    faces: Number = 16000
     """Largest number of faces after decimation; 0 keeps all."""
-    blur: float = 1.1
+    blur: Weight = 1.1
     """Standard deviation, in grid cells, of the Gaussian that smooths the volume."""
-    relax: int = 14
+    relax: Count = 14
     """Iterations of Taubin smoothing."""
-    flatten: int = 40
+    flatten: Count = 40
     """Iterations of the bilateral filter of normals."""
-    pieces: int = 1
+    pieces: Number = 1
     """Number of connected pieces to keep, largest first."""
 
 

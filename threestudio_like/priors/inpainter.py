@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..engine.bounds import Number, Share, Weight
 from ..engine.errors import ModelError
 from ..engine.random import RandomStream
 from .diffusion import Condition, DiffusionPrior
@@ -24,10 +25,10 @@ class InpaintConfig:
 
     scale: float = 7.5
     """Scale of classifier-free guidance."""
-    rescale: float = 0.5
+    rescale: Share = 0.5
     """For latent blending: see `sampling.guide`."""
-    steps: int = 30
-    clamp: float = 3.5
+    steps: Number = 30
+    clamp: Weight = 3.5
     """For latent blending: largest absolute value of the clean latents; 0 for no limit."""
 
 

@@ -3,15 +3,25 @@ configurations."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from ..engine.bounds import Count
 from ..engine.errors import ModelError
 from .diffusion import CameraProtocol, PriorFacts
+from .model_files import (
+    AutoencoderRecord,
+    PriorRecord,
+    SchedulerRecord,
+    UnetRecord,
+    read_json,
+    record,
+)
+
+R = TypeVar("R", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +39,10 @@ class DiffusersConfig:
     """
     sample_posterior: bool = False
     """Sample the autoencoder's posterior instead of taking its mean."""
-    entries: int = 0
+    entries: Count = 0
     """Number of entries of the UNet's batch that are processed at once; 0 for all. Entries are
     independent, except views that are denoised together."""
-    images: int = 0
+    images: Count = 0
     """Number of pictures that the autoencoder processes at once, which the backward pass computes
     again; 0 for all."""
     tiling: bool = False
@@ -73,18 +83,13 @@ def camera_vector(
     )
 
 
-def read_config(folder: Path, part: str) -> dict[str, Any]:
-    """The configuration of a part of a model folder. Raises ModelError if it is missing or
-    damaged."""
+def read_config(folder: Path, part: str, kind: type[R]) -> R:
+    """What is needed of the configuration of a part of a model folder. Raises ModelError if it is
+    missing or damaged."""
     for name in ("config.json", "scheduler_config.json"):
         path = folder / part / name
         if path.is_file():
-            try:
-                return json.loads(path.read_text(encoding="utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                raise ModelError(
-                    "the configuration is damaged", str(path), "Download the model again"
-                ) from None
+            return record(kind, read_json(path), path)
     raise ModelError(
         f'has no "{part}" with a configuration',
         str(folder),
@@ -104,40 +109,35 @@ def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.d
     return (torch.bfloat16 if fast else torch.float32), torch.float32
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The contents of prior.json, which a model of this project has; {} without it."""
+def read_facts(folder: Path) -> PriorRecord:
+    """What prior.json says beside a model of this project's; nothing special without one. Raises
+    ModelError."""
     path = folder / "prior.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
 
 
 def facts_of(
     name: str,
-    said: dict[str, Any],
-    unet: dict[str, Any],
-    vae: dict[str, Any],
-    scheduler: dict[str, Any],
+    own: PriorRecord,
+    unet: UnetRecord,
+    vae: AutoencoderRecord,
+    scheduler: SchedulerRecord,
 ) -> PriorFacts:
-    """The facts of a model, from the configurations of its parts and its prior.json."""
-    down = 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
-    latent = int(unet.get("sample_size", 64))
-    camera = said.get("camera")
+    """The facts of a model from its parts' configurations and its prior.json."""
+    down = 2 ** (len(vae.block_out_channels) - 1)
+    latent, camera = unet.sample_size, own.camera
     return PriorFacts(
         name,
-        scheduler.get("prediction_type", "epsilon"),
-        vae.get("latent_channels", 4),
+        scheduler.prediction_type,
+        vae.latent_channels,
         latent,
         latent * down,
-        tuple(said["vocabulary"]) if "vocabulary" in said else None,
-        CameraProtocol(
-            camera["distance"],
-            camera["fov_y"],
-            tuple(camera["elevation"]),
-            tuple(camera["background"]),
-        )
-        if camera
+        own.vocabulary,
+        CameraProtocol(camera.distance, camera.fov_y, camera.elevation, camera.background)
+        if camera is not None
         else None,
-        tuple(tuple(float(x) for x in row) for row in said["light"]) if "light" in said else None,
-        int(said.get("joint_views", 1)),
-        said.get("licence", "see the model's page"),
-        said.get("territory", "see the model's page"),
+        own.light,
+        own.joint_views,
+        own.licence,
+        own.territory,
     )

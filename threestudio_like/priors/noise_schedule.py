@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from ..engine.errors import ModelError
+from .model_files import SchedulerRecord, record
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
@@ -46,12 +48,18 @@ class NoiseSchedule:
         return NoiseSchedule((1 - betas).cumprod(0).float())
 
     @staticmethod
-    def from_config(config: dict[str, Any]) -> NoiseSchedule:
+    def from_config(
+        config: dict[str, Any], path: Path = Path("scheduler_config.json")
+    ) -> NoiseSchedule:
         """From a diffusers scheduler_config.json. Raises ModelError on a schedule that is not
-        known."""
-        kind = config.get("beta_schedule", "scaled_linear")
-        start, end = config.get("beta_start", 0.00085), config.get("beta_end", 0.012)
-        steps = config.get("num_train_timesteps", 1000)
+        known, or numbers that make none."""
+        return NoiseSchedule.of(record(SchedulerRecord, config, path), str(path))
+
+    @staticmethod
+    def of(numbers: SchedulerRecord, where: str = "scheduler_config.json") -> NoiseSchedule:
+        """From a scheduler's numbers. Raises ModelError on a schedule that is not known."""
+        kind, steps = numbers.beta_schedule, numbers.num_train_timesteps
+        start, end = numbers.beta_start, numbers.beta_end
         if kind == "scaled_linear":
             schedule = NoiseSchedule.scaled_linear(start, end, steps)
         elif kind == "linear":
@@ -61,10 +69,10 @@ class NoiseSchedule:
         else:
             raise ModelError(
                 f'the noise schedule "{kind}" is not known',
-                "scheduler_config.json",
+                where,
                 "Known: scaled_linear, linear, squaredcos_cap_v2",
             )
-        if config.get("rescale_betas_zero_snr"):
+        if numbers.rescale_betas_zero_snr:
             root = schedule.alphas_cumprod.double().sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])
             schedule = NoiseSchedule(root.square().clamp_min(1e-8).float())

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from ..engine.errors import ModelError
 from ..engine.limits import Limits
 from .diffusion import Condition, DiffusionPrior, Working
+from .model_files import AutoencoderRecord, SchedulerRecord, UnetRecord
 from .model_folder import (
     DiffusersConfig,
     camera_vector,
@@ -62,13 +63,16 @@ class StableDiffusionPrior(DiffusionPrior):
         self.entries, self.images = config.entries, config.images
         self.device = torch.device(config.device)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device)
-        unet_config, scheduler = read_config(folder, "unet"), read_config(folder, "scheduler")
-        vae_config = read_config(folder, "vae")
+        unet = read_config(folder, "unet", UnetRecord)
+        vae = read_config(folder, "vae", AutoencoderRecord)
+        scheduler = read_config(folder, "scheduler", SchedulerRecord)
+        own = read_facts(folder)
         self._load_networks()
         self._call: Callable[..., torch.Tensor] = self._plain
         self._place()
-        self.facts = facts_of(name, read_facts(folder), unet_config, vae_config, scheduler)
-        extra = unet_config.get("in_channels", self.facts.channels) - self.facts.channels
+        self.facts = facts_of(name, own, unet, vae, scheduler)
+        channels = self.facts.channels
+        extra = (channels if unet.in_channels is None else unet.in_channels) - channels
         if extra not in (0, 6):
             raise ModelError(
                 f"its UNet wants {extra} channels beyond the latents",
@@ -76,10 +80,10 @@ class StableDiffusionPrior(DiffusionPrior):
                 "Only plain (0) and ray-map (6) inputs are supported",
             )
         self._ray_maps = extra == 6
-        self._camera_vector = unet_config.get("class_embed_type") == "projection"
-        self._factor = float(vae_config.get("scaling_factor", 0.18215))
-        self._shift = float(vae_config.get("shift_factor") or 0.0)
-        self.schedule = NoiseSchedule.from_config(scheduler)
+        self._camera_vector = unet.class_embed_type == "projection"
+        self._factor = vae.scaling_factor
+        self._shift = vae.shift_factor or 0.0
+        self.schedule = NoiseSchedule.of(scheduler)
         self.processor = (
             install(self.unet)
             if self.facts.joint_views > 1 or not config.attention_slicing

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from ..engine.bounds import Number
 from ..engine.random import RandomStream
 from .networks.contrastive import damaged, read_config
 from .networks.voxel_unet import VoxelUNet, VoxelUNetConfig
@@ -48,7 +49,7 @@ class VoxelSampling:
     """How voxels are sampled. The defaults are fast DDIM; `paper()` has 1000 ancestral steps."""
 
     sampler: Literal["ddim", "ddpm"] = "ddim"
-    steps: int = 40
+    steps: Number = 40
     guidance: float = 1.5
     """w of eps = (1 + w) eps_c - w eps_u: 0 is the conditional and -1 the unconditional prediction.
     """

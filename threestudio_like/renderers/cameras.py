@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 
+from ..engine.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share
 from ..engine.random import RandomStream
 
 
@@ -200,7 +201,7 @@ class UniformCameras:
     azimuth: tuple[float, float] = (0.0, 360.0)
     distance: tuple[float, float] = (1.0, 1.5)
     fov_y: tuple[float, float] = (40.0, 70.0)
-    batch: int = 1
+    batch: Number = 1
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """The point that every camera looks at."""
     jitter: bool = False
@@ -245,10 +246,10 @@ class StratifiedCameras:
     """
 
     elevation: tuple[float, float] = (-10.0, 45.0)
-    distance: float = 3.0
-    fov_y: float = 40.0
-    batch: int = 4
-    overhead: float = 0.08
+    distance: Positive = 3.0
+    fov_y: FieldOfView = 40.0
+    batch: Number = 4
+    overhead: Share = 0.08
     """Share of steps with cameras from 60 to 80 degrees above."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
@@ -270,9 +271,9 @@ class ProgressiveCameras:
     elevation: tuple[float, float] = (-10.0, 45.0)
     distance: tuple[float, float] = (3.0, 3.0)
     fov_y: tuple[float, float] = (40.0, 40.0)
-    batch: int = 4
-    opening: float = 0.5
-    start: float = 60.0
+    batch: Number = 4
+    opening: Share = 0.5
+    start: Degrees = 60.0
     """Half the width of the azimuth range at the beginning, in degrees."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
@@ -292,10 +293,10 @@ class RingCameras:
     """A fixed ring for previews and evaluation: `count` equal angles from the front, at one
     elevation in degrees."""
 
-    count: int = 8
-    elevation: float = 15.0
-    distance: float = 3.0
-    fov_y: float = 40.0
+    count: Number = 8
+    elevation: Elevation = 15.0
+    distance: Positive = 3.0
+    fov_y: FieldOfView = 40.0
 
     def all(self, size: int) -> Cameras:
         """All cameras of the ring, of size x size pixels."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..engine.bounds import Number, OptionalSize, Positive
 from ..engine.random import RandomStream
 from .gradient_scaling import DepthScaling
 
@@ -24,9 +25,9 @@ Volume = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 class MidpointConfig:
     """How rays are sampled: 32 + 32 samples for training, 64 + 64 for viewing."""
 
-    coarse: int = 32
-    fine: int = 32
-    box: float = 2.0
+    coarse: Number = 32
+    fine: OptionalSize = 32
+    box: Positive = 2.0
     """Edge length of the box about the origin that contains everything."""
     comb: float = 0.4
     """Probability that the fine samples of a canonical view are a uniform comb about the known

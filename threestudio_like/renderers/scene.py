@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ..engine.bounds import Number
 from ..engine.random import RandomStream
 from ..kernels import antialias, interpolate, rasterize
 from ..representations.placed_scene import PlacedScene
@@ -21,7 +22,7 @@ class SceneRenderer:
     """Renders a PlacedScene. Differentiable in the objects' transforms, through colours, depths and
     silhouettes."""
 
-    supersample: int = 2
+    supersample: Number = 2
     """Number of samples along the edge of a pixel."""
     jitter: bool = False
     """Shift the picture by a random fraction of a pixel at every step."""

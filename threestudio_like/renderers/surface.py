@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..engine.bounds import Number, Share
 from ..engine.random import RandomStream
 from ..kernels import antialias, interpolate, rasterize, texture_level
 from ..representations.textured_mesh import TexturedMesh
@@ -23,7 +24,7 @@ from .rendering import Rendering
 class SurfaceConfig:
     """How a textured mesh is rendered."""
 
-    supersample: int = 2
+    supersample: Number = 2
     """Number of samples along the edge of a pixel."""
     lookup: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mip: bool = True
@@ -31,7 +32,7 @@ class SurfaceConfig:
     jitter: bool = True
     """Shift the picture by a random fraction of a pixel at every step, so that no texel stays
     between samples."""
-    grazing: float = 0.35
+    grazing: Share = 0.35
     """Cosine between normal and view direction below which a texel's gradient fades to zero,
     because grazing views show a surface badly."""
 

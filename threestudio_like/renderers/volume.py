@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ..engine.bounds import Count, Number, Positive, Share, Size, Weight
 from ..engine.random import RandomStream
 from ..kernels import composite, march
 from ..representations.field import Field
@@ -22,27 +23,27 @@ from .rendering import Rendering, Samples
 class VolumeConfig:
     """How a volume is sampled (METHODS 1.3 has the paper's numbers)."""
 
-    samples: int = 64
+    samples: Size = 64
     """Number of samples along the edge of the [-1, 1] cube; their spacing is 2 / samples."""
-    occupancy: int = 32
+    occupancy: Size = 32
     """Number of cells along the edge of the occupancy grid."""
-    refresh: int = 16
+    refresh: Number = 16
     """Number of steps between updates of the occupancy grid."""
-    decay: float = 0.95
-    threshold: float = 10.0
+    decay: Share = 0.95
+    threshold: Weight = 10.0
     """A cell is occupied if its density exceeds min(mean density, threshold)."""
-    floor: float = 0.01
+    floor: Weight = 0.01
     """Lower limit of the threshold: a cell with less density never counts as occupied."""
-    stop: float = 1e-4
+    stop: Share = 1e-4
     """Transmittance at which a ray is terminated."""
     jitter: bool = True
     """Shift the samples of every ray by a random fraction of their spacing, and every ray within
     its pixel."""
     normals: bool = False
-    chunk: int = 0
+    chunk: Count = 0
     """Number of samples that are held in memory at once, in whole rays. Gradients are the same, at
     the cost of a second evaluation; 0 holds all of them."""
-    radius: float = 1.08
+    radius: Positive = 1.08
     """Radius about the origin beyond which there is nothing (2 for the whole cube)."""
 
 

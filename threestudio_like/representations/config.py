@@ -83,7 +83,7 @@ class OtherFields(OpenConfig):
         configs = dict(self._configs)
         for name, own in values.items():
             REPRESENTATIONS.check(name, f"{where}{name}")
-            configs[name] = update(self.of(name), own, f"{where}{name}.")
+            configs[name] = update(self.of(name), own, prefix=f"{where}{name}.")
         return OtherFields(configs)
 
     def plain(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..engine.bounds import Number, Positive, Size
 from ..engine.stage import ParameterGroup
 from ..kernels import HashGridSpec, field_mlp, hashgrid
 from .field import Field, activate_density, density_blob
@@ -20,17 +21,17 @@ from .representation import Rates, rate_of
 class HashGridConfig:
     """Sizes of the field. The defaults are those of METHODS 1.2 unless a comment says otherwise."""
 
-    levels: int = 16
+    levels: Number = 16
     log2_size: int = 19
-    base: int = 16
-    finest: int = 2048
+    base: Size = 16
+    finest: Size = 2048
     tiled: bool = True
-    hidden: int = 64
-    layers: int = 3
+    hidden: Size = 64
+    layers: Number = 3
     activation: Literal["exp", "softplus"] = "exp"
-    density_scale: float = 1.0
+    density_scale: Positive = 1.0
     blob_strength: float = 5.0
-    blob_width: float = 0.2
+    blob_width: Positive = 0.2
     sigmoid: bool = False
     """Apply a sigmoid to the features, for RGB fields."""
 

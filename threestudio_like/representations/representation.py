@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from ..engine.bounds import ScheduleText
 from ..engine.stage import ParameterGroup
 
 
@@ -17,10 +18,10 @@ class LearningRates:
     """Schedules of learning rates. Voxel fields use `voxels`, hash grids `table` and `mlp`, all
     others `table`."""
 
-    voxels: str = "0.1->0.02"
-    table: str = "1e-2"
-    mlp: str = "1e-3"
-    background: str = "1e-3"
+    voxels: ScheduleText = "0.1->0.02"
+    table: ScheduleText = "1e-2"
+    mlp: ScheduleText = "1e-3"
+    background: ScheduleText = "1e-3"
 
 
 Rates = Mapping[str, str | float]

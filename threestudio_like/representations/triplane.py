@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..engine.bounds import Number, Positive, Size
 from ..kernels import triplane
 from .field import Field, activate_density, density_blob
 
@@ -107,15 +108,15 @@ class PlaneDecoder(nn.Module):
 class TriplaneConfig:
     """A triplane that is optimised for one asset."""
 
-    resolution: int = 64
-    features: int = 16
-    hidden: int = 32
-    levels: int = 3
+    resolution: Size = 64
+    features: Size = 16
+    hidden: Size = 32
+    levels: Number = 3
     axes: Axes = "proper"
     activation: Literal["exp", "softplus"] = "softplus"
-    density_scale: float = 12.0
+    density_scale: Positive = 12.0
     blob_strength: float = 3.0
-    blob_width: float = 0.4
+    blob_width: Positive = 0.4
     start: float = -4.0
     """Initial raw density, without the blob."""
     sigmoid: bool = False

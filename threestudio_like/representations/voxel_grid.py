@@ -12,6 +12,7 @@ import torch
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import nn
 
+from ..engine.bounds import Positive, Size, Weight
 from ..engine.stage import ParameterGroup
 from ..kernels import grid_variation, trilinear
 from .field import Field, activate_density, density_blob
@@ -22,14 +23,14 @@ from .representation import Rates, Representation, rate_of
 class VoxelGridConfig:
     """A grid of size^3 points over [-1, 1]^3."""
 
-    size: int = 48
+    size: Size = 48
     activation: Literal["exp", "softplus"] = "softplus"
-    density_scale: float = 12.0
+    density_scale: Positive = 12.0
     blob_strength: float = 3.0
-    blob_width: float = 0.4
+    blob_width: Positive = 0.4
     start: float = -4.0
     """Initial raw density, without the blob."""
-    smooth: float = 0.0
+    smooth: Weight = 0.0
     """Standard deviation, in cells, of the Gaussian that the raw density is read through; it limits
     how sharply surfaces can bend."""
     sigmoid: bool = False

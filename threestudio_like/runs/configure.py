@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from ..engine.config import dotted, read_yaml, set_dotted, update
-from ..engine.errors import CheckpointError, ConfigError, did_you_mean
+from ..engine.config import dotted, read_yaml, section, set_dotted, update
+from ..engine.errors import CheckpointError, ConfigError
 from ..guidance.choice import guide_stages
 from ..meshes.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
@@ -35,7 +35,8 @@ def configure(options: Any, base: Config) -> Config:
     config: Any = base
     method = options.method
     if method.config is not None:
-        config = update(config, _configuration_of(method.config))
+        path = str(method.config)
+        config = update(config, _configuration_of(method.config), path)
     everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
     for key, value in options.set.items():
         if key.split(".")[0] not in ELSEWHERE and key not in everywhere:
@@ -76,15 +77,8 @@ def distilling(config: Any) -> dict[str, DistillingConfig]:
 
 def _configuration_of(path: Any) -> dict[str, Any]:
     content = read_yaml(path)
-    unknown = [str(k) for k in content if k not in TOP_LEVEL and "content" not in str(k)]
-    if unknown:
-        raise ConfigError(
-            f'there is no key "{unknown[0]}"', str(path), did_you_mean(unknown[0], TOP_LEVEL)
-        )
-    values = content.get("config", {})
-    if not isinstance(values, dict):
-        raise ConfigError('its "config" holds no keys', str(path), "Print one with --print-config")
-    return values
+    known = {*TOP_LEVEL, *(key for key in content if "content" in key)}
+    return section(content, known, str(path))
 
 
 def _with_sketch(config: Any, options: Any) -> Any:

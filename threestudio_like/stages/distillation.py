@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from ..engine.bounds import Count
 from ..engine.loop import Stage, Step
 from ..engine.schedule import Schedule
 from ..guidance.guidance import Guidance, GuidanceInputs
@@ -125,7 +126,7 @@ def distillation_stage(
 class DistillationConfig(DistillingConfig):
     """The distillation stage of a field."""
 
-    steps: int = 60
+    steps: Count = 60
     cameras: Literal["stratified", "uniform", "progressive"] = "stratified"
     stratified: StratifiedCameras = field(default_factory=StratifiedCameras)
     uniform: UniformCameras = field(default_factory=UniformCameras)

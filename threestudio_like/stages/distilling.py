@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..engine.bounds import Count, Weight
 from ..guidance.choice import Guidances
 from ..guidance.guidance import Guidance
 from ..guidance.registry import GuidanceContext
@@ -17,8 +18,8 @@ class DistillingConfig:
     """A stage that is moved by guidances: 0 steps switch it off. The `--steps` of a run are divided
     among a system's configurations of this class."""
 
-    steps: int = 0
-    weight: float = 1.0
+    steps: Count = 0
+    weight: Weight = 1.0
     """Of the main guidance."""
     guidance: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
     """The main guidance, score distillation."""

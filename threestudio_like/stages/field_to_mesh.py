@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
+from ..engine.bounds import Size, Weight
 from ..meshes.bake import bake
 from ..meshes.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.mesh import Asset, Mesh
@@ -24,9 +25,9 @@ class AssetConfig:
     """From field to asset."""
 
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
-    texture: int = 512
+    texture: Size = 512
     """Texture size in pixels."""
-    unwrap_seconds: float = 20.0
+    unwrap_seconds: Weight = 20.0
     """Time limit of xatlas before the fallback."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..engine.bounds import ScheduleText, Weight
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
@@ -91,23 +92,23 @@ OFFSET_REACH = 0.1
 class PaintRates:
     """Schedules of learning rates."""
 
-    texels: str = "1e-2"
-    background: str = "1e-2"
-    offsets: str = "1e-3->1e-4"
+    texels: ScheduleText = "1e-2"
+    background: ScheduleText = "1e-2"
+    offsets: ScheduleText = "1e-3->1e-4"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaintTerms:
     """Schedules of weights; "0" switches a term off."""
 
-    seam: str = "0"
+    seam: ScheduleText = "0"
     """Squared difference of the two sides of every texture seam."""
-    variation: str = "30"
+    variation: ScheduleText = "30"
     """Squared difference of neighbouring texels, in units of the texels of 256 along the edge."""
-    offsets: str = "30"
+    offsets: ScheduleText = "30"
     """Squared difference of neighbouring vertices' offsets as a slope: over the length of the edge
     between them."""
-    material: str = "0"
+    material: ScheduleText = "0"
     """Squared distance of roughness from 0.9 and of metallic from 0: what pictures of matt things
     cannot tell."""
 
@@ -159,7 +160,7 @@ class LightConfig:
 
     kind: Literal["none", "known"] = "none"
     """known: the prior's own light (ambient where it has none), varied every step."""
-    variation: float = 0.12
+    variation: Weight = 0.12
     """Deviation of the gradient that is added to the light, in display values."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..engine.bounds import Count, Number
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
 from ..guidance.image_refinement import (
@@ -42,9 +43,9 @@ class PaintRoundsConfig:
     known silhouette, fit the texels."""
 
     refine: RefinementConfig = field(default_factory=RefinementConfig)
-    iterations: int = 40
+    iterations: Count = 40
     """Optimiser steps a round."""
-    batch: int = 8
+    batch: Number = 8
     """Views a step."""
     in_turn: bool = False
     """Sample four views at a time, each four keeping what those before them have painted

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..engine.bounds import ScheduleText
 from ..engine.schedule import Schedule
 from ..guidance.regularisers import distortion, nearness, opacity_entropy, orientation, sparsity
 from ..renderers import Cameras
@@ -18,14 +19,14 @@ class Regularisation:
     """Schedules of weights; "0" switches a term off. Opacity terms are means over pixels, volume
     terms over the grid."""
 
-    opacity_entropy: str = "0"
-    sparsity: str = "0"
-    orientation: str = "0"
-    distortion: str = "0"
-    nearness: str = "0"
+    opacity_entropy: ScheduleText = "0"
+    sparsity: ScheduleText = "0"
+    orientation: ScheduleText = "0"
+    distortion: ScheduleText = "0"
+    nearness: ScheduleText = "0"
     """Mean distance of what is seen: of the shapes that explain the pictures, the largest."""
-    density_variation: str = "0"
-    feature_variation: str = "0"
+    density_variation: ScheduleText = "0"
+    feature_variation: ScheduleText = "0"
 
 
 def regularisation_terms(

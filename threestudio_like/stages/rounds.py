@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from ..engine.bounds import Count, Number, Weight
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
 from ..guidance.guidance import GuidanceInputs
@@ -35,12 +36,12 @@ class RoundsConfig:
     """A stage of rounds: each makes targets from the prior and fits the field to them."""
 
     refine: RefinementConfig = field(default_factory=RefinementConfig)
-    iterations: int = 60
+    iterations: Count = 60
     """Optimiser steps a round."""
-    rays: int = 4096
-    mask_weight: float = 1.0
+    rays: Number = 4096
+    mask_weight: Weight = 1.0
     """Weight of the squared difference of opacity and mask."""
-    empty_weight: float = 1.0
+    empty_weight: Weight = 1.0
     """Share of that weight where the mask says that nothing is there."""
     rates: LearningRates = field(default_factory=LearningRates)
     regularise: Regularisation = field(default_factory=Regularisation)

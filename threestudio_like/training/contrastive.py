@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..engine.bounds import Count, Number, Positive, ScheduleText, Weight
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
 from ..engine.training import Batches
@@ -31,20 +32,20 @@ class ContrastiveTraining:
     train the embedded models."""
 
     model: ContrastiveConfig = field(default_factory=ContrastiveConfig.toybox)
-    steps: int = 6000
-    batch: int = 96
-    rate: str = "cos 1e-3->1e-5"
+    steps: Count = 6000
+    batch: Number = 96
+    rate: ScheduleText = "cos 1e-3->1e-5"
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-6
-    decay: float = 0.01
+    eps: Positive = 1e-6
+    decay: Weight = 0.01
     picture: Literal["framed", "released"] = "framed"
     """framed: the object is centred and scaled to fill the frame, with jitter. released: the centre
     crop of the released code."""
-    jitter: float = 0.05
-    read_out: str = "10->0 @ 30..70%"
+    jitter: Weight = 0.05
+    read_out: ScheduleText = "10->0 @ 30..70%"
     """Schedule of the weight of the read-out loss; "0", as released, switches it off. See
     `ReadOut`."""
-    categories: int = 4
+    categories: Count = 4
     """Number of categories in a batch, so that a batch contains many objects that only their
     proportions distinguish; 0 for all categories, as released."""
     locked: bool = False

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..engine.bounds import Count, Number, ScheduleText, Share
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.output import write_file
 from ..engine.training import Batches, Ema, place_of
@@ -30,14 +31,14 @@ class VoxelTraining:
     """Which embeddings condition the model. It is the only difference between the two trainings
     that are compared."""
     model: VoxelDiffusionConfig = field(default_factory=VoxelDiffusionConfig.toybox)
-    steps: int = 4000
-    batch: int = 16
-    rate: str = "cos 1e-3->2e-5"
-    drop: float = 0.1
+    steps: Count = 4000
+    batch: Number = 16
+    rate: ScheduleText = "cos 1e-3->2e-5"
+    drop: Share = 0.1
     """Share of samples whose embedding is replaced by the null vector."""
-    class_share: float = 0.1
+    class_share: Share = 0.1
     """Share of samples that are conditioned on their class instead."""
-    ema: float = 0.998
+    ema: Share = 0.998
 
     @staticmethod
     def of(preset: str, embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:

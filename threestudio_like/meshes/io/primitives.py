@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from ...engine.errors import InputError, did_you_mean
+from ...engine.config import convert
+from ...engine.errors import ConfigError, InputError, did_you_mean
+from ...engine.yaml_text import parse_document, read_text
 from ..mesh import Asset, Mesh
 
 KINDS: dict[str, dict[str, int]] = {
@@ -32,16 +33,9 @@ LARGEST_LIST = 1000
 def read_primitives(path: Path) -> Asset:
     """Read a YAML file of primitives as one mesh. Raises InputError."""
     where = str(path)
-    if path.stat().st_size > 1 << 20:
-        raise InputError("is larger than 1 MiB", where, "A sketch is a short list of primitives")
-    try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(
-            f"is not YAML ({str(error).splitlines()[0][:80]})",
-            where,
-            "See assets/shapes for examples",
-        ) from None
+    rows = parse_document(
+        read_text(path, "a YAML list of primitives"), where, "See assets/shapes for examples"
+    )
     if not isinstance(rows, list) or not rows:
         raise InputError("is not a list of primitives", where, "See assets/shapes for examples")
     if len(rows) > LARGEST_LIST:
@@ -99,8 +93,9 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
             values[key] = np.zeros(3)
             continue
         try:
-            values[key] = np.asarray(given[key], np.float64).reshape(count)
-        except (TypeError, ValueError):
+            numbers = convert(given[key], tuple[float, ...], key, where)
+            values[key] = np.asarray(numbers, np.float64).reshape(count)
+        except (ConfigError, ValueError):
             raise InputError(
                 f'"{key}" of "{kind}" wants {count} number{"s" * (count > 1)}', where, "Correct it"
             ) from None

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from ...engine.bounds import Count, Number, Positive, Size
 from ...engine.errors import ModelError
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
 from .weights import save_weights
@@ -44,13 +45,13 @@ class ImageEmbedder(ABC):
 class TextConfig:
     """Sizes of the caption encoder; `vocabulary` and `end` are the tokenizer's."""
 
-    vocabulary: int = 0
-    end: int = 0
-    tokens: int = 32
-    width: int = 128
+    vocabulary: Count = 0
+    end: Count = 0
+    tokens: Size = 32
+    width: Size = 128
     depth: int = 4
-    heads: int = 4
-    init: float = 0.02
+    heads: Number = 4
+    init: Positive = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class ContrastiveConfig:
     embedded models."""
 
     against: Literal["shape", "text"] = "shape"
-    width: int = 256
+    width: Size = 256
     """Dimension of the joint space."""
     image: EncoderConfig = field(default_factory=EncoderConfig.deit_base)
     shape: EncoderConfig = field(default_factory=EncoderConfig.deit_3d)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...engine.bounds import Number, Positive, Size
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
@@ -23,11 +25,11 @@ class EncoderConfig:
 
     dims: Literal[2, 3] = 2
     kind: Literal["transformer", "cnn"] = "transformer"
-    size: int = 224
-    patch: int = 16
-    width: int = 768
+    size: Size = 224
+    patch: Size = 16
+    width: Size = 768
     depth: int = 12
-    heads: int = 12
+    heads: Number = 12
     leading: int = 2
     """Number of learned tokens in front of the patches; the first one is the result. DeiT has two
     (distillation token, class token)."""
@@ -37,7 +39,7 @@ class EncoderConfig:
     down to the patches (Xiao et al. 2021). hybrid: two convolutions at every level down to the
     patches, with most of the network before the transformer (Dosovitskiy et al. 2021), which learns
     most from few steps."""
-    init: float = 0.02
+    init: Positive = 0.02
     """Standard deviation of the initial weights. DeiT's 0.02 suits wide models; in narrow ones the
     patches hardly influence the leading tokens."""
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from ...engine.bounds import Number, Size
 from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
 from .contrastive import damaged, read_config
 from .weights import save_weights
@@ -23,23 +24,23 @@ class TriplaneGeneratorConfig:
     """Sizes of the generator. The defaults are the paper's; `toybox()` has those of the embedded
     model."""
 
-    size: int = 128
+    size: Size = 128
     """Pixels along the edge of the picture and texels along the edge of a plane."""
-    width: int = 128
+    width: Size = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
-    blocks: int = 2
-    heads: int = 4
-    head_width: int = 32
-    positions: int = 256
+    blocks: Number = 2
+    heads: Number = 4
+    head_width: Number = 32
+    positions: Size = 256
     """Channels of the learned positional map that is concatenated with the picture."""
-    features: int = 64
+    features: Size = 64
     """Channels of a plane."""
-    hidden: int = 64
-    levels: int = 3
+    hidden: Size = 64
+    levels: Number = 3
     """Number of resolutions at which planes are read; 1 switches multi-resolution sampling off. It
     changes no parameter."""
     axes: Axes = "proper"
-    groups: int = 8
+    groups: Number = 8
     position: Literal["ones", "coordinates"] = "ones"
     """Initial values of the positional map. ones: as published; only the zero padding of
     convolutions then tells a texel's position, which takes long to spread. coordinates: sines and

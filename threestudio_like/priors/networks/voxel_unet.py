@@ -10,32 +10,34 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...engine.bounds import Count, Number, Size
+
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelUNetConfig:
     """Sizes of the network. The defaults are the paper's; `toybox()` has those of the embedded
     model."""
 
-    resolution: int = 32
-    patch: int = 1
+    resolution: Size = 32
+    patch: Size = 1
     """Edge length in voxels of the cells that the first convolution takes as patch^3 channels; 1 in
     the paper."""
-    width: int = 32
+    width: Size = 32
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
-    blocks: int = 5
+    blocks: Number = 5
     """Number of residual blocks at each level of the encoder; the decoder has one more."""
     attention: tuple[int, ...] = (8, 4)
     """Resolutions, in cells, at which voxels attend to each other and to the embedding's tokens.
     The middle of the network always has attention."""
-    groups: int = 32
-    heads: int = 1
-    embedding: int = 256
+    groups: Number = 32
+    heads: Number = 1
+    embedding: Number = 256
     """Dimension of the conditioning vector."""
-    tokens: int = 4
+    tokens: Number = 4
     """Number of tokens that the embedding is mapped to for attention."""
-    token_width: int = 256
-    time_width: int = 128
-    classes: int = 0
+    token_width: Number = 256
+    time_width: Number = 128
+    classes: Count = 0
     """Number of classes that a sample can be conditioned on instead of an embedding."""
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.bounds import Share, Size
 from .colour_cells import ColourCells
 from .prompts import Prompts, PromptSegmenter
 
@@ -21,25 +22,25 @@ class AutomaticConfig:
     """How everything in a picture is segmented: prompts at a grid of points, a second prompt with
     the box of each mask, and then a selection of the certain, stable and distinct masks."""
 
-    grid: int = 20
+    grid: Size = 20
     """Number of points along an edge."""
     refine: bool = True
     """Prompt again with the box of every mask, because a box means one object, while a point may
     mean a part or the whole."""
-    first: float = 0.3
+    first: Share = 0.3
     """With `refine`: smallest predicted IoU of a mask whose box is used as a prompt."""
-    score: float = 0.7
+    score: Share = 0.7
     """Smallest IoU that the model predicts for a mask."""
-    stability: float = 0.75
+    stability: Share = 0.75
     """Smallest IoU between the masks above `offset` and above -`offset`."""
     offset: float = 1.0
-    overlap: float = 0.6
+    overlap: Share = 0.6
     """IoU above which two masks are the same object."""
-    smallest: float = 0.004
+    smallest: Share = 0.004
     """Smallest area of a mask, as a share of the picture."""
-    border: float = 0.45
+    border: Share = 0.45
     """A mask that covers more than this share of the picture's border is background."""
-    part: float = 0.85
+    part: Share = 0.85
     """A mask of which this share lies inside a larger one is a part of it, and one of which this
     share is covered by smaller ones is several objects at once."""
 

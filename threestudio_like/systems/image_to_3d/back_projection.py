@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
+from ...engine.bounds import Share, Size
 from ...engine.loop import Stage, StagePlan
 from ...guidance.image_refinement import RefinementConfig
 from ...meshes.atlas import Atlas
@@ -46,9 +47,9 @@ def _painter() -> LatentPaint:
 class ProjectionConfig:
     """How a picture's colours get on a shape and around it."""
 
-    size: int = 256
+    size: Size = 256
     """Pixels of the picture that is laid back."""
-    grazing: float = 0.25
+    grazing: Share = 0.25
     """Cosine below which the picture sees a texel too flatly to be believed."""
     mirror: bool = True
     """Take colours from the other side of x = 0 where the shape is alike there."""

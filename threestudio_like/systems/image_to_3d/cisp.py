@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import Count, Number, OptionalSize, Weight
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.events import Events
 from ...engine.loop import Stage, StagePlan
@@ -38,16 +39,16 @@ class CispConfig:
     """Folder with cisp/, voxels-cisp/ (clip/, voxels-clip/) as `train` writes it; empty for the
     embedded models."""
     sampling: VoxelSampling = field(default_factory=VoxelSampling)
-    candidates: int = 4
+    candidates: Number = 4
     """Shapes that are sampled; the one whose silhouette agrees best with the picture's is taken."""
-    worded: int = 3
+    worded: Count = 3
     """Shapes that are sampled besides under the user's prompt, by the twin that knows words: a
     picture of half an object misleads."""
-    liking: float = 0.2
+    liking: Weight = 0.2
     """With a prompt: what a shape's likeness to the worded ones (mean cosine of CISP's embeddings)
     counts beside the silhouette's agreement."""
     pose: PoseConfig = field(default_factory=PoseConfig)
-    faces: int = 6000
+    faces: Number = 6000
     """Face budget."""
 
 
@@ -57,7 +58,7 @@ class CispReconstruction(PictureSystem):
 
     shape: CispConfig = field(default_factory=CispConfig)
     colour: ProjectionConfig = field(default_factory=ProjectionConfig)
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Cells of the voxel grid; 0 takes the model's own, the only one that it can."""
 
     @staticmethod

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import Count, Number, OptionalSize, Weight
 from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
 from ...guidance.score_distillation import ScoreDistillationConfig
@@ -52,10 +53,10 @@ class StartConfig:
     cisp: CispConfig = field(default_factory=CispConfig)
     g3dr: G3drConfig = field(default_factory=G3drConfig)
     viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
-    steps: int = 120
+    steps: Count = 120
     """Steps in which the field is fitted to the shape."""
-    points: int = 12000
-    density: float = 40.0
+    points: Number = 12000
+    density: Weight = 40.0
     """Density inside the shape, per scene unit."""
 
 
@@ -102,7 +103,7 @@ class PictureOptimisation(PictureSystem):
     clip_model: str = "toybox"
     extraction: ExtractionConfig = field(default_factory=lambda: ExtractionConfig(faces=8000))
     colour: ProjectionConfig = field(default_factory=lambda: ProjectionConfig(complete="method"))
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
 
     @property

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from ...engine.bounds import OptionalSize
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.loop import Stage, StagePlan
 from ...engine.places import user_path
@@ -88,7 +89,7 @@ class G3drReconstruction(PictureSystem):
 
     shape: G3drConfig = field(default_factory=G3drConfig)
     colour: ProjectionConfig = field(default_factory=_colours)
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Pixels of the generator's picture; 0 takes the model's own, the only one that it can."""
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...engine.bounds import FieldOfView, Positive, Weight
 from ...engine.random import RandomStream
 
 GREY = 0.8
@@ -24,8 +25,8 @@ class CanonicalCamera:
     """The one camera that is held to have taken every picture: on +Z, looking at the origin. Angles
     in degrees."""
 
-    radius: float = 5.0
-    fov: float = 18.0
+    radius: Positive = 5.0
+    fov: FieldOfView = 18.0
 
     @property
     def half_width(self) -> float:
@@ -101,12 +102,12 @@ def novel_offsets(
 class LossWeights:
     """Weights of a step. perceptual_deep: the perceptual loss looks at its last two layers only."""
 
-    rgb: float = 0.0
-    depth: float = 0.0
-    perceptual: float = 0.0
-    clip: float = 0.0
-    smooth: float = 0.0
-    opacity: float = 0.0
+    rgb: Weight = 0.0
+    depth: Weight = 0.0
+    perceptual: Weight = 0.0
+    clip: Weight = 0.0
+    smooth: Weight = 0.0
+    opacity: Weight = 0.0
     perceptual_deep: bool = False
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...engine.bounds import Count, FieldOfView, Number, Positive, Size
 from ...kernels import rasterize
 from ...meshes.mesh import Mesh
 from ...priors.framing import Similarity, boxes, cut, similarities
@@ -19,14 +20,14 @@ from ...renderers import Cameras
 class PoseConfig:
     """The search: a grid of directions, then halving steps about the best ones."""
 
-    azimuths: int = 24
+    azimuths: Number = 24
     elevations: tuple[float, ...] = (0.0, 15.0, 30.0, 45.0)
     """Degrees."""
-    keep: int = 4
-    rounds: int = 4
-    size: int = 64
-    distance: float = 3.0
-    fov_y: float = 40.0
+    keep: Number = 4
+    rounds: Count = 4
+    size: Size = 64
+    distance: Positive = 3.0
+    fov_y: FieldOfView = 40.0
     """Degrees; what one picture tells of distance and field of view is too little to search for
     them."""
 

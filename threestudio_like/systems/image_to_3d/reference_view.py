@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import Positive, Weight
 from ...guidance.guidance import GuidanceInputs
 from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
 from ...priors.clip import load_clip
@@ -30,20 +31,20 @@ from .pose import Pose, PoseConfig
 class PictureTerms:
     """Weights of what the picture says."""
 
-    colour: float = 20.0
+    colour: Weight = 20.0
     """Of the reference view's colours within the mask, mean absolute difference."""
-    mask: float = 20.0
+    mask: Weight = 20.0
     """Of the reference view's opacity."""
-    depth: float = 2.0
+    depth: Weight = 2.0
     """Of its depth, up to a scale and a shift."""
-    clip: float = 1.0
+    clip: Weight = 1.0
     """Of novel views' distance to the picture in CLIP's space (1 - cosine)."""
     scale_gradients: bool = True
     """Fade the reference view's gradients away from the known surface."""
     clear: bool = True
     """Scale only gradients that would add matter, as `DepthScaling.clear` does; False as
     published."""
-    spread: float = 1.5
+    spread: Positive = 1.5
     """Lengths of the fade in terms of the paper's: a guessed depth is not exact."""
 
 

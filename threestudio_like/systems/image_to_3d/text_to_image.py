@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ...engine.bounds import Degrees, Elevation, Number, Share, Weight
 from ...engine.random import RandomStream
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...priors.sampling import ddim
@@ -20,14 +21,14 @@ class ImagineConfig:
 
     scale: float = 5.0
     """Classifier-free guidance."""
-    rescale: float = 0.5
-    steps: int = 30
-    azimuth: float = 30.0
-    elevation: float = 20.0
+    rescale: Share = 0.5
+    steps: Number = 30
+    azimuth: Degrees = 30.0
+    elevation: Elevation = 20.0
     """Degrees; of priors that know cameras: a view that shows three sides."""
-    level: float = 0.8
+    level: Share = 0.8
     """Grey of the background, for such priors."""
-    clamp: float = 3.5
+    clamp: Weight = 3.5
 
 
 def imagine_picture(

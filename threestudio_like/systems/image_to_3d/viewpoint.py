@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import Number
 from ...engine.random import RandomStream
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...renderers import Cameras
@@ -24,7 +25,7 @@ class ViewpointConfig:
     """The search: all directions and sizes at a few noise levels, then the best ones again with
     more noise samples."""
 
-    azimuths: int = 12
+    azimuths: Number = 12
     elevations: tuple[float, ...] = (0.0, 20.0, 40.0)
     """Degrees."""
     fills: tuple[float, ...] = (0.72, 0.8, 0.88)
@@ -32,10 +33,10 @@ class ViewpointConfig:
     does not tell them."""
     times: tuple[float, ...] = (0.35, 0.6)
     """Noise levels as shares of the schedule."""
-    keep: int = 10
-    repeats: int = 3
+    keep: Number = 10
+    repeats: Number = 3
     """Noise samples for the directions that are kept."""
-    batch: int = 36
+    batch: Number = 36
 
 
 @dataclass

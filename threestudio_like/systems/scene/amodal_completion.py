@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import Size, Weight
 from ...engine.random import RandomStream
 from ...priors.framing import Similarity
 from ...priors.inpainter import InpaintConfig, Inpainter
@@ -46,9 +47,9 @@ class CompletionConfig:
     """Fill only where something hides the object or its box reaches beyond the picture's masks;
     else the whole box."""
     inpaint: InpaintConfig = field(default_factory=InpaintConfig)
-    margin: float = 0.12
+    margin: Weight = 0.12
     """Share of the box's longer side about it in the square that the inpainter is given."""
-    size: int = 128
+    size: Size = 128
     """Pixels of that square, at least the inpainter's own."""
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from ...engine.bounds import OptionalSize, ScheduleText
 from ...engine.loop import Stage, StagePlan
 from ...guidance.physical import PhysicalTerms
 from ...guidance.spatial import SpatialConfig
@@ -64,9 +65,9 @@ class Comboverse(System[SceneRequest, PlacedScene]):
     """Of a layout by text alone: first placements that are tried."""
     upright: bool = True
     """Of a layout by text alone: objects turn about the vertical and nothing else."""
-    rate: str = "0.03->0.003"
+    rate: ScheduleText = "0.03->0.003"
     """Of a layout by text alone: learning rate of all that the picture would hold otherwise."""
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
 
     @staticmethod

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_fill_holes, binary_opening, label
 
+from ...engine.bounds import Number, Weight
 from ...priors.clip import ImageTextPrior
 from ...priors.framing import cut, similarities
 from ...priors.segmentation.automatic import bounds
@@ -52,10 +53,10 @@ class NamingWeights:
     how well the phrases fit (mean cosine), how sure the segmenter was (mean), how much the chosen
     ones overlap (mean share). Measured on toybox scenes."""
 
-    phrases: float = 2.0
-    sureness: float = 0.2
-    overlap: float = 0.5
-    beam: int = 150
+    phrases: Weight = 2.0
+    sureness: Weight = 0.2
+    overlap: Weight = 0.5
+    beam: Number = 150
     """Partial choices that are kept."""
 
 

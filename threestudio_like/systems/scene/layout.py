@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ...engine.bounds import Count
 from ...kernels import rasterize
 from ...meshes.transform import Transform
 from ...renderers import Cameras
@@ -41,7 +42,7 @@ class LayoutConfig:
     surface: bool = True
     """The depth that is measured is that of the visible surface: the object's middle lies behind it
     by as much as its mesh says. False: the middle is put there, as published."""
-    rounds: int = 4
+    rounds: Count = 4
     """Corrections of size and place by the projection."""
     ground: bool = True
     """Let the common floor correct the depths: see `on_the_ground`."""

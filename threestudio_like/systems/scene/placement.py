@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...engine.bounds import Weight
 from ...engine.loop import Stage, Step
 from ...engine.random import RandomStream
 from ...engine.schedule import Schedule
@@ -43,11 +44,11 @@ from .prompt import SceneText
 class PlacementWeights:
     """The paper's are 1000, 1000, 1; depth is its ablation."""
 
-    colour: float = 1000.0
-    opacity: float = 1000.0
-    spatial: float = 1.0
-    depth: float = 0.0
-    physical: float = 200.0
+    colour: Weight = 1000.0
+    opacity: Weight = 1000.0
+    spatial: Weight = 1.0
+    depth: Weight = 0.0
+    physical: Weight = 200.0
     """Of all physical terms; they must not fight the picture."""
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from ...engine.bounds import Share
 from ...engine.errors import ConfigError, InputError
 from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
@@ -42,7 +43,7 @@ class DecomposeConfig:
     coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
-    grow: float = 0.35
+    grow: Share = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ...engine.bounds import OptionalSize
 from ...engine.loop import Stage, StagePlan
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
@@ -28,7 +29,7 @@ class DreamFusion(System[Request, FieldModel]):
         default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=64, smooth=1.2))
     )
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=64))
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
     distil: DistillationConfig = field(
         default_factory=lambda: DistillationConfig(

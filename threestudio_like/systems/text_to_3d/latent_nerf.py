@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ...engine.bounds import Count, OptionalSize, Share, Weight
 from ...engine.loop import Stage, StagePlan
 from ...engine.schedule import Schedule
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
@@ -47,7 +48,7 @@ from ..system import Request, System, Task
 class RgbConfig(DistillationConfig):
     """Distillation in RGB through the autoencoder, on a field that starts from the latent one."""
 
-    steps: int = 150
+    steps: Count = 150
     guidance: ScoreDistillationConfig = field(
         default_factory=lambda: ScoreDistillationConfig(
             scale=3.0,
@@ -78,7 +79,7 @@ class RgbConfig(DistillationConfig):
     levels: tuple[float, float] = (0.3, 1.0)
     """Grey levels of the background, drawn every step: a part that has the colour of one of them
     shows against the others."""
-    close: float = 0.1
+    close: Weight = 0.1
     """Gaps of the latent field up to twice this wide (scene units) are closed at first; what is too
     much is carved again."""
 
@@ -97,9 +98,9 @@ class LatentNerf(System[Request, FieldModel]):
     levels: tuple[float, float] = (0.26, 0.36)
     """Grey levels of the random background: between black and the greys of metal and white in
     shade, so that every part stands out."""
-    level: float = 0.29
+    level: Share = 0.29
     """Grey level behind the pictures of the start."""
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the latent rendering; 0 takes the prior's latent size."""
     start: RoundsConfig = field(
         default_factory=lambda: RoundsConfig(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ...engine.bounds import OptionalSize
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
 from ...guidance.score_distillation import ScoreDistillationConfig
@@ -40,7 +41,7 @@ class RgbRefinement(System[RefinementRequest, FieldModel]):
 
     task: ClassVar[Task] = "refinement"
 
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the RGB rendering; 0 takes the prior's picture size."""
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=80, occupancy=40))
     rgb: DistillationConfig = field(

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from ...engine.bounds import OptionalSize, Share, Size
 from ...engine.loop import Stage, StagePlan
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
@@ -90,9 +91,9 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
     background: Literal["random", "sphere"] = "random"
     levels: tuple[float, float] = (0.3, 1.0)
     """Grey levels of the random background in RGB."""
-    level: float = 0.5
+    level: Share = 0.5
     """Grey level behind the pictures of the rounds."""
-    resolution: int = 0
+    resolution: OptionalSize = 0
     """Height and width of the rendering that is distilled in RGB; 0 takes the prior's picture
     size."""
     placement: Literal["box", "mean"] = "box"
@@ -101,7 +102,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
     offsets: bool = False
     """Let distillation move every vertex along its normal too; the mesh that comes back has other
     positions then."""
-    latent_texels: int = 128
+    latent_texels: Size = 128
     """Texels along the edge of the latent atlas."""
     decode: Literal["linear", "autoencoder"] = "linear"
     """How a latent atlas becomes RGB: texel by texel, or through the autoencoder's decoder, which

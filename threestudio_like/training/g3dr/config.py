@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ...engine.bounds import Count, Number, ScheduleText, Share, Size, Weight
 from ...engine.config import set_dotted
 from ...engine.errors import ConfigError
 from ...priors.networks.triplane_generator import TriplaneGeneratorConfig
@@ -17,25 +18,25 @@ class G3drTraining:
 
     generator: TriplaneGeneratorConfig = field(default_factory=TriplaneGeneratorConfig.toybox)
     rays: MidpointConfig = field(default_factory=lambda: MidpointConfig(coarse=24, fine=24))
-    render: int = 32
+    render: Size = 32
     """Edge length in pixels of the pictures that are rendered in a step."""
     scale_gradients: bool = True
-    floor: str = "0.05"
+    floor: ScheduleText = "0.05"
     """Schedule of the smallest factor of scaled gradients."""
     clear: bool = True
     """Scale only gradients that would add matter far from the surface. As published (False), matter
     that is already there is also removed twenty times more slowly, while novel views, whose
     gradients are never scaled, continue to add matter."""
-    clip: float = 1.0
+    clip: Weight = 1.0
     """Factor of the CLIP terms; 0 switches them off."""
-    depth_loss: float = 1.0
+    depth_loss: Weight = 1.0
     """Factor of the depth term; without it, only gradient scaling determines where matter belongs.
     """
-    perceptual: float = 1.0
-    steps: int = 2000
-    batch: int = 2
-    rate: str = "onecycle 2e-3"
-    ema: float = 0.995
+    perceptual: Weight = 1.0
+    steps: Count = 2000
+    batch: Number = 2
+    rate: ScheduleText = "onecycle 2e-3"
+    ema: Share = 0.995
     clip_model: str = "toybox"
     """CLIP model that compares novel views with the picture."""
     perceptual_model: str = "toybox"
