@@ -119,7 +119,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "endless prompt": (("generate", LONG), "characters"),
     "unknown word": (("generate", "a red dragon"), '"dragon"'),
     "unknown word of another script": (("generate", "红色 chair"), "红色"),
-    "prompt without a thing": (("generate", "red and blue"), "generate"),
+    "prompt without a thing": (("generate", "red and blue"), "names no thing"),
     "text of one object": (("compose", "--text", "a red ball"), "use generate"),
     "text and picture": (
         ("compose", "{png}", "--text", "a ball on a box"),
@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "mesh of no format": (("mesh", "info", "{text}"), "{text}"),
     "mesh that is cut off": (("mesh", "info", "{glb}"), "{glb}"),
     "no file to write": (("mesh", "convert", "{mug}"), "--out"),
-    "file in the way": (("mesh", "convert", "{mug}", "--out", "{text}"), "text"),
+    "file in the way": (("mesh", "convert", "{mug}", "--out", "{glb}"), "exists"),
     "no such sketch": ((*CHAIR, "--sketch", "{tmp}/none.obj"), "no such file"),
     "no such config": ((*CHAIR, "--config", "{tmp}/none.yaml"), "no such file"),
     "config that is no YAML": ((*CHAIR, "--config", "{text}"), "{text}"),

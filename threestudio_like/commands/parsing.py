@@ -16,8 +16,9 @@ import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths
-from ..engine.registry import PLUGINS, read_plugin_files
-from .registry import COMMANDS, PROGRAM, is_configured, module_of, options_of
+from ..engine.registry import PLUGINS, read_plugin_file
+from .help import help_of
+from .registry import COMMANDS, PROGRAM, is_configured, options_of
 
 AXES = ("--up", "--front", "--to-up", "--to-front")
 """Options whose value may begin with a minus."""
@@ -78,7 +79,7 @@ def parse(command: str, arguments: list[str]) -> Any:
     read_plugins(arguments)
     rest, dotted = _separate(command, flags, arguments)
     if any(item in ("-h", "--help") for item in rest):
-        _help(command, kind)
+        print(help_of(command))
         raise SystemExit(0)
     _check_positionals(command, kind, flags, rest)
     out, err = io.StringIO(), io.StringIO()
@@ -111,11 +112,12 @@ def read_plugins(arguments: list[str]) -> None:
             taking = False
         elif taking:
             files.append(item)
-    known = [f for f in os.environ.get(PLUGINS, "").split(os.pathsep) if f]
-    paths = [str(Path(f).expanduser().resolve()) for f in files]
+    paths = [Path(f).expanduser().resolve() for f in files]
+    for path in paths:
+        read_plugin_file(path)
     if paths:
-        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, *paths]))
-        read_plugin_files()
+        known = [f for f in os.environ.get(PLUGINS, "").split(os.pathsep) if f]
+        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, *map(str, paths)]))
 
 
 def flags_of(kind: type) -> dict[str, Any]:
@@ -269,48 +271,24 @@ def _width(kind: Any) -> int:
     return 1_000_000 if typing.get_origin(kind) is tuple else 1
 
 
-def _help(command: str, kind: type) -> None:
-    """Print the options in groups, and two examples."""
-    out = io.StringIO()
-    description = " ".join((kind.__doc__ or "").split())
-    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(out):
-        tyro.cli(kind, args=["--help"], prog=f"{PROGRAM} {command}", description=description)
-    print(out.getvalue(), end="")
-    print("\nexamples:")
-    for example in module_of(command).EXAMPLES:
-        print(f"  {example}")
-
-
 def _one_line(text: str) -> str:
-    """tyro's message, which stands in boxes with rulers, as one line."""
+    """tyro's message, which stands in a box with a title and rulers, as one line."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [
-        re.sub(r"[│╭╮╰╯─┌┐└┘|]+|^[-+=\s]{4,}$", " ", line).strip() for line in text.splitlines()
-    ]
-    kept = []
-    for line in lines:
-        if line.startswith(("Argument helptext", "For full helptext", "Full helptext")):
+    lines = [line for line in text.splitlines() if line.strip()]
+    # The first line is the box's title; the message ends at the first ruler within it.
+    message = []
+    for line in lines[1:]:
+        words = re.sub(r"[│╭╮╰╯─┌┐└┘|]+", " ", line).strip(" -=+")
+        if words:
+            message.append(words)
+        elif message:
             break
-        if re.fullmatch(r"[\W_]*", line) or line in _TITLES or line.startswith("usage"):
-            continue
-        kept.append(line)
-    message = " ".join(" ".join(kept).split())
+    joined = " ".join(" ".join(message).split())
     choice = re.search(
-        r"(?:Error parsing )?(--[\w-]+|\w+): invalid choice '?([^'(]+?)'? \(choose from (.*?)\)",
-        message,
+        r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?)\)", joined
     )
     if choice:
-        names = re.findall(r"[\w.:-]+", choice[3])
-        return f'{choice[1]}: "{choice[2]}" is none of its values. {did_you_mean(choice[2], names)}'
-    message = message.removeprefix("Error parsing ")
-    return message[:300].rstrip(".") or "the options cannot be read"
-
-
-_TITLES = {
-    "Parsing error",
-    "Value error",
-    "Invalid value",
-    "Unrecognized options",
-    "Required options",
-    "Error",
-}
+        names = re.findall(r"'(.*?)'", choice[3])
+        return f'{choice[2]}: there is no "{choice[1]}". {did_you_mean(choice[1], names)}'
+    joined = joined.removeprefix("Error parsing ")
+    return joined[:300].rstrip(".") or "the options cannot be read"
