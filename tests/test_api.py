@@ -145,7 +145,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_many_calls_in_one_process_do_not_grow(tiny_folder, tmp_path):
-    """Fifty calls with a small prior: what the first ten leave behind is caches; the other forty may
+    """Fifty calls with a small prior: the first ten fill caches, and the other forty may
     add less than 100 MB."""
     resource = pytest.importorskip("resource")
     values = {

@@ -241,8 +241,23 @@ def test_train_alone_lists_what_can_be_trained(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["generate", "texture", "reconstruct", "compose", "refine", "resume", "export", "view"]
-    + ["evaluate", "mesh", "train", "samples", "doctor", "vocabulary", "completion"],
+    [
+        "generate",
+        "texture",
+        "reconstruct",
+        "compose",
+        "refine",
+        "resume",
+        "export",
+        "view",
+        "evaluate",
+        "mesh",
+        "train",
+        "samples",
+        "doctor",
+        "vocabulary",
+        "completion",
+    ],
 )
 def test_help_is_in_groups_and_ends_with_two_examples(command, capsys):
     assert main([command, "--help"]) == 0

@@ -91,9 +91,9 @@ def parse(command: str, arguments: list[str]) -> Any:
             print(out.getvalue(), end="")
             raise
         text = err.getvalue() or out.getvalue()
-        raise ConfigError(
-            _one_line(text), f"{PROGRAM} {command}", f"See: {PROGRAM} {command} --help"
-        ) from None
+        message = _one_line(text)
+        remedy = "" if message.endswith("?") else f"See: {PROGRAM} {command} --help"
+        raise ConfigError(message, f"{PROGRAM} {command}", remedy) from None
     parsed = expand_paths(parsed)
     return replace(parsed, set=dotted) if dotted else parsed
 
@@ -290,5 +290,11 @@ def _one_line(text: str) -> str:
     if choice:
         names = re.findall(r"'(.*?)'", choice[3])
         return f'{choice[2]}: there is no "{choice[1]}". {did_you_mean(choice[1], names)}'
+    number = re.search(r"(--[\w-]+|\w+):.*invalid literal for int\(\).*: '(.*)'", joined)
+    if number:
+        return f'{number[1]}: wants a whole number, got "{number[2]}"'
+    number = re.search(r"(--[\w-]+|\w+):.*could not convert string to float: '(.*)'", joined)
+    if number:
+        return f'{number[1]}: wants a number, got "{number[2]}"'
     joined = joined.removeprefix("Error parsing ")
     return joined[:300].rstrip(".") or "the options cannot be read"
