@@ -82,8 +82,7 @@ def _stop_after(options, steps):
     original = loop.LoopSettings.__init__
 
     def every_step(self, *a, **k):
-        original(self, *a, **k)
-        self.checkpoint_steps = 1
+        original(self, *a, **{**k, "checkpoint_steps": 1})
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Loop, "_save", stop)
