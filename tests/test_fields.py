@@ -120,10 +120,10 @@ def test_a_smooth_field_reads_its_density_through_a_gaussian():
 def test_closing_fills_narrow_gaps_with_their_neighbours_colour():
     line = torch.linspace(-1, 1, 41)
     z, y, x = torch.meshgrid(line, line, line, indexing="ij")
-    density = torch.where((x.abs() < 0.6) & (y.abs() < 0.6) & (z.abs() < 0.6), 30.0, 0.0)
+    density = torch.where((x.abs() < 0.62) & (y.abs() < 0.62) & (z.abs() < 0.62), 30.0, 0.0)
     density[:, :, 19:22] = 0.0
     density[:, 10:14, :14] = 0.0
-    hollow = (x - 0.35).square() + y.square() + z.square() < 0.04
+    hollow = (x - 0.35).square() + y.square() + z.square() < 0.036  # No cell on the edge.
     density[hollow] = 0.0
     features = torch.stack([(x > 0).float(), (x < 0).float()], -1) * (density > 0)[..., None]
     closed, colours = close_gaps(density, features, 0.1)

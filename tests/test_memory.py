@@ -294,6 +294,8 @@ def test_a_step_of_dreamfusion_in_chunks_has_the_gradient_of_all(tiny_folder, tm
         "64",
         "--quiet",
         "--no-turntable",
+        "--keep",
+        "all",
     ]
     moments = []
     for name, chunk in (("all", "0"), ("few", "700")):

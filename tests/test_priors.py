@@ -229,7 +229,7 @@ def test_a_bundle_replaces_the_text_encoder(tmp_path, tiny_folder):
     other = StableDiffusionPrior(
         tiny_folder, DiffusersConfig(), "tiny", EmbeddingStore.load(tmp_path / "bundle.safetensors")
     )
-    other._load_text = lambda: pytest.fail("the text encoder was loaded")
+    other.text._load = lambda: pytest.fail("the text encoder was loaded")
     assert torch.equal(other.encode_text(["a red chair", ""]), wanted)
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="damaged"):

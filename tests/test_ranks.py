@@ -55,6 +55,8 @@ def command(tiny_folder, out, steps, *more):
         str(out),
         "--quiet",
         "--no-turntable",
+        "--keep",
+        "all",
         *more,
     ]
 
@@ -78,6 +80,8 @@ def painting(tiny_folder, steps):
         "64",
         "--quiet",
         "--no-turntable",
+        "--keep",
+        "all",
     ]
 
 
@@ -181,6 +185,8 @@ def test_two_ranks_make_bit_for_bit_what_one_makes_in_two_parts(verb, tiny_folde
             "64",
             "--quiet",
             "--no-turntable",
+            "--keep",
+            "all",
         ]
     else:
         line = command(tiny_folder, tmp_path, 4) if verb == "generate" else painting(tiny_folder, 4)
