@@ -560,8 +560,8 @@ def test_a_stage_optimises_and_saves_what_a_guidance_trains_itself(tmp_path):
     assert finished.recover("nan") == "turned it and turned it"
     assert finished.shrink().endswith("shrank it and shrank it")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", 4)
-    resumed = run(tmp_path / "cut", 6, resume=True)
+        run(tmp_path / "cut", build_until)
+    resumed = run(tmp_path / "cut", build, resume=True)
     for name, module in finished.modules.items():
         for key, value in module.state_dict().items():
             torch.testing.assert_close(
