@@ -16,7 +16,7 @@ import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths
-from ..engine.registry import PLUGINS, read_plugin_file
+from ..engine.registry import PLUGINS, plugin_files, read_plugin_file
 from .help import help_of
 from .registry import COMMANDS, PROGRAM, is_configured, options_of
 
@@ -76,7 +76,7 @@ def parse(command: str, arguments: list[str]) -> Any:
     """
     kind = options_of(command)
     flags = flags_of(kind)
-    read_plugins(arguments)
+    arguments = read_plugins(arguments, "--plugins" in flags)
     rest, dotted = _separate(command, flags, arguments)
     if any(item in ("-h", "--help") for item in rest):
         print(help_of(command))
@@ -98,26 +98,43 @@ def parse(command: str, arguments: list[str]) -> Any:
     return replace(parsed, set=dotted) if dotted else parsed
 
 
-def read_plugins(arguments: list[str]) -> None:
+def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
     """Read the files behind --plugins before anything asks a registry, also for the processes that
-    this one starts. Raises InputError, ConfigError."""
+    this one starts.
+
+    Args:
+        known: whether the command has the option; one that has not says so itself.
+
+    Returns:
+        The arguments with one --plugins at their end that names every file, also those of the
+        environment: a run writes down what it was made with.
+
+    Raises:
+        InputError: a file that is not there, or fails.
+    """
+    if not known:
+        return arguments
     files: list[str] = []
+    rest: list[str] = []
     taking = False
     for item in arguments:
         name, equals, value = item.partition("=")
         if name == "--plugins":
             taking = not equals
             files += [value] if equals else []
-        elif item.startswith("-"):
-            taking = False
-        elif taking:
+        elif taking and not item.startswith("-"):
             files.append(item)
-    paths = [Path(f).expanduser().resolve() for f in files]
-    for path in paths:
-        read_plugin_file(path)
-    if paths:
-        known = [f for f in os.environ.get(PLUGINS, "").split(os.pathsep) if f]
-        os.environ[PLUGINS] = os.pathsep.join(dict.fromkeys([*known, *map(str, paths)]))
+        else:
+            taking = False
+            rest.append(item)
+    paths = [str(Path(f).expanduser().resolve()) for f in files]
+    every = list(dict.fromkeys([*plugin_files(), *paths]))
+    if not every:
+        return rest
+    for path in every:
+        read_plugin_file(Path(path))
+    os.environ[PLUGINS] = os.pathsep.join(every)
+    return [*rest, "--plugins", *every]
 
 
 def flags_of(kind: type) -> dict[str, Any]:
