@@ -15,7 +15,6 @@ import pytest
 
 import threestudio_like
 from threestudio_like.cli import main
-from threestudio_like.engine.bounds import Bounds, Count, ScheduleText, WrittenSchedule
 from threestudio_like.engine.config import (
     OpenConfig,
     checked,
@@ -31,6 +30,7 @@ from threestudio_like.engine.config import (
     write_yaml,
 )
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
+from threestudio_like.engine.schema.bounds import Bounds, Count, ScheduleText, WrittenSchedule
 from threestudio_like.guidance.choice import Guidances
 from threestudio_like.guidance.registry import GUIDANCES
 from threestudio_like.meshes.io.primitives import read_primitives

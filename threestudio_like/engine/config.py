@@ -1,7 +1,7 @@
 """Typed configurations as nested dictionaries and YAML, with one check of everything that comes
 from outside: the command line, YAML files, Python, and records beside models and checkpoints.
 
-A value is checked against its field's annotation: the type, what `engine.bounds` says of it, and
+A value is checked against its field's annotation: the type, what `engine.schema.bounds` says of it, and
 that it is finite. What is written comes back equal.
 """
 
@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .checking import OpenConfig, checked, convert, from_dict, is_config, plain, update, wrong
 from .errors import ConfigError, InputError, did_you_mean
-from .yaml_text import parse_document, read_text, write_document
+from .schema.checking import (
+    OpenConfig,
+    checked,
+    convert,
+    from_dict,
+    is_config,
+    plain,
+    update,
+    wrong,
+)
+from .schema.yaml_text import parse_document, read_text, write_document
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -88,7 +97,7 @@ def _flat(values: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """The keys of a YAML document. Raises InputError, see `engine.yaml_text`."""
+    """The keys of a YAML document. Raises InputError, see `engine.schema.yaml_text`."""
     content = parse_document(text, where)
     if not isinstance(content, dict):
         raise InputError("holds no keys", where, "Give a run.yaml")

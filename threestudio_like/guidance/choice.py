@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..engine.bounds import ScheduleText
 from ..engine.config import OpenConfig, convert, to_dict, update
 from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import ScheduleText
 from .guidance import Guidance
 from .registry import GUIDANCES, GuidanceContext
 from .weighted import WeightedGuidance

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..engine.bounds import Number, Share, Weight
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import ddim
 from ..renderers.cameras import Cameras

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..engine.bounds import Number, Size, Weight
+from ..engine.schema.bounds import Number, Size, Weight
 from ..kernels.distance import nearest, surface_tree, winding_number
 from ..meshes.mesh import Mesh, join
 from ..meshes.points import sample_surface

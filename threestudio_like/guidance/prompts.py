@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..engine.bounds import Degrees
+from ..engine.schema.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
 from ..renderers.cameras import Cameras
 

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from ..engine.bounds import ScheduleText, Share, Weight
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import ScheduleText, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guide
 from ..renderers.rendering import Rendering

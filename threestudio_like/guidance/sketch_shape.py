@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from ..engine.bounds import Count, OptionalSize, Positive, Share
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Count, OptionalSize, Positive, Share
 from ..kernels import SurfaceTree, nearest, surface_tree, trilinear, winding_number
 from ..renderers.rendering import Rendering
 from ..representations.field import Field

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..engine.bounds import Weight
 from ..engine.errors import ConfigError
+from ..engine.schema.bounds import Weight
 from ..priors.diffusion import DiffusionPrior
 from .prompts import PromptConfig
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig

@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import marching_cubes
 
-from ..engine.bounds import Count, Number, Size, Weight
 from ..engine.errors import ExportError
+from ..engine.schema.bounds import Count, Number, Size, Weight
 from ..kernels import rasterize
 from .mesh import Mesh
 

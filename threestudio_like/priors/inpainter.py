@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..engine.bounds import Number, Share, Weight
 from ..engine.errors import ModelError
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number, Share, Weight
 from .diffusion import Condition, DiffusionPrior
 from .registry import INPAINTERS, find_model
 from .sampling import ddim

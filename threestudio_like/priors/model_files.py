@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from ..engine.bounds import Bounds, FieldOfView, Number, Positive, Share
 from ..engine.config import from_dict
 from ..engine.errors import ConfigError, ModelError
+from ..engine.schema.bounds import Bounds, FieldOfView, Number, Positive, Share
 
 T = TypeVar("T", bound=Any)
 Row = tuple[float, float, float, float]

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from ..engine.bounds import Count
 from ..engine.errors import ModelError
+from ..engine.schema.bounds import Count
 from .diffusion import CameraProtocol, PriorFacts
 from .model_files import (
     AutoencoderRecord,

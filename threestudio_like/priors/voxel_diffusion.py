@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..engine.bounds import Number
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number
 from .networks.contrastive import damaged, read_config
 from .networks.voxel_unet import VoxelUNet, VoxelUNetConfig
 from .networks.weights import save_weights

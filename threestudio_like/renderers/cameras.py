@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
-from ..engine.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share
 
 
 @dataclass

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..engine.bounds import Number, OptionalSize, Positive
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number, OptionalSize, Positive
 from .gradient_scaling import DepthScaling
 
 Volume = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

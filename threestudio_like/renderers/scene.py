@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..engine.bounds import Number
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number
 from ..kernels import antialias, interpolate, rasterize
 from ..representations.placed_scene import PlacedScene
 from .backgrounds import BackgroundSample

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..engine.bounds import Number, Share
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Number, Share
 from ..kernels import antialias, interpolate, rasterize, texture_level
 from ..representations.textured_mesh import TexturedMesh
 from .backgrounds import BackgroundSample

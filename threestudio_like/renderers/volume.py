@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..engine.bounds import Count, Number, Positive, Share, Size, Weight
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Count, Number, Positive, Share, Size, Weight
 from ..kernels import composite, march
 from ..representations.field import Field
 from .backgrounds import BackgroundSample

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..engine.bounds import Number, Positive, Size
+from ..engine.schema.bounds import Number, Positive, Size
 from ..engine.stage import ParameterGroup
 from ..kernels import HashGridSpec, field_mlp, hashgrid
 from .field import Field, activate_density, density_blob

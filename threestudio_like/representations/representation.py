@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from ..engine.bounds import ScheduleText
+from ..engine.schema.bounds import ScheduleText
 from ..engine.stage import ParameterGroup
 
 

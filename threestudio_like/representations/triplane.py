@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..engine.bounds import Number, Positive, Size
+from ..engine.schema.bounds import Number, Positive, Size
 from ..kernels import triplane
 from .field import Field, activate_density, density_blob
 

@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import nn
 
-from ..engine.bounds import Positive, Size, Weight
+from ..engine.schema.bounds import Positive, Size, Weight
 from ..engine.stage import ParameterGroup
 from ..kernels import grid_variation, trilinear
 from .field import Field, activate_density, density_blob

@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
-from ..engine.bounds import Count
 from ..engine.loop import Stage, Step
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import Count
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig

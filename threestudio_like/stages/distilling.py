@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..engine.bounds import Count, Weight
+from ..engine.schema.bounds import Count, Weight
 from ..guidance.choice import Guidances
 from ..guidance.guidance import Guidance
 from ..guidance.registry import GuidanceContext

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
-from ..engine.bounds import Size, Weight
+from ..engine.schema.bounds import Size, Weight
 from ..meshes.bake import bake
 from ..meshes.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.mesh import Asset, Mesh

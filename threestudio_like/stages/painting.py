@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..engine.bounds import ScheduleText, Weight
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import ScheduleText, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.weighted import (

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..engine.bounds import Count, Number
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Count, Number
 from ..guidance.image_refinement import (
     ImageRefinement,
     RefinementConfig,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..engine.bounds import ScheduleText
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import ScheduleText
 from ..guidance.regularisers import distortion, nearness, opacity_entropy, orientation, sparsity
 from ..renderers import Cameras
 from ..renderers.rendering import Rendering

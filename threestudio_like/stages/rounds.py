@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from ..engine.bounds import Count, Number, Weight
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
+from ..engine.schema.bounds import Count, Number, Weight
 from ..guidance.guidance import GuidanceInputs
 from ..guidance.image_refinement import (
     ImageRefinement,
@@ -25,7 +25,7 @@ from ..guidance.weighted import (
     guidance_modules,
     guidance_terms,
 )
-from ..renderers import BackgroundSample
+from ..renderers import BackgroundSample, Cameras
 from ..representations import LearningRates
 from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
@@ -47,6 +47,44 @@ class RoundsConfig:
     regularise: Regularisation = field(default_factory=Regularisation)
 
 
+@torch.no_grad()
+def make_targets(
+    name: str,
+    number: int,
+    seed: int,
+    parts: FieldModel,
+    refinement: ImageRefinement,
+    config: RoundsConfig,
+    space: Literal["latent", "rgb"],
+    cameras: Cameras,
+    pictures: torch.Tensor,
+    targets: Targets,
+) -> None:
+    """Fill the targets of round `number`: the field's views, noised to its time and denoised."""
+    prior, behind = refinement.prior, BackgroundSample(pictures)
+    time = config.refine.times[number]
+    latents = None
+    if time < 1.0:
+        rendering = parts.renderer.render(parts.field, cameras, behind)
+        if space == "latent":
+            latents = rendering.features.permute(0, 3, 1, 2)
+        else:
+            latents = torch.cat(
+                [prior.encode_image(chunk) for chunk in rendering.features.split(8)]
+            )
+    steps = config.refine.steps if time < 1.0 else 2 * config.refine.steps
+    noise = RandomStream(seed, name, 0)
+    clean = refinement.denoise(latents, cameras, time, steps, noise, "round noise")
+    if space == "latent":
+        mask, median = foreground_mask(clean)
+        # The prior's own idea of the background gives way to the true one.
+        clean = clean + (1 - mask) * (pictures.permute(0, 3, 1, 2) - median)
+        targets.set(clean.permute(0, 2, 3, 1), mask[:, 0])
+    else:
+        decoded = torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)])
+        targets.set(decoded, refinement.masks(decoded))
+
+
 def rounds_stage(
     name: str,
     parts: FieldModel,
@@ -64,7 +102,6 @@ def rounds_stage(
         size: height and width of the targets.
         guidances: of the rendering, with their weights.
     """
-    prior = refinement.prior
     times = config.refine.times
     cameras = refinement_cameras(config.refine, parts.distance, parts.fov_y, size)
     targets = Targets()
@@ -74,34 +111,24 @@ def rounds_stage(
     behind = BackgroundSample(pictures)
     last: dict[str, torch.Tensor] = {}
 
-    @torch.no_grad()
-    def make_targets(number: int, random: RandomStream) -> None:
-        time = times[number]
-        latents = None
-        if time < 1.0:
-            rendering = parts.renderer.render(parts.field, cameras, behind)
-            if space == "latent":
-                latents = rendering.features.permute(0, 3, 1, 2)
-            else:
-                latents = torch.cat(
-                    [prior.encode_image(chunk) for chunk in rendering.features.split(8)]
-                )
-        steps = config.refine.steps if time < 1.0 else 2 * config.refine.steps
-        noise = RandomStream(random.seed, name, 0)
-        clean = refinement.denoise(latents, cameras, time, steps, noise, "round noise")
-        if space == "latent":
-            mask, median = foreground_mask(clean)
-            # The prior's own idea of the background gives way to the true one.
-            clean = clean + (1 - mask) * (pictures.permute(0, 3, 1, 2) - median)
-            targets.set(clean.permute(0, 2, 3, 1), mask[:, 0])
-        else:
-            decoded = torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)])
-            targets.set(decoded, refinement.masks(decoded))
+    def new_targets(number: int, random: RandomStream) -> None:
+        make_targets(
+            name,
+            number,
+            random.seed,
+            parts,
+            refinement,
+            config,
+            space,
+            cameras,
+            pictures,
+            targets,
+        )
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
         if step.index % config.iterations == 0:
-            make_targets(step.index // config.iterations, random)
+            new_targets(step.index // config.iterations, random)
             parts.renderer.refresh(parts.field, random)
         elif step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, random)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..engine.bounds import Count, Number, Positive, ScheduleText, Weight
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.schedule import Schedule
+from ..engine.schema.bounds import Count, Number, Positive, ScheduleText, Weight
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..priors.data.pairs import Pair, PairSource, Skipped, usable

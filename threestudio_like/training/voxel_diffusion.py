@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..engine.bounds import Count, Number, ScheduleText, Share
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.output import write_file
+from ..engine.schema.bounds import Count, Number, ScheduleText, Share
 from ..engine.training import Batches, Ema, place_of
 from ..kernels.devices import half_precision
 from ..priors.data.pairs import PairSource, Skipped, usable

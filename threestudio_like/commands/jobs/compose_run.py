@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...engine.errors import CollapseError, InputError
-from ...engine.events import read_events
 from ...guidance.physical import PhysicalTerms
-from ...meshes.io.files import read
 from ...meshes.mesh import Asset, Node
 from ...meshes.transform import Transform
 from ...metrics.layout import relation_holds
@@ -28,11 +23,7 @@ from ...priors.segmentation.segment_anything import load_segmenter
 from ...renderers import Cameras, RingCameras
 from ...representations import PlacedScene
 from ...runs.delivery import Delivery, RunResult
-from ...runs.options import RunOptions
-from ...runs.record import read_finished
 from ...runs.session import Run
-from ...systems.image_to_3d.photo import photo_of
-from ...systems.registry import SYSTEMS
 from ...systems.scene.amodal_completion import Completed, complete, uncompleted
 from ...systems.scene.comboverse import Comboverse, SceneRequest
 from ...systems.scene.instances import Part
@@ -45,15 +36,14 @@ from ...systems.scene.layout import (
     own_masks,
     reference_camera,
 )
-from ...systems.scene.objects import SceneObject, node_names, object_of
+from ...systems.scene.objects import SceneObject, node_names
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
 from ...systems.scene.placement import ReferencePicture, bonds_of, scene_pictures
 from ...systems.scene.prompt import SceneText
 from ...systems.scene.report import picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
 from ..compose import Compose
-from ..reconstruct import Reconstruct
-from .reconstruct import BEST, InputImage, imagined, reconstruct_image
+from .compose_objects import ObjectMaker
 
 
 @dataclass(kw_only=True)
@@ -71,6 +61,11 @@ class Composition:
     config: Comboverse
     prior: DiffusionPrior
     pages: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def maker(self) -> ObjectMaker:
+        """Makes the scene's objects."""
+        return ObjectMaker(run=self.run, prior=self.prior)
 
     @property
     def options(self) -> Compose:
@@ -105,7 +100,7 @@ class Composition:
             if given:
                 objects.append(replace(given[number], name=name))
             else:
-                objects.append(self._reconstruct(name, part, done))
+                objects.append(self.maker.reconstruct(name, part, done))
             # What was completed is how large the object is.
             part.box = completed_box(done)
         self.pages.update(picture_pages(canvas.pixels, parts, names, whole))
@@ -157,7 +152,9 @@ class Composition:
         objects = (
             [replace(o, name=n) for o, n in zip(given, names)]
             if given
-            else [self._imagine(name, phrase) for name, phrase in zip(names, self.text.objects)]
+            else [
+                self.maker.imagine(name, phrase) for name, phrase in zip(names, self.text.objects)
+            ]
         )
         protocol, config = self.prior.facts.camera or PLAIN_CAMERAS, self.config
         camera = reference_camera(protocol.distance, protocol.fov_y, 15.0, 64, 64)
@@ -245,81 +242,6 @@ class Composition:
             self.run.events.record("completed", object=number + 1, filled=done.filled)
             whole.append(done)
         return whole
-
-    def _object_options(self, name: str, phrase: str) -> Reconstruct:
-        options = self.options
-        return Reconstruct(
-            picture=Path(f"{name} of the scene"),
-            system=BEST
-            if options.method_name == "auto"
-            else SYSTEMS.canonical(options.method_name),
-            prompt=phrase,
-            model=options.model,
-            asset=replace(options.asset, turntable=False),
-            run=RunOptions(
-                out=self.run.folder / "objects" / name,
-                seed=options.run.seed,
-                device=options.run.device,
-                minutes=options.run.minutes,
-                keep="nothing",
-                quiet=True,
-            ),
-        )
-
-    def _reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
-        """One object by `reconstruct`, in a folder of its own; one that is there already (a run
-        that goes on) is taken as it is."""
-        folder = self.run.folder / "objects" / name
-        if not _finished(folder):
-            self.run.events.status(f"scene: reconstructing {part.phrase or name}", force=True)
-            pixels = np.ascontiguousarray(done.pixels, np.float32)
-
-            def picture() -> InputImage:
-                return InputImage(
-                    photo=photo_of(pixels, name, {"size": "cut out of the scene"}),
-                    source=f"{name} of the scene",
-                    name=name,
-                    content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
-                    prior=self.prior,
-                )
-
-            self._make(name, part.phrase, picture)
-        return self._opened(folder, name)
-
-    def _imagine(self, name: str, phrase: str) -> SceneObject:
-        folder = self.run.folder / "objects" / name
-        if not _finished(folder):
-            self.run.events.status(f"scene: making {phrase}", force=True)
-            self._make(name, phrase, lambda: imagined(phrase, self.prior, self.options.run.seed))
-        return self._opened(folder, name)
-
-    def _make(self, name: str, phrase: str, picture: Callable[[], InputImage]) -> None:
-        """A run of `reconstruct` within this one."""
-        _clear(self.run.folder / "objects" / name)
-        options = self._object_options(name, phrase)
-        try:
-            reconstruct_image(options, picture)
-        except (CollapseError, InputError) as error:
-            raise type(error)(
-                f'"{phrase or name}": {error.what}', error.where, error.remedy
-            ) from None
-
-    def _opened(self, folder: Path, name: str) -> SceneObject:
-        shape: dict[str, Any] = next(
-            (e for e in read_events(folder / "events.jsonl") if e["event"] == "shape"), {}
-        )
-        self.run.events.record(
-            "reconstructed",
-            name=name,
-            **{k: shape.get(k) for k in ("azimuth", "elevation", "agreement")},
-        )
-        return object_of(
-            read(folder / "asset.glb"),
-            name,
-            shape.get("azimuth", 0.0),
-            shape.get("elevation"),
-            shape.get("agreement", float("nan")),
-        )
 
     def _camera(self, canvas: Canvas, objects: list[SceneObject], seen: list[Seen]) -> Cameras:
         """The picture's camera: the user's, the prior's, or the one under which the objects look
@@ -431,17 +353,6 @@ class Composition:
             pictures=self.pages,
         )
         return self.run.deliver(work, figures, began)
-
-
-def _finished(folder: Path) -> bool:
-    return (folder / "asset.glb").is_file() and read_finished(folder) is not None
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run that was cut off has left of an object."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def first_layout(

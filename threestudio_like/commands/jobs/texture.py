@@ -95,19 +95,7 @@ def texture(
             limits=limits_from(planned),
         )
         plans = config.plans(request)
-        facts = {
-            "prompt": options.prompt,
-            "mesh": run.fact("mesh", str(options.mesh)),
-            # A run goes on with the mesh that it was begun on, not with one that has its name.
-            "mesh content": hashlib.sha256(mesh.read_bytes()).hexdigest()[:16],
-            "system": registry.name_of(base) or options.system,
-            "preset": preset,
-            "prior": options.model.prior,
-            "seed": options.run.seed,
-            "frame": [options.up, options.front, options.unit],
-            "unwrap": options.unwrap,
-            "lock_parts": list(options.lock_parts),
-        }
+        facts = _facts(run, mesh, registry.name_of(base) or options.system, preset)
         run.describe(facts, config, export, planned)
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
@@ -122,6 +110,24 @@ def texture(
                 np.rint(shown.numpy() * 255).astype(np.uint8), run.folder / "work" / "atlas-rgb.png"
             )
         return _finish(run, subject, parts, visible, locked, chosen)
+
+
+def _facts(run: Run, mesh: Path, system: str, preset: str) -> dict[str, Any]:
+    """What decides the result besides the configuration."""
+    options = run.options
+    return {
+        "prompt": options.prompt,
+        "mesh": run.fact("mesh", str(options.mesh)),
+        # A run goes on with the mesh that it was begun on, not with one that has its name.
+        "mesh content": hashlib.sha256(mesh.read_bytes()).hexdigest()[:16],
+        "system": system,
+        "preset": preset,
+        "prior": options.model.prior,
+        "seed": options.run.seed,
+        "frame": [options.up, options.front, options.unit],
+        "unwrap": options.unwrap,
+        "lock_parts": list(options.lock_parts),
+    }
 
 
 def _tell_coordinates(run: Run, subject: Subject, chosen: SubjectOptions) -> None:

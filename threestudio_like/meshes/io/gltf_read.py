@@ -8,19 +8,15 @@ every path against leaving the folder, and the total number of faces before a ve
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...engine.errors import InputError
 from ..mesh import Asset, Material, Mesh, Node, unique_name
 from ..transform import Transform, rotation_matrix
-from .images import decode, neighbour, to_display
+from .gltf_file import GltfFile
+from .images import to_display
 from .limits import LARGEST_COUNT, too_many
 
 _TYPES = {
@@ -45,196 +41,17 @@ _REPAIR = "Export the mesh again from a mesh editor"
 
 
 class _Reader:
-    """One file that is being read. Every method raises InputError if the file is not valid."""
+    """The scene of one file. Every method raises InputError if the file is not valid."""
 
-    def __init__(self, path: Path, textures: bool) -> None:
-        self.path, self.where, self.textures = path, str(path), textures
-        self.buffers: dict[int, bytes] = {}
-        self.images: dict[int, np.ndarray | None] = {}
+    def __init__(self, file: GltfFile) -> None:
+        self.file = file
         self.materials: dict[int, tuple[Material, np.ndarray | None, int, dict]] = {}
-        data = path.read_bytes()
-        self.binary = b""
-        text = data
-        if data[:4] == b"glTF":
-            text = self._chunks(data)
-        try:
-            self.document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self.bad(f"its JSON cannot be read ({type(error).__name__})") from None
-        if not isinstance(self.document, dict) or not isinstance(self.document.get("asset"), dict):
-            raise self.bad("is not a glTF file")
-        if not str(self.document["asset"].get("version", "")).startswith("2"):
-            raise self.bad(
-                f"is glTF version {str(self.document['asset'].get('version'))[:10]}, not 2"
-            )
-        required = self.document.get("extensionsRequired", [])
-        strange = (
-            [str(e)[:40] for e in required if e not in _UNDERSTOOD]
-            if isinstance(required, list)
-            else []
-        )
-        if strange:
-            raise InputError(
-                f"needs {', '.join(strange)}, which is not read here",
-                self.where,
-                "Export it without compression",
-            )
-
-    def bad(self, what: str) -> InputError:
-        return InputError(what, self.where, _REPAIR)
-
-    def _chunks(self, data: bytes) -> bytes:
-        if len(data) < 20:
-            raise self.bad("is a GLB that ends too early")
-        version, length, size, kind = struct.unpack("<4xIIII", data[:20])
-        if version != 2:
-            raise self.bad(f"is GLB version {version}, not 2")
-        if length > len(data) or kind != 0x4E4F534A or 20 + size > len(data):
-            raise self.bad("is a GLB that ends too early")
-        at = 20 + size
-        if at + 8 <= len(data):
-            amount, kind = struct.unpack("<II", data[at : at + 8])
-            if kind == 0x004E4942:
-                if at + 8 + amount > len(data):
-                    raise self.bad("is a GLB that ends too early")
-                self.binary = data[at + 8 : at + 8 + amount]
-        return data[20 : 20 + size]
-
-    def entry(self, table: str, index: Any) -> dict[str, Any]:
-        """Row `index` of a table of the document."""
-        rows = self.document.get(table, [])
-        if (
-            not isinstance(rows, list)
-            or not isinstance(index, int)
-            or isinstance(index, bool)
-            or not 0 <= index < len(rows)
-        ):
-            raise self.bad(f"names {table} {str(index)[:20]}, which is not there")
-        if not isinstance(rows[index], dict):
-            raise self.bad(f"{table} {index} is not an object")
-        return rows[index]
-
-    def number(self, row: dict[str, Any], key: str, default: int | None = None) -> int:
-        """A whole number that is not negative."""
-        value = row.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self.bad(f'"{key}" is {str(value)[:20]}, not a whole number')
-        return value
-
-    def uri(self, text: Any) -> bytes:
-        """The bytes of a data address or of a file beside the mesh."""
-        if not isinstance(text, str):
-            raise self.bad("an address is not text")
-        if text.startswith("data:"):
-            head, _, body = text.partition(",")
-            if not head.endswith(";base64"):
-                raise self.bad("holds a data address that is not base64")
-            try:
-                return base64.b64decode(body, validate=True)
-            except (binascii.Error, ValueError):
-                raise self.bad("holds a data address that is damaged") from None
-        return neighbour(self.path.parent, text, self.where).read_bytes()
-
-    def view(self, index: Any) -> tuple[bytes, int, int, int]:
-        """Buffer, first byte, length and stride of a buffer view."""
-        row = self.entry("bufferViews", index)
-        number = self.number(row, "buffer")
-        if number not in self.buffers:
-            buffer = self.entry("buffers", number)
-            data = self.uri(buffer["uri"]) if "uri" in buffer else self.binary
-            if len(data) < self.number(buffer, "byteLength"):
-                raise self.bad(f"buffer {number} is shorter than it says")
-            self.buffers[number] = data
-        begin, length = self.number(row, "byteOffset", 0), self.number(row, "byteLength")
-        if begin + length > len(self.buffers[number]):
-            raise self.bad(f"buffer view {index} ends outside its buffer")
-        return self.buffers[number], begin, length, self.number(row, "byteStride", 0)
-
-    def _array(self, view: Any, offset: int, kind: Any, width: int, count: int) -> np.ndarray:
-        """Numbers (count, width) of a buffer view."""
-        data, begin, length, stride = self.view(view)
-        size = np.dtype(kind).itemsize * width
-        stride = stride or size
-        if count == 0:
-            return np.zeros((0, width), kind)
-        if stride < size or offset + stride * (count - 1) + size > length:
-            raise self.bad(f"an accessor reads outside buffer view {view}")
-        shape, strides = (count, width), (stride, np.dtype(kind).itemsize)
-        return np.ndarray(
-            shape, np.dtype(kind).newbyteorder("<"), data, begin + offset, strides
-        ).astype(kind)
-
-    def accessor(
-        self, index: Any, widths: tuple[int, ...], limit: int = 3 * LARGEST_COUNT
-    ) -> np.ndarray:
-        """Numbers (count, width); normalised integers are converted to floats."""
-        row = self.entry("accessors", index)
-        kind, width = _TYPES.get(row.get("componentType", 0)), _WIDTHS.get(str(row.get("type")))
-        if kind is None or width not in widths:
-            raise self.bad(
-                f"accessor {index} has the type {str(row.get('type'))[:10]} of "
-                f"{str(row.get('componentType'))[:10]}"
-            )
-        count = self.number(row, "count")
-        if count > limit:
-            raise too_many(count, "numbers in one table", self.where)
-        offset = self.number(row, "byteOffset", 0)
-        if "bufferView" in row:
-            values = self._array(row["bufferView"], offset, kind, width, count)
-        else:
-            values = np.zeros((count, width), kind)
-        if isinstance(row.get("sparse"), dict):
-            sparse = row["sparse"]
-            amount = self.number(sparse, "count")
-            places, changes = sparse.get("indices"), sparse.get("values")
-            if not isinstance(places, dict) or not isinstance(changes, dict) or amount > count:
-                raise self.bad(f"accessor {index} is sparse and incomplete")
-            where_kind = _TYPES.get(places.get("componentType", 0), np.uint32)
-            at = self._array(
-                places.get("bufferView"),
-                self.number(places, "byteOffset", 0),
-                where_kind,
-                1,
-                amount,
-            )[:, 0]
-            if len(at) and int(at.max()) >= count:
-                raise self.bad(f"accessor {index} changes a row that it has not")
-            values[at] = self._array(
-                changes.get("bufferView"),
-                self.number(changes, "byteOffset", 0),
-                kind,
-                width,
-                amount,
-            )
-        if row.get("normalized") and values.dtype.kind in "iu":
-            return (values.astype(np.float32) / np.iinfo(values.dtype).max).clip(-1, 1)
-        return values
-
-    def image(self, texture: Any) -> tuple[np.ndarray | None, int, dict]:
-        """Pixels, number of the texture-coordinate set, and transform of a texture reference."""
-        if not isinstance(texture, dict) or not self.textures:
-            return None, 0, {}
-        number = self.number(self.entry("textures", texture.get("index")), "source", 0)
-        if number not in self.images:
-            row = self.entry("images", number)
-            if "uri" in row:
-                data = self.uri(row["uri"])
-            else:
-                whole, begin, length, _ = self.view(row.get("bufferView"))
-                data = whole[begin : begin + length]
-            self.images[number] = decode(data, self.where)
-        extensions = texture.get("extensions", {})
-        transform = (
-            extensions.get("KHR_texture_transform", {}) if isinstance(extensions, dict) else {}
-        )
-        chosen = self.number(texture, "texCoord", 0)
-        return self.images[number], chosen, transform if isinstance(transform, dict) else {}
 
     def material(self, index: Any) -> tuple[Material, np.ndarray | None, int, dict]:
         """Material, base-colour pixels, number of the texture-coordinate set, and its transform."""
         if index in self.materials:
             return self.materials[index]
-        row = self.entry("materials", index)
+        row = self.file.entry("materials", index)
         pbr = row.get("pbrMetallicRoughness", {})
         pbr = pbr if isinstance(pbr, dict) else {}
         factor = pbr.get("baseColorFactor", [1, 1, 1, 1])
@@ -247,10 +64,10 @@ class _Reader:
             if len(linear) != 4:
                 raise ValueError
         except (TypeError, ValueError):
-            raise self.bad(f"material {index} has numbers that cannot be read") from None
+            raise self.file.bad(f"material {index} has numbers that cannot be read") from None
         r, g, b = to_display(np.array(linear[:3])).tolist()
-        texture, chosen, transform = self.image(pbr.get("baseColorTexture"))
-        surface, _, _ = self.image(pbr.get("metallicRoughnessTexture"))
+        texture, chosen, transform = self.file.image(pbr.get("baseColorTexture"))
+        surface, _, _ = self.file.image(pbr.get("metallicRoughnessTexture"))
         material = Material(
             str(row.get("name", f"material{index}"))[:120],
             (r, g, b, linear[3]),
@@ -265,12 +82,12 @@ class _Reader:
 
     def nodes(self) -> list[tuple[str, int, np.ndarray]]:
         """All nodes with a mesh: name, mesh index, and transform to the world (4, 4)."""
-        rows = self.document.get("nodes", [])
+        rows = self.file.document.get("nodes", [])
         if not isinstance(rows, list):
-            raise self.bad('"nodes" is not a list')
-        scenes = self.document.get("scenes", [])
+            raise self.file.bad('"nodes" is not a list')
+        scenes = self.file.document.get("scenes", [])
         if scenes:
-            roots = self.entry("scenes", self.document.get("scene", 0)).get("nodes", [])
+            roots = self.file.entry("scenes", self.file.document.get("scene", 0)).get("nodes", [])
         else:
             children = {
                 c
@@ -281,22 +98,22 @@ class _Reader:
             }
             roots = [i for i in range(len(rows)) if i not in children]
         if not isinstance(roots, list):
-            raise self.bad("a scene's nodes are not a list")
+            raise self.file.bad("a scene's nodes are not a list")
         found: list[tuple[str, int, np.ndarray]] = []
         seen: set[int] = set()
         stack: list[tuple[Any, np.ndarray]] = [(r, np.eye(4)) for r in reversed(roots)]
         while stack:
             index, above = stack.pop()
-            row = self.entry("nodes", index)
+            row = self.file.entry("nodes", index)
             if index in seen:
-                raise self.bad(f"node {index} hangs from two places, or from itself")
+                raise self.file.bad(f"node {index} hangs from two places, or from itself")
             seen.add(index)
             here = above @ self._transform(row, index)
             if "mesh" in row:
-                found.append((str(row.get("name", ""))[:120], self.number(row, "mesh"), here))
+                found.append((str(row.get("name", ""))[:120], self.file.number(row, "mesh"), here))
             below = row.get("children", [])
             if not isinstance(below, list):
-                raise self.bad(f"the children of node {index} are not a list")
+                raise self.file.bad(f"the children of node {index} are not a list")
             stack += [(c, here) for c in reversed(below)]
         return found
 
@@ -313,23 +130,27 @@ class _Reader:
                 matrix[:3, :3] *= np.array(row.get("scale", [1, 1, 1]), np.float64).reshape(1, 3)
                 matrix[:3, 3] = np.array(row.get("translation", [0, 0, 0]), np.float64).reshape(3)
         except (TypeError, ValueError, OverflowError):
-            raise self.bad(f"the transform of node {index} cannot be read") from None
+            raise self.file.bad(f"the transform of node {index} cannot be read") from None
         if not np.isfinite(matrix).all():
-            raise self.bad(f"the transform of node {index} holds numbers that are not finite")
+            raise self.file.bad(f"the transform of node {index} holds numbers that are not finite")
         return matrix
 
     def primitives(self, mesh: int) -> list[dict[str, Any]]:
-        rows = self.entry("meshes", mesh).get("primitives", [])
+        rows = self.file.entry("meshes", mesh).get("primitives", [])
         if not isinstance(rows, list) or not all(
             isinstance(r, dict) and isinstance(r.get("attributes"), dict) for r in rows
         ):
-            raise self.bad(f"mesh {mesh} has no primitives that can be read")
+            raise self.file.bad(f"mesh {mesh} has no primitives that can be read")
         return rows
 
     def faces_of(self, primitive: dict[str, Any]) -> int:
         """The number of triangles of a primitive, before any of them is read."""
         index = primitive.get("indices", primitive["attributes"].get("POSITION"))
-        count = self.number(self.entry("accessors", index), "count") if index is not None else 0
+        count = (
+            self.file.number(self.file.entry("accessors", index), "count")
+            if index is not None
+            else 0
+        )
         return count // 3 if primitive.get("mode", 4) == 4 else max(0, count - 2)
 
     def build(self, primitive: dict[str, Any], matrix: np.ndarray, part: str) -> Mesh | None:
@@ -337,13 +158,13 @@ class _Reader:
         mode, attributes = primitive.get("mode", 4), primitive["attributes"]
         if mode not in (4, 5, 6) or "POSITION" not in attributes:
             return None
-        points = self.accessor(attributes["POSITION"], (3,), LARGEST_COUNT).astype(np.float64)
+        points = self.file.accessor(attributes["POSITION"], (3,), LARGEST_COUNT).astype(np.float64)
         if "indices" in primitive:
-            index = self.accessor(primitive["indices"], (1,))[:, 0].astype(np.int64)
+            index = self.file.accessor(primitive["indices"], (1,))[:, 0].astype(np.int64)
         else:
             index = np.arange(len(points))
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(points):
-            raise self.bad(f"a face names vertex {int(index.max())}, of {len(points)}")
+            raise self.file.bad(f"a face names vertex {int(index.max())}, of {len(points)}")
         if mode == 4:
             faces = index[: len(index) // 3 * 3].reshape(-1, 3)
         elif mode == 5:
@@ -391,9 +212,11 @@ class _Reader:
         return mesh
 
     def _of(self, index: Any, widths: tuple[int, ...], count: int) -> np.ndarray:
-        values = self.accessor(index, widths)
+        values = self.file.accessor(index, widths)
         if len(values) != count:
-            raise self.bad(f"a mesh has {count} positions and {len(values)} of another attribute")
+            raise self.file.bad(
+                f"a mesh has {count} positions and {len(values)} of another attribute"
+            )
         return values
 
     def _moved(self, uv: np.ndarray, transform: dict) -> np.ndarray:
@@ -404,7 +227,7 @@ class _Reader:
             offset = np.array(transform.get("offset", [0, 0]), np.float64).reshape(2)
             turn = float(transform.get("rotation", 0))
         except (TypeError, ValueError):
-            raise self.bad("a texture transform cannot be read") from None
+            raise self.file.bad("a texture transform cannot be read") from None
         c, s = np.cos(turn), np.sin(turn)
         return uv * scale @ np.array([[c, -s], [s, c]]) + offset
 
@@ -415,18 +238,18 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     Node transforms are applied and the names of nodes are kept; nodes with a transform are also
     returned as `Asset.nodes`.
     """
-    reader = _Reader(path, textures)
+    reader = _Reader(GltfFile(path, textures))
     asset = Asset({})
     nodes = reader.nodes()
     total = sum(reader.faces_of(p) for _, mesh, _ in nodes for p in reader.primitives(mesh))
     if total > LARGEST_COUNT:
-        raise too_many(total, "faces", reader.where)
+        raise too_many(total, "faces", reader.file.where)
     scene = len(nodes) > 0 and any((matrix != np.eye(4)).any() for _, _, matrix in nodes)
     own: dict[int, dict[str, Mesh]] = {}
     for name, number, matrix in nodes:
         primitives = reader.primitives(number)
         # A node without a name takes the name of its mesh, or of the file.
-        part = name or str(reader.entry("meshes", number).get("name", ""))[:120] or path.stem
+        part = name or str(reader.file.entry("meshes", number).get("name", ""))[:120] or path.stem
         several = sum(p.get("mode", 4) in (4, 5, 6) for p in primitives) > 1
         part = unique_name(part, {m.part or k for k, m in asset.meshes.items()})
         for primitive in primitives:
@@ -447,7 +270,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
             asset.nodes[part] = Node(own[number], place)
     if not scene:
         asset.nodes = {}
-    extras = reader.document["asset"].get("extras", {})
+    extras = reader.file.document["asset"].get("extras", {})
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}
     return asset

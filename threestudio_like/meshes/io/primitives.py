@@ -14,7 +14,7 @@ import numpy as np
 
 from ...engine.config import convert
 from ...engine.errors import ConfigError, InputError, did_you_mean
-from ...engine.yaml_text import parse_document, read_text
+from ...engine.schema.yaml_text import parse_document, read_text
 from ..mesh import Asset, Mesh
 
 KINDS: dict[str, dict[str, int]] = {

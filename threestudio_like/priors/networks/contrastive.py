@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ...engine.bounds import Count, Number, Positive, Size
 from ...engine.errors import ModelError
+from ...engine.schema.bounds import Count, Number, Positive, Size
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
 from .weights import save_weights
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...engine.bounds import Number, Positive, Size
+from ...engine.schema.bounds import Number, Positive, Size
 
 
 @dataclass(frozen=True, kw_only=True)

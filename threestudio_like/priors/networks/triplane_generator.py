@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ...engine.bounds import Number, Size
+from ...engine.schema.bounds import Number, Size
 from ...representations.triplane import Axes, PlaneDecoder, pyramid, sample_planes
 from .contrastive import damaged, read_config
 from .weights import save_weights

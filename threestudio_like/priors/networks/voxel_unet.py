@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...engine.bounds import Count, Number, Size
+from ...engine.schema.bounds import Count, Number, Size
 
 
 @dataclass(frozen=True, kw_only=True)

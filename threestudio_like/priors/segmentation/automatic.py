@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.bounds import Share, Size
+from ...engine.schema.bounds import Share, Size
 from .colour_cells import ColourCells
 from .prompts import Prompts, PromptSegmenter
 

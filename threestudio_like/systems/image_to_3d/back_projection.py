@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
-from ...engine.bounds import Share, Size
 from ...engine.loop import Stage, StagePlan
+from ...engine.schema.bounds import Share, Size
 from ...guidance.image_refinement import RefinementConfig
 from ...meshes.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior

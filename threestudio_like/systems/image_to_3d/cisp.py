@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import Count, Number, OptionalSize, Weight
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.events import Events
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
 from ...meshes.simplify import decimate
 from ...meshes.voxels import to_mesh
 from ...priors.networks.contrastive import BACKGROUND, Contrastive

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import Count, Number, OptionalSize, Weight
 from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
+from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.extraction import ExtractionConfig
 from ...meshes.verification import psnr

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from ...engine.bounds import OptionalSize
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.loop import Stage, StagePlan
 from ...engine.places import user_path
+from ...engine.schema.bounds import OptionalSize
 from ...meshes.extraction import (
     ExtractionConfig,
     decimate,

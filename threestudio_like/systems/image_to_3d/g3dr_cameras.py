@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...engine.bounds import FieldOfView, Positive, Weight
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import FieldOfView, Positive, Weight
 
 GREY = 0.8
 """Level of the embedded world's background."""

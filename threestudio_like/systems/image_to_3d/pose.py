@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...engine.bounds import Count, FieldOfView, Number, Positive, Size
+from ...engine.schema.bounds import Count, FieldOfView, Number, Positive, Size
 from ...kernels import rasterize
 from ...meshes.mesh import Mesh
 from ...priors.framing import Similarity, boxes, cut, similarities

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import Positive, Weight
+from ...engine.schema.bounds import Positive, Weight
 from ...guidance.guidance import GuidanceInputs
 from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
 from ...priors.clip import load_clip

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ...engine.bounds import Degrees, Elevation, Number, Share, Weight
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import Degrees, Elevation, Number, Share, Weight
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...priors.sampling import ddim
 from ...renderers import Cameras

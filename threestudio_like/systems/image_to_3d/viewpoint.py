@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import Number
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import Number
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...renderers import Cameras
 

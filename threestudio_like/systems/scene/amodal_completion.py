@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import Size, Weight
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import Size, Weight
 from ...priors.framing import Similarity
 from ...priors.inpainter import InpaintConfig, Inpainter
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from ...engine.bounds import OptionalSize, ScheduleText
 from ...engine.loop import Stage, StagePlan
+from ...engine.schema.bounds import OptionalSize, ScheduleText
 from ...guidance.physical import PhysicalTerms
 from ...guidance.spatial import SpatialConfig
 from ...metrics.layout import relation_holds

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_fill_holes, binary_opening, label
 
-from ...engine.bounds import Number, Weight
+from ...engine.schema.bounds import Number, Weight
 from ...priors.clip import ImageTextPrior
 from ...priors.framing import cut, similarities
 from ...priors.segmentation.automatic import bounds

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ...engine.bounds import Count
+from ...engine.schema.bounds import Count
 from ...kernels import rasterize
 from ...meshes.transform import Transform
 from ...renderers import Cameras

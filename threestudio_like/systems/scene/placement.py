@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...engine.bounds import Weight
 from ...engine.loop import Stage, Step
 from ...engine.random import RandomStream
 from ...engine.schedule import Schedule
+from ...engine.schema.bounds import Weight
 from ...guidance.choice import Guidances
 from ...guidance.guidance import Guidance, GuidanceInputs
 from ...guidance.physical import Bond, PhysicalConfig, PhysicalTerms

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from ...engine.bounds import Share
 from ...engine.errors import ConfigError, InputError
+from ...engine.schema.bounds import Share
 from ...priors.clip import load_clip
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.automatic import AutomaticConfig, candidates, everything, probability

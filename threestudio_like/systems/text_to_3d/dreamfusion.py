@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...engine.bounds import OptionalSize
 from ...engine.loop import Stage, StagePlan
+from ...engine.schema.bounds import OptionalSize
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
 from ...renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer

@@ -14,9 +14,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from ...engine.bounds import Count, OptionalSize, Share, Weight
 from ...engine.loop import Stage, StagePlan
 from ...engine.schedule import Schedule
+from ...engine.schema.bounds import Count, OptionalSize, Share, Weight
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...guidance.sketch_files import read_sketch

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...engine.bounds import OptionalSize
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
+from ...engine.schema.bounds import OptionalSize
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.diffusion import CameraProtocol
 from ...priors.latent_rgb import rgb_map, show_rgb

@@ -17,8 +17,8 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from ...engine.bounds import OptionalSize, Share, Size
 from ...engine.loop import Stage, StagePlan
+from ...engine.schema.bounds import OptionalSize, Share, Size
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.atlas import Atlas
@@ -34,7 +34,6 @@ from ...renderers import (
     SurfaceRenderer,
     UniformCameras,
     ambient,
-    baked_light_index,
     visibility,
 )
 from ...representations import TexturedMesh
@@ -49,6 +48,7 @@ from ...stages.painting import (
 )
 from ...stages.painting_rounds import PaintRoundsConfig, paint_rounds_stage
 from ..system import Request, System, Task
+from .texels import baked_share, near_seen
 
 
 @dataclass(kw_only=True)
@@ -388,36 +388,6 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         return paint_rounds_stage(
             name, parts, refinement, config, request.prior.facts.image_size, self.level, lit
         )
-
-
-def near_seen(seen: torch.Tensor) -> torch.Tensor:
-    """Texels (R, R) bool that are seen, or so near to one that the lookup mixes the two: were those
-    kept still, their neighbours would make up for them."""
-    reach = max(1, seen.shape[0] // 128)
-    return F.max_pool2d(seen[None, None].float(), 2 * reach + 1, 1, reach)[0, 0] > 0
-
-
-def baked_share(
-    colours: torch.Tensor,
-    light: torch.Tensor,
-    part: torch.Tensor,
-    counted: torch.Tensor,
-    bins: int = 6,
-) -> float:
-    """The baked-light index of painted texels whose materials are not known: texels of one part and
-    one chromaticity count as one material.
-
-    Args:
-        colours: (N, 3) display RGB. light: (N,). part: (N,) int64. counted: (N,) bool.
-    """
-    if int(counted.sum()) < 100:
-        return 0.0
-    chroma = (
-        (colours / colours.sum(1, keepdim=True).clamp_min(1e-3) * bins).long().clamp(0, bins - 1)
-    )
-    region = (part * bins + chroma[:, 0]) * bins + chroma[:, 1]
-    _, region = torch.unique(region[counted], return_inverse=True)
-    return baked_light_index(colours[counted].mean(1), light[counted], region)
 
 
 def _surface_of(stage: Stage) -> TexturedMesh:

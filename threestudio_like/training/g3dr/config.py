@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ...engine.bounds import Count, Number, ScheduleText, Share, Size, Weight
 from ...engine.config import set_dotted
 from ...engine.errors import ConfigError
+from ...engine.schema.bounds import Count, Number, ScheduleText, Share, Size, Weight
 from ...priors.networks.triplane_generator import TriplaneGeneratorConfig
 from ...renderers.midpoint import MidpointConfig
 from ..options import TrainingOptions

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .errors import ConfigError, InputError
+from ..errors import ConfigError, InputError
 
 LARGEST_DOCUMENT = 1 << 20
 """Bytes."""

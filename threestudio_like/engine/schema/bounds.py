@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, runtime_checkable
 
-from .errors import ConfigError
-from .schedule import Schedule
+from ..errors import ConfigError
+from ..schedule import Schedule
 
 
 def shown(value: Any) -> str:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import numpy as np
 
+from ..errors import ConfigError, did_you_mean
+from ..places import user_path
 from .bounds import Bounds, Rule, WrittenSchedule, shown
-from .errors import ConfigError, did_you_mean
-from .places import user_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -1,0 +1,123 @@
+"""The objects of a scene: each made by `reconstruct` in a run of its own within the scene's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...engine.errors import CollapseError, InputError
+from ...engine.events import read_events
+from ...meshes.io.files import read
+from ...priors.diffusion import DiffusionPrior
+from ...runs.options import RunOptions
+from ...runs.record import read_finished
+from ...runs.session import Run
+from ...systems.image_to_3d.photo import photo_of
+from ...systems.registry import SYSTEMS
+from ...systems.scene.amodal_completion import Completed
+from ...systems.scene.instances import Part
+from ...systems.scene.objects import SceneObject, object_of
+from ..reconstruct import Reconstruct
+from .reconstruct import BEST, InputImage, imagined, reconstruct_image
+
+
+@dataclass(kw_only=True)
+class ObjectMaker:
+    """Makes the objects of a run of `compose`; those that are there already are taken as they are."""
+
+    run: Run
+    prior: DiffusionPrior
+
+    def _object_options(self, name: str, phrase: str) -> Reconstruct:
+        options = self.run.options
+        return Reconstruct(
+            picture=Path(f"{name} of the scene"),
+            system=BEST
+            if options.method_name == "auto"
+            else SYSTEMS.canonical(options.method_name),
+            prompt=phrase,
+            model=options.model,
+            asset=replace(options.asset, turntable=False),
+            run=RunOptions(
+                out=self.run.folder / "objects" / name,
+                seed=options.run.seed,
+                device=options.run.device,
+                minutes=options.run.minutes,
+                keep="nothing",
+                quiet=True,
+            ),
+        )
+
+    def reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
+        """One object by `reconstruct`, in a folder of its own; one that is there already (a run
+        that goes on) is taken as it is."""
+        folder = self.run.folder / "objects" / name
+        if not _finished(folder):
+            self.run.events.status(f"scene: reconstructing {part.phrase or name}", force=True)
+            pixels = np.ascontiguousarray(done.pixels, np.float32)
+
+            def picture() -> InputImage:
+                return InputImage(
+                    photo=photo_of(pixels, name, {"size": "cut out of the scene"}),
+                    source=f"{name} of the scene",
+                    name=name,
+                    content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
+                    prior=self.prior,
+                )
+
+            self._make(name, part.phrase, picture)
+        return self._opened(folder, name)
+
+    def imagine(self, name: str, phrase: str) -> SceneObject:
+        """One object of a phrase alone, in a folder of its own."""
+        folder = self.run.folder / "objects" / name
+        if not _finished(folder):
+            self.run.events.status(f"scene: making {phrase}", force=True)
+            self._make(
+                name, phrase, lambda: imagined(phrase, self.prior, self.run.options.run.seed)
+            )
+        return self._opened(folder, name)
+
+    def _make(self, name: str, phrase: str, picture: Callable[[], InputImage]) -> None:
+        """A run of `reconstruct` within this one."""
+        _clear(self.run.folder / "objects" / name)
+        options = self._object_options(name, phrase)
+        try:
+            reconstruct_image(options, picture)
+        except (CollapseError, InputError) as error:
+            raise type(error)(
+                f'"{phrase or name}": {error.what}', error.where, error.remedy
+            ) from None
+
+    def _opened(self, folder: Path, name: str) -> SceneObject:
+        shape: dict[str, Any] = next(
+            (e for e in read_events(folder / "events.jsonl") if e["event"] == "shape"), {}
+        )
+        self.run.events.record(
+            "reconstructed",
+            name=name,
+            **{k: shape.get(k) for k in ("azimuth", "elevation", "agreement")},
+        )
+        return object_of(
+            read(folder / "asset.glb"),
+            name,
+            shape.get("azimuth", 0.0),
+            shape.get("elevation"),
+            shape.get("agreement", float("nan")),
+        )
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "asset.glb").is_file() and read_finished(folder) is not None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run that was cut off has left of an object."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""How values from outside are checked and YAML is read; `engine.config` is the way in."""
