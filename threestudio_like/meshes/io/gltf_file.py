@@ -1,5 +1,5 @@
-"""A glTF file as it lies on the disk: its JSON, buffers, accessors and pictures, every reference checked
-before it is followed."""
+"""A glTF file as it lies on the disk: its JSON, buffers, accessors and pictures. Every reference is
+checked before it is followed."""
 
 from __future__ import annotations
 
