@@ -93,7 +93,7 @@ def test_marching_cubes_axes_and_orientation():
 
 
 def test_an_empty_volume_is_an_error():
-    with pytest.raises(ExportError, match="nothing"):
+    with pytest.raises(ExportError, match="volume is empty"):
         choose_level(ball_density(), CAMERAS, np.zeros((8, 64, 64)))
     with pytest.raises(ExportError, match="no iso level"):
         choose_level(np.zeros((20, 20, 20)), CAMERAS, ball_opacity())

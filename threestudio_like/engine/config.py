@@ -1,8 +1,8 @@
 """Typed configurations as nested dictionaries and YAML, with one check of everything that comes
 from outside: the command line, YAML files, Python, and records beside models and checkpoints.
 
-A value is checked against its field's annotation: the type, what `engine.schema.bounds` says of it, and
-that it is finite. What is written comes back equal.
+A value is checked against its field's annotation: the type, what `engine.schema.bounds` says of it,
+and that it is finite. What is written comes back equal.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...engine.config import from_dict, to_dict
+from ...engine.errors import ConfigError
 from ...engine.places import expand_paths
 from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
@@ -48,7 +49,13 @@ def build_options(
     plain = {k: v for k, v in values.items() if v is not None}
     checked: Any = from_dict(kind, plain, "options")
     chosen = from_dict(MethodOptions, {k: v for k, v in method.items() if v is not None}, "options")
-    dotted = {str(k): str(v) for k, v in dict(set or {}).items()}
+    if set is not None and not isinstance(set, Mapping):
+        raise ConfigError(
+            f"must be a dictionary of dotted names, got a {type(set).__name__}",
+            "set",
+            'Write set={"distil.guidance.scale": 7}',
+        )
+    dotted = {str(k): str(v) for k, v in (set or {}).items()}
     return replace(checked, method=chosen, set=dotted, **groups)
 
 

@@ -28,7 +28,7 @@ from .reconstruct import BEST, InputImage, imagined, reconstruct_image
 
 @dataclass(kw_only=True)
 class ObjectMaker:
-    """Makes the objects of a run of `compose`; those that are there already are taken as they are."""
+    """Makes the objects of a run of `compose`; objects that are there already are kept."""
 
     run: Run
     prior: DiffusionPrior
