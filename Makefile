@@ -59,6 +59,9 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/object_gap.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/fixed_runs.py
+	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/mutations.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2
