@@ -42,6 +42,9 @@ QUICK = [
 ]
 
 
+RUN = ["generate", "a red chair", "--quiet", "--keep", "all", *QUICK]
+
+
 def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -49,7 +52,7 @@ def sha(path: Path) -> str:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "chair"
-    assert main(["generate", "a red chair", "--out", str(folder), "--quiet", *QUICK]) == 0
+    assert main([*RUN, "--out", str(folder)]) == 0
     return folder
 
 
@@ -221,6 +224,8 @@ def test_refine_of_a_latent_run_goes_through_the_linear_layer(tmp_path):
                 "--out",
                 str(out),
                 "--quiet",
+                "--keep",
+                "all",
                 "--steps",
                 "3",
                 "--faces",
@@ -472,8 +477,8 @@ MISTAKES = {
     "zero steps": (["generate", "a red chair", "--steps", "0"], "at least 1"),
     "steps that are no number": (["generate", "a red chair", "--steps", "many"], "--steps"),
     "negative size": (["generate", "a red chair", "--resolution", "-4"], "from 8 to 1024"),
-    "negative seed": (["generate", "a red chair", "--seed", "-1"], "negative"),
-    "no time": (["generate", "a red chair", "--minutes", "0"], "positive"),
+    "negative seed": (["generate", "a red chair", "--seed", "-1"], "at least 0"),
+    "no time": (["generate", "a red chair", "--minutes", "0"], "at least"),
     "tiny texture": (["generate", "a red chair", "--texture", "3"], "64 to 8192"),
     "too few faces": (["generate", "a red chair", "--faces", "7"], "at least 50"),
     "unknown device": (["generate", "a red chair", "--device", "gpu"], "there is no device"),

@@ -71,7 +71,7 @@ def test_open_clip_models_follow_the_contract(open_clip, tmp_path):
 
 def test_without_open_clip_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ModelError, match=r"threestudio-like\[clip\]"):
+    with pytest.raises(ModelError, match=r"'\.\[clip\]'"):
         OpenClipPrior("ViT-B-32/openai")
 
 

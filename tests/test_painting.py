@@ -687,7 +687,7 @@ def test_lock_mask_and_present_texture(tmp_path):
 
 def test_systems_belong_to_their_verbs(tmp_path):
     chair(tmp_path / "chair.glb")
-    with pytest.raises(ConfigError, match="texture"):
+    with pytest.raises(ConfigError, match="for texturing"):
         texture(tmp_path / "chair.glb", "a red chair", system="latent-nerf")
     assert main(["generate", "a red chair", "--system", "latent-paint"]) == 2
     assert main(["texture", str(tmp_path / "none.glb"), "a red chair"]) == 2

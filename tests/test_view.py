@@ -173,13 +173,13 @@ def test_boxes_of_a_large_picture_are_in_the_files_own_pixels(user, tmp_path):
 
 
 def test_compose_takes_boxes_that_are_clicked(user, monkeypatch):
-    from threestudio_like.commands import compose as composing
+    from threestudio_like.commands.jobs import compose as composing
 
     taken = {}
     monkeypatch.setattr(
         composing,
-        "compose",
-        lambda picture, prompt, options: taken.update(boxes=options.boxes, prompt=prompt),
+        "_compose_picture",
+        lambda options, system, prior: taken.update(boxes=options.boxes),
     )
     assert main(["compose", str(SCENE), "a green sofa in front of a blue robot", "--pick"]) == 0
     assert taken["boxes"] == tuple(",".join(f"{v:.0f}" for v in b) for b in user.boxes)

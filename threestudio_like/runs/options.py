@@ -193,7 +193,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "texture": (64, 8192, ""),
     "faces": (0, 10_000_000, "0 keeps all"),
     "checkpoint_steps": (1, 10_000_000, "Leave it out for every 20 seconds"),
-    "preview_seconds": (0.01, 1e6, ""),
+    "preview_seconds": (0, 1e6, ""),
     "log_every": (1, 10_000_000, ""),
     "threads": (1, 4 * (os.cpu_count() or 1), "Leave it out for all cores"),
     "instances": (1, 100_000, ""),
@@ -202,7 +202,6 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "holes": (0, 1_000_000, ""),
     "weld": (0, 1, ""),
     "port": (0, 65535, "0 takes a free one"),
-    "fov": (0, 120, "Leave it out if it is not known"),
     "elevation": (-89, 89, "Leave it out if it is not known"),
     "workers": (1, 256, ""),
     "objects": (1, 10_000_000, ""),
@@ -227,8 +226,11 @@ def check_numbers(values: dict[str, Any]) -> None:
             raise ConfigError(f"must be {kind}{unit}, got {value:g}", flag(name), remedy)
     if values.get("faces") and values["faces"] < 50:
         raise ConfigError(f"must be 0 (keep all) or at least 50, got {values['faces']}", "--faces")
-    if values.get("fov") and values["fov"] < 5:
-        raise ConfigError(f"must be from 5 to 120, got {values['fov']:g}", "--fov")
+    fov = values.get("fov")
+    if fov and not 5 <= fov <= 120:
+        raise ConfigError(
+            f"must be from 5 to 120, got {fov:g}", "--fov", "Leave it out if it is not known"
+        )
     if values.get("strictness") is not None and values.get("sketch") is None:
         raise ConfigError(
             "says how closely a sketch is followed, and there is none",

@@ -53,6 +53,8 @@ def compose(
     if options.method.print_config:
         print_configuration(options, "compose", options.text or options.prompt)
         return None
+    if options.pick and not options.picture:
+        raise ConfigError("wants a picture", "--pick", "Give the picture behind compose")
     if options.text:
         return _compose_text(options, system, prior)
     if not options.picture:

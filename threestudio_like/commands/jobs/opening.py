@@ -8,6 +8,7 @@ from typing import Any
 from ...engine.config import from_dict
 from ...engine.errors import InputError
 from ...engine.stage import Stage
+from ...kernels.devices import MAIN
 from ...priors.diffusion import DiffusionPrior
 from ...runs.kept import restore_stages
 from ...runs.options import PriorOptions
@@ -31,7 +32,7 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
     folder = folder.expanduser()
     record = read_record(folder)
     if prior is None:
-        prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), "cpu")
+        prior = load_prior(PriorOptions(prior=str(record.facts["prior"])), MAIN)
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
     config, request, plans = _method(chain, prior, folder)
     stages = restore_stages(folder / "work", plans)

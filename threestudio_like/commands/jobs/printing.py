@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.config import to_dict, write_yaml
+from ...kernels.devices import MAIN
 from ...runs.configure import configure, export_config
 from ...systems import registry
 
@@ -42,4 +43,4 @@ def preset_for(options: Any, verb: str) -> str:
     from ...runs.prior import load_prior
 
     system = getattr(options, "system", "comboverse")
-    return registry.preset_for(system, "auto", load_prior(options.model, "cpu"))
+    return registry.preset_for(system, "auto", load_prior(options.model, MAIN))

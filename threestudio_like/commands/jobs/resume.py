@@ -100,13 +100,13 @@ def _go_on(
     if steps is not None and steps != before:
         values["steps"] = steps
     elif read_finished(folder) is not None:
-        return _finished_already(folder, options)
+        return _finished_already(folder, options.run.quiet and changes.get("quiet", True))
     return module_of(record.command).call(regroup(options, values), **objects)
 
 
-def _finished_already(folder: Path, options: Any) -> RunResult:
+def _finished_already(folder: Path, quiet: bool) -> RunResult:
     content = read_finished(folder) or {}
-    if not options.run.quiet:
+    if not quiet:
         print(f"{folder / 'asset.glb'}  (finished already)", file=sys.stderr)
     point_latest(folder)
     known = {f.name for f in fields(Verdict)}
