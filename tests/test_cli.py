@@ -434,6 +434,7 @@ def _damaged(folder: Path, run: Path) -> Path:
     import shutil
 
     shutil.copytree(run, folder, dirs_exist_ok=True)
+    (folder / "work" / "finished.json").unlink()
     path = folder / "work" / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     return folder
