@@ -190,3 +190,28 @@ def test_a_loop_of_ones_own_needs_public_names_alone():
     assert float((field.grid.detach() - before).abs().max()) > 0
     mesh = tsl.field_to_asset(field, renderer).mesh
     assert mesh.texture is not None
+
+
+def test_progress_in_a_notebook_is_a_line_that_goes_away(monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    from threestudio_like.engine import events
+
+    assert tsl.RunOptions().verbosity == "line"
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    assert tsl.RunOptions().verbosity == "notebook"
+    assert tsl.RunOptions(quiet=True).verbosity == "quiet"
+    page = io.StringIO()
+    console = Console(file=page, force_terminal=True, width=60)
+    line = events.NotebookLine(console)
+    monkeypatch.setattr(events, "NotebookLine", lambda: line)
+    shown = events.Events(None, "notebook")
+    shown.status("distil 1/2  3/60")
+    shown.say("Memory: all at once")
+    shown.close()
+    text = page.getvalue()
+    assert "Memory: all at once" in text
+    # The cursor goes back over the status line, and it is erased.
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h"))

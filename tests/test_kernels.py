@@ -410,3 +410,9 @@ def test_what_triton_lacks_is_said_with_its_remedy(monkeypatch):
     assert toolchain.compiler() == ["/there/ziglang/zig", "cc"]
     monkeypatch.setattr(toolchain, "headers", lambda: __import__("pathlib").Path("/nowhere"))
     assert "python3-dev" in toolchain.missing()
+
+
+def test_every_operation_has_a_case_that_checks_it():
+    from threestudio_like.kernels.cases import CASES
+
+    assert set(CASES) == set(dispatch.BACKENDS)

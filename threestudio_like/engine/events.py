@@ -13,12 +13,48 @@ from .checkpoint import output_error
 from .text import json_text, printable
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules
+
+
+class NotebookLine:
+    """A status line, and lasting lines above it.
+
+    Args:
+        console: a `rich.console.Console`; the notebook's own by default.
+    """
+
+    def __init__(self, console: Any = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        self._text = Text
+        self._console = console or Console()
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def status(self, text: str) -> None:
+        """Draw the status line anew."""
+        self._live.update(self._text(text, no_wrap=True, overflow="ellipsis"))
+
+    def say(self, text: str) -> None:
+        """A lasting line."""
+        self._console.print(self._text(text))
+
+    def close(self) -> None:
+        """Remove the status line."""
+        self._live.stop()
+
+
 class Events:
     """Writes events.jsonl (append only, one JSON object a line) and the status line.
 
     Args:
         path: the file, or None to keep no record.
-        mode: "line" (status line on stderr), "json" (events on stdout as they happen) or "quiet".
+        mode: "line" (status line on stderr), "json" (events on stdout as they happen), "quiet", or
+            "notebook" (a line in the cell's output that is gone when the run has ended).
     """
 
     def __init__(
@@ -29,6 +65,7 @@ class Events:
         self._began = time.monotonic()
         self._last_draw = 0.0
         self._width = 0
+        self._cell = NotebookLine() if mode == "notebook" else None
         if path is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +92,8 @@ class Events:
 
     def say(self, text: str) -> None:
         """Print a permanent line for the user, above the status line."""
+        if self._cell is not None:
+            self._cell.say(printable(text, lines=True))
         if self._mode == "line":
             self._clear()
             print(printable(text, lines=True), file=self._stream, flush=True)
@@ -62,6 +101,8 @@ class Events:
     def status(self, text: str, force: bool = False) -> None:
         """Redraw the status line: at most five times a second on a terminal, and every ten seconds
         on any other stream."""
+        if self._cell is not None:
+            self._cell.status(printable(text))
         if self._mode != "line":
             return
         terminal = self._stream.isatty()
@@ -88,6 +129,8 @@ class Events:
 
     def close(self) -> None:
         """End the status line, so that the terminal continues on a new line."""
+        if self._cell is not None:
+            self._cell.close()
         self._clear()
 
 

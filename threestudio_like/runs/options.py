@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..engine.errors import ConfigError, InputError
+from ..engine.events import in_notebook
 
 LONGEST_PROMPT = 400
 
@@ -126,9 +127,11 @@ class RunOptions:
     """Replace files outside the run's folder that are there already (--save-embeddings)."""
 
     @property
-    def verbosity(self) -> Literal["line", "json", "quiet"]:
+    def verbosity(self) -> Literal["line", "json", "quiet", "notebook"]:
         """How events are shown, see `engine.events.Events`."""
-        return "json" if self.json else "quiet" if self.quiet else "line"
+        if self.json or self.quiet:
+            return "json" if self.json else "quiet"
+        return "notebook" if in_notebook() else "line"
 
 
 GROUPS = (MethodOptions, PriorOptions, AssetOptions, MicrobatchOptions, RunOptions)

@@ -76,8 +76,7 @@ def distillation_stage(
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
-        some = cameras.sample(random, size, step.fraction)
-        some = own_views(some, step, every)
+        some = own_views(cameras.sample(random, size, step.fraction), step, every)
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
         seen.append(rendering.opacity.detach())

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ...engine.config import from_dict, to_dict
 from ...engine.errors import ConfigError
+from ...engine.events import in_notebook
 from ...engine.places import expand_paths
 from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
@@ -60,8 +61,9 @@ def build_options(
 
 
 def quiet_by_default(run: RunOptions | None) -> RunOptions:
-    """Functions are quiet unless they are told otherwise."""
-    return RunOptions(quiet=True) if run is None else run
+    """Functions are quiet unless they are told otherwise, or in a notebook, where a line shows how
+    far they are."""
+    return RunOptions(quiet=not in_notebook()) if run is None else run
 
 
 def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResult:
