@@ -3,6 +3,7 @@ pairs when that fails."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import subprocess
 import sys
@@ -15,7 +16,12 @@ import numpy as np
 from .mesh import Mesh
 
 _WORKER = """
-import sys, numpy as np, xatlas
+import sys
+limit = int(sys.argv[5])
+if limit:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+import numpy as np, xatlas
 data = np.load(sys.argv[1])
 atlas = xatlas.Atlas()
 atlas.add_mesh(data["vertices"], data["faces"])
@@ -67,7 +73,12 @@ def unwrap(
 
 def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh | None:
     """The mesh with coordinates by xatlas, which runs in a separate process; None if it failed or
-    took too long."""
+    took too long.
+
+    Where the system can count it, the limit is on processor time, twice `seconds` over all threads:
+    a busy machine must not change the layout. The clock stops only what hangs.
+    """
+    counted = seconds >= 1 and importlib.util.find_spec("resource") is not None
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.npz", Path(folder) / "out.npz"
         np.savez(
@@ -83,8 +94,9 @@ def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh |
                     str(result),
                     str(padding),
                     str(resolution),
+                    str(math.ceil(2 * seconds) if counted else 0),
                 ],
-                timeout=seconds,
+                timeout=15 * seconds if counted else seconds,
                 check=True,
                 capture_output=True,
             )
