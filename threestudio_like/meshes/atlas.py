@@ -192,7 +192,7 @@ def with_coordinates(
             continue
         meshes[name], made = unwrap(mesh, resolution, seconds, padding)
         notes[name] = f"{state.line()}: unwrapped by {made}"
-    return Asset(meshes, asset.provenance), notes
+    return asset.with_meshes(meshes), notes
 
 
 def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset:
@@ -201,7 +201,7 @@ def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset
     meshes = {}
     for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles):
         meshes[name] = replace(mesh, texture=textures[tile])
-    return Asset(meshes, asset.provenance)
+    return asset.with_meshes(meshes)
 
 
 def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:

@@ -79,6 +79,20 @@ def turned(mesh: Mesh, rotation: np.ndarray, scale: float) -> Mesh:
     return replace(mesh, vertices=np.ascontiguousarray(points), normals=normals)
 
 
+def moved(asset: Asset, rotation: np.ndarray, scale: float) -> Asset:
+    """Map an asset by p -> scale * rotation @ p. The nodes of a scene are flattened into their
+    meshes."""
+    motion = np.eye(4)
+    motion[:3, :3] = scale * rotation
+    return replace(
+        asset,
+        meshes={k: turned(m, rotation, scale) for k, m in asset.meshes.items()},
+        nodes={},
+        motion=motion @ asset.motion,
+        offset=motion[:3, :3] @ asset.offset,
+    )
+
+
 def to_canonical(asset: Asset, frame: Frame) -> Asset:
     """Convert an asset from `frame` into the canonical frame.
 
@@ -86,8 +100,7 @@ def to_canonical(asset: Asset, frame: Frame) -> Asset:
     """
     if frame.plain:
         return asset
-    meshes = {k: turned(m, frame.rotation(), frame.metres) for k, m in asset.meshes.items()}
-    return replace(asset, meshes=meshes, nodes={})
+    return moved(asset, frame.rotation(), frame.metres)
 
 
 def from_canonical(asset: Asset, frame: Frame) -> Asset:
@@ -97,9 +110,7 @@ def from_canonical(asset: Asset, frame: Frame) -> Asset:
     """
     if frame.plain:
         return asset
-    inverse = frame.rotation().T
-    meshes = {k: turned(m, inverse, 1 / frame.metres) for k, m in asset.meshes.items()}
-    return replace(asset, meshes=meshes, nodes={})
+    return moved(asset, frame.rotation().T, 1 / frame.metres)
 
 
 @dataclass(frozen=True)

@@ -5,33 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..engine.places import user_path
+from .material import EncodedImage, Material, Sampler
 from .normals import face_normals, vertex_normals
 from .transform import Transform
 
+if TYPE_CHECKING:
+    from .features import Feature
 
-@dataclass
-class Material:
-    """What a surface is made of besides its base-colour texture (glTF's metallic-roughness model).
-
-    colour: display RGB and opacity in [0, 1], multiplied with the texture; metallic_roughness (H,
-        W, 3) uint8: roughness in green,
-    metallic in blue, multiplied with the two numbers.
-    """
-
-    name: str = "surface"
-    colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    roughness: float = 0.9
-    metallic: float = 0.0
-    metallic_roughness: np.ndarray | None = None
-    alpha_mode: str = "OPAQUE"
-    double_sided: bool = False
+__all__ = ["Asset", "EncodedImage", "Material", "Mesh", "Node", "Sampler", "Source"]
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:
@@ -44,9 +32,12 @@ def unique_name(name: str, taken: Collection[str]) -> str:
 @dataclass
 class Mesh:
     """vertices (V, 3) float32; faces (F, 3) int32, counter-clockwise from outside; uv (V, 2)
-    float32, v upwards; texture (H, W, 3 or 4) uint8, row 0 at v = 1; colours (V, 3) float32 in [0,
-    1]; normals (V, 3) float32; part: the object that it is a part of (one material of several),
-    empty where it is one alone."""
+    float32, v upwards; texture (H, W, 3 or 4) uint8, row 0 at v = 1; colours (V, 3 or 4) float32 in
+    [0, 1], display RGB and opacity, multiplied with texture and material; normals (V, 3) float32;
+    part: the object that it is a part of (one material of several), empty where it is one alone;
+    origin (V,) int64: the vertex, of the primitive that the mesh was read from, that every vertex
+    is a copy of. None says that vertices are those that were read, in their order, or, where the
+    mesh came from no file, nothing."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -56,6 +47,7 @@ class Mesh:
     normals: np.ndarray | None = None
     material: Material | None = None
     part: str = ""
+    origin: np.ndarray | None = None
 
     def with_normals(self) -> Mesh:
         """The mesh with smooth vertex normals; vertices at one place share theirs, also across
@@ -128,6 +120,7 @@ class Mesh:
             uv=pick(self.uv),
             colours=pick(self.colours),
             normals=pick(self.normals),
+            origin=used if self.origin is None else self.origin[used],
         )
 
     def welded(self) -> np.ndarray:
@@ -182,12 +175,35 @@ class Node:
     transform: Transform
 
 
+class Source(Protocol):
+    """The untouched remainder of the file that an asset was read from."""
+
+    kind: str
+    """Name of the format into which a writer can patch it: "gltf" or "obj"."""
+
+    def features(self) -> list[Feature]:
+        """What the file holds that no `Mesh` and no `Material` describes."""
+
+    def unkept(self, asset: Asset) -> list[Feature]:
+        """What even a patch of the file cannot keep, with the meshes as `asset` has them now."""
+
+
+def _no_offset() -> np.ndarray:
+    return np.zeros(3)
+
+
 @dataclass
 class Asset:
     """What a run makes: one mesh (or several, by name) and where it came from.
 
     meshes lie in the world. Of a scene, `nodes` says what they are made of: for each name, the
     object in its own frame and its place; a mesh of the world is its node's, placed.
+
+    source: the untouched remainder of the file that the asset came from, which a writer of the same
+    format patches instead of writing anew. motion (4, 4) float64: from the world of that file to
+    the world of the meshes. offset (3,) float64: what has to be added to the vertices; not zero
+    where the file stands so far from its origin that float32 would not hold it. notes: what a
+    reader had to guess or leave out, one line each.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -197,6 +213,14 @@ class Asset:
     meshes: dict[str, Mesh]
     provenance: dict[str, Any] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    source: Source | None = None
+    motion: np.ndarray = field(default_factory=lambda: np.eye(4))
+    offset: np.ndarray = field(default_factory=_no_offset)
+    notes: list[str] = field(default_factory=list)
+
+    def with_meshes(self, meshes: dict[str, Mesh]) -> Asset:
+        """The asset with other meshes in place of its own, those of its nodes included."""
+        return replace(self, meshes=meshes, nodes={})
 
     @staticmethod
     def scene(nodes: dict[str, Node], provenance: dict[str, Any] | None = None) -> Asset:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from ..engine.errors import ConfigError
 from ..kernels import nearest, surface_tree
@@ -64,7 +65,8 @@ def take_over(old: Mesh, new: Mesh) -> Mesh:
     """
     attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
     if not attributes:
-        return replace(new, material=old.material, part=old.part)
+        origin = nearest_vertices(old, new.vertices)
+        return replace(new, material=old.material, part=old.part, origin=origin)
     table = np.concatenate(attributes, 1).astype(np.float32)
     tree = surface_tree(torch.from_numpy(old.vertices), torch.from_numpy(old.faces))
     middle = new.vertices[new.faces].mean(1).astype(np.float32)
@@ -87,7 +89,14 @@ def take_over(old: Mesh, new: Mesh) -> Mesh:
         uv=values[:, :2] if width else None,
         colours=values[:, width:] if old.colours is not None else None,
         normals=None,
+        origin=nearest_vertices(old, new.vertices[rows[:, 0]]),
     )
+
+
+def nearest_vertices(old: Mesh, points: np.ndarray) -> np.ndarray:
+    """The `Mesh.origin` of points (N, 3): that of the nearest vertex of `old`."""
+    found = cKDTree(old.vertices).query(points)[1].astype(np.int64)
+    return found if old.origin is None else old.origin[found]
 
 
 def _at(

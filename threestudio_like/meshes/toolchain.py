@@ -99,7 +99,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
     elif action == "register":
         meshes, findings = _register(asset, options)
-    written = Asset(meshes, asset.provenance)
+    written = asset.with_meshes(meshes)
     write(written, options.out, options.to_frame, force=options.force)
     return {**({"meshes": each} if each else {}), **findings, "written": str(options.out)}
 

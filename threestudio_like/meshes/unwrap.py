@@ -60,14 +60,22 @@ def unwrap(
         if done is not None:
             return done, "xatlas"
     if len(mesh.faces) > 2 * PROXY_FACES:
-        from .simplify import decimate, take_over
+        from .simplify import decimate, nearest_vertices, take_over
 
         bare = replace(mesh, uv=None, texture=None, colours=None, normals=None)
         proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding)
         if proxy is not None:
             taken = take_over(proxy, bare)
             if overlap(taken) < 0.02:
-                return replace(taken, material=mesh.material, part=mesh.part), "xatlas on a proxy"
+                return (
+                    replace(
+                        taken,
+                        material=mesh.material,
+                        part=mesh.part,
+                        origin=nearest_vertices(mesh, taken.vertices),
+                    ),
+                    "xatlas on a proxy",
+                )
     return unwrap_grid(mesh, resolution), "grid"
 
 
@@ -118,6 +126,7 @@ def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -
         texture=None,
         colours=None if mesh.colours is None else mesh.colours[mapping],
         normals=None if mesh.normals is None else mesh.normals[mapping],
+        origin=mapping.astype(np.int64) if mesh.origin is None else mesh.origin[mapping],
     )
 
 

@@ -43,9 +43,8 @@ class Verdict:
 
 
 def _placed(asset: Asset, place: Callable[[np.ndarray], np.ndarray]) -> Asset:
-    return Asset(
-        {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()},
-        asset.provenance,
+    return asset.with_meshes(
+        {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}
     )
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ...engine.errors import ExportError, InputError, UserError
 from ...engine.output import write_files
+from ..features import Feature, features
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
 from .formats import format_to_read, format_to_write
@@ -59,6 +61,15 @@ def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, b
         ) from error
 
 
+def losses(asset: Asset, path: Path) -> list[Feature]:
+    """What of an asset a file with the path's suffix will not hold. Raises ExportError."""
+    row = format_to_write(path)
+    source = asset.source
+    if source is not None and source.kind == row.patches:
+        return source.unkept(asset)
+    return [feature for feature in features(asset) if feature.kind not in row.keeps]
+
+
 def _with_normals(asset: Asset) -> Asset:
     def full(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
         return {k: m if m.normals is not None else m.with_normals() for k, m in meshes.items()}
@@ -66,7 +77,7 @@ def _with_normals(asset: Asset) -> Asset:
     # Instances stay instances.
     own = {id(n.meshes): full(n.meshes) for n in asset.nodes.values()}
     nodes = {k: Node(own[id(n.meshes)], n.transform) for k, n in asset.nodes.items()}
-    return Asset(full(asset.meshes), asset.provenance, nodes)
+    return replace(asset, meshes=full(asset.meshes), nodes=nodes)
 
 
 def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset:

@@ -7,7 +7,7 @@ that concerns formats uses this table: `Asset.save` and `Asset.load`, `export --
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,10 @@ class Format:
     """One row of the table.
 
     name: by which `--to` asks for it. suffixes: in lower case, with the dot; the first is written.
-    read, write: None where it cannot be. materials: whether textures and materials survive; nodes:
-    whether the objects of a scene keep their places; colour: whether surfaces have colours at all.
-    psnr: dB that a written file must reach when it is read back, rendered and compared.
+    read, write: None where it cannot be. keeps: the kinds of `features.Feature` that a written file
+    holds; all others are told as lost. patches: the kind of `Source` whose file the writer changes
+    only where the asset differs from it. psnr: dB that a written file must reach when it is read
+    back, rendered and compared.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Format:
     suffixes: tuple[str, ...]
     read: Reader | None = None
     write: Writer | None = None
-    materials: bool = False
-    nodes: bool = False
+    keeps: frozenset[str] = frozenset()
+    patches: str = ""
     psnr: float = 30.0
 
     def __post_init__(self) -> None:
@@ -89,8 +90,7 @@ def register(
     suffixes: tuple[str, ...] = (),
     summary: str = "",
     read: Reader | None = None,
-    materials: bool = False,
-    nodes: bool = False,
+    keeps: Collection[str] = (),
     psnr: float = 30.0,
 ) -> Callable[[Writer], Format]:
     """Decorator of a writer: adds a format that is written by it. The decorated name then is the
@@ -100,6 +100,7 @@ def register(
     Args:
         suffixes: the default is the name with a dot.
         read: its reader, if it has one; `export --verify` wants it.
+        keeps: the kinds of features that it can hold, of `features.EVERYTHING`.
 
     Raises: ConfigError: the name is taken.
 
@@ -119,8 +120,7 @@ def register(
                 suffixes=suffixes or (f".{name}",),
                 read=read,
                 write=write,
-                materials=materials,
-                nodes=nodes,
+                keeps=frozenset(keeps),
                 psnr=psnr,
             ),
         )

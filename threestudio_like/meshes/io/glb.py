@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..features import EVERYTHING
 from ..mesh import Asset
 from .formats import Format
 from .gltf_read import read_gltf
@@ -19,14 +20,14 @@ GLB = Format(
     suffixes=(".glb",),
     read=read_gltf,
     write=write_glb,
-    materials=True,
-    nodes=True,
+    keeps=EVERYTHING,
+    patches="gltf",
 )
 GLTF = Format(
     name="gltf",
     summary="glTF with its files beside it (read only)",
     suffixes=(".gltf",),
     read=read_gltf,
-    materials=True,
-    nodes=True,
+    keeps=EVERYTHING,
+    patches="gltf",
 )

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...engine.errors import InputError
 from ...engine.text import line_name
+from ..features import COLOURS, MAPS, PARTS
 from ..mesh import Asset, Material, Mesh, unique_name
 from .formats import Format
 from .limits import LARGEST_COUNT, too_many
@@ -243,5 +244,6 @@ OBJ = Format(
     suffixes=(".obj",),
     read=read_obj,
     write=write_obj,
-    materials=True,
+    keeps=PARTS | COLOURS | MAPS | {"texture wrapping", "far origin"},
+    patches="obj",
 )

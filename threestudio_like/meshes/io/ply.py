@@ -70,5 +70,6 @@ PLY = Format(
     suffixes=(".ply",),
     read=read_ply,
     write=write_ply,
+    keeps=frozenset({"vertex colours", "vertex alpha"}),
     psnr=20.0,
 )

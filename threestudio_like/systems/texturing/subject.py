@@ -59,7 +59,7 @@ class Subject:
             k: replace(m, vertices=self.placement.apply(m.vertices))
             for k, m in asset.meshes.items()
         }
-        return Asset(meshes, asset.provenance)
+        return asset.with_meshes(meshes)
 
     def moved(self, vertices: torch.Tensor, options: SubjectOptions) -> Subject:
         """The subject with the joint atlas' vertices (V, 3) of the scene at other places, and
@@ -70,7 +70,7 @@ class Subject:
             name: replace(mesh, vertices=points).with_creases()
             for (name, mesh), points in zip(self.canonical.meshes.items(), pieces)
         }
-        canonical = Asset(meshes, self.canonical.provenance)
+        canonical = self.canonical.with_meshes(meshes)
         return replace(self, raw=from_canonical(canonical, options.frame), canonical=canonical)
 
 
@@ -78,9 +78,8 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
     """Read a mesh and make it ready to be painted. Raises InputError, ConfigError."""
     raw = Asset.load(path, None, not options.drop_textures)
     raw, notes = with_coordinates(raw, options.texels, options.unwrap, options.unwrap_seconds)
-    raw = Asset(
-        {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()},
-        raw.provenance,
+    raw = raw.with_meshes(
+        {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()}
     )
     canonical = to_canonical(raw, options.frame)
     atlas = join_atlas(canonical, options.texels)
@@ -216,4 +215,4 @@ def painted(asset: Asset, atlas: Atlas, colour: np.ndarray, packed: np.ndarray |
                     metallic_roughness=surfaces[tile],
                 )
         meshes[name] = replace(mesh, material=materials[mark], colours=None)
-    return Asset(meshes, result.provenance)
+    return result.with_meshes(meshes)

@@ -1,0 +1,98 @@
+"""What a mesh file can hold, and what of it a format or a command could not keep.
+
+A loss is told in one line, by name and count; it is never silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..engine.text import line_name
+from .mesh import Asset, Mesh
+
+PARTS = frozenset({"parts"})
+COLOURS = frozenset({"textures", "materials", "vertex colours", "texture coordinates"})
+MAPS = frozenset(
+    {"metallic-roughness maps", "normal maps", "occlusion maps", "emission", "alpha modes"}
+)
+LOOKUP = frozenset({"double-sided materials", "texture wrapping", "unlit materials"})
+EVERYTHING = PARTS | COLOURS | MAPS | LOOKUP | {"vertex alpha", "placed objects", "far origin"}
+"""All that an `Asset` itself describes; what only its file knows (skins, animations, …) is named by
+its `Source`."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One kind of thing in a file (a plural, such as "skins") and the names of those that there
+    are."""
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """For the user: "2 animations (walk, run)"."""
+        shown = [line_name(name)[:40] for name in self.names]
+        listed = ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")
+        kind = self.kind
+        if len(shown) == 1 and kind.endswith("s") and not kind.endswith("ss"):
+            kind = kind[:-1]
+        return f"{len(shown)} {kind} ({listed})" if shown else kind
+
+    def facts(self) -> dict[str, object]:
+        """For JSON: kind, count and names."""
+        return {"kind": self.kind, "count": len(self.names), "names": list(self.names)}
+
+
+def loss_line(losses: Iterable[Feature], where: str) -> str:
+    """One line for the user on what `where` could not keep, or "" if it kept everything."""
+    texts = [feature.line() for feature in losses]
+    return f"Not kept in {where}: {'; '.join(texts)}." if texts else ""
+
+
+def features(asset: Asset) -> list[Feature]:
+    """What an asset holds: of its meshes and materials, and of the file it came from."""
+    table: dict[str, dict[str, None]] = {}
+
+    def note(kind: str, name: str) -> None:
+        table.setdefault(kind, {})[name] = None
+
+    for name, mesh in asset.meshes.items():
+        _note_mesh(name, mesh, note)
+    if len(asset.meshes) > 1:
+        table["parts"] = dict.fromkeys(asset.meshes)
+    if asset.nodes:
+        table["placed objects"] = dict.fromkeys(asset.nodes)
+    if asset.offset.any():
+        table["far origin"] = {}
+    own = [Feature(kind, tuple(names)) for kind, names in table.items()]
+    return own + (asset.source.features() if asset.source is not None else [])
+
+
+def _note_mesh(name: str, mesh: Mesh, note: object) -> None:
+    assert callable(note)
+    material = mesh.material
+    for kind, present in (
+        ("texture coordinates", mesh.uv is not None),
+        ("textures", mesh.texture is not None),
+        ("vertex colours", mesh.colours is not None),
+        ("vertex alpha", mesh.colours is not None and mesh.colours.shape[1] == 4),
+    ):
+        if present:
+            note(kind, name)
+    if material is None:
+        return
+    label = material.name or name
+    note("materials", label)
+    for kind, present in (
+        ("metallic-roughness maps", material.metallic_roughness is not None),
+        ("normal maps", material.normal_map is not None),
+        ("occlusion maps", material.occlusion_map is not None),
+        ("emission", material.emissive_map is not None or any(material.emission)),
+        ("alpha modes", material.alpha_mode != "OPAQUE"),
+        ("double-sided materials", material.double_sided),
+        ("texture wrapping", not material.sampler.plain and mesh.texture is not None),
+        ("unlit materials", material.unlit),
+    ):
+        if present:
+            note(kind, label)
