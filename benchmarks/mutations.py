@@ -94,7 +94,7 @@ MUTATIONS = [
         test="test_triplanes.py::test_scaling_that_clears_leaves_gradients_alone_that_take_away",
     ),
     Mutation(
-        file="meshes/io/gltf_read.py",
+        file="meshes/io/gltf/materials.py",
         old="r, g, b = to_display(np.array(linear[:3])).tolist()",
         new="r, g, b = np.array(linear[:3]).tolist()",
         test="test_meshes.py::test_a_base_colour_factor_is_linear_in_a_file",

@@ -17,7 +17,13 @@ MAPS = frozenset(
     {"metallic-roughness maps", "normal maps", "occlusion maps", "emission", "alpha modes"}
 )
 LOOKUP = frozenset({"double-sided materials", "texture wrapping", "unlit materials"})
-EVERYTHING = PARTS | COLOURS | MAPS | LOOKUP | {"vertex alpha", "placed objects", "far origin"}
+EVERYTHING = (
+    PARTS
+    | COLOURS
+    | MAPS
+    | LOOKUP
+    | {"vertex alpha", "placed objects", "far origin", "material variants"}
+)
 """All that an `Asset` itself describes; what only its file knows (skins, animations, …) is named by
 its `Source`."""
 
@@ -63,6 +69,8 @@ def features(asset: Asset) -> list[Feature]:
         table["parts"] = dict.fromkeys(asset.meshes)
     if asset.nodes:
         table["placed objects"] = dict.fromkeys(asset.nodes)
+    if asset.variants:
+        table["material variants"] = dict.fromkeys(variant.name for variant in asset.variants)
     if asset.offset.any():
         table["far origin"] = {}
     own = [Feature(kind, tuple(names)) for kind, names in table.items()]

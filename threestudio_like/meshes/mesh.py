@@ -19,7 +19,7 @@ from .transform import Transform
 if TYPE_CHECKING:
     from .features import Feature
 
-__all__ = ["Asset", "EncodedImage", "Material", "Mesh", "Node", "Sampler", "Source"]
+__all__ = ["Asset", "EncodedImage", "Material", "Mesh", "Node", "Sampler", "Source", "Variant"]
 
 
 def unique_name(name: str, taken: Collection[str]) -> str:
@@ -175,6 +175,15 @@ class Node:
     transform: Transform
 
 
+@dataclass
+class Variant:
+    """Another look of an asset on the same geometry: the base-colour texture and the material that
+    meshes, by name, have in it."""
+
+    name: str
+    looks: dict[str, tuple[np.ndarray | None, Material | None]]
+
+
 class Source(Protocol):
     """The untouched remainder of the file that an asset was read from."""
 
@@ -203,7 +212,8 @@ class Asset:
     format patches instead of writing anew. motion (4, 4) float64: from the world of that file to
     the world of the meshes. offset (3,) float64: what has to be added to the vertices; not zero
     where the file stands so far from its origin that float32 would not hold it. notes: what a
-    reader had to guess or leave out, one line each.
+    reader had to guess or leave out, one line each. variants: other looks, besides that of the
+    meshes.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -217,6 +227,7 @@ class Asset:
     motion: np.ndarray = field(default_factory=lambda: np.eye(4))
     offset: np.ndarray = field(default_factory=_no_offset)
     notes: list[str] = field(default_factory=list)
+    variants: list[Variant] = field(default_factory=list)
 
     def with_meshes(self, meshes: dict[str, Mesh]) -> Asset:
         """The asset with other meshes in place of its own, those of its nodes included."""

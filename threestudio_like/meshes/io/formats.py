@@ -60,8 +60,8 @@ FORMATS: Registry[Format] = Registry(
     "threestudio_like.formats",
     Format,
     {
-        "glb": f"{_HERE}.glb:GLB",
-        "gltf": f"{_HERE}.glb:GLTF",
+        "glb": f"{_HERE}.gltf.rows:GLB",
+        "gltf": f"{_HERE}.gltf.rows:GLTF",
         "obj": f"{_HERE}.obj:OBJ",
         "ply": f"{_HERE}.ply:PLY",
         "stl": f"{_HERE}.stl:STL",

@@ -1,0 +1,156 @@
+"""Accessors of a glTF document that is being patched: counted, replaced in place where nothing else
+uses them, added elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .buffers import Buffers
+from .document import DRACO, meshopt_of
+from .scene import INSTANCING
+
+_CODES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
+_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+
+
+class Accessors:
+    """The accessors of one document.
+
+    Args:
+        document: the JSON, which is changed. buffers: its bytes.
+    """
+
+    def __init__(self, document: dict[str, Any], buffers: Buffers) -> None:
+        self.document, self.buffers = document, buffers
+        self._uses = Counter(_accessors_used(document))
+        self._views = Counter(_views_used(document))
+
+    def put(
+        self,
+        values: np.ndarray,
+        *,
+        old: int | None = None,
+        normalized: bool = False,
+        indices: bool = False,
+        bounds: bool = False,
+    ) -> int:
+        """Values (N, W) as an accessor; returns its number.
+
+        Args:
+            old: the accessor whose place they take, if only one thing uses that.
+            normalized: integers stand for [0, 1] or [-1, 1]. indices: of faces. bounds: with the
+                lowest and highest values, which positions need.
+        """
+        row: dict[str, Any] = {
+            "bufferView": -1,
+            "componentType": _CODES[values.dtype.newbyteorder("=").str[1:]],
+            "count": len(values),
+            "type": _TYPES[values.shape[1]],
+        }
+        if normalized:
+            row["normalized"] = True
+        if bounds:
+            row["min"], row["max"] = values.min(0).tolist(), values.max(0).tolist()
+        data, stride = _rows(values, not indices)
+        rows = self.document.setdefault("accessors", [])
+        if old is not None and self._uses[old] == 1:
+            before = rows[old]
+            if "name" in before:
+                row["name"] = before["name"]
+            row["bufferView"] = self._view_for(before, data, stride, 34963 if indices else 34962)
+            rows[old] = row
+            return old
+        if old is not None:
+            self._uses[old] -= 1
+        row["bufferView"] = self.buffers.add(data, 34963 if indices else 34962, stride)
+        rows.append(row)
+        self._uses[len(rows) - 1] = 1
+        return len(rows) - 1
+
+    def rewrite(self, index: int, values: np.ndarray) -> None:
+        """Give an accessor other values (N, W) of the same number and kind, wherever it is used."""
+        row = self.document["accessors"][index]
+        data, stride = _rows(values, True)
+        row["bufferView"] = self._view_for(row, data, stride, 34962)
+        for key in ("byteOffset", "sparse"):
+            row.pop(key, None)
+
+    def share(self, primitive: dict[str, Any]) -> None:
+        """Count a copy of a primitive's row, which names the same accessors."""
+        self._uses.update(_of_primitive(primitive))
+
+    def _view_for(self, before: dict[str, Any], data: bytes, stride: int, target: int) -> int:
+        """The accessor's own buffer view with other bytes, or a new one where it shares it."""
+        view = before.get("bufferView")
+        views = self.document.get("bufferViews", [])
+        if view is None or "sparse" in before or self._views[view] != 1 or meshopt_of(views[view]):
+            return self.buffers.add(data, target, stride)
+        self.buffers.replace(view, data)
+        views[view].pop("byteStride", None)
+        if stride:
+            views[view]["byteStride"] = stride
+        views[view]["target"] = target
+        number: int = view
+        return number
+
+    def own_view(self, view: int) -> bool:
+        """Whether one thing alone uses a buffer view, so that it may be given other bytes."""
+        row = self.document["bufferViews"][view]
+        return self._views[view] == 1 and meshopt_of(row) is None
+
+
+def _rows(values: np.ndarray, aligned: bool) -> tuple[bytes, int]:
+    """The bytes of a table, and the stride where rows are padded to multiples of four bytes, as
+    vertex attributes must be."""
+    table = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    size = table.dtype.itemsize * table.shape[1]
+    if not aligned or size % 4 == 0:
+        return table.tobytes(), 0
+    stride = (size + 3) // 4 * 4
+    padded = np.zeros((len(table), stride), np.uint8)
+    padded[:, :size] = table.view(np.uint8).reshape(len(table), size)
+    return padded.tobytes(), stride
+
+
+def _of_primitive(primitive: dict[str, Any]) -> Iterator[int]:
+    yield from primitive.get("attributes", {}).values()
+    if "indices" in primitive:
+        yield primitive["indices"]
+    for target in primitive.get("targets", []):
+        yield from target.values()
+
+
+def _accessors_used(document: dict[str, Any]) -> Iterator[int]:
+    for mesh in document.get("meshes", []):
+        for primitive in mesh.get("primitives", []):
+            yield from _of_primitive(primitive)
+    for skin in document.get("skins", []):
+        if "inverseBindMatrices" in skin:
+            yield skin["inverseBindMatrices"]
+    for animation in document.get("animations", []):
+        for sampler in animation.get("samplers", []):
+            yield from (sampler[k] for k in ("input", "output") if k in sampler)
+    for node in document.get("nodes", []):
+        copies = node.get("extensions", {}).get(INSTANCING, {})
+        yield from copies.get("attributes", {}).values()
+
+
+def _views_used(document: dict[str, Any]) -> Iterator[int]:
+    for row in document.get("accessors", []):
+        if "bufferView" in row:
+            yield row["bufferView"]
+        for part in ("indices", "values"):
+            if part in row.get("sparse", {}):
+                yield row["sparse"][part].get("bufferView", -1)
+    for image in document.get("images", []):
+        if "bufferView" in image:
+            yield image["bufferView"]
+    for mesh in document.get("meshes", []):
+        for primitive in mesh.get("primitives", []):
+            packed = primitive.get("extensions", {}).get(DRACO, {})
+            if "bufferView" in packed:
+                yield packed["bufferView"]

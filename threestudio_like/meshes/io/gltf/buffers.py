@@ -1,0 +1,134 @@
+"""The bytes of a glTF file that is being patched: views are replaced or added, and what nothing
+points at any more is cut out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .document import GltfDocument, meshopt_of
+
+
+class Buffers:
+    """All buffers of a file as one, which stands in a GLB's binary chunk.
+
+    Args:
+        file: the file that was read.
+        document: a copy of its JSON, whose buffer views are changed here.
+    """
+
+    def __init__(self, file: GltfDocument, document: dict[str, Any]) -> None:
+        self.document = document
+        self.data = bytearray()
+        self._replaced: dict[int, bytes] = {}
+        rows = document.setdefault("buffers", [])
+        place: dict[int, tuple[int, int]] = {}
+        kept: list[dict[str, Any]] = [{"byteLength": 0}]
+        for number, row in enumerate(rows):
+            data = file.buffer(number)
+            if data is None:
+                place[number] = (len(kept), 0)
+                kept.append(row)
+                continue
+            self.data += b"\0" * (-len(self.data) % 16)
+            place[number] = (0, len(self.data))
+            self.data += data[: file.number(row, "byteLength")]
+        if len(rows) == 1 and len(kept) == 1:
+            kept[0] = {k: v for k, v in rows[0].items() if k != "uri"}
+        document["buffers"] = kept
+        for view in document.get("bufferViews", []):
+            for row in (view, meshopt_of(view)):
+                if row is not None:
+                    new, offset = place[row["buffer"]]
+                    row["buffer"] = new
+                    if offset:
+                        row["byteOffset"] = row.get("byteOffset", 0) + offset
+
+    @staticmethod
+    def empty(document: dict[str, Any]) -> Buffers:
+        """The bytes of a file that is written anew."""
+        made = Buffers.__new__(Buffers)
+        made.document, made.data, made._replaced = document, bytearray(), {}
+        document["buffers"] = [{"byteLength": 0}]
+        document["bufferViews"] = []
+        return made
+
+    def add(self, data: bytes, target: int | None = None, stride: int = 0) -> int:
+        """A new buffer view; returns its number."""
+        self.data += b"\0" * (-len(self.data) % 4)
+        row: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
+        if stride:
+            row["byteStride"] = stride
+        if target is not None:
+            row["target"] = target
+        self.data += data
+        views = self.document.setdefault("bufferViews", [])
+        views.append(row)
+        return len(views) - 1
+
+    def replace(self, view: int, data: bytes) -> None:
+        """Give a buffer view other bytes, when the file is put together."""
+        self._replaced[view] = data
+
+    def packed(self) -> bytes:
+        """The binary chunk. Bytes that only replaced views pointed at are cut out; offsets in the
+        document follow."""
+        views = self.document.get("bufferViews", [])
+        live: list[tuple[int, int]] = []
+        dead: list[tuple[int, int]] = []
+        for number, view in enumerate(views):
+            packed = meshopt_of(view)
+            for row in (view, packed) if packed is not None else (view,):
+                if row["buffer"] == 0:
+                    begin = row.get("byteOffset", 0)
+                    span = (begin, begin + row["byteLength"])
+                    (dead if number in self._replaced else live).append(span)
+        cuts = _cuts(dead, live)
+        starts = np.array([c[0] for c in cuts], np.int64)
+        removed = np.concatenate([[0], np.cumsum([b - a for a, b in cuts])]).astype(np.int64)
+        data = bytearray()
+        at = 0
+        for begin, end in cuts:
+            data += self.data[at:begin]
+            at = end
+        data += self.data[at:]
+        for number, view in enumerate(views):
+            packed = meshopt_of(view)
+            for row in (view, packed) if packed is not None else (view,):
+                if row["buffer"] == 0 and number not in self._replaced:
+                    begin = row.get("byteOffset", 0)
+                    shift = int(removed[np.searchsorted(starts, begin, side="right")])
+                    if shift:
+                        row["byteOffset"] = begin - shift
+        for number, new in self._replaced.items():
+            data += b"\0" * (-len(data) % 4)
+            views[number]["byteOffset"], views[number]["byteLength"] = len(data), len(new)
+            data += new
+        if self.document["buffers"]:
+            self.document["buffers"][0]["byteLength"] = len(data)
+        return bytes(data)
+
+
+def _cuts(dead: list[tuple[int, int]], live: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans of `dead` that no span of `live` touches, each shortened to multiples of 16 so that
+    everything behind keeps its alignment."""
+    cuts = []
+    blocked = sorted(live)
+    for begin, end in sorted(dead):
+        at = begin
+        for a, b in blocked:
+            if b <= at or a >= end:
+                continue
+            if a > at:
+                cuts.append((at, a))
+            at = max(at, b)
+        if at < end:
+            cuts.append((at, end))
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(cuts):
+        begin = max(begin, merged[-1][1]) if merged else begin
+        size = (end - begin) // 16 * 16
+        if size > 0:
+            merged.append((begin, begin + size))
+    return merged

@@ -1,0 +1,219 @@
+"""The geometry of a patched primitive: vertices gathered by where they came from, moved positions,
+new texture coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...mesh import Mesh
+from .accessors import Accessors
+from .document import DRACO
+from .read import Reader
+from .source import GltfSource, PrimitiveRef, has_origin, same_corners
+
+MOVED = 2e-6
+"""Share of the extent by which positions must differ to count as moved."""
+
+
+@dataclass(frozen=True)
+class GeometryChange:
+    """How a mesh differs from the one that was read: its corners (vertices and faces), the places
+    of its vertices, its texture coordinates, whether vertex colours are gone."""
+
+    corners: bool
+    moved: bool
+    uv: bool
+    uncoloured: bool
+
+    @property
+    def any(self) -> bool:
+        """Whether anything differs."""
+        return self.corners or self.moved or self.uv or self.uncoloured
+
+
+def geometry_change(
+    source: GltfSource, name: str, mesh: Mesh, motion: np.ndarray
+) -> GeometryChange:
+    """Compare a mesh of an asset with what was read under its name.
+
+    Args:
+        motion: (4, 4) from the world of the file, near its origin, to that of the asset.
+    """
+    before = source.meshes[name]
+    uncoloured = before.colours is not None and mesh.colours is None
+    if mesh is before and (motion == np.eye(4)).all():
+        return GeometryChange(False, False, False, False)
+    if not same_corners(mesh, before):
+        known = has_origin(mesh, before)
+        moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
+        return GeometryChange(True, moved, _uv_differs(mesh, before), uncoloured)
+    moved = _far(mesh.vertices, _expected(before, None, motion))
+    return GeometryChange(False, moved, _uv_differs(mesh, before), uncoloured)
+
+
+def _expected(before: Mesh, origin: np.ndarray | None, motion: np.ndarray) -> np.ndarray:
+    points = before.vertices.astype(np.float64)
+    if origin is not None:
+        points = points[_read_vertex(before, origin)]
+    return points @ motion[:3, :3].T + motion[:3, 3]
+
+
+def _read_vertex(before: Mesh, origin: np.ndarray) -> np.ndarray:
+    """For vertices of the file, a vertex of the mesh that was read."""
+    if before.origin is None:
+        return origin
+    table = np.zeros(max(int(before.origin.max()), int(origin.max())) + 1, np.int64)
+    table[before.origin] = np.arange(len(before.origin))
+    return table[origin]
+
+
+def _far(points: np.ndarray, expected: np.ndarray) -> bool:
+    if not len(points):
+        return False
+    extent = float(np.abs(expected).max())
+    return bool(np.abs(points - expected).max() > MOVED * max(extent, 1e-30))
+
+
+def _uv_differs(mesh: Mesh, before: Mesh) -> bool:
+    if mesh.uv is before.uv or mesh.uv is None:
+        return False
+    if before.uv is None:
+        return True
+    if mesh.origin is not before.origin and mesh.origin is not None:
+        if len(mesh.origin) != len(mesh.uv):
+            return True
+        return not np.array_equal(mesh.uv, before.uv[_read_vertex(before, mesh.origin)])
+    return not np.array_equal(mesh.uv, before.uv)
+
+
+class GeometryPatch:
+    """Writes changed geometry into the primitives of a document."""
+
+    def __init__(self, source: GltfSource, accessors: Accessors, motion: np.ndarray) -> None:
+        self.source, self.accessors, self.motion = source, accessors, motion
+        self.reader = Reader(source.file)
+        self.reader.scene.mesh_nodes()
+
+    def write(
+        self, row: dict[str, Any], name: str, mesh: Mesh, change: GeometryChange
+    ) -> int | None:
+        """Change a primitive's row; returns the number under which its former first set of texture
+        coordinates now stands, or None if that is where it was or is gone."""
+        ref = self.source.refs[name]
+        before = self.reader.primitives(ref.place.mesh)[ref.primitive]
+        mirrored = self._mirrored(ref, self.source.meshes[name])
+        faces = mesh.faces[:, ::-1] if mirrored else mesh.faces
+        known = mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
+        if change.corners and known:
+            assert mesh.origin is not None
+            self._gather(row, before, mesh.origin)
+        elif change.corners:
+            row["attributes"] = {}
+            row.pop("targets", None)
+            row.pop("extensions", None)
+        if change.corners:
+            kind = np.uint16 if len(mesh.vertices) < 65535 else np.uint32
+            index = faces.reshape(-1, 1).astype(kind)
+            row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
+            row.pop("mode", None)
+        if change.moved:
+            self._move(row, ref, mesh, "NORMAL" in before["attributes"] or not known)
+        if change.uncoloured:
+            for name in [k for k in row["attributes"] if k.startswith("COLOR_")]:
+                del row["attributes"][name]
+        elif change.corners and not known and mesh.colours is not None:
+            from .write import colour_rows
+
+            row["attributes"]["COLOR_0"] = self.accessors.put(colour_rows(mesh.colours))
+        return self._coordinates(row, mesh) if change.uv else None
+
+    def _mirrored(self, ref: PrimitiveRef, before: Mesh) -> bool:
+        """Whether the faces of the mesh that was read are those of the file turned over."""
+        local = self.reader.local(ref.place, ref.primitive)
+        assert local is not None
+        return not np.array_equal(before.faces[:1], local.mesh.faces[:1])
+
+    def _gather(self, row: dict[str, Any], before: dict[str, Any], origin: np.ndarray) -> None:
+        """Give a primitive the vertices of the file that `origin` (V,) names, all attributes in
+        their own number format."""
+        file, opened = self.source.file, self.reader.opened(before)
+        for name, index in before["attributes"].items():
+            values = (
+                opened[1][name] if opened is not None and name in opened[1] else file.raw(index)
+            )
+            row["attributes"][name] = self.accessors.put(
+                values[origin],
+                old=row["attributes"].get(name),
+                normalized=bool(file.entry("accessors", index).get("normalized")),
+                bounds=name == "POSITION",
+            )
+        for target, own in zip(before.get("targets", []), row.get("targets", [])):
+            for name, index in target.items():
+                own[name] = self.accessors.put(
+                    file.raw(index)[origin],
+                    old=own[name],
+                    normalized=bool(file.entry("accessors", index).get("normalized")),
+                    bounds=name == "POSITION",
+                )
+        if opened is not None:
+            row["extensions"].pop(DRACO, None)
+            if not row["extensions"]:
+                del row["extensions"]
+
+    def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, normals: bool) -> None:
+        """Set the positions of a primitive, and its normals, from those of the world."""
+        place = ref.place
+        matrix = self.reader.placement(place, ref.primitive)
+        if matrix.ndim == 3 and mesh.origin is not None and len(mesh.origin) == len(mesh.vertices):
+            matrix = matrix[mesh.origin]
+        if matrix.ndim == 3 and len(matrix) != len(mesh.vertices):
+            # What became of its vertices is not known: the skin is gone, and with it its poses.
+            matrix = place.matrix
+        back = np.linalg.inv(self.motion @ self.source.motion)
+        world = mesh.vertices.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
+        linear = matrix[..., :3, :3]
+        inverse = np.linalg.pinv(linear)
+        points = world - matrix[..., :3, 3]
+        local = points @ inverse.T if linear.ndim == 2 else np.einsum("vij,vj->vi", inverse, points)
+        local = self._unmorphed(ref, mesh, local)
+        row["attributes"]["POSITION"] = self.accessors.put(
+            local.astype(np.float32), old=row["attributes"].get("POSITION"), bounds=True
+        )
+        if normals and mesh.normals is not None:
+            turned = mesh.normals.astype(np.float64) @ back[:3, :3].T
+            own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
+            own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
+            row["attributes"]["NORMAL"] = self.accessors.put(
+                own.astype(np.float32), old=row["attributes"].get("NORMAL")
+            )
+        row["attributes"].pop("TANGENT", None)
+
+    def _unmorphed(self, ref: PrimitiveRef, mesh: Mesh, points: np.ndarray) -> np.ndarray:
+        """Points without what the default weights of the morph targets add."""
+        primitive = self.reader.primitives(ref.place.mesh)[ref.primitive]
+        targets = primitive.get("targets", [])
+        weights = self.reader.scene.morph_weights(ref.place.node, ref.place.mesh, len(targets))
+        for target, weight in zip(targets, weights):
+            if weight and "POSITION" in target:
+                change = self.source.file.accessor(target["POSITION"], (3,))
+                if mesh.origin is not None and len(mesh.origin) == len(points):
+                    change = change[mesh.origin]
+                if len(change) == len(points):
+                    points = points - weight * change
+        return points
+
+    def _coordinates(self, row: dict[str, Any], mesh: Mesh) -> int | None:
+        """Make a mesh's texture coordinates the first set; what was the first becomes the last."""
+        assert mesh.uv is not None
+        flipped = (mesh.uv.astype(np.float64) * [1, -1] + [0, 1]).astype(np.float32)
+        attributes = row["attributes"]
+        sets = sum(f"TEXCOORD_{k}" in attributes for k in range(16))
+        shift = None
+        if "TEXCOORD_0" in attributes:
+            attributes[f"TEXCOORD_{sets}"] = attributes["TEXCOORD_0"]
+            shift = sets
+        attributes["TEXCOORD_0"] = self.accessors.put(flipped)
+        return shift

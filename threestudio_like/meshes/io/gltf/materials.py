@@ -1,0 +1,153 @@
+"""The materials of a glTF file as `Material`s with their maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...material import EncodedImage, Material, Sampler
+from ..images import to_display
+from .document import GltfDocument
+
+GLOSSY = "KHR_materials_pbrSpecularGlossiness"
+_WRAPS = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A reference to a texture: its picture, the set of texture coordinates, and the transform of
+    KHR_texture_transform ({} for none)."""
+
+    image: EncodedImage | None = None
+    coordinates: int = 0
+    transform: dict[str, Any] = field(default_factory=dict)
+    sampler: Sampler = field(default_factory=Sampler)
+
+
+@dataclass(frozen=True)
+class ReadMaterial:
+    """A material, its base-colour picture, and where on the surface that lies."""
+
+    material: Material
+    base: Slot
+
+
+def base_slot(row: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+    """The table of a material's row in which its base colour stands, and the keys of its factor and
+    its texture. Files of the specular-glossiness model have it elsewhere."""
+    extensions = row.get("extensions", {})
+    glossy = extensions.get(GLOSSY) if isinstance(extensions, dict) else None
+    if isinstance(glossy, dict) and "pbrMetallicRoughness" not in row:
+        return glossy, "diffuseFactor", "diffuseTexture"
+    pbr = row.get("pbrMetallicRoughness")
+    return (pbr if isinstance(pbr, dict) else {}), "baseColorFactor", "baseColorTexture"
+
+
+class Materials:
+    """The materials of one file, each read once."""
+
+    def __init__(self, file: GltfDocument) -> None:
+        self.file = file
+        self._read: dict[int, ReadMaterial] = {}
+
+    def get(self, index: Any) -> ReadMaterial:
+        """The material of a primitive. Raises InputError."""
+        if index not in self._read:
+            self._read[index] = self._material(index, self.file.entry("materials", index))
+        return self._read[index]
+
+    def _material(self, index: int, row: dict[str, Any]) -> ReadMaterial:
+        table, factor_key, texture_key = base_slot(row)
+        pbr = row.get("pbrMetallicRoughness", {})
+        pbr = pbr if isinstance(pbr, dict) else {}
+        strong = _extension(row, "KHR_materials_emissive_strength")
+        try:
+            linear = _numbers(table.get(factor_key, [1, 1, 1, 1]), 4)
+            rough, metal = (
+                float(pbr.get("roughnessFactor", 1.0)),
+                float(pbr.get("metallicFactor", 1.0)),
+            )
+            if table is not pbr and factor_key == "diffuseFactor":
+                rough, metal = 1.0 - float(table.get("glossinessFactor", 1.0)), 0.0
+            light = _numbers(row.get("emissiveFactor", [0, 0, 0]), 3)
+            power = float(strong.get("emissiveStrength", 1.0))
+            cutoff = float(row.get("alphaCutoff", 0.5))
+            scale = float(_table(row.get("normalTexture")).get("scale", 1.0))
+            if not np.isfinite([rough, metal, power, cutoff, scale]).all():
+                raise ValueError
+        except (TypeError, ValueError):
+            raise self.file.bad(f"material {index} has numbers that cannot be read") from None
+        base = self.slot(table.get(texture_key))
+        r, g, b = to_display(np.array(linear[:3])).tolist()
+        images: list[EncodedImage] = [] if base.image is None else [base.image]
+
+        def map_of(info: Any) -> np.ndarray | None:
+            # A map that lies on other coordinates than the base colour cannot be shown with it; a
+            # patch keeps it.
+            slot = self.slot(info)
+            if slot.image is None or (
+                base.image is not None
+                and (slot.coordinates, slot.transform) != (base.coordinates, base.transform)
+            ):
+                return None
+            pixels = np.ascontiguousarray(slot.image.pixels[..., :3])
+            images.append(replace(slot.image, pixels=pixels))
+            return pixels
+
+        material = Material(
+            name=str(row.get("name", f"material{index}"))[:120],
+            colour=(r, g, b, linear[3]),
+            roughness=min(1.0, max(0.0, rough)),
+            metallic=min(1.0, max(0.0, metal)),
+            metallic_roughness=map_of(pbr.get("metallicRoughnessTexture")),
+            alpha_mode=str(row.get("alphaMode", "OPAQUE"))[:8],
+            double_sided=bool(row.get("doubleSided", False)),
+            alpha_cutoff=cutoff,
+            normal_map=map_of(row.get("normalTexture")),
+            normal_scale=scale,
+            occlusion_map=map_of(row.get("occlusionTexture")),
+            emission=(light[0] * power, light[1] * power, light[2] * power),
+            emissive_map=map_of(row.get("emissiveTexture")),
+            unlit="KHR_materials_unlit" in _table(row.get("extensions")),
+            sampler=base.sampler,
+        )
+        material.images = tuple(images)
+        return ReadMaterial(material, base)
+
+    def slot(self, info: Any) -> Slot:
+        """What a texture reference leads to; empty for none."""
+        if not isinstance(info, dict) or not self.file.textures:
+            return Slot()
+        texture = self.file.entry("textures", info.get("index"))
+        number = self.file.texture_image(texture)
+        image = self.file.image(number) if number is not None else None
+        transform = _extension(info, "KHR_texture_transform")
+        chosen = self.file.number(info, "texCoord", 0)
+        if "texCoord" in transform:
+            chosen = self.file.number(transform, "texCoord")
+        sampler = Sampler()
+        if "sampler" in texture:
+            row = self.file.entry("samplers", texture["sampler"])
+            sampler = Sampler(
+                _WRAPS.get(row.get("wrapS", 10497), "repeat"),
+                _WRAPS.get(row.get("wrapT", 10497), "repeat"),
+                row.get("magFilter") == 9728,
+            )
+        return Slot(image, chosen, transform, sampler)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _extension(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return _table(_table(row.get("extensions")).get(name))
+
+
+def _numbers(values: Any, count: int) -> list[float]:
+    numbers = [min(1.0, max(0.0, float(x))) for x in values]
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ValueError
+    return numbers

@@ -1,0 +1,465 @@
+"""Writes an asset that was read from a glTF file as a patch of that file: what the asset did not
+change stays as it is, with its number, its name and its bytes."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...material import Material, Sampler
+from ...mesh import Asset, Mesh
+from .accessors import Accessors
+from .buffers import Buffers
+from .document import mime_of
+from .geometry import GeometryChange, GeometryPatch, geometry_change
+from .looks import Looks, linear_factor, same_material
+from .materials import base_slot
+from .mending import mend
+from .scene import INSTANCING
+from .source import GltfSource, texture_infos
+from .variants import add_variants
+
+
+@dataclass
+class Patched:
+    """A patched document with its binary chunk.
+
+    changed: what the patch meant to change, as JSON pointers ("/materials/2"); everything below
+    one may differ from the file, and nothing else.
+    """
+
+    document: dict[str, Any]
+    binary: bytes
+    changed: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Edit:
+    """A primitive that is changed: its row, the mesh that it becomes and how, and the number that
+    the former first set of texture coordinates has now."""
+
+    row: dict[str, Any]
+    pointer: str
+    name: str
+    mesh: Mesh
+    before: Mesh
+    change: GeometryChange
+    shifted: int | None = None
+
+    @property
+    def relooked(self) -> bool:
+        """Whether the material has to change."""
+        return (
+            self.mesh.texture is not self.before.texture
+            or not same_material(self.mesh.material, self.before.material)
+            or self.change.uv
+        )
+
+    def look(self) -> tuple[Any, ...]:
+        """Edits of equal looks may share a material."""
+        material = self.mesh.material
+        return (
+            self.row.get("material"),
+            id(self.mesh.texture),
+            None if material is None else _facts(material),
+            self.shifted,
+            self.change.uv,
+        )
+
+
+def _facts(material: Material) -> tuple[Any, ...]:
+    return tuple(
+        id(v) if isinstance(v, np.ndarray) else v
+        for k, v in vars(material).items()
+        if k != "images"
+    )
+
+
+def patch(asset: Asset, source: GltfSource) -> Patched:
+    """The file of `source` with what the asset changed: base colours, texture coordinates,
+    positions, materials, removed parts, variants, the frame."""
+    return _Patch(asset, source).run()
+
+
+class _Patch:
+    def __init__(self, asset: Asset, source: GltfSource) -> None:
+        self.asset, self.source = asset, source
+        self.document: dict[str, Any] = copy.deepcopy(source.file.document)
+        self.buffers = Buffers(source.file, self.document)
+        self.accessors = Accessors(self.document, self.buffers)
+        self.looks = Looks(self.document, self.buffers)
+        self.motion = asset.motion @ np.linalg.inv(source.motion)
+        self.geometry = GeometryPatch(source, self.accessors, self.motion)
+        self.changed: list[str] = []
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+
+    def run(self) -> Patched:
+        """Carry it out."""
+        self._embed_images()
+        edits = self._edits()
+        for edit in edits:
+            if edit.change.any:
+                edit.shifted = self.geometry.write(edit.row, edit.name, edit.mesh, edit.change)
+                self.changed.append(edit.pointer)
+        self._materials([edit for edit in edits if edit.relooked])
+        self._remove()
+        bases = {
+            name: self.document["materials"][rows[0]["material"]]
+            for name, rows in self.rows.items()
+            if "material" in rows[0]
+        }
+        if self.asset.variants:
+            add_variants(
+                self.document,
+                self.asset.variants,
+                self.asset.meshes,
+                self.rows,
+                self.looks,
+                bases,
+            )
+            self.changed += ["/extensions/KHR_materials_variants", "/extensionsUsed", "/meshes"]
+        self._frame()
+        self._provenance()
+        self.changed += mend(self.document, self.source.file, self.accessors)
+        self._forget_extensions()
+        return Patched(self.document, self.buffers.packed(), self.changed)
+
+    def _embed_images(self) -> None:
+        """Bring pictures that lie beside a .gltf into the binary chunk, encoded as they are."""
+        for number, row in enumerate(self.document.get("images", [])):
+            if "uri" not in row:
+                continue
+            try:
+                data = self.source.file.image_bytes(number)
+            except Exception:
+                continue  # It was told as missing when the file was read.
+            mime = mime_of(data)
+            if mime == "image/x-unknown":
+                continue
+            row.pop("uri")
+            row["mimeType"], row["bufferView"] = mime, self.buffers.add(data)
+            self.changed.append(f"/images/{number}")
+
+    def _edits(self) -> list[_Edit]:
+        """What changes, with every primitive's row. Nodes that no longer show the same mesh get
+        their own copy of it, which shares all that is still equal."""
+        combined: dict[int, dict[tuple[int, int], dict[int, str]]] = {}
+        for name, ref in self.source.refs.items():
+            place = (ref.place.node, ref.place.instance)
+            combined.setdefault(ref.place.mesh, {}).setdefault(place, {})[ref.primitive] = name
+        edits: list[_Edit] = []
+        for number, places in combined.items():
+            kinds: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+            for place, names in places.items():
+                kinds.setdefault(tuple(self._state(n) for n in names.values()), []).append(place)
+            for k, same in enumerate(kinds.values()):
+                names = places[same[0]]
+                mesh_number = number
+                if k > 0:
+                    mesh_number = self._clone(number, same)
+                primitives = self.document["meshes"][mesh_number]["primitives"]
+                for primitive, name in names.items():
+                    row = primitives[primitive]
+                    for place in same:
+                        self.rows.setdefault(places[place][primitive], []).append(row)
+                    edit = self._edit(row, f"/meshes/{mesh_number}/primitives/{primitive}", name)
+                    if edit is not None:
+                        edits.append(edit)
+        return edits
+
+    def _edit(self, row: dict[str, Any], pointer: str, name: str) -> _Edit | None:
+        mesh, before = self.asset.meshes.get(name), self.source.meshes[name]
+        if mesh is None:
+            return None
+        change = geometry_change(self.source, name, mesh, self.motion)
+        return _Edit(row, pointer, name, mesh, before, change)
+
+    def _state(self, name: str) -> tuple[Any, ...]:
+        """Equal for meshes, of several nodes, that were changed in the same way."""
+        edit = self._edit({}, "", name)
+        if edit is None:
+            return ("removed",)
+        change = edit.change
+        if not change.any and not edit.relooked:
+            return ("same",)
+        mesh = edit.mesh
+        shape = (
+            None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
+            name if change.moved else None,
+            _bytes(mesh.uv) if change.uv else None,
+            change.uncoloured,
+        )
+        return (*shape, *edit.look())
+
+    def _clone(self, number: int, places: list[tuple[int, int]]) -> int:
+        """A copy of a mesh's row for some of its nodes; instances of one node become nodes."""
+        row = copy.deepcopy(self.document["meshes"][number])
+        for primitive in row["primitives"]:
+            self.accessors.share(primitive)
+        copied = self.looks.append("meshes", row)
+        for node, instance in places:
+            if instance < 0:
+                self.document["nodes"][node]["mesh"] = copied
+                self.changed.append(f"/nodes/{node}/mesh")
+            else:
+                self._instance(node, instance, copied)
+        return copied
+
+    def _instance(self, node: int, instance: int, mesh: int) -> None:
+        """Take an instance out of a node's table and give it a node of its own."""
+        row = self.document["nodes"][node]
+        if INSTANCING in row.get("extensions", {}):
+            # All of its instances become nodes; those that stay equal share the mesh.
+            places = {
+                ref.place.instance: ref.place.matrix
+                for ref in self.source.refs.values()
+                if ref.place.node == node
+            }
+            above = self.geometry.reader.scene.world[node]
+            children = row.setdefault("children", [])
+            for number, matrix in sorted(places.items()):
+                own = np.linalg.inv(above) @ matrix
+                children.append(
+                    self.looks.append(
+                        "nodes",
+                        {
+                            "name": f"{row.get('name', 'instance')}.{number}",
+                            "mesh": row["mesh"],
+                            "matrix": own.T.reshape(-1).tolist(),
+                        },
+                    )
+                )
+            row["extensions"].pop(INSTANCING)
+            row.pop("mesh")
+            if not row["extensions"]:
+                row.pop("extensions")
+            self.changed.append(f"/nodes/{node}")
+        number = sorted(
+            r.place.instance for r in self.source.refs.values() if r.place.node == node
+        ).index(instance)
+        chosen = row["children"][len(row["children"]) - self._instances(node) + number]
+        self.document["nodes"][chosen]["mesh"] = mesh
+
+    def _instances(self, node: int) -> int:
+        return len({r.place.instance for r in self.source.refs.values() if r.place.node == node})
+
+    def _materials(self, edits: list[_Edit]) -> None:
+        """Give changed primitives their material: the file's, changed in place, where nothing else
+        uses it, else a copy."""
+        groups: dict[tuple[Any, ...], list[_Edit]] = {}
+        for edit in edits:
+            groups.setdefault(edit.look(), []).append(edit)
+        users = Counter(
+            primitive.get("material")
+            for mesh in self.document.get("meshes", [])
+            for primitive in mesh.get("primitives", [])
+        )
+        for group in groups.values():
+            old = group[0].row.get("material")
+            rows = self.document.setdefault("materials", [])
+            alone = old is not None and users[old] == len(group) and not self._in_variants(old)
+            if alone:
+                number = old
+            else:
+                row = copy.deepcopy(rows[old]) if old is not None else {}
+                material = group[0].mesh.material
+                if material is not None and (old is None or material.name != row.get("name")):
+                    row["name"] = material.name
+                number = self.looks.append("materials", row)
+                for edit in group:
+                    edit.row["material"] = number
+                    self.changed.append(edit.pointer)
+            self._material(rows[number], group[0], alone)
+            self.changed.append(f"/materials/{number}")
+
+    def _in_variants(self, material: int) -> bool:
+        """Whether variants of the file name a material, whose look is then not of one use."""
+        for mesh in self.document.get("meshes", []):
+            for primitive in mesh.get("primitives", []):
+                spoken = primitive.get("extensions", {}).get("KHR_materials_variants", {})
+                if any(m.get("material") == material for m in spoken.get("mappings", [])):
+                    return True
+        return False
+
+    def _material(self, row: dict[str, Any], edit: _Edit, alone: bool) -> None:
+        mesh, before = edit.mesh, edit.before
+        if edit.shifted is not None:
+            table, _, key = base_slot(row)
+            for info in texture_infos(row):
+                if info is not table.get(key):
+                    _move_set(info, edit.shifted)
+        if "pbrMetallicRoughness" not in row and not base_slot(row)[0]:
+            row["pbrMetallicRoughness"] = {}
+        table, factor_key, texture_key = base_slot(row)
+        old = before.material or Material("")
+        new = mesh.material or Material("")
+        if mesh.texture is not before.texture or edit.change.uv:
+            info = dict(table.get(texture_key, {}))
+            if edit.change.uv:
+                info = {}
+            if mesh.texture is None:
+                table.pop(texture_key, None)
+            else:
+                info["index"] = self._texture(info.get("index"), edit, alone)
+                table[texture_key] = info
+        if before.material is None or new.colour != old.colour:
+            table[factor_key] = linear_factor(new.colour)
+        pbr = row.get("pbrMetallicRoughness", table)
+        if before.material is None or (new.roughness, new.metallic) != (
+            old.roughness,
+            old.metallic,
+        ):
+            pbr["roughnessFactor"], pbr["metallicFactor"] = new.roughness, new.metallic
+        if new.metallic_roughness is not old.metallic_roughness:
+            if new.metallic_roughness is None:
+                pbr.pop("metallicRoughnessTexture", None)
+            else:
+                pbr["metallicRoughnessTexture"] = {
+                    "index": self.looks.texture(new.metallic_roughness, new, Sampler())
+                }
+        if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
+            row["alphaMode"] = new.alpha_mode
+            row.pop("alphaCutoff", None)
+            if new.alpha_mode == "MASK":
+                row["alphaCutoff"] = new.alpha_cutoff
+        if new.double_sided != old.double_sided:
+            row["doubleSided"] = new.double_sided
+
+    def _texture(self, old: int | None, edit: _Edit, alone: bool) -> int:
+        """The number of a texture with an edit's pixels; the file's own is changed in place where
+        nothing else uses it."""
+        mesh = edit.mesh
+        assert mesh.texture is not None
+        if mesh.texture is edit.before.texture and old is not None:
+            return old
+        textures = self.document.get("textures", [])
+        if old is not None and not edit.change.uv:
+            source = self.source.file.texture_image(textures[old])
+            image = self.document["images"][source] if source is not None else {}
+            view = image.get("bufferView")
+            if (
+                alone
+                and source is not None
+                and view is not None
+                and self._texture_uses()[old] == 1
+                and sum(source in _sources(t) for t in textures) == 1
+                and self.accessors.own_view(view)
+            ):
+                from ..images import encode_png
+
+                self.buffers.replace(view, encode_png(mesh.texture))
+                image["mimeType"] = "image/png"
+                textures[old].pop("extensions", None)
+                textures[old]["source"] = source
+                self.changed += [f"/images/{source}", f"/textures/{old}"]
+                return old
+            # Another picture, looked up as before.
+            row = {k: v for k, v in textures[old].items() if k in ("sampler", "name")}
+            row["source"] = self.looks.image(mesh.texture, mesh.material)
+            return self.looks.append("textures", row)
+        return self.looks.texture(mesh.texture, mesh.material, Sampler())
+
+    def _texture_uses(self) -> Counter[Any]:
+        return Counter(
+            info["index"]
+            for material in self.document.get("materials", [])
+            for info in texture_infos(material)
+        )
+
+    def _remove(self) -> None:
+        """Take out the primitives of meshes that the asset no longer has."""
+        gone: dict[int, list[dict[str, Any]]] = {}
+        for name in self.source.refs:
+            if name in self.asset.meshes:
+                continue
+            for row in self.rows.get(name, []):
+                gone.setdefault(id(row), []).append(row)
+        for number, mesh in enumerate(self.document.get("meshes", [])):
+            kept = [p for p in mesh["primitives"] if id(p) not in gone]
+            if len(kept) == len(mesh["primitives"]):
+                continue
+            self.changed.append(f"/meshes/{number}")
+            if kept:
+                mesh["primitives"] = kept
+                continue
+            for k, node in enumerate(self.document.get("nodes", [])):
+                if node.get("mesh") == number:
+                    for key in ("mesh", "skin", "weights"):
+                        node.pop(key, None)
+                    self.changed.append(f"/nodes/{k}")
+
+    def _frame(self) -> None:
+        """Put the scene's roots below a node that places them, where the asset stands elsewhere
+        than the file."""
+        total = self.asset.motion.copy()
+        total[:3, 3] += self.asset.offset
+        scale = float(np.abs(total).max())
+        if np.abs(total - np.eye(4)).max() < 1e-9 * scale:
+            return
+        scenes = self.document.setdefault("scenes", [{"nodes": self.geometry.reader.scene.roots()}])
+        chosen = self.document.setdefault("scene", 0)
+        row = {
+            "name": "frame",
+            "matrix": total.T.reshape(-1).tolist(),
+            "children": list(scenes[chosen].get("nodes", [])),
+        }
+        scenes[chosen]["nodes"] = [self.looks.append("nodes", row)]
+        self.changed += [f"/scenes/{chosen}/nodes", "/scene"]
+
+    def _provenance(self) -> None:
+        extras = self.document["asset"].get("extras", {})
+        if isinstance(extras, dict) and self.asset.provenance != extras.get("provenance", {}):
+            self.document["asset"]["extras"] = {**extras, "provenance": self.asset.provenance}
+            self.changed.append("/asset/extras")
+
+    def _forget_extensions(self) -> None:
+        """Take out of the lists what no row uses any more (compression of rewritten meshes)."""
+        text = {key for key in _extension_names(self.document)}
+        for table in ("extensionsUsed", "extensionsRequired"):
+            names = self.document.get(table)
+            if not isinstance(names, list):
+                continue
+            before = _extension_names(self.source.file.document)
+            kept = [n for n in names if n in text or n not in before]
+            if kept != names:
+                self.changed.append(f"/{table}")
+                self.document[table] = kept
+                if not kept:
+                    del self.document[table]
+
+
+def _move_set(info: dict[str, Any], number: int) -> None:
+    """Let a texture reference to the first set of texture coordinates name another set."""
+    transform = info.get("extensions", {}).get("KHR_texture_transform", {})
+    if "texCoord" in transform:
+        if transform["texCoord"] == 0:
+            transform["texCoord"] = number
+    elif info.get("texCoord", 0) == 0:
+        info["texCoord"] = number
+
+
+def _sources(texture: dict[str, Any]) -> list[Any]:
+    spoken = texture.get("extensions", {})
+    return [texture.get("source"), *(v.get("source") for v in spoken.values())]
+
+
+def _extension_names(row: Any) -> set[str]:
+    found: set[str] = set()
+    stack = [row]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("extensions"), dict):
+                found |= set(item["extensions"])
+            stack += [v for k, v in item.items() if k != "extras"]
+        elif isinstance(item, list):
+            stack += item
+    return found
+
+
+def _bytes(values: np.ndarray | None) -> bytes | None:
+    return None if values is None else values.tobytes()

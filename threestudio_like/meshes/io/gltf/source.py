@@ -1,0 +1,194 @@
+"""What of a glTF file an `Asset` does not describe, kept so that a patch of the file holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...features import Feature
+from ...mesh import Asset, Mesh
+from .document import GltfDocument
+from .materials import GLOSSY, base_slot
+from .scene import INSTANCING, MeshNode
+
+_SEEN = {"KHR_texture_transform", "KHR_materials_unlit", "KHR_materials_emissive_strength", GLOSSY}
+
+
+@dataclass(frozen=True)
+class PrimitiveRef:
+    """Which primitive of which node a mesh of the asset is."""
+
+    place: MeshNode
+    primitive: int
+
+
+@dataclass
+class GltfSource:
+    """A glTF file that was read, as `mesh.Source`.
+
+    file: its JSON and bytes. refs: of every mesh of the asset, by name. meshes: those meshes as
+    they were read. depth: levels of its node graph. motion (4, 4): from the world of the file to
+    the one in which its meshes were read, near their origin.
+    """
+
+    file: GltfDocument
+    refs: dict[str, PrimitiveRef]
+    meshes: dict[str, Mesh]
+    depth: int
+    motion: np.ndarray
+    kind: str = "gltf"
+
+    def features(self) -> list[Feature]:
+        """What the file holds that no `Mesh` and no `Material` describes."""
+        table: dict[str, dict[str, None]] = {}
+        for kind, name in self._features():
+            table.setdefault(kind, {})[name] = None
+        return [Feature(kind, tuple(names)) for kind, names in table.items()]
+
+    def _features(self) -> Iterator[tuple[str, str]]:
+        document = self.file.document
+        for table, kind in (
+            ("skins", "skins"),
+            ("animations", "animations"),
+            ("cameras", "cameras"),
+        ):
+            yield from ((kind, _name(row, n)) for n, row in _numbered(document, table))
+        yield from (("scenes", _name(r, n)) for n, r in list(_numbered(document, "scenes"))[1:])
+        for name in ("KHR_lights_punctual", "KHR_materials_variants"):
+            spoken = _extensions(document).get(name)
+            key = "lights" if name.startswith("KHR_lights") else "variants"
+            if isinstance(spoken, dict):
+                rows = _numbered(spoken, key)
+                yield from (
+                    ("material variants" if key == "variants" else key, _name(r, n))
+                    for n, r in rows
+                )
+        if self.depth > 1:
+            yield "node hierarchies", ""
+        yield from self._of_nodes()
+        yield from self._of_meshes()
+        yield from self._of_materials()
+
+    def _of_nodes(self) -> Iterator[tuple[str, str]]:
+        document = self.file.document
+        places: dict[int, list[str]] = {}
+        for n, row in _numbered(document, "nodes"):
+            name = _name(row, n)
+            if "extras" in row:
+                yield "extras", name
+            if INSTANCING in _extensions(row):
+                yield "instances", name
+            if isinstance(row.get("mesh"), int):
+                places.setdefault(row["mesh"], []).append(name)
+        for names in places.values():
+            yield from (("instances", name) for name in names[1:])
+        for table in ("meshes", "materials", "scenes"):
+            for n, row in _numbered(document, table):
+                if "extras" in row:
+                    yield "extras", _name(row, n)
+
+    def _of_meshes(self) -> Iterator[tuple[str, str]]:
+        for n, row in _numbered(self.file.document, "meshes"):
+            name = _name(row, n)
+            rows = row.get("primitives", [])
+            for primitive in rows if isinstance(rows, list) else []:
+                attributes = primitive.get("attributes", {})
+                if primitive.get("mode", 4) not in (4, 5, 6):
+                    yield "lines and points", name
+                if primitive.get("targets"):
+                    yield "morph targets", name
+                if "TEXCOORD_1" in attributes:
+                    yield "second texture coordinates", name
+                if "TANGENT" in attributes:
+                    yield "tangents", name
+                if "COLOR_1" in attributes:
+                    yield "second vertex colours", name
+                yield from (("custom attributes", k) for k in attributes if k.startswith("_"))
+
+    def _of_materials(self) -> Iterator[tuple[str, str]]:
+        for n, row in _numbered(self.file.document, "materials"):
+            name = _name(row, n)
+            for extension in _extensions(row):
+                if extension not in _SEEN:
+                    yield "material extensions", f"{extension.split('_materials_')[-1]} of {name}"
+            table, _, key = base_slot(row)
+            where = {_place(info) for info in texture_infos(row)}
+            if any(transform for _, transform in where):
+                yield "texture transforms", name
+            if len(where) > 1 and key in table:
+                yield "maps on other texture coordinates", name
+
+    def unkept(self, asset: Asset) -> list[Feature]:
+        """What even a patch of the file cannot keep, with the meshes as `asset` has them now."""
+        lost: dict[str, dict[str, None]] = {}
+        for name, ref in self.refs.items():
+            mesh, before = asset.meshes.get(name), self.meshes[name]
+            if mesh is None or same_corners(mesh, before):
+                continue
+            row = self.file.entry("meshes", ref.place.mesh)["primitives"][ref.primitive]
+            attributes = row.get("attributes", {})
+            held = {
+                "morph targets": bool(row.get("targets")),
+                "skin weights": "JOINTS_0" in attributes,
+                "second texture coordinates": "TEXCOORD_1" in attributes,
+                "custom attributes": any(k.startswith("_") for k in attributes),
+            }
+            if not has_origin(mesh, before):
+                for kind, there in held.items():
+                    if there:
+                        lost.setdefault(kind, {})[name] = None
+        return [Feature(kind, tuple(names)) for kind, names in lost.items()]
+
+
+def same_corners(mesh: Mesh, before: Mesh) -> bool:
+    """Whether a mesh still has the faces and the vertices, moved perhaps, that were read."""
+    if len(mesh.vertices) != len(before.vertices) or not _equal(mesh.faces, before.faces):
+        return False
+    return mesh.origin is before.origin or (
+        mesh.origin is not None and before.origin is not None and _equal(mesh.origin, before.origin)
+    )
+
+
+def has_origin(mesh: Mesh, before: Mesh) -> bool:
+    """Whether it is known of which vertex of the file every vertex is a copy."""
+    return mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
+
+
+def texture_infos(row: Any) -> Iterator[dict[str, Any]]:
+    """All references to textures within a material, those of its extensions included."""
+    if isinstance(row, dict):
+        for key, value in row.items():
+            if key.lower().endswith("texture") and isinstance(value, dict) and "index" in value:
+                yield value
+            elif key != "extras":
+                yield from texture_infos(value)
+
+
+def _place(info: dict[str, Any]) -> tuple[int, str]:
+    transform = _extensions(info).get("KHR_texture_transform")
+    moved = {k: v for k, v in transform.items() if k != "texCoord"} if transform else {}
+    chosen = (transform or {}).get("texCoord", info.get("texCoord", 0))
+    return int(chosen), str(sorted(moved.items())) if moved else ""
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or (a.shape == b.shape and bool((a == b).all()))
+
+
+def _numbered(row: dict[str, Any], table: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = row.get(table, [])
+    for n, item in enumerate(rows if isinstance(rows, list) else []):
+        if isinstance(item, dict):
+            yield n, item
+
+
+def _name(row: dict[str, Any], number: int) -> str:
+    return str(row.get("name") or number)[:80]
+
+
+def _extensions(row: dict[str, Any]) -> dict[str, Any]:
+    spoken = row.get("extensions", {})
+    return spoken if isinstance(spoken, dict) else {}
