@@ -11,7 +11,7 @@ import trimesh
 from PIL import Image
 
 from threestudio_like.meshes import Asset
-from threestudio_like.meshes.atlas import with_coordinates
+from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.frames import Frame
 from threestudio_like.meshes.io.gltf.compare import differences, row_counts, unexpected
 from threestudio_like.meshes.io.gltf.patch import patch

@@ -41,10 +41,18 @@ class Texture:
     unwrap: Literal["auto", "keep", "always"] = "auto"
     """auto: keep texture coordinates that are a proper atlas, make new ones elsewhere; keep: keep
     any; always: make all anew."""
+    parts: tuple[str, ...] = ()
+    """Names of parts or materials to paint; the rest stays as it is (default: all)."""
     lock: Path | None = None
     """Black and white picture over the texture coordinates: bright texels keep their colour."""
     lock_parts: tuple[str, ...] = ()
-    """Names of parts or materials that keep their colour."""
+    """Names of parts or materials that stay as they are."""
+    maps: Literal["auto", "keep", "paint"] = "auto"
+    """Roughness and metallic: auto keeps them where the file has them, and paints them elsewhere."""
+    variants: tuple[str, ...] = ()
+    """More prompts on the same texture coordinates: one file with a material variant for each."""
+    texture_only: bool = False
+    """Write the painted pictures alone (textures/), no mesh."""
     drop_textures: bool = False
     """Leave the file's own pictures alone, also missing ones."""
     begin: bool = False

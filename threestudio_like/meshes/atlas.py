@@ -1,71 +1,39 @@
 """One square atlas for all meshes of an asset. Each proper set of texture coordinates is a tile,
-whose texels can be cut out again exactly."""
+whose texels can be cut out again exactly; tiles are as large as the surface that they cover."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bake import fill_gaps
-from .io.merge import vertex_colours
+from .coordinates import examine_uv, settled, surface_areas
 from .mesh import Asset, Mesh
-from .unwrap import overlap, unwrap
 
-OUT_OF_RANGE = 1e-4
-"""Largest distance by which texture coordinates may leave [0, 1]."""
-OVERLAP = 0.01
-"""Largest share of texels that may be used twice in a proper atlas."""
 GUTTER = 2
 """Number of texels around every tile, so that neighbours do not bleed into each other."""
+SMALLEST = 16
+"""Texels along the edge of the smallest tile."""
 
 
-@dataclass
-class UvState:
-    """The state of texture coordinates: whether there are any, the share of vertices outside [0,
-    1], and the share of texels that are used twice."""
+@dataclass(frozen=True)
+class Tile:
+    """The place of a tile in the atlas: its first row, its first column, and the texels along its
+    edge."""
 
-    present: bool
-    out_of_range: float = 0.0
-    overlap: float = 0.0
+    row: int
+    column: int
+    size: int
 
     @property
-    def proper(self) -> bool:
-        """Whether a texture can be painted on them, because every point of the surface has texels
-        of its own."""
-        return self.present and self.out_of_range == 0 and self.overlap <= OVERLAP
+    def rows(self) -> slice:
+        """Its rows of the atlas."""
+        return slice(self.row, self.row + self.size)
 
-    def line(self) -> str:
-        """One line for the user."""
-        if not self.present:
-            return "no texture coordinates"
-        if self.proper:
-            return "a proper atlas"
-        return (
-            f"{self.out_of_range:.0%} of the coordinates outside [0, 1], {self.overlap:.0%} of "
-            "the texels used twice"
-        )
-
-
-def examine_uv(mesh: Mesh) -> UvState:
-    """Examine the texture coordinates of a mesh."""
-    if mesh.uv is None:
-        return UvState(False)
-    used = mesh.uv[np.unique(mesh.faces)]
-    outside = float(((used < -OUT_OF_RANGE) | (used > 1 + OUT_OF_RANGE)).any(1).mean())
-    a, b, c = (mesh.uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
-    area = np.abs(
-        (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    )
-    corner = mesh.vertices[mesh.faces].astype(np.float64)
-    real = np.linalg.norm(
-        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
-    )
-    if real[area <= 1e-12].sum() > 0.05 * max(real.sum(), 1e-30):
-        # Faces with an area but without texels have texture coordinates that were never set.
-        return UvState(False)
-    return UvState(True, outside, 0.0 if outside else overlap(mesh))
+    @property
+    def columns(self) -> slice:
+        """Its columns of the atlas."""
+        return slice(self.column, self.column + self.size)
 
 
 @dataclass
@@ -73,87 +41,134 @@ class Atlas:
     """The joint atlas of an asset.
 
     mesh: all meshes as one, with texture coordinates in the joint atlas; part (F,): the number of
-    the mesh that each face belongs to; tiles: the tile of every mesh; side: number of tiles along
-    an edge; tile: texels along the edge of a tile.
+    the mesh that each face belongs to; names: of the meshes; tiles: the number of the tile of every
+    mesh; places: of the tiles; resolution: texels along the edge of the atlas.
     """
 
     mesh: Mesh
     part: np.ndarray
     names: list[str]
     tiles: list[int]
-    side: int
-    tile: int
+    places: list[Tile]
+    resolution: int
 
-    @property
-    def resolution(self) -> int:
-        """Texels along the edge of the joint atlas."""
-        return self.side * self.cell
-
-    @property
-    def cell(self) -> int:
-        """Distance in texels from one tile to the next."""
-        return self.tile + (2 * GUTTER if self.side > 1 else 0)
-
-    def corner(self, tile: int) -> tuple[int, int]:
-        """First row and first column of a tile's texels."""
-        margin = (self.cell - self.tile) // 2
-        return (tile // self.side) * self.cell + margin, (tile % self.side) * self.cell + margin
+    def tile_of(self, name: str) -> Tile:
+        """The tile of a mesh."""
+        return self.places[self.tiles[self.names.index(name)]]
 
     def cut(self, texture: np.ndarray) -> list[np.ndarray]:
-        """Cut a texture (R, R, C) into its tiles (tile, tile, C), in their order."""
-        out = []
-        for number in range(max(self.tiles) + 1):
-            row, column = self.corner(number)
-            out.append(
-                np.ascontiguousarray(texture[row : row + self.tile, column : column + self.tile])
-            )
-        return out
+        """Cut a texture (R, R, C) into its tiles (size, size, C), in their order."""
+        return [np.ascontiguousarray(texture[t.rows, t.columns]) for t in self.places]
 
 
 def join_atlas(asset: Asset, resolution: int) -> Atlas:
-    """The joint atlas of an asset whose meshes all have texture coordinates, with at most
-    `resolution` texels along its edge.
+    """The joint atlas of an asset whose meshes all have texture coordinates, with `resolution`
+    texels along its edge.
 
-    Meshes of one material share a tile if their coordinates do not overlap.
+    Instances of one mesh share a tile, and so do meshes of one material if their coordinates do not
+    overlap. A tile alone fills the atlas; several share it so that texels are about equally dense
+    on the surface.
     """
     names, meshes = list(asset.meshes), list(asset.meshes.values())
+    settled_uv = [settled(m)[0] for m in meshes]
+    groups, tiles = _groups(meshes, settled_uv)
+    weights = [_weight([meshes[i] for i in g], [settled_uv[i] for i in g]) for g in groups]
+    places = pack(weights, resolution)
+    whole = _stack(meshes)
+    moved = []
+    for uv, number in zip(settled_uv, tiles):
+        tile = places[number]
+        # Row 0 is v = 1.
+        low = np.array([tile.column, resolution - tile.row - tile.size], np.float64)
+        moved.append((uv.astype(np.float64) * tile.size + low) / resolution)
+    if len(places) > 1:
+        whole.uv = np.concatenate(moved).astype(np.float32)
+    else:
+        whole.uv = np.concatenate(settled_uv)
+    part = np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes])
+    return Atlas(whole, part, names, tiles, places, resolution)
+
+
+def _groups(meshes: list[Mesh], settled_uv: list[np.ndarray]) -> tuple[list[list[int]], list[int]]:
+    """The meshes (their numbers) that count for each tile, and the tile of every mesh."""
     tiles: list[int] = []
-    groups: dict[int, list[int]] = {}
+    groups: list[list[int]] = []
     by_material: dict[int, int] = {}
+    by_instance: dict[tuple[int, int], int] = {}
     for number, mesh in enumerate(meshes):
         mark = id(mesh.material) if mesh.material is not None else -1 - number
+        instance = (id(mesh.uv), mark)
+        if instance in by_instance:
+            tiles.append(by_instance[instance])
+            continue
         tile = by_material.get(mark)
-        if (
-            tile is not None
-            and not examine_uv(_stack([meshes[i] for i in groups[tile]] + [mesh])).proper
-        ):
-            tile = None
+        if tile is not None:
+            stacked = _stack([*(meshes[i] for i in groups[tile]), mesh])
+            stacked.uv = np.concatenate([settled_uv[i] for i in [*groups[tile], number]])
+            if not examine_uv(stacked).proper:
+                tile = None
         if tile is None:
             tile = len(groups)
-            groups[tile] = []
+            groups.append([])
             by_material[mark] = tile
         groups[tile].append(number)
+        by_instance[instance] = tile
         tiles.append(tile)
-    side = math.ceil(math.sqrt(len(groups)))
-    size = resolution if side == 1 else max(16, resolution // side - 2 * GUTTER)
-    atlas = Atlas(
-        _stack(meshes),
-        np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes]),
-        names,
-        tiles,
-        side,
-        size,
-    )
-    moved = []
-    for mesh, tile in zip(meshes, tiles):
-        assert mesh.uv is not None
-        row, column = atlas.corner(tile)
-        # Row 0 is v = 1.
-        low = np.array([column, atlas.resolution - row - size], np.float64)
-        moved.append((mesh.uv.astype(np.float64) * size + low) / atlas.resolution)
-    if side > 1:
-        atlas.mesh.uv = np.concatenate(moved).astype(np.float32)
-    return atlas
+    return groups, tiles
+
+
+def _weight(meshes: list[Mesh], settled_uv: list[np.ndarray]) -> float:
+    """The edge that a tile must have, up to a common factor, for its texels to be as dense on the
+    surface as those of others."""
+    surface = sum(float(surface_areas(m).sum()) for m in meshes)
+    covered = 0.0
+    for mesh, uv in zip(meshes, settled_uv):
+        a, b, c = (uv[mesh.faces[:, i]].astype(np.float64) for i in range(3))
+        u, v = b - a, c - a
+        covered += float(np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]).sum())
+    return float(np.sqrt(surface / max(covered, 1e-6)))
+
+
+def pack(weights: list[float], resolution: int) -> list[Tile]:
+    """Square tiles with edges in proportion to `weights`, as large as shelves of them fit into an
+    atlas of `resolution` texels. None is smaller than a sixteenth of the largest."""
+    if len(weights) == 1:
+        return [Tile(0, 0, resolution)]
+    share = np.array(weights) / max(weights)
+    share = share.clip(1 / 16, 1)
+    low, high = 0, resolution
+    best: list[Tile] = []
+    while low <= high:
+        middle = (low + high) // 2
+        placed = _shelves(np.maximum(SMALLEST, np.round(share * middle)).astype(int), resolution)
+        if placed is None:
+            high = middle - 1
+        else:
+            best, low = placed, middle + 1
+    if not best:
+        # More tiles than the smallest ones have room for.
+        side = int(np.ceil(np.sqrt(len(weights))))
+        cell = max(1 + 2 * GUTTER, resolution // side)
+        best = [
+            Tile(n // side * cell + GUTTER, n % side * cell + GUTTER, max(1, cell - 2 * GUTTER))
+            for n in range(len(weights))
+        ]
+    return best
+
+
+def _shelves(sizes: np.ndarray, resolution: int) -> list[Tile] | None:
+    """Place squares, the largest first, in rows as high as their first; None if they do not fit."""
+    placed: dict[int, Tile] = {}
+    row = column = height = 0
+    for number in np.argsort(-sizes, kind="stable").tolist():
+        cell = int(sizes[number]) + 2 * GUTTER
+        if column + cell > resolution:
+            row, column, height = row + height, 0, 0
+        if row + cell > resolution or cell > resolution:
+            return None
+        placed[number] = Tile(row + GUTTER, column + GUTTER, int(sizes[number]))
+        column, height = column + cell, max(height, cell)
+    return [placed[n] for n in range(len(sizes))]
 
 
 def _stack(meshes: list[Mesh]) -> Mesh:
@@ -173,63 +188,12 @@ def _stack(meshes: list[Mesh]) -> Mesh:
     )
 
 
-def with_coordinates(
-    asset: Asset, resolution: int, how: str = "auto", seconds: float = 20.0, padding: int = 3
-) -> tuple[Asset, dict[str, str]]:
-    """The asset with texture coordinates on every mesh, and for each mesh a note of its state and
-    of what was done.
-
-    Args:
-        how: "auto" keeps coordinates that are a proper atlas and replaces all others, "keep" makes
-            new ones only for meshes without any, "always" makes new ones for all meshes.
-        seconds: time limit of xatlas for each mesh, after which the fallback is used.
-    """
-    meshes, notes = {}, {}
-    for name, mesh in asset.meshes.items():
-        state = examine_uv(mesh)
-        if how != "always" and (state.proper or (how == "keep" and state.present)):
-            meshes[name], notes[name] = mesh, f"{state.line()}: kept"
-            continue
-        meshes[name], made = unwrap(mesh, resolution, seconds, padding)
-        notes[name] = f"{state.line()}: unwrapped by {made}"
-    return asset.with_meshes(meshes), notes
-
-
 def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset:
-    """The asset with the textures (tile, tile, 3) uint8 of its atlas' tiles; meshes that shared a
+    """The asset with the textures (size, size, 3) uint8 of its atlas' tiles; meshes that shared a
     material share it again."""
-    meshes = {}
-    for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles):
-        meshes[name] = replace(mesh, texture=textures[tile])
-    return asset.with_meshes(meshes)
-
-
-def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
-    """The whole asset as one mesh with one texture, for viewers that support only one. A colour
-    without a texture fills its tile."""
-    whole = Asset(
+    return asset.with_meshes(
         {
-            k: m
-            if m.uv is not None
-            else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32))
-            for k, m in asset.meshes.items()
+            name: replace(mesh, texture=textures[tile])
+            for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles)
         }
     )
-    atlas = join_atlas(
-        Asset({k: replace(m, material=None) for k, m in whole.meshes.items()}), resolution
-    )
-    picture = np.full((atlas.resolution, atlas.resolution, 3), 190, np.uint8)
-    known = np.zeros(picture.shape[:2], bool)
-    for mesh, tile in zip(whole.meshes.values(), atlas.tiles):
-        row, column = atlas.corner(tile)
-        rows, columns = slice(row, row + atlas.tile), slice(column, column + atlas.tile)
-        factor = np.ones(3) if mesh.material is None else np.array(mesh.material.colour[:3])
-        if mesh.texture is not None:
-            at = (np.arange(atlas.tile) * mesh.texture.shape[0]) // atlas.tile
-            across = (np.arange(atlas.tile) * mesh.texture.shape[1]) // atlas.tile
-            picture[rows, columns] = np.rint(mesh.texture[at][:, across, :3] * factor)
-        else:
-            colours = vertex_colours(mesh)
-            picture[rows, columns] = 190 if colours is None else np.rint(colours.mean(0) * 255)
-        known[rows, columns] = True
-    return replace(atlas.mesh, texture=fill_gaps(picture, known))

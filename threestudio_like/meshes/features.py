@@ -28,6 +28,22 @@ EVERYTHING = (
 its `Source`."""
 
 
+_SINGULAR = {
+    "extras": "object with extras",
+    "second texture coordinates": "part with second texture coordinates",
+    "texture coordinates": "part with texture coordinates",
+    "vertex colours": "part with vertex colours",
+    "second vertex colours": "part with second vertex colours",
+    "lines and points": "part with lines and points",
+    "tangents": "part with tangents",
+    "emission": "material with emission",
+    "vertex alpha": "part with vertex alpha",
+    "texture wrapping": "material with texture wrapping",
+    "maps on other texture coordinates": "material with maps on other texture coordinates",
+    "node hierarchies": "node hierarchy",
+}
+
+
 @dataclass(frozen=True)
 class Feature:
     """One kind of thing in a file (a plural, such as "skins") and the names of those that there
@@ -38,12 +54,16 @@ class Feature:
 
     def line(self) -> str:
         """For the user: "2 animations (walk, run)"."""
-        shown = [line_name(name)[:40] for name in self.names]
+        shown = [line_name(name)[:40] for name in self.names if name]
         listed = ", ".join(shown[:4]) + (", …" if len(shown) > 4 else "")
-        kind = self.kind
-        if len(shown) == 1 and kind.endswith("s") and not kind.endswith("ss"):
-            kind = kind[:-1]
-        return f"{len(shown)} {kind} ({listed})" if shown else kind
+        return f"{self.count_words()} ({listed})" if shown else self.count_words()
+
+    def count_words(self) -> str:
+        """For the user: "2 animations"."""
+        kind, count = self.kind, len(self.names)
+        if count == 1:
+            kind = _SINGULAR.get(kind, kind[:-1] if kind.endswith("s") else kind)
+        return f"{count} {kind}" if count else kind
 
     def facts(self) -> dict[str, object]:
         """For JSON: kind, count and names."""

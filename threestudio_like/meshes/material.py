@@ -46,7 +46,8 @@ class Material:
     (H, W, 3) uint8, tangent space, green up, times normal_scale; occlusion_map (H, W, 3) uint8, in
     red; emission: linear RGB, above 1 where it is strong; emissive_map (H, W, 3) uint8.
     alpha_mode: "OPAQUE", "MASK" (opaque from alpha_cutoff on, invisible below) or "BLEND".
-    sampler: of the base-colour texture. images: the encoded pictures that maps were read from.
+    sampler: of the base-colour texture. surface_given: whether the file that the material came from
+    says how rough and metallic it is. images: the encoded pictures that maps were read from.
     """
 
     name: str = "surface"
@@ -64,6 +65,7 @@ class Material:
     emissive_map: np.ndarray | None = None
     unlit: bool = False
     sampler: Sampler = Sampler()
+    surface_given: bool = False
     images: tuple[EncodedImage, ...] = ()
 
     def encoded(self, pixels: np.ndarray) -> EncodedImage | None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..engine.errors import ConfigError
 from ..engine.output import check_free
-from .atlas import examine_uv, with_coordinates
 from .clean import clean, inspect
+from .coordinates import examine_uv, with_coordinates
 from .extras import poisson, remesh_isotropic
 from .frames import CANONICAL, Frame
 from .io.files import read, write

@@ -15,10 +15,14 @@ import numpy as np
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
 from ..engine.memory import peak_memory_mb
+from ..engine.output import write_file
+from ..meshes.features import Feature, loss_line
 from ..meshes.frames import Frame
+from ..meshes.io.files import losses
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light
 from ..meshes.verification import Verdict, verify
+from ..meshes.verification_rest import Rest, verify_rest
 from ..renderers import RingCameras
 from ..reports import contact_sheet, save_png, turntable, write_report
 
@@ -31,13 +35,15 @@ class RunResult:
     """What a run made.
 
     asset: as it was written to asset.glb. folder: of the run. figures: by name, for the report.
-    verdict: on asset.glb, read back and compared with the asset in memory.
+    verdict: on asset.glb, read back and compared with the asset in memory. rest: on what was not
+    meant to change, compared with the file of the user; None where there was no such file.
     """
 
     asset: Asset
     folder: Path
     figures: dict[str, Any]
     verdict: Verdict
+    rest: Rest | None = None
 
     def _repr_html_(self) -> str:
         """In a notebook: the asset, to be turned with the mouse."""
@@ -56,6 +62,10 @@ class Delivery:
         own: files in the user's own frame beside asset.glb: name, asset as it is written there, and
             the frame.
         pictures: more pictures for the report, by title.
+        given: the file of the user that the asset came from; what was not meant to change is
+            compared with it.
+        files: further files of the run, by name.
+        mesh: whether asset.glb and `own` stay in the folder once they are verified.
     """
 
     title: str
@@ -67,6 +77,9 @@ class Delivery:
     light: Light | None = None
     own: tuple[str, Asset, Frame] | None = None
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    given: Path | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    mesh: bool = True
 
 
 def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> RunResult:
@@ -85,22 +98,49 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
     asset.save(temporary)
     verdict = verify(temporary, asset, cameras, place=work.place)
     _refuse(verdict, temporary)
-    temporary.replace(folder / "asset.glb")
-    if work.own is not None:
+    rest = None
+    if work.given is not None:
+        rest = verify_rest(work.given, temporary, asset)
+        _refuse_rest(rest, temporary)
+    shown_file = folder / "asset.glb"
+    if work.mesh:
+        temporary.replace(shown_file)
+    else:
+        temporary.unlink()
+        shown_file = folder / next(iter(work.files))
+    for name, data in work.files.items():
+        write_file(folder / name, data, force=True)
+    if work.own is not None and work.mesh:
         name, own, frame = work.own
         own.save(folder / name)
         _refuse(verify(folder / name, asset, cameras, frame=frame, place=work.place), folder / name)
     figures["seconds of export"] = time.monotonic() - began
-    events.record("asset", **figures, verified=verdict.line())
+    said = verdict.line() + (f"; {rest.line()}" if rest is not None else "")
+    events.record("asset", **figures, verified=said)
+    for name, kept, line in _losses(work, folder):
+        events.record("losses", file=name, lost=[feature.facts() for feature in kept])
+        events.say(line)
+        figures[f"not kept in {name}"] = "; ".join(feature.line() for feature in kept)
     events.status("asset: pictures and report", force=True)
-    _show(run, work, figures, verdict)
+    _show(run, work, figures, said)
     peak = peak_memory_mb()
     events.record("end", seconds=events.elapsed, peak_memory_mb=peak and round(peak))
-    events.say(f"{folder / 'asset.glb'}  ({verdict.line()}; {events.elapsed:.0f} s)")
-    return RunResult(asset, folder, figures, verdict)
+    events.say(f"{shown_file}  ({said}; {events.elapsed:.0f} s)")
+    return RunResult(asset, folder, figures, verdict, rest)
 
 
-def _show(run: Run, work: Delivery, figures: dict[str, Any], verdict: Verdict) -> None:
+def _losses(work: Delivery, folder: Path) -> Iterator[tuple[str, list[Feature], str]]:
+    """For every file of the asset that could not keep all: its name, what is lost, and a line."""
+    written = [("asset.glb", work.asset)]
+    if work.own is not None and work.mesh:
+        written.append((work.own[0], work.own[1]))
+    for name, asset in written:
+        lost = losses(asset, folder / name)
+        if lost:
+            yield name, lost, loss_line(lost, name)
+
+
+def _show(run: Run, work: Delivery, figures: dict[str, Any], said: str) -> None:
     """Contact sheet, turntable and report. The asset is there already: what fails here is a
     warning."""
     folder, events, shown = run.folder, run.events, work.shown or work.asset
@@ -126,7 +166,7 @@ def _show(run: Run, work: Delivery, figures: dict[str, Any], verdict: Verdict) -
             work.title,
             shown,
             sheet,
-            {"prompt": work.title, "verified": verdict.line(), **figures},
+            {"prompt": work.title, "verified": said, **figures},
             read_events(folder / "events.jsonl"),
             run.record.text(),
             work.pictures,
@@ -142,6 +182,15 @@ def _extra(events: Events, name: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         events.record("warning", file=name, reason=reason)
         events.say(f"Warning: {name} could not be made ({reason}). The asset is complete.")
+
+
+def _refuse_rest(rest: Rest, path: Path) -> None:
+    if not rest.passed:
+        raise OutputError(
+            f"the asset did not pass its verification ({rest.line()})",
+            str(path),
+            "Report this with the run's folder",
+        )
 
 
 def _refuse(verdict: Verdict, path: Path) -> None:

@@ -54,11 +54,13 @@ from .texels import baked_share, near_seen
 @dataclass(kw_only=True)
 class PaintRequest(Request):
     """What is painted: the joint atlas in the scene's frame, its texels as they are (3, R, R) in
-    [0, 1], and which of them are locked."""
+    [0, 1], which of them are locked, and their opacity (R, R), 0.5 and more where material is,
+    if there are holes."""
 
     atlas: Atlas | None = None
     texture: torch.Tensor | None = None
     locked: torch.Tensor | None = None
+    alpha: torch.Tensor | None = None
     begin: bool = False
     """Every texel starts as `texture` has it, not the locked ones alone."""
 

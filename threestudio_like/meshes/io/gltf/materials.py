@@ -112,6 +112,9 @@ class Materials:
             emissive_map=map_of(row.get("emissiveTexture")),
             unlit="KHR_materials_unlit" in _table(row.get("extensions")),
             sampler=base.sampler,
+            surface_given=bool(
+                {"roughnessFactor", "metallicFactor", "metallicRoughnessTexture"} & set(pbr)
+            ),
         )
         material.images = tuple(images)
         return ReadMaterial(material, base)
