@@ -9,8 +9,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..kernels import interpolate, rasterize
+from ..kernels import behind, interpolate, rasterize
+from .appearance import Appearance
 from .mesh import Asset, Mesh
+
+LAYERS = 8
+"""Largest number of surfaces behind one another that a pixel shows, where one sees through."""
 
 Light = Callable[[torch.Tensor], torch.Tensor]
 """Maps unit normals (..., 3) to irradiance (..., 1 or 3): the display value of a white matt
@@ -35,47 +39,93 @@ def clay_light(normals: torch.Tensor) -> torch.Tensor:
     return lit.clamp(0, 1) * torch.tensor([0.92, 0.90, 0.87])
 
 
-class Appearance:
-    """The unlit colours of one mesh, from its texture, its vertices or its material.
+class _Body:
+    """All meshes of an asset as one for the rasteriser, and how each of them looks."""
 
-    Args:
-        finest: largest number of texels along an edge; larger textures are averaged down, and 0
-            keeps them as they are.
-    """
-
-    def __init__(self, mesh: Mesh, finest: int = 0) -> None:
-        self.factor = torch.tensor(
-            mesh.material.colour[:3] if mesh.material is not None else (1.0, 1.0, 1.0)
+    def __init__(self, meshes: list[Mesh], clay: bool, light: Light | None) -> None:
+        self.clay, self.light = clay, light
+        self.parts = [Appearance(m) for m in meshes]
+        self.counts = [len(m.faces) for m in meshes]
+        self.offsets = np.cumsum([0, *(len(m.vertices) for m in meshes)])
+        self.first_face = torch.from_numpy(np.cumsum([0, *self.counts])[:-1])
+        self.faces = torch.from_numpy(
+            np.concatenate([m.faces + o for m, o in zip(meshes, self.offsets)]).astype(np.int32)
         )
-        self.texture = self.attributes = None
-        if mesh.texture is not None and mesh.uv is not None:
-            self.texture = torch.from_numpy(mesh.texture[..., :3].astype(np.float32) / 255).permute(
-                2, 0, 1
-            )[None]
-            if finest and max(self.texture.shape[2:]) > finest:
-                self.texture = F.interpolate(self.texture, (finest, finest), mode="area")
-            self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.uv, np.float32))
-        elif mesh.colours is not None:
-            self.attributes = torch.from_numpy(np.ascontiguousarray(mesh.colours, np.float32))
-        self.grey = self.attributes is None and mesh.material is None
-
-    def colour(self, values: torch.Tensor | None) -> torch.Tensor:
-        """Display RGB (N, 3) at interpolated attributes (N, 2 or 3). Differentiable in the
-        attributes."""
-        if values is None:
-            return self.factor
-        factor = self.factor.to(values)
-        if self.texture is None:
-            return values * factor
-        # Coordinates outside of [0, 1] repeat the texture, as in glTF; at the border itself nothing
-        # is repeated.
-        wrapped = torch.where((values < 0) | (values > 1), values - values.floor(), values)
-        grid = torch.stack([wrapped[:, 0] * 2 - 1, 1 - wrapped[:, 1] * 2], -1)[None, None]
-        texture = self.texture.to(values)
-        return (
-            F.grid_sample(texture, grid, padding_mode="border", align_corners=False)[0, :, 0].t()
-            * factor
+        points = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
+        self.homogeneous = torch.from_numpy(
+            np.concatenate([points, np.ones((len(points), 1), np.float32)], 1)
         )
+        self.normals = None
+        if clay or light is not None or any(p.grey for p in self.parts):
+            each = [(m if m.normals is not None else m.with_normals()).normals for m in meshes]
+            self.normals = torch.from_numpy(
+                np.concatenate([n for n in each if n is not None]).astype(np.float32)
+            )
+        self.seen_through = any(p.holes or (p.veils and not clay) for p in self.parts)
+
+    def shade(
+        self, pixels: torch.Tensor, background: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The colours (H, W, 3) of what `pixels` show, on a grey background, and its opacity (H,
+        W), 0 where they show nothing; None where everything is opaque."""
+        hit = pixels[..., 3] > 0
+        unit = None
+        if self.normals is not None:
+            unit = F.normalize(interpolate(self.normals, self.faces, pixels), dim=-1)
+        colour = torch.full((*hit.shape, 3), float(background))
+        opacity = hit.float() if self.seen_through else None
+        owner = torch.searchsorted(self.first_face, pixels[..., 3].long() - 1, right=True) - 1
+        for number, part in enumerate(self.parts):
+            here = hit & (owner == number) if len(self.parts) > 1 else hit
+            if not bool(here.any()):
+                continue
+            plain = self.clay or part.grey
+            values = None
+            if part.attributes is not None and (not plain or opacity is not None):
+                values = self._values(number, part.attributes, pixels[here])
+            if opacity is not None:
+                opacity[here] = part.opacity(values, not self.clay)
+            own = None if unit is None else unit[here]
+            if plain:
+                assert own is not None
+                colour[here] = clay_light(own)
+            else:
+                colour[here] = self._lit(part, values, own)
+        return colour, opacity
+
+    def _values(self, number: int, attributes: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """The attributes (N, A) of a mesh at pixels (N, 4) that show it."""
+        first, own = int(self.first_face[number]), own.clone()[None]
+        own[..., 3] -= first
+        faces = self.faces[first : first + self.counts[number]] - int(self.offsets[number])
+        return interpolate(attributes, faces, own)[0]
+
+    def _lit(
+        self, part: Appearance, values: torch.Tensor | None, unit: torch.Tensor | None
+    ) -> torch.Tensor:
+        shown = part.colour(values)
+        if self.light is None or unit is None or part.material.unlit:
+            return shown
+        shown, glow = shown * self.light(unit), part.glow(values)
+        return shown if glow is None else shown + glow
+
+    def layers(
+        self, clip: torch.Tensor, pixels: torch.Tensor, background: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The colours (H, W, 3) of all surfaces behind one another and how much of the background
+        they hide (H, W), by depth peeling from front to back."""
+        height, width = pixels.shape[:2]
+        total, left = torch.zeros(height, width, 3), torch.ones(height, width)
+        for _ in range(LAYERS):
+            colour, opacity = self.shade(pixels, background)
+            assert opacity is not None
+            total += (left * opacity)[..., None] * colour.clamp(0, 1)
+            left = left * (1 - opacity)
+            through = (pixels[..., 3] > 0) & (opacity < 1)
+            if not bool(through.any()):
+                break
+            pixels = rasterize(clip, self.faces, height, width, behind(pixels, through))
+        return total + left[..., None] * float(background), 1 - left
 
 
 @torch.no_grad()
@@ -90,60 +140,31 @@ def render_asset(
 ) -> Picture:
     """Render all meshes of an asset from several cameras.
 
+    Materials are honoured: vertex colour times texture times material, the sampler's wrapping and
+    filter, and the alpha mode. What a mask cuts out is not in the picture's mask either, and one
+    sees what lies behind; what is blended lies on it, up to `LAYERS` surfaces deep.
+
     Args:
         view_projection: (B, 4, 4) world to clip space.
         size: pixels along the edge.
         background: grey level in [0, 1].
-        clay: ignore the colours and shade by the normals under three fixed lights.
+        clay: ignore the colours and shade by the normals under three fixed lights; what a mask
+            cuts out stays cut out, and what is blended is solid.
         supersample: number of samples along the edge of a pixel.
-        light: irradiance on the surface; without it the base colour is shown.
+        light: irradiance on the surface, to which what glows is added; without it the base colour
+            is shown.
     """
-    meshes = list(asset.meshes.values())
-    parts = [Appearance(m) for m in meshes]
-    offsets = np.cumsum([0, *(len(m.vertices) for m in meshes)])
-    first_face = torch.from_numpy(np.cumsum([0, *(len(m.faces) for m in meshes)])[:-1])
-    faces = torch.from_numpy(
-        np.concatenate([m.faces + o for m, o in zip(meshes, offsets)]).astype(np.int32)
-    )
-    points = np.concatenate([m.vertices for m in meshes]).astype(np.float32)
-    homogeneous = torch.from_numpy(
-        np.concatenate([points, np.ones((len(points), 1), np.float32)], 1)
-    )
-    shaded = clay or light is not None or any(p.grey for p in parts)
-    normals = None
-    if shaded:
-        each = [(m if m.normals is not None else m.with_normals()).normals for m in meshes]
-        normals = torch.from_numpy(
-            np.concatenate([n for n in each if n is not None]).astype(np.float32)
-        )
+    body = _Body(list(asset.meshes.values()), clay, light)
     images, masks = [], []
     edge = size * supersample
     for matrix in view_projection:
-        clip = homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
-        pixels = rasterize(clip, faces, edge, edge)
-        hit = pixels[..., 3] > 0
-        unit = None if normals is None else F.normalize(interpolate(normals, faces, pixels), dim=-1)
-        colour = torch.full((edge, edge, 3), float(background))
-        owner = torch.searchsorted(first_face, pixels[..., 3].long() - 1, right=True) - 1
-        for number, part in enumerate(parts):
-            here = hit & (owner == number) if len(parts) > 1 else hit
-            if not bool(here.any()):
-                continue
-            if clay or part.grey:
-                assert unit is not None
-                colour[here] = clay_light(unit[here])
-                continue
-            values = None
-            if part.attributes is not None:
-                own = pixels[here].clone()[None]
-                own[..., 3] -= float(first_face[number])
-                own_faces = faces[
-                    int(first_face[number]) : int(first_face[number]) + len(meshes[number].faces)
-                ]
-                values = interpolate(part.attributes, own_faces - int(offsets[number]), own)[0]
-            shown = part.colour(values)
-            colour[here] = shown if light is None or unit is None else shown * light(unit[here])
-        whole = torch.cat([colour.clamp(0, 1), hit[..., None].float()], -1).permute(2, 0, 1)[None]
+        clip = body.homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
+        pixels = rasterize(clip, body.faces, edge, edge)
+        if body.seen_through:
+            colour, covered = body.layers(clip, pixels, background)
+        else:
+            colour, covered = body.shade(pixels, background)[0], (pixels[..., 3] > 0).float()
+        whole = torch.cat([colour.clamp(0, 1), covered[..., None]], -1).permute(2, 0, 1)[None]
         whole = F.avg_pool2d(whole, supersample)[0]
         images.append(whole[:3].permute(1, 2, 0).numpy())
         masks.append(whole[3].numpy())
