@@ -11,7 +11,7 @@ import torch
 
 from threestudio_like import kernels
 from threestudio_like.kernels.reference import raster
-from threestudio_like.meshes.appearance import Appearance
+from threestudio_like.meshes.picture import Appearance
 from threestudio_like.meshes.io.images import to_display, to_linear
 from threestudio_like.meshes.material import Material, Sampler
 from threestudio_like.meshes.mesh import Asset, Mesh

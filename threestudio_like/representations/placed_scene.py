@@ -20,8 +20,8 @@ from torch import nn
 
 from ..engine.stage import ParameterGroup
 from ..kernels import EdgeTable, edge_table
-from ..meshes.appearance import Appearance
 from ..meshes.mesh import Asset, Mesh, Node
+from ..meshes.picture import Appearance
 from ..meshes.transform import Transform, quaternion
 from .representation import Rates, Representation, rate_of
 

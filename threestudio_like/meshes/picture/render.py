@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..kernels import behind, interpolate, rasterize
+from ...kernels import behind, interpolate, rasterize
+from ..mesh import Asset, Mesh
 from .appearance import Appearance
-from .mesh import Asset, Mesh
 
 LAYERS = 8
 """Largest number of surfaces behind one another that a pixel shows, where one sees through."""

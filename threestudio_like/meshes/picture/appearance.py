@@ -7,9 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .io.images import to_display, to_linear
-from .material import Material, Sampler
-from .mesh import Mesh
+from ..io.images import to_display, to_linear
+from ..material import Material, Sampler
+from ..mesh import Mesh
 
 
 def wrapped(values: torch.Tensor, how: str) -> torch.Tensor:
