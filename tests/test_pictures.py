@@ -11,11 +11,10 @@ import torch
 
 from threestudio_like import kernels
 from threestudio_like.kernels.reference import raster
-from threestudio_like.meshes.picture import Appearance
 from threestudio_like.meshes.io.images import to_display, to_linear
 from threestudio_like.meshes.material import Material, Sampler
 from threestudio_like.meshes.mesh import Asset, Mesh
-from threestudio_like.meshes.picture import LAYERS, render_asset, render_mesh
+from threestudio_like.meshes.picture import LAYERS, Appearance, render_asset, render_mesh
 
 SIZE = 64
 FRONT = np.diag([1.0, 1.0, -0.25, 1.0]).astype(np.float32)[None]
@@ -229,3 +228,99 @@ def test_layers_come_from_front_to_back_in_both_rasterisers():
     through[3, 5] = True
     again = kernels.rasterize(clip, tri, 16, 16, kernels.behind(pixels, through))
     assert (again[..., 3] > 0).nonzero().tolist() == [[3, 5]]
+
+
+def coloured_ball() -> Asset:
+    import trimesh
+
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    points = np.array(ball.vertices, np.float32) * [1, 2, 1] * 700 + [4000, 0, 0]
+    colours = (np.array(ball.vertices, np.float32) + 1) / 2
+    return Asset(
+        {"ball": Mesh(points.astype(np.float32), ball.faces.astype(np.int32), colours=colours)}
+    )
+
+
+def test_a_transparent_turntable_is_read_back_with_its_frames_and_alpha(tmp_path):
+    from PIL import Image
+
+    from threestudio_like.cli import main
+
+    source = coloured_ball().save(tmp_path / "ball.glb")
+    film = ["--turntable", "--transparent", "--size", "50", "--fps", "10", "--seconds", "0.8"]
+    assert main(["export", str(source), *film]) == 0
+    with Image.open(tmp_path / "ball-turntable.webp") as image:
+        assert (image.n_frames, image.size) == (8, (50, 50))
+        durations, frames = [], []
+        for number in range(image.n_frames):
+            image.seek(number)
+            frames.append(np.asarray(image.convert("RGBA")))
+            durations.append(image.info["duration"])
+    assert durations == [100] * 8
+    for frame in frames:
+        alpha = frame[..., 3]
+        assert alpha[0, 0] == 0
+        assert alpha[25, 25] == 255
+        rows = np.flatnonzero((alpha > 128).any(1))
+        # It fits, whatever its size, and fills the picture.
+        assert 1 <= rows[0] <= 6
+        assert 42 <= rows[-1] <= 48
+    assert len({frame.tobytes() for frame in frames}) == 8
+    # Straight alpha: the border of the ball is no darker than the ball.
+    inside, border = alpha == 255, (alpha > 40) & (alpha < 200)
+    assert frame[border][:, :3].max(1).mean() > 0.6 * frame[inside][:, :3].max(1).mean()
+
+
+def test_a_turntable_as_a_video_is_read_back(tmp_path):
+    import imageio.v2 as imageio
+
+    from threestudio_like.cli import main
+
+    source = coloured_ball().save(tmp_path / "ball.glb")
+    film = ["--turntable", "--size", "72", "--fps", "10", "--seconds", "0.5", "--to", "ply"]
+    out = tmp_path / "films"
+    assert main(["export", str(source), *film, "--out", str(out)]) == 0
+    assert {p.name for p in out.iterdir()} == {"ball.ply", "ball-turntable.mp4"}
+    with imageio.get_reader(out / "ball-turntable.mp4") as video:
+        frames = [np.asarray(frame) for frame in video]
+        assert video.get_meta_data()["fps"] == 10
+    assert len(frames) == 5
+    assert frames[0].shape == (72, 72, 3)
+    assert frames[0][0, 0].min() > 235
+    assert np.ptp(frames[0].astype(int), axis=(0, 1)).min() > 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--turntable", "--size", "51"], "must be even"),
+        (["--turntable", "--size", "8"], "from 16 to 4096"),
+        (["--turntable", "--fps", "nan"], "from 1 to 120"),
+        (["--turntable", "--fps", "100", "--seconds", "100"], "at most"),
+        (["--transparent"], "Add --turntable"),
+    ],
+)
+def test_a_turntable_that_cannot_be_made_is_refused_in_one_line(tmp_path, capsys, arguments, said):
+    from threestudio_like.cli import main
+
+    source = coloured_ball().save(tmp_path / "ball.glb")
+    assert main(["export", str(source), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["ball.glb"]
+
+
+def test_a_turntable_of_something_without_colours_is_lit(tmp_path):
+    from io import BytesIO
+
+    from PIL import Image
+
+    from threestudio_like.reports import Film, film
+
+    how = Film(size=48, fps=2, seconds=1, transparent=True)
+    ball = coloured_ball().meshes["ball"]
+    plain = replace(ball, colours=None, material=Material(colour=(0.5, 0.5, 0.5, 1.0)))
+    with Image.open(BytesIO(film(Asset({"ball": plain}), how))) as image:
+        frame = np.asarray(image.convert("RGBA")).astype(int)
+    assert np.ptp(frame[frame[..., 3] == 255][:, 0]) > 30
