@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .bake import fill_gaps
-from .io.merge import vertex_colours
 from .mesh import Asset, Mesh
 from .unwrap import overlap, unwrap
 
@@ -202,34 +200,3 @@ def paint_tiles(asset: Asset, atlas: Atlas, textures: list[np.ndarray]) -> Asset
     for name, mesh, tile in zip(asset.meshes, asset.meshes.values(), atlas.tiles):
         meshes[name] = replace(mesh, texture=textures[tile])
     return asset.with_meshes(meshes)
-
-
-def flat_texture(asset: Asset, resolution: int = 1024) -> Mesh:
-    """The whole asset as one mesh with one texture, for viewers that support only one. A colour
-    without a texture fills its tile."""
-    whole = Asset(
-        {
-            k: m
-            if m.uv is not None
-            else replace(m, uv=np.full((len(m.vertices), 2), 0.5, np.float32))
-            for k, m in asset.meshes.items()
-        }
-    )
-    atlas = join_atlas(
-        Asset({k: replace(m, material=None) for k, m in whole.meshes.items()}), resolution
-    )
-    picture = np.full((atlas.resolution, atlas.resolution, 3), 190, np.uint8)
-    known = np.zeros(picture.shape[:2], bool)
-    for mesh, tile in zip(whole.meshes.values(), atlas.tiles):
-        row, column = atlas.corner(tile)
-        rows, columns = slice(row, row + atlas.tile), slice(column, column + atlas.tile)
-        factor = np.ones(3) if mesh.material is None else np.array(mesh.material.colour[:3])
-        if mesh.texture is not None:
-            at = (np.arange(atlas.tile) * mesh.texture.shape[0]) // atlas.tile
-            across = (np.arange(atlas.tile) * mesh.texture.shape[1]) // atlas.tile
-            picture[rows, columns] = np.rint(mesh.texture[at][:, across, :3] * factor)
-        else:
-            colours = vertex_colours(mesh)
-            picture[rows, columns] = 190 if colours is None else np.rint(colours.mean(0) * 255)
-        known[rows, columns] = True
-    return replace(atlas.mesh, texture=fill_gaps(picture, known))

@@ -330,7 +330,9 @@
       e.preventDefault(); over = true;
       refuse("The browser has taken the graphics memory back, perhaps because it ran out; load the page again.");
     });
-    if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) spin = false;
+    // Nothing turns by itself where that is unwelcome, or work for the graphics card.
+    const all = parts.reduce((sum, part) => sum + part.count / 3, 0);
+    if (all > 1e6 || window.matchMedia("(prefers-reduced-motion: reduce)").matches) spin = false;
     reset(); resize();
     new ResizeObserver(resize).observe(canvas);
   }
