@@ -199,6 +199,16 @@ def surface_rows() -> list[list[str]]:
         ),
     )
     pixels = kernels.rasterize(clip, tri, 512, 512)
+    beyond = kernels.behind(pixels, pixels[..., 3] > 0)
+    add(
+        "rasterize the layer behind",
+        "-",
+        ratio(
+            lambda: raster.peel(clip[None], tri, 512, 512, beyond[None]),
+            lambda: kernels.rasterize(clip, tri, 512, 512, beyond),
+            5,
+        ),
+    )
     for channels, floor in ((3, "10x"), (32, "35x")):
         attributes, upstream = (
             torch.randn(len(points), channels, requires_grad=True),

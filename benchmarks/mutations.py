@@ -34,6 +34,24 @@ class Mutation:
 
 MUTATIONS = [
     Mutation(
+        file="meshes/picture/render.py",
+        old="left = left * (1 - opacity)",
+        new="left = left - opacity",
+        test="test_pictures.py::test_glass_is_blended_back_to_front_whatever_the_order_of_the_parts",
+    ),
+    Mutation(
+        file="meshes/picture/appearance.py",
+        old="1 - (1 - values.remainder(2)).abs()",
+        new="values.remainder(1)",
+        test="test_pictures.py::test_a_texture_is_wrapped_and_filtered_as_its_sampler_says",
+    ),
+    Mutation(
+        file="renderers/surface.py",
+        old="pixels = torch.where(through[..., None], beyond, pixels)",
+        new="pixels = torch.where(through[..., None], torch.zeros_like(beyond), pixels)",
+        test="test_surface.py::test_a_hole_of_a_painted_surface_shows_what_lies_behind",
+    ),
+    Mutation(
         file="guidance/score_distillation.py",
         old="high = max(low + 1, int(self.t_max(inputs.fraction) * last) + 1)",
         new="high = max(low + 1, int(self.t_max(inputs.fraction) * last))",

@@ -322,3 +322,58 @@ def test_texture_gradient_goes_to_the_texels_that_were_read():
     texels = torch.zeros(1, 1, 8, 8, requires_grad=True)
     kernels.texture(texels, torch.tensor([[3.5 / 8, 1 - 2.5 / 8]])).sum().backward()
     assert texels.grad.nonzero().tolist() == [[0, 0, 2, 3]]
+
+
+def card_before_a_wall():
+    """A textured mesh of two quads that face +Z, the nearer one above the left half of the atlas,
+    and the alpha of its atlas: a hole in the middle of that half."""
+    from threestudio_like.meshes.atlas import join_atlas
+    from threestudio_like.meshes.mesh import Asset, Mesh
+    from threestudio_like.representations.textured_mesh import TexturedMesh
+
+    corner = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0]], np.float32)
+    half = (corner[:, :2] + 0.5) * np.float32([0.5, 1])
+    mesh = Mesh(
+        np.concatenate([corner + np.float32([0, 0, 0.4]), corner * 2]),
+        np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32),
+        uv=np.concatenate([half, half + np.float32([0.5, 0])]),
+    )
+    start = torch.zeros(3, 32, 32)
+    start[0, :, :16], start[1, :, 16:] = 1, 1
+    surface = TexturedMesh(join_atlas(Asset({"card": mesh}), 32), 3, start=start)
+    alpha = torch.ones(32, 32)
+    alpha[8:24, 4:12] = 0
+    return surface, alpha
+
+
+def test_a_hole_of_a_painted_surface_shows_what_lies_behind():
+    from threestudio_like.renderers.backgrounds import BackgroundSample
+    from threestudio_like.renderers.surface import SurfaceConfig, SurfaceRenderer, visibility
+
+    surface, alpha = card_before_a_wall()
+    cameras = Cameras.orbit(torch.zeros(1), torch.zeros(1), 3.0, math.radians(40), 64, 64)
+    renderer = SurfaceRenderer(SurfaceConfig(lookup="nearest", mip=False))
+    background = BackgroundSample(torch.ones(1, 64, 64, 3))
+    whole = renderer.render(surface, cameras, background)
+    assert whole.features[0, 32, 32].tolist() == pytest.approx([1, 0, 0])
+    hidden = visibility(surface, cameras)[16, 24]
+    surface.cut_out(torch.ones(32, 32))
+    assert torch.equal(renderer.render(surface, cameras, background).features, whole.features)
+    surface.cut_out(alpha)
+    assert "alpha" not in surface.state_dict()
+    seen = renderer.render(surface, cameras, background)
+    assert seen.features[0, 32, 32].tolist() == pytest.approx([0, 1, 0])
+    assert torch.equal(seen.opacity, whole.opacity)
+    assert seen.depth[0, 32, 32] > whole.depth[0, 32, 32] + 0.3
+    changed = (seen.features != whole.features).any(-1).double().mean()
+    # A quarter of the card, which is seen at a distance of 2.6.
+    wide = 1 / (2.6 * 2 * math.tan(math.radians(20)))
+    assert float(changed) == pytest.approx(wide**2 / 4, rel=0.15)
+    # The texels behind the hole are painted now, and those of the hole get no gradient.
+    assert hidden == 0
+    assert visibility(surface, cameras)[16, 24] > 0.9
+    seen.features.sum().backward()
+    assert surface.texels.grad[0, :, 12:20, 6:10].abs().max() == 0
+    assert surface.texels.grad[0, :, 14:18, 22:26].abs().max() > 0
+    with pytest.raises(ValueError, match="alpha must be"):
+        surface.cut_out(torch.ones(8, 8))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import shutil
+import socket
+import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,10 +20,15 @@ import pytest
 from threestudio_like.cli import main
 from threestudio_like.commands.jobs import view as viewing
 from threestudio_like.engine.errors import ConfigError, InputError
-from threestudio_like.reports import BoxPicker, PageServer, live, serve_run
+from threestudio_like.meshes.material import EncodedImage, Material, Sampler
+from threestudio_like.meshes.mesh import Asset, Mesh
+from threestudio_like.meshes.page import mesh_page
+from threestudio_like.reports import BoxPicker, PageServer, live, serve_run, write_report
 from threestudio_like.reports.live import run_state
 
 SCENE = Path("assets/pictures/scene.png")
+CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
 
 
 def get(address: str, **headers: str) -> tuple[int, bytes]:
@@ -206,11 +217,7 @@ def test_mistakes_are_told_in_one_line(arguments, said, capsys):
 
 
 def test_a_mesh_is_shown_to_be_turned(tmp_path, monkeypatch):
-    from threestudio_like.meshes.mesh import Asset, Mesh
-
-    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
-    Asset({"ball": Mesh(points, faces)}).save(tmp_path / "ball.glb")
+    Asset({"ball": Mesh(CORNERS, FACES)}).save(tmp_path / "ball.glb")
     seen = {}
 
     def look(address: str) -> bool:
@@ -243,3 +250,224 @@ def test_a_run_with_viewer_is_shown_from_its_beginning(tmp_path, monkeypatch):
     assert seen["stages"] == {}
     with pytest.raises(InputError):
         viewing.view(tmp_path, "", viewing.ViewOptions(seconds=0.1))
+
+
+def test_another_address_is_listened_on_with_a_word(capsys):
+    server = PageServer({"": lambda: ("text/plain", b"hello")}, host="0.0.0.0")
+    try:
+        port = server.address.split("/")[2].rsplit(":", 1)[1]
+        assert server.address.startswith(f"http://127.0.0.1:{port}/")
+        assert port in server.warning
+        assert get(server.address) == (200, b"hello")
+        for named, status in [
+            (f"192.168.0.7:{port}", 200),
+            (f"[fe80::1]:{port}", 200),
+            (socket.gethostname(), 200),
+            (f"evil.example:{port}", 404),
+            ("", 404),
+        ]:
+            assert get(server.address, Host=named)[0] == status, named
+    finally:
+        server.close()
+    server = PageServer({"": lambda: ("text/plain", b"hello")})
+    try:
+        assert server.warning == ""
+        assert get(server.address, Host="192.168.0.7")[0] == 404
+    finally:
+        server.close()
+    for wrong in ("203.0.113.7", "no.such.host.invalid", "a" * 300):
+        with pytest.raises(ConfigError, match="cannot be opened") as problem:
+            PageServer({}, host=wrong)
+        assert "--host" in problem.value.line()
+
+
+def test_view_says_who_else_may_look(tmp_path, monkeypatch, capsys):
+    Asset({"ball": Mesh(CORNERS, FACES)}).save(tmp_path / "ball.glb")
+    monkeypatch.setattr(live, "open_browser", lambda address: True)
+    view = ["view", str(tmp_path / "ball.glb"), "--seconds", "0.1"]
+    assert main([*view, "--host", "0.0.0.0"]) == 0
+    assert "nothing is encrypted" in capsys.readouterr().err
+    assert main(view) == 0
+    assert "encrypted" not in capsys.readouterr().err
+
+
+def test_a_browser_that_hangs_up_leaves_no_traceback(capsys):
+    asked = threading.Event()
+
+    def slow() -> tuple[str, bytes]:
+        asked.set()
+        time.sleep(0.2)
+        return "text/plain", bytes(1 << 24)
+
+    server = PageServer({"": slow})
+    try:
+        host, port = server.address.split("/")[2].split(":")
+        path = "/" + server.address.split("/", 3)[3]
+        line = socket.create_connection((host, int(port)))
+        line.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        assert asked.wait(5)
+        # Closing with a reset, as a browser does that has left the page.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.close()
+        time.sleep(0.6)
+        assert get(server.address)[0] == 200
+    finally:
+        server.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_click_on_the_background_is_refused():
+    wall, floor, ball = (np.zeros((40, 60), bool) for _ in range(3))
+    wall[:25], floor[25:], ball[15:40, 20:40] = True, True, True
+    found = {10: wall, 30: floor, 20: ball}
+    picker = BoxPicker(np.zeros((40, 60, 3), np.uint8), [], lambda point: found[int(point[1])])
+    try:
+        for y in (10, 30):
+            status, answer = post(picker.address + "object", {"point": [5, y]})
+            assert status == 400
+            assert "shows the background" in answer["error"]
+        # What only touches the border is an object, and so is whatever is dragged about.
+        assert post(picker.address + "object", {"point": [30, 20]})[1]["box"] == [20, 15, 40, 40]
+        whole = post(picker.address + "object", {"box": [0, 0, 60, 40]})[1]["box"]
+        assert whole == [0, 0, 60, 40]
+    finally:
+        picker.close()
+
+
+def test_pages_fit_a_phone_and_ask_for_no_icon(tmp_path):
+    write_report(
+        tmp_path / "report.html",
+        "a red chair",
+        Asset({"ball": Mesh(CORNERS, FACES)}),
+        np.zeros((8, 8, 3), np.uint8),
+        {},
+        [],
+        "system: latent-nerf\n",
+    )
+    report = (tmp_path / "report.html").read_text()
+    pages = {
+        "report": report,
+        "mesh": mesh_page("x", Asset({"ball": Mesh(CORNERS, FACES)})).decode(),
+        "live": live.page("live.html")[1].decode(),
+        "pick": live.page("pick.html")[1].decode(),
+    }
+    for name, page in pages.items():
+        assert '<meta name="viewport" content="width=device-width' in page, name
+        assert '<link rel="icon" href="data:,">' in page, name
+        assert "<iframe" not in page, name
+        assert '"iframe"' not in page, name
+        assert not re.search(r"https?://(?!www\.w3\.org)", page), name
+    folded = report[report.index("<details>") : report.index("</details>")]
+    assert "<pre>system: latent-nerf" in folded
+    assert "<details open" not in report
+
+
+def given(page: bytes) -> dict:
+    """What the viewer of a page is given."""
+    text = page.decode()
+    begin = text.index(">", text.index('id="mesh"')) + 1
+    return json.loads(text[begin : text.index("</script>", begin)])
+
+
+def array(text: str, kind: type) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_the_viewer_is_given_parts_in_a_unit_sphere_with_their_materials():
+    leaf = np.full((4, 4, 4), 128, np.uint8)
+    file = EncodedImage(leaf, b"the file's own bytes", "image/webp")
+    material = Material(
+        colour=(0.5, 1.0, 0.25, 0.5),
+        roughness=0.3,
+        metallic=0.7,
+        alpha_mode="MASK",
+        alpha_cutoff=0.25,
+        double_sided=True,
+        normal_map=np.zeros((2, 2, 3), np.uint8),
+        emission=(0.0, 2.0, 0.0),
+        sampler=Sampler("clamp", "mirror", nearest=True),
+        images=(file,),
+    )
+    uv = np.array([[0, 0], [1, 0], [0, 1], [2, 2]], np.float32)
+    far = CORNERS * 1000 + np.float32([5e4, 0, -3e4])
+    parts = {
+        "leaf": Mesh(far, FACES, uv=uv, texture=leaf, material=material),
+        "same": Mesh(far, FACES, uv=uv, texture=leaf, material=material),
+        "bare": Mesh(far, FACES),
+        "painted": Mesh(far, FACES, colours=np.full((4, 3), 0.5, np.float32)),
+        "nothing": Mesh(far, FACES[:0]),
+    }
+    data = given(mesh_page("</script><b>", Asset(parts)))
+    assert len(data["parts"]) == 4
+    for part in data["parts"]:
+        points = array(part["positions"], np.float32).reshape(-1, 3)
+        faces = array(part["faces"], np.uint32).reshape(-1, 3)
+        assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-4)
+        shape = points[faces] * data["radius"] + far.min(0) + 500
+        assert np.allclose(shape, far[FACES], atol=0.01)
+        # Hard edges stay hard: every corner has the normal of its face.
+        normals = array(part["normals"], np.int8).reshape(-1, 3)[faces] / 127
+        flat = np.cross(shape[:, 1] - shape[:, 0], shape[:, 2] - shape[:, 0])
+        flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+        assert np.abs(normals - flat[:, None]).max() < 0.01
+    one, same, bare, painted = data["parts"]
+    assert one["texture"] == same["texture"]
+    assert len(data["pictures"]) == 2
+    address = base64.b64encode(b"the file's own bytes").decode()
+    assert data["pictures"][one["texture"]] == f"data:image/webp;base64,{address}"
+    wanted = {
+        "colour": [0.5, 1.0, 0.25, 0.5],
+        "roughness": 0.3,
+        "metallic": 0.7,
+        "alphaMode": "MASK",
+        "alphaCutoff": 0.25,
+        "doubleSided": True,
+        "emission": [0.0, 2.0, 0.0],
+        "wrap": ["clamp", "mirror"],
+        "nearest": True,
+    }
+    assert {k: one[k] for k in wanted} == wanted
+    assert one["normalMap"] != one["texture"]
+    assert "texture" not in bare
+    assert "uv" not in bare
+    assert set(array(painted["colours"], np.uint8).reshape(-1, 4)[0]) == {128, 255}
+    assert b"<b>" not in mesh_page("</script><b>", Asset(parts))
+
+
+def test_a_large_texture_is_averaged_down_and_a_dense_mesh_keeps_its_vertices():
+    from io import BytesIO
+
+    from PIL import Image
+
+    from threestudio_like.meshes.page import data
+
+    uv = np.zeros((4, 2), np.float32)
+    large = np.full((1024, 4096, 3), 77, np.uint8)
+    material = Material(images=(EncodedImage(large, b"large", "image/png"),))
+    page = given(mesh_page("x", Asset({"a": Mesh(CORNERS, FACES, uv, large, material=material)})))
+    with Image.open(BytesIO(base64.b64decode(page["pictures"][0].split(",")[1]))) as image:
+        assert image.size == (2048, 512)
+    grid = np.stack(np.meshgrid(*[np.arange(400.0)] * 2), -1).reshape(-1, 2)
+    points = np.concatenate([grid, np.zeros((len(grid), 1))], 1).astype(np.float32)
+    corner = (np.arange(399)[:, None] * 400 + np.arange(399)).reshape(-1)
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 1, corner + 400], 1),
+            np.stack([corner + 1, corner + 401, corner + 400], 1),
+        ]
+    ).astype(np.int32)
+    assert len(faces) > data.SHARP_FACES
+    part = given(mesh_page("x", Asset({"a": Mesh(points, faces)})))["parts"][0]
+    assert len(array(part["positions"], np.float32)) == 3 * len(points)
+    assert array(part["faces"], np.uint32).max() == len(points) - 1
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+def test_scripts_are_scripts(tmp_path):
+    mesh = mesh_page("x", Asset({"ball": Mesh(CORNERS, FACES)})).decode()
+    pages = [mesh, live.page("live.html")[1].decode(), live.page("pick.html")[1].decode()]
+    for number, page in enumerate(pages):
+        path = tmp_path / f"{number}.js"
+        path.write_text(re.findall(r"<script>(.*?)</script>", page, re.S)[-1])
+        done = subprocess.run(["node", "--check", path], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

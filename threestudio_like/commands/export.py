@@ -11,6 +11,7 @@ import tyro
 EXAMPLES = (
     "threestudio-like export outputs/latest --to obj ply stl --verify",
     "threestudio-like export chair.glb --to stl --out printing",
+    "threestudio-like export chair.glb --turntable --transparent --size 720 --fps 30",
 )
 
 
@@ -24,6 +25,16 @@ class Export:
     """Formats: glb, obj, ply, stl, or a plug-in's."""
     verify: bool = False
     """Read every file back, render it and compare; a bad file is an error."""
+    turntable: bool = False
+    """Film one turn of the asset too, as an MP4 beside the files."""
+    size: int = 512
+    """Pixels along the edge of the turntable, even in an MP4."""
+    fps: float = 24.0
+    """Frames a second of the turntable."""
+    seconds: float = 4.0
+    """Duration of the turntable."""
+    transparent: bool = False
+    """Film the turntable without a background: an animated WebP with alpha instead of an MP4."""
     out: Path | None = None
     """Folder to write to (default: beside the asset)."""
     force: bool = False

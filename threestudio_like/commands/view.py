@@ -16,7 +16,8 @@ EXAMPLES = (
 @dataclass(frozen=True, kw_only=True)
 class View:
     """Show a run (also while it goes), a mesh, or a picture whose objects you click: then it prints
-    the compose command with their boxes. In the browser, on this machine alone."""
+    the compose command with their boxes. In the browser, on this machine alone unless you give
+    another address."""
 
     path: tyro.conf.Positional[Path] = Path("outputs/latest")
     """A run's folder, a GLB, glTF, OBJ, PLY or STL, or a PNG, JPEG, WebP."""
@@ -24,6 +25,8 @@ class View:
     """Of a picture: what it shows, "a red ball on a blue box"."""
     port: int = 0
     """0 takes a free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in, and is what a container needs."""
     browser: bool = True
     """Open the browser, where there is a screen."""
     segmenter: str = "toybox"

@@ -19,6 +19,7 @@ from .spec import HashGridSpec
 from .surface import (
     EdgeTable,
     antialias,
+    behind,
     edge_table,
     interpolate,
     rasterize,
@@ -35,6 +36,7 @@ __all__ = [
     "SurfaceTree",
     "Backend",
     "antialias",
+    "behind",
     "check",
     "choose",
     "chosen",

@@ -90,6 +90,7 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
         _triton("raster:rasterize"),
         _cpu("on_surfaces:rasterize"),
     ),
+    "peel": (_cpu("on_surfaces:peel"),),
     "interpolate": (
         _vendor("nvdiffrast", "nvdiffrast", "interpolate"),
         _triton("interpolation:interpolate"),

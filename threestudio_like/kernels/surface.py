@@ -18,12 +18,16 @@ import torch
 from .dispatch import implementation
 from .reference import raster
 
+LAYER_ROUNDINGS = 4
+"""Distance of two layers of depth peeling, in roundings of z/w = 1."""
+
 
 def rasterize(
     clip: torch.Tensor,  # [V, 4] or [B, V, 4]
     tri: torch.Tensor,  # [F, 3] int32
     height: int,
     width: int,
+    beyond: torch.Tensor | None = None,  # [H, W] or [B, H, W] z/w
 ) -> torch.Tensor:  # [H, W, 4] or [B, H, W, 4]: u, v, z/w, triangle + 1 (0 where nothing is hit)
     """The nearest triangle at every pixel centre, in OpenGL's convention with row 0 at the top.
     Both sides of a triangle are visible.
@@ -31,17 +35,38 @@ def rasterize(
     Triangles that cross the camera plane are cut exactly, and what lies outside of the near and far
     planes (z/w outside [-1, 1]) is not drawn. Differentiable in `clip` through u, v (weights of
     corners 0 and 1) and z/w; changes of visibility are differentiated by `antialias`.
+
+    With `beyond`, only what lies strictly behind that depth is drawn: a layer of depth peeling (see
+    `behind`), without a gradient.
     """
     if clip.ndim not in (2, 3) or clip.shape[-1] != 4 or tri.ndim != 2 or tri.shape[1] != 3:
         raise ValueError(
             f"rasterize needs clip [(B,) V, 4] and tri [F, 3], got {list(clip.shape)} and "
             f"{list(tri.shape)}"
         )
-    out = implementation("rasterize", raster.rasterize, clip)(
-        clip if clip.ndim == 3 else clip[None], tri, height, width
-    )
+    many = clip if clip.ndim == 3 else clip[None]
+    if beyond is None:
+        out = implementation("rasterize", raster.rasterize, clip)(many, tri, height, width)
+    else:
+        shape = (len(many), height, width)
+        if beyond.ndim != clip.ndim or beyond.numel() != len(many) * height * width:
+            raise ValueError(f"beyond must be {list(shape)}, got {list(beyond.shape)}")
+        serve = implementation("peel", raster.peel, clip, beyond)
+        out = serve(many.detach(), tri, height, width, beyond.detach().reshape(shape))
     # A view and not an index, so that its gradient needs no copy.
     return out if clip.ndim == 3 else out.squeeze(0)
+
+
+def behind(pixels: torch.Tensor, through: torch.Tensor) -> torch.Tensor:
+    """The depth for `rasterize` beyond which the next layer is seen: behind what `pixels` (..., 4)
+    show where one sees `through` (...) bool, and nowhere else.
+
+    A few roundings lie between the layers, so that two triangles that share an edge on the centre
+    of a pixel are one layer.
+    """
+    depth = pixels[..., 2].detach()
+    depth = depth + LAYER_ROUNDINGS * torch.finfo(depth.dtype).eps
+    return torch.where(through, depth, torch.full_like(depth, 2.0))
 
 
 def interpolate(

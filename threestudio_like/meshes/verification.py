@@ -48,6 +48,17 @@ def _placed(asset: Asset, place: Callable[[np.ndarray], np.ndarray]) -> Asset:
     )
 
 
+def _opaque(asset: Asset) -> Asset:
+    return asset.with_meshes(
+        {
+            k: m
+            if m.material is None or m.material.alpha_mode == "OPAQUE"
+            else replace(m, material=replace(m.material, alpha_mode="OPAQUE"))
+            for k, m in asset.meshes.items()
+        }
+    )
+
+
 def _pictures(asset: Asset, cameras: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     picture = render_asset(asset, cameras, size)
     return picture.image, picture.mask
@@ -88,6 +99,9 @@ def verify(
         ) from None
     if place is not None:
         asset, again = _placed(asset, place), _placed(again, place)
+    if all(m.texture is None for m in again.meshes.values()):
+        # A format without textures cannot keep what they cut out.
+        asset = _opaque(asset)
     wanted_image, wanted_mask = _pictures(asset, cameras, size)
     image, mask = _pictures(again, cameras, size)
     agreement = iou(mask > 0.5, wanted_mask > 0.5)

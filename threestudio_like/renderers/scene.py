@@ -55,9 +55,9 @@ class SceneRenderer:
         pixels = rasterize(clip, scene.tri, height, width)
         hit = pixels[..., 3].detach() > 0
         local = interpolate(torch.cat([scene.attributes, points], 1), scene.tri, pixels)
-        values, where = local[..., :3], local[..., 3:]
+        values, where = local[..., :-3], local[..., -3:]
         face = pixels[..., 3].detach().long() - 1
-        colour = torch.zeros_like(values)
+        colour = torch.zeros_like(where)
         for look, first, last, _ in scene.looks:
             mine = (face >= first) & (face < last)
             if not bool(mine.any()):

@@ -12,12 +12,15 @@ from torch import nn
 
 from ..engine.random import RandomStream
 from ..engine.schema.bounds import Number, Share
-from ..kernels import antialias, interpolate, rasterize, texture_level
+from ..kernels import antialias, behind, interpolate, rasterize, texture_level
 from ..representations.textured_mesh import TexturedMesh
 from .backgrounds import BackgroundSample
 from .cameras import Cameras
 from .light import EnvironmentLight
 from .rendering import Rendering
+
+LAYERS = 8
+"""Largest number of holes behind one another through which a pixel sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,7 @@ class SurfaceRenderer(nn.Module):
             drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
             shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
-        pixels = rasterize(clip, surface.tri, height, width)
+        pixels = seen_pixels(surface, clip, height, width)
         hit = (pixels[..., 3:] > 0).float().detach()
         uv = interpolate(surface.uv, surface.tri, pixels)
         level = (
@@ -122,6 +125,22 @@ class SurfaceRenderer(nn.Module):
         )
 
 
+def seen_pixels(surface: TexturedMesh, clip: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """What `kernels.rasterize` shows of a surface at clip positions ((B,) V, 4); through its holes,
+    what lies behind. Differentiable in `clip` where the nearest triangle is seen."""
+    pixels = rasterize(clip, surface.tri, height, width)
+    if surface.alpha is None:
+        return pixels
+    for _ in range(LAYERS):
+        through = surface.cut(interpolate(surface.uv, surface.tri, pixels)) & (pixels[..., 3] > 0)
+        if not bool(through.any()):
+            return pixels
+        beyond = rasterize(clip, surface.tri, height, width, behind(pixels, through))
+        pixels = torch.where(through[..., None], beyond, pixels)
+    through = surface.cut(interpolate(surface.uv, surface.tri, pixels))
+    return torch.where(through[..., None], torch.zeros_like(pixels), pixels)
+
+
 def shade(
     values: torch.Tensor,
     normals: torch.Tensor,
@@ -162,7 +181,7 @@ def texels_seen(
         camera = cameras[[number]].resized(size, size)
         matrix = camera.view_projection()[0]
         eye = camera.camera_to_world[0, :3, 3]
-        pixels = rasterize(homogeneous @ matrix.t(), surface.tri, size, size)
+        pixels = seen_pixels(surface, homogeneous @ matrix.t(), size, size)
         distance = (interpolate(points, surface.tri, pixels) - eye).norm(dim=-1)
         clip = texel @ matrix.t()
         screen = clip[:, :2] / clip[:, 3:].clamp_min(1e-6)

@@ -3,13 +3,16 @@
 from .live import serve_run
 from .page import mesh_page, write_report
 from .picker import BoxPicker
-from .pictures import contact_sheet, save_png, turntable
+from .pictures import contact_sheet, save_png
 from .server import PageServer
+from .turntable import Film, film, turntable
 
 __all__ = [
     "BoxPicker",
+    "Film",
     "PageServer",
     "contact_sheet",
+    "film",
     "mesh_page",
     "save_png",
     "serve_run",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.events import read_events
-from .server import Answer, PageServer
+from .server import LOOPBACK, Answer, PageServer
 
 HTML = "text/html; charset=utf-8"
 LONGEST_CURVE = 200
@@ -77,7 +77,7 @@ def run_state(folder: Path) -> dict[str, Any]:
     }
 
 
-def serve_run(folder: Path, port: int = 0) -> PageServer:
+def serve_run(folder: Path, port: int = 0, host: str = LOOPBACK) -> PageServer:
     """Show a run's folder in the browser, also while the run goes on. Raises ConfigError if the
     port is taken."""
     return PageServer(
@@ -90,6 +90,7 @@ def serve_run(folder: Path, port: int = 0) -> PageServer:
             "report": lambda: file_answer(HTML, folder / "report.html"),
         },
         port=port,
+        host=host,
     )
 
 

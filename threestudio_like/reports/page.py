@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engine.output import write_file
 from ..meshes.mesh import Asset
-from ..meshes.page import STYLE, mesh_page, turnable
+from ..meshes.page import HEAD, STYLE, mesh_page, turnable
 from .pictures import picture_address
 
 
@@ -75,7 +75,7 @@ def write_report(
         f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{picture_address(p)}">'
         for name, p in (pictures or {}).items()
     )
-    text = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+    text = f"""<!doctype html><html lang="en"><head>{HEAD}
 <title>{html.escape(title)}</title><style>{STYLE}</style></head><body><main>
 <h1>{html.escape(title)}</h1><div class="muted">made by threestudio_like</div>
 <h2>Turn it</h2>{turnable(asset)}
@@ -83,7 +83,8 @@ def write_report(
 {more}
 <h2>Figures</h2><table>{rows}</table><h2>Time</h2><table>{stages}</table>
 <h2>Losses</h2>{_curves(events)}
-<h2>Configuration</h2><pre>{html.escape(configuration)}</pre>
+<h2>Configuration</h2>
+<details><summary>run.yaml</summary><pre>{html.escape(configuration)}</pre></details>
 </main></body></html>"""
     write_file(path, text.encode("utf-8"))
 

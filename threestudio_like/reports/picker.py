@@ -13,7 +13,10 @@ import numpy as np
 from ..engine.errors import InputError
 from .live import page
 from .pictures import picture_address, png_bytes
-from .server import PageServer
+from .server import LOOPBACK, PageServer
+
+BACKGROUND = 0.4
+"""Share of the picture's border from which on what was clicked is the background."""
 
 Find = Callable[[np.ndarray], np.ndarray]
 """Maps a point (2,) in pixels to the mask (H, W) bool of the object at that point."""
@@ -27,19 +30,28 @@ class BoxPicker:
         phrases: names of the objects; [] for any number of objects without names.
         find: segments the object at a click; a drag needs no segmentation.
         port: 0 takes a free port.
+        host: the address to listen on, see `PageServer`.
 
     Raises:
         ConfigError: the port is taken.
 
     Example:
-        >>> whole = np.ones((8, 8), bool)
-        >>> picker = BoxPicker(np.zeros((8, 8, 3), np.uint8), [], lambda point: whole)
+        >>> middle = np.zeros((8, 8), bool)
+        >>> middle[2:6, 3:5] = True
+        >>> picker = BoxPicker(np.zeros((8, 8, 3), np.uint8), [], lambda point: middle)
         >>> picker.object({"point": [4, 4], "number": 0})["box"]
-        [0.0, 0.0, 8.0, 8.0]
+        [3.0, 2.0, 5.0, 6.0]
         >>> picker.close()
     """
 
-    def __init__(self, picture: np.ndarray, phrases: list[str], find: Find, port: int = 0) -> None:
+    def __init__(
+        self,
+        picture: np.ndarray,
+        phrases: list[str],
+        find: Find,
+        port: int = 0,
+        host: str = LOOPBACK,
+    ) -> None:
         self.picture, self.phrases, self._find = picture, phrases, find
         self._boxes: np.ndarray | None = None
         self._done = threading.Event()
@@ -52,6 +64,7 @@ class BoxPicker:
             },
             {"object": self.object, "done": self.finish},
             port,
+            host,
         )
 
     @property
@@ -59,11 +72,16 @@ class BoxPicker:
         """The address of the page."""
         return self._server.address
 
+    @property
+    def warning(self) -> str:
+        """See `PageServer.warning`."""
+        return self._server.warning
+
     def object(self, request: dict[str, Any]) -> dict[str, Any]:
         """The box of a drag {"box": 4 numbers}, or of the object at a click {"point": 2 numbers},
         in pixels.
 
-        Raises InputError if there is no object.
+        Raises InputError if there is no object, or only the background.
         """
         height, width = self.picture.shape[:2]
         if "box" in request:
@@ -79,6 +97,13 @@ class BoxPicker:
             mask = self._find(np.array([x, y]))
         if not mask.any():
             raise InputError("shows no object", "the click", "Drag a box about it instead")
+        border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+        if border.mean() >= BACKGROUND:
+            raise InputError(
+                "shows the background, which is no object",
+                "the click",
+                "Click on an object, or drag a box about it",
+            )
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
         shade = np.zeros((height, width, 4), np.uint8)

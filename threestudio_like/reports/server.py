@@ -1,10 +1,13 @@
-"""A small web server for this machine only, on which the viewer runs. It fetches nothing, and
-answers no other machine."""
+"""A small web server on which the viewer runs: for this machine only, unless the user gives another
+address. It fetches nothing."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import secrets
+import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -18,10 +21,39 @@ Answer = tuple[str, bytes]
 
 LARGEST_BODY = 1 << 16
 
+LOOPBACK = "127.0.0.1"
+"""The address that only this machine reaches."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where a browser hangs up in the middle of an answer: it does so whenever a
+        page is left."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
 
 class PageServer:
     """Serves pages on 127.0.0.1, under a secret path. Other users of the machine and scripts of
     other sites do not know it and are refused.
+
+    On another address, whoever reaches that and knows the path is answered. A page of another site
+    whose name points there is refused still: a request has to name this machine, by a number or by
+    its own name.
 
     Args:
         pages: functions that answer a GET request for a name; None means "not yet". "" is the first
@@ -29,9 +61,10 @@ class PageServer:
         calls: functions that answer a POST request for a name and take its JSON object. The result
             is sent back as JSON, and a UserError as {"error": line}.
         port: 0 takes a free port.
+        host: the address to listen on; 0.0.0.0 and :: are all of this machine's.
 
     Raises:
-        ConfigError: the port is taken or not a valid number.
+        ConfigError: the port is taken or not a valid number, or the address is not this machine's.
 
     Example:
         >>> server = PageServer({"": lambda: ("text/html", b"hello")})
@@ -45,7 +78,9 @@ class PageServer:
         pages: Mapping[str, Callable[[], Answer | None]],
         calls: Mapping[str, Callable[[dict[str, Any]], Any]] | None = None,
         port: int = 0,
+        host: str = LOOPBACK,
     ) -> None:
+        self.host = host
         self._pages, self._calls, self._secret = (
             dict(pages),
             dict(calls or {}),
@@ -56,14 +91,19 @@ class PageServer:
                 f"must be from 0 to 65535, got {port}", "--port", "Leave it out for a free one"
             )
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        except OSError as error:
+            kind = _Server6 if ":" in host else _Server
+            self._server = kind((host, port), self._handler())
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no address"
+            if host != LOOPBACK:
+                raise ConfigError(
+                    f"port {port} of {host[:60]} cannot be opened ({reason})",
+                    "--host",
+                    "Give an address of this machine, such as 0.0.0.0, and a free port",
+                ) from None
             raise ConfigError(
-                f"port {port} cannot be opened ({error.strerror})",
-                "--port",
-                "Leave it out for a free one",
+                f"port {port} cannot be opened ({reason})", "--port", "Leave it out for a free one"
             ) from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="viewer", daemon=True
         )
@@ -71,8 +111,36 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """The address of the first page."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{self._secret}/"
+        """The address of the first page, as this machine reaches it."""
+        host = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(self.host, self.host)
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{self._server.server_address[1]}/{self._secret}/"
+
+    @property
+    def warning(self) -> str:
+        """A word about who else is answered; empty where that is nobody."""
+        if is_loopback(self.host):
+            return ""
+        port = self._server.server_address[1]
+        return (
+            f"Other machines that reach port {port} of {self.host or 'this machine'} and know the "
+            "address see it too; nothing is encrypted."
+        )
+
+    def _names_this(self, named: str) -> bool:
+        """Whether the Host of a request is this machine: on the loopback by its usual names, else
+        by a number, the name that was given, or the machine's own."""
+        host = named.rsplit(":", 1)[0] if not named.endswith("]") else named
+        host = host.strip("[]").lower()
+        if host in (LOOPBACK, "localhost", "::1"):
+            return True
+        if is_loopback(self.host):
+            return host == self.host.lower()
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return host in (self.host.lower(), socket.gethostname().lower())
+        return True
 
     def close(self) -> None:
         """Stop the server."""
@@ -91,10 +159,10 @@ class PageServer:
             def _name(self) -> str | None:
                 """The name that is requested, or None if the request is not allowed. A page of
                 another site can neither know the secret nor name this host."""
-                host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+                named = owner._names_this(self.headers.get("Host") or "")
                 path = self.path.partition("?")[0]
                 begin = f"/{owner._secret}/"
-                if host not in ("127.0.0.1", "localhost") or not path.startswith(begin):
+                if not named or not path.startswith(begin):
                     return None
                 return path[len(begin) :]
 

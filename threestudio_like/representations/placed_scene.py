@@ -160,7 +160,10 @@ class PlacedScene(Representation):
         self.register_buffer(
             "owner", torch.from_numpy(np.concatenate(owner).astype(np.int64)), persistent=False
         )
-        attributes = np.zeros((vertex, 3), np.float32)
+        widths = [
+            0 if look.attributes is None else look.attributes.shape[1] for look, *_ in self.looks
+        ]
+        attributes = np.zeros((vertex, max(3, *widths)), np.float32)
         for look, _, _, first in self.looks:
             if look.attributes is not None:
                 known = look.attributes.numpy()

@@ -60,6 +60,7 @@ class TexturedMesh(Representation):
     welded: torch.Tensor
     raster: torch.Tensor
     seams: torch.Tensor
+    alpha: torch.Tensor | None
 
     def __init__(
         self,
@@ -109,6 +110,28 @@ class TexturedMesh(Representation):
             values = values + (start if start.ndim == 3 else start[:, None, None])
         self.texels = nn.Parameter(values.reshape(1, channels, size, size).clone())
         self.register_buffer("seams", seam_points(mesh.faces, mesh.uv, welded), persistent=False)
+        self.register_buffer("alpha", None, persistent=False)
+        self.cutoff = 0.5
+
+    def cut_out(self, alpha: torch.Tensor, cutoff: float = 0.5) -> None:
+        """Cut holes into the surface: where `alpha` (R, R) float is below `cutoff`, renderings show
+        what lies behind, also from other sides of the same mesh.
+
+        The holes are fixed: nothing is differentiated through them, and no checkpoint holds them.
+        Raises ValueError for another size than that of the texels.
+        """
+        size = self.resolution
+        if alpha.shape != (size, size):
+            raise ValueError(f"alpha must be [{size}, {size}], got {list(alpha.shape)}")
+        padded = alpha.detach().to(self.texels).reshape(-1)[self.fill]
+        self.alpha, self.cutoff = padded.view(1, 1, size, size), cutoff
+
+    @torch.no_grad()
+    def cut(self, uv: torch.Tensor) -> torch.Tensor:
+        """Whether the surface has a hole (...) bool at texture coordinates uv (..., 2)."""
+        if self.alpha is None:
+            return torch.zeros(uv.shape[:-1], dtype=torch.bool, device=uv.device)
+        return texture(self.alpha, uv)[..., 0] < self.cutoff
 
     @property
     def charts(self) -> torch.Tensor:

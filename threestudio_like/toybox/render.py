@@ -195,11 +195,12 @@ def render(
         np.zeros((count, size, size), np.int32),
     )
     backgrounds = np.ascontiguousarray(backgrounds, np.float32)
+    everything = np.empty((0, 0), np.float32)
 
     def one(b: int) -> None:
         clip = np.ascontiguousarray(homogeneous @ cameras[b].T)
         out = np.empty((size * supersample, size * supersample, 4), np.float32)
-        rasterize_band(clip, obj.faces, out, 0, out.shape[0])
+        rasterize_band(clip, obj.faces, out, everything, 0, out.shape[0])
         _shade(
             out,
             obj.faces,

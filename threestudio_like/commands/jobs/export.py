@@ -16,6 +16,7 @@ from ...meshes.io.formats import FORMATS, writable
 from ...meshes.mesh import Asset
 from ...meshes.verification import Verdict, verify
 from ...renderers import RingCameras
+from ...reports import Film, film
 from ..export import Export
 
 RECORD = "work/exported.json"
@@ -79,20 +80,43 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     place = folder / path.name
     targets = [place.with_suffix(FORMATS.get(kind).suffixes[0]) for kind in formats]
     new = [t for t in dict.fromkeys(targets) if t.resolve() != path.resolve()]
-    check_free(new, force=options.force, made=known)
+    turn = _film_of(options)
+    filmed = [] if turn is None else [place.with_name(f"{place.stem}-turntable{turn.suffix}")]
+    check_free([*new, *filmed], force=options.force, made=known)
     asset = Asset.load(path)
     files: dict[Path, bytes] = {}
     for target in new:
         files |= encode(asset, target)
+    if turn is not None:
+        files |= {filmed[0]: film(asset, turn)}
     write_files(files, force=options.force, made=known)
     if made is not None:
         made.add(files)
     if not options.verify:
-        return [(target, None) for target in targets]
+        return [(target, None) for target in [*targets, *filmed]]
     cameras = RingCameras().all(160).view_projection().numpy()
     # A mesh of the user's may stand anywhere and be of any size.
     normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
-    return [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
+    checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
+    return [*checked, *((target, None) for target in filmed)]
+
+
+def _film_of(options: Export) -> Film | None:
+    """The film that is wanted. Raises ConfigError."""
+    how = Film(
+        size=options.size,
+        fps=options.fps,
+        seconds=options.seconds,
+        transparent=options.transparent,
+    )
+    if options.turntable:
+        how.check()
+        return how
+    if how != Film():
+        raise ConfigError(
+            "are of the turntable", "--size, --fps, --seconds, --transparent", "Add --turntable"
+        )
+    return None
 
 
 def _check_format(kind: str, verified: bool) -> None:

@@ -3,6 +3,7 @@ browser, on this machine alone."""
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...engine.errors import ConfigError, InputError
 from ...meshes.io.files import read
 from ...reports import BoxPicker, PageServer, mesh_page, serve_run
 from ...reports.live import HTML, announce
+from ...reports.server import LOOPBACK
 from ..view import View
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -23,6 +25,7 @@ class ViewOptions:
     """Where it is shown."""
 
     port: int = 0
+    host: str = LOOPBACK
     browser: bool = True
     """Open the browser, where there is a screen."""
     segmenter: str = "toybox"
@@ -45,7 +48,8 @@ def view(path: Path, prompt: str, options: ViewOptions) -> str:
         return _boxes_command(path, prompt, options)
     if prompt:
         raise ConfigError("belongs to a picture", "view PROMPT", "Leave it out")
-    server = _server(path, options.port)
+    server = _server(path, options)
+    _warn(server.warning)
     announce(f"{path} is shown at {server.address}  (Ctrl-C ends)", server.address, options.browser)
     try:
         began = time.monotonic()
@@ -88,9 +92,14 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
         return (soft if cells is None else cells.snap(soft))[0] > 0.5
 
     picker = BoxPicker(
-        (shown * 255).round().astype(np.uint8), read_scene(prompt).objects, find, options.port
+        (shown * 255).round().astype(np.uint8),
+        read_scene(prompt).objects,
+        find,
+        options.port,
+        options.host,
     )
     try:
+        _warn(picker.warning)
         announce(f"Click the objects at {picker.address}", picker.address, options.browser)
         boxes = picker.wait(options.seconds)
         # The page is still to hear that its boxes were taken.
@@ -119,22 +128,29 @@ def _boxes_command(picture: Path, prompt: str, options: ViewOptions) -> str:
     return shlex.join(said)
 
 
-def _server(path: Path, port: int) -> PageServer:
+def _warn(word: str) -> None:
+    if word:
+        print(word, file=sys.stderr, flush=True)
+
+
+def _server(path: Path, options: ViewOptions) -> PageServer:
     if path.is_dir():
         if not (path / "events.jsonl").is_file():
             raise InputError(
                 "is no run's folder", str(path), "Give a folder under outputs/, a mesh or a picture"
             )
-        return serve_run(path.resolve(), port)
+        return serve_run(path.resolve(), options.port, options.host)
     if not path.exists():
         raise InputError(
             "there is no such file or folder", str(path), "Give a run's folder, a mesh or a picture"
         )
     page = mesh_page(path.name, read(path))
-    return PageServer({"": lambda: (HTML, page)}, port=port)
+    return PageServer({"": lambda: (HTML, page)}, port=options.port, host=options.host)
 
 
 def show(options: View) -> str:
     """Carry out `view`. Raises as `view`."""
-    chosen = ViewOptions(options.port, options.browser, options.segmenter, options.seconds)
+    chosen = ViewOptions(
+        options.port, options.host, options.browser, options.segmenter, options.seconds
+    )
     return view(options.path.expanduser(), options.prompt, chosen)

@@ -52,6 +52,31 @@ def _call_rasterize(function: Callable[..., Any], given: Inputs) -> Results:
     return [out, *gradients_of([clip])]
 
 
+def _peel_inputs(large: bool) -> Inputs:
+    clip, tri, height, width = _picture(large)
+    with torch.no_grad():
+        pixels = surface.rasterize(clip[None], tri, height, width)
+    # Two thirds of the pixels are peeled.
+    through = (torch.arange(height * width) % 3 > 0).view(1, height, width) & (pixels[..., 3] > 0)
+    return {
+        "clip": clip[None],
+        "tri": tri,
+        "height": height,
+        "width": width,
+        "beyond": surface.behind(pixels, through),
+    }
+
+
+def _same_layer(mine: Results, theirs: Results) -> float:
+    nothing = torch.zeros(())
+    return _same_pixels([*mine, nothing], [*theirs, nothing])
+
+
+@case("peel", raster.peel, 1e-3, _peel_inputs, _same_layer)
+def _call_peel(function: Callable[..., Any], given: Inputs) -> Results:
+    return [function(*(given[name] for name in ("clip", "tri", "height", "width", "beyond")))]
+
+
 def _interpolate_inputs(large: bool) -> Inputs:
     clip, tri, height, width = _picture(large)
     with torch.no_grad():

@@ -16,18 +16,29 @@ from . import interpolate as interpolate_kernels
 from .rasterize import rasterize_backward, rasterize_band
 
 
+def _draw(
+    points: np.ndarray, faces: np.ndarray, height: int, width: int, beyond: np.ndarray
+) -> np.ndarray:
+    result = np.empty((len(points), height, width, 4), np.float32)
+    bands = pool.split(height, 32) if len(points) < pool.thread_count() else [(0, height)]
+    pool.run(
+        rasterize_band,
+        [
+            (points[b], faces, result[b], beyond[b], *band)
+            for b in range(len(points))
+            for band in bands
+        ],
+    )
+    return result
+
+
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, clip: torch.Tensor, tri: torch.Tensor, height: int, width: int
     ) -> torch.Tensor:
-        result = np.empty((clip.shape[0], height, width, 4), np.float32)
         points, faces = as_array(clip), as_array(tri.to(torch.int32))
-        bands = pool.split(height, 32) if len(points) < pool.thread_count() else [(0, height)]
-        pool.run(
-            rasterize_band,
-            [(points[b], faces, result[b], *band) for b in range(len(points)) for band in bands],
-        )
+        result = _draw(points, faces, height, width, np.empty((len(points), 0, 0), np.float32))
         ctx.points, ctx.faces, ctx.result = points, faces, result
         return torch.from_numpy(result)
 
@@ -50,6 +61,14 @@ class _Rasterize(torch.autograd.Function):
 def rasterize(clip: torch.Tensor, tri: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """See `kernels.rasterize`; clip (B, V, 4)."""
     return _Rasterize.apply(clip, tri, height, width)
+
+
+def peel(
+    clip: torch.Tensor, tri: torch.Tensor, height: int, width: int, beyond: torch.Tensor
+) -> torch.Tensor:
+    """What `kernels.rasterize` draws `beyond`; clip (B, V, 4), beyond (B, H, W)."""
+    faces = as_array(tri.to(torch.int32))
+    return torch.from_numpy(_draw(as_array(clip), faces, height, width, as_array(beyond)))
 
 
 class _Interpolate(torch.autograd.Function):

@@ -16,7 +16,7 @@ from ..compiling import CACHE
 
 
 @njit(nogil=True, cache=CACHE)
-def rasterize_band(clip, tri, out, row_begin, row_end):
+def rasterize_band(clip, tri, out, beyond, row_begin, row_end):
     """Fill rows [row_begin, row_end) of `out`.
 
     Args:
@@ -24,8 +24,10 @@ def rasterize_band(clip, tri, out, row_begin, row_end):
         tri: (F, 3) int32.
         out: (H, W, 4) float32 (u, v, z/w, triangle + 1); u and v weigh vertices 0 and 1.
             Overwritten.
+        beyond: (H, W) float32 z/w that a triangle has to lie behind; (0, 0) where all are drawn.
     """
     height, width, _ = out.shape
+    behind = beyond.shape[0] > 0
     for row in range(row_begin, row_end):
         for col in range(width):
             out[row, col, 0] = 0.0
@@ -82,6 +84,8 @@ def rasterize_band(clip, tri, out, row_begin, row_end):
                     continue
                 z = np.float32(q0 * z0 + q1 * z1 + q2 * z2)
                 if z < -1.0 or z > 1.0 or z >= out[row, col, 2]:
+                    continue
+                if behind and z <= beyond[row, col]:
                     continue
                 out[row, col, 0] = np.float32(q0 / total)
                 out[row, col, 1] = np.float32(q1 / total)

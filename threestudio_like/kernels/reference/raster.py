@@ -61,6 +61,36 @@ def rasterize(
     faces = tri.long()
     with torch.no_grad():
         hit = _nearest(clip, faces, height, width)
+    return _weights(clip, faces, hit, height, width)
+
+
+@torch.no_grad()
+def peel(
+    clip: torch.Tensor,  # [B, V, 4]
+    tri: torch.Tensor,  # [F, 3] int
+    height: int,
+    width: int,
+    beyond: torch.Tensor,  # [B, H, W] z/w
+) -> torch.Tensor:  # [B, H, W, 4], as of `rasterize`
+    """The nearest triangle of every pixel centre that lies strictly behind `beyond`. Not
+    differentiable.
+
+    It is computed in float64 where the device has that, because the depths that it is compared with
+    may be those of a backend that rounds otherwise.
+    """
+    faces = tri.long()
+    exact = clip if clip.device.type == "mps" else clip.double()
+    out = []
+    for points, depth in zip(exact, beyond.to(exact)):
+        hit = _nearest(points, faces, height, width, depth.reshape(-1))
+        out.append(_weights(points, faces, hit, height, width))
+    return torch.stack(out).to(clip)
+
+
+def _weights(
+    clip: torch.Tensor, faces: torch.Tensor, hit: torch.Tensor, height: int, width: int
+) -> torch.Tensor:
+    """The picture (H, W, 4) of the numbers + 1 (H * W,) of the triangles that are seen."""
     pixels = hit.nonzero()[:, 0]
     x, y = (pixels % width + 0.5) * (2 / width) - 1, 1 - (pixels // width + 0.5) * (2 / height)
     corners = clip[faces[hit[pixels] - 1]]
@@ -72,8 +102,15 @@ def rasterize(
     return clip.new_zeros(height * width, 4).index_copy(0, pixels, rows).view(height, width, 4)
 
 
-def _nearest(clip: torch.Tensor, faces: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Number + 1 of the nearest triangle of every pixel (H * W,) int64."""
+def _nearest(
+    clip: torch.Tensor,
+    faces: torch.Tensor,
+    height: int,
+    width: int,
+    beyond: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Number + 1 of the nearest triangle of every pixel (H * W,) int64, of those behind the z/w
+    `beyond` (H * W,) if it is given."""
     nothing = len(faces) + 1
     box = _pixel_boxes(clip[faces], height, width)
     planes, determinant = weight_planes(clip[faces])
@@ -104,6 +141,8 @@ def _nearest(clip: torch.Tensor, faces: torch.Tensor, height: int, width: int) -
         )
         z = q[:, 4]
         inside = (q[:, :3].amin(1) >= 0) & (q[:, 3] > 0) & (z >= -1) & (z <= 1)
+        if beyond is not None:
+            inside &= z > beyond[row * width + column]
         pixel, z, owner = (row * width + column)[inside], z[inside], owner[inside]
         nearer = depth.scatter_reduce(0, pixel, z, "amin")
         won = z == nearer[pixel]
