@@ -15,9 +15,7 @@ def triangulate(points: np.ndarray) -> np.ndarray:
     that cross themselves still give N - 2 triangles.
     """
     count = len(points)
-    fan = np.stack(
-        [np.zeros(count - 2, np.int64), np.arange(1, count - 1), np.arange(2, count)], 1
-    )
+    fan = np.stack([np.zeros(count - 2, np.int64), np.arange(1, count - 1), np.arange(2, count)], 1)
     if count == 3:
         return fan
     flat = _flattened(np.asarray(points, np.float64))

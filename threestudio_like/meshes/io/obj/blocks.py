@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from .statements import _text
 
 MAPS = frozenset(
-    "map_kd map_ka map_ks map_ke map_ns map_d map_bump bump map_pr map_pm map_ps map_ao map_orm "
-    "map_arm norm map_norm disp map_disp decal refl map_refl".split()
+    {"map_kd", "map_ka", "map_ks", "map_ke", "map_ns", "map_d", "map_bump", "bump", "map_pr"}
+    | {"map_pm", "map_ps", "map_ao", "map_orm", "map_arm", "norm", "map_norm", "disp", "map_disp"}
+    | {"decal", "refl", "map_refl"}
 )
 """Statements that name a picture, in lower case."""
 _OPTIONS = {
@@ -34,11 +35,13 @@ _OWN = ("alpha_mode", "double_sided", "unlit", "sampler")
 @dataclass
 class Line:
     """One line of a block: its statement in lower case ("" for a comment or none; "# unlit" for a
-    comment of this package), its words after it, and its very bytes with the line break."""
+    comment of this package), its words after it, and its very bytes with the line break. new: it
+    was in no file."""
 
     key: str
     words: list[str]
     raw: bytes
+    new: bool = False
 
     @property
     def shown(self) -> str:

@@ -54,7 +54,7 @@ def read_triangles(out: Statements) -> Triangles:
         numbers.append(np.repeat(some, size - 2))
         polygons += len(some) if size > 3 else 0
     whole, line = np.concatenate(tables), np.concatenate(numbers)
-    if len(blocks) > 1:
+    if (line[1:] < line[:-1]).any():
         order = np.argsort(line, kind="stable")
         whole, line = whole[order], line[order]
     return Triangles(whole, line, polygons)

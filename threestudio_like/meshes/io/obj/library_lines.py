@@ -26,10 +26,11 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
 
 
 class NewPictures:
-    """Pictures that are written beside a file, each array once. files: their bytes by name."""
+    """Pictures that are written beside a file, each array once. files: their bytes by name;
+    reserved: names that only these bytes may have."""
 
-    def __init__(self, stem: str) -> None:
-        self.stem = stem
+    def __init__(self, stem: str, reserved: dict[str, bytes] | None = None) -> None:
+        self.stem, self.reserved = stem, reserved or {}
         self.files: dict[str, bytes] = {}
         self._names: dict[tuple[int, str], str] = {}
         self._held: list[np.ndarray] = []
@@ -58,11 +59,12 @@ class NewPictures:
 
     def add(self, stem: str, kind: str, data: bytes) -> str:
         """The name under which some bytes are written: theirs, with a number where it is taken."""
-        number, name = 0, f"{stem}.{kind}"
-        taken = {k.casefold(): v for k, v in self.files.items()}
+        ending = f".{kind}" if kind else ""
+        number, name = 0, f"{stem}{ending}"
+        taken = {k.casefold(): v for k, v in (self.reserved | self.files).items()}
         while taken.get(name.casefold(), data) != data:
             number += 1
-            name = f"{stem}{number}.{kind}"
+            name = f"{stem}{number}{ending}"
         self.files[name] = data
         return name
 
@@ -83,8 +85,14 @@ def material_lines(
         if there and wanted(subject):
             out.append((subject, line if isinstance(line, str) else line()))
 
-    def named(key: str, source: np.ndarray | None, suffix: str, channel: int | None = None):
-        return lambda: f"{key} {pictures.name(source, suffix, material, channel)}"
+    def named(
+        key: str, source: np.ndarray | None, suffix: str, channel: int | None = None
+    ) -> Callable[[], str]:
+        def line() -> str:
+            assert source is not None
+            return f"{key} {pictures.name(source, suffix, material, channel)}"
+
+        return line
 
     texture, packed, look_up = mesh.texture, material.metallic_roughness, material.sampler
     say("colour", f"Kd {r:.6g} {g:.6g} {b:.6g}")
@@ -95,9 +103,7 @@ def material_lines(
     say("opacity", f"d {alpha:.6g}")
     clamp = "-clamp on " if look_up.wrap_u == look_up.wrap_v == "clamp" else ""
     say("texture", named(f"map_Kd {clamp}".rstrip(), texture, ""), texture is not None)
-    see_through = (
-        texture is not None and texture.shape[2] == 4 and material.alpha_mode != "OPAQUE"
-    )
+    see_through = texture is not None and texture.shape[2] == 4 and material.alpha_mode != "OPAQUE"
     say("opacity", named("map_d", texture, "-opacity", 3), see_through)
     say("roughness", named("map_Pr", packed, "-roughness", 1), packed is not None)
     say("metallic", named("map_Pm", packed, "-metallic", 2), packed is not None)

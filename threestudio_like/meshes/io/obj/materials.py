@@ -18,9 +18,11 @@ from .pictures import Pictures, larger, resized
 from .source import Library
 from .statements import Statement
 
-_USED = MAPS - {"map_ka", "map_ks", "map_ns", "map_ps", "disp", "map_disp", "decal", "refl"} - {
-    "map_refl"
-}
+_USED = (
+    MAPS
+    - {"map_ka", "map_ks", "map_ns", "map_ps", "disp", "map_disp", "decal", "refl"}
+    - {"map_refl"}
+)
 
 
 @dataclass
@@ -48,9 +50,7 @@ class Shelf:
     pictures: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
 
-def read_libraries(
-    path: Path, named: list[Statement], textures: bool, notes: list[str]
-) -> Shelf:
+def read_libraries(path: Path, named: list[Statement], textures: bool, notes: list[str]) -> Shelf:
     """What the "mtllib" lines of the OBJ file `path` name. Missing files are noted. Raises
     InputError for damaged ones."""
     shelf = Shelf()
@@ -140,7 +140,7 @@ def _plain(block: Block, notes: list[str]) -> Material:
         notes.append(f'colour of "{block.name[:40]}" is black under its texture: taken as white')
         colour = [1.0, 1.0, 1.0]
     opacity, see_through = _numbers(block, "d"), _numbers(block, "tr")
-    alpha = _unit(opacity[-1] if opacity else 1 - see_through[-1] if see_through else 1.0)
+    alpha = _unit(opacity[-1] if opacity else round(1 - see_through[-1], 9) if see_through else 1.0)
     r, g, b = (_unit(x) for x in colour or (1.0, 1.0, 1.0))
     material.colour = (r, g, b, alpha)
     rough, metal, glow = _numbers(block, "pr"), _numbers(block, "pm"), _numbers(block, "ke")
@@ -209,8 +209,7 @@ def _with_maps(
         material.occlusion_map,
     )
     layouts = {
-        (m.scale, m.shift)
-        for m in (map_line(line) for line in block.lines if line.key in paths)
+        (m.scale, m.shift) for m in (map_line(line) for line in block.lines if line.key in paths)
     }
     if len(layouts) > 1:
         pictures.notes.append(
@@ -219,9 +218,7 @@ def _with_maps(
     return out
 
 
-def _with_opacity(
-    block: Block, out: Painted, paths: dict[str, Path], pictures: Pictures
-) -> None:
+def _with_opacity(block: Block, out: Painted, paths: dict[str, Path], pictures: Pictures) -> None:
     """The texture with the opacity of map_d, and the alpha mode that goes with it."""
     line, texture = block.last("map_d"), out.texture
     # A picture without alpha that is named for both says nothing about opacity.

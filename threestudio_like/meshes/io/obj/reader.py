@@ -35,7 +35,7 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
     colours = _colours(statements, asset.notes)
     part_of, parts = _names_of(statements, triangles, "o")
     group_of, groups = _names_of(statements, triangles, "g")
-    grouped = ()
+    grouped: tuple[str, ...] = ()
     if not any(row.key == "o" for row in statements.others):
         part_of, parts = group_of, groups
     else:
@@ -151,7 +151,7 @@ class _Builder:
         third, table = rows[:, 2], self.normals
         if not given:
             number, table = corner_normals(
-                self.points, corners[..., 0], self.smoothing[chosen]
+                self.points, corners[..., 0], self.smoothing[chosen], self.triangles.lines[chosen]
             )
             third = number.reshape(-1)
         first, inverse = _vertices(rows, third)

@@ -16,7 +16,7 @@ UNSAID, OFF = -1, 0
 
 
 def corner_normals(
-    points: np.ndarray, faces: np.ndarray, smoothing: np.ndarray
+    points: np.ndarray, faces: np.ndarray, smoothing: np.ndarray, polygons: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which corners share a normal, and the normals.
 
@@ -24,6 +24,7 @@ def corner_normals(
         points: (V, 3) float32.
         faces: (F, 3), numbers of points.
         smoothing: (F,) UNSAID, OFF or the number of a group.
+        polygons: (F,) equal for triangles of one polygon, which is flat as a whole.
 
     Returns:
         The number (F, 3) of every corner's normal, and the unit normals (N, 3) float32.
@@ -32,7 +33,9 @@ def corner_normals(
     _, welded = distinct(points[used])
     place = welded[inverse].reshape(-1, 3)
     one, two, three = (points[faces[:, k]].astype(np.float64) for k in range(3))
-    raw = np.cross(two - one, three - one)
+    # Positions that are not finite are refused by who asked.
+    with np.errstate(all="ignore"):
+        raw = np.cross(two - one, three - one)
     flat, unsaid = smoothing == OFF, smoothing == UNSAID
     if unsaid.all():
         marks = _up_to_creases(place, raw)
@@ -43,8 +46,9 @@ def corner_normals(
         # The first mark tells the kinds and the groups apart, the second the places within one.
         marks[..., 0] = np.where(smoothing > 0, smoothing, 0)[:, None]
         marks[..., 1] = place
+        # Of a flat polygon all corners share one normal.
         marks[flat, :, 0] = -1
-        marks[flat, :, 1] = np.flatnonzero(flat)[:, None]
+        marks[flat, :, 1] = polygons[flat][:, None]
         creased = _up_to_creases(place[unsaid], raw[unsaid]) if unsaid.any() else None
         if creased is not None:
             marks[unsaid] = creased
@@ -56,9 +60,7 @@ def _summed(number: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """Unit sums of the faces' normals by number."""
     count = int(number.max()) + 1
     flat = number.reshape(-1)
-    total = np.stack(
-        [np.bincount(flat, np.repeat(raw[:, axis], 3), count) for axis in range(3)], 1
-    )
+    total = np.stack([np.bincount(flat, np.repeat(raw[:, axis], 3), count) for axis in range(3)], 1)
     length = np.linalg.norm(total, axis=1)
     # Where faces without area meet, or opposite ones, any direction is as good as another.
     lost = ~(length > 1e-30)
