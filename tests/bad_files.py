@@ -174,25 +174,13 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "vertex of two numbers.obj": "v 1 2\nv 1 0 0\nv 0 1 0\n" + faces,
         "coordinate of words.obj": TRIANGLE + "vt x y\nf 1/1 2/1 3/1\n",
         "coordinate nan.obj": TRIANGLE + "vt nan 0\nf 1/1 2/1 3/1\n",
-        "library out of the folder.obj": f"mtllib ../../../etc/passwd\n{TRIANGLE}{faces}",
-        "library at the root.obj": f"mtllib /etc/passwd\n{TRIANGLE}{faces}",
-        "library at an address.obj": f"mtllib https://example.org/a.mtl\n{TRIANGLE}{faces}",
-        "library missing.obj": f"mtllib none.mtl\n{TRIANGLE}{faces}",
     }
     out: dict[str, tuple[str, bytes, dict[str, bytes]]] = {
         k: (k, v.encode(), {}) for k, v in text.items()
     }
     out["binary.obj"] = ("binary.obj", b"v 0 0 0\0\0\0\0", {})
     out["ten million faces.obj"] = ("many.obj", (TRIANGLE + faces * 10_000_000).encode(), {})
-    for name, line in {
-        "texture missing": "map_Kd none.png",
-        "texture out of the folder": "map_Kd ../../../etc/passwd",
-        "texture at the root": "map_Kd /etc/passwd",
-        "texture at an address": "map_Kd http://example.org/x.png",
-        "texture with a drive": "map_Kd ..\\..\\x.png",
-        "colour of words": "Kd a b c",
-    }.items():
-        out[name] = ("a.obj", MTL.encode(), {"a.mtl": f"newmtl m\n{line}\n".encode()})
+    out["colour of words"] = ("a.obj", MTL.encode(), {"a.mtl": b"newmtl m\nKd a b c\n"})
     out["texture that is text"] = (
         "a.obj",
         MTL.encode(),

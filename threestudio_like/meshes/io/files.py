@@ -37,8 +37,19 @@ def write(
     Raises: ExportError: no format has this suffix. OutputError: it cannot be written, or a file of
         the user's, also one beside it, would be replaced.
     """
-    write_files(encode(asset, path, frame), force=force, made=made)
+    files = encode(asset, path, frame)
+    # A picture that lies beside the mesh already, with these very bytes, is not in the way.
+    files = {p: data for p, data in files.items() if p == path or not _holds(p, data)}
+    write_files(files, force=force, made=made)
     return path
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file has these bytes."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, bytes]:

@@ -62,7 +62,7 @@ FORMATS: Registry[Format] = Registry(
     {
         "glb": f"{_HERE}.gltf.rows:GLB",
         "gltf": f"{_HERE}.gltf.rows:GLTF",
-        "obj": f"{_HERE}.obj:OBJ",
+        "obj": f"{_HERE}.obj.row:OBJ",
         "ply": f"{_HERE}.ply:PLY",
         "stl": f"{_HERE}.stl:STL",
     },
