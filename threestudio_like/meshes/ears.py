@@ -70,8 +70,8 @@ def clip_ears(polygons):
         while left > 3:
             a, c = before[here], after[here]
             turn = _turn(points, a, here, c)
-            # First true ears, then corners on a straight line, then corners that turn the wrong way,
-            # then, of a polygon that crosses itself, whatever comes.
+            # First true ears, then corners on a straight line, then corners that turn the wrong
+            # way, then, of a polygon that crosses itself, whatever comes.
             take = level == 3 or spent > BUDGET
             if not take and (turn > least or (level > 0 and turn >= -least) or level == 2):
                 take, looked = _free(points, before, after, a, here, c, least)

@@ -63,7 +63,7 @@ FORMATS: Registry[Format] = Registry(
         "glb": f"{_HERE}.glb:GLB",
         "gltf": f"{_HERE}.glb:GLTF",
         "obj": f"{_HERE}.obj:OBJ",
-        "ply": f"{_HERE}.ply:PLY",
+        "ply": f"{_HERE}.ply.ply:PLY",
         "stl": f"{_HERE}.stl:STL",
     },
 )
