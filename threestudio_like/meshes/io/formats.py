@@ -65,6 +65,8 @@ FORMATS: Registry[Format] = Registry(
         "obj": f"{_HERE}.obj:OBJ",
         "ply": f"{_HERE}.ply.ply:PLY",
         "stl": f"{_HERE}.stl:STL",
+        "off": f"{_HERE}.off:OFF",
+        "3mf": f"{_HERE}.threemf.threemf:THREEMF",
     },
 )
 """The formats by name."""

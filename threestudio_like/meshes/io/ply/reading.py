@@ -11,7 +11,7 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import Asset, EncodedImage, Material, Mesh
-from ...polygons import triangulate_all
+from ..corners import assembled
 from ..far import near_origin
 from ..images import decode, neighbour
 from ..limits import LARGEST_COUNT, too_many
@@ -31,11 +31,6 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
     if not len(polygons.corners):
         return Asset({})
     points, offset = near_origin(positions(vertex, where))
-    if polygons.corners.min() < 0 or polygons.corners.max() >= len(points):
-        wrong = polygons.corners[(polygons.corners < 0) | (polygons.corners >= len(points))]
-        raise InputError(
-            f"a face names vertex {int(wrong[0])}, of {len(points)}", where, "Repair the mesh first"
-        )
     mesh = Mesh(
         points,
         np.zeros((0, 3), np.int32),
@@ -43,7 +38,7 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
         colours=_colours(vertex),
         normals=stacked(vertex, ("nx", "ny", "nz")),
     )
-    mesh, owner = polygons.onto(mesh)
+    mesh, owner = polygons.onto(mesh, where)
     asset = Asset({}, offset=offset)
     _dress(asset, mesh, polygons.pictures(owner), header, path, textures)
     return asset
@@ -105,9 +100,6 @@ class _Polygons:
         listed = faces.get("vertex_indices", faces.get("vertex_index"))
         if listed is not None and listed.sizes is not None and len(listed.values):
             corners = _whole(listed.values, where)
-            triangles = int(np.maximum(listed.sizes - 2, 0).sum())
-            if triangles > LARGEST_COUNT:
-                raise too_many(triangles, "faces", where)
             return _Polygons(corners, listed.sizes, faces)
         strips = elements.get("tristrips", {}).get("vertex_indices")
         if strips is not None and strips.sizes is not None:
@@ -117,42 +109,17 @@ class _Polygons:
             return _Polygons(corners.reshape(-1), np.full(len(corners), 3), {})
         return _Polygons(np.zeros(0, np.int64), np.zeros(0, np.int64), {})
 
-    def onto(self, mesh: Mesh) -> tuple[Mesh, np.ndarray]:
+    def onto(self, mesh: Mesh, where: str) -> tuple[Mesh, np.ndarray]:
         """The mesh with these polygons as triangles, and the polygon of every triangle. Vertices
         are doubled where corners have coordinates or colours of their own."""
-        triangles, owner = triangulate_all(mesh.vertices, self.corners, self.sizes)
-        uv, colours = self._corner_uv(), _colours(self.columns)
-        if colours is not None and mesh.colours is not None:
+        colours = _colours(self.columns)
+        if mesh.colours is not None:
             # Colours of faces beside those of vertices are a program's defaults.
             colours = None
-        if uv is None and colours is None:
-            faces = self.corners[triangles].astype(np.int32)
-            return replace(mesh, faces=faces), owner
-        # What corners of one vertex share stays one vertex.
-        keys = [self.corners[:, None].astype(np.float64)]
-        if uv is not None:
-            keys.append(uv.astype(np.float64))
         if colours is not None:
             colours = np.repeat(colours, self.sizes, 0)
-            keys.append(colours.astype(np.float64))
-        _, first, inverse = np.unique(
-            np.concatenate(keys, 1), axis=0, return_index=True, return_inverse=True
-        )
-        vertex = self.corners[first]
-        return (
-            Mesh(
-                mesh.vertices[vertex],
-                inverse.reshape(-1)[triangles].astype(np.int32),
-                uv=uv[first] if uv is not None else None if mesh.uv is None else mesh.uv[vertex],
-                colours=colours[first]
-                if colours is not None
-                else None
-                if mesh.colours is None
-                else mesh.colours[vertex],
-                normals=None if mesh.normals is None else mesh.normals[vertex],
-                origin=vertex,
-            ),
-            owner,
+        return assembled(
+            mesh, self.corners, self.sizes, where, uv=self._corner_uv(), colours=colours
         )
 
     def _corner_uv(self) -> np.ndarray | None:

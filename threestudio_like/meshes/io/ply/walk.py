@@ -52,7 +52,8 @@ def walk_numbers(values, rows, lists):
     properties = len(lists)
     starts = np.zeros((rows, properties), np.int64)
     lengths = np.ones((rows, properties), np.int64)
-    at, size = 0, len(values)
+    size = len(values)
+    at = np.int64(0)
     for row in range(rows):
         for p in range(properties):
             length = np.int64(1)
@@ -60,7 +61,7 @@ def walk_numbers(values, rows, lists):
                 if at >= size or not 0 <= values[at] <= size:
                     return starts, lengths, -1
                 length = np.int64(values[at])
-                at += 1
+                at += np.int64(1)
             if at + length > size:
                 return starts, lengths, -1
             starts[row, p], lengths[row, p] = at, length
@@ -72,9 +73,9 @@ def walk_numbers(values, rows, lists):
 def packed(data, starts, sizes):
     """The runs of `data` that begin at `starts` and have `sizes`, one behind the other."""
     out = np.empty(sizes.sum(), data.dtype)
-    at = np.int64(0)
+    at = 0
     for k in range(len(starts)):
         for j in range(sizes[k]):
-            out[at + j] = data[starts[k] + j]
-        at += sizes[k]
+            out[at] = data[starts[k] + j]
+            at += 1
     return out
