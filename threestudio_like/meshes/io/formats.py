@@ -66,6 +66,7 @@ FORMATS: Registry[Format] = Registry(
         "ply": f"{_HERE}.ply.ply:PLY",
         "stl": f"{_HERE}.stl:STL",
         "off": f"{_HERE}.off:OFF",
+        "dae": f"{_HERE}.dae.dae:DAE",
         "3mf": f"{_HERE}.threemf.threemf:THREEMF",
     },
 )

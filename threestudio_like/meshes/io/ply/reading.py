@@ -4,17 +4,17 @@ and the pictures that its comments name."""
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
 from ....engine.errors import InputError
 from ....engine.text import line_name
-from ...mesh import Asset, EncodedImage, Material, Mesh
+from ...mesh import Asset, Material, Mesh
 from ..corners import assembled
 from ..far import near_origin
-from ..images import decode, neighbour
 from ..limits import LARGEST_COUNT, too_many
+from ..pictures import Pictures
 from .data import REPAIR, Column, Header, read_columns, read_header
 
 Columns = dict[str, Column]
@@ -180,13 +180,14 @@ def _dress(
     names = header.textures if mesh.uv is not None else []
     numbers = np.where((numbers >= 0) & (numbers < len(names)), numbers, -1)
     found = np.unique(numbers).tolist()
+    pictures = Pictures(path, asset.notes)
     for number in found:
         part = mesh if len(found) == 1 else mesh.keep_faces(numbers == number)
         label = path.stem
         if number >= 0:
             label = line_name(names[number].rsplit(".", 1)[0]) if len(found) > 1 else label
             if textures:
-                part = _textured(part, names[number], path, asset.notes)
+                part = _textured(part, names[number], pictures)
         elif len(found) > 1 and names:
             part = replace(part, uv=None)
         while label in asset.meshes:
@@ -194,26 +195,17 @@ def _dress(
         asset.meshes[label] = part
 
 
-def _textured(mesh: Mesh, name: str, path: Path, notes: list[str]) -> Mesh:
+def _textured(mesh: Mesh, name: str, pictures: Pictures) -> Mesh:
     """The mesh with the picture that a comment names, if it lies beside the file."""
-    # Only its last part counts: it is often the path on the machine of whoever made the file.
-    base = PureWindowsPath(name).name
-    try:
-        file = neighbour(path.parent, base.replace("%", "%25"), str(path))
-        data = file.read_bytes()
-        picture = decode(data, str(path))
-    except (InputError, OSError) as error:
-        reason = error.what if isinstance(error, InputError) else error.strerror
-        notes.append(line_name(f"the picture of the surface is left out: {reason}"))
+    image = pictures.get(name)
+    if image is None:
         return mesh
-    mime = {b"\xff\xd8": "image/jpeg", b"RI": "image/webp"}.get(data[:2], "image/png")
-    images = (EncodedImage(picture, data, mime, base),) if data[:2] != b"BM" else ()
     if mesh.colours is not None:
         # They are the picture's colours once more, for programs that show no pictures.
-        notes.append("the vertex colours are left out beside the picture of the surface")
+        pictures.notes.append("the vertex colours are left out beside the picture of the surface")
     return replace(
         mesh,
-        texture=picture,
+        texture=image.pixels,
         colours=None,
-        material=Material(line_name(base.rsplit(".", 1)[0]), images=images),
+        material=Material(line_name(image.name.rsplit(".", 1)[0], "surface"), images=(image,)),
     )

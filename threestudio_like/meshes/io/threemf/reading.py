@@ -14,8 +14,8 @@ from ....engine.text import line_name
 from ...mesh import Asset, EncodedImage, Material, Mesh, Sampler, unique_name
 from ..archive import Archive
 from ..far import near_origin
-from ..images import decode
 from ..limits import LARGEST_COUNT, too_many
+from ..pictures import encoded
 from .model import REPAIR, Group, Model, Placed, Shape, parse
 
 UNITS = {
@@ -161,9 +161,9 @@ class _Reader:
                     chosen = mine[mine[:, 4] == base]
                     mesh, own = _plain(points, chosen)
                     label = line_name(group.names[base], name)
-                    mesh.material = Material(
-                        label, group.colours[base], alpha_mode=_mode(group, base)
-                    )
+                    mesh.material = Material(label, group.colours[base])
+                    if group.colours[base][3] < 1:
+                        mesh.material.alpha_mode = "BLEND"
                     out.append(_Part(mesh, own, name))
             elif group is not None and group.kind == "colorgroup":
                 out.append(_Part(*_coloured(points, mine, group), name))
@@ -186,9 +186,7 @@ class _Reader:
         if name not in self.pictures:
             try:
                 data = self.archive.read(name)
-                kind = "image/jpeg" if data[:2] == b"\xff\xd8" else "image/png"
-                picture = decode(data, self.where)
-                self.pictures[name] = EncodedImage(picture, data, kind, PurePosixPath(name).name)
+                self.pictures[name] = encoded(data, PurePosixPath(name).name, self.where)
             except InputError as error:
                 self.pictures[name] = None
                 self.notes.append(line_name(f"a picture is left out: {error.what}"))
@@ -205,10 +203,6 @@ class _Reader:
                 ),
                 images=(image,),
             )
-
-
-def _mode(group: Group, base: int) -> str:
-    return "BLEND" if group.colours[base][3] < 1 else "OPAQUE"
 
 
 def _plain(points: np.ndarray, rows: np.ndarray) -> tuple[Mesh, np.ndarray]:
