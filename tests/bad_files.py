@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
+import io
 import json
 import random
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from threestudio_like.meshes import Asset, Mesh
+from threestudio_like.meshes.io.archive import pack
+from threestudio_like.meshes.io.usd.writing import package
 from threestudio_like.meshes.mesh import Material
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\n"
@@ -293,8 +298,16 @@ _NASTY = [
 
 
 def mutate(data: bytes, number: int) -> bytes:
-    """Mutation `number` of a file: deterministic."""
+    """Mutation `number` of a file: deterministic. Of an archive it is, two times of three, that of
+    one of its members, whose check sum is right then."""
     draw = random.Random(number)
+    if data[:2] == b"PK" and draw.random() < 0.67:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            members = {name: file.read(name) for name in file.namelist()}
+        # The largest is the model.
+        chosen = max(members, key=lambda name: len(members[name]))
+        members[chosen] = mutate(members[chosen], number + 1)
+        return pack(members) if chosen.endswith(".model") else package(members)
     out = bytearray(data)
     for _ in range(draw.choice([1, 1, 2, 4, 12])):
         kind, at = draw.randrange(7), draw.randrange(max(1, len(out)))
@@ -325,13 +338,89 @@ def mutate(data: bytes, number: int) -> bytes:
     return bytes(out)
 
 
+DAE = """<?xml version="1.0" encoding="utf-8"?>
+<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+<asset><unit name="centimetre" meter="0.01"/><up_axis>Z_UP</up_axis></asset>
+<library_images><image id="i"><init_from>tiles.png</init_from></image></library_images>
+<library_effects><effect id="e"><profile_COMMON>
+<newparam sid="s"><surface type="2D"><init_from>i</init_from></surface></newparam>
+<newparam sid="p"><sampler2D><source>s</source></sampler2D></newparam>
+<technique sid="t"><phong><emission><color>0 0.5 0 1</color></emission>
+<diffuse><texture texture="p" texcoord="UV"/></diffuse>
+<transparency><float>0.5</float></transparency></phong></technique>
+</profile_COMMON></effect></library_effects>
+<library_materials><material id="m" name="tiles"><instance_effect url="#e"/></material>
+</library_materials>
+<library_geometries><geometry id="g" name="plate"><mesh>
+<source id="a"><float_array id="aa" count="12">0 0 0 100 0 0 100 100 0 0 100 0</float_array>
+<technique_common><accessor source="#aa" count="4" stride="3"><param name="X" type="float"/>
+<param name="Y" type="float"/><param name="Z" type="float"/></accessor></technique_common></source>
+<source id="b"><float_array id="bb" count="8">0 0 1 0 1 1 0 1</float_array>
+<technique_common><accessor source="#bb" count="4" stride="2"><param name="S" type="float"/>
+<param name="T" type="float"/></accessor></technique_common></source>
+<vertices id="v"><input semantic="POSITION" source="#a"/></vertices>
+<polylist count="1" material="x"><input semantic="VERTEX" source="#v" offset="0"/>
+<input semantic="TEXCOORD" source="#b" offset="1" set="0"/><vcount>4</vcount>
+<p>0 0 1 1 2 2 3 3</p></polylist></mesh></geometry></library_geometries>
+<library_visual_scenes><visual_scene id="w"><node id="n" name="floor">
+<translate>0 0 50</translate><instance_geometry url="#g"><bind_material><technique_common>
+<instance_material symbol="x" target="#m"/></technique_common></bind_material>
+</instance_geometry></node></visual_scene></library_visual_scenes>
+<scene><instance_visual_scene url="#w"/></scene></COLLADA>
+"""
+"""A plate of one by one metre, half a metre above the floor, in centimetres and +Z up."""
+
+OFF = "COFF\n4 2 0\n0 0 0 255 0 0\n1 0 0 0 255 0\n1 1 0 0 0 255\n0 1 0 9 9 9\n3 0 1 2\n3 0 2 3\n"
+
+TEXT_STL = """solid one part
+facet normal 0 0 1
+ outer loop
+  vertex 0 0 0
+  vertex 1 0 0
+  vertex 0 1 0
+ endloop
+endfacet
+endsolid one part
+solid other
+facet normal 0 0 1
+ outer loop
+  vertex 0 0 2
+  vertex 1e0 0 2
+  vertex 0 1 2
+ endloop
+endfacet
+endsolid
+"""
+
+TEXT_PLY = ply(
+    "comment TextureFile tiles.png\nelement vertex 4\nproperty double x\nproperty double y\n"
+    "property double z\nproperty uchar red\nproperty uchar green\nproperty uchar blue\n"
+    "element face 2\nproperty list uchar int vertex_indices\nproperty list uchar float texcoord",
+    "0 0 0 1 2 3\n1 0 0 1 2 3\n1 1 0 1 2 3\n0 1 0 1 2 3\n"
+    "3 0 1 2 6 0 0 1 0 1 1\n4 0 1 2 3 8 0 0 1 0 1 1 0 1\n",
+)
+
+
+def installed(name: str) -> bool:
+    """Whether a module can be imported."""
+    return importlib.util.find_spec(name) is not None
+
+
 def write_good(folder: Path) -> list[Path]:
     """The good asset in every format, and a .gltf with its buffer inside."""
     asset = good_asset()
-    paths = [asset.save(folder / f"good.{kind}") for kind in ("glb", "obj", "ply", "stl")]
+    kinds = ["glb", "obj", "ply", "stl", "3mf"]
+    if installed("pxr"):
+        kinds += ["usda", "usdc", "usdz"]
+    paths = [asset.save(folder / f"good.{kind}") for kind in kinds]
     document, binary = small_gltf()
     document["buffers"][0]["uri"] = (
         "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
     )
     (folder / "good.gltf").write_text(json.dumps(document))
-    return [*paths, folder / "good.gltf"]
+    texts = {"text.ply": TEXT_PLY, "text.stl": TEXT_STL.encode(), "good.off": OFF.encode()}
+    if installed("collada"):
+        texts["good.dae"] = DAE.encode()
+    for name, data in texts.items():
+        (folder / name).write_bytes(data)
+    return [*paths, folder / "good.gltf", *(folder / name for name in texts)]

@@ -139,7 +139,7 @@ def test_formats_without_textures_keep_shape_and_handedness(kind, frame, tmp_pat
     assert np.logical_xor(one.mask > 0.5, two.mask > 0.5).mean() < 1e-3
     assert again.mesh.volume == pytest.approx(asset.mesh.volume, rel=1e-4)
     if kind == "ply":
-        assert again.mesh.colours is not None
+        assert again.mesh.texture is not None
 
 
 def test_every_frame_is_a_rotation_and_undone():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.errors import ConfigError
+from ..engine.errors import ConfigError, InputError
 from .mesh import Mesh
 
 
@@ -27,6 +27,25 @@ def load(name: str) -> Any:
             "--backend",
             "Install it with: pip install '.[mesh]' in the checkout (and the system "
             "libraries that it names)",
+        ) from None
+
+
+def needed(module: str, extra: str, where: str) -> Any:
+    """Import a module without which the file `where` cannot be read or written.
+
+    Args:
+        extra: the optional dependency of this package that brings it.
+
+    Raises: InputError with the way to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        reason = str(error).splitlines()[0][:100]
+        raise InputError(
+            f"needs {module.partition('.')[0]}, which cannot be used here ({reason})",
+            where,
+            f"Install it with: pip install '.[{extra}]' in the checkout",
         ) from None
 
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..engine.places import user_path
 from .material import EncodedImage, Material, Sampler
-from .normals import face_normals, vertex_normals
+from .normals import crease_groups, face_normals, vertex_normals
 from .transform import Transform
 
 if TYPE_CHECKING:
@@ -75,6 +75,31 @@ class Mesh:
         np.add.at(total, self.faces.reshape(-1), corners.reshape(-1, 3).astype(np.float64))
         length = np.linalg.norm(total, axis=1, keepdims=True)
         return replace(self, normals=(total / np.maximum(length, 1e-12)).astype(np.float32))
+
+    def split_at_creases(self, angle: float = 42.0) -> Mesh:
+        """The mesh with its vertices doubled along edges sharper than `angle` degrees, and with
+        normals that are smooth everywhere else: a cube is flat, a sphere round."""
+        place = self.welded()
+        first = np.zeros(int(place.max(initial=-1)) + 1, np.int64)
+        first[place] = np.arange(len(place))
+        group, normals = crease_groups(self.vertices[first], place[self.faces], angle)
+        # A texture seam keeps its two vertices: what differs is one of a vertex and a group.
+        key = self.faces.astype(np.int64) * (len(normals) + 1) + group
+        _, corner, inverse = np.unique(key, return_index=True, return_inverse=True)
+        vertex = self.faces.reshape(-1)[corner]
+
+        def pick(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[vertex]
+
+        return replace(
+            self,
+            vertices=self.vertices[vertex],
+            faces=inverse.reshape(-1, 3).astype(np.int32),
+            uv=pick(self.uv),
+            colours=pick(self.colours),
+            normals=normals[group.reshape(-1)[corner]],
+            origin=(vertex.astype(np.int64) if self.origin is None else self.origin[vertex]),
+        )
 
     @property
     def volume(self) -> float:

@@ -3,7 +3,6 @@ faces."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from .extras import load, open3d_mesh
 from .frames import CANONICAL, Frame
 from .io.files import read
 from .io.merge import joined
-from .io.ply import check_ply
+from .io.ply.data import Header, read_columns, read_header
+from .io.ply.reading import positions, stacked
 from .mesh import Mesh
 from .normals import face_normals
 
@@ -54,32 +54,16 @@ def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cl
     Raises InputError."""
     if path.suffix.lower() == ".ply" and path.is_file():
         data = path.read_bytes()
-        check_ply(data, str(path))
-        if b"element face" not in data[: 1 << 16].partition(b"end_header")[0]:
-            return _points_of_ply(data, path, frame or CANONICAL)
+        header = read_header(data, str(path))
+        if header.element("face") is None and header.element("tristrips") is None:
+            return _points_of_ply(data, header, path, frame or CANONICAL)
     return sample_surface(joined(read(path, frame, textures=False)), count)
 
 
-def _points_of_ply(data: bytes, path: Path, frame: Frame) -> Cloud:
-    import trimesh
-
-    try:
-        loaded = trimesh.load(io.BytesIO(data), file_type="ply", process=False)
-        raw = loaded.metadata["_ply_raw"]["vertex"]["data"]
-        points = np.stack([raw[k] for k in "xyz"], 1).reshape(-1, 3).astype(np.float64)
-        # trimesh stores the properties of binary files as a structured array and those of text
-        # files as a mapping.
-        names = raw.keys() if isinstance(raw, dict) else raw.dtype.names
-        named = all(k in names for k in ("nx", "ny", "nz"))
-        normals = (
-            np.stack([raw[k] for k in ("nx", "ny", "nz")], 1).reshape(-1, 3).astype(np.float64)
-            if named
-            else None
-        )
-    except Exception as error:
-        raise InputError(
-            f"cannot be read ({type(error).__name__})", str(path), "Save it again as PLY"
-        ) from None
+def _points_of_ply(data: bytes, header: Header, path: Path, frame: Frame) -> Cloud:
+    vertex = read_columns(data, header, str(path)).get("vertex", {})
+    points = positions(vertex, str(path))
+    normals = stacked(vertex, ("nx", "ny", "nz"), np.float64)
     if len(points) < 10 or not np.isfinite(points).all():
         raise InputError(
             "holds fewer than 10 points, or some that are not numbers",

@@ -1,92 +1,108 @@
-"""Division of polygons into triangles, concave ones as well."""
+"""Cuts polygons with any number of corners, concave ones too, into triangles."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_LARGEST_CONCAVE = 4096
-"""Largest number of corners of a polygon whose ears are clipped; the time grows with the square."""
-
 
 def triangulate(points: np.ndarray) -> np.ndarray:
-    """Triangles (N - 2, 3) of a polygon's corners (N, 3), by number, in the polygon's direction.
+    """Triangles (N - 2, 3) int64 of one polygon: numbers of its corners, in its own sense of
+    rotation.
 
-    Corners are projected along the polygon's normal by Newell's method; ears are clipped. Polygons
-    that cross themselves still give N - 2 triangles.
+    The polygon is projected along Newell's normal and its ears are clipped; a convex one becomes a
+    fan. One that crosses itself still gives N - 2 triangles.
+
+    Args:
+        points: (N, 3), the corners in order.
     """
-    count = len(points)
-    fan = np.stack([np.zeros(count - 2, np.int64), np.arange(1, count - 1), np.arange(2, count)], 1)
-    if count == 3:
-        return fan
-    flat = _flattened(np.asarray(points, np.float64))
-    if flat is None or is_convex(flat) or count > _LARGEST_CONCAVE:
-        return fan
-    return _ears(flat)
+    points = np.asarray(points, np.float64)
+    if len(points) < 3:
+        return np.zeros((0, 3), np.int64)
+    return _of_one_size(points[None])[0]
 
 
-def _flattened(points: np.ndarray) -> np.ndarray | None:
-    """The corners (N, 2) seen against the normal, counter-clockwise; None without area."""
-    centred = points - points.mean(0)
-    normal = np.cross(centred, np.roll(centred, -1, 0)).sum(0)
-    length = np.linalg.norm(normal)
-    if not np.isfinite(length) or length <= 0:
-        return None
-    normal /= length
-    axis = np.eye(3)[np.argmin(np.abs(normal))]
-    right = np.cross(axis, normal)
-    right /= np.linalg.norm(right)
-    return np.stack([centred @ right, centred @ np.cross(normal, right)], 1)
+def triangulate_all(
+    points: np.ndarray, corners: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of many polygons, in their order; a polygon of fewer than three corners gives none.
+
+    Args:
+        points: (V, 3).
+        corners: (C,) the point of every corner, polygon by polygon.
+        sizes: (P,) the number of corners of every polygon; their sum is C.
+
+    Returns:
+        triangles (T, 3) int64: numbers of corners (in `corners`, not in `points`); owner (T,)
+        int64: the polygon of every triangle.
+    """
+    sizes = np.asarray(sizes, np.int64)
+    starts = np.cumsum(sizes) - sizes
+    triangles, owners = [np.zeros((0, 3), np.int64)], [np.zeros(0, np.int64)]
+    for size in np.unique(sizes[sizes >= 3]).tolist():
+        mine = np.flatnonzero(sizes == size)
+        slots = starts[mine, None] + np.arange(size)
+        if size == 3:
+            triangles.append(slots)
+        else:
+            local = _of_one_size(np.asarray(points, np.float64)[corners[slots]])
+            triangles.append((starts[mine, None, None] + local).reshape(-1, 3))
+        owners.append(np.repeat(mine, size - 2))
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate(triangles)[order], owner[order]
 
 
-def is_convex(flat: np.ndarray) -> bool:
-    """Whether the polygon (N, 2), counter-clockwise, turns left at every corner, and once in
-    all."""
-    side = np.roll(flat, -1, 0) - flat
-    before = np.roll(side, 1, 0)
-    turn = before[:, 0] * side[:, 1] - before[:, 1] * side[:, 0]
-    ahead = (before * side).sum(1)
-    scale = np.abs(turn).max()
-    if (turn < -1e-9 * scale).any():
-        return False
-    return bool(abs(np.arctan2(turn, ahead).sum() - 2 * np.pi) < 1e-6)
+def _of_one_size(points: np.ndarray) -> np.ndarray:
+    """Triangles (P, N - 2, 3) int64 of polygons (P, N, 3) with equally many corners."""
+    size = points.shape[1]
+    rest = np.arange(1, size - 1)
+    fan = np.stack([np.zeros_like(rest), rest, rest + 1], 1)
+    out = np.repeat(fan[None], len(points), 0)
+    if size == 3:
+        return out
+    flat = _projected(points)
+    whole = np.abs(_turns(flat, fan)).sum(1)
+    # A triangle thinner than this is no triangle.
+    least = 1e-9 * whole[:, None]
+    usual = (_turns(flat, fan) > least).all(1)
+    if size == 4:
+        other = np.array([[1, 2, 3], [1, 3, 0]])
+        out[~usual & (_turns(flat, other) > least).all(1)] = other
+        done = usual | (_turns(flat, other) > least).all(1)
+    else:
+        # Convex, or else a spiral could have a fan of triangles that all turn the right way.
+        turn = np.arange(size)
+        around = np.stack([turn - 1, turn, (turn + 1) % size], 1)
+        done = usual & (_turns(flat, around) > -least).all(1)
+    # What is no area at all has no better triangles than the fan, and no ears.
+    todo = np.flatnonzero(~done & (whole > 0) & np.isfinite(whole))
+    if len(todo):
+        from .ears import clip_ears
+
+        out[todo] = clip_ears(np.ascontiguousarray(flat[todo]))
+    return out
 
 
-def _ears(flat: np.ndarray) -> np.ndarray:
-    ring = list(range(len(flat)))
-    out = []
-
-    def turn(a: int, b: int, c: int) -> float:
-        return float(
-            (flat[b, 0] - flat[a, 0]) * (flat[c, 1] - flat[a, 1])
-            - (flat[b, 1] - flat[a, 1]) * (flat[c, 0] - flat[a, 0])
+def _projected(points: np.ndarray) -> np.ndarray:
+    """Polygons (P, N, 3) in the plane across Newell's normal, (P, N, 2), counter-clockwise."""
+    with np.errstate(all="ignore"):
+        local = points - points.mean(1, keepdims=True)
+        local = local / np.maximum(np.abs(local).max((1, 2)), 1e-300)[:, None, None]
+        normal = np.cross(local, np.roll(local, -1, 1)).sum(1)
+        normal = normal / np.maximum(np.linalg.norm(normal, axis=1), 1e-300)[:, None]
+        # The axis that the normal is least along makes the steadiest tangent.
+        axis = np.eye(3)[np.argmin(np.abs(normal), 1)]
+        tangent = np.cross(axis, normal)
+        tangent = tangent / np.maximum(np.linalg.norm(tangent, axis=1), 1e-300)[:, None]
+        bitangent = np.cross(normal, tangent)
+        return np.stack(
+            [np.einsum("pnk,pk->pn", local, tangent), np.einsum("pnk,pk->pn", local, bitangent)], -1
         )
 
-    at, tried = 0, 0
-    while len(ring) > 3:
-        count = len(ring)
-        at %= count
-        a, b, c = ring[at - 1], ring[at], ring[(at + 1) % count]
-        # Where no corner is an ear any more (the polygon crosses itself), any is cut off.
-        if tried >= count or (turn(a, b, c) > 0 and not _holds(flat, ring, a, b, c)):
-            out.append((a, b, c))
-            del ring[at]
-            tried = 0
-            at = max(0, at - 1)
-        else:
-            at += 1
-            tried += 1
-    return np.array([*out, tuple(ring)], np.int64)
 
-
-def _holds(flat: np.ndarray, ring: list[int], a: int, b: int, c: int) -> bool:
-    """Whether another corner of the ring lies in the triangle."""
-    others = np.array([i for i in ring if i not in (a, b, c)])
-    p, corners = flat[others], flat[[a, b, c]]
-    inside = np.ones(len(p), bool)
-    for k in range(3):
-        one, side = corners[k], corners[(k + 1) % 3] - corners[k]
-        inside &= side[0] * (p[:, 1] - one[1]) - side[1] * (p[:, 0] - one[0]) >= 0
-    # Corners at the place of one of the three (a slit, a bridge to a hole) do not block.
-    for corner in corners:
-        inside &= (p != corner).any(1)
-    return bool(inside.any())
+def _turns(flat: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Twice the signed areas (P, T) of triangles (T, 3) of polygons (P, N, 2)."""
+    with np.errstate(all="ignore"):
+        a, b, c = (flat[:, triangles[:, k]] for k in range(3))
+        u, v = b - a, c - a
+        return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]

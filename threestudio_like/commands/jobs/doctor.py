@@ -47,6 +47,10 @@ _EXTRAS = {
     "its licence is non-commercial)",
     "pymeshlab": "mesh simplification: pip install '.[mesh]' in the checkout (GPL)",
     "open3d": "mesh cleaning: pip install '.[mesh]' in the checkout",
+    "collada": "COLLADA files: pip install '.[formats]' in the checkout",
+    "pxr": "USD files: pip install '.[usd]' in the checkout",
+    "DracoPy": "glTF with Draco: pip install '.[compression]' in the checkout",
+    "meshoptimizer": "glTF with meshopt: pip install '.[compression]' in the checkout",
     "open_clip": "CLIP models by open_clip: pip install '.[clip]' in the checkout",
 }
 """What is not needed: by the name that is imported, what it is for."""

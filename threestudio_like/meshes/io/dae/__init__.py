@@ -1,0 +1,1 @@
+"""COLLADA (.dae), by pycollada."""

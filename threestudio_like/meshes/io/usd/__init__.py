@@ -1,0 +1,2 @@
+"""USD: Universal Scene Description, as text, binary and
+package, by the library of OpenUSD (extra: usd)."""
