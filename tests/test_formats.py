@@ -57,7 +57,8 @@ def test_every_row_reads_what_it_writes(tmp_path):
             path = Asset({"tri": TRIANGLE}).save(tmp_path / f"a{row.suffixes[0]}")
         except InputError as missing:
             # tests/extras has those that need a library which is not here.
-            assert "pip install" in missing.line()
+            if "pip install" not in missing.line():
+                raise
             continue
         again = Asset.load(path)
         np.testing.assert_allclose(np.sort(again.mesh.vertices, 0), np.sort(TRIANGLE.vertices, 0))

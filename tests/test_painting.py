@@ -19,8 +19,8 @@ from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas
-from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.bake import atlas_raster
+from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.priors.latent_rgb import show_rgb
 from threestudio_like.priors.oracle import PointMass, ViewsOf

@@ -48,7 +48,7 @@ class Texture:
     lock_parts: tuple[str, ...] = ()
     """Names of parts or materials that stay as they are."""
     maps: Literal["auto", "keep", "paint"] = "auto"
-    """Roughness and metallic: auto keeps them where the file has them, and paints them elsewhere."""
+    """Roughness and metallic: auto keeps those of the file and paints them where it has none."""
     variants: tuple[str, ...] = ()
     """More prompts on the same texture coordinates: one file with a material variant for each."""
     texture_only: bool = False
