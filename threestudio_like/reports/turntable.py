@@ -95,8 +95,8 @@ def film(asset: Asset, how: Film) -> bytes:
     if how.transparent:
         return _webp(pictures, how)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "turn.mp4"
-        _mp4(pictures, path, how.fps, path)
+        path = Path(folder) / "turntable.mp4"
+        _mp4(pictures, path, how.fps)
         return path.read_bytes()
 
 
@@ -118,8 +118,7 @@ def turntable(
         OutputError: the file may not be replaced.
     """
     how = Film(size=size, fps=frames / seconds, seconds=seconds)
-    with new_file(path) as temporary:
-        _mp4(_turn(asset, how, distance, fov_y, light), temporary, how.fps, path)
+    _mp4(_turn(asset, how, distance, fov_y, light), path, how.fps)
 
 
 def studio_light(normals: torch.Tensor) -> torch.Tensor:
@@ -177,27 +176,28 @@ def _webp(pictures: Iterator[np.ndarray], how: Film) -> bytes:
     return buffer.getvalue()
 
 
-def _mp4(pictures: Iterator[np.ndarray], temporary: Path, fps: float, path: Path) -> None:
-    try:
-        import imageio.v2 as imageio
+def _mp4(pictures: Iterator[np.ndarray], path: Path, fps: float) -> None:
+    with new_file(path) as temporary:
+        try:
+            import imageio.v2 as imageio
 
-        first = next(pictures)
-        # Codecs work on blocks of 16 pixels, and cannot do without blocks of 2.
-        block = 16 if first.shape[0] % 16 == 0 else 2
-        writer: Any = imageio.get_writer(
-            temporary, fps=fps, codec="libx264", quality=7, macro_block_size=block
-        )
-        with writer:
-            for picture in itertools.chain([first], pictures):
-                writer.append_data(picture)
-        if not temporary.is_file() or temporary.stat().st_size == 0:
-            raise OSError("ffmpeg has written nothing")
-    except Exception as error:
-        # ffmpeg is a separate program: it may be missing, be built for another processor, be
-        # killed, or lack a codec, and imageio raises a different exception for each.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise VideoError(
-            f"the video could not be written ({reason[0][:120]})",
-            str(path),
-            "Reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that runs",
-        ) from None
+            first = next(pictures)
+            # Codecs work on blocks of 16 pixels, and cannot do without blocks of 2.
+            block = 16 if first.shape[0] % 16 == 0 else 2
+            writer: Any = imageio.get_writer(
+                temporary, fps=fps, codec="libx264", quality=7, macro_block_size=block
+            )
+            with writer:
+                for picture in itertools.chain([first], pictures):
+                    writer.append_data(picture)
+            if not temporary.is_file() or temporary.stat().st_size == 0:
+                raise OSError("ffmpeg has written nothing")
+        except Exception as error:
+            # ffmpeg is a separate program: it may be missing, be built for another processor, be
+            # killed, or lack a codec, and imageio raises a different exception for each.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise VideoError(
+                f"the video could not be written ({reason[0][:120]})",
+                str(path),
+                "Reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that runs",
+            ) from None
