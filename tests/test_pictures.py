@@ -324,3 +324,21 @@ def test_a_turntable_of_something_without_colours_is_lit(tmp_path):
     with Image.open(BytesIO(film(Asset({"ball": plain}), how))) as image:
         frame = np.asarray(image.convert("RGBA")).astype(int)
     assert np.ptp(frame[frame[..., 3] == 255][:, 0]) > 30
+
+
+def test_a_written_file_is_compared_with_its_holes_where_it_can_keep_them(tmp_path):
+    from threestudio_like.meshes.verification import verify
+
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32) - 0.3
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    uv = np.array([[0.5, 0.5], [0, 0], [1, 0], [0.5, 1]], np.float32)
+    material = Material(alpha_mode="MASK", double_sided=True)
+    body = Mesh(points, faces, uv=uv, texture=leaf(), material=material)
+    asset, solid = Asset({"a": body}), Asset({"a": replace(body, texture=leaf()[..., :3])})
+    view = FRONT @ np.linalg.inv(
+        np.array([[1, 0, 0.3, 0], [0, 1, 0.2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    )
+    assert verify(asset.save(tmp_path / "cut.glb"), asset, view).passed
+    assert verify(asset.save(tmp_path / "cut.stl"), asset, view).passed
+    # A card in place of the leaf is noticed.
+    assert not verify(solid.save(tmp_path / "solid.glb"), asset, view).passed

@@ -6,7 +6,7 @@ import io
 import itertools
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,12 @@ def film(asset: Asset, how: Film) -> bytes:
         {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}
     )
     coloured = any(m.texture is not None or m.colours is not None for m in asset.meshes.values())
-    pictures = _turn(stands, how, 3.0, 40.0, None if coloured else studio_light)
+    pictures = _turn(stands, how, 3.0, 40.0, (lambda _: None) if coloured else studio_light)
     if how.transparent:
         return _webp(pictures, how)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "turn.mp4"
-        _mp4(pictures, path, how.fps, path)
+        path = Path(folder) / "turntable.mp4"
+        _mp4(pictures, path, how.fps)
         return path.read_bytes()
 
 
@@ -118,22 +118,29 @@ def turntable(
         OutputError: the file may not be replaced.
     """
     how = Film(size=size, fps=frames / seconds, seconds=seconds)
-    with new_file(path) as temporary:
-        _mp4(_turn(asset, how, distance, fov_y, light), temporary, how.fps, path)
+    _mp4(_turn(asset, how, distance, fov_y, lambda _: light), path, how.fps)
 
 
-def studio_light(normals: torch.Tensor) -> torch.Tensor:
-    """Irradiance (..., 1), at unit normals (..., 3), of a bright sky and a lamp above on the
-    left."""
-    lamp = F.normalize(normals.new_tensor([-0.5, 0.7, 0.6]), dim=0)
-    sky = 0.45 + 0.15 * normals[..., 1:2]
-    return sky + 0.4 * (normals @ lamp).clamp_min(0)[..., None]
+def studio_light(camera_to_world: torch.Tensor) -> Light:
+    """The light of a bright sky and of a lamp that stands above on the left of a camera (4, 4)."""
+    lamp = F.normalize(camera_to_world[:3, :3] @ torch.tensor([-0.5, 0.7, 0.8]), dim=0)
+
+    def light(normals: torch.Tensor) -> torch.Tensor:
+        sky = 0.5 + 0.15 * normals[..., 1:2]
+        return sky + 0.4 * (normals @ lamp).clamp_min(0)[..., None]
+
+    return light
 
 
 def _turn(
-    asset: Asset, how: Film, distance: float, fov_y: float, light: Light | None
+    asset: Asset,
+    how: Film,
+    distance: float,
+    fov_y: float,
+    light: Callable[[torch.Tensor], Light | None],
 ) -> Iterator[np.ndarray]:
-    """The frames (S, S, 3) uint8 one after the other, or (S, S, 4) with straight alpha."""
+    """The frames (S, S, 3) uint8 one after the other, or (S, S, 4) with straight alpha, each in the
+    light for its camera (4, 4)."""
     azimuth = torch.arange(how.frames) / how.frames * 2 * math.pi
     cameras = Cameras.orbit(
         azimuth,
@@ -143,9 +150,9 @@ def _turn(
         how.size,
         how.size,
     )
-    for matrix in cameras.view_projection().numpy():
-        background = 0.0 if how.transparent else BACKGROUND
-        picture = render_asset(asset, matrix[None], how.size, background, light=light)
+    background = 0.0 if how.transparent else BACKGROUND
+    for camera, matrix in zip(cameras.camera_to_world, cameras.view_projection().numpy()):
+        picture = render_asset(asset, matrix[None], how.size, background, light=light(camera))
         image, mask = picture.image[0], picture.mask[0][..., None]
         if how.transparent:
             # On black, colours are multiplied with their opacity.
@@ -177,27 +184,28 @@ def _webp(pictures: Iterator[np.ndarray], how: Film) -> bytes:
     return buffer.getvalue()
 
 
-def _mp4(pictures: Iterator[np.ndarray], temporary: Path, fps: float, path: Path) -> None:
-    try:
-        import imageio.v2 as imageio
+def _mp4(pictures: Iterator[np.ndarray], path: Path, fps: float) -> None:
+    with new_file(path) as temporary:
+        try:
+            import imageio.v2 as imageio
 
-        first = next(pictures)
-        # Codecs work on blocks of 16 pixels, and cannot do without blocks of 2.
-        block = 16 if first.shape[0] % 16 == 0 else 2
-        writer: Any = imageio.get_writer(
-            temporary, fps=fps, codec="libx264", quality=7, macro_block_size=block
-        )
-        with writer:
-            for picture in itertools.chain([first], pictures):
-                writer.append_data(picture)
-        if not temporary.is_file() or temporary.stat().st_size == 0:
-            raise OSError("ffmpeg has written nothing")
-    except Exception as error:
-        # ffmpeg is a separate program: it may be missing, be built for another processor, be
-        # killed, or lack a codec, and imageio raises a different exception for each.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise VideoError(
-            f"the video could not be written ({reason[0][:120]})",
-            str(path),
-            "Reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that runs",
-        ) from None
+            first = next(pictures)
+            # Codecs work on blocks of 16 pixels, and cannot do without blocks of 2.
+            block = 16 if first.shape[0] % 16 == 0 else 2
+            writer: Any = imageio.get_writer(
+                temporary, fps=fps, codec="libx264", quality=7, macro_block_size=block
+            )
+            with writer:
+                for picture in itertools.chain([first], pictures):
+                    writer.append_data(picture)
+            if not temporary.is_file() or temporary.stat().st_size == 0:
+                raise OSError("ffmpeg has written nothing")
+        except Exception as error:
+            # ffmpeg is a separate program: it may be missing, be built for another processor, be
+            # killed, or lack a codec, and imageio raises a different exception for each.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise VideoError(
+                f"the video could not be written ({reason[0][:120]})",
+                str(path),
+                "Reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to an ffmpeg that runs",
+            ) from None

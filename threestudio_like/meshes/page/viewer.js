@@ -71,11 +71,14 @@
       float gloss = a * a / (d * d) / (4.0 * mix(nl, 1.0, q) * mix(nv, 1.0, q));
       float shade = clay > 0.5 ? 1.0 : texture(occlusionMap, st).r;
       vec3 mirrored = mix(sky(reflect(-to, m)), sky(m), r);
-      vec3 lit = albedo * (1.0 - k) * (sky(m) * 0.56 * shade + 0.54 * nl)
+      vec3 lit = albedo * (1.0 - k) * (sky(m) * 0.70 * shade + 0.66 * nl)
         + f * min(gloss, 8.0) * nl * 0.5 + mix(f0, max(f0, vec3(1.0 - r)), pow(1.0 - nv, 5.0)) * mirrored * shade * mix(1.0, 0.75, r);
       if (clay < 0.5) lit += emission * linear(texture(emissiveMap, st).rgb);
       // The inside of a surface that has only one side.
       if (back && !twoSided) lit *= 0.4;
+      // What is brighter than white keeps its shape and its hue.
+      float top = max(lit.r, max(lit.g, lit.b));
+      if (top > 0.7) lit *= (1.0 - 0.3 * exp((0.7 - top) / 0.3)) / top;
       shown = vec4(display(lit), alpha);
     }`;
 
