@@ -249,7 +249,7 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         ),
         "primitives of text": changed("meshes", 0, "primitives", "x"),
         "points only": changed("meshes", 0, "primitives", 0, "mode", 0),
-        "compression": changed("extensionsRequired", ["KHR_draco_mesh_compression"]),
+        "unknown extension": changed("extensionsRequired", ["KHR_gaussian_splatting"]),
         "picture at an address": with_image({"uri": "https://example.org/x.png"}),
         "picture out of the folder": with_image({"uri": "../../x.png"}),
         "picture that explodes": with_image({"uri": data_png}),

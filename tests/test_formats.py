@@ -150,7 +150,7 @@ def test_what_is_no_format_names_a_way_out(tmp_path, name, says):
 
 
 def test_what_cannot_be_written_names_what_can():
-    with pytest.raises(ExportError, match="Known formats: glb, gltf, obj"):
+    with pytest.raises(ExportError, match="Known: 3mf, glb, gltf, obj, ply"):
         Asset({"tri": TRIANGLE}).save("x.xyz")
     assert format_to_read(Path("X.GLTF")).name == "gltf"
 

@@ -369,28 +369,29 @@ def test_proper_and_improper_texture_coordinates():
 def test_joint_atlas_shares_tiles_and_cuts_them_out_exactly():
     asset = f_cube()
     apart = join_atlas(asset, 256)
-    assert apart.side == 2
+    assert len(apart.places) == 2
     assert apart.tiles == [0, 1]
     shared = Material("one")
     together = join_atlas(
         Asset({k: replace(m, material=shared) for k, m in asset.meshes.items()}), 256
     )
-    assert together.side == 1
+    assert len(together.places) == 1
     assert together.tiles == [0, 0]
     picture = (
         np.random.default_rng(0)
         .integers(0, 255, (apart.resolution, apart.resolution, 3))
         .astype(np.uint8)
     )
-    row, column = apart.corner(1)
+    tile = apart.places[1]
+    row, column = tile.row, tile.column
     assert np.array_equal(
-        apart.cut(picture)[1], picture[row : row + apart.tile, column : column + apart.tile]
+        apart.cut(picture)[1], picture[row : row + tile.size, column : column + tile.size]
     )
     # What is painted in the joint atlas at a point is found in the tile at the part's own
     # coordinates.
     uv, own = apart.mesh.uv[len(asset.meshes["walls"].vertices)], asset.meshes["lids"].uv[0]
     texel = np.array([uv[0], 1 - uv[1]]) * apart.resolution - [column, row]
-    assert texel == pytest.approx(np.array([own[0], 1 - own[1]]) * apart.tile, abs=1e-2)
+    assert texel == pytest.approx(np.array([own[0], 1 - own[1]]) * tile.size, abs=1e-2)
 
 
 def test_mesh_verb_tools(tmp_path):

@@ -18,7 +18,8 @@ from .mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
-    """The mesh with about `faces` faces; texture, texture coordinates and colours are kept.
+    """The mesh with at most `faces` faces, or the fewest that the quadrics allow; texture, texture
+    coordinates and colours are kept.
 
     Args:
         backend: "auto" (the quadrics of a required package), "pymeshlab" or "open3d" (extras).
@@ -35,9 +36,18 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
     if backend == "auto":
         import fast_simplification
 
-        points, triangles = fast_simplification.simplify(
-            points, triangles, target_reduction=min(0.999, 1 - faces / len(mesh.faces)), agg=3
-        )
+        # Gently at first; what misses the budget then (many small pieces, flat regions of equal
+        # cost) needs a quicker rise of the allowed error.
+        for eagerness in (3, 5, 7, 10, 14):
+            small_points, small = fast_simplification.simplify(
+                points,
+                triangles,
+                target_reduction=max(0.0, min(1 - 1e-6, 1 - faces / len(mesh.faces))),
+                agg=eagerness,
+            )
+            if len(small) <= faces:
+                break
+        points, triangles = small_points, small
     else:
         from .extras import decimate_with
 

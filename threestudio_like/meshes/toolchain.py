@@ -14,10 +14,13 @@ from ..engine.output import check_free
 from .clean import clean, inspect
 from .coordinates import examine_uv, with_coordinates
 from .extras import poisson, remesh_isotropic
-from .frames import CANONICAL, Frame
-from .io.files import read, write
+from .features import features
+from .frames import CANONICAL, Frame, from_canonical
+from .io.files import losses, read, write
 from .io.formats import format_to_write
 from .io.merge import joined
+from .look import TexelPlaces
+from .material import Material, Sampler
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate
@@ -84,14 +87,13 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             findings["hidden faces removed"] = int(hidden.sum())
         meshes = {k: m for k, m in meshes.items() if len(m.faces)}
     elif action == "unwrap":
-        done_asset, notes = with_coordinates(asset, options.texture, "always")
-        meshes, each = done_asset.meshes, dict(notes)
+        made, each_note = with_coordinates(asset, options.texture, "always")
+        kind = format_to_write(options.out).patches
+        patched = asset.source is not None and asset.source.kind == kind == "gltf"
+        meshes, each = rebaked(asset, made, options.texture, patched), dict(each_note)
     elif action == "decimate":
-        total = sum(len(m.faces) for m in meshes.values())
-        for name, mesh in asset.meshes.items():
-            share = max(4, round(options.faces * len(mesh.faces) / total))
-            meshes[name] = decimate(mesh, share, options.backend)
-            each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+        meshes, findings = _decimated(asset, options)
+        each = findings.pop("meshes")
     elif action == "remesh":
         for name, mesh in asset.meshes.items():
             size = float(np.linalg.norm(np.ptp(mesh.vertices[mesh.faces.reshape(-1)], 0)))
@@ -99,9 +101,90 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
     elif action == "register":
         meshes, findings = _register(asset, options)
-    written = asset.with_meshes(meshes)
-    write(written, options.out, options.to_frame, force=options.force)
-    return {**({"meshes": each} if each else {}), **findings, "written": str(options.out)}
+    findings["written"] = str(options.out)
+    return _written(asset.with_meshes(meshes), options, each, findings)
+
+
+def _written(
+    asset: Asset, options: ToolOptions, each: dict[str, Any], findings: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the result; what is told of each mesh, of the file, and of what it could not keep."""
+    assert options.out is not None
+    write(asset, options.out, options.to_frame, force=options.force)
+    lost = losses(from_canonical(asset, options.to_frame), options.out)
+    return {
+        **({"meshes": each} if each else {}),
+        **findings,
+        **({"notes": list(asset.notes)} if asset.notes else {}),
+        **({"not kept": [feature.facts() for feature in lost]} if lost else {}),
+    }
+
+
+def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
+    """The meshes with the file's budget of faces, divided by their faces; a mesh that cannot have
+    so few leaves less to the others."""
+    total = sum(len(m.faces) for m in asset.meshes.values())
+    meshes: dict[str, Mesh] = {}
+    each: dict[str, Any] = {}
+    left, faces_left = options.faces, total
+    for name, mesh in sorted(asset.meshes.items(), key=lambda item: len(item[1].faces)):
+        share = max(4, int(left * len(mesh.faces) / max(1, faces_left)))
+        meshes[name] = decimate(mesh, share, options.backend)
+        each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
+        left, faces_left = left - len(meshes[name].faces), faces_left - len(mesh.faces)
+    reached = sum(len(m.faces) for m in meshes.values())
+    findings: dict[str, Any] = {"faces": reached}
+    if reached > options.faces:
+        asset.notes.append(
+            f"{reached} faces are the fewest that this shape can have here; {options.faces} were "
+            "asked for"
+        )
+    return {name: meshes[name] for name in asset.meshes}, {"meshes": each, **findings}
+
+
+def rebaked(asset: Asset, made: Asset, resolution: int, patched: bool) -> dict[str, Mesh]:
+    """The meshes of an unwrapped asset with their textures laid out anew.
+
+    Args:
+        asset: as it was. made: the same with new texture coordinates.
+        resolution: texels along the edge of the textures.
+        patched: whether the file keeps the old coordinates as a further set, so that other maps
+            than the base colour may stay on those. Where it does not, they are laid out anew; a
+            normal map, whose axes are those of the old layout, is left out and told.
+    """
+    meshes: dict[str, Mesh] = {}
+    materials: dict[int, Material] = {}
+    for name, mesh in made.meshes.items():
+        before = asset.meshes[name]
+        if mesh is before or before.uv is None:
+            meshes[name] = mesh
+            continue
+        places = TexelPlaces(before, mesh, resolution)
+        texture = None
+        if before.texture is not None:
+            texture = np.rint(places.rebaked(before.texture)).astype(np.uint8)
+        material = before.material
+        if material is not None and not patched:
+            if id(material) not in materials:
+                materials[id(material)] = _rebaked_maps(asset, material, places)
+            material = replace(materials[id(material)], sampler=Sampler())
+        meshes[name] = replace(mesh, texture=texture, material=material)
+    return meshes
+
+
+def _rebaked_maps(asset: Asset, material: Material, places: TexelPlaces) -> Material:
+    def moved(picture: np.ndarray | None) -> np.ndarray | None:
+        return None if picture is None else np.rint(places.rebaked(picture)).astype(np.uint8)
+
+    if material.normal_map is not None:
+        asset.notes.append(f'the normal map of "{material.name}" does not fit the new layout')
+    return replace(
+        material,
+        metallic_roughness=moved(material.metallic_roughness),
+        occlusion_map=moved(material.occlusion_map),
+        emissive_map=moved(material.emissive_map),
+        normal_map=None,
+    )
 
 
 def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
@@ -156,6 +239,11 @@ def describe(asset: Asset, path: Path) -> dict[str, Any]:
         "lowest corner, m": low.tolist(),
         "highest corner, m": high.tolist(),
     }
+    if asset.offset.any():
+        whole["stands at, m"] = asset.offset.tolist()
+    whole["holds"] = [feature.line() for feature in features(asset)]
+    if asset.notes:
+        whole["notes"] = list(asset.notes)
     whole["meshes"] = {
         name: {**inspect(mesh), "texture coordinates": examine_uv(mesh).line()}
         for name, mesh in asset.meshes.items()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from ...engine.text import json_text
+from ...engine.text import json_text, printable
+from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Frame
 from ...meshes.toolchain import ToolOptions, run_tool
 from ...reports.text import lines_of
@@ -31,6 +33,12 @@ def mesh(options: Mesh) -> dict[str, Any]:
         hidden=options.hidden,
         force=options.force,
     )
-    findings = run_tool(options.action, options.mesh, tool)
-    print(json_text(findings, indent=1) if options.json else lines_of(findings))
+    findings = run_tool(options.action, options.mesh.expanduser(), tool)
+    shown = {key: value for key, value in findings.items() if key not in ("notes", "not kept")}
+    print(json_text(findings, indent=1) if options.json else lines_of(shown))
+    for note in findings.get("notes", ()):
+        print(printable(f"Note: {note}."), file=sys.stderr)
+    lost = [Feature(row["kind"], tuple(row["names"])) for row in findings.get("not kept", ())]
+    if lost and options.out is not None:
+        print(printable(loss_line(lost, options.out.name)), file=sys.stderr)
     return findings

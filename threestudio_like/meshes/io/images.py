@@ -4,9 +4,7 @@ decoded."""
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -79,46 +77,6 @@ def encode_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def neighbour(folder: Path, name: str, where: str) -> Path:
-    """The path of a file that a mesh file refers to.
-
-    Raises InputError for a network address, a path that leaves the folder, and a file that is
-    missing or too large.
-    """
-    scheme = urlsplit(name).scheme
-    if len(scheme) > 1:
-        raise InputError(
-            f'points at "{name[:60]}", and nothing is fetched from addresses',
-            where,
-            "Put the file beside the mesh",
-        )
-    relative = Path(unquote(name).replace("\\", "/"))
-    try:
-        path, root = (folder / relative).resolve(), folder.resolve()
-        inside = not relative.is_absolute() and path.is_relative_to(root)
-        there = inside and path.is_file()
-        size = path.stat().st_size if there else 0
-    except (OSError, ValueError):
-        raise InputError(
-            f'names a file that no disk can hold: "{name[:60]!r}"', where, "Correct the name"
-        ) from None
-    if not inside:
-        raise InputError(
-            f'points out of its folder: "{name[:60]}"', where, "Put the file beside the mesh"
-        )
-    if not there:
-        raise InputError(
-            f'the file "{name[:60]}" that it names is missing',
-            where,
-            "Put it beside the mesh, or read the mesh with --drop-textures",
-        )
-    if size > LARGEST_FILE:
-        raise InputError(
-            f'the file "{name[:60]}" that it names is larger than {LARGEST_FILE >> 20} MiB', where
-        )
-    return path
 
 
 def to_display(linear: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 from ...engine.errors import InputError
 from ...engine.text import line_name
 from ..mesh import EncodedImage
-from .images import decode, encode_png, neighbour
+from .beside import find_beside
+from .images import decode, encode_png
 
 
 class Pictures:
@@ -27,15 +28,14 @@ class Pictures:
         return self.found[name]
 
     def _read(self, name: str) -> EncodedImage | None:
-        where, folder = str(self.path), self.path.parent
-        base = PureWindowsPath(unquote(name)).name
+        where, base = str(self.path), PureWindowsPath(unquote(name)).name
+        found = find_beside(self.path.parent, name, where)
+        if found.path is None or found.note:
+            self.notes.append(line_name(f'the picture "{base[:60]}" {found.note}'))
+        if found.path is None:
+            return None
         try:
-            try:
-                file = neighbour(folder, name, where)
-            except InputError:
-                file = neighbour(folder, base.replace("%", "%25"), where)
-            data = file.read_bytes()
-            return encoded(data, base, where)
+            return encoded(found.path.read_bytes(), base, where)
         except InputError as error:
             self.notes.append(line_name(f"a picture is left out: {error.what}"))
         except OSError as error:

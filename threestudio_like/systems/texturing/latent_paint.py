@@ -248,6 +248,10 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         if before is not None and before.offsets is not None and surface.offsets is not None:
             with torch.no_grad():
                 surface.offsets.copy_(before.offsets)
+        if request.alpha is not None:
+            whole = request.alpha[None, None]
+            edge = surface.resolution
+            surface.cut_out(F.interpolate(whole, (edge, edge), mode="nearest")[0, 0])
         lock = ~near_seen(self.seen(surface, request) > 0.05)
         if request.locked is not None:
             large = request.locked[None, None].float()

@@ -15,7 +15,8 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...material import EncodedImage
-from ..images import decode, neighbour
+from ..beside import find_beside
+from ..images import decode
 from ..limits import LARGEST_COUNT, too_many
 
 COMPONENTS = {
@@ -150,7 +151,17 @@ class GltfDocument:
                 return base64.b64decode(body, validate=True)
             except (binascii.Error, ValueError):
                 raise self.bad("holds a data address that is damaged") from None
-        return neighbour(self.path.parent, text, self.where).read_bytes()
+        found = find_beside(self.path.parent, text, self.where)
+        if found.path is None:
+            raise InputError(
+                f'the file "{line_name(text)[:60]}" {found.note}',
+                self.where,
+                "Put it beside the mesh",
+            )
+        if found.note:
+            note = f'the file "{line_name(text)[:60]}" {found.note}'
+            self.notes += [note] if note not in self.notes else []
+        return found.path.read_bytes()
 
     def buffer(self, number: int) -> bytes | None:
         """The bytes of a buffer; None for one that only says where uncompressed data would lie."""
