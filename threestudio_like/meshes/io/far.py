@@ -12,7 +12,8 @@ def near_origin(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     thousandth of the extent; then it is the centre of the bounding box.
     """
     offset = np.zeros(3)
-    finite = points[np.isfinite(points).all(1)]
+    there = np.isfinite(points).all(1)
+    finite = points if there.all() else points[there]
     if len(finite):
         low, high = finite.min(0), finite.max(0)
         largest = max(abs(float(low.min())), abs(float(high.max())))

@@ -49,8 +49,10 @@ def read_triangles(out: Statements) -> Triangles:
     for size, parts in blocks.items():
         some = np.concatenate([p[0] for p in parts])
         corners = np.concatenate([p[1] for p in parts])
-        order = divided(points, corners[..., 0])
-        tables.append(np.take_along_axis(corners[:, None], order[..., None], 2).reshape(-1, 3, 3))
+        if size > 3:
+            order = divided(points, corners[..., 0])
+            corners = np.take_along_axis(corners[:, None], order[..., None], 2).reshape(-1, 3, 3)
+        tables.append(corners)
         numbers.append(np.repeat(some, size - 2))
         polygons += len(some) if size > 3 else 0
     whole, line = np.concatenate(tables), np.concatenate(numbers)
@@ -171,8 +173,6 @@ def divided(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     count, size = faces.shape
     fan = np.stack([np.zeros(size - 2, np.int64), np.arange(1, size - 1), np.arange(2, size)], 1)
     order = np.broadcast_to(fan, (count, size - 2, 3)).copy()
-    if size == 3:
-        return order
     with np.errstate(all="ignore"):
         place = points[faces]
         place = place - place.mean(1, keepdims=True)

@@ -18,7 +18,7 @@ VERTEX, COORDINATE, NORMAL, FACE, OTHER, NOTHING = range(6)
 """Kinds of lines; NOTHING is empty or a comment."""
 _KEYS = (b"v", b"vt", b"vn", b"f")
 _WORDS = ("vertex", "texture coordinate", "normal")
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
 """Number of lines that are read at a time."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
 
@@ -79,11 +79,7 @@ class Statements:
 def read_statements(path: Path) -> Statements:
     """The lines of an OBJ file, with its tables. Raises InputError."""
     data, where = path.read_bytes(), str(path)
-    for prefix, what in (
-        (b"\nf ", "faces"),
-        (b"\nv ", "vertices"),
-        (b"\nvt ", "texture coordinates"),
-    ):
+    for prefix, what in ((b"\nf ", "faces"), (b"\nv ", "vertices")):
         if data.count(prefix) > LARGEST_COUNT:
             raise too_many(data.count(prefix), what, where)
     if b"\0" in data[:4096]:
@@ -130,8 +126,7 @@ def _lines(data: bytes, text: bytes, where: str) -> Statements:
     for number in filled[_BLANK[codes[starts[filled]]]].tolist():
         line = text[starts[number] : ends[number]]
         first[number] += len(line) - len(line.lstrip())
-    padded = np.concatenate([codes, np.full(3, 10, np.uint8)])
-    one, two, three = (padded[first + k] for k in range(3))
+    one, two, three = (codes.take(first + k, mode="clip") for k in range(3))
     kinds = np.full(len(starts), OTHER, np.uint8)
     kinds[(one == ord("v")) & _BLANK[two]] = VERTEX
     kinds[(one == ord("v")) & (two == ord("t")) & _BLANK[three]] = COORDINATE
