@@ -242,6 +242,14 @@ def test_libraries_with_spaces_and_several_on_a_line(tmp_path):
         assert [m.material.colour[:3] for m in again.meshes.values()] == colours
 
 
+def test_a_library_that_is_named_again_and_again(tmp_path):
+    (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 0 0\n")
+    text = f"mtllib a.mtl\nmtllib no.mtl\n{QUAD}{FACE}mtllib a.mtl\nmtllib no.mtl\nf 1 2 3\n"
+    asset = loaded(tmp_path, text)
+    assert asset.notes == ['library "no.mtl" is missing: its materials are plain']
+    assert saved(asset, tmp_path)[0].decode() == text.replace("a.mtl", "b.mtl")
+
+
 def test_names_that_are_not_utf_8(tmp_path):
     (tmp_path / "tex é.png").write_bytes(picture(1, 2, 3))
     (tmp_path / "a.mtl").write_bytes("newmtl m\nmap_Kd tex é.png\n".encode("cp1252"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..limits import LARGEST_COUNT, too_many
 from .statements import _CHUNK, _WORDS, FACE, Statements
 
 _TO_SPACES = bytes.maketrans(b"f/!", b"   ")
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
 _FIELDS = {b"": (0,), b"/": (0, 1), b"//": (0, 1, 2), b"!": (0, 2)}
 """What is left of a corner without its digits, "!" for "//" in the middle -> the fields it has."""
 
@@ -64,10 +64,14 @@ def read_triangles(out: Statements) -> Triangles:
 
 def _chunk(out: Statements, lines: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Lines and their corners (n, size, 3) as they are written, 0 for none, by equal size."""
-    text = out.chunk(lines)
-    if b"\r" in text or b"\t" in text or b"  " in text or b" \n" in text or b"\n " in text:
-        text = re.sub(rb"[ \t\r]+", b" ", text).replace(b" \n", b"\n").replace(b"\n ", b"\n")
-        text = text.lstrip(b" ")
+    text = out.chunk(lines).translate(_BLANKS)
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n").lstrip(b" ")
+    # Each corner has one space before it; they are counted before they are taken apart.
+    least = text.count(b" ") - 2 * len(lines)
+    if least > LARGEST_COUNT:
+        raise too_many(least, "faces", out.where)
     text = text.replace(b"//", b"!")
     shape = text.translate(None, b"-0123456789")
     one = shape[: shape.index(b"\n") + 1]

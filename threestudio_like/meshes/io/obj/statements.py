@@ -5,6 +5,7 @@ Lines of one kind are read many at a time, because a file has millions of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,11 +70,13 @@ class Statements:
         return self.text[self.starts[number] : self.ends[number]].split(b"#", 1)[0].split()
 
     def chunk(self, lines: np.ndarray) -> bytes:
-        """The text of some lines of one kind, each with a line break."""
+        """The text of some lines of one kind without comments, each with a line break."""
         if lines[-1] - lines[0] + 1 == len(lines):
-            return self.text[self.starts[lines[0]] : self.ends[lines[-1]]] + b"\n"
-        pairs = zip(self.starts[lines].tolist(), self.ends[lines].tolist())
-        return b"\n".join([self.text[a:b] for a, b in pairs]) + b"\n"
+            text = self.text[self.starts[lines[0]] : self.ends[lines[-1]]] + b"\n"
+        else:
+            pairs = zip(self.starts[lines].tolist(), self.ends[lines].tolist())
+            text = b"\n".join([self.text[a:b] for a, b in pairs]) + b"\n"
+        return re.sub(rb"#[^\n]*", b"", text) if b"#" in text else text
 
 
 def read_statements(path: Path) -> Statements:
