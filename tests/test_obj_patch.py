@@ -1,5 +1,7 @@
 """An OBJ file that was read is written with every line that did not change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
@@ -219,3 +221,75 @@ def test_a_picture_of_the_same_name_is_not_taken_for_the_new_one(tmp_path):
     assert b"map_Ks b.png" in library
     assert mesh.material.images[0].name == "b.png"
     assert isinstance(mesh.material.images[0], EncodedImage)
+
+
+def interleaved(draw):
+    """A file of several objects, each behind its own numbers, counted from either end."""
+    rows, counts = ["mtllib old.mtl"], [0, 0, 0]
+    for k in range(int(draw.integers(2, 5))):
+        rows.append(f"o part {k}")
+        sizes = [int(n) for n in draw.integers(5, 9, 3)]
+        for table, (key, width) in enumerate((("v", 3), ("vt", 2), ("vn", 3))):
+            for row in draw.normal(size=(sizes[table], width)):
+                rows.append(f"{key} " + " ".join(f"{x:.4f}" for x in row))
+            counts[table] += sizes[table]
+        rows.append(("s off", "s 1", "usemtl wood", "usemtl other")[int(draw.integers(4))])
+        style = int(draw.integers(4))
+        for _ in range(int(draw.integers(3, 8))):
+            size = int(draw.integers(3, 6))
+            # Some reach into the numbers of the objects before.
+            reach = [min(c, s + 2) for c, s in zip(counts, sizes)]
+            v = draw.choice(reach[0], size, replace=False)
+            corners = []
+            for i in v:
+                back = [-1 - int(i), *(-1 - int(draw.integers(r)) for r in reach[1:])]
+                whole = [c + b + 1 for c, b in zip(counts, back)]
+                a, b, c = back if draw.random() < 0.3 else whole
+                corners.append((f"{a}", f"{a}/{b}", f"{a}//{c}", f"{a}/{b}/{c}")[style])
+            rows.append("f " + " ".join(corners))
+        rows.append(f"l {counts[0]} -1")
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_changes_to_any_file_come_back(tmp_path, seed):
+    draw = np.random.default_rng(seed)
+    (tmp_path / "old.mtl").write_text("newmtl wood\nKd 1 0 0\nnewmtl other\nKd 0 1 0\n")
+    asset = loaded(tmp_path, interleaved(draw))
+    assert saved(asset, tmp_path)[0] == (tmp_path / "a.obj").read_bytes().replace(b"old", b"b")
+    meshes = {}
+    for name, mesh in asset.meshes.items():
+        kind = int(draw.integers(7))
+        if kind == 1 and len(asset.meshes) > 1 and meshes:
+            continue
+        if kind == 2:
+            mesh = painted(mesh, int(draw.integers(255)))
+        elif kind == 3:
+            # Grown and moved evenly: bent polygons would be divided in another way.
+            shift = draw.normal(size=3).astype(np.float32)
+            mesh = replace(mesh, vertices=mesh.vertices * np.float32(1.5) + shift)
+        elif kind == 4:
+            mesh = mesh.keep_faces(np.arange(len(mesh.faces)) % 3 != 0)
+        elif kind == 5:
+            mesh = replace(painted(mesh, 9), origin=None)
+        elif kind == 6:
+            mesh = replace(painted(mesh, 7), vertices=painted(mesh).vertices * np.float32(2))
+        meshes[name] = mesh
+    new = asset.with_meshes(meshes)
+    saved(new, tmp_path)
+    again = Asset.load(tmp_path / "out" / "b.obj")
+    assert set(again.meshes) == set(meshes)
+    for name, mesh in meshes.items():
+        found = again.meshes[name]
+        one, two = (m.vertices[m.faces].reshape(-1, 9) for m in (found, mesh))
+        if mesh.uv is not None:
+            one, two = (
+                np.concatenate([m.vertices[m.faces], m.uv[m.faces]], 2).reshape(-1, 15)
+                for m in (found, mesh)
+            )
+        # A triangle that two polygons have may come back in the other one's line.
+        one, two = (rows[np.lexsort(np.round(rows, 3).T)] for rows in (one, two))
+        assert np.allclose(one, two, atol=1e-4), name
+        assert (found.texture is None) == (mesh.texture is None)
+        if mesh.texture is not None:
+            assert found.texture[0, 0, 0] == mesh.texture[0, 0, 0]
