@@ -223,6 +223,15 @@ def test_a_picture_of_the_same_name_is_not_taken_for_the_new_one(tmp_path):
     assert isinstance(mesh.material.images[0], EncodedImage)
 
 
+def test_no_picture_takes_the_name_of_the_file(tmp_path):
+    (tmp_path / "b.obj").write_bytes(b"not the mesh")
+    (tmp_path / "b.mtl").write_bytes(b"not the library")
+    material(tmp_path, "map_Ks b.obj\nmap_Ns B.MTL\nrefl b.mtl")
+    text, library = saved(Asset.load(tmp_path / "a.obj"), tmp_path)
+    assert text.startswith(b"mtllib b.mtl\nv 0 0 0")
+    assert library == b"newmtl m\nmap_Ks b1.obj\nmap_Ns b1.mtl\nrefl b1.mtl\n"
+
+
 def interleaved(draw):
     """A file of several objects, each behind its own numbers, counted from either end."""
     rows, counts = ["mtllib old.mtl"], [0, 0, 0]

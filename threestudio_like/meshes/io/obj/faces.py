@@ -9,7 +9,7 @@ import numpy as np
 from ....engine.errors import InputError
 from ...polygons import triangulate
 from ..limits import LARGEST_COUNT, too_many
-from .statements import _CHUNK, _WORDS, FACE, Statements
+from .statements import CHUNK, FACE, TABLES, Statements
 
 _TO_SPACES = bytes.maketrans(b"f/!", b"   ")
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
@@ -33,8 +33,8 @@ def read_triangles(out: Statements) -> Triangles:
     lines = out.lines_of(FACE)
     blocks: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     total = 0
-    for at in range(0, len(lines), _CHUNK):
-        for some, corners in _chunk(out, lines[at : at + _CHUNK]):
+    for at in range(0, len(lines), CHUNK):
+        for some, corners in _chunk(out, lines[at : at + CHUNK]):
             size = corners.shape[1]
             if size < 3:
                 continue
@@ -146,7 +146,7 @@ def _by_word(out: Statements, line: int) -> np.ndarray:
 
 def _outside(out: Statements, column: int, index: int) -> InputError:
     return InputError(
-        f"a face names {_WORDS[column]} {index}, of {len(out.tables[column])}",
+        f"a face names {TABLES[column]} {index}, of {len(out.tables[column])}",
         out.where,
         "Save the mesh again in a mesh editor",
     )

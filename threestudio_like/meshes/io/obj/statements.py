@@ -18,8 +18,8 @@ from ..limits import LARGEST_COUNT, too_many
 VERTEX, COORDINATE, NORMAL, FACE, OTHER, NOTHING = range(6)
 """Kinds of lines; NOTHING is empty or a comment."""
 _KEYS = (b"v", b"vt", b"vn", b"f")
-_WORDS = ("vertex", "texture coordinate", "normal")
-_CHUNK = 1 << 14
+TABLES = ("vertex", "texture coordinate", "normal")
+CHUNK = 1 << 14
 """Number of lines that are read at a time."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
 
@@ -102,14 +102,16 @@ def read_statements(path: Path) -> Statements:
     for kind, width in ((VERTEX, 3), (COORDINATE, 2), (NORMAL, 3)):
         out.tables.append(_table(out, kind, width))
     for number in out.lines_of(OTHER).tolist():
-        words = _text(text[out.starts[number] : out.ends[number]].split(b"#", 1)[0]).split(None, 1)
+        words = decoded(text[out.starts[number] : out.ends[number]].split(b"#", 1)[0]).split(
+            None, 1
+        )
         if words:
             rest = words[1].strip() if len(words) > 1 else ""
             out.others.append(Statement(number, words[0], rest))
     return out
 
 
-def _text(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Text of a file whose encoding is not said: UTF-8, else that of Windows."""
     try:
         return data.decode("utf-8")
@@ -144,11 +146,11 @@ def _table(out: Statements, kind: int, width: int) -> np.ndarray:
     if not len(lines):
         return np.zeros((0, width))
     parts, begin = [], 0
-    for at in range(0, len(lines), _CHUNK):
-        some = lines[at : at + _CHUNK]
+    for at in range(0, len(lines), CHUNK):
+        some = lines[at : at + CHUNK]
         values = _equal_rows(out.chunk(some), len(some), _KEYS[kind])
         if values is None or values.shape[1] < width:
-            values = _rows(out, some, width, f"{_WORDS[kind]} number", begin)
+            values = _rows(out, some, width, f"{TABLES[kind]} number", begin)
         begin += len(some)
         parts.append(values[:, : 7 if kind == VERTEX else width])
     widest = max(p.shape[1] for p in parts)
