@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .statements import _text
+from .statements import decoded
 
 MAPS = frozenset(
     {"map_kd", "map_ka", "map_ks", "map_ke", "map_ns", "map_d", "map_bump", "bump", "map_pr"}
@@ -45,7 +45,7 @@ class Line:
 
     @property
     def shown(self) -> str:
-        return _text(self.raw).strip()[:40]
+        return decoded(self.raw).strip()[:40]
 
 
 @dataclass
@@ -73,7 +73,7 @@ def read_blocks(data: bytes) -> tuple[list[Line], list[Block]]:
 
 
 def _line(raw: bytes) -> Line:
-    text = _text(raw).strip()
+    text = decoded(raw).strip()
     if text.startswith("#"):
         words = text[1:].split()
         own = bool(words) and words[0] in _OWN

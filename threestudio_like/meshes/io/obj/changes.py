@@ -120,5 +120,9 @@ def _lines(piece: Piece, faces: np.ndarray) -> np.ndarray:
         a, b, c = (np.take_along_axis(rows, (start + k) % 3, 1)[:, 0] for k in range(3))
         return list(zip((a * count + b).tolist(), c.tolist()))
 
-    known = dict(zip(key(piece.mesh.faces), piece.lines.tolist()))
-    return np.array([known.get(k, -1) for k in key(faces)], np.int64)
+    # A triangle may occur in several lines; each of them stands for one.
+    known: dict[tuple[int, int], list[int]] = {}
+    for mark, line in zip(key(piece.mesh.faces)[::-1], piece.lines[::-1].tolist()):
+        known.setdefault(mark, []).append(line)
+    left = (known.get(mark) for mark in key(faces))
+    return np.array([lines.pop() if lines else -1 for lines in left], np.int64)

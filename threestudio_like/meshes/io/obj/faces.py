@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,10 @@ import numpy as np
 from ....engine.errors import InputError
 from ...polygons import triangulate
 from ..limits import LARGEST_COUNT, too_many
-from .statements import _CHUNK, _WORDS, FACE, Statements
+from .statements import CHUNK, FACE, TABLES, Statements
 
 _TO_SPACES = bytes.maketrans(b"f/!", b"   ")
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
 _FIELDS = {b"": (0,), b"/": (0, 1), b"//": (0, 1, 2), b"!": (0, 2)}
 """What is left of a corner without its digits, "!" for "//" in the middle -> the fields it has."""
 
@@ -33,8 +33,8 @@ def read_triangles(out: Statements) -> Triangles:
     lines = out.lines_of(FACE)
     blocks: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     total = 0
-    for at in range(0, len(lines), _CHUNK):
-        for some, corners in _chunk(out, lines[at : at + _CHUNK]):
+    for at in range(0, len(lines), CHUNK):
+        for some, corners in _chunk(out, lines[at : at + CHUNK]):
             size = corners.shape[1]
             if size < 3:
                 continue
@@ -49,8 +49,10 @@ def read_triangles(out: Statements) -> Triangles:
     for size, parts in blocks.items():
         some = np.concatenate([p[0] for p in parts])
         corners = np.concatenate([p[1] for p in parts])
-        order = divided(points, corners[..., 0])
-        tables.append(np.take_along_axis(corners[:, None], order[..., None], 2).reshape(-1, 3, 3))
+        if size > 3:
+            order = divided(points, corners[..., 0])
+            corners = np.take_along_axis(corners[:, None], order[..., None], 2).reshape(-1, 3, 3)
+        tables.append(corners)
         numbers.append(np.repeat(some, size - 2))
         polygons += len(some) if size > 3 else 0
     whole, line = np.concatenate(tables), np.concatenate(numbers)
@@ -62,10 +64,14 @@ def read_triangles(out: Statements) -> Triangles:
 
 def _chunk(out: Statements, lines: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Lines and their corners (n, size, 3) as they are written, 0 for none, by equal size."""
-    text = out.chunk(lines)
-    if b"\r" in text or b"\t" in text or b"  " in text or b" \n" in text or b"\n " in text:
-        text = re.sub(rb"[ \t\r]+", b" ", text).replace(b" \n", b"\n").replace(b"\n ", b"\n")
-        text = text.lstrip(b" ")
+    text = out.chunk(lines).translate(_BLANKS)
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n").lstrip(b" ")
+    # Each corner has one space before it; they are counted before they are taken apart.
+    least = text.count(b" ") - 2 * len(lines)
+    if least > LARGEST_COUNT:
+        raise too_many(least, "faces", out.where)
     text = text.replace(b"//", b"!")
     shape = text.translate(None, b"-0123456789")
     one = shape[: shape.index(b"\n") + 1]
@@ -140,7 +146,7 @@ def _by_word(out: Statements, line: int) -> np.ndarray:
 
 def _outside(out: Statements, column: int, index: int) -> InputError:
     return InputError(
-        f"a face names {_WORDS[column]} {index}, of {len(out.tables[column])}",
+        f"a face names {TABLES[column]} {index}, of {len(out.tables[column])}",
         out.where,
         "Save the mesh again in a mesh editor",
     )
@@ -171,8 +177,6 @@ def divided(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     count, size = faces.shape
     fan = np.stack([np.zeros(size - 2, np.int64), np.arange(1, size - 1), np.arange(2, size)], 1)
     order = np.broadcast_to(fan, (count, size - 2, 3)).copy()
-    if size == 3:
-        return order
     with np.errstate(all="ignore"):
         place = points[faces]
         place = place - place.mean(1, keepdims=True)

@@ -55,10 +55,18 @@ def read_libraries(path: Path, named: list[Statement], textures: bool, notes: li
     InputError for damaged ones."""
     shelf = Shelf()
     pictures = Pictures(path.parent, str(path), notes)
+    found: dict[str, list[Library]] = {}
     for row in named:
+        # Some programs name the library again before each object.
+        if row.rest in found:
+            if found[row.rest]:
+                shelf.libraries[row.line] = found[row.rest]
+            continue
+        found[row.rest] = []
         for name, file in _files(path, row.rest, notes):
             data = file.read_bytes()
-            shelf.libraries.setdefault(row.line, []).append(Library(name, data))
+            found[row.rest].append(Library(name, data))
+            shelf.libraries[row.line] = found[row.rest]
             for block in read_blocks(data)[1]:
                 shelf.painted[block.name] = _painted(block, file, pictures, textures)
     shelf.pictures = pictures.kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from .writer import face_text, table_text
 def patched(source: ObjSource, asset: Asset, name: str) -> dict[str, bytes]:
     """The files of an asset that was read from an OBJ file."""
     edits, found = Edits(source.statements), changes(source, asset)
-    library = LibraryPatch(source, Path(name).stem)
+    library = LibraryPatch(source, name)
     library.look_at(found)
     _turn(source, asset, edits)
     geometry = _Geometry(source, asset, edits, found)
@@ -33,7 +32,7 @@ def patched(source: ObjSource, asset: Asset, name: str) -> dict[str, bytes]:
         if key not in source.pieces:
             geometry.add(line_name(mesh.part or key), library.new_block(mesh, key), mesh)
     library.name_files(edits)
-    return {name: edits.result(), **library.files()}
+    return {**library.files(), name: edits.result()}
 
 
 def unkept(source: ObjSource, asset: Asset) -> list[Feature]:

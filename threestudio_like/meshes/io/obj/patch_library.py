@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ....engine.text import line_name
 from ...mesh import Material, Mesh, unique_name
@@ -12,7 +13,7 @@ from .changes import Change, same
 from .edits import Edits
 from .library_lines import SUBJECTS, NewPictures, material_lines
 from .source import ObjSource
-from .statements import _text
+from .statements import decoded
 
 
 @dataclass
@@ -27,16 +28,19 @@ class _Copy:
 class LibraryPatch:
     """The libraries of a file with the materials that differ, and the names that meshes use."""
 
-    def __init__(self, source: ObjSource, stem: str) -> None:
-        self.source, self.stem = source, stem
-        self.pictures = NewPictures(stem, dict(source.pictures.values()))
+    def __init__(self, source: ObjSource, name: str) -> None:
+        self.source, self.stem = source, Path(name).stem
+        stem = self.stem
         self.copies: dict[str, _Copy] = {}
         for row in source.libraries.values():
             for library in row:
                 if library.name not in self.copies:
                     number = len(self.copies)
-                    name = f"{stem}-{number + 1}.mtl" if number else f"{stem}.mtl"
-                    self.copies[library.name] = _Copy(name, *read_blocks(library.data))
+                    file = f"{stem}-{number + 1}.mtl" if number else f"{stem}.mtl"
+                    self.copies[library.name] = _Copy(file, *read_blocks(library.data))
+        # A picture may not take the name of the file or of a library.
+        own = dict.fromkeys([name, f"{stem}.mtl", *(c.name for c in self.copies.values())], b"")
+        self.pictures = NewPictures(stem, dict(source.pictures.values()) | own)
         self.blocks = {b.name: b for copy in self.copies.values() for b in copy.blocks}
         used = {piece.material for piece in source.pieces.values()}
         self._taken = {*self.blocks, *used}
@@ -145,7 +149,7 @@ class LibraryPatch:
         for copy in self.copies.values():
             lines = [*copy.head, *(line for block in copy.blocks for line in block.lines)]
             out[copy.name] = b"".join(self._with_picture(line) for line in lines)
-        return {**out, **self.pictures.files}
+        return {**self.pictures.files, **out}
 
     def _with_picture(self, line: Line) -> bytes:
         """A line as it is written: its picture lies beside the library."""
@@ -159,7 +163,7 @@ class LibraryPatch:
         new = self.pictures.add(stem or kind, kind if stem else "", data)
         if new == name:
             return line.raw
-        text = _text(line.raw)
+        text = decoded(line.raw)
         words = r"\s+".join(re.escape(word) for word in name.split())
         found = list(re.finditer(rf'"?{words}"?', text))
         if not found:

@@ -14,8 +14,7 @@ from .statements import Statements
 
 @dataclass
 class Library:
-    """An MTL file that was read. name: as the OBJ names it; folder: where it lies, seen from the
-    OBJ; data: its bytes."""
+    """An MTL file that was read. name: as the OBJ names it; data: its bytes."""
 
     name: str
     data: bytes

@@ -5,6 +5,7 @@ Lines of one kind are read many at a time, because a file has millions of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,8 @@ from ..limits import LARGEST_COUNT, too_many
 VERTEX, COORDINATE, NORMAL, FACE, OTHER, NOTHING = range(6)
 """Kinds of lines; NOTHING is empty or a comment."""
 _KEYS = (b"v", b"vt", b"vn", b"f")
-_WORDS = ("vertex", "texture coordinate", "normal")
-_CHUNK = 1 << 16
+TABLES = ("vertex", "texture coordinate", "normal")
+CHUNK = 1 << 14
 """Number of lines that are read at a time."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
 
@@ -69,21 +70,19 @@ class Statements:
         return self.text[self.starts[number] : self.ends[number]].split(b"#", 1)[0].split()
 
     def chunk(self, lines: np.ndarray) -> bytes:
-        """The text of some lines of one kind, each with a line break."""
+        """The text of some lines of one kind without comments, each with a line break."""
         if lines[-1] - lines[0] + 1 == len(lines):
-            return self.text[self.starts[lines[0]] : self.ends[lines[-1]]] + b"\n"
-        pairs = zip(self.starts[lines].tolist(), self.ends[lines].tolist())
-        return b"\n".join([self.text[a:b] for a, b in pairs]) + b"\n"
+            text = self.text[self.starts[lines[0]] : self.ends[lines[-1]]] + b"\n"
+        else:
+            pairs = zip(self.starts[lines].tolist(), self.ends[lines].tolist())
+            text = b"\n".join([self.text[a:b] for a, b in pairs]) + b"\n"
+        return re.sub(rb"#[^\n]*", b"", text) if b"#" in text else text
 
 
 def read_statements(path: Path) -> Statements:
     """The lines of an OBJ file, with its tables. Raises InputError."""
     data, where = path.read_bytes(), str(path)
-    for prefix, what in (
-        (b"\nf ", "faces"),
-        (b"\nv ", "vertices"),
-        (b"\nvt ", "texture coordinates"),
-    ):
+    for prefix, what in ((b"\nf ", "faces"), (b"\nv ", "vertices")):
         if data.count(prefix) > LARGEST_COUNT:
             raise too_many(data.count(prefix), what, where)
     if b"\0" in data[:4096]:
@@ -103,14 +102,16 @@ def read_statements(path: Path) -> Statements:
     for kind, width in ((VERTEX, 3), (COORDINATE, 2), (NORMAL, 3)):
         out.tables.append(_table(out, kind, width))
     for number in out.lines_of(OTHER).tolist():
-        words = _text(text[out.starts[number] : out.ends[number]].split(b"#", 1)[0]).split(None, 1)
+        words = decoded(text[out.starts[number] : out.ends[number]].split(b"#", 1)[0]).split(
+            None, 1
+        )
         if words:
             rest = words[1].strip() if len(words) > 1 else ""
             out.others.append(Statement(number, words[0], rest))
     return out
 
 
-def _text(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Text of a file whose encoding is not said: UTF-8, else that of Windows."""
     try:
         return data.decode("utf-8")
@@ -130,8 +131,7 @@ def _lines(data: bytes, text: bytes, where: str) -> Statements:
     for number in filled[_BLANK[codes[starts[filled]]]].tolist():
         line = text[starts[number] : ends[number]]
         first[number] += len(line) - len(line.lstrip())
-    padded = np.concatenate([codes, np.full(3, 10, np.uint8)])
-    one, two, three = (padded[first + k] for k in range(3))
+    one, two, three = (codes.take(first + k, mode="clip") for k in range(3))
     kinds = np.full(len(starts), OTHER, np.uint8)
     kinds[(one == ord("v")) & _BLANK[two]] = VERTEX
     kinds[(one == ord("v")) & (two == ord("t")) & _BLANK[three]] = COORDINATE
@@ -146,11 +146,11 @@ def _table(out: Statements, kind: int, width: int) -> np.ndarray:
     if not len(lines):
         return np.zeros((0, width))
     parts, begin = [], 0
-    for at in range(0, len(lines), _CHUNK):
-        some = lines[at : at + _CHUNK]
+    for at in range(0, len(lines), CHUNK):
+        some = lines[at : at + CHUNK]
         values = _equal_rows(out.chunk(some), len(some), _KEYS[kind])
         if values is None or values.shape[1] < width:
-            values = _rows(out, some, width, f"{_WORDS[kind]} number", begin)
+            values = _rows(out, some, width, f"{TABLES[kind]} number", begin)
         begin += len(some)
         parts.append(values[:, : 7 if kind == VERTEX else width])
     widest = max(p.shape[1] for p in parts)
