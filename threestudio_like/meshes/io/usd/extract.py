@@ -105,7 +105,7 @@ class _Extraction:
                     continue
                 full = Sdf.ComputeAssetPathRelativeToLayer(layer, path)
                 outer = Ar.SplitPackageRelativePathOuter(full)[0]
-                if "://" in outer or not (root / outer).resolve().is_relative_to(root):
+                if "://" in path or not (root / outer).resolve().is_relative_to(root):
                     raise Refused(f'points out of its folder: "{path[:60]}"')
                 todo.append(full)
 
@@ -162,7 +162,10 @@ class _Extraction:
         numbers = instancer.GetProtoIndicesAttr().Get(self.time) or []
         if len(numbers) > _MOST_PLACES:
             raise Refused(f"has {len(numbers):,} instances, at most {_MOST_PLACES:,} are read")
-        places = instancer.ComputeInstanceTransformsAtTime(self.time, self.time)
+        kind = type(instancer)
+        places = instancer.ComputeInstanceTransformsAtTime(
+            self.time, self.time, kind.IncludeProtoXform, kind.IgnoreMask
+        )
         mask = instancer.ComputeMaskAtTime(self.time)
         stage = instancer.GetPrim().GetStage()
         world = np.array(self.cache.GetLocalToWorldTransform(instancer.GetPrim())).T
