@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("collada")
 
-from tests.bad_files import DAE
+from tests.small_files import DAE
 from threestudio_like.engine.errors import InputError
 from threestudio_like.meshes import Asset
 from threestudio_like.meshes.io.images import encode_png

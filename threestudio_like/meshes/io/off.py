@@ -10,11 +10,11 @@ import numpy as np
 
 from ...engine.errors import InputError
 from ..mesh import Asset, Mesh
-from .corners import assembled
 from .far import near_origin
 from .formats import Format
 from .limits import LARGEST_COUNT, too_many
-from .numbers import numbers_of
+from .sources.corners import assembled
+from .sources.numbers import numbers_of
 
 _REPAIR = "Save it again in a mesh editor"
 

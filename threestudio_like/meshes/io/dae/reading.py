@@ -15,10 +15,10 @@ from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...extras import needed
 from ...mesh import Asset, Mesh, unique_name
-from ..corners import assembled
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
-from ..xml import check_xml
+from ..sources.corners import assembled
+from ..sources.xml import check_xml
 from .surfaces import Surfaces
 
 UPRIGHT = {

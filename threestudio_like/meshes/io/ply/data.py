@@ -9,7 +9,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ..limits import LARGEST_COUNT, too_many
-from ..numbers import numbers_of
+from ..sources.numbers import numbers_of
 
 REPAIR = "Save it again in a mesh editor"
 _LONGEST_HEADER = 1 << 16

@@ -11,9 +11,9 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import EncodedImage, Material, Mesh, Sampler
-from ..archive import Archive
 from ..images import to_display
-from ..pictures import Pictures, encoded
+from ..sources.archive import Archive
+from ..sources.pictures import Pictures, encoded
 
 _WRAPS = {"clamp": "clamp", "black": "clamp", "mirror": "mirror"}
 _CHANNELS = {"r": 0, "g": 1, "b": 2, "a": 3}

@@ -17,9 +17,9 @@ from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...extras import needed
 from ...mesh import Asset, Mesh, unique_name
-from ..corners import assembled
 from ..far import near_origin
 from ..images import to_display
+from ..sources.corners import assembled
 from .materials import Materials
 
 _LONGEST = 600

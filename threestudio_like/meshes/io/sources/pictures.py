@@ -6,10 +6,10 @@ from __future__ import annotations
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
-from ...engine.errors import InputError
-from ...engine.text import line_name
-from ..mesh import EncodedImage
-from .images import decode, encode_png, neighbour
+from ....engine.errors import InputError
+from ....engine.text import line_name
+from ...mesh import EncodedImage
+from ..images import decode, encode_png, neighbour
 
 
 class Pictures:
