@@ -39,7 +39,8 @@ def main() -> None:
         before = sorted(p.name for p in folder.rglob("*"))
         for number in range(count):
             path = files[number % len(files)]
-            kind = path.suffix[1:]
+            # Text and binary are two readers.
+            kind = f"text {path.suffix[1:]}" if path.stem == "text" else path.suffix[1:]
             path.write_bytes(mutate(good[path], 1000 + number))
             began = time.perf_counter()
             try:

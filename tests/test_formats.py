@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bad_files import installed
 from threestudio_like.engine.errors import ConfigError, ExportError, InputError
 from threestudio_like.engine.registry import Registry
 from threestudio_like.meshes.io import formats
@@ -53,13 +54,10 @@ def test_every_row_reads_what_it_writes(tmp_path):
         assert row.summary
         if row.write is None or row.read is None:
             continue
-        try:
-            path = Asset({"tri": TRIANGLE}).save(tmp_path / f"a{row.suffixes[0]}")
-        except InputError as missing:
-            # tests/extras has those that need a library which is not here.
-            if "pip install" not in missing.line():
-                raise
+        if name.startswith("usd") and not installed("pxr"):
+            # Its library is an extra, and so are its tests.
             continue
+        path = Asset({"tri": TRIANGLE}).save(tmp_path / f"a{row.suffixes[0]}")
         again = Asset.load(path)
         np.testing.assert_allclose(np.sort(again.mesh.vertices, 0), np.sort(TRIANGLE.vertices, 0))
     assert formats.readable() == [

@@ -10,11 +10,11 @@ import numpy as np
 
 from ...engine.errors import InputError
 from ..mesh import Asset, Mesh
-from .corners import assembled
 from .far import near_origin
 from .formats import Format
 from .limits import LARGEST_COUNT, too_many
-from .numbers import numbers_of
+from .sources.corners import assembled
+from .sources.numbers import numbers_of
 
 _REPAIR = "Save it again in a mesh editor"
 
@@ -30,7 +30,7 @@ def read_off(path: Path, textures: bool = True) -> Asset:
     if not vertex_count or not face_count:
         return Asset({})
     rows = numbers_of(b"\n".join(lines[:vertex_count]), where)
-    if len(rows) % vertex_count:
+    if len(rows) % vertex_count or len(rows) < 3 * vertex_count:
         raise InputError("has vertices of unequal length", where, _REPAIR)
     mesh, offset = _vertices(rows.reshape(vertex_count, -1), kind, where)
     listed = lines[vertex_count : vertex_count + face_count]
@@ -71,10 +71,10 @@ def _vertices(rows: np.ndarray, kind: str, where: str) -> tuple[Mesh, np.ndarray
             normals, at = rows[:, 3:6].astype(np.float32), 6
         if kind.startswith("ST"):
             uv, width = rows[:, -2:].astype(np.float32), width - 2
+        if width < at:
+            raise InputError("is an OFF with too few numbers a vertex", where, _REPAIR)
         if "C" in kind:
             colours = _colour(rows[:, at:width])
-    if width < at:
-        raise InputError("is an OFF with too few numbers a vertex", where, _REPAIR)
     points, offset = near_origin(rows[:, :3])
     faces = np.zeros((0, 3), np.int32)
     return Mesh(points, faces, uv=uv, colours=colours, normals=normals), offset

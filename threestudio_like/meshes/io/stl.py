@@ -14,7 +14,7 @@ from .far import near_origin
 from .formats import Format
 from .limits import LARGEST_COUNT, too_many
 from .merge import joined
-from .numbers import numbers_of
+from .sources.numbers import numbers_of
 from .trimeshes import trimesh_of
 
 _REPAIR = "Save it again in a mesh editor"

@@ -15,10 +15,10 @@ from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...extras import needed
 from ...mesh import Asset, Mesh, unique_name
-from ..corners import assembled
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
-from ..xml import check_xml
+from ..sources.corners import assembled
+from ..sources.xml import check_xml
 from .surfaces import Surfaces
 
 UPRIGHT = {
@@ -28,6 +28,7 @@ UPRIGHT = {
 }
 _DEEPEST = 100
 _MOST_NODES = 100_000
+_MOST_NOTES = 5
 _REPAIR = "Export it again, for example as GLB from Blender"
 
 
@@ -56,6 +57,8 @@ def read_dae(path: Path, textures: bool = True) -> Asset:
     notes: list[str] = []
     if len(document.controllers):
         notes.append("skins are left in the pose in which they were bound")
+    for error in document.errors[:_MOST_NOTES]:
+        notes.append(line_name(f"left out, for it is broken: {str(error)[:100]}"))
     surfaces = Surfaces(path, textures, notes)
     scale = float(document.assetInfo.unitmeter or 1.0)
     if not 0 < scale < 1e9:

@@ -10,7 +10,7 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import Material
-from ..pictures import Pictures
+from ..sources.pictures import Pictures
 
 
 class Polygons(NamedTuple):

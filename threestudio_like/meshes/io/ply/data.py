@@ -9,7 +9,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ..limits import LARGEST_COUNT, too_many
-from ..numbers import numbers_of
+from ..sources.numbers import numbers_of
 
 REPAIR = "Save it again in a mesh editor"
 _LONGEST_HEADER = 1 << 16
@@ -158,20 +158,22 @@ def _element(
     cells = element.count * len(element.properties)
     if cells > _MOST_CELLS or not any(p.count for p in element.properties):
         raise InputError("is a PLY that ends too early", where, REPAIR)
-    from .walk import packed, walk_bytes, walk_numbers
+    from .walk import packed, suited, walk_bytes, walk_numbers
 
     items = np.array([int(p.kind[1]) for p in element.properties])
     counts = np.array([int(p.count[1]) if p.count else 0 for p in element.properties])
     if order:
-        starts, lengths, end = walk_bytes(data, element.count, counts, items, order == ">")
+        walk = suited(walk_bytes, len(data))
+        starts, lengths, end = walk(data, element.count, counts, items, order == ">")
     else:
-        starts, lengths, end = walk_numbers(data, element.count, counts > 0)
+        walk = suited(walk_numbers, len(data))
+        starts, lengths, end = walk(data, element.count, counts > 0)
         items = np.ones_like(items)
     if end < 0:
         raise InputError("is a PLY that ends too early", where, REPAIR)
     out: dict[str, Column] = {}
     for n, row in enumerate(element.properties):
-        run = packed(data, starts[:, n], lengths[:, n] * items[n])
+        run = suited(packed, len(data))(data, starts[:, n], lengths[:, n] * items[n])
         sizes = lengths[:, n].copy() if row.count else None
         out[row.name] = Column(_typed(run, row.kind, order), row.kind, sizes)
     return out, int(end)

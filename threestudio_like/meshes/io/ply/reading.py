@@ -11,10 +11,10 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import Asset, Material, Mesh
-from ..corners import assembled
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
-from ..pictures import Pictures
+from ..sources.corners import assembled
+from ..sources.pictures import Pictures
 from .data import REPAIR, Column, Header, read_columns, read_header
 
 Columns = dict[str, Column]

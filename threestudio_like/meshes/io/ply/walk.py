@@ -1,15 +1,32 @@
-"""Compiled walk over the rows of a PLY whose lists have different lengths, in a separate file
-because Numba takes long to import."""
+"""The walk over the rows of a PLY whose lists have different lengths. It is compiled for large
+files; small ones do not wait for a compiler."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import numpy as np
-from numba import njit
 
-from ....kernels.compiling import CACHE
+_SMALL = 50_000
+"""Number of bytes, or of a text's numbers, up to which Python is fast enough."""
 
 
-@njit(nogil=True, cache=CACHE)
+def suited(function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """A function of this module, compiled if the data is large."""
+    return function if size <= _SMALL else _compiled(function)
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    from numba import njit
+
+    from ....kernels.compiling import CACHE
+
+    return njit(nogil=True, cache=CACHE)(function)
+
+
 def walk_bytes(data, rows, counts, items, big):
     """Where the values of every row lie.
 
@@ -46,7 +63,6 @@ def walk_bytes(data, rows, counts, items, big):
     return starts, lengths, at
 
 
-@njit(nogil=True, cache=CACHE)
 def walk_numbers(values, rows, lists):
     """As `walk_bytes`, over the numbers of a text: values (N,) float64; lists (P,) bool."""
     properties = len(lists)
@@ -69,7 +85,6 @@ def walk_numbers(values, rows, lists):
     return starts, lengths, at
 
 
-@njit(nogil=True, cache=CACHE)
 def packed(data, starts, sizes):
     """The runs of `data` that begin at `starts` and have `sizes`, one behind the other."""
     out = np.empty(sizes.sum(), data.dtype)

@@ -12,10 +12,10 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import Asset, EncodedImage, Material, Mesh, Sampler, unique_name
-from ..archive import Archive
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
-from ..pictures import encoded
+from ..sources.archive import Archive
+from ..sources.pictures import encoded
 from .model import REPAIR, Group, Model, Placed, Shape, parse
 
 UNITS = {

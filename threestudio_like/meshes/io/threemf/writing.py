@@ -9,8 +9,8 @@ import numpy as np
 
 from ....engine.text import line_name
 from ...mesh import Asset, Mesh
-from ..archive import pack
 from ..merge import vertex_colours
+from ..sources.archive import pack
 
 _CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
 _MATERIAL = "http://schemas.microsoft.com/3dmanufacturing/material/2015/02"

@@ -6,6 +6,7 @@ Run: python -m threestudio_like.meshes.io.usd.extract FILE OUT
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ from .shading import Shading
 
 _MOST_LAYERS = 1000
 _MOST_PLACES = 20_000
-MEMORY = 16 << 30
-"""Largest address space of the process."""
+_MEMORY, _SECONDS = 2 << 30, 4
+"""Address space in bytes and time on the processor of the process, for a small file; both grow with
+its size."""
 
 
 class Refused(Exception):
@@ -29,24 +31,29 @@ class Refused(Exception):
 def main() -> None:
     """Write OUT/description.json and OUT/arrays.npz, or the reason why not."""
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    except (ImportError, ValueError, OSError):
-        # There are systems without such limits.
-        pass
+    _limit(source.stat().st_size)
     arrays: dict[str, np.ndarray] = {}
     try:
         description = _Extraction(source, arrays).description()
     except Refused as error:
         description = {"refused": str(error)}
     except Exception as error:
-        lines = str(error).splitlines() or [""]
-        description = {"refused": f"cannot be read ({type(error).__name__}: {lines[-1][:100]})"}
+        # What the library says is about its own source.
+        description = {"refused": f"is damaged ({type(error).__name__})"}
     save: Any = np.savez
     save(str(out / "arrays.npz"), **arrays)
     (out / "description.json").write_text(json.dumps(description))
+
+
+def _limit(size: int) -> None:
+    """Bound what a file of this size can cost: a damaged one may ask for anything."""
+    memory, seconds = _MEMORY + 24 * size, _SECONDS + (size >> 18)
+    # There are systems without such limits.
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 class _Extraction:
@@ -98,7 +105,7 @@ class _Extraction:
                     continue
                 full = Sdf.ComputeAssetPathRelativeToLayer(layer, path)
                 outer = Ar.SplitPackageRelativePathOuter(full)[0]
-                if "://" in outer or not (root / outer).resolve().is_relative_to(root):
+                if "://" in path or not (root / outer).resolve().is_relative_to(root):
                     raise Refused(f'points out of its folder: "{path[:60]}"')
                 todo.append(full)
 
@@ -155,7 +162,10 @@ class _Extraction:
         numbers = instancer.GetProtoIndicesAttr().Get(self.time) or []
         if len(numbers) > _MOST_PLACES:
             raise Refused(f"has {len(numbers):,} instances, at most {_MOST_PLACES:,} are read")
-        places = instancer.ComputeInstanceTransformsAtTime(self.time, self.time)
+        kind = type(instancer)
+        places = instancer.ComputeInstanceTransformsAtTime(
+            self.time, self.time, kind.IncludeProtoXform, kind.IgnoreMask
+        )
         mask = instancer.ComputeMaskAtTime(self.time)
         stage = instancer.GetPrim().GetStage()
         world = np.array(self.cache.GetLocalToWorldTransform(instancer.GetPrim())).T

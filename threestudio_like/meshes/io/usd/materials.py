@@ -11,9 +11,9 @@ import numpy as np
 from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...mesh import EncodedImage, Material, Mesh, Sampler
-from ..archive import Archive
 from ..images import to_display
-from ..pictures import Pictures, encoded
+from ..sources.archive import Archive
+from ..sources.pictures import Pictures, encoded
 
 _WRAPS = {"clamp": "clamp", "black": "clamp", "mirror": "mirror"}
 _CHANNELS = {"r": 0, "g": 1, "b": 2, "a": 3}
@@ -128,9 +128,9 @@ class Materials:
         image = self._image(normal, out)
         if image is not None:
             out.normal_map = _opaque(image.pixels)
-            scale = normal["scale"][0]
-            # Pictures hold [0, 1], and are scaled by 2 to be [-1, 1].
-            out.normal_scale = round(scale / 2, 6) if abs(scale - 1) > 1e-4 else 1.0
+            if normal["bias"][0]:
+                # Pictures hold [0, 1], and are scaled by 2 to be [-1, 1].
+                out.normal_scale = round(normal["scale"][0] / 2, 6)
         image = self._image(self._input(number, "occlusion"), out)
         if image is not None:
             out.occlusion_map = _opaque(image.pixels)

@@ -17,9 +17,9 @@ from ....engine.errors import InputError
 from ....engine.text import line_name
 from ...extras import needed
 from ...mesh import Asset, Mesh, unique_name
-from ..corners import assembled
 from ..far import near_origin
 from ..images import to_display
+from ..sources.corners import assembled
 from .materials import Materials
 
 _LONGEST = 600
@@ -66,6 +66,9 @@ def _extracted(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What the process that reads the file found in it."""
     where = str(path)
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p or "." for p in sys.path))
+    # One thread and one heap, so that the limit of memory means the same on every machine.
+    environment |= {"PXR_WORK_THREAD_LIMIT": "1", "MALLOC_ARENA_MAX": "1"}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # Nothing is looked for in other places than the folder of the file.
     environment.pop("PXR_AR_DEFAULT_SEARCH_PATH", None)
     with tempfile.TemporaryDirectory() as name:
@@ -87,7 +90,9 @@ def _extracted(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 return description, dict(file)
         except (OSError, ValueError):
             raise InputError(
-                f"is damaged (USD's library ended with {done.returncode})", where, _REPAIR
+                f"is damaged, or too large (USD's library ended with {done.returncode})",
+                where,
+                _REPAIR,
             ) from None
 
 

@@ -20,6 +20,7 @@ class Textures:
         self.files: dict[str, bytes] = {}
         self.names: dict[int, str] = {}
         self.kept: list[np.ndarray] = []
+        self.scaled: dict[tuple[int, float], np.ndarray] = {}
 
     def name(self, pixels: np.ndarray, material: Material) -> str:
         """The file of a map; the one that it was decoded from, byte for byte, where USD knows its
@@ -34,6 +35,19 @@ class Textures:
             self.kept.append(pixels)
             self.files[name] = data
         return self.names[id(pixels)]
+
+    def bent(self, pixels: np.ndarray, scale: float) -> np.ndarray:
+        """A map of normals with their slopes scaled; the map itself where they are not."""
+        if scale == 1:
+            return pixels
+        key = (id(pixels), scale)
+        if key not in self.scaled:
+            self.kept.append(pixels)
+            normal = pixels[..., :3].astype(np.float64) / 127.5 - 1
+            normal[..., :2] *= scale
+            normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+            self.scaled[key] = np.rint((normal + 1) * 127.5).clip(0, 255).astype(np.uint8)
+        return self.scaled[key]
 
 
 def add_material(stage: Any, path: str, mesh: Mesh, textures: Textures) -> Any:
@@ -107,9 +121,11 @@ class _Surface:
             self._connect(roughness, node, "g", kinds.Float)
             self._connect(metallic, node, "b", kinds.Float)
         if mapped and material.normal_map is not None:
-            n = float(material.normal_scale)
-            bias = (-n, -n, -1.0, 0.0)
-            node = self._picture("Normal", material.normal_map, "raw", (2 * n, 2 * n, 2, 1), bias)
+            # USD has no strength of normals, and wants them scaled by 2, so that it goes into the
+            # picture.
+            pixels = self.textures.bent(material.normal_map, material.normal_scale)
+            scale, bias = (2.0, 2.0, 2.0, 1.0), (-1.0, -1.0, -1.0, 0.0)
+            node = self._picture("Normal", pixels, "raw", scale, bias)
             self._connect(shader.CreateInput("normal", kinds.Normal3f), node, "rgb", kinds.Float3)
         if mapped and material.occlusion_map is not None:
             node = self._picture("Occlusion", material.occlusion_map, "raw")

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...engine.errors import InputError
-from ..mesh import Mesh
-from ..polygons import triangulate_all
-from .limits import LARGEST_COUNT, too_many
+from ....engine.errors import InputError
+from ...mesh import Mesh
+from ...polygons import triangulate_all
+from ..limits import LARGEST_COUNT, too_many
 
 
 def assembled(

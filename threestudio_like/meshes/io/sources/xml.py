@@ -3,7 +3,7 @@ other files."""
 
 from __future__ import annotations
 
-from ...engine.errors import InputError
+from ....engine.errors import InputError
 
 
 def check_xml(data: bytes, where: str) -> None:

@@ -7,8 +7,8 @@ import zipfile
 import zlib
 from pathlib import PurePosixPath
 
-from ...engine.errors import InputError
-from .images import LARGEST_FILE
+from ....engine.errors import InputError
+from ..images import LARGEST_FILE
 
 _FIXED = (1980, 1, 1, 0, 0, 0)
 """The date of all members that are written, so that the same asset gives the same bytes."""

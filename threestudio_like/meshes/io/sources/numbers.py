@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ...engine.errors import InputError
+from ....engine.errors import InputError
 
 
 def numbers_of(text: bytes, where: str) -> np.ndarray:

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
-from ...engine.errors import InputError
-from ...engine.text import line_name
-from ..mesh import EncodedImage
-from .beside import find_beside
-from .images import decode, encode_png
+from ....engine.errors import InputError
+from ....engine.text import line_name
+from ...mesh import EncodedImage
+from ..beside import find_beside
+from ..images import decode, encode_png
 
 
 class Pictures:

@@ -1,0 +1,76 @@
+"""COLLADA by pycollada (`pip install '.[formats]'`)."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("collada")
+
+from tests.small_files import DAE
+from threestudio_like.engine.errors import InputError
+from threestudio_like.meshes import Asset
+from threestudio_like.meshes.io.images import encode_png
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+
+
+def saved(folder, text=DAE):
+    (folder / "a.dae").write_text(text)
+    return folder / "a.dae"
+
+
+def test_a_plate_with_its_material_in_metres(tmp_path):
+    (tmp_path / "tiles.png").write_bytes(encode_png(PICTURE))
+    asset = Asset.load(saved(tmp_path))
+    assert list(asset.meshes) == ["floor"]
+    mesh = asset.mesh
+    np.testing.assert_allclose(mesh.vertices.min(0), [0, 0.5, -1], atol=1e-6)
+    np.testing.assert_allclose(mesh.vertices.max(0), [1, 0.5, 0], atol=1e-6)
+    assert mesh.normals[:, 1] == pytest.approx(1)
+    np.testing.assert_array_equal(mesh.texture, PICTURE)
+    np.testing.assert_allclose(mesh.uv[:, 0], mesh.vertices[:, 0], atol=1e-6)
+    material = mesh.material
+    assert (material.name, material.alpha_mode) == ("tiles", "BLEND")
+    assert material.colour[3] == pytest.approx(0.5)
+    assert material.emission == pytest.approx((0, 0.5, 0))
+    assert asset.notes == []
+
+
+def test_a_missing_picture_is_a_note(tmp_path, capfd):
+    asset = Asset.load(saved(tmp_path))
+    assert asset.mesh.texture is None
+    assert asset.notes == ['a picture is left out: the file "tiles.png" that it names is missing']
+    outside = DAE.replace("tiles.png", "file:///etc/tiles.png")
+    assert Asset.load(saved(tmp_path, outside)).mesh.texture is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_instances_mirrors_and_bombs(tmp_path):
+    mirrored = DAE.replace(
+        "<translate>0 0 50</translate>", "<translate>0 0 50</translate><scale>-1 1 1</scale>"
+    )
+    mesh = Asset.load(saved(tmp_path, mirrored)).mesh
+    assert mesh.with_normals().normals[:, 1] == pytest.approx(1)
+    nodes = "".join(
+        f'<node id="k{n}">' + f'<instance_node url="#k{n + 1}"/>' * 10 + "</node>" for n in range(9)
+    )
+    library = f'<library_nodes><node id="k9"/>{nodes}</library_nodes><library_visual_scenes>'
+    text = DAE.replace("<library_visual_scenes>", library).replace(
+        '<node id="n"', '<node id="z"><instance_node url="#k0"/></node><node id="n"'
+    )
+    with pytest.raises(InputError, match="without end"):
+        Asset.load(saved(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]>" + DAE.partition("?>")[2], "document type"),
+        ("PK\x03\x04", "cannot be read|archive"),
+        (DAE.replace("0 0 1 1 2 2 3 3", "0 0 1 1 2 2 9 3"), "no triangles"),
+        (DAE.replace('<scene><instance_visual_scene url="#w"/></scene>', ""), "no scene"),
+        (DAE.replace('meter="0.01"', 'meter="-1"'), "unit"),
+    ],
+)
+def test_what_is_refused(tmp_path, text, says):
+    with pytest.raises(InputError, match=says):
+        Asset.load(saved(tmp_path, text))
