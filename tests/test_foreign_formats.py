@@ -67,7 +67,7 @@ def test_a_missing_picture_of_a_ply_is_a_note(tmp_path, capfd, caplog):
     asset = Asset.load(written(tmp_path, "a.ply", TEXT_PLY))
     assert asset.mesh.texture is None
     assert asset.mesh.uv is not None
-    assert asset.notes == ['a picture is left out: the file "tiles.png" that it names is missing']
+    assert asset.notes == ['the picture "tiles.png" is missing']
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
     (tmp_path / "tiles.png").write_bytes(encode_png(PICTURE))

@@ -19,7 +19,6 @@ from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.atlas import join_atlas
-from threestudio_like.meshes.bake import atlas_raster
 from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.mesh import Material
 from threestudio_like.priors.latent_rgb import show_rgb
@@ -662,11 +661,11 @@ def test_lock_mask_and_present_texture(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     options = SubjectOptions(lock=tmp_path / "mask.png")
     subject = read_subject(path, options, "box")
-    locked = locked_texels(subject, options)
-    row, column = subject.atlas.corner(0)
-    half = subject.atlas.tile // 2
-    assert bool(locked[row : row + half, column : column + subject.atlas.tile].all())
-    assert not bool(locked[row + half : row + 2 * half, column : column + subject.atlas.tile].any())
+    locked = locked_texels(subject)
+    tile = subject.atlas.places[0]
+    row, column, half = tile.row, tile.column, tile.size // 2
+    assert bool(locked[row : row + half, tile.columns].all())
+    assert not bool(locked[row + half + 1 : row + tile.size, tile.columns].any())
     assert (
         float(
             (present_texture(subject)[:, row + 5, column + 5] - torch.tensor([0.5, 0.3, 0.2]))
@@ -681,7 +680,7 @@ def test_lock_mask_and_present_texture(tmp_path):
         SubjectOptions(lock=path),
     ):
         with pytest.raises(InputError):
-            locked_texels(subject, wrong)
+            read_subject(path, wrong, "box")
 
 
 def test_systems_belong_to_their_verbs(tmp_path):

@@ -155,6 +155,28 @@ class Mesh:
         return inverse.reshape(-1)
 
 
+def copied(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
+    """Meshes whose tables and materials nobody else holds, so that a change in place of the others
+    can be told from them; materials that were shared are shared again. Pixels are not copied."""
+    materials: dict[int, Material] = {}
+    arrays: dict[int, np.ndarray] = {}
+
+    def own(values: Any) -> Any:
+        if values is not None and id(values) not in arrays:
+            arrays[id(values)] = values.copy()
+        return None if values is None else arrays[id(values)]
+
+    out = {}
+    for name, mesh in meshes.items():
+        material = mesh.material
+        if material is not None:
+            material = materials.setdefault(id(material), replace(material))
+        tables = {k: own(getattr(mesh, k)) for k in ("vertices", "faces", "uv", "colours")}
+        normals, origin = own(mesh.normals), own(mesh.origin)
+        out[name] = replace(mesh, material=material, normals=normals, origin=origin, **tables)
+    return out
+
+
 def placed(nodes: dict[str, Node]) -> dict[str, Mesh]:
     """The meshes of nodes in the world, by name; those of an object of several meshes say their
     part."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...mesh import Asset, Mesh, Node
+from ...mesh import Asset, Mesh, Node, copied
 from ...normals import face_normals
 from ...transform import Transform
 from ..far import near_origin
@@ -345,7 +345,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}
     asset.source = GltfSource(
-        reader.file, refs, dict(asset.meshes), reader.scene.depth, asset.motion.copy()
+        reader.file, refs, copied(asset.meshes), reader.scene.depth, asset.motion.copy()
     )
     return asset
 

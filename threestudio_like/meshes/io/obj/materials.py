@@ -162,6 +162,8 @@ def _plain(block: Block, notes: list[str]) -> Material:
     if glow:
         r, g, b = (max(0.0, x) for x in (glow * 3 if len(glow) < 3 else glow)[:3])
         material.emission = (r, g, b)
+    maps = ("map_pr", "map_pm", "map_orm", "map_arm")
+    material.surface_given = bool(rough or metal) or any(block.last(m) is not None for m in maps)
     material.alpha_mode = "BLEND" if alpha < 1 else "OPAQUE"
     return _with_comments(block, material)
 

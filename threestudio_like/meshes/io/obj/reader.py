@@ -6,12 +6,13 @@ names.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ....engine.errors import InputError
-from ...mesh import Asset, Material, Mesh, unique_name
+from ...mesh import Asset, Material, Mesh, copied, unique_name
 from ..far import near_origin
 from .faces import Triangles, read_triangles
 from .materials import Painted, Shelf, in_bytes, read_libraries
@@ -66,6 +67,9 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
         key = unique_name(key if key not in asset.meshes else f"{key}:{name}", asset.meshes)
         piece = build.piece(order[bounds[k] : bounds[k + 1]], part, name)
         asset.meshes[key], source.pieces[key] = piece.mesh, piece
+    # Meshes may be changed in place; what was read stays to compare them with.
+    for key, mesh in copied(asset.meshes).items():
+        source.pieces[key] = replace(source.pieces[key], mesh=mesh)
     if textures:
         # Without its pictures the file could not be written again.
         asset.source = source
