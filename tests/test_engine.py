@@ -337,3 +337,29 @@ def test_did_you_mean():
 
 def test_identity_survives_json():
     assert json.loads(json.dumps(LoopSettings(identity={"a": (1, 2)}).identity)) == {"a": [1, 2]}
+
+
+def test_sums_of_gathers_are_added_in_one_order(tmp_path):
+    """Under load torch's threads add gradients of a gather in the order in which they come."""
+    index = torch.randint(0, 20000, (1 << 16,), generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(3, 1 << 16, generator=torch.Generator().manual_seed(1))
+    seen = []
+
+    class Gather(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.values = torch.nn.Parameter(torch.zeros(3, 20000))
+
+    module = Gather()
+
+    def loss(step):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return {"sum": (module.values[:, index] * weights).sum()}
+
+    group = ParameterGroup("values", [module.values], "0.1")
+    stage = Stage("gather", 3, {"gather": module}, [group], loss)
+    Loop(tmp_path, Events(), LoopSettings(seed=0)).run(
+        [StagePlan("gather", lambda done: stage)]
+    )
+    assert seen == [True] * 3
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -33,6 +33,7 @@ from .progress import (
     restore,
     stage_tensors,
 )
+from .random import deterministic_sums
 from .settings import LoopSettings
 from .stage import ParameterGroup, Stage, StagePlan, Step
 from .watchdog import Verdict, Watchdog
@@ -104,9 +105,10 @@ class Loop:
                     # Of a finished run only what its last stage leaves is kept.
                     restored.note(stage, [] if facts.get("model_only") else empty)
                 else:
-                    self._run_stage(
-                        number, len(plans), stage, tensors if here else {}, here, restored
-                    )
+                    with deterministic_sums(settings.device):
+                        self._run_stage(
+                            number, len(plans), stage, tensors if here else {}, here, restored
+                        )
                 for module, home in zip(stage.modules.values(), homes):
                     put(module, home)
                 self._finished.append(stage)

@@ -7,7 +7,10 @@ Resuming needs no generator state, and drawing a preview more or less often chan
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,3 +89,27 @@ class RandomStream:
     def numpy(self, purpose: str) -> np.random.Generator:
         """A NumPy generator for the purpose."""
         return np.random.Generator(np.random.Philox(key=self.key(purpose)))
+
+
+@contextmanager
+def deterministic_sums(device: torch.device | str | None = None) -> Iterator[None]:
+    """Within it, sums on a CPU are added up in one order.
+
+    Several threads of torch add the gradients of a gather (`x[index]`) to the same numbers in the
+    order in which they come, which a busy machine changes. Its deterministic algorithms do not; on
+    other devices, where not every operation has one, nothing is changed.
+    """
+    if torch.device(device or "cpu").type != "cpu":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        memory.fill_uninitialized_memory = filled
