@@ -113,7 +113,7 @@ MUTATIONS = [
     ),
     Mutation(
         file="meshes/io/gltf/materials.py",
-        old="r, g, b = to_display(np.array(linear[:3])).tolist()",
+        old="r, g, b = np.minimum(to_display(np.array(linear[:3])).round(12), 1.0).tolist()",
         new="r, g, b = np.array(linear[:3]).tolist()",
         test="test_meshes.py::test_a_base_colour_factor_is_linear_in_a_file",
     ),

@@ -10,7 +10,8 @@ import tyro
 
 EXAMPLES = (
     "threestudio-like export outputs/latest --to obj ply stl --verify",
-    "threestudio-like export chair.glb --to stl --out printing",
+    "threestudio-like export chair.glb --to stl 3mf --out printing",
+    "threestudio-like export outputs/latest --to glb --faces 2000 --texture 256",
     "threestudio-like export chair.glb --turntable --transparent --size 720 --fps 30",
 )
 
@@ -22,7 +23,11 @@ class Export:
     source: tyro.conf.Positional[Path] = Path("outputs/latest")
     """Folder of a run, or a mesh file."""
     to: tuple[str, ...] = ("glb",)
-    """Formats: glb, obj, ply, stl, or a plug-in's."""
+    """Formats: glb, gltf, obj, ply, stl, 3mf, usdz, … or a plug-in's."""
+    texture: int = 0
+    """Largest texture size in pixels (0: as it is)."""
+    faces: int = 0
+    """Face budget of the whole asset (0: as it is)."""
     verify: bool = False
     """Read every file back, render it and compare; a bad file is an error."""
     turntable: bool = False

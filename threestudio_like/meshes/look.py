@@ -130,7 +130,7 @@ class TexelPlaces:
     def plain(self) -> bool:
         """Whether the look is the texture alone, unchanged by colours."""
         mesh = self.before
-        white = mesh.material is None or mesh.material.colour[:3] == (1.0, 1.0, 1.0)
+        white = mesh.material is None or min(mesh.material.colour[:3]) > 1 - 1e-6
         return mesh.texture is not None and mesh.colours is None and white
 
 

@@ -37,6 +37,10 @@ class Sampler:
         return self == Sampler()
 
 
+MAPS = ("metallic_roughness", "normal_map", "occlusion_map", "emissive_map")
+"""The names of the maps of a `Material`."""
+
+
 @dataclass
 class Material:
     """What a surface is made of besides its base-colour texture, which belongs to the mesh.

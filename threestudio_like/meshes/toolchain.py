@@ -19,8 +19,8 @@ from .frames import CANONICAL, Frame, from_canonical
 from .io.files import losses, read, write
 from .io.formats import format_to_write
 from .io.merge import joined
-from .look import TexelPlaces
-from .material import Material, Sampler
+from .look import TexelPlaces, resized
+from .material import MAPS, Material, Sampler
 from .mesh import Asset, Mesh
 from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
 from .simplify import check_budget, decimate
@@ -118,6 +118,51 @@ def _written(
         **({"notes": list(asset.notes)} if asset.notes else {}),
         **({"not kept": [feature.facts() for feature in lost]} if lost else {}),
     }
+
+
+def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
+    """An asset within limits of its size.
+
+    Args:
+        faces: largest number of faces of the whole asset; 0 for no limit.
+        texture: largest edge of every map in pixels; 0 for no limit.
+
+    Raises: ConfigError: a limit that no asset can have.
+    """
+    if faces:
+        check_budget(faces)
+        meshes, _ = _decimated(asset, ToolOptions(faces=faces))
+        asset = asset.with_meshes(meshes)
+    if not texture:
+        return asset
+    if not 16 <= texture <= 8192:
+        raise ConfigError(f"must be from 16 to 8192 pixels, got {texture}", "--texture")
+    done: dict[int, np.ndarray] = {}
+    materials: dict[int, Material] = {}
+
+    def small(picture: np.ndarray | None) -> np.ndarray | None:
+        if picture is None or max(picture.shape[:2]) <= texture:
+            return picture
+        if id(picture) not in done:
+            share = texture / max(picture.shape[:2])
+            height, width = (max(1, round(n * share)) for n in picture.shape[:2])
+            done[id(picture)] = np.rint(resized(picture, height, width)).astype(np.uint8)
+        return done[id(picture)]
+
+    def of(material: Material | None) -> Material | None:
+        if material is None:
+            return None
+        if id(material) not in materials:
+            maps: dict[str, Any] = {name: small(getattr(material, name)) for name in MAPS}
+            materials[id(material)] = replace(material, **maps)
+        return materials[id(material)]
+
+    return asset.with_meshes(
+        {
+            name: replace(mesh, texture=small(mesh.texture), material=of(mesh.material))
+            for name, mesh in asset.meshes.items()
+        }
+    )
 
 
 def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:

@@ -19,11 +19,16 @@ def export(
     source: PathLike | RunResult,
     to: Sequence[str] = ("glb",),
     *,
+    texture: int = 0,
+    faces: int = 0,
     out: PathLike | None = None,
     verify: bool = False,
     force: bool = False,
 ) -> list[Path]:
     """Write a run's asset, or a mesh file, in other formats; returns the files.
+
+    Args:
+        texture: largest texture size in pixels; faces: budget of the whole asset; 0 for no limit.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
@@ -31,7 +36,15 @@ def export(
     from ..jobs.export import write_formats
 
     folder = source.folder if isinstance(source, RunResult) else source
-    values = {"source": folder, "to": to, "out": out, "verify": verify, "force": force}
+    values = {
+        "source": folder,
+        "to": to,
+        "texture": texture,
+        "faces": faces,
+        "out": out,
+        "verify": verify,
+        "force": force,
+    }
     options = from_dict(Export, values, "options")
     return [path for path, _ in write_formats(options)]
 

@@ -76,7 +76,7 @@ def generate(
 
 def texture(
     mesh: PathLike,
-    prompt: str,
+    prompt: str = "",
     *,
     system: str | Any = "latent-paint",
     prior: PriorLike = "toybox",
@@ -89,8 +89,12 @@ def texture(
     front: str = "z",
     unit: str = "m",
     unwrap: str = "auto",
+    parts: Sequence[str] = (),
     lock: PathLike | None = None,
     lock_parts: Sequence[str] = (),
+    maps: str = "auto",
+    variants: Sequence[str] = (),
+    texture_only: bool = False,
     drop_textures: bool = False,
     begin: bool = False,
     set: Mapping[str, Any] | None = None,
@@ -104,8 +108,12 @@ def texture(
         mesh: GLB, glTF, OBJ, PLY or STL.
         up, front, unit: axes and unit of the file.
         unwrap: "auto", "keep" or "always", see the command's help.
+        parts: names of parts or materials to paint, all if there are none.
         lock: a mask over the texture coordinates; bright texels keep their colour.
-        lock_parts: names of parts or materials that keep their colour.
+        lock_parts: names of parts or materials that stay as they are.
+        maps: "auto", "keep" or "paint" roughness and metallic, see the command's help.
+        variants: more prompts, as material variants of the same file.
+        texture_only: write the painted pictures alone.
         drop_textures: leave the file's own pictures alone.
         begin: begin with the present texture.
         The others are those of `generate`.
@@ -129,7 +137,11 @@ def texture(
             "unit": unit,
             "unwrap": unwrap,
             "lock": lock,
+            "parts": parts,
             "lock_parts": lock_parts,
+            "maps": maps,
+            "variants": variants,
+            "texture_only": texture_only,
             "drop_textures": drop_textures,
             "begin": begin,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from ...engine.errors import ConfigError, ExportError, InputError, did_you_mean
 from ...engine.output import MadeFiles, check_free, write_files
 from ...engine.registry import read_plugin_file
 from ...engine.text import json_text, printable
+from ...meshes.features import loss_line
 from ...meshes.frames import Normalisation
-from ...meshes.io.files import encode
+from ...meshes.io.files import encode, losses
 from ...meshes.io.formats import FORMATS, writable
 from ...meshes.mesh import Asset
+from ...meshes.toolchain import fitted
 from ...meshes.verification import Verdict, verify
 from ...renderers import RingCameras
 from ...reports import Film, film
@@ -33,7 +36,9 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
     written = write_formats(options)
     for path, verdict in written:
         if options.json:
-            facts = {} if verdict is None else vars(verdict)
+            facts = {} if verdict is None else dict(vars(verdict))
+            if path.suffix not in (".mp4", ".webp"):
+                facts["not kept"] = lost_facts(options, path)
             print(json_text({"path": str(path), **facts}))
         else:
             line = f"{path}" + ("" if verdict is None else f"  ({verdict.line()})")
@@ -46,6 +51,13 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
             "Use GLB, or repair the mesh first",
         )
     return written
+
+
+def lost_facts(options: Export, path: Path) -> list[dict[str, object]]:
+    """What of the asset a written file does not hold, for JSON."""
+    source = options.source.expanduser()
+    asset = Asset.load(source / "asset.glb" if source.is_dir() else source)
+    return [feature.facts() for feature in losses(asset, path)]
 
 
 def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
@@ -78,15 +90,27 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     known = made.holds if made is not None else None
     folder = path.parent if options.out is None else options.out.expanduser()
     place = folder / path.name
+    changed = bool(options.faces or options.texture)
     targets = [place.with_suffix(FORMATS.get(kind).suffixes[0]) for kind in formats]
+    if changed:
+        # Never the asset itself.
+        targets = [
+            t.with_name(f"{t.stem}-export{t.suffix}") if t.resolve() == path.resolve() else t
+            for t in targets
+        ]
     new = [t for t in dict.fromkeys(targets) if t.resolve() != path.resolve()]
     turn = _film_of(options)
     filmed = [] if turn is None else [place.with_name(f"{place.stem}-turntable{turn.suffix}")]
     check_free([*new, *filmed], force=options.force, made=known)
-    asset = Asset.load(path)
+    asset = fitted(Asset.load(path), options.faces, options.texture)
+    for note in asset.notes:
+        print(printable(f"Note: {note}."), file=sys.stderr)
     files: dict[Path, bytes] = {}
     for target in new:
         files |= encode(asset, target)
+        line = loss_line(losses(asset, target), target.name)
+        if line:
+            print(printable(line), file=sys.stderr)
     if turn is not None:
         files |= {filmed[0]: film(asset, turn)}
     write_files(files, force=options.force, made=known)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...meshes.look import resized
 from ...meshes.mesh import Asset, Material, Mesh
 from ...stages.painting import SurfaceModel
 from .subject import Subject, SubjectOptions, locked_in_tile, upsampled
@@ -77,36 +78,36 @@ class Painting:
         return self._made[mark]
 
     def _texture(self, name: str, number: int) -> np.ndarray:
-        subject, before = self.subject, self.subject.file.meshes[name]
-        places, tile = subject.places(name), self._colours[number]
-        size = tile.shape[0]
-        height, width = size, size
+        before, places = self.subject.file.meshes[name], self.subject.places(name)
+        tile = self._colours[number]
         transparent = before.texture is not None and before.texture.shape[2] == 4
-        if (
-            places.kept
-            and before.texture is not None
-            and (transparent or locked_in_tile(subject, name).any())
-        ):
-            # What stays as it is keeps its texels, so that the picture keeps its size.
-            own = before.texture.shape
-            height, width = (own[0], own[1]) if own[0] >= size and own[1] >= size else (size, size)
+        stays = transparent or locked_in_tile(self.subject, name).any()
+        height, width = self._size(name, before.texture if stays else None)
         picture = upsampled(tile, height, width)
-        here = places if (height, width) == (size, size) or not places.kept else None
-        locked = locked_in_tile(subject, name, (height, width))
+        locked = locked_in_tile(self.subject, name, (height, width))
         if locked.any():
             kept = self._kept_colours(name, height, width)
             picture = np.where(locked[..., None], kept, picture)
         if transparent:
             assert before.texture is not None
             alpha = before.texture[..., 3:]
-            if here is not None and not places.kept:
-                opacity = places.rebaked(alpha)
-            else:
-                from ...meshes.look import resized
-
-                opacity = resized(alpha, height, width)
+            opacity = (
+                resized(alpha, height, width, nearest=True)
+                if places.kept
+                else places.rebaked(alpha)
+            )
             picture = np.concatenate([picture, np.rint(opacity).astype(np.uint8)], 2)
         return np.ascontiguousarray(picture)
+
+    def _size(self, name: str, stays: np.ndarray | None) -> tuple[int, int]:
+        """Height and width of a painted picture: the tile's, or, where texels of the old picture
+        `stays` are to stay what they are, the smallest multiple of its own that is not smaller."""
+        places = self.subject.places(name)
+        if stays is None or not places.kept:
+            return places.size, places.size
+        height, width = stays.shape[:2]
+        many = max(1, -(-places.size // min(height, width)))
+        return height * many, width * many
 
     def _kept_colours(self, name: str, height: int, width: int) -> np.ndarray:
         """The colours (H, W, 3) uint8 that locked texels have: the texture's own, bit for bit,
@@ -116,9 +117,7 @@ class Painting:
             assert before.texture is not None
             rgb = np.ascontiguousarray(before.texture[..., :3])
             if places.kept:
-                from ...meshes.look import resized
-
-                return np.rint(resized(rgb, height, width)).astype(np.uint8)
+                return resized(rgb, height, width, nearest=True).astype(np.uint8)
             return places.rebaked(rgb, nearest=True).astype(np.uint8)
         look = np.rint(places.look()[..., :3] * 255).astype(np.uint8)
         return upsampled(look, height, width)
@@ -132,18 +131,24 @@ class Painting:
         if self._packed is None:
             return replace(new, roughness=0.9, metallic=0.0, metallic_roughness=None)
         packed = self._packed[number]
-        locked = locked_in_tile(self.subject, name)
-        if locked.any():
-            packed = np.where(locked[..., None], self._kept_maps(name), packed)
+        if locked_in_tile(self.subject, name).any():
+            height, width = self._size(name, old.metallic_roughness)
+            locked = locked_in_tile(self.subject, name, (height, width))
+            kept = self._kept_maps(name, old, height, width)
+            packed = np.where(locked[..., None], kept, upsampled(packed, height, width))
         return replace(new, roughness=1.0, metallic=1.0, metallic_roughness=packed)
 
-    def _kept_maps(self, name: str) -> np.ndarray:
-        """Roughness and metallic (S, S, 3) uint8 that locked texels have."""
+    def _kept_maps(self, name: str, old: Material, height: int, width: int) -> np.ndarray:
+        """Roughness and metallic (H, W, 3) uint8 that locked texels have."""
         places = self.subject.places(name)
-        old = self.subject.file.meshes[name].material or Material(name)
-        out = np.full((places.size, places.size, 3), 255, np.float32)
+        out = np.full((height, width, 3), 255, np.float32)
         if old.metallic_roughness is not None:
-            out = places.rebaked(old.metallic_roughness, nearest=True)
+            picture = old.metallic_roughness
+            out = (
+                resized(picture, height, width, nearest=True)
+                if places.kept
+                else places.rebaked(picture, nearest=True)
+            )
         return np.rint(out * np.array([1.0, old.roughness, old.metallic])).astype(np.uint8)
 
     def paints_maps(self, name: str) -> bool:

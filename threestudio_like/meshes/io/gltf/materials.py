@@ -80,7 +80,7 @@ class Materials:
         except (TypeError, ValueError):
             raise self.file.bad(f"material {index} has numbers that cannot be read") from None
         base = self.slot(table.get(texture_key))
-        r, g, b = to_display(np.array(linear[:3])).tolist()
+        r, g, b = np.minimum(to_display(np.array(linear[:3])).round(12), 1.0).tolist()
         images: list[EncodedImage] = [] if base.image is None else [base.image]
 
         def map_of(info: Any) -> np.ndarray | None:

@@ -121,7 +121,9 @@ class _Patch:
                 self.looks,
                 bases,
             )
-            self.changed += ["/extensions/KHR_materials_variants", "/extensionsUsed", "/meshes"]
+            whole = "extensions" not in self.source.file.document
+            table = "/extensions" if whole else "/extensions/KHR_materials_variants"
+            self.changed += [table, "/extensionsUsed", *self._variant_pointers()]
         self._frame()
         self._provenance()
         self.changed += mend(self.document, self.source.file, self.accessors)
@@ -191,7 +193,7 @@ class _Patch:
             None if not change.corners else (mesh.faces.tobytes(), _bytes(mesh.origin)),
             name if change.moved else None,
             _bytes(mesh.uv) if change.uv else None,
-            change.uncoloured,
+            _bytes(mesh.colours) if change.recoloured else change.uncoloured,
         )
         return (*shape, *edit.look())
 
@@ -276,6 +278,17 @@ class _Patch:
             self._material(rows[number], group[0], alone)
             self.changed.append(f"/materials/{number}")
 
+    def _variant_pointers(self) -> list[str]:
+        """Where the primitives are whose looks vary."""
+        varied = {name for variant in self.asset.variants for name in variant.looks}
+        marks = {id(row) for name in varied for row in self.rows.get(name, [])}
+        return [
+            f"/meshes/{number}/primitives/{k}/extensions"
+            for number, mesh in enumerate(self.document["meshes"])
+            for k, row in enumerate(mesh["primitives"])
+            if id(row) in marks
+        ]
+
     def _in_variants(self, material: int) -> bool:
         """Whether variants of the file name a material, whose look is then not of one use."""
         for mesh in self.document.get("meshes", []):
@@ -318,9 +331,22 @@ class _Patch:
             if new.metallic_roughness is None:
                 pbr.pop("metallicRoughnessTexture", None)
             else:
-                pbr["metallicRoughnessTexture"] = {
-                    "index": self.looks.texture(new.metallic_roughness, new, Sampler())
-                }
+                info = {} if edit.change.uv else dict(pbr.get("metallicRoughnessTexture", {}))
+                info["index"] = self.looks.texture(new.metallic_roughness, new, old.sampler)
+                pbr["metallicRoughnessTexture"] = info
+        for name, key in (
+            ("normal_map", "normalTexture"),
+            ("occlusion_map", "occlusionTexture"),
+            ("emissive_map", "emissiveTexture"),
+        ):
+            picture = getattr(new, name)
+            if picture is getattr(old, name):
+                continue
+            if picture is None:
+                row.pop(key, None)
+            else:
+                info = row.setdefault(key, {})
+                info["index"] = self.looks.texture(picture, new, old.sampler)
         if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
             row["alphaMode"] = new.alpha_mode
             row.pop("alphaCutoff", None)
