@@ -61,8 +61,13 @@ class Feature:
     def count_words(self) -> str:
         """For the user: "2 animations"."""
         kind, count = self.kind, len(self.names)
-        if count == 1:
-            kind = _SINGULAR.get(kind, kind[:-1] if kind.endswith("s") else kind)
+        if count and kind in _SINGULAR:
+            kind = _SINGULAR[kind]
+            if count > 1:
+                first, _, rest = kind.partition(" ")
+                kind = f"{first}s {rest}" if rest != "hierarchy" else "node hierarchies"
+        elif count == 1:
+            kind = kind.removesuffix("s")
         return f"{count} {kind}" if count else kind
 
     def facts(self) -> dict[str, object]:
