@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -298,15 +299,21 @@ class Asset:
         """Write in the format of the path's suffix (.glb, .obj with .mtl and .png, .ply, .stl, or a
         plug-in's), in a `frames.Frame` of its own.
 
-        A file that exists is replaced only where this process made it, or with `force`.
+        A file that exists is replaced only where this process made it, or with `force`. What the
+        format cannot hold is told by a UserWarning of one line.
 
         Raises: ExportError, OutputError.
         """
         # Here, because the formats are made of meshes.
         from ..engine.output import made_here
-        from .io.files import write
+        from .features import loss_line
+        from .io.files import losses, write
 
-        return write(self, user_path(path), frame, force=force, made=made_here)
+        written = write(self, user_path(path), frame, force=force, made=made_here)
+        lost = loss_line(losses(self, written), written.name)
+        if lost:
+            warnings.warn(lost, stacklevel=2)
+        return written
 
     def _repr_html_(self) -> str:
         """In a notebook: the asset, to be turned with the mouse."""

@@ -15,10 +15,10 @@ import numpy as np
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
 from ..engine.memory import peak_memory_mb
-from ..engine.output import write_file
+from ..engine.output import made_here, write_file
 from ..meshes.features import Feature, loss_line
 from ..meshes.frames import Frame
-from ..meshes.io.files import losses
+from ..meshes.io.files import losses, write
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light
 from ..meshes.verification import Verdict, verify
@@ -112,7 +112,7 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
         write_file(folder / name, data, force=True)
     if work.own is not None and work.mesh:
         name, own, frame = work.own
-        own.save(folder / name)
+        write(own, folder / name, made=made_here)
         _refuse(verify(folder / name, asset, cameras, frame=frame, place=work.place), folder / name)
     figures["seconds of export"] = time.monotonic() - began
     said = verdict.line() + (f"; {rest.line()}" if rest is not None else "")
