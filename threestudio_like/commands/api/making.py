@@ -89,8 +89,12 @@ def texture(
     front: str = "z",
     unit: str = "m",
     unwrap: str = "auto",
+    parts: Sequence[str] = (),
     lock: PathLike | None = None,
     lock_parts: Sequence[str] = (),
+    maps: str = "auto",
+    variants: Sequence[str] = (),
+    texture_only: bool = False,
     drop_textures: bool = False,
     begin: bool = False,
     set: Mapping[str, Any] | None = None,
@@ -103,11 +107,12 @@ def texture(
     Args:
         mesh: GLB, glTF, OBJ, PLY or STL.
         up, front, unit: axes and unit of the file.
-        unwrap: "auto", "keep" or "always", see the command's help.
+        unwrap: "auto", "keep" or "always", see the command's help; so is maps: "auto", "keep",
+            "paint". parts: names of parts or materials to paint; none stands for all.
         lock: a mask over the texture coordinates; bright texels keep their colour.
         lock_parts: names of parts or materials that keep their colour.
-        drop_textures: leave the file's own pictures alone.
-        begin: begin with the present texture.
+        variants: more prompts, each a material variant. texture_only: write pictures, no mesh.
+        drop_textures: leave the file's own pictures alone. begin: begin with the present texture.
         The others are those of `generate`.
 
     Raises:
@@ -124,14 +129,10 @@ def texture(
         values={
             "mesh": mesh,
             "prompt": prompt,
-            "up": up,
-            "front": front,
-            "unit": unit,
-            "unwrap": unwrap,
-            "lock": lock,
-            "lock_parts": lock_parts,
-            "drop_textures": drop_textures,
-            "begin": begin,
+            **{"up": up, "front": front, "unit": unit},
+            **{"unwrap": unwrap, "parts": parts, "lock": lock, "lock_parts": lock_parts},
+            **{"maps": maps, "variants": variants, "texture_only": texture_only},
+            **{"drop_textures": drop_textures, "begin": begin},
         },
         method={
             "steps": steps,
