@@ -14,7 +14,8 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
 def test_example(script, tmp_path):
-    arguments = ["4"] if script.stem in ("01_generate", "05_texture", "08_compose") else []
+    quick = ("01_generate", "05_texture", "08_compose", "10_rigged")
+    arguments = ["4"] if script.stem in quick else []
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
@@ -33,6 +34,19 @@ def test_example(script, tmp_path):
     if script.stem == "08_compose":
         assert (tmp_path / "scene.glb").is_file()
         assert "green_sofa" in done.stdout
+    if script.stem == "10_rigged":
+        assert (tmp_path / "painted.glb").is_file()
+        for line in (
+            "nodes: the same",
+            "skins: the same",
+            "animations: the same",
+            "part body: painted",
+            "part head, with its morph target blink: the same",
+            "part limbs: the same",
+            "changed and not meant to: nothing",
+        ):
+            assert line in done.stdout.splitlines()
+        assert done.stdout.rstrip().endswith("ok")
 
 
 def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):
