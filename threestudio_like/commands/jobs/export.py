@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from ...engine.errors import ConfigError, ExportError, InputError, did_you_mean
 from ...engine.output import MadeFiles, check_free, write_files
 from ...engine.registry import read_plugin_file
 from ...engine.text import json_text, printable
+from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Normalisation
-from ...meshes.io.files import encode
+from ...meshes.io.files import encode, losses
 from ...meshes.io.formats import FORMATS, writable
 from ...meshes.mesh import Asset
 from ...meshes.verification import Verdict, verify
@@ -30,10 +32,13 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
         InputError, ConfigError, OutputError: nothing to export, no such format, a file in the way.
         ExportError: a file that was written does not show the asset.
     """
-    written = write_formats(options)
+    lost: dict[Path, list[Feature]] = {}
+    written = write_formats(options, lost)
     for path, verdict in written:
         if options.json:
-            facts = {} if verdict is None else vars(verdict)
+            facts = {} if verdict is None else dict(vars(verdict))
+            if lost.get(path):
+                facts["not kept"] = [feature.facts() for feature in lost[path]]
             print(json_text({"path": str(path), **facts}))
         else:
             line = f"{path}" + ("" if verdict is None else f"  ({verdict.line()})")
@@ -48,12 +53,18 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
     return written
 
 
-def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
-    """Write a run's asset, or a mesh file, in other formats beside it.
+def write_formats(
+    options: Export, lost: dict[Path, list[Feature]] | None = None
+) -> list[tuple[Path, Verdict | None]]:
+    """Write a run's asset, or a mesh file, in other formats beside it. What a reader had to guess,
+    and what a format could not keep, is told in a line each.
 
     All files of all formats, those beside them too, are made and checked before the first is
     written. What an earlier export of the same run wrote is replaced, unless it was changed since;
     nothing else is, unless forced.
+
+    Args:
+        lost: what every file could not keep is added here, by its path.
 
     Returns:
         A path and, if verified, a verdict for each format.
@@ -92,6 +103,7 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     write_files(files, force=options.force, made=known)
     if made is not None:
         made.add(files)
+    _tell(asset, new, {} if lost is None else lost)
     if not options.verify:
         return [(target, None) for target in [*targets, *filmed]]
     cameras = RingCameras().all(160).view_projection().numpy()
@@ -99,6 +111,16 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
     return [*checked, *((target, None) for target in filmed)]
+
+
+def _tell(asset: Asset, targets: list[Path], lost: dict[Path, list[Feature]]) -> None:
+    """Print what the reader noted, and what every file could not keep."""
+    for note in asset.notes:
+        print(printable(f"Note: {note}."), file=sys.stderr)
+    for target in targets:
+        lost[target] = losses(asset, target)
+        if lost[target]:
+            print(printable(loss_line(lost[target], target.name)), file=sys.stderr)
 
 
 def _film_of(options: Export) -> Film | None:

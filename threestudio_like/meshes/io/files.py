@@ -116,7 +116,9 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
     if size == 0:
         raise InputError("is empty", str(path), "Give a file with a surface")
     try:
-        asset = row.read(path, textures)
+        # Numbers that are none are looked for below; NumPy's warnings of them are not for the user.
+        with np.errstate(all="ignore"):
+            asset = row.read(path, textures)
     except InputError:
         raise
     except OSError as error:
@@ -136,7 +138,9 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
 
 
 def _check(asset: Asset, path: Path) -> None:
-    """Refuse what no later step could use."""
+    """Refuse what no later step could use, and leave out meshes without triangles."""
+    for name in [name for name, mesh in asset.meshes.items() if not len(mesh.faces)]:
+        del asset.meshes[name]
     if not asset.meshes:
         raise InputError(
             "holds no triangles", str(path), "Give a file with a surface, not points or lines"
