@@ -21,3 +21,9 @@ def test_export_tells_what_a_format_cannot_keep(tmp_path, capsys):
     assert "4 parts" in lines[1]
     rows = [json.loads(line) for line in shown.out.splitlines()]
     assert ["not kept" in row for row in rows] == [False, True, True]
+
+
+def test_parts_with_and_without_opacity_are_written_as_one(tmp_path):
+    (tmp_path / "cart.glb").write_bytes(featured("vertex colours with alpha"))
+    call = ["export", str(tmp_path / "cart.glb"), "--to", "stl", "ply", "3mf", "obj", "--verify"]
+    assert main(call) == 0

@@ -8,7 +8,7 @@ from ..mesh import Asset, Mesh
 
 
 def vertex_colours(mesh: Mesh) -> np.ndarray | None:
-    """Colours (V, 3) in [0, 1]: the mesh's own, the texture at each vertex, or the material's; None
+    """Colours (V, 3 or 4) in [0, 1]: the mesh's own, the texture at each vertex, or the material's; None
     if it has none of them."""
     if mesh.colours is not None:
         return mesh.colours
@@ -43,7 +43,11 @@ def joined(asset: Asset) -> Mesh:
             np.full((len(m.vertices), 3), 0.7, np.float32) if c is None else c
             for m, c in zip(meshes, colours)
         ]
-        whole = np.concatenate(grey)
+        # Where one has an opacity, all have.
+        width = max(c.shape[1] for c in grey)
+        whole = np.concatenate(
+            [np.pad(c, ((0, 0), (0, width - c.shape[1])), constant_values=1.0) for c in grey]
+        )
     normals = [m.normals for m in meshes if m.normals is not None]
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
