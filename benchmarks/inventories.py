@@ -7,6 +7,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +29,9 @@ BY_VALUE = frozenset(
         "alpha modes",
         "emission",
         "base colour pixels",
-        "picture files",
-        "unknown statements",
+        "JPEG files",
+        "WebP files",
+        "other statements",
         "material statements",
         "wrapping and filters",
         "asset information",
@@ -39,8 +41,8 @@ SRGB = 1 / 2.4
 
 
 def plain_name(name: Any) -> str:
-    """A name without what no line of text can hold."""
-    return "".join(c for c in " ".join(str(name).split()) if c.isprintable())
+    """A name in one line, as far as it can be shown."""
+    return " ".join(re.sub(r"[^\w]+", " ", str(name)).split())
 
 
 def digest(data: bytes) -> str:
@@ -244,8 +246,9 @@ class Gltf:
     def _pictures(self) -> Iterator[tuple[str, str]]:
         for n, _ in self.rows("images"):
             data = self.picture(n)
-            if data[:2] == b"\xff\xd8" or data[8:12] == b"WEBP":
-                yield "picture files", digest(data)
+            for begin, kind in ((b"\xff\xd8", "JPEG files"), (b"RIFF", "WebP files")):
+                if data.startswith(begin):
+                    yield kind, digest(data)
 
 
 class Obj:
@@ -301,7 +304,7 @@ class Obj:
             elif key in self.CURVES:
                 yield "curves and surfaces", ""
             elif key and not key.startswith("#") and key not in self.SURFACE:
-                yield "unknown statements", key
+                yield "other statements", key
 
     def _library(self, lines: list[str]) -> Iterator[tuple[str, str]]:
         blocks: dict[str, list[tuple[str, str]]] = {}
@@ -351,7 +354,9 @@ class Obj:
         if "# sampler" in low:
             yield "wrapping and filters", low["# sampler"]
         yield from self._map(low)
-        own = [k for k in low if k not in known and not k.startswith("#") and k not in ("ks", "ns")]
+        # Gloss is another way to say roughness, and ambient light says nothing.
+        known |= {"ks", "ns", "ka"}
+        own = [k for k in low if k not in known and not k.startswith("#")]
         yield from (("material statements", k) for k in own)
 
     def _map(self, low: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -359,10 +364,10 @@ class Obj:
         if "-clamp" in words and "# sampler" not in low:
             yield "wrapping and filters", "clamp clamp"
         if "-s" in words or "-o" in words:
-            yield "texture transforms", low["map_kd"]
+            yield "scaled maps", low["map_kd"]
         file = self.folder / words[-1].replace("\\", "/") if words else None
         if file is not None and file.is_file():
             data = file.read_bytes()
             yield "base colour pixels", pixels(data)
             if data[:2] == b"\xff\xd8":
-                yield "picture files", digest(data)
+                yield "JPEG files", digest(data)

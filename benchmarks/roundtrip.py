@@ -33,7 +33,7 @@ QUICK = {"start.refine.times": "", "start.iterations": "2", "start.refine.views"
 QUICK |= {"rgb.steps": "1", "pbr.steps": "1"}
 WORDS: dict[str, tuple[str, ...]] = {
     "parts": ("parts", "instances", "placed objects"),
-    "part names": ("parts", "part names"),
+    "part names": ("parts", "scenes"),
     "material names": ("materials",),
     "colours": ("materials",),
     "roughness and metallic": ("materials",),
@@ -42,12 +42,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     "emissive maps": ("emission", "maps on other texture coordinates"),
     "normal maps": ("normal maps", "maps on other texture coordinates"),
     "occlusion maps": ("occlusion maps", "maps on other texture coordinates"),
-    "picture files": ("textures", "picture formats"),
+    "JPEG files": ("textures",),
+    "asset information": ("notes on the asset",),
     "wrapping and filters": ("texture wrapping",),
     "default morph weights": ("morph targets",),
     "morph weights of nodes": ("morph targets",),
     "skin weights": ("skins", "skin weights"),
-    "vertex colours": ("vertex colours", "textures"),
+    "vertex colours": ("vertex colours", "vertex colours beside a texture", "textures"),
     "texture transforms": ("texture transforms", "texture coordinates"),
 }
 """By which kinds of the report a loss is told; any other by its own name."""
@@ -79,10 +80,24 @@ class Result:
         return "told" if self.told.intersection((*names, kind)) else "silent"
 
 
-def gone(before: Inventory, after: Inventory, joined: bool) -> set[str]:
+ASKED = {
+    "JPEG files": (".glb", ".gltf", ".obj"),
+    "WebP files": (".glb", ".gltf"),
+    "scaled maps": (".obj",),
+}
+"""Files in which a thing is looked for. Elsewhere its pixels, or the coordinates that it scales,
+are all that there is to be kept."""
+
+
+def gone(before: Inventory, after: Inventory, suffix: str) -> set[str]:
     """The kinds of which something is missing."""
-    out = set()
+    out, joined = set(), suffix in JOINED
     for kind, names in before.items():
+        if suffix not in ASKED.get(kind, (suffix,)):
+            continue
+        if kind == "part names" and suffix in (".ply", ".stl") and len(before["parts"]) == 1:
+            # One part is called as its file.
+            continue
         left = after.get(kind, set())
         if kind in BY_VALUE and not (joined and kind == "base colour pixels" and left):
             lost = not names <= left
@@ -110,7 +125,7 @@ class Trip:
 
     def note(self, operation: str, path: Path, told: set[str], meant: Iterable[str] = ()) -> None:
         """Look at a file that was written."""
-        lost = gone(self.before, inventory(path), path.suffix in JOINED)
+        lost = gone(self.before, inventory(path), path.suffix)
         result = Result(self.name, operation, path.suffix[1:], self.before, lost, told, set(meant))
         self.results.append(result)
 
@@ -123,8 +138,9 @@ class Trip:
         found = run_tool(action, self.given, ToolOptions(out=out, texture=128))
         told = told_kinds(found.get("not kept", ()))
         told |= noted(found.get("notes", ()))
-        meant = {"texture coordinates", "base colour pixels", "texture transforms"}
-        meant |= {"wrapping and filters", "picture files"}
+        meant = {"texture coordinates", "scaled maps", "base colour pixels", "texture transforms"}
+        meant |= {"wrapping and filters", "JPEG files", "WebP files"}
+        meant |= {"material names", "colours"}
         self.note(action, out, told, meant if action == "unwrap" else ())
 
     def export(self, kinds: list[str]) -> None:
@@ -175,7 +191,8 @@ PAINTED = frozenset(
         "colours",
         "vertex colours",
         "roughness and metallic",
-        "picture files",
+        "JPEG files",
+        "WebP files",
         "texture transforms",
         "wrapping and filters",
         "texture coordinates",
@@ -190,6 +207,10 @@ def noted(notes: Iterable[str]) -> set[str]:
     for note in notes:
         if "normal map" in note:
             out.add("normal maps")
+        if "colour of" in note:
+            out.add("colours")
+        if "left out" in note:
+            out |= {"custom attributes", "vertex colours"}
         if "picture" in note:
             out.add("textures")
     return out

@@ -30,7 +30,8 @@ def box_obj(extra: str = "", between: str = "", more: str = "") -> bytes:
         base = 24 * number
         text.append(f"o {name}")
         for x, y, z in shape["position"] + np.float32([0, 1.5 * number, 0]):
-            text.append(f"v {x:g} {y:g} {z:g}{more}")
+            hue = f"{more} {0.5 + x:g} {0.5 + z:g}" if more else ""
+            text.append(f"v {x:g} {y:g} {z:g}{hue}")
         text += [f"vt {u:.6g} {1 - v:.6g}" for u, v in shape["uv"]]
         text += [f"vn {x:g} {y:g} {z:g}" for x, y, z in shape["normal"]]
         text += [f"usemtl {material}", between if number == 0 else ""]
@@ -78,7 +79,7 @@ def _obj() -> dict[str, Files]:
         "OBJ: lines": boxes(PLAIN, between="l 1 2 3\np 1", t_png=TILES),
         "OBJ: curves": boxes(PLAIN, between=curves, t_png=TILES),
         "OBJ: unknown statement": boxes(PLAIN, between="strange 1 2 3", t_png=TILES),
-        "OBJ: vertex colours": boxes("Kd 1 1 1", more=" 0.9 0.5 0.1"),
+        "OBJ: vertex colours": boxes("Kd 1 1 1", more=" 0.9"),
         "OBJ: far from the origin": _far(),
         "OBJ: no coordinates, no library": {"a.obj": CUBE.format("o cube").encode()},
         "OBJ: by hand": {

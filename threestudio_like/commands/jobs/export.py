@@ -97,7 +97,7 @@ def write_formats(
     asset = Asset.load(path)
     files: dict[Path, bytes] = {}
     for target in new:
-        files |= encode(asset, target)
+        files |= _encoded_beside(asset, target, files)
     if turn is not None:
         files |= {filmed[0]: film(asset, turn)}
     write_files(files, force=options.force, made=known)
@@ -111,6 +111,16 @@ def write_formats(
     normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
     return [*checked, *((target, None) for target in filmed)]
+
+
+def _encoded_beside(asset: Asset, target: Path, others: dict[Path, bytes]) -> dict[Path, bytes]:
+    """The files of a format. Where one beside it would have the name of another format's file but
+    not its bytes, they are called after the format too."""
+    files = encode(asset, target)
+    if all(others.get(path, data) == data for path, data in files.items()):
+        return files
+    other = target.with_name(f"{target.stem}-{target.suffix[1:]}{target.suffix}")
+    return {target if path == other else path: data for path, data in encode(asset, other).items()}
 
 
 def _tell(asset: Asset, targets: list[Path], lost: dict[Path, list[Feature]]) -> None:

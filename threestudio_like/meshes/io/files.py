@@ -78,7 +78,8 @@ def losses(asset: Asset, path: Path) -> list[Feature]:
     source = asset.source
     if source is not None and source.kind == row.patches:
         return source.unkept(asset)
-    return [feature for feature in features(asset) if feature.kind not in row.keeps]
+    lost = [feature for feature in features(asset) if feature.kind not in row.keeps]
+    return lost + (row.also_loses(asset) if row.also_loses is not None else [])
 
 
 def _with_normals(asset: Asset) -> Asset:
