@@ -274,6 +274,7 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "off of a billion": ("a.off", b"OFF\n1000000000 1 0\n"),
         "off that ends early": ("a.off", b"OFF\n3 1 0\n0 0 0\n"),
         "off index too high": ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n"),
+        "off of edges": ("a.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n"),
         "off of words": ("a.off", b"OFF\n3 1 0\na b c\n1 0 0\n0 1 0\n3 0 1 2\n"),
         "3mf that is none": ("a.3mf", b"hello"),
         "3mf of nothing": ("a.3mf", pack({"[Content_Types].xml": b"<x/>"})),

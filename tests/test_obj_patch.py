@@ -29,6 +29,8 @@ def test_an_unchanged_file_stays_byte_for_byte(tmp_path, end):
     asset = patchable(tmp_path, end)
     assert {f.kind for f in asset.source.features()} == {
         "smoothing groups",
+        "other statements",
+        "material statements",
         "polygons",
         "groups",
         "lines and points",

@@ -11,7 +11,7 @@ from ...engine.errors import ConfigError, ExportError, InputError, did_you_mean
 from ...engine.output import MadeFiles, check_free, write_files
 from ...engine.registry import read_plugin_file
 from ...engine.text import json_text, printable
-from ...meshes.features import loss_line
+from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import encode, losses
 from ...meshes.io.formats import FORMATS, writable
@@ -33,12 +33,13 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
         InputError, ConfigError, OutputError: nothing to export, no such format, a file in the way.
         ExportError: a file that was written does not show the asset.
     """
-    written = write_formats(options)
+    lost: dict[Path, list[Feature]] = {}
+    written = write_formats(options, lost)
     for path, verdict in written:
         if options.json:
             facts = {} if verdict is None else dict(vars(verdict))
-            if path.suffix not in (".mp4", ".webp"):
-                facts["not kept"] = lost_facts(options, path)
+            if lost.get(path):
+                facts["not kept"] = [feature.facts() for feature in lost[path]]
             print(json_text({"path": str(path), **facts}))
         else:
             line = f"{path}" + ("" if verdict is None else f"  ({verdict.line()})")
@@ -53,19 +54,18 @@ def export(options: Export) -> list[tuple[Path, Verdict | None]]:
     return written
 
 
-def lost_facts(options: Export, path: Path) -> list[dict[str, object]]:
-    """What of the asset a written file does not hold, for JSON."""
-    source = options.source.expanduser()
-    asset = Asset.load(source / "asset.glb" if source.is_dir() else source)
-    return [feature.facts() for feature in losses(asset, path)]
-
-
-def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
-    """Write a run's asset, or a mesh file, in other formats beside it.
+def write_formats(
+    options: Export, lost: dict[Path, list[Feature]] | None = None
+) -> list[tuple[Path, Verdict | None]]:
+    """Write a run's asset, or a mesh file, in other formats beside it. What a reader had to guess,
+    and what a format could not keep, is told in a line each.
 
     All files of all formats, those beside them too, are made and checked before the first is
     written. What an earlier export of the same run wrote is replaced, unless it was changed since;
     nothing else is, unless forced.
+
+    Args:
+        lost: what every file could not keep is added here, by its path.
 
     Returns:
         A path and, if verified, a verdict for each format.
@@ -103,19 +103,15 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     filmed = [] if turn is None else [place.with_name(f"{place.stem}-turntable{turn.suffix}")]
     check_free([*new, *filmed], force=options.force, made=known)
     asset = fitted(Asset.load(path), options.faces, options.texture)
-    for note in asset.notes:
-        print(printable(f"Note: {note}."), file=sys.stderr)
     files: dict[Path, bytes] = {}
     for target in new:
-        files |= encode(asset, target)
-        line = loss_line(losses(asset, target), target.name)
-        if line:
-            print(printable(line), file=sys.stderr)
+        files |= _encoded_beside(asset, target, files)
     if turn is not None:
         files |= {filmed[0]: film(asset, turn)}
     write_files(files, force=options.force, made=known)
     if made is not None:
         made.add(files)
+    _tell(asset, new, {} if lost is None else lost)
     if not options.verify:
         return [(target, None) for target in [*targets, *filmed]]
     cameras = RingCameras().all(160).view_projection().numpy()
@@ -123,6 +119,26 @@ def write_formats(options: Export) -> list[tuple[Path, Verdict | None]]:
     normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
     return [*checked, *((target, None) for target in filmed)]
+
+
+def _encoded_beside(asset: Asset, target: Path, others: dict[Path, bytes]) -> dict[Path, bytes]:
+    """The files of a format. Where one beside it would have the name of another format's file but
+    not its bytes, they are called after the format too."""
+    files = encode(asset, target)
+    if all(others.get(path, data) == data for path, data in files.items()):
+        return files
+    other = target.with_name(f"{target.stem}-{target.suffix[1:]}{target.suffix}")
+    return {target if path == other else path: data for path, data in encode(asset, other).items()}
+
+
+def _tell(asset: Asset, targets: list[Path], lost: dict[Path, list[Feature]]) -> None:
+    """Print what the reader noted, and what every file could not keep."""
+    for note in asset.notes:
+        print(printable(f"Note: {note}."), file=sys.stderr)
+    for target in targets:
+        lost[target] = losses(asset, target)
+        if lost[target]:
+            print(printable(loss_line(lost[target], target.name)), file=sys.stderr)
 
 
 def _film_of(options: Export) -> Film | None:

@@ -78,7 +78,8 @@ def losses(asset: Asset, path: Path) -> list[Feature]:
     source = asset.source
     if source is not None and source.kind == row.patches:
         return source.unkept(asset)
-    return [feature for feature in features(asset) if feature.kind not in row.keeps]
+    lost = [feature for feature in features(asset) if feature.kind not in row.keeps]
+    return lost + (row.also_loses(asset) if row.also_loses is not None else [])
 
 
 def _with_normals(asset: Asset) -> Asset:
@@ -116,7 +117,9 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
     if size == 0:
         raise InputError("is empty", str(path), "Give a file with a surface")
     try:
-        asset = row.read(path, textures)
+        # Numbers that are none are looked for below; NumPy's warnings of them are not for the user.
+        with np.errstate(all="ignore"):
+            asset = row.read(path, textures)
     except InputError:
         raise
     except OSError as error:
@@ -136,7 +139,9 @@ def read(path: Path, frame: Frame | None = None, textures: bool = True) -> Asset
 
 
 def _check(asset: Asset, path: Path) -> None:
-    """Refuse what no later step could use."""
+    """Refuse what no later step could use, and leave out meshes without triangles."""
+    for name in [name for name, mesh in asset.meshes.items() if not len(mesh.faces)]:
+        del asset.meshes[name]
     if not asset.meshes:
         raise InputError(
             "holds no triangles", str(path), "Give a file with a surface, not points or lines"

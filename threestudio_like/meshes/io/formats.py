@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...engine.errors import ExportError, InputError, UserError, did_you_mean
 from ...engine.registry import Registry
+from ..features import Feature
 from ..mesh import Asset
 
 Reader = Callable[[Path, bool], Asset]
@@ -32,8 +33,9 @@ class Format:
     name: by which `--to` asks for it. suffixes: in lower case, with the dot; the first is written.
     read, write: None where it cannot be. keeps: the kinds of `features.Feature` that a written file
     holds; all others are told as lost. patches: the kind of `Source` whose file the writer changes
-    only where the asset differs from it. psnr: dB that a written file must reach when it is read
-    back, rendered and compared.
+    only where the asset differs from it. also_loses: what of an asset the writer leaves out
+    besides, where that depends on more than its kind. psnr: dB that a written file must reach when
+    it is read back, rendered and compared.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Format:
     keeps: frozenset[str] = frozenset()
     patches: str = ""
     psnr: float = 30.0
+    also_loses: Callable[[Asset], list[Feature]] | None = None
 
     def __post_init__(self) -> None:
         if not self.suffixes or any(

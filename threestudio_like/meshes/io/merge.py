@@ -8,16 +8,26 @@ from ..mesh import Asset, Mesh
 
 
 def vertex_colours(mesh: Mesh) -> np.ndarray | None:
-    """Colours (V, 3) in [0, 1]: the mesh's own, the texture at each vertex, or the material's; None
-    if it has none of them."""
+    """Colours (V, 3 or 4) in [0, 1]: the mesh's own, times the texture at each vertex, times the
+    material's; None if it has none of them."""
+    textured = mesh.texture is not None and mesh.uv is not None
+    if mesh.colours is None and mesh.material is None and not textured:
+        return None
+    width = 3 if mesh.colours is None else mesh.colours.shape[1]
+    out = np.ones((len(mesh.vertices), width), np.float32)
+    if mesh.material is not None:
+        out[:, :3] = mesh.material.colour[:3]
     if mesh.colours is not None:
-        return mesh.colours
-    if mesh.texture is None or mesh.uv is None:
-        if mesh.material is None:
-            return None
-        return np.broadcast_to(
-            np.array(mesh.material.colour[:3], np.float32), (len(mesh.vertices), 3)
-        )
+        out *= mesh.colours
+    if textured:
+        out[:, :3] *= _texture_colours(mesh)
+    return out
+
+
+def _texture_colours(mesh: Mesh) -> np.ndarray:
+    """The texture (V, 3) at each vertex."""
+    assert mesh.texture is not None
+    assert mesh.uv is not None
     height, width = mesh.texture.shape[:2]
     x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1)
     y = np.clip((1 - mesh.uv[:, 1]) * height - 0.5, 0, height - 1)
@@ -29,7 +39,8 @@ def vertex_colours(mesh: Mesh) -> np.ndarray | None:
     fx, fy = (x - x0)[:, None], (y - y0)[:, None]
     t = mesh.texture[..., :3].astype(np.float32) / 255
     upper, lower = t[y0, x0] * (1 - fx) + t[y0, x1] * fx, t[y1, x0] * (1 - fx) + t[y1, x1] * fx
-    return upper * (1 - fy) + lower * fy
+    out: np.ndarray = upper * (1 - fy) + lower * fy
+    return out
 
 
 def joined(asset: Asset) -> Mesh:
@@ -43,7 +54,11 @@ def joined(asset: Asset) -> Mesh:
             np.full((len(m.vertices), 3), 0.7, np.float32) if c is None else c
             for m, c in zip(meshes, colours)
         ]
-        whole = np.concatenate(grey)
+        # Where one has an opacity, all have.
+        width = max(c.shape[1] for c in grey)
+        whole = np.concatenate(
+            [np.pad(c, ((0, 0), (0, width - c.shape[1])), constant_values=1.0) for c in grey]
+        )
     normals = [m.normals for m in meshes if m.normals is not None]
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),

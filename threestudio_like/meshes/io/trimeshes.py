@@ -21,9 +21,8 @@ def trimesh_of(mesh: Mesh) -> Any:
         mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False, validate=False
     )
     if mesh.colours is not None:
-        rgba = np.concatenate(
-            [np.rint(mesh.colours * 255), np.full((len(mesh.colours), 1), 255)], 1
-        ).astype(np.uint8)
+        opaque = ((0, 0), (0, 4 - mesh.colours.shape[1]))
+        rgba = np.pad(np.rint(mesh.colours * 255), opaque, constant_values=255).astype(np.uint8)
         out.visual = trimesh.visual.ColorVisuals(out, vertex_colors=rgba)
     return out
 

@@ -66,6 +66,7 @@ class GltfSource:
                     ("material variants" if key == "variants" else key, _name(r, n))
                     for n, r in rows
                 )
+        yield from (("notes on the asset", name) for name in _notes(document))
         if self.depth > 1:
             yield "node hierarchies", ""
         yield from self._of_nodes()
@@ -121,6 +122,22 @@ class GltfSource:
             if len(where) > 1 and key in table:
                 yield "maps on other texture coordinates", name
 
+    def _parted(self, asset: Asset) -> Iterator[str]:
+        """Meshes whose node showed the same mesh as another, from which they now differ in faces or
+        coordinates."""
+        shapes: dict[tuple[int, int], set[bytes]] = {}
+        for name, ref in self.refs.items():
+            mesh, before = asset.meshes.get(name), self.meshes[name]
+            if mesh is None:
+                continue
+            shape = b""
+            if not same_corners(mesh, before):
+                shape = mesh.faces.tobytes() + (b"" if mesh.uv is None else mesh.uv.tobytes())
+            known = shapes.setdefault((ref.place.mesh, ref.primitive), set())
+            if known and shape not in known:
+                yield name
+            known.add(shape)
+
     def unkept(self, asset: Asset) -> list[Feature]:
         """What even a patch of the file cannot keep, with the meshes as `asset` has them now."""
         lost: dict[str, dict[str, None]] = {}
@@ -140,7 +157,18 @@ class GltfSource:
                 for kind, there in held.items():
                     if there:
                         lost.setdefault(kind, {})[name] = None
+        for name in self._parted(asset):
+            lost.setdefault("instances", {})[name] = None
         return [Feature(kind, tuple(names)) for kind, names in lost.items()]
+
+
+def _notes(document: dict[str, Any]) -> list[str]:
+    """What a file says of itself: its copyright, and what a program or a shop wrote beside it."""
+    asset = document.get("asset", {})
+    extras = asset.get("extras")
+    # What this package writes there an asset has too.
+    own = [key for key in extras if key != "provenance"] if isinstance(extras, dict) else []
+    return [*(["copyright"] if "copyright" in asset else []), *own]
 
 
 def same_corners(mesh: Mesh, before: Mesh) -> bool:

@@ -3,13 +3,30 @@ lines every mesh is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...features import Feature
 from ...mesh import Asset, Mesh
+from .blocks import read_blocks
+from .library_lines import SUBJECTS
 from .statements import Statements
+
+_READ = frozenset({"o", "g", "s", "l", "p", "usemtl", "mtllib"})
+_CURVES = frozenset(
+    {"vp", "cstype", "deg", "bmat", "step", "curv", "curv2", "surf", "parm", "trim", "hole"}
+    | {"scrv", "sp", "end", "con", "ctech", "stech"}
+)
+_DESCRIBED = frozenset(key for keys in SUBJECTS.values() for key in keys) | {"ka"}
+"""Statements of MTL that a `Material` describes. An ambient colour says nothing where light comes
+from all around."""
+_IDLE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "ni": tuple((v,) for v in ("1", "1.0", "1.000000", "1.45", "1.450000", "1.5", "1.500000")),
+    "tf": tuple((value,) * 3 for value in ("1", "1.0", "1.000000")),
+}
+"""Values of some that programs write without being asked."""
 
 
 @dataclass
@@ -55,26 +72,45 @@ class ObjSource:
     kind: str = "obj"
 
     def features(self) -> list[Feature]:
-        """Smoothing groups, polygons, groups, lines and points, curves and surfaces."""
+        """Smoothing groups, polygons, groups, lines and points, curves and surfaces, and the
+        statements of which nothing is read."""
         keys: dict[str, dict[str, None]] = {}
         for row in self.statements.others:
             keys.setdefault(row.key, {})[row.rest] = None
         smooth = tuple(k for k in keys.get("s", {}) if k not in ("off", "0", ""))
+        others = tuple(sorted(keys.keys() - _READ - _CURVES))
+        stated = tuple(dict.fromkeys(self._unread()))
         return [
             Feature(kind, names)
             for kind, names, there in (
                 ("smoothing groups", smooth, bool(smooth)),
+                ("other statements", others, bool(others)),
+                ("material statements", stated, bool(stated)),
                 ("polygons", (), self.polygons > 0),
                 ("groups", self.groups, bool(self.groups)),
                 ("lines and points", (), bool(keys.keys() & {"l", "p"})),
                 (
                     "curves and surfaces",
                     (),
-                    bool(keys.keys() & {"curv", "curv2", "surf", "cstype"}),
+                    bool(keys.keys() & _CURVES),
                 ),
             )
             if there
         ]
+
+    def _unread(self) -> Iterator[str]:
+        """The statements, of materials that are used, that say what no `Material` describes."""
+        used = {piece.material for piece in self.pieces.values()}
+        for library in {id(row): row for rows in self.libraries.values() for row in rows}.values():
+            for block in read_blocks(library.data)[1]:
+                for line in block.lines[1:] if block.name in used else ():
+                    words = tuple(line.words[:3])
+                    if (
+                        line.key
+                        and line.key not in _DESCRIBED
+                        and words not in _IDLE.get(line.key, ())
+                    ):
+                        yield line.key
 
     def unkept(self, asset: Asset) -> list[Feature]:
         """What is lost of the parts that have to be written anew, and what no OBJ can hold."""

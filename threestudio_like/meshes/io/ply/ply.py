@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..formats import Format
 from .reading import read_ply
-from .writing import write_ply
+from .writing import hidden_colours, write_ply
 
 PLY = Format(
     name="ply",
@@ -16,4 +16,5 @@ PLY = Format(
         {"textures", "texture coordinates", "vertex colours", "vertex alpha", "far origin"}
     ),
     psnr=20.0,
+    also_loses=hidden_colours,
 )

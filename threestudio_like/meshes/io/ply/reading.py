@@ -18,6 +18,17 @@ from ..sources.pictures import Pictures
 from .data import REPAIR, Column, Header, read_columns, read_header
 
 Columns = dict[str, Column]
+_HUES = {"red", "green", "blue", "alpha"}
+_HUES |= {f"diffuse_{name}" for name in _HUES}
+_READ: dict[str, set[str]] = {
+    "vertex": {"x", "y", "z", "nx", "ny", "nz", "s", "t", "u", "v"}
+    | {"texture_u", "texture_v", "texture_s", "texture_t"}
+    | _HUES,
+    "face": {"vertex_indices", "vertex_index", "texcoord", "texture_coordinates", "texnumber"}
+    | _HUES,
+    "tristrips": {"vertex_indices"},
+}
+"""What is read of a PLY."""
 _COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
@@ -41,7 +52,25 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
     mesh, owner = polygons.onto(mesh, where)
     asset = Asset({}, offset=offset)
     _dress(asset, mesh, polygons.pictures(owner), header, path, textures)
+    _note_others(header, asset.notes)
     return asset
+
+
+def _note_others(header: Header, notes: list[str]) -> None:
+    """Tell which elements and properties are left out."""
+    others = [element.name for element in header.elements if element.name not in _READ]
+    if others:
+        notes.append(f"elements that are left out: {_listed(others)}")
+    for element in header.elements:
+        known = _READ.get(element.name)
+        others = [p.name for p in element.properties if known is not None and p.name not in known]
+        if others:
+            notes.append(f'properties of "{element.name}" that are left out: {_listed(others)}')
+
+
+def _listed(names: list[str]) -> str:
+    shown = [line_name(name)[:40] for name in names]
+    return ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
 
 
 def positions(vertex: Columns, where: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...features import Feature
 from ...mesh import Asset, Mesh
 from ..images import encode_png
 from ..merge import vertex_colours
@@ -15,15 +16,18 @@ def write_ply(asset: Asset, name: str) -> dict[str, bytes]:
     One texture over the whole surface has coordinates at the vertices; several, or one over a part
     of it, at the corners of the faces, with the number of the picture (`texnumber`), as MeshLab
     writes them. Vertices have colours then as well, for programs that show no pictures.
+    Coordinates without a picture are written too.
     """
     meshes = list(asset.meshes.values())
     pictures: list[np.ndarray] = []
     number = [_number(mesh, pictures) for mesh in meshes]
     whole = len(pictures) == 1 and min(number) == 0
+    laid_out = [mesh.uv is not None for mesh in meshes]
+    at_vertices = whole or (not pictures and all(laid_out))
     stem = name.rsplit(".", 1)[0]
     files = [f"{stem}.png" if not n else f"{stem}.{n}.png" for n in range(len(pictures))]
-    vertices, head = _vertices(meshes, asset.offset, coordinates=whole, colours=not whole)
-    faces = _faces(meshes, number if pictures and not whole else None)
+    vertices, head = _vertices(meshes, asset.offset, coordinates=at_vertices, colours=not whole)
+    faces = _faces(meshes, number if any(laid_out) and not at_vertices else None)
     lines = ["ply", "format binary_little_endian 1.0"]
     lines += [f"comment TextureFile {file}" for file in files]
     lines += [f"element vertex {len(vertices)}", *head, f"element face {len(faces)}"]
@@ -33,6 +37,16 @@ def write_ply(asset: Asset, name: str) -> dict[str, bytes]:
     text = "\n".join([*lines, "end_header", ""]).encode()
     out = {name: text + vertices.tobytes() + faces.tobytes()}
     return out | {file: encode_png(picture) for file, picture in zip(files, pictures)}
+
+
+def hidden_colours(asset: Asset) -> list[Feature]:
+    """The vertex colours that no program shows, because it shows a picture there."""
+    names = [
+        name
+        for name, mesh in asset.meshes.items()
+        if mesh.colours is not None and mesh.texture is not None and mesh.uv is not None
+    ]
+    return [Feature("vertex colours beside a texture", tuple(names))] if names else []
 
 
 def _number(mesh: Mesh, pictures: list[np.ndarray]) -> int:

@@ -1,0 +1,109 @@
+"""Commands tell what a file that they write could not keep."""
+
+import json
+
+import numpy as np
+import pytest
+
+from threestudio_like.cli import main
+from threestudio_like.meshes import Asset, Mesh
+from threestudio_like.meshes.material import Material
+
+from .gltf_files import featured
+from .small_files import ply
+
+
+def test_export_tells_what_a_format_cannot_keep(tmp_path, capsys):
+    (tmp_path / "cart.glb").write_bytes(featured("everything"))
+    call = ["export", str(tmp_path / "cart.glb"), "--to", "gltf", "obj", "stl", "--json"]
+    assert main(call) == 0
+    shown = capsys.readouterr()
+    lines = shown.err.strip().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Not kept in cart.obj:")
+    for kind in ("skin", "animation", "morph target", "camera", "light", "tangents"):
+        assert kind in lines[0]
+    assert lines[1].startswith("Not kept in cart.stl:")
+    assert "4 parts" in lines[1]
+    rows = [json.loads(line) for line in shown.out.splitlines()]
+    assert ["not kept" in row for row in rows] == [False, True, True]
+
+
+def test_parts_with_and_without_opacity_are_written_as_one(tmp_path, capsys):
+    (tmp_path / "cart.glb").write_bytes(featured("vertex colours with alpha"))
+    call = ["export", str(tmp_path / "cart.glb"), "--to", "stl", "obj", "--verify", "--out"]
+    call.append(str(tmp_path / "seen"))
+    assert main(call) == 0
+    capsys.readouterr()
+    # The box of few vertices shows nothing of its chequered picture there.
+    assert main(["export", str(tmp_path / "cart.glb"), "--to", "ply", "3mf"]) == 0
+    again = Asset.load(tmp_path / "cart.3mf").meshes
+    assert next(iter(again.values())).colours.shape[1] == 4
+    assert "1 part with vertex colours beside a texture (body)" in capsys.readouterr().err
+
+
+def test_vertex_colours_multiply_the_picture_and_the_material():
+    from threestudio_like.meshes.io.merge import vertex_colours
+
+    points, faces = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.int32([[0, 1, 2]])
+    mesh = Mesh(
+        points,
+        faces,
+        points[:, :2],
+        np.full((2, 2, 3), 102, np.uint8),
+        np.full((3, 4), 0.5, np.float32),
+        material=Material("m", (1.0, 0.5, 0.25, 1.0)),
+    )
+    np.testing.assert_allclose(vertex_colours(mesh), [[0.2, 0.1, 0.05, 0.5]] * 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mirrored node", "plain"])
+def test_instances_that_are_unwrapped_apart_are_told(tmp_path, capsys, name):
+    (tmp_path / "cart.glb").write_bytes(featured(name))
+    call = ["mesh", "unwrap", str(tmp_path / "cart.glb"), "--out", str(tmp_path / "new.glb")]
+    assert main(call) == 0
+    told = "Not kept in new.glb: 1 instance (back wheel)." in capsys.readouterr().err
+    assert told == (name == "mirrored node")
+
+
+def test_what_is_not_read_of_a_file_is_told(tmp_path, capsys):
+    lines = "v 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl m\nf 1 2 3\nstrange 4\n"
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\n{lines}")
+    (tmp_path / "a.mtl").write_text(
+        "newmtl m\nKa 1 1 1\nNi 1.45\nNi 1.33\nodd 1\nnewmtl n\nfar 1\n"
+    )
+    assert main(["mesh", "convert", str(tmp_path / "a.obj"), "--out", str(tmp_path / "a.glb")]) == 0
+    told = capsys.readouterr().err
+    assert "1 other statement (strange); 2 material statements (ni, odd)" in told
+    header = "element vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+    header += "property float quality\nelement face 1\nproperty list uchar int vertex_indices\n"
+    header += "property int flags\nelement edge 0\nproperty int vertex1"
+    (tmp_path / "b.ply").write_bytes(ply(header, "0 0 0 1\n1 0 0 1\n0 1 0 1\n3 0 1 2 9\n"))
+    assert main(["mesh", "info", str(tmp_path / "b.ply")]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "Note: elements that are left out: edge.",
+        'Note: properties of "vertex" that are left out: quality.',
+        'Note: properties of "face" that are left out: flags.',
+    ]
+
+
+def test_coordinates_without_a_picture_are_in_a_ply(tmp_path):
+    points, faces = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.int32([[0, 1, 2]])
+    mesh = Mesh(points, faces, points[:, :2] * np.float32(0.5))
+    Asset({"one": mesh, "two": mesh}).save(tmp_path / "a.ply")
+    np.testing.assert_allclose(Asset.load(tmp_path / "a.ply").mesh.uv[:3], mesh.uv)
+
+
+def test_formats_with_different_pictures_of_one_name_get_two(tmp_path):
+    points, faces = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.int32([[0, 1, 2]])
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    half = Material("m", (0.5, 0.5, 0.5, 1.0))
+    Asset({"one": Mesh(points, faces, points[:, :2], picture, material=half)}).save(
+        tmp_path / "a.glb"
+    )
+    assert main(["export", str(tmp_path / "a.glb"), "--to", "obj", "ply"]) == 0
+    # PLY has no material, so that its picture has the colour.
+    for name, level in (("a.obj", 200), ("a.ply", 100)):
+        assert Asset.load(tmp_path / name).mesh.texture[0, 0, 0] == level
+    names = ["a-ply.png", "a.glb", "a.mtl", "a.obj", "a.ply", "a.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
