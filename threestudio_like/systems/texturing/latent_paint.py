@@ -2,10 +2,9 @@
 distillation; its geometry stays.
 
 `LatentPaint.paper()` has the published numbers: one stage on a latent atlas, decoded at the end.
-The default is tuned for
-camera-conditioned priors of few pixels: pictures sampled within the mesh's silhouettes give the
-    atlas its start, distillation in RGB
-makes it one texture, and distillation under known light takes the light out of it.
+The default is tuned for camera-conditioned priors of few pixels: pictures sampled within the mesh's
+silhouettes give the atlas its start, distillation in RGB makes it one texture, and distillation
+under known light takes the light out of it.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ from .texels import baked_share, near_seen
 @dataclass(kw_only=True)
 class PaintRequest(Request):
     """What is painted: the joint atlas in the scene's frame, its texels as they are (3, R, R) in
-    [0, 1], which of them are locked, and their opacity (R, R), 0.5 and more where material is,
-    if there are holes."""
+    [0, 1], which of them are locked, and, if there are holes, their opacity (R, R)."""
 
     atlas: Atlas | None = None
     texture: torch.Tensor | None = None

@@ -124,9 +124,14 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
             corners, sizes = polygons.corners, polygons.sizes
             mesh = Mesh(points.astype(np.float32), np.zeros((0, 3), np.int32))
             mesh, _ = assembled(
-                mesh, corners, sizes, where,
-                uv=polygons.uv, colours=polygons.colours, normals=polygons.turned(linear),
-            )  # fmt: skip
+                mesh,
+                corners,
+                sizes,
+                where,
+                uv=polygons.uv,
+                colours=polygons.colours,
+                normals=polygons.turned(linear),
+            )
             if np.linalg.det(linear) < 0:
                 # A mirror turns the surface inside out.
                 mesh.faces = np.ascontiguousarray(mesh.faces[:, ::-1])

@@ -4,23 +4,21 @@ change stays as it is, with its number, its name and its bytes."""
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...material import Material, Sampler
-from ...mesh import Asset, Mesh
+from ...mesh import Asset
 from .accessors import Accessors
 from .buffers import Buffers
 from .document import mime_of
-from .geometry import GeometryChange, GeometryPatch, geometry_change
-from .looks import Looks, linear_factor, same_material
-from .materials import base_slot
+from .geometry import GeometryPatch, geometry_change
+from .looks import Looks
 from .mending import mend
+from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
-from .source import GltfSource, texture_infos
+from .source import GltfSource
 from .variants import add_variants
 
 
@@ -35,48 +33,6 @@ class Patched:
     document: dict[str, Any]
     binary: bytes
     changed: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Edit:
-    """A primitive that is changed: its row, the mesh that it becomes and how, and the number that
-    the former first set of texture coordinates has now."""
-
-    row: dict[str, Any]
-    pointer: str
-    name: str
-    mesh: Mesh
-    before: Mesh
-    change: GeometryChange
-    shifted: int | None = None
-
-    @property
-    def relooked(self) -> bool:
-        """Whether the material has to change."""
-        return (
-            self.mesh.texture is not self.before.texture
-            or not same_material(self.mesh.material, self.before.material)
-            or self.change.uv
-        )
-
-    def look(self) -> tuple[Any, ...]:
-        """Edits of equal looks may share a material."""
-        material = self.mesh.material
-        return (
-            self.row.get("material"),
-            id(self.mesh.texture),
-            None if material is None else _facts(material),
-            self.shifted,
-            self.change.uv,
-        )
-
-
-def _facts(material: Material) -> tuple[Any, ...]:
-    return tuple(
-        id(v) if isinstance(v, np.ndarray) else v
-        for k, v in vars(material).items()
-        if k != "images"
-    )
 
 
 def patch(asset: Asset, source: GltfSource) -> Patched:
@@ -105,7 +61,8 @@ class _Patch:
             if edit.change.any:
                 edit.shifted = self.geometry.write(edit.row, edit.name, edit.mesh, edit.change)
                 self.changed.append(edit.pointer)
-        self._materials([edit for edit in edits if edit.relooked])
+        relook = MaterialPatch(self.source, self.accessors, self.looks, self.changed)
+        relook.write([edit for edit in edits if edit.relooked])
         self._remove()
         bases = {
             name: self.document["materials"][rows[0]["material"]]
@@ -146,14 +103,14 @@ class _Patch:
             row["mimeType"], row["bufferView"] = mime, self.buffers.add(data)
             self.changed.append(f"/images/{number}")
 
-    def _edits(self) -> list[_Edit]:
+    def _edits(self) -> list[Edit]:
         """What changes, with every primitive's row. Nodes that no longer show the same mesh get
         their own copy of it, which shares all that is still equal."""
         combined: dict[int, dict[tuple[int, int], dict[int, str]]] = {}
         for name, ref in self.source.refs.items():
             place = (ref.place.node, ref.place.instance)
             combined.setdefault(ref.place.mesh, {}).setdefault(place, {})[ref.primitive] = name
-        edits: list[_Edit] = []
+        edits: list[Edit] = []
         for number, places in combined.items():
             kinds: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
             for place, names in places.items():
@@ -173,12 +130,12 @@ class _Patch:
                         edits.append(edit)
         return edits
 
-    def _edit(self, row: dict[str, Any], pointer: str, name: str) -> _Edit | None:
+    def _edit(self, row: dict[str, Any], pointer: str, name: str) -> Edit | None:
         mesh, before = self.asset.meshes.get(name), self.source.meshes[name]
         if mesh is None:
             return None
         change = geometry_change(self.source, name, mesh, self.motion)
-        return _Edit(row, pointer, name, mesh, before, change)
+        return Edit(row, pointer, name, mesh, before, change)
 
     def _state(self, name: str) -> tuple[Any, ...]:
         """Equal for meshes, of several nodes, that were changed in the same way."""
@@ -249,35 +206,6 @@ class _Patch:
     def _instances(self, node: int) -> int:
         return len({r.place.instance for r in self.source.refs.values() if r.place.node == node})
 
-    def _materials(self, edits: list[_Edit]) -> None:
-        """Give changed primitives their material: the file's, changed in place, where nothing else
-        uses it, else a copy."""
-        groups: dict[tuple[Any, ...], list[_Edit]] = {}
-        for edit in edits:
-            groups.setdefault(edit.look(), []).append(edit)
-        users = Counter(
-            primitive.get("material")
-            for mesh in self.document.get("meshes", [])
-            for primitive in mesh.get("primitives", [])
-        )
-        for group in groups.values():
-            old = group[0].row.get("material")
-            rows = self.document.setdefault("materials", [])
-            alone = old is not None and users[old] == len(group) and not self._in_variants(old)
-            if alone:
-                number = old
-            else:
-                row = copy.deepcopy(rows[old]) if old is not None else {}
-                material = group[0].mesh.material
-                if material is not None and (old is None or material.name != row.get("name")):
-                    row["name"] = material.name
-                number = self.looks.append("materials", row)
-                for edit in group:
-                    edit.row["material"] = number
-                    self.changed.append(edit.pointer)
-            self._material(rows[number], group[0], alone)
-            self.changed.append(f"/materials/{number}")
-
     def _variant_pointers(self) -> list[str]:
         """Where the primitives are whose looks vary."""
         varied = {name for variant in self.asset.variants for name in variant.looks}
@@ -288,113 +216,6 @@ class _Patch:
             for k, row in enumerate(mesh["primitives"])
             if id(row) in marks
         ]
-
-    def _in_variants(self, material: int) -> bool:
-        """Whether variants of the file name a material, whose look is then not of one use."""
-        for mesh in self.document.get("meshes", []):
-            for primitive in mesh.get("primitives", []):
-                spoken = primitive.get("extensions", {}).get("KHR_materials_variants", {})
-                if any(m.get("material") == material for m in spoken.get("mappings", [])):
-                    return True
-        return False
-
-    def _material(self, row: dict[str, Any], edit: _Edit, alone: bool) -> None:
-        mesh, before = edit.mesh, edit.before
-        if edit.shifted is not None:
-            table, _, key = base_slot(row)
-            for info in texture_infos(row):
-                if info is not table.get(key):
-                    _move_set(info, edit.shifted)
-        if "pbrMetallicRoughness" not in row and not base_slot(row)[0]:
-            row["pbrMetallicRoughness"] = {}
-        table, factor_key, texture_key = base_slot(row)
-        old = before.material or Material("")
-        new = mesh.material or Material("")
-        if mesh.texture is not before.texture or edit.change.uv:
-            info = dict(table.get(texture_key, {}))
-            if edit.change.uv:
-                info = {}
-            if mesh.texture is None:
-                table.pop(texture_key, None)
-            else:
-                info["index"] = self._texture(info.get("index"), edit, alone)
-                table[texture_key] = info
-        if before.material is None or new.colour != old.colour:
-            table[factor_key] = linear_factor(new.colour)
-        pbr = row.get("pbrMetallicRoughness", table)
-        if before.material is None or (new.roughness, new.metallic) != (
-            old.roughness,
-            old.metallic,
-        ):
-            pbr["roughnessFactor"], pbr["metallicFactor"] = new.roughness, new.metallic
-        if new.metallic_roughness is not old.metallic_roughness:
-            if new.metallic_roughness is None:
-                pbr.pop("metallicRoughnessTexture", None)
-            else:
-                info = {} if edit.change.uv else dict(pbr.get("metallicRoughnessTexture", {}))
-                info["index"] = self.looks.texture(new.metallic_roughness, new, old.sampler)
-                pbr["metallicRoughnessTexture"] = info
-        for name, key in (
-            ("normal_map", "normalTexture"),
-            ("occlusion_map", "occlusionTexture"),
-            ("emissive_map", "emissiveTexture"),
-        ):
-            picture = getattr(new, name)
-            if picture is getattr(old, name):
-                continue
-            if picture is None:
-                row.pop(key, None)
-            else:
-                info = row.setdefault(key, {})
-                info["index"] = self.looks.texture(picture, new, old.sampler)
-        if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
-            row["alphaMode"] = new.alpha_mode
-            row.pop("alphaCutoff", None)
-            if new.alpha_mode == "MASK":
-                row["alphaCutoff"] = new.alpha_cutoff
-        if new.double_sided != old.double_sided:
-            row["doubleSided"] = new.double_sided
-
-    def _texture(self, old: int | None, edit: _Edit, alone: bool) -> int:
-        """The number of a texture with an edit's pixels; the file's own is changed in place where
-        nothing else uses it."""
-        mesh = edit.mesh
-        assert mesh.texture is not None
-        if mesh.texture is edit.before.texture and old is not None:
-            return old
-        textures = self.document.get("textures", [])
-        if old is not None and not edit.change.uv:
-            source = self.source.file.texture_image(textures[old])
-            image = self.document["images"][source] if source is not None else {}
-            view = image.get("bufferView")
-            if (
-                alone
-                and source is not None
-                and view is not None
-                and self._texture_uses()[old] == 1
-                and sum(source in _sources(t) for t in textures) == 1
-                and self.accessors.own_view(view)
-            ):
-                from ..images import encode_png
-
-                self.buffers.replace(view, encode_png(mesh.texture))
-                image["mimeType"] = "image/png"
-                textures[old].pop("extensions", None)
-                textures[old]["source"] = source
-                self.changed += [f"/images/{source}", f"/textures/{old}"]
-                return old
-            # Another picture, looked up as before.
-            row = {k: v for k, v in textures[old].items() if k in ("sampler", "name")}
-            row["source"] = self.looks.image(mesh.texture, mesh.material)
-            return self.looks.append("textures", row)
-        return self.looks.texture(mesh.texture, mesh.material, Sampler())
-
-    def _texture_uses(self) -> Counter[Any]:
-        return Counter(
-            info["index"]
-            for material in self.document.get("materials", [])
-            for info in texture_infos(material)
-        )
 
     def _remove(self) -> None:
         """Take out the primitives of meshes that the asset no longer has."""
@@ -456,21 +277,6 @@ class _Patch:
                 self.document[table] = kept
                 if not kept:
                     del self.document[table]
-
-
-def _move_set(info: dict[str, Any], number: int) -> None:
-    """Let a texture reference to the first set of texture coordinates name another set."""
-    transform = info.get("extensions", {}).get("KHR_texture_transform", {})
-    if "texCoord" in transform:
-        if transform["texCoord"] == 0:
-            transform["texCoord"] = number
-    elif info.get("texCoord", 0) == 0:
-        info["texCoord"] = number
-
-
-def _sources(texture: dict[str, Any]) -> list[Any]:
-    spoken = texture.get("extensions", {})
-    return [texture.get("source"), *(v.get("source") for v in spoken.values())]
 
 
 def _extension_names(row: Any) -> set[str]:

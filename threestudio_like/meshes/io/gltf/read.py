@@ -22,6 +22,7 @@ from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
 from .document import DRACO, GltfDocument
 from .materials import Materials
+from .normals import turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
 
@@ -260,41 +261,9 @@ class Reader:
             if mirrored:
                 normals = normals.reshape(-1, 3, 3)[:, ::-1].reshape(-1, 3)
         else:
-            normals = _turned(local.normals, linear, mirrored)
-        normals = _unit(normals, world, faces)
+            normals = turned_normals(local.normals, linear, mirrored)
+        normals = unit_normals(normals, world, faces)
         return replace(mesh, faces=faces, normals=normals), world
-
-
-def _turned(normals: np.ndarray, linear: np.ndarray, mirrored: bool) -> np.ndarray:
-    """Normals under the cofactors of a matrix, or of one for each vertex: they stay normal to the
-    surface, whose faces are turned over where the matrix mirrors."""
-    if linear.ndim == 2 and (linear == np.eye(3)).all():
-        return normals
-    a, b, c = linear[..., 0], linear[..., 1], linear[..., 2]
-    cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -1)
-    turned = (
-        normals @ cofactors.T if linear.ndim == 2 else np.einsum("vij,vj->vi", cofactors, normals)
-    )
-    return -turned if mirrored else turned
-
-
-def _unit(normals: np.ndarray, world: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Normals of unit length, float32; where the file has none, those of the faces."""
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    lost = ~(length[:, 0] > 1e-12)
-    if lost.any():
-        total = np.zeros_like(world)
-        raw = face_normals(world, faces)
-        for corner in range(3):
-            np.add.at(total, faces[:, corner], raw)
-        normals = np.where(lost[:, None], total, normals)
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
-        lost = ~(length[:, 0] > 1e-30)
-        normals = np.where(lost[:, None], [0.0, 1.0, 0.0], normals)
-        length[lost] = 1.0
-    if np.abs(length - 1).max(initial=0) < 5e-7:
-        return normals.astype(np.float32)
-    return (normals / length).astype(np.float32)
 
 
 def read_gltf(path: Path, textures: bool = True) -> Asset:

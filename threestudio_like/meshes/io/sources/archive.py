@@ -29,7 +29,7 @@ class Archive:
         try:
             self.file = zipfile.ZipFile(io.BytesIO(data))
             rows = self.file.infolist()
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, ValueError, OSError, RuntimeError) as error:
             raise self.damaged(error) from None
         if len(rows) > _MOST:
             raise InputError(f"is an archive of {len(rows):,} files", where, "Export it again")
@@ -65,7 +65,6 @@ class Archive:
             OSError,
             ValueError,
             RuntimeError,
-            NotImplementedError,
         ) as error:
             raise self.damaged(error) from None
 

@@ -1,0 +1,227 @@
+"""The materials of a patched glTF file: changed in place where nothing else uses them, copied
+elsewhere."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...material import Material, Sampler
+from ...mesh import Mesh
+from ..images import encode_png
+from .accessors import Accessors
+from .geometry import GeometryChange
+from .looks import Looks, linear_factor, same_material
+from .materials import base_slot
+from .source import GltfSource, texture_infos
+
+
+@dataclass
+class Edit:
+    """A primitive that is changed: its row, the mesh that it becomes and how, and the number that
+    the former first set of texture coordinates has now."""
+
+    row: dict[str, Any]
+    pointer: str
+    name: str
+    mesh: Mesh
+    before: Mesh
+    change: GeometryChange
+    shifted: int | None = None
+
+    @property
+    def relooked(self) -> bool:
+        """Whether the material has to change."""
+        return (
+            self.mesh.texture is not self.before.texture
+            or not same_material(self.mesh.material, self.before.material)
+            or self.change.uv
+        )
+
+    def look(self) -> tuple[Any, ...]:
+        """Edits of equal looks may share a material."""
+        material = self.mesh.material
+        return (
+            self.row.get("material"),
+            id(self.mesh.texture),
+            None if material is None else _facts(material),
+            self.shifted,
+            self.change.uv,
+        )
+
+
+def _facts(material: Material) -> tuple[Any, ...]:
+    return tuple(
+        id(v) if isinstance(v, np.ndarray) else v
+        for k, v in vars(material).items()
+        if k != "images"
+    )
+
+
+class MaterialPatch:
+    """Gives changed primitives of a document their materials.
+
+    Args:
+        source: the file. accessors: of the document that is patched. looks: adds its rows.
+        changed: gets a JSON pointer to everything that is changed.
+    """
+
+    def __init__(
+        self, source: GltfSource, accessors: Accessors, looks: Looks, changed: list[str]
+    ) -> None:
+        self.source, self.accessors, self.looks, self.changed = source, accessors, looks, changed
+        self.document = accessors.document
+        self.buffers = accessors.buffers
+
+    def write(self, edits: list[Edit]) -> None:
+        """Give changed primitives their material: the file's, changed in place, where nothing else
+        uses it, else a copy."""
+        groups: dict[tuple[Any, ...], list[Edit]] = {}
+        for edit in edits:
+            groups.setdefault(edit.look(), []).append(edit)
+        users = Counter(
+            primitive.get("material")
+            for mesh in self.document.get("meshes", [])
+            for primitive in mesh.get("primitives", [])
+        )
+        for group in groups.values():
+            old = group[0].row.get("material")
+            rows = self.document.setdefault("materials", [])
+            alone = old is not None and users[old] == len(group) and not self._in_variants(old)
+            if alone:
+                number = old
+            else:
+                row = copy.deepcopy(rows[old]) if old is not None else {}
+                material = group[0].mesh.material
+                if material is not None and (old is None or material.name != row.get("name")):
+                    row["name"] = material.name
+                number = self.looks.append("materials", row)
+                for edit in group:
+                    edit.row["material"] = number
+                    self.changed.append(edit.pointer)
+            self._material(rows[number], group[0], alone)
+            self.changed.append(f"/materials/{number}")
+
+    def _in_variants(self, material: int) -> bool:
+        """Whether variants of the file name a material, whose look is then not of one use."""
+        for mesh in self.document.get("meshes", []):
+            for primitive in mesh.get("primitives", []):
+                spoken = primitive.get("extensions", {}).get("KHR_materials_variants", {})
+                if any(m.get("material") == material for m in spoken.get("mappings", [])):
+                    return True
+        return False
+
+    def _material(self, row: dict[str, Any], edit: Edit, alone: bool) -> None:
+        mesh, before = edit.mesh, edit.before
+        if edit.shifted is not None:
+            table, _, key = base_slot(row)
+            for info in texture_infos(row):
+                if info is not table.get(key):
+                    _move_set(info, edit.shifted)
+        if "pbrMetallicRoughness" not in row and not base_slot(row)[0]:
+            row["pbrMetallicRoughness"] = {}
+        table, factor_key, texture_key = base_slot(row)
+        old = before.material or Material("")
+        new = mesh.material or Material("")
+        if mesh.texture is not before.texture or edit.change.uv:
+            info = dict(table.get(texture_key, {}))
+            if edit.change.uv:
+                info = {}
+            if mesh.texture is None:
+                table.pop(texture_key, None)
+            else:
+                info["index"] = self._texture(info.get("index"), edit, alone)
+                table[texture_key] = info
+        if before.material is None or new.colour != old.colour:
+            table[factor_key] = linear_factor(new.colour)
+        pbr = row.get("pbrMetallicRoughness", table)
+        if before.material is None or (new.roughness, new.metallic) != (
+            old.roughness,
+            old.metallic,
+        ):
+            pbr["roughnessFactor"], pbr["metallicFactor"] = new.roughness, new.metallic
+        if new.metallic_roughness is not old.metallic_roughness:
+            if new.metallic_roughness is None:
+                pbr.pop("metallicRoughnessTexture", None)
+            else:
+                info = {} if edit.change.uv else dict(pbr.get("metallicRoughnessTexture", {}))
+                info["index"] = self.looks.texture(new.metallic_roughness, new, old.sampler)
+                pbr["metallicRoughnessTexture"] = info
+        for name, key in (
+            ("normal_map", "normalTexture"),
+            ("occlusion_map", "occlusionTexture"),
+            ("emissive_map", "emissiveTexture"),
+        ):
+            picture = getattr(new, name)
+            if picture is getattr(old, name):
+                continue
+            if picture is None:
+                row.pop(key, None)
+            else:
+                info = row.setdefault(key, {})
+                info["index"] = self.looks.texture(picture, new, old.sampler)
+        if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
+            row["alphaMode"] = new.alpha_mode
+            row.pop("alphaCutoff", None)
+            if new.alpha_mode == "MASK":
+                row["alphaCutoff"] = new.alpha_cutoff
+        if new.double_sided != old.double_sided:
+            row["doubleSided"] = new.double_sided
+
+    def _texture(self, old: int | None, edit: Edit, alone: bool) -> int:
+        """The number of a texture with an edit's pixels; the file's own is changed in place where
+        nothing else uses it."""
+        mesh = edit.mesh
+        assert mesh.texture is not None
+        if mesh.texture is edit.before.texture and old is not None:
+            return old
+        textures = self.document.get("textures", [])
+        if old is not None and not edit.change.uv:
+            source = self.source.file.texture_image(textures[old])
+            image = self.document["images"][source] if source is not None else {}
+            view = image.get("bufferView")
+            if (
+                alone
+                and source is not None
+                and view is not None
+                and self._texture_uses()[old] == 1
+                and sum(source in _sources(t) for t in textures) == 1
+                and self.accessors.own_view(view)
+            ):
+                self.buffers.replace(view, encode_png(mesh.texture))
+                image["mimeType"] = "image/png"
+                textures[old].pop("extensions", None)
+                textures[old]["source"] = source
+                self.changed += [f"/images/{source}", f"/textures/{old}"]
+                return old
+            # Another picture, looked up as before.
+            row = {k: v for k, v in textures[old].items() if k in ("sampler", "name")}
+            row["source"] = self.looks.image(mesh.texture, mesh.material)
+            return self.looks.append("textures", row)
+        return self.looks.texture(mesh.texture, mesh.material, Sampler())
+
+    def _texture_uses(self) -> Counter[Any]:
+        return Counter(
+            info["index"]
+            for material in self.document.get("materials", [])
+            for info in texture_infos(material)
+        )
+
+
+def _move_set(info: dict[str, Any], number: int) -> None:
+    """Let a texture reference to the first set of texture coordinates name another set."""
+    transform = info.get("extensions", {}).get("KHR_texture_transform", {})
+    if "texCoord" in transform:
+        if transform["texCoord"] == 0:
+            transform["texCoord"] = number
+    elif info.get("texCoord", 0) == 0:
+        info["texCoord"] = number
+
+
+def _sources(texture: dict[str, Any]) -> list[Any]:
+    spoken = texture.get("extensions", {})
+    return [texture.get("source"), *(v.get("source") for v in spoken.values())]
