@@ -36,6 +36,11 @@ class Sampler:
         """Whether it is the usual one: repeated, mixed."""
         return self == Sampler()
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it is repeated both ways."""
+        return self.wrap_u == self.wrap_v == "repeat"
+
 
 @dataclass
 class Material:

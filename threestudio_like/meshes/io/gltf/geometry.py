@@ -21,17 +21,18 @@ MOVED = 2e-6
 @dataclass(frozen=True)
 class GeometryChange:
     """How a mesh differs from the one that was read: its corners (vertices and faces), the places
-    of its vertices, its texture coordinates, whether vertex colours are gone."""
+    of its vertices, its texture coordinates, whether vertex colours are gone, or others."""
 
     corners: bool
     moved: bool
     uv: bool
     uncoloured: bool
+    recoloured: bool
 
     @property
     def any(self) -> bool:
         """Whether anything differs."""
-        return self.corners or self.moved or self.uv or self.uncoloured
+        return self.corners or self.moved or self.uv or self.uncoloured or self.recoloured
 
 
 def geometry_change(
@@ -45,13 +46,14 @@ def geometry_change(
     before = source.meshes[name]
     uncoloured = before.colours is not None and mesh.colours is None
     if mesh is before and (motion == np.eye(4)).all():
-        return GeometryChange(False, False, False, False)
+        return GeometryChange(False, False, False, False, False)
+    recoloured = _recoloured(mesh, before)
     if not same_corners(mesh, before):
         known = has_origin(mesh, before)
         moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
-        return GeometryChange(True, moved, _uv_differs(mesh, before), uncoloured)
+        return GeometryChange(True, moved, _uv_differs(mesh, before), uncoloured, recoloured)
     moved = _far(mesh.vertices, _expected(before, None, motion))
-    return GeometryChange(False, moved, _uv_differs(mesh, before), uncoloured)
+    return GeometryChange(False, moved, _uv_differs(mesh, before), uncoloured, recoloured)
 
 
 def _expected(before: Mesh, origin: np.ndarray | None, motion: np.ndarray) -> np.ndarray:
@@ -75,6 +77,20 @@ def _far(points: np.ndarray, expected: np.ndarray) -> bool:
         return False
     extent = float(np.abs(expected).max())
     return bool(np.abs(points - expected).max() > MOVED * max(extent, 1e-30))
+
+
+def _recoloured(mesh: Mesh, before: Mesh) -> bool:
+    """Whether vertices have other colours than those that were read."""
+    if mesh.colours is before.colours or mesh.colours is None:
+        return False
+    if before.colours is None:
+        return True
+    old = before.colours
+    if mesh.origin is not before.origin and mesh.origin is not None:
+        if len(mesh.origin) != len(mesh.colours):
+            return True
+        old = old[_read_vertex(before, mesh.origin)]
+    return not np.array_equal(mesh.colours, old)
 
 
 def _uv_differs(mesh: Mesh, before: Mesh) -> bool:
@@ -124,9 +140,10 @@ class GeometryPatch:
         if change.uncoloured:
             for name in [k for k in row["attributes"] if k.startswith("COLOR_")]:
                 del row["attributes"][name]
-        elif change.corners and not known and mesh.colours is not None:
+        elif change.recoloured or (change.corners and not known and mesh.colours is not None):
             from .write import colour_rows
 
+            assert mesh.colours is not None
             row["attributes"]["COLOR_0"] = self.accessors.put(colour_rows(mesh.colours))
         return self._coordinates(row, mesh) if change.uv else None
 

@@ -192,6 +192,7 @@ class _Patch:
             name if change.moved else None,
             _bytes(mesh.uv) if change.uv else None,
             change.uncoloured,
+            _bytes(mesh.colours) if change.recoloured else None,
         )
         return (*shape, *edit.look())
 
