@@ -33,7 +33,8 @@ BY_VALUE = frozenset(
         "WebP files",
         "other statements",
         "material statements",
-        "wrapping and filters",
+        "texture wrapping",
+        "texture filters",
         "asset information",
     }
 )
@@ -216,9 +217,10 @@ class Gltf:
             sampler = self.document["samplers"][texture["sampler"]]
             names = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
             wrap = [names[sampler.get(k, 10497)] for k in ("wrapS", "wrapT")]
-            nearest = ["nearest"] if sampler.get("magFilter") == 9728 else []
-            if wrap + nearest != ["repeat", "repeat"]:
-                yield "wrapping and filters", " ".join(wrap + nearest)
+            if wrap != ["repeat", "repeat"]:
+                yield "texture wrapping", " ".join(wrap)
+            if sampler.get("magFilter") == 9728:
+                yield "texture filters", "nearest"
         webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
         data = self.picture(webp.get("source", texture.get("source")))
         yield "base colour pixels", pixels(data)
@@ -351,8 +353,11 @@ class Obj:
         if low.get("# alpha_mode", "OPAQUE") != "OPAQUE":
             mode, *cutoff = low["# alpha_mode"].split()
             yield "alpha modes", " ".join([mode, *(shown([c]) for c in cutoff)])
-        if "# sampler" in low:
-            yield "wrapping and filters", low["# sampler"]
+        wrap = low.get("# sampler", "repeat repeat").split()
+        if wrap[:2] != ["repeat", "repeat"]:
+            yield "texture wrapping", " ".join(wrap[:2])
+        if "nearest" in wrap:
+            yield "texture filters", "nearest"
         yield from self._map(low)
         # Gloss is another way to say roughness, and ambient light says nothing.
         known |= {"ks", "ns", "ka"}
@@ -362,7 +367,7 @@ class Obj:
     def _map(self, low: dict[str, str]) -> Iterator[tuple[str, str]]:
         words = low.get("map_kd", "").split()
         if "-clamp" in words and "# sampler" not in low:
-            yield "wrapping and filters", "clamp clamp"
+            yield "texture wrapping", "clamp clamp"
         if "-s" in words or "-o" in words:
             yield "scaled maps", low["map_kd"]
         file = self.folder / words[-1].replace("\\", "/") if words else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from inventories import Gltf, Inventory, Obj, pixels, plain_name
+from inventories import Gltf, Inventory, Obj, pixels, plain_name, shown
 
 _KNOWN = {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue", "alpha", "s", "t", "u", "v"}
 _KNOWN |= {"texture_u", "texture_v", "vertex_indices", "vertex_index", "texcoord", "texnumber"}
@@ -110,9 +110,19 @@ def _usd(path: Path) -> Iterator[tuple[str, str]]:
                 yield "base colour pixels", pixels(file.read(name))
 
 
+def _texture(shader: object) -> Iterator[tuple[str, str]]:
+    rows = {i.GetBaseName(): i.Get() for i in shader.GetInputs()}  # type: ignore[attr-defined]
+    wrap = [rows.get(f"wrap{axis}", "repeat") for axis in "ST"]
+    if wrap != ["repeat", "repeat"]:
+        yield "texture wrapping", " ".join(wrap)
+
+
 def _shader(where: str, shader: object) -> Iterator[tuple[str, str]]:
     assert shader is not None
-    if shader.GetIdAttr().Get() != "UsdPreviewSurface":  # type: ignore[attr-defined]
+    kind = shader.GetIdAttr().Get()  # type: ignore[attr-defined]
+    if kind == "UsdUVTexture":
+        yield from _texture(shader)
+    if kind != "UsdPreviewSurface":
         return
     rows = {i.GetBaseName(): i for i in shader.GetInputs()}  # type: ignore[attr-defined]
     for key, kind in (
@@ -123,4 +133,18 @@ def _shader(where: str, shader: object) -> Iterator[tuple[str, str]]:
         ("roughness", "metallic-roughness maps"),
     ):
         if key in rows and rows[key].HasConnectedSource():
+            yield kind, where
+    threshold = rows["opacityThreshold"].Get() if "opacityThreshold" in rows else 0
+    if threshold:
+        yield "alpha modes", f"MASK {shown([threshold])}"
+    elif "opacity" in rows:
+        yield "alpha modes", "BLEND"
+    if "opacity" in rows and rows["opacity"].HasConnectedSource():
+        yield "texture alpha", where
+    for key, kind in (
+        ("diffuseColor", "colours"),
+        ("roughness", "roughness and metallic"),
+        ("emissiveColor", "emission"),
+    ):
+        if key in rows:
             yield kind, where

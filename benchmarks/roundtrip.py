@@ -44,7 +44,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "occlusion maps": ("occlusion maps", "maps on other texture coordinates"),
     "JPEG files": ("textures",),
     "asset information": ("notes on the asset",),
-    "wrapping and filters": ("texture wrapping",),
     "default morph weights": ("morph targets",),
     "morph weights of nodes": ("morph targets",),
     "skin weights": ("skins", "skin weights"),
@@ -99,10 +98,10 @@ def gone(before: Inventory, after: Inventory, suffix: str) -> set[str]:
             # One part is called as its file.
             continue
         left = after.get(kind, set())
-        if kind in BY_VALUE and not (joined and kind == "base colour pixels" and left):
-            lost = not names <= left
-        elif joined and kind not in ("parts", "part names"):
+        if joined and kind not in ("parts", "part names"):
             lost = not left
+        elif kind in BY_VALUE:
+            lost = not names <= left
         else:
             lost = len(left) < len(names)
         if lost:
@@ -139,7 +138,7 @@ class Trip:
         told = told_kinds(found.get("not kept", ()))
         told |= noted(found.get("notes", ()))
         meant = {"texture coordinates", "scaled maps", "base colour pixels", "texture transforms"}
-        meant |= {"wrapping and filters", "JPEG files", "WebP files"}
+        meant |= {"texture wrapping", "texture filters", "JPEG files", "WebP files"}
         meant |= {"material names", "colours"}
         self.note(action, out, told, meant if action == "unwrap" else ())
 
@@ -194,7 +193,8 @@ PAINTED = frozenset(
         "JPEG files",
         "WebP files",
         "texture transforms",
-        "wrapping and filters",
+        "texture wrapping",
+        "texture filters",
         "texture coordinates",
     }
 )

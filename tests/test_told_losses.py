@@ -1,6 +1,7 @@
 """Commands tell what a file that they write could not keep."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,3 +108,23 @@ def test_formats_with_different_pictures_of_one_name_get_two(tmp_path):
         assert Asset.load(tmp_path / name).mesh.texture[0, 0, 0] == level
     names = ["a-ply.png", "a.glb", "a.mtl", "a.obj", "a.ply", "a.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+def test_other_vertex_colours_are_written_into_the_file_that_was_read(tmp_path):
+    (tmp_path / "cart.glb").write_bytes(featured("vertex colours with alpha"))
+    asset = Asset.load(tmp_path / "cart.glb")
+    body = asset.meshes["body"]
+    white = np.concatenate([np.ones((len(body.vertices), 3)), body.colours[:, 3:]], 1)
+    body = replace(body, colours=white.astype(np.float32))
+    asset.with_meshes({**asset.meshes, "body": body}).save(tmp_path / "white.glb")
+    again = Asset.load(tmp_path / "white.glb").meshes["body"]
+    np.testing.assert_allclose(again.colours, white, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["filter: nearest", "wrap: mirror"])
+def test_how_a_picture_is_looked_up_is_told(tmp_path, capsys, name):
+    (tmp_path / "cart.glb").write_bytes(featured(name))
+    assert main(["export", str(tmp_path / "cart.glb"), "--to", "stl"]) == 0
+    told = capsys.readouterr().err
+    assert ("1 material with a texture filter (paint)" in told) == (name == "filter: nearest")
+    assert ("1 material with texture wrapping (paint)" in told) == (name == "wrap: mirror")

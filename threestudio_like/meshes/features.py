@@ -16,7 +16,9 @@ COLOURS = frozenset({"textures", "materials", "vertex colours", "texture coordin
 MAPS = frozenset(
     {"metallic-roughness maps", "normal maps", "occlusion maps", "emission", "alpha modes"}
 )
-LOOKUP = frozenset({"double-sided materials", "texture wrapping", "unlit materials"})
+LOOKUP = frozenset(
+    {"double-sided materials", "texture wrapping", "texture filters", "unlit materials"}
+)
 EVERYTHING = (
     PARTS
     | COLOURS
@@ -40,6 +42,7 @@ _SINGULAR = {
     "tangents": "part with tangents",
     "emission": "material with emission",
     "vertex alpha": "part with vertex alpha",
+    "texture filters": "material with a texture filter",
     "texture wrapping": "material with texture wrapping",
     "maps on other texture coordinates": "material with maps on other texture coordinates",
     "node hierarchies": "node hierarchy",
@@ -126,7 +129,8 @@ def _note_mesh(name: str, mesh: Mesh, note: object) -> None:
         ("emission", material.emissive_map is not None or any(material.emission)),
         ("alpha modes", material.alpha_mode != "OPAQUE"),
         ("double-sided materials", material.double_sided),
-        ("texture wrapping", not material.sampler.plain and mesh.texture is not None),
+        ("texture wrapping", mesh.texture is not None and not material.sampler.repeats),
+        ("texture filters", mesh.texture is not None and material.sampler.nearest),
         ("unlit materials", material.unlit),
     ):
         if present:

@@ -36,6 +36,11 @@ class Sampler:
         """Whether it is the usual one: repeated, mixed."""
         return self == Sampler()
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it is repeated both ways."""
+        return self.wrap_u == self.wrap_v == "repeat"
+
 
 MAPS = ("metallic_roughness", "normal_map", "occlusion_map", "emissive_map")
 """The names of the maps of a `Material`."""

@@ -152,6 +152,8 @@ class GltfSource:
                 "skin weights": "JOINTS_0" in attributes,
                 "second texture coordinates": "TEXCOORD_1" in attributes,
                 "custom attributes": any(k.startswith("_") for k in attributes),
+                "tangents": "TANGENT" in attributes,
+                "second vertex colours": "COLOR_1" in attributes,
             }
             if not has_origin(mesh, before):
                 for kind, there in held.items():

@@ -7,7 +7,7 @@ from ..formats import Format
 from .reading import read_usd
 from .writing import write_usd
 
-_KEPT = EVERYTHING - {"unlit materials"}
+_KEPT = EVERYTHING - {"unlit materials", "texture filters", "material variants"}
 
 
 def _row(name: str, summary: str) -> Format:
