@@ -3,7 +3,6 @@ where it cannot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,7 +119,6 @@ def with_coordinates(
     how: str = "auto",
     seconds: float = 20.0,
     padding: int = 3,
-    wanted: Callable[[str], bool] = lambda name: True,
 ) -> tuple[Asset, dict[str, str]]:
     """The asset with texture coordinates on every mesh, and for each mesh a note of its state and
     of what was done. Instances of one mesh get the same coordinates.
@@ -129,14 +127,10 @@ def with_coordinates(
         how: "auto" keeps coordinates that are a proper atlas and replaces all others, "keep" makes
             new ones only for meshes without any, "always" makes new ones for all meshes.
         seconds: time limit of xatlas for each mesh, after which the fallback is used.
-        wanted: tells by its name which meshes are meant; the others stay as they are.
     """
     meshes, notes = {}, {}
     done: dict[int, tuple[Mesh, Mesh, str]] = {}
     for name, mesh in asset.meshes.items():
-        if not wanted(name):
-            meshes[name] = mesh
-            continue
         mark = id(mesh.faces) if mesh.uv is None else id(mesh.uv)
         if mark in done:
             first, made, notes[name] = done[mark]

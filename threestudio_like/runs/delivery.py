@@ -15,7 +15,7 @@ import numpy as np
 from ..engine.errors import OutputError
 from ..engine.events import Events, read_events
 from ..engine.memory import peak_memory_mb
-from ..engine.output import made_here, write_file
+from ..engine.output import write_file
 from ..meshes.features import Feature, loss_line
 from ..meshes.frames import Frame
 from ..meshes.io.files import losses, write
@@ -98,10 +98,17 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
     asset.save(temporary)
     verdict = verify(temporary, asset, cameras, place=work.place)
     _refuse(verdict, temporary)
+    own = work.own if work.mesh else None
+    if own is not None:
+        write(own[1], folder / own[0], force=True)
+        own_verdict = verify(folder / own[0], asset, cameras, frame=own[2], place=work.place)
+        _refuse(own_verdict, folder / own[0])
     rest = None
     if work.given is not None:
-        rest = verify_rest(work.given, temporary, asset)
-        _refuse_rest(rest, temporary)
+        # In the axes and the format of the user's file, where there is such a file.
+        compared = (temporary, asset) if own is None else (folder / own[0], own[1])
+        rest = verify_rest(work.given, *compared)
+        _refuse_rest(rest, compared[0])
     shown_file = folder / "asset.glb"
     if work.mesh:
         temporary.replace(shown_file)
@@ -110,10 +117,6 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
         shown_file = folder / next(iter(work.files))
     for name, data in work.files.items():
         write_file(folder / name, data, force=True)
-    if work.own is not None and work.mesh:
-        name, own, frame = work.own
-        write(own, folder / name, made=made_here)
-        _refuse(verify(folder / name, asset, cameras, frame=frame, place=work.place), folder / name)
     figures["seconds of export"] = time.monotonic() - began
     said = verdict.line() + (f"; {rest.line()}" if rest is not None else "")
     events.record("asset", **figures, verified=said)
