@@ -3,8 +3,10 @@ user. The comparison reads both files again, by code that neither reads nor writ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -62,7 +64,7 @@ def verify_rest(given: Path, written: Path, asset: Asset) -> Rest:
         for name, mesh in before.items()
         if asset.meshes.get(name) is not None
         and _same(asset.meshes[name], mesh)
-        and (name not in again or not _same(again[name], mesh))
+        and (name not in again or not _same(again[name], mesh, _ROUNDING))
     )
     return Rest(given.name, _kept(asset, before), changed)
 
@@ -78,13 +80,25 @@ def _kept(asset: Asset, before: dict[str, Mesh]) -> str:
     return ", ".join(words)
 
 
-def _same(one: Mesh, two: Mesh) -> bool:
+_ROUNDING = {"uv": 2.0**-23, "colours": 0.5 / 255}
+"""How far a number may be from what it was once it went into another format, which turns v around
+and may store colours in eight bits; as a share of the largest magnitude where that is above one."""
+
+
+def _same(one: Mesh, two: Mesh, rounding: Mapping[str, float] = MappingProxyType({})) -> bool:
+    """Whether two meshes have equal shapes, coordinates, colours and textures, bit for bit but for
+    `rounding`."""
     if one is two:
         return True
     for name in ("vertices", "faces", "uv", "colours", "texture"):
         a, b = getattr(one, name), getattr(two, name)
         if (a is None) != (b is None):
             return False
-        if a is not None and a is not b and not np.array_equal(a, b):
+        if a is None or a is b or np.array_equal(a, b):
+            continue
+        if name not in rounding or a.shape != b.shape:
+            return False
+        off = np.abs(a.astype(np.float64) - b)
+        if (off > rounding[name] * np.maximum(1, np.abs(a))).any():
             return False
     return True

@@ -113,6 +113,8 @@ class _Patch:
             if "material" in rows[0]
         }
         if self.asset.variants:
+            place = "/extensions/KHR_materials_variants"
+            self.changed.append(place if "extensions" in self.document else "/extensions")
             add_variants(
                 self.document,
                 self.asset.variants,
@@ -121,7 +123,9 @@ class _Patch:
                 self.looks,
                 bases,
             )
-            self.changed += ["/extensions/KHR_materials_variants", "/extensionsUsed", "/meshes"]
+            varied = {name for variant in self.asset.variants for name in variant.looks}
+            self.changed += [f"{e.pointer}/extensions" for e in edits if e.name in varied]
+            self.changed.append("/extensionsUsed")
         self._frame()
         self._provenance()
         self.changed += mend(self.document, self.source.file, self.accessors)
