@@ -358,8 +358,6 @@ def test_sums_of_gathers_are_added_in_one_order(tmp_path):
 
     group = ParameterGroup("values", [module.values], "0.1")
     stage = Stage("gather", 3, {"gather": module}, [group], loss)
-    Loop(tmp_path, Events(), LoopSettings(seed=0)).run(
-        [StagePlan("gather", lambda done: stage)]
-    )
+    Loop(tmp_path, Events(), LoopSettings(seed=0)).run([StagePlan("gather", lambda done: stage)])
     assert seen == [True] * 3
     assert not torch.are_deterministic_algorithms_enabled()
