@@ -4,6 +4,7 @@ known texture (METHODS 1.11, 1.16)."""
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -812,3 +813,17 @@ def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
     assert int(extra.sum()) > 10
     held = extra.expand_as(clean)
     assert torch.allclose(clean[held], latents[held], atol=1e-5)
+
+
+def test_untouched_parts_of_an_obj_are_found_in_the_glb(tmp_path):
+    from threestudio_like.meshes.verification_rest import verify_rest
+
+    given = Path(__file__).parent.parent / "assets" / "meshes" / "teapot.obj"
+    asset = Asset.load(given)
+    asset.save(tmp_path / "teapot.glb")
+    # A GLB has v downwards: 1 - (1 - v) is v but for a rounding.
+    assert verify_rest(given, tmp_path / "teapot.glb", asset).passed
+    handle = asset.meshes["handle"]
+    moved = asset.with_meshes({**asset.meshes, "handle": replace(handle, uv=handle.uv + 1e-4)})
+    moved.save(tmp_path / "moved.glb")
+    assert not verify_rest(given, tmp_path / "moved.glb", asset).passed
