@@ -10,7 +10,7 @@ from threestudio_like.cli import main
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.material import Material
 
-from .gltf_files import featured
+from .gltf_files import box, featured
 from .small_files import ply
 
 
@@ -128,3 +128,16 @@ def test_how_a_picture_is_looked_up_is_told(tmp_path, capsys, name):
     told = capsys.readouterr().err
     assert ("1 material with a texture filter (paint)" in told) == (name == "filter: nearest")
     assert ("1 material with texture wrapping (paint)" in told) == (name == "wrap: mirror")
+
+
+def test_a_part_that_is_read_back_with_rounding_is_the_same(tmp_path):
+    from threestudio_like.meshes.verification_rest import verify_rest
+
+    shape = box()
+    asset = Asset({n: Mesh(shape["position"], shape["faces"], shape["uv"]) for n in ("a", "b")})
+    given = Asset.load(asset.save(tmp_path / "given.obj"))
+    given.save(tmp_path / "made.glb")
+    assert verify_rest(tmp_path / "given.obj", tmp_path / "made.glb", given).passed
+    moved = replace(given.meshes["a"], uv=given.meshes["a"].uv + np.float32(1e-4))
+    given.with_meshes({**given.meshes, "a": moved}).save(tmp_path / "moved.glb")
+    assert verify_rest(tmp_path / "given.obj", tmp_path / "moved.glb", given).changed == ("a",)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from .checkpoint import output_error
+from .output import output_error
 from .text import json_text, printable
 
 

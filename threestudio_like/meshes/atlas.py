@@ -3,6 +3,7 @@ whose texels can be cut out again exactly; tiles are as large as the surface tha
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from .mesh import Asset, Mesh
 
 GUTTER = 2
 """Number of texels around every tile, so that neighbours do not bleed into each other."""
+COARSE = 0.3
+"""Edge of a tile of a mesh that is not painted, in parts of what it would be."""
 SMALLEST = 16
 """Texels along the edge of the smallest tile."""
 
@@ -61,18 +64,25 @@ class Atlas:
         return [np.ascontiguousarray(texture[t.rows, t.columns]) for t in self.places]
 
 
-def join_atlas(asset: Asset, resolution: int) -> Atlas:
+def join_atlas(asset: Asset, resolution: int, still: Collection[str] = ()) -> Atlas:
     """The joint atlas of an asset whose meshes all have texture coordinates, with `resolution`
     texels along its edge.
 
     Instances of one mesh share a tile, and so do meshes of one material if their coordinates do not
     overlap. A tile alone fills the atlas; several share it so that texels are about equally dense
     on the surface.
+
+    Args:
+        still: names of meshes that nobody paints; their texels may be larger.
     """
     names, meshes = list(asset.meshes), list(asset.meshes.values())
     settled_uv = [settled(m)[0] for m in meshes]
     groups, tiles = _groups(meshes, settled_uv)
     weights = [_weight([meshes[i] for i in g], [settled_uv[i] for i in g]) for g in groups]
+    weights = [
+        weight * (COARSE if all(names[i] in still for i in group) else 1.0)
+        for weight, group in zip(weights, groups)
+    ]
     places = pack(weights, resolution)
     whole = _stack(meshes)
     moved = []

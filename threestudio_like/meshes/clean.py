@@ -11,6 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
+from .equal_rows import equal_rows
 from .mesh import Mesh
 from .normals import face_normals
 
@@ -33,8 +34,9 @@ class Edges:
 def edges_of(places: np.ndarray) -> Edges:
     """The edges of faces (F, 3), which are given by welded vertices."""
     half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
-    ends, inverse = np.unique(np.sort(half, 1), axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    both = np.stack([half.min(1), half.max(1)], 1)
+    first, inverse = equal_rows(both)
+    ends = both[first]
     return Edges(ends, np.bincount(inverse, minlength=len(ends)), inverse, half[:, 0] < half[:, 1])
 
 
@@ -42,17 +44,17 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
     """Figures of one mesh. Vertices at the same position count as one, so that texture seams are
     not holes."""
     places = mesh.welded()[mesh.faces]
-    degenerate = degenerate_faces(mesh)
+    degenerate = _degenerate(mesh, places)
     edges = edges_of(places[~degenerate])
-    used = np.unique(mesh.faces)
+    used = mesh.named()
     low, high = mesh.vertices[used].min(0), mesh.vertices[used].max(0)
     boundary, crowded = int((edges.faces == 1).sum()), int((edges.faces > 2).sum())
     good = replace(mesh, faces=mesh.faces[~degenerate])
-    corners = len(np.unique(places))
+    corners = int((np.bincount(places.reshape(-1)) > 0).sum())
     return {
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
-        "loose vertices": len(mesh.vertices) - len(used),
+        "loose vertices": len(mesh.vertices) - int(used.sum()),
         "size": (high - low).tolist(),
         "centre": ((high + low) / 2).tolist(),
         "area": mesh.area,
@@ -60,7 +62,7 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
         "pieces": int(good.components().max()) + 1 if len(good.faces) else 0,
         "watertight": boundary == 0 and crowded == 0,
         "border edges": boundary,
-        "holes": len(boundary_loops(places[~degenerate])),
+        "holes": len(_loops(edges, places[~degenerate])),
         "edges of more than two faces": crowded,
         "edges wound against their neighbour": int(clashes(edges).sum()),
         "euler characteristic": corners - len(edges.ends) + len(good.faces),
@@ -75,7 +77,10 @@ def inspect(mesh: Mesh) -> dict[str, Any]:
 
 def degenerate_faces(mesh: Mesh) -> np.ndarray:
     """Faces (F,) bool without area, or with two corners at the same position."""
-    places = mesh.welded()[mesh.faces]
+    return _degenerate(mesh, mesh.welded()[mesh.faces])
+
+
+def _degenerate(mesh: Mesh, places: np.ndarray) -> np.ndarray:
     same = (
         (places[:, 0] == places[:, 1])
         | (places[:, 1] == places[:, 2])
@@ -90,7 +95,7 @@ def degenerate_faces(mesh: Mesh) -> np.ndarray:
 
 def duplicate_faces(places: np.ndarray) -> np.ndarray:
     """Faces (F,) bool with the same three positions as an earlier face, in any order."""
-    _, first = np.unique(np.sort(places, 1), axis=0, return_index=True)
+    first, _ = equal_rows(np.sort(places, 1))
     out = np.ones(len(places), bool)
     out[first] = False
     return out
@@ -106,7 +111,10 @@ def clashes(edges: Edges) -> np.ndarray:
 def boundary_loops(places: np.ndarray) -> list[np.ndarray]:
     """The closed loops of edges that have only one face, each as an array of welded vertices in the
     direction of a filling's faces."""
-    edges = edges_of(places)
+    return _loops(edges_of(places), places)
+
+
+def _loops(edges: Edges, places: np.ndarray) -> list[np.ndarray]:
     half = places[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     border = half[edges.faces[edges.half] == 1]
     follow: dict[int, list[int]] = {}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .charts import charts
 from .mesh import Asset, Mesh
-from .simplify import charts
 from .unwrap import overlap, unwrap
 
 HAIR = 5e-3
@@ -97,9 +97,9 @@ def examine_uv(mesh: Mesh) -> UvState:
     flat = float(real[area <= 1e-12].sum() / max(real.sum(), 1e-30))
     if flat > 0.05:
         # All at one point: they were never set.
-        return UvState(bool(np.ptp(mesh.uv[np.unique(mesh.faces)], axis=0).max() > 1e-9), flat)
+        return UvState(bool(np.ptp(mesh.uv[mesh.named()], axis=0).max() > 1e-9), flat)
     uv, shifted = settled(mesh)
-    used = uv[np.unique(mesh.faces)]
+    used = uv[mesh.named()]
     outside = float(((used < 0) | (used > 1)).any(1).mean())
     twice = 0.0 if outside else overlap(replace(mesh, uv=uv))
     return UvState(True, flat, outside, twice, shifted)

@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..engine.places import user_path
+from .equal_rows import equal_rows
 from .material import EncodedImage, Material, Sampler
 from .normals import crease_groups, face_normals, vertex_normals
 from .transform import Transform
@@ -53,11 +54,9 @@ class Mesh:
     def with_normals(self) -> Mesh:
         """The mesh with smooth vertex normals; vertices at one place share theirs, also across
         texture seams."""
-        _, first, inverse = np.unique(
-            np.round(self.vertices, 6), axis=0, return_index=True, return_inverse=True
-        )
-        shared = vertex_normals(self.vertices[first], inverse.reshape(-1)[self.faces])
-        return replace(self, normals=shared[inverse.reshape(-1)])
+        first, inverse = equal_rows(np.round(self.vertices, 6))
+        shared = vertex_normals(self.vertices[first], inverse[self.faces])
+        return replace(self, normals=shared[inverse])
 
     def with_creases(self, angle: float = 42.0) -> Mesh:
         """The mesh with vertex normals that do not smooth over edges sharper than `angle` degrees,
@@ -120,8 +119,7 @@ class Mesh:
 
     def components(self) -> np.ndarray:
         """Number of the connected piece of every face (F,), by vertices at the same place."""
-        _, inverse = np.unique(np.round(self.vertices, 6), axis=0, return_inverse=True)
-        faces = inverse.reshape(-1)[self.faces]
+        faces = equal_rows(np.round(self.vertices, 6))[1][self.faces]
         count = int(faces.max()) + 1 if len(faces) else 0
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
         graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
@@ -149,11 +147,16 @@ class Mesh:
             origin=used if self.origin is None else self.origin[used],
         )
 
+    def named(self) -> np.ndarray:
+        """The vertices (V,) bool that faces name."""
+        out = np.zeros(len(self.vertices), bool)
+        out[self.faces.reshape(-1)] = True
+        return out
+
     def welded(self) -> np.ndarray:
         """Number (V,) int64 of every vertex's place, equal for vertices at one place (a texture
         seam has several)."""
-        _, inverse = np.unique(self.vertices, axis=0, return_inverse=True)
-        return inverse.reshape(-1)
+        return equal_rows(self.vertices)[1]
 
 
 def copied(meshes: dict[str, Mesh]) -> dict[str, Mesh]:

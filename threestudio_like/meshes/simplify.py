@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from ..engine.errors import ConfigError
 from ..kernels import nearest, surface_tree
+from .charts import charts
 from .mesh import Mesh
 
 
@@ -56,15 +55,6 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
         np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
     )
     return take_over(mesh, small)
-
-
-def charts(mesh: Mesh) -> np.ndarray:
-    """Number of the chart (F,) of every face; a chart is a set of faces that are connected by
-    shared vertices."""
-    count = len(mesh.vertices)
-    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
-    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
 
 
 def take_over(old: Mesh, new: Mesh) -> Mesh:

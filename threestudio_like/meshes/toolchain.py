@@ -1,11 +1,15 @@
 """The mesh tools on files: `mesh info | clean | unwrap | decimate | convert | remesh | poisson |
-register`."""
+register`.
+
+Tools that compute with tensors are imported where they are used: loading those takes longer than
+converting a small file.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +23,11 @@ from .frames import CANONICAL, Frame, from_canonical
 from .io.files import losses, read, write
 from .io.formats import format_to_write
 from .io.merge import joined
-from .look import TexelPlaces, resized
 from .material import MAPS, Material, Sampler
 from .mesh import Asset, Mesh
-from .points import estimate_normals, hidden_faces, read_cloud, register, sample_surface
-from .simplify import check_budget, decimate
+
+if TYPE_CHECKING:
+    from .look import TexelPlaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,8 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     format_to_write(options.out)
     check_free([options.out], force=options.force)
     if action == "decimate":
+        from .simplify import check_budget
+
         check_budget(options.faces)
     if not 0 <= options.weld < 1:
         raise ConfigError(f"must be a share from 0 to below 1, got {options.weld:g}", "--weld")
@@ -77,6 +83,8 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
             meshes[name], done = clean(mesh, options.weld, options.holes)
             each[name] = {k: v for k, v in done.items() if v} or "nothing to do"
         if options.hidden:
+            from .points import hidden_faces
+
             hidden = hidden_faces(
                 joined(Asset({k: m for k, m in meshes.items() if len(m.faces)})), options.backend
             )
@@ -130,6 +138,8 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
     Raises: ConfigError: a limit that no asset can have.
     """
     if faces:
+        from .simplify import check_budget
+
         check_budget(faces)
         meshes, _ = _decimated(asset, ToolOptions(faces=faces))
         asset = asset.with_meshes(meshes)
@@ -137,6 +147,8 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
         return asset
     if not 16 <= texture <= 8192:
         raise ConfigError(f"must be from 16 to 8192 pixels, got {texture}", "--texture")
+    from .look import resized
+
     done: dict[int, np.ndarray] = {}
     materials: dict[int, Material] = {}
 
@@ -168,6 +180,8 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
 def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
     """The meshes with the file's budget of faces, divided by their faces; a mesh that cannot have
     so few leaves less to the others."""
+    from .simplify import decimate
+
     total = sum(len(m.faces) for m in asset.meshes.values())
     meshes: dict[str, Mesh] = {}
     each: dict[str, Any] = {}
@@ -197,6 +211,8 @@ def rebaked(asset: Asset, made: Asset, resolution: int, patched: bool) -> dict[s
             than the base colour may stay on those. Where it does not, they are laid out anew; a
             normal map, whose axes are those of the old layout, is left out and told.
     """
+    from .look import TexelPlaces
+
     meshes: dict[str, Mesh] = {}
     materials: dict[int, Material] = {}
     for name, mesh in made.meshes.items():
@@ -233,6 +249,8 @@ def _rebaked_maps(asset: Asset, material: Material, places: TexelPlaces) -> Mate
 
 
 def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
+    from .points import estimate_normals, read_cloud
+
     if not 3 <= options.depth <= 10:
         raise ConfigError(f"must be from 3 to 10, got {options.depth}", "--depth")
     cloud = read_cloud(path, options.frame)
@@ -251,6 +269,8 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
 
 
 def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
+    from .points import read_cloud, register, sample_surface
+
     if options.onto is None:
         raise ConfigError("needs a mesh to move to", "mesh register", "Add --onto other.glb")
     target = read_cloud(options.onto, options.frame, 20000).points
@@ -275,7 +295,7 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
 
 def describe(asset: Asset, path: Path) -> dict[str, Any]:
     """The information that `mesh info` prints about a file."""
-    used = [m.vertices[np.unique(m.faces)] for m in asset.meshes.values()]
+    used = [m.vertices[m.named()] for m in asset.meshes.values()]
     low, high = np.min([u.min(0) for u in used], 0), np.max([u.max(0) for u in used], 0)
     whole: dict[str, Any] = {
         "file": str(path),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ...engine.lines import lines_of
 from ...engine.text import json_text, printable
 from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Frame
 from ...meshes.toolchain import ToolOptions, run_tool
-from ...reports.text import lines_of
 from ...runs.options import check_numbers, flat
 from ..mesh import Mesh
 

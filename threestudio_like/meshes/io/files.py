@@ -14,6 +14,7 @@ from ...engine.output import write_files
 from ..features import Feature, features
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
+from ..normals import face_normals
 from .formats import format_to_read, format_to_write
 from .images import LARGEST_FILE
 
@@ -147,9 +148,8 @@ def _check(asset: Asset, path: Path) -> None:
             "holds no triangles", str(path), "Give a file with a surface, not points or lines"
         )
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    area = 0.0
     for name, mesh in asset.meshes.items():
-        used = mesh.vertices[mesh.faces.reshape(-1)]
+        used = mesh.vertices[mesh.named()]
         if not np.isfinite(used).all() or np.abs(used).max() > 1e18:
             raise InputError(
                 f'the part "{name[:40]}" holds positions that are not numbers',
@@ -168,11 +168,23 @@ def _check(asset: Asset, path: Path) -> None:
         if mesh.colours is not None and not np.isfinite(mesh.colours).all():
             mesh.colours = None
         low, high = np.minimum(low, used.min(0)), np.maximum(high, used.max(0))
-        area += mesh.area
     extent = float((high - low).max())
-    if extent <= 0 or area <= 1e-12 * extent * extent:
+    if extent <= 0 or not _covers(asset, 1e-12 * extent * extent):
         raise InputError(
             "has no area: all its triangles are points or lines",
             str(path),
             "Give a file with a surface",
         )
+
+
+def _covers(asset: Asset, least: float) -> bool:
+    """Whether the surface is larger than an area; the first faces tell in nearly every file."""
+    area = 0.0
+    for mesh in asset.meshes.values():
+        points = mesh.vertices.astype(np.float64)
+        for begin in range(0, len(mesh.faces), 1 << 16):
+            normals = face_normals(points, mesh.faces[begin : begin + (1 << 16)])
+            area += float(np.linalg.norm(normals, axis=1).sum()) / 2
+            if area > least:
+                return True
+    return False

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...engine.errors import InputError
 from ...engine.text import line_name
+from ..equal_rows import equal_rows
 from ..mesh import Asset, Mesh, unique_name
 from .far import near_origin
 from .formats import Format
@@ -41,7 +42,8 @@ def read_stl(path: Path, textures: bool = True) -> Asset:
 def _surface(corners: np.ndarray) -> Mesh:
     """The surface of facets whose corners (3 F, 3) are stored one by one: welded, so that a
     neighbour is known as one, and with its sharp edges sharp."""
-    places, inverse = np.unique(corners, axis=0, return_inverse=True)
+    first, inverse = equal_rows(corners)
+    places = corners[first]
     mesh = Mesh(places, inverse.reshape(-1, 3).astype(np.int32))
     if not np.isfinite(places).all():
         return mesh

@@ -108,7 +108,7 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
         {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()}
     )
     canonical = to_canonical(raw, options.frame)
-    atlas = join_atlas(canonical, options.texels)
+    atlas = join_atlas(canonical, options.texels, set(file.meshes) - painted)
     points = atlas.mesh.vertices
     placement = (
         Normalisation.of_mean(points, 0.6, (0.0, 0.25, 0.0))

@@ -7,6 +7,7 @@ Run: python -m threestudio_like.meshes.io.usd.extract FILE OUT
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ....engine.output import write_file
 from ..limits import LARGEST_COUNT
 from .shading import Shading
 
@@ -40,9 +42,11 @@ def main() -> None:
     except Exception as error:
         # What the library says is about its own source.
         description = {"refused": f"is damaged ({type(error).__name__})"}
+    tables = io.BytesIO()
     save: Any = np.savez
-    save(str(out / "arrays.npz"), **arrays)
-    (out / "description.json").write_text(json.dumps(description))
+    save(tables, **arrays)
+    write_file(out / "arrays.npz", tables.getvalue(), force=True)
+    write_file(out / "description.json", json.dumps(description).encode(), force=True)
 
 
 def _limit(size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engine.text import printable
+from .text import printable
 
 
 def lines_of(findings: dict[str, Any], indent: str = "") -> str:
