@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from threestudio_like.meshes.mesh import Asset, Material, Mesh
-from threestudio_like.meshes.unwrap import unwrap
+from threestudio_like.meshes.texture.unwrap import unwrap
 from threestudio_like.toybox.shapes import box, cylinder, ellipsoid, lathe, tube
 
 HERE = Path(__file__).parent / "meshes"

@@ -105,7 +105,7 @@ def sampled(name: str, embeddings: torch.Tensor, model, shapes: int, steps: int)
 def cloud(voxels: np.ndarray, seed: int, points: int = POINTS) -> np.ndarray:
     """Points on the smooth mesh of voxels; normalised as the voxels are, to [-1, 1]^3."""
     from threestudio_like.meshes.points import sample_surface
-    from threestudio_like.meshes.voxels import to_mesh
+    from threestudio_like.meshes.surface.voxels import to_mesh
 
     mesh = to_mesh(voxels.astype(np.float32))
     if mesh is None:

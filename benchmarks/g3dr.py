@@ -99,7 +99,7 @@ class Truth:
     def volume(self, resolution: int = 48) -> np.ndarray:
         """Cells (R, R, R) of the object in the generator's frame, axes x, y, z."""
         from threestudio_like.meshes.mesh import Mesh
-        from threestudio_like.meshes.voxels import voxelise
+        from threestudio_like.meshes.surface.voxels import voxelise
 
         points = self.obj.vertices @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         return voxelise(Mesh(points.astype(np.float32), self.obj.faces), resolution)
@@ -108,7 +108,7 @@ class Truth:
 @torch.no_grad()
 def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], list[np.ndarray]]:
     """Figures of a variant, and rows of pictures of its first objects."""
-    from threestudio_like.meshes.voxels import cell_centres
+    from threestudio_like.meshes.surface.voxels import cell_centres
     from threestudio_like.metrics.point_sets import voxel_iou
     from threestudio_like.metrics.relief import non_flatness, ray_entropy
     from threestudio_like.priors.networks.perceptual import load_perceptual

@@ -19,9 +19,9 @@ from threestudio_like.engine.memory import GIB
 from threestudio_like.kernels.devices import synchronise
 from threestudio_like.kernels.samples import sample_surface
 from threestudio_like.meshes import Asset, Mesh
-from threestudio_like.meshes.atlas import join_atlas
+from threestudio_like.meshes.texture.atlas import join_atlas
+from threestudio_like.meshes.texture.unwrap import unwrap_grid
 from threestudio_like.meshes.transform import Transform
-from threestudio_like.meshes.unwrap import unwrap_grid
 from threestudio_like.representations import Body, PlacedScene
 from threestudio_like.runs.memory_budget import PLANS, forecast
 from threestudio_like.stages.demand import demands

@@ -22,7 +22,7 @@ from tables import ROOT, publish, table
 from threestudio_like import load_prior
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Mesh
-from threestudio_like.meshes.voxels import voxelise
+from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.inpainter import LatentBlending
 from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_shape

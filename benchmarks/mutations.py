@@ -124,7 +124,7 @@ MUTATIONS = [
         test="test_meshes.py::test_volume_and_area_of_a_box",
     ),
     Mutation(
-        file="meshes/clean.py",
+        file="meshes/surface/clean.py",
         old="(edges.faces == 2) & (runs != 1)",
         new="(edges.faces == 2) & (runs > 1)",
         test="test_meshes.py::test_faces_that_run_against_their_neighbour_are_counted",

@@ -32,9 +32,9 @@ from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.io.files import read
 from threestudio_like.meshes.mesh import Mesh
+from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.meshes.transform import Transform
 from threestudio_like.meshes.verification import psnr
-from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import f_score, voxel_iou
 from threestudio_like.priors.clip import load_clip
 from threestudio_like.priors.diffusion import DiffusionPrior

@@ -60,7 +60,7 @@ def truth_iou(folder: Path, index: int) -> tuple[float, float]:
     about the vertical (steps of 5 degrees)."""
     from threestudio_like.meshes.frames import Normalisation
     from threestudio_like.meshes.mesh import Asset, Mesh
-    from threestudio_like.meshes.voxels import voxelise
+    from threestudio_like.meshes.surface.voxels import voxelise
     from threestudio_like.metrics.point_sets import voxel_iou
     from threestudio_like.toybox.world import draw
 

@@ -68,7 +68,7 @@ def baked(texture: np.ndarray, mesh, material: np.ndarray) -> float:
     import torch
 
     from threestudio_like.kernels import interpolate
-    from threestudio_like.meshes.bake import atlas_raster
+    from threestudio_like.meshes.texture.bake import atlas_raster
     from threestudio_like.renderers import EnvironmentLight, baked_light_index
     from threestudio_like.toybox.render import LIGHT
 

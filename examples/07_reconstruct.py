@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from threestudio_like.meshes import Mesh
-from threestudio_like.meshes.voxels import to_mesh, voxelise
+from threestudio_like.meshes.surface.voxels import to_mesh, voxelise
 from threestudio_like.systems.image_to_3d.photo import read_photo
 from threestudio_like.systems.image_to_3d.pose import PoseConfig, find_pose
 from threestudio_like.toybox.vocabulary import Phrase

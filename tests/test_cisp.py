@@ -14,7 +14,7 @@ from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.meshes.mesh import Mesh
-from threestudio_like.meshes.voxels import read_binvox, to_mesh, voxelise, write_binvox
+from threestudio_like.meshes.surface.voxels import read_binvox, to_mesh, voxelise, write_binvox
 from threestudio_like.metrics.point_sets import (
     auction,
     bootstrap,

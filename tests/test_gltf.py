@@ -11,12 +11,12 @@ import trimesh
 from PIL import Image
 
 from threestudio_like.meshes import Asset
-from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.frames import Frame
 from threestudio_like.meshes.io.gltf.compare import differences, row_counts, unexpected
 from threestudio_like.meshes.io.gltf.patch import patch
 from threestudio_like.meshes.io.gltf.write import glb_bytes
 from threestudio_like.meshes.mesh import Variant
+from threestudio_like.meshes.texture.coordinates import with_coordinates
 
 from .gltf_files import FEATURES, Glb, add_morph, add_rig, box, cart, featured, gltf_of, primitive
 

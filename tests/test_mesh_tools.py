@@ -15,10 +15,6 @@ from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError, OutputError
 from threestudio_like.kernels.reference import distance as by_hand
 from threestudio_like.meshes import Asset, Mesh
-from threestudio_like.meshes.atlas import join_atlas
-from threestudio_like.meshes.bake import bake
-from threestudio_like.meshes.clean import clean, inspect
-from threestudio_like.meshes.coordinates import examine_uv, with_coordinates
 from threestudio_like.meshes.frames import AXES, Frame, Normalisation, from_canonical, to_canonical
 from threestudio_like.meshes.io.merge import joined
 from threestudio_like.meshes.mesh import Material
@@ -30,7 +26,11 @@ from threestudio_like.meshes.points import (
     register,
     sample_surface,
 )
-from threestudio_like.meshes.simplify import decimate
+from threestudio_like.meshes.surface.clean import clean, inspect
+from threestudio_like.meshes.surface.simplify import decimate
+from threestudio_like.meshes.texture.atlas import join_atlas
+from threestudio_like.meshes.texture.bake import bake
+from threestudio_like.meshes.texture.coordinates import examine_uv, with_coordinates
 from threestudio_like.meshes.toolchain import ToolOptions, run_tool
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.renderers import RingCameras

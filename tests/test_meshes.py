@@ -11,9 +11,11 @@ import torch
 import trimesh
 
 from threestudio_like.engine.errors import ExportError, InputError, OutputError
-from threestudio_like.meshes.bake import atlas_raster, bake, fill_gaps
-from threestudio_like.meshes.clean import inspect
-from threestudio_like.meshes.extraction import (
+from threestudio_like.meshes.io.files import read
+from threestudio_like.meshes.mesh import Asset, Mesh, join
+from threestudio_like.meshes.picture import render_mesh
+from threestudio_like.meshes.surface.clean import inspect
+from threestudio_like.meshes.surface.extraction import (
     ExtractionConfig,
     bridge,
     choose_level,
@@ -27,10 +29,8 @@ from threestudio_like.meshes.extraction import (
     silhouette,
     solidify,
 )
-from threestudio_like.meshes.io.files import read
-from threestudio_like.meshes.mesh import Asset, Mesh, join
-from threestudio_like.meshes.picture import render_mesh
-from threestudio_like.meshes.unwrap import overlap, unwrap, unwrap_grid
+from threestudio_like.meshes.texture.bake import atlas_raster, bake, fill_gaps
+from threestudio_like.meshes.texture.unwrap import overlap, unwrap, unwrap_grid
 from threestudio_like.meshes.verification import verify
 from threestudio_like.metrics import compare, janus_index
 from threestudio_like.metrics.geometry import occupancy
@@ -238,7 +238,7 @@ def test_decimation_keeps_the_shape():
 def test_many_faces_take_the_coordinates_of_a_proxy(monkeypatch):
     import trimesh
 
-    from threestudio_like.meshes import unwrap as module
+    from threestudio_like.meshes.texture import unwrap as module
 
     monkeypatch.setattr(module, "PROXY_FROM", 5000)
     monkeypatch.setattr(module, "PROXY_FACES", 2000)

@@ -15,7 +15,7 @@ from threestudio_like.meshes.io.beside import find_beside
 from threestudio_like.meshes.io.far import near_origin
 from threestudio_like.meshes.io.files import encode
 from threestudio_like.meshes.io.obj.rows import distinct
-from threestudio_like.meshes.polygons import triangulate
+from threestudio_like.meshes.surface.polygons import triangulate
 
 from .bad_files import mutate
 from .obj_files import CUBE, FACE, QUAD, loaded, material, painted, patchable, picture, saved

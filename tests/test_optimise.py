@@ -18,8 +18,8 @@ from threestudio_like.engine.schedule import Schedule
 from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
+from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.meshes.verification import psnr
-from threestudio_like.meshes.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.priors.diffusion import CameraProtocol, DiffusionPrior, PriorFacts
 from threestudio_like.priors.networks.triplane_generator import (

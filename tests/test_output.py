@@ -49,7 +49,7 @@ ALLOWED = {
     "runs/lock.py": "holds a run's own lock open",
     "engine/schema/yaml_text.py": "makes text, writes no file",
     "runs/folders.py": "a probe of a folder that was just made",
-    "meshes/unwrap.py": "a temporary folder, between this process and xatlas's",
+    "meshes/texture/unwrap.py": "a temporary folder, between this process and xatlas's",
     "toybox/pairs.py": "a memory map of drawn pictures in the program's cache",
     "runs/delivery.py": "moves the asset that was verified within a run's own folder",
     "training/all.py": "copies models that the same training has made",

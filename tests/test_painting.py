@@ -19,9 +19,9 @@ from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan, Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.meshes import Asset, Mesh
-from threestudio_like.meshes.atlas import join_atlas
-from threestudio_like.meshes.coordinates import with_coordinates
 from threestudio_like.meshes.mesh import Material
+from threestudio_like.meshes.texture.atlas import join_atlas
+from threestudio_like.meshes.texture.coordinates import with_coordinates
 from threestudio_like.priors.latent_rgb import show_rgb
 from threestudio_like.priors.oracle import PointMass, ViewsOf
 from threestudio_like.renderers import (

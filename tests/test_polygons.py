@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from threestudio_like.meshes.polygons import triangulate, triangulate_all
+from threestudio_like.meshes.surface.polygons import triangulate, triangulate_all
 
 
 def area(points, triangles):

@@ -12,9 +12,9 @@ from PIL import Image
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import CollapseError, InputError
 from threestudio_like.meshes import Asset, Mesh
-from threestudio_like.meshes.atlas import join_atlas
-from threestudio_like.meshes.coordinates import with_coordinates
-from threestudio_like.meshes.voxels import to_mesh, voxelise
+from threestudio_like.meshes.surface.voxels import to_mesh, voxelise
+from threestudio_like.meshes.texture.atlas import join_atlas
+from threestudio_like.meshes.texture.coordinates import with_coordinates
 from threestudio_like.priors.framing import boxes
 from threestudio_like.priors.networks.contrastive import Contrastive, ContrastiveConfig, TextConfig
 from threestudio_like.priors.networks.patch_transformer import EncoderConfig

@@ -327,8 +327,8 @@ def test_texture_gradient_goes_to_the_texels_that_were_read():
 def card_before_a_wall():
     """A textured mesh of two quads that face +Z, the nearer one above the left half of the atlas,
     and the alpha of its atlas: a hole in the middle of that half."""
-    from threestudio_like.meshes.atlas import join_atlas
     from threestudio_like.meshes.mesh import Asset, Mesh
+    from threestudio_like.meshes.texture.atlas import join_atlas
     from threestudio_like.representations.textured_mesh import TexturedMesh
 
     corner = np.array([[-0.5, -0.5, 0], [0.5, -0.5, 0], [0.5, 0.5, 0], [-0.5, 0.5, 0]], np.float32)

@@ -11,9 +11,9 @@ from PIL import Image
 from threestudio_like import AssetOptions, RunOptions, texture
 from threestudio_like.cli import main
 from threestudio_like.meshes import Asset
-from threestudio_like.meshes.atlas import pack
-from threestudio_like.meshes.coordinates import examine_uv, settled, with_coordinates
 from threestudio_like.meshes.io.gltf.compare import differences
+from threestudio_like.meshes.texture.atlas import pack
+from threestudio_like.meshes.texture.coordinates import examine_uv, settled, with_coordinates
 from threestudio_like.systems.texturing.painted import Painting
 from threestudio_like.systems.texturing.subject import (
     SubjectOptions,

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 from threestudio_like.engine.errors import CollapseError
 from threestudio_like.engine.loop import Stage, StagePlan
-from threestudio_like.meshes.simplify import decimate
-from threestudio_like.meshes.voxels import cell_centres, to_mesh
+from threestudio_like.meshes.surface.simplify import decimate
+from threestudio_like.meshes.surface.voxels import cell_centres, to_mesh
 from threestudio_like.systems.image_to_3d.back_projection import ProjectionConfig
 from threestudio_like.systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound
 from threestudio_like.systems.image_to_3d.pose import PoseConfig, seen_from

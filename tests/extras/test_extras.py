@@ -9,7 +9,7 @@ from threestudio_like.engine.errors import ConfigError
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.extras import load, poisson, remesh_isotropic
 from threestudio_like.meshes.points import estimate_normals, hidden_faces, register
-from threestudio_like.meshes.simplify import decimate
+from threestudio_like.meshes.surface.simplify import decimate
 
 
 def available(name):

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from ..engine.places import user_path
 from .equal_rows import equal_rows
 from .material import EncodedImage, Material, Sampler
-from .normals import crease_groups, face_normals, vertex_normals
+from .surface.normals import crease_groups, face_normals, vertex_normals
 from .transform import Transform
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Mesh:
         place = self.welded()
         first = np.zeros(place.max() + 1, np.int64)
         first[place] = np.arange(len(place))
-        from .creases import crease_normals
+        from .surface.creases import crease_normals
 
         corners = crease_normals(
             np.ascontiguousarray(self.vertices[first], np.float32),

@@ -14,7 +14,6 @@ from scipy.spatial import cKDTree
 
 from ..engine.errors import InputError
 from ..kernels import rasterize
-from .clean import edges_of
 from .extras import load, open3d_mesh
 from .frames import CANONICAL, Frame
 from .io.files import read
@@ -22,7 +21,8 @@ from .io.merge import joined
 from .io.ply.data import Header, read_columns, read_header
 from .io.ply.reading import positions, stacked
 from .mesh import Mesh
-from .normals import face_normals
+from .surface.clean import edges_of
+from .surface.normals import face_normals
 
 
 @dataclass

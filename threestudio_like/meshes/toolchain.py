@@ -15,8 +15,6 @@ import numpy as np
 
 from ..engine.errors import ConfigError
 from ..engine.output import check_free
-from .clean import clean, inspect
-from .coordinates import examine_uv, with_coordinates
 from .extras import poisson, remesh_isotropic
 from .features import features
 from .frames import CANONICAL, Frame, from_canonical
@@ -25,9 +23,11 @@ from .io.formats import format_to_write
 from .io.merge import joined
 from .material import MAPS, Material, Sampler
 from .mesh import Asset, Mesh
+from .surface.clean import clean, inspect
+from .texture.coordinates import examine_uv, with_coordinates
 
 if TYPE_CHECKING:
-    from .look import TexelPlaces
+    from .texture.look import TexelPlaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     format_to_write(options.out)
     check_free([options.out], force=options.force)
     if action == "decimate":
-        from .simplify import check_budget
+        from .surface.simplify import check_budget
 
         check_budget(options.faces)
     if not 0 <= options.weld < 1:
@@ -138,7 +138,7 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
     Raises: ConfigError: a limit that no asset can have.
     """
     if faces:
-        from .simplify import check_budget
+        from .surface.simplify import check_budget
 
         check_budget(faces)
         meshes, _ = _decimated(asset, ToolOptions(faces=faces))
@@ -147,7 +147,7 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
         return asset
     if not 16 <= texture <= 8192:
         raise ConfigError(f"must be from 16 to 8192 pixels, got {texture}", "--texture")
-    from .look import resized
+    from .texture.look import resized
 
     done: dict[int, np.ndarray] = {}
     materials: dict[int, Material] = {}
@@ -180,7 +180,7 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
 def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
     """The meshes with the file's budget of faces, divided by their faces; a mesh that cannot have
     so few leaves less to the others."""
-    from .simplify import decimate
+    from .surface.simplify import decimate
 
     total = sum(len(m.faces) for m in asset.meshes.values())
     meshes: dict[str, Mesh] = {}
@@ -211,7 +211,7 @@ def rebaked(asset: Asset, made: Asset, resolution: int, patched: bool) -> dict[s
             than the base colour may stay on those. Where it does not, they are laid out anew; a
             normal map, whose axes are those of the old layout, is left out and told.
     """
-    from .look import TexelPlaces
+    from .texture.look import TexelPlaces
 
     meshes: dict[str, Mesh] = {}
     materials: dict[int, Material] = {}

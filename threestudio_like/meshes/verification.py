@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.errors import ExportError, InputError
-from .extraction import iou
 from .frames import Frame
 from .io.files import read
 from .io.formats import format_to_read
 from .mesh import Asset, Mesh
 from .picture import render_asset
+from .surface.extraction import iou
 
 
 @dataclass

@@ -13,10 +13,10 @@ import torch
 
 from ..engine.config import read_yaml
 from ..engine.errors import InputError
-from ..meshes.extraction import iou, silhouette
 from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
 from ..meshes.picture import Light, render_asset
+from ..meshes.surface.extraction import iou, silhouette
 from ..priors.clip import ClipPrior
 from ..priors.registry import embedded_folder
 from ..renderers import EnvironmentLight, RingCameras

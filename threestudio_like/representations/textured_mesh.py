@@ -15,9 +15,9 @@ from torch import nn
 
 from ..engine.stage import ParameterGroup
 from ..kernels import EdgeTable, edge_table, interpolate, texture
-from ..meshes.atlas import Atlas
-from ..meshes.bake import atlas_raster
-from ..meshes.normals import vertex_normals
+from ..meshes.surface.normals import vertex_normals
+from ..meshes.texture.atlas import Atlas
+from ..meshes.texture.bake import atlas_raster
 from .representation import Rates, Representation, rate_of
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ..engine.config import dotted, read_yaml, section, set_dotted, update
 from ..engine.errors import CheckpointError, ConfigError
 from ..guidance.choice import guide_stages
-from ..meshes.extraction import ExtractionConfig
+from ..meshes.surface.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
 from ..stages.field_to_mesh import AssetConfig
 from .record import RunRecord

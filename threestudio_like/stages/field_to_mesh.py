@@ -10,10 +10,10 @@ import torch
 from scipy.ndimage import binary_dilation
 
 from ..engine.schema.bounds import Size, Weight
-from ..meshes.bake import bake
-from ..meshes.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.mesh import Asset, Mesh
-from ..meshes.unwrap import unwrap
+from ..meshes.surface.extraction import ExtractionConfig, extract, silhouette
+from ..meshes.texture.bake import bake
+from ..meshes.texture.unwrap import unwrap
 from ..priors.latent_rgb import show_rgb
 from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
 from ..representations import Field, density_volume, sample_grid

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..meshes.creases import crease_normals
 from ..meshes.mesh import Mesh
+from ..meshes.surface.creases import crease_normals
 from .render import COS_CREASE
 from .world import ToyObject
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.output import new_file, write_file
 from ..meshes.mesh import Mesh
-from ..meshes.voxels import voxelise
+from ..meshes.surface.voxels import voxelise
 from ..priors.data.pairs import Pair
 from .parallel import each
 from .render import render, view_projection

@@ -180,7 +180,7 @@ def render(
         supersample: number of samples along the edge of a pixel.
     """
     count = len(cameras)
-    from ..meshes.creases import crease_normals
+    from ..meshes.surface.creases import crease_normals
 
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
     face_label = np.zeros(len(obj.faces), np.int32)

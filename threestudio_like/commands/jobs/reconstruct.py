@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from ...engine.output import new_file
-from ...meshes.atlas import Atlas, join_atlas, paint_tiles
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
-from ...meshes.unwrap import unwrap
+from ...meshes.texture.atlas import Atlas, join_atlas, paint_tiles
+from ...meshes.texture.unwrap import unwrap
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes

@@ -14,7 +14,7 @@ from ...engine.output import write_files
 from ..features import Feature, features
 from ..frames import CANONICAL, Frame, from_canonical, to_canonical
 from ..mesh import Asset, Mesh, Node
-from ..normals import face_normals
+from ..surface.normals import face_normals
 from .formats import format_to_read, format_to_write
 from .images import LARGEST_FILE
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...engine.errors import InputError
 from ...meshes.io.images import decode
-from ...meshes.voxels import read_binvox
+from ...meshes.surface.voxels import read_binvox
 
 SPLIT_SHARES = (("train", 0.7), ("validation", 0.1), ("test", 0.2))
 

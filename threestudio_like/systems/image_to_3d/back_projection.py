@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from ...engine.loop import Stage, StagePlan
 from ...engine.schema.bounds import Share, Size
 from ...guidance.image_refinement import RefinementConfig
-from ...meshes.atlas import Atlas
+from ...meshes.texture.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes
 from ...renderers import back_project

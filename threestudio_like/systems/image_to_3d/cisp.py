@@ -17,8 +17,8 @@ from ...engine.events import Events
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
 from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
-from ...meshes.simplify import decimate
-from ...meshes.voxels import to_mesh
+from ...meshes.surface.simplify import decimate
+from ...meshes.surface.voxels import to_mesh
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import embedded_folder
 from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling

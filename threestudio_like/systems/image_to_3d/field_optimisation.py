@@ -20,9 +20,9 @@ from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
 from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
 from ...guidance.score_distillation import ScoreDistillationConfig
-from ...meshes.extraction import ExtractionConfig
+from ...meshes.surface.extraction import ExtractionConfig
+from ...meshes.surface.voxels import voxelise
 from ...meshes.verification import psnr
-from ...meshes.voxels import voxelise
 from ...priors.clip import load_clip
 from ...priors.depth import load_depth
 from ...priors.framing import boxes

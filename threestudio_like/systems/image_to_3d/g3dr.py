@@ -17,7 +17,8 @@ from ...engine.errors import CollapseError, ConfigError
 from ...engine.loop import Stage, StagePlan
 from ...engine.places import user_path
 from ...engine.schema.bounds import OptionalSize
-from ...meshes.extraction import (
+from ...meshes.mesh import Mesh
+from ...meshes.surface.extraction import (
     ExtractionConfig,
     decimate,
     flatten,
@@ -26,7 +27,6 @@ from ...meshes.extraction import (
     opaqueness,
     relax,
 )
-from ...meshes.mesh import Mesh
 from ...priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
 from ...priors.framing import FILL
 from ...priors.networks.triplane_generator import TriplaneGenerator

@@ -48,7 +48,7 @@ def object_of(
     agreement: float = float("nan"),
 ) -> SceneObject:
     """An object of an asset, its middle at the origin and within the unit sphere."""
-    from ...meshes.simplify import decimate
+    from ...meshes.surface.simplify import decimate
 
     vertices = np.concatenate([m.vertices for m in asset.meshes.values()])
     place = Normalisation.of(vertices)

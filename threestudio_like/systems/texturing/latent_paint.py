@@ -20,7 +20,7 @@ from ...engine.loop import Stage, StagePlan
 from ...engine.schema.bounds import OptionalSize, Share, Size
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
-from ...meshes.atlas import Atlas
+from ...meshes.texture.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior
 from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
 from ...renderers import (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...meshes.look import resized
 from ...meshes.mesh import Asset, Material, Mesh
+from ...meshes.texture.look import resized
 from ...stages.painting import SurfaceModel
 from .subject import Subject, SubjectOptions, locked_in_tile, upsampled
 

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 
 from ...engine.errors import InputError, did_you_mean
-from ...meshes.atlas import Atlas, join_atlas
-from ...meshes.bake import atlas_raster
-from ...meshes.coordinates import with_coordinates
 from ...meshes.frames import CANONICAL, Frame, Normalisation, from_canonical, to_canonical
 from ...meshes.io.images import decode
-from ...meshes.look import TexelPlaces, resized
 from ...meshes.mesh import Asset, Mesh
+from ...meshes.texture.atlas import Atlas, join_atlas
+from ...meshes.texture.bake import atlas_raster
+from ...meshes.texture.coordinates import with_coordinates
+from ...meshes.texture.look import TexelPlaces, resized
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...normals import face_normals
+from ...surface.normals import face_normals
 
 
 def turned_normals(normals: np.ndarray, linear: np.ndarray, mirrored: bool) -> np.ndarray:

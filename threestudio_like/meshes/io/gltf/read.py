@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...mesh import Asset, Mesh, Node, copied
-from ...normals import face_normals
+from ...surface.normals import face_normals
 from ...transform import Transform
 from ..far import near_origin
 from ..images import to_display

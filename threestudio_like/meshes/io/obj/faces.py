@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ....engine.errors import InputError
-from ...polygons import triangulate
+from ...surface.polygons import triangulate
 from ..limits import LARGEST_COUNT, too_many
 from .statements import CHUNK, FACE, TABLES, Statements
 

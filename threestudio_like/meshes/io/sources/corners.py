@@ -8,7 +8,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ...mesh import Mesh
-from ...polygons import triangulate_all
+from ...surface.polygons import triangulate_all
 from ..limits import LARGEST_COUNT, too_many
 
 

@@ -22,7 +22,7 @@ def clip_ears(polygons: np.ndarray) -> np.ndarray:
     if _compiled is None:
         from numba import njit
 
-        from ..kernels.compiling import CACHE
+        from ...kernels.compiling import CACHE
 
         _compiled = njit(nogil=True, cache=CACHE)(_clipped)
     return _compiled(polygons, BUDGET)

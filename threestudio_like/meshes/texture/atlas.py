@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..mesh import Asset, Mesh
 from .coordinates import examine_uv, settled, surface_areas
-from .mesh import Asset, Mesh
 
 GUTTER = 2
 """Number of texels around every tile, so that neighbours do not bleed into each other."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .mesh import Mesh
+from ..mesh import Mesh
 
 _WORKER = """
 import sys
@@ -62,7 +62,7 @@ def unwrap(
         if done is not None:
             return done, "xatlas"
     if len(mesh.faces) > 2 * PROXY_FACES:
-        from .simplify import decimate, nearest_vertices, take_over
+        from ..surface.simplify import decimate, nearest_vertices, take_over
 
         bare = replace(mesh, uv=None, texture=None, colours=None, normals=None)
         proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding)
@@ -159,7 +159,7 @@ def overlap(mesh: Mesh, resolution: int = 512) -> float:
     proper atlas."""
     import torch
 
-    from ..kernels import rasterize
+    from ...kernels import rasterize
 
     assert mesh.uv is not None
     clip = np.concatenate(

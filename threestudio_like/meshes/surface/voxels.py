@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, label
 
-from ..engine.errors import InputError
-from ..engine.output import write_file
-from ..kernels import surface_tree, winding_number
+from ...engine.errors import InputError
+from ...engine.output import write_file
+from ...kernels import surface_tree, winding_number
+from ..mesh import Mesh
+from ..points import sample_surface
 from .extraction import isosurface, relax
-from .mesh import Mesh
 from .normals import vertex_normals
-from .points import sample_surface
 
 LARGEST_GRID = 512
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..kernels import interpolate
+from ...kernels import interpolate
+from ..material import Sampler
+from ..mesh import Mesh
 from .bake import atlas_raster, fill_gaps
 from .coordinates import settled, vertex_mapping
-from .material import Sampler
-from .mesh import Mesh
 
 
 def sample(

@@ -10,10 +10,10 @@ import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 from skimage.measure import marching_cubes
 
-from ..engine.errors import ExportError
-from ..engine.schema.bounds import Count, Number, Size, Weight
-from ..kernels import rasterize
-from .mesh import Mesh
+from ...engine.errors import ExportError
+from ...engine.schema.bounds import Count, Number, Size, Weight
+from ...kernels import rasterize
+from ..mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)

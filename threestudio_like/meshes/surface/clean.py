@@ -11,8 +11,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
-from .equal_rows import equal_rows
-from .mesh import Mesh
+from ..equal_rows import equal_rows
+from ..mesh import Mesh
 from .normals import face_normals
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from ..kernels.compiling import CACHE
+from ...kernels.compiling import CACHE
 
 
 @njit(nogil=True, cache=CACHE)

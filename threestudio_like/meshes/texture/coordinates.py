@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .charts import charts
-from .mesh import Asset, Mesh
+from ..charts import charts
+from ..mesh import Asset, Mesh
 from .unwrap import overlap, unwrap
 
 HAIR = 5e-3

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from ..engine.errors import ConfigError
-from ..kernels import nearest, surface_tree
-from .charts import charts
-from .mesh import Mesh
+from ...engine.errors import ConfigError
+from ...kernels import nearest, surface_tree
+from ..charts import charts
+from ..mesh import Mesh
 
 
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
@@ -48,7 +48,7 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
                 break
         points, triangles = small_points, small
     else:
-        from .extras import decimate_with
+        from ..extras import decimate_with
 
         points, triangles = decimate_with(backend, points, triangles, faces)
     small = Mesh(

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from ..kernels import interpolate, rasterize
-from .mesh import Mesh
+from ...kernels import interpolate, rasterize
+from ..mesh import Mesh
 
 SurfaceColour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Maps (points (N, 3), unit normals (N, 3)) to colours (N, 3) in [0, 1]."""

@@ -1,0 +1,1 @@
+"""Textures on meshes: texture coordinates, atlases, baking, the look of every texel."""
