@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from threestudio_like.reports.text import lines_of
 
 from threestudio_like.cli import main
 from threestudio_like.engine.config import update
 from threestudio_like.engine.errors import ConfigError, InputError, UserError, VocabularyError
 from threestudio_like.engine.memory import peak_memory_mb
 from threestudio_like.engine.places import cache_folder, expand_paths, user_path
-from threestudio_like.engine.text import json_text, line_name, printable, slug, words_of
+from threestudio_like.engine.text import json_text, line_name, lines_of, printable, slug, words_of
 from threestudio_like.runs.options import check_prompt
 from threestudio_like.runs.prior import check_vocabulary
 from threestudio_like.toybox.vocabulary import split, unknown_words

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engine.text import json_text
+from ...engine.text import json_text, lines_of
 from ...metrics import evaluation
-from ...reports.text import lines_of
 from ...runs.options import check_numbers, flat
 from ..evaluate import Evaluate
 

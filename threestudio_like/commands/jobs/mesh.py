@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ...engine.lines import lines_of
-from ...engine.text import json_text, printable
+from ...engine.text import json_text, lines_of, printable
 from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Frame
 from ...meshes.toolchain import ToolOptions, run_tool
