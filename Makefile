@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-triton test-extras lint benchmark train clean
+.PHONY: demo test test-triton test-extras validate lint benchmark train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -31,6 +31,14 @@ test-triton: $(VENV)/triton
 test-extras: $(READY)
 	$(BIN)/python -m pytest tests/extras -q -p no:cacheprovider
 
+# Every GLB that the package writes is valid: the round trips' (where nothing is lost in silence either), the assets', and those in MADE.
+validate: $(READY)
+	rm -rf $(VENV)/made && mkdir -p $(VENV)/made
+	for name in $(wildcard assets/meshes/*.obj); do \
+		$(BIN)/threestudio-like mesh convert $$name --out $(VENV)/made/$$(basename $$name .obj).glb > $(VENV)/made/log || exit 1; done
+	$(BIN)/python benchmarks/roundtrip.py --skip-texture --keep $(VENV)/made/trips > $(VENV)/made/log 2>&1 || { cat $(VENV)/made/log; exit 1; }
+	.ci/validate assets $(VENV)/made $(MADE)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +52,8 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/text_to_3d.py
 	$(BIN)/python benchmarks/texture.py
 	$(BIN)/python benchmarks/sketch_shape.py
+	$(BIN)/python benchmarks/roundtrip.py
+	$(BIN)/python benchmarks/mesh_speed.py
 	$(BIN)/python benchmarks/fuzz_meshes.py
 	$(BIN)/python benchmarks/concept.py
 	$(BIN)/python benchmarks/cisp.py

@@ -169,6 +169,8 @@ def read_mutated(target: Target, number: int) -> tuple[str, float]:
         outcome = "crashed"
         print(f"mutation {number} of {target.changed.name}: {type(error).__name__}: {error}")
     seconds = time.perf_counter() - began
+    if seconds > LONGEST:
+        print(f"mutation {number} of {target.changed.name}: {seconds:.1f} s, {outcome}")
     target.changed.write_bytes(good)
     return outcome, seconds
 

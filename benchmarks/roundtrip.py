@@ -193,6 +193,7 @@ PAINTED = frozenset(
         "JPEG files",
         "WebP files",
         "texture transforms",
+        "scaled maps",
         "texture wrapping",
         "texture filters",
         "texture coordinates",

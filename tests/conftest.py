@@ -9,11 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hashlib
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+
+COLLECTED: set[Path] = set()
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +34,24 @@ def no_network(monkeypatch):
         raise AssertionError(f"a test tried to reach the network: {arguments}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Copies the GLBs that the package wrote to the folder that THREESTUDIO_LIKE_COLLECT_GLB names,
+    for `.ci/validate`."""
+    yield
+    folder = os.environ.get("THREESTUDIO_LIKE_COLLECT_GLB")
+    if not folder:
+        return
+    from threestudio_like.engine.output import made_files
+
+    for path in made_files():
+        if path.suffix.lower() == ".glb" and path not in COLLECTED:
+            COLLECTED.add(path)
+            data = path.read_bytes()
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / f"{hashlib.sha256(data).hexdigest()[:32]}.glb").write_bytes(data)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -65,6 +65,10 @@ class OutputGuard:
         except OSError:
             return False
 
+    def made(self) -> list[Path]:
+        """The files that this process made and that are still as it made them."""
+        return [path for path in self._made if self.made_here(path)]
+
 
 GUARD = OutputGuard()
 """The guard of this process."""
@@ -79,6 +83,11 @@ def made_here(path: Path) -> bool:
     """Whether this process made the file, and nobody has touched it since: for calls that are
     repeated, such as `asset.save` in a notebook."""
     return GUARD.made_here(path)
+
+
+def made_files() -> list[Path]:
+    """The files that this process made, as far as nobody has touched them since."""
+    return GUARD.made()
 
 
 def check_free(
