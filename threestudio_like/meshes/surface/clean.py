@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from ..equal_rows import equal_rows
 from ..mesh import Mesh
-from .normals import face_normals
 
 
 @dataclass
@@ -86,10 +85,13 @@ def _degenerate(mesh: Mesh, places: np.ndarray) -> np.ndarray:
         | (places[:, 1] == places[:, 2])
         | (places[:, 2] == places[:, 0])
     )
-    points = mesh.vertices.astype(np.float64)
-    corner = points[mesh.faces]
-    longest = np.linalg.norm(corner - np.roll(corner, 1, 1), axis=2).max(1)
-    height = np.linalg.norm(face_normals(points, mesh.faces), axis=1) / np.maximum(longest, 1e-300)
+    corner = mesh.vertices.astype(np.float64)[mesh.faces]
+    one, two = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    longest = np.zeros(len(corner))
+    for edge in (one, two, two - one):
+        longest = np.maximum(longest, np.einsum("fi,fi->f", edge, edge))
+    longest = np.sqrt(longest)
+    height = np.linalg.norm(np.cross(one, two), axis=1) / np.maximum(longest, 1e-300)
     return same | (height <= 1e-7 * longest)
 
 
