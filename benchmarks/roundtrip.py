@@ -293,7 +293,8 @@ def main() -> None:
         f"\n\n{count} assets, {len(results)} files written and looked at, **{silent} silent "
         "losses**. kept: as it was, in every file; meant: replaced because the command is for that "
         "(the base colour of the part that is painted, coordinates and base colour of what is "
-        "unwrapped); told: named in the line on what the file could not keep. Each figure counts "
+        "unwrapped); told: named in the line on what the file could not keep. A JPEG or WebP file, "
+        "where a format cannot hold it, counts as kept if its pixels are. Each figure counts "
         "files written: `convert` to the own format, GLB and OBJ, `export` to OBJ, PLY, STL, glTF, "
         f"3MF{' and USDZ' if installed('pxr') else ''}.\n"
     )
