@@ -243,9 +243,9 @@ def test_reconstruct_by_a_system_of_a_file_and_export_by_a_format(tmp_path):
     size = mesh.vertices.max(0) - mesh.vertices.min(0)
     assert float(size[2]) < 0.85 * float(size[0])
     off = ("--plugins", str(PLUG_INS / "export_format.py"))
-    done = cli(tmp_path, "export", "run", "--to", "off", "--verify", *off)
+    done = cli(tmp_path, "export", "run", "--to", "coff", "--verify", *off)
     assert done.returncode == 0, done.stderr
-    again = Asset.load(tmp_path / "run" / "asset.off").mesh
+    again = Asset.load(tmp_path / "run" / "asset.coff").mesh
     assert len(again.faces) == len(mesh.faces)
     assert math.isclose(float(again.vertices.max()), float(mesh.vertices.max()), rel_tol=1e-6)
     near = cli(tmp_path, "reconstruct", str(CAR), "--method", "visual-hul", *hull)

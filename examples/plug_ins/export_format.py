@@ -1,7 +1,7 @@
-"""The Object File Format (Geomview's OFF, with colours at the vertices) as a plug-in: a mesh format
-in one file. Run:
+"""COFF (Geomview's Object File Format with colours at the vertices) as a plug-in: a mesh format in
+one file. Run:
 
-    threestudio-like export outputs/latest --to off --plugins examples/plug_ins/export_format.py
+    threestudio-like export outputs/latest --to coff --plugins examples/plug_ins/export_format.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threestudio_like.meshes.io.merge import joined
 from threestudio_like.meshes.mesh import Asset, Mesh
 
 
-def read_off(path: Path, textures: bool = True) -> Asset:
+def read_coff(path: Path, textures: bool = True) -> Asset:
     """Read an OFF or COFF file; faces of more than three corners become fans. Raises InputError."""
     lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines())
     words = [line.split() for line in lines if line]
@@ -40,12 +40,18 @@ def read_off(path: Path, textures: bool = True) -> Asset:
     return Asset({path.stem: mesh})
 
 
-@register("off", summary="Object File Format, colours at the vertices", read=read_off, psnr=24.0)
-def OFF(asset: Asset, name: str) -> dict[str, bytes]:
+@register(
+    "coff",
+    summary="Object File Format, colours at the vertices",
+    read=read_coff,
+    keeps={"vertex colours"},
+    psnr=24.0,
+)
+def COFF(asset: Asset, name: str) -> dict[str, bytes]:
     """A COFF text of all meshes as one."""
     mesh = joined(asset)
     colours = np.full((len(mesh.vertices), 3), 0.7) if mesh.colours is None else mesh.colours
-    shown = np.rint(np.clip(colours, 0, 1) * 255).astype(int)
+    shown = np.rint(np.clip(colours[:, :3], 0, 1) * 255).astype(int)
     lines = ["COFF", f"{len(mesh.vertices)} {len(mesh.faces)} 0"]
     lines += [
         f"{x:.9g} {y:.9g} {z:.9g} {r} {g} {b} 255"

@@ -10,8 +10,6 @@ import tyro
 
 EXAMPLES = (
     "threestudio-like export outputs/latest --to obj ply stl --verify",
-    "threestudio-like export chair.glb --to stl 3mf --out printing",
-    "threestudio-like export outputs/latest --to glb --faces 2000 --texture 256",
     "threestudio-like export chair.glb --turntable --transparent --size 720 --fps 30",
 )
 
