@@ -99,7 +99,7 @@ def deterministic_sums(device: torch.device | str | None = None) -> Iterator[Non
     order in which they come, which a busy machine changes. Its deterministic algorithms do not; on
     other devices, where not every operation has one, nothing is changed.
     """
-    if torch.device(device or "cpu").type != "cpu":
+    if not torch.empty(0, device=device).is_cpu:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled()

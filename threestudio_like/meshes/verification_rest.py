@@ -69,9 +69,8 @@ def verify_rest(given: Path, written: Path, asset: Asset) -> Rest:
 
 
 def _found(mesh: Mesh, name: str, again: dict[str, Mesh]) -> bool:
-    named = again.get(name)
-    if named is not None and _same(named, mesh):
-        return True
+    if name in again:
+        return _same(again[name], mesh)
     return any(_same(other, mesh) for other in again.values())
 
 
