@@ -345,3 +345,13 @@ def test_sources_are_not_changed_by_writing(read):
     before = copy.deepcopy(asset.source.file.document)
     moved_bytes(asset)
     assert asset.source.file.document == before
+
+
+def test_tangents_of_moved_vertices_are_told(read):
+    asset, _ = read("tangents")
+    assert asset.source.unkept(asset) == []
+    body = asset.meshes["body"]
+    moved = asset.with_meshes({**asset.meshes, "body": replace(body, vertices=body.vertices * 1.1)})
+    assert [feature.line() for feature in moved.source.unkept(moved)] == [
+        "1 part with tangents (body)"
+    ]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolOptions:
-    """Options of the tools; see `commands.arguments.MeshTool`."""
+    """Options of the tools; see `commands.mesh.Mesh`."""
 
     out: Path | None = None
     frame: Frame = CANONICAL

@@ -35,7 +35,7 @@ MOST_PICTURES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptOptions:
-    """The options of `train concept`; see `commands.arguments`."""
+    """The options of `train concept`; see `commands.train`."""
 
     images: Path | None = None
     token: str = "<concept>"

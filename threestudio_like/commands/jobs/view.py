@@ -29,7 +29,7 @@ class ViewOptions:
     browser: bool = True
     """Open the browser, where there is a screen."""
     segmenter: str = "toybox"
-    """Of a picture's clicks: see `decompose.DecomposeConfig`."""
+    """Of a picture's clicks: see `systems.scene.segmentation.DecomposeConfig`."""
     seconds: float | None = None
     """How long; None until Ctrl-C, or until the boxes are given."""
 
