@@ -19,7 +19,7 @@ from ..engine.errors import ConfigError, VideoError
 from ..engine.output import new_file
 from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
-from ..meshes.picture import Light, render_asset
+from ..meshes.picture import Light, render_frames
 from ..renderers import Cameras
 
 ELEVATION = 20.0
@@ -91,7 +91,7 @@ def film(asset: Asset, how: Film) -> bytes:
         {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}
     )
     coloured = any(m.texture is not None or m.colours is not None for m in asset.meshes.values())
-    pictures = _turn(stands, how, 3.0, 40.0, (lambda _: None) if coloured else studio_light)
+    pictures = _turn(stands, how, 3.0, 40.0, None if coloured else studio_light)
     if how.transparent:
         return _webp(pictures, how)
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,8 @@ def turntable(
         OutputError: the file may not be replaced.
     """
     how = Film(size=size, fps=frames / seconds, seconds=seconds)
-    _mp4(_turn(asset, how, distance, fov_y, lambda _: light), path, how.fps)
+    around = None if light is None else lambda camera: light
+    _mp4(_turn(asset, how, distance, fov_y, around), path, how.fps)
 
 
 def studio_light(camera_to_world: torch.Tensor) -> Light:
@@ -137,10 +138,10 @@ def _turn(
     how: Film,
     distance: float,
     fov_y: float,
-    light: Callable[[torch.Tensor], Light | None],
+    light: Callable[[torch.Tensor], Light] | None,
 ) -> Iterator[np.ndarray]:
     """The frames (S, S, 3) uint8 one after the other, or (S, S, 4) with straight alpha, each in the
-    light for its camera (4, 4)."""
+    light for its camera (4, 4), or without light."""
     azimuth = torch.arange(how.frames) / how.frames * 2 * math.pi
     cameras = Cameras.orbit(
         azimuth,
@@ -151,8 +152,9 @@ def _turn(
         how.size,
     )
     background = 0.0 if how.transparent else BACKGROUND
-    for camera, matrix in zip(cameras.camera_to_world, cameras.view_projection().numpy()):
-        picture = render_asset(asset, matrix[None], how.size, background, light=light(camera))
+    lights = None if light is None else map(light, cameras.camera_to_world)
+    matrices = cameras.view_projection().numpy()
+    for picture in render_frames(asset, matrices, how.size, background, lights=lights):
         image, mask = picture.image[0], picture.mask[0][..., None]
         if how.transparent:
             # On black, colours are multiplied with their opacity.

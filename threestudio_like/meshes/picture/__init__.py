@@ -1,7 +1,7 @@
 """Pictures of assets: how a surface looks, and what cameras see of it."""
 
 from .appearance import Appearance
-from .render import LAYERS, Light, Picture, clay_light, render_asset, render_mesh
+from .render import LAYERS, Light, Picture, clay_light, render_asset, render_frames, render_mesh
 
 __all__ = [
     "LAYERS",
@@ -10,5 +10,6 @@ __all__ = [
     "Picture",
     "clay_light",
     "render_asset",
+    "render_frames",
     "render_mesh",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,30 +69,54 @@ class _Body:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The colours (H, W, 3) of what `pixels` show, on a grey background, and its opacity (H,
         W), 0 where they show nothing; None where everything is opaque."""
-        hit = pixels[..., 3] > 0
+        shape = pixels.shape[:2]
+        flat = pixels.reshape(-1, 4)
+        index = (flat[:, 3] > 0).nonzero()[:, 0]
+        seen = flat[index]
         unit = None
         if self.normals is not None:
-            unit = F.normalize(interpolate(self.normals, self.faces, pixels), dim=-1)
-        colour = torch.full((*hit.shape, 3), float(background))
-        opacity = hit.float() if self.seen_through else None
-        owner = torch.searchsorted(self.first_face, pixels[..., 3].long() - 1, right=True) - 1
-        for number, part in enumerate(self.parts):
-            here = hit & (owner == number) if len(self.parts) > 1 else hit
-            if not bool(here.any()):
-                continue
-            plain = self.clay or part.grey
-            values = None
-            if part.attributes is not None and (not plain or opacity is not None):
-                values = self._values(number, part.attributes, pixels[here])
-            if opacity is not None:
-                opacity[here] = part.opacity(values, not self.clay)
+            unit = F.normalize(interpolate(self.normals, self.faces, seen[None])[0], dim=-1)
+        colours = torch.empty(len(index), 3)
+        opacities = torch.ones(len(index)) if self.seen_through else None
+        for number, here in self._by_part(seen):
             own = None if unit is None else unit[here]
-            if plain:
-                assert own is not None
-                colour[here] = clay_light(own)
-            else:
-                colour[here] = self._lit(part, values, own)
-        return colour, opacity
+            look, opacity = self._look(number, seen[here], own)
+            colours[here] = look
+            if opacities is not None and opacity is not None:
+                opacities[here] = opacity
+        colour = torch.full((len(flat), 3), float(background))
+        colour[index] = colours
+        if opacities is None:
+            return colour.view(*shape, 3), None
+        covered = torch.zeros(len(flat))
+        covered[index] = opacities
+        return colour.view(*shape, 3), covered.view(shape)
+
+    def _by_part(self, seen: torch.Tensor) -> Iterator[tuple[int, torch.Tensor | slice]]:
+        """The number of each mesh that pixels (N, 4) show, and which of them show it."""
+        if len(self.parts) == 1:
+            if len(seen):
+                yield 0, slice(None)
+            return
+        owner = torch.searchsorted(self.first_face, seen[:, 3].long() - 1, right=True) - 1
+        for number in owner.unique().tolist():
+            yield number, (owner == number).nonzero()[:, 0]
+
+    def _look(
+        self, number: int, seen: torch.Tensor, unit: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The colours (N, 3) and the opacities (N,) of a mesh at pixels (N, 4) that show it, with
+        unit normals (N, 3)."""
+        part = self.parts[number]
+        plain = self.clay or part.grey
+        values = None
+        if part.attributes is not None and (not plain or self.seen_through):
+            values = self._values(number, part.attributes, seen)
+        opacity = part.opacity(values, not self.clay) if self.seen_through else None
+        if plain:
+            assert unit is not None
+            return clay_light(unit), opacity
+        return self._lit(part, values, unit), opacity
 
     def _values(self, number: int, attributes: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """The attributes (N, A) of a mesh at pixels (N, 4) that show it."""
@@ -108,6 +133,21 @@ class _Body:
             return shown
         shown, glow = shown * self.light(unit), part.glow(values)
         return shown if glow is None else shown + glow
+
+    def draw(
+        self, matrix: np.ndarray, size: int, background: float, supersample: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The picture (S, S, 3) and the mask (S, S) from one camera (4, 4)."""
+        edge = size * supersample
+        clip = self.homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
+        pixels = rasterize(clip, self.faces, edge, edge)
+        if self.seen_through:
+            colour, covered = self.layers(clip, pixels, background)
+        else:
+            colour, covered = self.shade(pixels, background)[0], (pixels[..., 3] > 0).float()
+        whole = torch.cat([colour.clamp(0, 1), covered[..., None]], -1).permute(2, 0, 1)[None]
+        whole = F.avg_pool2d(whole, supersample)[0]
+        return whole[:3].permute(1, 2, 0).numpy(), whole[3].numpy()
 
     def layers(
         self, clip: torch.Tensor, pixels: torch.Tensor, background: float
@@ -155,20 +195,31 @@ def render_asset(
             is shown.
     """
     body = _Body(list(asset.meshes.values()), clay, light)
-    images, masks = [], []
-    edge = size * supersample
-    for matrix in view_projection:
-        clip = body.homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
-        pixels = rasterize(clip, body.faces, edge, edge)
-        if body.seen_through:
-            colour, covered = body.layers(clip, pixels, background)
-        else:
-            colour, covered = body.shade(pixels, background)[0], (pixels[..., 3] > 0).float()
-        whole = torch.cat([colour.clamp(0, 1), covered[..., None]], -1).permute(2, 0, 1)[None]
-        whole = F.avg_pool2d(whole, supersample)[0]
-        images.append(whole[:3].permute(1, 2, 0).numpy())
-        masks.append(whole[3].numpy())
-    return Picture(np.stack(images), np.stack(masks))
+    drawn = [body.draw(matrix, size, background, supersample) for matrix in view_projection]
+    return Picture(np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn]))
+
+
+@torch.no_grad()
+def render_frames(
+    asset: Asset,
+    view_projection: np.ndarray,
+    size: int,
+    background: float = 1.0,
+    supersample: int = 2,
+    lights: Iterable[Light] | None = None,
+) -> Iterator[Picture]:
+    """The pictures of `render_asset` one after the other, as pictures of one camera, so that a long
+    film needs the memory of one of its frames.
+
+    Args:
+        lights: the light of every frame; without them the base colour is shown.
+    """
+    body: _Body | None = None
+    for matrix, light in zip(view_projection, itertools.repeat(None) if lights is None else lights):
+        body = body or _Body(list(asset.meshes.values()), False, light)
+        body.light = light
+        image, mask = body.draw(matrix, size, background, supersample)
+        yield Picture(image[None], mask[None])
 
 
 def render_mesh(
