@@ -80,7 +80,7 @@ def parse(command: str, arguments: list[str]) -> Any:
     if any(item in ("-h", "--help") for item in rest):
         print(help_of(command))
         raise SystemExit(0)
-    _check_positionals(command, kind, flags, rest)
+    _check_positionals(command, kind, flags, rest=rest)
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -199,7 +199,7 @@ def _separate(
                 raise ConfigError("wants a value", name)
             dotted[key] = given
             continue
-        raise _unknown(command, flags, name, flag)
+        raise _unknown(command, flags, name, flag=flag)
     return rest, dotted
 
 

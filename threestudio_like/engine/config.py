@@ -141,7 +141,7 @@ def section(
     if key not in content:
         return {}
     if not isinstance(content[key], dict):
-        raise wrong(content[key], "a group of keys", key, where)
+        raise wrong(content[key], "a group of keys", key, where=where)
     return content[key]
 
 

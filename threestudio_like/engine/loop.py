@@ -107,7 +107,12 @@ class Loop:
                 else:
                     with deterministic_sums(settings.device):
                         self._run_stage(
-                            number, len(plans), stage, tensors if here else {}, here, restored
+                            number,
+                            len(plans),
+                            stage,
+                            tensors=tensors if here else {},
+                            facts=here,
+                            restored=restored,
                         )
                 for module, home in zip(stage.modules.values(), homes):
                     put(module, home)
@@ -150,7 +155,7 @@ class Loop:
     ) -> None:
         settings, events = self._settings, self._events
         optimiser = optimiser_of(stage)
-        progress = Progress(number, count, stage, optimiser)
+        progress = Progress(number, count, stage, optimiser=optimiser)
         if facts:
             empty = restore(stage, optimiser, tensors)
             if facts.get("model_only"):
@@ -163,7 +168,7 @@ class Loop:
                 stage.recover(progress.recovered_from)
         elif stage.prepare is not None:
             events.status(f"{stage.name} {number + 1}/{count}  preparing", force=True)
-            stage.prepare(Step(stage.name, 0, stage.steps, 0.0, settings.seed))
+            stage.prepare(Step(stage.name, 0, stage.steps, fraction=0.0, seed=settings.seed))
         progress.begin()
         budget = (
             None
@@ -189,7 +194,7 @@ class Loop:
                 self._stop = self._stop or (over and fraction < 1.0)
                 if over:
                     break
-            verdict = self._move(progress, step, total, fraction)
+            verdict = self._move(progress, step, total, fraction=fraction)
             if verdict is not None:
                 self._rescue(progress, verdict)
                 continue
@@ -203,11 +208,21 @@ class Loop:
     def _step(self, stage: Stage, index: int, fraction: float) -> Step:
         workers, seed = self._workers, self._settings.seed
         if workers is None or (self._settings.one_asset and not stage.shared):
-            return Step(stage.name, index, stage.steps, fraction, seed)
+            return Step(stage.name, index, stage.steps, fraction=fraction, seed=seed)
         if self._settings.one_asset:
-            return Step(stage.name, index, stage.steps, fraction, seed, workers.rank, workers.world)
+            return Step(
+                stage.name,
+                index,
+                stage.steps,
+                fraction=fraction,
+                seed=seed,
+                microbatch_index=workers.rank,
+                microbatches=workers.world,
+            )
         # A training draws a different batch on every rank.
-        return Step(stage.name, index, stage.steps, fraction, seed * 1009 + workers.rank)
+        return Step(
+            stage.name, index, stage.steps, fraction=fraction, seed=seed * 1009 + workers.rank
+        )
 
     def _average(self, progress: Progress, fraction: float) -> tuple[float, bool]:
         """Average the gradients over the ranks. If another rank has failed, the last step is saved

@@ -64,9 +64,11 @@ class ProcessGroup:
         """The group that `--ranks` or torchrun describes in the environment; None without one."""
         known = os.environ
         if RANK in known:
-            return ProcessGroup(int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device)
+            return ProcessGroup(
+                int(known[RANK]), int(known[WORLD]), Path(known[MEETING]), device=device
+            )
         if "TORCHELASTIC_RUN_ID" in known and int(known.get("WORLD_SIZE", "1")) > 1:
-            return ProcessGroup(int(known["RANK"]), int(known["WORLD_SIZE"]), None, device)
+            return ProcessGroup(int(known["RANK"]), int(known["WORLD_SIZE"]), None, device=device)
         return None
 
     @contextmanager

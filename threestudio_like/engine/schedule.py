@@ -70,7 +70,7 @@ class Schedule:
             raise ConfigError(f'the window of "{text}" is empty', where, "Write it as @ 0..60%")
         if shape == "exp" and (start <= 0 or end <= 0):
             raise ConfigError(f'"{text}" is exponential, so both ends must be positive', where)
-        return Schedule(start, end, shape, low, high)
+        return Schedule(start, end, shape, low=low, high=high)
 
     def __call__(self, fraction: float) -> float:
         """The value at a fraction of the run in [0, 1]."""

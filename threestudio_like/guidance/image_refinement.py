@@ -57,7 +57,12 @@ def refinement_cameras(
             azimuth.append((offset + k) * torch.pi / 2)
             elevation.append(config.elevations[group % len(config.elevations)] * torch.pi / 180)
     return Cameras.orbit(
-        torch.tensor(azimuth), torch.tensor(elevation), distance, fov_y * torch.pi / 180, size, size
+        torch.tensor(azimuth),
+        torch.tensor(elevation),
+        distance,
+        fov_y=fov_y * torch.pi / 180,
+        height=size,
+        width=size,
     )
 
 
@@ -130,7 +135,7 @@ class ImageRefinement:
                     latents[part], noisy, torch.full((len(part),), round(time * last))
                 )
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
-            condition = Condition(self.prompts.text(group), group, self.levels[part], views)
+            condition = Condition(self.prompts.text(group), group, self.levels[part], views=views)
             negative = self.prompts.negatives(len(part))
             project = None
             if known is not None:
@@ -146,13 +151,13 @@ class ImageRefinement:
                     self.prior,
                     noisy,
                     time,
-                    steps,
-                    condition,
-                    negative,
-                    self.config.scale,
-                    self.config.rescale,
-                    self.config.clamp,
-                    project,
+                    steps=steps,
+                    condition=condition,
+                    negative=negative,
+                    scale=self.config.scale,
+                    rescale=self.config.rescale,
+                    clamp=self.config.clamp,
+                    project=project,
                 )
             )
         return torch.cat(out)

@@ -28,7 +28,7 @@ from .spatial import SpatialConfig, SpatialScoreDistillation
 
 
 def _score(context: GuidanceContext, config: ScoreDistillationConfig) -> Guidance:
-    return ScoreDistillation(context.prior, context.prompt, config, context.encode)
+    return ScoreDistillation(context.prior, context.prompt, config, encode=context.encode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class SpatialKindConfig:
 
 def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
     return SpatialScoreDistillation(
-        context.prior, context.prompt, config.words, config.spatial, context.encode
+        context.prior, context.prompt, config.words, config=config.spatial, encode=context.encode
     )
 
 
@@ -102,7 +102,7 @@ class _Shown(Guidance):
 
 def _displayed(rendering: Rendering, shown: _Shown | GuidanceContext) -> Rendering:
     features = rendering.features[..., :3] if shown.encode else shown.decode(rendering.features)
-    return Rendering(features, rendering.opacity, rendering.depth, rendering.background)
+    return Rendering(features, rendering.opacity, rendering.depth, background=rendering.background)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class OwnView(Guidance):
         )
         fov = float(np.radians(protocol.fov_y))
         self.camera = Cameras.orbit(
-            azimuth, elevation, protocol.distance, fov, config.size, config.size
+            azimuth, elevation, protocol.distance, fov_y=fov, height=config.size, width=config.size
         )
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
@@ -194,7 +194,7 @@ def read_cut_out(path: str) -> tuple[torch.Tensor, torch.Tensor]:
 def _reference(context: GuidanceContext, config: ReferenceKindConfig) -> Guidance:
     picture, mask = read_cut_out(config.picture)
     seen = ReferenceGuidance(
-        picture * mask[..., None], mask, config.norm, config.colour, config.opacity
+        picture * mask[..., None], mask, config.norm, colour=config.colour, opacity=config.opacity
     )
     return OwnView(seen, context, config)
 

@@ -153,7 +153,9 @@ class PhysicalTerms:
         device = self.scene.points.device
         if self.still[0].points.device != device:
             self.still = [
-                _Still(s.points.to(device), s.field.to(device), s.middle.to(device), s.extent)
+                _Still(
+                    s.points.to(device), s.field.to(device), s.middle.to(device), extent=s.extent
+                )
                 for s in self.still
             ]
         return [self.scene.place_points(n, still.points) for n, still in enumerate(self.still)]
@@ -270,7 +272,7 @@ def _still(mesh: Mesh, body: Body, config: PhysicalConfig) -> _Still:
     ]
     points = torch.from_numpy(np.concatenate([cloud.points, ends]).astype(np.float32))
     middle = torch.from_numpy(cloud.points.mean(0).astype(np.float32))
-    return _Still(points, DistanceField.of(body, config.grid), middle, float(extent.max()))
+    return _Still(points, DistanceField.of(body, config.grid), middle, extent=float(extent.max()))
 
 
 def soft_lowest(values: torch.Tensor, width: float) -> torch.Tensor:

@@ -76,7 +76,7 @@ GUIDANCES: Registry[GuidanceKind] = Registry(
     "guidance",
     "threestudio_like.guidance",
     GuidanceKind,
-    {
+    built_in={
         name: f"threestudio_like.guidance.kinds:{name.upper().replace('-', '_')}"
         for name in (
             "score-distillation",

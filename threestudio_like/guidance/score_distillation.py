@@ -147,9 +147,9 @@ class ScoreDistillation(Guidance):
         low = int(self.t_min(inputs.fraction) * last)
         high = max(low + 1, int(self.t_max(inputs.fraction) * last) + 1)
         if self.config.shared_time:
-            drawn = inputs.random.whole.integers("time", low, high, (1,))
+            drawn = inputs.random.whole.integers("time", low, high, shape=(1,))
         else:
-            drawn = inputs.random.integers("time", low, high, (count,))
+            drawn = inputs.random.integers("time", low, high, shape=(count,))
         return drawn.clamp(0, last - 1).expand(count)
 
     @torch.no_grad()
@@ -204,7 +204,7 @@ class ScoreDistillation(Guidance):
             torch.cat(texts),
             inputs.cameras[torch.arange(repeat * count) % count],
             inputs.background,
-            views,
+            views=views,
         )
         factors = self.emphasis(texts[0].shape[1])
         if factors is not None:
@@ -215,9 +215,13 @@ class ScoreDistillation(Guidance):
         )
         if config.perp_neg > 0:
             return perp_neg(
-                epsilon[1], epsilon[0], list(epsilon[2:]), [config.perp_neg] * 2, self.scale
+                epsilon[1],
+                epsilon[0],
+                list(epsilon[2:]),
+                weights=[config.perp_neg] * 2,
+                scale=self.scale,
             )
-        return guide(epsilon[0], epsilon[1], self.scale, config.rescale)
+        return guide(epsilon[0], epsilon[1], self.scale, rescale=config.rescale)
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z

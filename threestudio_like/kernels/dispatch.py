@@ -50,15 +50,17 @@ class Backend:
 
 
 def _cpu(where: str) -> Backend:
-    return Backend("cpu", "cpu", f"cpu.{where}", "numba")
+    return Backend("cpu", "cpu", f"cpu.{where}", package="numba")
 
 
 def _triton(where: str) -> Backend:
-    return Backend("triton", "triton", f"cuda.{where}", "triton")
+    return Backend("triton", "triton", f"cuda.{where}", package="triton")
 
 
 def _vendor(name: str, package: str, function: str, tolerance: float | None = None) -> Backend:
-    return Backend(name, "vendor", f"vendors.{package}:{function}", package, tolerance)
+    return Backend(
+        name, "vendor", f"vendors.{package}:{function}", package=package, tolerance=tolerance
+    )
 
 
 BACKENDS: dict[str, tuple[Backend, ...]] = {
@@ -68,7 +70,7 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
         _cpu("on_volumes:hashgrid"),
     ),
     "field_mlp": (
-        _vendor("tiny-cuda-nn", "tinycudann", "field_mlp", 1e-2),
+        _vendor("tiny-cuda-nn", "tinycudann", "field_mlp", tolerance=1e-2),
         _triton("perceptron:field_mlp"),
         _cpu("on_volumes:field_mlp"),
     ),
@@ -295,7 +297,10 @@ def check(
                 lack or f"self-check raised {type(problem).__name__}: {problem}".splitlines()[0],
             )
         status = Status(
-            operation, backend.name if passed else "reference", why, time.perf_counter() - began
+            operation,
+            backend.name if passed else "reference",
+            why,
+            seconds=time.perf_counter() - began,
         )
         _status[key] = status
         return status
@@ -329,7 +334,9 @@ def report_backends(device: torch.device) -> list[Status]:
                 speed = f"; {_times(operation, backend, device)}" if passed else ""
                 use = "" if backend.name in usable[:1] or not passed else "; not chosen"
                 report.append(
-                    Status(operation, backend.name, status.why + speed + use, status.seconds)
+                    Status(
+                        operation, backend.name, status.why + speed + use, seconds=status.seconds
+                    )
                 )
     return report
 

@@ -56,7 +56,13 @@ def surface_tree(
     dipoles(array, order, child, span, used, moments)
     triangles = np.ascontiguousarray(array[order].reshape(-1, 9))
     return SurfaceTree(
-        corners, triangles, order, bounds[:used], moments[:used], child[:used], span[:used]
+        corners,
+        triangles,
+        order,
+        bounds=bounds[:used],
+        moments=moments[:used],
+        child=child[:used],
+        span=span[:used],
     )
 
 

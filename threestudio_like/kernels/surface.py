@@ -154,7 +154,7 @@ def antialias(
     part that is thinner than a pixel and covers no centre is not seen.
     """
     if colour.ndim == 3:
-        return antialias(colour[None], pixels[None], clip[None], table)[0]
+        return antialias(colour[None], pixels[None], clip[None], table=table)[0]
     if len(table) == 0:
         return colour
     return implementation("antialias", _antialias, colour, pixels, clip)(
@@ -168,7 +168,9 @@ def _antialias(
     out = []
     for picture, seen, points in zip(colour, pixels, clip):
         pairs = silhouette_pairs(points, table, seen)
-        out.append(raster.blend(picture, points, table.edges, pairs) if len(pairs) else picture)
+        out.append(
+            raster.blend(picture, points, table.edges, pairs=pairs) if len(pairs) else picture
+        )
     return torch.stack(out)
 
 

@@ -56,7 +56,7 @@ def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cl
         data = path.read_bytes()
         header = read_header(data, str(path))
         if header.element("face") is None and header.element("tristrips") is None:
-            return _points_of_ply(data, header, path, frame or CANONICAL)
+            return _points_of_ply(data, header, path, frame=frame or CANONICAL)
     return sample_surface(joined(read(path, frame, textures=False)), count)
 
 
@@ -197,9 +197,9 @@ def hidden_faces(mesh: Mesh, backend: str = "auto", size: int = 1024) -> np.ndar
             side /= np.linalg.norm(side)
             local = points @ np.stack([side, np.cross(side, way), -way], 1)
             clip = np.concatenate([local * 0.99, np.ones((len(local), 1))], 1).astype(np.float32)
-            numbers = rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), size, size)[
-                ..., 3
-            ]
+            numbers = rasterize(
+                torch.from_numpy(clip), torch.from_numpy(mesh.faces), size, width=size
+            )[..., 3]
             seen[np.unique(numbers[numbers > 0].numpy().astype(np.int64)) - 1] = True
     # A sliver that covers no pixel centre is not hidden, so neighbours of visible faces are kept.
     table = edges_of(mesh.welded()[mesh.faces])

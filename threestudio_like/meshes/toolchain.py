@@ -98,7 +98,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
         made, each_note = with_coordinates(asset, options.texture, "always")
         kind = format_to_write(options.out).patches
         patched = asset.source is not None and asset.source.kind == kind == "gltf"
-        meshes, each = rebaked(asset, made, options.texture, patched), dict(each_note)
+        meshes, each = rebaked(asset, made, options.texture, patched=patched), dict(each_note)
     elif action == "decimate":
         meshes, findings = _decimated(asset, options)
         each = findings.pop("meshes")
@@ -110,7 +110,7 @@ def run_tool(action: str, path: Path, options: ToolOptions) -> dict[str, Any]:
     elif action == "register":
         meshes, findings = _register(asset, options)
     findings["written"] = str(options.out)
-    return _written(asset.with_meshes(meshes), options, each, findings)
+    return _written(asset.with_meshes(meshes), options, each, findings=findings)
 
 
 def _written(
@@ -260,7 +260,7 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
             estimate_normals(cloud.points, backend=options.backend),
             "estimated from neighbours",
         )
-    mesh = poisson(cloud.points, normals, options.depth, options.backend)
+    mesh = poisson(cloud.points, normals, options.depth, backend=options.backend)
     return Asset({path.stem: mesh}), {
         "points": len(cloud.points),
         "normals": origin,
@@ -276,7 +276,7 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
     target = read_cloud(options.onto, options.frame, 20000).points
     source = sample_surface(joined(asset), 20000).points
     reach = float(np.linalg.norm(np.ptp(target, 0))) / 4
-    motion, error = register(source, target, reach, options.backend)
+    motion, error = register(source, target, reach, backend=options.backend)
     meshes = {
         name: replace(
             m,

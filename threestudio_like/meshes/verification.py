@@ -114,7 +114,7 @@ def verify(
     orientation = _orientation(again.mesh, asset.mesh)
     limit = format_to_read(path).psnr
     passed = agreement >= 0.99 and orientation == "right" and (not has_colour or value >= limit)
-    return Verdict(str(path), value, agreement, orientation, passed)
+    return Verdict(str(path), value, agreement, orientation=orientation, passed=passed)
 
 
 def _orientation(mesh: Mesh, wanted: Mesh) -> str:

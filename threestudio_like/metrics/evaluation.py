@@ -47,14 +47,17 @@ def instances(category: str, mode: str | None, count: int, size: int = 64) -> np
         # Objects are drawn from the whole range of proportions and not from one split, because the
         # nearest object is searched for.
         obj = build(Phrase(category, "red", mode), rng, ("train", "validation", "test")[n % 3])
-        out[n] = render(obj, cameras, size, np.ones((len(cameras), 3), np.float32)).mask > 0.5
+        out[n] = (
+            render(obj, cameras, size, backgrounds=np.ones((len(cameras), 3), np.float32)).mask
+            > 0.5
+        )
     return out
 
 
 def silhouette_iou(mask: np.ndarray, phrase: Phrase, count: int = 200) -> float:
     """Mean IoU over the ring with the nearest of `count` objects of the phrase's category; mask (8,
     S, S) is boolean."""
-    known = instances(phrase.category, phrase.mode, count, mask.shape[-1])
+    known = instances(phrase.category, phrase.mode, count, size=mask.shape[-1])
     inter = np.logical_and(known, mask[None]).sum((2, 3))
     union = np.logical_or(known, mask[None]).sum((2, 3))
     return float((inter / np.maximum(union, 1)).mean(1).max())
@@ -93,7 +96,7 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     mesh = asset.mesh
     cameras = RING.all(64)
     picture = render_asset(
-        asset, cameras.view_projection().numpy(), 64, 0.9, supersample=3, light=light
+        asset, cameras.view_projection().numpy(), 64, background=0.9, supersample=3, light=light
     )
     images = torch.from_numpy(picture.image)
     judge, clip = load_judges()
@@ -115,7 +118,7 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
                     Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0])
                 )
             )
-            figures["clip r-precision"] = r_precision(clip, images, captions(), right)
+            figures["clip r-precision"] = r_precision(clip, images, captions(), right=right)
         pattern = load_pattern_judge()(images).argmax(1) == PATTERNS.index(phrase.pattern)
         figures["judge: pattern"] = float(pattern.float().mean())
         figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(
@@ -131,7 +134,7 @@ def asset_janus_index(
 ) -> float:
     """The Janus index of an asset, from the judge's front-likeness over a ring of views."""
     ring = RingCameras(count=views, elevation=15.0).all(64)
-    picture = render_asset(asset, ring.view_projection().numpy(), 64, 0.9, light=light)
+    picture = render_asset(asset, ring.view_projection().numpy(), 64, background=0.9, light=light)
     front = judge(torch.from_numpy(picture.image)).view[:, 0]
     return janus_index(front, torch.arange(views) / views * 2 * math.pi)
 

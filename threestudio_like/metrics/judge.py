@@ -87,7 +87,7 @@ class Judge(nn.Module):
         category, colour, view = logits.split(
             [len(self.categories), len(self.colours), len(VIEWS)], 1
         )
-        return Judgement(category.softmax(1), colour.softmax(1), view.softmax(1), features)
+        return Judgement(category.softmax(1), colour.softmax(1), view.softmax(1), features=features)
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors (fp16). Raises OutputError."""

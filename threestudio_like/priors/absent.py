@@ -15,7 +15,7 @@ class AbsentPrior(DiffusionPrior):
     """Knows no cameras, no words and no pictures; whatever it is asked raises ModelError."""
 
     def __init__(self) -> None:
-        self.facts = PriorFacts("none", "epsilon", 4, 8, 64)
+        self.facts = PriorFacts("none", "epsilon", 4, latent_size=8, image_size=64)
         self.schedule = NoiseSchedule.scaled_linear()
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:

@@ -183,4 +183,4 @@ def load_clip(name: str = EMBEDDED) -> ImageTextPrior:
         return ClipPrior(embedded_folder("clip"))
     if name.startswith(OPEN_CLIP):
         return OpenClipPrior(name.removeprefix(OPEN_CLIP))
-    return ClipPrior(find_model(name, CLIP_MODELS, "--clip", "config.json"))
+    return ClipPrior(find_model(name, CLIP_MODELS, "--clip", file="config.json"))

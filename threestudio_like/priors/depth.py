@@ -134,4 +134,4 @@ def load_depth(name: str) -> DepthPrior:
     "dpt-large", "zoedepth") or a hub id. Raises ModelError."""
     if name == EMBEDDED:
         return TransformersDepth(embedded_folder("depth"))
-    return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", "config.json"))
+    return TransformersDepth(find_model(name, DEPTH_MODELS, "--depth", file="config.json"))

@@ -49,8 +49,8 @@ class Condition:
             self.text[entries],
             None if self.cameras is None else self.cameras[entries],
             level,
-            self.views,
-            None if self.emphasis is None else self.emphasis[entries],
+            views=self.views,
+            emphasis=None if self.emphasis is None else self.emphasis[entries],
         )
 
 
@@ -167,7 +167,7 @@ class DiffusionPrior(ABC):
     def epsilon(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The predicted noise (B, C, h, w)."""
         return self.schedule.to_epsilon(
-            self.predict(latents, t, condition), latents, t, self.facts.prediction_type
+            self.predict(latents, t, condition), latents, t, kind=self.facts.prediction_type
         )
 
     def word_columns(self, prompt: str, words: str) -> list[int]:

@@ -104,12 +104,12 @@ class LatentBlending(Inpainter):
             prior,
             noise,
             1.0,
-            config.steps,
-            condition,
-            prior.encode_text([""]),
-            config.scale if prompt else 1.0,
-            config.rescale,
-            config.clamp,
+            steps=config.steps,
+            condition=condition,
+            negative=prior.encode_text([""]),
+            scale=config.scale if prompt else 1.0,
+            rescale=config.rescale,
+            clamp=config.clamp,
             project=lambda z: new * z + (1 - new) * known,
         )
         out = prior.decode_latents(clean).to(picture.device)
@@ -197,5 +197,8 @@ def load_inpainter(
     if name == "prior":
         return LatentBlending(prior, config)
     return DiffusersInpainting(
-        find_model(name, INPAINTERS, "--inpainter", "model_index.json"), config, device, name
+        find_model(name, INPAINTERS, "--inpainter", file="model_index.json"),
+        config,
+        device,
+        name=name,
     )

@@ -49,7 +49,7 @@ class PriorKind:
 
 def _diffusers(options: PriorOptions) -> StableDiffusionPrior:
     return StableDiffusionPrior(
-        resolve(options.name), options.config, options.name, options.embeddings
+        resolve(options.name), options.config, options.name, embeddings=options.embeddings
     )
 
 
@@ -57,7 +57,7 @@ PRIORS: Registry[PriorKind] = Registry(
     "prior",
     "threestudio_like.priors",
     PriorKind,
-    {EMBEDDED: PriorKind(summary="the embedded text-to-image model", load=_diffusers)},
+    built_in={EMBEDDED: PriorKind(summary="the embedded text-to-image model", load=_diffusers)},
 )
 
 

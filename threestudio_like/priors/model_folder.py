@@ -130,14 +130,16 @@ def facts_of(
         name,
         scheduler.prediction_type,
         vae.latent_channels,
-        latent,
-        latent * down,
-        own.vocabulary,
-        CameraProtocol(camera.distance, camera.fov_y, camera.elevation, camera.background)
+        latent_size=latent,
+        image_size=latent * down,
+        vocabulary=own.vocabulary,
+        camera=CameraProtocol(
+            camera.distance, camera.fov_y, camera.elevation, background=camera.background
+        )
         if camera is not None
         else None,
-        own.light,
-        own.joint_views,
-        own.licence,
-        own.territory,
+        light=own.light,
+        joint_views=own.joint_views,
+        licence=own.licence,
+        territory=own.territory,
     )

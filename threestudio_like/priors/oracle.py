@@ -30,7 +30,9 @@ class OraclePrior(DiffusionPrior):
         prompts: tuple[str, ...] = ("",),
         prediction_type: PredictionType = "epsilon",
     ) -> None:
-        self.facts = PriorFacts("oracle", prediction_type, channels, size, size)
+        self.facts = PriorFacts(
+            "oracle", prediction_type, channels, latent_size=size, image_size=size
+        )
         self.schedule = NoiseSchedule.scaled_linear()
         self.prompts = prompts
 
@@ -60,7 +62,7 @@ class OraclePrior(DiffusionPrior):
         abar = self.schedule.abar(t, latents)
         clean = self.clean(latents, abar, condition)
         epsilon = (latents - abar.sqrt() * clean) / (1 - abar).sqrt()
-        return self.schedule.from_epsilon(epsilon, latents, t, self.facts.prediction_type)
+        return self.schedule.from_epsilon(epsilon, latents, t, kind=self.facts.prediction_type)
 
 
 class PointMass(OraclePrior):

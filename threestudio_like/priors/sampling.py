@@ -43,7 +43,9 @@ def join(a: Condition, b: Condition) -> Condition:
         emphasis = torch.cat(
             [torch.ones(x.text.shape[:2]) if x.emphasis is None else x.emphasis for x in (a, b)]
         )
-    return Condition(torch.cat([a.text, b.text]), cameras, background, a.views, emphasis)
+    return Condition(
+        torch.cat([a.text, b.text]), cameras, background, views=a.views, emphasis=emphasis
+    )
 
 
 def guided_clean(
@@ -64,17 +66,21 @@ def guided_clean(
     """
     if scale == 1.0:
         clean = prior.schedule.to_clean(
-            prior.predict(noisy, t, condition), noisy, t, prior.facts.prediction_type
+            prior.predict(noisy, t, condition), noisy, t, kind=prior.facts.prediction_type
         )
     else:
         whole = join(
-            condition, Condition(negative, condition.cameras, condition.background, condition.views)
+            condition,
+            Condition(negative, condition.cameras, condition.background, views=condition.views),
         )
         prediction = prior.predict(torch.cat([noisy, noisy]), torch.cat([t, t]), whole)
         clean_c, clean_u = prior.schedule.to_clean(
-            prediction, torch.cat([noisy, noisy]), torch.cat([t, t]), prior.facts.prediction_type
+            prediction,
+            torch.cat([noisy, noisy]),
+            torch.cat([t, t]),
+            kind=prior.facts.prediction_type,
         ).chunk(2)
-        clean = guide(clean_c, clean_u, scale, rescale)
+        clean = guide(clean_c, clean_u, scale, rescale=rescale)
     return clean.clamp(-clamp, clamp) if clamp > 0 else clean
 
 
@@ -103,7 +109,16 @@ def ddim(
     times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()
     for now, after in itertools.pairwise(times):
         t = now.expand(len(noisy))
-        clean = guided_clean(prior, noisy, t, condition, negative, scale, rescale, clamp)
+        clean = guided_clean(
+            prior,
+            noisy,
+            t,
+            condition=condition,
+            negative=negative,
+            scale=scale,
+            rescale=rescale,
+            clamp=clamp,
+        )
         clean = clean if project is None else project(clean)
         if after == 0:
             return clean

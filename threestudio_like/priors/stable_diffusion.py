@@ -70,7 +70,7 @@ class StableDiffusionPrior(DiffusionPrior):
         self._load_networks()
         self._call: Callable[..., torch.Tensor] = self._plain
         self._place()
-        self.facts = facts_of(name, own, unet, vae, scheduler)
+        self.facts = facts_of(name, own, unet, vae=vae, scheduler=scheduler)
         channels = self.facts.channels
         extra = (channels if unet.in_channels is None else unet.in_channels) - channels
         if extra not in (0, 6):
@@ -91,7 +91,9 @@ class StableDiffusionPrior(DiffusionPrior):
         )
         self._choose_call()
         known = EmbeddingStore() if embeddings is None else embeddings
-        self.text = PromptEncoder(folder, self.vae_dtype, self.device, config.keep_text, known)
+        self.text = PromptEncoder(
+            folder, self.vae_dtype, self.device, keep=config.keep_text, embeddings=known
+        )
 
     def _load_networks(self) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -171,7 +173,7 @@ class StableDiffusionPrior(DiffusionPrior):
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
     ) -> Working:
         """See `DiffusionPrior.rehearse`."""
-        networks = Networks(self.folder, self.dtype, self.vae_dtype, self.accelerated)
+        networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
         found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
         whole = found["UNet"] + found["autoencoder"]
         return Working(
@@ -261,7 +263,7 @@ class StableDiffusionPrior(DiffusionPrior):
         """The UNet's output (B, C, h, w)."""
         few = self.entries
         if few <= 0 or len(latents) <= few:
-            return self._predict(latents, t, condition, self._call)
+            return self._predict(latents, t, condition, call=self._call)
         # Views that attend to each other stay in one batch.
         together = (
             condition.views if self.processor is not None and self.facts.joint_views > 1 else 1
@@ -269,7 +271,7 @@ class StableDiffusionPrior(DiffusionPrior):
         few = max(1, few // together) * together
         parts = [slice(begin, begin + few) for begin in range(0, len(latents), few)]
         return torch.cat(
-            [self._predict(latents[p], t[p], condition.part(p), self._call) for p in parts]
+            [self._predict(latents[p], t[p], condition.part(p), call=self._call) for p in parts]
         )
 
     def predict_with_gradient(
@@ -277,7 +279,7 @@ class StableDiffusionPrior(DiffusionPrior):
     ) -> torch.Tensor:
         """The same as `predict`, but differentiable in the latents and the text, for training a
         concept."""
-        return self._predict(latents, t, condition, self._plain)
+        return self._predict(latents, t, condition, call=self._plain)
 
     def _predict(
         self,

@@ -114,7 +114,7 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         bool, t (B,), noise (B, 1, R, R, R)."""
         clean = self.encode(voxels)
         noisy = self.schedule.add_noise(clean, noise, t)
-        target = self.schedule.from_epsilon(noise, noisy, t, self.config.prediction)
+        target = self.schedule.from_epsilon(noise, noisy, t, kind=self.config.prediction)
         return (self.unet(noisy, t, embedding / self.scale, keep).float() - target).square().mean()
 
     def predict_epsilon(
@@ -124,7 +124,9 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         embedding (B, D)."""
 
         def epsilon(prediction: torch.Tensor) -> torch.Tensor:
-            return self.schedule.to_epsilon(prediction.float(), noisy, t, self.config.prediction)
+            return self.schedule.to_epsilon(
+                prediction.float(), noisy, t, kind=self.config.prediction
+            )
 
         if embedding is None or w == -1:
             return epsilon(self.unet(noisy, t))
@@ -165,7 +167,7 @@ class VoxelDiffusion(nn.Module, ShapePrior):
         abar = self.schedule.alphas_cumprod
         for number, now in enumerate(times.tolist()):
             t = torch.full((count,), now)
-            epsilon = self.predict_epsilon(x, t, embedding, config.guidance)
+            epsilon = self.predict_epsilon(x, t, embedding, w=config.guidance)
             a = abar[now]
             clean = (x - (1 - a).sqrt() * epsilon) / a.sqrt()
             if config.clamp:

@@ -175,5 +175,5 @@ class SphereBackground(nn.Module):
         """The sphere as every camera sees it."""
         homogeneous = torch.cat([self.points, torch.ones_like(self.points[:, :1])], 1)
         clip = homogeneous @ cameras.to(homogeneous.device).view_projection().transpose(1, 2)
-        pixels = rasterize(clip, self.tri, cameras.height, cameras.width)
+        pixels = rasterize(clip, self.tri, cameras.height, width=cameras.width)
         return BackgroundSample(interpolate(self.features, self.tri, pixels))

@@ -44,10 +44,10 @@ class Cameras:
             self.camera_to_world.to(device),
             self.fov_y.to(device),
             self.height,
-            self.width,
-            self.azimuth.to(device),
-            self.elevation.to(device),
-            self.distance.to(device),
+            width=self.width,
+            azimuth=self.azimuth.to(device),
+            elevation=self.elevation.to(device),
+            distance=self.distance.to(device),
         )
 
     def __getitem__(self, index: slice | torch.Tensor | list[int]) -> Cameras:
@@ -55,10 +55,10 @@ class Cameras:
             self.camera_to_world[index],
             self.fov_y[index],
             self.height,
-            self.width,
-            self.azimuth[index],
-            self.elevation[index],
-            self.distance[index],
+            width=self.width,
+            azimuth=self.azimuth[index],
+            elevation=self.elevation[index],
+            distance=self.distance[index],
         )
 
     @staticmethod
@@ -105,7 +105,15 @@ class Cameras:
             eye,
         )
         matrix[:, 3, 3] = 1
-        return Cameras(matrix, fov_y, height, width, azimuth, elevation, distance)
+        return Cameras(
+            matrix,
+            fov_y,
+            height,
+            width=width,
+            azimuth=azimuth,
+            elevation=elevation,
+            distance=distance,
+        )
 
     def resized(self, height: int, width: int) -> Cameras:
         """The same cameras with a different picture size."""
@@ -113,10 +121,10 @@ class Cameras:
             self.camera_to_world,
             self.fov_y,
             height,
-            width,
-            self.azimuth,
-            self.elevation,
-            self.distance,
+            width=width,
+            azimuth=self.azimuth,
+            elevation=self.elevation,
+            distance=self.distance,
         )
 
     def rays_at(
@@ -228,11 +236,11 @@ class UniformCameras:
             torch.deg2rad(azimuth),
             torch.deg2rad(elevation),
             distance,
-            torch.deg2rad(fov),
-            size,
-            size,
-            target,
-            up,
+            fov_y=torch.deg2rad(fov),
+            height=size,
+            width=size,
+            target=target,
+            up=up,
         )
 
 
@@ -259,7 +267,12 @@ class StratifiedCameras:
         low, high = (60.0, 80.0) if float(u[2]) < self.overhead else self.elevation
         elevation = torch.deg2rad(low + (high - low) * u[1]).expand(self.batch)
         return Cameras.orbit(
-            azimuth, elevation, self.distance, math.radians(self.fov_y), size, size
+            azimuth,
+            elevation,
+            self.distance,
+            fov_y=math.radians(self.fov_y),
+            height=size,
+            width=size,
         )
 
 
@@ -303,7 +316,12 @@ class RingCameras:
         azimuth = torch.arange(self.count) / self.count * 2 * math.pi
         elevation = torch.full((self.count,), math.radians(self.elevation))
         return Cameras.orbit(
-            azimuth, elevation, self.distance, math.radians(self.fov_y), size, size
+            azimuth,
+            elevation,
+            self.distance,
+            fov_y=math.radians(self.fov_y),
+            height=size,
+            width=size,
         )
 
 

@@ -104,22 +104,24 @@ def render_rays(
             middle + random.uniform("strata", (batch, rays, config.coarse), origins.device) - 0.5
         )
     t = near + step * middle
-    density, colour = _read(volume, origins, directions, t)
+    density, colour = _read(volume, origins, directions, t=t)
     if config.fine > 0:
         if comb and depth is not None:
             line = torch.linspace(-1, 1, config.fine, device=origins.device) * config.comb_reach
             t_fine = depth[..., None] + line
         else:
             with torch.no_grad():
-                weights = _composite(density, colour, t, config, None, None).weights
-                t_fine = _importance(t, weights, config.fine, random)
-        density_fine, colour_fine = _read(volume, origins, directions, t_fine)
+                weights = _composite(
+                    density, colour, t, config=config, depth=None, scaling=None
+                ).weights
+                t_fine = _importance(t, weights, config.fine, random=random)
+        density_fine, colour_fine = _read(volume, origins, directions, t=t_fine)
         t, order = torch.cat([t, t_fine], -1).sort(-1)
         density = torch.cat([density, density_fine], -1).gather(-1, order)
         colour = torch.cat([colour, colour_fine], -2).gather(
             -2, order[..., None].expand(-1, -1, -1, colour.shape[-1])
         )
-    return _composite(density, colour, t, config, depth, scaling)
+    return _composite(density, colour, t, config=config, depth=depth, scaling=scaling)
 
 
 def _read(
@@ -158,7 +160,9 @@ def _composite(
     weights = alpha * clear
     opacity = weights.sum(-1)
     expected = (weights * t_mid).sum(-1) / (opacity + 0.001)
-    return RayResult((weights[..., None] * colour_mid).sum(-2), expected, opacity, weights, t_mid)
+    return RayResult(
+        (weights[..., None] * colour_mid).sum(-2), expected, opacity, weights=weights, t=t_mid
+    )
 
 
 def _importance(

@@ -52,7 +52,7 @@ class SceneRenderer:
             drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
             shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
-        pixels = rasterize(clip, scene.tri, height, width)
+        pixels = rasterize(clip, scene.tri, height, width=width)
         hit = pixels[..., 3].detach() > 0
         local = interpolate(torch.cat([scene.attributes, points], 1), scene.tri, pixels)
         values, where = local[..., :-3], local[..., -3:]
@@ -77,7 +77,7 @@ class SceneRenderer:
             dim=-1, keepdim=True
         ) * solid
         whole = torch.cat([colour * solid + (1 - solid) * large, solid, depth], -1)
-        whole = antialias(whole, pixels, clip, scene.edges())
+        whole = antialias(whole, pixels, clip, table=scene.edges())
         if many > 1:
             whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
         labels = torch.where(hit, scene.face_owner[face.clamp_min(0)] + 1, 0)
@@ -86,6 +86,6 @@ class SceneRenderer:
             whole[..., :3],
             whole[..., 3:4],
             whole[..., 4:],
-            behind,
+            background=behind,
             labels=labels[:, ::many, ::many],
         )

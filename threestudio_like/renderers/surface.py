@@ -75,11 +75,13 @@ class SurfaceRenderer(nn.Module):
             drawn = random.uniform("pixels", (len(cameras), 1, 2), cameras.device) - 0.5
             shift = drawn * drawn.new_tensor([2 / cameras.width, 2 / cameras.height])
             clip = torch.cat([clip[..., :2] + shift * clip[..., 3:], clip[..., 2:]], -1)
-        pixels = seen_pixels(surface, clip, height, width)
+        pixels = seen_pixels(surface, clip, height, width=width)
         hit = (pixels[..., 3:] > 0).float().detach()
         uv = interpolate(surface.uv, surface.tri, pixels)
         level = (
-            texture_level(clip, surface.tri, surface.uv, pixels, surface.resolution)
+            texture_level(
+                clip, surface.tri, surface.uv, pixels=pixels, resolution=surface.resolution
+            )
             if config.mip
             else None
         )
@@ -97,7 +99,7 @@ class SurfaceRenderer(nn.Module):
         if config.grazing > 0:
             values = weight * values + (1 - weight) * values.detach()
         if surface.channels == 5:
-            values = shade(values, normals, towards, light)
+            values = shade(values, normals, towards, light=light)
         elif light is not None:
             values = values * light(normals)
         channels = values.shape[-1]
@@ -113,29 +115,29 @@ class SurfaceRenderer(nn.Module):
         )
         whole = torch.cat([values * hit + (1 - hit) * large, hit, depth * hit, normals * hit], -1)
         if surface.offsets is not None:
-            whole = antialias(whole, pixels, clip, surface.edges())
+            whole = antialias(whole, pixels, clip, table=surface.edges())
         if many > 1:
             whole = F.avg_pool2d(whole.permute(0, 3, 1, 2), many).permute(0, 2, 3, 1)
         return Rendering(
             whole[..., :channels],
             whole[..., channels : channels + 1],
             whole[..., channels + 1 : channels + 2],
-            behind,
-            whole[..., channels + 2 :],
+            background=behind,
+            normals=whole[..., channels + 2 :],
         )
 
 
 def seen_pixels(surface: TexturedMesh, clip: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """What `kernels.rasterize` shows of a surface at clip positions ((B,) V, 4); through its holes,
     what lies behind. Differentiable in `clip` where the nearest triangle is seen."""
-    pixels = rasterize(clip, surface.tri, height, width)
+    pixels = rasterize(clip, surface.tri, height, width=width)
     if surface.alpha is None:
         return pixels
     for _ in range(LAYERS):
         through = surface.cut(interpolate(surface.uv, surface.tri, pixels)) & (pixels[..., 3] > 0)
         if not bool(through.any()):
             return pixels
-        beyond = rasterize(clip, surface.tri, height, width, behind(pixels, through))
+        beyond = rasterize(clip, surface.tri, height, width=width, beyond=behind(pixels, through))
         pixels = torch.where(through[..., None], beyond, pixels)
     through = surface.cut(interpolate(surface.uv, surface.tri, pixels))
     return torch.where(through[..., None], torch.zeros_like(pixels), pixels)
@@ -181,7 +183,7 @@ def texels_seen(
         camera = cameras[[number]].resized(size, size)
         matrix = camera.view_projection()[0]
         eye = camera.camera_to_world[0, :3, 3]
-        pixels = seen_pixels(surface, homogeneous @ matrix.t(), size, size)
+        pixels = seen_pixels(surface, homogeneous @ matrix.t(), size, width=size)
         distance = (interpolate(points, surface.tri, pixels) - eye).norm(dim=-1)
         clip = texel @ matrix.t()
         screen = clip[:, :2] / clip[:, 3:].clamp_min(1e-6)
@@ -205,7 +207,7 @@ def visibility(
     """
     geometry = surface.texel_geometry()
     best = geometry.points.new_zeros(len(geometry.rows))
-    for cosine, _ in texels_seen(surface, cameras, size, slack):
+    for cosine, _ in texels_seen(surface, cameras, size, slack=slack):
         best = torch.maximum(best, cosine)
     out = best.new_zeros(surface.resolution, surface.resolution)
     out[geometry.rows, geometry.columns] = best

@@ -126,10 +126,12 @@ class VolumeRenderer(nn.Module):
                 # A sample's alpha depends on its density alone: scaling the one's gradient is
                 # scaling the other's.
                 density, features = scaling.apply(density, features, t, d)
-            return *composite(density, features, t, o, step, self.config.stop), density
+            return *composite(
+                density, features, t, offsets=o, step=step, stop=self.config.stop
+            ), density
 
         if self.chunk <= 0 or len(points) <= self.chunk:
-            out, weights, density = shade(points, t, offsets, distance)
+            out, weights, density = shade(points, t, offsets, d=distance)
             return out, weights, density
         ends, pieces, first = offsets.cpu(), [], 0
         while first < len(ends) - 1:
@@ -206,7 +208,7 @@ class VolumeRenderer(nn.Module):
         origins, directions, jitter = self._rays(cameras, random, pixels)
         rays = len(origins)
         step = 2.0 / self.config.samples
-        t, ray, offsets = march(origins, directions, self.occupied, step, jitter)
+        t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
         points = origins[ray] + t[:, None] * directions[ray]
         if self.config.radius < 1.7:
             # The ball, not the cube: corners never hold anything.
@@ -217,7 +219,9 @@ class VolumeRenderer(nn.Module):
         points = points.clamp(-1, 1)
         distance = None if known is None else known[0].to(device)[ray]
         scaling = None if known is None else known[1]
-        out, weights, density = self._shade(field, points, t, offsets, step, distance, scaling)
+        out, weights, density = self._shade(
+            field, points, t, offsets=offsets, step=step, distance=distance, scaling=scaling
+        )
         channels = field.channels
         opacity = out[:, channels : channels + 1]
         colour = out[:, :channels] + (1 - opacity) * behind
@@ -229,12 +233,14 @@ class VolumeRenderer(nn.Module):
                 .index_add(0, ray, weights[:, None] * unit)
                 .view(*shape, 3)
             )
-        samples = Samples(t, ray, offsets, points, density, weights, step)
+        samples = Samples(
+            t, ray, offsets, points=points, density=density, weights=weights, step=step
+        )
         return Rendering(
             colour.view(*shape, -1),
             opacity.view(*shape, 1),
             out[:, channels + 1 :].view(*shape, 1),
-            behind.view(*shape, -1),
-            normals,
-            samples,
+            background=behind.view(*shape, -1),
+            normals=normals,
+            samples=samples,
         )

@@ -64,7 +64,7 @@ class BoxPicker:
             },
             {"object": self.object, "done": self.finish},
             port,
-            host,
+            host=host,
         )
 
     @property

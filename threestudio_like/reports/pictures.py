@@ -21,7 +21,10 @@ def contact_sheet(
     S, 8 S, 3) uint8."""
     cameras = ring.all(size).view_projection().numpy()
     rows = [
-        np.concatenate(list(render_asset(asset, cameras, size, 0.96, clay, light=light).image), 1)
+        np.concatenate(
+            list(render_asset(asset, cameras, size, background=0.96, clay=clay, light=light).image),
+            1,
+        )
         for clay in (False, True)
     ]
     return np.rint(np.concatenate(rows, 0).clip(0, 1) * 255).astype(np.uint8)

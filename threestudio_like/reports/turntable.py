@@ -91,7 +91,7 @@ def film(asset: Asset, how: Film) -> bytes:
         {k: replace(m, vertices=place(m.vertices)) for k, m in asset.meshes.items()}
     )
     coloured = any(m.texture is not None or m.colours is not None for m in asset.meshes.values())
-    pictures = _turn(stands, how, 3.0, 40.0, None if coloured else studio_light)
+    pictures = _turn(stands, how, 3.0, fov_y=40.0, light=None if coloured else studio_light)
     if how.transparent:
         return _webp(pictures, how)
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +119,7 @@ def turntable(
     """
     how = Film(size=size, fps=frames / seconds, seconds=seconds)
     around = None if light is None else lambda camera: light
-    _mp4(_turn(asset, how, distance, fov_y, around), path, how.fps)
+    _mp4(_turn(asset, how, distance, fov_y=fov_y, light=around), path, how.fps)
 
 
 def studio_light(camera_to_world: torch.Tensor) -> Light:
@@ -147,14 +147,14 @@ def _turn(
         azimuth,
         torch.full((how.frames,), math.radians(ELEVATION)),
         distance,
-        math.radians(fov_y),
-        how.size,
-        how.size,
+        fov_y=math.radians(fov_y),
+        height=how.size,
+        width=how.size,
     )
     background = 0.0 if how.transparent else BACKGROUND
     lights = None if light is None else map(light, cameras.camera_to_world)
     matrices = cameras.view_projection().numpy()
-    for picture in render_frames(asset, matrices, how.size, background, lights=lights):
+    for picture in render_frames(asset, matrices, how.size, background=background, lights=lights):
         image, mask = picture.image[0], picture.mask[0][..., None]
         if how.transparent:
             # On black, colours are multiplied with their opacity.

@@ -50,7 +50,7 @@ class HashGridField(Field):
         super().__init__()
         self.config, self.channels = config, channels
         self.spec = HashGridSpec(
-            config.levels, config.log2_size, config.base, config.finest, config.tiled
+            config.levels, config.log2_size, config.base, finest=config.finest, tiled=config.tiled
         )
         generator = torch.Generator().manual_seed(seed)
         self.table = nn.Parameter(

@@ -176,7 +176,7 @@ class PlacedScene(Representation):
         """The distance along the view (`depth`), and everything else (`others`)."""
         others = [self.place, self.size, self.turn]
         return [
-            ParameterGroup(name, tensors, rate_of(rates, name), (0.9, 0.99), 1e-8)
+            ParameterGroup(name, tensors, rate_of(rates, name), betas=(0.9, 0.99), eps=1e-8)
             for name, tensors in (("depth", [self.depth]), ("others", others))
         ]
 
@@ -271,10 +271,14 @@ class PlacedScene(Representation):
                 [bodies[id(n.meshes)] for n in nodes],
                 list(asset.nodes),
                 [n.transform for n in nodes],
-                camera_to_world,
-                along,
+                camera_to_world=camera_to_world,
+                along=along,
             )
         own = [Body({k: m}) for k, m in asset.meshes.items()]
         return PlacedScene(
-            own, list(asset.meshes), [Transform() for _ in own], camera_to_world, along
+            own,
+            list(asset.meshes),
+            [Transform() for _ in own],
+            camera_to_world=camera_to_world,
+            along=along,
         )

@@ -53,7 +53,7 @@ REPRESENTATIONS: Registry[RepresentationKind] = Registry(
     "representation",
     "threestudio_like.representations",
     RepresentationKind,
-    {
+    built_in={
         "voxels": "threestudio_like.representations.config:VOXELS",
         "hash": "threestudio_like.representations.config:HASH",
         "triplane": "threestudio_like.representations.config:TRIPLANE",

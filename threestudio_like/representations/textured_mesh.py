@@ -182,7 +182,7 @@ class TexturedMesh(Representation):
 
         `level` (...) is the mip level, and `mode` is "bilinear", "nearest" or "bicubic".
         """
-        return texture(self.padded(), uv, level, mode)
+        return texture(self.padded(), uv, level, mode=mode)
 
     def seam_loss(self) -> torch.Tensor:
         """Mean squared difference between the two sides of every texture seam; 0 without seams."""
@@ -245,7 +245,11 @@ class TexturedMesh(Representation):
         face = self.raster[rows, columns, 3].long() - 1
         part = torch.from_numpy(self.atlas.part.astype(np.int64)).to(face.device)[face]
         return TexelGeometry(
-            rows, columns, inside[:, :3], nn.functional.normalize(inside[:, 3:], dim=-1), part
+            rows,
+            columns,
+            inside[:, :3],
+            normals=nn.functional.normalize(inside[:, 3:], dim=-1),
+            part=part,
         )
 
 

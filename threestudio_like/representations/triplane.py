@@ -150,7 +150,7 @@ class TriplaneField(Field):
         """Density (N,) and features (N, C)."""
         config = self.config
         values = sample_planes(
-            self.planes, points[None], config.levels, config.axes, config.replicate
+            self.planes, points[None], config.levels, axes=config.axes, replicate=config.replicate
         )[0]
         raw, colour = self.decoder(values, config.sigmoid)
         raw = raw + config.start + density_blob(points, config.blob_strength, config.blob_width)

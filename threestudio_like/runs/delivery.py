@@ -125,11 +125,11 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
         events.say(line)
         figures[f"not kept in {name}"] = "; ".join(feature.line() for feature in kept)
     events.status("asset: pictures and report", force=True)
-    _show(run, work, figures, said)
+    _show(run, work, figures, said=said)
     peak = peak_memory_mb()
     events.record("end", seconds=events.elapsed, peak_memory_mb=peak and round(peak))
     events.say(f"{shown_file}  ({said}; {events.elapsed:.0f} s)")
-    return RunResult(asset, folder, figures, verdict, rest)
+    return RunResult(asset, folder, figures, verdict=verdict, rest=rest)
 
 
 def _losses(work: Delivery, folder: Path) -> Iterator[tuple[str, list[Feature], str]]:
@@ -168,11 +168,11 @@ def _show(run: Run, work: Delivery, figures: dict[str, Any], said: str) -> None:
             folder / "report.html",
             work.title,
             shown,
-            sheet,
-            {"prompt": work.title, "verified": said, **figures},
-            read_events(folder / "events.jsonl"),
-            run.record.text(),
-            work.pictures,
+            sheet=sheet,
+            figures={"prompt": work.title, "verified": said, **figures},
+            events=read_events(folder / "events.jsonl"),
+            configuration=run.record.text(),
+            pictures=work.pictures,
         )
 
 

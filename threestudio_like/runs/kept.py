@@ -134,7 +134,7 @@ def _filled(
 def _restore_result(stage: Stage, tensors: dict[str, torch.Tensor]) -> None:
     names = stage.result or tuple(stage.modules)
     kept = {name: stage.modules[name] for name in names if name in stage.modules}
-    part = Stage(stage.name, 0, kept, [], stage.loss)
+    part = Stage(stage.name, 0, kept, groups=[], loss=stage.loss)
     restored = Restored()
     restored.note(part, restore(part, None, tensors))
     restored.check()

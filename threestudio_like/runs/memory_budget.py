@@ -40,10 +40,16 @@ class MemoryPlan:
 
 PLANS = (
     MemoryPlan("all at once"),
-    MemoryPlan("rendering in chunks of a million samples", 1 << 20, 0, 2),
-    MemoryPlan("two entries and one picture at a time", 1 << 18, 2, 1),
-    MemoryPlan("one entry at a time, small chunks", 1 << 16, 1, 1),
-    MemoryPlan("one entry at a time, weights brought when they are needed", 1 << 16, 1, 1, True),
+    MemoryPlan("rendering in chunks of a million samples", 1 << 20, 0, images=2),
+    MemoryPlan("two entries and one picture at a time", 1 << 18, 2, images=1),
+    MemoryPlan("one entry at a time, small chunks", 1 << 16, 1, images=1),
+    MemoryPlan(
+        "one entry at a time, weights brought when they are needed",
+        1 << 16,
+        1,
+        images=1,
+        offload=True,
+    ),
 )
 
 
@@ -132,7 +138,7 @@ def choose(
 ) -> Forecast:
     """The first plan whose forecast is within the budget. Raises ConfigError where none is, or
     where the system has no such stages."""
-    limit, wanted = budget(text), demands(config, prior, parts, present)
+    limit, wanted = budget(text), demands(config, prior, parts, present=present)
     if not wanted:
         raise ConfigError(
             "is for runs that distil, and this one does not", "--memory", "Leave it out"
@@ -140,7 +146,7 @@ def choose(
     for plan in PLANS:
         if plan.offload and is_main(prior.device):
             continue
-        found = forecast(plan, wanted, prior, context)
+        found = forecast(plan, wanted, prior, context=context)
         if found.peak <= limit:
             return found
     raise ConfigError(
@@ -182,7 +188,14 @@ def keep_memory(
         raise ConfigError(
             "is for runs that distil, and this one does not", "--memory", "Leave it out"
         )
-    planned = choose(text, config, prior, CONTEXT if prior.accelerated else 0.0, parts, present)
+    planned = choose(
+        text,
+        config,
+        prior,
+        context=CONTEXT if prior.accelerated else 0.0,
+        parts=parts,
+        present=present,
+    )
     prior.keep_within(planned.limits)
     return planned
 

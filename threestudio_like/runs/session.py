@@ -90,7 +90,7 @@ class Run:
             check_free([model.save_embeddings], force=settings.force)
         for path in settings.plugins:
             read_plugin_file(path)
-        run = _opened(command, options, name, quiet)
+        run = _opened(command, options, name, quiet=quiet)
         try:
             run._prepare_machine()
             yield run
@@ -213,7 +213,9 @@ class Run:
         kept."""
         from .memory_budget import keep_memory
 
-        return keep_memory(self.settings.memory, config, prior, self.microbatches(), present)
+        return keep_memory(
+            self.settings.memory, config, prior, parts=self.microbatches(), present=present
+        )
 
     def execute(self, plans: list[StagePlan], place: str = "") -> dict[str, Stage]:
         """Carry out stages, from the checkpoint where the run goes on; returns them by name.
@@ -255,7 +257,9 @@ class Run:
             from .kept import reopen_model
 
             reopen_model(folder / "work", plans, self.identity())
-        stages = Loop(folder / "work", self.events, loop, Watchdog(), workers).run(plans)
+        stages = Loop(folder / "work", self.events, loop, watchdog=Watchdog(), workers=workers).run(
+            plans
+        )
         if workers is not None:
             workers.close()
             if workers.rank > 0:
@@ -290,7 +294,7 @@ class Run:
         from .delivery import deliver
         from .kept import prune
 
-        result = deliver(self, began, figures, work)
+        result = deliver(self, began, figures, work=work)
         write_finished(
             self.folder,
             {"figures": figures, "verdict": vars(result.verdict), "seconds": self.events.elapsed},
@@ -351,21 +355,40 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
     if helper_rank() > 0:
         saved = read_record(existing_folder(settings.out)) if settings.resume else None
         events = Events(None, "quiet")
-        return Run(command, options, Path(), events, record, settings.resume, _saved=saved)
+        return Run(
+            command,
+            options,
+            Path(),
+            events=events,
+            record=record,
+            resumed=settings.resume,
+            _saved=saved,
+        )
     if not settings.resume:
         folder = make_folder(name, settings.out)
         own_folder(folder)
         lock = None if quiet else FolderLock(folder)
         record.write(folder)
         events = Events(folder / "events.jsonl", verbosity)
-        return Run(command, options, folder, events, record, False, _lock=lock)
+        return Run(
+            command, options, folder, events=events, record=record, resumed=False, _lock=lock
+        )
     folder = existing_folder(settings.out)
     saved = read_record(folder)
     lock = None if quiet else FolderLock(folder)
     own_folder(folder)
     remove_partial_files(folder)
     events = Events(folder / "events.jsonl", verbosity)
-    return Run(command, options, folder, events, record, True, _lock=lock, _saved=saved)
+    return Run(
+        command,
+        options,
+        folder,
+        events=events,
+        record=record,
+        resumed=True,
+        _lock=lock,
+        _saved=saved,
+    )
 
 
 def helper_rank() -> int:

@@ -131,12 +131,12 @@ def surface_demand(place: Place, views: int, texels: int) -> Demand:
         place.name,
         place.share(views),
         place.size,
-        place.encode,
-        place.share(views) * (2 * place.size) ** 2,
-        20 * texels**2,
-        SURFACE,
-        SURFACE,
-        SURFACE,
+        encode=place.encode,
+        samples=place.share(views) * (2 * place.size) ** 2,
+        parameters=20 * texels**2,
+        kept=SURFACE,
+        most=SURFACE,
+        chunked=SURFACE,
     )
 
 
@@ -179,17 +179,17 @@ def volume_demand(
         place.name,
         len(draws[0]),
         size,
-        place.encode,
-        samples,
-        bytes_of(made),
-        kept,
-        most,
-        chunked,
-        repeats,
-        place.microbatches,
-        regularised,
-        watch.peak,
-        bytes_of(drawn) + sum(t.nbytes for t in drawn.state_dict().values()),
+        encode=place.encode,
+        samples=samples,
+        parameters=bytes_of(made),
+        kept=kept,
+        most=most,
+        chunked=chunked,
+        repeats=repeats,
+        parts=place.microbatches,
+        regularised=regularised,
+        refresh=watch.peak,
+        grid=bytes_of(drawn) + sum(t.nbytes for t in drawn.state_dict().values()),
     )
 
 
@@ -206,8 +206,8 @@ def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
         origins,
         directions,
         renderer.occupied,
-        2.0 / config.samples,
-        torch.full((len(origins),), 0.5),
+        step=2.0 / config.samples,
+        jitter=torch.full((len(origins),), 0.5),
     )
     inside = (origins[ray] + t[:, None] * directions[ray]).norm(dim=-1) <= config.radius
     return int(float(inside.sum()) * (cameras.height / size) ** 2)
@@ -236,7 +236,7 @@ def per_sample(
         held = watch.live
         assert rendering.samples is not None
         count = max(1, len(rendering.samples.t))
-        terms = regularisation_terms(weights, parts, rendering, cameras, fraction)
+        terms = regularisation_terms(weights, parts, rendering, cameras=cameras, fraction=fraction)
         with_terms = watch.live
         (rendering.features.sum() + rendering.opacity.sum() + sum(terms.values())).backward()
     most = max(with_terms, watch.peak)

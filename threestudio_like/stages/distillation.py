@@ -80,9 +80,13 @@ def distillation_stage(
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
         seen.append(rendering.opacity.detach())
-        inputs = GuidanceInputs(some, step.fraction, step.microbatch_random, sample.level)
+        inputs = GuidanceInputs(
+            some, step.fraction, step.microbatch_random, background=sample.level
+        )
         terms = {"distil": weight * guidance(rendering, inputs).loss}
-        terms.update(regularisation_terms(weights, parts, rendering, some, step.fraction))
+        terms.update(
+            regularisation_terms(weights, parts, rendering, cameras=some, fraction=step.fraction)
+        )
         terms.update(guidance_terms(guidances, rendering, inputs))
         if extra is not None:
             terms.update(extra(rendering, inputs))
@@ -109,8 +113,8 @@ def distillation_stage(
         name,
         steps,
         {**parts.all_modules(), **guidance_modules(every)},
-        [*parameter_groups(parts, rates), *guidance_groups(every)],
-        loss,
+        groups=[*parameter_groups(parts, rates), *guidance_groups(every)],
+        loss=loss,
         shared=True,
         before_step=before_step,
         clip_norm=clip_norm,
@@ -157,9 +161,9 @@ class DistillationConfig(DistillingConfig):
             place,
             self.sampler(),
             self.regularise,
-            repeats,
-            own["renderer"],
-            own["representation"],
+            repeats=repeats,
+            renderer=own["renderer"],
+            field=own["representation"],
         )
 
     def sampler(self) -> CameraSampler:
@@ -189,14 +193,14 @@ def configured_stage(
         context.stage,
         config.steps,
         parts,
-        main,
-        config.sampler(),
-        background,
-        size,
-        config.rates,
-        config.regularise,
-        config.weight,
-        extra,
+        guidance=main,
+        cameras=config.sampler(),
+        background=background,
+        size=size,
+        rates=config.rates,
+        regularise=config.regularise,
+        weight=config.weight,
+        extra=extra,
         last=last,
         guidances=[*more, *guidances],
     )

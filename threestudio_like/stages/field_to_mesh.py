@@ -52,7 +52,9 @@ def field_mesh(parts: FieldModel, settings: ExtractionConfig) -> tuple[Mesh, dic
         )
         matrices.append(cameras.view_projection().numpy())
     volume = density_volume(parts.field, settings.size).numpy()
-    mesh, figures = extract(volume, np.concatenate(matrices), np.concatenate(opacity), settings)
+    mesh, figures = extract(
+        volume, np.concatenate(matrices), np.concatenate(opacity), config=settings
+    )
     return mesh, dict(figures)
 
 
@@ -131,5 +133,5 @@ def field_to_asset(
         A textured mesh in the unit sphere, ready for `Asset.save`.
     """
     model = FieldModel(field, renderer, decode or show_rgb)
-    asset, _ = make_asset(model, config or AssetConfig(), pieces, name, {})
+    asset, _ = make_asset(model, config or AssetConfig(), pieces, name=name, provenance={})
     return asset

@@ -40,7 +40,9 @@ class FieldModel:
     def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldModel:
         """The field that a finished stage leaves."""
         found: Any = stage.modules
-        parts = FieldModel(found["field"], found["renderer"], decode, found.get("background"))
+        parts = FieldModel(
+            found["field"], found["renderer"], decode, background=found.get("background")
+        )
         return parts.seen_by(protocol)
 
     def seen_by(self, protocol: CameraProtocol) -> FieldModel:

@@ -211,7 +211,9 @@ def painting_stage(
             rendering.features = (
                 solid * rendering.features + (1 - solid) * rendering.features.detach()
             )
-        inputs = GuidanceInputs(some, step.fraction, step.microbatch_random, sample.level)
+        inputs = GuidanceInputs(
+            some, step.fraction, step.microbatch_random, background=sample.level
+        )
         found = {"distil": weight * guidance(rendering, inputs).loss}
         found.update(paint_terms(weights, parts.surface, step.fraction))
         found.update(guidance_terms(guidances, rendering, inputs))
@@ -221,8 +223,8 @@ def painting_stage(
         name,
         steps,
         {**parts.modules(), **guidance_modules(every)},
-        [*paint_groups(parts, rates), *guidance_groups(every)],
-        loss,
+        groups=[*paint_groups(parts, rates), *guidance_groups(every)],
+        loss=loss,
         shared=True,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
@@ -297,13 +299,13 @@ def configured_painting(
         context.stage,
         config.steps,
         parts,
-        main,
-        config.sampler(),
-        background,
-        size,
-        config.rates,
-        config.terms,
-        config.light,
-        config.weight,
-        guidances,
+        guidance=main,
+        cameras=config.sampler(),
+        background=background,
+        size=size,
+        rates=config.rates,
+        terms=config.terms,
+        light=config.light,
+        weight=config.weight,
+        guidances=guidances,
     )

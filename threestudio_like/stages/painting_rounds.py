@@ -104,14 +104,14 @@ def targets_in_turn(
             latents,
             some,
             time,
-            steps,
-            noise,
-            "round noise",
-            (values, torch.maximum(outside, painted)),
+            steps=steps,
+            random=noise,
+            purpose="round noise",
+            known=(values, torch.maximum(outside, painted)),
         )
         picture = prior.decode_latents(clean)
         pictures.append(picture)
-        colours, seen = back_project(surface, some, picture, opacity[..., 0])
+        colours, seen = back_project(surface, some, picture, valid=opacity[..., 0])
         fresh = (weight == 0) & (seen > 0.3**6)
         weight = torch.where(fresh, seen, weight)
         partial.texels[0, :channels] = torch.where(fresh, colours, partial.texels[0, :channels])
@@ -136,7 +136,9 @@ def paint_rounds_stage(
         lit: whether targets are compared with the surface under its light.
     """
     prior, times = refinement.prior, config.refine.times
-    cameras = refinement_cameras(config.refine, parts.protocol.distance, parts.protocol.fov_y, size)
+    cameras = refinement_cameras(
+        config.refine, parts.protocol.distance, parts.protocol.fov_y, size=size
+    )
     targets = Targets()
     weights = parsed(config.terms)
     behind = BackgroundSample(torch.full((1, size, size, 3), grey))
@@ -147,7 +149,13 @@ def paint_rounds_stage(
         if config.in_turn:
             noise = RandomStream(random.seed, name, 0)
             pictures, opacity = targets_in_turn(
-                parts, refinement, cameras, behind, light, times[number], noise
+                parts,
+                refinement,
+                cameras,
+                behind=behind,
+                light=light,
+                time=times[number],
+                noise=noise,
             )
             targets.set(pictures, opacity)
             return
@@ -163,10 +171,10 @@ def paint_rounds_stage(
             latents,
             cameras,
             times[number],
-            config.refine.steps,
-            noise,
-            "round noise",
-            (empty, outside),
+            steps=config.refine.steps,
+            random=noise,
+            purpose="round noise",
+            known=(empty, outside),
         )
         targets.set(
             torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)]),
@@ -190,8 +198,8 @@ def paint_rounds_stage(
         name,
         len(times) * config.iterations,
         {**parts.modules(), "targets": targets},
-        paint_groups(parts, config.rates),
-        loss,
+        groups=paint_groups(parts, config.rates),
+        loss=loss,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
     )

@@ -54,7 +54,10 @@ def regularisation_terms(
     if value("orientation") > 0 and rendering.samples is not None and cameras is not None:
         normals = parts.renderer.normals(parts.field, rendering.samples.points)
         terms["orientation"] = value("orientation") * orientation(
-            rendering.samples, normals, cameras.to(normals.device).rays()[1].reshape(-1, 3), rays
+            rendering.samples,
+            normals,
+            cameras.to(normals.device).rays()[1].reshape(-1, 3),
+            rays=rays,
         )
     terms.update(parts.field.regularisation({name: value(name) for name in weights}))
     return terms

@@ -74,7 +74,9 @@ def make_targets(
             )
     steps = config.refine.steps if time < 1.0 else 2 * config.refine.steps
     noise = RandomStream(seed, name, 0)
-    clean = refinement.denoise(latents, cameras, time, steps, noise, "round noise")
+    clean = refinement.denoise(
+        latents, cameras, time, steps=steps, random=noise, purpose="round noise"
+    )
     if space == "latent":
         mask, median = foreground_mask(clean)
         # The prior's own idea of the background gives way to the true one.
@@ -103,7 +105,7 @@ def rounds_stage(
         guidances: of the rendering, with their weights.
     """
     times = config.refine.times
-    cameras = refinement_cameras(config.refine, parts.distance, parts.fov_y, size)
+    cameras = refinement_cameras(config.refine, parts.distance, parts.fov_y, size=size)
     targets = Targets()
     parts.modules = {**parts.modules, "targets": targets}
     weights = schedules(config.regularise)
@@ -116,13 +118,13 @@ def rounds_stage(
             name,
             number,
             random.seed,
-            parts,
-            refinement,
-            config,
-            space,
-            cameras,
-            pictures,
-            targets,
+            parts=parts,
+            refinement=refinement,
+            config=config,
+            space=space,
+            cameras=cameras,
+            pictures=pictures,
+            targets=targets,
         )
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
@@ -134,7 +136,7 @@ def rounds_stage(
             parts.renderer.refresh(parts.field, random)
         total = count * size * size
         pixels = (
-            random.integers("rays", 0, total, (config.rays,))
+            random.integers("rays", 0, total, shape=(config.rays,))
             if config.rays < total
             else torch.arange(total)
         )
@@ -149,7 +151,9 @@ def rounds_stage(
             "fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
             "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean(),
         }
-        terms.update(regularisation_terms(weights, parts, rendering, None, step.fraction))
+        terms.update(
+            regularisation_terms(weights, parts, rendering, cameras=None, fraction=step.fraction)
+        )
         inputs = GuidanceInputs(cameras, step.fraction, random)
         terms.update(guidance_terms(guidances, rendering, inputs))
         return terms
@@ -158,8 +162,8 @@ def rounds_stage(
         name,
         len(times) * config.iterations,
         {**parts.all_modules(), **guidance_modules(guidances)},
-        [*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
-        loss,
+        groups=[*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
+        loss=loss,
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
         recover=lambda verdict: "started the stage's fit again",

@@ -50,7 +50,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
     "system",
     "threestudio_like.systems",
     SystemKind,
-    {
+    built_in={
         "latent-nerf": _kind(
             "a field of Stable-Diffusion latents (Metzer et al. 2022)",
             "text-to-3d",
@@ -100,7 +100,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "paper",
         ),
     },
-    {"optimise": "field", "optimize": "field"},
+    aliases={"optimise": "field", "optimize": "field"},
 )
 
 

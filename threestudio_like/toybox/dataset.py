@@ -71,7 +71,14 @@ def _draw_group(
     """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and
     colour of one group."""
     world, index = job
-    obj = draw(world.seed, index, world.split, world.scenes, world.every_pair, world.patterned)
+    obj = draw(
+        world.seed,
+        index,
+        world.split,
+        scenes=world.scenes,
+        every_pair=world.every_pair,
+        patterned=world.patterned,
+    )
     rng = np.random.Generator(np.random.Philox(key=[world.seed + (1 << 40), index]))
     azimuth = (rng.uniform(0, 2 * np.pi) + np.arange(VIEWS) * (np.pi / 2)).astype(np.float32)
     elevation = np.float32(
@@ -79,7 +86,9 @@ def _draw_group(
     )
     background = np.float32(1.0 if rng.random() < 0.3 else rng.uniform(0.25, 1.0))
     cameras = np.stack([view_projection(float(a), float(elevation)) for a in azimuth])
-    views = render(obj, cameras, world.size, np.full((VIEWS, 3), background, np.float32))
+    views = render(
+        obj, cameras, world.size, backgrounds=np.full((VIEWS, 3), background, np.float32)
+    )
     phrase = obj.phrases[0]
     pictures = np.rint(views.image * 255).astype(np.uint8)
     return (
@@ -105,7 +114,7 @@ def draw_groups(
     workers: int = 1,
 ) -> Groups:
     """Render groups `begin` to `begin + count` of a world; deterministic by (seed, split)."""
-    world = World(seed, size, split, scenes, every_pair, patterned)
+    world = World(seed, size, split, scenes=scenes, every_pair=every_pair, patterned=patterned)
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
     background = np.empty(count, np.float32)
@@ -115,7 +124,15 @@ def draw_groups(
             images[n], azimuth[n], elevation[n], background[n] = pictures, around, above, behind
             words.append((said[0], said[1], said[2]))
     captions, category, colour = (list(column) for column in zip(*words))
-    return Groups(images, azimuth, elevation, background, captions, category, colour)
+    return Groups(
+        images,
+        azimuth,
+        elevation,
+        background=background,
+        captions=captions,
+        category=category,
+        colour=colour,
+    )
 
 
 def cached_groups(
@@ -137,13 +154,15 @@ def cached_groups(
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
         images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
-        return Groups(images, arrays["azimuth"], arrays["elevation"], arrays["background"], **facts)
+        return Groups(
+            images, arrays["azimuth"], arrays["elevation"], background=arrays["background"], **facts
+        )
     groups = draw_groups(
         seed,
         count,
         size,
-        split,
-        scenes,
+        split=split,
+        scenes=scenes,
         every_pair=every_pair,
         patterned=patterned,
         workers=workers,

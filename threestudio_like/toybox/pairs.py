@@ -41,7 +41,7 @@ class ToyPairs:
         self.categories = list(CATEGORIES)
         stem = folder / f"pairs-{split}-{seed}-{count}"
         if not stem.with_suffix(".json").is_file():
-            _draw(stem, seed, count, split, workers)
+            _draw(stem, seed, count, split=split, workers=workers)
         facts = json.loads(stem.with_suffix(".json").read_text())
         self.captions: list[str] = facts["captions"]
         self.pictures = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
@@ -71,7 +71,7 @@ class ToyPairs:
             np.array(self.pictures[index, view]),
             self.voxels(index),
             int(self.category[index]),
-            self.captions[index],
+            caption=self.captions[index],
         )
 
 
@@ -85,7 +85,7 @@ def pictures_of(
     azimuth = rng.uniform(0, 2 * np.pi) + np.arange(views) * (2 * np.pi / views)
     elevation = np.deg2rad(rng.uniform(*ELEVATION, views))
     cameras = np.stack([view_projection(float(a), float(e)) for a, e in zip(azimuth, elevation)])
-    drawn = render(obj, cameras, size, np.zeros((views, 3), np.float32))
+    drawn = render(obj, cameras, size, backgrounds=np.zeros((views, 3), np.float32))
     alpha = drawn.mask[..., None]
     colour = drawn.image / np.maximum(alpha, 1e-3)
     picture = np.rint(np.concatenate([colour.clip(0, 1), alpha], -1) * 255).astype(np.uint8)

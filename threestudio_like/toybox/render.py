@@ -191,8 +191,8 @@ def render(
         np.zeros((count, size, size, 3), np.float32),
         np.zeros((count, size, size), np.float32),
         np.zeros((count, size, size), np.float32),
-        np.zeros((count, size, size, 3), np.float32),
-        np.zeros((count, size, size), np.int32),
+        normal=np.zeros((count, size, size, 3), np.float32),
+        label=np.zeros((count, size, size), np.int32),
     )
     backgrounds = np.ascontiguousarray(backgrounds, np.float32)
     everything = np.empty((0, 0), np.float32)

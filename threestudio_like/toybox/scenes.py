@@ -55,10 +55,10 @@ class ToyScene:
                 p.apply(o.vertices),
                 o.faces,
                 o.face_material,
-                o.materials,
-                o.caption,
-                o.phrases,
-                o.parts,
+                materials=o.materials,
+                caption=o.caption,
+                phrases=o.phrases,
+                parts=o.parts,
             )
             for o, p in zip(self.objects, self.placements)
         ]
@@ -86,7 +86,7 @@ def related(
     if against is None:
         other = phrase(FLAT_TOPS if stacked else None, avoid)
         if relation == "under":
-            other = Phrase("table", other.colour, "square", "plain")
+            other = Phrase("table", other.colour, "square", pattern="plain")
     taken = avoid | {(other or against.phrases[0]).category if (other or against) else ""}  # type: ignore[union-attr]
     small = tuple(c for c in SMALL if relation != "under" or c != "lamp")
     return phrase(small if stacked else None, taken), other
@@ -106,11 +106,11 @@ def build_layout(
     if count < 2:
         raise ValueError(f"a scene has at least two objects, got {count}")
     relation = relation or str(rng.choice(RELATIONS))
-    one, two = related(rng, relation, split, set())
+    one, two = related(rng, relation, split, avoid=set())
     assert two is not None
     anchor, first = build(two, rng, split), build(one, rng, split)
     scene = ToyScene([anchor], [Transform(1.25 if relation == "under" else 1.0)])
-    _add(scene, first, relation, 0, rng)
+    _add(scene, first, relation, to=0, rng=rng)
     while len(scene.objects) < count:
         free = [
             r
@@ -119,9 +119,9 @@ def build_layout(
         ]
         beyond = str(rng.choice(free))
         phrase, _ = related(
-            rng, beyond, split, {o.phrases[0].category for o in scene.objects}, anchor
+            rng, beyond, split, avoid={o.phrases[0].category for o in scene.objects}, against=anchor
         )
-        _add(scene, build(phrase, rng, split), beyond, 0, rng)
+        _add(scene, build(phrase, rng, split), beyond, to=0, rng=rng)
     _fit(scene)
     return scene
 
@@ -153,7 +153,9 @@ def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random
         scale = float(rng.uniform(0.6, 0.95))
         turned = Transform.turn(turn, scale).apply(obj.vertices)
         place = Transform.turn(
-            turn, scale, beside(turned, base, axis, side, floor, gap=float(rng.uniform(0.04, 0.16)))
+            turn,
+            scale,
+            beside(turned, base, axis, side=side, floor=floor, gap=float(rng.uniform(0.04, 0.16))),
         )
         # Slightly off the axis, so that an object behind another is visible.
         place.translation[2 - axis] += float(rng.uniform(-0.3, 0.3)) * scale
@@ -195,5 +197,8 @@ def draw_layout(
         np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index + (1 << 32)])
     )
     return build_layout(
-        rng, split, counts[index % len(counts)], RELATIONS[(index // len(counts)) % len(RELATIONS)]
+        rng,
+        split,
+        counts[index % len(counts)],
+        relation=RELATIONS[(index // len(counts)) % len(RELATIONS)],
     )

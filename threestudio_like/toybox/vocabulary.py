@@ -154,7 +154,7 @@ def parse(prompt: str) -> list[Phrase]:
         elif word in CATEGORIES:
             modes = MODES.get(word, ())
             mode = next((w for w in words if w in modes), modes[0] if modes else None)
-            phrases.append(Phrase(word, colour, mode, pattern))
+            phrases.append(Phrase(word, colour, mode, pattern=pattern))
             colour, pattern, words = None, "plain", []
         else:
             words.append(word)

@@ -69,9 +69,9 @@ def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> Toy
         if role not in roles:
             roles[role] = len(materials)
             if role == "main":
-                materials.append(_material(rng, COLOURS[colour], phrase.pattern, 0.025))
+                materials.append(_material(rng, COLOURS[colour], phrase.pattern, jitter=0.025))
             else:
-                materials.append(_material(rng, ACCENTS[role], "plain", 0.02))
+                materials.append(_material(rng, ACCENTS[role], "plain", jitter=0.02))
         vertices.append(v)
         faces.append(f + offset)
         material.append(np.full(len(f), roles[role], np.int32))
@@ -81,10 +81,10 @@ def build(phrase: Phrase, rng: np.random.Generator, split: str = "train") -> Toy
         points,
         triangles,
         np.concatenate(material),
-        np.asarray(materials, np.float32),
-        describe(phrase),
-        [phrase],
-        [(0, len(triangles))],
+        materials=np.asarray(materials, np.float32),
+        caption=describe(phrase),
+        phrases=[phrase],
+        parts=[(0, len(triangles))],
     )
 
 
@@ -130,7 +130,7 @@ def draw_phrase(
         if rng.random() < (1 / 3 if patterned else 0.8)
         else str(rng.choice(["striped", "dotted"]))
     )
-    return Phrase(category, str(rng.choice(colours)), mode, pattern)
+    return Phrase(category, str(rng.choice(colours)), mode, pattern=pattern)
 
 
 def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
@@ -142,7 +142,7 @@ def caption_of(obj: ToyObject, rng: np.random.Generator) -> str:
     others = [s for s, w in SYNONYMS.items() if w == phrase.category]
     synonym = str(rng.choice(others)) if others and rng.random() < 0.2 else None
     if rng.random() < 0.03:
-        phrase = Phrase(phrase.category, None, phrase.mode, phrase.pattern)
+        phrase = Phrase(phrase.category, None, phrase.mode, pattern=phrase.pattern)
     text = describe(phrase, synonym, bool(rng.random() < 0.3))
     for other, word in SYNONYMS.items():
         if word in COLOURS and f" {word} " in text and rng.random() < 0.1:
@@ -175,11 +175,11 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
     while second.category == first.category:
         second = draw_phrase(rng, split, str(rng.choice(FLAT_TOPS)) if stacked else None)
     if relation == "under":
-        second = Phrase("table", second.colour, "square", "plain")
+        second = Phrase("table", second.colour, "square", pattern="plain")
         if first.category == "lamp":
             first = Phrase("ball", first.colour)
     a, b = build(first, rng, split), build(second, rng, split)
-    _place(a, b, relation, rng)
+    _place(a, b, relation, rng=rng)
     objects, text = [a, b], f"{describe(first)} {relation} {describe(second)}"
     if count == 3:
         third = draw_phrase(rng, split, str(rng.choice(SMALL)))
@@ -187,7 +187,7 @@ def build_scene(rng: np.random.Generator, split: str = "train", count: int = 2) 
         c.vertices *= 0.75
         side = 1.0 if rng.random() < 0.5 else -1.0
         pair = np.concatenate([a.vertices, b.vertices])
-        c.vertices += beside(c.vertices, pair, 0, side, pair[:, 1].min())
+        c.vertices += beside(c.vertices, pair, 0, side=side, floor=pair[:, 1].min())
         objects.append(c)
         text += f" and {describe(third)} {'right' if side > 0 else 'left'} of {describe(second)}"
     return merge(objects, text)
@@ -239,7 +239,7 @@ def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) 
             "behind": (2, -1.0),
         }[relation]
         a.vertices *= float(rng.uniform(0.8, 1.0))
-        a.vertices += beside(a.vertices, b.vertices, axis, side, floor)
+        a.vertices += beside(a.vertices, b.vertices, axis, side=side, floor=floor)
 
 
 def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject:
@@ -264,10 +264,10 @@ def merge(objects: list[ToyObject], caption: str, fit: bool = True) -> ToyObject
         fit_to_sphere(points) if fit else points,
         np.concatenate(faces),
         np.concatenate(face_material),
-        np.concatenate(materials),
-        caption,
-        phrases,
-        parts,
+        materials=np.concatenate(materials),
+        caption=caption,
+        phrases=phrases,
+        parts=parts,
     )
 
 
@@ -289,4 +289,6 @@ def draw(
     if u < scenes:
         return build_scene(rng, split, 3 if u < 0.25 * scenes else 2)
     category = CATEGORIES[index % len(CATEGORIES)]
-    return build(draw_phrase(rng, split, category, every_pair, patterned), rng, split)
+    return build(
+        draw_phrase(rng, split, category, every_pair=every_pair, patterned=patterned), rng, split
+    )

@@ -40,21 +40,55 @@ class Part:
 
 
 PARTS = (
-    Part("vae", 3.0, ("diffusion",), "pictures", train_toybox, (("only", "vae"),), 2),
-    Part("diffusion", 8.0, ("diffusion",), "pictures", train_toybox, (("only", "diffusion"),)),
-    Part("clip", 1.5, ("clip",), "pictures", train_toybox, (("only", "clip"),)),
-    Part("judge", 0.7, ("judge",), "pictures", train_toybox, (("only", "judge"),)),
-    Part("patterns", 0.5, ("judge",), "pictures", train_toybox, (("only", "patterns"),)),
-    Part("cisp", 2.5, ("cisp",), "cisp", train_contrastive),
-    Part("clip twin", 1.0, ("clip",), "cisp", train_contrastive, (("embedding", "clip"),)),
-    Part("voxels", 2.0, ("voxels-cisp",), "cisp", train_voxels),
     Part(
-        "voxels of the twin", 1.5, ("voxels-clip",), "cisp", train_voxels, (("embedding", "clip"),)
+        "vae",
+        3.0,
+        ("diffusion",),
+        folder="pictures",
+        train=train_toybox,
+        set=(("only", "vae"),),
+        stages=2,
     ),
-    Part("depth", 1.0, ("depth",), "pictures", train_depth),
-    Part("perceptual", 0.5, ("perceptual",), "pictures", train_perceptual),
-    Part("segmenter", 1.5, ("segmenter",), "pictures", train_segmenter),
-    Part("g3dr", 2.0, ("g3dr",), "pictures", train_g3dr),
+    Part(
+        "diffusion",
+        8.0,
+        ("diffusion",),
+        folder="pictures",
+        train=train_toybox,
+        set=(("only", "diffusion"),),
+    ),
+    Part("clip", 1.5, ("clip",), folder="pictures", train=train_toybox, set=(("only", "clip"),)),
+    Part("judge", 0.7, ("judge",), folder="pictures", train=train_toybox, set=(("only", "judge"),)),
+    Part(
+        "patterns",
+        0.5,
+        ("judge",),
+        folder="pictures",
+        train=train_toybox,
+        set=(("only", "patterns"),),
+    ),
+    Part("cisp", 2.5, ("cisp",), folder="cisp", train=train_contrastive),
+    Part(
+        "clip twin",
+        1.0,
+        ("clip",),
+        folder="cisp",
+        train=train_contrastive,
+        set=(("embedding", "clip"),),
+    ),
+    Part("voxels", 2.0, ("voxels-cisp",), folder="cisp", train=train_voxels),
+    Part(
+        "voxels of the twin",
+        1.5,
+        ("voxels-clip",),
+        folder="cisp",
+        train=train_voxels,
+        set=(("embedding", "clip"),),
+    ),
+    Part("depth", 1.0, ("depth",), folder="pictures", train=train_depth),
+    Part("perceptual", 0.5, ("perceptual",), folder="pictures", train=train_perceptual),
+    Part("segmenter", 1.5, ("segmenter",), folder="pictures", train=train_segmenter),
+    Part("g3dr", 2.0, ("g3dr",), folder="pictures", train=train_g3dr),
 )
 
 

@@ -87,9 +87,14 @@ def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int =
         return {"contrast": both / 2}
 
     group = ParameterGroup(
-        "clip", list(clip.parameters()), "cos 1e-3->1e-5", (0.9, 0.98), 1e-8, 0.02
+        "clip",
+        list(clip.parameters()),
+        "cos 1e-3->1e-5",
+        betas=(0.9, 0.98),
+        eps=1e-8,
+        weight_decay=0.02,
     )
-    return Stage("clip", steps, {"clip": clip}, [group], loss, clip_norm=1.0)
+    return Stage("clip", steps, {"clip": clip}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 def save_clip(clip: Any, tokenizer: Any, folder: Path) -> None:

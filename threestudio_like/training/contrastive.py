@@ -153,14 +153,17 @@ class BatchSource:
 
     def others(self, objects: torch.Tensor) -> torch.Tensor:
         """What the pictures of objects (B,) are compared with."""
-        return self._other([usable(self.source, int(o), 0, self.skipped) for o in objects])
+        return self._other([usable(self.source, int(o), 0, skipped=self.skipped) for o in objects])
 
     def pick(
         self, objects: torch.Tensor, views: torch.Tensor, generator: torch.Generator | None
     ) -> Batch:
         """The batch of objects (B,) seen in views (B,). `generator` jitters the framing."""
         config = self.config
-        pairs = [usable(self.source, int(o), int(v), self.skipped) for o, v in zip(objects, views)]
+        pairs = [
+            usable(self.source, int(o), int(v), skipped=self.skipped)
+            for o, v in zip(objects, views)
+        ]
         category = torch.tensor([p.category for p in pairs])
         sizes = {p.image.shape for p in pairs}
         pictures = [torch.from_numpy(p.image)[None] for p in pairs]
@@ -171,7 +174,7 @@ class BatchSource:
         def prepare(some: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
             if config.picture == "released":
                 return released(some, config.model.image.size)
-            return framed(some, config.model.image.size, BACKGROUND, shift)
+            return framed(some, config.model.image.size, BACKGROUND, jitter=shift)
 
         if len(sizes) == 1:
             images = prepare(torch.cat(pictures), jitter)
@@ -185,7 +188,7 @@ class BatchSource:
         other = self._other(pairs)
         # Two pictures of one object, objects with equal voxels, and equal captions are not
         # negatives of each other.
-        return Batch(images, other, alike(other), category, objects)
+        return Batch(images, other, alike(other), category=category, objects=objects)
 
     def draw(self, step: Step) -> Batch:
         """The batch of a step with a random view of every object: from a shuffled pass over all
@@ -325,7 +328,7 @@ def contrastive_stage(name: str, model: Contrastive, source: BatchSource) -> Sta
         with half:
             one, two = model.embed(batch.images), model.embed_other(batch.other)
         one, two = one.float(), two.float()
-        terms = {"contrast": contrastive_loss(one, two, model.log_scale, batch.same)}
+        terms = {"contrast": contrastive_loss(one, two, model.log_scale, same=batch.same)}
         if read_out is not None and weight(step.fraction) > 0:
             terms["read-out"] = weight(step.fraction) * read_out(one, two, batch.other)
         return terms
@@ -334,16 +337,16 @@ def contrastive_stage(name: str, model: Contrastive, source: BatchSource) -> Sta
         name,
         trained + list(read_out.parameters() if read_out is not None else ()),
         config.rate,
-        config.betas,
-        config.eps,
-        config.decay,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.decay,
     )
     return Stage(
         name,
         config.steps,
         modules,
-        [group],
-        loss,
+        groups=[group],
+        loss=loss,
         after_step=lambda step: model.clamp(),
         clip_norm=1.0,
     )
@@ -373,18 +376,18 @@ def retrieval(
     objects = torch.arange(min(pool, len(batches.source)))
     out: dict[str, list[float]] = {}
     for view in range(views):
-        one, two, other = embed_all(model, batches, objects, view)
+        one, two, other = embed_all(model, batches, objects, view=view)
         own = alike(other)
         kind = model.config.against
         names = {f"image to {kind}": (one, two), f"{kind} to image": (two, one)}
         for name, (a, b) in names.items():
             for key, value in recall(a, b, own).items():
                 out.setdefault(f"{name} {key}", []).append(value)
-        for key, value in recall(one, two, None, (1,)).items():
+        for key, value in recall(one, two, None, at=(1,)).items():
             out.setdefault(f"image to {kind} {key}, strict", []).append(value)
         if other.dtype == torch.bool:
             overlap = overlaps(other)
-            twins = recall(one, two, overlap >= TWINS, (1,))["recall@1"]
+            twins = recall(one, two, overlap >= TWINS, at=(1,))["recall@1"]
             out.setdefault(f"image to {kind} recall@1, twins of IoU {TWINS} count", []).append(
                 twins
             )

@@ -86,12 +86,12 @@ def picture_with_depth(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object from a random
     direction. Without a `camera` of `CAMERAS`, it is sometimes a scene."""
-    obj = draw(seed, index, split, 0.15 if camera is None else 0.0)
+    obj = draw(seed, index, split, scenes=0.15 if camera is None else 0.0)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 42), index]))
     distance, fov = CAMERAS[index % 2 if camera is None else camera]
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(-10, 50))
-    matrix = view_projection(azimuth, elevation, distance, float(np.deg2rad(fov)))
-    view = render(obj, matrix[None], size, np.zeros((1, 3), np.float32))
+    matrix = view_projection(azimuth, elevation, distance, fov_y=float(np.deg2rad(fov)))
+    view = render(obj, matrix[None], size, backgrounds=np.zeros((1, 3), np.float32))
     image, mask = (
         np.rint(view.image[0] * 255).astype(np.uint8),
         np.rint(view.mask[0] * 255).astype(np.uint8),
@@ -105,7 +105,7 @@ def picture_with_depth(
 
 def _one(job: tuple[int, int, str, int | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     seed, index, split, camera = job
-    return picture_with_depth(seed, index, split, SIZE, camera)
+    return picture_with_depth(seed, index, split, size=SIZE, camera=camera)
 
 
 def depth_pictures(
@@ -138,7 +138,9 @@ def depth_pictures(
         [distance * np.tan(np.deg2rad(fov) / 2) for distance, fov in CAMERAS], np.float32
     )
     which = np.arange(count) % 2 if camera is None else np.full(count, camera)
-    return DepthPictures(found["images"], found["masks"], found["depth"], half_widths[which])
+    return DepthPictures(
+        found["images"], found["masks"], found["depth"], half_width=half_widths[which]
+    )
 
 
 def build_depth(width: int = 96) -> Any:
@@ -248,9 +250,14 @@ def depth_stage(model: Any, data: DepthPictures, steps: int, batch: int = 32) ->
         return {"depth": error, "slope": 2 * slopes, "background": 0.2 * away}
 
     group = ParameterGroup(
-        "depth", list(model.parameters()), "cos 1e-3->1e-5", (0.9, 0.99), 1e-8, 0.01
+        "depth",
+        list(model.parameters()),
+        "cos 1e-3->1e-5",
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
-    return Stage("depth", steps, {"depth": model}, [group], loss, clip_norm=1.0)
+    return Stage("depth", steps, {"depth": model}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 @torch.no_grad()

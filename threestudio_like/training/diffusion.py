@@ -165,7 +165,9 @@ class GroupBatches:
         clean = self._latents[pick].flatten(0, 1).float()
         az, el = self._azimuth[pick].flatten(), self._elevation[pick].repeat_interleave(VIEWS)
         bg = self._background[pick].repeat_interleave(VIEWS)
-        rays = Cameras.orbit(az, el, DISTANCE, FOV_Y, size, size).ray_maps(size, size)
+        rays = Cameras.orbit(az, el, DISTANCE, fov_y=FOV_Y, height=size, width=size).ray_maps(
+            size, size
+        )
         vector = camera_vector(az, el, bg)
         drop_text = torch.rand(groups, generator=generator) < 0.1
         text = self._tokens[pick[:, None], self._views[pick]]
@@ -219,7 +221,7 @@ def diffusion_stage(
     text_encoder.train()
     processor = install(unet)
     ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
-    batches = Batches(GroupBatches(tokenizer, latents, data, groups), unet)
+    batches = Batches(GroupBatches(tokenizer, latents, data, groups=groups), unet)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = batches(step)
@@ -238,13 +240,20 @@ def diffusion_stage(
         ema["text"].update(text_encoder, step.index)  # type: ignore[operator]
 
     parameters = [*unet.parameters(), *text_encoder.parameters()]
-    group = ParameterGroup("denoiser", parameters, f"cos {lr}->{lr / 50}", (0.9, 0.99), 1e-8, 0.01)
+    group = ParameterGroup(
+        "denoiser",
+        parameters,
+        f"cos {lr}->{lr / 50}",
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
+    )
     return Stage(
         "diffusion",
         steps,
         {"unet": unet, "text": text_encoder, "ema": ema},
-        [group],
-        loss,
+        groups=[group],
+        loss=loss,
         after_step=after,
         clip_norm=1.0,
     )

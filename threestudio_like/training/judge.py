@@ -88,9 +88,14 @@ def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stag
         }
 
     group = ParameterGroup(
-        "judge", list(judge.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01
+        "judge",
+        list(judge.parameters()),
+        "cos 2e-3->2e-5",
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
-    return Stage("judge", steps, {"judge": judge}, [group], loss, clip_norm=1.0)
+    return Stage("judge", steps, {"judge": judge}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 @torch.no_grad()
@@ -129,9 +134,14 @@ def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64
         return {"pattern": F.cross_entropy(logits.float(), drawn["labels"])}
 
     group = ParameterGroup(
-        "patterns", list(judge.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01
+        "patterns",
+        list(judge.parameters()),
+        "cos 2e-3->2e-5",
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
-    return Stage("patterns", steps, {"patterns": judge}, [group], loss, clip_norm=1.0)
+    return Stage("patterns", steps, {"patterns": judge}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 @torch.no_grad()

@@ -135,11 +135,11 @@ def run(
         options.out,
         stage,
         options.seed,
-        options.minutes,
-        options.resume,
-        options.quiet,
-        identity,
-        workers,
+        minutes=options.minutes,
+        resume=options.resume,
+        quiet=options.quiet,
+        identity=identity,
+        workers=workers,
         device=options.device,
     )
 

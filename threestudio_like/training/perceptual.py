@@ -68,7 +68,7 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
         )
         level = float(torch.rand((), generator=generator))
         jitter = (torch.rand(batch, 3, generator=generator) - 0.5) * 0.3
-        pictures, amount = spoilt(framed(raw, 64, level, jitter), generator)
+        pictures, amount = spoilt(framed(raw, 64, level, jitter=jitter), generator)
         return {
             "pictures": pictures,
             "amount": amount,
@@ -91,9 +91,16 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
         return terms
 
     group = ParameterGroup(
-        "perceptual", list(model.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8, 0.01
+        "perceptual",
+        list(model.parameters()),
+        "cos 2e-3->2e-5",
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
-    return Stage("perceptual", steps, {"perceptual": model}, [group], loss, clip_norm=1.0)
+    return Stage(
+        "perceptual", steps, {"perceptual": model}, groups=[group], loss=loss, clip_norm=1.0
+    )
 
 
 @torch.no_grad()

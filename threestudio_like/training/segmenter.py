@@ -42,14 +42,20 @@ class ScenePictures:
 
 def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     seed, index, split = job
-    scene = draw_layout(seed, index, split, (2, 3, 4))
+    scene = draw_layout(seed, index, split, counts=(2, 3, 4))
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 43), index]))
     # Sometimes a closer view, so that objects are cut by the frame.
     camera = view_projection(
-        rng.uniform(-0.9, 0.9), np.deg2rad(rng.uniform(0, 45)), 3.0, FOV_Y * rng.uniform(0.75, 1.2)
+        rng.uniform(-0.9, 0.9),
+        np.deg2rad(rng.uniform(0, 45)),
+        3.0,
+        fov_y=FOV_Y * rng.uniform(0.75, 1.2),
     )
     view = render(
-        scene.whole(), camera[None].astype(np.float32), SIZE, np.zeros((1, 3), np.float32)
+        scene.whole(),
+        camera[None].astype(np.float32),
+        SIZE,
+        backgrounds=np.zeros((1, 3), np.float32),
     )
     return (
         np.rint(view.image[0] * 255).astype(np.uint8),
@@ -237,11 +243,11 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
         "segmenter",
         [p for p in model.parameters() if p.requires_grad],
         "cos 1e-3->1e-5",
-        (0.9, 0.99),
-        1e-8,
-        0.01,
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
-    return Stage("segmenter", steps, {"segmenter": model}, [group], loss, clip_norm=1.0)
+    return Stage("segmenter", steps, {"segmenter": model}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 @torch.no_grad()

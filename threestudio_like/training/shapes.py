@@ -38,14 +38,18 @@ def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
     train = ToyPairs(
-        options.drawn, options.world("train"), options.object_count, "train", options.workers
+        options.drawn,
+        options.world("train"),
+        options.object_count,
+        split="train",
+        workers=options.workers,
     )
     test = ToyPairs(
         options.drawn,
         options.world("test"),
         min(400, options.object_count),
-        "test",
-        options.workers,
+        split="test",
+        workers=options.workers,
     )
     return train, test
 
@@ -139,14 +143,14 @@ def train_voxels(options: TrainingOptions) -> Path:
         train,
         embedder,
         options.out / "work" / f"embeddings-{options.embedding}.safetensors",
-        views,
-        embedder.config.image.size,
+        views=views,
+        size=embedder.config.image.size,
     )
     torch.manual_seed(options.seed)
     model = VoxelDiffusion(config.model)
     if options.start is not None:
         begin(model, VoxelDiffusion.load(options.start), options.start)
-    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data)
+    stage = voxel_stage(f"voxels-{options.embedding}", model, config, data=data)
     run(options, stage, {"config": to_dict(config)})
     stage.modules["ema"].copy_to(model.unet)  # type: ignore[operator]
     target = options.out / f"voxels-{options.embedding}"
@@ -165,19 +169,23 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     toybox_only(options)
     claim(options, "depth")
     data = depth_pictures(
-        options.drawn, options.world("train"), options.object_count, "train", options.workers
+        options.drawn,
+        options.world("train"),
+        options.object_count,
+        split="train",
+        workers=options.workers,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "depth")
     model = build_depth(*size.widths)
-    stage = depth_stage(model, data, options.steps or size.steps, size.batch)
+    stage = depth_stage(model, data, options.steps or size.steps, batch=size.batch)
     run(options, stage)
     held_out = depth_pictures(
         options.drawn,
         options.world("test"),
         min(400, options.object_count),
-        "test",
-        options.workers,
+        split="test",
+        workers=options.workers,
     )
     figures = depth_accuracy(model, held_out)
     save_depth(model.eval(), options.out / "depth")
@@ -194,19 +202,23 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     toybox_only(options)
     claim(options, "perceptual")
     train = ToyPairs(
-        options.drawn, options.world("train"), options.object_count, "train", options.workers
+        options.drawn,
+        options.world("train"),
+        options.object_count,
+        split="train",
+        workers=options.workers,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "perceptual")
     model = build_perceptual(*size.widths)
-    stage = perceptual_stage(model, train, options.steps or size.steps, size.batch)
+    stage = perceptual_stage(model, train, options.steps or size.steps, batch=size.batch)
     run(options, stage)
     test = ToyPairs(
         options.drawn,
         options.world("test"),
         min(400, options.object_count),
-        "test",
-        options.workers,
+        split="test",
+        workers=options.workers,
     )
     calibrate(model.eval(), train)
     figures = perceptual_figures(model, test)
@@ -224,21 +236,25 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     toybox_only(options)
     claim(options, "segmenter")
     data = scene_pictures(
-        options.drawn, options.world("train"), options.object_count, "train", options.workers
+        options.drawn,
+        options.world("train"),
+        options.object_count,
+        split="train",
+        workers=options.workers,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "segmenter")
     model = build_segmenter(*size.widths)
     if options.start is not None:
         begin(model, type(model).from_pretrained(options.start), options.start)
-    stage = segmenter_stage(model, data, options.steps or size.steps, size.batch)
+    stage = segmenter_stage(model, data, options.steps or size.steps, batch=size.batch)
     run(options, stage)
     held_out = scene_pictures(
         options.drawn,
         options.world("test"),
         min(200, options.object_count),
-        "test",
-        options.workers,
+        split="test",
+        workers=options.workers,
     )
     figures = segmenter_accuracy(model.eval(), held_out)
     save_segmenter(model, options.out / "segmenter")

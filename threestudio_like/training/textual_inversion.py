@@ -128,9 +128,9 @@ def read_pictures(folder: Path, size: int, distance: float, fov_y: float) -> Con
         torch.deg2rad(numbers[:, 0]),
         torch.deg2rad(numbers[:, 1]),
         distance,
-        math.radians(fov_y),
-        size,
-        size,
+        fov_y=math.radians(fov_y),
+        height=size,
+        width=size,
     )
     return ConceptPictures(stack, cameras, numbers[:, 2])
 
@@ -194,9 +194,9 @@ def concept_stage(
             prompts.append(text)
         states = prior.encode_with_concept(prompts, options.token, word.vector)
         predicted = prior.predict_with_gradient(
-            noisy, t, Condition(states, cameras, level, together if joint else 1)
+            noisy, t, Condition(states, cameras, level, views=together if joint else 1)
         )
-        clean = prior.schedule.to_clean(predicted, noisy, t, prior.facts.prediction_type)
+        clean = prior.schedule.to_clean(predicted, noisy, t, kind=prior.facts.prediction_type)
         weight = prior.schedule.abar(t, noisy)
         # The loss is that of v, whatever the prior predicts: the error of the clean latents divided
         # by (1 - abar), with a limit.
@@ -211,8 +211,8 @@ def concept_stage(
         "concept",
         options.steps,
         {"word": word},
-        [ParameterGroup("word", [word.vector], options.lr, (0.9, 0.99), 1e-8)],
-        loss,
+        groups=[ParameterGroup("word", [word.vector], options.lr, betas=(0.9, 0.99), eps=1e-8)],
+        loss=loss,
     )
 
 
@@ -249,7 +249,9 @@ def train_concept(options: ConceptOptions) -> Path:
         options.prior,
     )
     protocol = prior.facts.camera or PLAIN_CAMERAS
-    data = read_pictures(options.images, prior.facts.image_size, protocol.distance, protocol.fov_y)
+    data = read_pictures(
+        options.images, prior.facts.image_size, protocol.distance, fov_y=protocol.fov_y
+    )
     start = start_vectors(prior, options)
     prior.add_concept({options.token: start})
     word = Word(start)
@@ -264,7 +266,7 @@ def train_concept(options: ConceptOptions) -> Path:
         identity={"token": options.token, "prior": options.prior},
     )
     Loop(out / "work", events, settings).run(
-        [StagePlan("concept", lambda done: concept_stage(prior, word, data, options))]
+        [StagePlan("concept", lambda done: concept_stage(prior, word, data, options=options))]
     )
     write_file(path, save({options.token: word.vector.detach().squeeze(0).contiguous()}))
     events.say(

@@ -62,12 +62,12 @@ def _data(
         options.drawn,
         SEEDS[seed] + 1000 * options.seed,
         count,
-        64,
-        split,
-        scenes,
-        every_pair,
-        patterned,
-        options.workers,
+        size=64,
+        split=split,
+        scenes=scenes,
+        every_pair=every_pair,
+        patterned=patterned,
+        workers=options.workers,
     )
 
 
@@ -84,10 +84,10 @@ def _vae(options: TrainingOptions) -> None:
     )
 
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.group_count, 0.12)
+    data = _data(options, "train", options.group_count, scenes=0.12)
     size, steps = _recipe(options, "vae")
     vae = build_vae(size.widths)
-    run(options, vae_stage(vae, data, steps, size.batch))
+    run(options, vae_stage(vae, data, steps, batch=size.batch))
     vae.eval().float()
     images = (
         torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5
@@ -98,7 +98,7 @@ def _vae(options: TrainingOptions) -> None:
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
     latents = _latents(options, data)
     size, steps = _recipe(options, "decoder")
-    run(options, decoder_stage(vae, data, latents, steps, size.batch))
+    run(options, decoder_stage(vae, data, latents, steps=steps, batch=size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
     held_out = _data(options, "validation", min(100, options.group_count), split="validation")
@@ -132,10 +132,10 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
 
 
 def _diffusion(options: TrainingOptions) -> None:
-    data = _data(options, "train", options.group_count, 0.12)
+    data = _data(options, "train", options.group_count, scenes=0.12)
     _latents(options, data)
     if options.workers == 1 or not is_main(options.device):
-        _diffusion_worker(0, options, "", 1)
+        _diffusion_worker(0, options, "", world=1)
         return
     import torch.multiprocessing as mp
 
@@ -168,13 +168,19 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         torch.set_num_threads(max(1, torch.get_num_threads() // world))
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.group_count, 0.12)
+    data = _data(options, "train", options.group_count, scenes=0.12)
     tokenizer = build_tokenizer()
     size, steps = _recipe(options, "diffusion")
     text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
     groups = min(size.batch, len(data))
     stage = diffusion_stage(
-        unet, text_encoder, tokenizer, _latents(options, data), data, steps, groups
+        unet,
+        text_encoder,
+        tokenizer,
+        latents=_latents(options, data),
+        data=data,
+        steps=steps,
+        groups=groups,
     )
     run(options, stage, workers=workers)
     if rank == 0:
@@ -184,7 +190,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         folder = options.out / "diffusion"
         # This process may not be the one that started the training.
         own_folder(folder)
-        save_pipeline(folder, unet, text_encoder, tokenizer)
+        save_pipeline(folder, unet, text_encoder, tokenizer=tokenizer)
         write_facts(folder)
     if workers is not None:
         workers.close()
@@ -216,8 +222,8 @@ def _clip(options: TrainingOptions) -> None:
     tokenizer = build_tokenizer()
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
-    data = _data(options, "clip", _fewer(options, 6000), 0.1, every_pair=True)
-    run(options, clip_stage(clip, tokenizer, data, steps, size.batch))
+    data = _data(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)
+    run(options, clip_stage(clip, tokenizer, data, steps=steps, batch=size.batch))
     save_clip(clip.eval(), tokenizer, options.out / "clip")
 
 
@@ -244,7 +250,7 @@ def _judge(options: TrainingOptions) -> None:
             judge,
             _data(options, "judge", _fewer(options, 5000), every_pair=True),
             steps,
-            size.batch,
+            batch=size.batch,
         ),
     )
     judge.save(options.out / "judge")
@@ -267,7 +273,7 @@ def _patterns(options: TrainingOptions) -> None:
     size, steps = _recipe(options, "patterns")
     judge = PatternJudge(*size.widths)
     data = _data(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
-    run(options, pattern_stage(judge, data, steps, size.batch))
+    run(options, pattern_stage(judge, data, steps, batch=size.batch))
     judge.save(options.out / "judge")
     test = _data(
         options,

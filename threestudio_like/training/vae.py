@@ -63,7 +63,7 @@ def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 3
         corner = (
             torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
         )
-        return {"pictures": _crops(images, pick, corner, crop)}
+        return {"pictures": _crops(images, pick, corner, size=crop)}
 
     batches = Batches(draw, vae)
 
@@ -88,8 +88,10 @@ def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 3
             "spread": 1e-3 * mean.square().mean(),
         }
 
-    group = ParameterGroup("vae", list(vae.parameters()), "cos 2e-3->2e-5", (0.9, 0.99), 1e-8)
-    return Stage("vae", steps, {"vae": vae}, [group], loss, clip_norm=1.0)
+    group = ParameterGroup(
+        "vae", list(vae.parameters()), "cos 2e-3->2e-5", betas=(0.9, 0.99), eps=1e-8
+    )
+    return Stage("vae", steps, {"vae": vae}, groups=[group], loss=loss, clip_norm=1.0)
 
 
 @torch.no_grad()
@@ -182,8 +184,8 @@ def decoder_stage(
         pick = torch.randint(0, len(images), (batch,), generator=generator)
         corner = torch.randint(0, latents.shape[-1] - small + 1, (batch, 2), generator=generator)
         return {
-            "latents": _crops(by_place, pick, corner, small),
-            "pictures": _crops(images, pick, factor * corner, crop),
+            "latents": _crops(by_place, pick, corner, size=small),
+            "pictures": _crops(images, pick, factor * corner, size=crop),
         }
 
     batches = Batches(draw, vae)
@@ -205,5 +207,5 @@ def decoder_stage(
             "chroma": 0.5 * chroma.abs().mean(),
         }
 
-    group = ParameterGroup("decoder", parameters, "cos 1e-3->1e-5", (0.9, 0.99), 1e-8)
-    return Stage("decoder", steps, {"vae": vae}, [group], loss, clip_norm=1.0)
+    group = ParameterGroup("decoder", parameters, "cos 1e-3->1e-5", betas=(0.9, 0.99), eps=1e-8)
+    return Stage("decoder", steps, {"vae": vae}, groups=[group], loss=loss, clip_norm=1.0)

@@ -89,7 +89,7 @@ class EmbeddedPairs:
             self.embeddings = load_file(str(path))["embeddings"]
             if self.embeddings.shape == (len(source), views, embedder.width):
                 return
-        self.embeddings = embed_pictures(source, embedder, views, size)
+        self.embeddings = embed_pictures(source, embedder, views, size=size)
         write_file(path, save({"embeddings": self.embeddings.contiguous()}))
 
 
@@ -112,7 +112,9 @@ def embed_pictures(
         images = torch.cat(
             [
                 framed(
-                    torch.from_numpy(usable(source, n, v, skipped).image)[None], size, BACKGROUND
+                    torch.from_numpy(usable(source, n, v, skipped=skipped).image)[None],
+                    size,
+                    BACKGROUND,
                 )
                 for n, v in some
             ]
@@ -142,7 +144,7 @@ def voxel_stage(
         )
         pick = order[torch.arange(first, first + size) % count]
         view = torch.randint(0, views, (size,), generator=generator)
-        pairs = [usable(source, int(n), 0, skipped) for n in pick]
+        pairs = [usable(source, int(n), 0, skipped=skipped) for n in pick]
         voxels = torch.stack([torch.from_numpy(p.voxels) for p in pairs])
         by_class = torch.zeros(size, dtype=torch.bool)
         if model.unet.class_table is not None and config.class_share > 0:
@@ -184,15 +186,20 @@ def voxel_stage(
             }
 
     group = ParameterGroup(
-        name, list(model.unet.parameters()), config.rate, (0.9, 0.99), 1e-8, 0.01
+        name,
+        list(model.unet.parameters()),
+        config.rate,
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        weight_decay=0.01,
     )
     modules: dict[str, nn.Module] = {"model": model, "ema": ema}
     return Stage(
         name,
         config.steps,
         modules,
-        [group],
-        loss,
+        groups=[group],
+        loss=loss,
         after_step=lambda step: ema.update(model.unet, step.index),
         clip_norm=1.0,
     )

@@ -69,7 +69,7 @@ def evaluate(
     values = {"source": folder, "prompt": prompt, "truth": truth, "instances": instances}
     options = from_dict(Evaluate, values, "options")
     check_numbers({"instances": options.instances})
-    return measure(options.source, options.prompt, options.truth, options.instances)
+    return measure(options.source, options.prompt, options.truth, count=options.instances)
 
 
 def open_run(folder: PathLike) -> Any:

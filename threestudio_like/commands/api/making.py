@@ -71,7 +71,7 @@ def generate(
         seed=seed,
         set=set,
     )
-    return run_command("generate", options, system, prior)
+    return run_command("generate", options, system, prior=prior)
 
 
 def texture(
@@ -154,7 +154,7 @@ def texture(
         seed=seed,
         set=set,
     )
-    return run_command("texture", options, system, prior)
+    return run_command("texture", options, system, prior=prior)
 
 
 def reconstruct(
@@ -194,4 +194,4 @@ def reconstruct(
         seed=seed,
         set=set,
     )
-    return run_command("reconstruct", options, system, prior)
+    return run_command("reconstruct", options, system, prior=prior)

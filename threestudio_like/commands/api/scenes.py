@@ -78,7 +78,7 @@ def compose(
         seed=seed,
         set=set,
     )
-    return run_command("compose", options, system, prior)
+    return run_command("compose", options, system, prior=prior)
 
 
 def refine(
@@ -119,7 +119,7 @@ def refine(
         seed=seed,
         set=set,
     )
-    return run_command("refine", options, system, prior)
+    return run_command("refine", options, system, prior=prior)
 
 
 def resume(

@@ -78,7 +78,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
     with Run.open("compose", options, name=f"{picture.stem} scene") as run:
         configuration_of(options, system)
         pixels, note, share = read_pixels(picture)
-        canvas = Canvas.of(pixels, options.picture, note, share)
+        canvas = Canvas.of(pixels, options.picture, note, share=share)
         masks = (
             None
             if options.masks is None
@@ -89,7 +89,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
         if options.prompt:
             check_vocabulary(prior, options.prompt)
         load_depth(config.depth)
-        parts, notes = find_parts(canvas, text, boxes, masks, config.decompose)
+        parts, notes = find_parts(canvas, text, boxes, masks=masks, config=config.decompose)
         given = [open_object(path, "") for path in options.objects]
         if given and len(given) != len(parts):
             raise ConfigError(
@@ -101,7 +101,9 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
             "picture": run.fact("picture", options.picture),
             "picture content": hashlib.sha256(picture.read_bytes()).hexdigest()[:16],
         }
-        composition = _begin(run, options.prompt, text, words, config, prior, facts)
+        composition = _begin(
+            run, options.prompt, text, words=words, config=config, prior=prior, more=facts
+        )
         for line in notes:
             run.events.say(f"Warning: {line}.")
         return composition.from_picture(canvas, parts, given)
@@ -137,7 +139,9 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
                 "Give one mesh for each",
             )
         given = [open_object(path, "") for path in options.objects]
-        return _begin(run, prompt, text, words, config, prior, {"picture": ""}).from_text(given)
+        return _begin(
+            run, prompt, text, words=words, config=config, prior=prior, more={"picture": ""}
+        ).from_text(given)
 
 
 def _begin(
@@ -165,7 +169,7 @@ def _begin(
         "elevation": options.elevation,
         **more,
     }
-    run.describe(facts, config, export_config(options), planned)
+    run.describe(facts, config, export_config(options), planned=planned)
     return Composition(run=run, prompt=prompt, text=text, words=words, config=config, prior=prior)
 
 

@@ -107,8 +107,8 @@ class ObjectMaker:
             read(folder / "asset.glb"),
             name,
             shape.get("azimuth", 0.0),
-            shape.get("elevation"),
-            shape.get("agreement", float("nan")),
+            elevation=shape.get("elevation"),
+            agreement=shape.get("agreement", float("nan")),
         )
 
 

@@ -89,7 +89,11 @@ class Composition:
         events.status("scene: how far things are", force=True)
         protocol = self.prior.facts.camera or PLAIN_CAMERAS
         depth = scene_depth(
-            canvas, parts, config.depth, protocol.distance, self.options.fov or protocol.fov_y
+            canvas,
+            parts,
+            config.depth,
+            distance=protocol.distance,
+            fov_y=self.options.fov or protocol.fov_y,
         )
         order = hidden_by(parts, depth, self.text)
         events.record("order", pairs=[[names[a], names[b]] for a, b in order])
@@ -103,29 +107,34 @@ class Composition:
                 objects.append(self.maker.reconstruct(name, part, done))
             # What was completed is how large the object is.
             part.box = completed_box(done)
-        self.pages.update(picture_pages(canvas.pixels, parts, names, whole))
+        self.pages.update(picture_pages(canvas.pixels, parts, names, whole=whole))
         seen = [
-            Seen(part.box, part.mask, float(np.median(depth[part.mask > 0.5])), -o.azimuth)
+            Seen(part.box, part.mask, float(np.median(depth[part.mask > 0.5])), yaw=-o.azimuth)
             for part, o in zip(parts, objects)
         ]
         camera = self._camera(canvas, objects, seen)
         start = [
-            initial_transform(o.body, s, camera, config.place.layout) for o, s in zip(objects, seen)
+            initial_transform(o.body, s, camera, config=config.place.layout)
+            for o, s in zip(objects, seen)
         ]
         if config.place.layout.ground:
             supported = {r.subject: r.object for r in self.text.relations if r.kind == "on"}
             start = on_the_ground(
-                [o.body for o in objects], start, camera, supported, feet_seen(parts)
+                [o.body for o in objects], start, camera, supported=supported, sure=feet_seen(parts)
             )
         scene = PlacedScene(
-            [o.body for o in objects], names, start, camera.camera_to_world[0], config.place.along
+            [o.body for o in objects],
+            names,
+            start,
+            camera_to_world=camera.camera_to_world[0],
+            along=config.place.along,
         )
         union = np.clip(sum(p.mask for p in parts), 0, 1)
         reference = ReferencePicture(
             torch.from_numpy(canvas.pixels),
             torch.from_numpy(union.astype(np.float32)),
             camera,
-            torch.from_numpy(depth.astype(np.float32)),
+            depth=torch.from_numpy(depth.astype(np.float32)),
         )
         before = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         first = self._agreement(scene, reference, parts)
@@ -135,7 +144,9 @@ class Composition:
         scene = config.result(request, stages)
         after = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         path: Any = stages["placement"].modules["path"]
-        self.pages.update(scene_pages(canvas.pixels, before, after, path.rows.numpy(), names))
+        self.pages.update(
+            scene_pages(canvas.pixels, before, after, path=path.rows.numpy(), names=names)
+        )
         last = self._agreement(scene, reference, parts)
         figures = {
             "objects": len(objects),
@@ -157,13 +168,18 @@ class Composition:
             ]
         )
         protocol, config = self.prior.facts.camera or PLAIN_CAMERAS, self.config
-        camera = reference_camera(protocol.distance, protocol.fov_y, 15.0, 64, 64)
+        camera = reference_camera(protocol.distance, protocol.fov_y, 15.0, height=64, width=64)
         scenes: dict[str, PlacedScene] = {}
         for number in range(config.starts):
-            first = first_layout(objects, self.text, self.options.run.seed, number)
+            first = first_layout(objects, self.text, self.options.run.seed, number=number)
             bodies = [o.body for o in objects]
             scenes[f"start {number + 1}"] = PlacedScene(
-                bodies, names, first, camera.camera_to_world[0], "axis", upright=config.upright
+                bodies,
+                names,
+                first,
+                camera_to_world=camera.camera_to_world[0],
+                along="axis",
+                upright=config.upright,
             )
         request = self._request(scenes)
         self.run.execute(config.plans(request))
@@ -219,7 +235,7 @@ class Composition:
                 f"scene: completing {part.phrase or f'object {number + 1}'}", force=True
             )
             inpainter = inpainter or load_inpainter(
-                config.inpainter, self.prior, config.inpaint, self.run.device()
+                config.inpainter, self.prior, config.inpaint, device=self.run.device()
             )
             others = (
                 np.max([p.mask for k, p in enumerate(parts) if k != number], 0) > 0.5
@@ -233,11 +249,11 @@ class Composition:
                 canvas.pixels,
                 part,
                 others,
-                inpainter,
-                segmenter,
-                config,
-                self.options.run.seed + number,
-                closed,
+                inpainter=inpainter,
+                segmenter=segmenter,
+                config=config,
+                seed=self.options.run.seed + number,
+                closed=closed,
             )
             self.run.events.record("completed", object=number + 1, filled=done.filled)
             whole.append(done)
@@ -270,22 +286,24 @@ class Composition:
         if len(fovs) == len(elevations) == 1:
             span = protocol.distance * math.tan(math.radians(protocol.fov_y) / 2)
             distance = span / math.tan(math.radians(fovs[0]) / 2)
-            return reference_camera(distance, fovs[0], elevations[0], size, size)
+            return reference_camera(distance, fovs[0], elevations[0], height=size, width=size)
         fitted = fitted_camera(
             [o.body for o in objects],
             seen,
             protocol.distance,
-            protocol.fov_y,
-            fovs,
-            elevations,
-            size,
+            fov_y=protocol.fov_y,
+            fovs=fovs,
+            elevations=elevations,
+            size=size,
         )
         self.run.events.record(
             "camera", fov=fitted.fov_y, elevation=fitted.elevation, agreement=fitted.agreement
         )
         for one in seen:
             one.depth += fitted.distance - protocol.distance
-        return reference_camera(fitted.distance, fitted.fov_y, fitted.elevation, size, size)
+        return reference_camera(
+            fitted.distance, fitted.fov_y, fitted.elevation, height=size, width=size
+        )
 
     def _agreement(
         self, scene: PlacedScene, reference: ReferencePicture, parts: list[Part]
@@ -316,7 +334,7 @@ class Composition:
         began = time.monotonic()
         self.run.events.status("asset: writing, verifying", force=True)
         residual = PhysicalTerms(
-            scene, bonds_of(self.text), [], self.config.place.physical
+            scene, bonds_of(self.text), [], config=self.config.place.physical
         ).report()
         where = scene.transforms()
         placed = [

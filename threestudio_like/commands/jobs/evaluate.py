@@ -13,6 +13,8 @@ from ..evaluate import Evaluate
 def evaluate(options: Evaluate) -> dict[str, Any]:
     """Print and return the figures. Raises InputError."""
     check_numbers(flat(options))
-    figures = evaluation.evaluate(options.source, options.prompt, options.truth, options.instances)
+    figures = evaluation.evaluate(
+        options.source, options.prompt, options.truth, count=options.instances
+    )
     print(json_text(figures) if options.json else lines_of(figures))
     return figures

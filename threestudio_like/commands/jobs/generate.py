@@ -67,12 +67,12 @@ def generate(
             "prior": options.model.prior,
             "seed": options.run.seed,
         }
-        run.describe(facts, config, export_config(options), planned)
+        run.describe(facts, config, export_config(options), planned=planned)
         warn_of_unused_concept(run, prior, options)
         stages = run.execute(plans)
         save_embeddings(options, prior)
         model = config.result(request, stages)
-        return finish(run, model, prior, facts, request.objects)
+        return finish(run, model, prior, facts=facts, pieces=request.objects)
 
 
 def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
@@ -101,9 +101,13 @@ def finish(
         {"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence}
     )
     config = export_config(run.options)
-    asset, figures = make_asset(model, config, pieces, node_name(facts["prompt"]), provenance)
+    asset, figures = make_asset(
+        model, config, pieces, name=node_name(facts["prompt"]), provenance=provenance
+    )
     figures["fog"] = mean_field_opacity(model, asset.mesh)
-    work = Delivery(facts["prompt"], asset, evaluation_ring(model), run.options.asset.turntable)
+    work = Delivery(
+        facts["prompt"], asset, evaluation_ring(model), turntable=run.options.asset.turntable
+    )
     return run.deliver(work, figures, began)
 
 

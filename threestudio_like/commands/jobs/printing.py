@@ -18,7 +18,7 @@ def print_configuration(options: Any, verb: str, prompt: str) -> None:
     if preset == "auto":
         preset = preset_for(options, verb)
     config = configure(options, registry.configuration(system, preset, verb))
-    print_yaml(config, options, preset, {"prompt": prompt, "system": system})
+    print_yaml(config, options, preset, facts={"prompt": prompt, "system": system})
 
 
 def print_yaml(config: Any, options: Any, preset: str, facts: dict[str, Any] | None = None) -> None:

@@ -66,7 +66,7 @@ def method_configuration(options: Any, system: Any = None) -> PictureSystem:
     ModelError."""
     preset = "default" if options.method.preset == "auto" else options.method.preset
     name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    base = system or registry.configuration(name, preset, "reconstruct", "--method")
+    base = system or registry.configuration(name, preset, "reconstruct", where="--method")
     config: PictureSystem = configure(options, base)
     config.check()
     return config
@@ -128,16 +128,16 @@ def imagined(prompt: str, prior: DiffusionPrior, seed: int) -> InputImage:
     if prompt:
         check_vocabulary(prior, prompt)
     how = ImagineConfig()
-    pixels = imagine_picture(prompt, prior, how, seed).cpu().numpy()
+    pixels = imagine_picture(prompt, prior, how, seed=seed).cpu().numpy()
     photo = photo_of(
         pixels,
         "the imagined picture",
         {"size": f"imagined, {pixels.shape[1]} x {pixels.shape[0]}"},
-        BorderSegmenter(),
+        segmenter=BorderSegmenter(),
     )
     view = None
     if prior.facts.camera is not None:
-        view = Viewpoint(math.radians(how.azimuth), math.radians(how.elevation), 0.8, 1.0)
+        view = Viewpoint(math.radians(how.azimuth), math.radians(how.elevation), 0.8, margin=1.0)
     return InputImage(
         photo=photo,
         source="imagined",
@@ -180,7 +180,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "seed": options.run.seed,
     }
     export = export_config(options)
-    run.describe(facts, config, export, planned)
+    run.describe(facts, config, export, planned=planned)
     for name, note in photo.notes.items():
         events.record("picture", part=name, note=note)
         if "nothing stood out" in note:
@@ -216,15 +216,15 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     mesh, how = unwrap(found.mesh, export.texture, export.unwrap_seconds)
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
-    coloured = lay_back(surface, photo, found.pose, found.poses, config.colour)
+    coloured = lay_back(surface, photo, found.pose, poses=found.poses, config=config.colour)
     painted, stages = None, {}
     if config.colour.complete == "paint":
         assert prior is not None
         plans, painted = completion_plans(
-            coloured, atlas, prompt, prior, config.colour, options.run.seed
+            coloured, atlas, prompt, prior=prior, config=config.colour, seed=options.run.seed
         )
         stages = run.execute(plans)
-    done = completed(coloured, config.colour, painted, stages, found.colour)
+    done = completed(coloured, config.colour, painted, stages=stages, colour=found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
         "faces": len(mesh.faces),
@@ -238,7 +238,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "prompt": prompt or "none was needed",
         **found.figures,
     }
-    return _finish(run, photo, found, done, config, figures)
+    return _finish(run, photo, found, surface=done, config=config, figures=figures)
 
 
 def share(part: torch.Tensor, whole: torch.Tensor) -> float:
@@ -298,13 +298,13 @@ def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 256) -> di
     that was found."""
     poses = found.poses
     box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-    cut = matching_cut(asset.mesh, found.pose, poses, box)
+    cut = matching_cut(asset.mesh, found.pose, poses, box=box)
     colours, alpha = photo.colours(size, cut)
     given = (colours * alpha[..., None] + 0.96 * (1 - alpha[..., None]))[0].numpy()
     camera = found.pose.camera(poses, size)
-    drawn = render_asset(asset, camera.view_projection().numpy(), size, 0.96).image[0]
+    drawn = render_asset(asset, camera.view_projection().numpy(), size, background=0.96).image[0]
     clay = render_asset(
-        Asset({"object": found.mesh}), camera.view_projection().numpy(), size, 0.96
+        Asset({"object": found.mesh}), camera.view_projection().numpy(), size, background=0.96
     ).image[0]
     original = (photo.original.clip(0, 1) * 255).astype(np.uint8)
     row = np.concatenate([given, drawn, clay], 1)

@@ -50,7 +50,7 @@ def refine(
         return _refine_texture(options, source, record)
     if record.command not in ("generate", "refine"):
         raise InputError(f"is a run of {record.command}", str(source), "Give a run of generate")
-    return _refine_field(options, source, record, system, prior)
+    return _refine_field(options, source, record, system=system, prior=prior)
 
 
 def _refine_field(
@@ -99,10 +99,12 @@ def _refine_field(
             "prior": options.model.prior,
             "seed": options.run.seed,
         }
-        run.describe(facts, config, export_config(options), planned)
+        run.describe(facts, config, export_config(options), planned=planned)
         stages = run.execute(plans)
         save_embeddings(options, prior)
-        return finish(run, config.result(request, stages), prior, facts, request.objects)
+        return finish(
+            run, config.result(request, stages), prior, facts=facts, pieces=request.objects
+        )
 
 
 def _chain(record: RunRecord) -> dict[str, Any]:

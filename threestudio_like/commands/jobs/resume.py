@@ -30,7 +30,7 @@ def resume(options: Resume) -> Any:
     folder = existing_folder(options.folder)
     record = read_record(folder)
     changes = {k: v for k, v in given(options).items() if k in SAME_RESULT} | _shown(options)
-    return _go_on(folder, record, changes, options.steps, {})
+    return _go_on(folder, record, changes, steps=options.steps, objects={})
 
 
 def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
@@ -63,7 +63,7 @@ def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
             f"Leave them out, or choose another --out; {PROGRAM} resume {folder} goes on with it",
         )
     kept = {k: v for k, v in changes.items() if k in SAME_RESULT} | _shown(options)
-    return _go_on(folder, record, kept, changes.get("steps"), objects)
+    return _go_on(folder, record, kept, steps=changes.get("steps"), objects=objects)
 
 
 def _shown(options: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _finished_already(folder: Path, quiet: bool) -> RunResult:
     known = {f.name for f in fields(Verdict)}
     verdict = Verdict(**{k: v for k, v in content.get("verdict", {}).items() if k in known})
     asset = Asset.load(folder / "asset.glb")
-    return RunResult(asset, folder, dict(content.get("figures", {})), verdict)
+    return RunResult(asset, folder, dict(content.get("figures", {})), verdict=verdict)
 
 
 def _saved_options(record: RunRecord, folder: Path) -> Any:

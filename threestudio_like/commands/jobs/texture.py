@@ -99,13 +99,15 @@ def texture(
         plans = [
             plan for k, one in enumerate(requests) for plan in variant_plans(k, config.plans(one))
         ]
-        facts = _facts(run, mesh, registry.name_of(base) or options.system, preset)
-        run.describe(facts, config, export, planned)
+        facts = _facts(run, mesh, registry.name_of(base) or options.system, preset=preset)
+        run.describe(facts, config, export, planned=planned)
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
         save_embeddings(options, prior)
-        looks = [_finished(run, config, one, k, stages) for k, one in enumerate(requests)]
-        return _finish(run, subject, looks, chosen, mesh)
+        looks = [
+            _finished(run, config, one, number=k, stages=stages) for k, one in enumerate(requests)
+        ]
+        return _finish(run, subject, looks, chosen=chosen, mesh=mesh)
 
 
 def _subject_options(options: Texture, export: Any) -> SubjectOptions:
@@ -168,7 +170,7 @@ def _finished(
         save_png(shown, run.folder / "work" / name)
     with torch.no_grad():
         parts.surface.texels[0].copy_(fill_unseen(parts.surface, visible, request.locked))
-    return Look(request.prompt, parts, visible, request.locked)
+    return Look(request.prompt, parts, visible, locked=request.locked)
 
 
 def _facts(run: Run, mesh: Path, system: str, preset: str) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
         (shown * 255).round().astype(np.uint8),
         read_scene(prompt).objects,
         find,
-        options.port,
-        options.host,
+        port=options.port,
+        host=options.host,
     )
     try:
         _warn(picker.warning)
@@ -151,6 +151,10 @@ def _server(path: Path, options: ViewOptions) -> PageServer:
 def show(options: View) -> str:
     """Carry out `view`. Raises as `view`."""
     chosen = ViewOptions(
-        options.port, options.host, options.browser, options.segmenter, options.seconds
+        options.port,
+        options.host,
+        options.browser,
+        segmenter=options.segmenter,
+        seconds=options.seconds,
     )
     return view(options.path.expanduser(), options.prompt, chosen)

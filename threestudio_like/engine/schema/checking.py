@@ -62,13 +62,13 @@ def from_dict(kind: type[T], values: Any, where: str = "configuration") -> T:
     Raises:
         ConfigError: an unknown or missing key, a value of the wrong type or out of its range.
     """
-    return _from_dict(kind, values, "", where)
+    return _from_dict(kind, values, "", where=where)
 
 
 def update(config: T, values: Any, where: str = "", *, prefix: str = "") -> T:
     """A copy of the configuration with the values of a nested dictionary; arguments and errors as
     of `from_dict`. Errors name a key behind `prefix`, the dotted place of the configuration."""
-    return _update(config, values, prefix, where or "configuration")
+    return _update(config, values, prefix, where=where or "configuration")
 
 
 def checked(config: T, where: str = "") -> T:
@@ -90,37 +90,37 @@ def convert(value: Any, annotation: Any, name: str, where: str = "configuration"
     if annotation is Any:
         return value
     if origin is Annotated:
-        return _annotated(value, arguments, name, where)
+        return _annotated(value, arguments, name, where=where)
     if origin in (typing.Union, types.UnionType):
-        return _one_of(value, arguments, name, where)
+        return _one_of(value, arguments, name, where=where)
     if origin is typing.Literal:
-        return _literal(value, arguments, name, where)
+        return _literal(value, arguments, name, where=where)
     if origin is tuple:
-        return _tuple(value, arguments, name, where)
+        return _tuple(value, arguments, name, where=where)
     if origin in (dict, Mapping) or annotation is dict:
-        return _dictionary(value, arguments, name, where)
+        return _dictionary(value, arguments, name, where=where)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         if isinstance(value, annotation):
             own = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return _update(value, own, f"{name}.", where)
-        return _from_dict(annotation, value, f"{name}.", where)
+            return _update(value, own, f"{name}.", where=where)
+        return _from_dict(annotation, value, f"{name}.", where=where)
     if annotation is bool:
         return _truth(value, name, where)
     if annotation in (int, float):
-        return _number(value, annotation, name, where)
+        return _number(value, annotation, name, where=where)
     if annotation is str:
         if isinstance(value, str):
             return value
-        raise wrong(value, "a text", name, where, "Put it in quotes")
+        raise wrong(value, "a text", name, where=where, remedy="Put it in quotes")
     if annotation is Path:
         if isinstance(value, Path) or (isinstance(value, str) and "\0" not in value):
             return user_path(value)
-        raise wrong(value, "a path", name, where)
+        raise wrong(value, "a path", name, where=where)
     if annotation is type(None) and value is None:
         return None
     if isinstance(annotation, type) and isinstance(value, annotation):
         return value
-    raise wrong(value, f"a {getattr(annotation, '__name__', annotation)}", name, where)
+    raise wrong(value, f"a {getattr(annotation, '__name__', annotation)}", name, where=where)
 
 
 def _from_dict(kind: type[T], values: Any, prefix: str, where: str) -> T:
@@ -130,36 +130,38 @@ def _from_dict(kind: type[T], values: Any, prefix: str, where: str) -> T:
         if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     if not required:
-        return _update(kind(), values, prefix, where)
-    _check_group(kind, values, prefix, where)
+        return _update(kind(), values, prefix, where=where)
+    _check_group(kind, values, prefix, where=where)
     missing = [name for name in required if name not in values]
     if missing:
         raise ConfigError(f'"{prefix}{missing[0]}" is missing', where)
     hints = _hints(kind)
-    first = {n: convert(values[n], hints[n], prefix + n, where) for n in required}
+    first = {n: convert(values[n], hints[n], prefix + n, where=where) for n in required}
     rest = {n: value for n, value in values.items() if n not in required}
-    return _update(kind(**first), rest, prefix, where)
+    return _update(kind(**first), rest, prefix, where=where)
 
 
 def _update(config: T, values: Any, prefix: str, where: str) -> T:
     kind = type(config)
-    _check_group(kind, values, prefix, where)
+    _check_group(kind, values, prefix, where=where)
     hints, names = _hints(kind), _names(kind)
     changed: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in names:
-            changed.update(_in_open_part(config, changed, key, value, prefix, where))
+            changed.update(
+                _in_open_part(config, changed, key, value=value, prefix=prefix, where=where)
+            )
             continue
         current = changed.get(key, getattr(config, key))
         if isinstance(current, OpenConfig) and not isinstance(value, OpenConfig):
             if not isinstance(value, Mapping):
-                raise wrong(value, "a group of keys", name, where)
+                raise wrong(value, "a group of keys", name, where=where)
             changed[key] = current.updated(value, f"{name}.")
         elif is_config(current) and not is_config(value) and value is not None:
-            changed[key] = _update(current, value, f"{name}.", where)
+            changed[key] = _update(current, value, f"{name}.", where=where)
         else:
-            changed[key] = convert(value, hints[key], name, where)
+            changed[key] = convert(value, hints[key], name, where=where)
     return dataclasses.replace(config, **changed) if changed else config
 
 
@@ -214,11 +216,11 @@ def _annotated(value: Any, arguments: tuple[Any, ...], name: str, where: str) ->
     inner, *rules = arguments
     finite = all(rule.finite for rule in rules if isinstance(rule, Bounds))
     if any(isinstance(rule, WrittenSchedule) for rule in rules) and type(value) in (int, float):
-        value = repr(_number(value, type(value), name, where))
+        value = repr(_number(value, type(value), name, where=where))
     if inner is float and not finite:
-        out: Any = _number(value, float, name, where, finite=False)
+        out: Any = _number(value, float, name, where=where, finite=False)
     else:
-        out = convert(value, inner, name, where)
+        out = convert(value, inner, name, where=where)
     for rule in rules:
         if isinstance(rule, Rule):
             rule.check(out, name, where)
@@ -241,7 +243,7 @@ def _one_of(value: Any, options: tuple[Any, ...], name: str, where: str) -> Any:
     problems: list[ConfigError] = []
     for option in sorted((o for o in options if o is not type(None)), key=rank):
         try:
-            return convert(value, option, name, where)
+            return convert(value, option, name, where=where)
         except ConfigError as problem:
             problems.append(problem)
     raise problems[0]
@@ -270,12 +272,12 @@ def _tuple(value: Any, arguments: tuple[Any, ...], name: str, where: str) -> tup
         elif type(value) in (int, float):
             value = [value]
     if not isinstance(value, (list, tuple)):
-        raise wrong(value, "a list of values", name, where)
+        raise wrong(value, "a list of values", name, where=where)
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
         raise ConfigError(f'"{name}" wants {len(arguments)} values, got {len(value)}', where)
-    return tuple(convert(v, inner, name, where) for v, inner in zip(value, arguments))
+    return tuple(convert(v, inner, name, where=where) for v, inner in zip(value, arguments))
 
 
 def _is_single(annotation: Any) -> bool:
@@ -288,10 +290,10 @@ def _is_single(annotation: Any) -> bool:
 
 def _dictionary(value: Any, arguments: tuple[Any, ...], name: str, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise wrong(value, "a group of keys", name, where)
+        raise wrong(value, "a group of keys", name, where=where)
     key_kind, kind = arguments or (str, Any)
     return {
-        convert(k, key_kind, name, where): convert(v, kind, f"{name}.{k}", where)
+        convert(k, key_kind, name, where=where): convert(v, kind, f"{name}.{k}", where=where)
         for k, v in value.items()
     }
 
@@ -301,15 +303,15 @@ def _truth(value: Any, name: str, where: str) -> bool:
         return value
     if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
         return value.lower() in _TRUE
-    raise wrong(value, "true or false", name, where)
+    raise wrong(value, "true or false", name, where=where)
 
 
 def _number(value: Any, kind: type, name: str, where: str, finite: bool = True) -> int | float:
     wanted = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise wrong(value, wanted, name, where)
+        raise wrong(value, wanted, name, where=where)
     if isinstance(value, str) and "_" in value:
-        raise wrong(value, wanted, name, where)
+        raise wrong(value, wanted, name, where=where)
     try:
         if kind is int and isinstance(value, str) and _WHOLE.match(value.strip()):
             return int(value)
@@ -317,13 +319,13 @@ def _number(value: Any, kind: type, name: str, where: str, finite: bool = True) 
             return value
         number = float(value)
     except (ValueError, OverflowError):
-        raise wrong(value, wanted, name, where) from None
+        raise wrong(value, wanted, name, where=where) from None
     if not math.isfinite(number):
         if finite or kind is int:
-            raise wrong(value, "a finite number", name, where)
+            raise wrong(value, "a finite number", name, where=where)
         return number
     if kind is int:
         if number != int(number):
-            raise wrong(value, wanted, name, where)
+            raise wrong(value, wanted, name, where=where)
         return int(number)
     return number

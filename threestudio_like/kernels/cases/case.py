@@ -106,7 +106,7 @@ def case(
     def add(
         call: Callable[[Callable[..., Any], Inputs], Results],
     ) -> Callable[[Callable[..., Any], Inputs], Results]:
-        CASES[operation] = Case(reference, make, call, tolerance, compare)
+        CASES[operation] = Case(reference, make, call, tolerance=tolerance, compare=compare)
         register_check(operation, Check(CASES[operation].error, tolerance, CASES[operation].times))
         return call
 

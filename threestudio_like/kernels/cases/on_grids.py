@@ -18,7 +18,7 @@ def _grid_inputs(large: bool) -> Inputs:
     specs = (
         [HashGridSpec()]
         if large
-        else [HashGridSpec(4, 10, 4, 64, tiled) for tiled in (False, True)]
+        else [HashGridSpec(4, 10, 4, finest=64, tiled=tiled) for tiled in (False, True)]
     )
     count = 1 << 18 if large else 700
     return {
@@ -29,7 +29,7 @@ def _grid_inputs(large: bool) -> Inputs:
     }
 
 
-@case("hashgrid", grids.hashgrid, 3e-4, _grid_inputs)
+@case("hashgrid", grids.hashgrid, 3e-4, make=_grid_inputs)
 def _call_hashgrid(function: Callable[..., Any], given: Inputs) -> Results:
     out: Results = []
     for spec, values in zip(given["specs"], given["tables"]):
@@ -54,7 +54,7 @@ def _perceptron_inputs(large: bool) -> Inputs:
     }
 
 
-@case("field_mlp", grids.field_mlp, 1e-4, _perceptron_inputs)
+@case("field_mlp", grids.field_mlp, 1e-4, make=_perceptron_inputs)
 def _call_field_mlp(function: Callable[..., Any], given: Inputs) -> Results:
     x, *layers = leaves(given["x"], *given["layers"])
     out = function(x, layers[:3], layers[3:])
@@ -72,7 +72,7 @@ def _trilinear_inputs(large: bool) -> Inputs:
     }
 
 
-@case("trilinear", grids.trilinear, 1e-4, _trilinear_inputs)
+@case("trilinear", grids.trilinear, 1e-4, make=_trilinear_inputs)
 def _call_trilinear(function: Callable[..., Any], given: Inputs) -> Results:
     (grid,) = leaves(given["grid"])
     out = function(given["x"], grid)
@@ -93,7 +93,7 @@ def _triplane_inputs(large: bool) -> Inputs:
     }
 
 
-@case("triplane", grids.triplane, 1e-4, _triplane_inputs)
+@case("triplane", grids.triplane, 1e-4, make=_triplane_inputs)
 def _call_triplane(function: Callable[..., Any], given: Inputs) -> Results:
     levels = leaves(*given["levels"])
     out = function(given["x"], levels, AXES)
@@ -105,7 +105,7 @@ def _call_triplane(function: Callable[..., Any], given: Inputs) -> Results:
     "grid_variation",
     grids.grid_variation,
     1e-4,
-    lambda large: {
+    make=lambda large: {
         "grid": torch.randn((96, 96, 96, 5) if large else (5, 6, 7, 4), generator=generator_of())
     },
 )

@@ -44,7 +44,7 @@ def _same_pixels(mine: Results, theirs: Results) -> float:
     )
 
 
-@case("rasterize", raster.rasterize, 1e-3, _rasterize_inputs, _same_pixels)
+@case("rasterize", raster.rasterize, 1e-3, make=_rasterize_inputs, compare=_same_pixels)
 def _call_rasterize(function: Callable[..., Any], given: Inputs) -> Results:
     (clip,) = leaves(given["clip"])
     out = function(clip, given["tri"], given["height"], given["width"])
@@ -55,7 +55,7 @@ def _call_rasterize(function: Callable[..., Any], given: Inputs) -> Results:
 def _peel_inputs(large: bool) -> Inputs:
     clip, tri, height, width = _picture(large)
     with torch.no_grad():
-        pixels = surface.rasterize(clip[None], tri, height, width)
+        pixels = surface.rasterize(clip[None], tri, height, width=width)
     # Two thirds of the pixels are peeled.
     through = (torch.arange(height * width) % 3 > 0).view(1, height, width) & (pixels[..., 3] > 0)
     return {
@@ -72,7 +72,7 @@ def _same_layer(mine: Results, theirs: Results) -> float:
     return _same_pixels([*mine, nothing], [*theirs, nothing])
 
 
-@case("peel", raster.peel, 1e-3, _peel_inputs, _same_layer)
+@case("peel", raster.peel, 1e-3, make=_peel_inputs, compare=_same_layer)
 def _call_peel(function: Callable[..., Any], given: Inputs) -> Results:
     return [function(*(given[name] for name in ("clip", "tri", "height", "width", "beyond")))]
 
@@ -80,7 +80,7 @@ def _call_peel(function: Callable[..., Any], given: Inputs) -> Results:
 def _interpolate_inputs(large: bool) -> Inputs:
     clip, tri, height, width = _picture(large)
     with torch.no_grad():
-        pixels = surface.rasterize(clip[None], tri, height, width)
+        pixels = surface.rasterize(clip[None], tri, height, width=width)
     generator, channels = generator_of(4), 5
     return {
         "tri": tri,
@@ -90,7 +90,7 @@ def _interpolate_inputs(large: bool) -> Inputs:
     }
 
 
-@case("interpolate", raster.interpolate, 1e-4, _interpolate_inputs)
+@case("interpolate", raster.interpolate, 1e-4, make=_interpolate_inputs)
 def _call_interpolate(function: Callable[..., Any], given: Inputs) -> Results:
     values, pixels = leaves(given["values"], given["pixels"])
     out = function(values, given["tri"], pixels)
@@ -103,7 +103,7 @@ def _silhouette_inputs(large: bool) -> Inputs:
     height, width = (height, width) if large else (48, 64)
     table = surface.edge_table(tri)
     with torch.no_grad():
-        pixels = surface.rasterize(clip, tri, height, width)
+        pixels = surface.rasterize(clip, tri, height, width=width)
     return {
         "clip": clip,
         "edges": table.edges,
@@ -122,12 +122,14 @@ def _same_pairs(mine: Results, theirs: Results) -> float:
     return len(one ^ two) / max(1, len(two))
 
 
-@case("silhouette_pairs", raster.silhouette_pairs, 0.02, _silhouette_inputs, _same_pairs)
+@case(
+    "silhouette_pairs", raster.silhouette_pairs, 0.02, make=_silhouette_inputs, compare=_same_pairs
+)
 def _call_silhouette_pairs(function: Callable[..., Any], given: Inputs) -> Results:
     return [function(given["clip"], given["edges"], given["opposite"], given["pixels"])]
 
 
-@case("antialias", surface._antialias, 1e-3, _silhouette_inputs)
+@case("antialias", surface._antialias, 1e-3, make=_silhouette_inputs)
 def _call_antialias(function: Callable[..., Any], given: Inputs) -> Results:
     clip, colour = leaves(given["clip"][None], given["colour"])
     table = surface.EdgeTable(given["edges"], given["opposite"], given["tri"])
@@ -146,7 +148,7 @@ def _texture_inputs(large: bool) -> Inputs:
     }
 
 
-@case("texture", raster.texture, 1e-3, _texture_inputs)
+@case("texture", raster.texture, 1e-3, make=_texture_inputs)
 def _call_texture(function: Callable[..., Any], given: Inputs) -> Results:
     (texels,) = leaves(given["texels"])
     out = function(texels, given["uv"], given["level"], "bilinear")

@@ -35,7 +35,7 @@ def _same_samples(mine: Results, theirs: Results) -> float:
     return len(a ^ b) / max(1, len(b))
 
 
-@case("march", volume.march, 2e-3, _march_inputs, _same_samples)
+@case("march", volume.march, 2e-3, make=_march_inputs, compare=_same_samples)
 def _call_march(function: Callable[..., Any], given: Inputs) -> Results:
     return list(
         function(
@@ -48,7 +48,7 @@ def _composite_inputs(large: bool) -> Inputs:
     origins, directions, jitter = sample_rays(1 << 14 if large else 200)
     step = 0.02 if large else 0.1
     t, _, offsets = volume.march(
-        origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), step, jitter
+        origins, directions, torch.ones(8, 8, 8, dtype=torch.bool), step=step, jitter=jitter
     )
     generator = generator_of(2)
     return {
@@ -62,7 +62,7 @@ def _composite_inputs(large: bool) -> Inputs:
     }
 
 
-@case("composite", volume.composite, 1e-4, _composite_inputs)
+@case("composite", volume.composite, 1e-4, make=_composite_inputs)
 def _call_composite(function: Callable[..., Any], given: Inputs) -> Results:
     sigma, features = leaves(given["sigma"], given["features"])
     out, weights = function(sigma, features, given["t"], given["offsets"], given["step"], 1e-4)

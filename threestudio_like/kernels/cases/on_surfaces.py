@@ -23,12 +23,12 @@ def _tree(given: Inputs, left_out: int = 0) -> distance.SurfaceTree:
     return distance.surface_tree(given["vertices"].float(), faces[: len(faces) - left_out])
 
 
-@case("nearest", distance._nearest, 1e-4, _tree_inputs)
+@case("nearest", distance._nearest, 1e-4, make=_tree_inputs)
 def _call_nearest(function: Callable[..., Any], given: Inputs) -> Results:
     far, _, point = function(given["queries"], _tree(given))
     return [far, point]
 
 
-@case("winding_number", distance._winding_number, 0.05, _tree_inputs)
+@case("winding_number", distance._winding_number, 0.05, make=_tree_inputs)
 def _call_winding_number(function: Callable[..., Any], given: Inputs) -> Results:
     return [function(given["queries"], _tree(given, 9), 3.0)]

@@ -57,11 +57,11 @@ def rasterize(
     Differentiable in `clip` through u, v and z/w.
     """
     if clip.ndim == 3:
-        return torch.stack([rasterize(one, tri, height, width) for one in clip])
+        return torch.stack([rasterize(one, tri, height, width=width) for one in clip])
     faces = tri.long()
     with torch.no_grad():
-        hit = _nearest(clip, faces, height, width)
-    return _weights(clip, faces, hit, height, width)
+        hit = _nearest(clip, faces, height, width=width)
+    return _weights(clip, faces, hit, height=height, width=width)
 
 
 @torch.no_grad()
@@ -82,8 +82,8 @@ def peel(
     exact = clip if clip.device.type == "mps" else clip.double()
     out = []
     for points, depth in zip(exact, beyond.to(exact)):
-        hit = _nearest(points, faces, height, width, depth.reshape(-1))
-        out.append(_weights(points, faces, hit, height, width))
+        hit = _nearest(points, faces, height, width=width, beyond=depth.reshape(-1))
+        out.append(_weights(points, faces, hit, height=height, width=width))
     return torch.stack(out).to(clip)
 
 

@@ -67,7 +67,7 @@ def hashgrid(x: torch.Tensor, table: torch.Tensor, spec: HashGridSpec) -> torch.
 def first_levels(spec: HashGridSpec, levels: int) -> HashGridSpec:
     """The grid of the first levels of another one."""
     growth = (math.log(spec.finest) - math.log(spec.base)) / max(1, spec.levels - 1)
-    part = HashGridSpec(levels, spec.log2_size, spec.base, spec.base, spec.tiled)
+    part = HashGridSpec(levels, spec.log2_size, spec.base, finest=spec.base, tiled=spec.tiled)
     vars(part)["scales"] = tuple(
         spec.base * math.exp(level * growth) - 1.0 for level in range(levels)
     )
@@ -114,13 +114,17 @@ def field_mlp(
         raise ValueError("a fully fused network needs hidden layers of one width up to 127")
     inputs, outputs = features.shape[0] + 1, weights[-1].shape[0]
     padded_in, padded_out = -(-inputs // 16) * 16, -(-outputs // 16) * 16
-    network = _network(inputs, outputs, width, len(weights) - 1)
+    network = _network(inputs, outputs, width, hidden=len(weights) - 1)
     layers = []
     for i, (weight, bias) in enumerate(zip(weights, biases)):
         last = i + 1 == len(weights)
         layers.append(
             _with_constant(
-                weight, bias, padded_out if last else width, padded_in if i == 0 else width, last
+                weight,
+                bias,
+                padded_out if last else width,
+                columns=padded_in if i == 0 else width,
+                last=last,
             )
         )
     given = torch.cat([torch.ones_like(features[:1]), features]).t()

@@ -62,7 +62,7 @@ FORMATS: Registry[Format] = Registry(
     "format",
     "threestudio_like.formats",
     Format,
-    {
+    built_in={
         "glb": f"{_HERE}.gltf.rows:GLB",
         "gltf": f"{_HERE}.gltf.rows:GLTF",
         "obj": f"{_HERE}.obj.row:OBJ",

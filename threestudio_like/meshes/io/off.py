@@ -37,7 +37,7 @@ def read_off(path: Path, textures: bool = True) -> Asset:
     corners, sizes, colours = _faces(listed, where)
     if mesh.colours is not None:
         colours = None
-    mesh, _ = assembled(mesh, corners, sizes, where, colours=colours)
+    mesh, _ = assembled(mesh, corners, sizes, where=where, colours=colours)
     return Asset({path.stem: mesh}, offset=offset)
 
 

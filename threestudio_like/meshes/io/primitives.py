@@ -93,7 +93,7 @@ def _primitive(row: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
             values[key] = np.zeros(3)
             continue
         try:
-            numbers = convert(given[key], tuple[float, ...], key, where)
+            numbers = convert(given[key], tuple[float, ...], key, where=where)
             values[key] = np.asarray(numbers, np.float64).reshape(count)
         except (ConfigError, ValueError):
             raise InputError(

@@ -31,7 +31,7 @@ def viewer_data(asset: Asset) -> dict[str, Any]:
     middle, radius = _sphere(meshes)
     pictures = _Pictures()
     return {
-        "parts": [_part(mesh, middle, radius, pictures) for mesh in meshes],
+        "parts": [_part(mesh, middle, radius, pictures=pictures) for mesh in meshes],
         "pictures": pictures.addresses,
         "radius": radius,
     }
@@ -115,8 +115,8 @@ def _with_normals(mesh: Mesh) -> Mesh:
         mesh.vertices[corner],
         faces,
         each(mesh.uv),
-        mesh.texture,
-        each(mesh.colours),
+        texture=mesh.texture,
+        colours=each(mesh.colours),
         material=mesh.material,
     )
     return whole.with_creases()

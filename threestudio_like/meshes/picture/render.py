@@ -140,7 +140,7 @@ class _Body:
         """The picture (S, S, 3) and the mask (S, S) from one camera (4, 4)."""
         edge = size * supersample
         clip = self.homogeneous @ torch.from_numpy(np.ascontiguousarray(matrix, np.float32)).T
-        pixels = rasterize(clip, self.faces, edge, edge)
+        pixels = rasterize(clip, self.faces, edge, width=edge)
         if self.seen_through:
             colour, covered = self.layers(clip, pixels, background)
         else:
@@ -164,7 +164,9 @@ class _Body:
             through = (pixels[..., 3] > 0) & (opacity < 1)
             if not bool(through.any()):
                 break
-            pixels = rasterize(clip, self.faces, height, width, behind(pixels, through))
+            pixels = rasterize(
+                clip, self.faces, height, width=width, beyond=behind(pixels, through)
+            )
         return total + left[..., None] * float(background), 1 - left
 
 
@@ -233,5 +235,11 @@ def render_mesh(
 ) -> Picture:
     """The same as `render_asset`, for one mesh."""
     return render_asset(
-        Asset({"": mesh}), view_projection, size, background, clay, supersample, light
+        Asset({"": mesh}),
+        view_projection,
+        size,
+        background=background,
+        clay=clay,
+        supersample=supersample,
+        light=light,
     )

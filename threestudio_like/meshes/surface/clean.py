@@ -36,7 +36,9 @@ def edges_of(places: np.ndarray) -> Edges:
     both = np.stack([half.min(1), half.max(1)], 1)
     first, inverse = equal_rows(both)
     ends = both[first]
-    return Edges(ends, np.bincount(inverse, minlength=len(ends)), inverse, half[:, 0] < half[:, 1])
+    return Edges(
+        ends, np.bincount(inverse, minlength=len(ends)), inverse, along=half[:, 0] < half[:, 1]
+    )
 
 
 def inspect(mesh: Mesh) -> dict[str, Any]:

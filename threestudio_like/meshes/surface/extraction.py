@@ -41,7 +41,7 @@ def silhouette(mesh: Mesh, view_projection: np.ndarray, size: int) -> np.ndarray
     )
     faces = torch.from_numpy(mesh.faces)
     masks = [
-        rasterize(homogeneous @ torch.from_numpy(m).T, faces, size, size)[..., 3] > 0
+        rasterize(homogeneous @ torch.from_numpy(m).T, faces, size, width=size)[..., 3] > 0
         for m in view_projection
     ]
     return torch.stack(masks).numpy()

@@ -50,7 +50,7 @@ def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
     else:
         from ..extras import decimate_with
 
-        points, triangles = decimate_with(backend, points, triangles, faces)
+        points, triangles = decimate_with(backend, points, triangles, faces=faces)
     small = Mesh(
         np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
     )
@@ -80,7 +80,7 @@ def take_over(old: Mesh, new: Mesh) -> Mesh:
         faces = old.faces[chart == number]
         branch = surface_tree(torch.from_numpy(old.vertices), torch.from_numpy(faces))
         _, face, point = nearest(branch, torch.from_numpy(new.vertices[rows[mine, 0]]))
-        values[mine] = _at(old.vertices, faces[face.numpy()], point.numpy(), table)
+        values[mine] = _at(old.vertices, faces[face.numpy()], point.numpy(), table=table)
     width = 0 if old.uv is None else 2
     return replace(
         old,

@@ -96,7 +96,7 @@ def join_atlas(asset: Asset, resolution: int, still: Collection[str] = ()) -> At
     else:
         whole.uv = np.concatenate(settled_uv)
     part = np.repeat(np.arange(len(meshes)), [len(m.faces) for m in meshes])
-    return Atlas(whole, part, names, tiles, places, resolution)
+    return Atlas(whole, part, names, tiles=tiles, places=places, resolution=resolution)
 
 
 def _groups(meshes: list[Mesh], settled_uv: list[np.ndarray]) -> tuple[list[list[int]], list[int]]:

@@ -22,7 +22,9 @@ def atlas_raster(mesh: Mesh, resolution: int) -> torch.Tensor:
     clip = np.concatenate(
         [mesh.uv * 2 - 1, np.zeros((len(mesh.uv), 1)), np.ones((len(mesh.uv), 1))], 1
     ).astype(np.float32)
-    return rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)
+    return rasterize(
+        torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, width=resolution
+    )
 
 
 def fill_gaps(values: np.ndarray, known: np.ndarray) -> np.ndarray:

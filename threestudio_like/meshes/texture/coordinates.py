@@ -102,7 +102,7 @@ def examine_uv(mesh: Mesh) -> UvState:
     used = uv[mesh.named()]
     outside = float(((used < 0) | (used > 1)).any(1).mean())
     twice = 0.0 if outside else overlap(replace(mesh, uv=uv))
-    return UvState(True, flat, outside, twice, shifted)
+    return UvState(True, flat, outside, overlap=twice, shifted=shifted)
 
 
 def surface_areas(mesh: Mesh) -> np.ndarray:
@@ -141,7 +141,7 @@ def with_coordinates(
         if how != "always" and (state.proper or (how == "keep" and present)):
             meshes[name], notes[name] = mesh, f"{state.line()}: kept"
         else:
-            meshes[name], by = unwrap(mesh, resolution, seconds, padding)
+            meshes[name], by = unwrap(mesh, resolution, seconds, padding=padding)
             notes[name] = f"{state.line()}: unwrapped by {by}"
         done[mark] = (mesh, meshes[name], notes[name])
     return asset.with_meshes(meshes), notes

@@ -83,14 +83,14 @@ class TexelPlaces:
         float32 in [0, 255]; gaps between charts are filled. On coordinates that were kept this is
         the picture itself, resized if its size differs."""
         if self.kept:
-            return resized(texture, self.size, self.size, nearest)
+            return resized(texture, self.size, self.size, nearest=nearest)
         assert self.before.uv is not None
         sampler = self.before.material.sampler if self.before.material is not None else Sampler()
         uv = self.at(self.before.uv)
         if not nearest and not sampler.nearest:
             texture = self._prefiltered(texture)
         out = np.zeros((self.size, self.size, texture.shape[2]), np.float32)
-        out[self.known] = sample(texture, uv, sampler, nearest)
+        out[self.known] = sample(texture, uv, sampler, nearest=nearest)
         return fill_gaps(out, self.known)
 
     def _prefiltered(self, texture: np.ndarray) -> np.ndarray:

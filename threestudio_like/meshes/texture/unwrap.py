@@ -58,14 +58,14 @@ def unwrap(
         padding: pixels between charts.
     """
     if len(mesh.faces) < PROXY_FROM:
-        done = _xatlas(mesh, resolution, seconds, padding)
+        done = _xatlas(mesh, resolution, seconds, padding=padding)
         if done is not None:
             return done, "xatlas"
     if len(mesh.faces) > 2 * PROXY_FACES:
         from ..surface.simplify import decimate, nearest_vertices, take_over
 
         bare = replace(mesh, uv=None, texture=None, colours=None, normals=None)
-        proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding)
+        proxy = _xatlas(decimate(bare, PROXY_FACES), resolution, seconds, padding=padding)
         if proxy is not None:
             taken = take_over(proxy, bare)
             if overlap(taken) < 0.02:
@@ -114,7 +114,7 @@ def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh |
             mapping, faces, uv = data["mapping"], data["faces"], data["uv"]
         except (subprocess.SubprocessError, OSError, ValueError, KeyError):
             return None
-    return _split(mesh, mapping, faces, uv)
+    return _split(mesh, mapping, faces, uv=uv)
 
 
 def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> Mesh:
@@ -150,7 +150,7 @@ def unwrap_grid(mesh: Mesh, resolution: int) -> Mesh:
     )
     uv = corners[upper] + (np.stack([column, row], 1) * cell)[:, None]
     return _split(
-        mesh, mesh.faces.reshape(-1), np.arange(3 * count).reshape(-1, 3), uv.reshape(-1, 2)
+        mesh, mesh.faces.reshape(-1), np.arange(3 * count).reshape(-1, 3), uv=uv.reshape(-1, 2)
     )
 
 
@@ -167,9 +167,9 @@ def overlap(mesh: Mesh, resolution: int = 512) -> float:
     ).astype(np.float32)
     covered = float(
         (
-            rasterize(torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, resolution)[
-                ..., 3
-            ]
+            rasterize(
+                torch.from_numpy(clip), torch.from_numpy(mesh.faces), resolution, width=resolution
+            )[..., 3]
             > 0
         )
         .float()

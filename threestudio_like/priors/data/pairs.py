@@ -204,7 +204,7 @@ class ShapeNetPairs:
                 str(self._shapes / category / model / "model.binvox"),
                 "Voxelise the model again",
             )
-        return Pair(image, voxels, number, f"a {self.names.get(category, category)}")
+        return Pair(image, voxels, number, caption=f"a {self.names.get(category, category)}")
 
 
 def split_of(key: str) -> str:

@@ -131,10 +131,10 @@ class Contrastive(nn.Module, ImageEmbedder):
                 text.vocabulary,
                 text.tokens,
                 text.end,
-                text.width,
-                text.depth,
-                text.heads,
-                text.init,
+                width=text.width,
+                depth=text.depth,
+                heads=text.heads,
+                init=text.init,
             )
             other = text.width
         self.other_head = Head(other, config.width)

@@ -224,7 +224,7 @@ class TriplaneGenerator(nn.Module):
         time, groups = 4 * config.width, config.groups
 
         def attention(channels: int, linear: bool = True) -> PlaneAttention:
-            return PlaneAttention(channels, config.heads, config.head_width, linear)
+            return PlaneAttention(channels, config.heads, config.head_width, linear=linear)
 
         self.position = nn.Parameter(first_positions(config))
         self.stem = nn.Conv2d(4 + config.positions, config.width, 7, padding=3)
@@ -232,7 +232,7 @@ class TriplaneGenerator(nn.Module):
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         inside, skips = config.width, []
         for level, width in enumerate(widths):
-            blocks = [ConvBlock(inside, inside, time, groups) for _ in range(config.blocks)]
+            blocks = [ConvBlock(inside, inside, time, groups=groups) for _ in range(config.blocks)]
             last = level + 1 == len(widths)
             # Pixel-unshuffle: four pixels become channels, followed by a 1 x 1 convolution.
             change = (
@@ -245,14 +245,16 @@ class TriplaneGenerator(nn.Module):
             inside = width
         self.middle = nn.ModuleList(
             [
-                ConvBlock(inside, inside, time, groups),
+                ConvBlock(inside, inside, time, groups=groups),
                 attention(inside, False),
-                ConvBlock(inside, inside, time, groups),
+                ConvBlock(inside, inside, time, groups=groups),
             ]
         )
         for level, width in reversed(list(enumerate(widths))):
             skip = skips.pop()
-            blocks = [ConvBlock(width + skip, width, time, groups) for _ in range(config.blocks)]
+            blocks = [
+                ConvBlock(width + skip, width, time, groups=groups) for _ in range(config.blocks)
+            ]
             outside = widths[level - 1] if level else config.width
             change = (
                 nn.Sequential(
@@ -263,7 +265,7 @@ class TriplaneGenerator(nn.Module):
                 else nn.Conv2d(width, outside, 3, padding=1)
             )
             self.up.append(nn.ModuleList([*blocks, attention(width), change]))
-        self.last = ConvBlock(2 * config.width, config.width, time, groups)
+        self.last = ConvBlock(2 * config.width, config.width, time, groups=groups)
         self.out = nn.Conv2d(config.width, 3 * config.features, 1)
         self.decoder = PlaneDecoder(config.features, 3, config.hidden)
         if config.relief:
@@ -348,7 +350,7 @@ class TriplaneGenerator(nn.Module):
         config = self.config
         # A ramp that fades to zero at its end would be read as a second surface there.
         return self.decoder(
-            sample_planes(planes, points, config.levels, config.axes, config.relief)
+            sample_planes(planes, points, config.levels, axes=config.axes, replicate=config.relief)
         )
 
     def save(self, folder: Path) -> None:

@@ -146,11 +146,11 @@ class VoxelUNet(nn.Module):
         skips, inside, cells = [widths[0]], widths[0], config.resolution // config.patch
 
         def attention(width: int) -> nn.Module:
-            return VoxelAttention(width, config.token_width, config.heads, groups)
+            return VoxelAttention(width, config.token_width, config.heads, groups=groups)
 
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
-                entry = nn.ModuleList([ResidualBlock(inside, width, time, groups)])
+                entry = nn.ModuleList([ResidualBlock(inside, width, time, groups=groups)])
                 if cells in config.attention:
                     entry.append(attention(width))
                 self.down.append(entry)
@@ -162,14 +162,16 @@ class VoxelUNet(nn.Module):
                 cells //= 2
         self.middle = nn.ModuleList(
             [
-                ResidualBlock(inside, inside, time, groups),
+                ResidualBlock(inside, inside, time, groups=groups),
                 attention(inside),
-                ResidualBlock(inside, inside, time, groups),
+                ResidualBlock(inside, inside, time, groups=groups),
             ]
         )
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                entry = nn.ModuleList([ResidualBlock(inside + skips.pop(), width, time, groups)])
+                entry = nn.ModuleList(
+                    [ResidualBlock(inside + skips.pop(), width, time, groups=groups)]
+                )
                 if cells in config.attention:
                     entry.append(attention(width))
                 self.up.append(entry)
@@ -215,12 +217,12 @@ class VoxelUNet(nn.Module):
         x = self.stem(x)
         skips = [x]
         for entry in self.down:
-            x = self._run(entry, x, time, tokens)
+            x = self._run(entry, x, time, tokens=tokens)
             skips.append(x)
         x = self.middle[2](self.middle[1](self.middle[0](x, time), tokens), time)
         for entry in self.up:
             if isinstance(entry[0], ResidualBlock):  # type: ignore[index]
-                x = self._run(entry, torch.cat([x, skips.pop()], 1), time, tokens)
+                x = self._run(entry, torch.cat([x, skips.pop()], 1), time, tokens=tokens)
             else:
                 x = entry[0](F.interpolate(x, scale_factor=2, mode="nearest"))  # type: ignore[index]
         x = self.out(F.silu(self.norm(x)))

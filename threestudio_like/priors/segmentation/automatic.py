@@ -72,7 +72,9 @@ def candidates(
     scores: list[float] = []
     if not len(points):
         return masks, scores
-    for logits, score in _by_points(segmenter, segmenter.look(picture), points, config, cells):
+    for logits, score in _by_points(
+        segmenter, segmenter.look(picture), points, config=config, cells=cells
+    ):
         high, low = (logits > config.offset).sum((1, 2)), (logits > -config.offset).sum((1, 2))
         steady = high / np.maximum(low, 1) >= config.stability
         for n in np.flatnonzero(steady & (score >= config.score)):
@@ -105,7 +107,7 @@ def everything(
         >>> masks = everything(load_segmenter("toybox"), picture)      # doctest: +SKIP
     """
     config = config or AutomaticConfig()
-    masks, scores = candidates(segmenter, picture, config, foreground, cells)
+    masks, scores = candidates(segmenter, picture, config, foreground=foreground, cells=cells)
     return distinct(masks, scores, config) if masks else np.zeros((0, *picture.shape[:2]), bool)
 
 

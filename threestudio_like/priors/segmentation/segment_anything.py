@@ -115,7 +115,7 @@ class TransformersSam(PromptSegmenter):
         )
         x = F.pad(x, (0, self.size - shape[1], 0, self.size - shape[0]))
         embedding = self.model.get_image_embeddings(x)
-        return Seen(embedding, height, width, (shape[1] / width, shape[0] / height))
+        return Seen(embedding, height, width, scale=(shape[1] / width, shape[0] / height))
 
     @torch.no_grad()
     def masks(self, seen: Seen, prompts: Prompts, several: bool = False) -> Masks:
@@ -223,4 +223,4 @@ def load_segmenter(name: str) -> PromptSegmenter:
     path = user_path(name)
     if path.is_file() and path.suffix == ".pth":
         return OriginalSam(path)
-    return TransformersSam(find_model(name, SEGMENTERS, "--segmenter", "config.json"), name)
+    return TransformersSam(find_model(name, SEGMENTERS, "--segmenter", file="config.json"), name)

@@ -75,12 +75,12 @@ def lay_back(
 ) -> Coloured:
     """Put a picture's colours on the texels that it sees, and on their mirror images."""
     box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-    cut = matching_cut(surface.atlas.mesh, pose, poses, box)
+    cut = matching_cut(surface.atlas.mesh, pose, poses, box=box)
     colours, alpha = photo.colours(config.size, cut)
     # Two pixels inside the mask: its rim mixes with what was behind.
     inner = -F.max_pool2d(-alpha[:, None], 5, 1, 2)[:, 0]
     texels, weight = back_project(
-        surface, pose.camera(poses, config.size), colours, inner.clamp(0, 1), power=2.0
+        surface, pose.camera(poses, config.size), colours, valid=inner.clamp(0, 1), power=2.0
     )
     seen = weight > config.grazing**2
     surface.texels[0].copy_(torch.where(seen, texels[:3], surface.texels[0]))

@@ -95,7 +95,9 @@ class CispReconstruction(PictureSystem):
         events = request.events
         events.status("shape: sampling voxels under the picture's embedding", force=True)
         said = request.prompt if request.said else ""
-        return reconstruct_shape(request.photo, self.shape, request.seed, events, said)
+        return reconstruct_shape(
+            request.photo, self.shape, request.seed, events=events, prompt=said
+        )
 
 
 @lru_cache(maxsize=4)
@@ -185,7 +187,9 @@ def shape_of(
         agreements.append(pose.agreement)
         if pose.agreement + float(likings[number]) > top:
             top = pose.agreement + float(likings[number])
-            best = ShapeFound(mesh, pose, config.pose, None, volume, agreements)
+            best = ShapeFound(
+                mesh, pose, config.pose, colour=None, voxels=volume, agreements=agreements
+            )
     if best is None:
         raise CollapseError(
             "no sampled shape holds anything",
@@ -211,7 +215,14 @@ def reconstruct_shape(
         and config.embedding == "cisp"
         and knows_words(prompt, config.models)
     ):
-        worded = worded_shapes(photo, prompt, config, seed)
+        worded = worded_shapes(photo, prompt, config, seed=seed)
     return shape_of(
-        embedding, photo.mask(config.pose.size), prior, config, seed, events, worded, encoder
+        embedding,
+        photo.mask(config.pose.size),
+        prior,
+        config=config,
+        seed=seed,
+        events=events,
+        worded=worded,
+        encoder=encoder,
     )

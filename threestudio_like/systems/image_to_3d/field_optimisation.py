@@ -168,12 +168,17 @@ class PictureOptimisation(PictureSystem):
             found = self._starter().result(request, {})
             pose = found.pose
             box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-            frame = matching_cut(found.mesh, pose, poses, box)
+            frame = matching_cut(found.mesh, pose, poses, box=box)
         size = self.resolution or request.prior.facts.image_size
         reference = ReferenceView.of(
-            photo, frame, pose, poses, size, self.depth_model if self.wants_depth else ""
+            photo,
+            frame,
+            pose,
+            poses=poses,
+            size=size,
+            depth_model=self.depth_model if self.wants_depth else "",
         )
-        return Beginning(found, pose, poses, reference)
+        return Beginning(found, pose, poses, reference=reference)
 
     def _parts(self, request: PictureRequest) -> FieldModel:
         made = self.representation.build(3, request.seed, sigmoid=True)
@@ -208,7 +213,11 @@ class PictureOptimisation(PictureSystem):
 
         rates = replace(self.distil.rates, voxels="0.3->0.05", table="0.02->0.005")
         return Stage(
-            "start", config.steps, parts.all_modules(), parameter_groups(parts, rates), loss
+            "start",
+            config.steps,
+            parts.all_modules(),
+            groups=parameter_groups(parts, rates),
+            loss=loss,
         )
 
     def _optimise(self, done: dict[str, Stage], request: PictureRequest) -> Stage:
@@ -216,15 +225,15 @@ class PictureOptimisation(PictureSystem):
         if "start" in done:
             parts.field.load_state_dict(done["start"].modules["field"].state_dict())
         context = parts.guidance_context(
-            "picture", request.prompt, request.prior, request.seed, encode=True
+            "picture", request.prompt, request.prior, seed=request.seed, encode=True
         )
         return configured_stage(
             self.distil,
             parts,
             context,
-            RandomBackground.grey(0.3, 0.9),
-            reference.size,
-            picture_terms(self.terms, reference, parts, self.clip_model),
+            background=RandomBackground.grey(0.3, 0.9),
+            size=reference.size,
+            extra=picture_terms(self.terms, reference, parts, clip_model=self.clip_model),
         )
 
     def _result(self, parts: FieldModel, photo: Photo, begin: Beginning) -> ShapeFound:
@@ -238,12 +247,14 @@ class PictureOptimisation(PictureSystem):
         figures["reference PSNR, dB"] = psnr(
             own.features[0].numpy(), wanted, np.ones(wanted.shape[:2], bool)
         )
-        seen = seen_from(mesh, photo.mask(poses.size), poses, pose.azimuth, pose.elevation)
+        seen = seen_from(
+            mesh, photo.mask(poses.size), poses, azimuth=pose.azimuth, elevation=pose.elevation
+        )
         return ShapeFound(
             mesh,
             replace(seen, rival=pose.rival),
             poses,
-            _detached(surface_colour(parts)),
+            colour=_detached(surface_colour(parts)),
             figures=figures,
         )
 

@@ -117,7 +117,7 @@ class G3drReconstruction(PictureSystem):
         field_ = planes_of(photo, self.shape)
         volume = volume_of(field_, photo, self.shape)
         view = viewpoint_of(request, self.shape.viewpoint) if self.shape.upright else None
-        return shape_of_volume(volume, field_, photo, self.shape, view)
+        return shape_of_volume(volume, field_, photo, config=self.shape, view=view)
 
 
 def viewpoint_of(
@@ -135,9 +135,9 @@ def viewpoint_of(
         lambda fill: photo.framed(size, level, fill),
         level,
         request.prompt,
-        prior,
-        config,
-        request.seed,
+        prior=prior,
+        config=config,
+        seed=request.seed,
     )
     request.events.record(
         "viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin
@@ -368,6 +368,6 @@ def shape_of_volume(
     turn = turn_of(view)
     mesh = Mesh(np.ascontiguousarray(mesh.vertices @ turn.numpy().T, np.float32), mesh.faces)
     azimuth, elevation = (0.0, 0.0) if view is None else (view.azimuth, view.elevation)
-    pose = seen_from(mesh, photo.mask(POSES.size), POSES, azimuth, elevation)
+    pose = seen_from(mesh, photo.mask(POSES.size), POSES, azimuth=azimuth, elevation=elevation)
     colour = colour_of(field_, turn) if config.hidden == "field" else colour_through(photo, turn)
-    return ShapeFound(mesh, pose, replace(POSES), colour)
+    return ShapeFound(mesh, pose, replace(POSES), colour=colour)

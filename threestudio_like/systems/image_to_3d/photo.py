@@ -106,7 +106,7 @@ def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
         InputError: see `read_pixels`; or it is empty.
     """
     pixels, size, _ = read_pixels(path)
-    return photo_of(pixels, str(path), {"size": size}, segmenter)
+    return photo_of(pixels, str(path), {"size": size}, segmenter=segmenter)
 
 
 def photo_of(
@@ -134,5 +134,8 @@ def photo_of(
             )
     whole = np.concatenate([pixels[..., :3], alpha[..., None]], -1)
     return Photo(
-        whole, original, similarities(boxes(torch.from_numpy(alpha[None]), 0.5), FILL)[0], notes
+        whole,
+        original,
+        similarities(boxes(torch.from_numpy(alpha[None]), 0.5), FILL)[0],
+        notes=notes,
     )

@@ -48,9 +48,9 @@ class Pose:
             torch.tensor([self.azimuth]),
             torch.tensor([self.elevation]),
             config.distance,
-            math.radians(config.fov_y),
-            size,
-            size,
+            fov_y=math.radians(config.fov_y),
+            height=size,
+            width=size,
         )
 
 
@@ -60,13 +60,18 @@ def silhouettes(
     """(B, size, size) float masks from cameras at azimuth, elevation (B,), as the cameras see
     them."""
     cameras = Cameras.orbit(
-        azimuth, elevation, config.distance, math.radians(config.fov_y), size, size
+        azimuth,
+        elevation,
+        config.distance,
+        fov_y=math.radians(config.fov_y),
+        height=size,
+        width=size,
     )
     points = torch.from_numpy(
         np.concatenate([mesh.vertices, np.ones((len(mesh.vertices), 1), np.float32)], 1)
     )
     clip = points @ cameras.view_projection().transpose(1, 2)
-    return (rasterize(clip, torch.from_numpy(mesh.faces), size, size)[..., 3] > 0).float()
+    return (rasterize(clip, torch.from_numpy(mesh.faces), size, width=size)[..., 3] > 0).float()
 
 
 def framed_masks(masks: torch.Tensor, size: int) -> torch.Tensor:
@@ -85,7 +90,7 @@ def seen_from(
     """The pose (radians) with the agreement of the mesh's framed silhouette and a framed mask (S,
     S)."""
     drawn = silhouettes(
-        mesh, torch.tensor([azimuth]), torch.tensor([elevation]), config, mask.shape[-1]
+        mesh, torch.tensor([azimuth]), torch.tensor([elevation]), config=config, size=mask.shape[-1]
     )
     return Pose(azimuth, elevation, float(agreement(framed_masks(drawn, mask.shape[-1]), mask)[0]))
 
@@ -110,7 +115,8 @@ def find_pose(
     def score(poses: list[tuple[float, float]]) -> torch.Tensor:
         azimuth, elevation = torch.tensor(poses).unbind(1)
         return agreement(
-            framed_masks(silhouettes(mesh, azimuth, elevation, config, size), size), mask
+            framed_masks(silhouettes(mesh, azimuth, elevation, config=config, size=size), size),
+            mask,
         )
 
     scores = score(grid)
@@ -139,7 +145,7 @@ def find_pose(
     others = [
         float(s) for (a, _), s in zip(grid, scores) if abs(_turn(a - azimuth)) > math.radians(60)
     ]
-    return Pose(azimuth % (2 * math.pi), elevation, top, max(others, default=0.0))
+    return Pose(azimuth % (2 * math.pi), elevation, top, rival=max(others, default=0.0))
 
 
 def _turn(angle: float) -> float:
@@ -152,7 +158,7 @@ def matching_cut(
     """The square of the picture that the pose's camera sees: it maps the box (4,) of the object in
     the picture, in pixels, onto the box of the mesh's silhouette."""
     mask = silhouettes(
-        mesh, torch.tensor([pose.azimuth]), torch.tensor([pose.elevation]), config, size
+        mesh, torch.tensor([pose.azimuth]), torch.tensor([pose.elevation]), config=config, size=size
     )
     drawn = boxes(mask, 0.5)[0] / size
     ratio = (box[2:] - box[:2]) / (drawn[2:] - drawn[:2]).clamp_min(1e-3)

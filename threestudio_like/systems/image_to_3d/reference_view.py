@@ -70,7 +70,9 @@ class ReferenceView:
         is given."""
         colours, alpha = photo.colours(size, frame)
         if not depth_model:
-            return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], None, size)
+            return ReferenceView(
+                pose.camera(poses, size), colours[0], alpha[0], depth=None, size=size
+            )
         near = photo.colours(64, frame)
         grey = near[0] * near[1][..., None] + 0.8 * (1 - near[1][..., None])
         depth = frame_depth(grey, near[1][0], load_depth(depth_model)) - 1
@@ -80,7 +82,7 @@ class ReferenceView:
         known = F.interpolate(
             known[None, None], (size, size), mode="bilinear", align_corners=False
         )[0, 0]
-        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], known, size)
+        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=known, size=size)
 
     def colour_of_points(self) -> Colour:
         """Every point has the colour of its pixel."""
@@ -104,7 +106,9 @@ def picture_terms(
 ) -> Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]]:
     """What the picture says of a step: the weighted terms of its own view, and of the novel ones by
     CLIP."""
-    look = ReferenceGuidance(reference.picture, reference.mask, "l1", weights.colour, weights.mask)
+    look = ReferenceGuidance(
+        reference.picture, reference.mask, "l1", colour=weights.colour, opacity=weights.mask
+    )
     deep = (
         DepthGuidance(reference.depth, reference.mask, invariant=True)
         if reference.depth is not None

@@ -43,7 +43,12 @@ def imagine_picture(
         angles = torch.tensor([[math.radians(config.azimuth)], [math.radians(config.elevation)]])
         size, protocol = facts.image_size, facts.camera
         cameras = Cameras.orbit(
-            angles[0], angles[1], protocol.distance, math.radians(protocol.fov_y), size, size
+            angles[0],
+            angles[1],
+            protocol.distance,
+            fov_y=math.radians(protocol.fov_y),
+            height=size,
+            width=size,
         )
     words = (
         prompt
@@ -57,11 +62,11 @@ def imagine_picture(
             prior,
             noise,
             1.0,
-            config.steps,
-            condition,
-            prior.encode_text([""]),
-            scale,
-            config.rescale,
-            config.clamp,
+            steps=config.steps,
+            condition=condition,
+            negative=prior.encode_text([""]),
+            scale=scale,
+            rescale=config.rescale,
+            clamp=config.clamp,
         )
         return prior.decode_latents(clean)[0].clamp(0, 1)

@@ -119,7 +119,7 @@ def find_viewpoint(
     )
     rows = []
     for fill in config.fills:
-        denoise = _Denoising(picture(fill), level, prompt, prior, config, seed)
+        denoise = _Denoising(picture(fill), level, prompt, prior=prior, config=config, seed=seed)
         errors = denoise(grid, range(1))
         # A larger object is harder to denoise under any camera: sizes are compared by how far the
         # right camera stands out.
@@ -140,7 +140,7 @@ def find_viewpoint(
     turn = (grid[:, 0] - azimuth + math.pi) % (2 * math.pi) - math.pi
     rival = errors[turn.abs() > math.radians(60)].min()
     margin = float((rival - errors.min()) / errors.std().clamp_min(1e-9))
-    return Viewpoint(azimuth % (2 * math.pi), elevation, fill, margin)
+    return Viewpoint(azimuth % (2 * math.pi), elevation, fill, margin=margin)
 
 
 def _cameras(directions: torch.Tensor, prior: DiffusionPrior) -> Cameras:
@@ -151,7 +151,7 @@ def _cameras(directions: torch.Tensor, prior: DiffusionPrior) -> Cameras:
         directions[:, 0],
         directions[:, 1],
         protocol.distance,
-        math.radians(protocol.fov_y),
-        size,
-        size,
+        fov_y=math.radians(protocol.fov_y),
+        height=size,
+        width=size,
     )

@@ -145,7 +145,7 @@ def task_of(
         level = level_behind(seen, greys or (0.0, 1.0)) if kind == "grey" and len(seen) else 1.0
         behind = torch.full((size, size, 3), level)
     shown = torch.where(mask[..., None] > 0.5, rgb, behind)
-    return Task(rgb, mask, fill, shown, frame, level, kind == "grey")
+    return Task(rgb, mask, fill, picture=shown, frame=frame, behind=level, plain=kind == "grey")
 
 
 def cut_square(pixels: np.ndarray, frame: Similarity, size: int) -> torch.Tensor:
@@ -189,7 +189,9 @@ def complete(
         closed: whether the prior's vocabulary has no words but the object's own.
     """
     size = config.size
-    task = task_of(picture, part, others, config, seed, size, inpainter.greys)
+    task = task_of(
+        picture, part, others, config=config, seed=seed, size=size, greys=inpainter.greys
+    )
     if not bool((task.fill > 0.5).any()):
         return uncompleted(picture, part, config)
     found = inpainter.fill(
@@ -216,12 +218,12 @@ def completed_mask(
     it and hangs together with it."""
     if segmenter is None and task.plain:
         found = unlike_the_grey(
-            pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, task.behind
+            pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, behind=task.behind
         )
         return torch.maximum(task.mask, torch.from_numpy(found.astype(np.float32)))
     if segmenter is None:
         found = like_the_object(
-            pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, task.behind
+            pasted.numpy(), task.mask.numpy() > 0.5, task.fill.numpy() > 0.5, behind=task.behind
         )
         return torch.maximum(task.mask, torch.from_numpy(found.astype(np.float32)))
     # Before a plain grey, so that noise is no background to be told from.

@@ -100,12 +100,12 @@ class Comboverse(System[SceneRequest, PlacedScene]):
                     scene,
                     request.text,
                     request.words,
-                    request.prior,
-                    place,
-                    request.reference,
-                    request.order,
-                    True,
-                    name,
+                    prior=request.prior,
+                    config=place,
+                    reference=request.reference,
+                    order=request.order,
+                    upright=True,
+                    name=name,
                 ),
             )
 
@@ -124,7 +124,7 @@ class Comboverse(System[SceneRequest, PlacedScene]):
         return request.once(
             "scores",
             lambda: {
-                name: scene_score(scene, request.text, request.prompt, self)
+                name: scene_score(scene, request.text, request.prompt, config=self)
                 for name, scene in request.scenes.items()
             },
         )
@@ -136,13 +136,18 @@ def scene_score(
     """How good a scene of a text is: the share of its relations that hold, and CLIP's similarity of
     three views and the prompt, less what the physical terms still find."""
     cameras = Cameras.orbit(
-        torch.tensor([-0.5, 0.0, 0.5]), torch.full((3,), 0.26), 3.0, math.radians(40.0), 96, 96
+        torch.tensor([-0.5, 0.0, 0.5]),
+        torch.full((3,), 0.26),
+        3.0,
+        fov_y=math.radians(40.0),
+        height=96,
+        width=96,
     )
-    pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, 0.8))
+    pictures = torch.from_numpy(scene_pictures(scene, config.place.renderer, cameras, level=0.8))
     clip = load_clip(config.decompose.clip)
     with torch.no_grad():
         alike = float((clip.embed_images(pictures) @ clip.embed_texts([prompt]).t()).mean())
-    rest = PhysicalTerms(scene, bonds_of(text), [], config.place.physical).report()
+    rest = PhysicalTerms(scene, bonds_of(text), [], config=config.place.physical).report()
     points = [t.apply(b.vertices) for t, b in zip(scene.transforms(), scene.bodies)]
     kept = [relation_holds(r.kind, points[r.subject], points[r.object]) for r in text.relations]
     held = float(np.mean(kept)) if kept else 1.0

@@ -84,13 +84,13 @@ def named_parts(
     parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
     if len(parts) < len(phrases):
         return parts, 0.0
-    fit = phrase_scores(picture, parts, phrases, clip)
-    chosen = _search(masks, scores, foreground, fit, weights or NamingWeights())
+    fit = phrase_scores(picture, parts, phrases, clip=clip)
+    chosen = _search(masks, scores, foreground, fit=fit, weights=weights or NamingWeights())
     for number, k in enumerate(chosen):
         parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
     own = apart(
         [
-            Part(parts[k].phrase, parts[k].mask.copy(), parts[k].box, parts[k].sureness)
+            Part(parts[k].phrase, parts[k].mask.copy(), parts[k].box, sureness=parts[k].sureness)
             for k in chosen
         ]
     )

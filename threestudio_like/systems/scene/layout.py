@@ -56,9 +56,9 @@ def reference_camera(
         torch.zeros(1),
         torch.tensor([math.radians(elevation)]),
         distance,
-        math.radians(fov_y),
-        height,
-        width,
+        fov_y=math.radians(fov_y),
+        height=height,
+        width=width,
     )
 
 
@@ -122,7 +122,7 @@ def initial_transform(
         at = eye + direction * along - scale * base.linear @ middle
         return Transform(scale, base.rotation, at)
 
-    found = place(scale, x, y, along)
+    found = place(scale, x, y, along=along)
     if config.size == "box" and not config.surface:
         return found
     for _ in range(config.rounds):
@@ -148,7 +148,7 @@ def initial_transform(
             y += (seen.box[1] + seen.box[3] - box[1] - box[3]) / 2
         else:
             scale = share * 2 * half * along * max(1.0, camera.width / camera.height) / extent
-        found = place(scale, x, y, along)
+        found = place(scale, x, y, along=along)
     return found
 
 
@@ -211,7 +211,7 @@ def surface_depth(body: Body, where: Transform, camera: Cameras, size: int = 64)
         offset += len(mesh.vertices)
     clip = torch.cat([points, torch.ones_like(points[:, :1])], 1) @ small.view_projection()[0].t()
     tri = torch.from_numpy(np.concatenate(faces).astype(np.int32))
-    pixels = rasterize(clip, tri, small.height, small.width)
+    pixels = rasterize(clip, tri, small.height, width=small.width)
     hit = pixels[..., 3] > 0
     if not bool(hit.any()):
         return None
@@ -226,12 +226,12 @@ def own_masks(scene: PlacedScene, camera: Cameras) -> tuple[torch.Tensor, torch.
     W) bool."""
     points = scene.vertices()
     clip = torch.cat([points, torch.ones_like(points[:, :1])], 1) @ camera.view_projection()[0].t()
-    whole = rasterize(clip, scene.tri, camera.height, camera.width)[..., 3].long()
+    whole = rasterize(clip, scene.tri, camera.height, width=camera.width)[..., 3].long()
     label = torch.where(whole > 0, scene.face_owner[(whole - 1).clamp_min(0)] + 1, 0)
     alone = []
     for number in range(len(scene)):
         own = scene.tri[scene.face_owner == number]
-        alone.append(rasterize(clip, own, camera.height, camera.width)[..., 3] > 0)
+        alone.append(rasterize(clip, own, camera.height, width=camera.width)[..., 3] > 0)
     return torch.stack([label == n + 1 for n in range(len(scene))]), torch.stack(alone)
 
 
@@ -273,11 +273,13 @@ def fitted_camera(
     share = small / size
     for fov in fovs:
         away = span / math.tan(math.radians(fov) / 2)
-        moved = [Seen(s.box * share, s.mask, s.depth + away - distance, s.yaw) for s in seen]
+        moved = [Seen(s.box * share, s.mask, s.depth + away - distance, yaw=s.yaw) for s in seen]
         for elevation in elevations:
-            camera = reference_camera(away, fov, elevation, small, small)
+            camera = reference_camera(away, fov, elevation, height=small, width=small)
             start = [initial_transform(b, s, camera) for b, s in zip(bodies, moved)]
-            scene = PlacedScene(bodies, [""] * len(bodies), start, camera.camera_to_world[0])
+            scene = PlacedScene(
+                bodies, [""] * len(bodies), start, camera_to_world=camera.camera_to_world[0]
+            )
             visible, _ = own_masks(scene, camera.resized(size, size))
             score = float(
                 np.mean(
@@ -285,6 +287,6 @@ def fitted_camera(
                 )
             )
             if best is None or score > best.agreement + 1e-3:
-                best = FittedCamera(fov, elevation, away, score)
+                best = FittedCamera(fov, elevation, away, agreement=score)
     assert best is not None
     return best

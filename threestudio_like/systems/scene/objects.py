@@ -62,7 +62,15 @@ def object_of(
         )
         meshes[key] = replace(small, vertices=place.apply(small.vertices))
     normal = Transform(place.scale, translation=-place.centre * place.scale)
-    return SceneObject(name, asset, Body(meshes), normal, azimuth, elevation, agreement)
+    return SceneObject(
+        name,
+        asset,
+        Body(meshes),
+        normal=normal,
+        azimuth=azimuth,
+        elevation=elevation,
+        agreement=agreement,
+    )
 
 
 def node_names(phrases: list[str]) -> list[str]:

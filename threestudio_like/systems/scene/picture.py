@@ -73,7 +73,9 @@ class Canvas:
         if alpha is not None:
             front = np.zeros((edge, edge), np.float32)
             front[top : top + height, left : left + width] = alpha
-        return Canvas(square, front, top, left, height, width, note, share)
+        return Canvas(
+            square, front, top, left=left, height=height, width=width, note=note, share=share
+        )
 
     def box(self, box: np.ndarray) -> np.ndarray:
         """A box (4,) of the file's pixels on the canvas."""
@@ -158,8 +160,10 @@ def find_parts(
         check_counts(len(boxes), text, "--boxes")
         moved = np.stack([canvas.box(b) for b in boxes])
         cells = cells_of(canvas.pixels, config)
-        return by_boxes(canvas.pixels, moved, text, load_segmenter(config.segmenter), cells), []
-    return by_itself(canvas.pixels, text, config, canvas.foreground)
+        return by_boxes(
+            canvas.pixels, moved, text, segmenter=load_segmenter(config.segmenter), cells=cells
+        ), []
+    return by_itself(canvas.pixels, text, config, foreground=canvas.foreground)
 
 
 def scene_depth(

@@ -151,7 +151,7 @@ def distillation_of(
         return None
     if config.guidance == "sds":
         return ScoreDistillation(prior, text.prompt, config.spatial.score, encode=True)
-    return SpatialScoreDistillation(prior, text.prompt, words, config.spatial, encode=True)
+    return SpatialScoreDistillation(prior, text.prompt, words, config=config.spatial, encode=True)
 
 
 def scene_context(
@@ -191,7 +191,11 @@ class ReferenceTerms:
         self.config = config
         self.picture, self.mask = at_size(reference.picture, reference.mask, self.shape)
         self.look = ReferenceGuidance(
-            self.picture, self.mask, "l1", config.weights.colour, config.weights.opacity
+            self.picture,
+            self.mask,
+            "l1",
+            colour=config.weights.colour,
+            opacity=config.weights.opacity,
         )
         self.deep: DepthGuidance | None = None
         if reference.depth is not None and config.weights.depth > 0:
@@ -248,7 +252,7 @@ class NovelViews:
         cameras = self.sampler.sample(step.random, self.size, step.fraction)
         sample = self.behind.sample(cameras, step.random)
         seen = self.renderer.render(scene, cameras, sample, step.random)
-        inputs = GuidanceInputs(cameras, step.fraction, step.random, sample.level)
+        inputs = GuidanceInputs(cameras, step.fraction, step.random, background=sample.level)
         return guidance_terms(self.every, seen, inputs)
 
 
@@ -273,13 +277,15 @@ def placement_stage(
     """
     size = config.resolution or prior.facts.image_size
     protocol = prior.facts.camera or PLAIN_CAMERAS
-    context = scene_context(scene, text.prompt, prior, config.renderer)
-    main = config.guidances.build_main(context) or distillation_of(config, prior, text, words)
-    novel = NovelViews(config, protocol, size, main, config.guidances.build(context))
+    context = scene_context(scene, text.prompt, prior, renderer=config.renderer)
+    main = config.guidances.build_main(context) or distillation_of(config, prior, text, words=words)
+    novel = NovelViews(config, protocol, size, main=main, more=config.guidances.build(context))
     own = None if reference is None else ReferenceTerms(reference, config, size)
     physics = None
     if config.weights.physical > 0:
-        physics = PhysicalTerms(scene, bonds_of(text), order or [], config.physical, upright)
+        physics = PhysicalTerms(
+            scene, bonds_of(text), order or [], config=config.physical, upright=upright
+        )
     path = PlacementPath(len(scene))
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
@@ -308,8 +314,8 @@ def placement_stage(
         name,
         config.steps,
         {"scene": scene, "path": path, **guidance_modules(novel.every)},
-        [*scene.parameter_groups(rates), *guidance_groups(novel.every)],
-        loss,
+        groups=[*scene.parameter_groups(rates), *guidance_groups(novel.every)],
+        loss=loss,
         after_step=after,
         preview=preview,
         recover=(lambda verdict: recover_guidances(novel.every, verdict)) if novel.every else None,

@@ -115,7 +115,7 @@ def read_scene(prompt: str) -> SceneText:
             scene.objects.append(" ".join(words))
             number = len(scene.objects) - 1
         if pending:
-            scene.relations.append(Relation(pending[0], pending[1], pending[2], number))
+            scene.relations.append(Relation(pending[0], pending[1], pending[2], object=number))
             pending = None
         last = number
 

@@ -159,15 +159,15 @@ def by_itself(
     parts: list[Part] = []
     segmenter, cells = load_segmenter(config.segmenter), cells_of(picture, config)
     if wanted and solid.any():
-        masks, scores = candidates(segmenter, picture, config.named, solid, cells)
+        masks, scores = candidates(segmenter, picture, config.named, foreground=solid, cells=cells)
         seen = [n for n, m in enumerate(masks) if stands_out(picture, m)]
         parts, left = named_parts(
             picture,
             solid,
             [masks[n] for n in seen],
-            [scores[n] for n in seen],
-            text.objects,
-            load_clip(config.clip),
+            scores=[scores[n] for n in seen],
+            phrases=text.objects,
+            clip=load_clip(config.clip),
         )
         if left > 0.2:
             notes.append(
@@ -175,7 +175,7 @@ def by_itself(
                 "prompt names: left out"
             )
     elif solid.any():
-        answers = everything(segmenter, picture, config.automatic, solid, cells)
+        answers = everything(segmenter, picture, config.automatic, foreground=solid, cells=cells)
         parts = [
             Part("", m.astype(np.float32), mask_box(m)) for m in answers if stands_out(picture, m)
         ]

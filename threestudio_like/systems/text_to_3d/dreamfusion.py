@@ -92,15 +92,15 @@ class DreamFusion(System[Request, FieldModel]):
             field_,
             VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
             show_rgb,
-            background,
+            background=background,
         ).seen_by(request.protocol)
         context = parts.guidance_context(
-            "distil", request.prompt, request.prior, request.seed, encode=True
+            "distil", request.prompt, request.prior, seed=request.seed, encode=True
         )
         return configured_stage(
             config,
             parts,
             context,
-            background or RandomBackground.grey(0.3, 0.7),
-            self.resolution or request.prior.facts.image_size,
+            background=background or RandomBackground.grey(0.3, 0.7),
+            size=self.resolution or request.prior.facts.image_size,
         )

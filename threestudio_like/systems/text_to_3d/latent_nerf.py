@@ -230,7 +230,7 @@ class LatentNerf(System[Request, FieldModel]):
             field_,
             VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
             self._decode(request.prior),
-            background,
+            background=background,
         ).seen_by(request.protocol)
 
     def _decode(self, prior: DiffusionPrior) -> Decode:
@@ -265,30 +265,30 @@ class LatentNerf(System[Request, FieldModel]):
         if self.sketch.on and parts.field.resamples:
             config = replace(config, refine=replace(config.refine, times=self.sketch_times))
         refinement = ImageRefinement(
-            prior, request.prompt, config.refine, torch.full((views,), self.level)
+            prior, request.prompt, config.refine, levels=torch.full((views,), self.level)
         )
         behind = self._grey(prior, self.level).expand(views, -1, -1, -1)
         return rounds_stage(
             "start",
             parts,
             refinement,
-            config,
-            "latent",
-            behind,
-            prior.facts.latent_size,
-            self._follow(parts),
+            config=config,
+            space="latent",
+            pictures=behind,
+            size=prior.facts.latent_size,
+            guidances=self._follow(parts),
         )
 
     def _distil(self, request: Request, parts: FieldModel) -> Stage:
         context = parts.guidance_context(
-            "distil", request.prompt, request.prior, request.seed, encode=False
+            "distil", request.prompt, request.prior, seed=request.seed, encode=False
         )
         return configured_stage(
             self.distil,
             parts,
             context,
-            self.backgrounds(request.prior, parts),
-            self.latent_size(request.prior),
+            background=self.backgrounds(request.prior, parts),
+            size=self.latent_size(request.prior),
             last=self.rgb.steps == 0,
             more=self._follow(parts),
         )
@@ -309,14 +309,14 @@ class LatentNerf(System[Request, FieldModel]):
     def _rgb(self, request: Request, done: dict[str, Stage]) -> Stage:
         parts = self._rgb_parts(request, done)
         context = parts.guidance_context(
-            "rgb", request.prompt, request.prior, request.seed, encode=True
+            "rgb", request.prompt, request.prior, seed=request.seed, encode=True
         )
         return configured_stage(
             self.rgb,
             parts,
             context,
-            RandomBackground.grey(*self.rgb.levels),
-            request.prior.facts.image_size,
+            background=RandomBackground.grey(*self.rgb.levels),
+            size=request.prior.facts.image_size,
             more=self._follow(parts),
         )
 
@@ -327,10 +327,17 @@ class LatentNerf(System[Request, FieldModel]):
         levels = torch.tensor(self.refine_levels)[
             torch.arange(views) // 4 % len(self.refine_levels)
         ]
-        refinement = ImageRefinement(prior, request.prompt, self.refine.refine, levels)
+        refinement = ImageRefinement(prior, request.prompt, self.refine.refine, levels=levels)
         behind = levels.view(-1, 1, 1, 1).expand(-1, size, size, 3)
         return rounds_stage(
-            "refine", parts, refinement, self.refine, "rgb", behind, size, self._follow(parts)
+            "refine",
+            parts,
+            refinement,
+            config=self.refine,
+            space="rgb",
+            pictures=behind,
+            size=size,
+            guidances=self._follow(parts),
         )
 
 

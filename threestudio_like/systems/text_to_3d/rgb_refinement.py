@@ -88,7 +88,12 @@ class RgbRefinement(System[RefinementRequest, FieldModel]):
         decoded = DecodedField(source.field, matrix, offset)
         renderer = VolumeRenderer(self.renderer, request.limits.samples.get("rgb"))
         return FieldModel(
-            decoded, renderer, show_rgb, source.background, source.distance, source.fov_y
+            decoded,
+            renderer,
+            show_rgb,
+            background=source.background,
+            distance=source.distance,
+            fov_y=source.fov_y,
         )
 
     def plans(self, request: RefinementRequest) -> list[StagePlan]:
@@ -108,10 +113,10 @@ class RgbRefinement(System[RefinementRequest, FieldModel]):
         ):
             background = _DecodedBackground(parts.background, parts.field)
         context = parts.guidance_context(
-            "rgb", request.prompt, request.prior, request.seed, encode=True
+            "rgb", request.prompt, request.prior, seed=request.seed, encode=True
         )
         size = self.resolution or request.prior.facts.image_size
-        return configured_stage(self.rgb, parts, context, background, size)
+        return configured_stage(self.rgb, parts, context, background=background, size=size)
 
 
 class _DecodedBackground:

@@ -179,7 +179,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
                 StagePlan(
                     "start",
                     lambda done: self._rounds(
-                        "start", request, self.rgb_parts(request, done), self.start
+                        "start", request, self.rgb_parts(request, done), config=self.start
                     ),
                 )
             )
@@ -188,7 +188,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
                 StagePlan(
                     "rgb",
                     lambda done: self._distil(
-                        "rgb", request, self.rgb_parts(request, done), self.rgb
+                        "rgb", request, self.rgb_parts(request, done), config=self.rgb
                     ),
                 )
             )
@@ -197,7 +197,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
                 StagePlan(
                     "pbr",
                     lambda done: self._distil(
-                        "pbr", request, self.pbr_parts(request, done), self.pbr
+                        "pbr", request, self.pbr_parts(request, done), config=self.pbr
                     ),
                 )
             )
@@ -206,7 +206,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
                 StagePlan(
                     "refine",
                     lambda done: self._rounds(
-                        "refine", request, self.result(request, done), self.refine
+                        "refine", request, self.result(request, done), config=self.refine
                     ),
                 )
             )
@@ -231,7 +231,9 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         elevation = torch.deg2rad(torch.linspace(low, min(high, 85.0), rings)).repeat_interleave(12)
         azimuth = (torch.arange(12) * (math.pi / 6)).repeat(rings)
         distance, fov = request.protocol.distance, math.radians(request.protocol.fov_y)
-        return visibility(surface, Cameras.orbit(azimuth, elevation, distance, fov, 512, 512))
+        return visibility(
+            surface, Cameras.orbit(azimuth, elevation, distance, fov_y=fov, height=512, width=512)
+        )
 
     def _surface(
         self,
@@ -242,7 +244,9 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         before: TexturedMesh | None = None,
     ) -> TexturedMesh:
         """A surface to be painted; its vertices stand where the surface `before` left them."""
-        surface = TexturedMesh(request.the_atlas(), channels, texels, start, self.offsets)
+        surface = TexturedMesh(
+            request.the_atlas(), channels, texels, start=start, offsets=self.offsets
+        )
         if before is not None and before.offsets is not None and surface.offsets is not None:
             with torch.no_grad():
                 surface.offsets.copy_(before.offsets)
@@ -269,7 +273,12 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
             else ambient()
         )
         return SurfaceModel(
-            surface, SurfaceRenderer(self.renderer), decode, None, light, request.protocol
+            surface,
+            SurfaceRenderer(self.renderer),
+            decode,
+            background=None,
+            light=light,
+            protocol=request.protocol,
         )
 
     def latent_parts(self, request: PaintRequest) -> SurfaceModel:
@@ -287,7 +296,9 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         noise = torch.randn(
             channels, size, size, generator=torch.Generator().manual_seed(request.seed)
         )
-        surface = self._surface(request, channels, size, 0.3 * red[:, None, None] + 0.4 * noise)
+        surface = self._surface(
+            request, channels, size, start=0.3 * red[:, None, None] + 0.4 * noise
+        )
         parts = self._parts(request, surface, by_matrix(matrix, offset))
         if self.background == "sphere":
             parts.background = SphereBackground(channels, seed=request.seed)
@@ -308,9 +319,11 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
                     levels=levels, pictures=prior.encode_image(grey).permute(0, 2, 3, 1)
                 )
         context = parts.guidance_context(
-            "latent", request.prompt, prior, request.seed, encode=False
+            "latent", request.prompt, prior, seed=request.seed, encode=False
         )
-        return configured_painting(self.latent, parts, context, background, prior.facts.latent_size)
+        return configured_painting(
+            self.latent, parts, context, background=background, size=prior.facts.latent_size
+        )
 
     def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceModel:
         """The RGB atlas that the finished stages leave."""
@@ -326,7 +339,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
             start = request.texture
         elif request.texture is not None and request.locked is not None:
             start = torch.where(request.locked[None], request.texture, start)
-        return self._parts(request, self._surface(request, 3, texels, start, before))
+        return self._parts(request, self._surface(request, 3, texels, start=start, before=before))
 
     @torch.no_grad()
     def decoded(self, prior: DiffusionPrior, surface: TexturedMesh, texels: int) -> torch.Tensor:
@@ -360,12 +373,16 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         inside = base[:, geometry.rows, geometry.columns]
         # As much of the light as the colours show: pictures of few pixels do not hold all of it.
         # Locked texels are base colours already.
-        share = min(1.0, max(0.0, baked_share(inside.t(), shone[0], geometry.part, ~locked)))
+        share = min(
+            1.0, max(0.0, baked_share(inside.t(), shone[0], geometry.part, counted=~locked))
+        )
         base[:, geometry.rows, geometry.columns] = torch.where(
             locked, inside, (inside / shone**share).clamp(0, 1)
         )
         start[:3] = base
-        parts = self._parts(request, self._surface(request, 5, size, start, rgb.surface))
+        parts = self._parts(
+            request, self._surface(request, 5, size, start=start, before=rgb.surface)
+        )
         assert parts.light is not None
         # The prior paints a share of its light; under a light of that contrast its pictures are
         # explained by plain base colours.
@@ -376,21 +393,27 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintingConfig
     ) -> Stage:
         context = parts.guidance_context(
-            name, request.prompt, request.prior, request.seed, encode=True
+            name, request.prompt, request.prior, seed=request.seed, encode=True
         )
         size = self.resolution or request.prior.facts.image_size
         return configured_painting(
-            config, parts, context, RandomBackground.grey(*self.levels), size
+            config, parts, context, background=RandomBackground.grey(*self.levels), size=size
         )
 
     def _rounds(
         self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintRoundsConfig
     ) -> Stage:
         levels = torch.full((config.refine.views,), self.level)
-        refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels)
+        refinement = ImageRefinement(request.prior, request.prompt, config.refine, levels=levels)
         lit = parts.surface.channels == 5
         return paint_rounds_stage(
-            name, parts, refinement, config, request.prior.facts.image_size, self.level, lit
+            name,
+            parts,
+            refinement,
+            config=config,
+            size=request.prior.facts.image_size,
+            grey=self.level,
+            lit=lit,
         )
 
 

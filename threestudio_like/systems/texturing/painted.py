@@ -134,7 +134,7 @@ class Painting:
         if locked_in_tile(self.subject, name).any():
             height, width = self._size(name, old.metallic_roughness)
             locked = locked_in_tile(self.subject, name, (height, width))
-            kept = self._kept_maps(name, old, height, width)
+            kept = self._kept_maps(name, old, height, width=width)
             packed = np.where(locked[..., None], kept, upsampled(packed, height, width))
         return replace(new, roughness=1.0, metallic=1.0, metallic_roughness=packed)
 

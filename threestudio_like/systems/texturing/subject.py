@@ -103,7 +103,9 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
     if options.drop_textures:
         file = _without_textures(file)
     painted = chosen_meshes(file, options)
-    raw, notes = with_coordinates(file, options.texels, options.unwrap, options.unwrap_seconds)
+    raw, notes = with_coordinates(
+        file, options.texels, options.unwrap, seconds=options.unwrap_seconds
+    )
     raw = raw.with_meshes(
         {k: m if m.normals is not None else m.with_creases() for k, m in raw.meshes.items()}
     )
@@ -117,7 +119,16 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
     )
     atlas.mesh = replace(atlas.mesh, vertices=placement.apply(points))
     mask = _read_mask(options.lock) if options.lock is not None else None
-    return Subject(file, raw, canonical, atlas, placement, painted, notes, mask)
+    return Subject(
+        file,
+        raw,
+        canonical,
+        atlas=atlas,
+        placement=placement,
+        painted=painted,
+        notes=notes,
+        mask=mask,
+    )
 
 
 def _without_textures(asset: Asset) -> Asset:

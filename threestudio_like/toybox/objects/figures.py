@@ -44,9 +44,12 @@ def cactus(p: Proportions, mode: str | None) -> list[Part]:
         path += [[side * reach, y + corner + high * 0.7, 0]]
         parts.append((tube(np.array(path), arm, 12), "main"))
         parts.append(
-            (ellipsoid((arm, arm, arm), (side * reach, y + corner + high * 0.7, 0), 12, 7), "main")
+            (
+                ellipsoid((arm, arm, arm), (side * reach, y + corner + high * 0.7, 0), 12, rows=7),
+                "main",
+            )
         )
-    parts.append((cylinder(r * 1.35, 0.42, (0, 0.21, 0), r * 1.75, 18), "roof"))
+    parts.append((cylinder(r * 1.35, 0.42, (0, 0.21, 0), top=r * 1.75, segments=18), "roof"))
     return parts
 
 
@@ -117,7 +120,7 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
     y2 = y1 + low * 0.68 + mid * 0.72
     y3 = y2 + mid * 0.68 + top * 0.75
     parts: list[Part] = [
-        (ellipsoid((r, r, r), (0, y, 0), 22, 12), "main")
+        (ellipsoid((r, r, r), (0, y, 0), 22, rows=12), "main")
         for r, y in ((low, y1), (mid, y2), (top, y3))
     ]
     parts.append((cylinder(top * 1.15, 0.12, (0, y3 + top * 0.72, 0), segments=18), "dark"))
@@ -128,13 +131,15 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
         parts.append(
             (
                 ellipsoid(
-                    (0.065, 0.065, 0.065), (sx * top * 0.4, y3 + top * 0.3, top * 0.86), 8, 5
+                    (0.065, 0.065, 0.065), (sx * top * 0.4, y3 + top * 0.3, top * 0.86), 8, rows=5
                 ),
                 "coal",
             )
         )
     for dy in (-0.15, 0.15):
-        parts.append((ellipsoid((0.075, 0.075, 0.075), (0, y2 + dy, mid * 0.97), 8, 5), "coal"))
+        parts.append(
+            (ellipsoid((0.075, 0.075, 0.075), (0, y2 + dy, mid * 0.97), 8, rows=5), "coal")
+        )
     return parts
 
 
@@ -148,13 +153,17 @@ def tree(p: Proportions, mode: str | None) -> list[Part]:
             parts.append(
                 (
                     cylinder(
-                        radius, step * 1.35, (0, trunk * 0.75 + step * (k + 0.6), 0), 0.04, 22
+                        radius,
+                        step * 1.35,
+                        (0, trunk * 0.75 + step * (k + 0.6), 0),
+                        top=0.04,
+                        segments=22,
                     ),
                     "main",
                 )
             )
         return parts
     return [
-        (cylinder(r * 1.15, trunk * 1.2, (0, trunk * 0.6, 0), r, 12), "wood"),
-        (ellipsoid((crown, tall, crown), (0, trunk + tall * 0.85, 0), 22, 13), "main"),
+        (cylinder(r * 1.15, trunk * 1.2, (0, trunk * 0.6, 0), top=r, segments=12), "wood"),
+        (ellipsoid((crown, tall, crown), (0, trunk + tall * 0.85, 0), 22, rows=13), "main"),
     ]

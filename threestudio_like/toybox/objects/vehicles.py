@@ -38,10 +38,17 @@ def car(p: Proportions, mode: str | None) -> list[Part]:
     cabin, cab_h = length * p(0.48, 0.6), p(0.38, 0.48)
     back = -length * p(0.04, 0.12)
     base = wheel * 0.8
-    parts: list[Part] = [(box((width, h, length), (0, base + h / 2, 0), 0.96, 0.97), "main")]
+    parts: list[Part] = [
+        (box((width, h, length), (0, base + h / 2, 0), 0.96, taper_z=0.97), "main")
+    ]
     parts.append(
         (
-            box((width * 0.9, cab_h * 0.78, cabin), (0, base + h + cab_h * 0.39, back), 0.9, 0.78),
+            box(
+                (width * 0.9, cab_h * 0.78, cabin),
+                (0, base + h + cab_h * 0.39, back),
+                0.9,
+                taper_z=0.78,
+            ),
             "glass",
         )
     )
@@ -93,5 +100,7 @@ def rocket(p: Proportions, mode: str | None) -> list[Part]:
         parts.append((rotate(blade, "y", 90 * k), "roof"))
     window = rotate(cylinder(r * 0.42, 0.1, segments=14), "x", 90)
     parts.append((shift(window, (0, bottom + body * 0.66, r * 0.97)), "glass"))
-    parts.append((cylinder(r * 0.8, bottom, (0, bottom / 2 + 0.04, 0), r * 0.6, 16), "dark"))
+    parts.append(
+        (cylinder(r * 0.8, bottom, (0, bottom / 2 + 0.04, 0), top=r * 0.6, segments=16), "dark")
+    )
     return parts

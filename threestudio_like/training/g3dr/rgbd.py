@@ -42,7 +42,10 @@ class ToyRgbd:
         workers: int = 1,
         grey: float = GREY,
     ) -> None:
-        self.data, self.grey = depth_pictures(folder, seed, count, split, workers, camera=1), grey
+        self.data, self.grey = (
+            depth_pictures(folder, seed, count, split=split, workers=workers, camera=1),
+            grey,
+        )
 
     def __len__(self) -> int:
         return len(self.data)

@@ -40,11 +40,11 @@ def render_view(
         lambda points: model.read(planes, points),
         origins,
         directions,
-        config,
-        random,
-        depth,
-        scaling,
-        comb,
+        config=config,
+        random=random,
+        depth=depth,
+        scaling=scaling,
+        comb=comb,
     )
 
 

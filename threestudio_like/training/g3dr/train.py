@@ -74,7 +74,15 @@ def g3dr_stage(
         near = F.interpolate(depth, (size, size), mode="nearest-exact")[:, 0]
         if novel:
             offsets = novel_offsets(step.random, config.batch, step.fraction)
-            result = render_view(model, planes, camera, config.rays, size, step.random, offsets)
+            result = render_view(
+                model,
+                planes,
+                camera,
+                config=config.rays,
+                size=size,
+                random=step.random,
+                offsets=offsets,
+            )
         else:
             comb = float(step.random.uniform("comb")) < config.rays.comb
             scaling = (
@@ -86,25 +94,36 @@ def g3dr_stage(
                 model,
                 planes,
                 camera,
-                config.rays,
-                size,
-                step.random,
-                None,
-                near.flatten(1),
-                scaling,
-                comb,
+                config=config.rays,
+                size=size,
+                random=step.random,
+                offsets=None,
+                depth=near.flatten(1),
+                scaling=scaling,
+                comb=comb,
             )
         weights = loss_weights(novel, step.fraction)
-        terms = step_terms(weights, config, result, picture, near, whole, perceptual, clip)
+        terms = step_terms(
+            weights,
+            config,
+            result,
+            picture=picture,
+            depth=near,
+            whole=whole,
+            perceptual=perceptual,
+            clip=clip,
+        )
         # All terms that a step uses may be switched off.
         return terms or {"nothing": planes.sum() * 0}
 
-    group = ParameterGroup(name, list(model.parameters()), config.rate, (0.9, 0.99), 1e-8)
+    group = ParameterGroup(name, list(model.parameters()), config.rate, betas=(0.9, 0.99), eps=1e-8)
     modules: dict[str, nn.Module] = (
         {"generator": model} if ema is None else {"generator": model, "ema": ema}
     )
     after = None if ema is None else lambda step: ema.update(model, step.index)
-    return Stage(name, config.steps, modules, [group], loss, after_step=after, clip_norm=1.0)
+    return Stage(
+        name, config.steps, modules, groups=[group], loss=loss, after_step=after, clip_norm=1.0
+    )
 
 
 def g3dr_sources(
@@ -121,14 +140,18 @@ def g3dr_sources(
             "Give --data, or leave it",
         )
     train = ToyRgbd(
-        options.drawn, options.world("train"), options.object_count, "train", options.workers
+        options.drawn,
+        options.world("train"),
+        options.object_count,
+        split="train",
+        workers=options.workers,
     )
     test = ToyRgbd(
         options.drawn,
         options.world("test"),
         min(400, options.object_count),
-        "test",
-        options.workers,
+        split="test",
+        workers=options.workers,
     )
     return train, test
 
@@ -149,7 +172,7 @@ def train_g3dr(options: TrainingOptions) -> dict[str, float]:
     model = TriplaneGenerator(config.generator)
     if options.start is not None:
         begin(model, TriplaneGenerator.load(options.start), options.start)
-    stage = g3dr_stage("g3dr", model, config, train, perceptual, clip)
+    stage = g3dr_stage("g3dr", model, config, source=train, perceptual=perceptual, clip=clip)
     run(options, stage, {"config": to_dict(config)})
     if "ema" in stage.modules:
         stage.modules["ema"].copy_to(model)  # type: ignore[operator]
@@ -169,7 +192,7 @@ def canonical_figures(
     for rows in torch.arange(min(count, len(source))).split(8):
         rgb, depth = source.batch(rows)
         colour, found, dense = as_pictures(
-            render_view(model, model(rgb, depth), camera, rays, size), size
+            render_view(model, model(rgb, depth), camera, config=rays, size=size), size
         )
         error += [
             float(e) for e in (colour - (rgb.permute(0, 2, 3, 1) + 1) / 2).square().mean((1, 2, 3))

@@ -66,8 +66,8 @@ def read_dae(path: Path, textures: bool = True) -> Asset:
     world = UPRIGHT.get(str(document.assetInfo.upaxis), np.eye(4)) @ np.diag([scale] * 3 + [1.0])
     walk = _Walk(where)
     for node in document.scene.nodes:
-        walk.go(node, world, path.stem, 0)
-    return _asset(walk.found, surfaces, notes, where)
+        walk.go(node, world, path.stem, depth=0)
+    return _asset(walk.found, surfaces, notes, where=where)
 
 
 class _Walk:
@@ -93,17 +93,17 @@ class _Walk:
                 matrix = matrix if bound is None else matrix @ np.reshape(bound, (4, 4))
             materials = {m.symbol: m.target for m in node.materials}
             if geometry is not None:
-                self.found.append(Placed(name, geometry, matrix, materials))
+                self.found.append(Placed(name, geometry, matrix, materials=materials))
             return
         inner = getattr(node, "node", None) if kind == "NodeNode" else None
         if inner is not None:
-            self.go(inner, matrix, name, depth + 1)
+            self.go(inner, matrix, name, depth=depth + 1)
         elif kind == "Node":
             own = line_name(str(node.name or node.id or ""), name)
             with np.errstate(all="ignore"):
                 placed = matrix @ np.asarray(node.matrix, np.float64)
             for child in node.children:
-                self.go(child, placed, own, depth + 1)
+                self.go(child, placed, own, depth=depth + 1)
 
 
 def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str) -> Asset:
@@ -127,7 +127,7 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
                 mesh,
                 corners,
                 sizes,
-                where,
+                where=where,
                 uv=polygons.uv,
                 colours=polygons.colours,
                 normals=polygons.turned(linear),

@@ -83,10 +83,10 @@ class Surfaces:
             np.asarray(primitive.vertex, np.float64).reshape(-1, 3),
             index[:, sources["VERTEX"][0][0]],
             sizes,
-            column("TEXCOORD", 2),
-            None if colours is None else colours.clip(0, 1),
-            column("NORMAL", 3),
-            str(primitive.material),
+            uv=column("TEXCOORD", 2),
+            colours=None if colours is None else colours.clip(0, 1),
+            normals=column("NORMAL", 3),
+            symbol=str(primitive.material),
         )
 
     def material(self, target: Any) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class Accessors:
             before = rows[old]
             if "name" in before:
                 row["name"] = before["name"]
-            row["bufferView"] = self._view_for(before, data, stride, 34963 if indices else 34962)
+            row["bufferView"] = self._view_for(
+                before, data, stride, target=34963 if indices else 34962
+            )
             rows[old] = row
             return old
         if old is not None:
@@ -75,7 +77,7 @@ class Accessors:
         """Give an accessor other values (N, W) of the same number and kind, wherever it is used."""
         row = self.document["accessors"][index]
         data, stride = _rows(values, True)
-        row["bufferView"] = self._view_for(row, data, stride, 34962)
+        row["bufferView"] = self._view_for(row, data, stride, target=34962)
         for key in ("byteOffset", "sparse"):
             row.pop(key, None)
 

@@ -25,7 +25,7 @@ def differences(before: Path | bytes, after: Path | bytes) -> list[str]:
     """
     old, new = _canonical(before), _canonical(after)
     out: list[str] = []
-    _walk(old, new, "", out)
+    _walk(old, new, "", out=out)
     return out
 
 
@@ -156,13 +156,13 @@ def _walk(old: Any, new: Any, pointer: str, out: list[str]) -> None:
         for key in [*old, *(k for k in new if k not in old)]:
             here = f"{pointer}/{key}"
             if key in old and key in new:
-                _walk(old[key], new[key], here, out)
+                _walk(old[key], new[key], here, out=out)
             else:
                 out.append(here)
     elif isinstance(old, list) and isinstance(new, list):
         for k in range(max(len(old), len(new))):
             if k < len(old) and k < len(new):
-                _walk(old[k], new[k], f"{pointer}/{k}", out)
+                _walk(old[k], new[k], f"{pointer}/{k}", out=out)
             else:
                 out.append(f"{pointer}/{k}")
     elif old != new or isinstance(old, bool) != isinstance(new, bool):

@@ -211,7 +211,12 @@ class GltfDocument:
             raise too_many(count, "numbers in one table", self.where)
         mode, filtering = str(row.get("mode")), str(row.get("filter", "NONE"))
         return decode_meshopt(
-            data[begin : begin + length], count, stride, mode, filtering, self.where
+            data[begin : begin + length],
+            count,
+            stride,
+            mode=mode,
+            filter=filtering,
+            where=self.where,
         )
 
     def _array(self, view: Any, offset: int, kind: Any, width: int, count: int) -> np.ndarray:
@@ -244,7 +249,7 @@ class GltfDocument:
             raise too_many(count, "numbers in one table", self.where)
         offset = self.number(row, "byteOffset", 0)
         if "bufferView" in row:
-            values = self._array(row["bufferView"], offset, kind, width, count)
+            values = self._array(row["bufferView"], offset, kind, width=width, count=count)
         else:
             values = np.zeros((count, width), kind)
         if isinstance(row.get("sparse"), dict):
@@ -258,12 +263,12 @@ class GltfDocument:
             raise self.bad(f"accessor {index} is sparse and incomplete")
         kind = COMPONENTS.get(places.get("componentType", 0), np.uint32)
         offset = self.number(places, "byteOffset", 0)
-        at = self._array(places.get("bufferView"), offset, kind, 1, amount)[:, 0]
+        at = self._array(places.get("bufferView"), offset, kind, width=1, count=amount)[:, 0]
         if len(at) and not 0 <= int(at.min()) <= int(at.max()) < len(values):
             raise self.bad(f"accessor {index} changes a row that it has not")
         offset = self.number(changes, "byteOffset", 0)
         values[at] = self._array(
-            changes.get("bufferView"), offset, values.dtype, values.shape[1], amount
+            changes.get("bufferView"), offset, values.dtype, width=values.shape[1], count=amount
         )
 
     def accessor(
@@ -292,7 +297,7 @@ class GltfDocument:
             try:
                 data = self.image_bytes(number)
                 pixels = decode(data, self.where)
-                self._images[number] = EncodedImage(pixels, data, mime_of(data), name)
+                self._images[number] = EncodedImage(pixels, data, mime_of(data), name=name)
             except InputError as error:
                 self.notes.append(f'the picture "{name}" is left out: {error.what}')
         return self._images[number]

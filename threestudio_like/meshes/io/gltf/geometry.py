@@ -48,13 +48,17 @@ def geometry_change(
     uncoloured = before.colours is not None and mesh.colours is None
     recoloured = _colours_differ(mesh, before)
     if mesh is before and (motion == np.eye(4)).all():
-        return GeometryChange(False, False, False, False)
+        return GeometryChange(False, False, False, uncoloured=False)
     if not same_corners(mesh, before):
         known = has_origin(mesh, before)
         moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
-        return GeometryChange(True, moved, _uv_differs(mesh, before), uncoloured, recoloured)
+        return GeometryChange(
+            True, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
+        )
     moved = _far(mesh.vertices, _expected(before, None, motion))
-    return GeometryChange(False, moved, _uv_differs(mesh, before), uncoloured, recoloured)
+    return GeometryChange(
+        False, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
+    )
 
 
 def _expected(before: Mesh, origin: np.ndarray | None, motion: np.ndarray) -> np.ndarray:
@@ -134,7 +138,7 @@ class GeometryPatch:
             row["indices"] = self.accessors.put(index, old=row.get("indices"), indices=True)
             row.pop("mode", None)
         if change.moved:
-            self._move(row, ref, mesh, "NORMAL" in before["attributes"] or not known)
+            self._move(row, ref, mesh, normals="NORMAL" in before["attributes"] or not known)
         if change.uncoloured:
             for name in [k for k in row["attributes"] if k.startswith("COLOR_")]:
                 del row["attributes"][name]

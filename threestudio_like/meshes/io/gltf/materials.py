@@ -138,7 +138,7 @@ class Materials:
                 _WRAPS.get(row.get("wrapT", 10497), "repeat"),
                 row.get("magFilter") == 9728,
             )
-        return Slot(image, chosen, transform, sampler)
+        return Slot(image, chosen, transform, sampler=sampler)
 
 
 def _table(value: Any) -> dict[str, Any]:

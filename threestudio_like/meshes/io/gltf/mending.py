@@ -32,7 +32,7 @@ def mend(document: dict[str, Any], file: GltfDocument, accessors: Accessors) -> 
                 and "KHR_draco" not in str(primitive.get("extensions", ""))
             ):
                 if normal not in looked:
-                    looked[normal] = _mend_normals(document, file, accessors, normal)
+                    looked[normal] = _mend_normals(document, file, accessors, index=normal)
                 if looked[normal]:
                     changed.append(pointer)
             if _lacks_coordinates(document, primitive) and "POSITION" in attributes:

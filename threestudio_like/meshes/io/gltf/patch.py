@@ -61,7 +61,7 @@ class _Patch:
             if edit.change.any:
                 edit.shifted = self.geometry.write(edit.row, edit.name, edit.mesh, edit.change)
                 self.changed.append(edit.pointer)
-        relook = MaterialPatch(self.source, self.accessors, self.looks, self.changed)
+        relook = MaterialPatch(self.source, self.accessors, self.looks, changed=self.changed)
         relook.write([edit for edit in edits if edit.relooked])
         self._remove()
         bases = {
@@ -74,9 +74,9 @@ class _Patch:
                 self.document,
                 self.asset.variants,
                 self.asset.meshes,
-                self.rows,
-                self.looks,
-                bases,
+                primitives=self.rows,
+                looks=self.looks,
+                bases=bases,
             )
             whole = "extensions" not in self.source.file.document
             table = "/extensions" if whole else "/extensions/KHR_materials_variants"
@@ -134,8 +134,8 @@ class _Patch:
         mesh, before = self.asset.meshes.get(name), self.source.meshes[name]
         if mesh is None:
             return None
-        change = geometry_change(self.source, name, mesh, self.motion)
-        return Edit(row, pointer, name, mesh, before, change)
+        change = geometry_change(self.source, name, mesh, motion=self.motion)
+        return Edit(row, pointer, name, mesh=mesh, before=before, change=change)
 
     def _state(self, name: str) -> tuple[Any, ...]:
         """Equal for meshes, of several nodes, that were changed in the same way."""

@@ -149,11 +149,11 @@ class Reader:
         if not len(faces):
             return None
         mesh = Mesh(np.zeros(0), faces.astype(np.int32))
-        points = self._morphed(primitive, "POSITION", stored.astype(np.float64), weights)
+        points = self._morphed(primitive, "POSITION", stored.astype(np.float64), weights=weights)
         self._surface(primitive, mesh, count)
-        normals = self._of(primitive, "NORMAL", (3,), count)
+        normals = self._of(primitive, "NORMAL", (3,), count=count)
         if normals is not None:
-            unit = self._morphed(primitive, "NORMAL", normals.astype(np.float64), weights)
+            unit = self._morphed(primitive, "NORMAL", normals.astype(np.float64), weights=weights)
             return LocalPrimitive(mesh, points, unit)
         # A primitive without normals is flat (glTF 2.0, 3.7.2.1), so that its corners part.
         origin = faces.reshape(-1)
@@ -179,13 +179,13 @@ class Reader:
             if read.base.image is not None and f"TEXCOORD_{chosen}" in primitive["attributes"]:
                 mesh.texture = read.base.image.pixels
         # A texture-coordinate set that the material does not use is still the user's atlas.
-        uv = self._of(primitive, f"TEXCOORD_{chosen}", (2,), count)
+        uv = self._of(primitive, f"TEXCOORD_{chosen}", (2,), count=count)
         if uv is None and mesh.texture is None:
-            uv = self._of(primitive, "TEXCOORD_0", (2,), count)
+            uv = self._of(primitive, "TEXCOORD_0", (2,), count=count)
         if uv is not None:
             moved = self._moved(uv.astype(np.float64), transform)
             mesh.uv = (moved * [1, -1] + [0, 1]).astype(np.float32)
-        colours = self._of(primitive, "COLOR_0", (3, 4), count)
+        colours = self._of(primitive, "COLOR_0", (3, 4), count=count)
         if colours is not None:
             shown = to_display(colours[:, :3].astype(np.float64).clip(0, 1)).astype(np.float32)
             if colours.shape[1] == 4 and (colours[:, 3] < 1).any():
@@ -314,7 +314,11 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}
     asset.source = GltfSource(
-        reader.file, refs, copied(asset.meshes), reader.scene.depth, asset.motion.copy()
+        reader.file,
+        refs,
+        copied(asset.meshes),
+        depth=reader.scene.depth,
+        motion=asset.motion.copy(),
     )
     return asset
 

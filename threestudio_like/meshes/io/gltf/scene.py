@@ -84,7 +84,7 @@ class Scene:
         copies = extensions.get(INSTANCING) if isinstance(extensions, dict) else None
         attributes = copies.get("attributes") if isinstance(copies, dict) else None
         if not isinstance(attributes, dict) or not attributes:
-            return [MeshNode(index, mesh, name, here)]
+            return [MeshNode(index, mesh, name, matrix=here)]
         tables = {
             key: self.file.accessor(attributes[key], (width,)).astype(np.float64)
             for key, width in (("TRANSLATION", 3), ("ROTATION", 4), ("SCALE", 3))
@@ -104,7 +104,7 @@ class Scene:
                 own[:3, 3] = tables["TRANSLATION"][k]
             if not np.isfinite(own).all():
                 raise self.file.bad(f"an instance of node {index} has no place")
-            out.append(MeshNode(index, mesh, name, here @ own, k))
+            out.append(MeshNode(index, mesh, name, matrix=here @ own, instance=k))
         return out
 
     def _transform(self, row: dict[str, Any], index: int) -> np.ndarray:

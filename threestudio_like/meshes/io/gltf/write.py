@@ -113,7 +113,13 @@ def gltf_document(asset: Asset) -> tuple[dict[str, Any], bytes]:
     if asset.offset.any():
         place = {"name": "origin", "translation": asset.offset.tolist(), "children": roots}
         roots = [writer.looks.append("nodes", place)]
-    add_variants(writer.document, asset.variants, asset.meshes, writer.primitives, writer.looks)
+    add_variants(
+        writer.document,
+        asset.variants,
+        asset.meshes,
+        primitives=writer.primitives,
+        looks=writer.looks,
+    )
     binary = writer.buffers.packed()
     head = {
         "asset": {

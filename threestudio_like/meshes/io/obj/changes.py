@@ -55,7 +55,7 @@ def same(one: np.ndarray | None, two: np.ndarray | None) -> bool:
 def changes(source: ObjSource, asset: Asset) -> list[Change]:
     """The meshes of an asset that were read from a file, each with what differs."""
     return [
-        _change(source, asset, name, mesh, source.pieces[name])
+        _change(source, asset, name, mesh=mesh, piece=source.pieces[name])
         for name, mesh in asset.meshes.items()
         if name in source.pieces
     ]
@@ -72,18 +72,45 @@ def _change(source: ObjSource, asset: Asset, name: str, mesh: Mesh, piece: Piece
         origin = None
     nothing = np.zeros(len(mesh.vertices), bool)
     if origin is None:
-        return Change(name, mesh, piece, None, np.full(len(mesh.faces), -1), nothing, nothing, True)
+        return Change(
+            name,
+            mesh,
+            piece,
+            origin=None,
+            lines=np.full(len(mesh.faces), -1),
+            moved=nothing,
+            coloured=nothing,
+            coordinates=True,
+        )
     origin = np.asarray(origin, np.int64)
     lines = _lines(piece, origin[mesh.faces])
     if not (lines >= 0).any():
         # Nothing is left of its faces, so its numbers of vertices mean nothing either.
-        return Change(name, mesh, piece, None, lines, nothing, nothing, True)
-    moved = _moved(source, asset, mesh, old, origin)
+        return Change(
+            name,
+            mesh,
+            piece,
+            origin=None,
+            lines=lines,
+            moved=nothing,
+            coloured=nothing,
+            coordinates=True,
+        )
+    moved = _moved(source, asset, mesh, old=old, origin=origin)
     coloured = nothing
     if not (mesh.colours is old.colours or _copied(mesh.colours, old.colours, origin)):
         coloured = ~nothing
     coordinates = not (mesh.uv is old.uv or _copied(mesh.uv, old.uv, origin))
-    return Change(name, mesh, piece, origin, lines, moved, coloured, coordinates)
+    return Change(
+        name,
+        mesh,
+        piece,
+        origin=origin,
+        lines=lines,
+        moved=moved,
+        coloured=coloured,
+        coordinates=coordinates,
+    )
 
 
 def _copied(new: np.ndarray | None, old: np.ndarray | None, origin: np.ndarray) -> bool:

@@ -74,7 +74,7 @@ class Edits:
             if line < begin or line in self.replaced:
                 continue
             counts = [int(np.searchsorted(t, line)) for t in s.table_lines]
-            shift = _shifter(line >= at, counts, before, added)
+            shift = _shifter(line >= at, counts, before, added=added)
             raw, words = s.line(line), 0
 
             def word(found: re.Match[bytes], skip: int = skip, shift=shift) -> bytes:

@@ -104,9 +104,9 @@ def material_lines(
     clamp = "-clamp on " if look_up.wrap_u == look_up.wrap_v == "clamp" else ""
     say("texture", named(f"map_Kd {clamp}".rstrip(), texture, ""), texture is not None)
     see_through = texture is not None and texture.shape[2] == 4 and material.alpha_mode != "OPAQUE"
-    say("opacity", named("map_d", texture, "-opacity", 3), see_through)
-    say("roughness", named("map_Pr", packed, "-roughness", 1), packed is not None)
-    say("metallic", named("map_Pm", packed, "-metallic", 2), packed is not None)
+    say("opacity", named("map_d", texture, "-opacity", channel=3), see_through)
+    say("roughness", named("map_Pr", packed, "-roughness", channel=1), packed is not None)
+    say("metallic", named("map_Pm", packed, "-metallic", channel=2), packed is not None)
     strength = "" if material.normal_scale == 1 else f" -bm {material.normal_scale:.6g}"
     say(
         "normals",

@@ -68,7 +68,7 @@ def read_libraries(path: Path, named: list[Statement], textures: bool, notes: li
             found[row.rest].append(Library(name, data))
             shelf.libraries[row.line] = found[row.rest]
             for block in read_blocks(data)[1]:
-                shelf.painted[block.name] = _painted(block, file, pictures, textures)
+                shelf.painted[block.name] = _painted(block, file, pictures, textures=textures)
     shelf.pictures = pictures.kept
     return shelf
 
@@ -108,7 +108,7 @@ def _painted(block: Block, file: Path, pictures: Pictures, textures: bool) -> Pa
             str(file),
             "Correct it",
         ) from None
-    return _with_maps(block, material, file, pictures, textures)
+    return _with_maps(block, material, file, pictures=pictures, textures=textures)
 
 
 class _BadLine(Exception):
@@ -195,7 +195,7 @@ def _with_maps(
         if line.key in MAPS and line.words:
             told = line.key in _USED
             name = map_line(line).name
-            path = pictures.keep(name, file, block.name, told)
+            path = pictures.keep(name, file, block.name, told=told)
             if path is not None and told:
                 paths[line.key] = path
     out = Painted(material)
@@ -209,8 +209,8 @@ def _with_maps(
         )
         if said.clamp and material.sampler.plain:
             material.sampler = Sampler("clamp", "clamp")
-    _with_opacity(block, out, paths, pictures)
-    _with_surface(block, material, paths, pictures)
+    _with_opacity(block, out, paths, pictures=pictures)
+    _with_surface(block, material, paths, pictures=pictures)
     material.images = pictures.encoded(
         out.texture,
         material.normal_map,

@@ -24,10 +24,10 @@ def patched(source: ObjSource, asset: Asset, name: str) -> dict[str, bytes]:
     library = LibraryPatch(source, name)
     library.look_at(found)
     _turn(source, asset, edits)
-    geometry = _Geometry(source, asset, edits, found)
+    geometry = _Geometry(source, asset, edits, found=found)
     geometry.remove(asset)
     geometry.change()
-    _name_materials(source, edits, found, library)
+    _name_materials(source, edits, found, library=library)
     for key, mesh in asset.meshes.items():
         if key not in source.pieces:
             geometry.add(line_name(mesh.part or key), library.new_block(mesh, key), mesh)
@@ -74,7 +74,7 @@ def _turn(source: ObjSource, asset: Asset, edits: Edits) -> None:
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True) + 0.0
     for kind, key, table in ((VERTEX, "v", points), (NORMAL, "vn", normals)):
         for line, row in zip(s.lines_of(kind).tolist(), table.tolist()):
-            edits.keep_words(line, key, "{!r} {!r} {!r}".format(*row), 3)
+            edits.keep_words(line, key, "{!r} {!r} {!r}".format(*row), count=3)
 
 
 def _name_materials(
@@ -173,7 +173,7 @@ class _Geometry:
         v, t, n = change.corners.astype(np.int64).T
         out: list[tuple[np.ndarray, np.ndarray | None]] = [(v, None), (t, None), (n, None)]
         differs = change.moved | change.coloured
-        if differs.any() and not self._in_place(number, v, differs, positions):
+        if differs.any() and not self._in_place(number, v, differs, positions=positions):
             first, inverse = distinct(positions[differs])
             v = v.copy()
             v[differs] = -2 - inverse
@@ -202,7 +202,7 @@ class _Geometry:
                 self.edits.replace(int(lines[used[k]]), table_text("v", row))
             else:
                 text = table_text("v", row)[2:-1]
-                self.edits.keep_words(int(lines[used[k]]), "v", text, 3)
+                self.edits.keep_words(int(lines[used[k]]), "v", text, count=3)
         return True
 
     def _placed(self, column: int, numbers: tuple[np.ndarray, np.ndarray | None]) -> np.ndarray:

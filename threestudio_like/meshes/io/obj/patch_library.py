@@ -74,7 +74,7 @@ class LibraryPatch:
                 name = unique_name(f"{name} painted" if old else name, self._taken)
             made[mark] = self._names[change.name] = name
             self._taken.add(name)
-            changed = self._changed(block, name, change.mesh, subjects)
+            changed = self._changed(block, name, change.mesh, subjects=subjects)
             if block is not None and name == old:
                 block.lines = changed
             else:
@@ -98,7 +98,7 @@ class LibraryPatch:
         new = [
             _new_line(line)
             for subject, line in material_lines(
-                material, mesh, self.pictures, lambda s: whole or s in subjects
+                material, mesh, self.pictures, wanted=lambda s: whole or s in subjects
             )
         ]
         if block is None:
@@ -123,7 +123,7 @@ class LibraryPatch:
         material = mesh.material or Material("surface")
         label = unique_name(line_name(material.name, "surface"), self._taken)
         self._taken.add(label)
-        self._add(Block(label, self._changed(None, label, mesh, set())))
+        self._add(Block(label, self._changed(None, label, mesh, subjects=set())))
         return label
 
     def plain(self) -> str:
@@ -187,7 +187,7 @@ def _look(mesh: Mesh) -> tuple[int, int]:
 def _subjects(change: Change, block: Block | None) -> set[str]:
     """What of a material differs from the file, as keys of `SUBJECTS`."""
     mesh, read = change.mesh, change.piece.mesh
-    out = _differences(mesh, mesh.material or Material(), read, read.material or Material())
+    out = _differences(mesh, mesh.material or Material(), read, old=read.material or Material())
     if change.piece.laid_out and change.coordinates and block is not None:
         # The new coordinates are those of the picture itself.
         for line in block.lines:

@@ -88,7 +88,9 @@ class Pictures:
             pixels = self._maps[path, kind] = make()
             mime = _mime(self._data[path])
             if mime and kind != "normals":
-                self._encoded[id(pixels)] = EncodedImage(pixels, self._data[path], mime, path.name)
+                self._encoded[id(pixels)] = EncodedImage(
+                    pixels, self._data[path], mime, name=path.name
+                )
         return self._maps[path, kind]
 
 

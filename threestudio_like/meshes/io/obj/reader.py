@@ -31,7 +31,7 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
     triangles = read_triangles(statements)
     asset = Asset({})
     named = [row for row in statements.others if row.key == "mtllib" and row.rest]
-    shelf = read_libraries(path, named, textures, asset.notes)
+    shelf = read_libraries(path, named, textures, notes=asset.notes)
     points, asset.offset = _points(statements, triangles)
     colours = _colours(statements, asset.notes)
     part_of, parts = _names_of(statements, triangles, "o")
@@ -51,7 +51,15 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
         polygons=triangles.polygons,
         groups=grouped,
     )
-    build = _Builder(statements, points, colours, smoothing, triangles, shelf, asset.notes)
+    build = _Builder(
+        statements,
+        points,
+        colours,
+        smoothing=smoothing,
+        triangles=triangles,
+        shelf=shelf,
+        notes=asset.notes,
+    )
     first, number = distinct(np.stack([part_of, material_of], 1))
     if len(first) > _MOST_PARTS:
         raise InputError(
@@ -155,7 +163,10 @@ class _Builder:
         third, table = rows[:, 2], self.normals
         if not given:
             number, table = corner_normals(
-                self.points, corners[..., 0], self.smoothing[chosen], self.triangles.lines[chosen]
+                self.points,
+                corners[..., 0],
+                self.smoothing[chosen],
+                polygons=self.triangles.lines[chosen],
             )
             third = number.reshape(-1)
         first, inverse = _vertices(rows, third)
@@ -176,7 +187,7 @@ class _Builder:
         if mesh.texture is not None and mesh.uv is None:
             self.notes.append(f'"{(part or name)[:40]}" has a texture and no texture coordinates')
         laid_out = painted is not None and painted.laid_out and mesh.uv is not None
-        return Piece(mesh, own, self.triangles.lines[chosen], name, laid_out)
+        return Piece(mesh, own, self.triangles.lines[chosen], material=name, laid_out=laid_out)
 
     def _coordinates(self, rows: np.ndarray, painted: Painted | None) -> np.ndarray | None:
         if not (rows >= 0).any():

@@ -138,7 +138,7 @@ def _lines(data: bytes, text: bytes, where: str) -> Statements:
     kinds[(one == ord("v")) & (two == ord("n")) & _BLANK[three]] = NORMAL
     kinds[(one == ord("f")) & _BLANK[two]] = FACE
     kinds[(first >= ends) | (one == ord("#"))] = NOTHING
-    return Statements(where, data, text, starts, ends, kinds)
+    return Statements(where, data, text, starts=starts, ends=ends, kinds=kinds)
 
 
 def _table(out: Statements, kind: int, width: int) -> np.ndarray:
@@ -150,7 +150,7 @@ def _table(out: Statements, kind: int, width: int) -> np.ndarray:
         some = lines[at : at + CHUNK]
         values = _equal_rows(out.chunk(some), len(some), _KEYS[kind])
         if values is None or values.shape[1] < width:
-            values = _rows(out, some, width, f"{TABLES[kind]} number", begin)
+            values = _rows(out, some, width, what=f"{TABLES[kind]} number", begin=begin)
         begin += len(some)
         parts.append(values[:, : 7 if kind == VERTEX else width])
     widest = max(p.shape[1] for p in parts)

@@ -83,7 +83,7 @@ def read_header(data: bytes, where: str) -> Header:
     end = re.search(rb"end_header[ \t]*(\r\n|\n|\r)?", data[:_LONGEST_HEADER])
     if not data.startswith(b"ply") or end is None:
         raise InputError("is not a PLY file", where, REPAIR)
-    header = Header("", [], [], end.end())
+    header = Header("", [], [], begin=end.end())
     lines = re.split(r"[\r\n]+", data[: end.start()].decode("utf-8", "replace"))
     for line in lines:
         _read_line(line, header, where)
@@ -140,7 +140,7 @@ def read_columns(data: bytes, header: Header, where: str) -> dict[str, dict[str,
         else numbers_of(data[header.begin :], where)
     )
     for element in header.elements[: last + 1]:
-        columns, used = _element(rest, element, header.order, where)
+        columns, used = _element(rest, element, header.order, where=where)
         rest = rest[used:]
         out.setdefault(element.name, columns)
     return out

@@ -51,7 +51,7 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
     )
     mesh, owner = polygons.onto(mesh, where)
     asset = Asset({}, offset=offset)
-    _dress(asset, mesh, polygons.pictures(owner), header, path, textures)
+    _dress(asset, mesh, polygons.pictures(owner), header=header, path=path, textures=textures)
     _note_others(header, asset.notes)
     return asset
 
@@ -148,7 +148,7 @@ class _Polygons:
         if colours is not None:
             colours = np.repeat(colours, self.sizes, 0)
         return assembled(
-            mesh, self.corners, self.sizes, where, uv=self._corner_uv(), colours=colours
+            mesh, self.corners, self.sizes, where=where, uv=self._corner_uv(), colours=colours
         )
 
     def _corner_uv(self) -> np.ndarray | None:

@@ -50,5 +50,5 @@ def encoded(data: bytes, name: str, where: str) -> EncodedImage:
     mime = kinds.get(data[:2])
     if mime is None:
         # Other kinds do not go into other formats.
-        return EncodedImage(pixels, encode_png(pixels), "image/png", f"{name}.png")
-    return EncodedImage(pixels, data, mime, name)
+        return EncodedImage(pixels, encode_png(pixels), "image/png", name=f"{name}.png")
+    return EncodedImage(pixels, data, mime, name=name)

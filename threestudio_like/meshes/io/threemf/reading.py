@@ -73,7 +73,7 @@ class _Reader:
         world = UPRIGHT @ np.diag([scale, scale, scale, 1.0])
         pieces: list[Piece] = []
         for item in model.items:
-            self._collect(item, root, world, "", 0, pieces)
+            self._collect(item, root, world, name="", depth=0, out=pieces)
         parts = [part for piece in pieces for part in self._parts(piece)]
         if not parts:
             return Asset({})
@@ -126,9 +126,9 @@ class _Reader:
         if self.triangles > LARGEST_COUNT:
             raise too_many(self.triangles, "faces", self.where)
         if shape.triangles:
-            out.append(Piece(shape, model, matrix, name))
+            out.append(Piece(shape, model, matrix, name=name))
         for component in shape.components:
-            self._collect(component, file, matrix, name, depth + 1, out)
+            self._collect(component, file, matrix, name=name, depth=depth + 1, out=out)
 
     def _parts(self, piece: Piece) -> list[_Part]:
         """The meshes of a shape: one for each picture, one for each base material if it has

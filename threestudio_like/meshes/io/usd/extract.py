@@ -213,7 +213,7 @@ class _Extraction:
         api = UsdGeom.PrimvarsAPI(prim)
         normals = api.FindPrimvarWithInheritance("normals")
         if normals and normals.HasValue():
-            self._values(key, row, "normals", normals)
+            self._values(key, row, "normals", primvar=normals)
         else:
             flat = _array(mesh.GetNormalsAttr().Get(self.time), np.float32)
             if len(flat):
@@ -225,11 +225,11 @@ class _Extraction:
         if not found or not found.HasValue():
             found = next((p for p in api.GetPrimvars() if _is_uv(p)), None)
         if found and found.HasValue():
-            self._values(key, row, "uv", found)
+            self._values(key, row, "uv", primvar=found)
         for name in ("displayColor", "displayOpacity"):
             found = api.FindPrimvarWithInheritance(name)
             if found and found.HasValue():
-                self._values(key, row, name, found)
+                self._values(key, row, name, primvar=found)
         self.parts.append(row)
 
     def _groups(self, mesh: Any, key: str) -> list[int]:

@@ -43,10 +43,10 @@ def read_usd(path: Path, textures: bool = True) -> Asset:
     if description["up"] == "Z":
         world = UPRIGHT @ world
     notes = [line_name(note) for note in description["notes"]]
-    materials = Materials(path, description["materials"], notes, textures)
+    materials = Materials(path, description["materials"], notes, textures=textures)
     parts: list[tuple[str, Mesh, np.ndarray]] = []
     for number, row in enumerate(description["parts"]):
-        parts += _parts(row, str(number), arrays, world, materials, where)
+        parts += _parts(row, str(number), arrays, world=world, materials=materials, where=where)
     if not parts:
         return Asset({}, notes=notes)
     near, offset = near_origin(np.concatenate([p for _, _, p in parts]))
@@ -116,7 +116,16 @@ def _parts(
     own: dict[str, np.ndarray] = {}
 
     def take(name: str, width: int) -> np.ndarray | None:
-        return _spread(row, key, name, width, arrays, len(points), corners, sizes)
+        return _spread(
+            row,
+            key,
+            name,
+            width=width,
+            arrays=arrays,
+            count=len(points),
+            corners=corners,
+            sizes=sizes,
+        )
 
     normals, uv, colours = take("normals", 3), take("uv", 2), take("displayColor", 3)
     opacity = take("displayOpacity", 1)
@@ -130,7 +139,7 @@ def _parts(
         own |= {} if turned is None else {"normals": turned}
     if uv is not None:
         own["uv"] = uv
-    mesh, owner = assembled(mesh, corners, sizes, where, **own)
+    mesh, owner = assembled(mesh, corners, sizes, where=where, **own)
     if (np.linalg.det(linear) < 0) != row["left_handed"]:
         mesh.faces = np.ascontiguousarray(mesh.faces[:, ::-1])
     if mesh.normals is None and row["flat"]:

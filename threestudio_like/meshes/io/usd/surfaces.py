@@ -57,7 +57,7 @@ def add_material(stage: Any, path: str, mesh: Mesh, textures: Textures) -> Any:
     out = UsdShade.Material.Define(stage, path)
     material = mesh.material if mesh.material is not None else Material()
     out.GetPrim().SetDisplayName(material.name)
-    _Surface(stage, path, material, mesh, textures).fill(out)
+    _Surface(stage, path, material, mesh=mesh, textures=textures).fill(out)
     return out
 
 
@@ -95,10 +95,10 @@ class _Surface:
         opacity.Set(1.0 if opaque else alpha)
         if texture is not None:
             scale = (red, green, blue, 1.0 if opaque else alpha)
-            base = self._picture("BaseColour", texture, "sRGB", scale)
-            self._connect(diffuse, base, "rgb", kinds.Float3)
+            base = self._picture("BaseColour", texture, "sRGB", scale=scale)
+            self._connect(diffuse, base, "rgb", kind=kinds.Float3)
             if not opaque and texture.shape[2] == 4:
-                self._connect(opacity, base, "a", kinds.Float)
+                self._connect(opacity, base, "a", kind=kinds.Float)
         elif self.mesh.colours is not None:
             self._colours(diffuse, opacity, not opaque)
         else:
@@ -117,24 +117,26 @@ class _Surface:
         metallic.Set(float(material.metallic))
         if mapped and material.metallic_roughness is not None:
             scale = (1.0, float(material.roughness), float(material.metallic), 1.0)
-            node = self._picture("Roughness", material.metallic_roughness, "raw", scale)
-            self._connect(roughness, node, "g", kinds.Float)
-            self._connect(metallic, node, "b", kinds.Float)
+            node = self._picture("Roughness", material.metallic_roughness, "raw", scale=scale)
+            self._connect(roughness, node, "g", kind=kinds.Float)
+            self._connect(metallic, node, "b", kind=kinds.Float)
         if mapped and material.normal_map is not None:
             # USD has no strength of normals, and wants them scaled by 2, so that it goes into the
             # picture.
             pixels = self.textures.bent(material.normal_map, material.normal_scale)
             scale, bias = (2.0, 2.0, 2.0, 1.0), (-1.0, -1.0, -1.0, 0.0)
-            node = self._picture("Normal", pixels, "raw", scale, bias)
-            self._connect(shader.CreateInput("normal", kinds.Normal3f), node, "rgb", kinds.Float3)
+            node = self._picture("Normal", pixels, "raw", scale=scale, bias=bias)
+            self._connect(
+                shader.CreateInput("normal", kinds.Normal3f), node, "rgb", kind=kinds.Float3
+            )
         if mapped and material.occlusion_map is not None:
             node = self._picture("Occlusion", material.occlusion_map, "raw")
-            self._connect(shader.CreateInput("occlusion", kinds.Float), node, "r", kinds.Float)
+            self._connect(shader.CreateInput("occlusion", kinds.Float), node, "r", kind=kinds.Float)
         light = tuple(float(x) for x in material.emission)
         if mapped and material.emissive_map is not None:
-            node = self._picture("Emission", material.emissive_map, "sRGB", (*light, 1.0))
+            node = self._picture("Emission", material.emissive_map, "sRGB", scale=(*light, 1.0))
             emissive = shader.CreateInput("emissiveColor", kinds.Color3f)
-            self._connect(emissive, node, "rgb", kinds.Float3)
+            self._connect(emissive, node, "rgb", kind=kinds.Float3)
         elif any(light):
             shader.CreateInput("emissiveColor", kinds.Color3f).Set(light)
 
@@ -148,12 +150,12 @@ class _Surface:
         kinds = self.types
         reader = self._shader("VertexColours", "UsdPrimvarReader_float3")
         reader.CreateInput("varname", kinds.String).Set("displayColor")
-        self._connect(diffuse, reader, "result", kinds.Float3)
+        self._connect(diffuse, reader, "result", kind=kinds.Float3)
         colours = self.mesh.colours
         if seen_through and colours is not None and colours.shape[1] == 4:
             reader = self._shader("VertexOpacity", "UsdPrimvarReader_float")
             reader.CreateInput("varname", kinds.String).Set("displayOpacity")
-            self._connect(opacity, reader, "result", kinds.Float)
+            self._connect(opacity, reader, "result", kind=kinds.Float)
 
     def _picture(
         self,

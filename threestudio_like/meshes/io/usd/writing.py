@@ -152,7 +152,7 @@ class _Scene:
             name = mesh.material.name if mesh.material is not None else "surface"
             path = self.path("/Asset/Materials", name)
             self.stage.DefinePrim("/Asset/Materials", "Scope")
-            self.materials[key] = add_material(self.stage, path, mesh, self.textures)
+            self.materials[key] = add_material(self.stage, path, mesh, textures=self.textures)
         return self.materials[key]
 
 
