@@ -360,8 +360,15 @@ class Loop:
             values = {k: float(v.detach()) for k, v in terms.items()}
             rate = (index - progress.start) / max(now - progress.began, 1e-6)
             loss = float(total.detach())
+            more = {} if stage.figures is None else {"figures": stage.figures()}
             events.record(
-                "step", stage=stage.name, step=index, loss=loss, terms=values, rate=round(rate, 2)
+                "step",
+                stage=stage.name,
+                step=index,
+                loss=loss,
+                terms=values,
+                rate=round(rate, 2),
+                **more,
             )
             shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
             left = (stage.steps - index) / max(rate, 1e-6)

@@ -107,6 +107,7 @@ class Stage:
         preview: draws a picture (H, W, 3) uint8; it is called at wall-clock intervals and must not
             change any state.
         watch: figures for the watchdog, by name (see `Watchdog`).
+        figures: numbers about the last step for the events and the report, by name.
         recover: changes one setting after a collapse; returns a description of the change.
         shrink: uses less memory from now on, with the same result; returns a description of the
             change, or an empty text if nothing can be changed.
@@ -125,6 +126,7 @@ class Stage:
     after_step: Callable[[Step], None] | None = None
     preview: Callable[[], Any] | None = None
     watch: Callable[[], dict[str, float]] | None = None
+    figures: Callable[[], dict[str, float]] | None = None
     recover: Callable[[str], str] | None = None
     shrink: Callable[[], str] | None = None
     clip_norm: float = 0.0

@@ -25,15 +25,39 @@ class WeightedGuidance:
     weight: Schedule
 
 
+class GuidanceFigures:
+    """The figures that guidances gave in the last step, for the events."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, torch.Tensor] = {}
+
+    def keep(self, name: str, figures: dict[str, torch.Tensor]) -> None:
+        """Keep the figures of a guidance, by "<its name>.<figure>"."""
+        for figure, value in figures.items():
+            self._values[f"{name}.{figure}"] = value.detach()
+
+    def __call__(self) -> dict[str, float]:
+        """All of them; only here the device is waited for."""
+        return {name: float(value) for name, value in self._values.items()}
+
+
 def guidance_terms(
-    weighted: Iterable[WeightedGuidance], rendering: Rendering, inputs: GuidanceInputs
+    weighted: Iterable[WeightedGuidance],
+    rendering: Rendering,
+    inputs: GuidanceInputs,
+    *,
+    figures: GuidanceFigures | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The weighted losses of a step, by name; a guidance whose weight is 0 now is not asked."""
+    """The weighted losses of a step, by name; a guidance whose weight is 0 now is not asked. Its
+    figures are kept in `figures`."""
     terms: dict[str, torch.Tensor] = {}
     for one in weighted:
         weight = one.weight(inputs.fraction)
         if weight != 0:
-            terms[one.name] = weight * one.guidance(rendering, inputs).loss
+            output = one.guidance(rendering, inputs)
+            terms[one.name] = weight * output.loss
+            if figures is not None:
+                figures.keep(one.name, output.figures)
     return terms
 
 

@@ -53,7 +53,7 @@ def run_state(folder: Path) -> dict[str, Any]:
             }
         elif kind == "step" and event["stage"] in stages:
             stages[event["stage"]].update(step=event["step"], rate=event.get("rate"))
-            for term, value in event["terms"].items():
+            for term, value in {**event["terms"], **event.get("figures", {})}.items():
                 if value is not None:
                     curves.setdefault(f"{event['stage']}: {term}", []).append(
                         [event["step"], value]

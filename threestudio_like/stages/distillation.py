@@ -16,6 +16,7 @@ from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
 from ..guidance.weighted import (
+    GuidanceFigures,
     WeightedGuidance,
     guidance_groups,
     guidance_modules,
@@ -68,6 +69,7 @@ def distillation_stage(
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
+    told = GuidanceFigures()
 
     def before_step(step: Step) -> None:
         seen.clear()
@@ -83,11 +85,11 @@ def distillation_stage(
         inputs = GuidanceInputs(
             some, step.fraction, step.microbatch_random, background=sample.level
         )
-        terms = {"distil": weight * guidance(rendering, inputs).loss}
+        terms = guidance_terms(every[:1], rendering, inputs, figures=told)
         terms.update(
             regularisation_terms(weights, parts, rendering, cameras=some, fraction=step.fraction)
         )
-        terms.update(guidance_terms(guidances, rendering, inputs))
+        terms.update(guidance_terms(guidances, rendering, inputs, figures=told))
         if extra is not None:
             terms.update(extra(rendering, inputs))
         return terms
@@ -120,6 +122,7 @@ def distillation_stage(
         clip_norm=clip_norm,
         preview=lambda: preview(parts, size),
         watch=watch,
+        figures=told,
         recover=recover,
         shrink=shrink,
     )

@@ -17,6 +17,7 @@ from ..engine.schema.bounds import ScheduleText, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.weighted import (
+    GuidanceFigures,
     WeightedGuidance,
     guidance_groups,
     guidance_modules,
@@ -190,6 +191,7 @@ def painting_stage(
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = parsed(terms)
+    told = GuidanceFigures()
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
@@ -214,9 +216,9 @@ def painting_stage(
         inputs = GuidanceInputs(
             some, step.fraction, step.microbatch_random, background=sample.level
         )
-        found = {"distil": weight * guidance(rendering, inputs).loss}
+        found = guidance_terms(every[:1], rendering, inputs, figures=told)
         found.update(paint_terms(weights, parts.surface, step.fraction))
-        found.update(guidance_terms(guidances, rendering, inputs))
+        found.update(guidance_terms(guidances, rendering, inputs, figures=told))
         return found
 
     return Stage(
@@ -228,6 +230,7 @@ def painting_stage(
         shared=True,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
+        figures=told,
         recover=lambda verdict: recover_guidances(every, verdict),
         shrink=lambda: shrink_guidances(every),
     )

@@ -20,6 +20,7 @@ from ..guidance.image_refinement import (
 )
 from ..guidance.score_distillation import foreground_mask
 from ..guidance.weighted import (
+    GuidanceFigures,
     WeightedGuidance,
     guidance_groups,
     guidance_modules,
@@ -112,6 +113,7 @@ def rounds_stage(
     count = len(cameras)
     behind = BackgroundSample(pictures)
     last: dict[str, torch.Tensor] = {}
+    told = GuidanceFigures()
 
     def new_targets(number: int, random: RandomStream) -> None:
         make_targets(
@@ -155,7 +157,7 @@ def rounds_stage(
             regularisation_terms(weights, parts, rendering, cameras=None, fraction=step.fraction)
         )
         inputs = GuidanceInputs(cameras, step.fraction, random)
-        terms.update(guidance_terms(guidances, rendering, inputs))
+        terms.update(guidance_terms(guidances, rendering, inputs, figures=told))
         return terms
 
     return Stage(
@@ -165,6 +167,7 @@ def rounds_stage(
         groups=[*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
         loss=loss,
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
+        figures=told,
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
         recover=lambda verdict: "started the stage's fit again",
     )

@@ -22,6 +22,7 @@ from ...guidance.registry import GuidanceContext
 from ...guidance.score_distillation import ScoreDistillation
 from ...guidance.spatial import SpatialConfig, SpatialScoreDistillation
 from ...guidance.weighted import (
+    GuidanceFigures,
     WeightedGuidance,
     guidance_groups,
     guidance_modules,
@@ -244,6 +245,7 @@ class NovelViews:
             batch=config.views,
         )
         self.behind = RandomBackground.grey(0.4, 0.95)
+        self.figures = GuidanceFigures()
 
     def losses(self, scene: PlacedScene, step: Step) -> dict[str, torch.Tensor]:
         """The weighted terms of a step, by name."""
@@ -253,7 +255,7 @@ class NovelViews:
         sample = self.behind.sample(cameras, step.random)
         seen = self.renderer.render(scene, cameras, sample, step.random)
         inputs = GuidanceInputs(cameras, step.fraction, step.random, background=sample.level)
-        return guidance_terms(self.every, seen, inputs)
+        return guidance_terms(self.every, seen, inputs, figures=self.figures)
 
 
 def placement_stage(
@@ -318,6 +320,7 @@ def placement_stage(
         loss=loss,
         after_step=after,
         preview=preview,
+        figures=novel.figures,
         recover=(lambda verdict: recover_guidances(novel.every, verdict)) if novel.every else None,
         shrink=lambda: shrink_guidances(novel.every),
     )
