@@ -51,14 +51,13 @@ def prompts(count: int) -> list[str]:
     training picture shows them; the second colour of a category is striped or dotted."""
     from second_world.shapes import KINDS
 
-    from threestudio_like.toybox.vocabulary import CATEGORIES, HELD_OUT_COLOURS, PATTERNS
+    from threestudio_like.toybox.vocabulary import HELD_OUT_COLOURS, MODES, PATTERNS, Phrase
     from threestudio_like.toybox.world import describe
-    from threestudio_like.toybox.vocabulary import MODES, Phrase
 
     known = [p for p in PATTERNS if p in ("striped", "dotted", "checked")]
     out = []
     for k in range(3):
-        for n, category in enumerate(c for c in CATEGORIES if c in KINDS):
+        for n, category in enumerate(c for c in KINDS if c in HELD_OUT_COLOURS):
             pattern = known[n % len(known)] if k == 1 and known else "plain"
             modes = MODES.get(category, (None,))
             colour = HELD_OUT_COLOURS[category][k]

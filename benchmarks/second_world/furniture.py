@@ -13,7 +13,6 @@ from .solids import (
     block,
     disc,
     ellipsoid,
-    hollow,
     join,
     lathe,
     mirrored,
@@ -270,7 +269,7 @@ def lamp(rng: np.random.Generator, kind: str) -> list[Part]:
     ]
     shade = lathe(skirt)
     middle = low + tall * 0.55
-    reach = wide + (wide * slope - wide) * 0.55 - wall / 2
+    reach = wide + (wide * slope - wide) * 0.55 - 1.9 * wall
     spokes = join(
         [
             bar(

@@ -53,8 +53,8 @@ class Words:
 @dataclass
 class Pictures:
     """N pictures: pixels (N, S, S, 4) uint8, not multiplied by alpha; labels (N, 7) int64:
-    category, colour, pattern, view, relation, and the categories of the relation's two objects; -100
-    where a picture does not show one."""
+    category, colour, pattern, view, relation, and the categories of its two objects; -100 where a
+    picture does not show one."""
 
     pixels: np.ndarray
     labels: np.ndarray

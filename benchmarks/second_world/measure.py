@@ -67,6 +67,9 @@ def closed_toy(obj: ToyObject) -> Mesh:
         corner = places[part.faces]
         corner = corner[(corner != np.roll(corner, 1, 1)).all(1)]
         points = np.ascontiguousarray(part.vertices[first], np.float32)
+        # Parts that only touch would leave edges of four faces: each grows by a thousandth.
+        centre = (points.min(0) + points.max(0)) / 2
+        points = (centre + (points - centre) * np.float32(1.001)).astype(np.float32)
         solid = Manifold(Triangles(points, np.ascontiguousarray(corner, np.uint32)))
         if solid.status() != Error.NoError or solid.volume() <= 0:
             return coloured_mesh(obj)

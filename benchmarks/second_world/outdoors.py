@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from manifold3d import Manifold
 
 from .solids import (
     Part,
-    across,
     bar,
     block,
+    disc,
     ellipsoid,
     hollow,
     join,
@@ -28,7 +29,7 @@ from .solids import (
 
 
 def house(rng: np.random.Generator, kind: str) -> list[Part]:
-    """A house whose gable looks to the front, or one whose eaves do; with windows, door, chimney."""
+    """A house whose gable looks to the front, or its eaves; with windows, door and chimney."""
     u = rng.uniform
     width, depth, wall, rise = u(5.5, 7.5), u(6.0, 8.5), u(2.7, 3.4), u(1.9, 2.9)
     span = width if kind == "gable" else depth
@@ -118,19 +119,19 @@ def tree(rng: np.random.Generator, kind: str) -> list[Part]:
     fork = np.array([u(-0.06, 0.06), trunk, u(-0.06, 0.06)])
     wood = [bar((0, 0.04, 0), fork, 0.20, 0.12), rod((0, 0, 0), (0, 0.25, 0), 0.27, 0.18)]
     balls = []
-    for k in range(int(rng.integers(9, 14))):
-        angle, height = 2.4 * k + u(0, 0.5), u(-0.35, 0.8)
-        reach = crown * u(0.45, 0.72) * math.sqrt(max(0.1, 1 - max(0, height) ** 2))
-        at = fork + [
-            reach * math.cos(angle),
-            crown * (0.62 + 0.75 * height),
-            reach * math.sin(angle),
-        ]
-        balls.append([*at, crown * u(0.36, 0.5)])
-        if k % 3 == 0:
+    count = int(rng.integers(34, 52))
+    for k in range(count):
+        # Points of a sunflower's spiral over a ball, flattened below.
+        height = 1 - 1.75 * (k + 0.5) / count
+        angle, reach = 2.4 * k + u(-0.25, 0.25), crown * u(0.62, 0.82)
+        flat = reach * math.sqrt(max(0.0, 1 - height**2))
+        lift = crown * 0.75 + reach * height * (0.95 if height > 0 else 0.7)
+        at = fork + np.array([flat * math.cos(angle), lift, flat * math.sin(angle)])
+        balls.append([*at, crown * u(0.17, 0.27)])
+        if k % 9 == 4 and height < 0.6:
             wood.append(bar(fork, fork + (at - fork) * 0.8, 0.09, 0.04, 12))
-    balls.append([fork[0], fork[1] + crown * 0.8, fork[2], crown * 0.62])
-    leaves = skin(np.array(balls), 0.10 * crown, 60)
+    balls.append([fork[0], fork[1] + crown * 0.75, fork[2], crown * 0.66])
+    leaves = skin(np.array(balls), 0.07 * crown, 72)
     return [Part(join(wood), "bark", True), Part(leaves)]
 
 
@@ -168,13 +169,13 @@ def cactus(rng: np.random.Generator, kind: str) -> list[Part]:
     """A ribbed column with arms in a pot, or a ball cactus in a pot."""
     u = rng.uniform
     pot = hollow([(0.075, 0), (0.1, 0.12), (0.112, 0.122), (0.112, 0.15)], 0.01, 0.01)
-    soil = turned_solid([(0.085, 0.02), (0.1, 0.128)], 8)
+    soil = turned_solid([(0.088, 0.108), (0.090, 0.128)], 8)
     ribs = int(rng.integers(9, 14))
     r, tall = (u(0.10, 0.12), u(0.17, 0.22)) if kind == "ball" else (u(0.05, 0.062), u(0.40, 0.55))
     angle = np.linspace(0, 2 * math.pi, ribs * 10, endpoint=False)
     star = 1 - 0.10 * (0.5 - 0.5 * np.cos(ribs * angle)) ** 0.8
 
-    def column(radius: float, high: float, dome: float) -> object:
+    def column(radius: float, high: float, dome: float) -> Manifold:
         shape = outline(np.stack([radius * star * np.cos(angle), radius * star * np.sin(angle)], 1))
         solid = shape.extrude(1.0, 30)
 
@@ -356,11 +357,6 @@ def robot(rng: np.random.Generator, kind: str) -> list[Part]:
     return parts
 
 
-def slab_disc(radius: float, thickness: float) -> object:
+def slab_disc(radius: float, thickness: float) -> Manifold:
     """A round plate that looks to the front."""
-    from .solids import disc
-
     return slab(disc(radius, 32), thickness, thickness * 0.15)
-
-
-__all__ = ["across", "cactus", "house", "mushroom", "robot", "snowman", "tree"]

@@ -20,6 +20,8 @@ from .shapes import Material, Thing, face_normals
 DISTANCE, FOV_Y = 3.0, math.radians(40.0)
 CREASE = math.cos(math.radians(38.0))
 """Cosine of the angle between faces above which an edge is sharp."""
+SUN = 0.06
+"""Sine of half the angle that the sun fills: wider than the real one, as through thin cloud."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,13 @@ class Light:
         """Linear radiance (N, 3) from directions (N, 3): blue above, pale at the horizon, and
         below it the lit ground."""
         up = directions[:, 1:2]
-        horizon, zenith = np.array([1.0, 1.0, 1.0]), np.array([0.72, 0.86, 1.08])
+        horizon, zenith = np.array([1.0, 1.0, 1.0]), np.array([0.78, 0.88, 1.05])
         above = horizon + (zenith - horizon) * np.sqrt(np.clip(up, 0, 1))
         ground = np.array([0.46, 0.43, 0.40]) * (0.55 + 0.6 * self.sun)
-        return self.sky * np.where(up > 0, above, ground)
+        # The horizon is soft, so that gloss shows no edge.
+        share = np.clip(0.5 + up / 0.5, 0, 1)
+        share = share * share * (3 - 2 * share)
+        return self.sky * (ground + (above - ground) * share)
 
 
 @dataclass
@@ -183,52 +188,75 @@ class Stage:
         return linear(colour), gloss
 
 
-def cosine_rays(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Unit vectors (N, 3) about normals (N, 3), as often as their cosine says."""
-    free = rng.normal(size=normals.shape)
-    out = normals + free / np.linalg.norm(free, axis=1, keepdims=True) * 0.999
-    return out / np.linalg.norm(out, axis=1, keepdims=True)
+@dataclass(frozen=True)
+class Rays:
+    """Rays from a camera that hit: origins and directions (N, 3), and the two numbers in [0, 1)
+    (N, 2) by which the points of all their samples are shifted."""
+
+    origins: np.ndarray
+    directions: np.ndarray
+    shift: np.ndarray
+    sample: np.ndarray
+
+
+def spread(rays: Rays, number: np.ndarray, count: int) -> np.ndarray:
+    """Points (N, 2) of the unit square: samples `number` of `count` of Hammersley's set, shifted
+    for each pixel, so that the samples of a pixel fill the square evenly."""
+    n = number.astype(np.uint32)
+    turned = np.zeros(len(n))
+    for bit in range(12):
+        turned += ((n >> bit) & 1) * 0.5 ** (bit + 1)
+    return np.mod(np.stack([(number + 0.5) / count, turned], 1) + rays.shift, 1.0)
+
+
+def about(axis: np.ndarray, radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Unit vectors (N, 3) that lie off axes (N, 3) by the sine `radius` (N,), turned by `angle`."""
+    flat = np.abs(axis[:, 1:2]) > 0.9
+    other = np.where(flat, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
+    one = np.cross(other, axis)
+    one /= np.linalg.norm(one, axis=1, keepdims=True)
+    two = np.cross(axis, one)
+    along = np.sqrt(np.maximum(1 - radius**2, 0))
+    aside = one * np.cos(angle)[:, None] + two * np.sin(angle)[:, None]
+    return axis * along[:, None] + aside * radius[:, None]
 
 
 def shade(
-    stage: Stage,
-    light: Light,
-    rays: tuple[np.ndarray, np.ndarray],
-    hit: dict[str, np.ndarray],
-    rng: np.random.Generator,
-    sky_rays: int,
+    stage: Stage, light: Light, rays: Rays, hit: dict[str, np.ndarray], edge: int, sky_rays: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Linear colours (N, 3) and smooth normals (N, 3) where rays (origins and directions, (N, 3))
-    hit."""
-    origins, directions = rays
+    """Linear colours (N, 3) and smooth normals (N, 3) where rays hit, of edge * edge samples a
+    pixel."""
+    directions = rays.directions
     face, u, v = hit["primID"], hit["u"], hit["v"]
     weights = np.stack([1 - u - v, u, v], 1)
     normal = (stage.smooth[face] * weights[..., None]).sum(1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     flat = stage.flat[face]
-    point = origins + hit["tfar"][:, None] * directions + 2e-3 * flat
+    point = rays.origins + hit["tfar"][:, None] * directions + 2e-3 * flat
     albedo, gloss = stage.albedo(face, weights)
-    spread = light.direction + 0.07 * rng.normal(size=point.shape)
-    spread /= np.linalg.norm(spread, axis=1, keepdims=True)
-    facing = np.clip((normal * spread).sum(1), 0, None) * ((flat * spread).sum(1) > 0)
+    at = spread(rays, rays.sample, edge * edge)
+    suns = np.broadcast_to(light.direction, point.shape)
+    sun = about(suns, SUN * np.sqrt(at[:, 0]), 2 * np.pi * at[:, 1])
+    facing = np.clip((normal * sun).sum(1), 0, None) * ((flat * sun).sum(1) > 0)
     bright = np.zeros(len(point))
     lit = facing > 0
-    bright[lit] = facing[lit] * stage.free(point[lit], spread[lit])
+    bright[lit] = facing[lit] * stage.free(point[lit], sun[lit])
     sky = np.zeros_like(point)
-    for _ in range(sky_rays):
-        around = cosine_rays(normal, rng)
-        open_ = stage.free(point, around) & ((flat * around).sum(1) > 0)
+    for k in range(sky_rays):
+        at = spread(rays, rays.sample * sky_rays + k, edge * edge * sky_rays)
+        around = about(normal, np.sqrt(at[:, 0]), 2 * np.pi * at[:, 1])
+        clear = stage.free(point, around) & ((flat * around).sum(1) > 0)
         # What hides the sky is itself lit, about a third as brightly.
-        sky += light.sky_rgb(around) * np.where(open_, 1.0, 0.30)[:, None]
-    colour = albedo * (bright[:, None] * light.sun_rgb + sky / max(sky_rays, 1))
+        sky += light.sky_rgb(around) * np.where(clear, 1.0, 0.30)[:, None]
+    colour = albedo * (bright[:, None] * light.sun_rgb + sky / sky_rays)
     mirror = directions - 2 * (directions * normal).sum(1, keepdims=True) * normal
     grazing = np.clip(1 + (directions * normal).sum(1), 0, 1) ** 5
     part = np.clip(gloss * (0.04 + 0.5 * grazing), 0, 0.7)[:, None]
-    seen = light.sky_rgb(mirror)
-    half = spread - directions
+    half = sun - directions
     half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-9)
     spark = np.clip((half * normal).sum(1), 0, 1) ** 90 * (bright > 0) * gloss * 0.35
-    return colour * (1 - 0.5 * part) + seen * part + spark[:, None] * light.sun_rgb, normal
+    shown = colour * (1 - 0.5 * part) + light.sky_rgb(mirror) * part
+    return shown + spark[:, None] * light.sun_rgb, normal
 
 
 def render(
@@ -290,7 +318,10 @@ def _view(
     on = found["primID"] >= 0
     some = {k: np.asarray(v)[on] for k, v in found.items() if k in ("primID", "u", "v", "tfar")}
     colour, normal = np.zeros((fine * fine, 3)), np.zeros((fine * fine, 3))
-    colour[on], normal[on] = shade(stage, light, (origin[on], ray[on]), some, rng, sky_rays)
+    row, column = np.divmod(np.flatnonzero(on), fine)
+    shift = rng.random((size, size, 2))[row // edge, column // edge]
+    rays = Rays(origin[on], ray[on], shift, (row % edge) * edge + column % edge)
+    colour[on], normal[on] = shade(stage, light, rays, some, edge, sky_rays)
     alpha, label = on.astype(np.float64), np.zeros(fine * fine, np.int32)
     label[on] = stage.label[some["primID"]]
     depth = np.zeros(fine * fine)

@@ -106,7 +106,13 @@ def place(a: Thing, b: Thing, relation: str, rng: np.random.Generator) -> Thing:
     side = 1.0 if relation in ("right of", "in front of") else -1.0
     shift = np.array([middle[0], 0, middle[2]])
     shift[axis] = (high if side > 0 else low)[axis] + side * (gap + own[axis])
-    shift[2 - axis] += float(rng.uniform(-0.15, 0.15)) * float(high[2 - axis] - low[2 - axis])
+    width = float(high[2 - axis] - low[2 - axis])
+    if axis == 0:
+        shift[2] += float(rng.uniform(-0.15, 0.15)) * width
+    else:
+        # Off the middle, so that what stands behind is seen.
+        away = 0.45 * max(width, 2 * float(own[0])) * float(rng.uniform(0.4, 1.0))
+        shift[0] += away if rng.random() < 0.5 else -away
     return moved(a, 1.0, shift)
 
 
@@ -144,6 +150,10 @@ def compose(seed: int, index: int) -> Scene:
     elif relation == "on":
         top = float(min(np.ptp(b.vertices[:, 0]), np.ptp(b.vertices[:, 2])))
         scale = min(max(scale, 0.4), 0.85 * top / float(width))
+    elif relation == "in front of":
+        scale = min(scale, 0.75 * float(np.ptp(b.vertices[:, 1]) / tall))
+    elif relation == "behind":
+        scale = max(scale, float(np.ptp(b.vertices[:, 1]) / tall) / 0.75)
     things = [place(on_floor(a, scale, float(rng.uniform(-0.6, 0.6))), b, relation, rng), b]
     relations = [(0, relation, 1)]
     if index % 3 == 2:

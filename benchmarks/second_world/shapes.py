@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import furniture, outdoors, vehicles, vessels
+from . import cars, furniture, outdoors, vehicles, vessels
 from .solids import Part, fused
 
 RADIUS = 0.95
@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[Builder, tuple[str, ...]]] = {
     "bottle": (vessels.bottle, ("round", "square")),
     "box": (vessels.box, ("crate", "carton", "lidded")),
     "cactus": (outdoors.cactus, ("column", "ball")),
-    "car": (vehicles.car, ("saloon", "hatchback", "van")),
+    "car": (cars.car, ("saloon", "hatchback", "van")),
     "chair": (furniture.chair, ("slats", "panel", "shell")),
     "house": (outdoors.house, ("gable", "eaves")),
     "lamp": (furniture.lamp, ("turned", "pole")),
@@ -133,7 +133,9 @@ class Material:
         if self.round:
             # A whole number of repeats about the axis, as many as fit half of the full radius.
             count = max(4, round(float(np.pi * RADIUS * 0.8 / self.period)))
-            u = np.where(axis == 1, u, np.arctan2(x, z) / (2 * np.pi) * count)
+            level = np.abs(normals[:, 1]) > 0.97
+            u = np.where(level, x, np.arctan2(x, z) / (2 * np.pi) * count)
+            v = np.where(level, z, y)
         return u + 0.31, v + 0.17
 
 
@@ -194,7 +196,7 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def paint(rng: np.random.Generator, rgb: tuple[float, float, float], amount: float) -> np.ndarray:
     """A colour, a little lighter or darker and a little off."""
     return np.clip(
-        np.array(rgb) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3), 0.02, 0.97
+        np.array(rgb) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 6, 3), 0.02, 0.97
     )
 
 

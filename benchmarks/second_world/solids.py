@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from manifold3d import CrossSection, FillRule, JoinType, Manifold, Mesh, OpType
@@ -83,7 +84,7 @@ def bar(a: Point, b: Point, radius_a: float, radius_b: float, sides: int = 20) -
 
 def tube(path: np.ndarray, radius: float, sides: int = 16) -> Manifold:
     """A round tube along a path (N, 3)."""
-    pieces = [bar(a, b, radius, radius, sides) for a, b in zip(path[:-1], path[1:])]
+    pieces = [bar(a, b, radius, radius, sides) for a, b in pairwise(path)]
     return Manifold.batch_boolean(pieces, OpType.Add)
 
 

@@ -16,7 +16,6 @@ from .solids import (
     plate,
     rectangle,
     slab,
-    spline,
     tube,
     turned_solid,
 )
@@ -162,10 +161,7 @@ def ball(rng: np.random.Generator, kind: str) -> list[Part]:
     groove = 0.018 * r
     ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1) * r
     seams = [ring, ring[:, [2, 1, 0]], ring[:, [0, 2, 1]]]
-    cut = join([tube(path + [0, r, 0], groove, 8) for path in seams])
+    cut = join([tube(path + np.array([0, r, 0]), groove, 8) for path in seams])
     dark = ellipsoid((r * 0.985,) * 3, (0, r, 0), 96)
     tilt = (18.0, 30.0, 10.0)
     return [Part(sphere - cut, round=True).turned(tilt), Part(dark, "dark").turned(tilt)]
-
-
-__all__ = ["ball", "barrel", "bottle", "box", "mug", "spline", "vase"]

@@ -265,7 +265,7 @@ def handles(mesh: Mesh, smallest: float = 0.01) -> list[int] | None:
         if not (edges.faces == 2).all():
             return None
         euler = len(np.unique(corner)) - len(edges.ends) + len(corner)
-        out.append(int(round((2 - euler) / 2)))
+        out.append(round((2 - euler) / 2))
     return out
 
 
