@@ -92,6 +92,9 @@ GLOSS = {
 """Gloss of the main part by category, 0.3 for the others; 1 reflects four hundredths head-on."""
 
 PATTERNS = ("plain", "striped", "dotted", "checked")
+"""The patterns that are drawn."""
+STUFFS = ("wooden", "metal", "brick")
+"""What the main part may be made of instead, where it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,17 @@ class Material:
         if self.pattern == "plain":
             return out
         u, v = self._place(points, normals)
-        if self.pattern == "striped":
+        if self.pattern == "metal":
+            return 0.55 * out + 0.16
+        if self.pattern == "wooden":
+            plank, grain = np.floor(2 * u), np.sin(9 * v + 2 * np.sin(3 * v))
+            tone = 0.86 + 0.10 * np.sin(2.4 * plank) + 0.07 * np.sin(40 * u + 3 * grain)
+            return out * np.where(np.mod(2 * u, 1.0) < 0.06, 0.45, tone)[:, None]
+        if self.pattern == "brick":
+            course = np.floor(2.5 * v)
+            joint = np.mod(1.25 * u + 0.5 * np.mod(course, 2), 1.0) < 0.07
+            other = joint | (np.mod(2.5 * v, 1.0) < 0.14)
+        elif self.pattern == "striped":
             other = np.mod(u if self.upright else v, 1.0) < 0.5
         elif self.pattern == "checked":
             other = np.mod(np.floor(2 * u) + np.floor(2 * v), 2) < 0.5
@@ -224,7 +237,7 @@ def make(
     materials = []
     for part in parts:
         if part.role == "main":
-            gloss = GLOSS.get(category, 0.3)
+            gloss = 4.0 if pattern == "metal" else GLOSS.get(category, 0.3)
             materials.append(Material(base, second, pattern, period, upright, part.round, gloss))
         else:
             rgb, gloss = ROLES[part.role]
