@@ -44,6 +44,7 @@ BETTER = {
     "sharpness": "1",
 }
 """The measures in the order of the table, with the best value."""
+RATIOS = ("sharpness",)
 
 
 def prompts(count: int) -> list[str]:
@@ -145,15 +146,18 @@ def from_picture(facts: dict[str, Any], method: str, size: int) -> None:
     add("picture", line)
 
 
-def cell(values: list[float]) -> str:
-    """Mean and 95 % interval of what is known."""
+def cell(name: str, values: list[float]) -> str:
+    """Mean and 95 % interval of what is known; of a ratio, the geometric mean."""
     from threestudio_like.metrics.point_sets import bootstrap
 
     known = np.array([v for v in values if v is not None and math.isfinite(v)])
     if not len(known):
         return "-"
-    low, high = bootstrap(known)
-    return f"{known.mean():.3f} [{low:.3f}, {high:.3f}]"
+    if name in RATIOS:
+        known = np.log(np.maximum(known, 1e-3))
+    figures = np.array([known.mean(), *bootstrap(known)])
+    mean, low, high = np.exp(figures) if name in RATIOS else figures
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def report(command: str) -> None:
@@ -171,7 +175,9 @@ def report(command: str) -> None:
     rows = []
     for name, best in BETTER.items():
         columns = [
-            cell([x[world][who][name] for x in good]) for world in ("own", "second") for who in WHO
+            cell(name, [x[world][who][name] for x in good])
+            for world in ("own", "second")
+            for who in WHO
         ]
         rows.append([name, best, *columns])
     body += table(header, rows)
@@ -183,7 +189,7 @@ def report(command: str) -> None:
     body += table(
         ["measure", *methods],
         [
-            [n, *(cell([x["made"][n] for x in known if x["method"] == m]) for m in methods)]
+            [n, *(cell(n, [x["made"][n] for x in known if x["method"] == m]) for m in methods)]
             for n in names
         ],
     )

@@ -15,14 +15,17 @@ pytest.importorskip("manifold3d")
 pytest.importorskip("embreex")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from second_world import judge, make, scenes, shapes  # noqa: E402
+from second_world import judge, make, measure, scenes, shapes  # noqa: E402
 from second_world.judge_data import Pictures, Words  # noqa: E402
 from second_world.render import Light, render  # noqa: E402
 
 from threestudio_like.engine.errors import ModelError  # noqa: E402
-from threestudio_like.meshes.mesh import Mesh  # noqa: E402
+from threestudio_like.meshes.mesh import Asset, Mesh  # noqa: E402
 from threestudio_like.meshes.surface.extraction import silhouette  # noqa: E402
+from threestudio_like.metrics.solid import handles  # noqa: E402
 from threestudio_like.toybox.render import view_projection  # noqa: E402
+from threestudio_like.toybox.vocabulary import Phrase  # noqa: E402
+from threestudio_like.toybox.world import build  # noqa: E402
 
 EVERY = [(c, kind) for c, (_, kinds) in shapes.KINDS.items() for kind in kinds]
 
@@ -71,6 +74,34 @@ def test_patterns_are_of_two_colours(pattern):
         pattern, (0.45, 0.55)
     )
     assert low <= share <= high
+
+
+@pytest.mark.parametrize("category", list(shapes.KINDS))
+def test_true_objects_of_both_worlds_have_handles_that_can_be_counted(category):
+    own = measure.closed_toy(build(Phrase(category, "red"), random(61, 1), "test"))
+    other = measure.mesh_of(shapes.make(category, "red", "plain", random(61, 1)))
+    ring = int(category == "mug")
+    assert handles(own) is not None
+    assert sum(handles(own)) == ring
+    assert handles(other) is not None
+    assert sum(handles(other)) >= ring
+
+
+def test_a_true_object_is_nearest_to_itself():
+    meshes, _ = measure.pool("second", "mug", None, "red", "plain", 3)
+    figures = measure.against(Asset({"": meshes[1]}), Phrase("mug", "red"), "second", 3, 64)
+    assert figures["made"]["silhouette IoU"] == 1
+    assert figures["made"]["normal error"] == pytest.approx(0, abs=1e-5)
+    assert figures["ceiling"]["silhouette IoU"] >= figures["floor"]["silhouette IoU"]
+    assert figures["ceiling"]["normal error"] > 0
+
+
+def test_the_best_turn_is_found():
+    thing = shapes.make("sofa", "red", "plain", random(1, 1), "square")
+    truth = Mesh(thing.vertices, thing.faces)
+    straight, best, degrees = measure.best_turn(measure.turned(truth, 30.0), truth)
+    assert best > 0.9 > straight
+    assert degrees % 360 == pytest.approx(330, abs=5)
 
 
 @pytest.mark.parametrize("stuff", shapes.STUFFS)

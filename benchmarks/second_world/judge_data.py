@@ -113,9 +113,10 @@ def second_object(words: Words, seed: int, index: int) -> tuple[np.ndarray, list
     from threestudio_like.toybox.objects import HAS_FRONT
 
     from .render import Light, render
-    from .shapes import draw
+    from .shapes import PATTERNS, STUFFS, draw
 
-    thing = draw(seed, index, patterned=0.6)
+    known = tuple(p for p in (*PATTERNS[1:], *STUFFS) if p in words.patterns)
+    thing = draw(seed, index, 0.6, known)
     rng = np.random.Generator(np.random.Philox(key=[seed + 13, index]))
     azimuth, elevation = _angles(rng)
     image = render(thing, azimuth, elevation, SIZE, Light.draw(rng), sky_rays=3, seed=index).image

@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from manifold3d import Error, Manifold, OpType
 from manifold3d import Mesh as Triangles
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.picture import render_asset
+from threestudio_like.meshes.surface.clean import clean
 from threestudio_like.meshes.surface.extraction import silhouette
 from threestudio_like.metrics.appearance import SIZE, appearance
 from threestudio_like.renderers import RingCameras
@@ -57,16 +60,15 @@ def closed_toy(obj: ToyObject) -> Mesh:
     """The coloured mesh of an object of the toybox without what its parts hide in each other; as
     it is where its parts are not closed."""
     plain = Mesh(obj.vertices, obj.faces)
-    piece = plain.components()
     solids = []
-    for number in range(int(piece.max()) + 1):
-        part = plain.keep_faces(piece == number)
+    for number in range(int((piece := _pieces(obj.faces)).max()) + 1):
+        # Turned parts close at their poles only up to a small ring.
+        part = clean(plain.keep_faces(piece == number), weld_share=1e-5, holes=64)[0]
         places = part.welded()
         first = np.zeros(places.max() + 1, np.int64)
         first[places] = np.arange(len(places))
         corner = places[part.faces]
-        corner = corner[(corner != np.roll(corner, 1, 1)).all(1)]
-        points = np.ascontiguousarray(part.vertices[first], np.float32)
+        points = part.vertices[first]
         # Parts that only touch would leave edges of four faces: each grows by a thousandth.
         centre = (points.min(0) + points.max(0)) / 2
         points = (centre + (points - centre) * np.float32(1.001)).astype(np.float32)
@@ -79,6 +81,15 @@ def closed_toy(obj: ToyObject) -> Mesh:
     faces = np.asarray(whole.tri_verts).astype(np.int32)
     normals = face_normals(vertices, faces)
     return separate(vertices, faces, lit(_toy_colours(obj, vertices[faces].mean(1)), normals))
+
+
+def _pieces(faces: np.ndarray) -> np.ndarray:
+    """The number (F,) of the part of every face: parts share no vertex, even where they touch."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]]])
+    count = int(faces.max()) + 1
+    graph = coo_matrix((np.ones(len(edges)), edges.T), shape=(count, count))
+    number = connected_components(graph, directed=False)[1][faces[:, 0]]
+    return np.unique(number, return_inverse=True)[1]
 
 
 def _toy_colours(obj: ToyObject, points: np.ndarray) -> np.ndarray:

@@ -246,11 +246,13 @@ def make(
     return Thing(points, faces, owner, materials, category, colour, pattern, kind, life)
 
 
-def draw(seed: int, index: int, patterned: float = 0.35) -> Thing:
+def draw(
+    seed: int, index: int, patterned: float = 0.35, patterns: tuple[str, ...] = PATTERNS[1:]
+) -> Thing:
     """Object `index` of a seed: its category goes through the table in order, colour, kind and
-    pattern are drawn; the share `patterned` has one."""
+    pattern are drawn; the share `patterned` has one of `patterns`."""
     rng = np.random.Generator(np.random.Philox(key=[seed, index]))
     category = list(KINDS)[index % len(KINDS)]
     colour = str(rng.choice(list(COLOURS)))
-    pattern = str(rng.choice(PATTERNS[1:])) if rng.random() < patterned else "plain"
+    pattern = str(rng.choice(patterns)) if rng.random() < patterned else "plain"
     return make(category, colour, pattern, rng)

@@ -221,6 +221,8 @@ def fused(
     originals = [p.solid.as_original() for p in parts]
     number = {solid.original_id(): k for k, solid in enumerate(originals)}
     whole = Manifold.batch_boolean(originals, OpType.Add)
+    low, high = np.array(whole.bounding_box()).reshape(2, 3)
+    whole = whole.simplify(1e-5 * float(np.linalg.norm(high - low)))
     mesh = (whole if finest is None else whole.refine_to_length(finest)).to_mesh()
     faces = np.asarray(mesh.tri_verts).astype(np.int32)
     bounds = np.asarray(mesh.run_index) // 3

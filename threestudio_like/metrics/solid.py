@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from ..engine.errors import InputError
 from ..kernels import nearest, surface_tree
+from ..meshes.equal_rows import equal_rows
 from ..meshes.mesh import Mesh
 from ..meshes.points import sample_surface
 from ..meshes.surface.clean import clean, edges_of
@@ -46,9 +47,16 @@ class Folds:
     angle: np.ndarray
 
 
+def _places(mesh: Mesh) -> np.ndarray:
+    """The number (V,) of every vertex's place, to a millionth of the size: seams of turned bodies
+    close only up to rounding."""
+    grid = np.rint(mesh.vertices.astype(np.float64) / (1e-6 * max(size_of(mesh), 1e-20)))
+    return equal_rows(grid.astype(np.int64))[1]
+
+
 def folds(mesh: Mesh) -> Folds:
     """The folds of a mesh; vertices at one place are one."""
-    places = mesh.welded()
+    places = _places(mesh)
     corner = places[mesh.faces]
     good = (corner != np.roll(corner, 1, 1)).all(1)
     corner, number = corner[good], np.flatnonzero(good)
@@ -252,7 +260,15 @@ def handles(mesh: Mesh, smallest: float = 0.01) -> list[int] | None:
     below `smallest` of the area of the largest are dropped. None where a piece is not closed.
     """
     size_of(mesh)
-    whole, _ = clean(mesh, weld_share=1e-5)
+    for share in (0.0, 1e-6, 1e-5):
+        out = _genera(clean(mesh, weld_share=share)[0], smallest)
+        if out is not None:
+            return out
+    return None
+
+
+def _genera(whole: Mesh, smallest: float) -> list[int] | None:
+    """The genus of every piece of a clean mesh, or None where one is not closed."""
     number = whole.components()
     raw = face_normals(whole.vertices.astype(np.float64), whole.faces)
     area = np.bincount(number, np.linalg.norm(raw, axis=1))
