@@ -26,6 +26,7 @@ WHO = ("made", "floor", "ceiling")
 POOL = 24
 BETTER = {
     "silhouette IoU": "1",
+    "volume IoU": "1",
     "judge: category": "1",
     "judge: colour": "1",
     "judge: pattern": "1",
@@ -44,6 +45,7 @@ BETTER = {
     "sharpness": "1",
 }
 """The measures in the order of the table, with the best value."""
+STANDING = "volume IoU, not turned"
 RATIOS = ("sharpness",)
 
 
@@ -133,16 +135,20 @@ def from_picture(facts: dict[str, Any], method: str, size: int) -> None:
     line["seconds"] = time.perf_counter() - began
     asset = staged(Asset.load(folder / "asset.glb"))[0]
     truth = measure.mesh_of(draw(facts["seed"], facts["index"]))
-    straight, best, degrees = measure.best_turn(asset.mesh, truth)
+    straight, _, degrees = measure.best_turn(asset.mesh, truth)
     placed = measure.turned(asset.mesh, degrees)
     phrase = Phrase(facts["category"], facts["colour"], None, facts["pattern"])
     matrices = measure.RING.all(64).view_projection().numpy()
     from threestudio_like.meshes.surface.extraction import silhouette
 
-    masks = [silhouette(m, matrices, 64) for m in (placed, truth)]
-    overlap = float(measure.overlaps(masks[0], masks[1][None])[0])
+    wanted = silhouette(truth, matrices, 64)
+    overlap = float(measure.overlaps(silhouette(placed, matrices, 64), wanted[None])[0])
     figures = measure.row(Asset({"": placed}), placed, truth, overlap, phrase, size)
-    line["made"] = {"volume IoU": straight, "volume IoU, best turn": best, **figures}
+    line["made"] = {STANDING: straight, **figures}
+    words = (phrase.category, None, facts["colour"], facts["pattern"])
+    meshes, known = measure.pool("second", *words, POOL)
+    scores = measure.overlaps(wanted, known)
+    line |= measure.bounds(truth, meshes, scores, phrase, size, facts["index"])
     add("picture", line)
 
 
@@ -185,14 +191,12 @@ def report(command: str) -> None:
     body += f"\n\nFrom {len(pictures)} pictures of the second world, {len(pictures) - len(known)} "
     body += "failed; against the object that the picture shows, at the best turn:\n\n"
     methods = sorted({x["method"] for x in known})
-    names = ["volume IoU", "volume IoU, best turn", *BETTER]
-    body += table(
-        ["measure", *methods],
-        [
-            [n, *(cell(n, [x["made"][n] for x in known if x["method"] == m]) for m in methods)]
-            for n in names
-        ],
-    )
+    rows = []
+    for name, best in {STANDING: "1", **BETTER}.items():
+        each = [[x["made"][name] for x in known if x["method"] == m] for m in methods]
+        each += [[x[who].get(name, math.nan) for x in known] for who in WHO[1:]]
+        rows.append([name, best, *(cell(name, values) for values in each)])
+    body += table(["measure", "best", *methods, *WHO[1:]], rows)
     body += "\n\nBy category, second world, made:\n\n" + _categories(good, known)
     publish("second_world", "A second world", command, body)
 
@@ -206,7 +210,7 @@ def _categories(text: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> s
     for x in text:
         groups.setdefault(parse(x["prompt"])[0].category, []).append(x["second"]["made"])
     for x in pictures:
-        seen.setdefault(x["category"], []).append(x["made"]["volume IoU, best turn"])
+        seen.setdefault(x["category"], []).append(x["made"]["volume IoU"])
 
     def mean(category: str, name: str) -> object:
         values = [g[name] for g in groups.get(category, []) if math.isfinite(g[name])]

@@ -19,7 +19,9 @@ from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.picture import render_asset
 from threestudio_like.meshes.surface.clean import clean
 from threestudio_like.meshes.surface.extraction import silhouette
+from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.metrics.appearance import SIZE, appearance
+from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.renderers import RingCameras
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.render import LIGHT
@@ -178,16 +180,23 @@ def against(
     whole = asset.mesh
     scores = overlaps(silhouette(whole, matrices, 64), known)
     best = int(scores.argmax())
+    made = row(asset, whole, meshes[best], float(scores[best]), phrase, size)
     rest = overlaps(known[best], known)
     rest[best] = -1
+    return {"made": made, **bounds(meshes[best], meshes, rest, phrase, size, seed)}
+
+
+def bounds(
+    truth: Mesh, meshes: list[Mesh], scores: np.ndarray, phrase: Phrase, size: int, seed: int
+) -> dict[str, Figures]:
+    """The figures of the floor, one of several meshes at random, and of the ceiling, the one whose
+    overlap with the truth is largest, against the truth; a score (N,) below zero leaves one out."""
+    free = np.flatnonzero(scores >= 0)
     rng = np.random.Generator(np.random.Philox(key=[SEED + 1, seed]))
-    other = int((best + 1 + rng.integers(count - 1)) % count)
+    chosen = {"floor": int(free[rng.integers(len(free))]), "ceiling": int(scores.argmax())}
     return {
-        "made": row(asset, whole, meshes[best], float(scores[best]), phrase, size),
-        **{
-            name: row(Asset({"": meshes[k]}), meshes[k], meshes[best], float(rest[k]), phrase, size)
-            for name, k in (("floor", other), ("ceiling", int(rest.argmax())))
-        },
+        name: row(Asset({"": meshes[k]}), meshes[k], truth, float(scores[k]), phrase, size)
+        for name, k in chosen.items()
     }
 
 
@@ -197,15 +206,13 @@ def row(
     """All figures of one asset against one true mesh."""
     cameras = RING.all(size)
     seen = appearance(mesh, truth, cameras, size)
-    return {"silhouette IoU": overlap, **judged(asset, phrase), **seen}
+    volume = voxel_iou(voxelise(mesh), voxelise(truth))
+    return {"silhouette IoU": overlap, "volume IoU": volume, **judged(asset, phrase), **seen}
 
 
 def best_turn(mesh: Mesh, truth: Mesh, step: float = 15.0) -> tuple[float, float, float]:
     """Volume IoU on 32^3 cells as the mesh stands, at its best turn about the vertical, and that
     turn in degrees."""
-    from threestudio_like.meshes.surface.voxels import voxelise
-    from threestudio_like.metrics.point_sets import voxel_iou
-
     wanted = voxelise(truth)
 
     def at(degrees: float) -> float:
