@@ -1,0 +1,278 @@
+"""What is made from prompts, judged beside the toybox's and beside the second world's true objects,
+and what becomes of the second world's pictures.
+
+Resumable: every finished run is a line of outputs/benchmark/second_world/*.jsonl.
+
+Run: python benchmarks/second_world_table.py [--prompts 60] [--seeds 2] [--quick] [--minutes 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tables import ROOT, publish, table
+
+OUT = ROOT / "outputs" / "benchmark" / "second_world"
+WHO = ("made", "floor", "ceiling")
+POOL = 24
+BETTER = {
+    "silhouette IoU": "1",
+    "volume IoU": "1",
+    "judge: category": "1",
+    "judge: colour": "1",
+    "judge: pattern": "1",
+    "normal error": "0, degrees",
+    "crease recall": "1",
+    "crease precision": "1",
+    "unevenness": "0",
+    "plane distance": "0",
+    "bumpiness": "0, degrees",
+    "genus right": "1",
+    "pinholes": "0, a view",
+    "inside seen": "0",
+    "colour error": "0",
+    "colour bleed": "0",
+    "saturation error": "0",
+    "sharpness": "1",
+}
+"""The measures in the order of the table, with the best value."""
+STANDING = "volume IoU, not turned"
+RATIOS = ("sharpness",)
+
+
+def prompts(count: int) -> list[str]:
+    """Prompts of the categories that both worlds have, colours outermost, in colours with which no
+    training picture shows them; the second colour of a category is striped or dotted."""
+    from second_world.shapes import KINDS
+
+    from threestudio_like.toybox.vocabulary import HELD_OUT_COLOURS, MODES, PATTERNS, Phrase
+    from threestudio_like.toybox.world import describe
+
+    known = [p for p in PATTERNS if p in ("striped", "dotted", "checked")]
+    out = []
+    for k in range(3):
+        for n, category in enumerate(c for c in KINDS if c in HELD_OUT_COLOURS):
+            pattern = known[n % len(known)] if k == 1 and known else "plain"
+            modes = MODES.get(category, (None,))
+            colour = HELD_OUT_COLOURS[category][k]
+            out.append(describe(Phrase(category, colour, modes[0], pattern)))
+    return out[:count]
+
+
+def lines_of(name: str) -> list[dict[str, Any]]:
+    """The finished runs of one part."""
+    path = OUT / f"{name}.jsonl"
+    return [json.loads(text) for text in path.read_text().splitlines()] if path.is_file() else []
+
+
+def add(name: str, line: dict[str, Any]) -> None:
+    """Keep a finished run."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with open(OUT / f"{name}.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+    print({k: line[k] for k in ("prompt", "picture", "seed", "seconds") if k in line}, flush=True)
+
+
+def from_text(prompt: str, seed: int, size: int) -> None:
+    """One prompt: generate, unless its folder is complete, and measure against both worlds."""
+    from second_world.measure import against
+
+    from threestudio_like import AssetOptions, RunOptions, generate
+    from threestudio_like.engine.errors import CollapseError
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.metrics.evaluation import staged
+    from threestudio_like.toybox.vocabulary import parse
+
+    folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
+    began = time.perf_counter()
+    line: dict[str, Any] = {"prompt": prompt, "seed": seed}
+    if not (folder / "asset.glb").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            options = RunOptions(out=folder, quiet=True)
+            generate(prompt, seed=seed, asset=AssetOptions(turntable=False), run=options)
+        except CollapseError as error:
+            add("text", {**line, "failed": error.line(), "seconds": time.perf_counter() - began})
+            return
+    line["seconds"] = time.perf_counter() - began
+    asset = staged(Asset.load(folder / "asset.glb"))[0]
+    for world in ("own", "second"):
+        line[world] = against(asset, parse(prompt)[0], world, POOL, size, seed)
+    add("text", line)
+
+
+def from_picture(facts: dict[str, Any], method: str, size: int) -> None:
+    """One committed picture: reconstruct it in a process of its own, and measure the result at its
+    best turn against the object that it shows."""
+    from second_world import make, measure
+    from second_world.shapes import draw
+
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.metrics.evaluation import staged
+    from threestudio_like.toybox.vocabulary import Phrase
+
+    folder = OUT / f"{method}-{Path(facts['file']).stem}"
+    began = time.perf_counter()
+    line = {"picture": facts["file"], "method": method, "category": facts["category"]}
+    if not (folder / "asset.glb").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "threestudio_like", "reconstruct"]
+        command += [str(make.FOLDER / facts["file"]), "--method", method]
+        command += ["--out", str(folder), "--quiet"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            add("picture", {**line, "failed": done.stderr.strip()[-200:], "seconds": 0.0})
+            return
+    line["seconds"] = time.perf_counter() - began
+    asset = staged(Asset.load(folder / "asset.glb"))[0]
+    truth = measure.mesh_of(draw(facts["seed"], facts["index"]))
+    straight, _, degrees = measure.best_turn(asset.mesh, truth)
+    placed = measure.turned(asset.mesh, degrees)
+    phrase = Phrase(facts["category"], facts["colour"], None, facts["pattern"])
+    matrices = measure.RING.all(64).view_projection().numpy()
+    from threestudio_like.meshes.surface.extraction import silhouette
+
+    wanted = silhouette(truth, matrices, 64)
+    overlap = float(measure.overlaps(silhouette(placed, matrices, 64), wanted[None])[0])
+    figures = measure.row(Asset({"": placed}), placed, truth, overlap, phrase, size)
+    line["made"] = {STANDING: straight, **figures}
+    words = (phrase.category, None, facts["colour"], facts["pattern"])
+    meshes, known = measure.pool("second", *words, POOL)
+    scores = measure.overlaps(wanted, known)
+    line |= measure.bounds(truth, meshes, scores, phrase, size, facts["index"])
+    add("picture", line)
+
+
+def cell(name: str, values: list[float]) -> str:
+    """Mean and 95 % interval of what is known; of a ratio, the geometric mean."""
+    from threestudio_like.metrics.point_sets import bootstrap
+
+    known = np.array([v for v in values if v is not None and math.isfinite(v)])
+    if not len(known):
+        return "-"
+    if name in RATIOS:
+        known = np.log(np.maximum(known, 1e-3))
+    figures = np.array([known.mean(), *bootstrap(known)])
+    mean, low, high = np.exp(figures) if name in RATIOS else figures
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def report(command: str) -> None:
+    """Write docs/results/second_world.md from the lines."""
+    text, pictures = lines_of("text"), lines_of("picture")
+    good = [x for x in text if "failed" not in x]
+    body = (
+        f"{len(text)} runs from text, {len(text) - len(good)} stopped by the watchdog. Each is "
+        f"compared with the nearest of {POOL} true objects of a world. Floor: another true object "
+        "at random, against the same one. Ceiling: the nearest other true object. In brackets, "
+        "95 % bootstrap intervals. Lengths are shares of the diagonal.\n\n"
+    )
+    header = ["measure", "best"]
+    header += [f"{world}: {who}" for world in ("own", "second") for who in WHO]
+    rows = []
+    for name, best in BETTER.items():
+        columns = [
+            cell(name, [x[world][who][name] for x in good])
+            for world in ("own", "second")
+            for who in WHO
+        ]
+        rows.append([name, best, *columns])
+    body += table(header, rows)
+    known = [x for x in pictures if "failed" not in x]
+    body += f"\n\nFrom {len(pictures)} pictures of the second world, {len(pictures) - len(known)} "
+    body += "failed; against the object that the picture shows, at the best turn:\n\n"
+    methods = sorted({x["method"] for x in known})
+    rows = []
+    for name, best in {STANDING: "1", **BETTER}.items():
+        each = [[x["made"][name] for x in known if x["method"] == m] for m in methods]
+        each += [[x[who].get(name, math.nan) for x in known] for who in WHO[1:]]
+        rows.append([name, best, *(cell(name, values) for values in each)])
+    body += table(["measure", "best", *methods, *WHO[1:]], rows)
+    body += "\n\nBy category, second world, made:\n\n" + _categories(good, known)
+    publish("second_world", "A second world", command, body)
+
+
+def _categories(text: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> str:
+    """Silhouette IoU and normal error of every category, worst first."""
+    from threestudio_like.toybox.vocabulary import parse
+
+    groups: dict[str, list[dict[str, float]]] = {}
+    seen: dict[str, list[float]] = {}
+    for x in text:
+        groups.setdefault(parse(x["prompt"])[0].category, []).append(x["second"]["made"])
+    for x in pictures:
+        seen.setdefault(x["category"], []).append(x["made"]["volume IoU"])
+
+    def mean(category: str, name: str) -> object:
+        values = [g[name] for g in groups.get(category, []) if math.isfinite(g[name])]
+        return float(np.mean(values)) if values else "-"
+
+    rows = [
+        [
+            c,
+            mean(c, "silhouette IoU"),
+            mean(c, "judge: category"),
+            mean(c, "normal error"),
+            float(np.mean(seen[c])) if c in seen else "-",
+        ]
+        for c in sorted(set(groups) | set(seen))
+    ]
+    rows.sort(key=lambda r: r[1] if isinstance(r[1], float) else 2.0)
+    header = ["category", "silhouette IoU", "judge: category", "normal error"]
+    return table([*header, "from a picture: volume IoU"], rows)
+
+
+def main() -> None:
+    from second_world import make
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--pictures", type=int, default=60)
+    parser.add_argument("--methods", nargs="*", default=["cisp"])
+    parser.add_argument("--size", type=int, default=512, help="pixels of what is measured")
+    parser.add_argument("--quick", action="store_true", help="4 prompts, 1 seed, 4 pictures")
+    parser.add_argument("--minutes", type=float, default=None, help="start no run after this time")
+    parser.add_argument("--fresh", action="store_true", help="measure again what has been made")
+    a = parser.parse_args()
+    if a.quick:
+        a.prompts, a.seeds, a.pictures = 4, 1, 4
+    if a.fresh:
+        for name in ("text", "picture"):
+            (OUT / f"{name}.jsonl").unlink(missing_ok=True)
+    done = {(x["prompt"], x["seed"]) for x in lines_of("text")}
+    shown = {(x["picture"], x["method"]) for x in lines_of("picture")}
+    facts = json.loads((make.FOLDER / "index.json").read_text())["objects"][: a.pictures]
+    jobs = [
+        (from_picture, (f, m, a.size))
+        for m in a.methods
+        for f in facts
+        if (f["file"], m) not in shown
+    ]
+    jobs += [
+        (from_text, (p, s, a.size))
+        for s in range(a.seeds)
+        for p in prompts(a.prompts)
+        if (p, s) not in done
+    ]
+    began = time.monotonic()
+    for job, arguments in jobs:
+        if a.minutes is not None and time.monotonic() - began > 60 * a.minutes:
+            break
+        job(*arguments)
+    report("python benchmarks/second_world_table.py " + " ".join(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
