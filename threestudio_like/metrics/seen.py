@@ -37,7 +37,7 @@ class Seen:
             raise InputError("a mesh without faces cannot be looked at", "mesh")
         matrices = cameras.view_projection().numpy()
         size = cameras.height
-        colour = render_mesh(mesh, matrices, size, 0.0, supersample=1).image
+        colour = render_mesh(mesh, matrices, size, background=0.0, supersample=1).image
         unit = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
         unit = unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-20)
         normals = torch.from_numpy(unit.astype(np.float32))
@@ -47,7 +47,7 @@ class Seen:
         masks, turned, away = [], [], []
         rays = cameras.rays()[1]
         for matrix, ray in zip(matrices, rays):
-            pixels = rasterize(points @ torch.from_numpy(matrix).T, faces, size, size)
+            pixels = rasterize(points @ torch.from_numpy(matrix).T, faces, size, width=size)
             number = pixels[..., 3].long() - 1
             mask = number >= 0
             normal = normals[number.clamp_min(0)] * mask[..., None]
@@ -55,7 +55,7 @@ class Seen:
             masks.append(mask.numpy())
             away.append(back.numpy())
             turned.append(torch.where(back[..., None], -normal, normal).numpy())
-        return Seen(np.stack(masks), np.stack(turned), np.stack(away), colour)
+        return Seen(np.stack(masks), np.stack(turned), np.stack(away), colour=colour)
 
     @property
     def size(self) -> int:

@@ -249,7 +249,7 @@ def bumpiness(
         smooth = np.ones(samples, bool)
         if len(edges):
             smooth = cKDTree(edges).query(cloud.points)[0] > 2 * reach * size
-        values.append(_roughness(cloud.points, cloud.normals, smooth, reach * size))
+        values.append(_roughness(cloud.points, cloud.normals, smooth, radius=reach * size))
     return values[0] - values[1]
 
 
