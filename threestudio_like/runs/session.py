@@ -233,11 +233,16 @@ class Run:
 
         settings, workers = self.settings, self.workers()
         folder = self.folder / place
+        if self._leads():
+            (folder / "work").mkdir(parents=True, exist_ok=True)
+            if self.resumed:
+                from .kept import reopen_model
+
+                # Before the other ranks learn of the folder, for they read the same checkpoint.
+                reopen_model(folder / "work", plans, self.identity())
         if workers is not None:
             folder = Path(workers.broadcast(str(folder)))
             type(workers).at_work = True
-        if self._leads():
-            (folder / "work").mkdir(parents=True, exist_ok=True)
         warm_kernels(self.events, self.device())
         views = getattr(self.options, "views", None)
         loop = LoopSettings(
@@ -253,10 +258,6 @@ class Run:
             accumulate=views.accumulate if views else 1,
             identity=self.identity(),
         )
-        if self.resumed and self._leads():
-            from .kept import reopen_model
-
-            reopen_model(folder / "work", plans, self.identity())
         stages = Loop(folder / "work", self.events, loop, watchdog=Watchdog(), workers=workers).run(
             plans
         )
