@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.checkpoint import remove_partial_files
 from ..engine.config import from_dict, to_dict
-from ..engine.errors import CheckpointError, UserError
+from ..engine.errors import CheckpointError, OutputError, UserError
 from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
@@ -334,12 +334,19 @@ class Run:
         """Leave no folder of a run that has done nothing; say in the others why they ended."""
         if self._leads() and not self.begun and not self.resumed:
             self.events.forget()
+            # Windows removes no file that is open.
+            self._unlock()
             remove_new_folder(self.folder)
         elif self._leads():
-            self.events.record("stopped", reason=reason[:300])
+            # On a full disk the reason itself is what the user has to hear.
+            with suppress(OutputError):
+                self.events.record("stopped", reason=reason[:300])
 
     def _close(self) -> None:
         self.events.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
 
