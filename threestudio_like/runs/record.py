@@ -11,6 +11,7 @@ from typing import Any
 from ..engine.checkpoint import write_atomically
 from ..engine.config import read_yaml, write_yaml
 from ..engine.errors import InputError
+from ..engine.text import json_text
 
 FORMAT = 2
 """Version of run.yaml. 1 (no `format` key, `verb` for `command`) is still read."""
@@ -97,8 +98,7 @@ def read_record(folder: Path) -> RunRecord:
 
 def write_finished(folder: Path, content: Mapping[str, Any]) -> None:
     """Say that the run has delivered. Raises OutputError."""
-    text = json.dumps(dict(content), indent=1, default=str)
-    write_atomically(folder / "work" / FINISHED, text.encode())
+    write_atomically(folder / "work" / FINISHED, json_text(content, indent=1).encode())
 
 
 def read_finished(folder: Path) -> dict[str, Any] | None:
