@@ -18,7 +18,7 @@ from ..engine.registry import read_plugin_file
 from .folders import existing_folder, make_folder, point_latest, remove_new_folder
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
-from .record import RunRecord, read_record, write_finished
+from .record import RunRecord, read_record, write_finished, written_outside
 
 if TYPE_CHECKING:
     from ..engine.loop import Stage, StagePlan
@@ -87,7 +87,11 @@ class Run:
         check_numbers(flat(options))
         model = getattr(options, "model", None)
         if model is not None and model.save_embeddings is not None:
-            check_free([model.save_embeddings], force=settings.force)
+            made = None
+            if settings.resume:
+                folder = existing_folder(settings.out)
+                made = written_outside(folder, model.save_embeddings).holds
+            check_free([model.save_embeddings], force=settings.force, made=made)
         for path in settings.plugins:
             read_plugin_file(path)
         run = _opened(command, options, name, quiet=quiet)

@@ -103,7 +103,7 @@ def _refine_field(
         }
         run.describe(facts, config, export_config(options), planned=planned)
         stages = run.execute(plans)
-        save_embeddings(options, prior)
+        save_embeddings(run, prior)
         return finish(
             run, config.result(request, stages), prior, facts=facts, pieces=request.objects
         )
