@@ -18,6 +18,8 @@ from ..engine.parallel import MEETING, RANK, WORLD, ProcessGroup
 
 GRACE = 30.0
 """Seconds that the others have to notice that a rank has gone, and to save."""
+RANK_VARIABLES = {RANK: RANK, "TORCHELASTIC_RUN_ID": "RANK"}
+"""What tells that this process is one of several -> where its number stands."""
 
 
 def speaks() -> bool:
@@ -27,8 +29,16 @@ def speaks() -> bool:
 
 
 def launched() -> bool:
-    """Whether this process is one of several already."""
-    return RANK in os.environ
+    """Whether this process is one of several already, by `--ranks` or by torchrun."""
+    return any(sign in os.environ for sign in RANK_VARIABLES)
+
+
+def rank_here() -> int:
+    """This process's number among the ranks of one run; 0 leads and writes."""
+    for sign, name in RANK_VARIABLES.items():
+        if sign in os.environ:
+            return int(os.environ.get(name, "0"))
+    return 0
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:
@@ -82,5 +92,5 @@ def _wait(ranks: list[subprocess.Popen]) -> int:
                 raise
             stopped = True
     codes = [p.returncode for p in ranks if p.returncode]
-    # A rank that was killed has a negative code; rank 0, which comes first, tells the user the most.
+    # A rank that was killed has a negative code; rank 0, which comes first, tells the most.
     return next((code for code in codes if code > 0), 2) if codes else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
 from .folders import existing_folder, make_folder, point_latest, remove_new_folder
+from .launcher import launched, rank_here
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
 from .record import RunRecord, read_record, write_finished, written_outside
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ..priors.diffusion import DiffusionPrior
     from .delivery import Delivery, RunResult
     from .memory_budget import Forecast
-
-RANK_VARIABLES = {"THREESTUDIO_LIKE_RANK": "THREESTUDIO_LIKE_RANK", "TORCHELASTIC_RUN_ID": "RANK"}
-"""What tells that this process is one of several -> where its number stands."""
 
 
 @dataclass
@@ -83,6 +80,8 @@ class Run:
         Raises:
             ConfigError, OutputError, CheckpointError: the options, or the folder.
         """
+        from .warm_up import machine_as_before
+
         settings: RunOptions = options.run
         check_numbers(flat(options))
         model = getattr(options, "model", None)
@@ -96,8 +95,9 @@ class Run:
             read_plugin_file(path)
         run = _opened(command, options, name, quiet=quiet)
         try:
-            run._prepare_machine()
-            yield run
+            with machine_as_before():
+                run._prepare_machine()
+                yield run
         except UserError as error:
             run._abandon(error.line())
             raise
@@ -310,7 +310,7 @@ class Run:
         return result
 
     def _leads(self) -> bool:
-        return helper_rank() == 0
+        return rank_here() == 0
 
     def _prepare_machine(self) -> None:
         """Threads and kernels as the options say. Raises ConfigError."""
@@ -324,11 +324,11 @@ class Run:
         choose_kernels(self.settings.kernels, device)
         wanted = self.settings.threads
         before = None if self._saved is None else self._saved.threads
-        if wanted is None and before is not None and helper_rank() == 0 and not _launched():
+        if wanted is None and before is not None and not launched():
             wanted = before
         if wanted is not None:
             torch.set_num_threads(wanted)
-        if before is not None and torch.get_num_threads() != before and not _launched():
+        if before is not None and torch.get_num_threads() != before and not launched():
             self.events.say(
                 f"The run was begun with {before} threads and goes on with "
                 f"{torch.get_num_threads()}: its bytes will differ in rounding."
@@ -364,7 +364,7 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
     verbosity = "quiet" if quiet else settings.verbosity
     stripped = to_dict(replace(options, run=replace(settings, resume=False)))
     record = RunRecord(command=command, options=stripped)
-    if helper_rank() > 0:
+    if rank_here() > 0:
         saved = read_record(existing_folder(settings.out)) if settings.resume else None
         events = Events(None, "quiet")
         return Run(
@@ -401,18 +401,6 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
         _lock=lock,
         _saved=saved,
     )
-
-
-def helper_rank() -> int:
-    """This process's number among the ranks of one run; 0 leads and writes."""
-    for sign, name in RANK_VARIABLES.items():
-        if sign in os.environ:
-            return int(os.environ.get(name, "0"))
-    return 0
-
-
-def _launched() -> bool:
-    return any(sign in os.environ for sign in RANK_VARIABLES)
 
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
