@@ -89,14 +89,17 @@ def _agrees(name: str, value: Any, known: Mapping[str, Any]) -> bool:
     if name == "set":
         return all(before.get(k) == v for k, v in value.items()) if before else False
     if isinstance(value, Path):
-        return before is not None and _absolute(value) == before
+        return before is not None and _absolute(value) == _absolute(before)
     if isinstance(value, tuple):
-        return tuple(_absolute(v) if isinstance(v, Path) else v for v in value) == before
-    return value == before or (name == "picture" and str(_absolute(Path(value))) == before)
+        return [_absolute(v) for v in value] == [_absolute(v) for v in before or ()]
+    if name == "picture" and before:
+        return _absolute(Path(value)) == _absolute(Path(before))
+    return value == before
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+def _absolute(value: Any) -> Any:
+    """A path as it is from the root; anything else as it is."""
+    return user_path(value).absolute() if isinstance(value, Path) else value
 
 
 def _go_on(
