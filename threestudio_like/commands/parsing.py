@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
-from ..engine.places import expand_paths
+from ..engine.places import expand_paths, user_path
 from ..engine.registry import PLUGINS, plugin_files, read_plugin_file
 from .help import help_of
 from .registry import COMMANDS, PROGRAM, is_configured, options_of
@@ -126,7 +126,7 @@ def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
         else:
             taking = False
             rest.append(item)
-    paths = [str(Path(f).expanduser().resolve()) for f in files]
+    paths = [str(user_path(f).resolve()) for f in files]
     every = list(dict.fromkeys([*plugin_files(), *paths]))
     if not every:
         return rest

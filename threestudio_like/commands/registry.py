@@ -55,7 +55,8 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
-    if getattr(getattr(options, "run", None), "resume", False):
+    # `resume` goes on with a run anyway: its own --resume says nothing more.
+    if name != "resume" and getattr(getattr(options, "run", None), "resume", False):
         from .jobs.resume import resume_with
 
         return resume_with(name, options, objects or {})

@@ -56,7 +56,8 @@ def write_samples(folder: Path, *, force: bool = False) -> tuple[list[Path], int
     Returns:
         The files that were written, and the number of all.
 
-    Raises: OutputError: a file of another content is in the way, and then nothing is written.
+    Raises:
+        OutputError: a file of another content is in the way, and then nothing is written.
         InputError: the package has no samples.
     """
     source = samples_folder()

@@ -128,7 +128,7 @@ class Events:
         self._path = None
 
     def close(self) -> None:
-        """End the status line, so that the terminal continues on a new line."""
+        """Remove the status line, so that the terminal continues where it stood."""
         if self._cell is not None:
             self._cell.close()
         self._clear()

@@ -228,10 +228,11 @@ class Loop:
         """Average the gradients over the ranks. If another rank has failed, the last step is saved
         before the RankError is passed on."""
         assert self._workers is not None
+        # Only the clock of rank 0 ends a stage: the vote of a helper that is ahead would be taken
+        # for a stop by the user.
+        over = fraction >= 1.0 and self._workers.rank == 0
         try:
-            return self._workers.average(
-                progress.parameters, fraction, self._stop or fraction >= 1.0
-            )
+            return self._workers.average(progress.parameters, fraction, self._stop or over)
         except RankError:
             if self._writes:
                 self._save(progress)

@@ -232,8 +232,9 @@ class MadeFiles:
             return False
 
     def add(self, paths: Iterable[Path]) -> None:
-        """Record files as made, and write the record. Raises OutputError."""
-        self._hashes |= {p.name: _hash(p) for p in paths}
+        """Record files of the folder as made, and write the record; files elsewhere are not
+        recorded. Raises OutputError."""
+        self._hashes |= {p.name: _hash(p) for p in paths if p.parent == self.folder}
         text = json.dumps(self._hashes, indent=1, sort_keys=True)
         # The record is the program's own, whatever it held before.
         write_file(self.record, text.encode(), force=True)

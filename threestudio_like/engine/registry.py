@@ -174,7 +174,7 @@ def read_plugin_files() -> None:
 def plugin_files() -> list[str]:
     """The files that the environment names, for whoever writes down what a run was made with."""
     named = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
-    return [str(Path(text).expanduser().resolve()) for text in named]
+    return [str(user_path(text).resolve()) for text in named]
 
 
 def read_plugin_file(path: Path) -> None:

@@ -18,11 +18,6 @@ _PATTERN = re.compile(
 )
 
 
-def is_schedule(text: str) -> bool:
-    """Whether a text has the form of a schedule."""
-    return _PATTERN.match(text) is not None
-
-
 @dataclass(frozen=True)
 class Schedule:
     """A value that moves from `start` to `end` while the run's fraction goes from `low` to `high`,

@@ -29,7 +29,6 @@ __all__ = [
     "ScoreDistillation",
     "ScoreDistillationConfig",
     "Targets",
-    "View",
     "ViewPrompts",
     "distortion",
     "fit_scale_and_shift",

@@ -26,7 +26,7 @@ def _curves(events: list[dict[str, Any]]) -> str:
             offset, stage = (offset + last if stage is not None else 0), event["stage"]
         last = event["step"]
         for name, value in {**event["terms"], **event.get("figures", {})}.items():
-            if value > 0 and np.isfinite(value):
+            if value is not None and value > 0 and np.isfinite(value):
                 series.setdefault(f"{stage}: {name}", []).append((offset + event["step"], value))
     out = []
     for name, points in series.items():

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from ..engine.checkpoint import output_error
 from ..engine.errors import CheckpointError, OutputError
+from ..engine.places import user_path
 from ..engine.text import slug
 
 OUTPUTS = Path("outputs")
 
 
 def make_folder(name: str, out: Path | None) -> Path:
-    """Make a new run's folder with work/ in it and return its absolute path.
+    """Make a new run's folder with work/ in it and return its absolute path. Of several processes
+    that want the same one at once, one gets it.
 
     Args:
         name: what the folder is called after where `out` is None.
@@ -27,48 +29,53 @@ def make_folder(name: str, out: Path | None) -> Path:
         OutputError: it holds files already, or cannot be made or written to.
     """
     if out is not None:
-        folder = out.expanduser()
-        try:
-            if folder.is_dir() and any(folder.iterdir()):
-                raise OutputError(
-                    "the folder holds files already",
-                    str(folder),
-                    "Choose another one, or add --resume to go on with its run",
-                )
-        except OSError as error:
-            raise output_error(error, folder) from None
-    else:
-        stem = OUTPUTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(name, '-', 40) or 'run'}"
-        folder, number = stem, 2
-        while folder.exists():
-            folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
-    made = _first_missing(folder)
+        folder = user_path(out)
+        if not _claim(folder):
+            raise OutputError(
+                "the folder holds files already",
+                str(folder),
+                "Choose another one, or add --resume to go on with its run",
+            )
+        return folder.resolve()
+    stem = OUTPUTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(name, '-', 40) or 'run'}"
+    folder, number = stem, 2
+    while not _claim(folder):
+        folder, number = stem.with_name(f"{stem.name}-{number}"), number + 1
+    return folder.resolve()
+
+
+def _claim(folder: Path) -> bool:
+    """Make a folder with work/ in it; False where it holds anything. What could not be finished is
+    removed again. Raises OutputError."""
+    made: list[Path] = []
     try:
-        (folder / "work").mkdir(parents=True)
+        if folder.is_dir() and any(folder.iterdir()):
+            return False
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        for path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                made.append(path)
+        try:
+            (folder / "work").mkdir()
+        except FileExistsError:
+            return False
+        made.append(folder / "work")
         probe = folder / "work" / ".probe"
         probe.write_bytes(b"0" * 4096)
         probe.unlink()
     except OSError as error:
-        if made is not None and made.is_dir():
-            shutil.rmtree(made, ignore_errors=True)
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                (path / ".probe").unlink(missing_ok=True)
+                path.rmdir()
         raise output_error(error, folder) from None
-    return folder.resolve()
-
-
-def _first_missing(folder: Path) -> Path | None:
-    """The outermost folder on the way that is not there yet."""
-    missing = None
-    for path in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            if path.exists():
-                break
-            missing = path
-    return missing
+    return True
 
 
 def existing_folder(out: Path | None) -> Path:
     """The folder of the run that is to go on. Raises CheckpointError."""
-    folder = (out or OUTPUTS / "latest").expanduser()
+    folder = user_path(out or OUTPUTS / "latest")
     if not folder.is_dir():
         raise CheckpointError(
             "there is no run to resume", str(folder), "Give its folder with --out"

@@ -27,14 +27,20 @@ def keep_model(work: Path, stage: Stage) -> None:
     names = stage.result or tuple(stage.modules)
     modules = {name: stage.modules[name] for name in names if name in stage.modules}
     tensors = {
-        name: (
-            value.detach().cpu().half() if value.dtype == torch.float32 else value.detach().cpu()
-        )
+        name: _small(value.detach().cpu())
         for name, value in module_tensors(stage.name, modules).items()
     }
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     data = save(own, metadata={"stage": stage.name, "steps": str(stage.steps)})
     write_atomically(work / MODEL, zlib.compress(data, 6))
+
+
+def _small(value: torch.Tensor) -> torch.Tensor:
+    """A float32 tensor in half precision, unless one of its numbers is too large for that."""
+    if value.dtype != torch.float32:
+        return value
+    half = value.half()
+    return value if bool((half.isinf() & value.isfinite()).any()) else half
 
 
 def prune(
@@ -105,7 +111,8 @@ def restore_stages(work: Path, plans: list[StagePlan]) -> dict[str, Stage]:
             raise CheckpointError(
                 f"it stands at stage {last}, which this run does not have", str(work / CHECKPOINT)
             )
-        return _filled(plans[: last + 1], tensors, whole=True)
+        # A checkpoint that was made of a kept model holds no more than that.
+        return _filled(plans[: last + 1], tensors, whole=not facts.get("model_only"))
     if (work / MODEL).is_file():
         return _filled(plans, read_model(work)[0], whole=False)
     raise CheckpointError(

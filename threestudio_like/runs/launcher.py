@@ -18,6 +18,8 @@ from ..engine.parallel import MEETING, RANK, WORLD, ProcessGroup
 
 GRACE = 30.0
 """Seconds that the others have to notice that a rank has gone, and to save."""
+RANK_VARIABLES = {RANK: RANK, "TORCHELASTIC_RUN_ID": "RANK"}
+"""What tells that this process is one of several -> where its number stands."""
 
 
 def speaks() -> bool:
@@ -27,13 +29,21 @@ def speaks() -> bool:
 
 
 def launched() -> bool:
-    """Whether this process is one of several already."""
-    return RANK in os.environ
+    """Whether this process is one of several already, by `--ranks` or by torchrun."""
+    return any(sign in os.environ for sign in RANK_VARIABLES)
+
+
+def rank_here() -> int:
+    """This process's number among the ranks of one run; 0 leads and writes."""
+    for sign, name in RANK_VARIABLES.items():
+        if sign in os.environ:
+            return int(os.environ.get(name, "0"))
+    return 0
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:
-    """Run a command line in `count` processes; returns the exit code of the first that failed, 0
-    where none did.
+    """Run a command line in `count` processes; returns 0 where none failed, else the exit code of
+    the lowest rank that says one, and 2 where all that failed were killed.
 
     When one of them ends with an error, rank 0 saves what there is, and all end. Raises
     ConfigError.
@@ -66,16 +76,21 @@ def launch(count: int, arguments: Sequence[str]) -> int:
 
 
 def _wait(ranks: list[subprocess.Popen]) -> int:
+    """The exit code of the command. A first Ctrl-C, which the terminal sends to the ranks too, lets
+    them save and end; a second one ends all at once."""
     ended: float | None = None
-    failed = 0
+    stopped = False
     while any(p.poll() is None for p in ranks):
-        for process in ranks:
-            if process.poll() and not failed:
-                failed, ended = process.returncode, time.monotonic()
-        if ended is not None and time.monotonic() - ended > GRACE:
-            break
-        time.sleep(0.05)
-    first = next((p.returncode for p in ranks if p.returncode), failed)
-    # A rank that was killed has a negative code; rank 0 has told the user why it ended.
-    leader = ranks[0].returncode
-    return leader if leader else (first if first > 0 else 2) if first else 0
+        try:
+            if ended is None and any(p.poll() for p in ranks):
+                ended = time.monotonic()
+            if ended is not None and time.monotonic() - ended > GRACE:
+                break
+            time.sleep(0.05)
+        except KeyboardInterrupt:
+            if stopped:
+                raise
+            stopped = True
+    codes = [p.returncode for p in ranks if p.returncode]
+    # A rank that was killed has a negative code; rank 0, which comes first, tells the most.
+    return next((code for code in codes if code > 0), 2) if codes else 0

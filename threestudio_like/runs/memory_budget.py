@@ -1,9 +1,9 @@
 """`--memory 8GB`: a plan that keeps a run within a budget, with its forecast by a rehearsal.
 
-What takes memory: the prior's weights, what its UNet and autoencoder hold while they work, the
-    field with its gradient, Adam's moments and
-the watchdog's copy, and what a rendering keeps for its way back. The networks are rehearsed on
-tensors that hold nothing; the rendering on a few rays of the true field.
+Memory is taken by the prior's weights, by what its UNet and autoencoder hold while they work, by
+the field with its gradient, Adam's moments and the watchdog's copy, and by what a rendering keeps
+for its backward pass. The networks are rehearsed on tensors without data, the rendering on a few
+rays of the real field.
 """
 
 from __future__ import annotations
@@ -210,11 +210,3 @@ def tell(planned: Forecast | None, events: Events) -> None:
     if planned is not None:
         events.say(f"Memory: {planned.line()}")
         events.record("memory-plan", plan=planned.plan.name, peak=planned.peak, parts=planned.parts)
-
-
-def without_plan(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a dictionary less what is done at once, which is no part of the result: a
-    run may go on with another value."""
-    return {
-        k: without_plan(v) if isinstance(v, dict) else v for k, v in config.items() if k != "chunk"
-    }

@@ -11,11 +11,14 @@ from typing import Any
 from ..engine.checkpoint import write_atomically
 from ..engine.config import read_yaml, write_yaml
 from ..engine.errors import InputError
+from ..engine.output import MadeFiles
+from ..engine.text import json_text
 
 FORMAT = 2
 """Version of run.yaml. 1 (no `format` key, `verb` for `command`) is still read."""
 RUN_YAML = "run.yaml"
 FINISHED = "finished.json"
+WRITTEN = "written.json"
 
 
 @dataclass(kw_only=True)
@@ -97,8 +100,7 @@ def read_record(folder: Path) -> RunRecord:
 
 def write_finished(folder: Path, content: Mapping[str, Any]) -> None:
     """Say that the run has delivered. Raises OutputError."""
-    text = json.dumps(dict(content), indent=1, default=str)
-    write_atomically(folder / "work" / FINISHED, text.encode())
+    write_atomically(folder / "work" / FINISHED, json_text(content, indent=1).encode())
 
 
 def read_finished(folder: Path) -> dict[str, Any] | None:
@@ -108,3 +110,9 @@ def read_finished(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def written_outside(folder: Path, path: Path) -> MadeFiles:
+    """What a run has written beside `path`, outside its own folder: when it goes on it may write
+    that again."""
+    return MadeFiles(folder / "work" / WRITTEN, path.parent)

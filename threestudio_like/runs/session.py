@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.checkpoint import remove_partial_files
 from ..engine.config import from_dict, to_dict
-from ..engine.errors import CheckpointError, UserError
+from ..engine.errors import CheckpointError, OutputError, UserError
 from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
 from .folders import existing_folder, make_folder, point_latest, remove_new_folder
+from .launcher import launched, rank_here
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
-from .record import RunRecord, read_record, write_finished
+from .record import RunRecord, read_record, write_finished, written_outside
 
 if TYPE_CHECKING:
     from ..engine.loop import Stage, StagePlan
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ..priors.diffusion import DiffusionPrior
     from .delivery import Delivery, RunResult
     from .memory_budget import Forecast
-
-RANK_VARIABLES = {"THREESTUDIO_LIKE_RANK": "THREESTUDIO_LIKE_RANK", "TORCHELASTIC_RUN_ID": "RANK"}
-"""What tells that this process is one of several -> where its number stands."""
 
 
 @dataclass
@@ -83,17 +80,24 @@ class Run:
         Raises:
             ConfigError, OutputError, CheckpointError: the options, or the folder.
         """
+        from .warm_up import machine_as_before
+
         settings: RunOptions = options.run
         check_numbers(flat(options))
         model = getattr(options, "model", None)
         if model is not None and model.save_embeddings is not None:
-            check_free([model.save_embeddings], force=settings.force)
+            made = None
+            if settings.resume:
+                folder = existing_folder(settings.out)
+                made = written_outside(folder, model.save_embeddings).holds
+            check_free([model.save_embeddings], force=settings.force, made=made)
         for path in settings.plugins:
             read_plugin_file(path)
         run = _opened(command, options, name, quiet=quiet)
         try:
-            run._prepare_machine()
-            yield run
+            with machine_as_before():
+                run._prepare_machine()
+                yield run
         except UserError as error:
             run._abandon(error.line())
             raise
@@ -233,11 +237,16 @@ class Run:
 
         settings, workers = self.settings, self.workers()
         folder = self.folder / place
+        if self._leads():
+            (folder / "work").mkdir(parents=True, exist_ok=True)
+            if self.resumed:
+                from .kept import reopen_model
+
+                # Before the other ranks learn of the folder, for they read the same checkpoint.
+                reopen_model(folder / "work", plans, self.identity())
         if workers is not None:
             folder = Path(workers.broadcast(str(folder)))
             type(workers).at_work = True
-        if self._leads():
-            (folder / "work").mkdir(parents=True, exist_ok=True)
         warm_kernels(self.events, self.device())
         views = getattr(self.options, "views", None)
         loop = LoopSettings(
@@ -253,10 +262,6 @@ class Run:
             accumulate=views.accumulate if views else 1,
             identity=self.identity(),
         )
-        if self.resumed and self._leads():
-            from .kept import reopen_model
-
-            reopen_model(folder / "work", plans, self.identity())
         stages = Loop(folder / "work", self.events, loop, watchdog=Watchdog(), workers=workers).run(
             plans
         )
@@ -305,7 +310,7 @@ class Run:
         return result
 
     def _leads(self) -> bool:
-        return helper_rank() == 0
+        return rank_here() == 0
 
     def _prepare_machine(self) -> None:
         """Threads and kernels as the options say. Raises ConfigError."""
@@ -319,11 +324,11 @@ class Run:
         choose_kernels(self.settings.kernels, device)
         wanted = self.settings.threads
         before = None if self._saved is None else self._saved.threads
-        if wanted is None and before is not None and helper_rank() == 0 and not _launched():
+        if wanted is None and before is not None and not launched():
             wanted = before
         if wanted is not None:
             torch.set_num_threads(wanted)
-        if before is not None and torch.get_num_threads() != before and not _launched():
+        if before is not None and torch.get_num_threads() != before and not launched():
             self.events.say(
                 f"The run was begun with {before} threads and goes on with "
                 f"{torch.get_num_threads()}: its bytes will differ in rounding."
@@ -333,12 +338,19 @@ class Run:
         """Leave no folder of a run that has done nothing; say in the others why they ended."""
         if self._leads() and not self.begun and not self.resumed:
             self.events.forget()
+            # Windows removes no file that is open.
+            self._unlock()
             remove_new_folder(self.folder)
         elif self._leads():
-            self.events.record("stopped", reason=reason[:300])
+            # On a full disk the reason itself is what the user has to hear.
+            with suppress(OutputError):
+                self.events.record("stopped", reason=reason[:300])
 
     def _close(self) -> None:
         self.events.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
 
@@ -352,7 +364,7 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
     verbosity = "quiet" if quiet else settings.verbosity
     stripped = to_dict(replace(options, run=replace(settings, resume=False)))
     record = RunRecord(command=command, options=stripped)
-    if helper_rank() > 0:
+    if rank_here() > 0:
         saved = read_record(existing_folder(settings.out)) if settings.resume else None
         events = Events(None, "quiet")
         return Run(
@@ -389,18 +401,6 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
         _lock=lock,
         _saved=saved,
     )
-
-
-def helper_rank() -> int:
-    """This process's number among the ranks of one run; 0 leads and writes."""
-    for sign, name in RANK_VARIABLES.items():
-        if sign in os.environ:
-            return int(os.environ.get(name, "0"))
-    return 0
-
-
-def _launched() -> bool:
-    return any(sign in os.environ for sign in RANK_VARIABLES)
 
 
 def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from ..engine.errors import ConfigError
 from ..engine.events import Events
 from ..kernels import dispatch
+
+
+@contextmanager
+def machine_as_before() -> Iterator[None]:
+    """After it, threads and kernels are those that the process had: in Python a run with --threads
+    or --kernels does not decide about the next one."""
+    threads, kernels = torch.get_num_threads(), dispatch.chosen()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if dispatch.chosen() != kernels:
+            dispatch.choose(kernels)
 
 
 def choose_kernels(kernels: str, device: str) -> None:

@@ -49,8 +49,8 @@ class PaintRoundsConfig:
     """Views a step."""
     in_turn: bool = False
     """Sample four views at a time, each four keeping what those before them have painted
-    (Richardson et al. 2023, "TEXTure"), rather than
-    all at once and apart: patterns then agree between views."""
+    (Richardson et al. 2023, "TEXTure"), rather than all at once and apart: patterns then agree
+    between views."""
     rates: PaintRates = field(default_factory=lambda: PaintRates(texels="0.05->0.01", offsets="0"))
     """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)

@@ -70,8 +70,10 @@ def write_formats(
     Returns:
         A path and, if verified, a verdict for each format.
 
-    Raises: ConfigError: an unknown format, or one that cannot be read back for `verify_files`.
-        InputError: there is no asset. OutputError: a file of the user's would be replaced.
+    Raises:
+        ConfigError: an unknown format, or one that cannot be read back to be verified.
+        InputError: there is no asset.
+        OutputError: a file of the user's would be replaced.
     """
     for plugin in options.plugins:
         read_plugin_file(plugin)

@@ -12,6 +12,7 @@ from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
 from ...runs.prior import check_vocabulary, count_objects
+from ...runs.record import written_outside
 from ...runs.session import Run
 from ...stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
 from ...stages.model import FieldModel
@@ -70,7 +71,7 @@ def generate(
         run.describe(facts, config, export_config(options), planned=planned)
         warn_of_unused_concept(run, prior, options)
         stages = run.execute(plans)
-        save_embeddings(options, prior)
+        save_embeddings(run, prior)
         model = config.result(request, stages)
         return finish(run, model, prior, facts=facts, pieces=request.objects)
 
@@ -84,10 +85,13 @@ def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
             run.events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
 
 
-def save_embeddings(options: Any, prior: Any) -> None:
+def save_embeddings(run: Run, prior: DiffusionPrior) -> None:
     """Write the run's prompt embeddings where --save-embeddings says. Raises OutputError."""
-    if options.model.save_embeddings is not None:
-        prior.save_embeddings(options.model.save_embeddings, options.run.force)
+    path = run.options.model.save_embeddings
+    if path is not None:
+        made = written_outside(run.folder, path)
+        prior.save_embeddings(path, run.settings.force or made.holds(path))
+        made.add([path])
 
 
 def finish(

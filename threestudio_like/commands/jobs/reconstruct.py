@@ -43,6 +43,8 @@ from .printing import print_configuration
 
 BEST = "cisp"
 """The method that "auto" means: the one that measures best (docs/results/reconstruct.md)."""
+IMAGINED = "imagined"
+"""The source of a picture that the prior made."""
 
 
 @dataclass(kw_only=True)
@@ -140,7 +142,7 @@ def imagined(prompt: str, prior: DiffusionPrior, seed: int) -> InputImage:
         view = Viewpoint(math.radians(how.azimuth), math.radians(how.elevation), 0.8, margin=1.0)
     return InputImage(
         photo=photo,
-        source="imagined",
+        source=IMAGINED,
         name=prompt or "anything",
         content=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
         view=view,
@@ -170,9 +172,12 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     if prior is not None and options.prompt:
         check_vocabulary(prior, options.prompt)
     planned = run.plan_memory(config, prior)
+    # A picture that was made here may differ in rounding when the run goes on with other threads.
+    made = given.source == IMAGINED
+    content = run.fact("picture content", given.content) if made else given.content
     facts = {
         "picture": given.source,
-        "picture content": given.content,
+        "picture content": content,
         "prompt": options.prompt,
         "system": options.system,
         "preset": options.method.preset,

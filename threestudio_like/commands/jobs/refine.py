@@ -8,12 +8,13 @@ from typing import Any
 
 from ...engine.config import to_dict
 from ...engine.errors import InputError
+from ...kernels.devices import MAIN
 from ...priors.diffusion import DiffusionPrior
-from ...runs.configure import configure, export_config
+from ...runs.configure import configure, export_config, part_of
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, count_objects
+from ...runs.prior import check_vocabulary, count_objects, load_prior
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
 from ...systems import registry
@@ -47,7 +48,7 @@ def refine(
             f"Refine them one by one: threestudio-like refine {source / 'objects' / first}",
         )
     if record.command in ("texture", "reconstruct") or record.facts.get("picture") is not None:
-        return _refine_texture(options, source, record)
+        return _refine_texture(options, source, record, system=system, prior=prior)
     if record.command not in ("generate", "refine"):
         raise InputError(f"is a run of {record.command}", str(source), "Give a run of generate")
     return _refine_field(options, source, record, system=system, prior=prior)
@@ -67,14 +68,15 @@ def _refine_field(
         options = replace(
             options, model=replace(options.model, prior=str(record.facts.get("prior", "toybox")))
         )
+    if options.method.print_config:
+        prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
+        preset, base = _method(options, system, prior)
+        print_yaml(configure(options, base), options, preset)
+        return None
     with Run.open("refine", options, name=f"{prompt} refined") as run:
         prior = prior or run.load_prior()
         check_vocabulary(prior, prompt)
-        preset = registry.preset_for("rgb-refinement", options.method.preset, prior)
-        base = system or registry.configuration("rgb-refinement", preset, "refine")
-        if options.method.print_config:
-            print_yaml(configure(options, base), options, preset)
-            return None
+        preset, base = _method(options, system, prior)
         config = run.configure(base)
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
@@ -101,10 +103,16 @@ def _refine_field(
         }
         run.describe(facts, config, export_config(options), planned=planned)
         stages = run.execute(plans)
-        save_embeddings(options, prior)
+        save_embeddings(run, prior)
         return finish(
             run, config.result(request, stages), prior, facts=facts, pieces=request.objects
         )
+
+
+def _method(options: Refine, system: Any, prior: DiffusionPrior) -> tuple[str, Any]:
+    """The preset, and its configuration or the one made in Python. Raises ConfigError."""
+    preset = registry.preset_for("rgb-refinement", options.method.preset, prior)
+    return preset, system or registry.configuration("rgb-refinement", preset, "refine")
 
 
 def _chain(record: RunRecord) -> dict[str, Any]:
@@ -116,7 +124,13 @@ def _chain(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _refine_texture(options: Refine, source: Path, record: RunRecord) -> RunResult | None:
+def _refine_texture(
+    options: Refine,
+    source: Path,
+    record: RunRecord,
+    system: Any,
+    prior: DiffusionPrior | None,
+) -> RunResult | None:
     """Paint on, from the texture that is there."""
     from .texture import texture
 
@@ -144,7 +158,9 @@ def _refine_texture(options: Refine, source: Path, record: RunRecord) -> RunResu
             views=options.views,
             run=options.run,
             set=begun,
-        )
+        ),
+        system=system,
+        prior=prior,
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.config import from_dict
-from ...engine.errors import CheckpointError
+from ...engine.errors import CheckpointError, ConfigError
+from ...engine.places import user_path
 from ...meshes.mesh import Asset
 from ...meshes.verification import Verdict
 from ...runs.delivery import RunResult
@@ -29,8 +30,19 @@ def resume(options: Resume) -> Any:
     check_numbers({**flat(options), "folder": None})
     folder = existing_folder(options.folder)
     record = read_record(folder)
-    changes = {k: v for k, v in given(options).items() if k in SAME_RESULT} | _shown(options)
+    asked = given(options)
+    _check_unchanged(asked, _saved_options(record, folder).run.seed, folder)
+    changes = {k: v for k, v in asked.items() if k in SAME_RESULT} | _shown(options)
     return _go_on(folder, record, changes, steps=options.steps, objects={})
+
+
+def _check_unchanged(asked: Mapping[str, Any], seed: int, folder: Path) -> None:
+    """Raise ConfigError on another seed or folder than the run has."""
+    remedy = "Leave it out, or begin a new run"
+    if asked.get("seed", seed) != seed:
+        raise ConfigError("cannot change when a run goes on", "--seed", remedy)
+    if "out" in asked and user_path(asked["out"]).resolve() != folder:
+        raise ConfigError("cannot change when a run goes on", "--out", remedy)
 
 
 def resume_with(command: str, options: Any, objects: Mapping[str, Any]) -> Any:
@@ -77,14 +89,17 @@ def _agrees(name: str, value: Any, known: Mapping[str, Any]) -> bool:
     if name == "set":
         return all(before.get(k) == v for k, v in value.items()) if before else False
     if isinstance(value, Path):
-        return before is not None and _absolute(value) == before
+        return before is not None and _absolute(value) == _absolute(before)
     if isinstance(value, tuple):
-        return tuple(_absolute(v) if isinstance(v, Path) else v for v in value) == before
-    return value == before or (name == "picture" and str(_absolute(Path(value))) == before)
+        return [_absolute(v) for v in value] == [_absolute(v) for v in before or ()]
+    if name == "picture" and before:
+        return _absolute(Path(value)) == _absolute(Path(before))
+    return value == before
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+def _absolute(value: Any) -> Any:
+    """A path as it is from the root; anything else as it is."""
+    return user_path(value).absolute() if isinstance(value, Path) else value
 
 
 def _go_on(
@@ -100,18 +115,21 @@ def _go_on(
     if steps is not None and steps != before:
         values["steps"] = steps
     elif read_finished(folder) is not None:
-        return _finished_already(folder, options.run.quiet and changes.get("quiet", True))
+        return _finished_already(folder, options, changes["quiet"])
     return module_of(record.command).call(regroup(options, values), **objects)
 
 
-def _finished_already(folder: Path, quiet: bool) -> RunResult:
+def _finished_already(folder: Path, options: Any, quiet: bool) -> RunResult:
     content = read_finished(folder) or {}
+    path = folder / "asset.glb"
+    # A run with --texture-only leaves pictures and no mesh.
+    pictures = getattr(options, "texture_only", False)
     if not quiet:
-        print(f"{folder / 'asset.glb'}  (finished already)", file=sys.stderr)
+        print(f"{folder if pictures else path}  (finished already)", file=sys.stderr)
     point_latest(folder)
     known = {f.name for f in fields(Verdict)}
     verdict = Verdict(**{k: v for k, v in content.get("verdict", {}).items() if k in known})
-    asset = Asset.load(folder / "asset.glb")
+    asset = Asset({}) if pictures else Asset.load(path)
     return RunResult(asset, folder, dict(content.get("figures", {})), verdict=verdict)
 
 

@@ -103,7 +103,7 @@ def texture(
         run.describe(facts, config, export, planned=planned)
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
-        save_embeddings(options, prior)
+        save_embeddings(run, prior)
         looks = [
             _finished(run, config, one, number=k, stages=stages) for k, one in enumerate(requests)
         ]

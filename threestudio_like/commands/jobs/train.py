@@ -26,10 +26,7 @@ def train(options: Train) -> None:
         print(listing())
         return
     check_numbers(flat(options))
-    if options.what == "concept":
-        _train_concept(options)
-        return
-    if options.what not in TRAININGS:
+    if options.what not in (*TRAININGS, "concept"):
         raise ConfigError(
             f'there is no training "{options.what}"',
             f"{PROGRAM} train",
@@ -39,6 +36,9 @@ def train(options: Train) -> None:
         raise ConfigError(
             f'there is no option "--{next(iter(options.set))}"', f"{PROGRAM} train {options.what}"
         )
+    if options.what == "concept":
+        _train_concept(options)
+        return
     out = options.out or Path("outputs") / FOLDERS.get(options.what, options.what)
     chosen: dict[str, Any] = {
         name: getattr(options, name)

@@ -54,9 +54,8 @@ class G3drConfig:
     """Depth estimator: the embedded one, a name or a folder."""
     back: Literal["halfway", "mirror", "flat", "field"] = "halfway"
     """What closes the side that no view has shown. mirror: the visible surface mirrored at the
-    depth of the object's middle. flat: solid as far
-    back as anything is visible. halfway: between these two, which comes nearest to the truth.
-        field: what the field says, which reaches to the
+    depth of the object's middle. flat: solid as far back as anything is visible. halfway: between
+    these two, which comes nearest to the truth. field: what the field says, which reaches to the
     wall."""
     hidden: Literal["picture", "field"] = "picture"
     """Colours of what no view has shown. picture: those of the visible surface before it. field:

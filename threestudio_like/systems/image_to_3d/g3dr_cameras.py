@@ -113,8 +113,8 @@ class LossWeights:
 
 def loss_weights(novel: bool, fraction: float) -> LossWeights:
     """The table of METHODS 3.7. Canonical: RGB 1, depth 2; perceptual 1 and CLIP 0.175 from one
-    half on. Novel: perceptual (deep) 2, CLIP
-    0.35, depth TV 0.1. Both: opacity, which rises from 0 to 1 over the first half."""
+    half on. Novel: perceptual (deep) 2, CLIP 0.35, depth TV 0.1. Both: opacity, which rises from 0
+    to 1 over the first half."""
     opacity = min(1.0, 2 * fraction)
     if novel:
         return LossWeights(

@@ -35,8 +35,8 @@ class ShapeFound:
     picture.
 
     poses: distance and field of view of that camera. colour: what the method says of colours where
-        the picture shows none. voxels
-    (R, R, R) and agreements of all candidates, where there were any. figures: for the report.
+    the picture shows none. voxels (R, R, R) and agreements of all candidates, where there were any.
+    figures: for the report.
     """
 
     mesh: Mesh

@@ -35,8 +35,8 @@ from .segmentation import (
 @dataclass
 class Canvas:
     """The picture as a square: pixels (S, S, 3) in [0, 1], foreground (S, S) in [0, 1] where it has
-    an alpha of its own; and where the picture
-    lies on it: pixels (height, width) from (top, left), `share` of them a pixel of the file."""
+    an alpha of its own; and where the picture lies on it: pixels (height, width) from (top, left),
+    `share` of them a pixel of the file."""
 
     pixels: np.ndarray
     foreground: np.ndarray | None

@@ -79,7 +79,7 @@ def scene_pages(
     seen from above, by title.
 
     Args:
-        before, after: (1, H, W, 3). path: (K, N, 8) of `comboverse.PlacementPath`.
+        before, after: (1, H, W, 3). path: (K, N, 8) of `placement.PlacementPath`.
     """
     row = np.concatenate(
         [_sized(picture, size), _sized(before[0], size), _sized(after[0], size)], 1
