@@ -31,7 +31,8 @@ from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
-from threestudio_like.systems.texturing.latent_paint import LatentPaint, PaintRequest
+from threestudio_like.systems.texturing.latent_paint import LatentPaint
+from threestudio_like.systems.texturing.request import PaintRequest
 
 PROMPT = "a red chair"
 SCENE = "a red ball on a blue box"

@@ -21,17 +21,16 @@ from .checkpoint import save_checkpoint
 from .errors import MemoryShortage, RankError
 from .events import Events
 from .memory import release
-from .output import new_file
 from .parallel import GradientAccumulator, ProcessGroup
 from .progress import (
     Progress,
     Restored,
+    all_tensors,
+    draw_preview,
     load_state,
-    module_tensors,
     optimiser_of,
     put,
     restore,
-    stage_tensors,
 )
 from .random import deterministic_sums
 from .settings import LoopSettings
@@ -385,7 +384,8 @@ class Loop:
             and self._writes
             and now - progress.drawn_at > settings.preview_seconds
         ):
-            self._draw(stage)
+            assert self._folder is not None
+            draw_preview(stage, self._folder)
             progress.drawn_at = time.monotonic()
 
     def _save(self, progress: Progress) -> None:
@@ -398,22 +398,5 @@ class Loop:
             "recovered_from": progress.recovered_from,
             "identity": self._settings.identity,
         }
-        tensors = stage_tensors(stage, progress.optimiser)
-        # Stages may hand a module on: it is saved once, under the last stage that holds it.
-        seen = {id(m) for m in stage.modules.values()}
-        for earlier in reversed(self._finished):
-            own = {name: m for name, m in earlier.modules.items() if id(m) not in seen}
-            tensors.update(module_tensors(earlier.name, own))
-            seen |= {id(m) for m in own.values()}
+        tensors = all_tensors(stage, progress.optimiser, self._finished)
         save_checkpoint(self._folder / CHECKPOINT, tensors, facts)
-
-    def _draw(self, stage: Stage) -> None:
-        from PIL import Image
-
-        assert self._folder is not None
-        assert stage.preview is not None
-        with torch.no_grad():
-            picture = stage.preview()
-        path = self._folder / "preview.png"
-        with new_file(path, force=True) as temporary:
-            Image.fromarray(picture).save(temporary)

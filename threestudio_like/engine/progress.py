@@ -15,6 +15,7 @@ from torch import nn
 
 from .checkpoint import load_checkpoint
 from .errors import CheckpointError
+from .output import new_file
 from .schedule import Schedule
 from .stage import Stage, StagePlan
 
@@ -61,6 +62,31 @@ def stage_tensors(stage: Stage, optimiser: torch.optim.Adam) -> dict[str, torch.
             {f"{stage.name}/adam/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
         )
     return tensors
+
+
+def all_tensors(
+    stage: Stage, optimiser: torch.optim.Adam, finished: list[Stage]
+) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds: the stage, its optimiser, and the modules of the stages before it.
+    Stages may hand a module on: it is saved once, under the last stage that holds it."""
+    tensors = stage_tensors(stage, optimiser)
+    seen = {id(m) for m in stage.modules.values()}
+    for earlier in reversed(finished):
+        own = {name: m for name, m in earlier.modules.items() if id(m) not in seen}
+        tensors.update(module_tensors(earlier.name, own))
+        seen |= {id(m) for m in own.values()}
+    return tensors
+
+
+def draw_preview(stage: Stage, folder: Path) -> None:
+    """Write the stage's picture to preview.png of a run's folder."""
+    from PIL import Image
+
+    assert stage.preview is not None
+    with torch.no_grad():
+        picture = stage.preview()
+    with new_file(folder / "preview.png", force=True) as temporary:
+        Image.fromarray(picture).save(temporary)
 
 
 def restore(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.checkpoint import write_atomically
-from ..engine.config import read_yaml, write_yaml
+from ..engine.config import parse_yaml, read_yaml, to_dict, write_yaml
 from ..engine.errors import InputError
 from ..engine.output import MadeFiles
 from ..engine.text import json_text
@@ -96,6 +96,11 @@ def read_record(folder: Path) -> RunRecord:
         threads=threads if isinstance(threads, int) else None,
         format=version,
     )
+
+
+def as_read_back(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as they come back from YAML, so that those of a resumed run can be compared."""
+    return parse_yaml(write_yaml({k: to_dict(v) for k, v in facts.items()}), "facts")
 
 
 def write_finished(folder: Path, content: Mapping[str, Any]) -> None:

@@ -15,10 +15,10 @@ from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
 from .folders import existing_folder, make_folder, point_latest, remove_new_folder
-from .launcher import launched, rank_here
+from .launcher import rank_here
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
-from .record import RunRecord, read_record, write_finished, written_outside
+from .record import RunRecord, as_read_back, read_record, write_finished, written_outside
 
 if TYPE_CHECKING:
     from ..engine.loop import Stage, StagePlan
@@ -80,7 +80,7 @@ class Run:
         Raises:
             ConfigError, OutputError, CheckpointError: the options, or the folder.
         """
-        from .warm_up import machine_as_before
+        from .warm_up import machine_as_before, prepare_machine
 
         settings: RunOptions = options.run
         check_numbers(flat(options))
@@ -96,7 +96,8 @@ class Run:
         run = _opened(command, options, name, quiet=quiet)
         try:
             with machine_as_before():
-                run._prepare_machine()
+                saved = None if run._saved is None else run._saved.threads
+                prepare_machine(run.settings, saved, run.events)
                 yield run
         except UserError as error:
             run._abandon(error.line())
@@ -177,7 +178,7 @@ class Run:
 
         from .memory_budget import tell
 
-        plain = _plain(facts)
+        plain = as_read_back(facts)
         saved = self._saved
         if saved is not None and saved.facts and saved.format > 1:
             differing = sorted(
@@ -312,28 +313,6 @@ class Run:
     def _leads(self) -> bool:
         return rank_here() == 0
 
-    def _prepare_machine(self) -> None:
-        """Threads and kernels as the options say. Raises ConfigError."""
-        import torch
-
-        from ..kernels import devices
-        from .warm_up import choose_kernels
-
-        device = self.settings.device or devices.MAIN
-        devices.check(device)
-        choose_kernels(self.settings.kernels, device)
-        wanted = self.settings.threads
-        before = None if self._saved is None else self._saved.threads
-        if wanted is None and before is not None and not launched():
-            wanted = before
-        if wanted is not None:
-            torch.set_num_threads(wanted)
-        if before is not None and torch.get_num_threads() != before and not launched():
-            self.events.say(
-                f"The run was begun with {before} threads and goes on with "
-                f"{torch.get_num_threads()}: its bytes will differ in rounding."
-            )
-
     def _abandon(self, reason: str) -> None:
         """Leave no folder of a run that has done nothing; say in the others why they ended."""
         if self._leads() and not self.begun and not self.resumed:
@@ -401,10 +380,3 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
         _lock=lock,
         _saved=saved,
     )
-
-
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts as they come back from YAML."""
-    from ..engine.config import parse_yaml, write_yaml
-
-    return parse_yaml(write_yaml({k: to_dict(v) for k, v in facts.items()}), "facts")

@@ -10,7 +10,9 @@ import torch
 
 from ..engine.errors import ConfigError
 from ..engine.events import Events
-from ..kernels import dispatch
+from ..kernels import devices, dispatch
+from .launcher import launched
+from .options import RunOptions
 
 
 @contextmanager
@@ -25,6 +27,28 @@ def machine_as_before() -> Iterator[None]:
             torch.set_num_threads(threads)
         if dispatch.chosen() != kernels:
             dispatch.choose(kernels)
+
+
+def prepare_machine(settings: RunOptions, before: int | None, events: Events) -> None:
+    """Threads and kernels as the options say; a resumed run takes the number of threads that it
+    was begun with. Raises ConfigError.
+
+    Args:
+        before: that number, None for a new run.
+    """
+    device = settings.device or devices.MAIN
+    devices.check(device)
+    choose_kernels(settings.kernels, device)
+    wanted = settings.threads
+    if wanted is None and before is not None and not launched():
+        wanted = before
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    if before is not None and torch.get_num_threads() != before and not launched():
+        events.say(
+            f"The run was begun with {before} threads and goes on with "
+            f"{torch.get_num_threads()}: its bytes will differ in rounding."
+        )
 
 
 def choose_kernels(kernels: str, device: str) -> None:

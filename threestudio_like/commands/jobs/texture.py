@@ -30,8 +30,8 @@ from ...runs.session import Run
 from ...stages.painting import SurfaceModel
 from ...stages.painting_rounds import fill_unseen
 from ...systems import registry
-from ...systems.texturing.latent_paint import PaintRequest
 from ...systems.texturing.painted import Painting, texel_maps
+from ...systems.texturing.request import PaintRequest
 from ...systems.texturing.subject import (
     Subject,
     SubjectOptions,

@@ -22,7 +22,8 @@ from ...renderers import back_project
 from ...representations import TexturedMesh
 from ...stages.painting import PaintingConfig, PaintRates, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig, fill_unseen
-from ..texturing.latent_paint import LatentPaint, PaintRequest
+from ..texturing.latent_paint import LatentPaint
+from ..texturing.request import PaintRequest
 from .photo import Photo
 from .pose import Pose, PoseConfig, matching_cut
 

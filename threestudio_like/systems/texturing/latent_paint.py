@@ -20,7 +20,6 @@ from ...engine.loop import Stage, StagePlan
 from ...engine.schema.bounds import OptionalSize, Share, Size
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
-from ...meshes.texture.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior
 from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
 from ...renderers import (
@@ -46,26 +45,9 @@ from ...stages.painting import (
     configured_painting,
 )
 from ...stages.painting_rounds import PaintRoundsConfig, paint_rounds_stage
-from ..system import Request, System, Task
+from ..system import System, Task
+from .request import PaintRequest
 from .texels import baked_share, near_seen
-
-
-@dataclass(kw_only=True)
-class PaintRequest(Request):
-    """What is painted: the joint atlas in the scene's frame, its texels as they are (3, R, R) in
-    [0, 1], which of them are locked, and, if there are holes, their opacity (R, R)."""
-
-    atlas: Atlas | None = None
-    texture: torch.Tensor | None = None
-    locked: torch.Tensor | None = None
-    alpha: torch.Tensor | None = None
-    begin: bool = False
-    """Every texel starts as `texture` has it, not the locked ones alone."""
-
-    def the_atlas(self) -> Atlas:
-        """The atlas; a request without one is a mistake of the caller."""
-        assert self.atlas is not None
-        return self.atlas
 
 
 def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
