@@ -52,9 +52,9 @@ def geometry_change(
     if not same_corners(mesh, before):
         known = has_origin(mesh, before)
         moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
-        return GeometryChange(
-            True, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
-        )
+        # Where it is not known what became of the vertices, all of their attributes are new.
+        uv = _uv_differs(mesh, before) if known else mesh.uv is not None
+        return GeometryChange(True, moved, uv, uncoloured=uncoloured, recoloured=recoloured)
     moved = _far(mesh.vertices, _expected(before, None, motion))
     return GeometryChange(
         False, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
