@@ -50,7 +50,7 @@ def geometry_change(
     if mesh is before and (motion == np.eye(4)).all():
         return GeometryChange(False, False, False, uncoloured=False)
     if not same_corners(mesh, before):
-        known = has_origin(mesh, before)
+        known = has_origin(mesh)
         moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
         # Where it is not known what became of the vertices, all of their attributes are new.
         uv = _uv_differs(mesh, before) if known else mesh.uv is not None
