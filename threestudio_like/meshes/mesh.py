@@ -309,8 +309,8 @@ class Asset:
         )
 
     def save(self, path: str | Path, frame: Any = None, *, force: bool = False) -> Path:
-        """Write in the format of the path's suffix (.glb, .obj with .mtl and .png, .ply, .stl, or a
-        plug-in's), in a `frames.Frame` of its own.
+        """Write in the format of the path's suffix (.glb, .gltf, .obj with .mtl and .png, .ply,
+        .stl, .3mf, .usdz, or a plug-in's), in the axes and the unit of a `frames.Frame`.
 
         A file that exists is replaced only where this process made it, or with `force`. What the
         format cannot hold is told by a UserWarning of one line.
