@@ -24,9 +24,9 @@ class Mesh:
     ] = "info"
     """What to do."""
     mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
-    """GLB, glTF, OBJ, PLY or STL."""
+    """A mesh file of any format that is read: GLB, glTF, OBJ, PLY, STL, OFF, 3MF, DAE, USD."""
     out: Path | None = None
-    """File to write; its suffix is the format. An existing file is never overwritten."""
+    """File to write; its suffix is the format. An existing file is replaced only with --force."""
     to_up: str = "y"
     """Axis of the written file that points up."""
     to_front: str = "z"

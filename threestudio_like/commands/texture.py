@@ -27,7 +27,7 @@ class Texture:
     """Paint a mesh by a prompt: your positions, texture coordinates, parts and names stay."""
 
     mesh: tyro.conf.Positional[Path] = Path("mesh.glb")
-    """GLB, glTF, OBJ, PLY or STL."""
+    """A mesh file of any format that is read: GLB, glTF, OBJ, PLY, STL, OFF, 3MF, DAE, USD."""
     prompt: tyro.conf.Positional[str] = ""
     """What it should look like: "a striped blue chair"."""
     system: str = "latent-paint"

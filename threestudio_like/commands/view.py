@@ -20,7 +20,7 @@ class View:
     another address."""
 
     path: tyro.conf.Positional[Path] = Path("outputs/latest")
-    """A run's folder, a GLB, glTF, OBJ, PLY or STL, or a PNG, JPEG, WebP."""
+    """A run's folder, a mesh file of any format that is read, or a PNG, JPEG, WebP."""
     prompt: tyro.conf.Positional[str] = ""
     """Of a picture: what it shows, "a red ball on a blue box"."""
     port: int = 0

@@ -50,14 +50,16 @@ def sample_surface(mesh: Mesh, count: int, seed: int = 0) -> Cloud:
 
 
 def read_cloud(path: Path, frame: Frame | None = None, count: int = 50000) -> Cloud:
-    """The points of a PLY file without faces, or `count` points on the surface of a mesh file.
-    Raises InputError."""
+    """The points (N, 3) float64 of a PLY file without faces, or `count` points on the surface of a
+    mesh file, where the file has them, also far from the origin. Raises InputError."""
     if path.suffix.lower() == ".ply" and path.is_file():
         data = path.read_bytes()
         header = read_header(data, str(path))
         if header.element("face") is None and header.element("tristrips") is None:
             return _points_of_ply(data, header, path, frame=frame or CANONICAL)
-    return sample_surface(joined(read(path, frame, textures=False)), count)
+    asset = read(path, frame, textures=False)
+    cloud = sample_surface(joined(asset), count)
+    return Cloud(cloud.points + asset.offset, cloud.normals)
 
 
 def _points_of_ply(data: bytes, header: Header, path: Path, frame: Frame) -> Cloud:
@@ -75,7 +77,7 @@ def _points_of_ply(data: bytes, header: Header, path: Path, frame: Frame) -> Clo
         length = np.linalg.norm(normals, axis=1, keepdims=True)
         usable = np.isfinite(length).all() and bool((length > 0.1).all())
         normals = ((normals / length) @ turn.T).astype(np.float32) if usable else None
-    return Cloud((points @ turn.T * frame.metres).astype(np.float32), normals)
+    return Cloud(points @ turn.T * frame.metres, normals)
 
 
 def estimate_normals(points: np.ndarray, neighbours: int = 16, backend: str = "auto") -> np.ndarray:

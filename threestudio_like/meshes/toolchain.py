@@ -18,6 +18,7 @@ from ..engine.output import check_free
 from .extras import poisson, remesh_isotropic
 from .features import features
 from .frames import CANONICAL, Frame, from_canonical
+from .io.far import near_origin
 from .io.files import losses, read, write
 from .io.formats import format_to_write
 from .io.merge import joined
@@ -254,15 +255,14 @@ def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:
     if not 3 <= options.depth <= 10:
         raise ConfigError(f"must be from 3 to 10, got {options.depth}", "--depth")
     cloud = read_cloud(path, options.frame)
+    points, offset = near_origin(cloud.points)
     normals, origin = cloud.normals, "given"
     if normals is None:
-        normals, origin = (
-            estimate_normals(cloud.points, backend=options.backend),
-            "estimated from neighbours",
-        )
-    mesh = poisson(cloud.points, normals, options.depth, backend=options.backend)
-    return Asset({path.stem: mesh}), {
-        "points": len(cloud.points),
+        normals = estimate_normals(points, backend=options.backend)
+        origin = "estimated from neighbours"
+    mesh = poisson(points, normals, options.depth, backend=options.backend)
+    return Asset({path.stem: mesh}, offset=offset), {
+        "points": len(points),
         "normals": origin,
         "faces": len(mesh.faces),
     }
@@ -273,7 +273,8 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
 
     if options.onto is None:
         raise ConfigError("needs a mesh to move to", "mesh register", "Add --onto other.glb")
-    target = read_cloud(options.onto, options.frame, 20000).points
+    # Both as they lie about the place of the asset, which may be far from the origin.
+    target = read_cloud(options.onto, options.frame, 20000).points - asset.offset
     source = sample_surface(joined(asset), 20000).points
     reach = float(np.linalg.norm(np.ptp(target, 0))) / 4
     motion, error = register(source, target, reach, backend=options.backend)
@@ -287,8 +288,10 @@ def _register(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict
         )
         for name, m in asset.meshes.items()
     }
+    whole = motion.copy()
+    whole[:3, 3] += asset.offset - motion[:3, :3] @ asset.offset
     return meshes, {
-        "motion": [f"{v:.6g}" for v in motion[:3].reshape(-1)],
+        "motion": [f"{v:.6g}" for v in whole[:3].reshape(-1)],
         "distance left, m": error,
     }
 

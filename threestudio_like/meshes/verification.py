@@ -119,11 +119,14 @@ def verify(
 
 def _orientation(mesh: Mesh, wanted: Mesh) -> str:
     """ "right", or the rotation, reflection or scale that would make the mesh match."""
-    if (mesh.volume > 0) != (wanted.volume > 0):
-        return "inside out"
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     low_w, high_w = wanted.vertices.min(0), wanted.vertices.max(0)
     extent = float((high_w - low_w).max())
+    volume, volume_w = mesh.volume, wanted.volume
+    # The sign of a plane's volume is that of its rounding.
+    solid = min(abs(volume), abs(volume_w)) > 1e-6 * extent**3
+    if solid and (volume > 0) != (volume_w > 0):
+        return "inside out"
     if np.abs(low - low_w).max() < 0.01 * extent and np.abs(high - high_w).max() < 0.01 * extent:
         return "right"
     size, size_w = np.sort(high - low), np.sort(high_w - low_w)

@@ -1,5 +1,6 @@
 """Whether what a command did not mean to change is in the written file as it was in the file of the
-user. The comparison reads both files again, by code that neither reads nor writes assets."""
+user. Both files are read again: two glTF files by code that neither reads nor writes assets, others
+by their readers."""
 
 from __future__ import annotations
 

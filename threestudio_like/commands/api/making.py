@@ -105,7 +105,7 @@ def texture(
     """Paint a mesh by a prompt; its geometry, texture coordinates, parts and names stay.
 
     Args:
-        mesh: GLB, glTF, OBJ, PLY or STL.
+        mesh: a file of any format that is read, such as GLB, glTF, OBJ, PLY or STL.
         up, front, unit: axes and unit of the file.
         unwrap: "auto", "keep" or "always", see the command's help.
         parts: names of parts or materials to paint, all if there are none.

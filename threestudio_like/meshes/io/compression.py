@@ -155,7 +155,8 @@ def decode_meshopt(
     if mode == "TRIANGLES" and count % 3:
         raise InputError("holds compressed triangles with too few corners", where, _REPAIR)
     if count > 3 * LARGEST_COUNT or count * stride > LARGEST_FILE:
-        raise too_many(count, "compressed elements", where)
+        most = min(3 * LARGEST_COUNT, LARGEST_FILE // stride)
+        raise too_many(count, "compressed elements", where, most=most)
     if count == 0:
         return b""
     library = needed("meshoptimizer", "compression", where)

@@ -123,10 +123,10 @@ def register(
     Raises: ConfigError: the name is taken.
 
     Example:
-        >>> @register("off", summary="Object File Format, geometry only")     # doctest: +SKIP
-        ... def write_off(asset, name):
+        >>> @register("coff", summary="Object File Format with colours")       # doctest: +SKIP
+        ... def write_coff(asset, name):
         ...     mesh = joined(asset)
-        ...     return {name: text_of(mesh.vertices, mesh.faces).encode()}
+        ...     return {name: text_of(mesh.vertices, mesh.colours, mesh.faces).encode()}
     """
 
     def add(write: Writer) -> Format:

@@ -8,10 +8,10 @@ LARGEST_COUNT = 6_000_000
 """Largest number of faces, or of vertices, of a mesh that is read."""
 
 
-def too_many(count: int, what: str, where: str) -> InputError:
-    """The error for a mesh that is larger than `LARGEST_COUNT`."""
+def too_many(count: int, what: str, where: str, most: int = LARGEST_COUNT) -> InputError:
+    """The error for a file that has more than `most` of something."""
     return InputError(
-        f"has {count:,} {what}, at most {LARGEST_COUNT:,} are read",
+        f"has {count:,} {what}, at most {most:,} are read",
         where,
         "Decimate it in a mesh editor first",
     )

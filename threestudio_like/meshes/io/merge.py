@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..mesh import Asset, Mesh
+from ..mesh import Asset, Mesh, Sampler
 
 
 def vertex_colours(mesh: Mesh) -> np.ndarray | None:
@@ -25,22 +25,36 @@ def vertex_colours(mesh: Mesh) -> np.ndarray | None:
 
 
 def _texture_colours(mesh: Mesh) -> np.ndarray:
-    """The texture (V, 3) at each vertex."""
+    """The texture (V, 3) at each vertex, looked up as the material's sampler says."""
     assert mesh.texture is not None
     assert mesh.uv is not None
+    sampler = mesh.material.sampler if mesh.material is not None else Sampler()
     height, width = mesh.texture.shape[:2]
-    x = np.clip(mesh.uv[:, 0] * width - 0.5, 0, width - 1)
-    y = np.clip((1 - mesh.uv[:, 1]) * height - 0.5, 0, height - 1)
+    u, v = _inside(mesh.uv[:, 0], sampler.wrap_u), _inside(mesh.uv[:, 1], sampler.wrap_v)
+    t = mesh.texture[..., :3].astype(np.float32) / 255
+    if sampler.nearest:
+        rows = ((1 - v) * height).astype(int).clip(0, height - 1)
+        return np.asarray(t[rows, (u * width).astype(int).clip(0, width - 1)])
+    x = np.clip(u * width - 0.5, 0, width - 1)
+    y = np.clip((1 - v) * height - 0.5, 0, height - 1)
     x0, y0 = (
         np.clip(x.astype(int), 0, max(0, width - 2)),
         np.clip(y.astype(int), 0, max(0, height - 2)),
     )
     x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
     fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    t = mesh.texture[..., :3].astype(np.float32) / 255
     upper, lower = t[y0, x0] * (1 - fx) + t[y0, x1] * fx, t[y1, x0] * (1 - fx) + t[y1, x1] * fx
     out: np.ndarray = upper * (1 - fy) + lower * fy
     return out
+
+
+def _inside(values: np.ndarray, wrap: str) -> np.ndarray:
+    """Texture coordinates (V,) brought into [0, 1]; those that lie there stay as they are."""
+    outside = (values < 0) | (values > 1)
+    if wrap == "clamp" or not outside.any():
+        return values.clip(0, 1)
+    there = 1 - np.abs(1 - values % 2) if wrap == "mirror" else values - np.floor(values)
+    return np.where(outside, there, values)
 
 
 def joined(asset: Asset) -> Mesh:

@@ -23,6 +23,10 @@ def read_off(path: Path, textures: bool = True) -> Asset:
     """Read an OFF file. Raises InputError."""
     where = str(path)
     data = re.sub(rb"#[^\r\n]*", b"", path.read_bytes())
+    for end in (b"\n", b"\r"):
+        # Vertices, faces and as many lines of nothing.
+        if data.count(end) > 4 * LARGEST_COUNT:
+            raise too_many(data.count(end), "lines", where, most=4 * LARGEST_COUNT)
     lines = [line for line in re.split(rb"[\r\n]+", data) if line.strip()]
     kind, lines, vertex_count, face_count = _head(lines, where)
     if vertex_count + face_count > len(lines):

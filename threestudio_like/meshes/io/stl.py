@@ -26,13 +26,20 @@ def read_stl(path: Path, textures: bool = True) -> Asset:
     """Read an STL file, binary or text; every named solid of a text is a part. Raises
     InputError."""
     data, where = path.read_bytes(), str(path)
-    solids = _text(data, where) if _is_text(data) else [("", _binary(data, where))]
+    notes: list[str] = []
+    if _is_text(data):
+        solids = _text(data, where)
+    else:
+        facets = _binary(data, where)
+        solids = [("", facets["corners"])]
+        if facets["attribute"].any():
+            notes.append("the attributes of facets, colours in some programs, are left out")
     solids = [(name, corners) for name, corners in solids if len(corners)]
     if not solids:
         return Asset({})
     sizes = [len(corners) for _, corners in solids]
     points, offset = near_origin(np.concatenate([c for _, c in solids]).reshape(-1, 3))
-    asset = Asset({}, offset=offset)
+    asset = Asset({}, offset=offset, notes=notes)
     for (name, _), part in zip(solids, np.split(points, np.cumsum(sizes)[:-1] * 3)):
         label = unique_name(line_name(name, path.stem), asset.meshes)
         asset.meshes[label] = _surface(part)
@@ -62,7 +69,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _binary(data: bytes, where: str) -> np.ndarray:
-    """The corners (F, 3, 3) of a binary STL."""
+    """The facets (F,) of a binary STL, as rows of `_FACET`."""
     if len(data) < 84:
         raise InputError("is an STL that ends too early", where, _REPAIR)
     count = int.from_bytes(data[80:84], "little")
@@ -70,7 +77,7 @@ def _binary(data: bytes, where: str) -> np.ndarray:
         raise too_many(count, "faces", where)
     if 84 + 50 * count > len(data):
         raise InputError("is an STL that ends too early", where, _REPAIR)
-    return np.frombuffer(data, _FACET, count, 84)["corners"]
+    return np.frombuffer(data, _FACET, count, 84)
 
 
 def _text(data: bytes, where: str) -> list[tuple[str, np.ndarray]]:

@@ -196,6 +196,9 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
     uv = [] if mesh.uv is None else [mesh.uv]
     colours = [] if mesh.colours is None else [mesh.colours]
     total, filled = len(mesh.vertices), 0
+    # A new vertex counts as a copy of one at the rim, whose bones and further values it takes.
+    origin = np.arange(total) if mesh.origin is None else mesh.origin
+    copies: list[int] = []
     first = np.zeros(int(place.max()) + 1, np.int64)
     first[place] = np.arange(len(place))
     for loop in boundary_loops(place[mesh.faces]):
@@ -206,6 +209,7 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
             faces.append(rim[None].astype(np.int32))
         else:
             vertices.append(mesh.vertices[rim].mean(0, keepdims=True))
+            copies.append(int(origin[rim[0]]))
             if mesh.uv is not None:
                 uv.append(mesh.uv[rim].mean(0, keepdims=True))
             if mesh.colours is not None:
@@ -223,6 +227,7 @@ def fill_holes(mesh: Mesh, most: int) -> tuple[Mesh, int]:
         faces=np.concatenate(faces),
         uv=np.concatenate(uv) if uv else None,
         colours=np.concatenate(colours) if colours else None,
+        origin=np.concatenate([origin, np.array(copies, np.int64)]),
         normals=None,
     ), filled
 

@@ -98,6 +98,8 @@ def _xatlas(mesh: Mesh, resolution: int, seconds: float, padding: int) -> Mesh |
             subprocess.run(
                 [
                     sys.executable,
+                    # No module comes from the folder that one works in, which may be a stranger's.
+                    "-P",
                     "-c",
                     _WORKER,
                     str(source),

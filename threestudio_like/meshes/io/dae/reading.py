@@ -57,6 +57,9 @@ def read_dae(path: Path, textures: bool = True) -> Asset:
     notes: list[str] = []
     if len(document.controllers):
         notes.append("skins are left in the pose in which they were bound")
+    for kind in ("animations", "lights", "cameras"):
+        if count := len(getattr(document, kind)):
+            notes.append(f"{kind} are left out: {count}")
     for error in document.errors[:_MOST_NOTES]:
         notes.append(line_name(f"left out, for it is broken: {str(error)[:100]}"))
     surfaces = Surfaces(path, textures, notes)

@@ -3,6 +3,7 @@ points at any more is cut out."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -114,12 +115,18 @@ def _cuts(dead: list[tuple[int, int]], live: list[tuple[int, int]]) -> list[tupl
     """The spans of `dead` that no span of `live` touches, each shortened to multiples of 16 so that
     everything behind keeps its alignment."""
     cuts = []
-    blocked = sorted(live)
+    blocked: list[tuple[int, int]] = []
+    for a, b in sorted(live):
+        if blocked and a <= blocked[-1][1]:
+            a, b = blocked[-1][0], max(b, blocked.pop()[1])
+        blocked.append((a, b))
+    ends = [b for _, b in blocked]
     for begin, end in sorted(dead):
         at = begin
-        for a, b in blocked:
-            if b <= at or a >= end:
-                continue
+        for k in range(bisect_right(ends, begin), len(blocked)):
+            a, b = blocked[k]
+            if a >= end:
+                break
             if a > at:
                 cuts.append((at, a))
             at = max(at, b)

@@ -207,8 +207,10 @@ class GltfDocument:
         count, stride = self.number(row, "count"), self.number(row, "byteStride")
         if data is None or begin + length > len(data):
             raise self.bad("compressed data end outside their buffer")
-        if count > 3 * LARGEST_COUNT or not 0 < stride <= 256:
-            raise too_many(count, "numbers in one table", self.where)
+        if count > 3 * LARGEST_COUNT:
+            raise too_many(count, "rows in one table", self.where, most=3 * LARGEST_COUNT)
+        if not 0 < stride <= 256:
+            raise self.bad(f"compressed data have rows of {stride} bytes")
         mode, filtering = str(row.get("mode")), str(row.get("filter", "NONE"))
         return decode_meshopt(
             data[begin : begin + length],
@@ -246,7 +248,7 @@ class GltfDocument:
             )
         count = self.number(row, "count")
         if count > limit:
-            raise too_many(count, "numbers in one table", self.where)
+            raise too_many(count, "rows in one table", self.where, most=limit)
         offset = self.number(row, "byteOffset", 0)
         if "bufferView" in row:
             values = self._array(row["bufferView"], offset, kind, width=width, count=count)

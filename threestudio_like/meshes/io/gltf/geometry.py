@@ -50,11 +50,11 @@ def geometry_change(
     if mesh is before and (motion == np.eye(4)).all():
         return GeometryChange(False, False, False, uncoloured=False)
     if not same_corners(mesh, before):
-        known = has_origin(mesh, before)
+        known = has_origin(mesh)
         moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
-        return GeometryChange(
-            True, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
-        )
+        # Where it is not known what became of the vertices, all of their attributes are new.
+        uv = _uv_differs(mesh, before) if known else mesh.uv is not None
+        return GeometryChange(True, moved, uv, uncoloured=uncoloured, recoloured=recoloured)
     moved = _far(mesh.vertices, _expected(before, None, motion))
     return GeometryChange(
         False, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured

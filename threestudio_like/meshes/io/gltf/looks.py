@@ -98,17 +98,22 @@ class Looks:
             row["occlusionTexture"] = {"index": self.texture(material.occlusion_map, material)}
         if material.emissive_map is not None:
             row["emissiveTexture"] = {"index": self.texture(material.emissive_map, material)}
-        self._emission(row, material)
+        self.emission(row, material)
         if material.alpha_mode in ("MASK", "BLEND"):
             row["alphaMode"] = material.alpha_mode
             if material.alpha_mode == "MASK" and material.alpha_cutoff != 0.5:
                 row["alphaCutoff"] = material.alpha_cutoff
         if material.unlit:
-            row.setdefault("extensions", {})["KHR_materials_unlit"] = {}
-            self.use_extension("KHR_materials_unlit")
+            self.unlit(row)
         return row
 
-    def _emission(self, row: dict[str, Any], material: Material) -> None:
+    def unlit(self, row: dict[str, Any]) -> None:
+        """Say in a material's row that no light falls on it."""
+        row.setdefault("extensions", {})["KHR_materials_unlit"] = {}
+        self.use_extension("KHR_materials_unlit")
+
+    def emission(self, row: dict[str, Any], material: Material) -> None:
+        """Set the light that a material gives off in its row."""
         if not any(material.emission):
             return
         strength = max(material.emission)

@@ -82,6 +82,7 @@ class Materials:
         base = self.slot(table.get(texture_key))
         r, g, b = np.minimum(to_display(np.array(linear[:3])).round(12), 1.0).tolist()
         images: list[EncodedImage] = [] if base.image is None else [base.image]
+        mode = row.get("alphaMode")
 
         def map_of(info: Any) -> np.ndarray | None:
             # A map that lies on other coordinates than the base colour cannot be shown with it; a
@@ -102,7 +103,7 @@ class Materials:
             roughness=min(1.0, max(0.0, rough)),
             metallic=min(1.0, max(0.0, metal)),
             metallic_roughness=map_of(pbr.get("metallicRoughnessTexture")),
-            alpha_mode=str(row.get("alphaMode", "OPAQUE"))[:8],
+            alpha_mode=mode if mode in ("MASK", "BLEND") else "OPAQUE",
             double_sided=bool(row.get("doubleSided", False)),
             alpha_cutoff=cutoff,
             normal_map=map_of(row.get("normalTexture")),

@@ -28,14 +28,16 @@ from .source import GltfSource, PrimitiveRef
 
 TRIANGLES = (4, 5, 6)
 """The modes of primitives that are surfaces: triangles, strips and fans."""
+MOST_VERTICES = 5 * LARGEST_COUNT
+"""Largest number of vertices over all places of meshes; every place has its own copy of them."""
 
 
 @dataclass
 class LocalPrimitive:
     """A primitive in its mesh's own frame.
 
-    mesh: without positions; points (V, 3) float64 with the default morph weights; flat: whether the
-    file gives no normals, so that every corner has a vertex of its own.
+    mesh: without positions; points (V, 3) float64 with the default morph weights; normals (V, 3)
+    float64, None where the file gives none, so that every corner has a vertex of its own.
     """
 
     mesh: Mesh
@@ -69,6 +71,13 @@ class Reader:
             return 0
         count = self.file.number(self.file.entry("accessors", index), "count")
         return count // 3 if primitive.get("mode", 4) == 4 else max(0, count - 2)
+
+    def vertices_of(self, primitive: dict[str, Any]) -> int:
+        """The number of vertices of a primitive, before any of them is read."""
+        if not self.faces_of(primitive) or "POSITION" not in primitive["attributes"]:
+            return 0
+        row = self.file.entry("accessors", primitive["attributes"]["POSITION"])
+        return self.file.number(row, "count")
 
     def attribute(
         self, primitive: dict[str, Any], name: str, widths: tuple[int, ...]
@@ -146,6 +155,9 @@ class Reader:
         if len(stored) > LARGEST_COUNT:
             raise too_many(len(stored), "vertices", self.file.where)
         count, faces = len(stored), self.corners(primitive, len(stored))
+        announced = self.faces_of(primitive) if "indices" in primitive else 3 * count
+        if len(faces) > announced or (len(faces) and count > self.vertices_of(primitive)):
+            raise self.file.bad("a compressed mesh is larger than the file says")
         if not len(faces):
             return None
         mesh = Mesh(np.zeros(0), faces.astype(np.int32))
@@ -171,11 +183,8 @@ class Reader:
         chosen, transform = 0, {}
         if "material" in primitive:
             read = self.materials.get(primitive["material"])
-            mesh.material, chosen, transform = (
-                read.material,
-                read.base.coordinates,
-                read.base.transform,
-            )
+            mesh.material = read.material
+            chosen, transform = read.base.coordinates, read.base.transform
             if read.base.image is not None and f"TEXCOORD_{chosen}" in primitive["attributes"]:
                 mesh.texture = read.base.image.pixels
         # A texture-coordinate set that the material does not use is still the user's atlas.
@@ -274,9 +283,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     """
     reader = Reader(GltfDocument(path, textures))
     places = reader.scene.mesh_nodes()
-    total = sum(reader.faces_of(p) for place in places for p in reader.primitives(place.mesh))
-    if total > LARGEST_COUNT:
-        raise too_many(total, "faces", reader.file.where)
+    _check_counts(reader, places)
     asset = Asset({})
     refs: dict[str, PrimitiveRef] = {}
     world: dict[str, np.ndarray] = {}
@@ -321,6 +328,20 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
         motion=asset.motion.copy(),
     )
     return asset
+
+
+def _check_counts(reader: Reader, places: list[MeshNode]) -> None:
+    """Refuse a file of too many faces or vertices, before any of them is read: a mesh counts at
+    each of its places."""
+    faces = vertices = 0
+    for place in places:
+        for primitive in reader.primitives(place.mesh):
+            faces += reader.faces_of(primitive)
+            vertices += reader.vertices_of(primitive)
+    if faces > LARGEST_COUNT:
+        raise too_many(faces, "faces", reader.file.where)
+    if vertices > MOST_VERTICES:
+        raise too_many(vertices, "vertices", reader.file.where, most=MOST_VERTICES)
 
 
 def _own_meshes(reader: Reader, place: MeshNode) -> dict[str, Mesh]:

@@ -128,13 +128,12 @@ class MaterialPatch:
         old = before.material or Material("")
         new = mesh.material or Material("")
         if mesh.texture is not before.texture or edit.change.uv:
-            info = dict(table.get(texture_key, {}))
-            if edit.change.uv:
-                info = {}
+            given = table.get(texture_key, {})
+            info = {} if edit.change.uv else dict(given)
             if mesh.texture is None:
                 table.pop(texture_key, None)
             else:
-                info["index"] = self._texture(info.get("index"), edit, alone)
+                info["index"] = self._texture(given.get("index"), edit, alone)
                 table[texture_key] = info
         if before.material is None or new.colour != old.colour:
             table[factor_key] = linear_factor(new.colour)
@@ -171,6 +170,23 @@ class MaterialPatch:
                 row["alphaCutoff"] = new.alpha_cutoff
         if new.double_sided != old.double_sided:
             row["doubleSided"] = new.double_sided
+        self._numbers(row, new, old)
+
+    def _numbers(self, row: dict[str, Any], new: Material, old: Material) -> None:
+        """Set the light that a surface gives off, the strength of its normals, and whether it is
+        lit, where they differ."""
+        if new.emission != old.emission:
+            row.pop("emissiveFactor", None)
+            _drop(row, "KHR_materials_emissive_strength")
+            self.looks.emission(row, new)
+            self.changed.append("/extensionsUsed")
+        if new.normal_scale != old.normal_scale and "normalTexture" in row:
+            row["normalTexture"]["scale"] = new.normal_scale
+        if new.unlit and not old.unlit:
+            self.looks.unlit(row)
+            self.changed.append("/extensionsUsed")
+        elif old.unlit and not new.unlit:
+            _drop(row, "KHR_materials_unlit")
 
     def _texture(self, old: int | None, edit: Edit, alone: bool) -> int:
         """The number of a texture with an edit's pixels; the file's own is changed in place where
@@ -210,6 +226,13 @@ class MaterialPatch:
             for material in self.document.get("materials", [])
             for info in texture_infos(material)
         )
+
+
+def _drop(row: dict[str, Any], extension: str) -> None:
+    """Take an extension out of a row, if it has it."""
+    spoken = row.get("extensions", {})
+    if spoken.pop(extension, None) is not None and not spoken:
+        del row["extensions"]
 
 
 def _move_set(info: dict[str, Any], number: int) -> None:

@@ -160,7 +160,7 @@ class GltfSource:
                 "tangents": "TANGENT" in attributes,
                 "second vertex colours": "COLOR_1" in attributes,
             }
-            if not has_origin(mesh, before):
+            if not has_origin(mesh):
                 for kind, there in held.items():
                     if there:
                         lost.setdefault(kind, {})[name] = None
@@ -193,7 +193,7 @@ def same_corners(mesh: Mesh, before: Mesh) -> bool:
     )
 
 
-def has_origin(mesh: Mesh, before: Mesh) -> bool:
+def has_origin(mesh: Mesh) -> bool:
     """Whether it is known of which vertex of the file every vertex is a copy."""
     return mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
 

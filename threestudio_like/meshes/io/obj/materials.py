@@ -18,6 +18,8 @@ from .pictures import Pictures, larger, resized
 from .source import Library
 from .statements import Statement
 
+_MOST_LIBRARIES, _MOST_LINES = 1000, 500_000
+"""Largest number of library names of a file, and of lines of a library that is read."""
 _USED = (
     MAPS
     - {"map_ka", "map_ks", "map_ns", "map_ps", "disp", "map_disp", "decal", "refl"}
@@ -63,8 +65,20 @@ def read_libraries(path: Path, named: list[Statement], textures: bool, notes: li
                 shelf.libraries[row.line] = found[row.rest]
             continue
         found[row.rest] = []
+        if len(found) > _MOST_LIBRARIES:
+            raise InputError(
+                f"names more than {_MOST_LIBRARIES} material libraries",
+                str(path),
+                "Export the mesh again with one library",
+            )
         for name, file in _files(path, row.rest, notes):
             data = file.read_bytes()
+            if max(data.count(b"\n"), data.count(b"\r")) > _MOST_LINES:
+                notes.append(
+                    f'library "{name[:60]}" has more than {_MOST_LINES:,} lines: its materials are '
+                    "plain"
+                )
+                continue
             found[row.rest].append(Library(name, data))
             shelf.libraries[row.line] = found[row.rest]
             for block in read_blocks(data)[1]:
@@ -79,7 +93,7 @@ def _files(path: Path, rest: str, notes: list[str]) -> list[tuple[str, Path]]:
     if whole.path is not None:
         names = [rest]
     else:
-        names = re.split(r"(?<=\.mtl)\s+", rest, flags=re.IGNORECASE)
+        names = re.split(r"(?<=\.mtl)\s+", rest, maxsplit=_MOST_LIBRARIES, flags=re.IGNORECASE)
     out = []
     for name in names:
         found = find_beside(path.parent, name, str(path))

@@ -13,6 +13,8 @@ from ..images import LARGEST_FILE, decode
 
 _ROWS = 256
 """Number of rows of a height map that are worked on at a time."""
+_MOST_NOTES = 1000
+"""Number of notes on a file after which no further picture is noted as missing."""
 
 
 class Pictures:
@@ -46,7 +48,8 @@ class Pictures:
         if path is not None:
             self.kept[name] = (path.name, self._data[path])
         line = shown if path is not None else f"{shown}: painted without it"
-        if told and (path is None or found.note) and line not in self.notes:
+        noted = len(self.notes) >= _MOST_NOTES or line in self.notes
+        if told and (path is None or found.note) and not noted:
             self.notes.append(line)
         return path
 

@@ -21,6 +21,8 @@ _KEYS = (b"v", b"vt", b"vn", b"f")
 TABLES = ("vertex", "texture coordinate", "normal")
 CHUNK = 1 << 14
 """Number of lines that are read at a time."""
+_MOST_LINES = 6 * LARGEST_COUNT
+"""Largest number of lines: those of every kind that is counted, and as many empty ones."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
 
 
@@ -94,9 +96,12 @@ def read_statements(path: Path) -> Statements:
         text = text.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ")
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
+    if text.count(b"\n") > _MOST_LINES:
+        raise too_many(text.count(b"\n"), "lines", where, most=_MOST_LINES)
     out = _lines(data, text, where)
-    counts = [int((out.kinds == kind).sum()) for kind in range(4)]
-    for count, what in zip(counts, ("vertices", "texture coordinates", "normals", "faces")):
+    counts = [int((out.kinds == kind).sum()) for kind in range(5)]
+    named = ("vertices", "texture coordinates", "normals", "faces", "other statements")
+    for count, what in zip(counts, named):
         if count > LARGEST_COUNT:
             raise too_many(count, what, where)
     for kind, width in ((VERTEX, 3), (COORDINATE, 2), (NORMAL, 3)):

@@ -32,6 +32,7 @@ def written(asset: Asset, name: str) -> dict[str, bytes]:
     text = [f"mtllib {stem}.mtl\n"]
     base = [1, 1, 1]
     names: dict[tuple[int, int], str] = {}
+    labels: set[str] = set()
     library: list[str] = []
     pictures = NewPictures(stem)
     coloured = any(m.colours is not None for m in asset.meshes.values())
@@ -39,10 +40,11 @@ def written(asset: Asset, name: str) -> dict[str, bytes]:
     objects: dict[str, list[Mesh]] = {}
     for key, mesh in asset.meshes.items():
         objects.setdefault(mesh.part or key, []).append(mesh)
-    taken: list[str] = []
+    taken: set[str] = set()
     for part, meshes in objects.items():
-        taken.append(unique_name(line_name(part), taken))
-        text.append(f"o {taken[-1]}\n")
+        title = unique_name(line_name(part), taken)
+        taken.add(title)
+        text.append(f"o {title}\n")
         numbers = []
         for k, table in enumerate(_tables(meshes, asset.offset, coloured)):
             whole = np.concatenate(table)
@@ -54,7 +56,8 @@ def written(asset: Asset, name: str) -> dict[str, bytes]:
             material = mesh.material or Material("surface")
             mark = (id(mesh.material or mesh), id(mesh.texture))
             if mark not in names:
-                names[mark] = unique_name(line_name(material.name, "surface"), names.values())
+                names[mark] = unique_name(line_name(material.name, "surface"), labels)
+                labels.add(names[mark])
                 library.append(f"newmtl {names[mark]}")
                 library += [line for _, line in material_lines(material, mesh, pictures)]
             text.append(f"usemtl {names[mark]}\n")

@@ -156,7 +156,9 @@ def _element(
     if alike is not None:
         return alike
     cells = element.count * len(element.properties)
-    if cells > _MOST_CELLS or not any(p.count for p in element.properties):
+    # Every property takes a byte, or a number of a text, in every row.
+    most = min(_MOST_CELLS, len(data))
+    if cells > most or not any(p.count for p in element.properties):
         raise InputError("is a PLY that ends too early", where, REPAIR)
     from .walk import packed, suited, walk_bytes, walk_numbers
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ....engine.text import line_name
-from ...mesh import Asset, Material, Mesh
+from ...mesh import Asset, Material, Mesh, unique_name
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
 from ..sources.corners import assembled
@@ -219,8 +219,7 @@ def _dress(
                 part = _textured(part, names[number], pictures)
         elif len(found) > 1 and names:
             part = replace(part, uv=None)
-        while label in asset.meshes:
-            label += ".1"
+        label = unique_name(label, asset.meshes)
         asset.meshes[label] = part
 
 

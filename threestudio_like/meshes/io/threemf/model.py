@@ -13,6 +13,11 @@ from ..limits import LARGEST_COUNT, too_many
 
 REPAIR = "Export it again from the program that made it"
 _MOST_ELEMENTS = 5 * LARGEST_COUNT
+_READ = frozenset(
+    {"model", "object", "vertex", "triangle", "component", "item", "basematerials", "base"}
+    | {"colorgroup", "color", "texture2dgroup", "tex2coord", "texture2d"}
+)
+"""The elements that are read; each has a method of `_Parser` with its name."""
 
 
 @dataclass
@@ -55,13 +60,15 @@ class Placed:
 
 @dataclass
 class Model:
-    """What one model file of the archive holds."""
+    """What one model file of the archive holds. unprinted: how many objects are placed and are not
+    to be printed."""
 
     unit: str = "millimeter"
     groups: dict[str, Group] = field(default_factory=dict)
     pictures: dict[str, dict[str, str]] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     items: list[Placed] = field(default_factory=list)
+    unprinted: int = 0
 
 
 class _Parser:
@@ -75,11 +82,10 @@ class _Parser:
     def start(self, name: str, row: dict[str, str]) -> None:
         self.count += 1
         if self.count > _MOST_ELEMENTS:
-            raise too_many(self.count, "elements", self.where)
+            raise too_many(self.count, "elements", self.where, most=_MOST_ELEMENTS)
         local = name.rpartition(" ")[2]
-        handler = getattr(self, f"_{local}", None)
-        if handler is not None:
-            handler(row)
+        if local in _READ:
+            getattr(self, f"_{local}")(row)
 
     def _model(self, row: dict[str, str]) -> None:
         self.model.unit = row.get("unit", "millimeter")
@@ -121,6 +127,8 @@ class _Parser:
     def _item(self, row: dict[str, str]) -> None:
         if row.get("printable", "1") != "0":
             self.model.items.append(_placed(row))
+        else:
+            self.model.unprinted += 1
 
     def _basematerials(self, row: dict[str, str]) -> None:
         self.group = self.model.groups[row["id"]] = Group("basematerials")

@@ -70,6 +70,8 @@ class _Reader:
         scale = UNITS.get(model.unit)
         if scale is None:
             raise InputError(f'has the unknown unit "{model.unit[:20]}"', self.where, REPAIR)
+        if model.unprinted:
+            self._note(f"objects that are not to be printed are left out: {model.unprinted}")
         world = UPRIGHT @ np.diag([scale, scale, scale, 1.0])
         pieces: list[Piece] = []
         for item in model.items:
@@ -142,8 +144,6 @@ class _Reader:
                 self.where,
                 "Repair the mesh first",
             )
-        with np.errstate(all="ignore"):
-            points = points @ piece.matrix[:3, :3].T + piece.matrix[:3, 3]
         if np.linalg.det(piece.matrix[:3, :3]) < 0:
             # A mirror turns the surface inside out.
             rows = rows[:, [0, 2, 1, 3, 4, 6, 5]]
@@ -173,9 +173,17 @@ class _Reader:
                 out.append(_Part(mesh, own, name))
             else:
                 out.append(_Part(*_plain(points, mine), name))
+                if number >= 0:
+                    self._note("colours of a kind that is not read are left out")
         for part in out:
             part.mesh.part = name if len(out) > 1 else ""
+            # Only the vertices that are used: a shape of many may be placed thousands of times.
+            with np.errstate(all="ignore"):
+                part.points = part.points @ piece.matrix[:3, :3].T + piece.matrix[:3, 3]
         return out
+
+    def _note(self, line: str) -> None:
+        self.notes += [line] if line not in self.notes else []
 
     def _picture(self, mesh: Mesh, model: Model, number: str) -> None:
         """Give a mesh the picture of its coordinates."""

@@ -24,6 +24,8 @@ _MOST_PLACES = 20_000
 _MEMORY, _SECONDS = 2 << 30, 4
 """Address space in bytes and time on the processor of the process, for a small file; both grow with
 its size."""
+_LEFT_OUT = frozenset({"Skeleton", "SkelAnimation", "BlendShape", "Camera"})
+"""Types, besides lights, that are told as left out."""
 
 
 class Refused(Exception):
@@ -152,6 +154,13 @@ class _Extraction:
                 self._mesh(UsdGeom.Mesh(prim), self._matrix(prim, outer, base))
             elif prim.IsA(UsdGeom.Gprim):
                 self._note(kind or "shape")
+            elif kind in _LEFT_OUT or "Light" in kind:
+                self._note(kind)
+            if (
+                prim.IsA(UsdGeom.Xformable)
+                and UsdGeom.Xformable(prim).TransformMightBeTimeVarying()
+            ):
+                self._note("animation")
 
     def _matrix(self, prim: Any, outer: np.ndarray, base: np.ndarray | None) -> np.ndarray:
         """The place of a prim, for column vectors."""

@@ -65,14 +65,18 @@ def read_usd(path: Path, textures: bool = True) -> Asset:
 def _extracted(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What the process that reads the file found in it."""
     where = str(path)
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p or "." for p in sys.path))
+    # The process works in the folder of the file, and no module may come from there: "" on the path
+    # is this process's folder, and -P leaves out that of the other.
+    places = os.pathsep.join(os.path.abspath(p) for p in sys.path)
+    environment = dict(os.environ, PYTHONPATH=places)
     # One thread and one heap, so that the limit of memory means the same on every machine.
     environment |= {"PXR_WORK_THREAD_LIMIT": "1", "MALLOC_ARENA_MAX": "1"}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # Nothing is looked for in other places than the folder of the file.
     environment.pop("PXR_AR_DEFAULT_SEARCH_PATH", None)
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", f"{__package__}.extract", str(path.resolve()), name]
+        module = f"{__package__}.extract"
+        command = [sys.executable, "-P", "-m", module, str(path.resolve()), name]
         try:
             done = subprocess.run(
                 command,
