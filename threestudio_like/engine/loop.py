@@ -349,12 +349,8 @@ class Loop:
         self, progress: Progress, terms: dict[str, torch.Tensor], total: torch.Tensor
     ) -> None:
         """Write the events, status line, checkpoint and preview that are due after a step."""
-        settings, events, stage, index = (
-            self._settings,
-            self._events,
-            progress.stage,
-            progress.index,
-        )
+        settings, events = self._settings, self._events
+        stage, index = progress.stage, progress.index
         now = time.monotonic()
         if index % settings.log_every == 0 or index == stage.steps:
             values = {k: float(v.detach()) for k, v in terms.items()}

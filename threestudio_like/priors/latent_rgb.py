@@ -57,3 +57,11 @@ def by_matrix(matrix: torch.Tensor, offset: torch.Tensor) -> Callable[[torch.Ten
     """Map features (.., C) to display RGB by an affine map (see `rgb_map`), on the device of the
     features."""
     return lambda features: (features @ matrix.to(features) + offset.to(features)).clamp(0, 1)
+
+
+def latents_of(rgb: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """The latents (C,) that a published map (C, 3), which predicts pictures in [-1, 1], shows in a
+    colour (3,), by least squares with a small ridge."""
+    wide, wanted = matrix.double(), rgb.double()
+    ridge = wide @ wide.t() + 1e-2 * torch.eye(len(wide), dtype=torch.float64)
+    return torch.linalg.solve(ridge, 2 * wide @ wanted / 2).float()

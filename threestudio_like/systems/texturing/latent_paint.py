@@ -21,7 +21,7 @@ from ...engine.schema.bounds import OptionalSize, Share, Size
 from ...guidance.image_refinement import ImageRefinement, RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.diffusion import DiffusionPrior
-from ...priors.latent_rgb import by_matrix, rgb_map, show_rgb
+from ...priors.latent_rgb import by_matrix, latents_of, rgb_map, show_rgb
 from ...renderers import (
     Background,
     Cameras,
@@ -268,13 +268,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         to red (METHODS 1.11)."""
         matrix, offset = rgb_map(request.prior)
         channels, size = request.prior.facts.channels, self.latent_texels
-        ridge = matrix.double() @ matrix.double().t() + 1e-2 * torch.eye(
-            channels, dtype=torch.float64
-        )
-        # The published map predicts pictures in [-1, 1]: red is (1, 0, 0) there.
-        red = torch.linalg.solve(
-            ridge, 2 * matrix.double() @ torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) / 2
-        ).float()
+        red = latents_of(torch.tensor([1.0, 0.0, 0.0]), matrix)
         noise = torch.randn(
             channels, size, size, generator=torch.Generator().manual_seed(request.seed)
         )
