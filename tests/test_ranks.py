@@ -334,6 +334,51 @@ def test_a_rank_that_dies_ends_the_run_with_a_checkpoint_that_one_rank_resumes(
     assert (tmp_path / "run/asset.glb").is_file()
 
 
+TWO_WORKS = """
+import sys
+from pathlib import Path
+import torch
+from threestudio_like.commands.generate import Generate
+from threestudio_like.engine.stage import ParameterGroup, Stage, StagePlan
+from threestudio_like.runs.options import RunOptions
+from threestudio_like.runs.session import Run
+
+module = torch.nn.Linear(1, 1)
+stage = Stage(
+    "s",
+    3,
+    {"m": module},
+    [ParameterGroup("g", list(module.parameters()))],
+    lambda step: {"a": module.weight.square().sum()},
+)
+plans = [StagePlan("s", lambda done: stage)]
+options = Generate(run=RunOptions(out=Path(sys.argv[1]), quiet=True))
+with Run.open("generate", options, name="two works") as run:
+    run.describe({"prompt": "a"}, None)
+    run.execute(plans, "shape", last=False)
+    run.execute(plans, last=False)
+    run.lead_alone()
+    print("alone")
+"""
+
+
+def test_ranks_stay_together_over_several_works(tmp_path):
+    """A picture's shape and its colours are two works of one run; the helpers part after both."""
+    ranks = []
+    for rank in range(2):
+        told = {RANK: str(rank), WORLD: "2", MEETING: str(tmp_path / "meeting")}
+        line = [sys.executable, "-c", TWO_WORKS, str(tmp_path / "run")]
+        place = {**os.environ, **told, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        ranks.append(
+            subprocess.Popen(line, env=place, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        )
+    said = [process.communicate(timeout=240)[0].strip() for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0]
+    assert said == ["alone", ""]
+    assert (tmp_path / "run/shape/work/checkpoint.safetensors").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "meeting") == ["run"]
+
+
 def test_a_mistake_is_said_once(tmp_path):
     line = [
         sys.executable,

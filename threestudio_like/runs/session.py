@@ -196,7 +196,7 @@ class Run:
         self.record.config = to_dict(config)
         self.record.export = None if export is None else to_dict(export)
         self.record.threads = torch.get_num_threads()
-        if self._leads():
+        if self.leads():
             if saved is None or saved.format > 1:
                 self.record.write(self.folder)
             if self.settings.viewer:
@@ -222,11 +222,14 @@ class Run:
             self.settings.memory, config, prior, parts=self.microbatches(), present=present
         )
 
-    def execute(self, plans: list[StagePlan], place: str = "") -> dict[str, Stage]:
+    def execute(
+        self, plans: list[StagePlan], place: str = "", *, last: bool = True
+    ) -> dict[str, Stage]:
         """Carry out stages, from the checkpoint where the run goes on; returns them by name.
 
         Args:
             place: a folder below the run's, with a work/ and a checkpoint of its own.
+            last: what follows is the work of rank 0 alone, see `lead_alone`.
 
         Raises:
             Interrupted: after Ctrl-C, with the state saved.
@@ -238,7 +241,7 @@ class Run:
 
         settings, workers = self.settings, self.workers()
         folder = self.folder / place
-        if self._leads():
+        if self.leads():
             (folder / "work").mkdir(parents=True, exist_ok=True)
             if self.resumed:
                 from .kept import reopen_model
@@ -266,13 +269,20 @@ class Run:
         stages = Loop(folder / "work", self.events, loop, watchdog=Watchdog(), workers=workers).run(
             plans
         )
+        if last:
+            self.lead_alone()
+        if not place:
+            self.stages = stages
+        return stages
+
+    def lead_alone(self) -> None:
+        """Close the group of the ranks; the others end here. Called once, when nothing is left to
+        share."""
+        workers = self.workers()
         if workers is not None:
             workers.close()
             if workers.rank > 0:
                 self._leave()
-        if not place:
-            self.stages = stages
-        return stages
 
     def identity(self) -> dict[str, Any] | None:
         """What a checkpoint must agree with; None for runs of earlier versions, whose run.yaml is
@@ -310,17 +320,18 @@ class Run:
             point_latest(self.folder)
         return result
 
-    def _leads(self) -> bool:
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
         return rank_here() == 0
 
     def _abandon(self, reason: str) -> None:
         """Leave no folder of a run that has done nothing; say in the others why they ended."""
-        if self._leads() and not self.begun and not self.resumed:
+        if self.leads() and not self.begun and not self.resumed:
             self.events.forget()
             # Windows removes no file that is open.
             self._unlock()
             remove_new_folder(self.folder)
-        elif self._leads():
+        elif self.leads():
             # On a full disk the reason itself is what the user has to hear.
             with suppress(OutputError):
                 self.events.record("stopped", reason=reason[:300])

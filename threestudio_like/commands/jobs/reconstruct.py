@@ -206,7 +206,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         said=bool(options.prompt),
     )
     plans = config.plans(picture)
-    found = config.result(picture, run.execute(plans, "shape") if plans else {})
+    found = config.result(picture, run.execute(plans, "shape", last=False) if plans else {})
     events.record(
         "shape",
         azimuth=found.pose.azimuth,
@@ -215,7 +215,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         rival=found.pose.rival,
         candidates=found.agreements,
     )
-    if found.voxels is not None:
+    if found.voxels is not None and run.leads():
         with new_file(run.folder / "work" / "voxels.npy") as path:
             np.save(path, (found.voxels * 255).astype(np.uint8))
     mesh, how = unwrap(found.mesh, export.texture, export.unwrap_seconds)
@@ -228,7 +228,8 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         plans, painted = completion_plans(
             coloured, atlas, prompt, prior=prior, config=config.colour, seed=options.run.seed
         )
-        stages = run.execute(plans)
+        stages = run.execute(plans, last=False)
+    run.lead_alone()
     done = completed(coloured, config.colour, painted, stages=stages, colour=found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
