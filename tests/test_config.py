@@ -40,7 +40,9 @@ from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiff
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.runs.configure import TOP_LEVEL
 from threestudio_like.stages.field_to_mesh import AssetConfig
+from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
 from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
+from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
 from threestudio_like.systems.registry import SYSTEMS
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 from threestudio_like.systems.text_to_3d.rgb_refinement import RgbRefinement
@@ -403,6 +405,12 @@ def test_steps_are_divided_in_the_proportion_of_the_configuration():
     picture = PictureOptimisation().with_steps(11)
     assert picture.distil.steps == 11
     assert picture.start == PictureOptimisation().start
+
+
+@pytest.mark.parametrize("system", [CispReconstruction(), G3drReconstruction()])
+def test_steps_of_a_method_without_any_are_refused(system):
+    with pytest.raises(ConfigError, match="--steps: means nothing to this method"):
+        system.with_steps(7)
 
 
 @pytest.mark.parametrize(

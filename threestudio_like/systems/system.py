@@ -98,13 +98,16 @@ class System(ABC, Generic[R, M]):
         return None
 
     def with_steps(self, steps: int) -> Self:
-        """The same with `steps` of distillation in all; several stages keep their proportion."""
+        """The same with `steps` of distillation in all; several stages keep their proportion.
+        Raises ConfigError where nothing is distilled."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         stages = {
             name: value
             for name, value in own.items()
             if isinstance(value, DistillingConfig) and value.steps > 0
         }
+        if not stages:
+            raise ConfigError("means nothing to this method", "--steps", "Leave it out")
         left, total = steps, sum(stage.steps for stage in stages.values())
         changed: dict[str, Any] = {}
         for number, (name, stage) in enumerate(stages.items(), 1):
