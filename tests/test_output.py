@@ -415,3 +415,18 @@ def test_a_video_that_cannot_be_made_is_an_error_of_its_own(tmp_path, monkeypatc
     assert "\n" not in caught.value.line()
     assert not (tmp_path / "t.mp4").exists()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("letter", ["a", "画"])
+def test_long_names_are_written_and_told_apart(letter, tmp_path):
+    """File systems count bytes, and what begins alike is written at the same time."""
+    length = 240 // len(letter.encode())
+    paths = [tmp_path / (letter * length + end) for end in ("1.png", "2.png")]
+    write_files({path: str(path).encode() for path in paths})
+    with new_file(paths[0], force=True) as first, new_file(paths[1], force=True) as second:
+        assert first != second
+        first.write_bytes(b"1")
+        second.write_bytes(b"2")
+    assert [path.read_bytes() for path in paths] == [b"1", b"2"]
+    with new_folder(tmp_path / (letter * length)) as folder:
+        (folder / "x").write_bytes(b"")

@@ -192,7 +192,7 @@ def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     first is moved. What else lies there stays. Raises OutputError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{_shortened(folder.name)}.", dir=folder.parent))
     except OSError as error:
         raise output_error(error, folder) from None
     try:
@@ -301,8 +301,16 @@ def _place_new(temporary: Path, path: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    # Long names leave no room for another word.
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    return path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part")
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for another word, for file systems count 255 bytes; a hash tells
+    long names apart."""
+    data = os.fsencode(name)
+    if len(data) <= 200:
+        return name
+    return f"{data[:160].decode(errors='ignore')}.{hashlib.sha256(data).hexdigest()[:12]}"
 
 
 def _absolute(path: Path) -> Path:
