@@ -362,21 +362,59 @@ with Run.open("generate", options, name="two works") as run:
 """
 
 
-def test_ranks_stay_together_over_several_works(tmp_path):
-    """A picture's shape and its colours are two works of one run; the helpers part after both."""
+def scripts(text, tmp_path):
+    """Two ranks of a script; what they said on standard output and as errors."""
     ranks = []
     for rank in range(2):
         told = {RANK: str(rank), WORLD: "2", MEETING: str(tmp_path / "meeting")}
-        line = [sys.executable, "-c", TWO_WORKS, str(tmp_path / "run")]
+        line = [sys.executable, "-c", text, str(tmp_path / "run")]
         place = {**os.environ, **told, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        ranks.append(
-            subprocess.Popen(line, env=place, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        )
-    said = [process.communicate(timeout=240)[0].strip() for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0]
-    assert said == ["alone", ""]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        ranks.append(subprocess.Popen(line, env=place, cwd=tmp_path, **pipes))
+    return ranks, [process.communicate(timeout=240) for process in ranks]
+
+
+def test_ranks_stay_together_over_several_works(tmp_path):
+    """A picture's shape and its colours are two works of one run; the helpers part after both."""
+    ranks, said = scripts(TWO_WORKS, tmp_path)
+    assert [process.returncode for process in ranks] == [0, 0], said
+    assert [out.strip() for out, _ in said] == ["alone", ""]
     assert (tmp_path / "run/shape/work/checkpoint.safetensors").is_file()
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "meeting") == ["run"]
+
+
+NAN_ON_ONE = """
+import os
+from pathlib import Path
+import torch
+from threestudio_like.engine.errors import UserError
+from threestudio_like.engine.events import Events
+from threestudio_like.engine.loop import Loop, LoopSettings
+from threestudio_like.engine.parallel import MEETING, RANK, ProcessGroup
+from threestudio_like.engine.stage import ParameterGroup, Stage, StagePlan
+from threestudio_like.engine.watchdog import Watchdog
+
+rank = int(os.environ[RANK])
+workers = ProcessGroup(rank, 2, Path(os.environ[MEETING]))
+module = torch.nn.Linear(1, 1)
+stage = Stage(
+    "s",
+    3,
+    {"m": module},
+    [ParameterGroup("g", list(module.parameters()))],
+    lambda step: {"a": module.weight.square().sum(), "b": torch.tensor(0.0 if rank else torch.nan)},
+)
+try:
+    Loop(None, Events(), LoopSettings(), Watchdog(), workers).run([StagePlan("s", lambda d: stage)])
+except UserError as error:
+    print(error.line())
+"""
+
+
+def test_a_loss_that_is_no_number_on_one_rank_is_none_on_all(tmp_path):
+    _, said = scripts(NAN_ON_ONE, tmp_path)
+    for out, problems in said:
+        assert "the loss is not a number at step 0" in out, problems
 
 
 def test_a_mistake_is_said_once(tmp_path):

@@ -39,7 +39,6 @@ from .watchdog import Verdict, Watchdog
 
 CHECKPOINT = "checkpoint.safetensors"
 
-
 __all__ = [
     "CHECKPOINT",
     "Interrupted",
@@ -188,12 +187,13 @@ class Loop:
             if stage.before_step is not None:
                 stage.before_step(step)
             terms, total = self._gradients(progress, step)
+            loss = total.detach()
             if self._workers is not None:
-                fraction, over = self._average(progress, fraction)
+                fraction, over, loss = self._average(progress, fraction, loss)
                 self._stop = self._stop or (over and fraction < 1.0)
                 if over:
                     break
-            verdict = self._move(progress, step, total, fraction=fraction)
+            verdict = self._move(progress, step, loss, fraction=fraction)
             if verdict is not None:
                 self._rescue(progress, verdict)
                 continue
@@ -223,15 +223,17 @@ class Loop:
             stage.name, index, stage.steps, fraction=fraction, seed=seed * 1009 + workers.rank
         )
 
-    def _average(self, progress: Progress, fraction: float) -> tuple[float, bool]:
-        """Average the gradients over the ranks. If another rank has failed, the last step is saved
-        before the RankError is passed on."""
+    def _average(
+        self, progress: Progress, fraction: float, loss: torch.Tensor
+    ) -> tuple[float, bool, torch.Tensor]:
+        """Average gradients and loss over the ranks. If another rank has failed, the last step is
+        saved before the RankError is passed on."""
         assert self._workers is not None
         # Only the clock of rank 0 ends a stage: the vote of a helper that is ahead would be taken
         # for a stop by the user.
-        over = fraction >= 1.0 and self._workers.rank == 0
+        over = self._stop or (fraction >= 1.0 and self._workers.rank == 0)
         try:
-            return self._workers.average(progress.parameters, fraction, self._stop or over)
+            return self._workers.average(progress.parameters, fraction, over, loss)
         except RankError:
             if self._writes:
                 self._save(progress)
@@ -301,14 +303,14 @@ class Loop:
         return None
 
     def _move(
-        self, progress: Progress, step: Step, total: torch.Tensor, fraction: float
+        self, progress: Progress, step: Step, loss: torch.Tensor, fraction: float
     ) -> Verdict | None:
         """Take one optimiser step, unless a gradient is not finite; returns the watchdog's
         verdict."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
             group["lr"] = schedule(fraction)
-        verdict = watchdog.nan(total, progress.parameters) if watchdog else None
+        verdict = watchdog.nan(loss, progress.parameters) if watchdog else None
         if verdict is not None:
             return verdict
         if stage.clip_norm > 0:

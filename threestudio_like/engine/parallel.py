@@ -86,17 +86,25 @@ class ProcessGroup:
             ) from None
 
     def average(
-        self, parameters: list[nn.Parameter], fraction: float, stop: bool
-    ) -> tuple[float, bool]:
-        """Average the gradients in place; returns rank 0's fraction, and whether any process wants
-        to stop. Raises RankError."""
+        self, parameters: list[nn.Parameter], fraction: float, stop: bool, loss: torch.Tensor
+    ) -> tuple[float, bool, torch.Tensor]:
+        """Average the gradients in place.
+
+        Returns:
+            Rank 0's fraction, whether any process wants to stop, and the mean loss (), which is
+            not a number on every rank if it is none on one.
+
+        Raises:
+            RankError: another rank does not answer.
+        """
         import torch.distributed as dist
 
         lead = float(self.rank == 0) * self.world
         votes = torch.tensor([fraction * lead, float(stop)], device=self.device)
+        losses = loss.detach().reshape(1).to(self.device, torch.float32)
         # A parameter that received no gradient on this rank counts as zero.
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([g.reshape(-1).float() for g in grads] + [votes])
+        flat = torch.cat([g.reshape(-1).float() for g in grads] + [losses, votes])
         with self._together("averaging gradients"):
             dist.all_reduce(flat)
             flat /= self.world
@@ -105,7 +113,7 @@ class ProcessGroup:
                 mean = flat[offset : offset + p.numel()].view_as(p)
                 p.grad = mean.clone() if p.grad is None else p.grad.copy_(mean)
                 offset += p.numel()
-            return float(flat[-2]), bool(flat[-1] > 0)
+            return float(flat[-2]), bool(flat[-1] > 0), flat[-3]
 
     def mean(self, figures: dict[str, float]) -> dict[str, float]:
         """Average every figure over the ranks, so that all ranks reach the same verdict. Raises
