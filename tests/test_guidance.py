@@ -15,7 +15,9 @@ from threestudio_like.guidance import (
     Guidance,
     GuidanceInputs,
     GuidanceOutput,
+    ImageRefinement,
     PromptConfig,
+    RefinementConfig,
     ScoreDistillation,
     ScoreDistillationConfig,
     ViewPrompts,
@@ -24,6 +26,7 @@ from threestudio_like.guidance import (
     opacity_entropy,
     orientation,
     perp_neg,
+    refinement_cameras,
     sparsity,
     view_direction,
 )
@@ -567,3 +570,16 @@ def test_a_stage_optimises_and_saves_what_a_guidance_trains_itself(tmp_path):
             torch.testing.assert_close(
                 resumed.modules[name].state_dict()[key], value, rtol=0, atol=0
             )
+
+
+@pytest.mark.parametrize("views", [1, 3, 6, 8, 13])
+def test_refinement_takes_any_number_of_views(views):
+    """Groups of four are denoised together, what is left of them view by view."""
+    config = RefinementConfig(views=views, batch=8)
+    cameras = refinement_cameras(config, 2.5, 40.0, size=8)
+    assert len(cameras) == views
+    parts = ImageRefinement.__new__(ImageRefinement)
+    parts.config = config
+    made = parts._parts(views)
+    assert torch.equal(torch.cat(made), torch.arange(views))
+    assert sum(len(part) for part in made if len(part) % 4 == 0) == views - views % 4

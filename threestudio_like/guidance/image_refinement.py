@@ -33,7 +33,7 @@ class RefinementConfig:
     clamp: Weight = 3.5
     views: Number = 24
     """Number of views of a round, in groups of four at quarter turns on rings of different
-    elevation."""
+    elevation. A last group of fewer is denoised view by view."""
     elevations: tuple[float, ...] = (0.0, 15.0, 30.0, -8.0, 42.0, 20.0)
     """Elevation in degrees of each group of four. The azimuths of successive groups start at
     different fractions of a quarter turn."""
@@ -45,8 +45,9 @@ class RefinementConfig:
 def refinement_cameras(
     config: RefinementConfig, distance: float, fov_y: float, size: int
 ) -> Cameras:
-    """The fixed cameras of all rounds: groups of four consecutive views at quarter turns."""
-    groups = config.views // 4
+    """The fixed cameras of all rounds: groups of four consecutive views at quarter turns; the last
+    one may be shorter."""
+    groups = -(-config.views // 4)
     azimuth, elevation = [], []
     for group in range(groups):
         # Halton's sequence in base 2 spreads the starting azimuths evenly for any number of groups.
@@ -57,8 +58,8 @@ def refinement_cameras(
             azimuth.append((offset + k) * torch.pi / 2)
             elevation.append(config.elevations[group % len(config.elevations)] * torch.pi / 180)
     return Cameras.orbit(
-        torch.tensor(azimuth),
-        torch.tensor(elevation),
+        torch.tensor(azimuth[: config.views]),
+        torch.tensor(elevation[: config.views]),
         distance,
         fov_y=fov_y * torch.pi / 180,
         height=size,
@@ -126,8 +127,7 @@ class ImageRefinement:
         noise = random.normal(purpose, shape, self.prior.device)
         last = len(self.prior.schedule) - 1
         out = []
-        for begin in range(0, len(cameras), self.config.batch):
-            part = torch.arange(begin, min(begin + self.config.batch, len(cameras)))
+        for part in self._parts(len(cameras)):
             group = cameras[part]
             noisy = noise[part]
             if latents is not None:
@@ -161,6 +161,17 @@ class ImageRefinement:
                 )
             )
         return torch.cat(out)
+
+    def _parts(self, count: int) -> list[torch.Tensor]:
+        """The views that are denoised at once; what is left of whole groups is a part of its
+        own."""
+        whole = count - count % 4 if self.config.joint_views else count
+        batch = self.config.batch
+        return [
+            torch.arange(begin, min(begin + batch, end))
+            for first, end in ((0, whole), (whole, count))
+            for begin in range(first, end, batch)
+        ]
 
     def masks(self, pictures: torch.Tensor, low: float = 0.045, high: float = 0.12) -> torch.Tensor:
         """Soft masks (V, H, W) of pictures (V, H, W, C), from the distance to the median of each
