@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
-from threestudio_like.engine.stage import ParameterGroup
+from threestudio_like.engine.stage import ParameterGroup, Step
 from threestudio_like.guidance import (
     Guidance,
     GuidanceInputs,
@@ -31,6 +32,7 @@ from threestudio_like.guidance import (
     view_direction,
 )
 from threestudio_like.guidance.score_distillation import foreground_mask, weight
+from threestudio_like.guidance.weighted import WeightedGuidance, own_views
 from threestudio_like.kernels import grid_variation
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.noise_schedule import NoiseSchedule
@@ -583,3 +585,13 @@ def test_refinement_takes_any_number_of_views(views):
     made = parts._parts(views)
     assert torch.equal(torch.cat(made), torch.arange(views))
     assert sum(len(part) for part in made if len(part) % 4 == 0) == views - views % 4
+
+
+def test_views_that_cannot_be_shared_name_an_option_that_exists():
+    """The stage of `reconstruct --method field` is not called as its configuration."""
+    guidance = type("Joint", (), {"wants_all_views": True})()
+    every = [WeightedGuidance("distil", guidance, Schedule.parse("1"))]
+    cameras = refinement_cameras(RefinementConfig(), 2.5, 40.0, size=8)
+    step = Step("picture", 0, 1, 0.0, 0, 0, 2)
+    with pytest.raises(ConfigError, match=r"add --distil\.guidance\.joint-views False"):
+        own_views(cameras, step, every, "distil")

@@ -86,12 +86,22 @@ def shrink_guidances(weighted: Iterable[WeightedGuidance]) -> str:
     return " and ".join(filter(None, (one.guidance.shrink() for one in weighted)))
 
 
-def own_views(cameras: Cameras, step: Step, weighted: Iterable[WeightedGuidance]) -> Cameras:
-    """The cameras of this part of a step. Raises ConfigError where they cannot be shared."""
+def own_views(
+    cameras: Cameras, step: Step, weighted: Iterable[WeightedGuidance], option: str = ""
+) -> Cameras:
+    """The cameras of this part of a step.
+
+    Args:
+        option: the name of the stage's configuration, where it is not the stage's.
+
+    Raises:
+        ConfigError: they cannot be shared.
+    """
     if step.microbatches > 1 and any(one.guidance.wants_all_views for one in weighted):
         raise ConfigError(
             "views that are denoised together cannot be shared",
             f"stage {step.stage}",
-            f"Leave --ranks and --accumulate out, or add --{step.stage}.guidance.joint-views False",
+            f"Leave --ranks and --accumulate out, "
+            f"or add --{option or step.stage}.guidance.joint-views False",
         )
     return cameras[step.microbatch_views(len(cameras))]

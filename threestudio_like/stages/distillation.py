@@ -55,6 +55,7 @@ def distillation_stage(
     clip_norm: float = 0.0,
     last: bool = True,
     guidances: Sequence[WeightedGuidance] = (),
+    option: str = "",
 ) -> Stage:
     """A stage that moves a field by a guidance.
 
@@ -65,6 +66,7 @@ def distillation_stage(
         extra: more weighted terms of the rendering, by name.
         last: whether the field is a result; what another stage will sharpen may still be fog.
         guidances: more of them, with their weights.
+        option: the name of its configuration, where it is not `name`; messages say it.
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
@@ -78,7 +80,7 @@ def distillation_stage(
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
-        some = own_views(cameras.sample(random, size, step.fraction), step, every)
+        some = own_views(cameras.sample(random, size, step.fraction), step, every, option)
         sample = background.sample(some, random)
         rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
         seen.append(rendering.opacity.detach())
@@ -188,6 +190,7 @@ def configured_stage(
     extra: Callable[[Rendering, GuidanceInputs], dict[str, torch.Tensor]] | None = None,
     last: bool = True,
     more: Sequence[WeightedGuidance] = (),
+    option: str = "",
 ) -> Stage:
     """The stage of a configuration, with the guidances that it names; `more` are the method's own.
     See `distillation_stage`."""
@@ -206,4 +209,5 @@ def configured_stage(
         extra=extra,
         last=last,
         guidances=[*more, *guidances],
+        option=option,
     )

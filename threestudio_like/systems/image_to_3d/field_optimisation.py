@@ -234,6 +234,7 @@ class PictureOptimisation(PictureSystem):
             background=RandomBackground.grey(0.3, 0.9),
             size=reference.size,
             extra=picture_terms(self.terms, reference, parts, clip_model=self.clip_model),
+            option="distil",
         )
 
     def _result(self, parts: FieldModel, photo: Photo, begin: Beginning) -> ShapeFound:
