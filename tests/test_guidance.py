@@ -595,3 +595,32 @@ def test_views_that_cannot_be_shared_name_an_option_that_exists():
     step = Step("picture", 0, 1, 0.0, 0, 0, 2)
     with pytest.raises(ConfigError, match=r"add --distil\.guidance\.joint-views False"):
         own_views(cameras, step, every, "distil")
+
+
+def test_a_collapse_of_rounds_changes_what_comes_next():
+    """The stage goes on with lower rates than before, and on an empty scene without sparsity."""
+    from threestudio_like.engine.events import Events
+    from threestudio_like.engine.loop import Loop, LoopSettings, Stage, StagePlan
+    from threestudio_like.renderers import VolumeConfig, VolumeRenderer
+    from threestudio_like.representations import VoxelField, VoxelGridConfig
+    from threestudio_like.stages.model import FieldModel
+    from threestudio_like.stages.rounds import RoundsConfig, rounds_stage
+
+    field = VoxelField(VoxelGridConfig(size=8), 4)
+    parts = FieldModel(field, VolumeRenderer(VolumeConfig(samples=8)), lambda x: x)
+    config = RoundsConfig(refine=RefinementConfig(views=4))
+    refinement = ImageRefinement(PointMass(MU), "x", config.refine, torch.zeros(4))
+    pictures = torch.zeros(4, 8, 8, 4)
+    stage = rounds_stage("start", parts, refinement, config, "latent", pictures=pictures, size=8)
+    assert stage.rate_factor == 1.0
+    assert stage.recover("nan") == "lowered the learning rates"
+    assert stage.recover("empty").endswith("switched sparsity off")
+    assert stage.rate_factor == 0.3
+
+    weight = torch.nn.Linear(1, 1, bias=False)
+    begun = weight.weight.item()
+    groups = [ParameterGroup("g", [weight.weight], lr=0.1)]
+    plain = Stage("s", 1, {"m": weight}, groups, lambda step: {"a": weight.weight.sum()})
+    plain.rate_factor = 0.5
+    Loop(None, Events(None, "quiet"), LoopSettings()).run([StagePlan("s", lambda done: plain)])
+    assert begun - weight.weight.item() == pytest.approx(0.05, rel=1e-3)

@@ -309,7 +309,7 @@ class Loop:
         verdict."""
         stage, watchdog = progress.stage, self._watchdog
         for group, schedule in zip(progress.optimiser.param_groups, progress.schedules):
-            group["lr"] = schedule(fraction)
+            group["lr"] = schedule(fraction) * stage.rate_factor
         verdict = watchdog.nan(loss, progress.parameters) if watchdog else None
         if verdict is not None:
             return verdict

@@ -112,6 +112,7 @@ class Stage:
         shrink: uses less memory from now on, with the same result; returns a description of the
             change, or an empty text if nothing can be changed.
         clip_norm: largest norm of the gradient over all groups; 0 for no limit.
+        rate_factor: of every learning rate; `recover` may lower it.
         result: names of the modules that hold what the stage leaves; empty for all of them.
     """
 
@@ -130,6 +131,7 @@ class Stage:
     recover: Callable[[str], str] | None = None
     shrink: Callable[[], str] | None = None
     clip_norm: float = 0.0
+    rate_factor: float = 1.0
     result: tuple[str, ...] = ()
 
 

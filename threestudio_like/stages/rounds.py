@@ -10,6 +10,7 @@ import torch
 
 from ..engine.loop import Stage, Step
 from ..engine.random import RandomStream
+from ..engine.schedule import Schedule
 from ..engine.schema.bounds import Count, Number, Weight
 from ..guidance.guidance import GuidanceInputs
 from ..guidance.image_refinement import (
@@ -30,6 +31,9 @@ from ..renderers import BackgroundSample, Cameras
 from ..representations import LearningRates
 from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
+
+RECOVERED_RATES = 0.3
+"""Share of the learning rates that is left after a collapse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +164,15 @@ def rounds_stage(
         terms.update(guidance_terms(guidances, rendering, inputs, figures=told))
         return terms
 
-    return Stage(
+    def recover(verdict: str) -> str:
+        stage.rate_factor = RECOVERED_RATES
+        if verdict != "empty":
+            return "lowered the learning rates"
+        parts.renderer.reset()
+        weights["sparsity"] = Schedule.parse("0")
+        return "lowered the learning rates and switched sparsity off"
+
+    stage = Stage(
         name,
         len(times) * config.iterations,
         {**parts.all_modules(), **guidance_modules(guidances)},
@@ -169,5 +181,6 @@ def rounds_stage(
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
         figures=told,
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
-        recover=lambda verdict: "started the stage's fit again",
+        recover=recover,
     )
+    return stage
