@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from threestudio_like.engine.errors import ConfigError
+from threestudio_like.commands.parsing import read_plugins
+from threestudio_like.engine import registry as engine_registry
+from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.registry import read_plugin_file
 from threestudio_like.guidance import GuidanceInputs
@@ -251,3 +253,24 @@ def test_reconstruct_by_a_system_of_a_file_and_export_by_a_format(tmp_path):
     near = cli(tmp_path, "reconstruct", str(CAR), "--method", "visual-hul", *hull)
     assert near.returncode == 2
     assert 'Did you mean "visual-hull"' in near.stderr
+
+
+def test_a_broken_file_of_the_environment_stops_nothing(tmp_path, monkeypatch, capsys):
+    """It is told once, and `doctor` lists it; named on the command line it is an error."""
+    good, broken = tmp_path / "good.py", tmp_path / "broken.py"
+    good.write_text("")
+    broken.write_text("raise ValueError('no')")
+    files = [str(path) for path in (broken, good, tmp_path / "gone.py")]
+    monkeypatch.setenv("THREESTUDIO_LIKE_PLUGINS", os.pathsep.join(files))
+    monkeypatch.setattr(engine_registry, "_broken_files", {})
+    assert read_plugins(["a"]) == ["a", "--plugins", str(good)]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith("Warning: ")
+    assert "ValueError: no" in told[0]
+    assert "there is no such file" in told[1]
+    assert read_plugins([]) == ["--plugins", str(good)]
+    assert capsys.readouterr().err == ""
+    assert [one.name for one in engine_registry.broken_files()] == [files[0], files[2]]
+    with pytest.raises(InputError, match="cannot be used"):
+        read_plugins(["--plugins", str(broken)])

@@ -16,7 +16,7 @@ import tyro
 
 from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths, user_path
-from ..engine.registry import PLUGINS, plugin_files, read_plugin_file
+from ..engine.registry import PLUGINS, plugin_files, read_plugin_file, read_plugin_files
 from .help import help_of
 from .registry import COMMANDS, PROGRAM, is_configured, options_of
 
@@ -109,10 +109,12 @@ def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
         environment: a run writes down what it was made with.
 
     Raises:
-        InputError: a file that is not there, or fails.
+        InputError: a file behind --plugins that is not there, or fails; one of the environment is
+            told and left out.
     """
     if not known:
         return arguments
+    read_plugin_files()
     files: list[str] = []
     rest: list[str] = []
     taking = False
@@ -128,6 +130,8 @@ def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
             rest.append(item)
     paths = [str(user_path(f).resolve()) for f in files]
     every = list(dict.fromkeys([*plugin_files(), *paths]))
+    if PLUGINS in os.environ:
+        os.environ[PLUGINS] = os.pathsep.join(plugin_files())
     if not every:
         return rest
     for path in every:

@@ -163,18 +163,40 @@ class Registry(Generic[T]):
 
 
 _read_files: set[Path] = set()
+_broken_files: dict[Path, str] = {}
 
 
 def read_plugin_files() -> None:
-    """Run the files that the environment names, each once. Raises InputError on one that fails."""
-    for text in filter(None, os.environ.get(PLUGINS, "").split(os.pathsep)):
-        read_plugin_file(user_path(text))
+    """Run the files that the environment names, each once. One that fails is told in a line and
+    kept aside with its reason (`broken_files`)."""
+    for path in _named_files():
+        if path in _broken_files:
+            continue
+        try:
+            read_plugin_file(path)
+        except InputError as error:
+            _broken_files[path] = error.what
+            print(f"Warning: {PLUGINS}: {error.line()}. It is left out.", file=sys.stderr)
 
 
 def plugin_files() -> list[str]:
-    """The files that the environment names, for whoever writes down what a run was made with."""
+    """The files that the environment names and that can be used, for whoever writes down what a run
+    was made with."""
+    return [str(path) for path in _named_files() if path not in _broken_files]
+
+
+def broken_files() -> list[Broken]:
+    """The files that the environment names and that cannot be used."""
+    read_plugin_files()
+    return [
+        Broken(name=str(path), group=PLUGINS, reason=reason)
+        for path, reason in _broken_files.items()
+    ]
+
+
+def _named_files() -> list[Path]:
     named = filter(None, os.environ.get(PLUGINS, "").split(os.pathsep))
-    return [str(user_path(text).resolve()) for text in named]
+    return [user_path(text).resolve() for text in named]
 
 
 def read_plugin_file(path: Path) -> None:

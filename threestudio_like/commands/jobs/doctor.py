@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...engine.registry import Registry
+from ...engine.registry import Registry, broken_files, plugin_files
 from ...guidance.registry import GUIDANCES
 from ...kernels.devices import default_device, described, is_main
 from ...kernels.dispatch import report_backends
@@ -101,6 +101,10 @@ def examine() -> dict[str, Any]:
         "representations": registered(REPRESENTATIONS),
         "priors": registered(PRIORS),
         "formats": registered(FORMATS),
+        "plug-in files": [
+            *({"name": name, "state": "ok", "detail": ""} for name in plugin_files()),
+            *({"name": b.name, "state": "broken", "detail": b.reason} for b in broken_files()),
+        ],
     }
 
 
