@@ -599,6 +599,8 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
         (["SCENE", "a red ball", "--text", "a red ball on a blue box"], "goes without a picture"),
         (["--text", "a red ball"], "names 1 object"),
         (["--text", "a red ball on a blue box", "--boxes", "0,0,9,9"], "belongs to a picture"),
+        (["--text", "a red ball on a blue box", "--fov", "40"], "--fov: belongs to a picture"),
+        (["--text", "a red ball on a blue box", "--elevation", "0"], "belongs to a picture"),
         (
             ["--text", "a red ball on a blue box", "--objects", "one.glb"],
             "gives 1 meshes, the prompt names 2",

@@ -193,3 +193,11 @@ def test_mistakes_of_a_concept(tmp_path):
     (images / "5.png").write_bytes(b"hello")
     with pytest.raises(InputError, match="picture"):
         read_pictures(images, 64, 3.0, 40.0)
+
+
+def test_the_time_of_a_concept_is_kept(tmp_path):
+    words = ("train", "concept", "--images", str(pictures(tmp_path / "images")), "--quiet")
+    words += ("--out", str(tmp_path / "out"), "--steps", "100000", "--minutes", "0.001")
+    assert main(list(words)) == 0
+    events = (tmp_path / "out/work/events.jsonl").read_text()
+    assert '"event": "minutes"' in events

@@ -31,12 +31,17 @@ def runs(tmp_path_factory):
         "compose": (
             *("compose", "--text", "a red ball on a blue box", "--method", "g3dr"),
             *("--starts", "1", "--steps", "2", *SMALL),
+            *("--save-embeddings", root / "bundle.safetensors"),
         ),
         "refine": ("refine", root / "generate", "--steps", "3", *SMALL),
     }
     for name, words in lines.items():
         assert run(*words, "--out", root / name, "--quiet") == 0, name
     return root
+
+
+def test_compose_writes_the_embeddings_of_all_its_objects(runs):
+    assert (runs / "bundle.safetensors").is_file()
 
 
 COMMANDS = ("generate", "texture", "reconstruct", "compose", "refine")

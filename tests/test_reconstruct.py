@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from threestudio_like.cli import main
-from threestudio_like.engine.errors import CollapseError, InputError
+from threestudio_like.engine.errors import CollapseError, ConfigError, InputError
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.surface.voxels import to_mesh, voxelise
 from threestudio_like.meshes.texture.atlas import join_atlas
@@ -471,3 +471,16 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     assert asset.mesh.texture is not None
     assert (tmp_path / "run" / "asset.glb").is_file()
     assert not (tmp_path / "run" / "turntable.mp4").exists()
+
+
+def test_embeddings_of_a_method_that_asks_no_prior_are_refused():
+    from types import SimpleNamespace as Plain
+
+    from threestudio_like.commands.jobs.reconstruct import _prior_of
+
+    config = Plain(colour=Plain(complete="neighbours"), wants_prior=False)
+    run = Plain(options=Plain(prompt="", model=Plain(save_embeddings="e.safetensors")))
+    with pytest.raises(ConfigError, match="--save-embeddings: this method asks no prior"):
+        _prior_of(run, Plain(prior=None), config)
+    run.options.model.save_embeddings = None
+    assert _prior_of(run, Plain(prior=None), config) is None

@@ -43,6 +43,7 @@ class ConceptOptions:
     prior: str = "toybox"
     out: Path | None = None
     steps: int = 400
+    minutes: float | None = None
     seed: int = 0
     device: str = devices.MAIN
     resume: bool = False
@@ -259,7 +260,7 @@ def train_concept(options: ConceptOptions) -> Path:
     resume = options.resume and (out / "work" / CHECKPOINT).is_file()
     settings = LoopSettings(
         seed=options.seed,
-        minutes=None,
+        minutes=options.minutes,
         checkpoint_seconds=30.0,
         log_every=10,
         resume=resume,

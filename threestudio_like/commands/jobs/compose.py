@@ -114,7 +114,12 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
     prompt = options.text
     check_prompt(prompt)
     check_method(options)
-    for name, value in (("--boxes", options.boxes), ("--masks", options.masks)):
+    for name, value in (
+        ("--boxes", options.boxes),
+        ("--masks", options.masks),
+        ("--fov", options.fov),
+        ("--elevation", options.elevation is not None),
+    ):
         if value:
             raise ConfigError(
                 "belongs to a picture, and there is none", name, "Give a picture, or leave it out"

@@ -41,7 +41,8 @@ class ObjectMaker:
             if options.method_name == "auto"
             else SYSTEMS.canonical(options.method_name),
             prompt=phrase,
-            model=options.model,
+            # The prior is one for all, and so is the bundle of its embeddings.
+            model=replace(options.model, save_embeddings=None),
             asset=replace(options.asset, turntable=False),
             run=RunOptions(
                 out=self.run.folder / "objects" / name,

@@ -44,6 +44,7 @@ from ...systems.scene.report import picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
 from ..compose import Compose
 from .compose_objects import ObjectMaker
+from .generate import save_embeddings
 
 
 @dataclass(kw_only=True)
@@ -331,6 +332,7 @@ class Composition:
     def _finish(
         self, scene: PlacedScene, objects: list[SceneObject], figures: dict[str, Any]
     ) -> RunResult:
+        save_embeddings(self.run, self.prior)
         began = time.monotonic()
         self.run.events.status("asset: writing, verifying", force=True)
         residual = PhysicalTerms(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...engine.errors import ConfigError
 from ...engine.output import new_file
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
@@ -39,6 +40,7 @@ from ...systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
 from ...systems.image_to_3d.viewpoint import Viewpoint
 from ..generate import Generate
 from ..reconstruct import Reconstruct
+from .generate import save_embeddings
 from .printing import print_configuration
 
 BEST = "cisp"
@@ -166,11 +168,8 @@ def reconstruct_image(options: Reconstruct, picture: Callable[[], InputImage]) -
 
 def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> RunResult:
     """Shape, colours and asset of a picture, in an opened run."""
-    options, photo, prior, events = run.options, given.photo, given.prior, run.events
-    if prior is None and (config.colour.complete == "paint" or config.wants_prior):
-        prior = run.load_prior()
-    if prior is not None and options.prompt:
-        check_vocabulary(prior, options.prompt)
+    options, photo, events = run.options, given.photo, run.events
+    prior = _prior_of(run, given, config)
     planned = run.plan_memory(config, prior)
     # A picture that was made here may differ in rounding when the run goes on with other threads.
     made = given.source == IMAGINED
@@ -230,6 +229,8 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         )
         stages = run.execute(plans, last=False)
     run.lead_alone()
+    if prior is not None:
+        save_embeddings(run, prior)
     done = completed(coloured, config.colour, painted, stages=stages, colour=found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
@@ -245,6 +246,18 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         **found.figures,
     }
     return _finish(run, photo, found, surface=done, config=config, figures=figures)
+
+
+def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPrior | None:
+    """The prior that the method asks; None where it asks none. Raises ConfigError, ModelError."""
+    options, prior = run.options, given.prior
+    if prior is None and (config.colour.complete == "paint" or config.wants_prior):
+        prior = run.load_prior()
+    if prior is None and options.model.save_embeddings is not None:
+        raise ConfigError("this method asks no prior", "--save-embeddings", "Leave it out")
+    if prior is not None and options.prompt:
+        check_vocabulary(prior, options.prompt)
+    return prior
 
 
 def share(part: torch.Tensor, whole: torch.Tensor) -> float:

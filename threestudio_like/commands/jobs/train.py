@@ -78,6 +78,7 @@ def _train_concept(options: Train) -> None:
             prior=options.prior,
             out=options.out,
             steps=options.steps or 400,
+            minutes=options.minutes,
             seed=options.seed,
             device=options.device or MAIN,
             resume=options.resume,
