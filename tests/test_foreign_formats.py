@@ -270,3 +270,37 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(
 def test_what_is_not_read_names_a_way_out(tmp_path, suffix, says):
     with pytest.raises(InputError, match=says):
         Asset.load(written(tmp_path, f"a.{suffix}", "x"))
+
+
+CORNERS = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
+
+
+def test_polygons_that_become_triangles_are_told_of_every_format(tmp_path):
+    """As of an OBJ: with what the file that is written does not keep."""
+    off = written(tmp_path, "quad.off", f"OFF\n4 1 0\n{CORNERS}4 0 1 2 3\n")
+    head = "ply\nformat ascii 1.0\nelement vertex 4\n"
+    head += "".join(f"property float {axis}\n" for axis in "xyz")
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    ply = written(tmp_path, "quad.ply", f"{head}{CORNERS}4 0 1 2 3\n")
+    for path in (off, ply):
+        asset = Asset.load(path)
+        assert "polygons" in [feature.kind for feature in features(asset)]
+        with pytest.warns(UserWarning, match="polygons"):
+            asset.save(tmp_path / f"{path.suffix[1:]}.glb")
+    plain = Asset.load(written(tmp_path, "plain.off", f"OFF\n4 1 0\n{CORNERS}3 0 1 2\n"))
+    assert not plain.polygons
+    assert plain.notes == []
+
+
+@pytest.mark.parametrize(
+    ("faces", "note"),
+    [
+        ("3 0 1 2 255 0 0\n3 0 2 3\n", "the face colours are left out: not every face"),
+        ("3 0 1 2 4\n3 0 2 3 5\n", "colours of faces by their number in a colour map"),
+    ],
+)
+def test_face_colours_of_an_off_that_are_not_read_are_told(tmp_path, faces, note):
+    asset = Asset.load(written(tmp_path, "a.off", f"OFF\n4 2 0\n{CORNERS}{faces}"))
+    assert len(asset.notes) == 1
+    assert asset.notes[0].startswith(note)
+    assert asset.mesh.colours is None

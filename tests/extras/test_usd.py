@@ -200,7 +200,11 @@ def test_units_axes_interpolation_groups_and_hidden_meshes(tmp_path):
     # One by one metre, lying: Z is up in the file, and turned over, for it is left-handed.
     assert one.area + two.area == pytest.approx(1)
     assert one.with_normals().normals[:, 1] == pytest.approx(-1)
-    assert asset.notes == ["1 of the kind Sphere left out"]
+    assert asset.notes == [
+        "1 of the kind hidden prim left out",
+        "1 of the kind Sphere left out",
+    ]
+    assert not asset.polygons
 
 
 def test_instances_of_both_kinds_are_flattened(tmp_path):
@@ -222,6 +226,7 @@ def test_instances_of_both_kinds_are_flattened(tmp_path):
         copy.GetPrim().SetInstanceable(True)
     stage.Save()
     asset = Asset.load(tmp_path / "a.usda")
+    assert asset.polygons
     lows = sorted(tuple(np.rint(m.vertices.min(0)).tolist()) for m in asset.meshes.values())
     assert lows == [(0, 0, -200), (0, 0, -100), (0, 0, 0), (2, 1000, 0), (2, 1000, 20)]
 

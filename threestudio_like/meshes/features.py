@@ -101,6 +101,8 @@ def features(asset: Asset) -> list[Feature]:
         table["placed objects"] = dict.fromkeys(asset.nodes)
     if asset.variants:
         table["material variants"] = dict.fromkeys(variant.name for variant in asset.variants)
+    if asset.polygons:
+        table["polygons"] = {}
     if asset.offset.any():
         table["far origin"] = {}
     own = [Feature(kind, tuple(names)) for kind, names in table.items()]

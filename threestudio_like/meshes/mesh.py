@@ -274,7 +274,8 @@ class Asset:
     the world of the meshes. offset (3,) float64: what has to be added to the vertices; not zero
     where the file stands so far from its origin that float32 would not hold it. notes: what a
     reader had to guess or leave out, one line each. variants: other looks, besides that of the
-    meshes.
+    meshes. polygons: whether the file has faces of more corners, which are triangles here; a source
+    says so itself.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -289,6 +290,7 @@ class Asset:
     offset: np.ndarray = field(default_factory=_no_offset)
     notes: list[str] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
+    polygons: bool = False
 
     def with_meshes(self, meshes: dict[str, Mesh]) -> Asset:
         """The asset with other meshes in place of its own, those of its nodes included."""

@@ -38,11 +38,12 @@ def read_off(path: Path, textures: bool = True) -> Asset:
         raise InputError("has vertices of unequal length", where, _REPAIR)
     mesh, offset = _vertices(rows.reshape(vertex_count, -1), kind, where)
     listed = lines[vertex_count : vertex_count + face_count]
-    corners, sizes, colours = _faces(listed, where)
-    if mesh.colours is not None:
-        colours = None
+    corners, sizes, colours, notes = _faces(listed, where)
+    if mesh.colours is not None and colours is not None:
+        colours, notes = None, ["the face colours are left out beside those of the vertices"]
     mesh, _ = assembled(mesh, corners, sizes, where=where, colours=colours)
-    return Asset({path.stem: mesh}, offset=offset)
+    polygons = bool((sizes > 3).any())
+    return Asset({path.stem: mesh}, offset=offset, notes=notes, polygons=polygons)
 
 
 def _head(lines: list[bytes], where: str) -> tuple[str, list[bytes], int, int]:
@@ -92,8 +93,10 @@ def _colour(values: np.ndarray) -> np.ndarray | None:
     return (values / largest).clip(0, 1).astype(np.float32)
 
 
-def _faces(lines: list[bytes], where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Corners, sizes, and the colours of corners, if every face has one."""
+def _faces(
+    lines: list[bytes], where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[str]]:
+    """Corners, sizes, the colours of corners, if every face has one, and what is left out."""
     numbers = numbers_of(b"\n".join(lines), where)
     widths = np.array([len(line.split()) for line in lines])
     starts = np.cumsum(widths) - widths
@@ -112,7 +115,14 @@ def _faces(lines: list[bytes], where: str) -> tuple[np.ndarray, np.ndarray, np.n
         columns = (starts + sizes + 1)[:, None] + np.arange(behind[0])
         colours = _colour(numbers[columns])
         colours = None if colours is None else np.repeat(colours, sizes, 0)
-    return corners.astype(np.int64), sizes, colours
+    notes = []
+    if colours is None and (behind > 0).any():
+        notes.append(
+            "colours of faces by their number in a colour map are left out"
+            if (behind <= 1).all()
+            else "the face colours are left out: not every face has three or four numbers"
+        )
+    return corners.astype(np.int64), sizes, colours, notes
 
 
 OFF = Format(

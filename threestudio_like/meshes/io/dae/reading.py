@@ -111,7 +111,7 @@ class _Walk:
 
 def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str) -> Asset:
     parts: list[tuple[str, Mesh, np.ndarray]] = []
-    total = 0
+    total, largest = 0, 0
     for placed in found:
         several = len(placed.geometry.primitives) > 1
         for primitive in placed.geometry.primitives:
@@ -125,6 +125,7 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
             with np.errstate(all="ignore"):
                 points = polygons.points @ linear.T + placed.matrix[:3, 3]
             corners, sizes = polygons.corners, polygons.sizes
+            largest = max(largest, int(sizes.max(initial=0)))
             mesh = Mesh(points.astype(np.float32), np.zeros((0, 3), np.int32))
             mesh, _ = assembled(
                 mesh,
@@ -148,7 +149,7 @@ def _asset(found: list[Placed], surfaces: Surfaces, notes: list[str], where: str
     if not parts:
         return Asset({})
     near, offset = near_origin(np.concatenate([p for _, _, p in parts]))
-    asset = Asset({}, offset=offset, notes=notes)
+    asset = Asset({}, offset=offset, notes=notes, polygons=largest > 3)
     ends = np.cumsum([len(p) for _, _, p in parts])[:-1]
     for (name, mesh, _), points in zip(parts, np.split(near, ends)):
         mesh.vertices = points

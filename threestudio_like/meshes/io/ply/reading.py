@@ -50,7 +50,7 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
         normals=stacked(vertex, ("nx", "ny", "nz")),
     )
     mesh, owner = polygons.onto(mesh, where)
-    asset = Asset({}, offset=offset)
+    asset = Asset({}, offset=offset, polygons=bool((polygons.sizes > 3).any()))
     _dress(asset, mesh, polygons.pictures(owner), header=header, path=path, textures=textures)
     _note_others(header, asset.notes)
     return asset

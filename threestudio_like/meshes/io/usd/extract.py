@@ -143,6 +143,8 @@ class _Extraction:
             if prim.IsA(UsdGeom.Imageable):
                 image = UsdGeom.Imageable(prim)
                 hidden = image.GetVisibilityAttr().Get(self.time) == "invisible"
+                if hidden:
+                    self._note("hidden prim")
                 if hidden or image.ComputePurpose() in ("guide", "proxy"):
                     walk.PruneChildren()
                     continue

@@ -50,7 +50,9 @@ def read_usd(path: Path, textures: bool = True) -> Asset:
     if not parts:
         return Asset({}, notes=notes)
     near, offset = near_origin(np.concatenate([p for _, _, p in parts]))
-    asset = Asset({}, offset=offset, notes=notes)
+    counts = [arrays[f"{number}_counts"] for number in range(len(description["parts"]))]
+    polygons = any(bool((count > 3).any()) for count in counts)
+    asset = Asset({}, offset=offset, notes=notes, polygons=polygons)
     ends = np.cumsum([len(p) for _, _, p in parts])[:-1]
     for (name, mesh, _), points in zip(parts, np.split(near, ends)):
         mesh.vertices = points
