@@ -10,7 +10,7 @@ from PIL import Image
 
 from threestudio_like import AssetOptions, RunOptions, texture
 from threestudio_like.cli import main
-from threestudio_like.meshes import Asset
+from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.io.gltf.compare import differences
 from threestudio_like.meshes.texture.atlas import pack
 from threestudio_like.meshes.texture.coordinates import examine_uv, settled, with_coordinates
@@ -333,3 +333,34 @@ def test_unwrap_rebakes(tmp_path):
         assert np.sqrt(np.square(again - flat[0]).mean()) < 0.04
     document, _ = gltf_of((tmp_path / "u.glb").read_bytes())
     assert document["materials"][0]["normalTexture"]["texCoord"] == 1
+
+
+def test_refining_a_painting_leaves_what_it_left(tmp_path, monkeypatch):
+    """Parts, locks and maps of the run hold for its refinement; what is gone is told."""
+    from threestudio_like.commands.jobs import texture as job
+    from threestudio_like.commands.jobs.refine import refine
+    from threestudio_like.commands.refine import Refine
+    from threestudio_like.runs.record import RunRecord
+
+    mesh = Mesh(np.eye(3, dtype=np.float32), np.int32([[0, 1, 2]]))
+    Asset({"body": mesh, "wheels": mesh}).save(tmp_path / "asset.glb")
+    lock = tmp_path / "lock.png"
+    lock.write_bytes(b"")
+    options = {"parts": ["body"], "lock_parts": ["wheels", "roof"], "maps": "keep"}
+    facts = {"prompt": "a red car"}
+    told = {}
+    monkeypatch.setattr(job, "texture", lambda given, **more: told.update(more, given=given))
+    RunRecord(command="texture", options={**options, "lock": str(lock)}, facts=facts).write(
+        tmp_path
+    )
+    refine(Refine(source=tmp_path))
+    given = told["given"]
+    assert (given.parts, given.lock_parts, given.maps) == (("body",), ("wheels",), "keep")
+    assert given.lock == lock
+    assert told["notes"] == [
+        "--lock-parts of the run is not kept for roof: the asset has none",
+    ]
+    lock.unlink()
+    refine(Refine(source=tmp_path))
+    assert told["given"].lock is None
+    assert told["notes"][-1] == f"--lock of the run is not kept: {lock} is not there"

@@ -9,16 +9,18 @@ from typing import Any
 from ...engine.config import to_dict
 from ...engine.errors import InputError
 from ...kernels.devices import MAIN
+from ...meshes.mesh import Asset
 from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
-from ...runs.options import check_prompt
+from ...runs.options import check_prompt, flag
 from ...runs.prior import check_vocabulary, count_objects, load_prior
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.text_to_3d.rgb_refinement import RefinementRequest
+from ...systems.texturing.subject import names_of
 from ..refine import Refine
 from ..texture import Texture
 from .generate import finish, save_embeddings
@@ -146,12 +148,14 @@ def _refine_texture(
     # A photograph's colours have its light in them, and keep it.
     lit = {} if record.command == "texture" else {"pbr.steps": "0"}
     begun = {"start.refine.times": "", **lit, **options.set}
+    kept, notes = kept_as_before(record, mesh)
     return texture(
         Texture(
             mesh=mesh,
             prompt=prompt,
             unwrap="keep",
             begin=True,
+            **kept,
             method=method,
             model=options.model,
             asset=options.asset,
@@ -161,7 +165,31 @@ def _refine_texture(
         ),
         system=system,
         prior=prior,
+        notes=notes,
     )
+
+
+def kept_as_before(record: RunRecord, mesh: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a painting left as it was, and so what painting on leaves: the options of `texture` by
+    name; and a line for each thing that the finished asset does not have any more."""
+    before = record.options
+    asset = Asset.load(mesh, textures=False)
+    known = {name for key, part in asset.meshes.items() for name in names_of(key, part)}
+    kept: dict[str, Any] = {"maps": before.get("maps", "auto")}
+    notes = []
+    for option in ("parts", "lock_parts"):
+        wanted = tuple(str(name) for name in before.get(option) or ())
+        kept[option] = tuple(name for name in wanted if name in known)
+        gone = ", ".join(name for name in wanted if name not in known)
+        if gone:
+            notes.append(f"{flag(option)} of the run is not kept for {gone}: the asset has none")
+    if before.get("lock"):
+        path = Path(str(before["lock"])).expanduser()
+        if path.is_file():
+            kept["lock"] = path
+        else:
+            notes.append(f"--lock of the run is not kept: {path} is not there")
+    return kept, notes
 
 
 def _prompt_of(source: Path, record: RunRecord) -> str:

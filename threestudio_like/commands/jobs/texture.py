@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,11 @@ from .printing import print_configuration
 
 
 def texture(
-    options: Texture, *, system: Any = None, prior: DiffusionPrior | None = None
+    options: Texture,
+    *,
+    system: Any = None,
+    prior: DiffusionPrior | None = None,
+    notes: Sequence[str] = (),
 ) -> RunResult | None:
     """Paint a mesh by a prompt.
 
@@ -54,6 +59,7 @@ def texture(
         options: of the command.
         system: a configuration made in Python instead of a preset of `options.system`.
         prior: a prior made in Python instead of `options.model.prior`.
+        notes: what the user is warned of when the run begins.
 
     Returns:
         The result; None where the configuration was printed only.
@@ -101,6 +107,8 @@ def texture(
         ]
         facts = _facts(run, mesh, registry.name_of(base) or options.system, preset=preset)
         run.describe(facts, config, export, planned=planned)
+        for note in notes:
+            run.events.say(f"Warning: {note}.")
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
         save_embeddings(run, prior)

@@ -138,7 +138,7 @@ def _without_textures(asset: Asset) -> Asset:
 def chosen_meshes(asset: Asset, options: SubjectOptions) -> frozenset[str]:
     """The names of the meshes that are painted. Raises InputError for a part or material that is
     not there, and where nothing is left."""
-    names = {n for k, m in asset.meshes.items() for n in _names(k, m)}
+    names = {n for k, m in asset.meshes.items() for n in names_of(k, m)}
     for flag, given in (("--parts", options.parts), ("--lock-parts", options.lock_parts)):
         for wanted in given:
             if wanted not in names:
@@ -148,8 +148,8 @@ def chosen_meshes(asset: Asset, options: SubjectOptions) -> frozenset[str]:
     painted = frozenset(
         k
         for k, m in asset.meshes.items()
-        if (not options.parts or _names(k, m) & set(options.parts))
-        and not _names(k, m) & set(options.lock_parts)
+        if (not options.parts or names_of(k, m) & set(options.parts))
+        and not names_of(k, m) & set(options.lock_parts)
     )
     if not painted:
         raise InputError(
@@ -158,7 +158,8 @@ def chosen_meshes(asset: Asset, options: SubjectOptions) -> frozenset[str]:
     return painted
 
 
-def _names(key: str, mesh: Mesh) -> set[str]:
+def names_of(key: str, mesh: Mesh) -> set[str]:
+    """The names by which a mesh of an asset is chosen: its own, its part's, its material's."""
     return {n for n in (key, mesh.part, mesh.material.name if mesh.material else "") if n}
 
 
