@@ -71,7 +71,7 @@ def distillation_stage(
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
-    told = GuidanceFigures()
+    guidance_figures = GuidanceFigures()
 
     def before_step(step: Step) -> None:
         seen.clear()
@@ -87,11 +87,11 @@ def distillation_stage(
         inputs = GuidanceInputs(
             some, step.fraction, step.microbatch_random, background=sample.level
         )
-        terms = guidance_terms(every[:1], rendering, inputs, figures=told)
+        terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         terms.update(
             regularisation_terms(weights, parts, rendering, cameras=some, fraction=step.fraction)
         )
-        terms.update(guidance_terms(guidances, rendering, inputs, figures=told))
+        terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
             terms.update(extra(rendering, inputs))
         return terms
@@ -124,7 +124,7 @@ def distillation_stage(
         clip_norm=clip_norm,
         preview=lambda: preview(parts, size),
         watch=watch,
-        figures=told,
+        figures=guidance_figures,
         recover=recover,
         shrink=shrink,
     )

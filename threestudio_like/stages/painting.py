@@ -191,7 +191,7 @@ def painting_stage(
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = parsed(terms)
-    told = GuidanceFigures()
+    guidance_figures = GuidanceFigures()
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
@@ -216,9 +216,9 @@ def painting_stage(
         inputs = GuidanceInputs(
             some, step.fraction, step.microbatch_random, background=sample.level
         )
-        found = guidance_terms(every[:1], rendering, inputs, figures=told)
+        found = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         found.update(paint_terms(weights, parts.surface, step.fraction))
-        found.update(guidance_terms(guidances, rendering, inputs, figures=told))
+        found.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         return found
 
     return Stage(
@@ -230,7 +230,7 @@ def painting_stage(
         shared=True,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
-        figures=told,
+        figures=guidance_figures,
         recover=lambda verdict: recover_guidances(every, verdict),
         shrink=lambda: shrink_guidances(every),
     )

@@ -117,7 +117,7 @@ def rounds_stage(
     count = len(cameras)
     behind = BackgroundSample(pictures)
     last: dict[str, torch.Tensor] = {}
-    told = GuidanceFigures()
+    guidance_figures = GuidanceFigures()
 
     def new_targets(number: int, random: RandomStream) -> None:
         make_targets(
@@ -161,7 +161,7 @@ def rounds_stage(
             regularisation_terms(weights, parts, rendering, cameras=None, fraction=step.fraction)
         )
         inputs = GuidanceInputs(cameras, step.fraction, random)
-        terms.update(guidance_terms(guidances, rendering, inputs, figures=told))
+        terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         return terms
 
     def recover(verdict: str) -> str:
@@ -179,7 +179,7 @@ def rounds_stage(
         groups=[*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
         loss=loss,
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
-        figures=told,
+        figures=guidance_figures,
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
         recover=recover,
     )
