@@ -199,5 +199,5 @@ def test_the_time_of_a_concept_is_kept(tmp_path):
     words = ("train", "concept", "--images", str(pictures(tmp_path / "images")), "--quiet")
     words += ("--out", str(tmp_path / "out"), "--steps", "100000", "--minutes", "0.001")
     assert main(list(words)) == 0
-    events = (tmp_path / "out/work/events.jsonl").read_text()
+    events = (tmp_path / "out" / "work" / "events.jsonl").read_text()
     assert '"event": "minutes"' in events

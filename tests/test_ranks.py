@@ -379,7 +379,7 @@ def test_ranks_stay_together_over_several_works(tmp_path):
     ranks, said = scripts(TWO_WORKS, tmp_path)
     assert [process.returncode for process in ranks] == [0, 0], said
     assert [out.strip() for out, _ in said] == ["alone", ""]
-    assert (tmp_path / "run/shape/work/checkpoint.safetensors").is_file()
+    assert (tmp_path / "run" / "shape" / "work" / "checkpoint.safetensors").is_file()
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "meeting") == ["run"]
 
 
