@@ -28,6 +28,7 @@ from ..guidance.weighted import (
     guidance_terms,
 )
 from ..renderers import BackgroundSample, Cameras
+from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
@@ -92,6 +93,22 @@ def make_targets(
         targets.set(decoded, refinement.masks(decoded))
 
 
+def fit_terms(
+    targets: Targets, rendering: Rendering, pixels: torch.Tensor, *, config: RoundsConfig
+) -> dict[str, torch.Tensor]:
+    """How far rendered rays (1, 1, P, C) are from the targets at `pixels` (P,), indices of the
+    flattened views: in colour, and in opacity from the mask."""
+    wanted = targets.pictures.flatten(0, -2)[pixels]
+    mask = targets.masks.view(-1)[pixels]
+    # Where the mask is zero the background is known exactly.
+    wanted = torch.where(mask[:, None] > 0, wanted, rendering.background[0, 0])
+    certain = config.mask_weight * (config.empty_weight + (1 - config.empty_weight) * mask)
+    return {
+        "fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
+        "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean(),
+    }
+
+
 def rounds_stage(
     name: str,
     parts: FieldModel,
@@ -147,16 +164,8 @@ def rounds_stage(
             else torch.arange(total)
         )
         rendering = parts.renderer.render(parts.field, cameras, behind, random, pixels)
-        wanted = targets.pictures.view(total, -1)[pixels]
-        mask = targets.masks.view(-1)[pixels]
-        # Where the mask is zero the background is known exactly.
-        wanted = torch.where(mask[:, None] > 0, wanted, rendering.background[0, 0])
         last["opacity"] = rendering.opacity.detach()
-        certain = config.mask_weight * (config.empty_weight + (1 - config.empty_weight) * mask)
-        terms = {
-            "fit": (rendering.features[0, 0] - wanted).square().sum(-1).mean(),
-            "mask": (certain * (rendering.opacity[0, 0, :, 0] - mask).square()).mean(),
-        }
+        terms = fit_terms(targets, rendering, pixels, config=config)
         terms.update(
             regularisation_terms(weights, parts, rendering, cameras=None, fraction=step.fraction)
         )
