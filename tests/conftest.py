@@ -125,6 +125,11 @@ def tiny_pipeline(
         )
     )
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    if camera:
+        numbers = ["sin azimuth", "cos azimuth", "sin 2 azimuth", "cos 2 azimuth"]
+        numbers += ["sin elevation", "cos elevation", "background", "known"]
+        said = {"camera_vector": numbers} if camera == "vector" else {"ray_maps": True}
+        (folder / "prior.json").write_text(json.dumps(said))
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_pipeline
-from threestudio_like.engine.errors import ModelError
+from threestudio_like.engine.errors import ModelError, VocabularyError
 from threestudio_like.priors import registry
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
@@ -193,8 +193,10 @@ def test_concepts_add_exactly_one_token_and_change_the_embedding(tmp_path, tiny_
     prior.add_concept(read_concept(path))
     assert len(prior.text._tokenizer) == before + 1
     assert prior.text._tokenizer.tokenize("a <cat-toy>")[-1].startswith("<cat-toy>")
-    a, b = prior.encode_text(["a <cat-toy> chair"]), plain.encode_text(["a <cat-toy> chair"])
+    a, b = prior.encode_text(["a <cat-toy> chair"]), plain.encode_text(["a chair"])
     assert not torch.allclose(a, b)
+    with pytest.raises(VocabularyError, match="<cat-toy>"):
+        plain.encode_text(["a <cat-toy> chair"])
     torch.testing.assert_close(
         prior.encode_text(["a red chair"]), plain.encode_text(["a red chair"])
     )

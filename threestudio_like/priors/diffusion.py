@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -12,6 +13,11 @@ from ..engine.errors import ModelError
 from ..engine.limits import Limits
 from ..renderers.cameras import Cameras
 from .noise_schedule import NoiseSchedule, PredictionType
+
+GuidanceStyle = Literal["cfg", "embedded", "none"]
+"""How a model is guided by its prompt. cfg: two predictions, extrapolated (classifier-free
+guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
+no guidance."""
 
 
 @dataclass
@@ -73,6 +79,7 @@ class PriorFacts:
     """Number of views that it can denoise together."""
     licence: str = "unknown"
     territory: str = "unknown"
+    guidance: GuidanceStyle = "cfg"
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -149,7 +156,8 @@ class DiffusionPrior(ABC):
 
     @abstractmethod
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """Embeddings (B, T, D) of B prompts; "" is the unconditional one."""
+        """Embeddings (B, T, D) of B prompts; "" is the unconditional one. Those of one call have
+        the same T; what T and D hold besides tokens is the prior's own (`text.packed`)."""
 
     @abstractmethod
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
@@ -169,6 +177,14 @@ class DiffusionPrior(ABC):
         return self.schedule.to_epsilon(
             self.predict(latents, t, condition), latents, t, kind=self.facts.prediction_type
         )
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        """What of a prompt would not be read as it is written, in lines for the user.
+
+        Raises:
+            VocabularyError: the tokenizer does not know a part of it.
+        """
+        return []
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
         """The positions in `encode_text`'s T of a word, or of several consecutive words, at every

@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from ..engine.registry import Registry
 from .diffusion import DiffusionPrior
+from .families.base import DiffusersPrior
+from .families.detection import load_folder
 from .model_folder import DiffusersConfig
 from .registry import EMBEDDED, resolve
-from .stable_diffusion import StableDiffusionPrior
 from .text.embeddings import EmbeddingStore
 
 L = TypeVar("L", bound=Callable[..., DiffusionPrior])
@@ -47,10 +48,8 @@ class PriorKind:
     load: Callable[[PriorOptions], DiffusionPrior]
 
 
-def _diffusers(options: PriorOptions) -> StableDiffusionPrior:
-    return StableDiffusionPrior(
-        resolve(options.name), options.config, options.name, embeddings=options.embeddings
-    )
+def _diffusers(options: PriorOptions) -> DiffusersPrior:
+    return load_folder(resolve(options.name), options.config, options.name, options.embeddings)
 
 
 PRIORS: Registry[PriorKind] = Registry(

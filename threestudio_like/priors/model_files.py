@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ..engine.config import from_dict
 from ..engine.errors import ConfigError, ModelError
-from ..engine.schema.bounds import Bounds, FieldOfView, Number, Positive, Share
+from ..engine.schema.bounds import FieldOfView, Number, Positive, Share
 
 T = TypeVar("T", bound=Any)
 Row = tuple[float, float, float, float]
-Beta = Annotated[float, Bounds(low=0, high=0.9999, above=True)]
 LARGEST = 16 << 20
 """Bytes of a JSON file that is read."""
 
@@ -34,41 +33,15 @@ class PriorRecord:
 
     camera: CameraRecord | None = None
     light: tuple[Row, Row, Row, Row] | None = None
+    camera_vector: tuple[str, ...] | None = None
+    """The numbers of the UNet's class embedding in their order (`model_folder.CAMERA_NUMBERS`)."""
+    ray_maps: bool | None = None
+    """Whether the UNet's six further channels are ray maps (`Cameras.ray_maps`); None where a
+    camera is described."""
     joint_views: Number = 1
     vocabulary: tuple[str, ...] | None = None
     licence: str = "see the model's page"
     territory: str = "see the model's page"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerRecord:
-    """The numbers of a diffusers scheduler that a noise schedule is made of."""
-
-    beta_schedule: str = "scaled_linear"
-    beta_start: Beta = 0.00085
-    beta_end: Beta = 0.012
-    num_train_timesteps: Annotated[int, Bounds(low=2, high=1_000_000)] = 1000
-    rescale_betas_zero_snr: bool = False
-    prediction_type: Literal["epsilon", "v_prediction", "sample", "flow"] = "epsilon"
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnetRecord:
-    """What the adapter has to know of a UNet."""
-
-    in_channels: Number | None = None
-    sample_size: Annotated[int, Bounds(low=1, high=4096)] = 64
-    class_embed_type: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderRecord:
-    """What the adapter has to know of an autoencoder."""
-
-    latent_channels: Annotated[int, Bounds(low=1, high=1024)] = 4
-    scaling_factor: Positive = 0.18215
-    shift_factor: float | None = None
-    block_out_channels: tuple[Number, ...] = field(default_factory=lambda: (128, 256, 512, 512))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@ configurations."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,16 +12,10 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from ..engine.errors import ModelError
-from ..engine.schema.bounds import Count
+from ..engine.schema.bounds import Count, OptionalSize, Positive
 from .diffusion import CameraProtocol, PriorFacts
-from .model_files import (
-    AutoencoderRecord,
-    PriorRecord,
-    SchedulerRecord,
-    UnetRecord,
-    read_json,
-    record,
-)
+from .model_files import PriorRecord, read_json, record
+from .noise_schedule import PredictionType
 
 R = TypeVar("R", bound=Any)
 
@@ -56,31 +52,97 @@ class DiffusersConfig:
     graphs: bool | None = None
     """Record the UNet's kernels once for every shape and replay them; None does so on GPUs if
     nothing is offloaded or compiled."""
+    image_size: OptionalSize = 0
+    """Height and width of the pictures in pixels; 0 for the model's own."""
+    prediction_type: Literal["auto", "epsilon", "v_prediction", "sample", "flow"] = "auto"
+    """What the denoiser predicts; auto for what its scheduler says."""
+    beta_schedule: Literal["scaled_linear", "linear", "squaredcos_cap_v2"] | None = None
+    """Instead of the scheduler's; like the next three."""
+    beta_start: Positive | None = None
+    beta_end: Positive | None = None
+    shift: Positive | None = None
+    """Shift of a flow's noise, instead of the scheduler's own or that for the size."""
+    guidance: Literal["auto", "cfg", "embedded", "none"] = "auto"
+    """How the model is guided (`diffusion.GuidanceStyle`); auto for what its files say."""
+    embedded_guidance: float | None = None
+    """Value of the guidance embedding, where the denoiser has one; None for the family's."""
+    latent_scale: Positive | None = None
+    """Factor of the latents, instead of the autoencoder's own; like the next."""
+    latent_shift: float | None = None
+    text_length: Count = 0
+    """Tokens that the long text encoder reads; 0 for the family's number."""
+    text_layers: tuple[int, ...] = ()
+    """Layers whose states FLUX.2 is told; empty for the published ones."""
+    zero_empty: bool | None = None
+    """SDXL: whether the empty prompt is all zeros; None for what model_index.json says."""
+    ignore_camera: bool = False
+    """Run a UNet without the camera embedding that its prior.json does not describe, as if the
+    camera were never known."""
+    tokenizer: Path | None = None
+    """For a model in a single file: a folder of its family with the tokenizers and configurations
+    (no weights are needed)."""
+
+
+CameraNumber = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+CAMERA_NUMBERS: dict[str, CameraNumber] = {
+    "sin azimuth": lambda azimuth, elevation, background, normal: azimuth.sin(),
+    "cos azimuth": lambda azimuth, elevation, background, normal: azimuth.cos(),
+    "sin 2 azimuth": lambda azimuth, elevation, background, normal: (2 * azimuth).sin(),
+    "cos 2 azimuth": lambda azimuth, elevation, background, normal: (2 * azimuth).cos(),
+    "sin elevation": lambda azimuth, elevation, background, normal: elevation.sin(),
+    "cos elevation": lambda azimuth, elevation, background, normal: elevation.cos(),
+    "background": lambda azimuth, elevation, background, normal: 2 * background - 1,
+    "known": lambda azimuth, elevation, background, normal: torch.ones_like(background),
+    "normal domain": lambda azimuth, elevation, background, normal: normal,
+    "azimuth": lambda azimuth, elevation, background, normal: azimuth,
+    "elevation": lambda azimuth, elevation, background, normal: elevation,
+    "polar": lambda azimuth, elevation, background, normal: math.pi / 2 - elevation,
+    "level": lambda azimuth, elevation, background, normal: background,
+    "zero": lambda azimuth, elevation, background, normal: torch.zeros_like(background),
+}
+"""What the numbers of a camera vector can be, by the names that prior.json uses. Azimuth 0 is the
+front and grows to the right of the object's front (towards +X); angles are in radians; the grey
+level of the background is in [0, 1], "background" from -1 to 1; "known" is one; "normal domain" is
+one for pictures of normals and zero for colours; "polar" is the angle from straight up. A factor
+may stand before a name: "-1 * sin azimuth", "57.29578 * elevation"."""
+FIRST_CAMERA_VECTOR = tuple(CAMERA_NUMBERS)[:8]
+"""The camera vector of priors whose prior.json describes a camera but not the vector."""
+
+
+def camera_number(text: str) -> tuple[float, str] | None:
+    """The factor and the name of an entry of a camera vector; None for one that is not known."""
+    factor, star, name = text.rpartition("*")
+    try:
+        scale = float(factor) if star else 1.0
+    except ValueError:
+        return None
+    name = name.strip()
+    return (scale, name) if name in CAMERA_NUMBERS and math.isfinite(scale) else None
 
 
 def camera_vector(
-    azimuth: torch.Tensor, elevation: torch.Tensor, background: torch.Tensor
+    names: Sequence[str],
+    azimuth: torch.Tensor,
+    elevation: torch.Tensor,
+    background: torch.Tensor,
+    normal: torch.Tensor,
 ) -> torch.Tensor:
-    """The vector (B, 8) of the class embedding.
+    """The vector (B, len(names)) of the class embedding, from `CAMERA_NUMBERS`.
 
-    It has the sines and cosines of the azimuth, of twice the azimuth and of the elevation, then
-    2 background - 1, and one.
+    All zeros mean that the camera is not known.
 
-    All zeros mean that the camera is not known. Angles (B,) in radians, background (B,) in [0, 1].
+    Args:
+        names: the numbers in their order, each with a factor where it has one.
+        azimuth, elevation: (B,) in radians. background: (B,) in [0, 1]. normal: (B,) 1 where the
+            picture shows normals, else 0.
     """
-    return torch.stack(
-        [
-            azimuth.sin(),
-            azimuth.cos(),
-            (2 * azimuth).sin(),
-            (2 * azimuth).cos(),
-            elevation.sin(),
-            elevation.cos(),
-            2 * background - 1,
-            torch.ones_like(background),
-        ],
-        -1,
-    )
+    numbers = []
+    for text in names:
+        known = camera_number(text)
+        assert known is not None
+        factor, name = known
+        numbers.append(factor * CAMERA_NUMBERS[name](azimuth, elevation, background, normal))
+    return torch.stack(numbers, -1)
 
 
 def read_config(folder: Path, part: str, kind: type[R]) -> R:
@@ -93,17 +155,19 @@ def read_config(folder: Path, part: str, kind: type[R]) -> R:
     raise ModelError(
         f'has no "{part}" with a configuration',
         str(folder),
-        "Give a folder of Stable Diffusion's layout (unet, vae, text_encoder, tokenizer, "
-        "scheduler)",
+        "Give a folder as diffusers saves a text-to-image model",
     )
 
 
-def number_types(dtype: str, device: torch.device) -> tuple[torch.dtype, torch.dtype]:
-    """The types of UNet (and text encoder) and of the autoencoder for a `DiffusersConfig.dtype`."""
+def number_types(
+    dtype: str, device: torch.device, half: torch.dtype = torch.float16
+) -> tuple[torch.dtype, torch.dtype]:
+    """The types of the denoiser and of the autoencoder (and text encoder) for a
+    `DiffusersConfig.dtype`; `half` is that of the family on a GPU."""
     if dtype != "auto":
         return getattr(torch, dtype), getattr(torch, dtype)
     if device.type != "cpu":
-        return torch.float16, torch.float16
+        return half, half
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     fast = bool(supported and supported())
     return (torch.bfloat16 if fast else torch.float32), torch.float32
@@ -119,19 +183,19 @@ def read_facts(folder: Path) -> PriorRecord:
 def facts_of(
     name: str,
     own: PriorRecord,
-    unet: UnetRecord,
-    vae: AutoencoderRecord,
-    scheduler: SchedulerRecord,
+    prediction: PredictionType,
+    channels: int,
+    latent: int,
+    image: int,
 ) -> PriorFacts:
-    """The facts of a model from its parts' configurations and its prior.json."""
-    down = 2 ** (len(vae.block_out_channels) - 1)
-    latent, camera = unet.sample_size, own.camera
+    """The facts of a model from what its parts' configurations say and its prior.json."""
+    camera = own.camera
     return PriorFacts(
         name,
-        scheduler.prediction_type,
-        vae.latent_channels,
+        prediction,
+        channels,
         latent_size=latent,
-        image_size=latent * down,
+        image_size=image,
         vocabulary=own.vocabulary,
         camera=CameraProtocol(
             camera.distance, camera.fov_y, camera.elevation, background=camera.background

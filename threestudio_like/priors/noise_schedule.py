@@ -1,5 +1,18 @@
 """Noise schedules of diffusion models, and the four forms in which a model can give its
-prediction."""
+prediction.
+
+Everything in this project is said in the variance-preserving form
+z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps. Networks that were trained in another form differ by a
+factor that depends on t alone, so that nothing but their adapter has to know of it:
+
+- flow matching, x = (1 - sigma) z + sigma eps: x = z_t times sqrt((1 - sigma)^2 + sigma^2), and
+  abar = (1 - sigma)^2 / ((1 - sigma)^2 + sigma^2);
+- EDM (Karras et al. 2022), x = z + sigma eps, of which the network is given x / sqrt(sigma^2 +
+  sigma_data^2): abar = 1 / (1 + sigma^2).
+
+`NoiseSchedule.factors` has that factor, and `NoiseSchedule.times` what the network is told instead
+of t.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +24,91 @@ from typing import Any, Literal
 import torch
 
 from ..engine.errors import ModelError
-from .model_files import SchedulerRecord, record
+from .families.records import SchedulerRecord
+from .model_files import record
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 
+SMALLEST = 1e-8
+"""Smallest abar: a schedule that ends in pure noise stops just before it."""
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """The schedule alphas_cumprod (T,) of z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps."""
+    """The schedule alphas_cumprod (T,) of z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps.
+
+    Attributes:
+        alphas_cumprod: abar (T,), falling with t.
+        times: what the network is told at t (T,); None for t itself.
+        factors: what z_t is multiplied by before the network sees it (T,); None for nothing.
+        data: sigma_data of an EDM model; None for others.
+    """
 
     alphas_cumprod: torch.Tensor
+    times: torch.Tensor | None = None
+    factors: torch.Tensor | None = None
+    data: float | None = None
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
+
+    def time(self, t: torch.Tensor) -> torch.Tensor:
+        """What the network is told at integer time steps t (B,): t itself, or the times (B,)."""
+        return t if self.times is None else self.times.to(t.device)[t]
+
+    def seen(self, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """z_t (B, ...) at t (B,) as the network wants it."""
+        if self.factors is None:
+            return noisy
+        factors = self.factors.to(noisy)[t.to(noisy.device)]
+        return noisy * factors.view(-1, *[1] * (noisy.ndim - 1))
+
+    def denoised(
+        self, output: torch.Tensor, noisy: torch.Tensor, t: torch.Tensor, velocity: bool = False
+    ) -> torch.Tensor:
+        """The clean latents that an EDM network's output (B, ...) implies: c_skip x + c_out F
+        (Karras et al. 2022, table 1), with the other sign of c_out for a velocity."""
+        assert self.data is not None
+        abar = self.abar(t, noisy)
+        variance = (1 - abar) / abar
+        total = variance + self.data**2
+        skip, out = self.data**2 / total, (variance / total).sqrt() * self.data
+        return skip * noisy / abar.sqrt() + (-out if velocity else out) * output
+
+    @staticmethod
+    def of_betas(betas: torch.Tensor) -> NoiseSchedule:
+        """From betas (T,) in [0, 1)."""
+        return NoiseSchedule((1 - betas.double()).cumprod(0).float())
+
+    @staticmethod
+    def flow(steps: int = 1000, shift: float = 1.0, scale: float = 1000.0) -> NoiseSchedule:
+        """Flow matching with sigma_t = shift s / (1 + (shift - 1) s), s = (t + 1) / T (Esser et
+        al. 2024, eq. 23).
+
+        Args:
+            scale: the network is told sigma times this.
+        """
+        line = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+        sigma = shift * line / (1 + (shift - 1) * line)
+        power = (1 - sigma).square() + sigma.square()
+        abar = ((1 - sigma).square() / power).clamp_min(SMALLEST)
+        return NoiseSchedule(abar.float(), (scale * sigma).float(), power.sqrt().float())
+
+    @staticmethod
+    def edm(
+        low: float = 0.002, high: float = 80.0, data: float = 0.5, steps: int = 1000
+    ) -> NoiseSchedule:
+        """Karras et al. 2022, with sigma spaced evenly in its seventh root from `low` to `high`.
+
+        Args:
+            data: standard deviation of the data that the network was trained on (sigma_data).
+        """
+        line = torch.linspace(0, 1, steps, dtype=torch.float64)
+        sigma = (low ** (1 / 7) + line * (high ** (1 / 7) - low ** (1 / 7))) ** 7
+        factors = ((1 + sigma.square()) / (sigma.square() + data**2)).sqrt()
+        abar = (1 / (1 + sigma.square())).clamp_min(SMALLEST)
+        return NoiseSchedule(abar.float(), (sigma.log() / 4).float(), factors.float(), data)
 
     @staticmethod
     def scaled_linear(
@@ -56,27 +141,53 @@ class NoiseSchedule:
         return NoiseSchedule.of(record(SchedulerRecord, config, path), str(path))
 
     @staticmethod
-    def of(numbers: SchedulerRecord, where: str = "scheduler_config.json") -> NoiseSchedule:
-        """From a scheduler's numbers. Raises ModelError on a schedule that is not known."""
-        kind, steps = numbers.beta_schedule, numbers.num_train_timesteps
-        start, end = numbers.beta_start, numbers.beta_end
-        if kind == "scaled_linear":
-            schedule = NoiseSchedule.scaled_linear(start, end, steps)
-        elif kind == "linear":
-            schedule = NoiseSchedule.linear(start, end, steps)
-        elif kind == "squaredcos_cap_v2":
-            schedule = NoiseSchedule.cosine(steps)
-        else:
-            raise ModelError(
-                f'the noise schedule "{kind}" is not known',
-                where,
-                "Known: scaled_linear, linear, squaredcos_cap_v2",
+    def of(
+        numbers: SchedulerRecord, where: str = "scheduler_config.json", tokens: int = 4096
+    ) -> NoiseSchedule:
+        """From a scheduler's numbers.
+
+        Args:
+            tokens: tokens of a picture, by which FLUX and its kind shift their noise.
+
+        Raises:
+            ModelError: the scheduler's class or its schedule is not known.
+        """
+        kind = numbers.kind(where)
+        if kind == "flow":
+            return NoiseSchedule.flow(numbers.num_train_timesteps, numbers.shift_for(tokens))
+        if kind == "edm":
+            return NoiseSchedule.edm(
+                numbers.sigma_min or 0.002,
+                numbers.sigma_max or 80.0,
+                numbers.sigma_data,
+                steps=numbers.num_train_timesteps,
             )
+        schedule = NoiseSchedule._of_betas_named(numbers, where)
         if numbers.rescale_betas_zero_snr:
             root = schedule.alphas_cumprod.double().sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-            schedule = NoiseSchedule(root.square().clamp_min(1e-8).float())
+            schedule = NoiseSchedule(root.square().clamp_min(SMALLEST).float())
         return schedule
+
+    @staticmethod
+    def _of_betas_named(numbers: SchedulerRecord, where: str) -> NoiseSchedule:
+        kind, steps = numbers.beta_schedule, numbers.num_train_timesteps
+        start, end = numbers.beta_start, numbers.beta_end
+        if numbers.trained_betas is not None:
+            if len(numbers.trained_betas) < 2:
+                raise ModelError('"trained_betas" has fewer than two values', where)
+            return NoiseSchedule.of_betas(torch.tensor(numbers.trained_betas))
+        if kind == "scaled_linear":
+            return NoiseSchedule.scaled_linear(start, end, steps)
+        if kind == "linear":
+            return NoiseSchedule.linear(start, end, steps)
+        if kind == "squaredcos_cap_v2":
+            return NoiseSchedule.cosine(steps)
+        raise ModelError(
+            f'the noise schedule "{kind}" is not known',
+            where,
+            "Known: scaled_linear, linear, squaredcos_cap_v2",
+        )
 
     def abar(self, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """abar at integer time steps t (B,), in a shape that broadcasts over `like` (B, ...)."""

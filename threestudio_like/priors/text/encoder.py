@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
+from ..families.parts import load_text_part
+from ..model_files import read_json
 from .concepts import concept_tokens
 from .embeddings import EmbeddingStore
-from .tokens import word_columns
+from .tokenizer import Tokens, load_tokenizer
 
 
 def unknown_word(word: str) -> ModelError:
@@ -30,6 +31,7 @@ class PromptEncoder:
         dtype: number type of the weights.
         keep: whether the encoder stays in memory after a prompt; None: on a CPU only.
         embeddings: known prompt embeddings.
+        chunked: whether a long prompt is read in several chunks; else it is cut.
     """
 
     def __init__(
@@ -39,34 +41,48 @@ class PromptEncoder:
         device: torch.device,
         keep: bool | None,
         embeddings: EmbeddingStore,
+        chunked: bool = False,
     ) -> None:
         self.folder, self.dtype, self.device = folder, dtype, device
         self.keep = device.type == "cpu" if keep is None else keep
-        self.embeddings = embeddings
+        self.embeddings, self.chunked = embeddings, chunked
         self._tokenizer: Any = None
         self._text_encoder: Any = None
         self._concepts: dict[str, str] = {}
 
+    def _load_tokenizer(self) -> Tokens:
+        """The tokenizer, without the encoder."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.folder)
+        known = int(self._tokenizer.model_max_length)
+        path = self.folder / "text_encoder" / "config.json"
+        if path.is_file():
+            known = min(known, int(read_json(path).get("max_position_embeddings", known)))
+        return Tokens(self._tokenizer, known, self.chunked)
+
     def _load(self) -> None:
         if self._text_encoder is not None:
             return
-        from transformers import CLIPTextModel, CLIPTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            self._tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer")
-            self._text_encoder = CLIPTextModel.from_pretrained(
-                self.folder / "text_encoder", dtype=self.dtype, use_safetensors=True
-            )
-        except (OSError, ValueError, SafetensorError) as error:
+        self._load_tokenizer()
+        network = load_text_part(self.folder, "text_encoder", self.dtype, ("CLIPTextModel",))
+        self._text_encoder = network.to(self.device)
+        rows = self._text_encoder.get_input_embeddings().num_embeddings
+        if len(self._tokenizer) > rows and not self._concepts:
             raise ModelError(
-                f"the text encoder cannot be loaded ({str(error).splitlines()[0][:120]})",
+                f"its tokenizer has {len(self._tokenizer)} tokens, and its text encoder knows "
+                f"{rows}",
                 str(self.folder),
-                "Download the model again",
-            ) from None
-        self._text_encoder.requires_grad_(False).eval().to(self.device)
+                "They are of different models",
+            )
+
+    def check(self, prompt: str) -> list[str]:
+        """See `DiffusionPrior.check_prompt`."""
+        if prompt in self.embeddings:
+            return []
+        tokens, text = self._load_tokenizer(), self._written(prompt)
+        tokens.check(text)
+        cut = tokens.read(text).cut
+        return [f'the text encoder reads {tokens.length} tokens; left out: "{cut}"'] if cut else []
 
     def add_concepts(self, tokens: dict[str, torch.Tensor]) -> None:
         """Add textual-inversion tokens (METHODS 1.12): {token: vector (D,), or (N, D) for a word of
@@ -102,27 +118,29 @@ class PromptEncoder:
         return text
 
     def _ids(self, prompts: list[str]) -> torch.Tensor:
-        """Token ids (B, T), in which every concept's word is replaced by its tokens."""
-        texts = [self._written(prompt) for prompt in prompts]
-        length = min(
-            self._tokenizer.model_max_length, self._text_encoder.config.max_position_embeddings
-        )
-        return self._tokenizer(
-            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
+        """Token ids (B, n, L) in n chunks, in which every concept's word is replaced by its
+        tokens."""
+        return self._load_tokenizer().ids([self._written(prompt) for prompt in prompts])
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> torch.Tensor:
-        """Last hidden states (B, T, D), taken from the embedding store if it has them."""
-        missing = [p for p in dict.fromkeys(prompts) if p not in self.embeddings]
-        if missing:
+        """Last hidden states (B, T, D), taken from the embedding store if it has them. All prompts
+        of one call have the same T."""
+        wanted = list(dict.fromkeys(prompts))
+        missing = [p for p in wanted if p not in self.embeddings]
+        known = {len(self.embeddings[p]) for p in wanted if p in self.embeddings}
+        if missing or len(known) > 1:
             self._load()
-            states = (
-                self._text_encoder(self._ids(missing).to(self.device))
-                .last_hidden_state.float()
-                .cpu()
-            )
-            for prompt, state in zip(missing, states):
+            for prompt in wanted:
+                self.check(prompt)
+            tokens = self._load_tokenizer()
+            here = max(tokens.chunks(self._written(p)) for p in wanted) * tokens.length
+            # A prompt that was encoded beside shorter ones has fewer chunks.
+            made = [p for p in wanted if p in missing or len(self.embeddings[p]) != here]
+            ids = self._ids([*made, *(p for p in wanted if p not in made)])[: len(made)]
+            states = self._text_encoder(ids.flatten(0, 1).to(self.device)).last_hidden_state
+            states = states.float().cpu().unflatten(0, ids.shape[:2]).flatten(1, 2)
+            for prompt, state in zip(made, states):
                 self.embeddings.add(prompt, state)
             if not self.keep and not self._concepts:
                 self._text_encoder = self._tokenizer = None
@@ -142,10 +160,11 @@ class PromptEncoder:
         table = self._text_encoder.get_input_embeddings().weight
         changed = table.detach().index_copy(0, index.to(table.device), vectors.to(table))
         name = next(n for n, p in self._text_encoder.named_parameters() if p is table)
+        ids = self._ids(prompts)
         out = torch.func.functional_call(
-            self._text_encoder, {name: changed}, (self._ids(prompts).to(self.device),)
+            self._text_encoder, {name: changed}, (ids.flatten(0, 1).to(self.device),)
         )
-        return out.last_hidden_state.float()
+        return out.last_hidden_state.float().unflatten(0, ids.shape[:2]).flatten(1, 2)
 
     def word_vector(self, word: str) -> torch.Tensor:
         """The embedding (D,) of a word, averaged over its tokens. Raises ModelError if the
@@ -158,5 +177,5 @@ class PromptEncoder:
 
     def columns(self, prompt: str, words: str) -> list[int]:
         """Positions of words among a prompt's tokens."""
-        self._load()
-        return word_columns(self._tokenizer, self._written(prompt), self._written(words))
+        tokens = self._load_tokenizer()
+        return tokens.columns(self._written(prompt), self._written(words))

@@ -1,0 +1,1 @@
+"""Families of diffusion models, one adapter each on the components of diffusers."""

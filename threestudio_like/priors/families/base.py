@@ -1,0 +1,411 @@
+"""What the adapters of diffusers' families share: their parts, the autoencoder, how much is done at
+once, and the way from a prompt and a time to the denoiser and back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ...engine.errors import ModelError
+from ...engine.limits import Limits
+from ...engine.memory import MemoryWatch, bytes_of
+from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
+from ..model_files import PriorRecord, record
+from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
+from ..networks.attention import emphasised
+from ..noise_schedule import NoiseSchedule, PredictionType
+from ..text.embeddings import EmbeddingStore
+from ..text.packed import Text, TextLayout
+from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
+from .parts import check_class, index_of, load_part
+from .records import AutoencoderRecord, SchedulerRecord
+
+
+class TextSide(Protocol):
+    """What turns prompts into packed embeddings."""
+
+    embeddings: EmbeddingStore
+
+    def encode(self, prompts: list[str]) -> torch.Tensor:
+        """Packed embeddings (B, T, D)."""
+
+    def columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+
+    def check(self, prompt: str) -> list[str]:
+        """See `DiffusionPrior.check_prompt`."""
+
+
+class DiffusersPrior(DiffusionPrior):
+    """A diffusion prior from a folder of diffusers' layout; a family is a subclass.
+
+    Args:
+        folder: of the model.
+        config: number type, device, memory options, and what overrides the folder's own files.
+        name: for messages and reports.
+        embeddings: known prompt embeddings (a bundle), or None.
+
+    Attributes:
+        entries, images: the number that the denoiser and the autoencoder process at once, 0 for
+            all. They are those of the configuration until a memory plan or a shortage changes them.
+
+    Raises:
+        ModelError: a part is missing, damaged, or another than the family has.
+    """
+
+    part: ClassVar[str] = "transformer"
+    """The folder of the denoiser."""
+    kind: ClassVar[str] = ""
+    """The denoiser's class in diffusers."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Other names of its class in published configurations."""
+    pixels: ClassVar[bool] = False
+    """Whether it denoises pictures, and has no autoencoder."""
+    half: ClassVar[torch.dtype] = torch.bfloat16
+    """Number type on a GPU."""
+    patch: ClassVar[int] = 1
+    """Latents along an edge that are one token."""
+    usual_size: ClassVar[int] = 128
+    """Latents along an edge where no configuration says how many."""
+    usual_guidance: ClassVar[float] = 0.0
+    """Of a guidance embedding, where the denoiser has one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: DiffusersConfig,
+        name: str,
+        embeddings: EmbeddingStore | None = None,
+    ) -> None:
+        self.folder, self.config, self.name = folder, config, name
+        self.entries, self.images = config.entries, config.images
+        self.device = torch.device(config.device)
+        self.index = index_of(folder)
+        self.own: PriorRecord = read_facts(folder)
+        self.scheduler = self._scheduler()
+        if not self.pixels:
+            check_class(folder, "vae", KINDS)
+        self.vae_facts = (
+            AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
+        )
+        self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
+        if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
+            # Its activations leave the range of float16.
+            self.vae_dtype = torch.float32
+        self.check()
+        self._load_networks()
+        self._place()
+        self.facts = self._facts()
+        self.schedule = self._schedule()
+        known = EmbeddingStore() if embeddings is None else embeddings
+        self.text = self.text_side(known)
+
+    # What a family says.
+
+    def check(self) -> None:
+        """Raise ModelError where the configurations are not the family's, before anything is
+        loaded."""
+
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the latents."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Height and width of the latents."""
+
+    @abstractmethod
+    def text_side(self, embeddings: EmbeddingStore) -> TextSide:
+        """What encodes prompts."""
+
+    @abstractmethod
+    def denoise(
+        self, network: Any, x: torch.Tensor, time: torch.Tensor, text: Text
+    ) -> torch.Tensor:
+        """The network's output (B, C, h, w) for its input x (B, C, h, w) at its times (B,)."""
+
+    def style(self) -> GuidanceStyle:
+        """How the model is guided, as far as its files say."""
+        return "none" if self.scheduler.few_steps else "cfg"
+
+    @property
+    def layout(self) -> TextLayout:
+        """How a prompt's embedding is packed."""
+        return getattr(self.text, "layout", TextLayout())
+
+    @property
+    def downscale_of_latents(self) -> int:
+        """Pixels per latent along an edge, as the configuration says."""
+        return 1 if self.pixels else self.vae_facts.downscale
+
+    @property
+    def embedded_guidance(self) -> float:
+        """The value of the guidance embedding."""
+        chosen = self.config.embedded_guidance
+        return self.usual_guidance if chosen is None else chosen
+
+    # Opening.
+
+    def _scheduler(self) -> SchedulerRecord:
+        """The scheduler's numbers with those that --load overrides."""
+        numbers = read_config(self.folder, "scheduler", SchedulerRecord)
+        config = self.config
+        changes: dict[str, Any] = {
+            name: value
+            for name, value in (
+                ("beta_schedule", config.beta_schedule),
+                ("beta_start", config.beta_start),
+                ("beta_end", config.beta_end),
+                ("shift", config.shift),
+            )
+            if value is not None
+        }
+        if config.shift is not None:
+            changes.update(use_dynamic_shifting=False, flow_shift=config.shift)
+        if config.beta_schedule is not None:
+            changes["trained_betas"] = None
+        if config.prediction_type != "auto":
+            changes["prediction_type"] = config.prediction_type
+        values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
+        return record(SchedulerRecord, {**values, **changes}, Path("--load"))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a picture."""
+        return (self.size() // self.patch) ** 2
+
+    def _schedule(self) -> NoiseSchedule:
+        where = str(self.folder / "scheduler" / "scheduler_config.json")
+        return NoiseSchedule.of(self.scheduler, where, tokens=self.tokens)
+
+    def prediction(self) -> PredictionType:
+        """What `predict` gives: the network's own form; the clean latents for EDM."""
+        where = str(self.folder / "scheduler" / "scheduler_config.json")
+        kind = self.scheduler.kind(where)
+        if kind == "edm":
+            return "sample"
+        if kind == "flow":
+            return "flow"
+        said = self.scheduler.prediction_type
+        return "flow" if said == "flow_prediction" else said
+
+    def _facts(self) -> PriorFacts:
+        size = self.size()
+        facts = facts_of(
+            self.name,
+            self.own,
+            prediction=self.prediction(),
+            channels=self.channels(),
+            latent=size,
+            image=size * self.downscale_of_latents,
+        )
+        chosen = self.config.guidance
+        facts.guidance = self.style() if chosen == "auto" else chosen
+        return facts
+
+    def _load_networks(self) -> None:
+        names = (self.kind, *self.also)
+        self.denoiser: Any = load_part(self.folder, self.part, self.kind, self.dtype, names)
+        self.vae: Any = None
+        if self.pixels:
+            self.latents: Latents = Pixels()
+            return
+        kind = self.vae_facts._class_name
+        self.vae = load_part(self.folder, "vae", kind, self.vae_dtype, KINDS)
+        config = self.config
+        self.latents = latents_of_kind(kind)(
+            self.vae,
+            self.vae_facts,
+            factor=config.latent_scale,
+            shift=config.latent_shift,
+            sample=config.sample_posterior,
+        )
+
+    def _networks(self) -> list[Any]:
+        return [self.denoiser] if self.vae is None else [self.denoiser, self.vae]
+
+    def _place(self) -> None:
+        for network in self._networks():
+            network.requires_grad_(False).eval()
+        if self.config.tiling and self.vae is not None:
+            self.vae.enable_tiling()
+        if self.config.offload and self.accelerated:
+            self.offload()
+        else:
+            for network in self._networks():
+                network.to(self.device)
+
+    # How much is done at once.
+
+    def offload(self) -> None:
+        """From now on, keep the weights in main memory and move each layer to the device when it
+        runs."""
+        from accelerate import cpu_offload
+
+        for network in self._networks():
+            cpu_offload(network.to("cpu"), self.device)
+
+    def shrink(self) -> str:
+        """See `DiffusionPrior.shrink`."""
+        self.entries = max(1, self.entries // 2) if self.entries else 2
+        self.images = 1
+        return f"gave the prior {self.entries} entries at a time"
+
+    def keep_within(self, limits: Limits) -> None:
+        """From now on, process no more at once than a memory plan allows."""
+        self.entries = self.entries if limits.entries is None else limits.entries
+        self.images = self.images if limits.images is None else limits.images
+        if limits.offload:
+            self.offload()
+
+    def rehearse(
+        self, latent: int, entries: int, images: int, gradient: bool, offload: bool
+    ) -> Working:
+        """See `DiffusionPrior.rehearse`: the networks work on tensors that hold nothing."""
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        text = self.layout.pack(self._blank_text())
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            networks = [type(n).from_config(n.config).to(n.dtype) for n in self._networks()]
+            for network in networks:
+                network.eval().requires_grad_(False)
+            x = torch.empty(entries, self.channels(), latent, latent, dtype=self.dtype)
+            told = self.layout.unpack(torch.empty(entries, *text.shape[1:], dtype=self.dtype))
+            with torch.no_grad(), MemoryWatch() as watch:
+                self.denoise(networks[0], x, torch.ones(entries), told)
+            denoising, encoding, kept = watch.peak, 0, 0
+            if self.vae is not None:
+                edge = self.facts.image_size
+                pictures = torch.empty(
+                    images, 3, edge, edge, dtype=self.vae_dtype, requires_grad=gradient
+                )
+                kind = latents_of_kind(self.vae_facts._class_name)
+                coder = kind(networks[1], self.vae_facts)
+                with torch.set_grad_enabled(gradient), MemoryWatch() as watch:
+                    out = coder.encode(pictures)
+                    kept = watch.live
+                    if gradient:
+                        out.sum().backward()
+                encoding = watch.peak
+        whole = sum(map(bytes_of, self._networks()))
+        largest = max(
+            bytes_of(m) for n in self._networks() for m in n.modules() if not list(m.children())
+        )
+        weights = 2 * largest if offload else whole
+        return Working(weights=weights, denoising=denoising, encoding=encoding, kept=kept)
+
+    def _blank_text(self) -> Text:
+        packed = self.text.encode([""])
+        return self.layout.unpack(packed.cpu())
+
+    # Text.
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """Packed embeddings (B, T, D), taken from the embedding store if it has them."""
+        return self.text.encode(prompts)
+
+    def check_prompt(self, prompt: str) -> list[str]:
+        """See `DiffusionPrior.check_prompt`."""
+        return self.text.check(prompt)
+
+    def save_embeddings(self, path: Path, force: bool = False) -> None:
+        """See `DiffusionPrior.save_embeddings`."""
+        self.text.embeddings.save(path, force=force)
+
+    def word_columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+        return self.text.columns(prompt, words)
+
+    # Pictures.
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
+        return self._by_images(self._encode, images.to(self.device))
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        return self.latents.encode(images.permute(0, 3, 1, 2).to(self.vae_dtype) * 2 - 1).float()
+
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""
+        return self._by_images(self._decode, latents.to(self.device))
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        x = self.latents.decode(latents.to(self.vae_dtype))
+        return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+
+    def _by_images(
+        self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
+    ) -> torch.Tensor:
+        """Apply a function of the autoencoder to a few pictures at a time; the gradient is that of
+        all."""
+        few = self.images
+        differentiable = torch.is_grad_enabled() and given.requires_grad
+        if differentiable and not self.accelerated:
+            # A CPU's convolutions sum one picture in a different order than several (3e-6 of a
+            # gradient), and are hardly faster with several. One by one, the gradient does not
+            # depend on how many are processed at once.
+            function = self._one_by_one(function)
+        if few <= 0 or len(given) <= few:
+            return function(given)
+        if differentiable:
+            return torch.cat(
+                [checkpoint(function, some, use_reentrant=False) for some in given.split(few)]
+            )
+        return torch.cat([function(some) for some in given.split(few)])
+
+    @staticmethod
+    def _one_by_one(
+        function: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda given: torch.cat([function(one) for one in given.split(1)])
+
+    # Prediction.
+
+    def _together(self, condition: Condition) -> int:
+        """Entries of a batch that must not be divided."""
+        return 1
+
+    @torch.no_grad()
+    def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        """The denoiser's output (B, C, h, w) in the form that the facts name."""
+        few = self.entries
+        if few <= 0 or len(latents) <= few:
+            return self._predict(latents, t, condition)
+        together = self._together(condition)
+        few = max(1, few // together) * together
+        parts = [slice(begin, begin + few) for begin in range(0, len(latents), few)]
+        return torch.cat([self._predict(latents[p], t[p], condition.part(p)) for p in parts])
+
+    def _predict(
+        self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        t = t.to(self.device)
+        text = self.layout.unpack(condition.text.to(self.device, self.dtype))
+        x = self.schedule.seen(latents.to(self.device), t).to(self.dtype)
+        with emphasised(self.denoiser, self._emphasis(condition, text)):
+            out = self.denoise(self.denoiser, x, self.schedule.time(t), text)
+        return self._said(out.float(), latents, t)
+
+    def _emphasis(self, condition: Condition, text: Text) -> torch.Tensor | None:
+        """The factors of the text's tokens, without the rows that are packed behind them."""
+        factors = condition.emphasis
+        return None if factors is None else factors[:, : text.states.shape[1]]
+
+    def _said(self, out: torch.Tensor, latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The network's output in the form that the facts name."""
+        if self.schedule.data is None:
+            return out
+        said = self.scheduler.prediction_type
+        return self.schedule.denoised(out, latents.to(out), t, velocity=said == "v_prediction")
+
+
+def refuse(folder: Path, what: str, remedy: str = "") -> ModelError:
+    """The error about a folder that is another model than can be distilled."""
+    return ModelError(
+        what, str(folder), remedy or "See docs/models.md for the models that are read"
+    )

@@ -1,0 +1,245 @@
+"""Which family a model folder is of: asked of its own files, before any weights are read."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...engine.errors import ModelError
+from ..model_files import read_json
+from .base import DiffusersPrior
+from .parts import index_of
+
+ROOM = "threestudio_like.priors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of models.
+
+    Attributes:
+        name: for people.
+        place: module and class of its adapter.
+        pipelines: classes that its model_index.json may name.
+        denoisers: classes of its denoiser.
+        parts: parts of a folder that hold its networks and tokenizers.
+    """
+
+    name: str
+    place: str
+    pipelines: tuple[str, ...]
+    denoisers: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    def adapter(self) -> type[DiffusersPrior]:
+        """The class that reads it."""
+        module, _, name = self.place.partition(":")
+        found: type[DiffusersPrior] = getattr(importlib.import_module(f"{ROOM}.{module}"), name)
+        return found
+
+
+_CLIP = ("text_encoder", "tokenizer")
+_TWO = (*_CLIP, "text_encoder_2", "tokenizer_2")
+UNET = ("UNet2DConditionModel",)
+FAMILIES: dict[str, Family] = {
+    "sd": Family(
+        name="Stable Diffusion 1 and 2",
+        place="stable_diffusion:StableDiffusionPrior",
+        pipelines=("StableDiffusionPipeline", "LatentConsistencyModelPipeline"),
+        denoisers=UNET,
+        parts=("unet", "vae", *_CLIP),
+    ),
+    "sdxl": Family(
+        name="Stable Diffusion XL",
+        place="families.sdxl:StableDiffusionXLPrior",
+        pipelines=("StableDiffusionXLPipeline",),
+        denoisers=UNET,
+        parts=("unet", "vae", *_TWO),
+    ),
+    "if": Family(
+        name="DeepFloyd IF",
+        place="families.deepfloyd:DeepFloydPrior",
+        pipelines=("IFPipeline",),
+        denoisers=UNET,
+        parts=("unet", *_CLIP),
+    ),
+    "sd3": Family(
+        name="Stable Diffusion 3",
+        place="families.sd3:StableDiffusion3Prior",
+        pipelines=("StableDiffusion3Pipeline",),
+        denoisers=("SD3Transformer2DModel",),
+        parts=("transformer", "vae", *_TWO, "text_encoder_3", "tokenizer_3"),
+    ),
+    "flux": Family(
+        name="FLUX.1",
+        place="families.flux:FluxPrior",
+        pipelines=("FluxPipeline",),
+        denoisers=("FluxTransformer2DModel",),
+        parts=("transformer", "vae", *_TWO),
+    ),
+    "flux2": Family(
+        name="FLUX.2",
+        place="families.flux2:Flux2Prior",
+        pipelines=("Flux2Pipeline", "Flux2KleinPipeline"),
+        denoisers=("Flux2Transformer2DModel",),
+        parts=("transformer", "vae", *_CLIP),
+    ),
+    "qwen-image": Family(
+        name="Qwen-Image",
+        place="families.qwen_image:QwenImagePrior",
+        pipelines=("QwenImagePipeline",),
+        denoisers=("QwenImageTransformer2DModel",),
+        parts=("transformer", "vae", *_CLIP),
+    ),
+    "z-image": Family(
+        name="Z-Image",
+        place="families.z_image:ZImagePrior",
+        pipelines=("ZImagePipeline",),
+        denoisers=("ZImageTransformer2DModel",),
+        parts=("transformer", "vae", *_CLIP),
+    ),
+    "pixart": Family(
+        name="PixArt",
+        place="families.pixart:PixArtPrior",
+        pipelines=("PixArtSigmaPipeline", "PixArtAlphaPipeline"),
+        denoisers=("PixArtTransformer2DModel", "Transformer2DModel"),
+        parts=("transformer", "vae", *_CLIP),
+    ),
+    "sana": Family(
+        name="Sana",
+        place="families.sana:SanaPrior",
+        pipelines=("SanaPipeline",),
+        denoisers=("SanaTransformer2DModel",),
+        parts=("transformer", "vae", *_CLIP),
+    ),
+}
+"""The families that can be distilled, by short names."""
+
+REFUSED = {
+    "MVDreamPipeline": "makes four views at once with cameras of its own (MVDream)",
+    "ImageDreamPipeline": "makes four views at once of a picture (ImageDream)",
+    "Zero123PlusPipeline": "makes a grid of six views of a picture (Zero123++)",
+    "Zero1to3StableDiffusionPipeline": "turns a picture (Zero123)",
+    "StableDiffusionGLIGENPipeline": "wants boxes for its words (GLIGEN)",
+    "StableUnCLIPPipeline": "is told a picture's embedding beside the prompt (StableUnCLIP)",
+    "StableUnCLIPImg2ImgPipeline": "is told a picture's embedding beside the prompt (StableUnCLIP)",
+    "StableDiffusionXLImg2ImgPipeline": "finishes pictures that another model began (a refiner)",
+    "StableDiffusionInpaintPipeline": "fills masks in pictures; for compose: --inpainter",
+    "StableDiffusionXLInpaintPipeline": "fills masks in pictures; for compose: --inpainter",
+    "StableDiffusionUpscalePipeline": "enlarges pictures",
+    "StableDiffusionLatentUpscalePipeline": "enlarges pictures",
+    "StableDiffusionDepth2ImgPipeline": "wants a depth map with every picture",
+    "StableDiffusionInstructPix2PixPipeline": "edits pictures",
+    "IFSuperResolutionPipeline": "enlarges pictures (a later stage of DeepFloyd IF)",
+    "SanaSprintPipeline": "has a trigonometric flow that is not read (Sana Sprint)",
+    "FluxKontextPipeline": "edits pictures",
+    "FluxFillPipeline": "fills masks in pictures",
+    "QwenImageEditPipeline": "edits pictures",
+    "QwenImageEditPlusPipeline": "edits pictures",
+}
+"""Pipelines that are no plain text-to-image model, in words."""
+HARMLESS = {
+    *("scheduler", "safety_checker", "feature_extractor", "watermarker", "controlnet"),
+    "image_encoder",
+}
+"""Parts of a folder that a prediction of text to picture does not need."""
+
+
+def _class_of(folder: Path, part: str) -> str:
+    path = folder / part / "config.json"
+    return str(read_json(path).get("_class_name", "")) if path.is_file() else ""
+
+
+def _of_unet(folder: Path) -> str:
+    values = read_json(folder / "unet" / "config.json")
+    where, added = str(folder), values.get("addition_embed_type")
+    if values.get("attention_type", "default") != "default":
+        raise ModelError(
+            f'its UNet wants boxes for its words (attention "{values["attention_type"]}": GLIGEN)',
+            where,
+            "Take a plain Stable Diffusion",
+        )
+    hidden = values.get("encoder_hid_dim_type")
+    if hidden == "text_proj" and added == "text":
+        return "if"
+    if hidden is not None:
+        raise ModelError(
+            f'its UNet is told "{hidden}", which is no plain text (Kandinsky, IP-Adapter)', where
+        )
+    if added == "text_time":
+        return "sdxl"
+    if added is not None:
+        raise ModelError(f'its UNet has an added embedding "{added}" that is not known', where)
+    return "sd"
+
+
+def detect(folder: Path) -> str:
+    """The family's short name (`FAMILIES`) of a model folder.
+
+    Raises:
+        ModelError: it is none of them; what it is, where that is known.
+    """
+    index = index_of(folder)
+    said = index.get("_class_name", "")
+    said = str(said[-1] if isinstance(said, list) and said else said)
+    if said in REFUSED:
+        raise ModelError(
+            f"{REFUSED[said]}: it is no plain text-to-image model",
+            str(folder),
+            "docs/models.md lists the models that are read",
+        )
+    name = ""
+    if (folder / "transformer" / "config.json").is_file():
+        denoiser = _class_of(folder, "transformer")
+        name = next((n for n, f in FAMILIES.items() if denoiser in f.denoisers), "")
+        what = f'its transformer is a "{denoiser}"'
+    elif (folder / "unet" / "config.json").is_file():
+        denoiser = _class_of(folder, "unet") or UNET[0]
+        name = _of_unet(folder) if denoiser in UNET else ""
+        what = f'its UNet is a "{denoiser}"'
+    else:
+        raise ModelError(
+            'has no "unet" and no "transformer" with a configuration',
+            str(folder),
+            "Give a folder as diffusers saves a text-to-image model, or a .safetensors file",
+        )
+    if not name:
+        raise ModelError(
+            f"{what}, which no family has",
+            str(folder),
+            f"Families: {', '.join(f.name for f in FAMILIES.values())}",
+        )
+    family = FAMILIES[name]
+    if said and said not in family.pipelines:
+        raise ModelError(
+            f'is a "{said}", and plain text-to-image models of {family.name} are a '
+            f"{' or '.join(family.pipelines)}",
+            str(folder / "model_index.json"),
+            "Other pipelines are told more than a prompt",
+        )
+    _check_parts(folder, index, family)
+    return name
+
+
+def _check_parts(folder: Path, index: dict[str, Any], family: Family) -> None:
+    for part, value in index.items():
+        real = isinstance(value, list) and len(value) == 2 and value[1] is not None
+        if part.startswith("_") or not real or part in HARMLESS:
+            continue
+        if part not in family.parts:
+            raise ModelError(
+                f'has a "{part}" ({value[1]}), which a plain text-to-image model of '
+                f"{family.name} does not",
+                str(folder / "model_index.json"),
+                "It is told more than a prompt",
+            )
+        if not (folder / part).is_dir():
+            raise ModelError(f'has no "{part}"', str(folder), "Download the model again, whole")
+
+
+def load_folder(folder: Path, *arguments: Any) -> DiffusersPrior:
+    """The prior of a model folder, by the adapter of its family; further arguments are those of
+    `DiffusersPrior`. Raises ModelError."""
+    return FAMILIES[detect(folder)].adapter()(folder, *arguments)
