@@ -82,8 +82,8 @@ def test_only_the_word_gets_a_gradient(prior):
         [f"a {token}", "a red mug"], token, torch.ones_like(word.vector)
     )
     # The word is three tokens in the text.
-    assert prior.text._ids([f"a {token}"])[0, 1:5].tolist() == prior.text._ids(["a"])[
-        0, 1:2
+    assert prior.text._ids([f"a {token}"])[0, 0, 1:5].tolist() == prior.text._ids(["a"])[
+        0, 0, 1:2
     ].tolist() + [
         prior.text._tokenizer.get_added_vocab()[n] for n in (token, f"{token}_1", f"{token}_2")
     ]

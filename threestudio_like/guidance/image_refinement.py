@@ -136,6 +136,7 @@ class ImageRefinement:
                 )
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
             condition = Condition(self.prompts.text(group), group, self.levels[part], views=views)
+            condition.emphasis = self.prompts.emphasis(group)
             negative = self.prompts.negatives(len(part))
             project = None
             if known is not None:

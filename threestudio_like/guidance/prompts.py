@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..engine.schema.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
+from ..priors.text.weighted import emphasis_of, parse_weighted
 from ..renderers.cameras import Cameras
 
 DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
@@ -48,6 +50,28 @@ class PromptConfig:
     negative: str = ""
     front_span: Degrees = 70.0
     overhead_span: Degrees = 30.0
+    front: str = ""
+    """Prompt for views from the front, instead of "<prompt>, front view"; and so on."""
+    side: str = ""
+    back: str = ""
+    overhead: str = ""
+    bottom: str = ""
+    interpolate: bool = False
+    """Interpolate the prompts of two neighbouring directions by the azimuth, between 0, 90 and 180
+    degrees, and weight Perp-Neg's negatives by it (Armandpour et al. 2023)."""
+
+
+def decaying(scale: float, rate: float, offset: float, share: torch.Tensor) -> torch.Tensor:
+    """scale exp(-rate share) + offset: how the weight of a negative falls with a direction's share
+    (Armandpour et al. 2023)."""
+    return scale * torch.exp(-rate * share) + offset
+
+
+SIDE_OR_BACK = (1.0, 0.5, -0.606)
+FRONT_BEHIND = (1.0, 0.5, 0.967)
+FRONT_OR_SIDE = (4.0, 0.5, -2.426)
+"""threestudio's numbers of Perp-Neg's weights: of "side" between side and back, of "front" there,
+and of either between front and side."""
 
 
 class ViewPrompts:
@@ -55,19 +79,24 @@ class ViewPrompts:
 
     Args:
         prior: encodes the texts, once.
-        prompt: describes the object.
+        prompt: describes the object; words may be weighted, `(red:1.3)`.
     """
 
     def __init__(self, prior: DiffusionPrior, prompt: str, config: PromptConfig) -> None:
         self.config, self.prompt = config, prompt
-        texts = (
-            [f"{prompt}, {d} view" for d in DIRECTIONS]
-            if config.view_dependent
-            else [prompt] * len(DIRECTIONS)
-        )
+        plain, weights = parse_weighted(prompt)
+        parsed = {d: (plain, weights) for d in DIRECTIONS}
+        if config.view_dependent:
+            for d in DIRECTIONS:
+                own = str(getattr(config, d))
+                parsed[d] = parse_weighted(own) if own else (f"{plain}, {d} view", weights)
+        texts = [parsed[d][0] for d in DIRECTIONS]
         embedded = prior.encode_text([*texts, config.negative])
         self.by_direction = dict(zip(DIRECTIONS, embedded[:-1]))
         self.negative = embedded[-1]
+        self.factors = {
+            d: emphasis_of(prior, *parsed[d], tokens=embedded.shape[1]) for d in DIRECTIONS
+        }
 
     def directions(self, cameras: Cameras) -> list[str]:
         """The view-direction bin of every camera."""
@@ -79,14 +108,37 @@ class ViewPrompts:
 
     def text(self, cameras: Cameras) -> torch.Tensor:
         """Embeddings (B, T, D) for the cameras' directions."""
-        return torch.stack([self.by_direction[d] for d in self.directions(cameras)])
+        rows = []
+        for azimuth, direction in zip(cameras.azimuth, self.directions(cameras)):
+            begin, end, share = self._between(float(azimuth), direction)
+            near, far = self.by_direction[begin], self.by_direction[end]
+            rows.append(near if share == 1.0 else share * near + (1 - share) * far)
+        return torch.stack(rows)
+
+    def emphasis(self, cameras: Cameras) -> torch.Tensor | None:
+        """Factors (B, T) of the words that the prompt weights, or None where it weights none."""
+        if all(factors is None for factors in self.factors.values()):
+            return None
+        ones = torch.ones(len(self.negative))
+        rows = [self.factors[d] for d in self.directions(cameras)]
+        return torch.stack([ones if row is None else row for row in rows])
+
+    def _between(self, azimuth: float, direction: str) -> tuple[str, str, float]:
+        """The two directions that an azimuth (radians) lies between, and the share of the first."""
+        if not self.config.interpolate or direction in ("overhead", "bottom"):
+            return direction, direction, 1.0
+        turn = abs((math.degrees(azimuth) + 180.0) % 360.0 - 180.0)
+        if turn <= 90.0:
+            return "front", "side", 1.0 - turn / 90.0
+        return "side", "back", 2.0 - turn / 90.0
 
     def negatives(self, count: int) -> torch.Tensor:
         """Embeddings (B, T, D) of the negative prompt."""
         return self.negative.expand(count, -1, -1)
 
     def other_directions(self, cameras: Cameras) -> torch.Tensor:
-        """Embeddings (B, 2, T, D) of the two directions that a view must not show, for Perp-Neg."""
+        """Embeddings (B, 2, T, D) of the two directions that a view must not show, for Perp-Neg:
+        where prompts are interpolated, those of `other_weights`."""
         opposite = {
             "front": ("side", "back"),
             "side": ("front", "back"),
@@ -94,10 +146,30 @@ class ViewPrompts:
             "overhead": ("front", "side"),
             "bottom": ("front", "side"),
         }
-        rows = [
-            torch.stack([self.by_direction[o] for o in opposite[d]])
-            for d in self.directions(cameras)
-        ]
+        rows = []
+        for azimuth, direction in zip(cameras.azimuth, self.directions(cameras)):
+            begin, end, _ = self._between(float(azimuth), direction)
+            others = opposite[direction]
+            if begin != end:
+                others = ("front", "side") if begin == "front" else ("side", "front")
+            rows.append(torch.stack([self.by_direction[o] for o in others]))
+        return torch.stack(rows)
+
+    def other_weights(self, cameras: Cameras) -> torch.Tensor:
+        """Weights (B, 2) of `other_directions`: ones, and with interpolation the published ones, by
+        which a direction counts the less the more of it a view shows."""
+        rows = []
+        for azimuth, direction in zip(cameras.azimuth, self.directions(cameras)):
+            begin, end, share = self._between(float(azimuth), direction)
+            first = torch.tensor(share)
+            if begin == end:
+                rows.append(torch.ones(2))
+            elif begin == "front":
+                near = decaying(*FRONT_OR_SIDE, share=first)
+                rows.append(torch.stack([near, decaying(*FRONT_OR_SIDE, share=1 - first)]))
+            else:
+                side = decaying(*SIDE_OR_BACK, share=first)
+                rows.append(torch.stack([side, decaying(*FRONT_BEHIND, share=first)]))
         return torch.stack(rows)
 
 
@@ -117,13 +189,14 @@ def perp_neg(
     unconditional: torch.Tensor,
     positive: torch.Tensor,
     negatives: list[torch.Tensor],
-    weights: list[float],
+    weights: Sequence[float | torch.Tensor],
     scale: float,
 ) -> torch.Tensor:
     """eps_u + scale [d_pos - sum_i w_i perp(d_i, d_pos)], with d = eps - eps_u (Armandpour et al.
     2023).
 
-    The negative directions act only perpendicular to the positive one.
+    The negative directions act only perpendicular to the positive one. A weight is one number, or
+    one for each sample (B, 1, 1, 1).
     """
     main = positive - unconditional
     total = main

@@ -13,6 +13,7 @@ from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText, Share, Weight
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guide
+from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
 from .prompts import PromptConfig, ViewPrompts, perp_neg
@@ -185,10 +186,10 @@ class ScoreDistillation(Guidance):
             gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         return gradient, mask
 
-    def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """Factors (T,) for the attention to the prompt's words in the conditional branch, or
+    def emphasis(self, cameras: Cameras) -> torch.Tensor | None:
+        """Factors (B, T) for the attention to the prompt's words in the conditional branch, or
         None."""
-        return None
+        return self.prompts.emphasis(cameras)
 
     def _guided_epsilon(
         self, noisy: torch.Tensor, t: torch.Tensor, inputs: GuidanceInputs
@@ -206,9 +207,9 @@ class ScoreDistillation(Guidance):
             inputs.background,
             views=views,
         )
-        factors = self.emphasis(texts[0].shape[1])
+        factors = self.emphasis(inputs.cameras)
         if factors is not None:
-            condition.emphasis = torch.ones(repeat * count, len(factors))
+            condition.emphasis = torch.ones(repeat * count, factors.shape[1])
             condition.emphasis[:count] = factors
         epsilon = prior.epsilon(noisy.repeat(repeat, 1, 1, 1), t.repeat(repeat), condition).chunk(
             repeat
@@ -218,10 +219,19 @@ class ScoreDistillation(Guidance):
                 epsilon[1],
                 epsilon[0],
                 list(epsilon[2:]),
-                weights=[config.perp_neg] * 2,
+                weights=self._perp_neg_weights(inputs, epsilon[0]),
                 scale=self.scale,
             )
         return guide(epsilon[0], epsilon[1], self.scale, rescale=config.rescale)
+
+    def _perp_neg_weights(
+        self, inputs: GuidanceInputs, like: torch.Tensor
+    ) -> list[float | torch.Tensor]:
+        weight = self.config.perp_neg
+        if not self.config.prompt.interpolate:
+            return [weight, weight]
+        columns = self.prompts.other_weights(inputs.cameras).to(like)
+        return [weight * column.view(-1, 1, 1, 1) for column in columns.unbind(1)]
 
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z

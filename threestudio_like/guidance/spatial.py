@@ -13,6 +13,8 @@ import torch
 from ..engine.errors import ConfigError
 from ..engine.schema.bounds import Weight
 from ..priors.diffusion import DiffusionPrior
+from ..priors.text.weighted import parse_weighted
+from ..renderers.cameras import Cameras
 from .prompts import PromptConfig
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig
 
@@ -68,15 +70,18 @@ class SpatialScoreDistillation(ScoreDistillation):
                 "The paper's is 25",
             )
         self.factor = config.factor
+        plain, _ = parse_weighted(prompt)
         self.columns = sorted(
-            {column for word in words for column in prior.word_columns(prompt, word)}
+            {column for word in words for column in prior.word_columns(plain, word)}
         )
 
-    def emphasis(self, tokens: int) -> torch.Tensor | None:
-        """Factors (T,): the factor in the columns of the words and one elsewhere, or None without
-        words."""
+    def emphasis(self, cameras: Cameras) -> torch.Tensor | None:
+        """Factors (B, T): those of the prompt's own weights, times the factor in the columns of the
+        spatial words; None without either."""
+        factors = super().emphasis(cameras)
         if not self.columns:
-            return None
-        factors = torch.ones(tokens)
-        factors[self.columns] = self.factor
+            return factors
+        if factors is None:
+            factors = torch.ones(len(cameras), len(self.prompts.negative))
+        factors[:, self.columns] *= self.factor
         return factors

@@ -95,8 +95,10 @@ class LatentBlending(Inpainter):
         new = (new > 0.02).float().to(known.device)
         noise = RandomStream(seed, "inpaint", 0).normal("noise", tuple(known.shape), known.device)
         given = self.condition
+        # In one call, so that both have the same length.
+        texts = prior.encode_text([prompt, ""])
         condition = Condition(
-            prior.encode_text([prompt]),
+            texts[:1],
             given.cameras if given else None,
             given.background if given else None,
         )
@@ -106,7 +108,7 @@ class LatentBlending(Inpainter):
             1.0,
             steps=config.steps,
             condition=condition,
-            negative=prior.encode_text([""]),
+            negative=texts[1:],
             scale=config.scale if prompt else 1.0,
             rescale=config.rescale,
             clamp=config.clamp,

@@ -14,7 +14,7 @@ from ..engine.output import new_folder
 from ..engine.training import Batches, Ema
 from ..kernels.devices import half_precision
 from ..priors.networks.attention import install, joint_views
-from ..priors.stable_diffusion import camera_vector
+from ..priors.stable_diffusion import FIRST_CAMERA_VECTOR, camera_vector
 from ..renderers.cameras import Cameras
 from ..toybox.dataset import VIEWS, Groups, view_word
 from ..toybox.render import DISTANCE, FOV_Y
@@ -168,7 +168,9 @@ class GroupBatches:
         rays = Cameras.orbit(az, el, DISTANCE, fov_y=FOV_Y, height=size, width=size).ray_maps(
             size, size
         )
-        vector = camera_vector(az, el, bg)
+        vector = camera_vector(
+            FIRST_CAMERA_VECTOR, az, el, background=bg, normal=torch.zeros_like(bg)
+        )
         drop_text = torch.rand(groups, generator=generator) < 0.1
         text = self._tokens[pick[:, None], self._views[pick]]
         text = torch.where(drop_text[:, None, None], self._empty, text).flatten(0, 1)

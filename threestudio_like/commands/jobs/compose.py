@@ -14,7 +14,7 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config
 from ...runs.delivery import RunResult
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary
+from ...runs.prior import read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.photo import read_pixels
@@ -87,7 +87,7 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
         prior = prior or run.load_prior()
         config = run.configure(configuration_of(options, system, prior))
         if options.prompt:
-            check_vocabulary(prior, options.prompt)
+            read_prompt(prior, options.prompt, run.events)
         load_depth(config.depth)
         parts, notes = find_parts(canvas, text, boxes, masks=masks, config=config.decompose)
         given = [open_object(path, "") for path in options.objects]
@@ -136,7 +136,7 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
         configuration_of(options, system)
         prior = prior or run.load_prior()
         config = run.configure(configuration_of(options, system, prior))
-        check_vocabulary(prior, prompt)
+        read_prompt(prior, prompt, run.events)
         if options.objects and len(options.objects) != len(text.objects):
             raise ConfigError(
                 f"gives {len(options.objects)} meshes, the prompt names {len(text.objects)}",

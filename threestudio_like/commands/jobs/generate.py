@@ -11,7 +11,7 @@ from ...runs.configure import export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, count_objects
+from ...runs.prior import check_texts, count_objects, fit_guidance, read_prompt
 from ...runs.record import written_outside
 from ...runs.session import Run
 from ...stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
@@ -48,10 +48,12 @@ def generate(
         return None
     with Run.open("generate", options, name=options.prompt) as run:
         prior = prior or run.load_prior()
-        check_vocabulary(prior, options.prompt)
+        read_prompt(prior, options.prompt, run.events)
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "generate")
-        config = run.configure(base)
+        fitted = base if system is not None else fit_guidance(base, prior, run.events)
+        config = run.configure(fitted)
+        check_texts(prior, config)
         planned = run.plan_memory(config, prior)
         request = Request(
             prompt=options.prompt,

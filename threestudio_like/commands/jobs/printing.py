@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.config import to_dict, write_yaml
+from ...engine.events import Events
 from ...kernels.devices import MAIN
-from ...runs.configure import configure, export_config
+from ...priors.diffusion import DiffusionPrior
+from ...runs.configure import configure, export_config, part_of
+from ...runs.prior import fit_guidance, read_prompt
 from ...systems import registry
 
 
@@ -14,10 +17,14 @@ def print_configuration(options: Any, verb: str, prompt: str) -> None:
     """Print the configuration of the preset that the run would use. Raises ConfigError,
     ModelError."""
     system = getattr(options, "system", "comboverse")
-    preset = options.method.preset
+    preset, prior = options.method.preset, prior_of(options, verb)
     if preset == "auto":
-        preset = preset_for(options, verb)
-    config = configure(options, registry.configuration(system, preset, verb))
+        preset = "default" if prior is None else registry.preset_for(system, "auto", prior)
+    base = registry.configuration(system, preset, verb)
+    if prior is not None:
+        base = fit_guidance(base, prior, Events(None, "quiet"))
+        read_prompt(prior, prompt, Events(None, "quiet"))
+    config = configure(options, base)
     print_yaml(config, options, preset, facts={"prompt": prompt, "system": system})
 
 
@@ -34,13 +41,13 @@ def print_yaml(config: Any, options: Any, preset: str, facts: dict[str, Any] | N
     print(write_yaml(content), end="")
 
 
-def preset_for(options: Any, verb: str) -> str:
-    """What the preset "auto" means for the options' prior, without loading its weights."""
+def prior_of(options: Any, verb: str) -> DiffusionPrior | None:
+    """The prior that decides over preset and guidance; None where it is the embedded one, or the
+    command asks none."""
     from ...priors.registry import EMBEDDED
 
     if verb in ("reconstruct", "compose") or options.model.prior == EMBEDDED:
-        return "default"
+        return None
     from ...runs.prior import load_prior
 
-    system = getattr(options, "system", "comboverse")
-    return registry.preset_for(system, "auto", load_prior(options.model, MAIN))
+    return load_prior(options.model, MAIN, part_of(options, "load"))

@@ -23,13 +23,14 @@ from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes
 from ...priors.segmentation.segmenter import BorderSegmenter
+from ...priors.text.weighted import parse_weighted
 from ...renderers import RingCameras
 from ...representations import TexturedMesh
 from ...runs.configure import configure, export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary
+from ...runs.prior import check_vocabulary, read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
@@ -130,7 +131,7 @@ def generate_by_picture(
 def imagined(prompt: str, prior: DiffusionPrior, seed: int) -> InputImage:
     """A picture that the prior makes of a prompt. Raises VocabularyError, InputError."""
     if prompt:
-        check_vocabulary(prior, prompt)
+        check_vocabulary(prior, parse_weighted(prompt)[0])
     how = ImagineConfig()
     pixels = imagine_picture(prompt, prior, how, seed=seed).cpu().numpy()
     photo = photo_of(
@@ -256,7 +257,7 @@ def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPr
     if prior is None and options.model.save_embeddings is not None:
         raise ConfigError("this method asks no prior", "--save-embeddings", "Leave it out")
     if prior is not None and options.prompt:
-        check_vocabulary(prior, options.prompt)
+        read_prompt(prior, options.prompt, run.events)
     return prior
 
 

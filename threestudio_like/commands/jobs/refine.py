@@ -15,7 +15,13 @@ from ...runs.configure import configure, export_config, part_of
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt, flag
-from ...runs.prior import check_vocabulary, count_objects, load_prior
+from ...runs.prior import (
+    check_texts,
+    count_objects,
+    fit_guidance,
+    load_prior,
+    read_prompt,
+)
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
 from ...systems import registry
@@ -77,9 +83,11 @@ def _refine_field(
         return None
     with Run.open("refine", options, name=f"{prompt} refined") as run:
         prior = prior or run.load_prior()
-        check_vocabulary(prior, prompt)
+        read_prompt(prior, prompt, run.events)
         preset, base = _method(options, system, prior)
-        config = run.configure(base)
+        fitted = base if system is not None else fit_guidance(base, prior, run.events)
+        config = run.configure(fitted)
+        check_texts(prior, config)
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
         model = source_model(chain, prior) if run.resumed else open_model(source, prior)

@@ -26,7 +26,7 @@ from ...runs.configure import configure, export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary
+from ...runs.prior import check_texts, fit_guidance, read_prompt
 from ...runs.session import Run
 from ...stages.painting import SurfaceModel
 from ...stages.painting_rounds import fill_unseen
@@ -81,10 +81,12 @@ def texture(
         configure(options, system or registry.configuration(options.system, first, "texture"))
         prior = prior or run.load_prior()
         for prompt in prompts:
-            check_vocabulary(prior, prompt)
+            read_prompt(prior, prompt, run.events)
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "texture")
-        config = run.configure(base)
+        fitted = base if system is not None else fit_guidance(base, prior, run.events)
+        config = run.configure(fitted)
+        check_texts(prior, config)
         planned = run.plan_memory(config, prior)
         export = export_config(options)
         chosen = _subject_options(options, export)

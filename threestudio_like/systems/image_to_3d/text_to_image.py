@@ -12,6 +12,7 @@ from ...engine.random import RandomStream
 from ...engine.schema.bounds import Degrees, Elevation, Number, Share, Weight
 from ...priors.diffusion import Condition, DiffusionPrior
 from ...priors.sampling import ddim
+from ...priors.text.weighted import emphasis_of, parse_weighted
 from ...renderers import Cameras
 
 
@@ -56,7 +57,12 @@ def imagine_picture(
         else f"{prompt}, plain white background, whole object in view"
     )
     with torch.no_grad():
-        condition = Condition(prior.encode_text([words]), cameras, config.level)
+        plain, weights = parse_weighted(words)
+        # In one call, so that both have the same length.
+        texts = prior.encode_text([plain, ""])
+        condition = Condition(texts[:1], cameras, config.level)
+        factors = emphasis_of(prior, plain, weights, tokens=texts.shape[1])
+        condition.emphasis = None if factors is None else factors[None]
         scale = config.scale if prompt else 1.0
         clean = ddim(
             prior,
@@ -64,7 +70,7 @@ def imagine_picture(
             1.0,
             steps=config.steps,
             condition=condition,
-            negative=prior.encode_text([""]),
+            negative=texts[1:],
             scale=scale,
             rescale=config.rescale,
             clamp=config.clamp,
