@@ -118,7 +118,7 @@ from threestudio_like.meshes.mesh import Mesh
 m = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32)).with_creases()
 assert np.isfinite(m.normals).all()
 from threestudio_like.kernels.compiling import CACHE
-from threestudio_like.priors.registry import models_folder
+from threestudio_like.priors.hub import models_folder
 import sys
 print("cache", CACHE, os.environ.get("NUMBA_CACHE_DIR"), models_folder())
 """

@@ -252,21 +252,31 @@ def test_missing_gated_and_unreachable_models_each_say_so(tmp_path, monkeypatch)
     from huggingface_hub import errors
 
     monkeypatch.setenv("THREESTUDIO_LIKE_MODELS", str(tmp_path))
-    tried = []
+    tried, looked = [], []
 
     def fail_with(kind):
-        def download(name, **_):
-            tried.append(name)
+        def refuse(name):
             error = kind.__new__(kind)
             Exception.__init__(error, "refused")
             raise error
 
+        def listing(self, name, **_):
+            tried.append(name)
+            refuse(name)
+
+        def download(name, local_files_only=False, **_):
+            if local_files_only:
+                looked.append(name)
+                raise errors.LocalEntryNotFoundError("not here")
+            refuse(name)
+
+        monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", listing)
         monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
 
     fail_with(errors.RepositoryNotFoundError)
     with pytest.raises(ModelError) as caught:
         registry.resolve("sd-1.5")
-    assert tried == list(registry.MODELS["sd-1.5"].mirrors)
+    assert tried == looked == list(registry.MODELS["sd-1.5"].mirrors)
     assert all(name in caught.value.line() for name in tried)
     fail_with(errors.GatedRepoError)
     with pytest.raises(ModelError, match="gated"):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.errors import ModelError, did_you_mean
-from ..engine.places import cache_folder, user_path
+from ..engine.places import user_path
+from .hub import download, models_folder, pickle_advice, snapshot_in
 
 EMBEDDED = "toybox"
 
@@ -25,6 +26,7 @@ class ModelEntry:
     notes: str = ""
 
 
+STABILITY = "Stability AI Community"
 MODELS: dict[str, ModelEntry] = {
     "sd-1.4": ModelEntry(
         ("CompVis/stable-diffusion-v1-4",),
@@ -57,7 +59,61 @@ MODELS: dict[str, ModelEntry] = {
         notes="v prediction",
     ),
     "sd-turbo": ModelEntry(
-        ("stabilityai/sd-turbo",), "Stability AI Community", "worldwide", notes="few-step model"
+        ("stabilityai/sd-turbo",), STABILITY, "worldwide", notes="few-step model"
+    ),
+    "lcm-dreamshaper": ModelEntry(
+        ("SimianLuo/LCM_Dreamshaper_v7",), "MIT", "worldwide", notes="few-step model"
+    ),
+    "sdxl": ModelEntry(
+        ("stabilityai/stable-diffusion-xl-base-1.0",), "CreativeML Open RAIL++-M", "worldwide"
+    ),
+    "sdxl-turbo": ModelEntry(
+        ("stabilityai/sdxl-turbo",), STABILITY, "worldwide", notes="few-step model"
+    ),
+    "playground-2.5": ModelEntry(
+        ("playgroundai/playground-v2.5-1024px-aesthetic",),
+        "Playground v2.5 Community",
+        "worldwide",
+        notes="SDXL's layout, EDM's noise",
+    ),
+    "sd-3-medium": ModelEntry(
+        ("stabilityai/stable-diffusion-3-medium-diffusers",), STABILITY, "worldwide", notes="gated"
+    ),
+    "sd-3.5-medium": ModelEntry(
+        ("stabilityai/stable-diffusion-3.5-medium",), STABILITY, "worldwide", notes="gated"
+    ),
+    "sd-3.5-large": ModelEntry(
+        ("stabilityai/stable-diffusion-3.5-large",), STABILITY, "worldwide", notes="gated"
+    ),
+    "flux-schnell": ModelEntry(
+        ("black-forest-labs/FLUX.1-schnell",), "Apache-2.0", "worldwide", notes="few-step model"
+    ),
+    "flux-dev": ModelEntry(
+        ("black-forest-labs/FLUX.1-dev",),
+        "FLUX.1 dev Non-Commercial",
+        "worldwide",
+        notes="gated",
+    ),
+    "flux2-dev": ModelEntry(
+        ("black-forest-labs/FLUX.2-dev",), "FLUX Non-Commercial", "worldwide", notes="gated"
+    ),
+    "flux2-klein": ModelEntry(
+        ("black-forest-labs/FLUX.2-klein-4B",), "Apache-2.0", "worldwide", notes="few-step model"
+    ),
+    "qwen-image": ModelEntry(("Qwen/Qwen-Image",), "Apache-2.0", "worldwide"),
+    "z-image-turbo": ModelEntry(
+        ("Tongyi-MAI/Z-Image-Turbo",), "Apache-2.0", "worldwide", notes="few-step model"
+    ),
+    "pixart-sigma": ModelEntry(
+        ("PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",), "CreativeML Open RAIL++-M", "worldwide"
+    ),
+    "sana": ModelEntry(
+        ("Efficient-Large-Model/Sana_1600M_1024px_diffusers",),
+        "see the model's page",
+        "worldwide",
+    ),
+    "deepfloyd-if": ModelEntry(
+        ("DeepFloyd/IF-I-XL-v1.0",), "DeepFloyd IF Licence", "worldwide", notes="gated; pixels"
     ),
 }
 """Diffusion priors by name. The embedded one is "toybox"."""
@@ -126,8 +182,6 @@ INPAINTERS: dict[str, ModelEntry] = {
 }
 """Inpainting pipelines by name. "prior" is the run's own text-to-image prior by latent blending."""
 
-_WANTED = ("*.json", "*.txt", "*.safetensors")
-
 
 def embedded_folder(name: str) -> Path:
     """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge",
@@ -142,16 +196,9 @@ def embedded_folder(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "toybox" / "weights" / name
 
 
-def models_folder() -> Path:
-    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS, or "models" in the
-    cache (~/.cache/threestudio-like)."""
-    chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
-    return user_path(chosen) if chosen else cache_folder() / "models"
-
-
 def resolve(name: str) -> Path:
-    """The folder of a diffusion prior: "toybox", an existing folder, a logical name, or a hub id
-    ("owner/model").
+    """The folder of a diffusion prior (or its .safetensors file): "toybox", an existing folder, a
+    logical name, or a hub id ("owner/model").
 
     Raises:
         ModelError: it was not found (with every name that was tried), is gated, or the network
@@ -170,10 +217,10 @@ def resolve(name: str) -> Path:
 
 
 def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) -> Path:
-    """The folder of a model by folder, logical name or hub id.
+    """The folder of a model by folder, logical name or hub id; a .safetensors file as it is.
 
-    Existing folders and the models folder are tried first. The hub is asked only after them, and
-    only for a name that the user gave.
+    Existing folders and the models folder are tried first, then the hub's cache under every mirror.
+    The hub itself is asked only after them, and only for a name that the user gave.
 
     Args:
         known: logical names.
@@ -182,57 +229,30 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
     """
     path = user_path(name)
     if path.is_dir():
-        return path
+        return snapshot_in(path)
     if path.exists():
+        if path.suffix == ".safetensors" and known is MODELS:
+            return path
+        if path.suffix in (".ckpt", ".pt", ".bin") and known is MODELS:
+            raise ModelError(
+                "is a pickled checkpoint, which can hold programs; only safetensors are read",
+                name,
+                pickle_advice(path),
+            )
         raise ModelError(
             "is a file, not a model folder", name, f"Give the folder that holds {file}"
         )
     local = models_folder() / name.replace("/", "--")
     if local.is_dir():
         return local
+    if known is MODELS and local.with_name(f"{local.name}.safetensors").is_file():
+        return local.with_name(f"{local.name}.safetensors")
     if name in known:
-        return _download(name, known[name].mirrors, option)
+        return download(name, known[name].mirrors, option)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _download(name, (name,), option)
+        return download(name, (name,), option)
     raise ModelError(
         f'there is no model "{name}"',
         option,
         f"{did_you_mean(name, [EMBEDDED, *known])} Or give a folder or a hub id (owner/model)",
-    )
-
-
-def _download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    missing = []
-    for mirror in mirrors:
-        try:
-            return Path(snapshot_download(mirror, allow_patterns=list(_WANTED)))
-        except GatedRepoError:
-            raise ModelError(
-                f'the model "{mirror}" is gated: its owner requires that you accept its '
-                f"terms first",
-                f"{option} {name}",
-                "Accept them on the model's page, then log in with: hf auth login",
-            ) from None
-        except RepositoryNotFoundError:
-            missing.append(mirror)
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-            raise ModelError(
-                f'no network: "{mirror}" is not on this machine and the hub cannot be '
-                f"reached ({type(error).__name__})",
-                f"{option} {name}",
-                "Connect once, or put the model's folder at "
-                f"{models_folder() / name.replace('/', '--')}, or use {option} {EMBEDDED}",
-            ) from None
-    raise ModelError(
-        f"the model is not on the hub; tried: {', '.join(missing)}",
-        f"{option} {name}",
-        f"Give another hub id or a folder, or use {option} {EMBEDDED}",
     )

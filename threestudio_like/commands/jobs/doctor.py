@@ -14,6 +14,7 @@ from ...guidance.registry import GUIDANCES
 from ...kernels.devices import default_device, described, is_main
 from ...kernels.dispatch import report_backends
 from ...meshes.io.formats import FORMATS
+from ...priors.hub import models_folder
 from ...priors.loading import PRIORS
 from ...priors.registry import (
     CLIP_MODELS,
@@ -23,7 +24,6 @@ from ...priors.registry import (
     MODELS,
     SEGMENTERS,
     embedded_folder,
-    models_folder,
 )
 from ...representations.registry import REPRESENTATIONS
 from ...systems.registry import SYSTEMS

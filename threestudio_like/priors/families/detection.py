@@ -9,8 +9,11 @@ from typing import Any
 
 from ...engine.errors import ModelError
 from ..model_files import read_json
+from ..model_folder import DiffusersConfig
+from ..text.embeddings import EmbeddingStore
 from .base import DiffusersPrior
 from .parts import index_of
+from .single_file import as_folder
 
 ROOM = "threestudio_like.priors"
 
@@ -239,7 +242,11 @@ def _check_parts(folder: Path, index: dict[str, Any], family: Family) -> None:
             raise ModelError(f'has no "{part}"', str(folder), "Download the model again, whole")
 
 
-def load_folder(folder: Path, *arguments: Any) -> DiffusersPrior:
-    """The prior of a model folder, by the adapter of its family; further arguments are those of
-    `DiffusersPrior`. Raises ModelError."""
-    return FAMILIES[detect(folder)].adapter()(folder, *arguments)
+def load_folder(
+    folder: Path, config: DiffusersConfig, name: str, embeddings: EmbeddingStore | None = None
+) -> DiffusersPrior:
+    """The prior of a model folder, or of a single file, by the adapter of its family; arguments and
+    errors as of `DiffusersPrior`."""
+    if folder.is_file():
+        folder = as_folder(folder, config.tokenizer)
+    return FAMILIES[detect(folder)].adapter()(folder, config, name, embeddings)

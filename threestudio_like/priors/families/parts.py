@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ...engine.errors import ModelError
+from ..hub import pickle_advice
 from ..model_files import read_json
 
 AGAIN = "Download the model again"
@@ -29,18 +30,6 @@ def index_of(folder: Path) -> dict[str, Any]:
     """model_index.json, or nothing where a folder has none. Raises ModelError on a damaged one."""
     path = folder / "model_index.json"
     return read_json(path) if path.is_file() else {}
-
-
-def pickle_advice(path: Path) -> str:
-    """The command that turns a file of pickled tensors into safetensors, without running what it
-    holds."""
-    target = path.with_suffix(".safetensors").name
-    code = (
-        "import torch, safetensors.torch as s; "
-        f"d = torch.load('{path.name}', weights_only=True, map_location='cpu'); "
-        f"s.save_file({{k: v.contiguous() for k, v in d.get('state_dict', d).items()}}, '{target}')"
-    )
-    return f'Convert it in its folder: python -c "{code}"'
 
 
 def variant_of(part: Path) -> str | None:

