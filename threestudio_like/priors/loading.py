@@ -10,7 +10,7 @@ in a file given with --plugins, or in a package with an entry point in the group
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..engine.registry import Registry
@@ -18,7 +18,7 @@ from .diffusion import DiffusionPrior
 from .families.base import DiffusersPrior
 from .families.detection import load_folder
 from .model_folder import DiffusersConfig
-from .registry import EMBEDDED, resolve
+from .registry import EMBEDDED, MODELS, resolve
 from .text.embeddings import EmbeddingStore
 
 L = TypeVar("L", bound=Callable[..., DiffusionPrior])
@@ -49,7 +49,10 @@ class PriorKind:
 
 
 def _diffusers(options: PriorOptions) -> DiffusersPrior:
-    return load_folder(resolve(options.name), options.config, options.name, options.embeddings)
+    config, entry = options.config, MODELS.get(options.name)
+    if entry is not None and config.guidance == "auto":
+        config = replace(config, guidance=entry.guidance)
+    return load_folder(resolve(options.name), config, options.name, options.embeddings)
 
 
 PRIORS: Registry[PriorKind] = Registry(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..engine.errors import ModelError, did_you_mean
 from ..engine.places import user_path
@@ -18,12 +19,14 @@ EMBEDDED = "toybox"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model with a short name. `mirrors` are hub ids, which are tried in order."""
+    """A model with a short name. `mirrors` are hub ids, which are tried in order; `guidance` is how
+    a diffusion prior is guided (`diffusion.GuidanceStyle`) where its files do not say."""
 
     mirrors: tuple[str, ...]
     licence: str
     territory: str
     notes: str = ""
+    guidance: Literal["auto", "cfg", "embedded", "none"] = "auto"
 
 
 STABILITY = "Stability AI Community"
@@ -102,7 +105,11 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "qwen-image": ModelEntry(("Qwen/Qwen-Image",), "Apache-2.0", "worldwide"),
     "z-image-turbo": ModelEntry(
-        ("Tongyi-MAI/Z-Image-Turbo",), "Apache-2.0", "worldwide", notes="few-step model"
+        ("Tongyi-MAI/Z-Image-Turbo",),
+        "Apache-2.0",
+        "worldwide",
+        notes="few-step model",
+        guidance="none",
     ),
     "pixart-sigma": ModelEntry(
         ("PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",), "CreativeML Open RAIL++-M", "worldwide"

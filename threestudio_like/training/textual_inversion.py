@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import nn
 
-from ..engine.errors import CheckpointError, ConfigError, InputError
+from ..engine.errors import CheckpointError, ConfigError, InputError, ModelError
 from ..engine.events import Events
 from ..engine.loop import CHECKPOINT, Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
 from ..engine.output import own_folder, write_file
@@ -23,6 +23,7 @@ from ..guidance.prompts import view_direction
 from ..kernels import devices
 from ..meshes.io.images import decode
 from ..priors.diffusion import PLAIN_CAMERAS, Condition
+from ..priors.families.detection import load_folder
 from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import Cameras
@@ -244,11 +245,17 @@ def train_concept(options: ConceptOptions) -> Path:
         )
     own_folder(path)
     own_folder(out / "work")
-    prior = StableDiffusionPrior(
+    prior = load_folder(
         resolve(options.prior),
         DiffusersConfig(dtype="float32", device=options.device),
         options.prior,
     )
+    if type(prior) is not StableDiffusionPrior:
+        raise ModelError(
+            "words are learned for Stable Diffusion 1 and 2 and for the embedded model alone",
+            f"--prior {options.prior}",
+            "Take one of those",
+        )
     protocol = prior.facts.camera or PLAIN_CAMERAS
     data = read_pictures(
         options.images, prior.facts.image_size, protocol.distance, fov_y=protocol.fov_y
