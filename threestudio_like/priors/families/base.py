@@ -13,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ...engine.errors import ModelError
 from ...engine.limits import Limits
-from ...engine.memory import MemoryWatch, bytes_of
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
 from ..model_files import PriorRecord, record
 from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
@@ -22,6 +21,7 @@ from ..noise_schedule import NoiseSchedule, PredictionType
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
+from .forecast import forecast
 from .parts import check_class, index_of, load_part
 from .records import AutoencoderRecord, SchedulerRecord
 
@@ -266,42 +266,8 @@ class DiffusersPrior(DiffusionPrior):
     def rehearse(
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
     ) -> Working:
-        """See `DiffusionPrior.rehearse`: the networks work on tensors that hold nothing."""
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
-        text = self.layout.pack(self._blank_text())
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            networks = [type(n).from_config(n.config).to(n.dtype) for n in self._networks()]
-            for network in networks:
-                network.eval().requires_grad_(False)
-            x = torch.empty(entries, self.channels(), latent, latent, dtype=self.dtype)
-            told = self.layout.unpack(torch.empty(entries, *text.shape[1:], dtype=self.dtype))
-            with torch.no_grad(), MemoryWatch() as watch:
-                self.denoise(networks[0], x, torch.ones(entries), told)
-            denoising, encoding, kept = watch.peak, 0, 0
-            if self.vae is not None:
-                edge = self.facts.image_size
-                pictures = torch.empty(
-                    images, 3, edge, edge, dtype=self.vae_dtype, requires_grad=gradient
-                )
-                kind = latents_of_kind(self.vae_facts._class_name)
-                coder = kind(networks[1], self.vae_facts)
-                with torch.set_grad_enabled(gradient), MemoryWatch() as watch:
-                    out = coder.encode(pictures)
-                    kept = watch.live
-                    if gradient:
-                        out.sum().backward()
-                encoding = watch.peak
-        whole = sum(map(bytes_of, self._networks()))
-        largest = max(
-            bytes_of(m) for n in self._networks() for m in n.modules() if not list(m.children())
-        )
-        weights = 2 * largest if offload else whole
-        return Working(weights=weights, denoising=denoising, encoding=encoding, kept=kept)
-
-    def _blank_text(self) -> Text:
-        packed = self.text.encode([""])
-        return self.layout.unpack(packed.cpu())
+        """See `DiffusionPrior.rehearse`."""
+        return forecast(self, latent, entries, images=images, gradient=gradient, offload=offload)
 
     # Text.
 

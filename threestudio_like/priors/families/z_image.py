@@ -57,8 +57,9 @@ class ZImagePrior(DiffusersPrior):
         self, network: Any, x: torch.Tensor, time: torch.Tensor, text: Text
     ) -> torch.Tensor:
         """See `DiffusersPrior.denoise`."""
-        assert text.mask is not None
-        rows = [row[mask > 0] for row, mask in zip(text.states, text.mask)]
+        rows = list(text.states)
+        if text.mask is not None:
+            rows = [row[mask > 0] for row, mask in zip(rows, text.mask)]
         frames = list(x.unsqueeze(2).unbind(0))
         out = network(frames, (1000 - time) / 1000, rows, return_dict=False)[0]
         return -torch.stack(list(out)).squeeze(2)

@@ -1,0 +1,57 @@
+"""What a family's networks hold while they work, found on tensors that hold nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...engine.memory import MemoryWatch, bytes_of
+from ..diffusion import Working
+from ..rehearsal import numbers_of
+from ..text.packed import Text
+from .autoencoder import latents_of_kind
+
+if TYPE_CHECKING:
+    from .base import DiffusersPrior
+
+
+def _like(network: Any) -> Any:
+    """A network of the same configuration, under the mode of tensors that hold nothing."""
+    with numbers_of(network.dtype):
+        return type(network).from_config(network.config).eval().requires_grad_(False)
+
+
+def forecast(
+    prior: DiffusersPrior, latent: int, entries: int, images: int, gradient: bool, offload: bool
+) -> Working:
+    """Bytes that a prior holds; arguments as of `DiffusionPrior.rehearse`."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    networks = [n for n in (prior.denoiser, prior.vae) if n is not None]
+    shape = prior.encode_text([""]).shape[1:]
+    encoding = kept = 0
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        made = [_like(network) for network in networks]
+        x = torch.empty(entries, prior.facts.channels, latent, latent, dtype=prior.dtype)
+        told = prior.layout.unpack(torch.empty(entries, *shape, dtype=prior.dtype))
+        # Which tokens are padding cannot be asked of tensors that hold nothing.
+        text = Text(told.states, told.pooled)
+        with torch.no_grad(), MemoryWatch() as watch:
+            prior.denoise(made[0], x, torch.ones(entries), text)
+        denoising = watch.peak
+        if len(made) > 1:
+            edge = prior.facts.image_size
+            pictures = torch.empty(
+                images, 3, edge, edge, dtype=prior.vae_dtype, requires_grad=gradient
+            )
+            coder = latents_of_kind(prior.vae_facts._class_name)(made[1], prior.vae_facts)
+            with torch.set_grad_enabled(gradient), MemoryWatch() as watch:
+                out = coder.encode(pictures)
+                kept = watch.live
+                if gradient:
+                    out.sum().backward()
+            encoding = watch.peak
+    largest = max(bytes_of(m) for n in networks for m in n.modules() if not list(m.children()))
+    weights = 2 * largest if offload else sum(map(bytes_of, networks))
+    return Working(weights=weights, denoising=denoising, encoding=encoding, kept=kept)
