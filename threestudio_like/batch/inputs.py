@@ -114,6 +114,8 @@ def fetch_input(store: Store, digest: str, cache: Path) -> Path:
             raise InputError("is not on this machine", str(place), "Put it there")
         return place
     for name, known in listing["files"].items():
+        if name.startswith("/") or ".." in name.split("/"):
+            raise InputError("names a file outside of its folder", f"inputs/{digest}: {name}")
         data = store.files.read(f"inputs/{digest}/{name}")
         if data is None or hashlib.sha256(data).hexdigest() != known:
             raise InputError("the store's copy is damaged", f"inputs/{digest}/{name}")

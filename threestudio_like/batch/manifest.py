@@ -78,6 +78,7 @@ def parse_manifest(text: str, suffix: str, *, where: str, folder: Path) -> Manif
     """The manifest of a text. Raises InputError, ConfigError."""
     defaults: dict[str, Any] = {}
     if suffix in (".yaml", ".yml"):
+        entries: list[Entry]
         entries, defaults = _of_yaml(text, where)
     elif suffix == ".csv":
         entries = _of_csv(text, where)
