@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import signal
 import time
-import tracemalloc
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_poisoned_items_are_set_aside_with_their_cause_and_block_nothing(tmp_pat
     assert [len(lines(tmp_path / f)) for f in ("collapse", "memory", "once")] == [1, 2, 2]
     assert len(products(store)) == 5
     # What was set aside is left alone, until it is asked for.
-    assert batch(path, "--store", store, "--timeout", 0.5) == 2
+    assert batch(path, "--store", store, "--timeout", 0.5, "--retries", 1) == 2
     assert len(lines(tmp_path / "memory")) == 2
     assert batch("retry", "--failed", "--store", store, "--timeout", 0.5) == 2
     assert len(lines(tmp_path / "memory")) == 4
@@ -147,7 +147,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path):
     assert batch(path, "--store", calm) == 0
     note.unlink()
     dice = random.Random(7)
-    for wanted in (3, 25, 45):
+    for wanted in (5, 40):
         driver = process(path, "--store", wild)
         while driver.poll() is None and len(lines(note)) < wanted:
             time.sleep(0.01)
@@ -157,12 +157,12 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path):
     assert batch(path, "--store", wild) == 0
     assert products(wild) == products(calm)
     # An item that was being made is made again; no other is.
-    assert 60 <= len(lines(note)) <= 63
+    assert 60 <= len(lines(note)) <= 62
     assert Store(str(wild)).sweep(Store(str(wild)).done()) == 0
     assert batch("verify", "--store", wild) == 0
 
 
-def test_ten_thousand_items_take_little_memory_and_a_restart_does_nothing(tmp_path):
+def test_ten_thousand_items_take_little_memory_and_a_restart_does_nothing(monkeypatch):
     calls = []
 
     class Fake:
@@ -190,25 +190,50 @@ def test_ten_thousand_items_take_little_memory_and_a_restart_does_nothing(tmp_pa
             spec = Spec(command="none", values={"seed": n})
             yield Item(spec=spec, number=n + 1, label=f"item {n}"), "none", None
 
-    store = Store("memory://ten-thousand", make=True)
+    class Shelf:
+        """The store's files in a dictionary: fsspec's own memory looks at every key each time."""
+
+        local = None
+
+        def __init__(self, address):
+            self.kept = {}
+
+        def read(self, key):
+            return self.kept.get(key)
+
+        def write(self, key, data):
+            self.kept[key] = data
+
+        def create(self, key, data):
+            return self.kept.setdefault(key, data) is data
+
+        def names(self, folder):
+            return [key for key in self.kept if key.startswith(f"{folder}/")]
+
+        def remove(self, key):
+            self.kept.pop(key, None)
+
+    monkeypatch.setattr("threestudio_like.batch.store.Files", Shelf)
+    store = Store("shelf", make=True)
+    monkeypatch.setattr("threestudio_like.batch.worker.Store", lambda address: store)
     crew = LocalCrew(Fake())
-    counts, peaks = [], []
+    counts, kept = [], []
     for _ in range(2):
         index = Index()
         index.plan(plan())
         index.reconcile(store)
         driver = Driver(store, index, crew, work=Fake(), events=Events(None, "quiet"))
         before = len(calls)
-        tracemalloc.start()
+        gc.collect()
+        objects = len(gc.get_objects())
         progress = driver.run()
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        kept.append(len(gc.get_objects()) - objects)
         counts.append(len(calls) - before)
         assert progress.most_in_flight <= 1
     crew.close()
     assert counts == [10_000, 0]
-    # The store of this test is in memory as well: its records are a kilobyte each.
-    assert peaks[1] < 20e6
+    # Nothing that is finished stays in the driver's memory.
+    assert max(kept) < 2000
     assert index.count("done") == 10_000
     assert gallery_files(index)[1] == 10_000
 
@@ -253,10 +278,11 @@ def test_a_tournament_halves_its_field_by_ranks():
     known: dict[str, object] = {}
     made = []
     while True:
-        rung, wanted = contest.wanted(shorter, known.get)
+        runs = contest.reached(shorter, known.get)
+        wanted = [(rung, spec) for rung, spec in runs if spec.id not in known]
         if not wanted:
             break
-        for spec in wanted:
+        for rung, spec in wanted:
             made.append((rung, spec.seed, spec.values["steps"]))
             # Seed 2 is best, seed 3 cannot be made.
             known[spec.id] = False if spec.seed == 3 else {"clip": -abs(spec.seed - 2)}

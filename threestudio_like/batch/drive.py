@@ -79,7 +79,7 @@ class Driver:
     ) -> None:
         self._store, self._index, self._crew, self._work = store, index, crew, work
         self._events, self._show, self._seconds = events, show, seconds
-        self._schedule = schedule or Schedule()
+        self._schedule = Schedule() if schedule is None else schedule
         self._contests = dict(contests or {})
         self._warm: dict[int, str | None] = {}
         self._running: dict[int, Item] = {}
@@ -183,11 +183,14 @@ class Driver:
     def _advance(self, name: str) -> None:
         """Take the runs of a tournament that can be made now into the plan."""
         contest = self._contests[name]
-        rung, specs = contest.wanted(self._work.with_steps, self._settled)
-        items = [replace(contest.entry, spec=spec, contest=name, rung=rung) for spec in specs]
+        items = [
+            replace(contest.entry, spec=spec, contest=name, rung=rung)
+            for rung, spec in contest.reached(self._work.with_steps, self._settled)
+        ]
         self._index.plan((i, self._work.kind(i.spec), self._work.steps(i.spec)) for i in items)
         for item in items:
-            self._schedule.add(item.id, item.affinity)
+            if self._index.state(item.id) not in (DONE, ASIDE):
+                self._schedule.add(item.id, item.affinity)
 
     def _settled(self, id: str) -> Mapping[str, float] | bool | None:
         state = self._index.state(id)

@@ -11,7 +11,17 @@ from typing import Any
 from ..engine.text import json_text, printable
 from .index import Index
 
-COLUMNS: tuple[str, ...] = ("label", "command", "seed", "verdict", "seconds", "bytes", "rung", "number", "figures")
+COLUMNS: tuple[str, ...] = (
+    "label",
+    "command",
+    "seed",
+    "verdict",
+    "seconds",
+    "bytes",
+    "rung",
+    "number",
+    "figures",
+)
 COLUMNS += ("folder", "preview", "page", "error")
 FIGURES = 12
 """Figures that can be sorted by: those that most items have."""

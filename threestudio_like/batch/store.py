@@ -137,7 +137,6 @@ class Store:
                 **facts,
             }
             if self.files.create(_key("done", id), json_text(record).encode()):
-                self.files.remove(_key("aside", id))
                 return record, True
         except BaseException:
             self._take_back(place)

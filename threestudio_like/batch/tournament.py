@@ -60,39 +60,32 @@ class Contest:
             for r in range(self.rungs)
         )
 
-    def wanted(
+    def reached(
         self,
         with_steps: Callable[[Spec, int], Spec],
-        settled: Callable[[str], Mapping[str, float] | bool | None],
-    ) -> tuple[int, list[Spec]]:
-        """The first rung that is not finished, and its runs that are still to be made; it follows
-        from what is settled alone, so it is the same after a restart.
+        settled: Callable[[str], Mapping[str, float] | None | bool],
+    ) -> list[tuple[int, Spec]]:
+        """The runs of all rungs that have begun, each with its rung. It follows from what is settled
+        alone, so it is the same after a restart; the tournament is over when all are settled.
 
         Args:
             with_steps: an item of fewer steps.
             settled: the figures of a finished run, False of one that was set aside, None of one
                 that is still to be made.
-
-        Returns:
-            The rung, and the runs; none where the tournament is over.
         """
-        field = list(self.specs)
+        field, runs = list(self.specs), []
         for rung in range(self.rungs):
             last = rung == self.rungs - 1
             length = self.length(rung)
-            runs = [spec if last else with_steps(spec, length) for spec in field]
-            found = [settled(run.id) for run in runs]
-            open_runs = [run for run, figures in zip(runs, found) if figures is None]
-            if open_runs:
-                return rung, open_runs
-            if last:
+            own = [spec if last else with_steps(spec, length) for spec in field]
+            runs += [(rung, run) for run in own]
+            found = [settled(run.id) for run in own]
+            if last or any(figures is None for figures in found):
                 break
             alive = [(s, f) for s, f in zip(field, found) if isinstance(f, Mapping)]
             order = ranked([f for _, f in alive])
             field = [alive[n][0] for n in order[: self.size(rung + 1)]]
-            if not field:
-                break
-        return self.rungs, []
+        return runs
 
 
 def ranked(figures: Sequence[Mapping[str, float]]) -> list[int]:

@@ -15,7 +15,15 @@ from ...runs.options import given, regroup
 from ..parsing import positionals_of
 from ..registry import is_configured, options_of
 
-NOT_IN_A_BATCH: tuple[str, ...] = ("batch", "view", "doctor", "completion", "vocabulary", "samples", "resume")
+NOT_IN_A_BATCH: tuple[str, ...] = (
+    "batch",
+    "view",
+    "doctor",
+    "completion",
+    "vocabulary",
+    "samples",
+    "resume",
+)
 NOT_IN_A_BATCH += ("export", "mesh", "train")
 """Commands that make no item: they show, convert beside the user's files, or train for days."""
 OWN = {
