@@ -63,10 +63,10 @@ class Contest:
     def reached(
         self,
         with_steps: Callable[[Spec, int], Spec],
-        settled: Callable[[str], Mapping[str, float] | None | bool],
+        settled: Callable[[str], Mapping[str, float] | bool | None],
     ) -> list[tuple[int, Spec]]:
-        """The runs of all rungs that have begun, each with its rung. It follows from what is settled
-        alone, so it is the same after a restart; the tournament is over when all are settled.
+        """The runs of all rungs that have begun, each with its rung. It follows from what is
+        settled alone, so it is the same after a restart; when all are, the tournament is over.
 
         Args:
             with_steps: an item of fewer steps.

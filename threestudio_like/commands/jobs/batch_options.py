@@ -13,7 +13,7 @@ from ...engine.config import convert, to_dict
 from ...engine.errors import ConfigError, did_you_mean
 from ...runs.options import given, regroup
 from ..parsing import positionals_of
-from ..registry import is_configured, options_of
+from ..registry import command_names, is_command, is_configured, options_of
 
 NOT_IN_A_BATCH: tuple[str, ...] = (
     "batch",
@@ -62,6 +62,9 @@ def rows_of(command: str) -> dict[str, OptionRow]:
     that is not there, or that makes no items."""
     if command in NOT_IN_A_BATCH:
         raise ConfigError(f'"{command}" makes no items', "--command")
+    if not is_command(command):
+        near = did_you_mean(command, sorted(set(command_names()) - set(NOT_IN_A_BATCH)))
+        raise ConfigError(f'there is no command "{command}"', "--command", near)
     kind = options_of(command)
     return _rows(kind, positionals_of(kind))
 
