@@ -96,6 +96,16 @@ def test_prompts_and_seeds_without_a_manifest(tmp_path):
     assert products(tmp_path / "one") == products(tmp_path / "two")
 
 
+def test_defaults_are_for_the_commands_that_know_them(tmp_path):
+    (tmp_path / "box.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    items = [{"prompt": "a"}, {"command": "evaluate", "source": "box.obj", "instances": 1}]
+    path = manifest(tmp_path / "m.yaml", *items, seeds="0-1", steps=3)
+    assert batch(path, "--store", tmp_path / "store", "--distil.steps", 5) == 0
+    records = [Store(str(tmp_path / "store")).record(id) for id in products(tmp_path / "store")]
+    commands = sorted(record["spec"]["command"] for record in records)
+    assert commands == ["evaluate", "tiny", "tiny"]
+
+
 def test_a_dry_run_makes_nothing_and_knows_what_was_measured(tmp_path, capsys):
     path, store = sixty(tmp_path / "m.yaml"), tmp_path / "store"
     assert (

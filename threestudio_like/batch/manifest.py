@@ -77,8 +77,8 @@ def read_manifest(path: Path) -> Manifest:
 def parse_manifest(text: str, suffix: str, *, where: str, folder: Path) -> Manifest:
     """The manifest of a text. Raises InputError, ConfigError."""
     defaults: dict[str, Any] = {}
+    entries: list[Entry]
     if suffix in (".yaml", ".yml"):
-        entries: list[Entry]
         entries, defaults = _of_yaml(text, where)
     elif suffix == ".csv":
         entries = _of_csv(text, where)
@@ -160,7 +160,7 @@ def _entry(number: int, item: Any, where: str) -> Entry:
 
 
 def _of_lines(text: str, where: str) -> list[Entry]:
-    entries = []
+    entries: list[Entry] = []
     for line in text.splitlines():
         if not line.strip():
             continue

@@ -58,15 +58,14 @@ class Worker:
         """Make an item and publish it. Never raises, but for Ctrl-C."""
         began = time.monotonic()
         spec, id = task.spec, task.spec.id
-        folder = self._scratch / id
+        folder = self._scratch / "item"
         cause, error, lasting = "", "", False
         try:
             store = self._store(task.store)
             known = store.record(id)
             if known is not None:
                 return Outcome(id=id, record=known, new=False, worker=self.name)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            _empty(folder)
             with time_limit(task.seconds):
                 paths = {d: fetch_input(store, d, self._scratch / "inputs") for d in spec.inputs()}
                 made = self._work.execute(spec, folder, paths)
@@ -102,7 +101,7 @@ class Worker:
             cause = type(problem).__name__
             error = " ".join(f"unexpected {cause}: {problem}".split())[:300]
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _empty(folder)
         seconds = time.monotonic() - began
         return Outcome(
             id=id, cause=cause, error=error, lasting=lasting, seconds=seconds, worker=self.name
@@ -112,6 +111,16 @@ class Worker:
         if address not in self._stores:
             self._stores[address] = Store(address)
         return self._stores[address]
+
+
+def _empty(folder: Path) -> None:
+    """Make a folder, or remove all that is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from ...batch.inputs import Inputs
 from ...batch.items import Item, Spec
 from ...batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
 from ...batch.tournament import Contest
+from ...engine.config import dotted
 from ...engine.errors import ConfigError, UserError
 from ...meshes.io.beside import watch_beside
+from ..registry import is_configured
 from .batch_checks import check_options
 from .batch_options import (
     OWN,
@@ -24,6 +27,7 @@ from .batch_options import (
     takes_several,
 )
 from .batch_work import CommandWork
+from .configurations import configurations_of
 
 NAMING = (".obj", ".gltf", ".ply", ".dae", ".off", ".usd", ".usda", ".usdc")
 """Mesh formats whose files may name others."""
@@ -111,6 +115,8 @@ def _item(
     if not isinstance(command, str) or not isinstance(name, str):
         raise ConfigError("wants a text", place("name" if isinstance(command, str) else "command"))
     own = set(manifest.defaults) - set(entry.values)
+    if "seeds" in own and "seed" not in entry.values:
+        own.add("seed")
     try:
         options = read_options(command, _fitting(command, values, own), manifest.folder, place)
         check_options(command, options)
@@ -143,8 +149,20 @@ def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[s
     return {
         k: v
         for k, v in values.items()
-        if k not in defaults or "." in k or k.replace("-", "_") in rows
+        if k not in defaults or k.replace("-", "_") in rows or _dotted(command, k)
     }
+
+
+def _dotted(command: str, key: str) -> bool:
+    """Whether a dotted name may mean something to the methods of a command."""
+    name = key.replace("-", "_")
+    general = name.startswith(("guidance.", "load.", "export."))
+    return is_configured(command) and (general or name in _names(command))
+
+
+@cache
+def _names(command: str) -> set[str]:
+    return {key for config in configurations_of(command) for key in dotted(config)}
 
 
 def _reference(plan: Plan, path: Path) -> dict[str, Any]:
