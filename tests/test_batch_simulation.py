@@ -137,7 +137,7 @@ def test_manifests_of_clusters_have_the_fields_of_their_kinds(path):
 
 
 def test_a_manifest_with_a_field_that_is_none_is_noticed():
-    content = yaml.safe_load((CLUSTER / "cluster.yaml").read_text())
+    content = next(yaml.safe_load_all((CLUSTER / "cluster.yaml").read_text()))
     content["spec"]["workerGroupSpecs"][0]["replica"] = 2
     with pytest.raises(AssertionError, match="replica"):
         check_cluster(content["spec"])

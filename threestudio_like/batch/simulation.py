@@ -83,72 +83,96 @@ def simulate(farm: Farm, items: int, seed: int = 0) -> Outlook:
     """
     import simpy
 
-    dice = random.Random(seed)
-    world = simpy.Environment()
-    driver = simpy.Resource(world, capacity=1)
-    schedule = Schedule(retries=farm.retries)
-    for n in range(items):
-        schedule.add(str(n), f"prior {n * farm.affinities // max(items, 1)}")
-    warm: dict[int, str | None] = dict.fromkeys(range(farm.workers))
-    counts = {"made": 0, "aside": 0, "loads": 0}
-    times = {"busy": 0.0, "wasted": 0.0, "loading": 0.0, "last": 0.0}
-    affinity_of = {str(n): f"prior {n * farm.affinities // max(items, 1)}" for n in range(items)}
+    model = _Model(farm, items, seed, world=simpy.Environment())
+    model.driver = simpy.Resource(model.world, capacity=1)
+    for number in range(farm.workers):
+        model.world.process(model.work(number))
+    model.world.run()
+    return Outlook(
+        made=model.counts["made"],
+        aside=model.counts["aside"],
+        seconds=model.last,
+        busy=model.times["busy"],
+        wasted=model.times["wasted"],
+        loading=model.times["loading"],
+        loads=model.counts["loads"],
+    )
 
-    def settle(id: str, kind: str) -> None:
-        schedule.finish(id)
-        counts[kind] += 1
-        times["last"] = world.now
 
-    def worker(number: int) -> Generator[Any, Any, None]:
+class _Model:
+    """The state of a simulated batch; `world` is a simpy environment."""
+
+    driver: Any
+
+    def __init__(self, farm: Farm, items: int, seed: int, world: Any) -> None:
+        self.farm, self.items, self.world = farm, items, world
+        self.dice = random.Random(seed)
+        self.schedule = Schedule(retries=farm.retries)
+        self.affinity = {str(n): f"prior {n * farm.affinities // items}" for n in range(items)}
+        for id, affinity in self.affinity.items():
+            self.schedule.add(id, affinity)
+        self.warm: dict[int, str | None] = dict.fromkeys(range(farm.workers))
+        self.counts = {"made": 0, "aside": 0, "loads": 0}
+        self.times = {"busy": 0.0, "wasted": 0.0, "loading": 0.0}
+        self.last = 0.0
+        self._changed = world.event()
+
+    def work(self, number: int) -> Generator[Any, Any, None]:
+        """A worker, from its machine's start to the last item."""
+        farm, world = self.farm, self.world
         yield world.timeout(farm.start)
-        ends = world.now + _life(farm, dice)
-        while counts["made"] + counts["aside"] < items:
-            id = schedule.take(warm[number], warm.values())
+        ends = world.now + _life(farm, self.dice)
+        while self.counts["made"] + self.counts["aside"] < self.items:
+            id = self.schedule.take(self.warm[number], self.warm.values())
             if id is None:
                 # What others make may still come back.
-                yield world.timeout(max(1e-3, min(farm.seconds) / 10))
+                yield self._changed
                 continue
-            with driver.request() as turn:
+            with self.driver.request() as turn:
                 yield turn
                 yield world.timeout(farm.driver)
-            loading = 0.0
-            if warm[number] != affinity_of[id]:
-                loading = dice.choice(farm.load)
-                warm[number] = affinity_of[id]
-                counts["loads"] += 1
-            needed = loading + dice.choice(farm.seconds) + farm.publish
-            if world.now + needed > ends:
+            loading = self._load(number, id)
+            making = self.dice.choice(farm.seconds) + farm.publish
+            if world.now + loading + making > ends:
                 spent = max(0.0, ends - world.now)
                 yield world.timeout(spent)
-                times["wasted"] += spent
-                if not schedule.fail(id, lasting=False):
-                    settle(id, "aside")
-                warm[number] = None
+                self._fail(id, spent)
+                self.warm[number] = None
                 yield world.timeout(farm.start)
-                ends = world.now + _life(farm, dice)
+                ends = world.now + _life(farm, self.dice)
                 continue
-            yield world.timeout(needed)
-            times["loading"] += loading
-            if dice.random() < farm.failing:
-                times["wasted"] += needed - loading
-                if not schedule.fail(id, lasting=False):
-                    settle(id, "aside")
-                continue
-            times["busy"] += needed - loading
-            settle(id, "made")
+            yield world.timeout(loading + making)
+            self.times["loading"] += loading
+            if self.dice.random() < farm.failing:
+                self._fail(id, making)
+            else:
+                self.times["busy"] += making
+                self._settle(id, "made")
 
-    for number in range(farm.workers):
-        world.process(worker(number))
-    world.run()
-    return Outlook(
-        made=counts["made"],
-        aside=counts["aside"],
-        seconds=times["last"],
-        busy=times["busy"],
-        wasted=times["wasted"],
-        loading=times["loading"],
-        loads=counts["loads"],
-    )
+    def _load(self, number: int, id: str) -> float:
+        if self.warm[number] == self.affinity[id]:
+            return 0.0
+        self.warm[number] = self.affinity[id]
+        self.counts["loads"] += 1
+        return self.dice.choice(self.farm.load)
+
+    def _settle(self, id: str, kind: str) -> None:
+        self.schedule.finish(id)
+        self.counts[kind] += 1
+        self.last = self.world.now
+        self._tell()
+
+    def _fail(self, id: str, spent: float) -> None:
+        self.times["wasted"] += spent
+        if self.schedule.fail(id, lasting=False):
+            self._tell()
+        else:
+            self._settle(id, "aside")
+
+    def _tell(self) -> None:
+        """Wake the workers that found nothing to do."""
+        self._changed.succeed()
+        self._changed = self.world.event()
 
 
 def _life(farm: Farm, dice: random.Random) -> float:
