@@ -39,6 +39,13 @@ def test_an_arrow_up_and_a_missing_arrow_are_noticed():
     assert "#e0103a" in GRAPH.picture(wrong)
 
 
+def test_a_batch_knows_no_run_and_no_method():
+    """It serves whatever registers as a command, on machines that know nothing of its driver."""
+    known = GRAPH.graph()["batch"]
+    assert set(known) <= {"engine"}
+    assert ("batch", "runs") in GRAPH.upward({**GRAPH.graph(), "batch": {"runs": 1}})
+
+
 def test_every_room_is_in_the_graph_and_in_the_page():
     package = ROOT / GRAPH.PACKAGE
     folders = {p.name for p in package.iterdir() if p.is_dir() and p.name != "__pycache__"}

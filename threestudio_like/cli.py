@@ -10,8 +10,8 @@ import os
 import sys
 from typing import Any
 
-from .commands.parsing import parse
-from .commands.registry import COMMANDS, PROGRAM, carry_out, options_of
+from .commands.parsing import parse, read_plugins
+from .commands.registry import COMMANDS, PROGRAM, carry_out, command_names, is_command, options_of
 from .engine.errors import ConfigError, UserError, did_you_mean
 
 
@@ -23,7 +23,7 @@ def help_text() -> str:
         "Text, images and meshes to 3D assets, by optimisation against pretrained priors.",
         "",
     ]
-    lines += [f"  {name:<12}{_summary(options_of(name))}" for name in COMMANDS]
+    lines += [f"  {name:<12}{_summary(options_of(name))}" for name in command_names()]
     lines += [
         "",
         f"{PROGRAM} COMMAND --help lists a command's options.",
@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     command = arguments[0]
     if command not in COMMANDS:
+        read_plugins(arguments[1:])
+    if not is_command(command):
         raise ConfigError(
-            f'there is no command "{command}"', PROGRAM, did_you_mean(command, COMMANDS)
+            f'there is no command "{command}"', PROGRAM, did_you_mean(command, command_names())
         )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Python's last collection walks all that the libraries have loaded: two seconds for nothing.

@@ -25,10 +25,10 @@ def call(options: Completion) -> None:
     """Carry it out; prints the script."""
     import contextlib
 
-    from .registry import COMMANDS, PROGRAM, options_of
+    from .registry import PROGRAM, command_names, options_of
 
     union: Any = None
-    for name in COMMANDS:
+    for name in command_names():
         member: Any = Annotated[options_of(name), tyro.conf.subcommand(name)]
         union = member if union is None else union | member
     with contextlib.suppress(SystemExit):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
-from .registry import PROGRAM, module_of, options_of
+from .registry import PROGRAM, examples_of, options_of
 
 COLUMN = 26
 """Where the descriptions begin."""
@@ -38,7 +38,7 @@ def help_of(command: str) -> str:
     for item in fields(kind):
         if _is_group(hints[item.name]):
             lines += _group(_bare(hints[item.name]), width)
-    lines += ["", "examples:", *(f"  {example}" for example in module_of(command).EXAMPLES)]
+    lines += ["", "examples:", *(f"  {example}" for example in examples_of(command))]
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from ..engine.errors import ConfigError, did_you_mean
 from ..engine.places import expand_paths, user_path
 from ..engine.registry import PLUGINS, plugin_files, read_plugin_file, read_plugin_files
 from .help import help_of
-from .registry import COMMANDS, PROGRAM, is_configured, options_of
+from .registry import PROGRAM, command_names, is_configured, options_of
 
 AXES = ("--up", "--front", "--to-up", "--to-front")
 """Options whose value may begin with a minus."""
@@ -233,7 +233,7 @@ def _unknown(command: str, flags: dict[str, Any], name: str, flag: str) -> Confi
     near = difflib.get_close_matches(flag, known, 1, 0.6)
     if near:
         return ConfigError(f'there is no option "{name}"', where, f'Did you mean "{near[0]}"?')
-    for other in COMMANDS:
+    for other in command_names():
         if flag in flags_of(options_of(other)):
             return ConfigError(
                 f'there is no option "{name}"', where, f"{PROGRAM} {other} has one of that name"

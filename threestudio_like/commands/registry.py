@@ -1,12 +1,24 @@
-"""The commands by name, and the one way in which each is carried out."""
+"""The commands by name, and the one way in which each is carried out. A new command is one file:
+
+    @command("mine", call, examples=("threestudio-like mine x.glb",))
+    @dataclass(frozen=True, kw_only=True)
+    class Mine: ...
+
+in a file given with --plugins, or in a package with an entry point in the group
+"threestudio_like.commands".
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+from ..engine.registry import Registry
+
+K = TypeVar("K", bound=type)
 
 PROGRAM = "threestudio-like"
 COMMANDS: dict[str, str] = {
@@ -21,23 +33,91 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate:Evaluate",
     "mesh": "mesh:Mesh",
     "train": "train:Train",
+    "batch": "batch:Batch",
     "samples": "samples:Samples",
     "doctor": "doctor:Doctor",
     "vocabulary": "vocabulary:Vocabulary",
     "completion": "completion:Completion",
 }
 """Name -> file of this folder and the class of its options there. A file also holds `call`, which
-carries the command out, and two `EXAMPLES`; it imports nothing heavy."""
+carries the command out, and two `EXAMPLES`; it imports nothing heavy. `command_names` are all."""
 
 
-def module_of(name: str) -> ModuleType:
-    """The file of a command."""
+@dataclass(frozen=True, kw_only=True)
+class CommandKind:
+    """A command of a plug-in.
+
+    Attributes:
+        options: a frozen dataclass; its docstring is the command's help.
+        call: carries it out. Where the options have a `run` group, what it makes goes into a folder
+            of `runs.session.Run`; else it returns a dictionary of figures.
+        examples: two command lines.
+        check: is asked about options before anything of a batch begins; raises UserError.
+    """
+
+    options: type
+    call: Callable[..., Any]
+    examples: tuple[str, ...] = ()
+    check: Callable[[Any], None] | None = None
+
+    @property
+    def summary(self) -> str:
+        """One line about it."""
+        return " ".join((self.options.__doc__ or "").split())
+
+
+PLUG_IN_COMMANDS: Registry[CommandKind] = Registry(
+    "command", "threestudio_like.commands", CommandKind, aliases={name: name for name in COMMANDS}
+)
+"""The commands of plug-ins. The package's own names are taken (as aliases that lead nowhere)."""
+
+
+def command(
+    name: str,
+    call: Callable[..., Any],
+    examples: tuple[str, ...] = (),
+    *,
+    check: Callable[[Any], None] | None = None,
+) -> Callable[[K], K]:
+    """Register the decorated class of options as a command, see `CommandKind`."""
+
+    def register(options: K) -> K:
+        kind = CommandKind(options=options, call=call, examples=examples, check=check)
+        PLUG_IN_COMMANDS.add(name, kind)
+        return options
+
+    return register
+
+
+def command_names() -> list[str]:
+    """The package's own commands in their order, then those of plug-ins."""
+    return [*COMMANDS, *PLUG_IN_COMMANDS.names()]
+
+
+def is_command(name: str) -> bool:
+    """Whether there is a command of this name."""
+    return name in COMMANDS or name in command_names()
+
+
+def _module_of(name: str) -> ModuleType:
     return importlib.import_module(f".{COMMANDS[name].split(':')[0]}", __package__)
 
 
 def options_of(name: str) -> type:
-    """The class of a command's options."""
-    return getattr(module_of(name), COMMANDS[name].split(":")[1])
+    """The class of a command's options. Raises ConfigError where there is no such command."""
+    if name in COMMANDS:
+        return getattr(_module_of(name), COMMANDS[name].split(":")[1])
+    return PLUG_IN_COMMANDS.get(name).options
+
+
+def call_of(name: str) -> Callable[..., Any]:
+    """What carries a command out. Raises ConfigError where there is no such command."""
+    return _module_of(name).call if name in COMMANDS else PLUG_IN_COMMANDS.get(name).call
+
+
+def examples_of(name: str) -> tuple[str, ...]:
+    """Command lines that show a command. Raises ConfigError where there is no such command."""
+    return _module_of(name).EXAMPLES if name in COMMANDS else PLUG_IN_COMMANDS.get(name).examples
 
 
 def is_configured(name: str) -> bool:
@@ -60,4 +140,4 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
         from .jobs.resume import resume_with
 
         return resume_with(name, options, objects or {})
-    return module_of(name).call(options, **(objects or {}))
+    return call_of(name)(options, **(objects or {}))

@@ -99,6 +99,12 @@ class ExportError(UserError):
     code = "export"
 
 
+class BatchError(UserError):
+    """Items of a batch that could not be made, or its workers."""
+
+    code = "batch"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``Did you mean "x"?`` for the nearest known word, or a list if only a few words are known."""
     names = sorted(known)

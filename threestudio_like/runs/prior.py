@@ -1,7 +1,14 @@
-"""The prior of a run: loaded by its options, and asked whether it knows the prompt."""
+"""The prior of a run: loaded by its options, or taken from those that a process keeps for many
+runs, and asked whether it knows the prompt."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..engine.config import dotted, set_dotted
@@ -9,7 +16,9 @@ from ..engine.errors import VocabularyError
 from ..engine.events import Events
 from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior as load
+from ..priors.model_files import PriorRecord, read_json, record
 from ..priors.model_folder import DiffusersConfig
+from ..priors.registry import EMBEDDED, embedded_folder
 from ..priors.text.concepts import read_concept
 from ..priors.text.embeddings import EmbeddingStore
 from ..priors.text.weighted import parse_weighted
@@ -31,15 +40,76 @@ def load_settings(options: PriorOptions, device: str, values: dict[str, str]) ->
     return config
 
 
+class PriorPool:
+    """Priors that stay loaded between the runs of a process, by all that decides them.
+
+    Args:
+        most: how many are kept; the one that was asked for longest ago goes first.
+
+    Attributes:
+        loads: how many times a prior has been loaded.
+    """
+
+    def __init__(self, most: int = 1) -> None:
+        self._most, self.loads = most, 0
+        self._kept: OrderedDict[str, DiffusionPrior] = OrderedDict()
+
+    def load(
+        self, options: PriorOptions, device: str, values: dict[str, str], *, memory: str
+    ) -> DiffusionPrior:
+        """The prior of the options; `memory` is the budget that it keeps within. Raises
+        ModelError."""
+        key = repr((replace(options, save_embeddings=None), device, sorted(values.items()), memory))
+        if key not in self._kept:
+            while len(self._kept) >= self._most:
+                self._kept.popitem(last=False)
+            self._kept[key] = _loaded(options, device, values)
+            self.loads += 1
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+_POOL: ContextVar[PriorPool | None] = ContextVar("prior pool", default=None)
+
+
+@contextmanager
+def shared_priors(pool: PriorPool) -> Iterator[None]:
+    """Runs within the block take their priors from a pool."""
+    token = _POOL.set(pool)
+    try:
+        yield
+    finally:
+        _POOL.reset(token)
+
+
 def load_prior(
-    options: PriorOptions, device: str, values: dict[str, str] | None = None
+    options: PriorOptions, device: str, values: dict[str, str] | None = None, *, memory: str = ""
 ) -> DiffusionPrior:
-    """The prior of the options, with its concept and embedding bundle. Raises ModelError."""
+    """The prior of the options, with its concept and embedding bundle; from the pool of
+    `shared_priors`, if there is one. Raises ModelError."""
+    pool = _POOL.get()
+    # A bundle of a run's prompts must not hold those of other runs.
+    if pool is None or options.save_embeddings is not None:
+        return _loaded(options, device, values or {})
+    return pool.load(options, device, values or {}, memory=memory)
+
+
+def _loaded(options: PriorOptions, device: str, values: dict[str, str]) -> DiffusionPrior:
     store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
-    prior = load(options.prior, load_settings(options, device, values or {}), store)
+    prior = load(options.prior, load_settings(options, device, values), store)
     if options.concept is not None:
         prior.add_concept(read_concept(options.concept))
     return prior
+
+
+def known_words(options: PriorOptions) -> tuple[str, ...] | None:
+    """The only words that the prior of the options knows, found without loading its weights; None
+    for an open vocabulary, and where only the loaded prior can say."""
+    folder = embedded_folder("diffusion") if options.prior == EMBEDDED else Path(options.prior)
+    if options.concept is not None or options.embeddings is not None:
+        return None
+    path = folder / "prior.json"
+    return record(PriorRecord, read_json(path), path).vocabulary if path.is_file() else None
 
 
 def count_objects(prompt: str, prior: DiffusionPrior) -> int:
@@ -96,7 +166,11 @@ def fit_guidance(config: Any, prior: DiffusionPrior, events: Events) -> Any:
 def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
     """Raise VocabularyError when a closed-vocabulary prior does not know a word, or no thing it can
     make is named."""
-    known = prior.facts.vocabulary
+    check_words(prior.facts.vocabulary, prompt)
+
+
+def check_words(known: tuple[str, ...] | None, prompt: str) -> None:
+    """`check_vocabulary` of the words that a prior knows; None for all."""
     if known is None:
         return
     strangers = unknown_words(prompt, known)

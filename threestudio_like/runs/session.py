@@ -137,7 +137,9 @@ class Run:
         from .configure import part_of
         from .prior import load_prior
 
-        return load_prior(self.options.model, self.device(), part_of(self.options, "load"))
+        dotted = part_of(self.options, "load")
+        memory = self.settings.memory
+        return load_prior(self.options.model, self.device(), dotted, memory=memory)
 
     def configure(self, base: Any) -> Any:
         """The method's configuration: that of the run which goes on, or `base` with the values of

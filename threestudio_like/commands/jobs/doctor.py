@@ -27,6 +27,7 @@ from ...priors.registry import (
 )
 from ...representations.registry import REPRESENTATIONS
 from ...systems.registry import SYSTEMS
+from ..registry import PLUG_IN_COMMANDS
 
 _PACKAGES = (
     "torch",
@@ -101,6 +102,7 @@ def examine() -> dict[str, Any]:
         "representations": registered(REPRESENTATIONS),
         "priors": registered(PRIORS),
         "formats": registered(FORMATS),
+        "commands": registered(PLUG_IN_COMMANDS),
         "plug-in files": [
             *({"name": name, "state": "ok", "detail": ""} for name in plugin_files()),
             *({"name": b.name, "state": "broken", "detail": b.reason} for b in broken_files()),

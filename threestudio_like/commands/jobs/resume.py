@@ -17,7 +17,7 @@ from ...runs.delivery import RunResult
 from ...runs.folders import existing_folder, point_latest
 from ...runs.options import SAME_RESULT, check_numbers, flag, flat, given, regroup
 from ...runs.record import RunRecord, read_finished, read_record
-from ..registry import COMMANDS, PROGRAM, module_of, options_of
+from ..registry import PROGRAM, call_of, is_command, options_of
 from ..resume import Resume
 
 
@@ -116,7 +116,7 @@ def _go_on(
         values["steps"] = steps
     elif read_finished(folder) is not None:
         return _finished_already(folder, options, changes["quiet"])
-    return module_of(record.command).call(regroup(options, values), **objects)
+    return call_of(record.command)(regroup(options, values), **objects)
 
 
 def _finished_already(folder: Path, options: Any, quiet: bool) -> RunResult:
@@ -135,7 +135,7 @@ def _finished_already(folder: Path, options: Any, quiet: bool) -> RunResult:
 
 def _saved_options(record: RunRecord, folder: Path) -> Any:
     """The options that a run was begun with. Raises CheckpointError, ConfigError."""
-    if record.command not in COMMANDS:
+    if not is_command(record.command):
         raise CheckpointError(
             f'was made by a command "{record.command}" that is not known', str(folder / "run.yaml")
         )

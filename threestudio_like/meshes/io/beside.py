@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -27,6 +30,20 @@ class Found:
     note: str = ""
 
 
+_WATCHED: ContextVar[set[Path] | None] = ContextVar("files beside meshes", default=None)
+
+
+@contextmanager
+def watch_beside() -> Iterator[set[Path]]:
+    """Collects the files that meshes which are read within the block were found to name."""
+    found: set[Path] = set()
+    token = _WATCHED.set(found)
+    try:
+        yield found
+    finally:
+        _WATCHED.reset(token)
+
+
 def find_beside(folder: Path, name: str, where: str) -> Found:
     """The file that `name`, in the mesh file `where`, means.
 
@@ -40,7 +57,11 @@ def find_beside(folder: Path, name: str, where: str) -> Found:
     if not name or len(name) > 1024 or "\0" in name:
         return Found(None, "is no name of a file")
     try:
-        return _search(folder.resolve(), name)
+        found = _search(folder.resolve(), name)
+        watched = _WATCHED.get()
+        if watched is not None and found.path is not None:
+            watched.add(found.path)
+        return found
     except (OSError, ValueError, RuntimeError):
         return Found(None, "is a name that no disk can hold")
 

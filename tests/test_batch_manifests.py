@@ -1,0 +1,168 @@
+"""Manifests that cannot be meant: one line with the item's number and the field, and nothing is
+made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from threestudio_like.batch.manifest import seeds_of
+from threestudio_like.engine.errors import ConfigError
+
+from .batches import batch
+
+GOOD = {"command": "tiny", "prompt": "good"}
+
+
+def second(**values: object) -> list[dict]:
+    """A good item, then another one."""
+    return [GOOD, {"command": "tiny", "prompt": "p", **values}]
+
+
+def generate(**values: object) -> list[dict]:
+    return [GOOD, {"command": "generate", "prompt": "a red chair", **values}]
+
+
+ITEMS: dict[str, tuple[list, str, str]] = {
+    "no such command": (second(command="generat"), 'item 2, field "command"', "generate"),
+    "a command that makes nothing": (second(command="view"), "item 2", "makes no items"),
+    "a command that is a list of none": (second(command=[]), 'item 2, field "command"', "empty"),
+    "no such option": (second(promt="x"), 'item 2, field "promt"', '"prompt"'),
+    "a text for a number": (second(steps="many"), 'item 2, field "steps"', "whole number"),
+    "a truth for a number": (second(steps=True), 'item 2, field "steps"', "whole number"),
+    "a fraction for a number": (second(steps=1.5), 'item 2, field "steps"', "whole number"),
+    "a number too large": (second(seed=2**70), 'item 2, field "seed"', "at least 0"),
+    "a negative seed": (second(seed=-1), 'item 2, field "seed"', "at least 0"),
+    "steps of none": (second(steps=0), 'item 2, field "steps"', "at least 1"),
+    "seeds downwards": (second(seeds="3-0"), 'item 2, field "seeds"', "down to"),
+    "seeds in words": (second(seeds="all"), 'item 2, field "seeds"', "0-3"),
+    "a seed twice": (second(seeds="0-3,2"), 'item 2, field "seeds"', "twice"),
+    "seed and seeds": (second(seed=1, seeds="0-3"), 'item 2, field "seed"', "without"),
+    "seeds of a group": (second(seeds={"a": 1}), 'item 2, field "seeds"', "0-3"),
+    "an empty list": (second(prompt=[]), 'item 2, field "prompt"', "empty list"),
+    "an empty prompt": (second(prompt=""), 'item 2, field "prompt"', "empty"),
+    "a number as prompt": (second(prompt=7), 'item 2, field "prompt"', "text"),
+    "a group as prompt": (second(prompt={"a": 1}), 'item 2, field "prompt"', "text"),
+    "overrides that are none": (second(overrides="fast"), 'item 2, field "overrides"', "list"),
+    "overrides of numbers": (second(overrides=[1]), 'item 2, field "overrides"', "list"),
+    "a bad override": (second(overrides=[{"steps": "x"}]), 'item 2, field "steps"', "number"),
+    "a folder of its own": (second(out="x"), 'item 2, field "out"', "batch itself"),
+    "threads of its own": (second(threads=4), 'item 2, field "threads"', "batch itself"),
+    "resumed": (second(resume=True), 'item 2, field "resume"', "batch itself"),
+    "a file that is not there": (second(file="none.bin"), "item 2", "none.bin"),
+    "a dotted value of no method": (second(**{"a.b": 1}), 'item 2, field "a.b"', "no such option"),
+    "a device in a group": (second(device=["cpu", {}]), 'item 2, field "device"', "text"),
+    "a name that is none": (second(name=3), 'item 2, field "name"', "text"),
+    "an option twice": (
+        second(**{"log-every": 1, "log_every": 2}),
+        'item 2, field "log-every"',
+        "batch itself",
+    ),
+    "not a group": ([GOOD, "a red chair"], "item 2", "group of keys"),
+    "nothing": ([GOOD, None], "item 2", "group of keys"),
+    "no such system": (generate(system="nerf"), 'item 2, field "system"', "latent-nerf"),
+    "a word that no prior knows": (
+        generate(prompt="a red zebra"),
+        'item 2, field "prompt"',
+        "zebra",
+    ),
+    "a prompt of no thing": (generate(prompt="red"), 'item 2, field "prompt"', "no thing"),
+    "no such dotted value": (
+        generate(**{"distil.guidance.scal": 7}),
+        'item 2, field "distil.guidance.scal"',
+        "scale",
+    ),
+    "a dotted value out of range": (
+        generate(**{"distil.steps": "many"}),
+        'item 2, field "distil.steps"',
+        "number",
+    ),
+    "memory in words": (generate(memory="much"), 'item 2, field "memory"', "gigabytes"),
+    "no such preset": (generate(preset="best"), 'item 2, field "preset"', "default"),
+    "texture without a mesh": (
+        [GOOD, {"command": "texture", "prompt": "a blue mug"}],
+        'item 2, field "mesh"',
+        "missing",
+    ),
+    "a mesh that is not there": (
+        [GOOD, {"command": "texture", "mesh": "no.obj", "prompt": "a blue mug"}],
+        'item 2, field "mesh"',
+        "no such file",
+    ),
+    "both picture and text": (
+        [GOOD, {"command": "compose", "picture": "a.png", "text": "a red ball on a blue box"}],
+        'item 2, field "text"',
+        "either",
+    ),
+    "nothing to evaluate": (
+        [GOOD, {"command": "evaluate", "source": "none"}],
+        'item 2, field "source"',
+        "no such file",
+    ),
+}
+FILES: dict[str, tuple[str, str]] = {
+    "m.yaml": ("items: [", "is not YAML"),
+    "m2.yaml": ("things: []", 'no key "things"'),
+    "m3.yaml": ("items: []", "no items"),
+    "m4.yaml": ("format: 9\nitems: [{prompt: a}]", "format"),
+    "m5.yaml": ("items: {prompt: a}", "list of items"),
+    "m.csv": ("prompt,prompt\na,b\n", "twice"),
+    "m2.csv": ("prompt,seed\na\n", "item 1"),
+    "m.jsonl": ('{"prompt": "a"}\n{"prompt": ', "item 2"),
+    "m2.jsonl": ('{"prompt": "a", "prompt": "b"}', "twice"),
+    "m.txt": ("a red chair", "no manifest"),
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_a_bad_item_is_named_and_nothing_is_made(name, tmp_path, capsys):
+    items, place, word = ITEMS[name]
+    path = tmp_path / "m.yaml"
+    path.write_text(json.dumps({"items": items}))
+    assert batch(path, "--store", tmp_path / "store") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert f"m.yaml: {place}" in told, told
+    assert word in told, told
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_is_named_and_nothing_is_made(name, tmp_path, capsys):
+    text, word = FILES[name]
+    (tmp_path / name).write_text(text)
+    assert batch(tmp_path / name, "--store", tmp_path / "store") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert name in told
+    assert word in told.lower() or word in told
+    assert not (tmp_path / "store").exists()
+
+
+def test_there_are_forty_of_them():
+    assert len(ITEMS) >= 40
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [("0-3", [0, 1, 2, 3]), (4, [4]), ("1, 5,7-8", [1, 5, 7, 8]), ([2, "4-5"], [2, 4, 5])],
+)
+def test_seeds_are_read(value, seeds):
+    assert seeds_of(value, "here") == seeds
+
+
+def test_seeds_that_no_memory_holds_are_refused():
+    with pytest.raises(ConfigError, match="more than"):
+        seeds_of("0-99999999999", "here")
+
+
+def test_a_store_that_cannot_be_is_refused(tmp_path, capsys):
+    path = tmp_path / "m.yaml"
+    path.write_text(json.dumps({"items": [GOOD]}))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("mine")
+    for store in (tmp_path / "mine", "nosuch://bucket/x"):
+        assert batch(path, "--store", store) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]

@@ -1,0 +1,126 @@
+"""What a command would refuse, asked before anything of a batch begins: no weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ...engine.errors import ConfigError, InputError
+from ...runs.configure import configure, export_config
+from ...runs.memory_budget import budget
+from ...runs.options import check_numbers, check_prompt, flat
+from ...runs.prior import check_words, known_words
+from ...systems import registry
+from ..registry import COMMANDS, PLUG_IN_COMMANDS
+
+
+def check_options(command: str, options: Any) -> None:
+    """Raise the UserError that the command would begin with."""
+    values = flat(options)
+    check_numbers(values)
+    if values.get("memory"):
+        budget(values["memory"])
+    if command in _CHECKS:
+        _CHECKS[command](options)
+    elif command not in COMMANDS:
+        check = PLUG_IN_COMMANDS.get(command).check
+        if check is not None:
+            check(options)
+
+
+def _generate(options: Any) -> None:
+    check_prompt(options.prompt)
+    _words(options, options.prompt)
+    _configuration(options, "generate")
+
+
+def _texture(options: Any) -> None:
+    prompts = [p for p in (options.prompt, *options.variants) if p]
+    for prompt in prompts or [""]:
+        check_prompt(prompt)
+        _words(options, prompt)
+    _file(options.mesh, "mesh")
+    _configuration(options, "texture")
+
+
+def _reconstruct(options: Any) -> None:
+    _file(options.picture, "picture")
+    if options.prompt:
+        check_prompt(options.prompt)
+        _words(options, options.prompt)
+    if options.system != "auto":
+        _configuration(options, "reconstruct")
+
+
+def _compose(options: Any) -> None:
+    if bool(options.text) == bool(options.picture):
+        raise ConfigError(
+            "wants either a picture or a text", "--text" if options.text else "--picture"
+        )
+    if options.picture:
+        _file(Path(options.picture), "picture")
+    for prompt in filter(None, (options.text, options.prompt)):
+        check_prompt(prompt)
+        _words(options, prompt)
+
+
+def _evaluate(options: Any) -> None:
+    path = options.source / "asset.glb" if options.source.is_dir() else options.source
+    _file(path, "source")
+
+
+def _refine(options: Any) -> None:
+    if not (options.source / "run.yaml").is_file():
+        raise InputError("is not the folder of a run", "--source")
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "generate": _generate,
+    "texture": _texture,
+    "reconstruct": _reconstruct,
+    "compose": _compose,
+    "evaluate": _evaluate,
+    "refine": _refine,
+}
+
+
+def _file(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise InputError("there is no such file", f"--{name}", str(path)[-120:])
+
+
+@lru_cache(maxsize=8)
+def _known(model: Any) -> tuple[str, ...] | None:
+    return known_words(model)
+
+
+def _words(options: Any, prompt: str) -> None:
+    check_words(_known(options.model), prompt)
+
+
+def _configuration(options: Any, command: str) -> None:
+    method = options.method
+    preset = "default" if method.preset == "auto" else method.preset
+    text = repr(
+        (
+            *(command, options.system, preset, sorted(options.set.items()), method.steps),
+            *(method.resolution, method.negative, method.config, getattr(options, "guidance", "")),
+            *(getattr(options, "sketch", None), getattr(options, "strictness", None)),
+            options.asset,
+        )
+    )
+    if text in _CHECKED:
+        return
+    task = command
+    if registry.SYSTEMS.get(options.system, "--system").task == "image-to-3d":
+        # `generate` takes methods that begin with a picture: the prior makes one.
+        task = "reconstruct"
+    configure(options, registry.configuration(options.system, preset, task))
+    export_config(options)
+    _CHECKED.add(text)
+
+
+_CHECKED: set[str] = set()
+"""Configurations that were found good: thousands of items share one."""

@@ -1,0 +1,241 @@
+"""A manifest made into items: everything is checked and hashed before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...batch.inputs import Inputs
+from ...batch.items import Item, Spec
+from ...batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
+from ...batch.tournament import Contest
+from ...engine.config import dotted
+from ...engine.errors import ConfigError, UserError
+from ...meshes.io.beside import watch_beside
+from ..registry import is_configured
+from .batch_checks import check_options
+from .batch_options import (
+    OWN,
+    paths_in,
+    plain_values,
+    read_options,
+    rows_of,
+    takes_several,
+)
+from .batch_work import CommandWork
+from .configurations import configurations_of
+
+NAMING = (".obj", ".gltf", ".ply", ".dae", ".off", ".usd", ".usda", ".usdc")
+"""Mesh formats whose files may name others."""
+OUT_OF_SIGHT = (".usd", ".usda", ".usdc")
+"""Of these, those whose readers do not say what they opened."""
+
+
+@dataclass
+class Plan:
+    """What a manifest asks for.
+
+    items: outside of tournaments. contests: by the ids of their entries. repeated: how many items
+    of the manifest are the same as others. notes: what the user has to know.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    contests: dict[str, Contest] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=Inputs)
+    repeated: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def specs(self) -> Iterator[Spec]:
+        """Of all items; of a tournament those of full length."""
+        yield from (item.spec for item in self.items)
+        for contest in self.contests.values():
+            yield from contest.specs
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """threads: of every item. keep, factor: of tournaments, 0 for none. plugins: files that were
+    read for the items. defaults: values of items that name none."""
+
+    threads: int = 1
+    keep: int = 0
+    factor: int = 2
+    plugins: tuple[Path, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan_items(manifest: Manifest, options: PlanOptions, work: CommandWork) -> Plan:
+    """Check every item of a manifest and find what it needs.
+
+    Raises:
+        ConfigError: the first item that could not be made, with its number and field.
+    """
+    plan = Plan()
+    plugins = tuple(plan.inputs.add(path) for path in options.plugins)
+    manifest = replace(manifest, defaults={**options.defaults, **manifest.defaults})
+    seen: set[str] = set()
+    entries: dict[str, list[Item]] = {}
+    for entry in manifest.entries:
+        for values in expand(manifest, entry, takes_several):
+            item = _item(plan, manifest, entry, values, options.threads, plugins)
+            item = replace(item, affinity=work.affinity(item.spec))
+            if item.id in seen:
+                plan.repeated += 1
+                continue
+            seen.add(item.id)
+            if len(seen) > MOST_ITEMS:
+                raise ConfigError(f"asks for more than {MOST_ITEMS} items", manifest.where)
+            if options.keep:
+                entries.setdefault(item.spec.without_seed().id, []).append(item)
+            else:
+                plan.items.append(item)
+    for name, items in entries.items():
+        _tournament(plan, name, items, options, work, manifest.where)
+    return plan
+
+
+def _item(
+    plan: Plan,
+    manifest: Manifest,
+    entry: Entry,
+    values: dict[str, Any],
+    threads: int,
+    plugins: tuple[str, ...],
+) -> Item:
+    def place(key: str) -> str:
+        return at(manifest.where, entry.number, key)
+
+    values = dict(values)
+    command = values.pop("command", "generate")
+    name = values.pop("name", "")
+    if not isinstance(command, str) or not isinstance(name, str):
+        raise ConfigError("wants a text", place("name" if isinstance(command, str) else "command"))
+    own = set(manifest.defaults) - set(entry.values)
+    if "seeds" in own and "seed" not in entry.values:
+        own.add("seed")
+    try:
+        options = read_options(command, _fitting(command, values, own), manifest.folder, place)
+        check_options(command, options)
+        references = {
+            key: [_reference(plan, path) for path in paths]
+            for key, paths in paths_in(options).items()
+            if key not in OWN
+        }
+    except UserError as error:
+        raise _placed(error, manifest.where, entry.number, values) from None
+    spec = Spec(
+        command=command,
+        values=plain_values(options, references),
+        set=dict(getattr(options, "set", {})),
+        plugins=plugins,
+        threads=threads,
+        version=__version__,
+    )
+    files = [r["name"] for group in references.values() for r in group]
+    prompt = str(values.get("prompt") or values.get("text") or "")
+    label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
+    return Item(spec=spec, number=entry.number, label=label[:200])
+
+
+def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
+    """Defaults for all items are for those whose command has such an option."""
+    if not defaults:
+        return values
+    rows = rows_of(command)
+    return {
+        k: v
+        for k, v in values.items()
+        if k not in defaults or k.replace("-", "_") in rows or _dotted(command, k)
+    }
+
+
+def _dotted(command: str, key: str) -> bool:
+    """Whether a dotted name may mean something to the methods of a command."""
+    name = key.replace("-", "_")
+    general = name.startswith(("guidance.", "load.", "export."))
+    return is_configured(command) and (general or name in _names(command))
+
+
+@cache
+def _names(command: str) -> set[str]:
+    return {key for config in configurations_of(command) for key in dotted(config)}
+
+
+def _reference(plan: Plan, path: Path) -> dict[str, Any]:
+    """How a specification names a file: by its content, with all that it names itself."""
+    suffix = path.suffix.lower()
+    beside: set[Path] = set()
+    if path.is_file() and suffix in NAMING:
+        beside = _beside(plan, path)
+    digest = plan.inputs.add(path, beside)
+    return {"file": digest, "name": path.name, **({"folder": True} if path.is_dir() else {})}
+
+
+_BESIDE: dict[tuple[str, int], set[Path]] = {}
+
+
+def _beside(plan: Plan, path: Path) -> set[Path]:
+    from ...meshes.io.files import read
+
+    key = (str(path), path.stat().st_mtime_ns)
+    if key in _BESIDE:
+        return _BESIDE[key]
+    if path.suffix.lower() in OUT_OF_SIGHT:
+        plan.notes.append(
+            f"{path.name}: files that it names do not travel with it. Give a .usdz, or a .glb"
+        )
+    with watch_beside() as found:
+        try:
+            read(path)
+        except UserError as error:
+            # The item is set aside when its turn comes; the others are made.
+            plan.notes.append(f"{path.name} cannot be read: {error.what}")
+    folder = path.parent.resolve()
+    _BESIDE[key] = {p for p in found if p.is_relative_to(folder)}
+    return _BESIDE[key]
+
+
+def _placed(error: UserError, where: str, number: int, values: Mapping[str, Any]) -> ConfigError:
+    """The error with the item and the field that it is about."""
+    if error.where.startswith(where):
+        return ConfigError(error.what, error.where, error.remedy)
+    word = error.where.split(" ")[0].lstrip("-").replace("-", "_") if error.where else ""
+    key = next((k for k in values if k.replace("-", "_") == word), "")
+    if not key:
+        key = next((k for k in values if "." in k and k.replace("-", "_") in error.what), "")
+    if not key and word.isidentifier() and (error.where.startswith("--") or word == "prompt"):
+        key = word
+    shown = "" if key else f" ({error.where})" if error.where else ""
+    return ConfigError(f"{error.what}{shown}", at(where, number, key), error.remedy)
+
+
+def _tournament(
+    plan: Plan,
+    name: str,
+    items: list[Item],
+    options: PlanOptions,
+    work: CommandWork,
+    where: str,
+) -> None:
+    first = items[0]
+    if len(items) <= options.keep:
+        plan.items += items
+        return
+    steps = work.steps(first.spec)
+    if steps is None:
+        raise ConfigError(
+            "has no steps, and a tournament begins with fewer of them",
+            at(where, first.number, "command"),
+            "Leave out --keep-best",
+        )
+    plan.contests[name] = Contest(
+        entry=first,
+        specs=tuple(item.spec for item in items),
+        steps=steps,
+        keep=options.keep,
+        factor=options.factor,
+    )
