@@ -31,6 +31,7 @@ from .exact_coverage import (
     same_as_exact,
     subdivided_box,
 )
+from .exact_distances import worst_error
 
 CPU = torch.device("cpu")
 TRITON = [
@@ -330,6 +331,15 @@ def test_silhouette_pairs(count):
     mine = backend("silhouette_pairs")(clip, edges, opposite, pixels)
     theirs = raster.silhouette_pairs(clip.double(), edges, opposite, pixels.double())
     assert {tuple(p) for p in mine.tolist()} == {tuple(p) for p in theirs.tolist()}
+
+
+def test_nearest_points_of_hard_triangles_against_rational_numbers():
+    def nearest(corners, queries):
+        tree = surface_tree(corners.reshape(-1, 3), torch.arange(3).view(1, 3))
+        far, _, point = backend("nearest")(queries, tree)
+        return far, point
+
+    assert worst_error(nearest) < 1e-6
 
 
 @pytest.mark.parametrize("n", [0, 1, 65])

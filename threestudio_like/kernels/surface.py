@@ -155,8 +155,6 @@ def antialias(
     """
     if colour.ndim == 3:
         return antialias(colour[None], pixels[None], clip[None], table=table)[0]
-    if len(table) == 0:
-        return colour
     return implementation("antialias", _antialias, colour, pixels, clip)(
         colour, pixels, clip, table
     )
@@ -167,10 +165,9 @@ def _antialias(
 ) -> torch.Tensor:
     out = []
     for picture, seen, points in zip(colour, pixels, clip):
+        # Also where there is no pair: the picture then has a gradient in `clip`, which is zero.
         pairs = silhouette_pairs(points, table, seen)
-        out.append(
-            raster.blend(picture, points, table.edges, pairs=pairs) if len(pairs) else picture
-        )
+        out.append(raster.blend(picture, points, table.edges, pairs=pairs))
     return torch.stack(out)
 
 

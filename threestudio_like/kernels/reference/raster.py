@@ -138,6 +138,10 @@ def interpolate(
     """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes` and in
     u, v of `pixels`."""
     hit = pixels[..., 3].long() - 1
+    if len(tri) == 0:
+        none = attributes.new_zeros(*hit.shape, attributes.shape[1])
+        # With a gradient of zero in both.
+        return none + 0 * attributes.sum() + 0 * pixels[..., :1]
     corners = tri.long()[hit.clamp_min(0)]
     u, v = pixels[..., 0:1], pixels[..., 1:2]
     value = (
