@@ -49,6 +49,10 @@ class SchedulerRecord:
     beta_end: Beta = 0.012
     num_train_timesteps: Annotated[int, Bounds(low=2, high=1_000_000)] = 1000
     rescale_betas_zero_snr: bool = False
+    timestep_spacing: Literal["linspace", "leading", "trailing"] = "leading"
+    """The times at which a sampler evaluates: Lin et al. 2023, table 2."""
+    steps_offset: Annotated[int, Bounds(low=0, high=1000)] = 0
+    set_alpha_to_one: bool = True
     prediction_type: Literal["epsilon", "v_prediction", "sample", "flow"] = "epsilon"
 
 

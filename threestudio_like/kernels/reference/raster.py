@@ -258,12 +258,33 @@ def blend(
     return (flat + change).view(height, width, channels)
 
 
+def _averages(old: int, new: int, like: torch.Tensor) -> torch.Tensor:  # [new, old], rows of sum 1
+    """The weights of texels in averages over `new` equal stretches of a row of `old` texels."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
+    texel = torch.arange(old, dtype=torch.float64)
+    high = torch.minimum(edges[1:, None], texel + 1)
+    return ((high - torch.maximum(edges[:-1, None], texel)).clamp_min(0) * (new / old)).to(like)
+
+
 def pyramid(texels: torch.Tensor, levels: int) -> list[torch.Tensor]:
-    """The texture [1, C, H, W] and its halvings by averages of 2 x 2 texels, `levels` + 1 in all at
-    most."""
-    out = [texels]
-    while len(out) <= levels and min(out[-1].shape[-2:]) >= 2:
-        out.append(F.avg_pool2d(out[-1], 2))
+    """The texture [1, C, H, W] and its halvings, `levels` + 1 in all at most: level k has
+    H // 2^k x W // 2^k texels, at least one, each the average of the texture over its area.
+
+    Averages of 2 x 2 texels are that while a size can be halved; an odd row is shared by its
+    neighbours. Differentiable.
+    """
+    out, whole = [texels], texels
+    height, width = texels.shape[-2:]
+    while len(out) <= levels and max(out[-1].shape[-2:]) > 1:
+        above = out[-1]
+        if above is whole and all(n % 2 == 0 for n in above.shape[-2:]):
+            whole = F.avg_pool2d(above, 2)
+            out.append(whole)
+            continue
+        # From the texture itself: parts of texels of a level above are not parts of its own.
+        high, wide = (max(1, n >> len(out)) for n in (height, width))
+        down, across = (_averages(old, new, texels) for old, new in ((height, high), (width, wide)))
+        out.append(down @ (texels @ across.t()))
     return out
 
 
@@ -295,6 +316,6 @@ def texture(
     total = flat.new_zeros(flat.shape[0], texels.shape[1])
     for number, image in enumerate(images):
         share = (1 - (flat - number).abs()).clamp_min(0)
-        if bool((share > 0).any()):
+        if number == 0 or bool((share > 0).any()):
             total = total + share * look(image)
     return total.reshape(*shape, -1)
