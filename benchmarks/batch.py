@@ -24,10 +24,10 @@ from pathlib import Path
 
 from tables import ROOT, publish, table
 
-from threestudio_like.batch.gallery import gallery_files
-from threestudio_like.batch.index import DONE, Index
-from threestudio_like.batch.items import Spec
-from threestudio_like.batch.store import Store
+from threestudio_like.runs.batch.gallery import gallery_files
+from threestudio_like.runs.batch.index import DONE, Index
+from threestudio_like.runs.batch.items import Spec
+from threestudio_like.runs.batch.store import Store
 
 TINY = ROOT / "tests" / "tiny_command.py"
 QUICK = {

@@ -1,5 +1,5 @@
-"""The plan on paper to a million assets a day: the model of `threestudio_like.batch.simulation`,
-fed with the times of a real batch, first held against real runs with one and two workers, then
+"""The plan on paper to a million assets a day: the model of
+`threestudio_like.runs.batch.simulation`, fed with the times of a real batch, first held against real runs with one and two workers, then
 asked about 10 and 1,000 GPUs.
 
     python benchmarks/batch_simulation.py --measured STORE --one STORE --two STORE
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tables import publish, table
 
-from threestudio_like.batch.index import DONE, Index
-from threestudio_like.batch.simulation import DAY, Farm, simulate
-from threestudio_like.batch.store import Store
+from threestudio_like.runs.batch.index import DONE, Index
+from threestudio_like.runs.batch.simulation import DAY, Farm, simulate
+from threestudio_like.runs.batch.store import Store
 
 MILLION = 1_000_000
 ITEMS = 3000

@@ -24,7 +24,7 @@ PICTURE = DATA.with_suffix(".svg")
 
 LAYERS: list[tuple[str, tuple[str, ...]]] = [
     ("what the user says", ("cli", "commands")),
-    ("what is done", ("training", "systems", "runs", "batch")),
+    ("what is done", ("training", "systems", "runs")),
     ("what methods are made of", ("stages",)),
     ("what pulls, measures, shows", ("reports", "metrics", "guidance", "toybox")),
     ("what is known", ("priors",)),
@@ -40,17 +40,12 @@ ROOMS = [room for _, rooms in LAYERS for room in rooms]
 LAYER = {room: number for number, (_, rooms) in enumerate(LAYERS) for room in rooms}
 LAYER["commands"] = 0.5
 NEVER = {("runs", "systems"), ("runs", "training"), ("systems", "runs"), ("stages", "runs")}
-# A batch asks the commands through a contract (`batch.items.Work`): its workers, store and schedule
-# serve whatever registers as a command, so it knows neither runs nor methods, and they not it.
-NEVER |= {(a, b) for a in ("batch",) for b in ("runs", "systems", "training", "stages")}
-NEVER |= {(a, "batch") for a in ("runs", "systems", "training")}
 IDEAS = {
     "cli": "a line becomes a command",
     "commands": "one file a command",
     "training": "networks from data",
     "systems": "published methods",
     "runs": "opening to delivery",
-    "batch": "many items, machines",
     "stages": "one loop's ingredients",
     "reports": "pages, pictures, viewer",
     "metrics": "how good it is",

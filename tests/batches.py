@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from threestudio_like.batch.index import DONE, Index
-from threestudio_like.batch.store import Store
 from threestudio_like.cli import main
+from threestudio_like.runs.batch.index import DONE, Index
+from threestudio_like.runs.batch.store import Store
 
 TINY = Path(__file__).parent / "tiny_command.py"
 ROOT = Path(__file__).parent.parent

@@ -11,17 +11,17 @@ import time
 
 import pytest
 
-from threestudio_like.batch.crew import LocalCrew
-from threestudio_like.batch.drive import Driver
-from threestudio_like.batch.forecast import forecast_kinds, forecast_lines
-from threestudio_like.batch.gallery import gallery_files
-from threestudio_like.batch.index import Index
-from threestudio_like.batch.items import Item, Made, Spec
-from threestudio_like.batch.schedule import Schedule
-from threestudio_like.batch.store import Store
-from threestudio_like.batch.tournament import Contest, ranked
 from threestudio_like.cli import main
 from threestudio_like.engine.events import Events
+from threestudio_like.runs.batch.crew import LocalCrew
+from threestudio_like.runs.batch.drive import Driver
+from threestudio_like.runs.batch.forecast import forecast_kinds, forecast_lines
+from threestudio_like.runs.batch.gallery import gallery_files
+from threestudio_like.runs.batch.index import Index
+from threestudio_like.runs.batch.items import Item, Made, Spec
+from threestudio_like.runs.batch.schedule import Schedule
+from threestudio_like.runs.batch.store import Store
+from threestudio_like.runs.batch.tournament import Contest, ranked
 
 from .batches import TINY, batch, manifest, process, products, sixty
 
@@ -223,9 +223,9 @@ def test_ten_thousand_items_take_little_memory_and_a_restart_does_nothing(monkey
         def remove(self, key):
             self.kept.pop(key, None)
 
-    monkeypatch.setattr("threestudio_like.batch.store.Files", Shelf)
+    monkeypatch.setattr("threestudio_like.runs.batch.store.Files", Shelf)
     store = Store("shelf", make=True)
-    monkeypatch.setattr("threestudio_like.batch.worker.Store", lambda address: store)
+    monkeypatch.setattr("threestudio_like.runs.batch.worker.Store", lambda address: store)
     crew = LocalCrew(Fake())
     counts, kept = [], []
     for _ in range(2):

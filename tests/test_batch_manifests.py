@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from threestudio_like.batch.manifest import seeds_of
 from threestudio_like.engine.errors import ConfigError
+from threestudio_like.runs.batch.manifest import seeds_of
 
 from .batches import batch
 

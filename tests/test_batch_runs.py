@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from threestudio_like.batch.store import Store
 from threestudio_like.cli import main
 from threestudio_like.meshes.mesh import Asset
 from threestudio_like.metrics.judge_free import measure
+from threestudio_like.runs.batch.store import Store
 from threestudio_like.runs.options import PriorOptions
 from threestudio_like.runs.prior import PriorPool, known_words, load_prior, shared_priors
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from threestudio_like.batch.simulation import Farm, simulate
+from threestudio_like.runs.batch.simulation import Farm, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = ROOT / "examples" / "kuberay"

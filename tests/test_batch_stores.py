@@ -10,11 +10,11 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from threestudio_like.batch import files as batch_files
-from threestudio_like.batch.files import Files
-from threestudio_like.batch.items import Spec
-from threestudio_like.batch.store import Store
 from threestudio_like.engine.errors import OutputError
+from threestudio_like.runs.batch import files as batch_files
+from threestudio_like.runs.batch.files import Files
+from threestudio_like.runs.batch.items import Spec
+from threestudio_like.runs.batch.store import Store
 
 from .batches import batch, manifest, products, sixty
 

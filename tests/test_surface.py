@@ -318,6 +318,49 @@ def test_mip_mapping_keeps_the_mean_of_a_checkerboard_that_is_too_fine_to_see():
     assert kernels.texture(board, look).std() > 0.1
 
 
+def area_average(texels, height, width):
+    """Averages of a picture (H, W) over height x width equal areas, by its integral in float64."""
+
+    def along(rows, new):
+        whole = np.concatenate([np.zeros((1, rows.shape[1])), rows.cumsum(0)])
+        at = np.arange(new + 1) * (len(rows) / new)
+        low = np.minimum(np.floor(at).astype(int), len(rows) - 1)
+        value = whole[low] + (at - low)[:, None] * (whole[low + 1] - whole[low])
+        return np.diff(value, axis=0) * (new / len(rows))
+
+    return along(along(texels, height).T, width).T
+
+
+@pytest.mark.parametrize("size", [(63, 63), (64, 64), (100, 36), (17, 1), (1, 5), (48, 97)])
+def test_every_mip_of_any_size_is_the_average_over_its_area(size):
+    texels = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(0))
+    levels = raster.pyramid(texels, 20)
+    assert levels[-1].shape[-2:] == (1, 1)
+    for number, level in enumerate(levels):
+        height, width = (max(1, n >> number) for n in size)
+        assert level.shape == (1, 2, height, width)
+        for channel in (0, 1):
+            wanted = area_average(texels[0, channel].double().numpy(), height, width)
+            assert np.abs(level[0, channel].numpy() - wanted).max() < 1e-6
+    # A ramp is nowhere shifted: each texel has the value of its own centre, but for the eighth of a
+    # texel by which a part of a texel differs from a part of the ramp.
+    ramp = (torch.arange(size[1]) + 0.5).expand(1, 1, *size)
+    for level in raster.pyramid(ramp, 20):
+        wide = level.shape[-1]
+        centre = (torch.arange(wide) + 0.5) * size[1] / wide
+        assert float((level[0, 0, 0] - centre).abs().max()) <= 0.1251
+
+
+def test_a_texture_of_odd_size_is_not_shifted_by_its_mips():
+    """A ramp over 63 texels has its values at the same places on every level, to an eighth of a
+    texel."""
+    texels = (torch.arange(63) / 62).expand(1, 1, 63, 63).contiguous()
+    uv = torch.tensor([[0.5, 0.5], [0.37, 0.5], [0.63, 0.2]])
+    for level in (0.0, 1.0, 2.0, 2.5, 3.0):
+        found = kernels.texture(texels, uv, torch.full((3,), level))[:, 0]
+        assert torch.allclose(found, (uv[:, 0] * 63 - 0.5) / 62, atol=0.126 / 62)
+
+
 def test_texture_gradient_goes_to_the_texels_that_were_read():
     texels = torch.zeros(1, 1, 8, 8, requires_grad=True)
     kernels.texture(texels, torch.tensor([[3.5 / 8, 1 - 2.5 / 8]])).sum().backward()
@@ -377,3 +420,45 @@ def test_a_hole_of_a_painted_surface_shows_what_lies_behind():
     assert surface.texels.grad[0, :, 14:18, 22:26].abs().max() > 0
     with pytest.raises(ValueError, match="alpha must be"):
         surface.cut_out(torch.ones(8, 8))
+
+
+def tiny(scale, shift=0.0):
+    corners = torch.tensor([[-1.0, -1, -1], [1, -1, -1], [0, 1, -1], [0, 0, 1]])
+    tri = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]], dtype=torch.int32)
+    return corners * scale + torch.tensor([shift, 0.0, 0.0]), tri
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1e-4, 0.013), (0.3, 50.0), (40.0, 0.0)], ids=["tiny", "away", "filling"]
+)
+@pytest.mark.parametrize("kernel", ["auto", "reference"])
+def test_shapes_without_a_silhouette_have_a_gradient_of_zero(scale, shift, kernel, monkeypatch):
+    monkeypatch.setattr("threestudio_like.kernels.dispatch._choice", kernel)
+    start, tri = tiny(scale, shift)
+    points = start.clone().requires_grad_()
+    if scale > 1:
+        # Around the whole picture: one face fills it.
+        clip = torch.cat([points[:, :2], points[:, 2:] * 0.001, torch.ones(4, 1)], 1)
+    else:
+        clip = project(points, matrix(size=32))
+    pixels = kernels.rasterize(clip.detach(), tri, 32, 32)
+    covered_ = (pixels[..., 3:] > 0).float()
+    out = kernels.antialias(covered_, pixels, clip, kernels.edge_table(tri))
+    assert torch.equal(out.detach(), covered_)
+    (out.sum() + out[0, 0, 0]).backward()
+    assert points.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("kernel", ["auto", "reference"])
+def test_a_mesh_without_faces_has_a_gradient_of_zero_everywhere(kernel, monkeypatch):
+    monkeypatch.setattr("threestudio_like.kernels.dispatch._choice", kernel)
+    clip = torch.randn(5, 4).requires_grad_()
+    values = torch.randn(5, 3).requires_grad_()
+    tri = torch.zeros(0, 3, dtype=torch.int32)
+    pixels = kernels.rasterize(clip, tri, 8, 9)
+    colour = kernels.interpolate(values, tri, pixels)
+    out = kernels.antialias(colour, pixels, clip, kernels.edge_table(tri))
+    assert torch.equal(out, torch.zeros(8, 9, 3))
+    out.sum().backward()
+    assert clip.grad.abs().max() == 0
+    assert values.grad.abs().max() == 0

@@ -23,6 +23,16 @@ from threestudio_like.kernels.reference import grids, raster, volume
 from threestudio_like.kernels.samples import sample_rays, sample_surface, sample_triangles
 from threestudio_like.kernels.spec import HashGridSpec
 
+from .exact_coverage import (
+    convex_body,
+    layers,
+    on_pixel_centres,
+    perspective,
+    same_as_exact,
+    subdivided_box,
+)
+from .exact_distances import worst_error
+
 CPU = torch.device("cpu")
 TRITON = [
     name
@@ -267,6 +277,30 @@ def test_rasterised_pictures_are_the_same_bytes_and_ties_go_to_the_first_triangl
     assert found[0][..., 3].unique().tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("w", [(1.0,), (1.0, 1.25, 2.5, 0.625)])
+def test_corners_on_pixel_centres_against_rational_numbers(w):
+    points, faces = subdivided_box(2)
+    clip = on_pixel_centres(points, 16, w)
+    assert same_as_exact(backend("rasterize"), clip, faces, 16, 16) == 0
+
+
+def test_bodies_anywhere_against_rational_numbers():
+    points, faces = convex_body(0, 14)
+    assert same_as_exact(backend("rasterize"), perspective(points, 0), faces, 11, 13) == 0
+    points, faces = subdivided_box(2)
+    clip = perspective(points, 5, distance=0.25, focus=0.8)
+    clip[:, 2] = 0.5 * clip[:, 3]
+    assert same_as_exact(backend("rasterize"), clip, faces, 9, 10) == 0
+
+
+def test_every_pixel_of_a_closed_body_has_as_many_front_as_back_faces():
+    points, faces = convex_body(1, 12)
+    for clip in (perspective(points, 1), on_pixel_centres(points, 32, (1.0, 1.5, 0.75))):
+        front, back = layers(backend("rasterize"), clip, faces, 32, 32)
+        assert torch.equal(front, back)
+        assert int(front.max()) >= 1
+
+
 @pytest.mark.parametrize("channels", [1, 3, 9])
 @pytest.mark.parametrize("faces", [0, 20])
 def test_interpolate(channels, faces, deterministic):
@@ -297,6 +331,15 @@ def test_silhouette_pairs(count):
     mine = backend("silhouette_pairs")(clip, edges, opposite, pixels)
     theirs = raster.silhouette_pairs(clip.double(), edges, opposite, pixels.double())
     assert {tuple(p) for p in mine.tolist()} == {tuple(p) for p in theirs.tolist()}
+
+
+def test_nearest_points_of_hard_triangles_against_rational_numbers():
+    def nearest(corners, queries):
+        tree = surface_tree(corners.reshape(-1, 3), torch.arange(3).view(1, 3))
+        far, _, point = backend("nearest")(queries, tree)
+        return far, point
+
+    assert worst_error(nearest) < 1e-6
 
 
 @pytest.mark.parametrize("n", [0, 1, 65])

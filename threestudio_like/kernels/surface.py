@@ -155,8 +155,6 @@ def antialias(
     """
     if colour.ndim == 3:
         return antialias(colour[None], pixels[None], clip[None], table=table)[0]
-    if len(table) == 0:
-        return colour
     return implementation("antialias", _antialias, colour, pixels, clip)(
         colour, pixels, clip, table
     )
@@ -167,10 +165,9 @@ def _antialias(
 ) -> torch.Tensor:
     out = []
     for picture, seen, points in zip(colour, pixels, clip):
+        # Also where there is no pair: the picture then has a gradient in `clip`, which is zero.
         pairs = silhouette_pairs(points, table, seen)
-        out.append(
-            raster.blend(picture, points, table.edges, pairs=pairs) if len(pairs) else picture
-        )
+        out.append(raster.blend(picture, points, table.edges, pairs=pairs))
     return torch.stack(out)
 
 
@@ -195,18 +192,19 @@ def texture_level(
     tri: torch.Tensor,  # [F, 3] int32
     uv: torch.Tensor,  # [V, 2]
     pixels: torch.Tensor,  # [B, H, W, 4] from `rasterize`
-    resolution: int,
+    resolution: int | tuple[int, int],
 ) -> torch.Tensor:  # [B, H, W]
     """The mip level at which a texel is about as large as a pixel: half the log2 of the texels per
-    pixel, for each triangle.
+    pixel, for each triangle. `resolution` is the texture's height and width, or both in one.
 
     It is zero for triangles that cross the camera plane. Not differentiable.
     """
     faces = tri.long()
     height, width = pixels.shape[1:3]
+    high, wide = (resolution, resolution) if isinstance(resolution, int) else resolution
     corner = uv[faces]
     a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    texels = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() * resolution**2
+    texels = (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs() * high * wide
     w = clip[..., 3]
     screen = clip[..., :2] / torch.where(w > 1e-6, w, torch.ones_like(w))[..., None]
     point = screen[:, faces] * clip.new_tensor([width / 2, height / 2])
@@ -214,7 +212,7 @@ def texture_level(
     area = (c[..., 0] * d[..., 1] - c[..., 1] * d[..., 0]).abs()
     level = 0.5 * (texels.clamp_min(1e-12) / area.clamp_min(1e-6)).log2()
     level = torch.where((w[:, faces] > 1e-6).all(-1), level, torch.zeros_like(level)).clamp(
-        0, math.log2(resolution)
+        0, math.log2(max(high, wide))
     )
     hit = pixels[..., 3].long() - 1
     return level.gather(1, hit.clamp_min(0).flatten(1)).view(hit.shape) * (hit >= 0)

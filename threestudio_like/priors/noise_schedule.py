@@ -16,8 +16,9 @@ of t.
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from .families.records import SchedulerRecord
 from .model_files import record
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
+Spacing = Literal["even", "linspace", "leading", "trailing"]
 
 
 SMALLEST = 1e-8
@@ -43,12 +45,48 @@ class NoiseSchedule:
         times: what the network is told at t (T,); None for t itself.
         factors: what z_t is multiplied by before the network sees it (T,); None for nothing.
         data: sigma_data of an EDM model; None for others.
+        spacing, offset: how a sampler goes through it, see `sampling_times`: "even" ends at the
+            clean latents in equal steps, and the others are those of diffusers' schedulers.
+        last_abar: abar of what a sampler's last step leaves, 1 for clean latents.
     """
 
     alphas_cumprod: torch.Tensor
     times: torch.Tensor | None = None
     factors: torch.Tensor | None = None
     data: float | None = None
+    spacing: Spacing = "even"
+    offset: int = 0
+    last_abar: float = 1.0
+
+    def sampling_times(self, steps: int, begin: float = 1.0) -> list[tuple[int, int]]:
+        """The time of every evaluation and the time that its step goes to, -1 at the end.
+
+        Args:
+            steps: number of evaluations, at most one a training step.
+            begin: fraction of the schedule at which the latents are. Below 1 the first evaluation
+                is at that time, and the spacing is that of a schedule that ends there.
+
+        From the beginning on, times are those of diffusers' DDIMScheduler.
+        """
+        last = round(begin * (len(self) - 1))
+        steps = max(1, min(steps, last + 1))
+        if self.spacing == "even":
+            even = torch.linspace(begin * (len(self) - 1), 0, steps + 1).round().long().tolist()
+            pairs = [(a, b) for a, b in itertools.pairwise(even) if a > 0] or [(even[0], 0)]
+            return [(a, b if b > 0 else -1) for a, b in pairs]
+        ratio = (last + 1) // steps
+        if self.spacing == "linspace":
+            line = torch.linspace(0, last, steps, dtype=torch.float64).round()
+            now = line.flip(0).long().tolist()
+        elif self.spacing == "leading":
+            now = [min(k * ratio + self.offset, last) for k in reversed(range(steps))]
+        else:
+            whole = torch.arange(steps, dtype=torch.float64) * ((last + 1) / steps)
+            now = ((last + 1 - whole).round() - 1).long().tolist()
+        if begin < 1:
+            now[0] = last
+            return list(zip(now, [*now[1:], -1]))
+        return [(t, max(t - ratio, -1)) for t in now]
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
@@ -167,7 +205,12 @@ class NoiseSchedule:
             root = schedule.alphas_cumprod.double().sqrt()
             root = (root - root[-1]) * root[0] / (root[0] - root[-1])
             schedule = NoiseSchedule(root.square().clamp_min(SMALLEST).float())
-        return schedule
+        return replace(
+            schedule,
+            spacing=numbers.timestep_spacing or "leading",
+            offset=numbers.steps_offset,
+            last_abar=1.0 if numbers.set_alpha_to_one else float(schedule.alphas_cumprod[0]),
+        )
 
     @staticmethod
     def _of_betas_named(numbers: SchedulerRecord, where: str) -> NoiseSchedule:

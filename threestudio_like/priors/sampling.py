@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -98,17 +97,17 @@ def ddim(
     project: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Deterministic DDIM (Song et al. 2021) from time `begin` (a fraction of T) to clean latents
-    (B, C, h, w).
+    (B, C, h, w), at the times that the prior's schedule asks for.
 
     Args:
         noisy: latents at time `begin`.
         steps: number of model evaluations.
-        project: is applied to every estimate of the clean latents, to insert what is known.
+        project: is applied to every estimate of the clean latents and to the result, to insert what
+            is known.
     """
-    count, noisy = len(prior.schedule), noisy.to(prior.device)
-    times = torch.linspace(begin * (count - 1), 0, steps + 1).round().long()
-    for now, after in itertools.pairwise(times):
-        t = now.expand(len(noisy))
+    schedule, noisy = prior.schedule, noisy.to(prior.device)
+    for now, after in schedule.sampling_times(steps, begin):
+        t = torch.full((len(noisy),), now)
         clean = guided_clean(
             prior,
             noisy,
@@ -120,12 +119,12 @@ def ddim(
             clamp=clamp,
         )
         clean = clean if project is None else project(clean)
-        if after == 0:
-            return clean
-        abar, abar_next = (
-            prior.schedule.abar(t, noisy),
-            prior.schedule.abar(after.expand(len(noisy)), noisy),
+        abar = schedule.abar(t, noisy)
+        abar_next = (
+            abar.new_full((), schedule.last_abar)
+            if after < 0
+            else schedule.abar(torch.full((len(noisy),), after), noisy)
         )
         epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
         noisy = abar_next.sqrt() * clean + (1 - abar_next).sqrt() * epsilon
-    return noisy
+    return noisy if project is None else project(noisy)

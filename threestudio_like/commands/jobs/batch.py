@@ -13,20 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...batch.crew import Crew, LocalCrew
-from ...batch.drive import Driver, Progress, summary
-from ...batch.forecast import forecast_kinds, forecast_lines
-from ...batch.index import DONE, Index
-from ...batch.items import Item
-from ...batch.manifest import Manifest, prompts_manifest, read_manifest
-from ...batch.plan_file import read_plan, write_plan
-from ...batch.schedule import Schedule
-from ...batch.store import Store
-from ...batch.table import LiveTable
-from ...batch.tournament import Contest
 from ...engine.errors import BatchError, ConfigError, UserError, did_you_mean
 from ...engine.events import Events
 from ...engine.places import user_path
+from ...runs.batch.crew import Crew, LocalCrew
+from ...runs.batch.drive import Driver, Progress, summary
+from ...runs.batch.forecast import forecast_kinds, forecast_lines
+from ...runs.batch.index import DONE, Index
+from ...runs.batch.items import Item
+from ...runs.batch.manifest import Manifest, prompts_manifest, read_manifest
+from ...runs.batch.plan_file import read_plan, write_plan
+from ...runs.batch.schedule import Schedule
+from ...runs.batch.store import Store
+from ...runs.batch.table import LiveTable
+from ...runs.batch.tournament import Contest
 from ...runs.lock import FolderLock
 from ...runs.options import check_numbers
 from ..batch import ACTIONS, Batch
@@ -236,7 +236,7 @@ def _end(job: _Job, index: Index, progress: Progress) -> str:
 def _crew(job: _Job, wanted: int) -> Crew:
     """The workers: this process, or Ray's actors."""
     options = job.options
-    from ...batch.actors import RayCrew, available
+    from ...runs.batch.actors import RayCrew, available
 
     if options.workers == 1 and not options.address:
         return LocalCrew(job.work)

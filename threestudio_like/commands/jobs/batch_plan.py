@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...batch.inputs import Inputs
-from ...batch.items import Item, Spec
-from ...batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
-from ...batch.tournament import Contest
 from ...engine.config import dotted
 from ...engine.errors import ConfigError, UserError
 from ...meshes.io.beside import watch_beside
+from ...runs.batch.inputs import Inputs
+from ...runs.batch.items import Item, Spec
+from ...runs.batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
+from ...runs.batch.tournament import Contest
 from ..registry import is_configured
 from .batch_checks import check_options
 from .batch_options import (

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...batch.gallery import gallery_files
-from ...batch.index import ASIDE, DONE, Index
-from ...batch.store import Store
-from ...batch.tournament import ranked
 from ...engine.errors import BatchError, ConfigError
 from ...engine.output import write_files
 from ...engine.places import user_path
 from ...engine.text import json_text, printable, slug
+from ...runs.batch.gallery import gallery_files
+from ...runs.batch.index import ASIDE, DONE, Index
+from ...runs.batch.store import Store
+from ...runs.batch.tournament import ranked
 from ..batch import Batch
 
 SHOWN = 20

@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...batch.items import Made, Spec
 from ...engine.errors import InputError, ModelError, UserError
 from ...engine.events import read_events
 from ...engine.output import own_folder, write_file
 from ...engine.registry import plugin_files, read_plugin_file, read_plugin_files
 from ...engine.text import json_text
+from ...runs.batch.items import Made, Spec
 from ...runs.configure import distilling
 from ...runs.delivery import RunResult
 from ...runs.options import flat, regroup

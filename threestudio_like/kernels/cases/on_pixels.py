@@ -32,6 +32,25 @@ def _rasterize_inputs(large: bool) -> Inputs:
     return {"clip": clip[None], "tri": tri, "height": height, "width": width, "upstream": upstream}
 
 
+def _holes(function: Callable[..., Any], like: torch.Tensor) -> torch.Tensor:
+    """The number of empty pixels in a picture of 8 x 8 that a plate fills whose corners lie on
+    the pixels' centres."""
+    number = torch.arange(10 * 10, device=like.device)
+    x, y = (2 * (number % 10) - 9) / 8, (2 * (number // 10) - 9) / 8
+    clip = torch.stack([x, y, 0.1 * x, torch.ones_like(x)], 1).to(like)
+    i = number.view(10, 10)
+    p, q, r, s = i[:-1, :-1], i[:-1, 1:], i[1:, :-1], i[1:, 1:]
+    tri = torch.cat([torch.stack(c, -1).view(-1, 3) for c in ((p, q, s), (p, s, r))])
+    with torch.no_grad():
+        pixels = function(clip[None] * 1.1, tri.to(torch.int32), 8, 8)
+    return (pixels[..., 3] == 0).sum().double()
+
+
+def _drawn(mine: Results, theirs: Results) -> float:
+    """The error of pixels and gradients; a surface with holes is wrong altogether."""
+    return max(_same_pixels(mine[:2], theirs[:2]), float(mine[2] > 0))
+
+
 def _same_pixels(mine: Results, theirs: Results) -> float:
     """The share of pixels that show a different triangle, the largest difference of weights and
     depth in all others, and that of the gradients."""
@@ -44,12 +63,12 @@ def _same_pixels(mine: Results, theirs: Results) -> float:
     )
 
 
-@case("rasterize", raster.rasterize, 1e-3, make=_rasterize_inputs, compare=_same_pixels)
+@case("rasterize", raster.rasterize, 1e-3, make=_rasterize_inputs, compare=_drawn)
 def _call_rasterize(function: Callable[..., Any], given: Inputs) -> Results:
     (clip,) = leaves(given["clip"])
     out = function(clip, given["tri"], given["height"], given["width"])
     out.backward(given["upstream"] * (out.detach()[..., 3:] > 0))
-    return [out, *gradients_of([clip])]
+    return [out, *gradients_of([clip]), _holes(function, clip)]
 
 
 def _peel_inputs(large: bool) -> Inputs:

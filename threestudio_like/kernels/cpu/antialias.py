@@ -11,7 +11,7 @@ from ..compiling import CACHE
 
 @njit(nogil=True, cache=CACHE, inline="always")
 def _to_pixels(clip, v, w, width, height):
-    """Pixel coordinates of a vertex of clip-space w."""
+    """Pixel coordinates of a vertex of clip-space w, a float64, in float64."""
     return (
         (clip[v, 0] / w + 1.0) * 0.5 * width - 0.5,
         (1.0 - clip[v, 1] / w) * 0.5 * height - 0.5,
@@ -27,7 +27,7 @@ def _side_of_faces(clip, far, ax, ay, dx, dy, width, height):
         o = far[k]
         if o < 0:
             continue
-        wo = float(clip[o, 3])
+        wo = np.float64(clip[o, 3])
         if wo <= 1e-6:
             return 0.0
         ox, oy = _to_pixels(clip, o, wo, width, height)
@@ -68,7 +68,7 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
     touched = 0
     for e in range(edges.shape[0]):
         a, b = edges[e, 0], edges[e, 1]
-        wa, wb = float(clip[a, 3]), float(clip[b, 3])
+        wa, wb = np.float64(clip[a, 3]), np.float64(clip[b, 3])
         if wa <= 1e-6 or wb <= 1e-6:
             continue
         ax, ay = _to_pixels(clip, a, wa, width, height)
@@ -94,7 +94,8 @@ def silhouette_pairs(clip, edges, opposite, pixels, best, reach, pairs):
         for p in range(max(0, int(np.ceil(low))), min(limit - 1, int(np.ceil(high)) - 1) + 1):
             s = (p - p0) / (p1 - p0)
             q = q0 + s * (q1 - q0)
-            first = int(np.floor(q))
+            # A pixel on a left or top edge is inside, and one on a right or bottom edge is outside.
+            first = int(np.ceil(q)) - 1
             if first < 0 or first + 1 >= other:
                 continue
             inner, outer = (first + 1, first) if larger else (first, first + 1)

@@ -1,10 +1,11 @@
 """Z-buffer rasteriser in homogeneous coordinates (Olano and Greer 1997), a Numba kernel over a band
 of rows.
 
-The three edge functions of a triangle are linear in the pixel position when divided by w, so no
-near-plane clipping is
-needed: a triangle that crosses the camera plane is rasterised exactly. See
-    `threestudio_like.kernels.rasterize`.
+The edge functions of a triangle are linear in the pixel, so no near-plane clipping is needed: a
+triangle that crosses the camera plane is rasterised exactly. Everything is computed in float64
+(`np.float64`: Numba reads `float` of a float32 as a float32). Where an edge function is too near to
+zero for its rounding, the same decision as of the definition is taken: see
+`threestudio_like.kernels.reference.edges`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,68 @@ import numpy as np
 from numba import njit
 
 from ..compiling import CACHE
+
+_DOUBT = 1e-15
+"""Rounding of an edge function a X + b Y + c, X and Y in [-1, 1], at most, over |a| + |b| + |c|: a
+few times 2^-53."""
+
+
+@njit(nogil=True, cache=CACHE, inline="always")
+def _corner(clip, v):
+    """A vertex' x, y, z, w in float64."""
+    return (
+        np.float64(clip[v, 0]),
+        np.float64(clip[v, 1]),
+        np.float64(clip[v, 2]),
+        np.float64(clip[v, 3]),
+    )
+
+
+@njit(nogil=True, cache=CACHE, inline="always")
+def _edge(x0, y0, w0, x1, y1, w1):
+    """Coefficients of the edge function from vertex 0 to vertex 1, and its doubt. The other way
+    round they are exactly the negative ones: products of float32 are exact."""
+    a, b, c = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
+    return a, b, c, _DOUBT * (abs(a) + abs(b) + abs(c))
+
+
+@njit(nogil=True, cache=CACHE)
+def _side(ux, vx, uy, vy, a, b):
+    """The side of an edge between two vertices, given relative to the pixel, on which the pixel
+    lies: 1 or -1, for one on the edge that of the edge's left, else of its top; 0 for no edge."""
+    one, two = ux * vy, uy * vx
+    if one != two:
+        return 1 if one > two else -1
+    if a != 0.0:
+        return 1 if a > 0.0 else -1
+    return 0 if b == 0.0 else 1 if b < 0.0 else -1
+
+
+@njit(nogil=True, cache=CACHE)
+def _covers(clip, i, j, k, col, row, width, height):
+    """Whether the pixel lies in the triangle, decided without a sum that is rounded: 1 or -1 by the
+    triangle's turn, 0 outside."""
+    x0, y0, _, w0 = _corner(clip, i)
+    x1, y1, _, w1 = _corner(clip, j)
+    x2, y2, _, w2 = _corner(clip, k)
+    x, y = np.float64(2 * col + 1 - width), np.float64(height - 1 - 2 * row)
+    u0, u1, u2 = x0 * width - x * w0, x1 * width - x * w1, x2 * width - x * w2
+    v0, v1, v2 = y0 * height - y * w0, y1 * height - y * w1, y2 * height - y * w2
+    side = _side(u1, v1, u2, v2, y1 * w2 - y2 * w1, x2 * w1 - x1 * w2)
+    if side == 0 or _side(u2, v2, u0, v0, y2 * w0 - y0 * w2, x0 * w2 - x2 * w0) != side:
+        return 0
+    return side if _side(u0, v0, u1, v1, y0 * w1 - y1 * w0, x1 * w0 - x0 * w1) == side else 0
+
+
+@njit(nogil=True, cache=CACHE)
+def _span(p0, p1, p2, first, end, step):
+    """The pixels [begin, end) of a line, within [first, end), that a triangle with corners at p0,
+    p1, p2 in [-1, 1] can touch; pixels are `step` apart."""
+    low, high = min(p0, p1, p2), max(p0, p1, p2)
+    if high < -1.0 or low > 1.0:
+        return 0, 0
+    begin = max(first, int(np.floor((low + 1.0) / step - 0.5)))
+    return begin, min(end, int(np.ceil((high + 1.0) / step - 0.5)) + 1)
 
 
 @njit(nogil=True, cache=CACHE)
@@ -37,58 +100,68 @@ def rasterize_band(clip, tri, out, beyond, row_begin, row_end):
     sx = 2.0 / width
     sy = 2.0 / height
     for f in range(tri.shape[0]):
-        a, b, c = tri[f, 0], tri[f, 1], tri[f, 2]
-        x0, y0, z0, w0 = float(clip[a, 0]), float(clip[a, 1]), float(clip[a, 2]), float(clip[a, 3])
-        x1, y1, z1, w1 = float(clip[b, 0]), float(clip[b, 1]), float(clip[b, 2]), float(clip[b, 3])
-        x2, y2, z2, w2 = float(clip[c, 0]), float(clip[c, 1]), float(clip[c, 2]), float(clip[c, 3])
+        i, j, k = tri[f, 0], tri[f, 1], tri[f, 2]
+        x0, y0, z0, w0 = _corner(clip, i)
+        x1, y1, z1, w1 = _corner(clip, j)
+        x2, y2, z2, w2 = _corner(clip, k)
         if w0 <= 0.0 and w1 <= 0.0 and w2 <= 0.0:
             continue
         col_begin, col_end, top, bottom = 0, width, row_begin, row_end
         if w0 > 1e-6 and w1 > 1e-6 and w2 > 1e-6:
-            px0, px1, px2 = x0 / w0, x1 / w1, x2 / w2
-            py0, py1, py2 = y0 / w0, y1 / w1, y2 / w2
-            low_x, high_x = min(px0, px1, px2), max(px0, px1, px2)
-            low_y, high_y = min(py0, py1, py2), max(py0, py1, py2)
-            if high_x < -1.0 or low_x > 1.0 or high_y < -1.0 or low_y > 1.0:
-                continue
-            col_begin = max(0, int(np.floor((low_x + 1.0) / sx - 0.5)))
-            col_end = min(width, int(np.ceil((high_x + 1.0) / sx - 0.5)) + 1)
-            top = max(row_begin, int(np.floor((1.0 - high_y) / sy - 0.5)))
-            bottom = min(row_end, int(np.ceil((1.0 - low_y) / sy - 0.5)) + 1)
+            col_begin, col_end = _span(x0 / w0, x1 / w1, x2 / w2, 0, width, sx)
+            top, bottom = _span(-(y0 / w0), -(y1 / w1), -(y2 / w2), row_begin, row_end, sy)
             if col_begin >= col_end or top >= bottom:
                 continue
-        # Rows of the inverse transpose of [x y w]: q_i(X, Y) = barycentric_i / w at the pixel (X,
-        # Y).
-        a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
-        a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
-        a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
+        a0, b0, c0, t0 = _edge(x1, y1, w1, x2, y2, w2)
+        a1, b1, c1, t1 = _edge(x2, y2, w2, x0, y0, w0)
+        a2, b2, c2, t2 = _edge(x0, y0, w0, x1, y1, w1)
         det = w0 * c0 + w1 * c1 + w2 * c2
-        if abs(det) < 1e-14:
-            continue
-        inv = 1.0 / det
-        a0, b0, c0 = a0 * inv, b0 * inv, c0 * inv
-        a1, b1, c1 = a1 * inv, b1 * inv, c1 * inv
-        a2, b2, c2 = a2 * inv, b2 * inv, c2 * inv
+        turn = 1 if det > 0.0 else -1
+        if turn < 0:
+            a0, b0, c0, a1, b1, c1, a2, b2, c2 = -a0, -b0, -c0, -a1, -b1, -c1, -a2, -b2, -c2
+        # A triangle so thin that its turn is not known: no pixel is decided by edge functions.
+        terms = abs(w0 * c0) + abs(w1 * c1) + abs(w2 * c2)
+        thin, fat, inv = abs(det) <= _DOUBT * terms, abs(det) > 1e-6 * terms, 0.0
+        if fat:
+            inv = 1.0 / abs(det)
+        if thin:
+            t0, t1, t2 = np.inf, np.inf, np.inf
         for row in range(top, bottom):
             y = 1.0 - (row + 0.5) * sy
             r0, r1, r2 = b0 * y + c0, b1 * y + c1, b2 * y + c2
             for col in range(col_begin, col_end):
                 x = (col + 0.5) * sx - 1.0
-                q0 = a0 * x + r0
-                q1 = a1 * x + r1
-                q2 = a2 * x + r2
-                if q0 < 0.0 or q1 < 0.0 or q2 < 0.0:
+                e0 = a0 * x + r0
+                e1 = a1 * x + r1
+                e2 = a2 * x + r2
+                if not (e0 >= -t0 and e1 >= -t1 and e2 >= -t2):
                     continue
-                total = q0 + q1 + q2
-                if total <= 0.0:
-                    continue
-                z = np.float32(q0 * z0 + q1 * z1 + q2 * z2)
+                if e0 <= t0 or e1 <= t1 or e2 <= t2:
+                    side = _covers(clip, i, j, k, col, row, width, height)
+                    if side == 0 or (side != turn and not thin):
+                        continue
+                    if thin:
+                        e0, e1, e2 = side * turn * e0, side * turn * e1, side * turn * e2
+                    e0, e1, e2 = max(e0, 0.0), max(e1, 0.0), max(e2, 0.0)
+                    if e0 + e1 + e2 == 0.0:
+                        e0, e1, e2 = 1.0, 1.0, 1.0
+                # z/w is e . z / e . w, and e . w the same everywhere: the determinant, whose
+                # rounding matters where a triangle is thin.
+                depth = e0 * z0 + e1 * z1 + e2 * z2
+                if fat:
+                    z = np.float32(depth * inv)
+                else:
+                    below = e0 * w0 + e1 * w1 + e2 * w2
+                    if below <= 0.0:
+                        continue
+                    z = np.float32(depth / below)
                 if z < -1.0 or z > 1.0 or z >= out[row, col, 2]:
                     continue
                 if behind and z <= beyond[row, col]:
                     continue
-                out[row, col, 0] = np.float32(q0 / total)
-                out[row, col, 1] = np.float32(q1 / total)
+                scale = 1.0 / (e0 + e1 + e2)
+                out[row, col, 0] = np.float32(e0 * scale)
+                out[row, col, 1] = np.float32(e1 * scale)
                 out[row, col, 2] = z
                 out[row, col, 3] = np.float32(f + 1)
     for row in range(row_begin, row_end):
@@ -114,35 +187,22 @@ def rasterize_backward(clip, tri, pixels, grad_out, grad):
             if f < 0:
                 continue
             gu, gv, gz = (
-                float(grad_out[row, col, 0]),
-                float(grad_out[row, col, 1]),
-                float(grad_out[row, col, 2]),
+                np.float64(grad_out[row, col, 0]),
+                np.float64(grad_out[row, col, 1]),
+                np.float64(grad_out[row, col, 2]),
             )
             if gu == 0.0 and gv == 0.0 and gz == 0.0:
                 continue
-            i, j, k = tri[f, 0], tri[f, 1], tri[f, 2]
-            x0, y0, z0, w0 = (
-                float(clip[i, 0]),
-                float(clip[i, 1]),
-                float(clip[i, 2]),
-                float(clip[i, 3]),
-            )
-            x1, y1, z1, w1 = (
-                float(clip[j, 0]),
-                float(clip[j, 1]),
-                float(clip[j, 2]),
-                float(clip[j, 3]),
-            )
-            x2, y2, z2, w2 = (
-                float(clip[k, 0]),
-                float(clip[k, 1]),
-                float(clip[k, 2]),
-                float(clip[k, 3]),
-            )
-            a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
-            a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
-            a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
-            inv = 1.0 / (w0 * c0 + w1 * c1 + w2 * c2)
+            x0, y0, z0, w0 = _corner(clip, tri[f, 0])
+            x1, y1, z1, w1 = _corner(clip, tri[f, 1])
+            x2, y2, z2, w2 = _corner(clip, tri[f, 2])
+            a0, b0, c0, _ = _edge(x1, y1, w1, x2, y2, w2)
+            a1, b1, c1, _ = _edge(x2, y2, w2, x0, y0, w0)
+            a2, b2, c2, _ = _edge(x0, y0, w0, x1, y1, w1)
+            det = w0 * c0 + w1 * c1 + w2 * c2
+            if det == 0.0:
+                continue
+            inv = 1.0 / det
             x = (col + 0.5) * sx - 1.0
             q0, q1, q2 = (
                 (a0 * x + b0 * y + c0) * inv,

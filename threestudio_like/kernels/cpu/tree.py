@@ -7,9 +7,14 @@ import numpy as np
 from numba import njit
 
 from ..compiling import CACHE
+from ..reference.distance import THIN
 
 LEAF = 4
 """Triangles of a leaf at most."""
+MOMENTS = 27
+"""Numbers of a node: area vector 3, centre 3, radius, the first moment 6 and the second 10, and
+their traces 1 and 3; moments with the factors of the series."""
+_SUMS = 23
 
 
 @njit(nogil=True, cache=CACHE)
@@ -65,37 +70,115 @@ def build_tree(low, high, centre, order, bounds, child, span):
     return count
 
 
+_PAIRS = np.array([[0, 0], [1, 1], [2, 2], [0, 1], [0, 2], [1, 2]])
+_TRIPLES = np.array(
+    [
+        [0, 0, 0],
+        [1, 1, 1],
+        [2, 2, 2],
+        [0, 0, 1],
+        [0, 0, 2],
+        [0, 1, 1],
+        [1, 1, 2],
+        [0, 2, 2],
+        [1, 2, 2],
+        [0, 1, 2],
+    ]
+)
+
+
+@njit(nogil=True, cache=CACHE)
+def _add_triangle(total, corners, origin):
+    """Add to (23,) the integrals over a triangle (3, 3) of its normal n, of r, 1, n r and n r r,
+    the last two made symmetric: only that part acts on a point."""
+    p = np.empty((3, 3))
+    for i in range(3):
+        for k in range(3):
+            p[i, k] = np.float64(corners[i, k]) - origin[k]
+    n, mean = np.empty(3), np.empty(3)
+    for k in range(3):
+        a, b = (k + 1) % 3, (k + 2) % 3
+        n[k] = 0.5 * (
+            (p[1, a] - p[0, a]) * (p[2, b] - p[0, b]) - (p[1, b] - p[0, b]) * (p[2, a] - p[0, a])
+        )
+        mean[k] = (p[0, k] + p[1, k] + p[2, k]) / 3.0
+    area = np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2])
+    square = np.empty((3, 3))
+    for a in range(3):
+        total[a] += n[a]
+        total[3 + a] += area * mean[a]
+        for b in range(3):
+            # The mean of r r over a triangle.
+            square[a, b] = 9.0 * mean[a] * mean[b]
+            for i in range(3):
+                square[a, b] += p[i, a] * p[i, b]
+            square[a, b] /= 12.0
+    total[6] += area
+    for m in range(6):
+        a, b = _PAIRS[m]
+        total[7 + m] += 0.5 * (n[a] * mean[b] + n[b] * mean[a])
+    for m in range(10):
+        a, b, c = _TRIPLES[m]
+        total[13 + m] += (n[a] * square[b, c] + n[b] * square[a, c] + n[c] * square[a, b]) / 3.0
+
+
+@njit(nogil=True, cache=CACHE)
+def _about(total, centre, out):
+    """The moments (27,) about a centre (3,), times their factors in `_far_node`, of sums (23,)
+    about the origin."""
+    first, trace = np.empty((3, 3)), np.zeros(4)
+    for m in range(6):
+        a, b = _PAIRS[m]
+        moved = total[7 + m] - 0.5 * (total[a] * centre[b] + total[b] * centre[a])
+        first[a, b] = moved
+        first[b, a] = moved
+        if a == b:
+            trace[3] += moved
+        out[7 + m] = -3.0 * moved * (1.0 if a == b else 2.0)
+    for m in range(10):
+        a, b, c = _TRIPLES[m]
+        # n r r = n (r - s)(r - s) + 2 n (r - s) s + n s s, each made symmetric.
+        mixed = first[a, b] * centre[c] + first[a, c] * centre[b] + first[b, c] * centre[a]
+        plain = (
+            total[a] * centre[b] * centre[c]
+            + total[b] * centre[a] * centre[c]
+            + total[c] * centre[a] * centre[b]
+        )
+        moved = total[13 + m] - (2.0 * mixed + plain) / 3.0
+        if a == b:
+            trace[c] += moved
+        elif b == c:
+            trace[a] += moved
+        # How often the product of coordinates comes in the symmetric sum.
+        out[13 + m] = 7.5 * moved * (1.0 if a == c else 6.0 if a != b and b != c else 3.0)
+    out[23] = trace[3]
+    for k in range(3):
+        out[24 + k] = 4.5 * trace[k]
+
+
 @njit(nogil=True, cache=CACHE)
 def dipoles(corners, order, child, span, count, moments):
-    """Area vector, area-weighted centre and radius of every node: corners (F, 3, 3), moments (N, 7)
-    float32 out, children first."""
-    total = np.zeros((count, 7), np.float64)
+    """Area vector, area-weighted centre, radius and moments of every node: corners (F, 3, 3),
+    moments (N, 27) float32 out, children first (Barill et al. 2018, section 3)."""
+    total = np.zeros((count, _SUMS), np.float64)
+    origin = np.zeros(3)
+    for k in range(3):
+        origin[k] = np.float64(corners[order[0], 0, k])
     for at in range(count - 1, -1, -1):
         if child[at] < 0:
             for i in range(span[at, 0], span[at, 1]):
-                a, b, c = corners[order[i], 0], corners[order[i], 1], corners[order[i], 2]
-                ux, uy, uz = float(b[0] - a[0]), float(b[1] - a[1]), float(b[2] - a[2])
-                vx, vy, vz = float(c[0] - a[0]), float(c[1] - a[1]), float(c[2] - a[2])
-                nx, ny, nz = (
-                    0.5 * (uy * vz - uz * vy),
-                    0.5 * (uz * vx - ux * vz),
-                    0.5 * (ux * vy - uy * vx),
-                )
-                area = np.sqrt(nx * nx + ny * ny + nz * nz)
-                total[at, 0] += nx
-                total[at, 1] += ny
-                total[at, 2] += nz
-                total[at, 6] += area
-                for k in range(3):
-                    total[at, 3 + k] += area * (a[k] + b[k] + c[k]) / 3.0
+                _add_triangle(total[at], corners[order[i]], origin)
         else:
-            for k in range(7):
+            for k in range(_SUMS):
                 total[at, k] = total[child[at], k] + total[child[at] + 1, k]
+    centre = np.empty(3)
     for at in range(count):
-        area = max(total[at, 6], 1e-30)
+        area = max(total[at, 6], 1e-300)
         for k in range(3):
             moments[at, k] = total[at, k]
-            moments[at, 3 + k] = total[at, 3 + k] / area
+            centre[k] = total[at, 3 + k] / area
+            moments[at, 3 + k] = centre[k] + origin[k]
+        _about(total[at], centre, moments[at])
         radius = 0.0
         for i in range(span[at, 0], span[at, 1]):
             for corner in range(3):
@@ -106,40 +189,62 @@ def dipoles(corners, order, child, span, count, moments):
         moments[at, 6] = np.sqrt(radius)
 
 
-@njit(nogil=True, cache=CACHE, fastmath=True)
-def _nearest_on_triangle(px, py, pz, t):
-    """Weights (v, w) of corners 1 and 2 of the point of triangle t (9,) nearest to p (Ericson 2004,
-    section 5.1.5)."""
-    zero, one = np.float32(0), np.float32(1)
-    abx, aby, abz = t[3] - t[0], t[4] - t[1], t[5] - t[2]
-    acx, acy, acz = t[6] - t[0], t[7] - t[1], t[8] - t[2]
-    apx, apy, apz = px - t[0], py - t[1], pz - t[2]
-    d1, d2 = abx * apx + aby * apy + abz * apz, acx * apx + acy * apy + acz * apz
-    if d1 <= zero and d2 <= zero:
-        return zero, zero
-    bpx, bpy, bpz = px - t[3], py - t[4], pz - t[5]
-    d3, d4 = abx * bpx + aby * bpy + abz * bpz, acx * bpx + acy * bpy + acz * bpz
-    if d3 >= zero and d4 <= d3:
-        return one, zero
-    vc = d1 * d4 - d3 * d2
-    if vc <= zero and d1 >= zero and d3 <= zero:
-        return d1 / max(d1 - d3, np.float32(1e-30)), zero
-    cpx, cpy, cpz = px - t[6], py - t[7], pz - t[8]
-    d5, d6 = abx * cpx + aby * cpy + abz * cpz, acx * cpx + acy * cpy + acz * cpz
-    if d6 >= zero and d5 <= d6:
-        return zero, one
-    vb = d5 * d2 - d1 * d6
-    if vb <= zero and d2 >= zero and d6 <= zero:
-        return zero, d2 / max(d2 - d6, np.float32(1e-30))
-    va = d3 * d6 - d5 * d4
-    if va <= zero and d4 - d3 >= zero and d5 - d6 >= zero:
-        w = (d4 - d3) / max((d4 - d3) + (d5 - d6), np.float32(1e-30))
-        return one - w, w
-    scale = one / max(va + vb + vc, np.float32(1e-30))
-    return vb * scale, vc * scale
+@njit(nogil=True, cache=CACHE, inline="always")
+def _along(px, py, pz, dx, dy, dz):
+    """Share of the segment from 0 to d at which it is nearest to p, and the squared distance."""
+    length = dx * dx + dy * dy + dz * dz
+    share = 0.0
+    if length > 0.0:
+        share = min(max((px * dx + py * dy + pz * dz) / length, 0.0), 1.0)
+    x, y, z = px - share * dx, py - share * dy, pz - share * dz
+    return share, x * x + y * y + z * z
 
 
-@njit(nogil=True, cache=CACHE, fastmath=True)
+@njit(nogil=True, cache=CACHE)
+def nearest_on_triangle(px, py, pz, t, enough):
+    """The squared distance from p to a triangle t (9,), and the weights of corners 1 and 2 of its
+    nearest point, in float64; infinity for one that is not below `enough`.
+
+    Within the triangle the distance is that to its plane; else it is that to one of the edges that
+    the point lies beyond. A triangle that is thinner than `THIN` of its length is its edges.
+    """
+    ax, ay, az = np.float64(t[0]), np.float64(t[1]), np.float64(t[2])
+    bx, by, bz = np.float64(t[3]) - ax, np.float64(t[4]) - ay, np.float64(t[5]) - az
+    cx, cy, cz = np.float64(t[6]) - ax, np.float64(t[7]) - ay, np.float64(t[8]) - az
+    x, y, z = px - ax, py - ay, pz - az
+    nx, ny, nz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+    square = nx * nx + ny * ny + nz * nz
+    longest = max(bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz)
+    u, v, w = -1.0, -1.0, -1.0
+    if square > THIN * THIN * longest * longest:
+        inverse = 1.0 / square
+        height = x * nx + y * ny + z * nz
+        height *= height * inverse
+        if height >= enough:
+            return np.inf, 0.0, 0.0
+        # p x n is computed once: the weights are its products with the edges.
+        mx, my, mz = y * nz - z * ny, z * nx - x * nz, x * ny - y * nx
+        v = -(mx * cx + my * cy + mz * cz) * inverse
+        w = (mx * bx + my * by + mz * bz) * inverse
+        u = 1.0 - v - w
+        if u >= 0.0 and v >= 0.0 and w >= 0.0:
+            return height, v, w
+    best, one, two = np.inf, 0.0, 0.0
+    if w <= 0.0:
+        share, d = _along(x, y, z, bx, by, bz)
+        best, one, two = d, share, 0.0
+    if v <= 0.0:
+        share, d = _along(x, y, z, cx, cy, cz)
+        if d < best:
+            best, one, two = d, 0.0, share
+    if u <= 0.0:
+        share, d = _along(x - bx, y - by, z - bz, cx - bx, cy - by, cz - bz)
+        if d < best:
+            best, one, two = d, 1.0 - share, share
+    return best, one, two
+
+
+@njit(nogil=True, cache=CACHE)
 def nearest_range(queries, triangles, bounds, child, span, begin, end, distance, place, point):
     """Nearest surface point of queries [begin, end).
 
@@ -148,22 +253,18 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
         distance (Q,), place (Q,) int32 (position in `triangles`), point (Q, 3): out.
     """
     stack = np.empty(128, np.int32)
-    far = np.empty(128, np.float32)
+    far = np.empty(128, np.float64)
     start = 0
     for n in range(begin, end):
-        px, py, pz = queries[n, 0], queries[n, 1], queries[n, 2]
-        # The last query's triangle is a good first guess for a neighbour.
-        t = triangles[start]
-        v, w = _nearest_on_triangle(px, py, pz, t)
-        u = np.float32(1) - v - w
-        qx, qy, qz = (
-            u * t[0] + v * t[3] + w * t[6],
-            u * t[1] + v * t[4] + w * t[7],
-            u * t[2] + v * t[5] + w * t[8],
+        px, py, pz = (
+            np.float64(queries[n, 0]),
+            np.float64(queries[n, 1]),
+            np.float64(queries[n, 2]),
         )
-        best = (px - qx) ** 2 + (py - qy) ** 2 + (pz - qz) ** 2
-        found, bx, by, bz = start, qx, qy, qz
-        stack[0], far[0] = 0, np.float32(0)
+        # The last query's triangle is a good first guess for a neighbour.
+        best, v, w = nearest_on_triangle(px, py, pz, triangles[start], np.inf)
+        found = start
+        stack[0], far[0] = 0, 0.0
         top = 1
         while top > 0:
             top -= 1
@@ -172,31 +273,23 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
             at = stack[top]
             if child[at] < 0:
                 for i in range(span[at, 0], span[at, 1]):
-                    t = triangles[i]
-                    v, w = _nearest_on_triangle(px, py, pz, t)
-                    u = np.float32(1) - v - w
-                    qx, qy, qz = (
-                        u * t[0] + v * t[3] + w * t[6],
-                        u * t[1] + v * t[4] + w * t[7],
-                        u * t[2] + v * t[5] + w * t[8],
-                    )
-                    d = (px - qx) ** 2 + (py - qy) ** 2 + (pz - qz) ** 2
+                    d, one, two = nearest_on_triangle(px, py, pz, triangles[i], best)
                     if d < best:
-                        best, found, bx, by, bz = d, i, qx, qy, qz
+                        best, found, v, w = d, i, one, two
                 continue
-            one = child[at]
-            d0, d1 = np.float32(0), np.float32(0)
+            one_child = child[at]
+            d0, d1 = 0.0, 0.0
             for side in range(2):
-                b = bounds[one + side]
-                dx = max(max(b[0] - px, px - b[3]), np.float32(0))
-                dy = max(max(b[1] - py, py - b[4]), np.float32(0))
-                dz = max(max(b[2] - pz, pz - b[5]), np.float32(0))
+                b = bounds[one_child + side]
+                dx = max(max(b[0] - px, px - b[3]), 0.0)
+                dy = max(max(b[1] - py, py - b[4]), 0.0)
+                dz = max(max(b[2] - pz, pz - b[5]), 0.0)
                 if side == 0:
                     d0 = dx * dx + dy * dy + dz * dz
                 else:
                     d1 = dx * dx + dy * dy + dz * dz
             # The nearer child on top of the stack.
-            first, second = (one, one + 1) if d0 <= d1 else (one + 1, one)
+            first, second = (one_child, one_child + 1) if d0 <= d1 else (one_child + 1, one_child)
             near, other = min(d0, d1), max(d0, d1)
             if other < best:
                 stack[top], far[top] = second, other
@@ -205,9 +298,12 @@ def nearest_range(queries, triangles, bounds, child, span, begin, end, distance,
                 stack[top], far[top] = first, near
                 top += 1
         start = found
-        distance[n] = np.sqrt(best)
+        distance[n] = np.float32(np.sqrt(best))
         place[n] = found
-        point[n, 0], point[n, 1], point[n, 2] = bx, by, bz
+        t = triangles[found]
+        for k in range(3):
+            a, b, c = np.float64(t[k]), np.float64(t[3 + k]), np.float64(t[6 + k])
+            point[n, k] = np.float32(a + v * (b - a) + w * (c - a))
 
 
 @njit(nogil=True, cache=CACHE, fastmath=True)
@@ -232,9 +328,28 @@ def solid_angle(px, py, pz, t):
     return np.arctan2(top, below)
 
 
+@njit(nogil=True, cache=CACHE, fastmath=True, inline="always")
+def _far_node(m, dx, dy, dz, square):
+    """The winding number, times 4 pi, of a node with moments m (27,) at d = centre - point: the
+    Taylor series of d / |d|^3 to the second order (Barill et al. 2018, equations 12 to 14)."""
+    inverse = np.float32(1) / square
+    xx, yy, zz = dx * dx, dy * dy, dz * dz
+    dipole = m[0] * dx + m[1] * dy + m[2] * dz + m[23]
+    first = (
+        (m[7] * dx + m[10] * dy + m[11] * dz) * dx + (m[8] * dy + m[12] * dz) * dy + m[9] * zz
+    ) - (m[24] * dx + m[25] * dy + m[26] * dz)
+    second = (
+        (m[13] * dx + m[16] * dy + m[17] * dz) * xx
+        + (m[14] * dy + m[18] * dx + m[19] * dz) * yy
+        + (m[15] * dz + m[20] * dx + m[21] * dy) * zz
+        + m[22] * dx * dy * dz
+    )
+    return (dipole + (first + second * inverse) * inverse) * inverse / np.sqrt(square)
+
+
 @njit(nogil=True, cache=CACHE, fastmath=True)
 def winding_range(queries, triangles, moments, child, span, beta, begin, end, out):
-    """Winding number of queries [begin, end): nodes farther than beta radii as dipoles, near
+    """Winding number of queries [begin, end): nodes farther than beta radii by their moments, near
     triangles exactly."""
     stack = np.empty(128, np.int32)
     quarter, half = np.float32(1 / (4 * np.pi)), np.float32(1 / (2 * np.pi))
@@ -251,7 +366,7 @@ def winding_range(queries, triangles, moments, child, span, beta, begin, end, ou
             d = dx * dx + dy * dy + dz * dz
             reach = beta * m[6]
             if d > reach * reach:
-                total += quarter * (m[0] * dx + m[1] * dy + m[2] * dz) / (d * np.sqrt(d))
+                total += quarter * _far_node(m, dx, dy, dz, d)
             elif child[at] < 0:
                 for i in range(span[at, 0], span[at, 1]):
                     total += half * solid_angle(px, py, pz, triangles[i])

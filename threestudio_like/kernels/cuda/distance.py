@@ -2,7 +2,8 @@
 tiles.
 
 No tree: on a GPU sixteen thousand queries against five thousand triangles are a few milliseconds of
-    plain arithmetic, and exact.
+plain arithmetic, and exact. Nearest points are computed in float64, as by the other backends: thin
+triangles lose all their digits otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import triton
 import triton.language as tl
 
 from ..distance import SurfaceTree
+from ..reference.distance import THIN
 from .sums import blocks
 
 QUERIES, FACES = 64, 16
@@ -36,21 +38,13 @@ def _cross(ax, ay, az, bx, by, bz):
 
 
 @triton.jit
-def _along(px, py, pz, sx, sy, sz, ex, ey, ez):
-    """Point of the segment from s to e nearest to p, and its squared distance."""
-    dx, dy, dz = ex - sx, ey - sy, ez - sz
-    length = tl.maximum(dx * dx + dy * dy + dz * dz, 1e-30)
-    t = ((px - sx) * dx + (py - sy) * dy + (pz - sz) * dz) / length
-    t = tl.minimum(tl.maximum(t, 0.0), 1.0)
-    x, y, z = sx + t * dx, sy + t * dy, sz + t * dz
-    return x, y, z, (px - x) * (px - x) + (py - y) * (py - y) + (pz - z) * (pz - z)
-
-
-@triton.jit
-def _within(px, py, pz, sx, sy, sz, ex, ey, ez, nx, ny, nz):
-    """Whether p lies on the inner side of the edge from s to e of a triangle with normal n."""
-    cx, cy, cz = _cross(ex - sx, ey - sy, ez - sz, px - sx, py - sy, pz - sz)
-    return cx * nx + cy * ny + cz * nz >= 0
+def _along(px, py, pz, dx, dy, dz):
+    """Share of the segment from 0 to d at which it is nearest to p, and the squared distance."""
+    length = dx * dx + dy * dy + dz * dz
+    share = (px * dx + py * dy + pz * dz) / tl.where(length > 0, length, 1.0)
+    share = tl.minimum(tl.maximum(share, 0.0), 1.0)
+    x, y, z = px - share * dx, py - share * dy, pz - share * dz
+    return share, x * x + y * y + z * z
 
 
 @triton.jit
@@ -62,68 +56,73 @@ def _nearest(
     point,
     count,
     faces,
+    THIN: tl.constexpr,
     QUERIES: tl.constexpr,
     FACES: tl.constexpr,
 ):
     q = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     valid = q < count
-    px = tl.load(queries + q * 3, mask=valid, other=0.0)[:, None]
-    py = tl.load(queries + q * 3 + 1, mask=valid, other=0.0)[:, None]
-    pz = tl.load(queries + q * 3 + 2, mask=valid, other=0.0)[:, None]
-    best = tl.full([QUERIES], float("inf"), tl.float32)
+    px = tl.load(queries + q * 3, mask=valid, other=0.0).to(tl.float64)[:, None]
+    py = tl.load(queries + q * 3 + 1, mask=valid, other=0.0).to(tl.float64)[:, None]
+    pz = tl.load(queries + q * 3 + 2, mask=valid, other=0.0).to(tl.float64)[:, None]
+    best = tl.full([QUERIES], float("inf"), tl.float64)
     which = tl.zeros([QUERIES], tl.int32)
     for begin in range(0, faces, FACES):
         f = begin + tl.arange(0, FACES)
         some = f < faces
-        x, y, z, d = _on_triangle(px, py, pz, corners, f, some)
+        x, y, z, d = _on_triangle(px, py, pz, corners, f, some, THIN)
         d = tl.where(some[None, :], d, float("inf"))
         low = tl.min(d, 1)
         # Of equally near faces the first.
         first = tl.min(tl.where(d == low[:, None], f[None, :], 2147483647), 1)
         which = tl.where(low < best, first, which)
         best = tl.minimum(low, best)
-    x, y, z, d = _on_triangle(px, py, pz, corners, which[:, None], valid[:, None])
-    tl.store(distance + q, tl.sqrt(best), mask=valid)
+    x, y, z, d = _on_triangle(px, py, pz, corners, which[:, None], valid[:, None], THIN)
+    tl.store(distance + q, tl.sqrt(best).to(tl.float32), mask=valid)
     tl.store(face + q, which.to(tl.int64), mask=valid)
-    tl.store(point + q * 3, tl.sum(x, 1), mask=valid)
-    tl.store(point + q * 3 + 1, tl.sum(y, 1), mask=valid)
-    tl.store(point + q * 3 + 2, tl.sum(z, 1), mask=valid)
+    tl.store(point + q * 3, tl.sum(x, 1).to(tl.float32), mask=valid)
+    tl.store(point + q * 3 + 1, tl.sum(y, 1).to(tl.float32), mask=valid)
+    tl.store(point + q * 3 + 2, tl.sum(z, 1).to(tl.float32), mask=valid)
 
 
 @triton.jit
-def _on_triangle(px, py, pz, corners, f, mask):
-    """The point of triangles `f` nearest to p, and its squared distance."""
-    ax, ay, az = _vector(corners, f, mask, 0)
-    bx, by, bz = _vector(corners, f, mask, 1)
-    cx, cy, cz = _vector(corners, f, mask, 2)
-    nx, ny, nz = _cross(bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az)
-    length = nx * nx + ny * ny + nz * nz
-    height = ((px - ax) * nx + (py - ay) * ny + (pz - az) * nz) / tl.maximum(length, 1e-30)
-    fx, fy, fz = px - height * nx, py - height * ny, pz - height * nz
-    inside = _within(fx, fy, fz, ax, ay, az, bx, by, bz, nx, ny, nz)
-    inside = inside & _within(fx, fy, fz, bx, by, bz, cx, cy, cz, nx, ny, nz)
-    inside = inside & _within(fx, fy, fz, cx, cy, cz, ax, ay, az, nx, ny, nz) & (length > 1e-30)
-    x, y, z, d = _along(px, py, pz, ax, ay, az, bx, by, bz)
-    ux, uy, uz, e = _along(px, py, pz, bx, by, bz, cx, cy, cz)
-    x, y, z, d = (
-        tl.where(e < d, ux, x),
-        tl.where(e < d, uy, y),
-        tl.where(e < d, uz, z),
-        tl.minimum(d, e),
-    )
-    ux, uy, uz, e = _along(px, py, pz, cx, cy, cz, ax, ay, az)
-    x, y, z, d = (
-        tl.where(e < d, ux, x),
-        tl.where(e < d, uy, y),
-        tl.where(e < d, uz, z),
-        tl.minimum(d, e),
-    )
-    flat = (px - fx) * (px - fx) + (py - fy) * (py - fy) + (pz - fz) * (pz - fz)
+def _wide(base, index, mask, corner: tl.constexpr):
+    x, y, z = _vector(base, index, mask, corner)
+    return x.to(tl.float64), y.to(tl.float64), z.to(tl.float64)
+
+
+@triton.jit
+def _on_triangle(px, py, pz, corners, f, mask, THIN: tl.constexpr):
+    """The point of triangles `f` nearest to p, and its squared distance; see the reference."""
+    ax, ay, az = _wide(corners, f, mask, 0)
+    bx, by, bz = _wide(corners, f, mask, 1)
+    cx, cy, cz = _wide(corners, f, mask, 2)
+    bx, by, bz, cx, cy, cz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+    x, y, z = px - ax, py - ay, pz - az
+    nx, ny, nz = _cross(bx, by, bz, cx, cy, cz)
+    square = nx * nx + ny * ny + nz * nz
+    longest = tl.maximum(bx * bx + by * by + bz * bz, cx * cx + cy * cy + cz * cz)
+    flat = square > THIN * THIN * longest * longest
+    inverse = 1.0 / tl.where(flat, square, 1.0)
+    one, best = _along(x, y, z, bx, by, bz)
+    two = one * 0.0
+    share, d = _along(x, y, z, cx, cy, cz)
+    one, two = tl.where(d < best, 0.0, one), tl.where(d < best, share, two)
+    best = tl.minimum(d, best)
+    share, d = _along(x - bx, y - by, z - bz, cx - bx, cy - by, cz - bz)
+    one, two = tl.where(d < best, 1.0 - share, one), tl.where(d < best, share, two)
+    best = tl.minimum(d, best)
+    mx, my, mz = _cross(x, y, z, nx, ny, nz)
+    v = -(mx * cx + my * cy + mz * cz) * inverse
+    w = (mx * bx + my * by + mz * bz) * inverse
+    inside = flat & (v >= 0) & (w >= 0) & (1.0 - v - w >= 0)
+    one, two = tl.where(inside, v, one), tl.where(inside, w, two)
+    height = x * nx + y * ny + z * nz
     return (
-        tl.where(inside, fx, x),
-        tl.where(inside, fy, y),
-        tl.where(inside, fz, z),
-        tl.where(inside, flat, d),
+        ax + one * bx + two * cx,
+        ay + one * by + two * cy,
+        az + one * bz + two * cz,
+        tl.where(inside, height * height * inverse, best),
     )
 
 
@@ -136,7 +135,7 @@ def nearest(
     face = torch.empty(len(q), dtype=torch.int64, device=q.device)
     if len(q):
         _nearest[(blocks(len(q), QUERIES),)](
-            q, corners, distance, face, point, len(q), len(corners), QUERIES, FACES
+            q, corners, distance, face, point, len(q), len(corners), THIN, QUERIES, FACES
         )
     return distance, face, point
 

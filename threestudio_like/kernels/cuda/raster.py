@@ -2,8 +2,9 @@
 
 A pixel keeps the smallest of packed keys, depth above triangle: the minimum is the same in any
 order, so pictures are the same bytes every time. Triangles of few pixels take one program each;
-larger ones are listed and shared by all programs of a second launch. Weights are computed in
-float64 as on the CPU: a few operations a pixel, and no seams between neighbours.
+larger ones are listed and shared by all programs of a second launch. Everything is computed in
+float64, and the pixels of a triangle are those of the rule of `reference.edges`: no seams between
+neighbours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
+from .edges import centre, corner, planes, products, side
 from .sums import Accumulator, add_to, blocks
 
 BLOCK = 64
@@ -23,28 +25,6 @@ SMALL = 1024
 SHARED = 256
 """Programs that share the large triangles of a picture."""
 NOTHING = (1 << 63) - 1
-
-
-@triton.jit
-def _corner(clip, vertex, mask):
-    """Clip-space x, y, z, w of vertices in float64."""
-    place = clip + vertex * 4
-    return (
-        tl.load(place, mask=mask, other=0.0).to(tl.float64),
-        tl.load(place + 1, mask=mask, other=0.0).to(tl.float64),
-        tl.load(place + 2, mask=mask, other=0.0).to(tl.float64),
-        tl.load(place + 3, mask=mask, other=1.0).to(tl.float64),
-    )
-
-
-@triton.jit
-def _planes(x0, y0, w0, x1, y1, w1, x2, y2, w2):
-    """Cofactors of the corners' (x, y, w), one row a corner, and their determinant (Olano and Greer
-    1997)."""
-    a0, b0, c0 = y1 * w2 - y2 * w1, x2 * w1 - x1 * w2, x1 * y2 - x2 * y1
-    a1, b1, c1 = y2 * w0 - y0 * w2, x0 * w2 - x2 * w0, x2 * y0 - x0 * y2
-    a2, b2, c2 = y0 * w1 - y1 * w0, x1 * w0 - x0 * w1, x0 * y1 - x1 * y0
-    return a0, b0, c0, a1, b1, c1, a2, b2, c2, w0 * c0 + w1 * c1 + w2 * c2
 
 
 @triton.jit
@@ -78,34 +58,26 @@ def _draw(clip, tri, keys, f, first, stride, chunks, height, width, BLOCK: tl.co
     """Put one triangle's keys into the picture: chunks `first`, `first + stride`, … of its box, at
     most `chunks` in all."""
     i, j, k = tl.load(tri + f * 3), tl.load(tri + f * 3 + 1), tl.load(tri + f * 3 + 2)
-    x0, y0, z0, w0 = _corner(clip, i, True)
-    x1, y1, z1, w1 = _corner(clip, j, True)
-    x2, y2, z2, w2 = _corner(clip, k, True)
+    x0, y0, z0, w0 = corner(clip, i, True)
+    x1, y1, z1, w1 = corner(clip, j, True)
+    x2, y2, z2, w2 = corner(clip, k, True)
     left, right, top, bottom = _box(x0, y0, w0, x1, y1, w1, x2, y2, w2, height, width)
-    a0, b0, c0, a1, b1, c1, a2, b2, c2, det = _planes(x0, y0, w0, x1, y1, w1, x2, y2, w2)
+    a0, b0, c0, a1, b1, c1, a2, b2, c2, det = planes(x0, y0, w0, x1, y1, w1, x2, y2, w2)
     columns = tl.maximum(right - left, 0)
-    count = tl.where(tl.abs(det) < 1e-14, 0, columns * tl.maximum(bottom - top, 0))
-    inv = 1.0 / tl.where(det == 0, 1.0, det)
+    count = columns * tl.maximum(bottom - top, 0)
     for begin in range(first * BLOCK, tl.minimum(count, chunks * BLOCK), stride * BLOCK):
         n = begin + tl.arange(0, BLOCK)
         row, col = top + n // tl.maximum(columns, 1), left + n % tl.maximum(columns, 1)
-        x, y = (col + 0.5) * (2.0 / width) - 1.0, 1.0 - (row + 0.5) * (2.0 / height)
-        x, y = x.to(tl.float64), y.to(tl.float64)
-        q0, q1, q2 = (
-            (a0 * x + b0 * y + c0) * inv,
-            (a1 * x + b1 * y + c1) * inv,
-            (a2 * x + b2 * y + c2) * inv,
-        )
-        z = (q0 * z0 + q1 * z1 + q2 * z2).to(tl.float32)
-        hit = (
-            (n < count)
-            & (q0 >= 0)
-            & (q1 >= 0)
-            & (q2 >= 0)
-            & (q0 + q1 + q2 > 0)
-            & (z >= -1)
-            & (z <= 1)
-        )
+        x, y = centre(row, col, height, width)
+        p0, m0, p1, m1, p2, m2 = products(x0, y0, w0, x1, y1, w1, x2, y2, w2, x, y, height, width)
+        turn = side(p0, m0, a0, b0)
+        inside = (n < count) & (turn != 0)
+        inside = inside & (side(p1, m1, a1, b1) == turn) & (side(p2, m2, a2, b2) == turn)
+        e0, e1, e2 = (p0 - m0) * turn, (p1 - m1) * turn, (p2 - m2) * turn
+        below = e0 * w0 + e1 * w1 + e2 * w2
+        inside = inside & (below > 0)
+        z = ((e0 * z0 + e1 * z1 + e2 * z2) / tl.where(inside, below, 1.0)).to(tl.float32)
+        hit = inside & (z >= -1) & (z <= 1)
         bits = z.to(tl.int32, bitcast=True)
         # Bits of floating-point numbers in the order of the numbers, also of negative ones.
         ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64)
@@ -130,9 +102,9 @@ def _draw_small(
     f, view = tl.program_id(0), tl.program_id(1)
     here, mine = clip + view.to(tl.int64) * vertices * 4, listed + view.to(tl.int64) * (faces + 1)
     i, j, k = tl.load(tri + f * 3), tl.load(tri + f * 3 + 1), tl.load(tri + f * 3 + 2)
-    x0, y0, z0, w0 = _corner(here, i, True)
-    x1, y1, z1, w1 = _corner(here, j, True)
-    x2, y2, z2, w2 = _corner(here, k, True)
+    x0, y0, z0, w0 = corner(here, i, True)
+    x1, y1, z1, w1 = corner(here, j, True)
+    x2, y2, z2, w2 = corner(here, k, True)
     left, right, top, bottom = _box(x0, y0, w0, x1, y1, w1, x2, y2, w2, height, width)
     if tl.maximum(right - left, 0) * tl.maximum(bottom - top, 0) > SMALL:
         tl.store(mine + 1 + tl.atomic_add(mine, 1, sem="relaxed"), f)
@@ -190,13 +162,13 @@ def _weights(clip, tri, f, mask, n, height, width):
     i = tl.load(tri + f * 3, mask=mask, other=0)
     j = tl.load(tri + f * 3 + 1, mask=mask, other=0)
     k = tl.load(tri + f * 3 + 2, mask=mask, other=0)
-    x0, y0, z0, w0 = _corner(clip, i, mask)
-    x1, y1, z1, w1 = _corner(clip, j, mask)
-    x2, y2, z2, w2 = _corner(clip, k, mask)
-    a0, b0, c0, a1, b1, c1, a2, b2, c2, det = _planes(x0, y0, w0, x1, y1, w1, x2, y2, w2)
+    x0, y0, z0, w0 = corner(clip, i, mask)
+    x1, y1, z1, w1 = corner(clip, j, mask)
+    x2, y2, z2, w2 = corner(clip, k, mask)
+    a0, b0, c0, a1, b1, c1, a2, b2, c2, det = planes(x0, y0, w0, x1, y1, w1, x2, y2, w2)
     inv = 1.0 / tl.where(det == 0, 1.0, det)
-    x, y = (n % width + 0.5) * (2.0 / width) - 1.0, 1.0 - (n // width + 0.5) * (2.0 / height)
-    x, y = x.to(tl.float64), y.to(tl.float64)
+    x, y = centre(n // width, n % width, height, width)
+    x, y = x / width, y / height
     q0, q1, q2 = (
         (a0 * x + b0 * y + c0) * inv,
         (a1 * x + b1 * y + c1) * inv,
@@ -237,16 +209,21 @@ def _resolve(
     hit = inside & (key != NOTHING)
     f = tl.where(hit, key & 0xFFFFFFFF, 0).to(tl.int32)
     here = clip + view.to(tl.int64) * vertices * 4
-    q0, q1, q2, _a, _b, _c, _d, _e, _f, _g, _h, _i, z0, z1, z2, i, j, k = _weights(
-        here, tri, f, hit, n, height, width
-    )
+    i = tl.load(tri + f * 3, mask=hit, other=0)
+    j = tl.load(tri + f * 3 + 1, mask=hit, other=0)
+    k = tl.load(tri + f * 3 + 2, mask=hit, other=0)
+    x0, y0, z0, w0 = corner(here, i, hit)
+    x1, y1, z1, w1 = corner(here, j, hit)
+    x2, y2, z2, w2 = corner(here, k, hit)
+    x, y = centre(n // width, n % width, height, width)
+    p0, m0, p1, m1, p2, m2 = products(x0, y0, w0, x1, y1, w1, x2, y2, w2, x, y, height, width)
+    q0, q1, q2 = p0 - m0, p1 - m1, p2 - m2
     total = tl.where(hit, q0 + q1 + q2, 1.0)
+    depth = (q0 * z0 + q1 * z1 + q2 * z2) / tl.where(hit, q0 * w0 + q1 * w1 + q2 * w2, 1.0)
     place = out + (base + n) * 4
     tl.store(place, tl.where(hit, (q0 / total).to(tl.float32), 0.0), mask=inside)
     tl.store(place + 1, tl.where(hit, (q1 / total).to(tl.float32), 0.0), mask=inside)
-    tl.store(
-        place + 2, tl.where(hit, (q0 * z0 + q1 * z1 + q2 * z2).to(tl.float32), 0.0), mask=inside
-    )
+    tl.store(place + 2, tl.where(hit, depth.to(tl.float32), 0.0), mask=inside)
     tl.store(place + 3, tl.where(hit, (f + 1).to(tl.float32), 0.0), mask=inside)
 
 

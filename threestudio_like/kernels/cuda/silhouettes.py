@@ -90,7 +90,8 @@ def _walk(
     while tl.max(alive.to(tl.int32), 0) > 0:
         s = (p - p0) / length
         q = q0 + s * (q1 - q0)
-        first = tl.maximum(tl.minimum(tl.floor(q), other * 1.0), -1.0).to(tl.int32)
+        # A pixel on a left or top edge is inside, and one on a right or bottom edge is outside.
+        first = tl.maximum(tl.minimum(tl.ceil(q) - 1.0, other * 1.0), -1.0).to(tl.int32)
         here = alive & (first >= 0) & (first + 1 < other)
         inner, outer = tl.where(larger, first + 1, first), tl.where(larger, first, first + 1)
         inside = tl.where(steep, p * width + inner, inner * width + p)

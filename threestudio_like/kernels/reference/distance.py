@@ -7,39 +7,53 @@ import math
 
 import torch
 
+from .edges import working
+
+THIN = 1e-8
+"""Twice a triangle's area over the square of its length, below which it has no plane."""
+_PAIRS = 1 << 19
+"""Number of pairs of a point and a triangle that are held in memory at once."""
+
 
 def nearest(
     queries: torch.Tensor,  # [Q, 3]
     corners: torch.Tensor,  # [F, 3, 3]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # distance [Q], face [Q] int64, point [Q, 3]
-    """The surface point nearest to every query; of equally near faces the first."""
-    a, b, c = corners.unbind(1)
+    """The surface point nearest to every query; of equally near faces the first.
+
+    Computed in float64 where the device has that. Within a triangle the distance is that to its
+    plane, else that to the nearest of its edges; a triangle thinner than `THIN` is its edges.
+    """
+    a, b, c = working(corners).unbind(1)
+    ab, ac = b - a, c - a
+    normal = torch.linalg.cross(ab, ac)
+    square = normal.square().sum(-1)
+    longest = torch.maximum(ab.square().sum(-1), ac.square().sum(-1))
+    flat = square > THIN**2 * longest**2
+    inverse = 1 / torch.where(flat, square, torch.ones_like(square))
     distances, faces, points = [], [], []
-    for q in queries.split(max(1, (1 << 22) // max(1, len(corners)))):
+    for q in working(queries).split(max(1, _PAIRS // max(1, len(corners)))):
         p = q[:, None]
-        # Within the triangle, or on one of its edges.
-        normal = torch.linalg.cross(b - a, c - a)
-        length = normal.square().sum(-1).clamp_min(1e-30)
-        foot = p - ((p - a) * normal).sum(-1, keepdim=True) / length[:, None] * normal
-        inside = torch.ones(foot.shape[:2], dtype=torch.bool, device=queries.device)
-        best = queries.new_full(foot.shape[:2], math.inf)
-        near = foot
-        for s, e in ((a, b), (b, c), (c, a)):
-            inside &= (torch.linalg.cross((e - s).expand_as(foot), foot - s) * normal).sum(-1) >= 0
-            t = ((p - s) * (e - s)).sum(-1) / (e - s).square().sum(-1).clamp_min(1e-30)
-            on = s + t.clamp(0, 1)[..., None] * (e - s)
-            d = (p - on).square().sum(-1)
-            near = torch.where((d < best)[..., None], on, near)
-            best = torch.minimum(d, best)
-        flat = (p - foot).square().sum(-1)
-        inside &= length > 1e-30
+        best, near = q.new_full((len(q), len(a)), math.inf), p.expand(-1, len(a), -1)
+        for s, e in ((a, b), (a, c), (b, c)):
+            d = e - s
+            length = d.square().sum(-1)
+            t = ((p - s) * d).sum(-1) / torch.where(length > 0, length, torch.ones_like(length))
+            on = s + t.clamp(0, 1)[..., None] * d
+            far = (p - on).square().sum(-1)
+            near = torch.where((far < best)[..., None], on, near)
+            best = torch.minimum(far, best)
+        across = torch.linalg.cross(p - a, normal.expand(len(q), -1, -1))
+        v, w = -(across * ac).sum(-1) * inverse, (across * ab).sum(-1) * inverse
+        inside = flat & (v >= 0) & (w >= 0) & (1 - v - w >= 0)
+        foot = a + v[..., None] * ab + w[..., None] * ac
         near = torch.where(inside[..., None], foot, near)
-        best = torch.where(inside, flat, best)
-        low, face = best.min(1)
+        height = ((p - a) * normal).sum(-1)
+        low, face = torch.where(inside, height.square() * inverse, best).min(1)
         distances.append(low.sqrt())
         faces.append(face)
         points.append(near[torch.arange(len(q), device=q.device), face])
-    return torch.cat(distances), torch.cat(faces), torch.cat(points)
+    return torch.cat(distances).to(queries), torch.cat(faces), torch.cat(points).to(queries)
 
 
 def winding_number(

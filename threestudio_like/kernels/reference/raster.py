@@ -6,23 +6,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-_CANDIDATES = 1 << 22
+from .edges import covers, edge_functions, working
+
+_CANDIDATES = 1 << 19
 """Number of pixel candidates that are held in memory at once."""
-
-
-def weight_planes(
-    corners: torch.Tensor,  # [P, 3, 4] clip positions of triangles
-) -> tuple[torch.Tensor, torch.Tensor]:  # planes [P, 3, 3], determinant [P]
-    """The matrices that take a pixel (X, Y, 1) to the weights q with A^T q = (X, Y, 1), A the
-    corners' (x, y, w) as rows: barycentric coordinates divided by w (Olano and Greer 1997).
-    Differentiable."""
-    a = corners[..., [0, 1, 3]]
-    cofactor = torch.stack(
-        [torch.linalg.cross(a[:, (i + 1) % 3], a[:, (i + 2) % 3]) for i in range(3)], 1
-    )
-    determinant = (a[:, 0] * cofactor[:, 0]).sum(-1)
-    safe = torch.where(determinant == 0, torch.ones_like(determinant), determinant)
-    return cofactor / safe[:, None, None], determinant
 
 
 def _pixel_boxes(corners: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -54,14 +41,15 @@ def rasterize(
     """The nearest triangle of every pixel centre, OpenGL convention, row 0 at the top; of equally
     near ones the first.
 
-    Differentiable in `clip` through u, v and z/w.
+    Which pixels a triangle covers is the rule of `reference.edges`, in float64 where the device has
+    that. Differentiable in `clip` through u, v and z/w.
     """
     if clip.ndim == 3:
         return torch.stack([rasterize(one, tri, height, width=width) for one in clip])
-    faces = tri.long()
+    faces, points = tri.long(), working(clip)
     with torch.no_grad():
-        hit = _nearest(clip, faces, height, width=width)
-    return _weights(clip, faces, hit, height=height, width=width)
+        hit = _nearest(points, faces, height, width=width, kind=clip.dtype)
+    return _weights(points, faces, hit, height=height, width=width).to(clip.dtype)
 
 
 @torch.no_grad()
@@ -74,15 +62,12 @@ def peel(
 ) -> torch.Tensor:  # [B, H, W, 4], as of `rasterize`
     """The nearest triangle of every pixel centre that lies strictly behind `beyond`. Not
     differentiable.
-
-    It is computed in float64 where the device has that, because the depths that it is compared with
-    may be those of a backend that rounds otherwise.
     """
-    faces = tri.long()
-    exact = clip if clip.device.type == "mps" else clip.double()
-    out = []
-    for points, depth in zip(exact, beyond.to(exact)):
-        hit = _nearest(points, faces, height, width=width, beyond=depth.reshape(-1))
+    faces, out = tri.long(), []
+    for points, depth in zip(working(clip), beyond.to(clip)):
+        hit = _nearest(
+            points, faces, height, width=width, kind=clip.dtype, beyond=depth.reshape(-1)
+        )
         out.append(_weights(points, faces, hit, height=height, width=width))
     return torch.stack(out).to(clip)
 
@@ -92,12 +77,11 @@ def _weights(
 ) -> torch.Tensor:
     """The picture (H, W, 4) of the numbers + 1 (H * W,) of the triangles that are seen."""
     pixels = hit.nonzero()[:, 0]
-    x, y = (pixels % width + 0.5) * (2 / width) - 1, 1 - (pixels // width + 0.5) * (2 / height)
     corners = clip[faces[hit[pixels] - 1]]
-    point = torch.stack([x.to(clip), y.to(clip), clip.new_ones(len(x))], 1)
-    q = (weight_planes(corners)[0] @ point[:, :, None])[..., 0]
-    share = q / q.sum(1, keepdim=True)
-    depth = (q * corners[..., 2]).sum(1)
+    e = edge_functions(corners, pixels // width, pixels % width, height=height, width=width)
+    share = e / e.sum(1, keepdim=True)
+    # Weights over w: z/w is e . z over e . w, which is not zero where a triangle is seen.
+    depth = (e * corners[..., 2]).sum(1) / (e * corners[..., 3]).sum(1)
     rows = torch.cat([share[:, :2], depth[:, None], hit[pixels, None].to(clip)], 1)
     return clip.new_zeros(height * width, 4).index_copy(0, pixels, rows).view(height, width, 4)
 
@@ -107,18 +91,16 @@ def _nearest(
     faces: torch.Tensor,
     height: int,
     width: int,
+    kind: torch.dtype,
     beyond: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Number + 1 of the nearest triangle of every pixel (H * W,) int64, of those behind the z/w
-    `beyond` (H * W,) if it is given."""
+    `beyond` (H * W,) if it is given. Depths are compared as numbers of a kind."""
     nothing = len(faces) + 1
-    box = _pixel_boxes(clip[faces], height, width)
-    planes, determinant = weight_planes(clip[faces])
-    box[determinant.abs() < 1e-14] = 0
-    # The sum of the weights and z/w are linear in the pixel position too: five planes a triangle.
-    rows = torch.cat([planes, planes.sum(1, keepdim=True), clip[faces, 2][:, None] @ planes], 1)
+    corners = clip[faces]
+    box = _pixel_boxes(corners, height, width)
     size = (box[:, 1] - box[:, 0]).clamp_min(0) * (box[:, 3] - box[:, 2]).clamp_min(0)
-    depth = clip.new_full((height * width,), 2.0)
+    depth = torch.full((height * width,), 2.0, dtype=kind, device=clip.device)
     first = torch.full((height * width,), nothing, device=clip.device)
     order = torch.arange(len(faces), device=clip.device)[size > 0]
     # Triangles in groups whose candidates fit the budget; a group never reorders the triangles.
@@ -132,18 +114,14 @@ def _nearest(
         ).sub(ends[group == number][0] - size[triangles][0]).repeat_interleave(size[triangles])
         columns = (box[:, 3] - box[:, 2])[owner]
         row, column = box[owner, 0] + index // columns, box[owner, 2] + index % columns
-        x, y = (column + 0.5) * (2 / width) - 1, 1 - (row + 0.5) * (2 / height)
-        plane = rows[owner]
-        q = (
-            plane[..., 0] * x.to(clip)[:, None]
-            + plane[..., 1] * y.to(clip)[:, None]
-            + plane[..., 2]
-        )
-        z = q[:, 4]
-        inside = (q[:, :3].amin(1) >= 0) & (q[:, 3] > 0) & (z >= -1) & (z <= 1)
+        inside, e = covers(corners[owner], row, column, height=height, width=width)
+        row, column, owner, e = row[inside], column[inside], owner[inside], e[inside]
+        z = (e * corners[owner, :, 2]).sum(1) / (e * corners[owner, :, 3]).sum(1)
+        z, pixel = z.to(kind), row * width + column
+        seen = (z >= -1) & (z <= 1)
         if beyond is not None:
-            inside &= z > beyond[row * width + column]
-        pixel, z, owner = (row * width + column)[inside], z[inside], owner[inside]
+            seen &= z > beyond[pixel]
+        pixel, z, owner = pixel[seen], z[seen], owner[seen]
         nearer = depth.scatter_reduce(0, pixel, z, "amin")
         won = z == nearer[pixel]
         mine = torch.full_like(first, nothing).scatter_reduce(0, pixel[won], owner[won], "amin")
@@ -160,6 +138,10 @@ def interpolate(
     """Perspective-correct vertex attributes at every pixel. Differentiable in `attributes` and in
     u, v of `pixels`."""
     hit = pixels[..., 3].long() - 1
+    if len(tri) == 0:
+        none = attributes.new_zeros(*hit.shape, attributes.shape[1])
+        # With a gradient of zero in both.
+        return none + 0 * attributes.sum() + 0 * pixels[..., :1]
     corners = tri.long()[hit.clamp_min(0)]
     u, v = pixels[..., 0:1], pixels[..., 1:2]
     value = (
@@ -179,7 +161,7 @@ def silhouette_pairs(
     """Pixel pairs that a silhouette edge separates, one edge a pair: the outermost. Not
     differentiable."""
     height, width, _ = pixels.shape
-    edges, opposite = edges.long(), opposite.long()
+    edges, opposite, clip = edges.long(), opposite.long(), working(clip)
     w = clip[:, 3]
     safe = torch.where(w > 1e-6, w, torch.ones_like(w))
     screen = torch.stack(
@@ -208,7 +190,8 @@ def silhouette_pairs(
     p = torch.arange(len(edge), device=clip.device) - (span.cumsum(0) - span)[edge] + begin[edge]
     s = (p - p0[edge]) / (p1 - p0)[edge]
     q = q0[edge] + s * (q1 - q0)[edge]
-    first = q.floor().long()
+    # A pixel on a left or top edge is inside, and one on a right or bottom edge is outside.
+    first = q.ceil().long() - 1
     larger = torch.where(steep, (side < 0) == (d[:, 1] > 0), (side > 0) == (d[:, 0] > 0))[edge]
     inner, outer = torch.where(larger, first + 1, first), torch.where(larger, first, first + 1)
     keep = (first >= 0) & (first + 1 < torch.where(steep, width, height)[edge])
@@ -275,12 +258,33 @@ def blend(
     return (flat + change).view(height, width, channels)
 
 
+def _averages(old: int, new: int, like: torch.Tensor) -> torch.Tensor:  # [new, old], rows of sum 1
+    """The weights of texels in averages over `new` equal stretches of a row of `old` texels."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
+    texel = torch.arange(old, dtype=torch.float64)
+    high = torch.minimum(edges[1:, None], texel + 1)
+    return ((high - torch.maximum(edges[:-1, None], texel)).clamp_min(0) * (new / old)).to(like)
+
+
 def pyramid(texels: torch.Tensor, levels: int) -> list[torch.Tensor]:
-    """The texture [1, C, H, W] and its halvings by averages of 2 x 2 texels, `levels` + 1 in all at
-    most."""
-    out = [texels]
-    while len(out) <= levels and min(out[-1].shape[-2:]) >= 2:
-        out.append(F.avg_pool2d(out[-1], 2))
+    """The texture [1, C, H, W] and its halvings, `levels` + 1 in all at most: level k has
+    H // 2^k x W // 2^k texels, at least one, each the average of the texture over its area.
+
+    Averages of 2 x 2 texels are that while a size can be halved; an odd row is shared by its
+    neighbours. Differentiable.
+    """
+    out, whole = [texels], texels
+    height, width = texels.shape[-2:]
+    while len(out) <= levels and max(out[-1].shape[-2:]) > 1:
+        above = out[-1]
+        if above is whole and all(n % 2 == 0 for n in above.shape[-2:]):
+            whole = F.avg_pool2d(above, 2)
+            out.append(whole)
+            continue
+        # From the texture itself: parts of texels of a level above are not parts of its own.
+        high, wide = (max(1, n >> len(out)) for n in (height, width))
+        down, across = (_averages(old, new, texels) for old, new in ((height, high), (width, wide)))
+        out.append(down @ (texels @ across.t()))
     return out
 
 
@@ -312,6 +316,6 @@ def texture(
     total = flat.new_zeros(flat.shape[0], texels.shape[1])
     for number, image in enumerate(images):
         share = (1 - (flat - number).abs()).clamp_min(0)
-        if bool((share > 0).any()):
+        if number == 0 or bool((share > 0).any()):
             total = total + share * look(image)
     return total.reshape(*shape, -1)

@@ -51,7 +51,10 @@ class SchedulerRecord:
     prediction_type: Literal["epsilon", "v_prediction", "sample", "flow", "flow_prediction"] = (
         "epsilon"
     )
-    timestep_spacing: str = ""
+    timestep_spacing: Literal["", "linspace", "leading", "trailing"] = ""
+    """The times at which a sampler evaluates: Lin et al. 2023, table 2."""
+    steps_offset: Annotated[int, Bounds(low=0, high=1000)] = 0
+    set_alpha_to_one: bool = True
     shift: Positive = 1.0
     flow_shift: Positive | None = None
     use_flow_sigmas: bool = False

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..engine.text import json_text, printable
+from ...engine.text import json_text, printable
 from .index import Index
 
 COLUMNS: tuple[str, ...] = (

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import InputError, OutputError
-from ..engine.text import json_text
+from ...engine.errors import InputError, OutputError
+from ...engine.text import json_text
 from .files import Files
 from .items import Spec
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..engine.errors import InputError
-from ..engine.output import write_file
-from ..engine.text import json_text
+from ...engine.errors import InputError
+from ...engine.output import write_file
+from ...engine.text import json_text
 from .store import Store
 
 LARGEST = 1 << 30

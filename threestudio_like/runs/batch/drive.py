@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..engine.events import Events
+from ...engine.events import Events
 from .crew import Crew
 from .index import ASIDE, DONE, Index
 from .items import Item, Outcome, Task, Work

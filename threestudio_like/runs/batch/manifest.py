@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import ConfigError, InputError, did_you_mean
-from ..engine.schema.yaml_text import LARGEST_DOCUMENT, parse_document, read_text
+from ...engine.errors import ConfigError, InputError, did_you_mean
+from ...engine.schema.yaml_text import LARGEST_DOCUMENT, parse_document, read_text
 
 SUFFIXES = (".yaml", ".yml", ".csv", ".jsonl")
 LARGEST_MANIFEST = 1 << 30

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..engine.errors import ConfigError, OutputError
-from ..engine.output import write_file
-from ..engine.places import user_path
+from ...engine.errors import ConfigError, OutputError
+from ...engine.output import write_file
+from ...engine.places import user_path
 
 T = TypeVar("T")
 TRIES = 6

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ..engine.errors import (
+from ...engine.errors import (
     CheckpointError,
     MemoryShortage,
     OutputError,
     RankError,
     UserError,
 )
-from ..engine.memory import peak_memory_mb
+from ...engine.memory import peak_memory_mb
 from .inputs import fetch_input
 from .items import Outcome, Task, Work
 from .store import Store

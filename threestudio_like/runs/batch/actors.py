@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.errors import BatchError
+from ...engine.errors import BatchError
 from .forecast import BASE
 from .items import Outcome, Task, Work
 from .worker import Worker

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from ..engine.text import printable
+from ...engine.text import printable
 from .drive import Progress
 from .forecast import spoken
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..engine.errors import InputError
-from ..engine.text import json_text
+from ...engine.errors import InputError
+from ...engine.text import json_text
 from .items import Item, Spec
 from .store import Store
 from .tournament import Contest
