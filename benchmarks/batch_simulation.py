@@ -1,6 +1,6 @@
 """The plan on paper to a million assets a day: the model of
-`threestudio_like.runs.batch.simulation`, fed with the times of a real batch, first held against real runs with one and two workers, then
-asked about 10 and 1,000 GPUs.
+`threestudio_like.runs.batch.simulation`, fed with the times of a real batch, first held against
+real runs with one and two workers, then asked about 10 and 1,000 GPUs.
 
     python benchmarks/batch_simulation.py --measured STORE --one STORE --two STORE
     python benchmarks/batch_simulation.py --measured STORE --dry        # print, publish nothing
