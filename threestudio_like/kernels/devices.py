@@ -56,6 +56,11 @@ def is_main(device: torch.device | str) -> bool:
     return torch.device(device).type == MAIN
 
 
+def is_cuda(device: str) -> bool:
+    """Whether a device's name is that of a CUDA GPU; "" and wrong names are none."""
+    return device.partition(":")[0] == "cuda"
+
+
 def described(device: torch.device) -> str:
     """The name and memory of a GPU; empty for the CPU."""
     if device.type != "cuda":

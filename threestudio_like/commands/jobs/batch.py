@@ -16,6 +16,7 @@ from typing import Any
 from ...engine.errors import BatchError, ConfigError, UserError, did_you_mean
 from ...engine.events import Events
 from ...engine.places import user_path
+from ...kernels.devices import is_cuda
 from ...runs.batch.crew import Crew, LocalCrew
 from ...runs.batch.drive import Driver, Progress, summary
 from ...runs.batch.forecast import forecast_kinds, forecast_lines
@@ -246,15 +247,15 @@ def _crew(job: _Job, wanted: int) -> Crew:
             raise ConfigError(
                 "wants Ray, which is not installed",
                 flag,
-                "pip install 'threestudio-like[distributed]', or --workers 1",
+                "In the checkout: pip install '.[distributed]'; or --workers 1",
             )
         return LocalCrew(job.work)
     if job.store.address.startswith("memory://"):
         raise ConfigError(
             "is this process's own memory", "--store memory://", "Add --workers 1, or take a folder"
         )
-    cuda = any("cuda" in str(i.spec.values.get("device", "")) for i in job.items)
-    gpus = options.gpus if options.gpus is not None else (1.0 if cuda else 0.0)
+    on_gpu = any(is_cuda(str(i.spec.values.get("device", ""))) for i in job.items)
+    gpus = options.gpus if options.gpus is not None else (1.0 if on_gpu else 0.0)
     memory = max((m for m in map(job.work.memory, _kinds(job)) if m is not None), default=None)
     return RayCrew(
         CommandWork(),

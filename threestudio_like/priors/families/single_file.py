@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from ...engine.errors import ModelError
+from ...engine.output import new_folder, write_file
 from ...engine.places import cache_folder
 from ..hub import cached, snapshot_in
 from .parts import index_of, shapes_in
@@ -117,6 +117,10 @@ def donor_of(layout: Layout, chosen: Path | None) -> Path:
     )
 
 
+WHOLE = "converted.json"
+"""The file that is written last: the folder is whole."""
+
+
 def as_folder(path: Path, chosen: Path | None = None) -> Path:
     """The folder in the cache that a single file was turned into; made at its first use.
 
@@ -126,6 +130,7 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
 
     Raises:
         ModelError: the file is no whole model, or the configurations are missing or do not fit.
+        OutputError: the cache cannot be written; XDG_CACHE_HOME sets another.
     """
     path = path.resolve()
     layout = layout_of(path)
@@ -134,21 +139,14 @@ def as_folder(path: Path, chosen: Path | None = None) -> Path:
     said = f"{path} {state.st_size} {state.st_mtime_ns} {donor.resolve()}"
     name = f"{path.stem[:60]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     target = cache_folder() / "converted" / name
-    if (target / "model_index.json").is_file():
+    if (target / WHOLE).is_file():
         return target
     pipeline = _converted(path, layout, donor)
-    part = target.with_name(f"{name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        pipeline.save_pretrained(part)
-        _correct(part, path)
-        part.rename(target)
-    except OSError as error:
-        raise ModelError(
-            f"cannot be turned into a folder ({error.strerror or error})",
-            str(target),
-            "Free some disk, or set another cache with XDG_CACHE_HOME",
-        ) from None
+    # What a killed conversion left there is this one's own, and gives way.
+    with new_folder(target, force=True) as made:
+        pipeline.save_pretrained(made)
+        _correct(made, path)
+    write_file(target / WHOLE, json.dumps({"of": said}).encode(), force=True)
     return target
 
 
@@ -193,4 +191,4 @@ def _correct(folder: Path, path: Path) -> None:
         content["prediction_type"] = "v_prediction"
     if "ztsnr" in keys:
         content["rescale_betas_zero_snr"] = True
-    config.write_text(json.dumps(content, indent=2))
+    write_file(config, json.dumps(content, indent=2).encode(), force=True)

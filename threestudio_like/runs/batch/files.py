@@ -25,7 +25,7 @@ DELAY = 0.02
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci", "memory"}
 """Protocols whose puts are whole or not at all."""
 EXTRAS = {
-    "s3": "pip install 'threestudio-like[s3]'",
+    "s3": "pip install s3fs",
     "gs": "pip install gcsfs",
     "gcs": "pip install gcsfs",
     "az": "pip install adlfs",
