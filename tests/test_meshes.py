@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from threestudio_like.meshes.surface.extraction import (
 from threestudio_like.meshes.texture.bake import atlas_raster, bake, fill_gaps
 from threestudio_like.meshes.texture.unwrap import overlap, unwrap, unwrap_grid
 from threestudio_like.meshes.verification import verify
-from threestudio_like.metrics import compare, janus_index
+from threestudio_like.metrics import compare, front_azimuth, janus_index
 from threestudio_like.metrics.geometry import occupancy
 from threestudio_like.renderers import RingCameras
 from threestudio_like.toybox.shapes import box, ellipsoid
@@ -370,10 +371,10 @@ def test_geometry_metrics_on_analytic_shapes():
     )
     same = compare(a, a)
     assert same["volume iou"] == 1.0
-    assert same["chamfer"] < 0.01
+    assert same["chamfer-l1"] < 0.01
     assert same["normal consistency"] > 0.98
     other = compare(a, b)
-    assert other["chamfer"] == pytest.approx(0.05, abs=0.006)
+    assert other["chamfer-l1"] == pytest.approx(0.05, abs=0.006)
     assert other["volume iou"] == pytest.approx((0.5 / 0.55) ** 3, abs=0.03)
     assert other["f-score @ 0.02"] < 0.05
 
@@ -384,17 +385,49 @@ def test_occupancy_of_overlapping_boxes_is_their_union():
     assert share == pytest.approx(1.5, rel=0.06)
 
 
+def lobes(azimuth, fronts, width=35.0):
+    """1 within `width` degrees of each front (degrees), else 0."""
+    away = torch.stack([torch.cos(azimuth - torch.tensor(f).deg2rad()) for f in fronts]).amax(0)
+    return (away > torch.cos(torch.tensor(width).deg2rad()) - 1e-6).double()
+
+
 def test_the_janus_index_ranks_heads_by_their_faces():
+    azimuth = torch.arange(24, dtype=torch.float64) / 24 * 2 * torch.pi
+    one, two, three, four = (
+        janus_index(lobes(azimuth, [360.0 * k / n for k in range(n)]), azimuth)
+        for n in (1, 2, 3, 4)
+    )
+    everywhere = janus_index(torch.ones(24), azimuth)
+    assert one == pytest.approx(0, abs=1e-9)
+    # 1 - 1 / n of the mass of n fronts is beyond the main one, of what is even everywhere 3 / 4.
+    for index, wanted in ((two, 2 / 3), (three, 8 / 9), (four, 1.0), (everywhere, 1.0)):
+        assert index == pytest.approx(wanted, abs=1e-6)
+    half = lobes(azimuth, [0.0]) + 0.4 * lobes(azimuth, [180.0])
+    assert one < janus_index(half, azimuth) < two < three < everywhere + 1e-9
+
+
+def test_a_single_front_is_one_wherever_it_is():
+    azimuth = torch.arange(24, dtype=torch.float64) / 24 * 2 * torch.pi
+    for degrees in (0.0, 45.0, 90.0, 180.0, 300.0):
+        front = lobes(azimuth, [degrees])
+        assert janus_index(front, azimuth) == pytest.approx(0, abs=1e-9)
+        turned = front_azimuth(front, azimuth)
+        assert math.cos(turned - math.radians(degrees)) == pytest.approx(1, abs=1e-9)
+    two = lobes(azimuth, [90.0]) + 0.5 * lobes(azimuth, [270.0])
+    assert front_azimuth(two, azimuth) == pytest.approx(math.pi / 2)
+
+
+def test_where_nothing_is_like_a_front_there_is_no_index():
     azimuth = torch.arange(24) / 24 * 2 * torch.pi
+    for nothing in (torch.zeros(24), torch.full((24,), 0.01)):
+        assert math.isnan(janus_index(nothing, azimuth))
+        assert math.isnan(front_azimuth(nothing, azimuth))
+    with pytest.raises(ValueError, match="finite"):
+        janus_index(torch.full((24,), math.nan), azimuth)
 
-    def faces(count):
-        near = torch.cos(azimuth[:, None] - torch.arange(count) * 2 * torch.pi / count).amax(1)
-        return (near > torch.cos(torch.tensor(35.0).deg2rad())).float()
 
-    one, two, three = (janus_index(faces(n), azimuth) for n in (1, 2, 3))
-    assert one < 0.05
-    assert two > 0.9
-    assert three > 0.9
-    assert janus_index(torch.ones(24), azimuth) > 0.9
-    half = faces(1) + 0.4 * faces(2)
-    assert one < janus_index(half, azimuth) < two
+def test_views_need_not_be_evenly_spread():
+    generator = torch.Generator().manual_seed(0)
+    azimuth = torch.rand(400, generator=generator, dtype=torch.float64) * 2 * torch.pi
+    assert janus_index(lobes(azimuth, [200.0], 30.0), azimuth) < 0.02
+    assert janus_index(torch.ones(400), azimuth) == pytest.approx(1, abs=0.15)

@@ -1,6 +1,6 @@
 """Quality measures of assets."""
 
-from .alignment import janus_index, r_precision, view_consistency
+from .alignment import front_azimuth, janus_index, r_precision, view_consistency
 from .geometry import compare, sample_surface
 from .judge import Judge, Judgement, PatternJudge
 
@@ -9,6 +9,7 @@ __all__ = [
     "Judgement",
     "PatternJudge",
     "compare",
+    "front_azimuth",
     "janus_index",
     "r_precision",
     "sample_surface",

@@ -24,7 +24,15 @@ from ..toybox.objects import HAS_FRONT
 from ..toybox.render import LIGHT, render
 from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase, parse
 from ..toybox.world import build, describe
-from . import Judge, PatternJudge, compare, janus_index, r_precision, view_consistency
+from . import (
+    Judge,
+    PatternJudge,
+    compare,
+    front_azimuth,
+    janus_index,
+    r_precision,
+    view_consistency,
+)
 from .judge import PATTERNS
 
 RING = RingCameras(count=8, elevation=15.0)
@@ -125,18 +133,25 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
             picture.mask > 0.5, phrase, count
         )
         if phrase.category in HAS_FRONT:
-            figures["janus index"] = asset_janus_index(asset, judge, light)
+            figures |= front_figures(asset, judge, light)
     return figures
 
 
-def asset_janus_index(
+def front_figures(
     asset: Asset, judge: Judge, light: Light | None = None, views: int = 24
-) -> float:
-    """The Janus index of an asset, from the judge's front-likeness over a ring of views."""
+) -> dict[str, float]:
+    """The Janus index of an asset and how far its main front is from where it belongs, in degrees,
+    from the judge's front-likeness over a ring of views; the highest one where no view looks like a
+    front."""
     ring = RingCameras(count=views, elevation=15.0).all(64)
     picture = render_asset(asset, ring.view_projection().numpy(), 64, background=0.9, light=light)
     front = judge(torch.from_numpy(picture.image)).view[:, 0]
-    return janus_index(front, torch.arange(views) / views * 2 * math.pi)
+    azimuth = torch.arange(views) / views * 2 * math.pi
+    index = janus_index(front, azimuth)
+    if math.isnan(index):
+        return {"front-likeness (no front)": float(front.max())}
+    turned = abs(math.degrees(front_azimuth(front, azimuth)))
+    return {"janus index": index, "front is off by, degrees": turned}
 
 
 def evaluate(source: Path, prompt: str, truth: Path | None, count: int = 200) -> dict[str, Any]:

@@ -15,9 +15,9 @@ def compare(
 ) -> dict[str, float]:
     """Compare two meshes.
 
-    Returns the Chamfer distance (the mean of both mean distances, in scene units), the F-score at
-    `threshold`, the volume IoU on grid^3 points of [-1, 1]^3, and the normal consistency (mean
-    |cos| at nearest points, both ways).
+    Returns the Chamfer-L1 distance (the mean of both mean distances, not squared, in scene units),
+    the F-score at `threshold`, the volume IoU on grid^3 points of [-1, 1]^3, and the normal
+    consistency (mean |cos| at nearest points, both ways).
     """
     one, two = sample_surface(mesh, samples, 0), sample_surface(truth, samples, 1)
     p, n, q, m = one.points, one.normals, two.points, two.normals
@@ -30,7 +30,7 @@ def compare(
     a, b = occupancy(mesh, grid), occupancy(truth, grid)
     union = np.logical_or(a, b).sum()
     return {
-        "chamfer": float((d_pq.mean() + d_qp.mean()) / 2),
+        "chamfer-l1": float((d_pq.mean() + d_qp.mean()) / 2),
         f"f-score @ {threshold:g}": 2 * precision * recall / max(precision + recall, 1e-12),
         "volume iou": float(np.logical_and(a, b).sum() / union) if union else 1.0,
         "normal consistency": float(consistency),

@@ -11,13 +11,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-EXACT = 1024
-"""Number of points up to which the earth mover's distance is exact."""
 
-
-def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """Sum over both directions of the mean squared distance to the nearest point: a (N, 3), b (M,
-    3)."""
+def chamfer_squared(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum over both directions of the mean squared distance to the nearest point, a squared length:
+    a (N, 3), b (M, 3). `metrics.compare` gives the mean of unsquared ones as "chamfer-l1"."""
     return float((cKDTree(b).query(a)[0] ** 2).mean() + (cKDTree(a).query(b)[0] ** 2).mean())
 
 
@@ -32,66 +29,28 @@ def f_score(a: np.ndarray, b: np.ndarray, threshold: float = 0.0316) -> float:
     return 2 * precision * recall / max(precision + recall, 1e-12)
 
 
-def earth_movers(a: np.ndarray, b: np.ndarray, bound: float = 0.002) -> float:
+def earth_movers(a: np.ndarray, b: np.ndarray) -> float:
     """Mean distance (not squared) under the best one-to-one matching of a (N, 3) and b (N, 3).
 
-    It is exact up to `EXACT` points. Above, an auction (Bertsekas 1988) is used, whose result
-    exceeds the optimum by at most `bound`. Raises ValueError if the sets differ in size.
+    It is exact (scipy's shortest augmenting paths: half a second for 2048 points, and faster there
+    than an auction). Raises ValueError if the sets differ in size.
     """
     if len(a) != len(b):
         raise ValueError(
             f"earth_movers needs as many points on both sides, got {len(a)} and {len(b)}"
         )
     cost = cdist(a, b)
-    if len(a) <= EXACT:
-        rows, columns = linear_sum_assignment(cost)
-        return float(cost[rows, columns].mean())
-    match = auction(cost, bound)
-    return float(cost[np.arange(len(a)), match].mean())
-
-
-def auction(cost: np.ndarray, bound: float) -> np.ndarray:
-    """Columns (N,) matched to the rows of cost (N, N), with a total cost within N * bound of the
-    optimum.
-
-    It scales epsilon, and all free rows bid at once.
-    """
-    count = len(cost)
-    value = -cost
-    price = np.zeros(count)
-    epsilon = max(float(cost.max()) / 4, bound)
-    owner = np.full(count, -1)
-    while True:
-        match, owner = np.full(count, -1), np.full(count, -1)
-        while (free := np.flatnonzero(match < 0)).size:
-            profit = value[free] - price
-            rows = np.arange(len(free))
-            best = profit.argmax(1)
-            top = profit[rows, best]
-            profit[rows, best] = -np.inf
-            bid = price[best] + top - profit.max(1) + epsilon
-            # Of several bids for one column the highest wins: they are written in rising order, so
-            # that the last one stays.
-            order = np.argsort(bid, kind="stable")
-            winner = np.full(count, -1)
-            winner[best[order]] = order
-            wanted = np.flatnonzero(winner >= 0)
-            takes = winner[wanted]
-            loser = owner[wanted]
-            match[loser[loser >= 0]] = -1
-            owner[wanted] = free[takes]
-            match[free[takes]] = wanted
-            price[wanted] = bid[takes]
-        if epsilon <= bound:
-            return match
-        epsilon = max(epsilon / 5, bound)
+    rows, columns = linear_sum_assignment(cost)
+    return float(cost[rows, columns].mean())
 
 
 def distances(
     one: list[np.ndarray], two: list[np.ndarray], kind: Literal["cd", "emd"] = "cd"
 ) -> np.ndarray:
     """Distances (len(one), len(two)) between all pairs of clouds."""
-    measure: Callable[[np.ndarray, np.ndarray], float] = chamfer if kind == "cd" else earth_movers
+    measure: Callable[[np.ndarray, np.ndarray], float] = (
+        chamfer_squared if kind == "cd" else earth_movers
+    )
     return np.array([[measure(a, b) for b in two] for a in one])
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.ndimage import binary_dilation
 
-from ..engine.schema.bounds import Size, Weight
+from ..engine.schema.bounds import OptionalSize, Size, Weight
 from ..meshes.mesh import Asset, Mesh
 from ..meshes.surface.extraction import ExtractionConfig, extract, silhouette
 from ..meshes.texture.bake import bake
@@ -25,10 +25,30 @@ class AssetConfig:
     """From field to asset."""
 
     extraction: ExtractionConfig = field(default_factory=ExtractionConfig)
+    resolution: OptionalSize = 0
+    """Number of grid points along an edge from which the surface is extracted; 0 takes
+    `extraction.size`."""
+    smooth: Weight = 1.0
+    """How much the surface is smoothed: 0 leaves the field's own level set, 1 is as much as
+    `extraction` says (blur, relax and flatten), 2 twice as much."""
     texture: Size = 512
     """Texture size in pixels."""
     unwrap_seconds: Weight = 20.0
     """Time limit of xatlas before the fallback."""
+
+
+def extraction_of(config: AssetConfig, pieces: int) -> ExtractionConfig:
+    """How a field's surface is extracted: `extraction` at the resolution and smoothness of the
+    asset's configuration, for a number of connected objects."""
+    base = config.extraction
+    return replace(
+        base,
+        size=config.resolution or base.size,
+        blur=base.blur * config.smooth,
+        relax=round(base.relax * config.smooth),
+        flatten=round(base.flatten * config.smooth),
+        pieces=pieces,
+    )
 
 
 def evaluation_ring(parts: FieldModel, count: int = 8, elevation: float = 15.0) -> RingCameras:
@@ -52,8 +72,17 @@ def field_mesh(parts: FieldModel, settings: ExtractionConfig) -> tuple[Mesh, dic
         )
         matrices.append(cameras.view_projection().numpy())
     volume = density_volume(parts.field, settings.size).numpy()
+
+    def density_at(points: np.ndarray) -> np.ndarray:
+        near = torch.from_numpy(np.clip(points, -1, 1)).split(1 << 17)
+        return torch.cat([sample_grid(parts.field, p)[0].cpu() for p in near]).numpy()
+
     mesh, figures = extract(
-        volume, np.concatenate(matrices), np.concatenate(opacity), config=settings
+        volume,
+        np.concatenate(matrices),
+        np.concatenate(opacity),
+        config=settings,
+        density_at=density_at,
     )
     return mesh, dict(figures)
 
@@ -68,9 +97,7 @@ def make_asset(
         pieces: how many connected objects to keep.
         name: of the mesh node.
     """
-    mesh, figures = field_mesh(
-        parts, ExtractionConfig(**{**vars(config.extraction), "pieces": pieces})
-    )
+    mesh, figures = field_mesh(parts, extraction_of(config, pieces))
     mesh, how = unwrap(mesh, config.texture, config.unwrap_seconds)
     mesh = bake(mesh.with_normals(), surface_colour(parts), config.texture)
     return Asset({name: mesh}, provenance), {**figures, "unwrap": how}

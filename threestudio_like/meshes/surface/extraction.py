@@ -3,17 +3,19 @@ floaters, smoothing and decimation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt, gaussian_filter, label
+from scipy.ndimage import distance_transform_edt, label
 from skimage.measure import marching_cubes
 
 from ...engine.errors import ExportError
 from ...engine.schema.bounds import Count, Number, Size, Weight
 from ...kernels import rasterize
 from ..mesh import Mesh
+from .fidelity import keeping_blur, match_volume, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +27,18 @@ class ExtractionConfig:
     faces: Number = 16000
     """Largest number of faces after decimation; 0 keeps all."""
     blur: Weight = 1.1
-    """Standard deviation, in grid cells, of the Gaussian that smooths the volume."""
+    """Standard deviation, in grid cells, of the Gaussian that smooths the volume, in such a way that
+    it shrinks nothing (`keeping_blur`)."""
     relax: Count = 14
     """Iterations of Taubin smoothing."""
     flatten: Count = 40
     """Iterations of the bilateral filter of normals."""
     pieces: Number = 1
     """Number of connected pieces to keep, largest first."""
+
+
+LEVELS = np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7, 0.82, 0.91, 0.97, 0.99, 0.999])
+"""Levels of opaqueness at which a surface is looked for."""
 
 
 def silhouette(mesh: Mesh, view_projection: np.ndarray, size: int) -> np.ndarray:
@@ -84,8 +91,9 @@ def choose_level(
     opacity: np.ndarray,
     levels: np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """The iso level whose silhouettes agree best with the rendered opacity of the volume. No ground
-    truth is needed.
+    """The iso level of opaqueness whose silhouettes agree best with the rendered opacity of the
+    volume, and between two of them the one whose silhouettes are as large. No ground truth is
+    needed.
 
     Args:
         volume: (D, H, W).
@@ -98,9 +106,7 @@ def choose_level(
     Raises:
         ExportError: no level gives a surface.
     """
-    levels = (
-        np.array([0.06, 0.1, 0.16, 0.24, 0.33, 0.42, 0.5, 0.6, 0.7]) if levels is None else levels
-    )
+    levels = LEVELS if levels is None else levels
     wanted = opacity > 0.5
     if not wanted.any():
         raise ExportError(
@@ -108,18 +114,33 @@ def choose_level(
             "export",
             "Run more steps, or see the watchdog's events",
         )
-    best = (0.0, -1.0)
     coarse = volume[::2, ::2, ::2] if volume.shape[0] % 2 else volume
-    for level in levels:
-        mesh = isosurface(coarse, float(level))
-        if mesh is not None:
-            score = iou(silhouette(mesh, view_projection, opacity.shape[1]), wanted)
-            best = max(best, (float(level), score), key=lambda pair: pair[1])
-    if best[1] < 0:
+
+    def seen(level: float) -> tuple[float, float]:
+        """IoU of the silhouettes at a level, and how much larger they are than wanted."""
+        mesh = isosurface(coarse, level)
+        if mesh is None:
+            return -1.0, -1.0
+        masks = silhouette(mesh, view_projection, opacity.shape[1])
+        return iou(masks, wanted), float(masks.sum() / wanted.sum()) - 1
+
+    scores = [seen(float(level)) for level in levels]
+    best = max(range(len(levels)), key=lambda k: scores[k][0])
+    if scores[best][0] < 0:
         raise ExportError(
             "no iso level gives a surface", "export", "Run more steps, or see the watchdog's events"
         )
-    return best
+    level, score = float(levels[best]), scores[best][0]
+    # Between the best level and its neighbour on the other side, where the areas are equal.
+    other = best + (1 if scores[best][1] > 0 else -1)
+    if 0 <= other < len(levels) and scores[best][1] * scores[other][1] < 0 <= scores[other][0]:
+        share = scores[best][1] / (scores[best][1] - scores[other][1])
+        one, two = (np.log(-np.log1p(-levels[k])) for k in (best, other))
+        between = float(-np.expm1(-np.exp(one + share * (two - one))))
+        refined = seen(between)[0]
+        if refined >= score:
+            level, score = between, refined
+    return level, score
 
 
 def bridge(
@@ -266,23 +287,42 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
 
 
 def extract(
-    density: np.ndarray, view_projection: np.ndarray, opacity: np.ndarray, config: ExtractionConfig
+    density: np.ndarray,
+    view_projection: np.ndarray,
+    opacity: np.ndarray,
+    config: ExtractionConfig,
+    density_at: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[Mesh, dict[str, float]]:
     """Extract a mesh from a density volume (D, H, W) per scene unit.
 
-    Returns the mesh, and the figures level, agreement of silhouettes, pieces and faces.
+    The surface is smoothed as the configuration says, and then has the volume of the surface that
+    was not: the level set of the field itself.
+
+    Args:
+        view_projection, opacity: (B, 4, 4) and (B, S, S), of views of the field.
+        density_at: the field's densities (N,) at points (N, 3), which tell where between two grid
+            points the surface lies; without them it is interpolated.
+
+    Returns:
+        The mesh, and the figures level, agreement of silhouettes, pieces, faces, and the share of
+        the volume that smoothing took and got back.
     """
-    soft = opaqueness(density, 4.0 / density.shape[0])
-    if config.blur > 0:
-        soft = gaussian_filter(soft, config.blur)
-    level, agreement = choose_level(soft, view_projection, opacity)
-    mesh = isosurface(solidify(bridge(soft, level) if config.pieces == 1 else soft, level), level)
-    if mesh is None:
+    length = 4.0 / density.shape[0]
+    level, agreement = choose_level(opaqueness(density, length), view_projection, opacity)
+    # A volume that is above one half where the density is above the level's, and steep there.
+    least = -np.log1p(-level) / length
+    solid = 1 / (1 + (least / np.maximum(density, 1e-9)) ** 2)
+    mesh = _level_set(keeping_blur(solid, config.blur), config)
+    whole = _level_set(solid, config)
+    if mesh is None or whole is None:
         raise ExportError(
             "no iso level gives a surface", "export", "Run more steps, or see the watchdog's events"
         )
+    if density_at is not None:
+        whole = settle(whole, solid, 0.5, lambda points: density_at(points) > least)
     pieces = int(mesh.components().max()) + 1
-    mesh = largest_pieces(mesh, config.pieces)
+    whole = largest_pieces(whole, config.pieces)
+    mesh = whole if config.blur <= 0 else largest_pieces(mesh, config.pieces)
     mesh = relax(mesh, config.relax)
     mesh = flatten(decimate(mesh, config.faces), config.flatten)
     mesh = largest_pieces(mesh, config.pieces, 0.0)
@@ -290,9 +330,21 @@ def extract(
         raise ExportError(
             "the surface has no faces left", "export", "Raise the face budget or run more steps"
         )
+    lost = 1 - mesh.volume / whole.volume if whole.volume > 0 else 0.0
+    if whole.volume > 0:
+        # Half a cell at most: more is no loss by smoothing, but noise that was smoothed away.
+        mesh = match_volume(mesh, whole.volume, 1.0 / (density.shape[0] - 1))
     return mesh, {
         "iso level": level,
         "silhouette agreement": agreement,
         "pieces found": float(pieces),
         "faces": float(len(mesh.faces)),
+        "volume given back": lost,
     }
+
+
+def _level_set(solid: np.ndarray, config: ExtractionConfig) -> Mesh | None:
+    """The isosurface at one half, with hollows filled, and where one object is wanted with its
+    pieces joined."""
+    joined = bridge(solid, 0.5) if config.pieces == 1 else solid
+    return isosurface(solidify(joined, 0.5), 0.5)
