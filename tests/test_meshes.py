@@ -22,14 +22,13 @@ from threestudio_like.meshes.surface.extraction import (
     choose_level,
     decimate,
     extract,
-    flatten,
     iou,
     isosurface,
     largest_pieces,
-    relax,
     silhouette,
     solidify,
 )
+from threestudio_like.meshes.surface.smoothing import flatten, relax
 from threestudio_like.meshes.texture.bake import atlas_raster, bake, fill_gaps
 from threestudio_like.meshes.texture.unwrap import overlap, unwrap, unwrap_grid
 from threestudio_like.meshes.verification import verify

@@ -15,7 +15,8 @@ from ...engine.errors import ExportError
 from ...engine.schema.bounds import Count, Number, Size, Weight
 from ...kernels import rasterize
 from ..mesh import Mesh
-from .fidelity import keeping_blur, match_volume, settle
+from .fidelity import curved_volume, keeping_blur, match_volume, return_to, settle
+from .smoothing import flatten, relax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,72 +203,6 @@ def largest_pieces(mesh: Mesh, count: int, smallest: float = 0.02) -> Mesh:
     return mesh.keep_faces(np.isin(label, order))
 
 
-def relax(mesh: Mesh, iterations: int, shrink: float = 0.5, grow: float = -0.53) -> Mesh:
-    """Taubin smoothing (1995): shrinking and growing Laplacian steps alternate, so that the volume
-    is kept."""
-    from scipy.sparse import coo_matrix, diags
-
-    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
-    edges = np.concatenate([edges, edges[:, ::-1]])
-    count = len(mesh.vertices)
-    adjacency = coo_matrix(
-        (np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)
-    ).tocsr()
-    adjacency.data[:] = 1.0
-    degree = np.asarray(adjacency.sum(1)).ravel()
-    average = diags(1 / np.maximum(degree, 1)) @ adjacency
-    points = mesh.vertices.astype(np.float64)
-    for i in range(2 * iterations):
-        points = points + (shrink if i % 2 == 0 else grow) * (average @ points - points)
-    return Mesh(points.astype(np.float32), mesh.faces)
-
-
-def flatten(mesh: Mesh, iterations: int, deviation: float = 0.35) -> Mesh:
-    """Bilateral filtering of face normals (Zheng et al. 2011), which makes nearly flat regions flat
-    and keeps edges.
-
-    Args:
-        iterations: of the normals, and equally many of the vertices that follow them (Sun et al.
-            2007).
-        deviation: difference of unit normals up to which two neighbours count as one surface.
-    """
-    if iterations <= 0:
-        return mesh
-    from scipy.sparse import coo_matrix, diags
-
-    points, faces = mesh.vertices.astype(np.float64), mesh.faces
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
-    owner = np.tile(np.arange(len(faces)), 3)
-    order = np.lexsort((owner, edges[:, 1], edges[:, 0]))
-    same = (edges[order][1:] == edges[order][:-1]).all(1)
-    one, two = owner[order][:-1][same], owner[order][1:][same]
-    rows, columns = np.concatenate([one, two]), np.concatenate([two, one])
-    corner = points[faces]
-    raw = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    area = np.linalg.norm(raw, axis=1)
-    normals = raw / np.maximum(area, 1e-12)[:, None]
-    for _ in range(iterations):
-        difference = normals[rows] - normals[columns]
-        weight = area[columns] * np.exp(-0.5 * (difference**2).sum(1) / deviation**2)
-        spread = coo_matrix((weight, (rows, columns)), shape=(len(faces), len(faces))).tocsr()
-        normals = area[:, None] * normals + spread @ normals
-        normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-12)[:, None]
-    around = coo_matrix(
-        (np.ones(faces.size), (faces.ravel(), np.repeat(np.arange(len(faces)), 3))),
-        shape=(len(points), len(faces)),
-    )
-    around = diags(1 / np.maximum(np.asarray(around.sum(1)).ravel(), 1)) @ around.tocsr()
-    for _ in range(iterations):
-        centre = points[faces].mean(1)
-        # n (n . (c - v)) averaged over the faces of v; the part that depends on v is a 3 x 3 matrix
-        # for each vertex.
-        towards = np.einsum("fi,fi->f", normals, centre)[:, None] * normals
-        outer = np.einsum("fi,fj->fij", normals, normals).reshape(-1, 9)
-        matrix = (around @ outer).reshape(-1, 3, 3)
-        points = points + around @ towards - np.einsum("vij,vj->vi", matrix, points)
-    return Mesh(points.astype(np.float32), faces)
-
-
 def decimate(mesh: Mesh, faces: int) -> Mesh:
     """Quadric decimation to about `faces` triangles; a mesh that is small enough is returned as it
     is."""
@@ -330,10 +265,12 @@ def extract(
         raise ExportError(
             "the surface has no faces left", "export", "Raise the face budget or run more steps"
         )
-    lost = 1 - mesh.volume / whole.volume if whole.volume > 0 else 0.0
-    if whole.volume > 0:
+    mesh = return_to(mesh, whole)
+    wanted = curved_volume(whole)
+    lost = 1 - mesh.volume / wanted if wanted > 0 else 0.0
+    if wanted > 0:
         # Half a cell at most: more is no loss by smoothing, but noise that was smoothed away.
-        mesh = match_volume(mesh, whole.volume, 1.0 / (density.shape[0] - 1))
+        mesh = match_volume(mesh, wanted, 1.0 / (density.shape[0] - 1))
     return mesh, {
         "iso level": level,
         "silhouette agreement": agreement,

@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from ...kernels import nearest, surface_tree
 from ..mesh import Mesh
 from .normals import vertex_normals
+from .smoothing import averaging, given_back
 
 Inside = Callable[[np.ndarray], np.ndarray]
 """Whether points (N, 3) are inside: (N,) bool."""
@@ -84,6 +87,36 @@ def _above(volume: np.ndarray, index: np.ndarray, level: float) -> np.ndarray:
     there = ((number >= 0) & (number < volume.shape[0])).all(1)
     z, y, x = np.clip(number, 0, volume.shape[0] - 1).T
     return (volume[z, y, x] > level) & there
+
+
+def return_to(mesh: Mesh, whole: Mesh, rounds: int = 3) -> Mesh:
+    """The mesh with its neighbourhoods, but not its single vertices, back at the surface `whole`
+    (see `given_back`)."""
+    tree = surface_tree(torch.from_numpy(whole.vertices), torch.from_numpy(whole.faces))
+    average = averaging(mesh)
+    for _ in range(rounds):
+        at = torch.from_numpy(mesh.vertices)
+        closest = nearest(tree, at)[2]
+        mesh = given_back(mesh, (closest - at).numpy(), average)
+    return mesh
+
+
+def curved_volume(mesh: Mesh) -> float:
+    """The volume inside the smooth surface on which the vertices of a closed mesh lie, not inside
+    its flat faces, which cut off what bulges between them.
+
+    The middle of an edge e with the vertex normals n and m at its ends lies e . (m - n) / 8 inside
+    the surface (that of a parabola), and a paraboloid over a triangle holds a third of its area
+    times the sum of the three heights. What is bent inwards counts negative, so that noise cancels.
+    """
+    corner = mesh.vertices[mesh.faces].astype(np.float64)
+    normal = vertex_normals(mesh.vertices, mesh.faces).astype(np.float64)[mesh.faces]
+    area = np.linalg.norm(
+        np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
+    )
+    edge, turn = (np.roll(part, -1, 1) - part for part in (corner, normal))
+    heights = np.einsum("fei,fei->f", edge, turn) / 8
+    return float(mesh.volume + (area / 2 * heights / 3).sum())
 
 
 def match_volume(mesh: Mesh, wanted: float, most: float, rounds: int = 4) -> Mesh:

@@ -18,8 +18,9 @@ from ...engine.output import write_file
 from ...kernels import surface_tree, winding_number
 from ..mesh import Mesh
 from ..points import sample_surface
-from .extraction import isosurface, relax
+from .extraction import isosurface
 from .normals import vertex_normals
+from .smoothing import relax
 
 LARGEST_GRID = 512
 

@@ -21,12 +21,11 @@ from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import (
     ExtractionConfig,
     decimate,
-    flatten,
     isosurface,
     largest_pieces,
     opaqueness,
-    relax,
 )
+from ...meshes.surface.smoothing import flatten, relax
 from ...priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
 from ...priors.framing import FILL
 from ...priors.networks.triplane_generator import TriplaneGenerator
