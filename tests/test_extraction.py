@@ -4,16 +4,25 @@ options --export.resolution and --export.smooth."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
-from threestudio_like.meshes.mesh import Mesh
+from threestudio_like.cli import main
+from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.extraction import ExtractionConfig, extract, silhouette
 from threestudio_like.meshes.surface.fidelity import curved_volume, keeping_blur
 from threestudio_like.meshes.surface.normals import vertex_normals
 from threestudio_like.renderers import RingCameras
+from threestudio_like.runs.record import read_record
+from threestudio_like.stages.field_to_mesh import AssetConfig, surface_settings
+from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
+from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
+
+from .runs import QUICK, run
 
 CAMERAS = RingCameras(count=6, elevation=25.0).all(64).view_projection().numpy()
 DENSE, WIDTH = 200.0, 0.006
@@ -109,7 +118,8 @@ def test_a_leg_that_is_two_cells_wide_is_whole(radius):
     wanted = 2 * math.pi * (radius + offset) ** 2 * (0.7 + offset)
     assert mesh.volume == pytest.approx(wanted, rel=0.08)
     solid = trimesh.Trimesh(mesh.vertices, mesh.faces)
-    assert solid.is_watertight and solid.euler_number == 2
+    assert solid.is_watertight
+    assert solid.euler_number == 2
     assert np.ptp(mesh.vertices @ _axis(), 0) == pytest.approx(2 * (0.7 + offset), abs=0.03)
 
 
@@ -156,3 +166,42 @@ def test_the_blur_leaves_a_parabola_and_what_is_thin():
     needle = np.zeros((24, 24, 24))
     needle[12, 12, 4:20] = 1.0
     assert (keeping_blur(needle, 1.5)[12, 12, 4:20] > 0.5).all()
+
+
+def test_resolution_and_smoothing_scale_every_extraction():
+    base = ExtractionConfig()
+    asked = AssetConfig(resolution=256, smooth=0.0)
+    same = surface_settings(AssetConfig(), base)
+    assert same == base
+    wanted = replace(base, size=256, blur=0.0, relax=0, flatten=0)
+    assert surface_settings(asked, base) == wanted
+    for method in (PictureOptimisation(), G3drReconstruction()):
+        assert method.exported(AssetConfig()) == method
+        surface = method.exported(asked).surface
+        assert (surface.size, surface.blur, surface.relax, surface.flatten) == (256, 0, 0, 0)
+        assert surface.faces == method.surface.faces
+    half = surface_settings(AssetConfig(smooth=0.5), base)
+    assert (half.blur, half.relax, half.flatten) == (base.blur / 2, 7, 20)
+
+
+@pytest.mark.parametrize(("option", "value"), [("resolution", "256"), ("smooth", "0")])
+def test_a_method_without_a_field_says_that_it_has_no_such_options(option, value, tmp_path, capsys):
+    Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    line = ["reconstruct", str(tmp_path / "a.png"), "--method", "cisp", "--out"]
+    assert main([*line, str(tmp_path / "run"), "--quiet", f"--export.{option}", value]) == 2
+    told = capsys.readouterr().err
+    assert f"--export.{option}" in told
+    assert "does not extract" in told
+
+
+def test_generate_extracts_as_it_is_asked(tmp_path):
+    more = [*QUICK, "--export.resolution", "40", "--export.smooth", "0", "--faces", "0"]
+    assert run("generate", "a red chair", "--out", tmp_path / "run", "--quiet", *more) == 0
+    record = read_record(tmp_path / "run")
+    assert (record.export["resolution"], record.export["smooth"]) == (40, 0)
+    mesh = Asset.load(tmp_path / "run" / "asset.glb").mesh
+    # Vertices of marching cubes that were not smoothed lie on the edges of the grid, but for the
+    # volume of what bulges between them, which is given back.
+    at = (mesh.vertices.astype(np.float64) + 1) / 2 * 39
+    off = np.sort(np.abs(at - np.round(at)), 1)
+    assert np.median(off[:, 1]) < 0.05

@@ -37,17 +37,15 @@ class AssetConfig:
     """Time limit of xatlas before the fallback."""
 
 
-def extraction_of(config: AssetConfig, pieces: int) -> ExtractionConfig:
-    """How a field's surface is extracted: `extraction` at the resolution and smoothness of the
-    asset's configuration, for a number of connected objects."""
-    base = config.extraction
+def surface_settings(config: AssetConfig, base: ExtractionConfig) -> ExtractionConfig:
+    """How a field's surface is extracted: `base` at the resolution and smoothness that the asset's
+    configuration asks for."""
     return replace(
         base,
         size=config.resolution or base.size,
         blur=base.blur * config.smooth,
         relax=round(base.relax * config.smooth),
         flatten=round(base.flatten * config.smooth),
-        pieces=pieces,
     )
 
 
@@ -97,7 +95,8 @@ def make_asset(
         pieces: how many connected objects to keep.
         name: of the mesh node.
     """
-    mesh, figures = field_mesh(parts, extraction_of(config, pieces))
+    settings = replace(surface_settings(config, config.extraction), pieces=pieces)
+    mesh, figures = field_mesh(parts, settings)
     mesh, how = unwrap(mesh, config.texture, config.unwrap_seconds)
     mesh = bake(mesh.with_normals(), surface_colour(parts), config.texture)
     return Asset({name: mesh}, provenance), {**figures, "unwrap": how}

@@ -171,6 +171,8 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     """Shape, colours and asset of a picture, in an opened run."""
     options, photo, events = run.options, given.photo, run.events
     prior = _prior_of(run, given, config)
+    export = export_config(options)
+    config = config.exported(export)
     planned = run.plan_memory(config, prior)
     # A picture that was made here may differ in rounding when the run goes on with other threads.
     made = given.source == IMAGINED
@@ -184,7 +186,6 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "prior": options.model.prior,
         "seed": options.run.seed,
     }
-    export = export_config(options)
     run.describe(facts, config, export, planned=planned)
     for name, note in photo.notes.items():
         events.record("picture", part=name, note=note)

@@ -28,8 +28,8 @@ class ExtractionConfig:
     faces: Number = 16000
     """Largest number of faces after decimation; 0 keeps all."""
     blur: Weight = 1.1
-    """Standard deviation, in grid cells, of the Gaussian that smooths the volume, in such a way that
-    it shrinks nothing (`keeping_blur`)."""
+    """Standard deviation, in grid cells, of the Gaussian that smooths the volume without shrinking
+    it (`keeping_blur`)."""
     relax: Count = 14
     """Iterations of Taubin smoothing."""
     flatten: Count = 40

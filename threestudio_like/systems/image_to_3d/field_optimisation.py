@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -115,6 +115,15 @@ class PictureOptimisation(PictureSystem):
     def wants_depth(self) -> bool:
         """Whether anything asks for the picture's depth."""
         return self.terms.depth > 0 or self.terms.scale_gradients
+
+    @property
+    def surface(self) -> ExtractionConfig:
+        """See `PictureSystem`."""
+        return self.extraction
+
+    def with_surface(self, surface: ExtractionConfig) -> Self:
+        """See `PictureSystem`."""
+        return replace(self, extraction=surface)
 
     @property
     def twin(self) -> Path | None:

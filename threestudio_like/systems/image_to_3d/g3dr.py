@@ -6,12 +6,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 from ...engine.errors import CollapseError, ConfigError
 from ...engine.loop import Stage, StagePlan
@@ -25,6 +25,7 @@ from ...meshes.surface.extraction import (
     largest_pieces,
     opaqueness,
 )
+from ...meshes.surface.fidelity import keeping_blur
 from ...meshes.surface.smoothing import flatten, relax
 from ...priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
 from ...priors.framing import FILL
@@ -89,6 +90,15 @@ class G3drReconstruction(PictureSystem):
     colour: ProjectionConfig = field(default_factory=_colours)
     resolution: OptionalSize = 0
     """Pixels of the generator's picture; 0 takes the model's own, the only one that it can."""
+
+    @property
+    def surface(self) -> ExtractionConfig:
+        """See `PictureSystem`."""
+        return self.shape.extraction
+
+    def with_surface(self, surface: ExtractionConfig) -> Self:
+        """See `PictureSystem`."""
+        return replace(self, shape=replace(self.shape, extraction=surface))
 
     @property
     def wants_prior(self) -> bool:
@@ -352,8 +362,7 @@ def shape_of_volume(
     """The mesh of a triplane's opaqueness (D, H, W), turned upright. Raises CollapseError where
     nothing is solid."""
     settings = config.extraction
-    if settings.blur > 0:
-        volume = gaussian_filter(volume, settings.blur)
+    volume = keeping_blur(volume, settings.blur)
     mesh = isosurface(volume, 0.5) or isosurface(volume, float(volume.max()) / 2)
     if mesh is None:
         raise CollapseError(

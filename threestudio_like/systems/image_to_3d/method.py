@@ -6,17 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
+from ...engine.errors import ConfigError
 from ...engine.events import Events
 from ...meshes.mesh import Mesh
+from ...meshes.surface.extraction import ExtractionConfig
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import embedded_folder
+from ...stages.field_to_mesh import AssetConfig, surface_settings
 from ...toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
 from ...toybox.world import describe
 from ..system import Request, System, Task
@@ -82,6 +85,30 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
 
     task: ClassVar[Task] = "image-to-3d"
     colour: ProjectionConfig
+
+    @property
+    def surface(self) -> ExtractionConfig | None:
+        """How the shape's surface is extracted from a volume; None where it is made otherwise."""
+        return None
+
+    def with_surface(self, surface: ExtractionConfig) -> Self:
+        """The method with another `surface`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def exported(self, export: AssetConfig) -> Self:
+        """The method with the resolution and the smoothing of an export. Raises ConfigError where
+        it has a surface of its own kind and the export asks for either."""
+        if self.surface is not None:
+            return self.with_surface(surface_settings(export, self.surface))
+        plain = AssetConfig()
+        for name in ("resolution", "smooth"):
+            if getattr(export, name) != getattr(plain, name):
+                raise ConfigError(
+                    "this method does not extract its surface from a field",
+                    f"--export.{name}",
+                    "Leave it out, or choose another --system",
+                )
+        return self
 
     @property
     def twin(self) -> Path | None:
