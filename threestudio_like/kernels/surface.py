@@ -10,7 +10,8 @@ functions and two tables.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -92,6 +93,7 @@ class EdgeTable:
     edges: torch.Tensor
     opposite: torch.Tensor
     tri: torch.Tensor
+    _looked_for_seams: list[bool] = field(default_factory=list, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.edges)
@@ -102,10 +104,56 @@ class EdgeTable:
         opposite = torch.where(self.opposite >= 0, at[self.opposite.long().clamp_min(0)], -1)
         return EdgeTable(at[self.edges.long()], opposite.int(), at[self.tri.long()])
 
+    def seams(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows (N,) and (N,) of borders that lie on one another, two by two: equal ends at
+        points (V, K), but different vertices."""
+        border = (self.opposite[:, 1] < 0).nonzero()[:, 0]
+        place = torch.unique(points.detach(), dim=0, return_inverse=True)[1]
+        ends = place[self.edges[border].long()].sort(1)[0]
+        order = torch.argsort(ends[:, 0] * len(points) + ends[:, 1], stable=True)
+        ends, border = ends[order], border[order]
+        same = (ends[1:] == ends[:-1]).all(1)
+        # Of three on one another the first two are a seam: every other one of a row of equals.
+        number = torch.arange(len(same), device=same.device)
+        begin = torch.where(same, -1, number).cummax(0)[0] if len(same) else number
+        one = (same & ((number - begin) % 2 == 1)).nonzero()[:, 0]
+        return border[one], border[one + 1]
 
-def edge_table(tri: torch.Tensor) -> EdgeTable:
-    """The edge table of faces (F, 3) int. The two sides of a texture seam must share their
-    vertices, because otherwise every seam counts as a border."""
+    def sewn(self, points: torch.Tensor) -> EdgeTable:
+        """The table in which borders that lie on one another at points (V, K) are one edge of two
+        faces."""
+        one, two = self.seams(points)
+        opposite = self.opposite.clone()
+        opposite[one, 1] = opposite[two, 0]
+        keep = torch.ones(len(self), dtype=torch.bool, device=opposite.device)
+        keep[two] = False
+        return EdgeTable(self.edges[keep], opposite[keep], self.tri)
+
+    def tell_of_seams(self, clip: torch.Tensor) -> None:
+        """Warn where borders lie on one another at clip (V, 4); it is looked for once a table."""
+        if not self._looked_for_seams:
+            self._looked_for_seams.append(True)
+            count = len(self.seams(clip)[0])
+            if count:
+                warnings.warn(
+                    f"antialias: {count} seam edges are not welded and count as borders, so the "
+                    "gradient of the outline is too large; call edge_table(tri, points)",
+                    stacklevel=3,
+                )
+
+
+def edge_table(tri: torch.Tensor, points: torch.Tensor | None = None) -> EdgeTable:
+    """The edge table of faces (F, 3) int.
+
+    The two sides of a seam must be one edge, because otherwise every seam counts as a border. They
+    are if they share their vertices, or with the positions `points` (V, 3), if these are equal; the
+    gradient of a seam then belongs to the vertices of one side.
+    """
+    table = _edges_of(tri)
+    return table if points is None else table.sewn(points)
+
+
+def _edges_of(tri: torch.Tensor) -> EdgeTable:
     faces = tri.detach().cpu().numpy().astype(np.int64)
     if len(faces) == 0:
         empty = torch.zeros(0, 2, dtype=torch.int32, device=tri.device)
@@ -143,7 +191,7 @@ def antialias(
     colour: torch.Tensor,  # [H, W, C] or [B, H, W, C]
     pixels: torch.Tensor,  # [H, W, 4] or [B, H, W, 4] from `rasterize`
     clip: torch.Tensor,  # [V, 4] or [B, V, 4]
-    table: EdgeTable,  # of the faces that were rasterised, seams welded
+    table: EdgeTable,  # of the faces that were rasterised, seams welded: see `edge_table`
 ) -> torch.Tensor:  # as `colour`
     """Blend neighbouring pixels across silhouette edges according to where the edge lies between
     their centres.
@@ -151,10 +199,13 @@ def antialias(
     Differentiable in `colour` and in `clip`: this is how the shape of a silhouette gets a gradient.
     Silhouettes are found by walking along the edges, and not from the triangle of each pixel, so
     that the gradient is also correct for triangles smaller than a pixel. Surfaces are opaque, and a
-    part that is thinner than a pixel and covers no centre is not seen.
+    part that is thinner than a pixel and covers no centre is not seen. Warns once a table of seams
+    that are not welded.
     """
     if colour.ndim == 3:
         return antialias(colour[None], pixels[None], clip[None], table=table)[0]
+    if len(clip):
+        table.tell_of_seams(clip[0])
     return implementation("antialias", _antialias, colour, pixels, clip)(
         colour, pixels, clip, table
     )
