@@ -110,13 +110,25 @@ def curved_volume(mesh: Mesh) -> float:
     times the sum of the three heights. What is bent inwards counts negative, so that noise cancels.
     """
     corner = mesh.vertices[mesh.faces].astype(np.float64)
-    normal = vertex_normals(mesh.vertices, mesh.faces).astype(np.float64)[mesh.faces]
+    normal = _sphere_normals(mesh)[mesh.faces]
     area = np.linalg.norm(
         np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
     )
     edge, turn = (np.roll(part, -1, 1) - part for part in (corner, normal))
     heights = np.einsum("fei,fei->f", edge, turn) / 8
     return float(mesh.volume + (area / 2 * heights / 3).sum())
+
+
+def _sphere_normals(mesh: Mesh) -> np.ndarray:
+    """Unit normals (V, 3) that are exact where the vertices around one lie on a sphere (Max 1999):
+    area weights would lose a quarter of the bulge of a part that is three cells thick."""
+    corner = mesh.vertices[mesh.faces].astype(np.float64)
+    total = np.zeros((len(mesh.vertices), 3))
+    for k in range(3):
+        one, two = (corner[:, (k + step) % 3] - corner[:, k] for step in (1, 2))
+        size = (one * one).sum(1) * (two * two).sum(1)
+        np.add.at(total, mesh.faces[:, k], np.cross(one, two) / np.maximum(size, 1e-24)[:, None])
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
 def match_volume(mesh: Mesh, wanted: float, most: float, rounds: int = 4) -> Mesh:
