@@ -92,8 +92,8 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
         return None
 
     def with_surface(self, surface: ExtractionConfig) -> Self:
-        """The method with another `surface`."""
-        raise NotImplementedError(type(self).__name__)
+        """The method with another `surface`; the same where it has none."""
+        return self
 
     def exported(self, export: AssetConfig) -> Self:
         """The method with the resolution and the smoothing of an export. Raises ConfigError where
