@@ -1,6 +1,7 @@
 """Cameras, backgrounds, and the renderers of volumes, textured meshes and scenes."""
 
 from .backgrounds import (
+    AugmentedBackground,
     Background,
     BackgroundSample,
     LearnedBackground,
@@ -13,22 +14,26 @@ from .gradient_scaling import DepthScaling, scale_gradient
 from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples
 from .scene import SceneRenderer
+from .shading import PointLight, ShadingConfig, draw_light
 from .surface import SurfaceConfig, SurfaceRenderer, back_project, shade, visibility
 from .volume import VolumeConfig, VolumeRenderer
 
 __all__ = [
+    "AugmentedBackground",
     "Background",
     "BackgroundSample",
     "Cameras",
     "DepthScaling",
     "EnvironmentLight",
     "LearnedBackground",
+    "PointLight",
     "ProgressiveCameras",
     "RandomBackground",
     "Rendering",
     "RingCameras",
     "Samples",
     "SceneRenderer",
+    "ShadingConfig",
     "SolidBackground",
     "SphereBackground",
     "StratifiedCameras",
@@ -40,6 +45,7 @@ __all__ = [
     "ambient",
     "back_project",
     "baked_light_index",
+    "draw_light",
     "scale_gradient",
     "shade",
     "visibility",

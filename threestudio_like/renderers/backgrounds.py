@@ -85,6 +85,23 @@ class RandomBackground:
         return self.pick(int(random.integers("background", 0, len(self.levels))), cameras)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentedBackground:
+    """Another background, which a step replaces with probability `random_aug_prob` by one random
+    colour (C,) in [0, 1) for each view: no object can hide in it (threestudio's random_aug)."""
+
+    inner: Background
+    random_aug_prob: float
+    channels: int = 3
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """The background behind every camera."""
+        if float(random.whole.uniform("random background")) >= self.random_aug_prob:
+            return self.inner.sample(cameras, random)
+        colour = random.uniform("background colour", (len(cameras), 1, 1, self.channels))
+        return BackgroundSample(colour.expand(-1, cameras.height, cameras.width, -1))
+
+
 class LearnedBackground(nn.Module):
     """A small perceptron of the ray direction: 6 octaves and one hidden layer of 64 (METHODS 1.2).
 
@@ -105,14 +122,15 @@ class LearnedBackground(nn.Module):
     ) -> None:
         super().__init__()
         self.octaves, self.sigmoid = octaves, sigmoid
-        self.layers = nn.Sequential(
-            nn.Linear(3 + 6 * octaves, hidden), nn.ReLU(), nn.Linear(hidden, channels)
-        )
+        first, last = nn.Linear(3 + 6 * octaves, hidden), nn.Linear(hidden, channels)
+        self.layers = nn.Sequential(first, nn.ReLU(), last)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for parameter in self.parameters():
-                bound = parameter.shape[-1] ** -0.5
-                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+            for layer in (first, last):
+                # The bias too within the root of the layer's inputs, as the published codes have.
+                bound = layer.in_features**-0.5
+                for p in (layer.weight, layer.bias):
+                    p.copy_((torch.rand(p.shape, generator=generator) * 2 - 1) * bound)
 
     def forward(self, directions: torch.Tensor) -> torch.Tensor:
         """Map unit directions (..., 3) to values (..., C)."""

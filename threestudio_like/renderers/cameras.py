@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
 from ..engine.random import RandomStream
-from ..engine.schema.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share
+from ..engine.schema.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share, Weight
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Cameras:
         width: int,
         target: torch.Tensor | None = None,
         up: torch.Tensor | None = None,
+        moved: torch.Tensor | None = None,
     ) -> Cameras:
         """Cameras on a sphere about the origin that look at `target`.
 
@@ -79,6 +80,8 @@ class Cameras:
             distance, fov_y: (B,) or a number, in scene units and radians.
             target: (B, 3) points to look at; the origin by default.
             up: (B, 3) up vectors; +Y by default.
+            moved: (B, 3) by which the eyes leave the sphere; azimuth, elevation and distance stay
+                those of the sphere, as view-dependent prompts are to see them.
         """
         count = azimuth.shape[0]
         distance = torch.as_tensor(distance, dtype=torch.float32).expand(count)
@@ -86,6 +89,8 @@ class Cameras:
         eye = distance[:, None] * torch.stack(
             [elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1
         )
+        if moved is not None:
+            eye = eye + moved
         back = eye - target if target is not None else eye
         back = torch.nn.functional.normalize(back, dim=-1)
         up = torch.tensor([0.0, 1.0, 0.0]).expand(count, 3) if up is None else up
@@ -212,12 +217,24 @@ class UniformCameras:
     batch: Number = 1
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """The point that every camera looks at."""
-    jitter: bool = False
-    """Perturb the eye by +-0.1, the target by N(0, 0.2) and the up vector by N(0, 0.02)."""
+    camera_perturb: Weight = 0.0
+    """Move every eye by as much as this along each axis, uniformly (the official code's option and
+    threestudio's default: 0.1)."""
+    center_perturb: Weight = 0.0
+    """Deviation of the point that is looked at (there 0.2)."""
+    up_perturb: Weight = 0.0
+    """Deviation of the up vector (there 0.02)."""
+    elevation_sampling: Literal["uniform", "sphere", "mixed"] = "uniform"
+    """uniform in the angle; sphere: uniform in the area of the sphere; mixed: one or the other,
+    drawn for every step (threestudio)."""
+    batch_uniform_azimuth: bool = False
+    """Draw the azimuths of a batch from equal parts of the range, one from each."""
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
         """`batch` cameras of size x size pixels at `fraction` of the run, in [0, 1]."""
         u = random.uniform("camera", (4, self.batch))
+        if self.batch_uniform_azimuth:
+            u[1] = (u[1] + torch.arange(self.batch)) / self.batch
         low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[
             :, None
         ]
@@ -225,13 +242,20 @@ class UniformCameras:
             :, None
         ]
         elevation, azimuth, distance, fov = low + (high - low) * u
+        if self._on_sphere(random):
+            elevation = uniform_on_sphere(u[0], *self.elevation)
         target = torch.tensor(self.target).expand(self.batch, 3) if any(self.target) else None
         up = None
-        if self.jitter:
-            shake = random.normal("camera target", (self.batch, 3)) * 0.2
+        if self.center_perturb > 0:
+            shake = random.normal("camera target", (self.batch, 3)) * self.center_perturb
             target = shake if target is None else target + shake
-            up = torch.tensor([0.0, 1.0, 0.0]) + random.normal("camera up", (self.batch, 3)) * 0.02
-            distance = distance + (random.uniform("camera centre", (self.batch,)) * 2 - 1) * 0.1
+        if self.up_perturb > 0:
+            shake = random.normal("camera up", (self.batch, 3)) * self.up_perturb
+            up = torch.tensor([0.0, 1.0, 0.0]) + shake
+        moved = None
+        if self.camera_perturb > 0:
+            drawn = random.uniform("camera centre", (self.batch, 3))
+            moved = (drawn * 2 - 1) * self.camera_perturb
         return Cameras.orbit(
             torch.deg2rad(azimuth),
             torch.deg2rad(elevation),
@@ -241,7 +265,20 @@ class UniformCameras:
             width=size,
             target=target,
             up=up,
+            moved=moved,
         )
+
+    def _on_sphere(self, random: RandomStream) -> bool:
+        if self.elevation_sampling == "mixed":
+            return float(random.uniform("elevation")) >= 0.5
+        return self.elevation_sampling == "sphere"
+
+
+def uniform_on_sphere(u: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Elevations in degrees of points that are uniform in the area of a sphere between two
+    elevations, of u uniform in [0, 1)."""
+    bottom, top = (math.sin(math.radians(edge)) for edge in (low, high))
+    return torch.rad2deg(torch.asin((bottom + (top - bottom) * u).clamp(-1, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

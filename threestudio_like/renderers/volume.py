@@ -17,6 +17,7 @@ from .backgrounds import BackgroundSample
 from .cameras import Cameras
 from .gradient_scaling import DepthScaling
 from .rendering import Rendering, Samples
+from .shading import PointLight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,11 @@ class VolumeConfig:
     jitter: bool = True
     """Shift the samples of every ray by a random fraction of their spacing, and every ray within
     its pixel."""
+    pixel_jitter: bool = True
+    """With `jitter`: whether rays move within their pixels too (the published codes do not)."""
     normals: bool = False
+    normal_epsilon: Positive = 1e-2
+    """Half the distance of the central differences that normals are made of, in scene units."""
     chunk: Count = 0
     """Number of samples that are held in memory at once, in whole rays. Gradients are the same, at
     the cost of a second evaluation; 0 holds all of them."""
@@ -93,14 +98,16 @@ class VolumeRenderer(nn.Module):
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
         """The field's normals (S, 3) at the sample points. They need six densities each, and
         `chunk` limits how many are computed at once."""
-        few = self.chunk // 6
+        few, epsilon = self.chunk // 6, self.config.normal_epsilon
         if few <= 0 or len(points) <= few:
-            return field.normals(points)
+            return field.normals(points, epsilon)
         if not torch.is_grad_enabled():
-            return torch.cat([field.normals(batch) for batch in points.split(few)])
+            return torch.cat([field.normals(batch, epsilon) for batch in points.split(few)])
         return torch.cat(
             [
-                checkpoint(field.normals, batch, use_reentrant=False, preserve_rng_state=False)
+                checkpoint(
+                    field.normals, batch, epsilon, use_reentrant=False, preserve_rng_state=False
+                )
                 for batch in points.split(few)
             ]
         )
@@ -114,14 +121,28 @@ class VolumeRenderer(nn.Module):
         step: float,
         distance: torch.Tensor | None,
         scaling: DepthScaling | None,
+        light: PointLight | None = None,
+        camera: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that the backward
-        pass computes again."""
+        pass computes again.
+
+        Args:
+            camera: (S,) number of every sample's camera, for the light.
+        """
+        epsilon = self.config.normal_epsilon
+        lights = None if light is None else light.positions.to(points)
 
         def shade(
-            p: torch.Tensor, t: torch.Tensor, o: torch.Tensor, d: torch.Tensor | None
+            p: torch.Tensor,
+            t: torch.Tensor,
+            o: torch.Tensor,
+            d: torch.Tensor | None,
+            c: torch.Tensor | None,
         ) -> tuple[torch.Tensor, ...]:
             density, features = field(p)
+            if light is not None and lights is not None and c is not None:
+                features = light(features, p, field.normals(p, epsilon), lights[c])
             if scaling is not None and d is not None:
                 # A sample's alpha depends on its density alone: scaling the one's gradient is
                 # scaling the other's.
@@ -131,7 +152,7 @@ class VolumeRenderer(nn.Module):
             ), density
 
         if self.chunk <= 0 or len(points) <= self.chunk:
-            out, weights, density = shade(points, t, offsets, d=distance)
+            out, weights, density = shade(points, t, offsets, d=distance, c=camera)
             return out, weights, density
         ends, pieces, first = offsets.cpu(), [], 0
         while first < len(ends) - 1:
@@ -144,6 +165,7 @@ class VolumeRenderer(nn.Module):
                 t[span],
                 offsets[first : last + 1] - offsets[first],
                 None if distance is None else distance[span],
+                None if camera is None else camera[span],
             )
             if torch.is_grad_enabled():
                 pieces.append(
@@ -167,7 +189,9 @@ class VolumeRenderer(nn.Module):
             shape: tuple[int, ...] = (len(cameras), cameras.height, cameras.width)
         else:
             shape = (len(pixels),)
-        within = None if random is None else random.uniform("pixels", (*shape, 2), device) - 0.5
+        within = None
+        if random is not None and self.config.pixel_jitter:
+            within = random.uniform("pixels", (*shape, 2), device) - 0.5
         found = cameras.rays(within) if pixels is None else cameras.rays_at(pixels, within)
         origins, directions = (r.reshape(-1, 3).contiguous() for r in found)
         jitter = (
@@ -185,6 +209,7 @@ class VolumeRenderer(nn.Module):
         random: RandomStream | None = None,
         pixels: torch.Tensor | None = None,
         known: tuple[torch.Tensor, DepthScaling] | None = None,
+        light: PointLight | None = None,
     ) -> Rendering:
         """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one
         picture (1, 1, P, C).
@@ -197,6 +222,8 @@ class VolumeRenderer(nn.Module):
             pixels: indices of rays, int64.
             known: distance (R,) to the surface along every rendered ray, not finite where it is
                 unknown, and the gradient scaling away from it (METHODS 3.6).
+            light: lights the samples' colours before they are composited; features as they are by
+                default.
         """
         device = self.centres.device
         cameras, background = cameras.to(device), background.to(device)
@@ -219,8 +246,20 @@ class VolumeRenderer(nn.Module):
         points = points.clamp(-1, 1)
         distance = None if known is None else known[0].to(device)[ray]
         scaling = None if known is None else known[1]
+        camera = None
+        if light is not None:
+            pixel = ray if pixels is None else pixels[ray]
+            camera = pixel // (cameras.height * cameras.width)
         out, weights, density = self._shade(
-            field, points, t, offsets=offsets, step=step, distance=distance, scaling=scaling
+            field,
+            points,
+            t,
+            offsets=offsets,
+            step=step,
+            distance=distance,
+            scaling=scaling,
+            light=light,
+            camera=camera,
         )
         channels = field.channels
         opacity = out[:, channels : channels + 1]

@@ -59,8 +59,15 @@ def density_blob(points: torch.Tensor, strength: float = 5.0, width: float = 0.2
     return strength * torch.exp(-points.square().sum(-1) / (2 * width * width))
 
 
+def linear_blob(points: torch.Tensor, strength: float = 10.0, width: float = 0.5) -> torch.Tensor:
+    """The bias strength (1 - |x| / width) of points (N, 3) (Lin et al. 2023, Magic3D); returns
+    (N,)."""
+    return strength * (1 - points.norm(dim=-1) / width)
+
+
 def activate_density(
     raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0
 ) -> torch.Tensor:
-    """Density of the raw output: a truncated exponential, or softplus times `scale`."""
-    return truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw) * scale
+    """Density of the raw output: a truncated exponential or softplus, times `scale`."""
+    density = truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw)
+    return density if scale == 1.0 else density * scale

@@ -12,12 +12,19 @@ import torch
 from ..engine.memory import MemoryWatch, bytes_of
 from ..engine.random import RandomStream
 from ..priors.diffusion import DiffusionPrior
-from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
+from ..renderers import (
+    BackgroundSample,
+    Cameras,
+    ShadingConfig,
+    VolumeConfig,
+    VolumeRenderer,
+    draw_light,
+)
 from ..renderers.cameras import CameraSampler
 from ..representations import Field
 from ..representations.config import FieldConfig
 from .model import FieldModel
-from .regularisers import Regularisation, regularisation_terms, schedules
+from .regularisers import OF_SAMPLES, Regularisation, regularisation_terms, schedules
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
@@ -70,6 +77,7 @@ class Place:
         prior: the run's.
         microbatches: in which the views of a step are worked on.
         present: the field that is optimised, where there is one already.
+        pixels: height and width of the renderings, where the stage has its own.
     """
 
     name: str
@@ -77,6 +85,7 @@ class Place:
     prior: DiffusionPrior
     microbatches: int = 1
     present: Field | None = None
+    pixels: int = 0
 
     @property
     def encode(self) -> bool:
@@ -89,7 +98,7 @@ class Place:
         """Height and width of the renderings."""
         facts = self.prior.facts
         own = facts.image_size if self.encode else facts.latent_size
-        return getattr(self.holder, "resolution", 0) or own
+        return self.pixels or getattr(self.holder, "resolution", 0) or own
 
     def share(self, views: int) -> int:
         """Views of a step that are worked on at once."""
@@ -147,6 +156,7 @@ def volume_demand(
     repeats: int = 2,
     renderer: VolumeConfig | None = None,
     field: FieldConfig | None = None,
+    lit: bool = False,
 ) -> Demand:
     """Of a stage that renders a field: a few rays of the true one are rendered.
 
@@ -154,6 +164,7 @@ def volume_demand(
         sampler: of its cameras.
         repeats: of the UNet's batch a view.
         renderer, field: the stage's own, where it does not take its holder's.
+        lit: whether any of its steps are lit, which takes six densities more a sample.
     """
     size = place.size
     if place.present is not None:
@@ -172,9 +183,9 @@ def volume_demand(
     seen = FieldModel(made, drawn, lambda features: features)
     # Nothing of a rendering is in chunks, but its normals are.
     drawn.chunk = int(1.2 * count_samples(drawn, few))
-    kept, _, most, regularised = per_sample(seen, regularise, few)
+    kept, _, most, regularised = per_sample(seen, regularise, few, lit)
     drawn.chunk = 256
-    _, chunked, _, _ = per_sample(seen, regularise, few)
+    _, chunked, _, _ = per_sample(seen, regularise, few, lit)
     return Demand(
         place.name,
         len(draws[0]),
@@ -214,7 +225,7 @@ def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
 
 
 def per_sample(
-    parts: FieldModel, regularise: Regularisation, cameras: Cameras
+    parts: FieldModel, regularise: Regularisation, cameras: Cameras, lit: bool = False
 ) -> tuple[float, float, float, bool]:
     """Bytes a sample: what a rendering of a field keeps for its way back, what it keeps with its
     regularisers, and what both and the way back take at most; and whether any regulariser looks at
@@ -232,7 +243,9 @@ def per_sample(
         # As in every step but the first; it is counted with the field.
         p.grad = torch.zeros_like(p)
     with MemoryWatch() as watch:
-        rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
+        random = RandomStream(0, "rehearsal", 0)
+        light = draw_light(ShadingConfig(diffuse_prob=1.0), cameras, random, 0.0) if lit else None
+        rendering = renderer.render(field, cameras, behind, random, light=light)
         held = watch.live
         assert rendering.samples is not None
         count = max(1, len(rendering.samples.t))
@@ -244,5 +257,5 @@ def per_sample(
         held / count,
         with_terms / count,
         most / count,
-        bool({"orientation", "distortion"} & set(terms)),
+        bool(set(OF_SAMPLES) & set(terms)),
     )

@@ -4,14 +4,16 @@ is fitted to."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any, Literal
 
 import torch
 
+from ..engine.errors import ConfigError
 from ..engine.loop import Stage, Step
+from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import Count
+from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
@@ -27,9 +29,12 @@ from ..guidance.weighted import (
 )
 from ..renderers import (
     Background,
+    Cameras,
     ProgressiveCameras,
+    ShadingConfig,
     StratifiedCameras,
     UniformCameras,
+    draw_light,
 )
 from ..renderers.cameras import CameraSampler
 from ..renderers.rendering import Rendering
@@ -56,6 +61,8 @@ def distillation_stage(
     last: bool = True,
     guidances: Sequence[WeightedGuidance] = (),
     option: str = "",
+    shading: ShadingConfig | None = None,
+    milestones: Milestones | None = None,
 ) -> Stage:
     """A stage that moves a field by a guidance.
 
@@ -67,7 +74,10 @@ def distillation_stage(
         last: whether the field is a result; what another stage will sharpen may still be fog.
         guidances: more of them, with their weights.
         option: the name of its configuration, where it is not `name`; messages say it.
+        shading: how often its colours are lit, and by what.
+        milestones: how size and number of views change on the way.
     """
+    shading, milestones = shading or ShadingConfig(), milestones or Milestones()
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
@@ -75,21 +85,28 @@ def distillation_stage(
 
     def before_step(step: Step) -> None:
         seen.clear()
+        parts.field.at(step.fraction)
         if step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, step.random)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
-        some = own_views(cameras.sample(random, size, step.fraction), step, every, option)
+        drawn = milestones.cameras(cameras, size, random, step.fraction)
+        some = own_views(drawn, step, every, option)
         sample = background.sample(some, random)
-        rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
+        light = draw_light(shading, some, step.microbatch_random, step.fraction)
+        rendering = parts.renderer.render(
+            parts.field, some, sample, step.microbatch_random, light=light
+        )
         seen.append(rendering.opacity.detach())
         inputs = GuidanceInputs(
             some, step.fraction, step.microbatch_random, background=sample.level
         )
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         terms.update(
-            regularisation_terms(weights, parts, rendering, cameras=some, fraction=step.fraction)
+            regularisation_terms(
+                weights, parts, rendering, cameras=some, fraction=step.fraction, random=random
+            )
         )
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
@@ -131,6 +148,60 @@ def distillation_stage(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Milestones:
+    """How the renderings change on the way, as schedules of whole numbers: "64; step 64->512 @
+    20..100%". "0" leaves the stage's own value."""
+
+    resolution: ScheduleText = "0"
+    """Height and width of the rendering, in pixels."""
+    batch: ScheduleText = "0"
+    """Views a step."""
+
+    def largest(self, name: str) -> int:
+        """The largest value of a schedule; 0 where it is off."""
+        return int(max(Schedule.parse(getattr(self, name), f"milestones.{name}").values()))
+
+    def cameras(
+        self, sampler: CameraSampler, size: int, random: RandomStream, fraction: float
+    ) -> Cameras:
+        """The cameras of a step at `fraction` of the run; `size` where no milestone says another.
+
+        Raises ConfigError where the sampler has no number of views.
+        """
+        size = int(Schedule.parse(self.resolution)(fraction)) or size
+        batch = int(Schedule.parse(self.batch)(fraction))
+        if batch > 0:
+            sampler = with_batch(sampler, batch)
+        return sampler.sample(random, size, fraction)
+
+
+def with_batch(sampler: CameraSampler, batch: int) -> CameraSampler:
+    """The same sampler with another number of views. Raises ConfigError where it has none."""
+    kind: Any = sampler
+    if not is_dataclass(sampler) or not hasattr(sampler, "batch"):
+        raise ConfigError("means nothing to these cameras", "milestones.batch", "Leave it out")
+    return replace(kind, batch=batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam's numbers, of all parameters of a stage; the rates are schedules of their own."""
+
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    eps: Positive = 1e-15
+    weight_decay: Weight = 0.0
+    """Decoupled from the gradient, as in AdamW."""
+
+    def applied(self, stage: Stage) -> Stage:
+        """The stage, optimised by these numbers."""
+        for group in stage.groups:
+            group.betas, group.eps = self.betas, self.eps
+            group.weight_decay = self.weight_decay
+            group.update(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return stage
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillationConfig(DistillingConfig):
     """The distillation stage of a field."""
 
@@ -158,17 +229,28 @@ class DistillationConfig(DistillingConfig):
         )
     )
 
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    """A point light on RGB fields."""
+    milestones: Milestones = field(default_factory=Milestones)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
     def demand(self, place: Place) -> Demand:
         """See `DistillingConfig.demand`."""
+        largest = {name: self.milestones.largest(name) for name in ("resolution", "batch")}
+        place = replace(place, pixels=largest["resolution"])
+        sampler = self.sampler()
+        if largest["batch"] > 0:
+            sampler = with_batch(sampler, largest["batch"])
         own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
         repeats = 4 if self.guidance.perp_neg > 0 else 2
         return volume_demand(
             place,
-            self.sampler(),
+            sampler,
             self.regularise,
             repeats=repeats,
             renderer=own["renderer"],
             field=own["representation"],
+            lit=self.shading.diffuse_prob > 0,
         )
 
     def sampler(self) -> CameraSampler:
@@ -194,8 +276,14 @@ def configured_stage(
 ) -> Stage:
     """The stage of a configuration, with the guidances that it names; `more` are the method's own.
     See `distillation_stage`."""
+    if config.shading.diffuse_prob > 0 and parts.field.channels != 3:
+        raise ConfigError(
+            "lights RGB, and this field holds latents",
+            f"--{option or context.stage}.shading.diffuse-prob",
+            "Leave it at 0",
+        )
     main, guidances = config.guide(context)
-    return distillation_stage(
+    stage = distillation_stage(
         context.stage,
         config.steps,
         parts,
@@ -210,4 +298,7 @@ def configured_stage(
         last=last,
         guidances=[*more, *guidances],
         option=option,
+        shading=config.shading,
+        milestones=config.milestones,
     )
+    return config.optimiser.applied(stage)

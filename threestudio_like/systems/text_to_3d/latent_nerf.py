@@ -144,7 +144,10 @@ class LatentNerf(System[Request, FieldModel]):
         uniform cameras, learned background."""
         return LatentNerf(
             representation=FieldConfig(kind="hash"),
-            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
+            # A step of 2 sqrt(3) / 1024.
+            renderer=VolumeConfig(
+                samples=591, occupancy=128, floor=0.0, pixel_jitter=False, radius=2.0
+            ),
             background="learned",
             start=RoundsConfig(refine=RefinementConfig(times=())),
             distil=DistillationConfig(
