@@ -37,7 +37,9 @@ from threestudio_like.renderers import (
     VolumeConfig,
     VolumeRenderer,
     draw_light,
+    learned_background,
 )
+from threestudio_like.renderers.backgrounds import spherical_harmonics
 from threestudio_like.renderers.rendering import Rendering
 from threestudio_like.renderers.shading import light_positions
 from threestudio_like.representations import HashGridConfig, HashGridField
@@ -219,7 +221,7 @@ def test_a_lit_rendering_composites_lit_samples(textureless):
         colour = bright if textureless else albedo[i] * bright
         wanted[samples.ray[i]] += float(samples.weights[i].detach()) * colour
     wanted += (1 - shown.opacity.detach().double().view(72, 1)) * 0.25
-    assert 0.05 < float(shown.opacity.mean()) < 0.999
+    assert 0.05 < float(shown.opacity.detach().mean()) < 0.999
     torch.testing.assert_close(shown.features.view(72, 3).double(), wanted, atol=1e-5, rtol=1e-5)
     renderer.chunk = 100
     chunked = renderer.render(made, cameras, behind, light=light)
@@ -247,6 +249,59 @@ def test_rays_stay_at_pixel_centres_without_pixel_jitter():
         assert same is not moves
         assert len(jitter.unique()) > 1
         assert torch.isfinite(renderer.render(made, cameras, behind, stream()).features).all()
+
+
+def test_forward_differences_and_central_ones():
+    made = field(activation="softplus", density_scale=3.0)
+    points = torch.rand(30, 3, generator=torch.Generator().manual_seed(2)) * 1.6 - 0.8
+    epsilon, here = 0.02, made.density(points).detach().double()
+    for central in (False, True):
+        slope = torch.zeros(30, 3, dtype=torch.float64)
+        for axis in range(3):
+            step = torch.zeros(3)
+            step[axis] = epsilon
+            ahead = made.density(points + step).detach().double()
+            behind = made.density(points - step).detach().double() if central else here
+            slope[:, axis] = behind - ahead
+        wanted = slope / slope.norm(dim=1, keepdim=True)
+        ours = made.normals(points, epsilon, central).double()
+        torch.testing.assert_close(ours, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_samples_that_hide_little_are_left_out():
+    made = field(
+        density_bias="blob_magic3d", blob_strength=6.0, blob_width=0.8, activation="softplus"
+    )
+    cameras, behind = RingCameras(count=1).all(6), BackgroundSample(torch.zeros(1, 6, 6, 3))
+    plain = VolumeRenderer(VolumeConfig(samples=24, occupancy=8))
+    pruned = VolumeRenderer(VolumeConfig(samples=24, occupancy=8, alpha_threshold=0.02))
+    for renderer in (plain, pruned):
+        renderer.average.fill_(5.0)
+    every = plain.render(made, cameras, behind).samples
+    alpha = 1 - (-every.density.detach() * every.step).exp()
+    kept = pruned.render(made, cameras, behind).samples
+    assert 0 < len(kept.t) < len(every.t)
+    torch.testing.assert_close(kept.t, every.t[alpha >= 0.02])
+    counts = torch.bincount(every.ray[alpha >= 0.02], minlength=36)
+    assert torch.equal(kept.offsets.diff(), counts)
+    pruned.average.fill_(0.0)
+    # Where everything is thin nothing is left out.
+    assert len(pruned.render(made, cameras, behind).samples.t) == len(every.t)
+
+
+def test_the_harmonics_are_orthonormal_and_of_low_order():
+    drawn = torch.randn(200_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    units = drawn / drawn.norm(dim=1, keepdim=True)
+    values = spherical_harmonics(units)
+    gram = values.t() @ values / len(units) * 4 * math.pi
+    torch.testing.assert_close(gram, torch.eye(9, dtype=torch.float64), atol=0.03, rtol=0)
+    network = learned_background("harmonics", 3)
+    assert [m.weight.shape for m in network.layers if hasattr(m, "weight")] == [
+        (16, 9),
+        (16, 16),
+        (3, 16),
+    ]
+    assert all(m.bias is None for m in network.layers if hasattr(m, "bias"))
 
 
 @pytest.mark.parametrize(("kind", "scale"), [("exp", 2.0), ("softplus", 3.0)])

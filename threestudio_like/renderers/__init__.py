@@ -8,6 +8,7 @@ from .backgrounds import (
     RandomBackground,
     SolidBackground,
     SphereBackground,
+    learned_background,
 )
 from .cameras import Cameras, ProgressiveCameras, RingCameras, StratifiedCameras, UniformCameras
 from .gradient_scaling import DepthScaling, scale_gradient
@@ -46,6 +47,7 @@ __all__ = [
     "back_project",
     "baked_light_index",
     "draw_light",
+    "learned_background",
     "scale_gradient",
     "shade",
     "visibility",

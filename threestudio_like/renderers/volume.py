@@ -4,6 +4,7 @@ termination."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -44,7 +45,13 @@ class VolumeConfig:
     """With `jitter`: whether rays move within their pixels too (the published codes do not)."""
     normals: bool = False
     normal_epsilon: Positive = 1e-2
-    """Half the distance of the central differences that normals are made of, in scene units."""
+    """Distance of the points whose densities give a normal, in scene units."""
+    normal_type: Literal["central", "finite_difference"] = "central"
+    """central: points on both sides; finite_difference: the sample and one point on each axis."""
+    alpha_threshold: Share = 0.0
+    """Samples that hide less than this (at most the mean of all cells) are left out: a look at the
+    densities first, less to differentiate (nerfacc; threestudio's prune_alpha_threshold is
+    0.01)."""
     chunk: Count = 0
     """Number of samples that are held in memory at once, in whole rays. Gradients are the same, at
     the cost of a second evaluation; 0 holds all of them."""
@@ -98,15 +105,16 @@ class VolumeRenderer(nn.Module):
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
         """The field's normals (S, 3) at the sample points. They need six densities each, and
         `chunk` limits how many are computed at once."""
-        few, epsilon = self.chunk // 6, self.config.normal_epsilon
+        few, config = self.chunk // 6, self.config
+        how = (config.normal_epsilon, config.normal_type == "central")
         if few <= 0 or len(points) <= few:
-            return field.normals(points, epsilon)
+            return field.normals(points, *how)
         if not torch.is_grad_enabled():
-            return torch.cat([field.normals(batch, epsilon) for batch in points.split(few)])
+            return torch.cat([field.normals(batch, *how) for batch in points.split(few)])
         return torch.cat(
             [
                 checkpoint(
-                    field.normals, batch, epsilon, use_reentrant=False, preserve_rng_state=False
+                    field.normals, batch, *how, use_reentrant=False, preserve_rng_state=False
                 )
                 for batch in points.split(few)
             ]
@@ -130,7 +138,7 @@ class VolumeRenderer(nn.Module):
         Args:
             camera: (S,) number of every sample's camera, for the light.
         """
-        epsilon = self.config.normal_epsilon
+        how = (self.config.normal_epsilon, self.config.normal_type == "central")
         lights = None if light is None else light.positions.to(points)
 
         def shade(
@@ -142,7 +150,7 @@ class VolumeRenderer(nn.Module):
         ) -> tuple[torch.Tensor, ...]:
             density, features = field(p)
             if light is not None and lights is not None and c is not None:
-                features = light(features, p, field.normals(p, epsilon), lights[c])
+                features = light(features, p, field.normals(p, *how), lights[c])
             if scaling is not None and d is not None:
                 # A sample's alpha depends on its density alone: scaling the one's gradient is
                 # scaling the other's.
@@ -201,6 +209,17 @@ class VolumeRenderer(nn.Module):
         )
         return origins, directions, jitter
 
+    @torch.no_grad()
+    def _seen(self, field: Field, points: torch.Tensor, step: float) -> torch.Tensor | None:
+        """Which samples (S,) hide enough to count; None where all do."""
+        if self.config.alpha_threshold <= 0:
+            return None
+        inside = self.average[self.inside].clamp_min(0)
+        least = min(self.config.alpha_threshold, float(inside.mean()) * step)
+        split = points.clamp(-1, 1).split(self.chunk or (1 << 19))
+        alpha = torch.cat([-torch.expm1(-field.density(p) * step) for p in split])
+        return alpha >= least
+
     def render(
         self,
         field: Field,
@@ -237,12 +256,15 @@ class VolumeRenderer(nn.Module):
         step = 2.0 / self.config.samples
         t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
         points = origins[ray] + t[:, None] * directions[ray]
+        seen = self._seen(field, points, step)
+        if seen is not None:
+            t, ray, points = t[seen], ray[seen], points[seen]
+            offsets = _offsets(ray, rays)
         if self.config.radius < 1.7:
             # The ball, not the cube: corners never hold anything.
             keep = points.square().sum(-1) <= self.config.radius**2
             t, ray, points = t[keep], ray[keep], points[keep]
-            offsets = torch.zeros(rays + 1, dtype=torch.long, device=device)
-            offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
+            offsets = _offsets(ray, rays)
         points = points.clamp(-1, 1)
         distance = None if known is None else known[0].to(device)[ray]
         scaling = None if known is None else known[1]
@@ -283,3 +305,10 @@ class VolumeRenderer(nn.Module):
             normals=normals,
             samples=samples,
         )
+
+
+def _offsets(ray: torch.Tensor, rays: int) -> torch.Tensor:
+    """The first sample of each ray, (R + 1,), of the samples' rays in order."""
+    offsets = torch.zeros(rays + 1, dtype=torch.long, device=ray.device)
+    offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
+    return offsets

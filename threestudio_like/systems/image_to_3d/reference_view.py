@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,9 @@ class PictureTerms:
     """Weights of what the picture says."""
 
     colour: Weight = 20.0
-    """Of the reference view's colours within the mask, mean absolute difference."""
+    """Of the reference view's colours within the mask."""
+    norm: Literal["l1", "l2"] = "l1"
+    """Of the differences of colours and opacity: absolute or squared."""
     mask: Weight = 20.0
     """Of the reference view's opacity."""
     depth: Weight = 2.0
@@ -107,7 +110,7 @@ def picture_terms(
     """What the picture says of a step: the weighted terms of its own view, and of the novel ones by
     CLIP."""
     look = ReferenceGuidance(
-        reference.picture, reference.mask, "l1", colour=weights.colour, opacity=weights.mask
+        reference.picture, reference.mask, weights.norm, colour=weights.colour, opacity=weights.mask
     )
     deep = (
         DepthGuidance(reference.depth, reference.mask, invariant=True)

@@ -23,6 +23,7 @@ from ...renderers import (
     UniformCameras,
     VolumeConfig,
     VolumeRenderer,
+    learned_background,
 )
 from ...representations import HashGridConfig, LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
@@ -68,6 +69,9 @@ class DreamFusion(System[Request, FieldModel]):
         )
     )
     background: Literal["random", "learned", "solid"] = "random"
+    background_network: Literal["frequencies", "harmonics"] = "frequencies"
+    """Of the learned background: six octaves and 64 hidden values (METHODS 1.2), or spherical
+    harmonics and two layers of 16 without biases (threestudio)."""
     levels: tuple[float, float] = (0.3, 0.7)
     """Grey levels of the random background."""
     background_color: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)
@@ -105,10 +109,12 @@ class DreamFusion(System[Request, FieldModel]):
                 floor=0.0,
                 pixel_jitter=False,
                 normal_epsilon=5e-3,
+                alpha_threshold=0.01,
                 radius=2.0,
             ),
             resolution=64,
             background="learned",
+            background_network="harmonics",
             distil=DistillationConfig(
                 steps=10000,
                 cameras="uniform",
@@ -149,7 +155,7 @@ class DreamFusion(System[Request, FieldModel]):
     def _distil(self, request: Request) -> Stage:
         config = self.distil
         learned = (
-            LearnedBackground(3, sigmoid=True, seed=request.seed)
+            learned_background(self.background_network, 3, sigmoid=True, seed=request.seed)
             if self.background == "learned"
             else None
         )
