@@ -1,0 +1,85 @@
+"""A translation in lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...engine.schema.bounds import shown
+from .table import PREFIXES, UNSET, Row, table
+from .translator import Line, Translation
+
+WORDS = {"whole": "whole", "part": "in part", "none": "not", "aside": "aside"}
+"""How verdicts are said."""
+
+
+def lines_of(made: Translation) -> list[str]:
+    """One line a key, as "whole  data.fovy_range [40, 70] -> distil.uniform.fov_y [40, 70]"."""
+    return [_line(line) for line in made.lines]
+
+
+def _line(line: Line) -> str:
+    head = f"{WORDS[line.verdict]:<8} {line.key} {shown(line.value)}"
+    if line.ours:
+        head += f" -> {line.ours}"
+    origin = "" if line.given else " (threestudio's default)"
+    return head + origin + (f": {line.note}" if line.note else "")
+
+
+def summary(made: Translation) -> str:
+    """How many keys map how."""
+    counts = ", ".join(
+        f"{made.count(verdict)} {WORDS[verdict]}" for verdict in ("whole", "part", "none", "aside")
+    )
+    return f"{made.path}: {WORDS[made.verdict]} ({counts} of {len_given(made)} keys)"
+
+
+def len_given(made: Translation) -> int:
+    """Keys of the file."""
+    return sum(line.given for line in made.lines)
+
+
+def as_plain(made: Translation) -> dict[str, Any]:
+    """The translation for other programs."""
+    return {
+        "file": made.path,
+        "verdict": WORDS[made.verdict],
+        "reason": made.reason,
+        "lines": [
+            {
+                "key": line.key,
+                "value": line.value,
+                "verdict": WORDS[line.verdict],
+                "ours": line.ours,
+                "note": line.note,
+                "given": line.given,
+            }
+            for line in made.lines
+        ],
+    }
+
+
+def markdown() -> str:
+    """The table of options, as docs/threestudio.md has it."""
+    known = table()
+    found = []
+    for key, parts in known.parts.items():
+        found += ["", f"### {key}", "", "| threestudio | here | maps | |", "|---|---|---|---|"]
+        for name, part in parts.items():
+            cells = (f"`{name}`", part.ours, WORDS[part.verdict], part.note)
+            found.append(_cells(*cells))
+        rows = (_row(PREFIXES[key], row) for part in parts.values() for row in part.rows)
+        found += dict.fromkeys(rows)
+    for group, prefix in (("loss", "system.loss."), ("optimiser", ""), ("run", "")):
+        found += ["", f"### {group}", "", "| threestudio | here | maps | |", "|---|---|---|---|"]
+        found += [_row(prefix, row) for row in known.groups[group]]
+    return "\n".join(found).strip()
+
+
+def _row(prefix: str, row: Row) -> str:
+    default = "" if row.default is UNSET else f" (default {row.default})"
+    ours = row.ours.replace("@", "distil")
+    return _cells(f"`{prefix}{row.option}`{default}", ours, WORDS[row.verdict], row.note)
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
