@@ -45,7 +45,7 @@ def lost(made: dict[str, Translation], verdict: str) -> list[list[object]]:
                 files[line.key].add(name)
                 why[line.key][reason(line)] += 1
     order = sorted(files, key=lambda key: (-len(files[key]), key))
-    return [[f"`{key}`", len(files[key]), why[key].most_common(1)[0][0]] for key in order]
+    return [[key, len(files[key]), why[key].most_common(1)[0][0]] for key in order]
 
 
 def reason(line: Line) -> str:
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     )
     rows = [
         [
-            f"`{name}`",
+            name,
             sum(n.given for n in one.lines),
             *map(one.count, VERDICTS),
             WORDS[one.verdict],
@@ -86,10 +86,10 @@ def main(folder: Path) -> None:
     body += "\n\n## Defaults of threestudio that files leave and that do not map whole\n\n"
     body += table(
         ["key", "files", "effect"],
-        [[f"`{key}`", count, note] for (key, note), count in told.most_common()],
+        [[key, count, note] for (key, note), count in told.most_common()],
     )
     body += "\n\n## No configurations\n\n" + table(
-        ["file", "error"], [[f"`{name}`", text] for name, text in refused.items()]
+        ["file", "error"], [[name, text] for name, text in refused.items()]
     )
     publish(
         "translate",
@@ -103,7 +103,7 @@ def command(one: Translation) -> str:
     """What runs it, or why nothing does."""
     if one.target is None:
         return one.reason.replace("|", "\\|")
-    return f"`{one.target.command}`, {one.target.system}"
+    return f"{one.target.command}, {one.target.system}"
 
 
 if __name__ == "__main__":

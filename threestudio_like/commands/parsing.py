@@ -255,6 +255,12 @@ def undotted(command: str) -> set[str]:
     }
 
 
+def _takes_many(kind: type, name: str) -> bool:
+    """Whether what stands without a flag may stand there several times."""
+    hint = typing.get_type_hints(kind).get(name)
+    return typing.get_origin(hint) is tuple and Ellipsis in typing.get_args(hint)
+
+
 def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: list[str]) -> None:
     """Say it where more stands without a flag than is read: most often a prompt without quotes."""
     names = positionals_of(kind)
@@ -268,7 +274,7 @@ def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: li
             skip -= 1
         else:
             stray.append(item)
-    if len(stray) <= len(names):
+    if len(stray) <= len(names) or (names and _takes_many(kind, names[-1])):
         return
     if names and names[-1] in ("prompt", "source", "mesh", "picture") and "prompt" in names:
         first = names.index("prompt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ...engine.schema.bounds import shown
@@ -65,8 +66,8 @@ def markdown() -> str:
     for key, parts in known.parts.items():
         found += ["", f"### {key}", "", "| threestudio | here | maps | |", "|---|---|---|---|"]
         for name, part in parts.items():
-            cells = (f"`{name}`", part.ours, WORDS[part.verdict], part.note)
-            found.append(_cells(*cells))
+            ours = part.ours.replace("@", "distil")
+            found.append(_cells(name, ours, WORDS[part.verdict], part.note))
         rows = (_row(PREFIXES[key], row) for part in parts.values() for row in part.rows)
         found += dict.fromkeys(rows)
     for group, prefix in (("loss", "system.loss."), ("optimiser", ""), ("run", "")):
@@ -78,8 +79,8 @@ def markdown() -> str:
 def _row(prefix: str, row: Row) -> str:
     default = "" if row.default is UNSET else f" (default {row.default})"
     ours = row.ours.replace("@", "distil")
-    return _cells(f"`{prefix}{row.option}`{default}", ours, WORDS[row.verdict], row.note)
+    return _cells(f"{prefix}{row.option}{default}", ours, WORDS[row.verdict], row.note)
 
 
 def _cells(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(re.sub(r"([|*])", r"\\\1", cell) for cell in cells) + " |"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from .reading import Document, largest
@@ -319,6 +320,24 @@ def prior(scene: Scene, value: Any) -> Outcome:
     return Outcome(values={"--prior": value})
 
 
+def view_prior(value: Any) -> str:
+    """The name here of a prior that sees the picture: by the file of threestudio's, or a mirror;
+    empty where there is none."""
+    from ...priors.loading import PRIORS
+    from ...priors.registry import MODELS
+
+    name = PurePosixPath(str(value)).stem.replace("_", "-").lower()
+    if "zero123" in name and (name in MODELS or name in PRIORS):
+        return name
+    found = (n for n, entry in MODELS.items() if "zero123" in n and value in entry.mirrors)
+    return next(found, "")
+
+
+def seen_prior(scene: Scene, value: Any) -> Outcome:
+    """A model that sees the picture, by its name here."""
+    return Outcome(values={"--prior": view_prior(value)})
+
+
 def guidance_scale(plus_one: bool) -> Rule:
     """Classifier-free guidance: eps_c + s (eps_c - eps_u) has the scale s + 1 here."""
 
@@ -431,6 +450,6 @@ RULES: dict[str, Callable[..., Rule]] = {
     **{f.__name__: _alone(f) for f in (size, width, batch, elevation, bias, finest, opening)},
     **{f.__name__: _alone(f) for f in (layers, moving, random_colour, smooth_3d, features)},
     **{f.__name__: _alone(f) for f in (normals, samples, ambient_only, prior, clip, perp_neg)},
-    "square_grid": _alone(square_grid),
+    **{f.__name__: _alone(f) for f in (square_grid, seen_prior)},
 }
 """Rules by the names that options.yaml has for them; each takes its arguments there."""

@@ -12,10 +12,8 @@ from typing import Any
 from ...engine.config import dotted, set_dotted, to_dict, write_yaml
 from ...engine.errors import ConfigError, UserError
 from ...engine.schema.bounds import shown
-from ...priors.loading import PRIORS
-from ...priors.registry import MODELS
 from .reading import Document, read_document
-from .rules import Outcome, Scene, Verdict
+from .rules import Outcome, Scene, Verdict, view_prior
 from .systems import FRAME, Target, target_of
 from .table import PREFIXES, UNSET, Part, Row, table
 from .values import NoTranslation, whole
@@ -89,7 +87,8 @@ class Translation:
         words += ["--config", config]
         for name, value in self.options.items():
             if name != "--picture":
-                words += [name] if value is True else [name, str(value)]
+                # Dotted options take a value, flags take none.
+                words += [name] if value is True and "." not in name else [name, str(value)]
         return " ".join(shlex.quote(word) for word in words)
 
     def yaml(self) -> str:
@@ -182,7 +181,8 @@ class _Work:
             part = parts.get(str(name), Part(verdict="none", note="there is no such part here"))
             if key == "system.geometry_type" and self.target.geometry:
                 part = parts[self.target.geometry]
-            if name in VIEWS and not _known(self.document):
+            model = self.document.get("system.guidance.pretrained_model_name_or_path")
+            if name in VIEWS and not view_prior(model):
                 part = replace(part, verdict="none", note=UNKNOWN_VIEWS)
             yield key, (PREFIXES[key], part)
 
@@ -216,7 +216,7 @@ class _Work:
             return self._system_line(raw)
         if key in named:
             part = named[key][1]
-            if part.verdict == "none" and part.needed:
+            if part.verdict == "none" and part.needed and not self.no_system:
                 self.reasons.append(f"{key} {raw}: {part.note}")
             return Line(key, raw, part.verdict, self._shown(part.ours), part.note)
         refused = self._refused(key, named)
@@ -290,12 +290,6 @@ class _Work:
             else:
                 lost[name] = f"{self.scene.command} has no such value"
         return lost
-
-
-def _known(document: Document) -> bool:
-    """Whether the prior of a view-conditioned guidance is one of ours by name."""
-    name = str(document.get("system.guidance.pretrained_model_name_or_path", ""))
-    return any(name in entry.mirrors for entry in MODELS.values()) or name in PRIORS
 
 
 def _text(value: Any) -> Any:
