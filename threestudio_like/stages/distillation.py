@@ -34,6 +34,7 @@ from ..renderers import (
     ShadingConfig,
     StratifiedCameras,
     UniformCameras,
+    VolumeRenderer,
     draw_light,
 )
 from ..renderers.cameras import CameraSampler
@@ -50,9 +51,7 @@ def distillation_stage(
     steps: int,
     parts: FieldModel,
     guidance: Guidance,
-    cameras: CameraSampler,
-    background: Background,
-    size: int,
+    views: StepViews,
     rates: LearningRates,
     regularise: Regularisation,
     weight: float = 1.0,
@@ -61,23 +60,18 @@ def distillation_stage(
     last: bool = True,
     guidances: Sequence[WeightedGuidance] = (),
     option: str = "",
-    shading: ShadingConfig | None = None,
-    milestones: Milestones | None = None,
 ) -> Stage:
     """A stage that moves a field by a guidance.
 
     Args:
-        size: height and width of the rendering.
         guidance: the main one, whose term is called "distil".
+        views: what a step looks at.
         weight: of the main guidance.
         extra: more weighted terms of the rendering, by name.
         last: whether the field is a result; what another stage will sharpen may still be fog.
         guidances: more of them, with their weights.
         option: the name of its configuration, where it is not `name`; messages say it.
-        shading: how often its colours are lit, and by what.
-        milestones: how size and number of views change on the way.
     """
-    shading, milestones = shading or ShadingConfig(), milestones or Milestones()
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
@@ -90,22 +84,17 @@ def distillation_stage(
             parts.renderer.refresh(parts.field, step.random)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        random = step.random
-        drawn = milestones.cameras(cameras, size, random, step.fraction)
-        some = own_views(drawn, step, every, option)
-        sample = background.sample(some, random)
-        light = draw_light(shading, some, step.microbatch_random, step.fraction)
-        rendering = parts.renderer.render(
-            parts.field, some, sample, step.microbatch_random, light=light
-        )
+        rendering, inputs = views.render(step, parts, every, option)
         seen.append(rendering.opacity.detach())
-        inputs = GuidanceInputs(
-            some, step.fraction, step.microbatch_random, background=sample.level
-        )
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         terms.update(
             regularisation_terms(
-                weights, parts, rendering, cameras=some, fraction=step.fraction, random=random
+                weights,
+                parts,
+                rendering,
+                cameras=inputs.cameras,
+                fraction=step.fraction,
+                random=step.random,
             )
         )
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
@@ -124,12 +113,6 @@ def distillation_stage(
             return "switched sparsity off"
         return recover_guidances(every, verdict)
 
-    def shrink() -> str:
-        renderer = parts.renderer
-        renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17
-        done = shrink_guidances(every)
-        return f"rendered {renderer.chunk} samples at a time" + (f" and {done}" if done else "")
-
     return Stage(
         name,
         steps,
@@ -139,12 +122,20 @@ def distillation_stage(
         shared=True,
         before_step=before_step,
         clip_norm=clip_norm,
-        preview=lambda: preview(parts, size),
+        preview=lambda: preview(parts, views.size),
         watch=watch,
         figures=guidance_figures,
         recover=recover,
-        shrink=shrink,
+        shrink=lambda: shrink(parts.renderer, every),
     )
+
+
+def shrink(renderer: VolumeRenderer, guidances: Sequence[WeightedGuidance]) -> str:
+    """Render fewer samples at once, and let the guidances do less at once; what was done in
+    words."""
+    renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17
+    done = shrink_guidances(guidances)
+    return f"rendered {renderer.chunk} samples at a time" + (f" and {done}" if done else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +164,31 @@ class Milestones:
         if batch > 0:
             sampler = with_batch(sampler, batch)
         return sampler.sample(random, size, fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepViews:
+    """What a step looks at: cameras, what lies behind, and the light; `size` in pixels where no
+    milestone says another."""
+
+    sampler: CameraSampler
+    background: Background
+    size: int
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    milestones: Milestones = field(default_factory=Milestones)
+
+    def render(
+        self, step: Step, parts: FieldModel, guidances: Sequence[WeightedGuidance], option: str
+    ) -> tuple[Rendering, GuidanceInputs]:
+        """The rendering of a step's own views, and what guidances are told besides. Raises
+        ConfigError where the views cannot be shared, see `own_views`."""
+        random = step.microbatch_random
+        drawn = self.milestones.cameras(self.sampler, self.size, step.random, step.fraction)
+        cameras = own_views(drawn, step, guidances, option)
+        sample = self.background.sample(cameras, step.random)
+        light = draw_light(self.shading, cameras, random, step.fraction)
+        rendering = parts.renderer.render(parts.field, cameras, sample, random, light=light)
+        return rendering, GuidanceInputs(cameras, step.fraction, random, background=sample.level)
 
 
 def with_batch(sampler: CameraSampler, batch: int) -> CameraSampler:
@@ -288,9 +304,13 @@ def configured_stage(
         config.steps,
         parts,
         guidance=main,
-        cameras=config.sampler(),
-        background=background,
-        size=size,
+        views=StepViews(
+            sampler=config.sampler(),
+            background=background,
+            size=size,
+            shading=config.shading,
+            milestones=config.milestones,
+        ),
         rates=config.rates,
         regularise=config.regularise,
         weight=config.weight,
@@ -298,7 +318,5 @@ def configured_stage(
         last=last,
         guidances=[*more, *guidances],
         option=option,
-        shading=config.shading,
-        milestones=config.milestones,
     )
     return config.optimiser.applied(stage)

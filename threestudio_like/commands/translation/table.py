@@ -16,6 +16,7 @@ from typing import Any
 from ...engine.config import read_yaml
 from .optimiser import feature_rate, optimiser
 from .rules import RULES, Rule, Verdict
+from .training_rules import TRAINING_RULES
 
 TABLE = Path(__file__).with_name("options.yaml")
 PREFIXES = {
@@ -30,7 +31,12 @@ PREFIXES = {
 """The key that names a part -> the prefix of its options."""
 
 
-RATES = {"optimiser": lambda: optimiser, "feature_rate": lambda: feature_rate}
+EVERY_RULE = {
+    **RULES,
+    **TRAINING_RULES,
+    "optimiser": lambda: optimiser,
+    "feature_rate": lambda: feature_rate,
+}
 
 
 class _Unset:
@@ -94,7 +100,7 @@ def _row(values: Mapping[str, Any]) -> Row:
     """A row of the file; its rule is a function of rules.py with its arguments."""
     plain = {k: v for k, v in values.items() if k != "rule"}
     name, *arguments = values.get("rule", [""])
-    made = {**RULES, **RATES}[name](*arguments) if name else None
+    made = EVERY_RULE[name](*arguments) if name else None
     return Row(**plain, rule=made)
 
 

@@ -13,9 +13,10 @@ from ...engine.config import dotted, set_dotted, to_dict, write_yaml
 from ...engine.errors import ConfigError, UserError
 from ...engine.schema.bounds import shown
 from .reading import Document, read_document
-from .rules import Outcome, Scene, Verdict, view_prior
+from .rules import Outcome, Scene, Verdict
 from .systems import FRAME, Target, target_of
 from .table import PREFIXES, UNSET, Part, Row, table
+from .training_rules import view_prior
 from .values import NoTranslation, whole
 
 UNKNOWN_VIEWS = "it sees the picture, and --prior knows none by this name"
