@@ -3,6 +3,7 @@ is fitted to."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -31,7 +32,7 @@ from ..renderers import (
     StratifiedCameras,
     UniformCameras,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.cameras import CameraSampler, FixedCameras
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .demand import Demand, Place, volume_demand
@@ -180,6 +181,19 @@ class DistillationConfig(DistillingConfig):
         }
         return samplers[self.cameras]
 
+    def sampler_for(self, context: GuidanceContext) -> CameraSampler:
+        """The camera sampler of a stage: the prior's own views, where it knows no others."""
+        views, reference = context.prior.facts.fixed_views, context.reference
+        if not views or reference is None:
+            return self.sampler()
+        protocol = context.protocol
+        return FixedCameras(
+            views=views,
+            around=math.degrees(reference.azimuth),
+            distance=protocol.distance,
+            fov_y=protocol.fov_y,
+        )
+
 
 def configured_stage(
     config: DistillationConfig,
@@ -200,7 +214,7 @@ def configured_stage(
         config.steps,
         parts,
         guidance=main,
-        cameras=config.sampler(),
+        cameras=config.sampler_for(context),
         background=background,
         size=size,
         rates=config.rates,

@@ -1,0 +1,112 @@
+"""What view-conditioned families share: the reference picture, encoded once, views that belong
+together, and models that read no prompt."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+
+from ....engine.errors import ModelError
+from ...diffusion import Condition, PriorFacts, Reference
+from ...text.embeddings import EmbeddingStore
+from ...text.packed import Text, TextLayout
+from ..base import DiffusersPrior
+
+
+class NoText:
+    """The text side of a model that reads none: one number that means nothing."""
+
+    layout = TextLayout()
+
+    def __init__(self) -> None:
+        self.embeddings = EmbeddingStore()
+
+    def encode(self, prompts: list[str]) -> torch.Tensor:
+        """Zeros (B, 1, 1)."""
+        return torch.zeros(len(prompts), 1, 1)
+
+    def check(self, prompt: str) -> list[str]:
+        """That the prompt is not read."""
+        return [f'the model takes a picture and no prompt; not read: "{prompt}"'] if prompt else []
+
+    def columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+        raise ModelError("reads no prompt", words, "Write no weights of words")
+
+
+class ViewPrior(DiffusersPrior):
+    """A prior of pictures of one object from several sides."""
+
+    half = torch.float16
+    together: ClassVar[int] = 1
+    """Views that it denoises together."""
+    kept: ClassVar[int] = 2
+    """Encoded references that are kept."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        self._references: list[tuple[Reference, Any]] = []
+        super().__init__(*arguments, **keywords)
+
+    @abstractmethod
+    def encode_reference(self, reference: Reference) -> Any:
+        """What the network is told of a picture."""
+
+    @torch.no_grad()
+    def reference(self, condition: Condition) -> Any:
+        """What the network is told of the condition's picture, encoded once.
+
+        Raises:
+            ModelError: there is none.
+        """
+        reference = condition.reference
+        if reference is None:
+            raise ModelError(
+                "turns a picture of the object, and was given none",
+                self.facts.name,
+                "Use it with: threestudio-like reconstruct PICTURE --method field",
+            )
+        for known, encoded in self._references:
+            if known is reference:
+                return encoded
+        self._references = self._references[-self.kept + 1 :]
+        self._references.append((reference, self.encode_reference(reference)))
+        return self._references[-1][1]
+
+    def check_views(self, count: int, t: torch.Tensor, condition: Condition) -> None:
+        """Raise ModelError where not all views that belong together are there, at one time."""
+        wanted = self.together
+        if condition.views != wanted or count % wanted:
+            given = condition.views if condition.views != wanted else count
+            raise ModelError(
+                f"denoises {wanted} views of an object together, and was given {given}",
+                self.facts.name,
+                f"Let a step have {wanted} views: --distil.cameras stratified "
+                f"--distil.stratified.batch {wanted} --distil.guidance.joint_views true",
+            )
+        groups = t.view(-1, wanted)
+        if bool((groups != groups[:, :1]).any()):
+            raise ModelError(
+                "denoises views together at one noise time, and was given several",
+                self.facts.name,
+                "Let them share it: --distil.guidance.shared_time true",
+            )
+
+    def _together(self, condition: Condition) -> int:
+        return max(condition.views, self.together)
+
+    def described(self, facts: PriorFacts) -> PriorFacts:
+        """The facts with what the family says of its views."""
+        facts.told_background = False
+        facts.joint_views, facts.single_views = self.together, self.together == 1
+        return facts
+
+    def _facts(self) -> PriorFacts:
+        return self.described(super()._facts())
+
+
+def rows_of(text: Text, every: int, more: int = 1) -> torch.Tensor:
+    """States (B, T, D) with `more` rows like its first after each run of `every`."""
+    groups = text.states.unflatten(0, (-1, every))
+    return torch.cat([groups, groups[:, :1].expand(-1, more, -1, -1)], 1).flatten(0, 1)
