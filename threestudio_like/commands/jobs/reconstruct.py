@@ -76,16 +76,25 @@ def method_configuration(
 ) -> PictureSystem:
     """The method's configuration, everything that it needs at hand; `prior` decides over preset
     and guidance, where it is known, which is told. Raises ConfigError, ModelError."""
-    preset = "default" if options.method.preset == "auto" else options.method.preset
     name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    if prior is not None:
-        preset = registry.preset_for(name, options.method.preset, prior)
+    preset = chosen_preset(options, prior)
+    preset = "default" if preset == "auto" else preset
     base = system or registry.configuration(name, preset, "reconstruct", where="--method")
     if system is None and prior is not None and events is not None:
         base = fit_guidance(base, prior, events)
     config: PictureSystem = configure(options, base)
     config.check()
     return config
+
+
+def chosen_preset(options: Any, prior: DiffusionPrior | None) -> str:
+    """The preset that the options mean; "auto" where the embedded prior, or none, leaves it to the
+    method."""
+    wanted = str(options.method.preset)
+    if prior is None or options.model.prior == EMBEDDED:
+        return wanted
+    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
+    return registry.preset_for(name, wanted, prior)
 
 
 def reconstruct(
@@ -196,7 +205,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "picture content": content,
         "prompt": options.prompt,
         "system": options.system,
-        "preset": options.method.preset,
+        "preset": chosen_preset(options, prior),
         "prior": options.model.prior,
         "seed": options.run.seed,
     }

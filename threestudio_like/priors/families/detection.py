@@ -295,8 +295,7 @@ def _check_parts(folder: Path, index: dict[str, Any], family: Family) -> None:
             continue
         if part not in family.parts:
             raise ModelError(
-                f'has a "{part}" ({value[1]}), which a plain text-to-image model of '
-                f"{family.name} does not",
+                f'has a "{part}" ({value[1]}), which a model of {family.name} does not',
                 str(folder / "model_index.json"),
                 "It is told more than a prompt",
             )

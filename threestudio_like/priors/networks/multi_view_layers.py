@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
@@ -290,7 +290,8 @@ class Resampler(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, given) to (B, count, width)."""
         queries, x = self.latents.expand(len(x), -1, -1), self.proj_in(x)
-        for attend, forward in self.layers:  # type: ignore[misc]
+        for layer in self.layers:
+            attend, forward = cast(nn.ModuleList, layer)
             queries = queries + attend(x, queries)
             queries = queries + forward(queries)
         return self.norm_out(self.proj_out(queries))

@@ -101,7 +101,7 @@ class MultiViewUNet(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Number type of the weights."""
-        return self.out[2].weight.dtype
+        return next(self.parameters()).dtype
 
     def forward(
         self,

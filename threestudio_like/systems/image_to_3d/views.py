@@ -122,11 +122,10 @@ def imagedream() -> PictureOptimisation:
 def magic123() -> PictureOptimisation:
     """threestudio's magic123-coarse-sd.yaml: a text-to-image prior (guidance 100, weight 0.025)
     with Stable Zero123 (guidance 5, weight 1) as second prior, times from 0.2 to 0.6."""
-    times = {"t_min": "0.2", "t_max": "0.6"}
     second = {
         "weight": "1",
         "prior": "stable-zero123",
-        "distil": {"scale": 5.0, "weighting": "dreamfusion", **times},
+        "distil": {"scale": 5.0, "weighting": "dreamfusion", "t_min": "0.2", "t_max": "0.6"},
     }
     return _picture(
         DistillationConfig(
@@ -137,7 +136,9 @@ def magic123() -> PictureOptimisation:
             uniform=UniformCameras(
                 elevation=(-45.0, 45.0), distance=(1.8, 1.8), fov_y=(55.0, 55.0), batch=1
             ),
-            guidance=ScoreDistillationConfig(scale=100.0, weighting="dreamfusion", **times),
+            guidance=ScoreDistillationConfig(
+                scale=100.0, weighting="dreamfusion", t_min="0.2", t_max="0.6"
+            ),
             guidances=Guidances().updated({"second-prior": second}, "distil.guidances."),
             rates=LearningRates(),
         ),

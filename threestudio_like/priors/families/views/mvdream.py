@@ -60,6 +60,7 @@ class MVDreamPrior(ViewPrior):
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
+        super().check()
         self.unet_facts = read_config(self.folder, "unet", MultiViewUNetRecord)
         facts, where = self.unet_facts, str(self.folder / "unet" / "config.json")
         if facts.unsupported:
@@ -140,6 +141,9 @@ class MVDreamPrior(ViewPrior):
 class ImageDreamPrior(MVDreamPrior):
     """ImageDream's adapter."""
 
+    vision = "image_encoder"
+    processors = ("feature_extractor",)
+
     def described(self, facts: PriorFacts) -> PriorFacts:
         """See `ViewPrior.described`."""
         facts = super().described(facts)
@@ -151,9 +155,9 @@ class ImageDreamPrior(MVDreamPrior):
         last layer but one (T, D)."""
         picture = reference.before(WHITE)
         latents = self._encode(at_edge(picture, self.facts.image_size).to(self.device))
-        pixels = PictureProcessor.read(self.folder, "feature_extractor")(picture)
+        pixels = PictureProcessor.read(self.folder, self.processors[0])(picture)
         told = vision_of(
-            *(self.folder, "image_encoder", pixels, self.device), dtype=self.vae_dtype
+            *(self.folder, self.vision, pixels, self.device), dtype=self.vae_dtype
         ).hidden_states[-2]
         width = self.denoiser.config.picture_width
         if told.shape[-1] != width:

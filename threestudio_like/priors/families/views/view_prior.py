@@ -13,6 +13,8 @@ from ...diffusion import Condition, PriorFacts, Reference
 from ...text.embeddings import EmbeddingStore
 from ...text.packed import Text, TextLayout
 from ..base import DiffusersPrior
+from ..parts import check_class, shapes_in, weight_files
+from .pictures import VISION, PictureProcessor
 
 
 class NoText:
@@ -40,6 +42,10 @@ class ViewPrior(DiffusersPrior):
     """A prior of pictures of one object from several sides."""
 
     half = torch.float16
+    vision: ClassVar[str] = ""
+    """The folder of the network that embeds pictures."""
+    processors: ClassVar[tuple[str, ...]] = ()
+    """The folders that say how pictures are read."""
     together: ClassVar[int] = 1
     """Views that it denoises together."""
     kept: ClassVar[int] = 2
@@ -48,6 +54,14 @@ class ViewPrior(DiffusersPrior):
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         self._references: list[tuple[Reference, Any]] = []
         super().__init__(*arguments, **keywords)
+
+    def check(self) -> None:
+        """See `DiffusersPrior.check`: what reads the picture is asked for before any work."""
+        for part in self.processors:
+            PictureProcessor.read(self.folder, part)
+        if self.vision:
+            check_class(self.folder, self.vision, VISION)
+            shapes_in(weight_files(self.folder / self.vision))
 
     @abstractmethod
     def encode_reference(self, reference: Reference) -> Any:

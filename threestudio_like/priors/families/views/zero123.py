@@ -71,9 +71,12 @@ class Zero123Prior(ViewPrior):
 
     part = "unet"
     kind = "UNet2DConditionModel"
+    vision = "image_encoder"
+    processors = ("feature_extractor",)
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
+        super().check()
         self.unet_facts = read_config(self.folder, "unet", UnetRecord)
         given, own = self.unet_facts.in_channels, self.channels()
         if given != 2 * own:
@@ -156,9 +159,9 @@ class Zero123Prior(ViewPrior):
         seen = at_edge(picture, self.facts.image_size).to(self.device, self.vae_dtype)
         coded = self.vae.encode(seen.permute(0, 3, 1, 2) * 2 - 1).latent_dist.mode()
         # Through whole bytes at the model's size, as the published code does it.
-        pixels = PictureProcessor.read(self.folder, "feature_extractor")(seen[0].float())
+        pixels = PictureProcessor.read(self.folder, self.processors[0])(seen[0].float())
         told = vision_of(
-            *(self.folder, "image_encoder", pixels, self.device), dtype=self.vae_dtype
+            *(self.folder, self.vision, pixels, self.device), dtype=self.vae_dtype
         ).image_embeds[0]
         if told.shape[-1] + POSE != self._projected:
             raise ModelError(

@@ -96,10 +96,13 @@ class Zero123PlusPrior(ViewPrior):
 
     part = "unet"
     kind = "UNet2DConditionModel"
+    vision = "vision_encoder"
+    processors = ("feature_extractor_vae", "feature_extractor_clip")
     together = VIEWS
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
+        super().check()
         self.unet_facts = read_config(self.folder, "unet", UnetRecord)
         given, own = self.unet_facts.in_channels, self.channels()
         if given not in (None, own):
@@ -189,12 +192,12 @@ class Zero123PlusPrior(ViewPrior):
         """Unscaled latents (C, h, w) of a grey picture and of the picture before grey, and its
         embedding (D,)."""
         picture = reference.before(GREY)
-        pixels = PictureProcessor.read(self.folder, "feature_extractor_vae")(picture)
+        pixels = PictureProcessor.read(self.folder, self.processors[0])(picture)
         both = torch.cat([torch.zeros_like(pixels), pixels]).to(self.device, self.vae_dtype)
         coded = self.vae.encode(both).latent_dist.mode()
-        pixels = PictureProcessor.read(self.folder, "feature_extractor_clip")(picture)
+        pixels = PictureProcessor.read(self.folder, self.processors[1])(picture)
         told = vision_of(
-            *(self.folder, "vision_encoder", pixels, self.device), dtype=self.vae_dtype
+            *(self.folder, self.vision, pixels, self.device), dtype=self.vae_dtype
         ).image_embeds[0]
         return coded[0], coded[1], told
 
@@ -204,7 +207,9 @@ class Zero123PlusPrior(ViewPrior):
         """Without a picture; views that make no grid are filled up with others."""
         missing = -len(x) % VIEWS
         whole = torch.cat([x, x[:1].expand(missing, -1, -1, -1)])
-        return untiled(network(tiled(whole), time[:1], text.states[:1]).sample)[: len(x)]
+        grids = len(whole) // VIEWS
+        out = network(tiled(whole), time[:1].expand(grids), text.states[:1].expand(grids, -1, -1))
+        return untiled(out.sample)[: len(x)]
 
     def answer(
         self, x: torch.Tensor, t: torch.Tensor, text: Text, condition: Condition
