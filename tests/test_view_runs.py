@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.twins import save_twin
-from tests.view_twins import save_view_twin
+from tests.view_twins import ADAPTER, save_view_twin
 from threestudio_like.cli import main
 from threestudio_like.engine.config import read_yaml
 from threestudio_like.priors.families.detection import load_folder
@@ -68,6 +68,19 @@ def test_a_prompt_becomes_an_object_by_four_views(models, tmp_path):
     saved = read_yaml(out / "run.yaml")
     assert saved["preset"] == "mvdream"
     assert saved["config"]["distil"]["stratified"]["batch"] == 4
+
+
+def test_a_prompt_becomes_an_object_by_six_views(models, tmp_path, capsys):
+    out, folder = tmp_path / "out", models("mv-adapter")
+    line = ["generate", "a red chair", "--system", "dreamfusion", "--prior", folder, *SMALL]
+    line += ["--load.view_adapter", f"{folder}/{ADAPTER}"]
+    assert main([*line, "--out", str(out)]) == 0
+    assert read_yaml(out / "run.yaml")["preset"] == "mv-adapter"
+    other = ["generate", "a red chair", "--prior", models("sd"), "--out", str(tmp_path / "b")]
+    told = one_line([*other, "--load.view_adapter", f"{folder}/{ADAPTER}"], capsys)
+    assert "Stable Diffusion XL" in told
+    wrong = [*line, "--out", str(tmp_path / "c"), "--load.view_adapter", f"{folder}/none"]
+    assert "no .safetensors file" in one_line(wrong, capsys)
 
 
 def test_two_priors_are_weighted(models, picture, tmp_path):

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from tests.view_twins import WEIGHTS, save_view_twin
+from tests.view_twins import ADAPTER, WEIGHTS, save_view_twin
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.guidance.guidance import GuidanceInputs
 from threestudio_like.guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from threestudio_like.priors.diffusion import Condition, Reference
 from threestudio_like.priors.families.detection import load_folder
+from threestudio_like.priors.families.views.mv_adapter import camera_images
 from threestudio_like.priors.families.views.mvdream import camera_numbers
 from threestudio_like.priors.families.views.pictures import PictureProcessor
 from threestudio_like.priors.families.views.zero123 import pose_numbers
@@ -30,6 +31,7 @@ from threestudio_like.renderers.cameras import Cameras, FixedCameras
 from threestudio_like.renderers.rendering import Rendering
 
 PROMPT = "a red chair"
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +41,16 @@ def twins(tmp_path_factory):
 
     @functools.cache
     def loaded(name: str) -> Any:
-        save_view_twin(name, folder / name)
-        return load_folder(folder / name, DiffusersConfig(image_size=16), name)
+        return opened(save_view_twin(name, folder / name))
 
     return loaded
+
+
+def opened(folder: Path) -> Any:
+    """The prior of a twin's folder, with the adapter in it where there is one."""
+    adapter = folder / ADAPTER if (folder / ADAPTER).is_file() else None
+    config = DiffusersConfig(image_size=16, view_adapter=adapter)
+    return load_folder(folder, config, folder.name)
 
 
 def orbit(azimuths: list[float], elevations: list[float], distance: float = 3.0) -> Cameras:
@@ -68,7 +76,7 @@ def random(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
@@ -158,22 +166,36 @@ def block_order(key: str) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def test_mvdream_is_the_librarys_unet_with_dense_attention(twins):
-    """Names and arithmetic of every tensor: four views together with cameras, and single pictures
-    without."""
-    prior, cameras = twins("mvdream"), quarters()
+def compared_mvdream(prior: Any) -> list[Pair]:
+    """Two groups of four views with cameras: ours, and the library's UNet with dense attention."""
+    cameras = quarters()
     x, t = random(8, 4, 8, 8), torch.tensor([400] * 4 + [70] * 4)
     states = prior.encode_text([PROMPT, ""]).repeat_interleave(4, 0)
     both = cameras[torch.arange(8) % 4]
     ours = prior.predict(x, t, Condition(states, both, views=4))
     network = library_unet(prior.folder, views=4)
     theirs = network(x, t, states, class_labels=camera_numbers(both)).sample
-    close(ours, theirs)
-    moved = x.clone()
-    moved[3] += 1
-    other = prior.predict(moved, t, Condition(states, both, views=4))
-    assert (other[:4] - ours[:4]).flatten(1).abs().amax(1).min() > 1e-4
-    assert torch.equal(other[4:], ours[4:])
+    return [(ours, theirs)]
+
+
+def test_mvdream_is_the_librarys_unet_with_dense_attention(twins):
+    """Names and arithmetic of every tensor."""
+    for ours, theirs in compared_mvdream(twins("mvdream")):
+        assert_close(ours, theirs)
+
+
+@torch.no_grad()
+def test_every_view_of_mvdream_sees_the_others(twins):
+    """And those of another object do not."""
+    prior = twins("mvdream")
+    x, t = random(8, 4, 8, 8), torch.full((8,), 400)
+    states = prior.encode_text([PROMPT]).expand(8, -1, -1)
+    condition = Condition(states, quarters()[torch.arange(8) % 4], views=4)
+    before = prior.predict(x, t, condition)
+    x[3] += 1
+    after = prior.predict(x, t, condition)
+    assert (after[:4] - before[:4]).flatten(1).abs().amax(1).min() > 1e-4
+    assert torch.equal(after[4:], before[4:])
 
 
 @torch.no_grad()
@@ -182,7 +204,7 @@ def test_mvdream_also_makes_single_pictures(twins):
     x, t, states = random(2, 4, 8, 8), torch.tensor([400, 70]), prior.encode_text([PROMPT, ""])
     ours = prior.predict(x, t, Condition(states))
     network = library_unet(prior.folder, views=1, cameras=False)
-    close(ours, network(x, t, states).sample)
+    assert_close(ours, network(x, t, states).sample)
 
 
 def test_mvdream_has_the_published_size():
@@ -267,12 +289,12 @@ def resampled(tensors: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor
 
 
 @torch.no_grad()
-def test_imagedream_is_the_librarys_unet_with_a_fifth_view(twins):
+def compared_imagedream(prior: Any) -> list[Pair]:
     """The picture's latents as a fifth view without a camera, its tokens beside the text's; zeros
     for both where it is not shown."""
     from transformers import CLIPVisionModel
 
-    prior, cameras, reference = twins("imagedream"), quarters(), a_picture(azimuth=20.0)
+    cameras, reference = quarters(), a_picture(azimuth=20.0)
     x, t = random(8, 4, 8, 8), torch.full((8,), 300)
     states = prior.encode_text([PROMPT, ""]).repeat_interleave(4, 0)
     both = cameras[torch.arange(8) % 4]
@@ -290,13 +312,20 @@ def test_imagedream_is_the_librarys_unet_with_a_fifth_view(twins):
     network = library_unet(prior.folder, views=5, tokens=4)
     numbers = camera_numbers(cameras, reference.azimuth)
     numbers = torch.cat([numbers, torch.zeros(1, 16)])
+    pairs = []
     for half, (on, four) in enumerate(zip((1.0, 0.0), x.split(4))):
         five = torch.cat([four, on * latents])
         text = torch.cat(
             [states[4 * half].expand(5, -1, -1), resampled(own, on * seen).expand(5, -1, -1)], 1
         )
         theirs = network(five, torch.full((5,), 300), text, class_labels=numbers).sample
-        close(ours[4 * half : 4 * half + 4], theirs[:4])
+        pairs.append((ours[4 * half : 4 * half + 4], theirs[:4]))
+    return pairs
+
+
+def test_imagedream_is_the_librarys_unet_with_a_fifth_view(twins):
+    for ours, theirs in compared_imagedream(twins("imagedream")):
+        assert_close(ours, theirs)
 
 
 # Zero123.
@@ -360,17 +389,23 @@ def published_noise(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["zero123-xl", "zero123-xl-community", "stable-zero123"])
-def test_zero123_is_the_published_formula(name, twins):
-    prior, reference = twins(name), a_picture(azimuth=15.0, elevation=12.0)
+def compared_zero123(prior: Any) -> list[Pair]:
+    """With the picture and without, from two cameras at other distances than the picture's."""
+    reference = a_picture(azimuth=15.0, elevation=12.0)
     cameras = orbit([100.0, -40.0], [30.0, -5.0], distance=3.4)
     x, t = random(2, 4, 8, 8), torch.tensor([600, 90])
     text = prior.encode_text(["", ""])
     told = Condition(text, cameras, reference=reference)
     untold = Condition(text, cameras, reference=reference, shown=torch.zeros(2, dtype=torch.bool))
-    theirs = published_noise(prior, reference, cameras, x, t, stable="stable" in name)
-    close(prior.predict(x, t, told), theirs[0])
-    close(prior.predict(x, t, untold), theirs[1])
+    ours = (prior.predict(x, t, told), prior.predict(x, t, untold))
+    stable = "stable" in prior.name
+    return list(zip(ours, published_noise(prior, reference, cameras, x, t, stable=stable)))
+
+
+@pytest.mark.parametrize("name", ["zero123-xl", "zero123-xl-community", "stable-zero123"])
+def test_zero123_is_the_published_formula(name, twins):
+    for ours, theirs in compared_zero123(twins(name)):
+        assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["zero123-xl", "stable-zero123"])
@@ -460,12 +495,13 @@ class Recorder:
 
 
 @torch.no_grad()
-def test_zero123plus_is_the_librarys_unet_with_reference_attention(twins):
+def compared_zero123plus(prior: Any) -> list[Pair]:
+    """A grid with the picture, and one with a grey picture and the empty prompt."""
     from diffusers import EulerAncestralDiscreteScheduler, UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
     from transformers import CLIPVisionModelWithProjection
 
-    prior, reference = twins("zero123plus"), a_picture(azimuth=40.0)
+    reference = a_picture(azimuth=40.0)
     views = FixedCameras(views=POSES, around=40.0, distance=4.0, fov_y=30.0)
     cameras = views.sample(RandomStream(0, "test", 0), 16)
     x, at = random(12, 4, 8, 8), 500
@@ -497,7 +533,7 @@ def test_zero123plus_is_the_librarys_unet_with_reference_attention(twins):
     assert abs(float(step) - at) < 0.5
     noise = prior.reference_noise(at, latents.shape[1:])[None]
     ramp = torch.arange(77)[:, None] / 76
-    empty = prior.encode_text([""])
+    empty, pairs = prior.encode_text([""]), []
     for k, (condition, states) in enumerate(
         [(latents, empty + embedding * ramp), (negative, empty)]
     ):
@@ -511,7 +547,13 @@ def test_zero123plus_is_the_librarys_unet_with_reference_attention(twins):
             recorder.reading = True
         rows = [torch.cat(list(x[6 * k + 2 * r : 6 * k + 2 * r + 2]), -1) for r in range(3)]
         theirs = network(torch.cat(rows, -2)[None], at, states).sample
-        close(tiled(ours[6 * k : 6 * k + 6]), theirs)
+        pairs.append((tiled(ours[6 * k : 6 * k + 6]), theirs))
+    return pairs
+
+
+def test_zero123plus_is_the_librarys_unet_with_reference_attention(twins):
+    for ours, theirs in compared_zero123plus(twins("zero123plus")):
+        assert_close(ours, theirs)
 
 
 @torch.no_grad()
@@ -525,10 +567,12 @@ def test_zero123plus_shrinks_pictures_and_shifts_latents(twins):
     coded = prior.vae.encode((grid * 2 - 1) * 0.5 / 0.8).latent_dist.mode()
     wanted = (coded * prior.vae.config.scaling_factor - 0.22) * 0.75
     latents = prior.encode_image(images)
-    close(tiled(latents), wanted)
+    assert_close(tiled(latents), wanted)
     raw = (wanted / 0.75 + 0.22) / prior.vae.config.scaling_factor
     shown = prior.vae.decode(raw).sample / 0.5 * 0.8
-    close(tiled(prior.decode_latents(latents).permute(0, 3, 1, 2)), (shown / 2 + 0.5).clamp(0, 1))
+    assert_close(
+        tiled(prior.decode_latents(latents).permute(0, 3, 1, 2)), (shown / 2 + 0.5).clamp(0, 1)
+    )
 
 
 def test_zero123plus_views():
@@ -540,6 +584,116 @@ def test_zero123plus_views():
     assert torch.equal(untiled(grid), x)
     assert [round(a) for a, _ in POSES] == [30, 90, 150, 210, 270, 330]
     assert [round(e) for _, e in POSES] == [20, -10, 20, -10, 20, -10]
+
+
+# MV-Adapter.
+
+
+class RowsWrittenOut:
+    """Self-attention of a diffusers layer, and the adapter's along the same row of six views."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor], name: str) -> None:
+        from diffusers.models.attention_processor import AttnProcessor
+
+        self.inner = AttnProcessor()
+        self.own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if name in k}
+
+    def __call__(self, attn: Any, x: torch.Tensor, **more: Any) -> torch.Tensor:
+        out = self.inner(attn, x)
+        edge = math.isqrt(x.shape[1])
+        q, k, v = (
+            (x @ self.own[f"to_{n}_mv.weight"].t()).unflatten(1, (edge, edge)) for n in "qkv"
+        )
+        rows = torch.zeros_like(q)
+        for view in range(len(x)):
+            first = view - view % 6
+            for row in range(edge):
+                keys = k[first : first + 6, row].reshape(6 * edge, attn.heads, -1)
+                values = v[first : first + 6, row].reshape(6 * edge, attn.heads, -1)
+                query = q[view, row].unflatten(-1, (attn.heads, -1))
+                scores = torch.einsum("ihd,jhd->hij", query, keys) / math.sqrt(keys.shape[-1])
+                rows[view, row] = torch.einsum("hij,jhd->ihd", scores.softmax(-1), values).flatten(
+                    1
+                )
+        rows = rows.flatten(1, 2)
+        return out + rows @ self.own["to_out_mv.0.weight"].t() + self.own["to_out_mv.0.bias"]
+
+
+@torch.no_grad()
+def compared_mv_adapter(prior: Any) -> list[Pair]:
+    """Prompt and negative prompt, six views each, on the library's UNet and T2I adapter."""
+    from diffusers import T2IAdapter, UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+
+    cameras = FixedCameras(views=prior.facts.fixed_views, distance=12.6, fov_y=10.0)
+    both = cameras.sample(RandomStream(0, "test", 0), 16)[torch.arange(12) % 6]
+    x, t = random(12, 4, 8, 8), torch.full((12,), 350)
+    packed = prior.encode_text([PROMPT, ""]).repeat_interleave(6, 0)
+    ours = prior.predict(x, t, Condition(packed, both, views=6))
+
+    tensors = load_file(prior.folder / ADAPTER)
+    network = UNet2DConditionModel.from_pretrained(prior.folder / "unet").eval()
+    network.set_attn_processor(
+        {
+            name: RowsWrittenOut(tensors, name) if "attn1" in name else AttnProcessor()
+            for name in network.attn_processors
+        }
+    )
+    encoder = T2IAdapter(6, [16, 32, 32, 32], 2, 16, "full_adapter_xl").eval()
+    encoder.load_state_dict({k: v for k, v in tensors.items() if k.startswith("adapter.")})
+    # Its own cameras: at azimuth a of its front it is at (sin a, -cos a, 0) and looks back.
+    places = torch.tensor([[math.sin(a), -math.cos(a), 0.0] for a in both.azimuth.tolist()])
+    pixels = ((torch.cat([-places, places], 1) + 1) / 2)[..., None, None].expand(-1, -1, 64, 64)
+    text = prior.layout.unpack(packed)
+    sizes = torch.tensor([16.0, 16.0, 0.0, 0.0, 16.0, 16.0]).expand(12, -1)
+    theirs = network(
+        *(x, t, text.states),
+        added_cond_kwargs={"text_embeds": text.pooled, "time_ids": sizes},
+        down_intrablock_additional_residuals=list(encoder(pixels)),
+    ).sample
+    return [(ours, theirs)]
+
+
+def test_mv_adapter_is_the_librarys_unet_with_rows_of_views(twins):
+    for ours, theirs in compared_mv_adapter(twins("mv-adapter")):
+        assert_close(ours, theirs)
+
+
+def test_mv_adapters_noise_is_shifted(twins):
+    """The published shift: ratios divided by eight, interpolated in their logarithm by the time,
+    and betas made of them."""
+    from diffusers import DDPMScheduler
+
+    prior = twins("mv-adapter")
+    plain = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    alpha = plain.alphas_cumprod.double()
+    ratio, share = alpha / (1 - alpha), torch.arange(1000).double() / 999
+    ratio = torch.exp(ratio.log() * (1 - share) + (ratio / 8).log() * share)
+    bars = ratio / (1 + ratio)
+    betas = 1 - bars / torch.cat([torch.ones(1).double(), bars[:-1]])
+    theirs = DDPMScheduler(trained_betas=betas.tolist()).alphas_cumprod
+    torch.testing.assert_close(prior.schedule.alphas_cumprod, theirs, atol=1e-6, rtol=1e-4)
+    assert float(prior.schedule.alphas_cumprod[999]) < float(alpha[999]) / 7
+
+
+def test_mv_adapters_cameras():
+    """A camera's image: its direction of view and its place, with +Z up and the front at -Y."""
+    front, right, above = camera_images(orbit([0.0, 90.0, 0.0], [0.0, 0.0, 90.0])) * 2 - 1
+    for ours, place in [(front, [0, -1, 0]), (right, [1, 0, 0]), (above, [0, 0, 1])]:
+        wanted = torch.tensor([*(-float(v) for v in place), *map(float, place)])
+        torch.testing.assert_close(ours, wanted, atol=1e-6, rtol=0)
+
+
+COMPARED = {
+    "mvdream": compared_mvdream,
+    "imagedream": compared_imagedream,
+    "zero123-xl": compared_zero123,
+    "zero123-xl-community": compared_zero123,
+    "stable-zero123": compared_zero123,
+    "zero123plus": compared_zero123plus,
+    "mv-adapter": compared_mv_adapter,
+}
+"""Predictions, and those of the published formula on the library's networks, by twin."""
 
 
 # What cannot be meant.
@@ -567,7 +721,13 @@ def test_a_missing_picture_is_one_line(twins):
 
 
 def test_a_wrong_number_of_views_is_one_line(twins):
-    for name, views in [("mvdream", 3), ("mvdream", 8), ("imagedream", 2), ("zero123plus", 4)]:
+    for name, views in [
+        ("mvdream", 3),
+        ("mvdream", 8),
+        ("imagedream", 2),
+        ("zero123plus", 4),
+        ("mv-adapter", 4),
+    ]:
         prior = twins(name)
         text = prior.encode_text([PROMPT] * views)
         cameras = orbit([90.0 * k for k in range(views)], [0.0] * views)
@@ -613,6 +773,7 @@ def test_facts_say_what_is_taken(twins):
         "imagedream": ("text", "camera", "views", "reference"),
         "zero123-xl": ("camera", "reference"),
         "zero123plus": ("camera", "views", "reference"),
+        "mv-adapter": ("text", "camera", "views"),
     }
     for name, wanted in conditions.items():
         assert twins(name).facts.conditions == wanted
@@ -637,7 +798,7 @@ def test_parts_of_a_batch_are_the_whole(twins):
     prior.entries = 4
     parts = prior.predict(x, t, condition)
     prior.entries = 0
-    close(parts, whole)
+    assert_close(parts, whole)
 
 
 def test_pictures_are_read_as_transformers_reads_them(twins):
@@ -656,4 +817,4 @@ def test_pictures_are_read_as_transformers_reads_them(twins):
         theirs = CLIPImageProcessor.from_pretrained(folder / part)(
             images=as_bytes(picture), return_tensors="pt"
         ).pixel_values
-        close(PictureProcessor.read(folder, part)(picture), theirs)
+        assert_close(PictureProcessor.read(folder, part)(picture), theirs)

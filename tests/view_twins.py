@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tests.twins import BETAS, clip, clip_tokenizer, unet, vae
+from tests.twins import BETAS, clip, clip_tokenizer, sdxl, unet, vae
 from threestudio_like.priors.networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -212,6 +212,41 @@ def zero123plus(folder: Path) -> None:
     )
 
 
+def mv_adapter(folder: Path) -> None:
+    """A Stable Diffusion XL of three levels, and huanngzh/mv-adapter's file for it."""
+    from diffusers import T2IAdapter
+
+    pipeline = sdxl()
+    network = unet(
+        block_out_channels=(16, 32, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(2, 4, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1, 2),
+        projection_class_embeddings_input_dim=80,
+        cross_attention_dim=64,
+    )
+    pipeline.register_modules(unet=network)
+    pipeline.save_pretrained(folder)
+    tensors = {
+        f"{name}.processor.{part}": torch.randn(shape) / 6
+        for name, module in network.named_modules()
+        if name.endswith("attn1")
+        for width in [module.to_q.in_features]
+        for part, shape in [
+            *((f"to_{k}_mv.weight", (width, width)) for k in "qkv"),
+            ("to_out_mv.0.weight", (width, width)),
+            ("to_out_mv.0.bias", (width,)),
+        ]
+    }
+    encoder = T2IAdapter(6, [16, 32, 32, 32], 2, 16, "full_adapter_xl")
+    save_file({**tensors, **encoder.state_dict()}, folder / ADAPTER)
+
+
+ADAPTER = "mvadapter_t2mv_sdxl.safetensors"
 VIEW_TWINS: dict[str, Callable[[Path], None]] = {
     "mvdream": mvdream,
     "imagedream": imagedream,
@@ -219,6 +254,7 @@ VIEW_TWINS: dict[str, Callable[[Path], None]] = {
     "zero123-xl-community": lambda folder: zero123(folder, community=True),
     "stable-zero123": zero123,
     "zero123plus": zero123plus,
+    "mv-adapter": mv_adapter,
 }
 """What writes the folder of a twin, by its name."""
 

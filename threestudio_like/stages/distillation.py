@@ -184,12 +184,12 @@ class DistillationConfig(DistillingConfig):
     def sampler_for(self, context: GuidanceContext) -> CameraSampler:
         """The camera sampler of a stage: the prior's own views, where it knows no others."""
         views, reference = context.prior.facts.fixed_views, context.reference
-        if not views or reference is None:
+        if not views:
             return self.sampler()
         protocol = context.protocol
         return FixedCameras(
             views=views,
-            around=math.degrees(reference.azimuth),
+            around=0.0 if reference is None else math.degrees(reference.azimuth),
             distance=protocol.distance,
             fov_y=protocol.fov_y,
         )

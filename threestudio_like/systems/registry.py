@@ -57,14 +57,20 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "text-to-3d",
             "text_to_3d.latent_nerf:LatentNerf",
             "paper",
-            more={"mvdream": "text_to_3d.views:latent_nerf"},
+            more={
+                "mvdream": "text_to_3d.views:latent_nerf",
+                "mv-adapter": "text_to_3d.views:latent_nerf_by_six",
+            },
         ),
         "dreamfusion": _kind(
             "an RGB field, distillation through the encoder (Poole et al. 2022)",
             "text-to-3d",
             "text_to_3d.dreamfusion:DreamFusion",
             "paper",
-            more={"mvdream": "text_to_3d.views:dreamfusion"},
+            more={
+                "mvdream": "text_to_3d.views:dreamfusion",
+                "mv-adapter": "text_to_3d.views:dreamfusion_by_six",
+            },
         ),
         "latent-paint": _kind(
             "the texture of a given mesh, geometry kept (Metzer et al. 2022)",

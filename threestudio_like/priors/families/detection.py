@@ -310,4 +310,15 @@ def load_folder(
     errors as of `DiffusersPrior`."""
     if folder.is_file():
         folder = as_folder(folder, config.tokenizer)
-    return FAMILIES[detect(folder)].adapter()(folder, config, name, embeddings)
+    family = detect(folder)
+    if config.view_adapter is None:
+        return FAMILIES[family].adapter()(folder, config, name, embeddings)
+    if family != "sdxl":
+        raise ModelError(
+            f"is a model of {FAMILIES[family].name}, and MV-Adapter's is Stable Diffusion XL",
+            str(folder),
+            "Leave --load.view_adapter out",
+        )
+    from .views.mv_adapter import MVAdapterPrior
+
+    return MVAdapterPrior(folder, config, name, embeddings)

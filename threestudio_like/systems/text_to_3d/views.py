@@ -1,5 +1,6 @@
-"""`generate` by MVDream (Shi et al. 2023): the text-to-3D systems with four views at quarter turns
-that are denoised together, and the numbers of its threestudio configuration."""
+"""`generate` by several views: the text-to-3D systems with views that are denoised together, four
+by MVDream (Shi et al. 2023), with the numbers of its threestudio configuration, or six by
+MV-Adapter (Huang et al. 2024)."""
 
 from __future__ import annotations
 
@@ -37,6 +38,29 @@ def _together(distil: DistillationConfig) -> DistillationConfig:
             prompt=PromptConfig(view_dependent=False, negative=NEGATIVE),
         ),
     )
+
+
+def _six(distil: DistillationConfig) -> DistillationConfig:
+    """Six views around the object by MV-Adapter, which takes the place of the cameras; its guidance
+    is the published sampler's 7."""
+    made = _together(distil)
+    return replace(
+        made,
+        stratified=StratifiedCameras(elevation=(0.0, 0.0), batch=6, overhead=0.0),
+        guidance=replace(made.guidance, scale=7.0),
+    )
+
+
+def dreamfusion_by_six() -> DreamFusion:
+    """DreamFusion's field, with MV-Adapter's guidance."""
+    made = DreamFusion.paper()
+    return replace(made, distil=replace(_six(made.distil), regularise=Regularisation()))
+
+
+def latent_nerf_by_six() -> LatentNerf:
+    """Latent-NeRF's field, with MV-Adapter's guidance."""
+    made = LatentNerf.paper()
+    return replace(made, distil=_six(made.distil))
 
 
 def dreamfusion() -> DreamFusion:

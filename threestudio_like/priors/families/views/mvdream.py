@@ -112,10 +112,6 @@ class MVDreamPrior(ViewPrior):
             classes=(self.kind,),
         )
 
-    def encode_reference(self, reference: Reference) -> Any:
-        """Nothing: it is told no picture."""
-        return None
-
     def denoise(
         self, network: Any, x: torch.Tensor, time: torch.Tensor, text: Text
     ) -> torch.Tensor:

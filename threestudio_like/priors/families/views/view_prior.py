@@ -3,7 +3,7 @@ together, and models that read no prompt."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -48,6 +48,8 @@ class ViewPrior(DiffusersPrior):
     """The folders that say how pictures are read."""
     together: ClassVar[int] = 1
     """Views that it denoises together."""
+    poses: ClassVar[tuple[tuple[float, float], ...]] = ()
+    """The only views that it knows (`PriorFacts.fixed_views`); empty for any."""
     kept: ClassVar[int] = 2
     """Encoded references that are kept."""
 
@@ -57,15 +59,16 @@ class ViewPrior(DiffusersPrior):
 
     def check(self) -> None:
         """See `DiffusersPrior.check`: what reads the picture is asked for before any work."""
+        super().check()
         for part in self.processors:
             PictureProcessor.read(self.folder, part)
         if self.vision:
             check_class(self.folder, self.vision, VISION)
             shapes_in(weight_files(self.folder / self.vision))
 
-    @abstractmethod
     def encode_reference(self, reference: Reference) -> Any:
-        """What the network is told of a picture."""
+        """What the network is told of a picture; nothing by default."""
+        return None
 
     @torch.no_grad()
     def reference(self, condition: Condition) -> Any:
@@ -107,12 +110,32 @@ class ViewPrior(DiffusersPrior):
                 "Let them share it: --distil.guidance.shared_time true",
             )
 
+    def check_poses(self, condition: Condition) -> None:
+        """Raise ModelError where the cameras are not the only ones that it knows."""
+        cameras, reference = condition.cameras, condition.reference
+        if cameras is None:
+            return
+        wanted = torch.tensor(self.poses).repeat(len(cameras) // self.together, 1)
+        around = 0.0 if reference is None else math.degrees(reference.azimuth)
+        azimuth = torch.rad2deg(cameras.azimuth.cpu()) - around
+        off = (azimuth - wanted[:, 0] + 180) % 360 - 180
+        high = torch.rad2deg(cameras.elevation.cpu()) - wanted[:, 1]
+        worst = float(torch.stack([off, high]).abs().max())
+        if worst > 1:
+            views = ", ".join(f"{a:g}/{e:g}" for a, e in self.poses)
+            raise ModelError(
+                f"knows {self.together} views alone, and one is {worst:.0f} degrees beside them",
+                self.facts.name,
+                f"Its views (azimuth/elevation): {views}",
+            )
+
     def _together(self, condition: Condition) -> int:
         return max(condition.views, self.together)
 
     def described(self, facts: PriorFacts) -> PriorFacts:
         """The facts with what the family says of its views."""
         facts.told_background = False
+        facts.fixed_views = self.poses
         facts.joint_views, facts.single_views = self.together, self.together == 1
         return facts
 

@@ -9,7 +9,6 @@ shrunk in contrast before the autoencoder, and their latents shifted and scaled 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,7 +97,7 @@ class Zero123PlusPrior(ViewPrior):
     kind = "UNet2DConditionModel"
     vision = "vision_encoder"
     processors = ("feature_extractor_vae", "feature_extractor_clip")
-    together = VIEWS
+    together, poses = VIEWS, POSES
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
@@ -133,7 +132,7 @@ class Zero123PlusPrior(ViewPrior):
         """See `ViewPrior.described`."""
         facts.camera = facts.camera or PROTOCOL
         facts.reads_text, facts.wants_reference = False, True
-        facts.fixed_views, facts.preset = POSES, "zero123plus"
+        facts.preset = "zero123plus"
         return super().described(facts)
 
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
@@ -218,7 +217,7 @@ class Zero123PlusPrior(ViewPrior):
         the six."""
         grey, seen, embedding = self.reference(condition)
         self.check_views(len(x), t, condition)
-        self._check_cameras(condition)
+        self.check_poses(condition)
         shown = condition.tells(len(x)).view(-1, VIEWS)[:, 0].to(x)
         states = text.states[::VIEWS]
         ramp = self.ramp[: states.shape[1]].to(x)
@@ -245,22 +244,6 @@ class Zero123PlusPrior(ViewPrior):
         """The noise (C, h, w) on the picture's latents at a time: the same whenever it is asked, so
         that a run repeats."""
         return RandomStream(0, "reference", t).normal("noise", tuple(shape))
-
-    def _check_cameras(self, condition: Condition) -> None:
-        cameras, reference = condition.cameras, condition.reference
-        if cameras is None or reference is None:
-            return
-        wanted = torch.tensor(POSES).repeat(len(cameras) // VIEWS, 1)
-        azimuth = torch.rad2deg(cameras.azimuth.cpu()) - math.degrees(reference.azimuth)
-        off = (azimuth - wanted[:, 0] + 180) % 360 - 180
-        high = torch.rad2deg(cameras.elevation.cpu()) - wanted[:, 1]
-        worst = float(torch.stack([off, high]).abs().max())
-        if worst > 1:
-            raise ModelError(
-                f"knows six views alone, and one is {worst:.0f} degrees beside them",
-                self.facts.name,
-                "Its views are azimuth 30, 90, … from the picture's, elevation 20 and -10 in turn",
-            )
 
 
 class EmptyPrompt(PromptEncoder):
