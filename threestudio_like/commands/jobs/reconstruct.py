@@ -88,13 +88,14 @@ def method_configuration(
 
 
 def chosen_preset(options: Any, prior: DiffusionPrior | None) -> str:
-    """The preset that the options mean; "auto" where the embedded prior, or none, leaves it to the
-    method."""
+    """The preset that the options mean: the prior's own, where they leave it open and the method
+    has it; "auto" where nobody says one."""
     wanted = str(options.method.preset)
-    if prior is None or options.model.prior == EMBEDDED:
+    if prior is None or wanted != "auto":
         return wanted
     name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    return registry.preset_for(name, wanted, prior)
+    own = prior.facts.preset
+    return own if own in registry.SYSTEMS.get(name).presets else wanted
 
 
 def reconstruct(
@@ -124,8 +125,9 @@ def reconstruct(
         found = method_configuration(options, system)
         photo = read_photo(picture, BorderSegmenter())
         if prior is None and options.model.prior != EMBEDDED and found.wants_prior:
-            # A model of one's own decides over the preset.
             prior = run.load_prior()
+        if prior is not None and found.wants_prior:
+            # A model of one's own decides over the preset.
             found = method_configuration(options, system, prior, run.events)
         config = run.configure(found)
         content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
