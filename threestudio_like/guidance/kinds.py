@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,8 @@ from ..engine.errors import ConfigError, InputError
 from ..meshes.io.images import decode
 from ..priors.clip import load_clip
 from ..priors.depth import load_depth
+from ..priors.loading import load_prior
+from ..priors.model_folder import DiffusersConfig
 from ..priors.segmentation.segmenter import BorderSegmenter
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -28,7 +30,13 @@ from .spatial import SpatialConfig, SpatialScoreDistillation
 
 
 def _score(context: GuidanceContext, config: ScoreDistillationConfig) -> Guidance:
-    return ScoreDistillation(context.prior, context.prompt, config, encode=context.encode)
+    return ScoreDistillation(
+        context.prior,
+        context.prompt,
+        config,
+        encode=context.encode,
+        reference=context.reference,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +49,48 @@ class SpatialKindConfig:
 
 
 def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
-    return SpatialScoreDistillation(
+    made = SpatialScoreDistillation(
         context.prior, context.prompt, config.words, config=config.spatial, encode=context.encode
+    )
+    made.reference = context.reference
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondPriorConfig:
+    """Score distillation by another prior beside the run's own, as Magic123 weights a
+    view-conditioned one with a text-to-image one (Qian et al. 2023)."""
+
+    prior: str = ""
+    """A folder, a logical name or a hub id, as for --prior."""
+    load: DiffusersConfig = field(default_factory=DiffusersConfig)
+    """How it is loaded; its device is that of the run's prior."""
+    distil: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
+
+
+def _second_prior(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
+    if not config.prior:
+        raise ConfigError(
+            "wants a prior",
+            "--guidance.second-prior.prior",
+            "Give a folder or a name: --guidance.second-prior.prior stable-zero123",
+        )
+    if not context.encode:
+        raise ConfigError(
+            "looks at RGB renderings, and this stage renders the first prior's latents",
+            "--guidance.second-prior",
+            "Use a system that distils through the encoder: dreamfusion, field",
+        )
+    device = str(context.prior.device)
+    prior = load_prior(config.prior, replace(config.load, device=device))
+    if prior.facts.wants_reference and context.reference is None:
+        raise ConfigError(
+            f'"{config.prior}" turns a picture of the object, and this command has none',
+            "--guidance.second-prior.prior",
+            "Use: threestudio-like reconstruct PICTURE --method field",
+        )
+    return ScoreDistillation(
+        prior, context.prompt, config.distil, encode=True, reference=context.reference
     )
 
 
@@ -238,5 +286,10 @@ DEPTH = GuidanceKind(
     summary="has the depth that an estimator sees in a picture",
     config=DepthKindConfig,
     build=_depth,
+)
+SECOND_PRIOR = GuidanceKind(
+    summary="score distillation by another prior beside the run's (Qian et al. 2023)",
+    config=SecondPriorConfig,
+    build=_second_prior,
 )
 OPACITY = GuidanceKind(summary="rays end in something", config=NoConfig, build=_opacity)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText, Share, Weight
-from ..priors.diffusion import Condition, DiffusionPrior
+from ..priors.diffusion import Condition, DiffusionPrior, Reference
 from ..priors.sampling import guide
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -99,6 +99,8 @@ class ScoreDistillation(Guidance):
         config: weighting, schedules and variants.
         encode: whether renderings are RGB pictures that pass through the encoder, which is then
             differentiated.
+        reference: a picture of the object, which the unconditional branch is not told; for priors
+            that want one.
     """
 
     def __init__(
@@ -107,8 +109,10 @@ class ScoreDistillation(Guidance):
         prompt: str,
         config: ScoreDistillationConfig,
         encode: bool = False,
+        reference: Reference | None = None,
     ) -> None:
         self.prior, self.config, self.encode = prior, config, encode
+        self.reference = reference
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
@@ -225,6 +229,10 @@ class ScoreDistillation(Guidance):
             inputs.background,
             views=views,
         )
+        if self.reference is not None:
+            condition.reference = self.reference
+            condition.shown = torch.ones(repeat * count, dtype=torch.bool)
+            condition.shown[count : 2 * count] = False
         factors = self.emphasis(inputs.cameras)
         if factors is not None:
             condition.emphasis = torch.ones(repeat * count, factors.shape[1])

@@ -362,6 +362,30 @@ class RingCameras:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FixedCameras:
+    """The same views at every step, for priors that know no others: azimuths and elevations in
+    degrees, one distance and field of view."""
+
+    views: tuple[tuple[float, float], ...]
+    around: Degrees = 0.0
+    """Azimuth that those of the views are counted from."""
+    distance: Positive = 3.0
+    fov_y: FieldOfView = 40.0
+
+    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
+        """All views, of size x size pixels."""
+        angles = torch.deg2rad(torch.tensor(self.views))
+        return Cameras.orbit(
+            angles[:, 0] + math.radians(self.around),
+            angles[:, 1],
+            self.distance,
+            fov_y=math.radians(self.fov_y),
+            height=size,
+            width=size,
+        )
+
+
 class CameraSampler(Protocol):
     """Draws the cameras of a step."""
 

@@ -135,11 +135,12 @@ class Run:
     def load_prior(self) -> DiffusionPrior:
         """The prior of the options. Raises ModelError, InputError."""
         from .configure import part_of
-        from .prior import load_prior
+        from .prior import check_use, load_prior
 
         dotted = part_of(self.options, "load")
         memory = self.settings.memory
-        return load_prior(self.options.model, self.device(), dotted, memory=memory)
+        prior = load_prior(self.options.model, self.device(), dotted, memory=memory)
+        return check_use(prior, self.command, self.events)
 
     def configure(self, base: Any) -> Any:
         """The method's configuration: that of the run which goes on, or `base` with the values of

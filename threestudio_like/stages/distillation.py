@@ -3,6 +3,7 @@ is fitted to."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
@@ -37,7 +38,7 @@ from ..renderers import (
     VolumeRenderer,
     draw_light,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.cameras import CameraSampler, FixedCameras
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .demand import Demand, Place, volume_demand
@@ -278,6 +279,19 @@ class DistillationConfig(DistillingConfig):
         }
         return samplers[self.cameras]
 
+    def sampler_for(self, context: GuidanceContext) -> CameraSampler:
+        """The camera sampler of a stage: the prior's own views, where it knows no others."""
+        views, reference = context.prior.facts.fixed_views, context.reference
+        if not views:
+            return self.sampler()
+        protocol = context.protocol
+        return FixedCameras(
+            views=views,
+            around=0.0 if reference is None else math.degrees(reference.azimuth),
+            distance=protocol.distance,
+            fov_y=protocol.fov_y,
+        )
+
 
 def configured_stage(
     config: DistillationConfig,
@@ -305,7 +319,7 @@ def configured_stage(
         parts,
         guidance=main,
         views=StepViews(
-            sampler=config.sampler(),
+            sampler=config.sampler_for(context),
             background=background,
             size=size,
             shading=config.shading,
