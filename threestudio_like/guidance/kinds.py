@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, InputError
+from ..engine.schema.bounds import OptionalSize
 from ..meshes.io.images import decode
 from ..priors.clip import load_clip
 from ..priors.depth import load_depth
@@ -57,14 +58,28 @@ def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondLoadConfig:
+    """How the second prior is loaded; as the values of --load with the same names."""
+
+    image_size: OptionalSize = 0
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
+    pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
+
+    def on(self, device: str) -> DiffusersConfig:
+        """The configuration of loading it to a device."""
+        return DiffusersConfig(
+            device=device, image_size=self.image_size, dtype=self.dtype, pose=self.pose
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SecondPriorConfig:
     """Score distillation by another prior beside the run's own, as Magic123 weights a
     view-conditioned one with a text-to-image one (Qian et al. 2023)."""
 
     prior: str = ""
     """A folder, a logical name or a hub id, as for --prior."""
-    load: DiffusersConfig = field(default_factory=DiffusersConfig)
-    """How it is loaded; its device is that of the run's prior."""
+    load: SecondLoadConfig = field(default_factory=SecondLoadConfig)
     distil: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
 
 
@@ -81,8 +96,7 @@ def _second_prior(context: GuidanceContext, config: SecondPriorConfig) -> Guidan
             "--guidance.second-prior",
             "Use a system that distils through the encoder: dreamfusion, field",
         )
-    device = str(context.prior.device)
-    prior = load_prior(config.prior, replace(config.load, device=device))
+    prior = load_prior(config.prior, config.load.on(str(context.prior.device)))
     if prior.facts.wants_reference and context.reference is None:
         raise ConfigError(
             f'"{config.prior}" turns a picture of the object, and this command has none',
