@@ -220,9 +220,8 @@ class Run:
         kept."""
         from .memory_budget import keep_memory
 
-        return keep_memory(
-            self.settings.memory, config, prior, parts=self.microbatches(), present=present
-        )
+        budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
+        return keep_memory(budget, config, prior, parts=parts, present=present, seed=seed)
 
     def execute(
         self, plans: list[StagePlan], place: str = "", *, last: bool = True

@@ -272,6 +272,7 @@ class DistillationConfig(DistillingConfig):
     def sampler(self) -> CameraSampler:
         """The camera sampler that is switched on."""
         samplers: dict[str, CameraSampler] = {
+            steps=self.steps,
             "stratified": self.stratified,
             "uniform": self.uniform,
             "progressive": self.progressive,
