@@ -128,7 +128,9 @@ class Loop:
         settings = self._settings
         if not settings.resume or self._folder is None:
             return {}, {}
-        return load_state(self._folder / CHECKPOINT, plans, settings.identity)
+        return load_state(
+            self._folder / CHECKPOINT, plans, settings.identity, read=settings.read_identity
+        )
 
     def _catch_interrupt(self) -> Any:
         if threading.current_thread() is not threading.main_thread():
