@@ -225,7 +225,7 @@ class VolumeRenderer(nn.Module):
         field: Field | None,
         origins: torch.Tensor,
         directions: torch.Tensor,
-        jitter: torch.Tensor | None,
+        jitter: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Distances (S,), rays (S,), offsets (R + 1,) and points (S, 3) of the samples along rays.
 
