@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.schedule import Schedule
-from threestudio_like.engine.stage import ParameterGroup, Stage
+from threestudio_like.engine.stage import ParameterGroup
 from threestudio_like.guidance import GuidanceInputs, ScoreDistillation, ScoreDistillationConfig
+from threestudio_like.guidance.guidance import Guidance, GuidanceOutput
 from threestudio_like.guidance.prompts import PromptConfig, before, view_direction
 from threestudio_like.guidance.regularisers import (
     composited_normals,
@@ -42,7 +43,7 @@ from threestudio_like.renderers import (
 from threestudio_like.renderers.backgrounds import spherical_harmonics
 from threestudio_like.renderers.rendering import Rendering
 from threestudio_like.renderers.shading import light_positions
-from threestudio_like.representations import HashGridConfig, HashGridField
+from threestudio_like.representations import HashGridConfig, HashGridField, LearningRates
 from threestudio_like.representations.mesh_terms import (
     laplacian_smoothness,
     normal_consistency,
@@ -52,7 +53,11 @@ from threestudio_like.stages.distillation import (
     DistillationConfig,
     Milestones,
     OptimiserConfig,
+    StepViews,
+    distillation_stage,
 )
+from threestudio_like.stages.model import FieldModel
+from threestudio_like.stages.regularisers import Regularisation
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 
 SMALL = HashGridConfig(levels=4, log2_size=10, base=4, finest=32, hidden=8)
@@ -559,11 +564,33 @@ def test_milestones_change_size_and_views():
 def test_adams_numbers_reach_the_optimiser():
     from threestudio_like.engine.progress import optimiser_of
 
-    parameter = torch.nn.Parameter(torch.ones(3))
-    stage = Stage("x", 1, {}, [ParameterGroup("p", [parameter], "0.1")], loss=lambda step: {})
-    config = OptimiserConfig(betas=(0.8, 0.95), eps=1e-8, weight_decay=0.01)
-    made = optimiser_of(config.applied(stage)).param_groups[0]
-    assert (made["betas"], made["eps"], made["weight_decay"]) == ((0.8, 0.95), 1e-8, 0.01)
+    class Trains(Guidance):
+        """A guidance that trains something by numbers of its own."""
+
+        def __call__(self, rendering, inputs):
+            return GuidanceOutput(rendering.features.mean(), {})
+
+        def parameter_groups(self):
+            own = [torch.nn.Parameter(torch.ones(1))]
+            return [ParameterGroup("own", own, "0.1", betas=(0.9, 0.999), eps=1e-8)]
+
+    config = OptimiserConfig(betas=(0.8, 0.95), eps=1e-6, weight_decay=0.01)
+    stage = distillation_stage(
+        "x",
+        1,
+        FieldModel(HashGridField(SMALL, 3), VolumeRenderer(), lambda features: features),
+        guidance=Trains(),
+        views=StepViews(
+            sampler=UniformCameras(), background=SolidBackground(value=torch.ones(3)), size=8
+        ),
+        rates=LearningRates(),
+        regularise=Regularisation(),
+        optimiser=config,
+    )
+    *field, other = optimiser_of(stage).param_groups
+    for made in field:
+        assert (made["betas"], made["eps"], made["weight_decay"]) == ((0.8, 0.95), 1e-6, 0.01)
+    assert (other["betas"], other["eps"], other["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.0)
     assert DistillationConfig().optimiser == OptimiserConfig()
 
 

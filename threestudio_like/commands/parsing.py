@@ -38,6 +38,7 @@ ELSEWHERE = {
     "--negative-prompt": (None, "--negative", ""),
     "--gpu": (None, "--device", ""),
     "--fp16": (None, "--dtype float16", ""),
+    "--learned-background": (None, "--background learned", ""),
     "--half": (None, "--dtype float16", ""),
     "--model": (None, "--prior", ""),
     "--checkpoint": (None, "--prior", ""),
@@ -223,7 +224,9 @@ def _unknown(command: str, flags: dict[str, Any], name: str, flag: str) -> Confi
     where = f"{PROGRAM} {command}"
     if flag in ELSEWHERE:
         other, ours, more = ELSEWHERE[flag]
-        ours_there = ours.split(" ")[0] in flags or not ours.startswith("--") or "." in ours
+        first = ours.split(" ")[0]
+        configured = first[2:].replace("-", "_") in undotted(command)
+        ours_there = first in flags or configured or not ours.startswith("--") or "." in ours
         if other is not None and other != command:
             text = f"{ours} of {other}" + (f" takes {more}" if more else "")
             return ConfigError(f'there is no option "{name}" here', where, f"See {text}")

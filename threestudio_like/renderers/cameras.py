@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 
 from ..engine.random import RandomStream
 from ..engine.schema.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share, Weight
+from ..engine.schema.former import FormerKey
 
 
 @dataclass
@@ -229,6 +230,16 @@ class UniformCameras:
     drawn for every step (threestudio)."""
     batch_uniform_azimuth: bool = False
     """Draw the azimuths of a batch from equal parts of the range, one from each."""
+
+    FORMER_KEYS: ClassVar[dict[str, FormerKey]] = {
+        "jitter": FormerKey(
+            kind=bool,
+            now=lambda on: (
+                {"camera_perturb": 0.1, "center_perturb": 0.2, "up_perturb": 0.02} if on else {}
+            ),
+            note="the eye moves along every axis, not in its distance alone",
+        )
+    }
 
     def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
         """`batch` cameras of size x size pixels at `fraction` of the run, in [0, 1]."""

@@ -220,6 +220,34 @@ class VolumeRenderer(nn.Module):
         alpha = torch.cat([-torch.expm1(-field.density(p) * step) for p in split])
         return alpha >= least
 
+    def sample(
+        self,
+        field: Field | None,
+        origins: torch.Tensor,
+        directions: torch.Tensor,
+        jitter: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Distances (S,), rays (S,), offsets (R + 1,) and points (S, 3) of the samples along rays.
+
+        Args:
+            field: whose thin samples are left out; None leaves them in.
+            origins, directions: (R, 3).
+            jitter: (R,) share of a step by which a ray's samples are shifted.
+        """
+        rays, step = len(origins), 2.0 / self.config.samples
+        t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
+        points = origins[ray] + t[:, None] * directions[ray]
+        seen = None if field is None else self._seen(field, points, step)
+        if seen is not None:
+            t, ray, points = t[seen], ray[seen], points[seen]
+            offsets = _offsets(ray, rays)
+        if self.config.radius < 1.7:
+            # The ball, not the cube: corners never hold anything.
+            keep = points.square().sum(-1) <= self.config.radius**2
+            t, ray, points = t[keep], ray[keep], points[keep]
+            offsets = _offsets(ray, rays)
+        return t, ray, offsets, points.clamp(-1, 1)
+
     def render(
         self,
         field: Field,
@@ -254,18 +282,7 @@ class VolumeRenderer(nn.Module):
         origins, directions, jitter = self._rays(cameras, random, pixels)
         rays = len(origins)
         step = 2.0 / self.config.samples
-        t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
-        points = origins[ray] + t[:, None] * directions[ray]
-        seen = self._seen(field, points, step)
-        if seen is not None:
-            t, ray, points = t[seen], ray[seen], points[seen]
-            offsets = _offsets(ray, rays)
-        if self.config.radius < 1.7:
-            # The ball, not the cube: corners never hold anything.
-            keep = points.square().sum(-1) <= self.config.radius**2
-            t, ray, points = t[keep], ray[keep], points[keep]
-            offsets = _offsets(ray, rays)
-        points = points.clamp(-1, 1)
+        t, ray, offsets, points = self.sample(field, origins, directions, jitter=jitter)
         distance = None if known is None else known[0].to(device)[ray]
         scaling = None if known is None else known[1]
         camera = None

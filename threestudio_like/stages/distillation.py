@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ..engine.errors import ConfigError
-from ..engine.loop import Stage, Step
+from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
@@ -61,6 +61,7 @@ def distillation_stage(
     last: bool = True,
     guidances: Sequence[WeightedGuidance] = (),
     option: str = "",
+    optimiser: OptimiserConfig | None = None,
 ) -> Stage:
     """A stage that moves a field by a guidance.
 
@@ -72,11 +73,14 @@ def distillation_stage(
         last: whether the field is a result; what another stage will sharpen may still be fog.
         guidances: more of them, with their weights.
         option: the name of its configuration, where it is not `name`; messages say it.
+        optimiser: Adam's numbers, where they are others than the groups' own.
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
     guidance_figures = GuidanceFigures()
+    own = parameter_groups(parts, rates)
+    own = own if optimiser is None else optimiser.applied(own)
 
     def before_step(step: Step) -> None:
         seen.clear()
@@ -118,7 +122,7 @@ def distillation_stage(
         name,
         steps,
         {**parts.all_modules(), **guidance_modules(every)},
-        groups=[*parameter_groups(parts, rates), *guidance_groups(every)],
+        groups=[*own, *guidance_groups(every)],
         loss=loss,
         shared=True,
         before_step=before_step,
@@ -202,20 +206,21 @@ def with_batch(sampler: CameraSampler, batch: int) -> CameraSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
-    """Adam's numbers, of all parameters of a stage; the rates are schedules of their own."""
+    """Adam's numbers, of the field and what lies behind it; the rates are schedules of their own,
+    and what a guidance trains keeps the numbers that it brings."""
 
     betas: tuple[Share, Share] = (0.9, 0.99)
     eps: Positive = 1e-15
     weight_decay: Weight = 0.0
     """Decoupled from the gradient, as in AdamW."""
 
-    def applied(self, stage: Stage) -> Stage:
-        """The stage, optimised by these numbers."""
-        for group in stage.groups:
+    def applied(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
+        """The groups, optimised by these numbers."""
+        for group in groups:
             group.betas, group.eps = self.betas, self.eps
             group.weight_decay = self.weight_decay
             group.update(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
-        return stage
+        return groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +273,7 @@ class DistillationConfig(DistillingConfig):
             renderer=own["renderer"],
             field=own["representation"],
             lit=self.shading.diffuse_prob > 0,
+            steps=self.steps,
         )
 
     def sampler(self) -> CameraSampler:
@@ -313,7 +319,7 @@ def configured_stage(
             "Leave it at 0",
         )
     main, guidances = config.guide(context)
-    stage = distillation_stage(
+    return distillation_stage(
         context.stage,
         config.steps,
         parts,
@@ -332,5 +338,5 @@ def configured_stage(
         last=last,
         guidances=[*more, *guidances],
         option=option,
+        optimiser=config.optimiser,
     )
-    return config.optimiser.applied(stage)

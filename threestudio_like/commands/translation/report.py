@@ -79,7 +79,26 @@ def markdown() -> str:
 def _row(prefix: str, row: Row) -> str:
     default = "" if row.default is UNSET else f" (default {row.default})"
     ours = row.ours.replace("@", "distil")
-    return _cells(f"{prefix}{row.option}{default}", ours, WORDS[row.verdict], row.note)
+    maps, why = _condition(row)
+    return _cells(f"{prefix}{row.option}{default}", ours, maps, row.note or why)
+
+
+def _condition(row: Row) -> tuple[str, str]:
+    """How a row maps, by which of its values, and why not by others."""
+    name, *arguments = row.told or ("",)
+    if name == "only":
+        values, verdict = arguments, "none"
+        if values[-1] == "part":
+            *values, verdict = values
+        *values, why = values
+    elif name in ("zero", "off"):
+        values, verdict, why = [0 if name == "zero" else False], "none", arguments[0]
+    elif name == "one_of":
+        values, verdict, why = list(arguments[1]), "none", arguments[2]
+    else:
+        return WORDS[row.verdict], ""
+    shown_values = ", ".join("null" if v is None else shown(v) for v in values)
+    return f"{WORDS[row.verdict]} for {shown_values}, else {WORDS[verdict]}", why
 
 
 def _cells(*cells: str) -> str:

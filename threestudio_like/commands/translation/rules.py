@@ -251,6 +251,16 @@ def features(scene: Scene, value: Any) -> Outcome:
     )
 
 
+def activation(scene: Scene, value: Any) -> Outcome:
+    """What colours go through."""
+    latent = scene.channels == 4 or scene.command == "refine"
+    if scene.command == "texture" or value in (("none", None) if latent else ("sigmoid",)):
+        return Outcome()
+    return Outcome(
+        verdict="part", note="colours go through a sigmoid here, latents and refined ones do not"
+    )
+
+
 def normals(scene: Scene, value: Any) -> Outcome:
     """How normals are made."""
     target = "renderer.normal_type"
@@ -351,6 +361,7 @@ RULES: dict[str, Callable[..., Rule]] = {
     **{f.__name__: f for f in (schedule, constant, only, one_of, zero, off)},
     **{f.__name__: alone(f) for f in (size, width, batch, elevation, bias, finest, opening)},
     **{f.__name__: alone(f) for f in (layers, moving, random_colour, smooth_3d, features)},
+    "activation": alone(activation),
     **{f.__name__: alone(f) for f in (normals, samples, ambient_only, square_grid)},
 }
 """Rules of scenes by the names that options.yaml has for them."""

@@ -55,6 +55,7 @@ class Row:
         option: threestudio's name, within its group.
         ours: our name, for the table; the target where there is no rule.
         default: threestudio's value where a file has none; it is translated too.
+        told: the name of its rule and the rule's arguments, for the table.
     """
 
     option: str
@@ -63,6 +64,7 @@ class Row:
     note: str = ""
     rule: Rule | None = None
     default: Any = UNSET
+    told: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def _row(values: Mapping[str, Any]) -> Row:
     plain = {k: v for k, v in values.items() if k != "rule"}
     name, *arguments = values.get("rule", [""])
     made = EVERY_RULE[name](*arguments) if name else None
-    return Row(**plain, rule=made)
+    return Row(**plain, rule=made, told=(name, *arguments) if name else ())
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ import torch
 
 from ...engine.loop import Stage, StagePlan
 from ...engine.schema.bounds import OptionalSize, Share
+from ...engine.schema.former import FormerKey
 from ...guidance.prompts import PromptConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
@@ -79,6 +80,12 @@ class DreamFusion(System[Request, FieldModel]):
     random_aug_prob: Share = 0.0
     """Probability that a step has one random colour instead, with a learned or solid
     background."""
+
+    FORMER_KEYS: ClassVar[dict[str, FormerKey]] = {
+        "learned_background": FormerKey(
+            kind=bool, now=lambda on: {"background": "learned"} if on else {}
+        )
+    }
 
     @staticmethod
     def paper() -> DreamFusion:
