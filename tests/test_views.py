@@ -27,7 +27,8 @@ from threestudio_like.priors.families.views.zero123 import pose_numbers
 from threestudio_like.priors.families.views.zero123plus import POSES, tiled, untiled
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
-from threestudio_like.renderers.cameras import Cameras, FixedCameras
+from threestudio_like.renderers.camera_samplers import FixedCameras
+from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.renderers.rendering import Rendering
 
 PROMPT = "a red chair"

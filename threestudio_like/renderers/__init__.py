@@ -10,7 +10,13 @@ from .backgrounds import (
     SphereBackground,
     learned_background,
 )
-from .cameras import Cameras, ProgressiveCameras, RingCameras, StratifiedCameras, UniformCameras
+from .camera_samplers import (
+    ProgressiveCameras,
+    RingCameras,
+    StratifiedCameras,
+    UniformCameras,
+)
+from .cameras import Cameras
 from .gradient_scaling import DepthScaling, scale_gradient
 from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples

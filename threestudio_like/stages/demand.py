@@ -20,7 +20,7 @@ from ..renderers import (
     VolumeRenderer,
     draw_light,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.camera_samplers import CameraSampler
 from ..representations import Field
 from ..representations.config import FieldConfig
 from .model import FieldModel

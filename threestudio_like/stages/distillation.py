@@ -38,7 +38,7 @@ from ..renderers import (
     VolumeRenderer,
     draw_light,
 )
-from ..renderers.cameras import CameraSampler, FixedCameras
+from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .demand import Demand, Place, volume_demand

@@ -37,7 +37,7 @@ from ..renderers import (
     SurfaceRenderer,
     UniformCameras,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.camera_samplers import CameraSampler
 from ..renderers.rendering import Rendering
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ...guidance.choice import Guidances
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...renderers import UniformCameras, VolumeConfig
-from ...renderers.cameras import StratifiedCameras
+from ...renderers.camera_samplers import StratifiedCameras
 from ...representations import LearningRates
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ...guidance.prompts import PromptConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
-from ...renderers.cameras import StratifiedCameras
+from ...renderers.camera_samplers import StratifiedCameras
 from ...stages.distillation import DistillationConfig
 from ...stages.regularisers import Regularisation
 from .dreamfusion import DreamFusion
