@@ -214,8 +214,10 @@ class VolumeRenderer(nn.Module):
         """Which samples (S,) hide enough to count; None where all do."""
         if self.config.alpha_threshold <= 0:
             return None
-        inside = self.average[self.inside].clamp_min(0)
-        least = min(self.config.alpha_threshold, float(inside.mean()) * step)
+        # Sums, not a selection: nothing waits for the device.
+        inside = self.inside.to(self.average)
+        mean = (self.average.clamp_min(0) * inside).sum() / inside.sum()
+        least = (mean * step).clamp_max(self.config.alpha_threshold)
         split = points.clamp(-1, 1).split(self.chunk or (1 << 19))
         alpha = torch.cat([-torch.expm1(-field.density(p) * step) for p in split])
         return alpha >= least

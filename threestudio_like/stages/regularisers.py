@@ -42,7 +42,8 @@ class Regularisation:
     density_variation: ScheduleText = "0"
     feature_variation: ScheduleText = "0"
     orient: ScheduleText = "0"
-    """threestudio's lambda_orient: as `orientation`, over the rays that meet anything."""
+    """threestudio's lambda_orient: as `orientation`, over the rays that meet anything. With
+    --accumulate or --ranks these are counted in every part, and parts count alike."""
     opaque: ScheduleText = "0"
     """threestudio's lambda_opaque: binary entropy of the opacity in nats."""
     z_variance: ScheduleText = "0"
