@@ -15,12 +15,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 from tables import publish, table
 
 from tests import test_families as library
+from tests.test_views import COMPARED as VIEWS
+from tests.test_views import opened
 from tests.twins import TWINS
+from tests.view_twins import ADAPTER, VIEW_TWINS, save_view_twin
+from threestudio_like.meshes.io.images import encode_png
 from threestudio_like.priors.families.detection import FAMILIES, detect
 from threestudio_like.priors.families.parts import sizes_of
+from threestudio_like.priors.networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
 
 SMALL = {
     "representation.hash.levels": "4",
@@ -40,13 +46,23 @@ PUBLISHED = {
     "FLUX.2": ("Flux2Transformer2DModel", ""),
     "Qwen-Image": ("QwenImageTransformer2DModel", ""),
     "Z-Image": ("ZImageTransformer2DModel", ""),
+    "Zero123, Stable Zero123": ("UNet2DConditionModel", "zero123"),
+    "Zero123++": ("UNet2DConditionModel", "sd21"),
+    "MVDream": ("MultiViewUNet", ""),
+    "ImageDream": ("MultiViewUNet", "picture"),
 }
 
 
-def distils(folder: Path, out: Path, size: int) -> str:
-    """Whether three steps through the command line end well."""
-    line = [sys.executable, "-m", "threestudio_like", "generate", "a red chair", "--quiet"]
+def distils(folder: Path, out: Path, size: int, picture: Path | None = None) -> str:
+    """Whether three steps through the command line end well: of `generate`, or of `reconstruct`
+    where there is a picture."""
+    work = ["generate", "a red chair"]
+    if picture is not None:
+        work = ["reconstruct", str(picture), "--method", "field"]
+    line = [sys.executable, "-m", "threestudio_like", *work, "--quiet"]
     line += ["--prior", str(folder), "--out", str(out), "--load.image_size", str(size)]
+    if (folder / ADAPTER).is_file():
+        line += ["--load.view_adapter", str(folder / ADAPTER)]
     line += ["--no-turntable", *(w for k, v in SMALL.items() for w in (f"--{k}", v))]
     done = subprocess.run(line, capture_output=True, text=True)
     there = (out / "asset.glb").is_file()
@@ -86,12 +102,55 @@ def published() -> list[list]:
         "xl": XL,
         "medium": MEDIUM,
         "flux": {"guidance_embeds": True},
+        "zero123": {**UNETS["sd-1.5"], "in_channels": 8},
     }
     rows = []
     for name, (kind, config) in PUBLISHED.items():
         with torch.device("meta"):
-            network = getattr(diffusers, kind)(**known.get(config, {}))
+            if kind == "MultiViewUNet":
+                picture = 16 if config else 0
+                network = MultiViewUNet(MultiViewUNetRecord(camera_dim=16, ip_dim=picture))
+            else:
+                network = getattr(diffusers, kind)(**known.get(config, {}))
         rows.append([name, kind, f"{sum(p.numel() for p in network.parameters()) / 1e6:,.1f}"])
+    return rows
+
+
+def a_photo(folder: Path) -> Path:
+    """A red ellipse with alpha."""
+    y, x = np.mgrid[:64, :64]
+    inside = (x - 32) ** 2 / 400 + (y - 32) ** 2 / 600 < 1
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[..., 0], pixels[..., 1], pixels[..., 3] = 200, 60, 255 * inside
+    path = folder / "photo.png"
+    path.write_bytes(encode_png(pixels))
+    return path
+
+
+def views(folder: Path) -> list[list]:
+    """The rows of the view-conditioned families."""
+    rows, photo = [], a_photo(folder)
+    for name in VIEW_TWINS:
+        place = save_view_twin(name, folder / name)
+        prior = opened(place)
+        pairs = VIEWS[name](prior)
+        facts = prior.facts
+        rows.append(
+            [
+                name,
+                FAMILIES[detect(place)].name,
+                f"{max(float((ours - theirs).abs().max()) for ours, theirs in pairs):.1e}",
+                ", ".join(facts.conditions),
+                facts.joint_views,
+                facts.preset,
+                distils(
+                    *(place, folder / f"out-{name}", facts.image_size),
+                    picture=photo if facts.wants_reference else None,
+                ),
+                f"{sum(sizes_of(place).values()):,}",
+            ]
+        )
+        print(rows[-1], flush=True)
     return rows
 
 
@@ -126,7 +185,17 @@ def main() -> None:
         "steps (prompt and negative prompt), of the text's states, of the decoded picture. "
         "*distils*: three steps of `generate` through the command line end in a verified asset."
     )
-    body = f"{text}\n\n{table(header, rows)}\n\n## Published sizes\n\n" + (
+    told = (
+        "Twins in the layout of the published folders. *prediction*: the largest absolute "
+        "difference from the published conditioning, written out on the library's networks "
+        "(tests/test_views.py), with the picture and without. *told*: what a prediction depends "
+        "on. *distils*: three steps of `generate`, or of `reconstruct --method field` for models "
+        "that turn a picture."
+    )
+    seen = ["twin", "family", "prediction", "told", "views together", "preset", "distils"]
+    seen_table = table([*seen, "parameters"], views(folder))
+    body = f"{text}\n\n{table(header, rows)}\n\n## Views\n\n{told}\n\n{seen_table}\n\n"
+    body += "## Published sizes\n\n" + (
         "Parameters of the denoisers in millions, built on the meta device.\n\n"
         + table(["model", "class", "millions"], published())
     )

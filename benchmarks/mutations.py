@@ -147,6 +147,90 @@ MUTATIONS = [
         new="return None if any(gradients)",
         test="test_engine.py::test_one_bad_gradient_of_several_is_noticed",
     ),
+    Mutation(
+        file="priors/families/views/mvdream.py",
+        old="matrix = (turn @ matrix)[:, [2, 0, 1, 3]]",
+        new="matrix = (turn @ matrix)[:, [0, 2, 1, 3]]",
+        test="test_views.py::test_mvdreams_cameras",
+    ),
+    Mutation(
+        file="priors/families/views/mvdream.py",
+        old="place = F.normalize(matrix[:, :3, 3], dim=-1)",
+        new="place = matrix[:, :3, 3]",
+        test="test_views.py::test_mvdreams_cameras",
+    ),
+    Mutation(
+        file="priors/families/views/mvdream.py",
+        old="c, s = torch.cos(torch.tensor(-turned)), torch.sin(torch.tensor(-turned))",
+        new="c, s = torch.cos(torch.tensor(turned)), torch.sin(torch.tensor(turned))",
+        test="test_views.py::test_imagedreams_world_turns_with_the_picture",
+    ),
+    Mutation(
+        file="priors/families/views/mvdream.py",
+        old="seen = latents.to(x) * shown.view(-1, 1, 1, 1)",
+        new="seen = latents.to(x).expand(groups, -1, -1, -1)",
+        test="test_views.py::test_imagedream_is_the_librarys_unet_with_a_fifth_view",
+    ),
+    Mutation(
+        file="priors/families/views/mvdream.py",
+        old=").hidden_states[-2]",
+        new=").hidden_states[-1]",
+        test="test_views.py::test_imagedream_is_the_librarys_unet_with_a_fifth_view",
+    ),
+    Mutation(
+        file="priors/networks/multi_view_layers.py",
+        old="rows = self.norm1(x).unflatten(0, (-1, views)).flatten(1, 2)",
+        new="rows = self.norm1(x).unflatten(0, (views, -1)).transpose(0, 1).flatten(1, 2)",
+        test="test_views.py::test_mvdream_is_the_librarys_unet_with_dense_attention",
+    ),
+    Mutation(
+        file="priors/networks/multi_view_layers.py",
+        old="out = out + self.picture_weight * own",
+        new="out = out + 0.9 * self.picture_weight * own",
+        test="test_views.py::test_imagedream_is_the_librarys_unet_with_a_fifth_view",
+    ),
+    Mutation(
+        file="priors/families/views/zero123.py",
+        old="polar = reference.elevation - cameras.elevation",
+        new="polar = cameras.elevation - reference.elevation",
+        test="test_views.py::test_zero123s_cameras",
+    ),
+    Mutation(
+        file="priors/families/views/zero123.py",
+        old="last = torch.full_like(last, math.pi / 2 - reference.elevation)",
+        new="last = torch.full_like(last, math.pi / 2 + reference.elevation)",
+        test="test_views.py::test_zero123s_cameras",
+    ),
+    Mutation(
+        file="priors/families/views/zero123.py",
+        old="coded = self.vae.encode(seen.permute(0, 3, 1, 2) * 2 - 1).latent_dist.mode()",
+        new="coded = self.latents.encode(seen.permute(0, 3, 1, 2) * 2 - 1)",
+        test="test_views.py::test_zero123_is_the_published_formula",
+    ),
+    Mutation(
+        file="priors/families/views/zero123plus.py",
+        old="SHIFT, SCALE, CONTRAST = 0.22, 0.75, 0.5 / 0.8",
+        new="SHIFT, SCALE, CONTRAST = 0.22, 0.75, 0.8 / 0.5",
+        test="test_views.py::test_zero123plus_shrinks_pictures_and_shifts_latents",
+    ),
+    Mutation(
+        file="priors/families/views/zero123plus.py",
+        old="x = x.unflatten(0, (-1, ROWS, COLUMNS)).permute(0, 3, 1, 4, 2, 5)",
+        new="x = x.unflatten(0, (-1, COLUMNS, ROWS)).permute(0, 3, 2, 4, 1, 5)",
+        test="test_views.py::test_zero123plus_views",
+    ),
+    Mutation(
+        file="priors/families/views/zero123plus.py",
+        old="beside = select * seen.to(x) + (1 - select) * grey.to(x)",
+        new="beside = select * seen.to(x)",
+        test="test_views.py::test_zero123plus_is_the_librarys_unet_with_reference_attention",
+    ),
+    Mutation(
+        file="guidance/score_distillation.py",
+        old="condition.shown[count : 2 * count] = False",
+        new="condition.shown[:count] = False",
+        test="test_views.py::test_zero123s_gradient_is_threestudios",
+    ),
 ]
 
 

@@ -31,12 +31,14 @@ from threestudio_like.engine.config import (
 )
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.engine.schema.bounds import Bounds, Count, ScheduleText, WrittenSchedule
+from threestudio_like.engine.schema.former import former_keys, former_lines
 from threestudio_like.guidance.choice import Guidances
 from threestudio_like.guidance.registry import GUIDANCES
 from threestudio_like.meshes.io.primitives import read_primitives
 from threestudio_like.priors.model_files import PriorRecord, read_json, record
 from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
+from threestudio_like.renderers import UniformCameras
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.runs.configure import TOP_LEVEL
 from threestudio_like.stages.field_to_mesh import AssetConfig
@@ -44,6 +46,7 @@ from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
 from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
 from threestudio_like.systems.registry import SYSTEMS
+from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 from threestudio_like.systems.text_to_3d.rgb_refinement import RgbRefinement
 from threestudio_like.training.contrastive import ContrastiveTraining
@@ -393,6 +396,48 @@ def test_a_printed_configuration_can_be_fed_back(tmp_path, capsys):
     printed = update(LatentNerf(), section(content, TOP_LEVEL, "run.yaml"))
     assert printed == set_dotted(LatentNerf(), "distil.guidance.t_min", "0.02")
     assert set(content) <= TOP_LEVEL
+
+
+def test_keys_of_earlier_versions_are_read_by_their_present_names():
+    still = UniformCameras()
+    shaken = UniformCameras(camera_perturb=0.1, center_perturb=0.2, up_perturb=0.02)
+    assert update(still, {"jitter": False}) == still
+    assert update(still, {"jitter": True}) == update(still, {"jitter": "true"}) == shaken
+    # A present key beside it says more.
+    both = {"jitter": True, "up_perturb": 0.5}
+    assert update(still, both) == dataclasses.replace(shaken, up_perturb=0.5)
+    assert from_dict(DreamFusion, {"learned_background": True}).background == "learned"
+    assert from_dict(DreamFusion, {"learned_background": False}) == DreamFusion()
+    with pytest.raises(ConfigError, match=r'"distil.uniform.jitter" wants true or false'):
+        set_dotted(DreamFusion(), "distil.uniform.jitter", "maybe")
+    values = {"learned_background": True, "distil": {"uniform": {"jitter": True}}}
+    lines = list(former_lines(update(DreamFusion(), values), values))
+    assert lines[0].endswith("it is read as background learned")
+    assert "read as distil.uniform.camera_perturb 0.1, distil" in lines[1]
+    off = {"learned_background": False, "distil": {"uniform": {"jitter": False}}}
+    assert list(former_lines(update(DreamFusion(), off), off)) == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_former_keys_mean_present_ones(name):
+    for group in groups_of(PRESETS[name]()):
+        present = {f.name for f in dataclasses.fields(group)}
+        for key, former in former_keys(type(group)).items():
+            assert key not in present
+            assert former.kind is bool
+            for value in (True, False):
+                assert set(former.now(value)) <= present
+                update(group, {key: value})
+
+
+def test_a_file_of_an_earlier_version_is_read_and_a_former_flag_is_named(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text("config: {learned_background: true}")
+    words = ["generate", "a red chair", "--system", "dreamfusion", "--print-config"]
+    assert main([*words, "--config", str(tmp_path / "run.yaml")]) == 0
+    said = capsys.readouterr()
+    assert "background: learned" in said.out
+    assert main([*words, "--learned-background", "true"]) == 2
+    assert "Here it is --background learned" in capsys.readouterr().err
 
 
 def test_steps_are_divided_in_the_proportion_of_the_configuration():

@@ -346,7 +346,7 @@ def test_views_of_a_known_object_drive_a_field_to_it():
     from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
     from threestudio_like.renderers import SolidBackground, VolumeConfig, VolumeRenderer
     from threestudio_like.representations import LearningRates, VoxelField, VoxelGridConfig
-    from threestudio_like.stages.distillation import distillation_stage
+    from threestudio_like.stages.distillation import StepViews, distillation_stage
     from threestudio_like.stages.model import FieldModel
     from threestudio_like.stages.regularisers import Regularisation
 
@@ -370,9 +370,11 @@ def test_views_of_a_known_object_drive_a_field_to_it():
         120,
         parts,
         guidance,
-        StratifiedCameras(),
-        SolidBackground(value=torch.zeros(4)),
-        16,
+        StepViews(
+            sampler=StratifiedCameras(),
+            background=SolidBackground(value=torch.zeros(4)),
+            size=16,
+        ),
         LearningRates(),
         Regularisation(),
     )
@@ -514,7 +516,7 @@ def test_a_stage_optimises_and_saves_what_a_guidance_trains_itself(tmp_path):
     from threestudio_like.guidance.weighted import WeightedGuidance
     from threestudio_like.renderers import RandomBackground, VolumeConfig, VolumeRenderer
     from threestudio_like.representations import LearningRates, VoxelField, VoxelGridConfig
-    from threestudio_like.stages.distillation import distillation_stage
+    from threestudio_like.stages.distillation import StepViews, distillation_stage
     from threestudio_like.stages.model import FieldModel
     from threestudio_like.stages.regularisers import Regularisation
 
@@ -530,9 +532,11 @@ def test_a_stage_optimises_and_saves_what_a_guidance_trains_itself(tmp_path):
             6,
             model,
             Learner(),
-            StratifiedCameras(batch=2),
-            RandomBackground.grey(0.3, 0.9),
-            8,
+            StepViews(
+                sampler=StratifiedCameras(batch=2),
+                background=RandomBackground.grey(0.3, 0.9),
+                size=8,
+            ),
             LearningRates(),
             Regularisation(),
             guidances=[WeightedGuidance("other", Learner(), Schedule.parse("0->2"))],

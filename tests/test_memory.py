@@ -226,7 +226,7 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
     regularisers, watchdog and all."""
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     changes = {
-        "resolution": 48,
+        "resolution": 32,
         "representation": {"hash": {"log2_size": 14}},
         "distil": {"steps": 6, "uniform": {"batch": 4}},
     }
@@ -451,3 +451,14 @@ def test_samples_are_counted_as_a_first_step_has_them():
         fields()["voxels"], cameras, BackgroundSample(torch.zeros(2, 20, 20, 4))
     )
     assert count_samples(renderer, cameras) == pytest.approx(len(rendering.samples.t), rel=0.02)
+
+
+def test_thin_samples_are_not_counted():
+    config = VolumeConfig(samples=32, occupancy=8, jitter=False, alpha_threshold=0.5)
+    cameras = RingCameras(count=2, elevation=10.0).all(20)
+    renderer, field = VolumeRenderer(config), fields()["voxels"]
+    renderer.refresh(field, RandomStream(0, "a", 0))
+    rendering = renderer.render(field, cameras, BackgroundSample(torch.zeros(2, 20, 20, 4)))
+    counted = count_samples(renderer, cameras, field)
+    assert counted == pytest.approx(len(rendering.samples.t), rel=0.02)
+    assert 0 < counted < 0.95 * count_samples(renderer, cameras)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.twins import save_twin
+from tests.view_twins import save_view_twin
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ModelError, UserError
 from threestudio_like.priors.families.detection import load_folder
@@ -25,6 +26,8 @@ def good(tmp_path_factory):
     folder = tmp_path_factory.mktemp("odd")
     for name in ("sd", "sdxl", "sd3", "flux-dev", "deepfloyd-if"):
         save_twin(name, folder / name)
+    for name in ("mvdream", "imagedream", "zero123-xl", "zero123plus"):
+        save_view_twin(name, folder / name)
     return folder
 
 
@@ -126,17 +129,61 @@ ODD = {
     "no index, no networks": ("sd", without("unet"), 'has no "unet"'),
     "empty index": ("sd", text("model_index.json", ""), "damaged"),
     "index is a list": ("sd", text("model_index.json", "[]"), "damaged"),
-    "MVDream's pipeline": ("sd", index(_class_name="MVDreamPipeline"), "four views"),
-    "MVDream's UNet": (
-        "sd",
-        config("unet", _class_name="MultiViewUNetModel"),
-        "MultiViewUNetModel",
-    ),
-    "Zero123++": ("sd", index(_class_name="Zero123PlusPipeline"), "grid of six"),
+    "MVDream's pipeline": ("sd", index(_class_name="MVDreamPipeline"), "MultiViewUNetModel"),
+    "MVDream's UNet": ("sd", config("unet", _class_name="MultiViewUNetModel"), "StableDiffusion"),
+    "Zero123++": ("sd", index(_class_name="Zero123PlusPipeline"), "feature_extractor_vae"),
     "Zero123++ as a list": (
         "sd",
         index(_class_name=["pipeline", "Zero123PlusPipeline"]),
-        "grid of six",
+        "feature_extractor_vae",
+    ),
+    "Zero123": ("sd", index(_class_name="Zero123Pipeline"), "text_encoder"),
+    "Zero123 without its projection": (
+        "zero123-xl",
+        without("clip_camera_projection"),
+        "clip_camera_projection",
+    ),
+    "a projection without cameras": (
+        "zero123-xl",
+        tensors("clip_camera_projection", lambda t: t.update({"proj.weight": torch.ones(32, 32)})),
+        "4 of a camera",
+    ),
+    "a projection of other names": (
+        "zero123-xl",
+        tensors("clip_camera_projection", lambda t: t.update(bias=t.pop("proj.bias"))),
+        "lacks 1 of",
+    ),
+    "Zero123 without the picture's channels": (
+        "zero123-xl",
+        config("unet", in_channels=4),
+        "beside the 4 noisy ones",
+    ),
+    "MVDream with other cameras": ("mvdream", config("unet", camera_dim=12), "12 numbers"),
+    "MVDream without cameras": ("mvdream", config("unet", camera_dim=None), "no numbers"),
+    "MVDream of another kind": (
+        "mvdream",
+        config("unet", use_scale_shift_norm=True),
+        "use_scale_shift_norm",
+    ),
+    "MVDream of another depth": ("mvdream", config("unet", num_res_blocks=2), "lacks"),
+    "MVDream's pickle": ("mvdream", pickled("unet", WEIGHTS), "python -c"),
+    "ImageDream called MVDream": ("imagedream", config("unet", ip_dim=0), "knows nothing of"),
+    "no image encoder": ("zero123-xl", without("image_encoder"), "image_encoder"),
+    "no processor of pictures": ("imagedream", without("feature_extractor"), "feature_extractor"),
+    "a processor of no size": (
+        "zero123plus",
+        config("feature_extractor_vae", "preprocessor_config.json", size="large"),
+        "no edge",
+    ),
+    "another image encoder": (
+        "zero123plus",
+        config("vision_encoder", architectures=["Dinov2Model"]),
+        "Dinov2Model",
+    ),
+    "Zero123++ without weights of tokens": (
+        "zero123plus",
+        index(ramping_coefficients=None),
+        "ramping_coefficients",
     ),
     "a vision encoder": (
         "sd",

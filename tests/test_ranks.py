@@ -217,7 +217,15 @@ KINDS = {
         "--sketch.points",
         "300",
     ),
-    "dreamfusion": ("--system", "dreamfusion", "--resolution", "12"),
+    # Without "orient", whose mean is over the rays of a part that meet anything, as published.
+    "dreamfusion": (
+        "--system",
+        "dreamfusion",
+        "--resolution",
+        "12",
+        "--distil.regularise.orient",
+        "0",
+    ),
     "regularised": (
         "--distil.regularise.sparsity",
         "1",

@@ -334,3 +334,42 @@ def _reached(folder: Path, wanted: str | None) -> bool:
         return (folder / "run.yaml").is_file()
     path = folder / "events.jsonl"
     return path.is_file() and f'"event": "{wanted}"' in path.read_text(errors="ignore")
+
+
+def as_an_earlier_version_wrote(config, jitter):
+    """A configuration with the keys of the version before the published options."""
+    later = ("shading", "milestones", "optimiser", "camera_perturb", "center_perturb", "up_perturb")
+    later += ("elevation_sampling", "batch_uniform_azimuth")
+    kept = {
+        key: as_an_earlier_version_wrote(value, jitter) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in later
+    }
+    return {**kept, "jitter": jitter} if "fov_y" in kept and "target" in kept else kept
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_resume_of_a_run_of_an_earlier_version(whole, interrupted, jitter, capsys):
+    """Its run.yaml and its checkpoint have keys that are called otherwise now, and lack later ones.
+    The cameras in question are not used here, so the bytes are the same."""
+    record = read_record(interrupted)
+    record.config = as_an_earlier_version_wrote(record.config, jitter)
+    record.write(interrupted)
+    assert f"jitter: {str(jitter).lower()}" in (interrupted / "run.yaml").read_text()
+    path = interrupted / "work" / CHECKPOINT
+    tensors, facts = load_checkpoint(path)
+    facts["identity"]["config"] = as_an_earlier_version_wrote(facts["identity"]["config"], jitter)
+    save_checkpoint(path, tensors, facts)
+    assert run("resume", interrupted) == 0
+    said = capsys.readouterr().err
+    assert ('"distil.uniform.jitter" is of an earlier version' in said) == jitter
+    assert sha(interrupted / "asset.glb") == sha(whole / "asset.glb")
+    assert "jitter:" not in (interrupted / "run.yaml").read_text().split("uniform:")[1][:300]
+
+
+def test_another_configuration_in_a_checkpoint_is_still_refused(interrupted):
+    path = interrupted / "work" / CHECKPOINT
+    tensors, facts = load_checkpoint(path)
+    facts["identity"]["config"]["distil"]["uniform"]["batch"] = 7
+    save_checkpoint(path, tensors, facts)
+    assert run("resume", interrupted, "--quiet") == 2

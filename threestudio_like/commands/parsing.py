@@ -38,6 +38,7 @@ ELSEWHERE = {
     "--negative-prompt": (None, "--negative", ""),
     "--gpu": (None, "--device", ""),
     "--fp16": (None, "--dtype float16", ""),
+    "--learned-background": (None, "--background learned", ""),
     "--half": (None, "--dtype float16", ""),
     "--model": (None, "--prior", ""),
     "--checkpoint": (None, "--prior", ""),
@@ -223,7 +224,9 @@ def _unknown(command: str, flags: dict[str, Any], name: str, flag: str) -> Confi
     where = f"{PROGRAM} {command}"
     if flag in ELSEWHERE:
         other, ours, more = ELSEWHERE[flag]
-        ours_there = ours.split(" ")[0] in flags or not ours.startswith("--") or "." in ours
+        first = ours.split(" ")[0]
+        configured = first[2:].replace("-", "_") in undotted(command)
+        ours_there = first in flags or configured or not ours.startswith("--") or "." in ours
         if other is not None and other != command:
             text = f"{ours} of {other}" + (f" takes {more}" if more else "")
             return ConfigError(f'there is no option "{name}" here', where, f"See {text}")
@@ -255,6 +258,12 @@ def undotted(command: str) -> set[str]:
     }
 
 
+def _takes_many(kind: type, name: str) -> bool:
+    """Whether what stands without a flag may stand there several times."""
+    hint = typing.get_type_hints(kind).get(name)
+    return typing.get_origin(hint) is tuple and Ellipsis in typing.get_args(hint)
+
+
 def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: list[str]) -> None:
     """Say it where more stands without a flag than is read: most often a prompt without quotes."""
     names = positionals_of(kind)
@@ -268,7 +277,7 @@ def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: li
             skip -= 1
         else:
             stray.append(item)
-    if len(stray) <= len(names):
+    if len(stray) <= len(names) or (names and _takes_many(kind, names[-1])):
         return
     if names and names[-1] in ("prompt", "source", "mesh", "picture") and "prompt" in names:
         first = names.index("prompt")

@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "samples": "samples:Samples",
     "doctor": "doctor:Doctor",
     "vocabulary": "vocabulary:Vocabulary",
+    "translate": "translate:Translate",
     "completion": "completion:Completion",
 }
 """Name -> file of this folder and the class of its options there. A file also holds `call`, which

@@ -125,10 +125,10 @@ class Loop:
 
     def _saved(self, plans: list[StagePlan]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """The checkpoint to go on from; nothing where there is none. Raises CheckpointError."""
-        settings = self._settings
-        if not settings.resume or self._folder is None:
+        folder, as_now = self._folder, self._settings.read_identity
+        if not self._settings.resume or folder is None:
             return {}, {}
-        return load_state(self._folder / CHECKPOINT, plans, settings.identity)
+        return load_state(folder / CHECKPOINT, plans, self._settings.identity, read=as_now)
 
     def _catch_interrupt(self) -> Any:
         if threading.current_thread() is not threading.main_thread():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -223,12 +224,16 @@ class Progress:
 
 
 def load_state(
-    path: Path, plans: list[StagePlan], identity: dict[str, Any] | None
+    path: Path,
+    plans: list[StagePlan],
+    identity: dict[str, Any] | None,
+    read: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors and facts of a checkpoint to go on from; nothing where there is none.
 
     Args:
         identity: what the checkpoint must agree with; None compares nothing.
+        read: the checkpoint's own identity as this version writes it.
 
     Raises:
         CheckpointError: it is damaged, of another run, or of other stages.
@@ -238,6 +243,8 @@ def load_state(
         return {}, {}
     tensors, facts = load_checkpoint(path)
     theirs, ours = facts.get("identity", {}), json.loads(json.dumps(identity))
+    if identity is not None and read is not None:
+        theirs = json.loads(json.dumps(read(theirs)))
     if identity is not None and theirs != ours:
         differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,3 +29,5 @@ class LoopSettings:
     identity: dict[str, Any] | None = field(default_factory=dict)
     """What a checkpoint must agree with to be resumed: system, prompt, seed, configuration; None
     compares nothing."""
+    read_identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """How the identity in a checkpoint reads in this version, where earlier ones wrote others."""

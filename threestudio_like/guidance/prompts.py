@@ -17,17 +17,22 @@ DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
 
 
 def view_direction(
-    azimuth: float, elevation: float, front: float = 70.0, overhead: float = 30.0
+    azimuth: float,
+    elevation: float,
+    front: float = 70.0,
+    overhead: float = 30.0,
+    back: float = 0.0,
 ) -> str:
     """The view-direction bin of a camera.
 
     It is overhead if the polar angle is at most `overhead`, and bottom if it is at least 180 -
-    `overhead`. Otherwise it is front within +-front/2 of 0, back within +-front/2 of 180, and side
+    `overhead`. Otherwise it is front within +-front/2 of 0, back within +-back/2 of 180, and side
     in between.
 
     Args:
         azimuth, elevation: radians; azimuth 0 is the front.
-        front, overhead: spans of the bins in degrees.
+        front, overhead, back: spans of the bins in degrees; `back` is that of `front` where it is
+            0.
     """
     polar = 90.0 - math.degrees(elevation)
     if polar <= overhead + 1e-4:
@@ -37,7 +42,8 @@ def view_direction(
     turn = math.degrees(azimuth) % 360.0
     if turn <= front / 2 or turn >= 360.0 - front / 2:
         return "front"
-    if 180.0 - front / 2 <= turn <= 180.0 + front / 2:
+    half = (back or front) / 2
+    if 180.0 - half <= turn <= 180.0 + half:
         return "back"
     return "side"
 
@@ -49,7 +55,11 @@ class PromptConfig:
     view_dependent: bool = True
     negative: str = ""
     front_span: Degrees = 70.0
+    back_span: Degrees = 0.0
+    """Of views from behind, where it is another than `front_span`; 0 for the same."""
     overhead_span: Degrees = 30.0
+    view_dependent_prompt_front: bool = False
+    """Write the direction before the prompt: "front view of <prompt>" (threestudio)."""
     front: str = ""
     """Prompt for views from the front, instead of "<prompt>, front view"; and so on."""
     side: str = ""
@@ -74,6 +84,16 @@ FRONT_OR_SIDE = (4.0, 0.5, -2.426)
 and of either between front and side."""
 
 
+def behind(prompt: str, direction: str) -> str:
+    """The prompt with its direction behind it."""
+    return f"{prompt}, {direction} view"
+
+
+def before(prompt: str, direction: str) -> str:
+    """The prompt with its direction before it, in threestudio's words."""
+    return f"{'backside' if direction == 'back' else direction} view of {prompt}"
+
+
 class ViewPrompts:
     """Embeddings of "<prompt>, <direction> view" for every direction, and of the negative prompt.
 
@@ -85,11 +105,12 @@ class ViewPrompts:
     def __init__(self, prior: DiffusionPrior, prompt: str, config: PromptConfig) -> None:
         self.config, self.prompt = config, prompt
         plain, weights = parse_weighted(prompt)
+        words = before if config.view_dependent_prompt_front else behind
         parsed = {d: (plain, weights) for d in DIRECTIONS}
         if config.view_dependent:
             for d in DIRECTIONS:
                 own = str(getattr(config, d))
-                parsed[d] = parse_weighted(own) if own else (f"{plain}, {d} view", weights)
+                parsed[d] = parse_weighted(own) if own else (words(plain, d), weights)
         texts = [parsed[d][0] for d in DIRECTIONS]
         embedded = prior.encode_text([*texts, config.negative])
         self.by_direction = dict(zip(DIRECTIONS, embedded[:-1]))
@@ -100,7 +121,7 @@ class ViewPrompts:
 
     def directions(self, cameras: Cameras) -> list[str]:
         """The view-direction bin of every camera."""
-        spans = (self.config.front_span, self.config.overhead_span)
+        spans = (self.config.front_span, self.config.overhead_span, self.config.back_span)
         return [
             view_direction(float(a), float(e), *spans)
             for a, e in zip(cameras.azimuth, cameras.elevation)

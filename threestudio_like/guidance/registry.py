@@ -22,7 +22,7 @@ import torch
 
 from ..engine.random import RandomStream
 from ..engine.registry import Registry
-from ..priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
+from ..priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior, Reference
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
 from ..representations.representation import Representation
@@ -45,6 +45,7 @@ class GuidanceContext:
         representation: what is optimised.
         render: draws it from cameras of the guidance's own before zero features.
         seed: of the run.
+        reference: a picture of the object, where the method has one.
     """
 
     stage: str
@@ -55,6 +56,7 @@ class GuidanceContext:
     representation: Representation
     render: Callable[[Cameras, RandomStream | None], Rendering]
     seed: int = 0
+    reference: Reference | None = None
 
     @property
     def protocol(self) -> CameraProtocol:
@@ -86,6 +88,7 @@ GUIDANCES: Registry[GuidanceKind] = Registry(
             "reference",
             "depth",
             "opacity",
+            "second-prior",
         )
     },
 )

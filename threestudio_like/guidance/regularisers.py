@@ -1,4 +1,5 @@
-"""Regularisers that need no prior: opacity entropy, sparsity, orientation, distortion and nearness.
+"""Regularisers that need no prior: opacity entropy, sparsity, orientation, distortion, nearness,
+and those of threestudio with its names.
 
 The total variation of a dense field is `kernels.grid_variation`.
 """
@@ -70,3 +71,68 @@ def nearness(depth: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
     """
     distance = depth / opacity.clamp_min(1e-3)
     return (opacity.detach() * distance).mean()
+
+
+def opaque(opacity: torch.Tensor) -> torch.Tensor:
+    """threestudio's lambda_opaque: mean binary entropy, in nats, of opacities clamped to [1e-3, 1 -
+    1e-3]."""
+    p = opacity.clamp(1e-3, 1 - 1e-3)
+    return -(p * p.log() + (1 - p) * (1 - p).log()).mean()
+
+
+def orient(
+    samples: Samples, normals: torch.Tensor, directions: torch.Tensor, opacity: torch.Tensor
+) -> torch.Tensor:
+    """threestudio's lambda_orient: sum_i w_i max(0, n_i . d)^2 over the rays that meet anything.
+
+    Args:
+        normals: (S, 3) outward unit normals at the samples.
+        directions: (R, 3) ray directions.
+        opacity: (.., 1) of the R rays.
+    """
+    hit = (opacity > 0).sum().clamp_min(1)
+    return orientation(samples, normals, directions, rays=1) / hit
+
+
+def per_ray(samples: Samples, values: torch.Tensor, rays: int) -> torch.Tensor:
+    """Sums (R, ...) of values (S, ...) along rays."""
+    shape = (rays, *values.shape[1:])
+    return torch.zeros(shape, dtype=values.dtype, device=values.device).index_add(
+        0, samples.ray, values
+    )
+
+
+def z_variance(samples: Samples, opacity: torch.Tensor) -> torch.Tensor:
+    """Mean variance of the distance along rays whose opacity (.., 1) exceeds one half, by
+    normalised weights (HiFA, Zhu et al. 2023); 0 where there is no such ray."""
+    flat = opacity.reshape(-1)
+    share = samples.weights / flat.clamp_min(1e-5)[samples.ray]
+    mean = per_ray(samples, share * samples.t, len(flat))
+    spread = per_ray(samples, share * (samples.t - mean[samples.ray]).square(), len(flat))
+    dense = (flat > 0.5).to(spread)
+    return (spread * dense).sum() / dense.sum().clamp_min(1)
+
+
+def composited_normals(
+    samples: Samples, normals: torch.Tensor, opacity: torch.Tensor
+) -> torch.Tensor:
+    """Pictures (B, H, W, 3) of normals as threestudio shows them: (n + 1) / 2 times the opacity (B,
+    H, W, 1), where n is the normalised sum of weighted normals (S, 3)."""
+    total = per_ray(samples, samples.weights[:, None] * normals, opacity.numel())
+    unit = torch.nn.functional.normalize(total, dim=-1).view(*opacity.shape[:-1], 3)
+    return (unit + 1) / 2 * opacity
+
+
+def normal_smooth(picture: torch.Tensor) -> torch.Tensor:
+    """Mean squared differences of neighbouring rows and of neighbouring columns of normals (B, H,
+    W, 3)."""
+    rows = (picture[:, 1:] - picture[:, :-1]).square().mean()
+    return rows + (picture[:, :, 1:] - picture[:, :, :-1]).square().mean()
+
+
+def emptiness(samples: Samples, scale: float) -> torch.Tensor:
+    """Mean of log(1 + scale w) over the samples' weights (Wang et al. 2023, score Jacobian
+    chaining): it prefers one large weight to many small ones; 0 without samples."""
+    if len(samples.weights) == 0:
+        return samples.weights.sum()
+    return torch.log1p(scale * samples.weights).mean()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText, Share, Weight
-from ..priors.diffusion import Condition, DiffusionPrior
+from ..priors.diffusion import Condition, DiffusionPrior, Reference
 from ..priors.sampling import guide
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -39,6 +39,9 @@ class ScoreDistillationConfig:
     """Use one time step for all views of a step."""
     clip: Weight = 0.0
     """Largest norm of the gradient at each pixel; 0 for no limit."""
+    grad_clip: ScheduleText = "0"
+    """Schedule of the largest absolute value of every element of the gradient, "0.5->2 @ 0..50%"
+    (Hong et al. 2023); 0 for no limit."""
     clamp: Weight = 0.0
     """Largest absolute value of the estimated clean latents; 0 for no limit."""
     perp_neg: Weight = 0.0
@@ -51,6 +54,10 @@ class ScoreDistillationConfig:
     """For RGB renderings: compare the rendering with the decoded target instead of comparing
     latents (HiFA, Zhu et al. 2023). No gradient passes through the encoder then, where fine detail
     would turn into coloured noise."""
+    image_loss: Weight = 0.0
+    """For RGB renderings: weight of a second loss beside that of the latents, on the distance of
+    the rendering to the decoded estimate, w(t) alpha / sigma (x - D(z0_hat)) (HiFA; threestudio's
+    lambda_sds_img over lambda_sds)."""
     joint_views: bool = False
     """Let the prior denoise all views of a step together."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -92,6 +99,8 @@ class ScoreDistillation(Guidance):
         config: weighting, schedules and variants.
         encode: whether renderings are RGB pictures that pass through the encoder, which is then
             differentiated.
+        reference: a picture of the object, which the unconditional branch is not told; for priors
+            that want one.
     """
 
     def __init__(
@@ -100,11 +109,14 @@ class ScoreDistillation(Guidance):
         prompt: str,
         config: ScoreDistillationConfig,
         encode: bool = False,
+        reference: Reference | None = None,
     ) -> None:
         self.prior, self.config, self.encode = prior, config, encode
+        self.reference = reference
         self.prompts = ViewPrompts(prior, prompt, config.prompt)
         self.t_min = Schedule.parse(config.t_min, "guidance.t_min")
         self.t_max = Schedule.parse(config.t_max, "guidance.t_max")
+        self.grad_clip = Schedule.parse(config.grad_clip, "guidance.grad_clip")
         # Settings that a recovery changes are kept here, because a configuration is never written
         # to.
         self.scale, self.clip = config.scale, config.clip
@@ -163,6 +175,16 @@ class ScoreDistillation(Guidance):
         Args:
             background: latents of the background (B, C, h, w), for `known_background`.
         """
+        gradient, mask = self._unclipped(latents, inputs, background)
+        return self._clipped(gradient, inputs), mask
+
+    def _clipped(self, gradient: torch.Tensor, inputs: GuidanceInputs) -> torch.Tensor:
+        limit = self.grad_clip(inputs.fraction)
+        return gradient.clamp(-limit, limit) if limit > 0 else gradient
+
+    def _unclipped(
+        self, latents: torch.Tensor, inputs: GuidanceInputs, background: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         config, prior = self.config, self.prior
         count = len(latents)
         t = self.times(count, inputs)
@@ -207,6 +229,10 @@ class ScoreDistillation(Guidance):
             inputs.background,
             views=views,
         )
+        if self.reference is not None:
+            condition.reference = self.reference
+            condition.shown = torch.ones(repeat * count, dtype=torch.bool)
+            condition.shown[count : 2 * count] = False
         factors = self.emphasis(inputs.cameras)
         if factors is not None:
             condition.emphasis = torch.ones(repeat * count, factors.shape[1])
@@ -240,7 +266,9 @@ class ScoreDistillation(Guidance):
         with torch.set_grad_enabled(not image_residual):
             latents = self.latents(rendering)
         background = rendering.background.permute(0, 3, 1, 2).detach() if not self.encode else None
-        gradient, mask = self.residual(latents.detach(), inputs, background)
+        with torch.no_grad():
+            raw, mask = self._unclipped(latents.detach(), inputs, background)
+        gradient = self._clipped(raw, inputs)
         target = (latents - gradient).detach()
         if image_residual:
             with torch.no_grad():
@@ -253,9 +281,39 @@ class ScoreDistillation(Guidance):
             loss = 0.5 * F.mse_loss(shown, pictures, reduction="sum") / len(latents)
         else:
             loss = 0.5 * F.mse_loss(latents, target, reduction="sum") / len(latents)
+        if self.encode and self.config.image_loss > 0:
+            loss = loss + self.config.image_loss * self._image_loss(
+                rendering, latents.detach(), raw, inputs=inputs
+            )
         if mask is not None:
             opacity = rendering.opacity.permute(0, 3, 1, 2)
             loss = loss + self.config.known_background * (opacity - mask).square().sum() / len(
                 latents
             )
         return GuidanceOutput(loss, {"gradient": gradient.square().mean().sqrt()})
+
+    def _image_loss(
+        self,
+        rendering: Rendering,
+        latents: torch.Tensor,
+        gradient: torch.Tensor,
+        inputs: GuidanceInputs,
+    ) -> torch.Tensor:
+        """The loss whose gradient in the rendering x, resized to the prior's pictures, is w(t)
+        alpha / sigma (x - D(z0_hat)) / B.
+
+        Args:
+            gradient: w(t) (eps_hat - eps), not clipped.
+        """
+        shown, size = rendering.features.permute(0, 3, 1, 2), self.prior.facts.image_size
+        if shown.shape[-1] != size:
+            shown = F.interpolate(shown, (size, size), mode="bilinear", align_corners=False)
+        with torch.no_grad():
+            # The same draw as that of the gradient: random numbers are keyed by what they are for.
+            t = self.times(len(latents), inputs)
+            abar = self.prior.schedule.abar(t, latents)
+            w, ratio = weight(self.config.weighting, abar), ((1 - abar) / abar).sqrt()
+            clean = latents - ratio * gradient / w
+            pictures = self.prior.decode_latents(clean).permute(0, 3, 1, 2)
+            target = shown - self._clipped(w / ratio * (shown - pictures), inputs)
+        return 0.5 * F.mse_loss(shown, target, reduction="sum") / len(latents)

@@ -31,14 +31,37 @@ class CameraProtocol:
     background: tuple[float, float] = (0.25, 1.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A picture of the object that view-conditioned priors are told, and from where it shows it.
+
+    picture (S, S, 3) in [0, 1], mask (S, S) of the object, framed as a camera sees it that is at
+    `azimuth` and `elevation` (radians, azimuth 0 is the front) and `distance` (scene units). What
+    lies behind the object is the prior's own affair (`before`).
+    """
+
+    picture: torch.Tensor
+    mask: torch.Tensor
+    azimuth: float = 0.0
+    elevation: float = 0.0
+    distance: float = 3.0
+
+    def before(self, level: float) -> torch.Tensor:
+        """The picture (S, S, 3) before a grey level."""
+        mask = self.mask[..., None]
+        return (self.picture * mask + level * (1 - mask)).clamp(0, 1)
+
+
 @dataclass
 class Condition:
     """What a prediction is conditioned on.
 
     text (B, T, D) embeddings; cameras of the B views; background: grey level in [0, 1], one for all
     or (B,); views: how many consecutive entries show the same object and are denoised together;
-    emphasis (B, T): factors of the words' attention (see `attention.emphasised`). A prior ignores
-    what it was not trained for, but for emphasis, which one that cannot do refuses.
+    emphasis (B, T): factors of the words' attention (see `attention.emphasised`); reference: a
+    picture of the object, and shown (B,) bool: which entries are told of it (None for all), for the
+    unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
+    one that cannot do refuses; one that wants a reference refuses to predict without.
     """
 
     text: torch.Tensor
@@ -46,6 +69,8 @@ class Condition:
     background: float | torch.Tensor | None = None
     views: int = 1
     emphasis: torch.Tensor | None = None
+    reference: Reference | None = None
+    shown: torch.Tensor | None = None
 
     def part(self, entries: slice) -> Condition:
         """The condition of consecutive entries of the batch."""
@@ -57,7 +82,14 @@ class Condition:
             level,
             views=self.views,
             emphasis=None if self.emphasis is None else self.emphasis[entries],
+            reference=self.reference,
+            shown=None if self.shown is None else self.shown[entries],
         )
+
+    def tells(self, count: int) -> torch.Tensor:
+        """Which of `count` entries are told of the reference (B,) bool."""
+        everyone = torch.full((count,), self.reference is not None)
+        return everyone if self.shown is None else everyone & self.shown.cpu()
 
 
 @dataclass
@@ -77,17 +109,38 @@ class PriorFacts:
     `renderers.EnvironmentLight`."""
     joint_views: int = 1
     """Number of views that it can denoise together."""
+    single_views: bool = True
+    """Whether it also denoises one view under a camera."""
+    reads_text: bool = True
+    """Whether it is told a prompt; where not, its text embeddings are the same for all."""
+    wants_reference: bool = False
+    """Whether it is told a picture of the object (`Reference`), and predicts nothing without."""
+    told_background: bool = True
+    """Whether a camera-conditioned prior is told the grey level of the background."""
+    fixed_views: tuple[tuple[float, float], ...] = ()
+    """The only views that it knows, in their order: azimuth from the reference's and elevation,
+    degrees. Empty where any are."""
+    preset: str = ""
+    """The preset that suits it, where a system has one of this name."""
+    notes: tuple[str, ...] = ()
+    """What the user is told of how its files were read, in lines."""
     licence: str = "unknown"
     territory: str = "unknown"
     guidance: GuidanceStyle = "cfg"
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What its predictions depend on besides the noisy latents: "text" always; "camera" (see
-        `camera`); "background", which camera-conditioned priors are told; "views", where several
-        are denoised together."""
-        camera = ("camera", "background") if self.camera is not None else ()
-        return ("text", *camera, *(("views",) if self.joint_views > 1 else ()))
+        """What its predictions depend on besides the noisy latents: "text"; "camera" (see
+        `camera`); "background", which some camera-conditioned priors are told; "views", where
+        several are denoised together; "reference", a picture of the object."""
+        known = {
+            "text": self.reads_text,
+            "camera": self.camera is not None,
+            "background": self.camera is not None and self.told_background,
+            "views": self.joint_views > 1,
+            "reference": self.wants_reference,
+        }
+        return tuple(name for name, there in known.items() if there)
 
 
 @dataclass(frozen=True, kw_only=True)

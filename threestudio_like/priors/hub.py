@@ -12,7 +12,7 @@ from ..engine.errors import ModelError
 from ..engine.places import cache_folder, user_path
 
 LEFT_OUT = (
-    *("safety_checker", "feature_extractor", "vision_encoder", "onnx", "openvino", "flax"),
+    *("safety_checker", "onnx", "openvino", "flax"),
     *("vae_1_0", "vae_encoder", "vae_decoder", "unet_onnx", "watermarker"),
 )
 """Folders of a repository that no prediction needs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..engine.config import from_dict
 from ..engine.errors import ConfigError, ModelError
@@ -39,6 +39,8 @@ class PriorRecord:
     """Whether the UNet's six further channels are ray maps (`Cameras.ray_maps`); None where a
     camera is described."""
     joint_views: Number = 1
+    pose: Literal["zero123", "stable-zero123"] | None = None
+    """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None
     licence: str = "see the model's page"
     territory: str = "see the model's page"

@@ -78,6 +78,10 @@ class DiffusersConfig:
     ignore_camera: bool = False
     """Run a UNet without the camera embedding that its prior.json does not describe, as if the
     camera were never known."""
+    view_adapter: Path | None = None
+    """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
+    pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
+    """Zero123: which numbers of a camera it is told; auto by prior.json, or else by its name."""
     tokenizer: Path | None = None
     """For a model in a single file: a folder of its family with the tokenizers and configurations
     (no weights are needed)."""

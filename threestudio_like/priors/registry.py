@@ -122,6 +122,36 @@ MODELS: dict[str, ModelEntry] = {
     "deepfloyd-if": ModelEntry(
         ("DeepFloyd/IF-I-XL-v1.0",), "DeepFloyd IF Licence", "worldwide", notes="gated; pixels"
     ),
+    "mvdream": ModelEntry(
+        ("ashawkey/mvdream-sd2.1-diffusers",),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+        notes="four views of a prompt",
+    ),
+    "imagedream": ModelEntry(
+        ("ashawkey/imagedream-ipmv-diffusers",),
+        "CreativeML Open RAIL++-M",
+        "worldwide",
+        notes="four views of a picture and a prompt",
+    ),
+    "zero123-xl": ModelEntry(
+        ("ashawkey/zero123-xl-diffusers", "bennyguo/zero123-xl-diffusers", "kxic/zero123-xl"),
+        "MIT",
+        "worldwide",
+        notes="turns a picture",
+    ),
+    "stable-zero123": ModelEntry(
+        ("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"),
+        "Stability AI Non-Commercial Research",
+        "worldwide",
+        notes="turns a picture",
+    ),
+    "zero123plus": ModelEntry(
+        ("sudo-ai/zero123plus-v1.2",),
+        "CC-BY-NC-4.0",
+        "worldwide",
+        notes="six views of a picture",
+    ),
 }
 """Diffusion priors by name. The embedded one is "toybox"."""
 

@@ -26,8 +26,8 @@ def guide(
 
 
 def join(a: Condition, b: Condition) -> Condition:
-    """Join two conditions into one batch, `a` first. Cameras and background are those of `a`, and
-    each half keeps its own emphasis."""
+    """Join two conditions into one batch, `a` first. Cameras and background are those of `a`, each
+    half keeps its own emphasis, and a half without a reference is told of none."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
@@ -42,8 +42,16 @@ def join(a: Condition, b: Condition) -> Condition:
         emphasis = torch.cat(
             [torch.ones(x.text.shape[:2]) if x.emphasis is None else x.emphasis for x in (a, b)]
         )
+    reference = a.reference or b.reference
+    shown = torch.cat([x.tells(len(x.text)) for x in (a, b)]) if reference is not None else None
     return Condition(
-        torch.cat([a.text, b.text]), cameras, background, views=a.views, emphasis=emphasis
+        torch.cat([a.text, b.text]),
+        cameras,
+        background,
+        views=a.views,
+        emphasis=emphasis,
+        reference=reference,
+        shown=shown,
     )
 
 

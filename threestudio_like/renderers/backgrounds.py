@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -85,6 +86,44 @@ class RandomBackground:
         return self.pick(int(random.integers("background", 0, len(self.levels))), cameras)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentedBackground:
+    """Another background, which a step replaces with probability `random_aug_prob` by one random
+    colour (C,) in [0, 1) for each view: no object can hide in it (threestudio's random_aug)."""
+
+    inner: Background
+    random_aug_prob: float
+    channels: int = 3
+
+    def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
+        """The background behind every camera."""
+        if float(random.whole.uniform("random background")) >= self.random_aug_prob:
+            return self.inner.sample(cameras, random)
+        colour = random.uniform("background colour", (len(cameras), 1, 1, self.channels))
+        return BackgroundSample(colour.expand(-1, cameras.height, cameras.width, -1))
+
+
+def spherical_harmonics(directions: torch.Tensor) -> torch.Tensor:
+    """The nine real spherical harmonics up to order 2 of unit directions (..., 3); returns (...,
+    9), orthonormal on the sphere."""
+    x, y, z = directions.unbind(-1)
+    one, two, three, four = (
+        1 / (4 * torch.pi) ** 0.5,
+        (3 / (4 * torch.pi)) ** 0.5,
+        (15 / (4 * torch.pi)) ** 0.5,
+        (5 / (16 * torch.pi)) ** 0.5,
+    )
+    return torch.stack(
+        [
+            torch.full_like(x, one),
+            *(-two * y, two * z, -two * x),
+            *(three * x * y, -three * y * z, four * (3 * z * z - 1), -three * x * z),
+            three / 2 * (x * x - y * y),
+        ],
+        -1,
+    )
+
+
 class LearnedBackground(nn.Module):
     """A small perceptron of the ray direction: 6 octaves and one hidden layer of 64 (METHODS 1.2).
 
@@ -93,6 +132,11 @@ class LearnedBackground(nn.Module):
     Args:
         channels: C of the field.
         sigmoid: whether to apply a sigmoid to the output, for RGB.
+        octaves: of the direction's frequencies; 0 for its nine spherical harmonics instead
+            (threestudio).
+        hidden: width of the hidden layers.
+        layers: number of hidden layers.
+        bias: whether layers add a bias.
     """
 
     def __init__(
@@ -102,30 +146,56 @@ class LearnedBackground(nn.Module):
         octaves: int = 6,
         hidden: int = 64,
         seed: int = 0,
+        layers: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.octaves, self.sigmoid = octaves, sigmoid
-        self.layers = nn.Sequential(
-            nn.Linear(3 + 6 * octaves, hidden), nn.ReLU(), nn.Linear(hidden, channels)
-        )
+        sizes = [3 + 6 * octaves if octaves else 9, *[hidden] * layers, channels]
+        linear = [nn.Linear(a, b, bias=bias) for a, b in itertools.pairwise(sizes)]
+        self.layers = nn.Sequential(linear[0])
+        for layer in linear[1:]:
+            self.layers.extend([nn.ReLU(), layer])
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for parameter in self.parameters():
-                bound = parameter.shape[-1] ** -0.5
-                parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+            for layer in linear:
+                # The bias too within the root of the layer's inputs, as the published codes have.
+                bound = layer.in_features**-0.5
+                for p in layer.parameters():
+                    p.copy_((torch.rand(p.shape, generator=generator) * 2 - 1) * bound)
 
     def forward(self, directions: torch.Tensor) -> torch.Tensor:
         """Map unit directions (..., 3) to values (..., C)."""
-        scaled = (
-            directions[..., None, :] * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
-        )
-        encoded = torch.cat([directions, scaled.sin().flatten(-2), scaled.cos().flatten(-2)], -1)
+        if self.octaves:
+            scaled = (
+                directions[..., None, :]
+                * (2.0 ** torch.arange(self.octaves)).to(directions)[:, None]
+            )
+            encoded = torch.cat(
+                [directions, scaled.sin().flatten(-2), scaled.cos().flatten(-2)], -1
+            )
+        else:
+            encoded = spherical_harmonics(directions)
         out = self.layers(encoded)
         return out.sigmoid() if self.sigmoid else out
 
     def sample(self, cameras: Cameras, random: RandomStream) -> BackgroundSample:
         """The value of the environment along every ray."""
         return BackgroundSample(self(cameras.to(next(self.parameters()).device).rays()[1]))
+
+
+def learned_background(
+    network: Literal["frequencies", "harmonics"],
+    channels: int,
+    sigmoid: bool = False,
+    seed: int = 0,
+) -> LearnedBackground:
+    """A learned background by its network: that of METHODS 1.2, or threestudio's."""
+    if network == "frequencies":
+        return LearnedBackground(channels, sigmoid=sigmoid, seed=seed)
+    return LearnedBackground(
+        channels, sigmoid=sigmoid, octaves=0, hidden=16, seed=seed, layers=2, bias=False
+    )
 
 
 class SphereBackground(nn.Module):

@@ -1,16 +1,10 @@
-"""Pinhole cameras and their samplers. +Y up, cameras look down -Z (OpenGL), azimuth 0 is the front
-(+Z)."""
+"""Pinhole cameras. +Y up, cameras look down -Z (OpenGL), azimuth 0 is the front (+Z)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-
-from ..engine.random import RandomStream
-from ..engine.schema.bounds import Degrees, Elevation, FieldOfView, Number, Positive, Share
 
 
 @dataclass
@@ -71,6 +65,7 @@ class Cameras:
         width: int,
         target: torch.Tensor | None = None,
         up: torch.Tensor | None = None,
+        moved: torch.Tensor | None = None,
     ) -> Cameras:
         """Cameras on a sphere about the origin that look at `target`.
 
@@ -79,6 +74,8 @@ class Cameras:
             distance, fov_y: (B,) or a number, in scene units and radians.
             target: (B, 3) points to look at; the origin by default.
             up: (B, 3) up vectors; +Y by default.
+            moved: (B, 3) by which the eyes leave the sphere; azimuth, elevation and distance stay
+                those of the sphere, as view-dependent prompts are to see them.
         """
         count = azimuth.shape[0]
         distance = torch.as_tensor(distance, dtype=torch.float32).expand(count)
@@ -86,6 +83,8 @@ class Cameras:
         eye = distance[:, None] * torch.stack(
             [elevation.cos() * azimuth.sin(), elevation.sin(), elevation.cos() * azimuth.cos()], -1
         )
+        if moved is not None:
+            eye = eye + moved
         back = eye - target if target is not None else eye
         back = torch.nn.functional.normalize(back, dim=-1)
         up = torch.tensor([0.0, 1.0, 0.0]).expand(count, 3) if up is None else up
@@ -198,135 +197,3 @@ class Cameras:
         origins, directions = self.resized(height, width).rays()
         nearest = origins - (origins * directions).sum(-1, keepdim=True) * directions
         return torch.cat([nearest, directions], -1).permute(0, 3, 1, 2).contiguous()
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniformCameras:
-    """Independent uniform draws, in degrees and scene units. The defaults are Latent-NeRF's
-    (METHODS 1.4)."""
-
-    elevation: tuple[float, float] = (-60.0, 90.0)
-    azimuth: tuple[float, float] = (0.0, 360.0)
-    distance: tuple[float, float] = (1.0, 1.5)
-    fov_y: tuple[float, float] = (40.0, 70.0)
-    batch: Number = 1
-    target: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """The point that every camera looks at."""
-    jitter: bool = False
-    """Perturb the eye by +-0.1, the target by N(0, 0.2) and the up vector by N(0, 0.02)."""
-
-    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels at `fraction` of the run, in [0, 1]."""
-        u = random.uniform("camera", (4, self.batch))
-        low = torch.tensor([self.elevation[0], self.azimuth[0], self.distance[0], self.fov_y[0]])[
-            :, None
-        ]
-        high = torch.tensor([self.elevation[1], self.azimuth[1], self.distance[1], self.fov_y[1]])[
-            :, None
-        ]
-        elevation, azimuth, distance, fov = low + (high - low) * u
-        target = torch.tensor(self.target).expand(self.batch, 3) if any(self.target) else None
-        up = None
-        if self.jitter:
-            shake = random.normal("camera target", (self.batch, 3)) * 0.2
-            target = shake if target is None else target + shake
-            up = torch.tensor([0.0, 1.0, 0.0]) + random.normal("camera up", (self.batch, 3)) * 0.02
-            distance = distance + (random.uniform("camera centre", (self.batch,)) * 2 - 1) * 0.1
-        return Cameras.orbit(
-            torch.deg2rad(azimuth),
-            torch.deg2rad(elevation),
-            distance,
-            fov_y=torch.deg2rad(fov),
-            height=size,
-            width=size,
-            target=target,
-            up=up,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StratifiedCameras:
-    """Views at equal angles around the object with a common elevation and a random first azimuth,
-    in degrees and scene units.
-
-    With four views a step, at exact quarter turns, this is the protocol that view-consistent
-    distillation needs.
-    """
-
-    elevation: tuple[float, float] = (-10.0, 45.0)
-    distance: Positive = 3.0
-    fov_y: FieldOfView = 40.0
-    batch: Number = 4
-    overhead: Share = 0.08
-    """Share of steps with cameras from 60 to 80 degrees above."""
-
-    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels at equal angles."""
-        u = random.uniform("camera", (3,))
-        azimuth = (u[0] + torch.arange(self.batch) / self.batch) * 2 * math.pi
-        low, high = (60.0, 80.0) if float(u[2]) < self.overhead else self.elevation
-        elevation = torch.deg2rad(low + (high - low) * u[1]).expand(self.batch)
-        return Cameras.orbit(
-            azimuth,
-            elevation,
-            self.distance,
-            fov_y=math.radians(self.fov_y),
-            height=size,
-            width=size,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgressiveCameras:
-    """Uniform cameras whose range of azimuth widens from the front to the full circle during the
-    first `opening` of the run."""
-
-    elevation: tuple[float, float] = (-10.0, 45.0)
-    distance: tuple[float, float] = (3.0, 3.0)
-    fov_y: tuple[float, float] = (40.0, 40.0)
-    batch: Number = 4
-    opening: Share = 0.5
-    start: Degrees = 60.0
-    """Half the width of the azimuth range at the beginning, in degrees."""
-
-    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """`batch` cameras of size x size pixels within the range of azimuth at `fraction`."""
-        half = self.start + (180.0 - self.start) * min(1.0, fraction / max(self.opening, 1e-6))
-        return UniformCameras(
-            elevation=self.elevation,
-            azimuth=(-half, half),
-            distance=self.distance,
-            fov_y=self.fov_y,
-            batch=self.batch,
-        ).sample(random, size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RingCameras:
-    """A fixed ring for previews and evaluation: `count` equal angles from the front, at one
-    elevation in degrees."""
-
-    count: Number = 8
-    elevation: Elevation = 15.0
-    distance: Positive = 3.0
-    fov_y: FieldOfView = 40.0
-
-    def all(self, size: int) -> Cameras:
-        """All cameras of the ring, of size x size pixels."""
-        azimuth = torch.arange(self.count) / self.count * 2 * math.pi
-        elevation = torch.full((self.count,), math.radians(self.elevation))
-        return Cameras.orbit(
-            azimuth,
-            elevation,
-            self.distance,
-            fov_y=math.radians(self.fov_y),
-            height=size,
-            width=size,
-        )
-
-
-class CameraSampler(Protocol):
-    """Draws the cameras of a step."""
-
-    def sample(self, random: RandomStream, size: int, fraction: float = 0.0) -> Cameras:
-        """Cameras of size x size pixels."""

@@ -4,6 +4,7 @@ termination."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from .backgrounds import BackgroundSample
 from .cameras import Cameras
 from .gradient_scaling import DepthScaling
 from .rendering import Rendering, Samples
+from .shading import PointLight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,17 @@ class VolumeConfig:
     jitter: bool = True
     """Shift the samples of every ray by a random fraction of their spacing, and every ray within
     its pixel."""
+    pixel_jitter: bool = True
+    """With `jitter`: whether rays move within their pixels too (the published codes do not)."""
     normals: bool = False
+    normal_epsilon: Positive = 1e-2
+    """Distance of the points whose densities give a normal, in scene units."""
+    normal_type: Literal["central", "finite_difference"] = "central"
+    """central: points on both sides; finite_difference: the sample and one point on each axis."""
+    alpha_threshold: Share = 0.0
+    """Samples that hide less than this (at most the mean of all cells) are left out: a look at the
+    densities first, less to differentiate (nerfacc; threestudio's prune_alpha_threshold is
+    0.01)."""
     chunk: Count = 0
     """Number of samples that are held in memory at once, in whole rays. Gradients are the same, at
     the cost of a second evaluation; 0 holds all of them."""
@@ -93,14 +105,17 @@ class VolumeRenderer(nn.Module):
     def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
         """The field's normals (S, 3) at the sample points. They need six densities each, and
         `chunk` limits how many are computed at once."""
-        few = self.chunk // 6
+        few, config = self.chunk // 6, self.config
+        how = (config.normal_epsilon, config.normal_type == "central")
         if few <= 0 or len(points) <= few:
-            return field.normals(points)
+            return field.normals(points, *how)
         if not torch.is_grad_enabled():
-            return torch.cat([field.normals(batch) for batch in points.split(few)])
+            return torch.cat([field.normals(batch, *how) for batch in points.split(few)])
         return torch.cat(
             [
-                checkpoint(field.normals, batch, use_reentrant=False, preserve_rng_state=False)
+                checkpoint(
+                    field.normals, batch, *how, use_reentrant=False, preserve_rng_state=False
+                )
                 for batch in points.split(few)
             ]
         )
@@ -114,14 +129,28 @@ class VolumeRenderer(nn.Module):
         step: float,
         distance: torch.Tensor | None,
         scaling: DepthScaling | None,
+        light: PointLight | None = None,
+        camera: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Composited rays (R, C + 2), weights (S,) and density (S,), in chunks that the backward
-        pass computes again."""
+        pass computes again.
+
+        Args:
+            camera: (S,) number of every sample's camera, for the light.
+        """
+        how = (self.config.normal_epsilon, self.config.normal_type == "central")
+        lights = None if light is None else light.positions.to(points)
 
         def shade(
-            p: torch.Tensor, t: torch.Tensor, o: torch.Tensor, d: torch.Tensor | None
+            p: torch.Tensor,
+            t: torch.Tensor,
+            o: torch.Tensor,
+            d: torch.Tensor | None,
+            c: torch.Tensor | None,
         ) -> tuple[torch.Tensor, ...]:
             density, features = field(p)
+            if light is not None and lights is not None and c is not None:
+                features = light(features, p, field.normals(p, *how), lights[c])
             if scaling is not None and d is not None:
                 # A sample's alpha depends on its density alone: scaling the one's gradient is
                 # scaling the other's.
@@ -131,7 +160,7 @@ class VolumeRenderer(nn.Module):
             ), density
 
         if self.chunk <= 0 or len(points) <= self.chunk:
-            out, weights, density = shade(points, t, offsets, d=distance)
+            out, weights, density = shade(points, t, offsets, d=distance, c=camera)
             return out, weights, density
         ends, pieces, first = offsets.cpu(), [], 0
         while first < len(ends) - 1:
@@ -144,6 +173,7 @@ class VolumeRenderer(nn.Module):
                 t[span],
                 offsets[first : last + 1] - offsets[first],
                 None if distance is None else distance[span],
+                None if camera is None else camera[span],
             )
             if torch.is_grad_enabled():
                 pieces.append(
@@ -167,7 +197,9 @@ class VolumeRenderer(nn.Module):
             shape: tuple[int, ...] = (len(cameras), cameras.height, cameras.width)
         else:
             shape = (len(pixels),)
-        within = None if random is None else random.uniform("pixels", (*shape, 2), device) - 0.5
+        within = None
+        if random is not None and self.config.pixel_jitter:
+            within = random.uniform("pixels", (*shape, 2), device) - 0.5
         found = cameras.rays(within) if pixels is None else cameras.rays_at(pixels, within)
         origins, directions = (r.reshape(-1, 3).contiguous() for r in found)
         jitter = (
@@ -177,6 +209,47 @@ class VolumeRenderer(nn.Module):
         )
         return origins, directions, jitter
 
+    @torch.no_grad()
+    def _seen(self, field: Field, points: torch.Tensor, step: float) -> torch.Tensor | None:
+        """Which samples (S,) hide enough to count; None where all do."""
+        if self.config.alpha_threshold <= 0:
+            return None
+        # Sums, not a selection: nothing waits for the device.
+        inside = self.inside.to(self.average)
+        mean = (self.average.clamp_min(0) * inside).sum() / inside.sum()
+        least = (mean * step).clamp_max(self.config.alpha_threshold)
+        split = points.clamp(-1, 1).split(self.chunk or (1 << 19))
+        alpha = torch.cat([-torch.expm1(-field.density(p) * step) for p in split])
+        return alpha >= least
+
+    def sample(
+        self,
+        field: Field | None,
+        origins: torch.Tensor,
+        directions: torch.Tensor,
+        jitter: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Distances (S,), rays (S,), offsets (R + 1,) and points (S, 3) of the samples along rays.
+
+        Args:
+            field: whose thin samples are left out; None leaves them in.
+            origins, directions: (R, 3).
+            jitter: (R,) share of a step by which a ray's samples are shifted.
+        """
+        rays, step = len(origins), 2.0 / self.config.samples
+        t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
+        points = origins[ray] + t[:, None] * directions[ray]
+        seen = None if field is None else self._seen(field, points, step)
+        if seen is not None:
+            t, ray, points = t[seen], ray[seen], points[seen]
+            offsets = _offsets(ray, rays)
+        if self.config.radius < 1.7:
+            # The ball, not the cube: corners never hold anything.
+            keep = points.square().sum(-1) <= self.config.radius**2
+            t, ray, points = t[keep], ray[keep], points[keep]
+            offsets = _offsets(ray, rays)
+        return t, ray, offsets, points.clamp(-1, 1)
+
     def render(
         self,
         field: Field,
@@ -185,6 +258,7 @@ class VolumeRenderer(nn.Module):
         random: RandomStream | None = None,
         pixels: torch.Tensor | None = None,
         known: tuple[torch.Tensor, DepthScaling] | None = None,
+        light: PointLight | None = None,
     ) -> Rendering:
         """Render full pictures, or the rays `pixels` (P,) of the flattened (B, H, W) bundle as one
         picture (1, 1, P, C).
@@ -197,6 +271,8 @@ class VolumeRenderer(nn.Module):
             pixels: indices of rays, int64.
             known: distance (R,) to the surface along every rendered ray, not finite where it is
                 unknown, and the gradient scaling away from it (METHODS 3.6).
+            light: lights the samples' colours before they are composited; features as they are by
+                default.
         """
         device = self.centres.device
         cameras, background = cameras.to(device), background.to(device)
@@ -208,19 +284,23 @@ class VolumeRenderer(nn.Module):
         origins, directions, jitter = self._rays(cameras, random, pixels)
         rays = len(origins)
         step = 2.0 / self.config.samples
-        t, ray, offsets = march(origins, directions, self.occupied, step=step, jitter=jitter)
-        points = origins[ray] + t[:, None] * directions[ray]
-        if self.config.radius < 1.7:
-            # The ball, not the cube: corners never hold anything.
-            keep = points.square().sum(-1) <= self.config.radius**2
-            t, ray, points = t[keep], ray[keep], points[keep]
-            offsets = torch.zeros(rays + 1, dtype=torch.long, device=device)
-            offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
-        points = points.clamp(-1, 1)
+        t, ray, offsets, points = self.sample(field, origins, directions, jitter=jitter)
         distance = None if known is None else known[0].to(device)[ray]
         scaling = None if known is None else known[1]
+        camera = None
+        if light is not None:
+            pixel = ray if pixels is None else pixels[ray]
+            camera = pixel // (cameras.height * cameras.width)
         out, weights, density = self._shade(
-            field, points, t, offsets=offsets, step=step, distance=distance, scaling=scaling
+            field,
+            points,
+            t,
+            offsets=offsets,
+            step=step,
+            distance=distance,
+            scaling=scaling,
+            light=light,
+            camera=camera,
         )
         channels = field.channels
         opacity = out[:, channels : channels + 1]
@@ -244,3 +324,10 @@ class VolumeRenderer(nn.Module):
             normals=normals,
             samples=samples,
         )
+
+
+def _offsets(ray: torch.Tensor, rays: int) -> torch.Tensor:
+    """The first sample of each ray, (R + 1,), of the samples' rays in order."""
+    offsets = torch.zeros(rays + 1, dtype=torch.long, device=ray.device)
+    offsets[1:] = torch.bincount(ray, minlength=rays).cumsum(0)
+    return offsets

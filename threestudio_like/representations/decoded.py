@@ -48,6 +48,10 @@ class DecodedField(Field):
         """Density (N,)."""
         return self.latent.density(points)
 
+    def at(self, fraction: float) -> None:
+        """See `Representation.at`."""
+        self.latent.at(fraction)
+
     def shrink(self) -> str:
         """Reduce the memory of the latent field."""
         return self.latent.shrink()

@@ -26,9 +26,20 @@ class Field(Representation):
         """The density (N,) at points (N, 3), without the features."""
         return self.forward(points)[0]
 
-    def normals(self, points: torch.Tensor, epsilon: float = 1e-2) -> torch.Tensor:
-        """Unit outward normals (N, 3) by central differences of the density, differentiable
-        (METHODS 1.3)."""
+    def normals(
+        self, points: torch.Tensor, epsilon: float = 1e-2, central: bool = True
+    ) -> torch.Tensor:
+        """Unit outward normals (N, 3) by differences of the density, differentiable.
+
+        Args:
+            central: between points on both sides (METHODS 1.3); False: between the point and one on
+                each axis, two thirds of the work (threestudio's finite_difference).
+        """
+        if not central:
+            offsets = epsilon * torch.eye(3).to(points)
+            beyond = (points[None] + offsets[:, None]).reshape(-1, 3).clamp(-1, 1)
+            around = self.density(torch.cat([points, beyond])).view(4, -1)
+            return nn.functional.normalize((around[:1] - around[1:]).t(), dim=-1, eps=1e-8)
         offsets = epsilon * torch.cat([torch.eye(3), -torch.eye(3)]).to(points)
         around = self.density((points[None] + offsets[:, None]).reshape(-1, 3).clamp(-1, 1)).view(
             6, -1
@@ -59,8 +70,15 @@ def density_blob(points: torch.Tensor, strength: float = 5.0, width: float = 0.2
     return strength * torch.exp(-points.square().sum(-1) / (2 * width * width))
 
 
+def linear_blob(points: torch.Tensor, strength: float = 10.0, width: float = 0.5) -> torch.Tensor:
+    """The bias strength (1 - |x| / width) of points (N, 3) (Lin et al. 2023, Magic3D); returns
+    (N,)."""
+    return strength * (1 - points.norm(dim=-1) / width)
+
+
 def activate_density(
     raw: torch.Tensor, kind: Literal["exp", "softplus"], scale: float = 1.0
 ) -> torch.Tensor:
-    """Density of the raw output: a truncated exponential, or softplus times `scale`."""
-    return truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw) * scale
+    """Density of the raw output: a truncated exponential or softplus, times `scale`."""
+    density = truncated_exp(raw) if kind == "exp" else nn.functional.softplus(raw)
+    return density if scale == 1.0 else density * scale

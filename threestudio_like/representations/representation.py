@@ -62,6 +62,11 @@ class Representation(nn.Module):
         """
         return {}
 
+    def at(self, fraction: float) -> None:
+        """Follow the run: called before every step with its fraction in [0, 1]. What changes with
+        it must be among the buffers that are saved."""
+        return None
+
     def load_resampled(self, other: Representation, close: float = 0.0) -> None:
         """Take over the state of another representation with as many channels, if `resamples` is
         set.

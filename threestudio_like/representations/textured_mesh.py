@@ -18,6 +18,7 @@ from ..kernels import EdgeTable, edge_table, interpolate, texture
 from ..meshes.surface.normals import vertex_normals
 from ..meshes.texture.atlas import Atlas
 from ..meshes.texture.bake import atlas_raster
+from .mesh_terms import laplacian_smoothness, normal_consistency
 from .representation import Rates, Representation, rate_of
 
 
@@ -205,6 +206,12 @@ class TexturedMesh(Representation):
         length = (corner[:, 0] - corner[:, 1]).norm(dim=1).clamp_min(1e-4)
         return ((ends[:, 0] - ends[:, 1]) / length).square().mean()
 
+    def moved_surface(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Welded vertices (V, 3) where the offsets put them, faces (F, 3) and edges (E, 2)."""
+        assert self.offsets is not None
+        points = self.anchors + self.outward * self.offsets[:, None]
+        return points, self.welded[self.tri.long()], self.welded[self.edges().edges.long()]
+
     def variation(self) -> torch.Tensor:
         """Mean squared difference of neighbouring texels of one chart, scaled to an atlas of
         256."""
@@ -224,7 +231,7 @@ class TexturedMesh(Representation):
         return groups
 
     def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
-        """Of `seam`, `variation`, `offsets` and `material` (see `stages.painting.PaintTerms`)."""
+        """The terms of `stages.painting.PaintTerms`."""
         terms: dict[str, torch.Tensor] = {}
         if weights.get("seam", 0) > 0 and len(self.seams):
             terms["seam"] = weights["seam"] * self.seam_loss()
@@ -232,6 +239,13 @@ class TexturedMesh(Representation):
             terms["variation"] = weights["variation"] * self.variation()
         if weights.get("offsets", 0) > 0 and self.offsets is not None:
             terms["offsets"] = weights["offsets"] * self.offset_loss()
+        if weights.get("normal_consistency", 0) > 0 and self.offsets is not None:
+            found = normal_consistency(*self.moved_surface())
+            terms["normal_consistency"] = weights["normal_consistency"] * found
+        if weights.get("laplacian_smoothness", 0) > 0 and self.offsets is not None:
+            points, _, edges = self.moved_surface()
+            found = laplacian_smoothness(points, edges)
+            terms["laplacian_smoothness"] = weights["laplacian_smoothness"] * found
         if weights.get("material", 0) > 0 and self.channels == 5:
             wanted = self.texels.new_tensor([0.9, 0.0]).view(1, 2, 1, 1)
             terms["material"] = weights["material"] * (self.texels[:, 3:] - wanted).square().mean()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from ..engine.config import dotted, read_yaml, section, set_dotted, update
+from ..engine.config import dotted, from_dict, read_yaml, section, set_dotted, to_dict, update
 from ..engine.errors import CheckpointError, ConfigError
+from ..engine.events import Events
+from ..engine.schema.former import former_lines
 from ..guidance.choice import guide_stages
 from ..meshes.surface.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
@@ -23,11 +26,12 @@ TOP_LEVEL = {
 }
 
 
-def configure(options: Any, base: Config) -> Config:
+def configure(options: Any, base: Config, events: Events | None = None) -> Config:
     """`base` with the values of --config, then of the dotted options, then of the short ones.
 
     Args:
         options: a command's options with a `method` group and dotted values in `set`.
+        events: are told which keys of the file are of an earlier version.
 
     Raises:
         ConfigError, InputError: a key, a value or a file that does not fit.
@@ -36,7 +40,10 @@ def configure(options: Any, base: Config) -> Config:
     method = options.method
     if method.config is not None:
         path = str(method.config)
-        config = update(config, _configuration_of(method.config), path)
+        values = _configuration_of(method.config)
+        config = update(config, values, path)
+        if events is not None:
+            say_former(events, config, values)
     everywhere = {k: v for k, v in options.set.items() if k.startswith("guidance.")}
     for key, value in options.set.items():
         if key.split(".")[0] not in ELSEWHERE and key not in everywhere:
@@ -143,6 +150,30 @@ def flat_saved(saved: RunRecord) -> dict[str, Any]:
             value if key in ("method", "model", "asset", "views", "run") else {key: value}
         )
     return values
+
+
+def say_former(events: Events, config: Any, values: Mapping[str, Any]) -> None:
+    """Say which keys of a configuration's values are of an earlier version, and how they are
+    read."""
+    for line in former_lines(config, values):
+        events.say(line)
+
+
+def identity_reader(kind: type) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What the identity in a checkpoint of any version is in this one, by the class of its
+    configuration: keys that came later have their defaults, former ones what they mean now."""
+
+    def read(identity: dict[str, Any]) -> dict[str, Any]:
+        config = identity.get("config")
+        if not isinstance(config, dict):
+            return identity
+        try:
+            now = to_dict(from_dict(kind, config))
+        except ConfigError:
+            return identity
+        return {**identity, "config": without_steps(now)}
+
+    return read
 
 
 def without_steps(config: dict[str, Any]) -> dict[str, Any]:

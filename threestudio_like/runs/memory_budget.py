@@ -135,10 +135,12 @@ def choose(
     context: float = 0.0,
     parts: int = 1,
     present: Field | None = None,
+    seed: int = 0,
 ) -> Forecast:
     """The first plan whose forecast is within the budget. Raises ConfigError where none is, or
     where the system has no such stages."""
-    limit, wanted = budget(text), demands(config, prior, parts, present=present)
+    limit = budget(text)
+    wanted = demands(config, prior, parts, present=present, seed=seed)
     if not wanted:
         raise ConfigError(
             "is for runs that distil, and this one does not", "--memory", "Leave it out"
@@ -174,6 +176,7 @@ def keep_memory(
     prior: DiffusionPrior | None,
     parts: int = 1,
     present: Field | None = None,
+    seed: int = 0,
 ) -> Forecast | None:
     """Choose what is done at once so that a budget is kept, if there is one; the prior keeps within
     it from now on, the stages are given the forecast's `limits`.
@@ -181,6 +184,7 @@ def keep_memory(
     Args:
         parts: in which the views of a step are worked on, by ranks or one after the other.
         present: the field that is optimised, where there is one already.
+        seed: of the run.
     """
     if not text:
         return None
@@ -195,6 +199,7 @@ def keep_memory(
         context=CONTEXT if prior.accelerated else 0.0,
         parts=parts,
         present=present,
+        seed=seed,
     )
     prior.keep_within(planned.limits)
     return planned

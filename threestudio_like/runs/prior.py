@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.config import dotted, set_dotted
-from ..engine.errors import VocabularyError
+from ..engine.errors import ConfigError, VocabularyError
 from ..engine.events import Events
 from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior as load
@@ -99,6 +99,23 @@ def _loaded(options: PriorOptions, device: str, values: dict[str, str]) -> Diffu
     prior = load(options.prior, load_settings(options, device, values), store)
     if options.concept is not None:
         prior.add_concept(read_concept(options.concept))
+    return prior
+
+
+def check_use(prior: DiffusionPrior, command: str, events: Events) -> DiffusionPrior:
+    """The prior, after what is to be known of how its files were read has been said.
+
+    Raises:
+        ConfigError: it turns pictures, and the command has none.
+    """
+    if prior.facts.wants_reference and command != "reconstruct":
+        raise ConfigError(
+            f'"{prior.facts.name}" turns a picture of an object, and {command} gives it none',
+            "--prior",
+            f"Use: threestudio-like reconstruct PICTURE --method field --prior {prior.facts.name}",
+        )
+    for line in prior.facts.notes:
+        events.say(f"{line}.")
     return prior
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +61,7 @@ class Run:
     _workers: ProcessGroup | None = None
     _joined: bool = False
     _saved: RunRecord | None = None
+    _read_identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     @property
     def settings(self) -> RunOptions:
@@ -135,21 +136,24 @@ class Run:
     def load_prior(self) -> DiffusionPrior:
         """The prior of the options. Raises ModelError, InputError."""
         from .configure import part_of
-        from .prior import load_prior
+        from .prior import check_use, load_prior
 
         dotted = part_of(self.options, "load")
         memory = self.settings.memory
-        return load_prior(self.options.model, self.device(), dotted, memory=memory)
+        prior = load_prior(self.options.model, self.device(), dotted, memory=memory)
+        return check_use(prior, self.command, self.events)
 
     def configure(self, base: Any) -> Any:
         """The method's configuration: that of the run which goes on, or `base` with the values of
         --config, of the dotted options and of the short ones. Raises ConfigError."""
-        from .configure import configure, extended
+        from .configure import configure, extended, identity_reader, say_former
 
         if self._saved is not None and self._saved.config is not None:
             config = from_dict(type(base), self._saved.config)
+            say_former(self.events, config, self._saved.config)
+            self._read_identity = identity_reader(type(config))
             return extended(config, self._saved, self.options)
-        return configure(self.options, base)
+        return configure(self.options, base, self.events)
 
     def fact(self, name: str, value: Any) -> Any:
         """A fact as the run that goes on has it; `value` in a new run. Files may be named by
@@ -220,9 +224,8 @@ class Run:
         kept."""
         from .memory_budget import keep_memory
 
-        return keep_memory(
-            self.settings.memory, config, prior, parts=self.microbatches(), present=present
-        )
+        budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
+        return keep_memory(budget, config, prior, parts=parts, present=present, seed=seed)
 
     def execute(
         self, plans: list[StagePlan], place: str = "", *, last: bool = True
@@ -267,6 +270,7 @@ class Run:
             one_asset=True,
             accumulate=views.accumulate if views else 1,
             identity=self.identity(),
+            read_identity=self._read_identity,
         )
         stages = Loop(folder / "work", self.events, loop, watchdog=Watchdog(), workers=workers).run(
             plans

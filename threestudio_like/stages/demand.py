@@ -12,17 +12,24 @@ import torch
 from ..engine.memory import MemoryWatch, bytes_of
 from ..engine.random import RandomStream
 from ..priors.diffusion import DiffusionPrior
-from ..renderers import BackgroundSample, Cameras, VolumeConfig, VolumeRenderer
-from ..renderers.cameras import CameraSampler
+from ..renderers import (
+    BackgroundSample,
+    Cameras,
+    ShadingConfig,
+    VolumeConfig,
+    VolumeRenderer,
+    draw_light,
+)
+from ..renderers.camera_samplers import CameraSampler
 from ..representations import Field
 from ..representations.config import FieldConfig
 from .model import FieldModel
-from .regularisers import Regularisation, regularisation_terms, schedules
+from .regularisers import OF_SAMPLES, Regularisation, regularisation_terms, schedules
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
 DRAWS = 16
-"""Steps whose cameras a forecast tries."""
+"""Steps at most whose cameras a forecast tries."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class Place:
         prior: the run's.
         microbatches: in which the views of a step are worked on.
         present: the field that is optimised, where there is one already.
+        pixels: height and width of the renderings, where the stage has its own.
+        seed: of the run, whose first cameras are tried.
     """
 
     name: str
@@ -77,6 +86,8 @@ class Place:
     prior: DiffusionPrior
     microbatches: int = 1
     present: Field | None = None
+    pixels: int = 0
+    seed: int = 0
 
     @property
     def encode(self) -> bool:
@@ -89,7 +100,7 @@ class Place:
         """Height and width of the renderings."""
         facts = self.prior.facts
         own = facts.image_size if self.encode else facts.latent_size
-        return getattr(self.holder, "resolution", 0) or own
+        return self.pixels or getattr(self.holder, "resolution", 0) or own
 
     def share(self, views: int) -> int:
         """Views of a step that are worked on at once."""
@@ -109,17 +120,29 @@ def distilling(config: Any, name: str = "") -> Iterator[tuple[str, Distilling, A
 
 
 def demands(
-    config: Any, prior: DiffusionPrior, microbatches: int = 1, present: Field | None = None
+    config: Any,
+    prior: DiffusionPrior,
+    microbatches: int = 1,
+    present: Field | None = None,
+    seed: int = 0,
 ) -> list[Demand]:
     """What the distilling stages of a system ask for.
 
     Args:
         microbatches: in which the views of a step are worked on.
         present: the field that is optimised, where there is one already.
+        seed: of the run.
     """
     return [
         stage.demand(
-            Place(name=name, holder=holder, prior=prior, microbatches=microbatches, present=present)
+            Place(
+                name=name,
+                holder=holder,
+                prior=prior,
+                microbatches=microbatches,
+                present=present,
+                seed=seed,
+            )
         )
         for name, stage, holder in distilling(config)
     ]
@@ -147,6 +170,8 @@ def volume_demand(
     repeats: int = 2,
     renderer: VolumeConfig | None = None,
     field: FieldConfig | None = None,
+    lit: bool = False,
+    steps: int = DRAWS,
 ) -> Demand:
     """Of a stage that renders a field: a few rays of the true one are rendered.
 
@@ -154,6 +179,8 @@ def volume_demand(
         sampler: of its cameras.
         repeats: of the UNet's batch a view.
         renderer, field: the stage's own, where it does not take its holder's.
+        lit: whether any of its steps are lit, which takes six densities more a sample.
+        steps: of the stage.
     """
     size = place.size
     if place.present is not None:
@@ -164,20 +191,19 @@ def volume_demand(
     drawn = VolumeRenderer(replace(renderer or place.holder.renderer, chunk=0))
     with MemoryWatch() as watch:
         drawn.refresh(made, RandomStream(0, "rehearsal", 0))
-    # Cameras come nearer and go farther: the most of a few steps.
-    draws = [sampler.sample(RandomStream(0, "rehearsal", step), size) for step in range(DRAWS)]
-    draws = [cameras[: place.share(len(cameras))] for cameras in draws]
-    samples = max(count_samples(drawn, cameras) for cameras in draws)
-    few = draws[0][:1].resized(min(size, 40), min(size, 40))
+    draws = first_views(place, sampler, steps)
+    most_seen = max(draws, key=lambda cameras: count_samples(drawn, cameras))
+    samples = count_samples(drawn, most_seen, made)
+    few = most_seen[:1].resized(min(size, 40), min(size, 40))
     seen = FieldModel(made, drawn, lambda features: features)
     # Nothing of a rendering is in chunks, but its normals are.
-    drawn.chunk = int(1.2 * count_samples(drawn, few))
-    kept, _, most, regularised = per_sample(seen, regularise, few)
+    drawn.chunk = int(1.2 * count_samples(drawn, few)) + 1
+    kept, _, most, regularised = per_sample(seen, regularise, few, lit)
     drawn.chunk = 256
-    _, chunked, _, _ = per_sample(seen, regularise, few)
+    _, chunked, _, _ = per_sample(seen, regularise, few, lit)
     return Demand(
         place.name,
-        len(draws[0]),
+        len(most_seen),
         size,
         encode=place.encode,
         samples=samples,
@@ -193,28 +219,32 @@ def volume_demand(
     )
 
 
-def count_samples(renderer: VolumeRenderer, cameras: Cameras) -> int:
-    """Samples of a step with what a renderer knows to be empty; of at most 96 x 96 rays a camera,
-    scaled up."""
-    from ..kernels import march
+def first_views(place: Place, sampler: CameraSampler, steps: int) -> list[Cameras]:
+    """The views that are worked on at once in the first steps of the run: cameras come nearer and
+    go farther, and a step takes as much as its nearest ones. A later step that has more samples
+    renders them in chunks, see `limits_of`."""
+    shares = []
+    for step in range(max(1, min(DRAWS, steps))):
+        cameras = sampler.sample(RandomStream(place.seed, place.name, step), place.size)
+        share = place.share(len(cameras))
+        shares += [cameras[first : first + share] for first in range(0, len(cameras), share)]
+    return shares
 
-    config, size = renderer.config, min(cameras.height, 96)
+
+def count_samples(renderer: VolumeRenderer, cameras: Cameras, field: Field | None = None) -> int:
+    """Samples of a step with what a renderer knows to be empty, without the thin ones of a field
+    where it is given; of at most 96 x 96 rays a camera, scaled up."""
+    size = min(cameras.height, 96)
     origins, directions = (
         r.reshape(-1, 3).contiguous() for r in cameras.resized(size, size).rays()
     )
-    t, ray, _ = march(
-        origins,
-        directions,
-        renderer.occupied,
-        step=2.0 / config.samples,
-        jitter=torch.full((len(origins),), 0.5),
-    )
-    inside = (origins[ray] + t[:, None] * directions[ray]).norm(dim=-1) <= config.radius
-    return int(float(inside.sum()) * (cameras.height / size) ** 2)
+    middle = torch.full((len(origins),), 0.5)
+    t, _, _, _ = renderer.sample(field, origins, directions, jitter=middle)
+    return int(len(t) * (cameras.height / size) ** 2)
 
 
 def per_sample(
-    parts: FieldModel, regularise: Regularisation, cameras: Cameras
+    parts: FieldModel, regularise: Regularisation, cameras: Cameras, lit: bool = False
 ) -> tuple[float, float, float, bool]:
     """Bytes a sample: what a rendering of a field keeps for its way back, what it keeps with its
     regularisers, and what both and the way back take at most; and whether any regulariser looks at
@@ -232,7 +262,9 @@ def per_sample(
         # As in every step but the first; it is counted with the field.
         p.grad = torch.zeros_like(p)
     with MemoryWatch() as watch:
-        rendering = renderer.render(field, cameras, behind, RandomStream(0, "rehearsal", 0))
+        random = RandomStream(0, "rehearsal", 0)
+        light = draw_light(ShadingConfig(diffuse_prob=1.0), cameras, random, 0.0) if lit else None
+        rendering = renderer.render(field, cameras, behind, random, light=light)
         held = watch.live
         assert rendering.samples is not None
         count = max(1, len(rendering.samples.t))
@@ -244,5 +276,5 @@ def per_sample(
         held / count,
         with_terms / count,
         most / count,
-        bool({"orientation", "distortion"} & set(terms)),
+        bool(set(OF_SAMPLES) & set(terms)),
     )

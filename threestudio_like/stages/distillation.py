@@ -3,15 +3,18 @@ is fitted to."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any, Literal
 
 import torch
 
-from ..engine.loop import Stage, Step
+from ..engine.errors import ConfigError
+from ..engine.loop import ParameterGroup, Stage, Step
+from ..engine.random import RandomStream
 from ..engine.schedule import Schedule
-from ..engine.schema.bounds import Count
+from ..engine.schema.bounds import Count, Positive, ScheduleText, Share, Weight
 from ..guidance.guidance import Guidance, GuidanceInputs
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillationConfig
@@ -27,11 +30,15 @@ from ..guidance.weighted import (
 )
 from ..renderers import (
     Background,
+    Cameras,
     ProgressiveCameras,
+    ShadingConfig,
     StratifiedCameras,
     UniformCameras,
+    VolumeRenderer,
+    draw_light,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .demand import Demand, Place, volume_demand
@@ -45,9 +52,7 @@ def distillation_stage(
     steps: int,
     parts: FieldModel,
     guidance: Guidance,
-    cameras: CameraSampler,
-    background: Background,
-    size: int,
+    views: StepViews,
     rates: LearningRates,
     regularise: Regularisation,
     weight: float = 1.0,
@@ -56,40 +61,46 @@ def distillation_stage(
     last: bool = True,
     guidances: Sequence[WeightedGuidance] = (),
     option: str = "",
+    optimiser: OptimiserConfig | None = None,
 ) -> Stage:
     """A stage that moves a field by a guidance.
 
     Args:
-        size: height and width of the rendering.
         guidance: the main one, whose term is called "distil".
+        views: what a step looks at.
         weight: of the main guidance.
         extra: more weighted terms of the rendering, by name.
         last: whether the field is a result; what another stage will sharpen may still be fog.
         guidances: more of them, with their weights.
         option: the name of its configuration, where it is not `name`; messages say it.
+        optimiser: Adam's numbers, where they are others than the groups' own.
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
     guidance_figures = GuidanceFigures()
+    own = parameter_groups(parts, rates)
+    own = own if optimiser is None else optimiser.applied(own)
 
     def before_step(step: Step) -> None:
         seen.clear()
+        parts.field.at(step.fraction)
         if step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, step.random)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
-        random = step.random
-        some = own_views(cameras.sample(random, size, step.fraction), step, every, option)
-        sample = background.sample(some, random)
-        rendering = parts.renderer.render(parts.field, some, sample, step.microbatch_random)
+        rendering, inputs = views.render(step, parts, every, option)
         seen.append(rendering.opacity.detach())
-        inputs = GuidanceInputs(
-            some, step.fraction, step.microbatch_random, background=sample.level
-        )
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         terms.update(
-            regularisation_terms(weights, parts, rendering, cameras=some, fraction=step.fraction)
+            regularisation_terms(
+                weights,
+                parts,
+                rendering,
+                cameras=inputs.cameras,
+                fraction=step.fraction,
+                random=step.random,
+            )
         )
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
@@ -107,27 +118,109 @@ def distillation_stage(
             return "switched sparsity off"
         return recover_guidances(every, verdict)
 
-    def shrink() -> str:
-        renderer = parts.renderer
-        renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17
-        done = shrink_guidances(every)
-        return f"rendered {renderer.chunk} samples at a time" + (f" and {done}" if done else "")
-
     return Stage(
         name,
         steps,
         {**parts.all_modules(), **guidance_modules(every)},
-        groups=[*parameter_groups(parts, rates), *guidance_groups(every)],
+        groups=[*own, *guidance_groups(every)],
         loss=loss,
         shared=True,
         before_step=before_step,
         clip_norm=clip_norm,
-        preview=lambda: preview(parts, size),
+        preview=lambda: preview(parts, views.size),
         watch=watch,
         figures=guidance_figures,
         recover=recover,
-        shrink=shrink,
+        shrink=lambda: shrink(parts.renderer, every),
     )
+
+
+def shrink(renderer: VolumeRenderer, guidances: Sequence[WeightedGuidance]) -> str:
+    """Render fewer samples at once, and let the guidances do less at once; what was done in
+    words."""
+    renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17
+    done = shrink_guidances(guidances)
+    return f"rendered {renderer.chunk} samples at a time" + (f" and {done}" if done else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Milestones:
+    """How the renderings change on the way, as schedules of whole numbers: "64; step 64->512 @
+    20..100%". "0" leaves the stage's own value."""
+
+    resolution: ScheduleText = "0"
+    """Height and width of the rendering, in pixels."""
+    batch: ScheduleText = "0"
+    """Views a step."""
+
+    def largest(self, name: str) -> int:
+        """The largest value of a schedule; 0 where it is off."""
+        return int(max(Schedule.parse(getattr(self, name), f"milestones.{name}").values()))
+
+    def cameras(
+        self, sampler: CameraSampler, size: int, random: RandomStream, fraction: float
+    ) -> Cameras:
+        """The cameras of a step at `fraction` of the run; `size` where no milestone says another.
+
+        Raises ConfigError where the sampler has no number of views.
+        """
+        size = int(Schedule.parse(self.resolution)(fraction)) or size
+        batch = int(Schedule.parse(self.batch)(fraction))
+        if batch > 0:
+            sampler = with_batch(sampler, batch)
+        return sampler.sample(random, size, fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepViews:
+    """What a step looks at: cameras, what lies behind, and the light; `size` in pixels where no
+    milestone says another."""
+
+    sampler: CameraSampler
+    background: Background
+    size: int
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    milestones: Milestones = field(default_factory=Milestones)
+
+    def render(
+        self, step: Step, parts: FieldModel, guidances: Sequence[WeightedGuidance], option: str
+    ) -> tuple[Rendering, GuidanceInputs]:
+        """The rendering of a step's own views, and what guidances are told besides. Raises
+        ConfigError where the views cannot be shared, see `own_views`."""
+        random = step.microbatch_random
+        drawn = self.milestones.cameras(self.sampler, self.size, step.random, step.fraction)
+        cameras = own_views(drawn, step, guidances, option)
+        sample = self.background.sample(cameras, step.random)
+        light = draw_light(self.shading, cameras, random, step.fraction)
+        rendering = parts.renderer.render(parts.field, cameras, sample, random, light=light)
+        return rendering, GuidanceInputs(cameras, step.fraction, random, background=sample.level)
+
+
+def with_batch(sampler: CameraSampler, batch: int) -> CameraSampler:
+    """The same sampler with another number of views. Raises ConfigError where it has none."""
+    kind: Any = sampler
+    if not is_dataclass(sampler) or not hasattr(sampler, "batch"):
+        raise ConfigError("means nothing to these cameras", "milestones.batch", "Leave it out")
+    return replace(kind, batch=batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam's numbers, of the field and what lies behind it; the rates are schedules of their own,
+    and what a guidance trains keeps the numbers that it brings."""
+
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    eps: Positive = 1e-15
+    weight_decay: Weight = 0.0
+    """Decoupled from the gradient, as in AdamW."""
+
+    def applied(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
+        """The groups, optimised by these numbers."""
+        for group in groups:
+            group.betas, group.eps = self.betas, self.eps
+            group.weight_decay = self.weight_decay
+            group.update(betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,17 +251,29 @@ class DistillationConfig(DistillingConfig):
         )
     )
 
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    """A point light on RGB fields."""
+    milestones: Milestones = field(default_factory=Milestones)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
     def demand(self, place: Place) -> Demand:
         """See `DistillingConfig.demand`."""
+        largest = {name: self.milestones.largest(name) for name in ("resolution", "batch")}
+        place = replace(place, pixels=largest["resolution"])
+        sampler = self.sampler()
+        if largest["batch"] > 0:
+            sampler = with_batch(sampler, largest["batch"])
         own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
         repeats = 4 if self.guidance.perp_neg > 0 else 2
         return volume_demand(
             place,
-            self.sampler(),
+            sampler,
             self.regularise,
             repeats=repeats,
             renderer=own["renderer"],
             field=own["representation"],
+            lit=self.shading.diffuse_prob > 0,
+            steps=self.steps,
         )
 
     def sampler(self) -> CameraSampler:
@@ -179,6 +284,19 @@ class DistillationConfig(DistillingConfig):
             "progressive": self.progressive,
         }
         return samplers[self.cameras]
+
+    def sampler_for(self, context: GuidanceContext) -> CameraSampler:
+        """The camera sampler of a stage: the prior's own views, where it knows no others."""
+        views, reference = context.prior.facts.fixed_views, context.reference
+        if not views:
+            return self.sampler()
+        protocol = context.protocol
+        return FixedCameras(
+            views=views,
+            around=0.0 if reference is None else math.degrees(reference.azimuth),
+            distance=protocol.distance,
+            fov_y=protocol.fov_y,
+        )
 
 
 def configured_stage(
@@ -194,15 +312,25 @@ def configured_stage(
 ) -> Stage:
     """The stage of a configuration, with the guidances that it names; `more` are the method's own.
     See `distillation_stage`."""
+    if config.shading.diffuse_prob > 0 and parts.field.channels != 3:
+        raise ConfigError(
+            "lights RGB, and this field holds latents",
+            f"--{option or context.stage}.shading.diffuse-prob",
+            "Leave it at 0",
+        )
     main, guidances = config.guide(context)
     return distillation_stage(
         context.stage,
         config.steps,
         parts,
         guidance=main,
-        cameras=config.sampler(),
-        background=background,
-        size=size,
+        views=StepViews(
+            sampler=config.sampler_for(context),
+            background=background,
+            size=size,
+            shading=config.shading,
+            milestones=config.milestones,
+        ),
         rates=config.rates,
         regularise=config.regularise,
         weight=config.weight,
@@ -210,4 +338,5 @@ def configured_stage(
         last=last,
         guidances=[*more, *guidances],
         option=option,
+        optimiser=config.optimiser,
     )

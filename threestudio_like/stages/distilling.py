@@ -30,7 +30,11 @@ class DistillingConfig:
     def guide(self, context: GuidanceContext) -> tuple[Guidance, list[WeightedGuidance]]:
         """The main guidance of the stage, and the others with their weights."""
         main = self.guidances.build_main(context) or ScoreDistillation(
-            context.prior, context.prompt, self.guidance, encode=context.encode
+            context.prior,
+            context.prompt,
+            self.guidance,
+            encode=context.encode,
+            reference=context.reference,
         )
         return main, self.guidances.build(context)
 

@@ -37,7 +37,7 @@ from ..renderers import (
     SurfaceRenderer,
     UniformCameras,
 )
-from ..renderers.cameras import CameraSampler
+from ..renderers.camera_samplers import CameraSampler
 from ..renderers.rendering import Rendering
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
@@ -109,6 +109,12 @@ class PaintTerms:
     offsets: ScheduleText = "30"
     """Squared difference of neighbouring vertices' offsets as a slope: over the length of the edge
     between them."""
+    normal_consistency: ScheduleText = "0"
+    """Where vertices move: 1 - cos of the angle between the normals at the ends of every edge
+    (threestudio's lambda_normal_consistency)."""
+    laplacian_smoothness: ScheduleText = "0"
+    """Where vertices move: length of the uniform Laplacian of their positions (threestudio's
+    lambda_laplacian_smoothness)."""
     material: ScheduleText = "0"
     """Squared distance of roughness from 0.9 and of metallic from 0: what pictures of matt things
     cannot tell."""

@@ -38,12 +38,13 @@ def _at(place: str) -> Callable[[], Any]:
     return make
 
 
-def _kind(summary: str, task: Task, place: str, *presets: str) -> SystemKind:
-    return SystemKind(
-        summary=summary,
-        task=task,
-        presets={"default": _at(place), **{p: _at(f"{place}.{p}") for p in presets}},
-    )
+def _kind(
+    summary: str, task: Task, place: str, *presets: str, more: Mapping[str, str] | None = None
+) -> SystemKind:
+    """`presets` are methods of the class at `place`; `more` are functions elsewhere, by name."""
+    own = {p: _at(f"{place}.{p}") for p in presets}
+    others = {p: _at(other) for p, other in (more or {}).items()}
+    return SystemKind(summary=summary, task=task, presets={"default": _at(place), **own, **others})
 
 
 SYSTEMS: Registry[SystemKind] = Registry(
@@ -56,12 +57,20 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "text-to-3d",
             "text_to_3d.latent_nerf:LatentNerf",
             "paper",
+            more={
+                "mvdream": "text_to_3d.views:latent_nerf",
+                "mv-adapter": "text_to_3d.views:latent_nerf_by_six",
+            },
         ),
         "dreamfusion": _kind(
             "an RGB field, distillation through the encoder (Poole et al. 2022)",
             "text-to-3d",
             "text_to_3d.dreamfusion:DreamFusion",
             "paper",
+            more={
+                "mvdream": "text_to_3d.views:dreamfusion",
+                "mv-adapter": "text_to_3d.views:dreamfusion_by_six",
+            },
         ),
         "latent-paint": _kind(
             "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
@@ -84,6 +93,13 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "one picture to a field: reference view, depth, CLIP and score distillation",
             "image-to-3d",
             "image_to_3d.field_optimisation:PictureOptimisation",
+            more={
+                "zero123": "image_to_3d.views:zero123",
+                "stable-zero123": "image_to_3d.views:stable_zero123",
+                "zero123plus": "image_to_3d.views:zero123plus",
+                "imagedream": "image_to_3d.views:imagedream",
+                "magic123": "image_to_3d.views:magic123",
+            },
         ),
         "comboverse": _kind(
             "several objects of one picture, placed by spatially-aware distillation "
@@ -149,12 +165,14 @@ def name_of(configuration: Any) -> str:
 
 
 def preset_for(name: str, wanted: str, prior: DiffusionPrior) -> str:
-    """The preset that "auto" means: "paper" for priors that know no cameras, where the system has
-    it, and "default" for all others."""
+    """The preset that "auto" means: the one that the prior asks for, "paper" for priors that know
+    no cameras, where the system has them, and "default" for all others."""
     if wanted != "auto":
         return wanted
-    plain = prior.facts.camera is None and "paper" in SYSTEMS.get(name).presets
-    return "paper" if plain else "default"
+    there = SYSTEMS.get(name).presets
+    if prior.facts.preset in there:
+        return prior.facts.preset
+    return "paper" if prior.facts.camera is None and "paper" in there else "default"
 
 
 def system(

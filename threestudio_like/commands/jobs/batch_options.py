@@ -19,6 +19,7 @@ NOT_IN_A_BATCH: tuple[str, ...] = (
     "batch",
     "view",
     "doctor",
+    "translate",
     "completion",
     "vocabulary",
     "samples",

@@ -46,8 +46,14 @@ def prior_of(options: Any, verb: str) -> DiffusionPrior | None:
     command asks none."""
     from ...priors.registry import EMBEDDED
 
-    if verb in ("reconstruct", "compose") or options.model.prior == EMBEDDED:
+    if verb == "compose" or options.model.prior == EMBEDDED:
         return None
-    from ...runs.prior import load_prior
+    if verb == "reconstruct":
+        asked = options.method.preset
+        preset = "default" if asked == "auto" else asked
+        if not registry.configuration(options.system, preset, verb).wants_prior:
+            return None
+    from ...runs.prior import check_use, load_prior
 
-    return load_prior(options.model, MAIN, part_of(options, "load"))
+    prior = load_prior(options.model, MAIN, part_of(options, "load"))
+    return check_use(prior, verb, Events(None, "quiet"))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ...engine.errors import ConfigError
+from ...engine.events import Events
 from ...engine.output import new_file
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
@@ -22,6 +23,7 @@ from ...meshes.texture.unwrap import unwrap
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import boxes
+from ...priors.registry import EMBEDDED
 from ...priors.segmentation.segmenter import BorderSegmenter
 from ...priors.text.weighted import parse_weighted
 from ...renderers import RingCameras
@@ -30,7 +32,7 @@ from ...runs.configure import configure, export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, read_prompt
+from ...runs.prior import check_vocabulary, fit_guidance, read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
@@ -66,15 +68,34 @@ class InputImage:
     prior: DiffusionPrior | None = None
 
 
-def method_configuration(options: Any, system: Any = None) -> PictureSystem:
-    """The method's configuration, everything that it needs at hand. Raises ConfigError,
-    ModelError."""
-    preset = "default" if options.method.preset == "auto" else options.method.preset
+def method_configuration(
+    options: Any,
+    system: Any = None,
+    prior: DiffusionPrior | None = None,
+    events: Events | None = None,
+) -> PictureSystem:
+    """The method's configuration, everything that it needs at hand; `prior` decides over preset
+    and guidance, where it is known, which is told. Raises ConfigError, ModelError."""
     name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
+    preset = chosen_preset(options, prior)
+    preset = "default" if preset == "auto" else preset
     base = system or registry.configuration(name, preset, "reconstruct", where="--method")
+    if system is None and prior is not None and events is not None:
+        base = fit_guidance(base, prior, events)
     config: PictureSystem = configure(options, base)
     config.check()
     return config
+
+
+def chosen_preset(options: Any, prior: DiffusionPrior | None) -> str:
+    """The preset that the options mean: the prior's own, where they leave it open and the method
+    has it; "auto" where nobody says one."""
+    wanted = str(options.method.preset)
+    if prior is None or wanted != "auto":
+        return wanted
+    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
+    own = prior.facts.preset
+    return own if own in registry.SYSTEMS.get(name).presets else wanted
 
 
 def reconstruct(
@@ -101,8 +122,14 @@ def reconstruct(
         return None
     picture = options.picture.expanduser()
     with Run.open("reconstruct", options, name=f"{picture.stem} {options.system}") as run:
-        config = run.configure(method_configuration(options, system))
+        found = method_configuration(options, system)
         photo = read_photo(picture, BorderSegmenter())
+        if prior is None and options.model.prior != EMBEDDED and found.wants_prior:
+            prior = run.load_prior()
+        if prior is not None and found.wants_prior:
+            # A model of one's own decides over the preset.
+            found = method_configuration(options, system, prior, run.events)
+        config = run.configure(found)
         content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
         source = run.fact("picture", str(options.picture))
         given = InputImage(
@@ -182,7 +209,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "picture content": content,
         "prompt": options.prompt,
         "system": options.system,
-        "preset": options.method.preset,
+        "preset": chosen_preset(options, prior),
         "prior": options.model.prior,
         "seed": options.run.seed,
     }

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import ConfigError, did_you_mean
 from ..places import user_path
 from .bounds import Bounds, Rule, WrittenSchedule, shown
+from .former import former_keys
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -145,6 +146,7 @@ def _update(config: T, values: Any, prefix: str, where: str) -> T:
     kind = type(config)
     _check_group(kind, values, prefix, where=where)
     hints, names = _hints(kind), _names(kind)
+    values = _in_present_keys(kind, values, prefix, where=where)
     changed: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -163,6 +165,21 @@ def _update(config: T, values: Any, prefix: str, where: str) -> T:
         else:
             changed[key] = convert(value, hints[key], name, where=where)
     return dataclasses.replace(config, **changed) if changed else config
+
+
+def _in_present_keys(
+    kind: type, values: Mapping[str, Any], prefix: str, where: str
+) -> Mapping[str, Any]:
+    """The values of a group without keys of earlier versions; present keys beside them win."""
+    former = former_keys(kind)
+    old = [key for key in values if key in former]
+    if not old:
+        return values
+    now: dict[str, Any] = {}
+    for key in old:
+        value = convert(values[key], former[key].kind, f"{prefix}{key}", where=where)
+        now.update(former[key].now(value))
+    return {**now, **{key: value for key, value in values.items() if key not in former}}
 
 
 def _in_open_part(

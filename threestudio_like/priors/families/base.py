@@ -208,9 +208,13 @@ class DiffusersPrior(DiffusionPrior):
         facts.guidance = self.style() if chosen == "auto" else chosen
         return facts
 
-    def _load_networks(self) -> None:
+    def load_denoiser(self) -> Any:
+        """The denoiser. Raises ModelError, see `parts.load_part`."""
         names = (self.kind, *self.also)
-        self.denoiser: Any = load_part(self.folder, self.part, self.kind, self.dtype, names)
+        return load_part(self.folder, self.part, self.kind, self.dtype, names)
+
+    def _load_networks(self) -> None:
+        self.denoiser: Any = self.load_denoiser()
         self.vae: Any = None
         if self.pixels:
             self.latents: Latents = Pixels()
@@ -354,8 +358,15 @@ class DiffusersPrior(DiffusionPrior):
         text = self.layout.unpack(condition.text.to(self.device, self.dtype))
         x = self.schedule.seen(latents.to(self.device), t).to(self.dtype)
         with emphasised(self.denoiser, self._emphasis(condition, text)):
-            out = self.denoise(self.denoiser, x, self.schedule.time(t), text)
+            out = self.answer(x, t, text, condition)
         return self._said(out.float(), latents, t)
+
+    def answer(
+        self, x: torch.Tensor, t: torch.Tensor, text: Text, condition: Condition
+    ) -> torch.Tensor:
+        """The network's output (B, C, h, w) for its input x at time steps t (B,); families that are
+        told more than a text take it from the condition."""
+        return self.denoise(self.denoiser, x, self.schedule.time(t), text)
 
     def _emphasis(self, condition: Condition, text: Text) -> torch.Tensor | None:
         """The factors of the text's tokens, without the rows that are packed behind them."""

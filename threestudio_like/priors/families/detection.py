@@ -28,6 +28,7 @@ class Family:
         pipelines: classes that its model_index.json may name.
         denoisers: classes of its denoiser.
         parts: parts of a folder that hold its networks and tokenizers.
+        marks: of them, those that no other family with such a denoiser has.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Family:
     pipelines: tuple[str, ...]
     denoisers: tuple[str, ...]
     parts: tuple[str, ...]
+    marks: tuple[str, ...] = ()
 
     def adapter(self) -> type[DiffusersPrior]:
         """The class that reads it."""
@@ -117,14 +119,43 @@ FAMILIES: dict[str, Family] = {
         denoisers=("SanaTransformer2DModel",),
         parts=("transformer", "vae", *_CLIP),
     ),
+    "mvdream": Family(
+        name="MVDream",
+        place="families.views.mvdream:MVDreamPrior",
+        pipelines=("MVDreamPipeline",),
+        denoisers=("MultiViewUNetModel",),
+        parts=("unet", "vae", *_CLIP),
+    ),
+    "imagedream": Family(
+        name="ImageDream",
+        place="families.views.mvdream:ImageDreamPrior",
+        pipelines=("MVDreamPipeline", "ImageDreamPipeline"),
+        denoisers=("MultiViewUNetModel",),
+        parts=("unet", "vae", *_CLIP, "image_encoder", "feature_extractor"),
+    ),
+    "zero123": Family(
+        name="Zero123",
+        place="families.views.zero123:Zero123Prior",
+        pipelines=("Zero123Pipeline", "Zero1to3StableDiffusionPipeline"),
+        denoisers=UNET,
+        parts=("unet", "vae", "image_encoder", "clip_camera_projection", "cc_projection"),
+        marks=("clip_camera_projection", "cc_projection"),
+    ),
+    "zero123plus": Family(
+        name="Zero123++",
+        place="families.views.zero123plus:Zero123PlusPrior",
+        pipelines=("Zero123PlusPipeline",),
+        denoisers=UNET,
+        parts=(
+            *("unet", "vae", *_CLIP, "vision_encoder"),
+            *("feature_extractor_clip", "feature_extractor_vae"),
+        ),
+        marks=("vision_encoder",),
+    ),
 }
 """The families that can be distilled, by short names."""
 
 REFUSED = {
-    "MVDreamPipeline": "makes four views at once with cameras of its own (MVDream)",
-    "ImageDreamPipeline": "makes four views at once of a picture (ImageDream)",
-    "Zero123PlusPipeline": "makes a grid of six views of a picture (Zero123++)",
-    "Zero1to3StableDiffusionPipeline": "turns a picture (Zero123)",
     "StableDiffusionGLIGENPipeline": "wants boxes for its words (GLIGEN)",
     "StableUnCLIPPipeline": "is told a picture's embedding beside the prompt (StableUnCLIP)",
     "StableUnCLIPImg2ImgPipeline": "is told a picture's embedding beside the prompt (StableUnCLIP)",
@@ -178,6 +209,36 @@ def _of_unet(folder: Path) -> str:
     return "sd"
 
 
+def _of_views(folder: Path, said: str, denoiser: str) -> str:
+    """The family of a view-conditioned model: by its pipeline, its denoiser or, where a folder has
+    no index, a part that only such models have; empty for none.
+
+    Raises:
+        ModelError: its UNet is another than its pipeline's.
+    """
+    views = {n: f for n, f in FAMILIES.items() if ".views." in f.place}
+    several = FAMILIES["mvdream"].denoisers
+    named = [n for n, f in views.items() if said in f.pipelines]
+    if not named and denoiser in several:
+        named = ["mvdream"]
+    if not named and not said:
+        named = [n for n, f in views.items() if any((folder / m).is_dir() for m in f.marks)]
+    if not named:
+        return ""
+    wanted = views[named[0]].denoisers
+    if denoiser not in wanted:
+        raise ModelError(
+            f'its UNet is a "{denoiser}", and {views[named[0]].name} has a {" or ".join(wanted)}',
+            str(folder),
+            "Its model_index.json names another model than its parts are",
+        )
+    if denoiser not in several:
+        return named[0]
+    # Both are of one class; ImageDream's UNet is told tokens of a picture.
+    told = read_json(folder / "unet" / "config.json").get("ip_dim")
+    return "imagedream" if told else "mvdream"
+
+
 def detect(folder: Path) -> str:
     """The family's short name (`FAMILIES`) of a model folder.
 
@@ -200,7 +261,8 @@ def detect(folder: Path) -> str:
         what = f'its transformer is a "{denoiser}"'
     elif (folder / "unet" / "config.json").is_file():
         denoiser = _class_of(folder, "unet") or UNET[0]
-        name = _of_unet(folder) if denoiser in UNET else ""
+        name = _of_views(folder, said, denoiser)
+        name = name or (_of_unet(folder) if denoiser in UNET else "")
         what = f'its UNet is a "{denoiser}"'
     else:
         raise ModelError(
@@ -233,8 +295,7 @@ def _check_parts(folder: Path, index: dict[str, Any], family: Family) -> None:
             continue
         if part not in family.parts:
             raise ModelError(
-                f'has a "{part}" ({value[1]}), which a plain text-to-image model of '
-                f"{family.name} does not",
+                f'has a "{part}" ({value[1]}), which a model of {family.name} does not',
                 str(folder / "model_index.json"),
                 "It is told more than a prompt",
             )
@@ -249,4 +310,15 @@ def load_folder(
     errors as of `DiffusersPrior`."""
     if folder.is_file():
         folder = as_folder(folder, config.tokenizer)
-    return FAMILIES[detect(folder)].adapter()(folder, config, name, embeddings)
+    family = detect(folder)
+    if config.view_adapter is None:
+        return FAMILIES[family].adapter()(folder, config, name, embeddings)
+    if family != "sdxl":
+        raise ModelError(
+            f"is a model of {FAMILIES[family].name}, and MV-Adapter's is Stable Diffusion XL",
+            str(folder),
+            "Leave --load.view_adapter out",
+        )
+    from .views.mv_adapter import MVAdapterPrior
+
+    return MVAdapterPrior(folder, config, name, embeddings)

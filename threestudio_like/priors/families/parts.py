@@ -8,12 +8,14 @@ and shapes of all tensors against those of the class on the meta device. Only sa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
 
 from ...engine.errors import ModelError
 from ..hub import pickle_advice
@@ -207,8 +209,39 @@ def load_part(
         raise ModelError(f"the weights cannot be loaded ({first})", str(path), AGAIN) from None
 
 
+def load_network(
+    folder: Path,
+    part: str,
+    build: Callable[[], nn.Module],
+    dtype: torch.dtype,
+    classes: Sequence[str],
+) -> Any:
+    """A network of this project's own from a part of a model folder.
+
+    Args:
+        build: makes it, with any weights.
+        classes: names that its configuration may give.
+
+    Raises:
+        ModelError: it is missing, another model than it says, or damaged.
+    """
+    check_class(folder, part, classes)
+    path = folder / part
+    files = weight_files(path)
+    with torch.device("meta"):
+        network = build()
+    compare(
+        {k: tuple(v.shape) for k, v in network.state_dict().items()}, shapes_in(files), str(path)
+    )
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        tensors.update(load_file(file))
+    network.load_state_dict({k: v.to(dtype) for k, v in tensors.items()}, assign=True)
+    return network
+
+
 def load_text_part(folder: Path, part: str, dtype: torch.dtype, classes: Sequence[str]) -> Any:
-    """A text encoder of transformers from a part of a model folder, frozen.
+    """An encoder of texts or pictures of transformers from a part of a model folder, frozen.
 
     Args:
         classes: names that its configuration may give, which are those of its classes.
@@ -237,7 +270,7 @@ def load_text_part(folder: Path, part: str, dtype: torch.dtype, classes: Sequenc
         )
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise ModelError(f"the text encoder cannot be loaded ({first})", str(path), AGAIN) from None
+        raise ModelError(f"the {part} cannot be loaded ({first})", str(path), AGAIN) from None
     wrong = [*sorted(told["missing_keys"]), *sorted(map(str, told.get("mismatched_keys", ())))]
     if wrong:
         raise ModelError(

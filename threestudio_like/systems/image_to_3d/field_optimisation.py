@@ -8,6 +8,7 @@ G3DR's triplane.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,7 +19,15 @@ import torch.nn.functional as F
 
 from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan, Step
-from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
+from ...engine.schema.bounds import (
+    Count,
+    Degrees,
+    Elevation,
+    Number,
+    OptionalSize,
+    Share,
+    Weight,
+)
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.surface.extraction import ExtractionConfig
 from ...meshes.surface.voxels import voxelise
@@ -53,6 +62,10 @@ class StartConfig:
     cisp: CispConfig = field(default_factory=CispConfig)
     g3dr: G3drConfig = field(default_factory=G3drConfig)
     viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
+    azimuth: Degrees = 0.0
+    """Of the camera that took the picture, degrees, where neither a shape nor the prior tells."""
+    elevation: Elevation = 0.0
+    """Its elevation, degrees; like the azimuth."""
     steps: Count = 120
     """Steps in which the field is fitted to the shape."""
     points: Number = 12000
@@ -105,6 +118,8 @@ class PictureOptimisation(PictureSystem):
     colour: ProjectionConfig = field(default_factory=lambda: ProjectionConfig(complete="method"))
     resolution: OptionalSize = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
+    levels: tuple[Share, Share] = (0.3, 0.9)
+    """Grey levels of the background, drawn every step."""
 
     @property
     def wants_prior(self) -> bool:
@@ -171,7 +186,8 @@ class PictureOptimisation(PictureSystem):
         found: ShapeFound | None = None
         if self.start.source == "nothing":
             view = viewpoint_of(request, self.start.viewpoint)
-            pose = Pose(0.0, 0.0, 0.0) if view is None else Pose(view.azimuth, view.elevation, 0.0)
+            given = Pose(math.radians(self.start.azimuth), math.radians(self.start.elevation), 0.0)
+            pose = given if view is None else Pose(view.azimuth, view.elevation, 0.0)
             frame = photo.frame(view.fill if view is not None else 0.8)
         else:
             found = self._starter().result(request, {})
@@ -236,11 +252,12 @@ class PictureOptimisation(PictureSystem):
         context = parts.guidance_context(
             "picture", request.prompt, request.prior, seed=request.seed, encode=True
         )
+        context = replace(context, reference=reference.told())
         return configured_stage(
             self.distil,
             parts,
             context,
-            background=RandomBackground.grey(0.3, 0.9),
+            background=RandomBackground.grey(*self.levels),
             size=reference.size,
             extra=picture_terms(self.terms, reference, parts, clip_model=self.clip_model),
             option="distil",

@@ -131,11 +131,13 @@ class G3drReconstruction(PictureSystem):
 def viewpoint_of(
     request: PictureRequest, config: ViewpointConfig, level: float = 0.8
 ) -> Viewpoint | None:
-    """The direction of a picture, known or by the prior; None where it knows no cameras."""
+    """The direction of a picture, known or by the prior; None where it knows no cameras, or none
+    without a picture or other views beside."""
     prior, photo = request.prior, request.photo
     if request.view is not None:
         return request.view
-    if prior.facts.camera is None:
+    facts = prior.facts
+    if facts.camera is None or facts.wants_reference or not facts.single_views:
         return None
     request.events.status("shape: from where the picture was taken", force=True)
     size = prior.facts.image_size

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from ...guidance.guidance import GuidanceInputs
 from ...guidance.picture import ClipGuidance, DepthGuidance, ReferenceGuidance, fit_scale_and_shift
 from ...priors.clip import load_clip
 from ...priors.depth import FRAME_HALF_WIDTH, load_depth
+from ...priors.diffusion import Reference
 from ...priors.framing import Similarity
 from ...renderers import Cameras
 from ...renderers.backgrounds import BackgroundSample
@@ -32,7 +34,9 @@ class PictureTerms:
     """Weights of what the picture says."""
 
     colour: Weight = 20.0
-    """Of the reference view's colours within the mask, mean absolute difference."""
+    """Of the reference view's colours within the mask."""
+    norm: Literal["l1", "l2"] = "l1"
+    """Of the differences of colours and opacity: absolute or squared."""
     mask: Weight = 20.0
     """Of the reference view's opacity."""
     depth: Weight = 2.0
@@ -84,6 +88,15 @@ class ReferenceView:
         )[0, 0]
         return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=known, size=size)
 
+    def told(self) -> Reference:
+        """The picture as view-conditioned priors are told it."""
+        azimuth, elevation, distance = (
+            float(v[0]) for v in (self.camera.azimuth, self.camera.elevation, self.camera.distance)
+        )
+        return Reference(
+            self.picture, self.mask, azimuth=azimuth, elevation=elevation, distance=distance
+        )
+
     def colour_of_points(self) -> Colour:
         """Every point has the colour of its pixel."""
         matrix = self.camera.view_projection()[0]
@@ -107,7 +120,11 @@ def picture_terms(
     """What the picture says of a step: the weighted terms of its own view, and of the novel ones by
     CLIP."""
     look = ReferenceGuidance(
-        reference.picture, reference.mask, "l1", colour=weights.colour, opacity=weights.mask
+        reference.picture,
+        reference.mask,
+        weights.norm,
+        colour=weights.colour,
+        opacity=weights.mask,
     )
     deep = (
         DepthGuidance(reference.depth, reference.mask, invariant=True)

@@ -40,7 +40,7 @@ def imagine_picture(
     shape = (1, facts.channels, facts.latent_size, facts.latent_size)
     noise = RandomStream(seed, "imagine", 0).normal("noise", shape)
     cameras = None
-    if facts.camera is not None:
+    if facts.camera is not None and facts.single_views:
         angles = torch.tensor([[math.radians(config.azimuth)], [math.radians(config.elevation)]])
         size, protocol = facts.image_size, facts.camera
         cameras = Cameras.orbit(
@@ -53,7 +53,7 @@ def imagine_picture(
         )
     words = (
         prompt
-        if facts.camera is not None or not prompt
+        if cameras is not None or not prompt
         else f"{prompt}, plain white background, whole object in view"
     )
     with torch.no_grad():

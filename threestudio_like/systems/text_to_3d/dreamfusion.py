@@ -4,14 +4,29 @@ encoder."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+import torch
 
 from ...engine.loop import Stage, StagePlan
-from ...engine.schema.bounds import OptionalSize
+from ...engine.schema.bounds import OptionalSize, Share
+from ...engine.schema.former import FormerKey
+from ...guidance.prompts import PromptConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...priors.latent_rgb import show_rgb
-from ...renderers import LearnedBackground, RandomBackground, VolumeConfig, VolumeRenderer
-from ...representations import LearningRates, VoxelGridConfig
+from ...renderers import (
+    AugmentedBackground,
+    Background,
+    LearnedBackground,
+    RandomBackground,
+    ShadingConfig,
+    SolidBackground,
+    UniformCameras,
+    VolumeConfig,
+    VolumeRenderer,
+    learned_background,
+)
+from ...representations import HashGridConfig, LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.model import FieldModel
@@ -54,21 +69,85 @@ class DreamFusion(System[Request, FieldModel]):
             ),
         )
     )
-    learned_background: bool = False
+    background: Literal["random", "learned", "solid"] = "random"
+    background_network: Literal["frequencies", "harmonics"] = "frequencies"
+    """Of the learned background: six octaves and 64 hidden values (METHODS 1.2), or spherical
+    harmonics and two layers of 16 without biases (threestudio)."""
+    levels: tuple[float, float] = (0.3, 0.7)
+    """Grey levels of the random background."""
+    background_color: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)
+    """The colour of the solid background."""
+    random_aug_prob: Share = 0.0
+    """Probability that a step has one random colour instead, with a learned or solid
+    background."""
+
+    FORMER_KEYS: ClassVar[dict[str, FormerKey]] = {
+        "learned_background": FormerKey(
+            kind=bool, now=lambda on: {"background": "learned"} if on else {}
+        )
+    }
 
     @staticmethod
     def paper() -> DreamFusion:
-        """Guidance 100, w = 1 - abar, uniform cameras, hash grid, learned background."""
+        """The published method in the numbers of threestudio's dreamfusion-sd.yaml, which it was
+        reproduced with on open weights (docs/dreamfusion.md lists them)."""
+        # threestudio's cube reaches to 2 scene units: lengths are half of its numbers.
         return DreamFusion(
-            representation=FieldConfig(kind="hash"),
-            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
-            learned_background=True,
+            representation=FieldConfig(
+                kind="hash",
+                hash=HashGridConfig(
+                    finest=4096,
+                    tiled=False,
+                    layers=2,
+                    separate=True,
+                    bias=False,
+                    open_levels="8->16 @ 20..60%",
+                    activation="softplus",
+                    density_scale=2.0,
+                    density_bias="blob_magic3d",
+                    blob_strength=10.0,
+                    blob_width=0.25,
+                ),
+            ),
+            renderer=VolumeConfig(
+                samples=296,
+                occupancy=32,
+                threshold=1.48,
+                floor=0.0,
+                pixel_jitter=False,
+                normal_epsilon=5e-3,
+                alpha_threshold=0.01,
+                radius=2.0,
+            ),
+            resolution=64,
+            background="learned",
+            background_network="harmonics",
             distil=DistillationConfig(
                 steps=10000,
                 cameras="uniform",
-                guidance=ScoreDistillationConfig(weighting="dreamfusion"),
-                rates=LearningRates(),
-                regularise=Regularisation(sparsity="5e-4", orientation="1e-2 -> 1"),
+                uniform=UniformCameras(
+                    elevation=(-10.0, 45.0),
+                    azimuth=(-180.0, 180.0),
+                    distance=(0.75, 1.0),
+                    camera_perturb=0.05,
+                    center_perturb=0.1,
+                    up_perturb=0.02,
+                    elevation_sampling="mixed",
+                    batch_uniform_azimuth=True,
+                ),
+                guidance=ScoreDistillationConfig(
+                    scale=101.0,
+                    weighting="dreamfusion",
+                    prompt=PromptConfig(front_span=90.0),
+                ),
+                shading=ShadingConfig(
+                    diffuse_prob=0.75,
+                    ambient_only=0.2001,
+                    light_position_perturb=0.5,
+                    light_distance=(0.4, 0.75),
+                ),
+                rates=LearningRates(table="1e-2", mlp="1e-2", background="1e-3"),
+                regularise=Regularisation(sparsity="1", orient="10->1000 @ 0..50%"),
             ),
         )
 
@@ -82,9 +161,9 @@ class DreamFusion(System[Request, FieldModel]):
 
     def _distil(self, request: Request) -> Stage:
         config = self.distil
-        background = (
-            LearnedBackground(3, sigmoid=True, seed=request.seed)
-            if self.learned_background
+        learned = (
+            learned_background(self.background_network, 3, sigmoid=True, seed=request.seed)
+            if self.background == "learned"
             else None
         )
         field_ = self.representation.build(3, request.seed, sigmoid=True)
@@ -92,7 +171,7 @@ class DreamFusion(System[Request, FieldModel]):
             field_,
             VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
             show_rgb,
-            background=background,
+            background=learned,
         ).seen_by(request.protocol)
         context = parts.guidance_context(
             "distil", request.prompt, request.prior, seed=request.seed, encode=True
@@ -101,6 +180,15 @@ class DreamFusion(System[Request, FieldModel]):
             config,
             parts,
             context,
-            background=background or RandomBackground.grey(0.3, 0.7),
+            background=self._behind(learned),
             size=self.resolution or request.prior.facts.image_size,
         )
+
+    def _behind(self, learned: LearnedBackground | None) -> Background:
+        """What lies behind the field."""
+        if self.background == "random":
+            return RandomBackground.grey(*self.levels)
+        inner: Background = learned or SolidBackground(value=torch.tensor(self.background_color))
+        if self.random_aug_prob <= 0:
+            return inner
+        return AugmentedBackground(inner=inner, random_aug_prob=self.random_aug_prob)

@@ -30,6 +30,7 @@ from ...renderers import (
     SolidBackground,
     VolumeConfig,
     VolumeRenderer,
+    learned_background,
 )
 from ...representations import (
     Field,
@@ -95,6 +96,8 @@ class LatentNerf(System[Request, FieldModel]):
     )
     renderer: VolumeConfig = field(default_factory=lambda: VolumeConfig(samples=44))
     background: Literal["random", "solid", "learned"] = "random"
+    background_network: Literal["frequencies", "harmonics"] = "frequencies"
+    """Of the learned background, see `renderers.learned_background`."""
     levels: tuple[float, float] = (0.26, 0.36)
     """Grey levels of the random background: between black and the greys of metal and white in
     shade, so that every part stands out."""
@@ -144,7 +147,10 @@ class LatentNerf(System[Request, FieldModel]):
         uniform cameras, learned background."""
         return LatentNerf(
             representation=FieldConfig(kind="hash"),
-            renderer=VolumeConfig(samples=128, occupancy=128, radius=2.0),
+            # A step of 2 sqrt(3) / 1024.
+            renderer=VolumeConfig(
+                samples=591, occupancy=128, floor=0.0, pixel_jitter=False, radius=2.0
+            ),
             background="learned",
             start=RoundsConfig(refine=RefinementConfig(times=())),
             distil=DistillationConfig(
@@ -222,7 +228,9 @@ class LatentNerf(System[Request, FieldModel]):
         if self.sketch.on and field_.resamples:
             field_.load_resampled(SketchField(self.shape(), start))
         background = (
-            LearnedBackground(request.prior.facts.channels, seed=request.seed)
+            learned_background(
+                self.background_network, request.prior.facts.channels, seed=request.seed
+            )
             if self.background == "learned"
             else None
         )

@@ -1,0 +1,1 @@
+"""threestudio's configurations in words of this toolkit."""

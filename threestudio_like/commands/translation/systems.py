@@ -1,0 +1,160 @@
+"""threestudio's systems, by the command and the configuration that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...engine.errors import ConfigError
+from ...guidance.image_refinement import RefinementConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
+from ...representations import LearningRates
+from ...stages.distillation import DistillationConfig
+from ...stages.painting import PaintingConfig, PaintTerms
+from ...stages.painting_rounds import PaintRoundsConfig
+from ...stages.regularisers import Regularisation
+from ...systems.image_to_3d.field_optimisation import PictureOptimisation, StartConfig
+from ...systems.image_to_3d.reference_view import PictureTerms
+from ...systems.text_to_3d.dreamfusion import DreamFusion
+from ...systems.text_to_3d.latent_nerf import LatentNerf
+from ...systems.text_to_3d.rgb_refinement import RgbRefinement
+from ...systems.texturing.latent_paint import LatentPaint
+from .reading import Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a system becomes.
+
+    Attributes:
+        command: that runs it.
+        system: its name there.
+        base: makes the configuration that values are put into: the published method without what
+            this toolkit adds to it.
+        stage: the configuration of its distillation.
+        channels: of the features.
+        geometry: the part that takes the place of any geometry, where the command is given one.
+        note: what is different as a whole.
+    """
+
+    command: str
+    system: str
+    base: Callable[[], Any]
+    stage: str = "distil"
+    channels: int = 3
+    geometry: str = ""
+    note: str = ""
+
+
+def _plain_stage() -> DistillationConfig:
+    """A stage that nothing is added to."""
+    return DistillationConfig(
+        cameras="uniform",
+        guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+        rates=LearningRates(table="1e-2", mlp="1e-2"),
+        regularise=Regularisation(),
+    )
+
+
+def _field() -> DreamFusion:
+    return replace(DreamFusion.paper(), distil=_plain_stage(), background="random")
+
+
+def _latent() -> LatentNerf:
+    return replace(LatentNerf.paper(), distil=_plain_stage(), background="solid")
+
+
+def _refined() -> RgbRefinement:
+    return replace(RgbRefinement.paper(), rgb=_plain_stage())
+
+
+def _picture() -> PictureOptimisation:
+    return PictureOptimisation(
+        start=StartConfig(source="nothing"),
+        representation=DreamFusion.paper().representation,
+        renderer=DreamFusion.paper().renderer,
+        terms=PictureTerms(norm="l2", depth=0.0, clip=0.0, scale_gradients=False),
+        distil=_plain_stage(),
+    )
+
+
+def _painted() -> LatentPaint:
+    return LatentPaint(
+        start=PaintRoundsConfig(refine=RefinementConfig(times=())),
+        rgb=PaintingConfig(
+            cameras="uniform",
+            guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+            terms=PaintTerms(variation="0", offsets="0"),
+        ),
+        pbr=PaintingConfig(),
+    )
+
+
+_TEXT = Target(command="generate", system="dreamfusion", base=_field)
+_PICTURE = Target(
+    command="reconstruct",
+    system="field",
+    base=_picture,
+    note="behind the object lie grey levels, drawn anew every step",
+)
+_MESH = Target(
+    command="texture",
+    system="latent-paint",
+    base=_painted,
+    stage="rgb",
+    geometry="custom-mesh",
+    note="the mesh is scaled to a radius of 0.95, and its colours are not lit",
+)
+TARGETS: dict[str, Target] = {
+    "dreamfusion-system": _TEXT,
+    "efficient-dreamfusion-system": _TEXT,
+    "magic3d-system": _TEXT,
+    "latentnerf-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
+    "sjc-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
+    "image-condition-dreamfusion-system": _PICTURE,
+    "zero123-system": _PICTURE,
+}
+"""Systems that become something, where they refine and texture nothing."""
+OTHERS: dict[tuple[str, str], Target] = {
+    ("magic3d-system", "refinement"): _MESH,
+    ("fantasia3d-system", "texture"): _MESH,
+    ("latentnerf-system", "refinement"): Target(
+        command="refine",
+        system="rgb-refinement",
+        base=_refined,
+        stage="rgb",
+        geometry="the refined run's",
+    ),
+}
+"""Systems by what they are told to do instead."""
+WHY: dict[str, str] = {
+    "prolificdreamer-system": "variational score distillation trains a second model of the "
+    "rendering, which is not made here",
+    "fantasia3d-system": "a signed-distance geometry drawn as normals is not made here",
+    "textmesh-system": "a signed-distance geometry is not made here",
+    "sdi-system": "noise is drawn, not found by inversion",
+    "magic123-system": "a second prior is not weighed against the first",
+    "control4d-multiview-system": "pictures of many views are not edited",
+    "instructnerf2nerf-system": "pictures of many views are not edited",
+    "zero123-simple-system": "its guidance is the unified one of Zero-1-to-3",
+}
+"""Systems that become nothing."""
+FRAME = _TEXT
+"""What the keys of such a system are held against one by one."""
+
+
+def target_of(document: Document) -> Target:
+    """What the system of a file becomes. Raises ConfigError where nothing does."""
+    name = str(document.get("system_type"))
+    for (system, switch), target in OTHERS.items():
+        if system == name and document.get(f"system.{switch}", False):
+            return target
+    if name in TARGETS and not document.get("system.refinement", False):
+        return TARGETS[name]
+    why = WHY.get(name, "there is no such system in threestudio's own package")
+    if document.get("system.refinement", False) and name in TARGETS:
+        why = "tetrahedra are not optimised here"
+    raise ConfigError(
+        f'"{name}" becomes nothing here: {why}', document.where, "See docs/threestudio.md"
+    )
