@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,18 @@ import trimesh
 from PIL import Image
 
 from threestudio_like.cli import main
+from threestudio_like.commands.jobs.reconstruct import Reconstruct
+from threestudio_like.engine.errors import ConfigError
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.extraction import ExtractionConfig, extract, silhouette
 from threestudio_like.meshes.surface.fidelity import curved_volume, keeping_blur
 from threestudio_like.meshes.surface.normals import vertex_normals
 from threestudio_like.renderers import RingCameras
+from threestudio_like.runs.configure import export_config
+from threestudio_like.runs.options import AssetOptions
 from threestudio_like.runs.record import read_record
 from threestudio_like.stages.field_to_mesh import AssetConfig, surface_settings
+from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
 from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
 
@@ -176,15 +182,38 @@ def test_resolution_and_smoothing_scale_every_extraction():
     wanted = replace(base, size=256, blur=0.0, relax=0, flatten=0)
     assert surface_settings(asked, base) == wanted
     for method in (PictureOptimisation(), G3drReconstruction()):
-        assert method.exported(AssetConfig()) == method
-        surface = method.exported(asked).surface
+        assert method.exported(AssetConfig(extraction=method.surface)) == method
+        surface = method.exported(replace(asked, extraction=method.surface)).surface
         assert (surface.size, surface.blur, surface.relax, surface.flatten) == (256, 0, 0, 0)
         assert surface.faces == method.surface.faces
     half = surface_settings(AssetConfig(smooth=0.5), base)
     assert (half.blur, half.relax, half.flatten) == (base.blur / 2, 7, 20)
 
 
-@pytest.mark.parametrize(("option", "value"), [("resolution", "256"), ("smooth", "0")])
+@pytest.mark.parametrize(
+    "method", [PictureOptimisation(), G3drReconstruction(), CispReconstruction()]
+)
+def test_a_face_budget_and_dotted_settings_reach_every_method(method):
+    """Unless they are asked for, every method keeps its own."""
+    own = method.shape.faces if method.surface is None else method.surface.faces
+    for asked, wanted in ((None, own), (500, 500), (0, 0), (16000, 16000)):
+        options = Reconstruct(picture=Path("a.png"), asset=AssetOptions(faces=asked))
+        made = method.exported(export_config(options, method.surface), asked)
+        faces = made.shape.faces if made.surface is None else made.surface.faces
+        assert faces == wanted
+        assert (made == method) == (wanted == own)
+    options = Reconstruct(picture=Path("a.png"), set={"export.extraction.pieces": 3})
+    export = export_config(options, method.surface)
+    if method.surface is None:
+        with pytest.raises(ConfigError, match="does not extract"):
+            method.exported(export)
+    else:
+        assert method.exported(export).surface == replace(method.surface, pieces=3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("resolution", "256"), ("smooth", "0"), ("extraction.blur", "0.3")]
+)
 def test_a_method_without_a_field_says_that_it_has_no_such_options(option, value, tmp_path, capsys):
     Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(tmp_path / "a.png")
     line = ["reconstruct", str(tmp_path / "a.png"), "--method", "cisp", "--out"]

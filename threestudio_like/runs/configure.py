@@ -103,13 +103,13 @@ def _with_sketch(config: Any, options: Any) -> Any:
     return replace(config, sketch=replace(sketch, path=str(options.sketch), strictness=strictness))
 
 
-def export_config(options: Any) -> AssetConfig:
-    """How the asset is made: --texture and --faces, and the dotted values of --export.…. Raises
-    ConfigError."""
-    config = AssetConfig(
-        texture=options.asset.texture,
-        extraction=ExtractionConfig(faces=options.asset.faces),
-    )
+def export_config(options: Any, surface: ExtractionConfig | None = None) -> AssetConfig:
+    """How the asset is made: --texture and --faces, and the dotted values of --export.…, on the
+    method's own `surface` where it has one. Raises ConfigError."""
+    surface = surface or ExtractionConfig()
+    if options.asset.faces is not None:
+        surface = replace(surface, faces=options.asset.faces)
+    config = AssetConfig(texture=options.asset.texture, extraction=surface)
     for key, value in part_of(options, "export").items():
         config = set_dotted(config, key, value)
     return config

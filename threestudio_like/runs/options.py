@@ -66,8 +66,8 @@ class AssetOptions:
 
     texture: int = 512
     """Texture size, pixels."""
-    faces: int = 16000
-    """Face budget of the mesh; 0 keeps all."""
+    faces: int | None = None
+    """Face budget of the mesh; 0 keeps all. None for the method's own, 16,000 from a field."""
     turntable: bool = True
     """Make turntable.mp4."""
 

@@ -23,6 +23,7 @@ from ...systems.scene.objects import open_object
 from ...systems.scene.picture import Canvas, find_parts, read_boxes, read_masks
 from ...systems.scene.prompt import SceneText, read_scene
 from ..compose import Compose
+from .compose_objects import check_export
 from .compose_run import Composition
 from .printing import print_configuration
 from .view import ViewOptions, pick_boxes
@@ -179,9 +180,11 @@ def _begin(
 
 
 def check_method(options: Compose) -> None:
-    """Raise ConfigError where there is no such way to reconstruct an object."""
+    """Raise ConfigError where there is no such way to reconstruct an object, or where it cannot do
+    what --faces and --export.… ask."""
     if options.method_name != "auto":
         registry.system_kind(options.method_name, "reconstruct", "--method")
+    check_export(options)
 
 
 def _picked(options: Compose) -> tuple[str, ...]:

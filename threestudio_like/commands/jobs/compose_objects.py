@@ -14,6 +14,7 @@ from ...engine.errors import CollapseError, InputError
 from ...engine.events import read_events
 from ...meshes.io.files import read
 from ...priors.diffusion import DiffusionPrior
+from ...runs.configure import export_config
 from ...runs.options import RunOptions
 from ...runs.record import read_finished
 from ...runs.session import Run
@@ -23,7 +24,43 @@ from ...systems.scene.amodal_completion import Completed
 from ...systems.scene.instances import Part
 from ...systems.scene.objects import SceneObject, object_of
 from ..reconstruct import Reconstruct
-from .reconstruct import BEST, InputImage, imagined, reconstruct_image
+from .reconstruct import (
+    BEST,
+    InputImage,
+    imagined,
+    method_configuration,
+    reconstruct_image,
+)
+
+
+def object_options(options: Any, folder: Path, name: str, phrase: str) -> Reconstruct:
+    """What `reconstruct` is asked for one object in a folder of its own, by the options of
+    `compose`."""
+    return Reconstruct(
+        picture=Path(f"{name} of the scene"),
+        system=BEST if options.method_name == "auto" else SYSTEMS.canonical(options.method_name),
+        prompt=phrase,
+        # The prior is one for all, and so is the bundle of its embeddings.
+        model=replace(options.model, save_embeddings=None),
+        asset=replace(options.asset, turntable=False),
+        run=RunOptions(
+            out=folder,
+            seed=options.run.seed,
+            device=options.run.device,
+            minutes=options.run.minutes,
+            keep="nothing",
+            quiet=True,
+        ),
+        set={k: v for k, v in options.set.items() if k.startswith("export.")},
+    )
+
+
+def check_export(options: Any) -> None:
+    """Raise ConfigError where the method that reconstructs the objects cannot do what --faces and
+    --export.… ask."""
+    asked = object_options(options, Path("objects"), "object", "")
+    method = method_configuration(asked)
+    method.exported(export_config(asked, method.surface), asked.asset.faces)
 
 
 @dataclass(kw_only=True)
@@ -32,27 +69,6 @@ class ObjectMaker:
 
     run: Run
     prior: DiffusionPrior
-
-    def _object_options(self, name: str, phrase: str) -> Reconstruct:
-        options = self.run.options
-        return Reconstruct(
-            picture=Path(f"{name} of the scene"),
-            system=BEST
-            if options.method_name == "auto"
-            else SYSTEMS.canonical(options.method_name),
-            prompt=phrase,
-            # The prior is one for all, and so is the bundle of its embeddings.
-            model=replace(options.model, save_embeddings=None),
-            asset=replace(options.asset, turntable=False),
-            run=RunOptions(
-                out=self.run.folder / "objects" / name,
-                seed=options.run.seed,
-                device=options.run.device,
-                minutes=options.run.minutes,
-                keep="nothing",
-                quiet=True,
-            ),
-        )
 
     def reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
         """One object by `reconstruct`, in a folder of its own; one that is there already (a run
@@ -87,7 +103,9 @@ class ObjectMaker:
     def _make(self, name: str, phrase: str, picture: Callable[[], InputImage]) -> None:
         """A run of `reconstruct` within this one."""
         _clear(self.run.folder / "objects" / name)
-        options = self._object_options(name, phrase)
+        options = object_options(
+            self.run.options, self.run.folder / "objects" / name, name=name, phrase=phrase
+        )
         try:
             reconstruct_image(options, picture)
         except (CollapseError, InputError) as error:

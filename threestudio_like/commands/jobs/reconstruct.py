@@ -198,8 +198,8 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     """Shape, colours and asset of a picture, in an opened run."""
     options, photo, events = run.options, given.photo, run.events
     prior = _prior_of(run, given, config)
-    export = export_config(options)
-    config = config.exported(export)
+    export = export_config(options, config.surface)
+    config = config.exported(export, options.asset.faces)
     planned = run.plan_memory(config, prior)
     # A picture that was made here may differ in rounding when the run goes on with other threads.
     made = given.source == IMAGINED

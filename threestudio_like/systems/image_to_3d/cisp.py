@@ -4,7 +4,7 @@ its colours from the picture."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -48,8 +48,8 @@ class CispConfig:
     """With a prompt: what a shape's likeness to the worded ones (mean cosine of CISP's embeddings)
     counts beside the silhouette's agreement."""
     pose: PoseConfig = field(default_factory=PoseConfig)
-    faces: Number = 6000
-    """Face budget."""
+    faces: Count = 6000
+    """Face budget; 0 keeps all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,10 @@ class CispReconstruction(PictureSystem):
     colour: ProjectionConfig = field(default_factory=ProjectionConfig)
     resolution: OptionalSize = 0
     """Cells of the voxel grid; 0 takes the model's own, the only one that it can."""
+
+    def with_faces(self, faces: int) -> CispReconstruction:
+        """See `PictureSystem`."""
+        return replace(self, shape=replace(self.shape, faces=faces))
 
     @staticmethod
     def paper() -> CispReconstruction:
@@ -182,7 +186,8 @@ def shape_of(
         if mesh is None:
             agreements.append(0.0)
             continue
-        mesh = decimate(mesh, config.faces) if len(mesh.faces) > config.faces else mesh
+        if config.faces and len(mesh.faces) > config.faces:
+            mesh = decimate(mesh, config.faces)
         pose = find_pose(mesh, mask, config.pose)
         agreements.append(pose.agreement)
         if pose.agreement + float(likings[number]) > top:

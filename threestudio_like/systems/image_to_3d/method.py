@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
+from ...engine.config import dotted
 from ...engine.errors import ConfigError
 from ...engine.events import Events
 from ...meshes.mesh import Mesh
@@ -95,20 +96,29 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
         """The method with another `surface`; the same where it has none."""
         return self
 
-    def exported(self, export: AssetConfig) -> Self:
-        """The method with the resolution and the smoothing of an export. Raises ConfigError where
-        it has a surface of its own kind and the export asks for either."""
+    def with_faces(self, faces: int) -> Self:
+        """The method with a face budget of its own, 0 for all; of those that have no `surface`."""
+        raise ConfigError(
+            "this method has no face budget", "--faces", "Leave it out, or choose another --system"
+        )
+
+    def exported(self, export: AssetConfig, faces: int | None = None) -> Self:
+        """The method with the surface of an export that was made on its own `surface`, and with the
+        face budget, if one was asked for. Raises ConfigError where it has a surface of its own kind
+        and the export asks for something else of it."""
         if self.surface is not None:
-            return self.with_surface(surface_settings(export, self.surface))
-        plain = AssetConfig()
-        for name in ("resolution", "smooth"):
-            if getattr(export, name) != getattr(plain, name):
+            return self.with_surface(surface_settings(export, export.extraction))
+        asked = {"extraction.faces": ExtractionConfig().faces if faces is None else faces}
+        plain = dotted(AssetConfig())
+        for name, value in dotted(export).items():
+            of_surface = name.startswith("extraction.") or name in ("resolution", "smooth")
+            if of_surface and value != asked.get(name, plain[name]):
                 raise ConfigError(
                     "this method does not extract its surface from a field",
                     f"--export.{name}",
                     "Leave it out, or choose another --system",
                 )
-        return self
+        return self if faces is None else self.with_faces(faces)
 
     @property
     def twin(self) -> Path | None:
