@@ -228,11 +228,9 @@ class StableDiffusionPrior(DiffusersPrior):
         joint = self.processor is not None and self.facts.joint_views > 1
         return condition.views if joint else 1
 
-    def predict_with_gradient(
+    def _predict_plainly(
         self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """The same as `predict`, but differentiable in the latents and the text, for training a
-        concept."""
         return self._predict(latents, t, condition, call=self._plain)
 
     def _predict(
@@ -293,8 +291,15 @@ class StableDiffusionPrior(DiffusersPrior):
     def denoise(
         self, network: Any, x: torch.Tensor, time: torch.Tensor, text: Text
     ) -> torch.Tensor:
-        """See `DiffusersPrior.denoise`."""
-        return network(x, time, text.states, **self.added(x, text)).sample
+        """See `DiffusersPrior.denoise`; without cameras."""
+        facts, given = self.unet_facts, x
+        if self._ray_maps:
+            given = torch.cat([x, x.new_zeros(len(x), 6, *x.shape[2:])], 1)
+        labels = None
+        if facts.class_embed_type == "projection":
+            labels = x.new_zeros(len(x), facts.projection_class_embeddings_input_dim or 0)
+        told = self.added(x, text)
+        return network(given, time, text.states, class_labels=labels, **told).sample
 
 
 def guidance_embedding(scale: float, width: int) -> torch.Tensor:
