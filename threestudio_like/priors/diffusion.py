@@ -155,9 +155,11 @@ class PriorFacts:
 @dataclass(frozen=True, kw_only=True)
 class Working:
     """Bytes of a prior: its weights on the device, what denoising and encoding hold at most while
-    they work, and what encoding keeps for its way back."""
+    they work, what encoding keeps for its way back, and what recorded graphs hold all the time
+    beside that (they are recorded after a first call without)."""
 
     weights: int = 0
+    recorded: int = 0
     denoising: int = 0
     encoding: int = 0
     kept: int = 0

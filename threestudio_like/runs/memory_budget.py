@@ -109,13 +109,15 @@ def forecast(
         trained = copies * work.trained
         parts = {
             "weights": work.weights,
+            "recorded graphs": work.recorded,
             "field": state,
             "trained copy": trained,
             "networks at work": work.most,
             "rendering": drawn,
             "context": int(context),
         }
-        total = Forecast(plan, parts, work.weights + state + trained + busy + int(context))
+        held = work.weights + work.recorded + state + trained
+        total = Forecast(plan, parts, held + busy + int(context))
         if best is None or total.peak > best.peak:
             best = total
     assert best is not None
@@ -125,9 +127,11 @@ def forecast(
 @dataclass(frozen=True, kw_only=True)
 class NetworksAtWork:
     """Bytes of all networks of a stage: their weights, what they hold at most while they work one
-    after the other, what of it stays until the way back, and the numbers that are trained."""
+    after the other, what of it stays until the way back, what recorded graphs hold, and the numbers
+    that are trained."""
 
     weights: int
+    recorded: int
     most: int
     kept: int
     trained: int
@@ -150,6 +154,7 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
         plan.offload,
     )
     most = max(first.denoising, first.encoding if demand.encode else 0)
+    recorded = first.recorded
     weights, kept, trained = first.weights, first.kept if demand.encode else 0, 0
     for beside in demand.beside:
         own = beside.prior is prior
@@ -162,6 +167,8 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
             plan.offload,
         )
         weights += 0 if own else found.weights
+        # Graphs of the run's own prior share their memory.
+        recorded = max(recorded, found.recorded) if own else recorded + found.recorded
         # What the encoders before it keep is there while it works.
         most = max(most, kept + found.denoising)
         if encodes:
@@ -174,7 +181,7 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
             )
             most = max(most, kept + learns.denoising)
             trained += learns.weights
-    return NetworksAtWork(weights=weights, most=most, kept=kept, trained=trained)
+    return NetworksAtWork(weights=weights, most=most, kept=kept, trained=trained, recorded=recorded)
 
 
 def choose(

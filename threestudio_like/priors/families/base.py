@@ -98,14 +98,14 @@ class DiffusersPrior(DiffusionPrior):
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
             self.vae_dtype = torch.float32
+        chosen = config.dtype != "auto" or not self.accelerated
+        self.text_dtype = self.vae_dtype if chosen else self.half
         self.check()
         self._load_networks()
         self._place()
         self.facts = self._facts()
         self.schedule = self._schedule()
         self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
-
-    # What a family says.
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
@@ -226,7 +226,7 @@ class DiffusersPrior(DiffusionPrior):
         )
 
     def _networks(self) -> list[Any]:
-        return [self.denoiser] if self.vae is None else [self.denoiser, self.vae]
+        return [n for n in (self.denoiser, self.vae) if n is not None]
 
     def _place(self) -> None:
         for network in self._networks():
