@@ -132,8 +132,8 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "imagedream": ModelEntry(
         ("ashawkey/imagedream-ipmv-diffusers",),
-        # "with the OpenRAIL license": extern/ImageDream/README.md of github.com/bytedance/ImageDream;
-        # the port's card says "openrail" too.
+        # "with the OpenRAIL license": extern/ImageDream/README.md of
+        # github.com/bytedance/ImageDream; the port's card says "openrail" too.
         "OpenRAIL",
         "worldwide",
         notes="four views of a picture and a prompt",
@@ -147,9 +147,9 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "stable-zero123": ModelEntry(
         ("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"),
-        # Card of huggingface.co/stabilityai/stable-zero123, "Model Details". A port's card that says
-        # "mit" cannot give what the weights' owner does not. Stable Zero123C, which may be used
-        # commercially, is another file and has no port here.
+        # Card of huggingface.co/stabilityai/stable-zero123, "Model Details". A port's card that
+        # says "mit" cannot give what the weights' owner does not. Stable Zero123C, which may be
+        # used commercially, is another file and has no port here.
         "Stability AI Non-Commercial Research Community",
         "worldwide",
         notes="turns a picture",
