@@ -9,6 +9,7 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 from ..engine.errors import ConfigError
+from ..engine.limits import Limits
 from ..engine.schema.bounds import OptionalSize
 from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior
@@ -41,7 +42,8 @@ def load_beside(first: DiffusionPrior, name: str, load: SecondLoadConfig) -> Dif
     ModelError."""
     config = load.on(str(first.device))
     found = _LOADED.get((name, config))
-    if found is None:
+    if found is None or found.limits not in (Limits(), first.limits):
+        # That of a run with another memory plan may still be there.
         found = load_prior(name, config)
         _LOADED[name, config] = found
     if found.limits != first.limits:

@@ -8,10 +8,12 @@ latent-paint --preset prolificdreamer`; the first is not made here, and the mesh
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
+from ...engine.config import to_dict
 from ...guidance.choice import Guidances
+from ...guidance.score_distillation import ScoreDistillationConfig
 from ...renderers import UniformCameras, VolumeConfig
 from ...representations import HashGridConfig, LearningRates
 from ...representations.config import FieldConfig
@@ -87,24 +89,25 @@ def prolificdreamer() -> DreamFusion:
     )
 
 
+def as_variational(score: ScoreDistillationConfig, **values: Any) -> Guidances:
+    """Variational score distillation with what a stage's own guidance says of times, weighting,
+    scale and prompt, and a copy for the embedded prior: more layers, for the network has little
+    attention, and a higher rate, for runs are short.
+
+    Args:
+        values: others of `VariationalConfig`.
+    """
+    own = {f.name: getattr(score, f.name) for f in fields(score) if f.name != "prompt"}
+    copy = {"lora": {"layers": "all", "rank": 8}, "rate": "2e-3"}
+    told = {"prompt": to_dict(score.prompt), **copy}
+    chosen = {"main": "vsd", "vsd": {**own, **told, **values}}
+    return Guidances().updated(chosen, "guidances.")
+
+
 def small() -> DreamFusion:
-    """The same distillation for the embedded prior: the default system's field, cameras and
-    background, and a copy with more layers, for the network has little attention. What of the
-    default lowers the variance of its guidance (one time a step, estimates that are clamped) is
-    kept, so that a run differs from the default's by its guidance alone."""
+    """The default system, which is made for the embedded prior, with variational score
+    distillation: what lowers the variance of its guidance (one time a step, estimates that are
+    clamped) is kept, so that a run differs from the default's by its guidance alone."""
     made = DreamFusion()
-    score = made.distil.guidance
-    guidances = variational(
-        scale=score.scale,
-        rescale=score.rescale,
-        weighting=score.weighting,
-        t_max=score.t_max,
-        shared_time=score.shared_time,
-        clamp=score.clamp,
-        joint_views=score.joint_views,
-        image_residual=score.image_residual,
-        prompt={},
-        lora={"layers": "all", "rank": 8},
-        rate="2e-3",
-    )
+    guidances = as_variational(made.distil.guidance)
     return replace(made, distil=replace(made.distil, guidances=guidances))
