@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pretend import ELSEWHERE, WAITS, PretendTensor, State, pretend_device
@@ -286,6 +288,19 @@ def with_variation(system):
     """The same system with variational score distillation."""
     chosen = Guidances().updated({"main": "vsd", "vsd": {}}, "")
     return dataclasses.replace(system, distil=dataclasses.replace(system.distil, guidances=chosen))
+
+
+def test_a_word_is_learned_on_its_device(tiny_folder, tmp_path, any_device):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(2):
+        Image.new("RGB", (16, 16), (200, 40 * number, 30)).save(pictures / f"{number}.png")
+    line = ["train", "concept", "--images", str(pictures), "--token", "<thing>", "--word", "mug"]
+    line += ["--prior", str(tiny_folder), "--steps", "2", "--quiet"]
+    with pretend_device() as there:
+        assert main([*line, "--device", str(there), "--out", str(tmp_path / "word")]) == 0
+    learned = load_file(tmp_path / "word/learned_embeds.safetensors")["<thing>"]
+    assert bool(learned.isfinite().all())
 
 
 @pytest.mark.parametrize(
