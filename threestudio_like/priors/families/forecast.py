@@ -10,6 +10,7 @@ from torch import nn
 
 from ...engine.memory import MemoryWatch, bytes_of
 from ..diffusion import Working
+from ..networks.attention import install
 from ..networks.low_rank import CAMERA
 from ..rehearsal import numbers_of
 from ..text.packed import Text
@@ -72,6 +73,8 @@ def forecast_training(
     shape = prior.encode_text([""]).shape[1:]
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = _like(prior.denoiser)
+        if getattr(prior, "processor", None) is not None:
+            install(network, fused=prior.accelerated)
         trained: Any = beside(network)
         for p in trained.parameters():
             # As in every step but the first; it is counted with what is trained.
