@@ -121,12 +121,19 @@ class NoConfig:
     """Of a guidance that has nothing to set but its weight."""
 
 
-def guidance(name: str, summary: str, *, config: type = NoConfig) -> Callable[[B], B]:
+def guidance(
+    name: str,
+    summary: str,
+    *,
+    config: type = NoConfig,
+    beside: Callable[[DiffusionPrior, Any], Beside] | None = None,
+) -> Callable[[B], B]:
     """Register what is decorated, a class or function of (`GuidanceContext`, configuration), as a
-    kind of guidance."""
+    kind of guidance; `beside` says what networks of its own ask of memory."""
 
     def register(build: B) -> B:
-        GUIDANCES.add(name, GuidanceKind(summary=summary, config=config, build=build))
+        kind = GuidanceKind(summary=summary, config=config, build=build, beside=beside)
+        GUIDANCES.add(name, kind)
         return build
 
     return register

@@ -179,7 +179,7 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
             learns = beside.prior.rehearse_training(
                 beside.trained, latent, at_once(beside.trained_entries)
             )
-            most = max(most, kept + learns.denoising)
+            most = max(most, kept + (learns.denoising if beside.trained_entries else 0))
             trained += learns.weights
     return NetworksAtWork(weights=weights, most=most, kept=kept, trained=trained, recorded=recorded)
 

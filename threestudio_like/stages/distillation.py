@@ -132,6 +132,8 @@ def distillation_stage(
         figures=guidance_figures,
         recover=recover,
         shrink=lambda: shrink(parts.renderer, every),
+        # What guidances train is of no use without the rest of their run.
+        result=tuple(parts.all_modules()),
     )
 
 

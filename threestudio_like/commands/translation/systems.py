@@ -11,6 +11,7 @@ from ...guidance.choice import Guidances
 from ...guidance.image_refinement import RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...representations import LearningRates
+from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig
 from ...stages.painting import PaintingConfig, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
@@ -60,8 +61,19 @@ def _plain_stage() -> DistillationConfig:
     )
 
 
+def _representation() -> FieldConfig:
+    """DreamFusion's field with all levels open, as a grid is that says nothing of them."""
+    made = DreamFusion.paper().representation
+    return replace(made, hash=replace(made.hash, open_levels="0"))
+
+
 def _field() -> DreamFusion:
-    return replace(DreamFusion.paper(), distil=_plain_stage(), background="random")
+    return replace(
+        DreamFusion.paper(),
+        representation=_representation(),
+        distil=_plain_stage(),
+        background="random",
+    )
 
 
 def _latent() -> LatentNerf:
@@ -75,7 +87,7 @@ def _refined() -> RgbRefinement:
 def _picture() -> PictureOptimisation:
     return PictureOptimisation(
         start=StartConfig(source="nothing"),
-        representation=DreamFusion.paper().representation,
+        representation=_representation(),
         renderer=DreamFusion.paper().renderer,
         terms=PictureTerms(norm="l2", depth=0.0, clip=0.0, scale_gradients=False),
         distil=_plain_stage(),
