@@ -433,7 +433,7 @@ def test_groups_that_name_no_parameters_leave_them_as_they_began(write):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"system_type": "prolificdreamer-system"}, "variational"),
+        ({"system_type": "sdi-system"}, "inversion"),
         ({"system_type": "my-system"}, "no such system"),
         ({"system__geometry_type": "implicit-sdf"}, "signed-distance"),
         ({"system__guidance_type": "zero123-guidance"}, "sees the picture"),

@@ -18,13 +18,13 @@ def prolificdreamer() -> LatentPaint:
 
     Texels take the place of its hash grid, at its rate.
     """
-    distance = {"distance": (1.0, 1.5), "fov_y": (40.0, 70.0)}
     cameras = UniformCameras(
         elevation=(-10.0, 45.0),
         azimuth=(-180.0, 180.0),
+        distance=(1.0, 1.5),
+        fov_y=(40.0, 70.0),
         batch=1,
         elevation_sampling="mixed",
-        **distance,
     )
     return replace(
         LatentPaint(),
