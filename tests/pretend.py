@@ -83,6 +83,16 @@ class PretendTensor(torch.Tensor):
         """Refused, as by a GPU: NumPy sees main memory alone."""
         raise TypeError(f"can't convert a tensor of {self.device} to numpy: copy it with cpu()")
 
+    @property
+    def data(self):
+        """The same values without a gradient."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value):
+        torch.Tensor.data.__set__(self, value)
+        self.held = value.held
+
     def __array__(self, *arguments, **keywords):
         """As `numpy`."""
         return self.numpy()
