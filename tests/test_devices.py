@@ -1,24 +1,33 @@
 """Every verb on a device that is none (see `pretend`): what a GPU would refuse fails here."""
 
 import ast
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pretend import ELSEWHERE, WAITS, PretendTensor, pretend_device
+from pretend import ELSEWHERE, WAITS, PretendTensor, State, pretend_device
 
 import threestudio_like
 from threestudio_like.cli import main
 from threestudio_like.engine.config import update
+from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Stage, StagePlan, Step
 from threestudio_like.engine.training import Batches
 from threestudio_like.engine.watchdog import Watchdog
+from threestudio_like.guidance.choice import Guidances
+from threestudio_like.kernels import devices
 from threestudio_like.meshes import Asset
+from threestudio_like.priors.diffusion import Condition
+from threestudio_like.priors.recorded import Recorded, out_of_memory
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.systems.system import Request
@@ -86,6 +95,26 @@ RUNS = {
         "--sketch",
         str(ASSETS / "shapes/stool.yaml"),
         *FIELD,
+    ],
+    "generate, vsd": [
+        "generate",
+        "a red chair",
+        "--system",
+        "dreamfusion",
+        "--preset",
+        "vsd",
+        "--steps",
+        "2",
+    ],
+    "generate, cisp": [
+        "generate",
+        "a red chair",
+        "--system",
+        "cisp",
+        "--shape.candidates",
+        "1",
+        "--colour.complete",
+        "neighbours",
     ],
     "generate, dreamfusion": ["generate", "a red chair", "--system", "dreamfusion", "--steps", "2"],
     "texture": [
@@ -169,8 +198,7 @@ RUNS = {
 
 @pytest.fixture
 def any_device(monkeypatch):
-    """The command line takes a device that torch does not name."""
-    monkeypatch.setattr("threestudio_like.kernels.devices.check", lambda device: None)
+    """Errors come with their traces."""
     monkeypatch.setenv("THREESTUDIO_LIKE_DEBUG", "1")
 
 
@@ -256,7 +284,30 @@ def test_every_training_runs_on_its_device_and_its_weights_serve(tmp_path, any_d
     )
 
 
-@pytest.mark.parametrize("system", [LatentNerf.paper(), DreamFusion.paper()])
+def with_variation(system):
+    """The same system with variational score distillation."""
+    chosen = Guidances().updated({"main": "vsd", "vsd": {}}, "")
+    return dataclasses.replace(system, distil=dataclasses.replace(system.distil, guidances=chosen))
+
+
+def test_a_word_is_learned_on_its_device(tiny_folder, tmp_path, any_device):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(2):
+        Image.new("RGB", (16, 16), (200, 40 * number, 30)).save(pictures / f"{number}.png")
+    line = ["train", "concept", "--images", str(pictures), "--token", "<thing>", "--word", "mug"]
+    line += ["--prior", str(tiny_folder), "--steps", "2", "--quiet"]
+    with pretend_device() as there:
+        assert main([*line, "--device", str(there), "--out", str(tmp_path / "word")]) == 0
+    learned = load_file(tmp_path / "word/learned_embeds.safetensors")["<thing>"]
+    assert bool(learned.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "system",
+    [LatentNerf.paper(), DreamFusion.paper(), with_variation(LatentNerf.paper())],
+    ids=["latent-nerf", "dreamfusion", "vsd"],
+)
 def test_a_step_waits_for_the_device_once(tiny_folder, system):
     """Besides what the kernels themselves need to know: a wait leaves a GPU idle until the next
     launch."""
@@ -341,11 +392,127 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses():
         a = torch.ones(3, device=there)
         with pytest.raises(RuntimeError, match="two devices"):
             a + torch.ones(3)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(TypeError, match="numpy"):
             a.numpy()
+        with pytest.raises(TypeError, match="numpy"):
+            np.asarray(a)
         assert isinstance(a + 1, PretendTensor)
         assert type(a.cpu()) is torch.Tensor
         assert (a * 2).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_the_pretended_device_refuses_another_than_the_current_one():
+    with pretend_device(2) as there:
+        a = torch.ones(3, device=there)
+        State.current = 1
+        with pytest.raises(RuntimeError, match="the current device is 1"):
+            a + 1
+        assert torch.ones(3, device="lazy:1").device.index == 1
+        assert a.cpu().tolist() == [1.0, 1.0, 1.0]
+        with pytest.raises(RuntimeError, match="ordinal"):
+            torch.ones(3, device="lazy:2")
+
+
+def test_a_device_has_its_number_and_is_the_current_one():
+    with pretend_device(2):
+        assert devices.settle("lazy") == "lazy:0"
+        assert State.current == 0
+        assert devices.settle("lazy:1") == "lazy:1"
+        assert State.current == 1
+        assert devices.settle("cpu") == "cpu"
+        # The ranks of a run take one each.
+        for rank in range(2):
+            assert devices.settle("lazy", rank, 2) == f"lazy:{rank}"
+            assert State.current == rank
+        with pytest.raises(ConfigError, match="2 ranks cannot share one device"):
+            devices.settle("lazy:1", 0, 2)
+        with pytest.raises(ConfigError, match="3 ranks want a device each, and there are 2"):
+            devices.settle("lazy", 0, 3)
+    assert devices.settle("cpu", 1, 2) == "cpu"
+
+
+def test_a_recording_is_made_once_a_shape_and_a_device():
+    calls = []
+    with pretend_device(2, record=True):
+        graph = Recorded(lambda x, t: x * t[:, None] + 1)
+        for index in (0, 1):
+            devices.settle(f"lazy:{index}")
+            for number in range(4):
+                x = torch.full((2, 3), float(number)).to(f"lazy:{index}")
+                t = torch.tensor([2.0, 3.0]).to(f"lazy:{index}")
+                out = graph(x, t)
+                assert out.device.index == index
+                assert out.cpu().tolist() == (x * t[:, None] + 1).cpu().tolist()
+                calls.append(State.recorded)
+        # The first call of each is plain; the second is recorded, and then done again.
+        assert calls == [0, 1, 2, 3, 3, 4, 5, 6]
+        assert len(graph._made) == 2
+        graph.forget()
+        assert not graph._made
+        assert graph(x, t).cpu().tolist() == out.cpu().tolist()
+        assert State.recorded == 6
+
+
+def test_work_that_no_graph_holds_is_refused():
+    with pretend_device(record=True) as there:
+        x = torch.ones(2, 4).to(there)
+        for illegal in (
+            lambda x: x + torch.ones(4).to(x.device),
+            lambda x: x * float(x.sum()),
+            lambda x: x + x.cpu().sum().to(x.device),
+        ):
+            graph = Recorded(illegal)
+            graph(x)
+            with pytest.raises(RuntimeError, match="capturing"):
+                graph(x)
+
+
+def test_memory_that_runs_out_in_a_recording_frees_all_recordings():
+    """As CUDA tells it: the recording fails for another reason, and the shortage came before."""
+    short = []
+
+    def run(x):
+        if short and State.recording:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x + 1
+
+    with pretend_device(record=True) as there:
+        graph = Recorded(run)
+        x = torch.ones(2, 4).to(there)
+        graph(x)
+        graph(x)
+        assert len(graph._made) == 1
+        short.append(True)
+        y = torch.ones(3, 4).to(there)
+        graph(y)
+        with pytest.raises(torch.OutOfMemoryError):
+            graph(y)
+        assert not graph._made
+        assert graph(y).cpu().tolist() == [[2.0] * 4] * 3
+    hidden = RuntimeError("capture was invalidated")
+    hidden.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    assert isinstance(out_of_memory(hidden), torch.OutOfMemoryError)
+    assert out_of_memory(RuntimeError("capture was invalidated")) is None
+
+
+def test_a_prior_records_its_denoiser_and_forgets_it_when_memory_is_short(tiny_folder):
+    """What of a prediction is not legal in a graph fails here; the forecast counts the graph."""
+    with pretend_device(record=True) as there:
+        prior = StableDiffusionPrior(
+            tiny_folder, DiffusersConfig(dtype="float32", device=str(there)), "tiny"
+        )
+        condition = Condition(prior.encode_text(["a red chair", ""]))
+        latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        t = torch.tensor([20, 700])
+        first, *others = (prior.predict(latents, t, condition).cpu() for _ in range(3))
+        assert State.recorded == 2
+        assert all(torch.equal(first, other) for other in others)
+        counted = prior.rehearse(8, 2, 1, False, False)
+        assert counted.recorded == counted.denoising > 0
+        assert "without recorded graphs" in prior.shrink()
+        assert prior.rehearse(8, 2, 1, False, False).recorded == 0
+        assert torch.equal(prior.predict(latents, t, condition).cpu(), first)
+        assert State.recorded == 2
 
 
 def test_a_stage_is_on_the_device_while_it_runs_and_its_checkpoint_is_not(tmp_path):

@@ -2,6 +2,7 @@
 runs out."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from threestudio_like.engine.loop import Loop, LoopSettings, ParameterGroup, Sta
 from threestudio_like.engine.memory import GIB, MemoryWatch, bytes_of
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.engine.watchdog import Watchdog
+from threestudio_like.guidance.choice import Guidances, _counts
 from threestudio_like.guidance.regularisers import distortion
+from threestudio_like.guidance.second_prior import SecondLoadConfig, load_beside
 from threestudio_like.priors.diffusion import Condition
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import (
@@ -44,6 +47,7 @@ from threestudio_like.systems.system import Request
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
+from .conftest import tiny_pipeline
 from .rounding import apart, of_network, of_sum
 
 
@@ -240,6 +244,42 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
         loop.run(config.plans(Request("a red chair", prior, 0, limits=expected.limits)))
     assert watch.peak == pytest.approx(expected.peak, rel=0.15)
+
+
+@pytest.mark.parametrize("plan", [PLANS[0], PLANS[3]], ids=lambda plan: plan.name)
+def test_a_second_prior_is_counted(tiny_folder, tmp_path, plan):
+    """As Magic123 weights two: weights of both, and what both keep for the way back."""
+    second = tiny_pipeline(tmp_path / "second", seed=1)
+    prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
+    changes = {
+        "resolution": 32,
+        "representation": {"hash": {"log2_size": 14}},
+        "distil": {"steps": 2, "uniform": {"batch": 1}},
+    }
+    config = update(DreamFusion.paper(), changes)
+    alone = forecast(plan, demands(config, prior), prior)
+    values = {"second-prior": {"weight": "1", "prior": str(second)}}
+    guidances = Guidances().updated(values, "distil.guidances.")
+    config = replace(config, distil=replace(config.distil, guidances=guidances))
+    expected = forecast(plan, demands(config, prior), prior)
+    assert expected.parts["weights"] > 1.9 * alone.parts["weights"]
+    prior.keep_within(expected.limits)
+    other = load_beside(prior, str(second), SecondLoadConfig())
+    assert other.limits == prior.limits
+    with MemoryWatch() as watch:
+        for network in (prior.unet, prior.vae, other.unet, other.vae):
+            for tensor in [*network.parameters(), *network.buffers()]:
+                watch.note(tensor)
+        loop = Loop(None, Events(None, "quiet"), LoopSettings(), Watchdog())
+        loop.run(config.plans(Request("a red chair", prior, 0, limits=expected.limits)))
+    assert watch.peak == pytest.approx(expected.peak, rel=0.15), expected.parts
+
+
+def test_a_weight_that_is_not_always_zero_counts():
+    """A schedule in turn may begin and end at 0."""
+    for weight, counts in (("0", False), ("0->1 @ 0..50%; 1->0 @ 50..100%", True)):
+        chosen = Guidances().updated({"clip": {"weight": weight}}, "")
+        assert _counts("clip", chosen._chosen["clip"]) is counts
 
 
 def test_normals_in_chunks_are_the_same():

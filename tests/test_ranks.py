@@ -238,6 +238,7 @@ KINDS = {
     ),
     "shared time": ("--distil.guidance.shared-time", "True", "--distil.guidance.rescale", "0.5"),
     "perp-neg": ("--distil.guidance.perp-neg", "1"),
+    "variational": ("--guidance", "vsd", "--distil.guidances.vsd.own-scale", "1.5"),
 }
 
 
@@ -245,13 +246,11 @@ KINDS = {
 def predictions_one_by_one(monkeypatch):
     """The UNet sees one entry at a time, so that a prediction does not depend on how many views
     are rendered at once: guidance magnifies such rounding by its scale."""
-    together = StableDiffusionPrior.predict
 
-    def predict(self, latents, t, condition):
-        one = [slice(number, number + 1) for number in range(len(latents))]
-        return torch.cat([together(self, latents[p], t[p], condition.part(p)) for p in one])
+    def one_by_one(self, count, condition):
+        return [slice(number, number + 1) for number in range(count)]
 
-    monkeypatch.setattr(StableDiffusionPrior, "predict", predict)
+    monkeypatch.setattr(StableDiffusionPrior, "_parts", one_by_one)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -370,12 +369,12 @@ with Run.open("generate", options, name="two works") as run:
 """
 
 
-def scripts(text, tmp_path):
+def scripts(text, tmp_path, *more):
     """Two ranks of a script; what they said on standard output and as errors."""
     ranks = []
     for rank in range(2):
         told = {RANK: str(rank), WORLD: "2", MEETING: str(tmp_path / "meeting")}
-        line = [sys.executable, "-c", text, str(tmp_path / "run")]
+        line = [sys.executable, "-c", text, str(tmp_path / "run"), *more]
         place = {**os.environ, **told, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         ranks.append(subprocess.Popen(line, env=place, cwd=tmp_path, **pipes))
@@ -389,6 +388,61 @@ def test_ranks_stay_together_over_several_works(tmp_path):
     assert [out.strip() for out, _ in said] == ["alone", ""]
     assert (tmp_path / "run" / "shape" / "work" / "checkpoint.safetensors").is_file()
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "meeting") == ["run"]
+
+
+ON_DEVICES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import torch
+import torch.distributed as dist
+from pretend import State, pretend_device
+from threestudio_like.commands.generate import Generate
+from threestudio_like.engine.stage import ParameterGroup, Stage, StagePlan
+from threestudio_like.runs.options import RunOptions
+from threestudio_like.runs.session import Run
+
+real, send = dist.all_reduce, dist.broadcast_object_list
+
+
+def all_reduce(tensor):
+    # As NCCL: on the rank's own device, which is the current one.
+    assert (tensor.device.type, tensor.device.index) == ("lazy", State.current), tensor.device
+    copy = tensor.detach().cpu()
+    real(copy)
+    tensor.copy_(copy)
+
+
+dist.all_reduce = all_reduce
+dist.broadcast_object_list = lambda message, src, device: send(message, src=src)
+dist.get_default_backend_for_device = lambda device: "gloo"
+module = torch.nn.Linear(1, 1)
+seen = set()
+
+
+def loss(step):
+    seen.add(str(module.weight.device))
+    return {"a": module.weight.square().sum() * (1 + step.microbatch_index)}
+
+
+stage = Stage("s", 2, {"m": module}, [ParameterGroup("g", [module.weight])], loss, shared=True)
+with pretend_device(2):
+    options = Generate(run=RunOptions(out=Path(sys.argv[1]), quiet=True, device="lazy"))
+    with Run.open("generate", options, name="on devices") as run:
+        run.describe({"prompt": "a"}, None)
+        run.execute([StagePlan("s", lambda done: stage)], last=False)
+        print(run.device(), State.current, *seen, flush=True)
+        run.lead_alone()
+"""
+
+
+def test_two_ranks_work_on_two_devices(tmp_path):
+    """One device each, which is the current one; what they send is there too."""
+    ranks, said = scripts(ON_DEVICES, tmp_path, str(ROOT / "tests"))
+    assert [process.returncode for process in ranks] == [0, 0], said
+    assert [out.split() for out, _ in said] == [
+        [f"lazy:{rank}", str(rank), f"lazy:{rank}"] for rank in range(2)
+    ]
 
 
 NAN_ON_ONE = """

@@ -14,7 +14,7 @@ from threestudio_like.cli import main
 from threestudio_like.commands.translation.reading import Document, largest, read_document
 from threestudio_like.commands.translation.report import markdown
 from threestudio_like.commands.translation.rules import Scene
-from threestudio_like.commands.translation.systems import OTHERS, TARGETS
+from threestudio_like.commands.translation.systems import OTHERS, TARGETS, variational
 from threestudio_like.commands.translation.table import UNSET, table
 from threestudio_like.commands.translation.translator import translate
 from threestudio_like.commands.translation.values import NoTranslation, stepped, timed
@@ -433,10 +433,9 @@ def test_groups_that_name_no_parameters_leave_them_as_they_began(write):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"system_type": "prolificdreamer-system"}, "variational"),
+        ({"system_type": "sdi-system"}, "inversion"),
         ({"system_type": "my-system"}, "no such system"),
         ({"system__geometry_type": "implicit-sdf"}, "signed-distance"),
-        ({"system__guidance_type": "stable-diffusion-vsd-guidance"}, "variational"),
         ({"system__guidance_type": "zero123-guidance"}, "sees the picture"),
         ({"data_type": "co3d-datamodule"}, "known cameras"),
         ({"system__renderer_type": "patch-renderer"}, "patches"),
@@ -515,8 +514,10 @@ def test_every_row_names_what_is_there():
     """Targets of rules with defaults, and the names that the table shows, are values of a
     configuration that a system becomes."""
     known = set()
-    for target in [*TARGETS.values(), *OTHERS.values()]:
-        known |= {k.replace(f"{target.stage}.", "@.", 1) for k in dotted(target.base())}
+    for plain in [*TARGETS.values(), *OTHERS.values()]:
+        for target in (plain, variational(plain)):
+            names = {k.replace(f"{target.stage}.", "@.", 1) for k in dotted(target.base())}
+            known |= names | {k.replace(f"@.{target.score}.", "@.guidance.", 1) for k in names}
     scene = Scene(document(system_type="x"), radius=1.0, steps=100, channels=3, command="generate")
     rows = [r for g in table().groups.values() for r in g]
     rows += [r for parts in table().parts.values() for p in parts.values() for r in p.rows]

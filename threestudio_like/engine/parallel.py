@@ -8,9 +8,11 @@ numbers on every rank and gives each microbatch its share of the step's views
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,7 +31,8 @@ class ProcessGroup:
     """The ranks of a run.
 
     On a CPU the back end is gloo and the ranks meet in a file, so that no network is used; on a GPU
-    it is the back end of the device (NCCL).
+    it is the back end of the device (NCCL), and each rank has a device of its own, which is the
+    current one (`kernels.devices.settle`).
 
     Args:
         rank: this process, 0 to world - 1. Only rank 0 writes files.
@@ -58,6 +61,10 @@ class ProcessGroup:
             dist.init_process_group(
                 backend, init_method=method, rank=rank, world_size=world, timeout=PATIENCE
             )
+        self._open = True
+        # A process that ends with its group still there may abort: threads of gloo let go of
+        # tensors while the interpreter is taken down (pytorch/pytorch#179291).
+        atexit.register(self.close, together=False)
 
     @staticmethod
     def from_environment(device: str) -> ProcessGroup | None:
@@ -134,11 +141,27 @@ class ProcessGroup:
             dist.broadcast_object_list(message, src=0, device=self.device)
         return message[0]
 
-    def close(self) -> None:
-        """Leave the process group."""
+    def close(self, together: bool = True) -> None:
+        """Leave the process group; nothing where that has been done.
+
+        Args:
+            together: wait for the other ranks, so that none leaves while another still reads what
+                it has sent; not after an error, when they may be elsewhere.
+        """
         import torch.distributed as dist
 
-        dist.destroy_process_group()
+        if not self._open:
+            return
+        self._open = False
+        atexit.unregister(self.close)
+        if together:
+            # A rank that has gone is not missed any more.
+            with suppress(RuntimeError):
+                dist.all_reduce(torch.zeros(1, device=self.device))
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        # What holds the group in a cycle would end its threads when the interpreter is gone.
+        gc.collect()
 
 
 class GradientAccumulator:

@@ -12,8 +12,9 @@ from ..engine.config import OpenConfig, convert, to_dict, update
 from ..engine.errors import ConfigError
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText
+from ..priors.diffusion import DiffusionPrior
 from .guidance import Guidance
-from .registry import GUIDANCES, GuidanceContext
+from .registry import GUIDANCES, Beside, GuidanceContext
 from .weighted import WeightedGuidance
 
 T = TypeVar("T")
@@ -89,19 +90,41 @@ class Guidances(OpenConfig):
         """The guidance that takes the place of the stage's own; None where none does."""
         if not self.main:
             return None
-        kind = GUIDANCES.get(self.main)
+        return GUIDANCES.get(self.main).build(context, self.main_config())
+
+    def main_config(self) -> Any:
+        """The configuration of the main guidance; None where it is the stage's own."""
+        if not self.main:
+            return None
         chosen = self._chosen.get(self.main)
-        return kind.build(context, kind.config() if chosen is None else chosen.config)
+        return GUIDANCES.get(self.main).config() if chosen is None else chosen.config
+
+    def beside(self, prior: DiffusionPrior) -> list[Beside]:
+        """What they ask of memory beside the run's prior. Raises ModelError where a prior of theirs
+        cannot be loaded."""
+        names = [n for n, one in self._chosen.items() if n != self.main and _counts(n, one)]
+        found = []
+        for name in [self.main, *names] if self.main else names:
+            kind = GUIDANCES.get(name)
+            if kind.beside is not None:
+                chosen = self._chosen.get(name)
+                found.append(kind.beside(prior, kind.config() if chosen is None else chosen.config))
+        return found
 
     def build(self, context: GuidanceContext) -> list[WeightedGuidance]:
         """The others that have any weight, but for the main one."""
         out = []
         for name, one in self._chosen.items():
             weight = Schedule.parse(one.weight, f"guidances.{name}.{WEIGHT}")
-            if name != self.main and (weight.start != 0 or weight.end != 0):
+            if name != self.main and _counts(name, one):
                 guidance = GUIDANCES.get(name).build(context, one.config)
                 out.append(WeightedGuidance(name, guidance, weight))
         return out
+
+
+def _counts(name: str, one: Chosen) -> bool:
+    """Whether a guidance has any weight."""
+    return any(Schedule.parse(one.weight, f"guidances.{name}.{WEIGHT}").values())
 
 
 def guide_stages(config: T, values: Mapping[str, Any]) -> T:

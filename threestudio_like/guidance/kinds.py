@@ -11,12 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, InputError
-from ..engine.schema.bounds import OptionalSize
 from ..meshes.io.images import decode
 from ..priors.clip import load_clip
 from ..priors.depth import load_depth
-from ..priors.loading import load_prior
-from ..priors.model_folder import DiffusersConfig
 from ..priors.segmentation.segmenter import BorderSegmenter
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -55,57 +52,6 @@ def _spatial(context: GuidanceContext, config: SpatialKindConfig) -> Guidance:
     )
     made.reference = context.reference
     return made
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondLoadConfig:
-    """How the second prior is loaded; as the values of --load with the same names."""
-
-    image_size: OptionalSize = 0
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
-    pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
-
-    def on(self, device: str) -> DiffusersConfig:
-        """The configuration of loading it to a device."""
-        return DiffusersConfig(
-            device=device, image_size=self.image_size, dtype=self.dtype, pose=self.pose
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondPriorConfig:
-    """Score distillation by another prior beside the run's own, as Magic123 weights a
-    view-conditioned one with a text-to-image one (Qian et al. 2023)."""
-
-    prior: str = ""
-    """A folder, a logical name or a hub id, as for --prior."""
-    load: SecondLoadConfig = field(default_factory=SecondLoadConfig)
-    distil: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
-
-
-def _second_prior(context: GuidanceContext, config: SecondPriorConfig) -> Guidance:
-    if not config.prior:
-        raise ConfigError(
-            "wants a prior",
-            "--guidance.second-prior.prior",
-            "Give a folder or a name: --guidance.second-prior.prior stable-zero123",
-        )
-    if not context.encode:
-        raise ConfigError(
-            "looks at RGB renderings, and this stage renders the first prior's latents",
-            "--guidance.second-prior",
-            "Use a system that distils through the encoder: dreamfusion, field",
-        )
-    prior = load_prior(config.prior, config.load.on(str(context.prior.device)))
-    if prior.facts.wants_reference and context.reference is None:
-        raise ConfigError(
-            f'"{config.prior}" turns a picture of the object, and this command has none',
-            "--guidance.second-prior.prior",
-            "Use: threestudio-like reconstruct PICTURE --method field",
-        )
-    return ScoreDistillation(
-        prior, context.prompt, config.distil, encode=True, reference=context.reference
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +246,5 @@ DEPTH = GuidanceKind(
     summary="has the depth that an estimator sees in a picture",
     config=DepthKindConfig,
     build=_depth,
-)
-SECOND_PRIOR = GuidanceKind(
-    summary="score distillation by another prior beside the run's (Qian et al. 2023)",
-    config=SecondPriorConfig,
-    build=_second_prior,
 )
 OPACITY = GuidanceKind(summary="rays end in something", config=NoConfig, build=_opacity)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from ..engine.random import RandomStream
 from ..engine.registry import Registry
@@ -65,13 +66,33 @@ class GuidanceContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What a guidance asks of memory beside what score distillation by the run's prior does.
+
+    Attributes:
+        prior: that works; the run's own, or another one.
+        entries: of its denoiser's batch a view, without a gradient.
+        encodes: whether renderings go through its autoencoder.
+        trained: makes what is trained beside its denoiser, see `networks.low_rank.LowRank`.
+        trained_entries: of a batch a view in training.
+    """
+
+    prior: DiffusionPrior
+    entries: int = 0
+    encodes: bool = False
+    trained: Callable[[nn.Module], nn.Module] | None = None
+    trained_entries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuidanceKind:
-    """A kind of guidance: one line about it, the dataclass of its configuration, and what builds
-    it."""
+    """A kind of guidance: one line about it, the dataclass of its configuration, what builds it,
+    and, where it has networks of its own, what these ask of memory (given the run's prior)."""
 
     summary: str
     config: type
     build: Callable[[GuidanceContext, Any], Guidance]
+    beside: Callable[[DiffusionPrior, Any], Beside] | None = None
 
 
 GUIDANCES: Registry[GuidanceKind] = Registry(
@@ -79,17 +100,18 @@ GUIDANCES: Registry[GuidanceKind] = Registry(
     "threestudio_like.guidance",
     GuidanceKind,
     built_in={
-        name: f"threestudio_like.guidance.kinds:{name.upper().replace('-', '_')}"
-        for name in (
-            "score-distillation",
-            "spatial",
-            "sketch",
-            "clip",
-            "reference",
-            "depth",
-            "opacity",
-            "second-prior",
-        )
+        name: f"threestudio_like.guidance.{file}:{name.upper().replace('-', '_')}"
+        for name, file in {
+            "score-distillation": "kinds",
+            "spatial": "kinds",
+            "sketch": "kinds",
+            "clip": "kinds",
+            "reference": "kinds",
+            "depth": "kinds",
+            "opacity": "kinds",
+            "second-prior": "second_prior",
+            "vsd": "variational",
+        }.items()
     },
 )
 
@@ -99,12 +121,19 @@ class NoConfig:
     """Of a guidance that has nothing to set but its weight."""
 
 
-def guidance(name: str, summary: str, *, config: type = NoConfig) -> Callable[[B], B]:
+def guidance(
+    name: str,
+    summary: str,
+    *,
+    config: type = NoConfig,
+    beside: Callable[[DiffusionPrior, Any], Beside] | None = None,
+) -> Callable[[B], B]:
     """Register what is decorated, a class or function of (`GuidanceContext`, configuration), as a
-    kind of guidance."""
+    kind of guidance; `beside` says what networks of its own ask of memory."""
 
     def register(build: B) -> B:
-        GUIDANCES.add(name, GuidanceKind(summary=summary, config=config, build=build))
+        kind = GuidanceKind(summary=summary, config=config, build=build, beside=beside)
+        GUIDANCES.add(name, kind)
         return build
 
     return register

@@ -202,11 +202,29 @@ class ScoreDistillation(Guidance):
                 mask, _ = foreground_mask(clean)
                 clean = mask * clean + (1 - mask) * background
             epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
-        gradient = w * (epsilon - noise)
+        gradient = w * (epsilon - self.baseline(noisy, t, noise, inputs=inputs))
         if self.clip > 0:
             norm = gradient.norm(dim=1, keepdim=True)
             gradient = gradient * (self.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
         return gradient, mask
+
+    def baseline(
+        self, noisy: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, inputs: GuidanceInputs
+    ) -> torch.Tensor:
+        """What is subtracted from the guided noise (B, C, h, w): the noise that was added, which
+        has no mean and lowers the variance."""
+        return noise
+
+    def clean_estimate(self, latents: torch.Tensor, inputs: GuidanceInputs) -> torch.Tensor:
+        """The clean latents (B, C, h, w) that `baseline` implies: those that were made noisy."""
+        return latents
+
+    def shown_estimate(
+        self, shown: torch.Tensor, latents: torch.Tensor, inputs: GuidanceInputs
+    ) -> torch.Tensor:
+        """The pictures (B, 3, H, W) that `image_loss` holds against the prior's estimate: the
+        renderings themselves."""
+        return shown
 
     def emphasis(self, cameras: Cameras) -> torch.Tensor | None:
         """Factors (B, T) for the attention to the prompt's words in the conditional branch, or
@@ -262,9 +280,18 @@ class ScoreDistillation(Guidance):
     def __call__(self, rendering: Rendering, inputs: GuidanceInputs) -> GuidanceOutput:
         """0.5 |z - stopgrad(z - g)|^2 summed over elements, divided by the batch: its gradient in z
         is g / B (METHODS 0.3)."""
+        return self.distilled(rendering, self.seen_latents(rendering), inputs)
+
+    def seen_latents(self, rendering: Rendering) -> torch.Tensor:
+        """`latents`, without a gradient where the loss is on pictures alone."""
+        with torch.set_grad_enabled(not (self.encode and self.config.image_residual)):
+            return self.latents(rendering)
+
+    def distilled(
+        self, rendering: Rendering, latents: torch.Tensor, inputs: GuidanceInputs
+    ) -> GuidanceOutput:
+        """The loss of a rendering whose latents (B, C, h, w) are known."""
         image_residual = self.encode and self.config.image_residual
-        with torch.set_grad_enabled(not image_residual):
-            latents = self.latents(rendering)
         background = rendering.background.permute(0, 3, 1, 2).detach() if not self.encode else None
         with torch.no_grad():
             raw, mask = self._unclipped(latents.detach(), inputs, background)
@@ -313,7 +340,8 @@ class ScoreDistillation(Guidance):
             t = self.times(len(latents), inputs)
             abar = self.prior.schedule.abar(t, latents)
             w, ratio = weight(self.config.weighting, abar), ((1 - abar) / abar).sqrt()
-            clean = latents - ratio * gradient / w
+            clean = self.clean_estimate(latents, inputs) - ratio * gradient / w
             pictures = self.prior.decode_latents(clean).permute(0, 3, 1, 2)
-            target = shown - self._clipped(w / ratio * (shown - pictures), inputs)
+            ours = self.shown_estimate(shown, latents, inputs)
+            target = shown - self._clipped(w / ratio * (ours - pictures), inputs)
         return 0.5 * F.mse_loss(shown, target, reduction="sum") / len(latents)

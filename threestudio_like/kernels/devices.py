@@ -12,6 +12,8 @@ from ..engine.errors import ConfigError, did_you_mean
 MAIN = "cpu"
 """Main memory: the reference device, on which everything lives between stages."""
 KINDS = (MAIN, "cuda", "mps")
+SINGLE = (MAIN, "mps")
+"""Kinds of which there is one, without a number."""
 
 
 def check(device: str) -> None:
@@ -39,16 +41,60 @@ def check(device: str) -> None:
 
 
 def default_device() -> torch.device:
-    """The device of operations whose tensors do not determine it: the first GPU if there is one,
+    """The device of operations whose tensors do not determine it: the current GPU if there is one,
     else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else MAIN)
+    if not torch.cuda.is_available():
+        return torch.device(MAIN)
+    return torch.device("cuda", torch.cuda.current_device())
 
 
-def device_of_rank(device: str, rank: int) -> str:
-    """The device of one of several ranks: the GPUs in turn, unless a number was given."""
-    if device != "cuda":
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16, whose range is float32's, as fast as in float16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
+
+
+def device_count(kind: str) -> int:
+    """How many devices of a kind this machine has."""
+    return int(torch.get_device_module(kind).device_count())
+
+
+def make_current(device: torch.device) -> None:
+    """Make a device the current one of this thread: kernels that are launched by hand and recorded
+    graphs go there."""
+    torch.get_device_module(device).set_device(device)
+
+
+def settle(device: str, rank: int = 0, world: int = 1) -> str:
+    """The device of this process with its number, "cuda:1", which becomes the current one. It is
+    the only place where either is decided.
+
+    Args:
+        device: as the user says it; without a number the ranks of a run take one device each.
+        rank, world: of this process among those of this machine.
+
+    Raises:
+        ConfigError: torch has no such device here, or not one for each rank.
+    """
+    check(device)
+    kind, _, number = device.partition(":")
+    if kind in SINGLE:
         return device
-    return f"cuda:{rank % max(1, torch.cuda.device_count())}"
+    count, where = device_count(kind), f"--device {device}"
+    if world > 1 and number:
+        raise ConfigError(
+            f"{world} ranks cannot share one device", where, f"Use --device {kind}: one each"
+        )
+    if world > count > 0:
+        raise ConfigError(
+            f"{world} ranks want a device each, and there are {count}",
+            where,
+            f"Use --ranks {count}, or --accumulate {world} on one device",
+        )
+    found = f"{kind}:{number or rank}"
+    make_current(torch.device(found))
+    return found
 
 
 def is_main(device: torch.device | str) -> bool:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from ..engine.errors import ModelError
 from ..engine.limits import Limits
 from ..renderers.cameras import Cameras
+from .networks.gradient_range import GradientRange
 from .noise_schedule import NoiseSchedule, PredictionType
 
 GuidanceStyle = Literal["cfg", "embedded", "none"]
 """How a model is guided by its prompt. cfg: two predictions, extrapolated (classifier-free
 guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
 no guidance."""
+
+
+Within = Callable[[slice, GradientRange | None], AbstractContextManager[None]]
+"""What is active while some entries of a batch are denoised with a gradient: given the entries, and
+the range that their gradients are in where the network is in float16."""
 
 
 @dataclass
@@ -146,9 +155,11 @@ class PriorFacts:
 @dataclass(frozen=True, kw_only=True)
 class Working:
     """Bytes of a prior: its weights on the device, what denoising and encoding hold at most while
-    they work, and what encoding keeps for its way back."""
+    they work, what encoding keeps for its way back, and what recorded graphs hold all the time
+    beside that (they are recorded after a first call without)."""
 
     weights: int = 0
+    recorded: int = 0
     denoising: int = 0
     encoding: int = 0
     kept: int = 0
@@ -165,6 +176,16 @@ class DiffusionPrior(ABC):
     facts: PriorFacts
     schedule: NoiseSchedule
     device: torch.device = torch.device("cpu")
+    limits: Limits = Limits()
+    """What it keeps within, which a prior that is loaded beside it does too."""
+
+    @property
+    def denoiser_module(self) -> nn.Module:
+        """The network that low-rank layers can be trained beside. Raises ModelError where there is
+        none."""
+        raise ModelError(
+            "has no network that could be trained along", self.facts.name, "Use a diffusers model"
+        )
 
     @property
     def accelerated(self) -> bool:
@@ -181,7 +202,7 @@ class DiffusionPrior(ABC):
     def keep_within(self, limits: Limits) -> None:
         """From now on, do no more at once than a memory plan says; nothing where nothing can be
         done in parts."""
-        return None
+        self.limits = limits
 
     def rehearse(
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
@@ -193,6 +214,20 @@ class DiffusionPrior(ABC):
             entries, images: how many it denoises and encodes at once.
             gradient: whether pictures are encoded for their gradient.
             offload: whether its weights are brought to the device when they are needed.
+        """
+        return Working()
+
+    def rehearse_training(
+        self, beside: Callable[[nn.Module], nn.Module], latent: int, entries: int
+    ) -> Working:
+        """Bytes of training what stands beside the denoiser, for the forecast of a memory plan:
+        `weights` of what is trained, `kept` for the way back, `denoising` at most on it. Nothing by
+        default.
+
+        Args:
+            beside: makes it for a denoiser, see `networks.low_rank.LowRank`.
+            latent: height and width of the latents.
+            entries: how many are denoised at once.
         """
         return Working()
 
@@ -224,6 +259,26 @@ class DiffusionPrior(ABC):
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The model's raw prediction (B, C, h, w) for noisy latents at integer time steps t (B,).
         Not differentiable."""
+
+    def predict_with_gradient(
+        self,
+        latents: torch.Tensor,
+        t: torch.Tensor,
+        condition: Condition,
+        within: Within | None = None,
+    ) -> torch.Tensor:
+        """The same as `predict`, but differentiable in the latents, the text, and what is active
+        within `within`.
+
+        Args:
+            within: is entered for every part of the batch that is denoised at once.
+
+        Raises:
+            ModelError: it is no network.
+        """
+        raise ModelError(
+            "has no network that could be trained along", self.facts.name, "Use a diffusers model"
+        )
 
     def epsilon(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The predicted noise (B, C, h, w)."""

@@ -13,6 +13,7 @@ import torch
 
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
+from ..kernels.devices import prefers_bfloat16
 from .diffusion import CameraProtocol, PriorFacts
 from .model_files import PriorRecord, read_json, record
 from .noise_schedule import PredictionType
@@ -25,8 +26,10 @@ class DiffusersConfig:
     """How a pretrained model is loaded."""
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "float32"
-    """Number type of the weights. auto: float16 on a GPU; on a CPU, bfloat16 for the UNet if the
-    processor has such instructions (the autoencoder stays float32), else float32."""
+    """Number type of the weights. auto: on a GPU, float16 or bfloat16 for the denoiser as suits its
+    family, and for the autoencoder bfloat16 where the GPU has it (its gradients have float32's
+    range then; in float16 they are scaled); on a CPU, bfloat16 for the denoiser if the processor
+    has such instructions (the autoencoder stays float32), else float32."""
     device: str = "cpu"
     attention_slicing: bool = False
     """Compute attention in slices, which takes less memory and more time."""
@@ -171,7 +174,10 @@ def number_types(
     if dtype != "auto":
         return getattr(torch, dtype), getattr(torch, dtype)
     if device.type != "cpu":
-        return half, half
+        # Guidance magnifies the rounding of the denoiser's two answers by its scale, and float16
+        # has eight times the digits of bfloat16; the autoencoder is gone back through, and there
+        # it is the range that counts.
+        return half, torch.bfloat16 if prefers_bfloat16(device) else half
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     fast = bool(supported and supported())
     return (torch.bfloat16 if fast else torch.float32), torch.float32

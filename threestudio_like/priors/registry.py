@@ -124,30 +124,40 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "mvdream": ModelEntry(
         ("ashawkey/mvdream-sd2.1-diffusers",),
-        "CreativeML Open RAIL++-M",
+        # "with the OpenRAIL license": README of github.com/bytedance/MVDream; the port's card says
+        # "openrail" too.
+        "OpenRAIL",
         "worldwide",
         notes="four views of a prompt",
     ),
     "imagedream": ModelEntry(
         ("ashawkey/imagedream-ipmv-diffusers",),
-        "CreativeML Open RAIL++-M",
+        # "with the OpenRAIL license": extern/ImageDream/README.md of
+        # github.com/bytedance/ImageDream; the port's card says "openrail" too.
+        "OpenRAIL",
         "worldwide",
         notes="four views of a picture and a prompt",
     ),
     "zero123-xl": ModelEntry(
         ("ashawkey/zero123-xl-diffusers", "bennyguo/zero123-xl-diffusers", "kxic/zero123-xl"),
+        # "license: mit": card of huggingface.co/cvlab/zero123-weights, and of the three ports.
         "MIT",
         "worldwide",
         notes="turns a picture",
     ),
     "stable-zero123": ModelEntry(
         ("ashawkey/stable-zero123-diffusers", "kxic/stable-zero123"),
-        "Stability AI Non-Commercial Research",
+        # Card of huggingface.co/stabilityai/stable-zero123, "Model Details". A port's card that
+        # says "mit" cannot give what the weights' owner does not. Stable Zero123C, which may be
+        # used commercially, is another file and has no port here.
+        "Stability AI Non-Commercial Research Community",
         "worldwide",
         notes="turns a picture",
     ),
     "zero123plus": ModelEntry(
         ("sudo-ai/zero123plus-v1.2",),
+        # "the model weights are released under CC-BY-NC 4.0": README of
+        # github.com/SUDO-AI-3D/zero123plus, "License"; the weights' own page has no card.
         "CC-BY-NC-4.0",
         "worldwide",
         notes="six views of a picture",

@@ -148,7 +148,7 @@ class StableDiffusionPrior(DiffusersPrior):
         """See `DiffusersPrior.text_side`."""
         return PromptEncoder(
             self.folder,
-            self.vae_dtype,
+            self.text_dtype,
             self.device,
             keep=self.config.keep_text,
             embeddings=embeddings,
@@ -187,8 +187,21 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def offload(self) -> None:
         """See `DiffusersPrior.offload`."""
+        self._forget()
         self._call = self._plain
         super().offload()
+
+    def shrink(self) -> str:
+        """See `DiffusionPrior.shrink`: recorded graphs hold the memory that is wanted now."""
+        done, recorded = super().shrink(), self._forget()
+        return f"{done} without recorded graphs" if recorded else done
+
+    def _forget(self) -> bool:
+        """Free what is recorded, if anything is recorded; whether it is."""
+        if not isinstance(self._call, Recorded):
+            return False
+        self._call.forget()
+        return True
 
     def rehearse(
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
@@ -199,10 +212,17 @@ class StableDiffusionPrior(DiffusersPrior):
         whole = found["UNet"] + found["autoencoder"]
         return Working(
             weights=2 * found["largest layer"] if offload else whole,
+            recorded=0 if offload else self._recorded(found["UNet at work"]),
             denoising=found["UNet at work"],
             encoding=found["autoencoder at work"],
             kept=found["autoencoder holds"],
         )
+
+    def _recorded(self, denoising: int) -> int:
+        """What recorded graphs hold: as much as the largest of them takes at work, for all share
+        it."""
+        records = isinstance(self._call, Recorded) and not self._call.refused
+        return denoising if records else 0
 
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
         """See `PromptEncoder.add_concepts`; a closed vocabulary then knows the tokens."""
@@ -228,11 +248,9 @@ class StableDiffusionPrior(DiffusersPrior):
         joint = self.processor is not None and self.facts.joint_views > 1
         return condition.views if joint else 1
 
-    def predict_with_gradient(
+    def _predict_plainly(
         self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """The same as `predict`, but differentiable in the latents and the text, for training a
-        concept."""
         return self._predict(latents, t, condition, call=self._plain)
 
     def _predict(
@@ -293,8 +311,15 @@ class StableDiffusionPrior(DiffusersPrior):
     def denoise(
         self, network: Any, x: torch.Tensor, time: torch.Tensor, text: Text
     ) -> torch.Tensor:
-        """See `DiffusersPrior.denoise`."""
-        return network(x, time, text.states, **self.added(x, text)).sample
+        """See `DiffusersPrior.denoise`; without cameras."""
+        facts, given = self.unet_facts, x
+        if self._ray_maps:
+            given = torch.cat([x, x.new_zeros(len(x), 6, *x.shape[2:])], 1)
+        labels = None
+        if facts.class_embed_type == "projection":
+            labels = x.new_zeros(len(x), facts.projection_class_embeddings_input_dim or 0)
+        told = self.added(x, text)
+        return network(given, time, text.states, class_labels=labels, **told).sample
 
 
 def guidance_embedding(scale: float, width: int) -> torch.Tensor:

@@ -41,6 +41,16 @@ def rank_here() -> int:
     return 0
 
 
+def local_rank() -> tuple[int, int]:
+    """This process's number among the ranks of one run on this machine, and how many they are."""
+    known = os.environ
+    if RANK in known:
+        return int(known[RANK]), int(known[WORLD])
+    if "TORCHELASTIC_RUN_ID" in known:
+        return int(known.get("LOCAL_RANK", "0")), int(known.get("LOCAL_WORLD_SIZE", "1"))
+    return 0, 1
+
+
 def launch(count: int, arguments: Sequence[str]) -> int:
     """Run a command line in `count` processes; returns 0 where none failed, else the exit code of
     the lowest rank that says one, and 2 where all that failed were killed.

@@ -91,41 +91,97 @@ def forecast(
     """The largest stage's peak under a plan."""
     best: Forecast | None = None
     for demand in wanted:
-        every = demand.views * demand.repeats
-        entries = min(plan.entries, every) if plan.entries else every
-        images = min(plan.images, demand.views) if plan.images else demand.views
-        latent = prior.facts.latent_size if demand.encode else demand.size
-        found = prior.rehearse(
-            latent, entries, images if demand.encode else 1, demand.encode, plan.offload
-        )
+        work = networks_at_work(plan, demand, prior)
         # The field, its gradient, Adam's two moments; the watchdog's copy of field and moments; the
         # sum of the gradients of parts; the renderer's grid.
-        state = (7 + (demand.parts > 1)) * demand.parameters + demand.grid
+        copies = 7 + (demand.parts > 1)
+        state = copies * demand.parameters + demand.grid
         if plan.samples and plan.samples < demand.samples:
             kept = int(demand.samples * demand.chunked)
             drawn = kept + int(plan.samples * demand.most)
         else:
             kept, drawn = int(demand.samples * demand.kept), int(demand.samples * demand.most)
-        work = found.denoising
-        if demand.encode:
-            work = max(work, found.encoding)
-            if demand.regularised:
-                drawn += found.kept
+        if demand.encode and demand.regularised:
+            drawn += work.kept
         # Rendering and the networks work one after the other; what a rendering keeps is there while
         # the networks do.
-        busy = max(kept + work, drawn, demand.refresh)
+        busy = max(kept + work.most, drawn, demand.refresh)
+        trained = copies * work.trained
         parts = {
-            "weights": found.weights,
+            "weights": work.weights,
+            "recorded graphs": work.recorded,
             "field": state,
-            "networks at work": work,
+            "trained copy": trained,
+            "networks at work": work.most,
             "rendering": drawn,
             "context": int(context),
         }
-        total = Forecast(plan, parts, found.weights + state + busy + int(context))
+        held = work.weights + work.recorded + state + trained
+        total = Forecast(plan, parts, held + busy + int(context))
         if best is None or total.peak > best.peak:
             best = total
     assert best is not None
     return replace(best, demands=wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworksAtWork:
+    """Bytes of all networks of a stage: their weights, what they hold at most while they work one
+    after the other, what of it stays until the way back, what recorded graphs hold, and the numbers
+    that are trained."""
+
+    weights: int
+    recorded: int
+    most: int
+    kept: int
+    trained: int
+
+
+def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) -> NetworksAtWork:
+    """What the run's prior and those of its guidances ask for under a plan."""
+
+    def at_once(entries: int) -> int:
+        every = demand.views * entries
+        return max(1, min(plan.entries, every) if plan.entries else every)
+
+    images = min(plan.images, demand.views) if plan.images else demand.views
+    latent = prior.facts.latent_size if demand.encode else demand.size
+    first = prior.rehearse(
+        latent,
+        at_once(demand.repeats),
+        images if demand.encode else 1,
+        demand.encode,
+        plan.offload,
+    )
+    most = max(first.denoising, first.encoding if demand.encode else 0)
+    recorded = first.recorded
+    weights, kept, trained = first.weights, first.kept if demand.encode else 0, 0
+    for beside in demand.beside:
+        own = beside.prior is prior
+        encodes, edge = beside.encodes and not own, beside.prior.facts.latent_size
+        found = beside.prior.rehearse(
+            edge if encodes else latent,
+            at_once(beside.entries),
+            images if encodes else 1,
+            encodes,
+            plan.offload,
+        )
+        weights += 0 if own else found.weights
+        # Graphs of the run's own prior share their memory.
+        recorded = max(recorded, found.recorded) if own else recorded + found.recorded
+        # What the encoders before it keep is there while it works.
+        most = max(most, kept + found.denoising)
+        if encodes:
+            most = max(most, kept + found.encoding, found.kept + first.encoding)
+            kept += found.kept
+        if beside.trained is not None:
+            # Several parts of a batch are computed again on their way back, one after the other.
+            learns = beside.prior.rehearse_training(
+                beside.trained, latent, at_once(beside.trained_entries)
+            )
+            most = max(most, kept + (learns.denoising if beside.trained_entries else 0))
+            trained += learns.weights
+    return NetworksAtWork(weights=weights, most=most, kept=kept, trained=trained, recorded=recorded)
 
 
 def choose(

@@ -14,6 +14,8 @@ from typing import Any
 from ..engine.config import dotted, set_dotted
 from ..engine.errors import ConfigError, VocabularyError
 from ..engine.events import Events
+from ..guidance.registry import GUIDANCES
+from ..guidance.score_distillation import ScoreDistillationConfig
 from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior as load
 from ..priors.model_files import PriorRecord, read_json, record
@@ -167,7 +169,7 @@ def fit_guidance(config: Any, prior: DiffusionPrior, events: Events) -> Any:
     distilled to want no guidance, or to take it as a number. What the user says comes after it."""
     if prior.facts.guidance == "cfg":
         return config
-    scales = [k for k, v in dotted(config).items() if k.endswith("guidance.scale") and v != 1]
+    scales = [k for k, v in dotted(config).items() if _is_scale(k) and v != 1]
     for key in scales:
         config = set_dotted(config, key, 1.0)
     if scales:
@@ -178,6 +180,19 @@ def fit_guidance(config: Any, prior: DiffusionPrior, events: Events) -> Any:
         )
         events.say(f"The model {why}: guidance scale 1 instead of the preset's.")
     return config
+
+
+def _is_scale(key: str) -> bool:
+    """Whether a dotted name is the guidance scale of the run's prior: the stage's own, or that of a
+    guidance that is score distillation of another kind."""
+    group, _, name = key.rpartition(".")
+    before, _, kind = group.rpartition(".")
+    if name != "scale":
+        return False
+    if kind == "guidance":
+        return True
+    known = before.endswith("guidances") and kind in GUIDANCES
+    return known and issubclass(GUIDANCES.get(kind).config, ScoreDistillationConfig)
 
 
 def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:

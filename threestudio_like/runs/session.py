@@ -15,7 +15,7 @@ from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
 from .folders import existing_folder, make_folder, point_latest, remove_new_folder
-from .launcher import rank_here
+from .launcher import local_rank, rank_here
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
 from .record import RunRecord, as_read_back, read_record, write_finished, written_outside
@@ -60,6 +60,7 @@ class Run:
     _lock: FolderLock | None = None
     _workers: ProcessGroup | None = None
     _joined: bool = False
+    _device: str = ""
     _saved: RunRecord | None = None
     _read_identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
@@ -110,21 +111,19 @@ class Run:
             run._close()
 
     def device(self) -> str:
-        """The device of this process: of several ranks on GPUs, each has its own."""
-        from ..kernels.devices import MAIN, device_of_rank
+        """The device of this process, with its number; of several ranks each has its own."""
+        from ..kernels.devices import MAIN, settle
 
-        device = self.settings.device or MAIN
-        workers = self.workers()
-        return device if workers is None else device_of_rank(device, workers.rank)
+        if not self._device:
+            self._device = settle(self.settings.device or MAIN, *local_rank())
+        return self._device
 
     def workers(self) -> ProcessGroup | None:
         """The group that this process belongs to; None where it works alone."""
         if not self._joined:
             from ..engine.parallel import ProcessGroup
-            from ..kernels.devices import MAIN
 
-            self._joined = True
-            self._workers = ProcessGroup.from_environment(self.settings.device or MAIN)
+            self._joined, self._workers = True, ProcessGroup.from_environment(self.device())
         return self._workers
 
     def microbatches(self) -> int:
@@ -343,6 +342,8 @@ class Run:
                 self.events.record("stopped", reason=reason[:300])
 
     def _close(self) -> None:
+        if self._workers is not None:
+            self._workers.close(together=False)
         self.events.close()
         self._unlock()
 

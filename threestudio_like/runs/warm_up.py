@@ -11,7 +11,7 @@ import torch
 from ..engine.errors import ConfigError
 from ..engine.events import Events
 from ..kernels import devices, dispatch
-from .launcher import launched
+from .launcher import launched, local_rank
 from .options import RunOptions
 
 
@@ -37,7 +37,7 @@ def prepare_machine(settings: RunOptions, before: int | None, events: Events) ->
         before: that number, None for a new run.
     """
     device = settings.device or devices.MAIN
-    devices.check(device)
+    device = devices.settle(device, *local_rank())
     choose_kernels(settings.kernels, device)
     wanted = settings.threads
     if wanted is None and before is not None and not launched():

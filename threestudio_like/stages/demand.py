@@ -11,6 +11,8 @@ import torch
 
 from ..engine.memory import MemoryWatch, bytes_of
 from ..engine.random import RandomStream
+from ..guidance.choice import Guidances
+from ..guidance.registry import Beside
 from ..priors.diffusion import DiffusionPrior
 from ..renderers import (
     BackgroundSample,
@@ -39,7 +41,7 @@ class Demand:
     for the way back, taken at `most`, and kept where samples come in chunks (`chunked`); `repeats`
     of the UNet's batch a view; in how many `parts` a step comes; whether terms of the samples
     follow what the networks do (`regularised`); `refresh` takes to look where nothing is; `grid`
-    what is known of that."""
+    what is known of that; `beside` what its guidances do besides."""
 
     name: str
     views: int
@@ -55,6 +57,7 @@ class Demand:
     regularised: bool = False
     refresh: int = 0
     grid: int = 0
+    beside: tuple[Beside, ...] = ()
 
 
 @runtime_checkable
@@ -132,20 +135,24 @@ def demands(
         microbatches: in which the views of a step are worked on.
         present: the field that is optimised, where there is one already.
         seed: of the run.
+
+    Raises:
+        ModelError, ConfigError: a prior of a guidance cannot be loaded.
     """
-    return [
-        stage.demand(
-            Place(
-                name=name,
-                holder=holder,
-                prior=prior,
-                microbatches=microbatches,
-                present=present,
-                seed=seed,
-            )
+    wanted = []
+    for name, stage, holder in distilling(config):
+        place = Place(
+            name=name,
+            holder=holder,
+            prior=prior,
+            microbatches=microbatches,
+            present=present,
+            seed=seed,
         )
-        for name, stage, holder in distilling(config)
-    ]
+        guidances = getattr(stage, "guidances", None)
+        beside = guidances.beside(prior) if isinstance(guidances, Guidances) else []
+        wanted.append(replace(stage.demand(place), beside=tuple(beside)))
+    return wanted
 
 
 def surface_demand(place: Place, views: int, texels: int) -> Demand:

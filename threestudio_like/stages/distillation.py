@@ -132,6 +132,8 @@ def distillation_stage(
         figures=guidance_figures,
         recover=recover,
         shrink=lambda: shrink(parts.renderer, every),
+        # What guidances train is of no use without the rest of their run.
+        result=tuple(parts.all_modules()),
     )
 
 
@@ -264,7 +266,9 @@ class DistillationConfig(DistillingConfig):
         if largest["batch"] > 0:
             sampler = with_batch(sampler, largest["batch"])
         own = {k: getattr(self, k, None) for k in ("renderer", "representation")}
-        repeats = 4 if self.guidance.perp_neg > 0 else 2
+        main = self.guidances.main_config()
+        score = main if isinstance(main, ScoreDistillationConfig) else self.guidance
+        repeats = 4 if score.perp_neg > 0 else 2
         return volume_demand(
             place,
             sampler,

@@ -239,6 +239,7 @@ def painting_stage(
         figures=guidance_figures,
         recover=lambda verdict: recover_guidances(every, verdict),
         shrink=lambda: shrink_guidances(every),
+        result=tuple(parts.modules()),
     )
 
 

@@ -70,6 +70,8 @@ SYSTEMS: Registry[SystemKind] = Registry(
             more={
                 "mvdream": "text_to_3d.views:dreamfusion",
                 "mv-adapter": "text_to_3d.views:dreamfusion_by_six",
+                "prolificdreamer": "text_to_3d.prolificdreamer:prolificdreamer",
+                "vsd": "text_to_3d.prolificdreamer:small",
             },
         ),
         "latent-paint": _kind(
@@ -77,6 +79,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "texturing",
             "texturing.latent_paint:LatentPaint",
             "paper",
+            more={"prolificdreamer": "texturing.published:prolificdreamer"},
         ),
         "cisp": _kind(
             "one picture to a shape by CISP and voxel diffusion (Sbrolli et al. 2024)",

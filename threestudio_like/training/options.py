@@ -87,7 +87,7 @@ def check(options: TrainingOptions) -> None:
         raise ConfigError(
             f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit"
         )
-    devices.check(options.device)
+    devices.settle(options.device)
 
 
 def claim(options: TrainingOptions, *names: str) -> None:

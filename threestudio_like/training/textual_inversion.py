@@ -152,7 +152,7 @@ def concept_stage(
     vectors change."""
     with torch.no_grad():
         latents = torch.cat([prior.encode_image(chunk) for chunk in data.pictures.split(8)])
-    length = word.vector.detach().norm(dim=1).mean()
+    length = float(word.vector.detach().norm(dim=1).mean())
     # Pictures with cameras are denoised together if the prior can do so, as generation will do, so
     # that the word is learned under the same conditions.
     together = prior.facts.joint_views if data.cameras is not None else 1
@@ -181,7 +181,7 @@ def concept_stage(
             .clamp_max(len(prior.schedule) - 1)
             .repeat_interleave(options.batch // count)
         )
-        noise = torch.randn(latents[pick].shape, generator=generator)
+        noise = torch.randn(latents[pick].shape, generator=generator).to(latents.device)
         noisy = prior.schedule.add_noise(latents[pick], noise, t)
         prompts, cameras, level = [], None, None
         if data.cameras is not None and data.background is not None:
@@ -234,7 +234,7 @@ def train_concept(options: ConceptOptions) -> Path:
         )
     if options.steps < 1:
         raise ConfigError(f"must be at least 1, got {options.steps}", "--steps")
-    devices.check(options.device)
+    device = devices.settle(options.device)
     out = options.out or Path("outputs/concept")
     path = out / "learned_embeds.safetensors"
     if path.is_file() and not (options.resume or options.force):
@@ -247,7 +247,7 @@ def train_concept(options: ConceptOptions) -> Path:
     own_folder(out / "work")
     prior = load_folder(
         resolve(options.prior),
-        DiffusersConfig(dtype="float32", device=options.device),
+        DiffusersConfig(dtype="float32", device=device),
         options.prior,
     )
     if type(prior) is not StableDiffusionPrior:
@@ -271,6 +271,7 @@ def train_concept(options: ConceptOptions) -> Path:
         checkpoint_seconds=30.0,
         log_every=10,
         resume=resume,
+        device=device,
         identity={"token": options.token, "prior": options.prior},
     )
     Loop(out / "work", events, settings).run(
@@ -299,17 +300,17 @@ def start_vectors(prior: StableDiffusionPrior, options: ConceptOptions) -> torch
     def middle(words: Iterable[str]) -> torch.Tensor:
         known = [w for w in words if prior.facts.vocabulary and w in prior.facts.vocabulary]
         return (
-            torch.stack([prior.word_vector(w) for w in known]).mean(0)
+            torch.stack([prior.word_vector(w).cpu() for w in known]).mean(0)
             if known
-            else prior.word_vector("a")
+            else prior.word_vector("a").cpu()
         )
 
     thing = (
-        prior.word_vector(options.word)
+        prior.word_vector(options.word).cpu()
         if options.word
         else middle(CATEGORIES)
         if closed
-        else prior.word_vector("thing")
+        else prior.word_vector("thing").cpu()
     )
     others = middle(COLOURS) if closed else thing
     noise = (

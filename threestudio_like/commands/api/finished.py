@@ -97,5 +97,4 @@ def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> Dif
     from ...runs.prior import load_prior as load
 
     chosen = from_dict(PriorOptions, {"prior": str(name), **options}, "options")
-    devices.check(device or devices.MAIN)
-    return load(chosen, device or devices.MAIN)
+    return load(chosen, devices.settle(device or devices.MAIN))

@@ -18,7 +18,7 @@ from ...engine.events import read_events
 from ...engine.output import own_folder, write_file
 from ...engine.registry import plugin_files, read_plugin_file, read_plugin_files
 from ...engine.text import json_text
-from ...kernels.devices import MAIN
+from ...kernels.devices import MAIN, settle
 from ...runs.batch.items import Made, Spec
 from ...runs.configure import distilling
 from ...runs.delivery import RunResult
@@ -152,7 +152,9 @@ class CommandWork:
             return None
         options = options_from(spec.command, spec.values, spec.set, {})
         try:
-            prior = self.priors.load(options.model, options.run.device or MAIN, {}, memory="")
+            prior = self.priors.load(
+                options.model, settle(options.run.device or MAIN), {}, memory=""
+            )
             config = registry.configuration(system, registry.preset_for(system, "auto", prior))
             wanted = demands(config, prior)
             return forecast(PLANS[0], wanted, prior).peak if wanted else None

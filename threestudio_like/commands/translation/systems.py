@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...engine.errors import ConfigError
+from ...guidance.choice import Guidances
 from ...guidance.image_refinement import RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...representations import LearningRates
+from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig
 from ...stages.painting import PaintingConfig, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
@@ -36,6 +38,7 @@ class Target:
         channels: of the features.
         geometry: the part that takes the place of any geometry, where the command is given one.
         note: what is different as a whole.
+        score: the configuration of its score distillation, in the stage's.
     """
 
     command: str
@@ -45,6 +48,7 @@ class Target:
     channels: int = 3
     geometry: str = ""
     note: str = ""
+    score: str = "guidance"
 
 
 def _plain_stage() -> DistillationConfig:
@@ -57,8 +61,19 @@ def _plain_stage() -> DistillationConfig:
     )
 
 
+def _representation() -> FieldConfig:
+    """DreamFusion's field with all levels open, as a grid is that says nothing of them."""
+    made = DreamFusion.paper().representation
+    return replace(made, hash=replace(made.hash, open_levels="0"))
+
+
 def _field() -> DreamFusion:
-    return replace(DreamFusion.paper(), distil=_plain_stage(), background="random")
+    return replace(
+        DreamFusion.paper(),
+        representation=_representation(),
+        distil=_plain_stage(),
+        background="random",
+    )
 
 
 def _latent() -> LatentNerf:
@@ -72,7 +87,7 @@ def _refined() -> RgbRefinement:
 def _picture() -> PictureOptimisation:
     return PictureOptimisation(
         start=StartConfig(source="nothing"),
-        representation=DreamFusion.paper().representation,
+        representation=_representation(),
         renderer=DreamFusion.paper().renderer,
         terms=PictureTerms(norm="l2", depth=0.0, clip=0.0, scale_gradients=False),
         distil=_plain_stage(),
@@ -110,6 +125,7 @@ TARGETS: dict[str, Target] = {
     "dreamfusion-system": _TEXT,
     "efficient-dreamfusion-system": _TEXT,
     "magic3d-system": _TEXT,
+    "prolificdreamer-system": _TEXT,
     "latentnerf-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
     "sjc-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
     "image-condition-dreamfusion-system": _PICTURE,
@@ -129,8 +145,8 @@ OTHERS: dict[tuple[str, str], Target] = {
 }
 """Systems by what they are told to do instead."""
 WHY: dict[str, str] = {
-    "prolificdreamer-system": "variational score distillation trains a second model of the "
-    "rendering, which is not made here",
+    "prolificdreamer-system": "its geometry stage distils the normals of tetrahedra, which are not "
+    "optimised here",
     "fantasia3d-system": "a signed-distance geometry drawn as normals is not made here",
     "textmesh-system": "a signed-distance geometry is not made here",
     "sdi-system": "noise is drawn, not found by inversion",
@@ -144,13 +160,46 @@ FRAME = _TEXT
 """What the keys of such a system are held against one by one."""
 
 
+VARIATIONAL = ("stable-diffusion-vsd-guidance", "vsd")
+"""What guidance_type says where a copy of the prior learns the renderings."""
+
+
+def is_variational(document: Document) -> bool:
+    """Whether a file asks for variational score distillation."""
+    return (
+        document.get("system.guidance_type") == VARIATIONAL[0]
+        or document.get("system.guidance.guidance_type") == VARIATIONAL[1]
+    )
+
+
+def variational(target: Target) -> Target:
+    """The same with variational score distillation in its stage."""
+
+    def base() -> Any:
+        config = target.base()
+        stage = getattr(config, target.stage)
+        guidances = Guidances().updated({"main": "vsd", "vsd": {}}, "guidances.")
+        return replace(config, **{target.stage: replace(stage, guidances=guidances)})
+
+    return replace(target, base=base, score="guidances.vsd")
+
+
 def target_of(document: Document) -> Target:
     """What the system of a file becomes. Raises ConfigError where nothing does."""
+    found = _system_of(document)
+    return variational(found) if is_variational(document) else found
+
+
+def _system_of(document: Document) -> Target:
     name = str(document.get("system_type"))
+    stage = document.get("system.stage", "coarse")
+    if name == "prolificdreamer-system" and stage == "texture":
+        return _MESH
     for (system, switch), target in OTHERS.items():
         if system == name and document.get(f"system.{switch}", False):
             return target
-    if name in TARGETS and not document.get("system.refinement", False):
+    refined = document.get("system.refinement", False) or stage == "geometry"
+    if name in TARGETS and not refined:
         return TARGETS[name]
     why = WHY.get(name, "there is no such system in threestudio's own package")
     if document.get("system.refinement", False) and name in TARGETS:

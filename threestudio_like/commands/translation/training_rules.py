@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from .optimiser import ADAM
 from .rules import Outcome, Rule, Scene, alone
 from .values import NoTranslation, number, plain, timed, whole
+
+DROPPED = 0.1
+"""How often threestudio's copy is trained without the camera."""
 
 
 def prior(scene: Scene, value: Any) -> Outcome:
@@ -107,8 +111,73 @@ def perp_neg(scene: Scene, value: Any) -> Outcome:
     return Outcome(values={"@.guidance.perp_neg": 1.0, "@.guidance.prompt.interpolate": True})
 
 
+def copied_model(scene: Scene, value: Any) -> Outcome:
+    """The model whose copy learns the renderings, where it is another than the prior."""
+    if not value or value == scene.get("system.guidance.pretrained_model_name_or_path"):
+        return Outcome(values={"@.guidance.model": ""})
+    found = prior(scene, value).values["--prior"]
+    return Outcome(values={"@.guidance.model": found})
+
+
+def drops_camera(scene: Scene, value: Any) -> Outcome:
+    """Whether the copy is trained without its camera in a tenth of the steps."""
+    return Outcome(values={"@.guidance.drop_camera": DROPPED if value else 0.0})
+
+
+def copy_weight(main: str) -> Rule:
+    """The weight of the copy's own loss, in units of that of the guidance."""
+
+    def rule(scene: Scene, value: Any) -> Outcome:
+        of = scene.get(f"system.loss.{main}", 1.0)
+        if isinstance(value, list) or isinstance(of, list) or not number(of):
+            raise NoTranslation(f"in units of {main} {of}")
+        return Outcome(values={"@.guidance.train_weight": round(number(value) / number(of), 9)})
+
+    return rule
+
+
+def copy_rate(scene: Scene, value: Any) -> Outcome:
+    """The copy's rate, with the optimiser's other numbers."""
+    args = "system.optimizer.args."
+    decay = ADAM.get(scene.get("system.optimizer.name"), 0.0)
+    return Outcome(
+        values={
+            "@.guidance.rate": plain(number(value)),
+            "@.guidance.betas": scene.get(f"{args}betas", [0.9, 0.999]),
+            "@.guidance.eps": number(scene.get(f"{args}eps", 1e-8)),
+            "@.guidance.weight_decay": number(scene.get(f"{args}weight_decay", decay)),
+        }
+    )
+
+
+def unified_kind(scene: Scene, value: Any) -> Outcome:
+    """Which guidance the unified one is; the options of its copy, which has defaults of its own."""
+    if value == "sds":
+        return Outcome()
+    if value != "vsd":
+        raise NoTranslation(f'"{value}": sds and vsd are known')
+    group = "system.guidance.vsd_"
+    kind = scene.get(f"{group}camera_condition_type", "extrinsics")
+    if not scene.get(f"{group}use_camera_condition", True):
+        kind = "none"
+    if kind not in ("extrinsics", "mvp", "none"):
+        raise NoTranslation(f'the copy is told no camera of the kind "{kind}"')
+    if not scene.get(f"{group}use_lora", True):
+        raise NoTranslation("the copy is low-rank here, not a whole model")
+    drops = scene.get(f"{group}lora_cfg_training", False)
+    return Outcome(
+        values={
+            "@.guidance.own_scale": number(scene.get(f"{group}guidance_scale_phi", 1.0)),
+            "@.guidance.drop_camera": DROPPED if drops else 0.0,
+            "@.guidance.train_samples": whole(scene.get(f"{group}lora_n_timestamp_samples", 1)),
+            "@.guidance.lora.camera": kind,
+        }
+    )
+
+
 TRAINING_RULES: dict[str, Callable[..., Rule]] = {
-    **{f.__name__: f for f in (guidance_scale, noise, image_loss)},
+    **{f.__name__: f for f in (guidance_scale, noise, image_loss, copy_weight)},
     **{f.__name__: alone(f) for f in (prior, seen_prior, clip, perp_neg)},
+    **{f.__name__: alone(f) for f in (copied_model, drops_camera, copy_rate, unified_kind)},
 }
 """These rules by the names that options.yaml has for them."""

@@ -267,9 +267,11 @@ class _Work:
 
     def _shown(self, ours: str) -> str:
         """Our name of a row or a part, with the stage's."""
+        ours = re.sub(r"@\.guidance(?![a-z])", f"@.{self.target.score}", ours)
         return re.sub("@(?=[.])", self.target.stage, ours)
 
     def _named(self, key: str) -> str:
+        key = key.replace("@.guidance.", f"@.{self.target.score}.", 1)
         return key.replace("@.", f"{self.target.stage}.", 1)
 
     def _put(self, values: Mapping[str, Any]) -> dict[str, str]:

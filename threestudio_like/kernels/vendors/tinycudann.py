@@ -27,7 +27,8 @@ def _dense_there(spec: HashGridSpec, level: int) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _encoding(spec: HashGridSpec) -> Any:
+def _encoding(spec: HashGridSpec, device: torch.device) -> Any:
+    """One a device, for a module is made on the current one (`devices.settle`)."""
     import tinycudann
 
     growth = math.exp((math.log(spec.finest) - math.log(spec.base)) / max(1, spec.levels - 1))
@@ -53,7 +54,7 @@ def hashgrid(x: torch.Tensor, table: torch.Tensor, spec: HashGridSpec) -> torch.
     )
     if spec.tiled or first == spec.levels:
         return own.hashgrid(x, table, spec)
-    encoding = _encoding(spec)
+    encoding = _encoding(spec, x.device)
     hashed = table[spec.offsets[first] :].reshape(-1)
     unused = hashed.new_zeros(encoding.params.numel() - hashed.numel())
     theirs = torch.func.functional_call(encoding, {"params": torch.cat([unused, hashed])}, (x,))
@@ -75,7 +76,8 @@ def first_levels(spec: HashGridSpec, levels: int) -> HashGridSpec:
 
 
 @lru_cache(maxsize=8)
-def _network(inputs: int, outputs: int, width: int, hidden: int) -> Any:
+def _network(inputs: int, outputs: int, width: int, hidden: int, device: torch.device) -> Any:
+    """One a device, as `_encoding`."""
     import tinycudann
 
     return tinycudann.Network(
@@ -114,7 +116,7 @@ def field_mlp(
         raise ValueError("a fully fused network needs hidden layers of one width up to 127")
     inputs, outputs = features.shape[0] + 1, weights[-1].shape[0]
     padded_in, padded_out = -(-inputs // 16) * 16, -(-outputs // 16) * 16
-    network = _network(inputs, outputs, width, hidden=len(weights) - 1)
+    network = _network(inputs, outputs, width, hidden=len(weights) - 1, device=features.device)
     layers = []
     for i, (weight, bias) in enumerate(zip(weights, biases)):
         last = i + 1 == len(weights)

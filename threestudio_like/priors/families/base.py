@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch import nn
 
 from ...engine.errors import ModelError
 from ...engine.limits import Limits
-from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
+from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
 from ..model_files import PriorRecord, record
 from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
 from ..networks.attention import emphasised
@@ -21,7 +21,8 @@ from ..noise_schedule import NoiseSchedule, PredictionType
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
-from .forecast import forecast
+from .forecast import forecast, forecast_training
+from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
 from .parts import check_class, index_of, load_part
 from .records import AutoencoderRecord, SchedulerRecord
 
@@ -97,15 +98,14 @@ class DiffusersPrior(DiffusionPrior):
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
             self.vae_dtype = torch.float32
+        chosen = config.dtype != "auto" or not self.accelerated
+        self.text_dtype = self.vae_dtype if chosen else self.half
         self.check()
         self._load_networks()
         self._place()
         self.facts = self._facts()
         self.schedule = self._schedule()
-        known = EmbeddingStore() if embeddings is None else embeddings
-        self.text = self.text_side(known)
-
-    # What a family says.
+        self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
@@ -148,8 +148,6 @@ class DiffusersPrior(DiffusionPrior):
         """The value of the guidance embedding."""
         chosen = self.config.embedded_guidance
         return self.usual_guidance if chosen is None else chosen
-
-    # Opening.
 
     def _scheduler(self) -> SchedulerRecord:
         """The scheduler's numbers with those that --load overrides."""
@@ -195,14 +193,11 @@ class DiffusersPrior(DiffusionPrior):
         return "flow" if said == "flow_prediction" else said
 
     def _facts(self) -> PriorFacts:
-        size = self.size()
         facts = facts_of(
-            self.name,
-            self.own,
-            prediction=self.prediction(),
+            *(self.name, self.own, self.prediction()),
             channels=self.channels(),
-            latent=size,
-            image=size * self.downscale_of_latents,
+            latent=self.size(),
+            image=self.size() * self.downscale_of_latents,
         )
         chosen = self.config.guidance
         facts.guidance = self.style() if chosen == "auto" else chosen
@@ -231,7 +226,7 @@ class DiffusersPrior(DiffusionPrior):
         )
 
     def _networks(self) -> list[Any]:
-        return [self.denoiser] if self.vae is None else [self.denoiser, self.vae]
+        return [n for n in (self.denoiser, self.vae) if n is not None]
 
     def _place(self) -> None:
         for network in self._networks():
@@ -264,6 +259,7 @@ class DiffusersPrior(DiffusionPrior):
         """From now on, process no more at once than a memory plan allows."""
         self.entries = self.entries if limits.entries is None else limits.entries
         self.images = self.images if limits.images is None else limits.images
+        self.limits = limits
         if limits.offload:
             self.offload()
 
@@ -272,6 +268,17 @@ class DiffusersPrior(DiffusionPrior):
     ) -> Working:
         """See `DiffusionPrior.rehearse`."""
         return forecast(self, latent, entries, images=images, gradient=gradient, offload=offload)
+
+    def rehearse_training(
+        self, beside: Callable[[nn.Module], nn.Module], latent: int, entries: int
+    ) -> Working:
+        """See `DiffusionPrior.rehearse_training`."""
+        return forecast_training(self, beside, latent, entries)
+
+    @property
+    def denoiser_module(self) -> nn.Module:
+        """See `DiffusionPrior.denoiser_module`."""
+        return self.denoiser
 
     # Text.
 
@@ -295,44 +302,24 @@ class DiffusersPrior(DiffusionPrior):
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
-        return self._by_images(self._encode, images.to(self.device))
+        return by_images(self._encode, images.to(self.device), self.images, self.accelerated)
 
     def _encode(self, images: torch.Tensor) -> torch.Tensor:
-        return self.latents.encode(images.permute(0, 3, 1, 2).to(self.vae_dtype) * 2 - 1).float()
+        def encode(x: torch.Tensor) -> torch.Tensor:
+            return self.latents.encode(x.permute(0, 3, 1, 2).to(self.vae_dtype) * 2 - 1)
+
+        return in_range(encode, images, self.vae_dtype)
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, H, W, 3) in [0, 1] of scaled latents (B, C, h, w); differentiable."""
-        return self._by_images(self._decode, latents.to(self.device))
+        return by_images(self._decode, latents.to(self.device), self.images, self.accelerated)
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        x = self.latents.decode(latents.to(self.vae_dtype))
-        return (x.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        def decode(z: torch.Tensor) -> torch.Tensor:
+            return self.latents.decode(z.to(self.vae_dtype))
 
-    def _by_images(
-        self, function: Callable[[torch.Tensor], torch.Tensor], given: torch.Tensor
-    ) -> torch.Tensor:
-        """Apply a function of the autoencoder to a few pictures at a time; the gradient is that of
-        all."""
-        few = self.images
-        differentiable = torch.is_grad_enabled() and given.requires_grad
-        if differentiable and not self.accelerated:
-            # A CPU's convolutions sum one picture in a different order than several (3e-6 of a
-            # gradient), and are hardly faster with several. One by one, the gradient does not
-            # depend on how many are processed at once.
-            function = self._one_by_one(function)
-        if few <= 0 or len(given) <= few:
-            return function(given)
-        if differentiable:
-            return torch.cat(
-                [checkpoint(function, some, use_reentrant=False) for some in given.split(few)]
-            )
-        return torch.cat([function(some) for some in given.split(few)])
-
-    @staticmethod
-    def _one_by_one(
-        function: Callable[[torch.Tensor], torch.Tensor],
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda given: torch.cat([function(one) for one in given.split(1)])
+        x = in_range(decode, latents, self.vae_dtype)
+        return (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     # Prediction.
 
@@ -343,13 +330,37 @@ class DiffusersPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The denoiser's output (B, C, h, w) in the form that the facts name."""
-        few = self.entries
-        if few <= 0 or len(latents) <= few:
+        parts = self._parts(len(latents), condition)
+        if len(parts) == 1:
             return self._predict(latents, t, condition)
-        together = self._together(condition)
-        few = max(1, few // together) * together
-        parts = [slice(begin, begin + few) for begin in range(0, len(latents), few)]
         return torch.cat([self._predict(latents[p], t[p], condition.part(p)) for p in parts])
+
+    def _parts(self, n: int, condition: Condition) -> list[slice]:
+        return parts_of(n, self.entries, self._together(condition))
+
+    def predict_with_gradient(
+        self,
+        latents: torch.Tensor,
+        t: torch.Tensor,
+        condition: Condition,
+        within: Within | None = None,
+    ) -> torch.Tensor:
+        """See `DiffusionPrior.predict_with_gradient`."""
+        return predicted_with_gradient(
+            self._predict_plainly,
+            self._parts(len(latents), condition),
+            latents.to(self.device),
+            t=t,
+            condition=condition,
+            within=within,
+            half=self.dtype == torch.float16,
+        )
+
+    def _predict_plainly(
+        self, latents: torch.Tensor, t: torch.Tensor, condition: Condition
+    ) -> torch.Tensor:
+        """`_predict` without anything that stands for the network: recordings, compiled code."""
+        return self._predict(latents, t, condition)
 
     def _predict(
         self, latents: torch.Tensor, t: torch.Tensor, condition: Condition

@@ -49,7 +49,7 @@ class DeepFloydPrior(StableDiffusionPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return MaskedT5(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             self.config.text_length or 77,
             masked=False,
         )

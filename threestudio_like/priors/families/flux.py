@@ -51,7 +51,7 @@ class FluxPrior(DiffusersPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return PooledClipAndT5(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             self.config.text_length,
             pooled=self.denoiser.config.pooled_projection_dim,
         )

@@ -117,7 +117,7 @@ class Flux2Prior(DiffusersPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         side = (Qwen3Text if self.klein else MistralText)(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             self.config.text_length,
         )
         if self.config.text_layers:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ...engine.memory import MemoryWatch, bytes_of
 from ..diffusion import Working
+from ..networks.attention import install
+from ..networks.low_rank import CAMERA
 from ..rehearsal import numbers_of
 from ..text.packed import Text
 from .autoencoder import latents_of_kind
@@ -55,3 +59,33 @@ def forecast(
     largest = max(bytes_of(m) for n in networks for m in n.modules() if not list(m.children()))
     weights = 2 * largest if offload else sum(map(bytes_of, networks))
     return Working(weights=weights, denoising=denoising, encoding=encoding, kept=kept)
+
+
+def forecast_training(
+    prior: DiffusersPrior,
+    beside: Callable[[nn.Module], nn.Module],
+    latent: int,
+    entries: int,
+) -> Working:
+    """See `DiffusionPrior.rehearse_training`."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    shape = prior.encode_text([""]).shape[1:]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network = _like(prior.denoiser)
+        if getattr(prior, "processor", None) is not None:
+            install(network, fused=prior.accelerated)
+        trained: Any = beside(network)
+        for p in trained.parameters():
+            # As in every step but the first; it is counted with what is trained.
+            p.grad = torch.zeros_like(p)
+        x = torch.empty(entries, prior.facts.channels, latent, latent, dtype=prior.dtype)
+        told = prior.layout.unpack(torch.empty(entries, *shape, dtype=prior.dtype))
+        camera = torch.empty(entries, CAMERA) if trained.camera is not None else None
+        with MemoryWatch() as watch, trained.active(camera):
+            time = torch.ones(entries)
+            out = prior.denoise(network, x, time, Text(told.states, told.pooled))
+            kept = watch.live
+            out.float().square().mean().backward()
+        weights = bytes_of(trained)
+    return Working(weights=weights, denoising=watch.peak, kept=kept)

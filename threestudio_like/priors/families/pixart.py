@@ -33,7 +33,7 @@ class PixArtPrior(DiffusersPrior):
         """See `DiffusersPrior.text_side`. PixArt-α reads 120 tokens, PixArt-Σ 300."""
         alpha = str(self.index.get("_class_name", "")) == "PixArtAlphaPipeline"
         return MaskedT5(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             self.config.text_length or (120 if alpha else 300),
         )
 

@@ -32,7 +32,7 @@ class StableDiffusion3Prior(DiffusersPrior):
         """See `DiffusersPrior.text_side`."""
         config: Any = self.denoiser.config
         return ClipAndT5(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             self.config.text_length,
             width=config.joint_attention_dim,
             pooled=config.pooled_projection_dim,

@@ -54,7 +54,7 @@ class StableDiffusionXLPrior(StableDiffusionPrior):
         said = bool(self.index.get("force_zeros_for_empty_prompt", True))
         chosen = self.config.zero_empty
         return ClipPair(
-            *(self.folder, self.vae_dtype, self.device, self.config.keep_text, embeddings),
+            *(self.folder, self.text_dtype, self.device, self.config.keep_text, embeddings),
             zeros=said if chosen is None else chosen,
             pooled=self._pooled,
         )

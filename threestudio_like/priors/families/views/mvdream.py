@@ -97,7 +97,7 @@ class MVDreamPrior(ViewPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return PromptEncoder(
-            *(self.folder, self.vae_dtype, self.device),
+            *(self.folder, self.text_dtype, self.device),
             keep=self.config.keep_text,
             embeddings=embeddings,
             chunked=True,

@@ -138,7 +138,7 @@ class Zero123PlusPrior(ViewPrior):
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return EmptyPrompt(
-            *(self.folder, self.vae_dtype, self.device),
+            *(self.folder, self.text_dtype, self.device),
             keep=self.config.keep_text,
             embeddings=embeddings,
         )
