@@ -23,7 +23,8 @@ from ...systems.scene.amodal_completion import Completed
 from ...systems.scene.instances import Part
 from ...systems.scene.objects import SceneObject, object_of
 from ..reconstruct import Reconstruct
-from .reconstruct import BEST, InputImage, imagined, reconstruct_image
+from .picture.given import InputImage
+from .reconstruct import imagined, reconstruct_image
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,7 @@ class ObjectMaker:
         options = self.run.options
         return Reconstruct(
             picture=Path(f"{name} of the scene"),
-            system=BEST
+            system="auto"
             if options.method_name == "auto"
             else SYSTEMS.canonical(options.method_name),
             prompt=phrase,
