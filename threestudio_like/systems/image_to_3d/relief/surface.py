@@ -77,7 +77,13 @@ def inflated(inside: np.ndarray) -> np.ndarray:
     size = inside.shape[0]
     number = np.cumsum(inside).reshape(inside.shape) - 1
     count = int(inside.sum())
-    rows, columns, values = [np.arange(count)], [np.arange(count)], [np.full(count, 4.0)]
+    # The height is 0 at the border of the outermost pixels, not at the middles of those beyond.
+    padded = np.pad(inside, 1)
+    beside = sum(
+        np.roll(padded, by, axis)[1:-1, 1:-1].astype(int) for by in (-1, 1) for axis in (0, 1)
+    )
+    diagonal = 8.0 - np.asarray(beside)[inside]
+    rows, columns, values = [np.arange(count)], [np.arange(count)], [diagonal]
     for axis in (0, 1):
         one, two = _neighbours(number, inside, axis)
         rows += [one, two]
