@@ -33,7 +33,9 @@ from tables import ROOT, publish, table
 LINES = ROOT / "outputs" / "benchmark" / "verdicts.jsonl"
 SEED = 2001
 RIGHT, WRONG = 0.75, 0.65
-METHODS = ("relief", "itself", "another", "cisp")
+METHODS = ("relief", "itself", "another", "cisp", "photos-2", "photos-4")
+PHOTOS = ("photos-2", "photos-4")
+"""The relief of photos a quarter turn apart, their azimuths told; of unknown things alone."""
 FIGURES = ("silhouette", "psnr", "depth")
 FALSE_FITS, FALSE_ALARMS = 0.02, 0.05
 WORDS = ("fits", "doubtful", "does not fit")
@@ -97,6 +99,8 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
         guess = guess_caption(photo)
         line["likeness"], line["guess"] = guess.likeness, guess.text
         return reconstruct_relief(photo, ReliefConfig(), Known())
+    if method in PHOTOS:
+        return by_photos(case, photo, int(method[-1]), index)
     if method == "cisp":
         guess = guess_caption(photo)
         prompt = guess.text if guess.sure else ""
@@ -110,6 +114,27 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
     shapes = [to_mesh(voxelise(m).astype(np.float32)) for m in meshes]
     found = [ShapeFound(m, find_pose(m, mask, poses), poses) for m in shapes if m is not None]
     return max(found, key=lambda f: f.pose.agreement)
+
+
+def by_photos(case: Case, photo: Any, count: int, index: int) -> Any:
+    """The relief of photos of an unknown thing, taken from around it."""
+    import unknown_things
+
+    from threestudio_like.systems.image_to_3d.known import Known, View
+    from threestudio_like.systems.image_to_3d.photo import photo_of
+    from threestudio_like.systems.image_to_3d.relief.reconstruction import (
+        ReliefConfig,
+        reconstruct_relief,
+    )
+
+    turns = tuple(math.pi / 2 * k for k in range(1, count))
+    shots = unknown_things.view_of(index, turns=turns).image
+    views = tuple(
+        View(photo=photo_of(shot, "further", {}), azimuth=case.azimuth + turn)
+        for shot, turn in zip(shots, turns)
+    )
+    known = Known(azimuth=case.azimuth, elevation=case.elevation, views=views)
+    return reconstruct_relief(photo, ReliefConfig(), known)
 
 
 def shown_iou(found: Any, case: Case, size: int = 64) -> float:
@@ -134,10 +159,23 @@ def shown_iou(found: Any, case: Case, size: int = 64) -> float:
 
 
 def volume_iou(found: Any, case: Case) -> float:
-    """Volume IoU on 32^3 cells at the best turn about the vertical."""
-    from second_world.measure import best_turn
+    """Volume IoU on 32^3 cells, both turned so that the picture's camera is the front, and brought
+    to one size."""
+    from threestudio_like.meshes.frames import Normalisation
+    from threestudio_like.meshes.mesh import Mesh
+    from threestudio_like.meshes.surface.voxels import voxelise
+    from threestudio_like.metrics.point_sets import voxel_iou
+    from threestudio_like.systems.image_to_3d.relief.surface import turn_to
 
-    return best_turn(found.mesh, case.mesh, 30.0)[1]
+    cells = []
+    for mesh, azimuth, elevation in (
+        (found.mesh, found.pose.azimuth, found.pose.elevation),
+        (case.mesh, case.azimuth, case.elevation),
+    ):
+        points = mesh.vertices @ turn_to(float(azimuth), float(elevation)).numpy()
+        points = Normalisation.of(points).apply(points)
+        cells.append(voxelise(Mesh(np.ascontiguousarray(points), mesh.faces)))
+    return voxel_iou(*cells)
 
 
 def coloured(found: Any, photo: Any) -> tuple[Any, float]:
@@ -355,6 +393,8 @@ def main() -> None:
     done = {(x["world"], x["index"], x["method"]) for x in lines}
     began = time.monotonic()
     for method, index, world in itertools.product(a.methods, range(a.count), WORLDS):
+        if method in PHOTOS and world != "unknown":
+            continue
         if (world, index, method) in done or time.monotonic() - began > 60 * a.minutes:
             continue
         lines.append(work(world, index, method))

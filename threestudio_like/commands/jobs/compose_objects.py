@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,6 +32,8 @@ class ObjectMaker:
 
     run: Run
     prior: DiffusionPrior
+    fits: dict[str, str] = field(default_factory=dict)
+    """The word about every object that was made, for the report."""
 
     def _object_options(self, name: str, phrase: str) -> Reconstruct:
         options = self.run.options
@@ -97,9 +98,15 @@ class ObjectMaker:
             ) from None
 
     def _opened(self, folder: Path, name: str) -> SceneObject:
-        shape: dict[str, Any] = next(
-            (e for e in read_events(folder / "events.jsonl") if e["event"] == "shape"), {}
+        events = read_events(folder / "events.jsonl")
+        shape, fit = (
+            next((e for e in events if e["event"] == kind), {}) for kind in ("shape", "fit")
         )
+        if fit:
+            self.fits[f"fit: {name}"] = fit["fit"]
+            if fit["fit"] != "fits":
+                # The run within is quiet.
+                self.run.events.say(f"{name}: {fit['line']}")
         self.run.events.record(
             "reconstructed",
             name=name,
