@@ -159,7 +159,7 @@ def test_the_rim_of_an_estimated_depth_is_not_believed_but_thin_parts_are():
 @pytest.mark.parametrize("shape", ["ring", "letter", "frame", "star"])
 def test_any_picture_is_fitted_from_its_side_with_a_closed_back(shape):
     photo = drawn(shape)
-    found = reconstruct_relief(photo, ReliefConfig(depth="none", size=128), Known())
+    found = reconstruct_relief(photo, ReliefConfig(depth="none"), Known())
     colours = found.colour(torch.from_numpy(found.mesh.vertices), None).numpy()
     mesh = Mesh(found.mesh.vertices, found.mesh.faces, colours=colours.astype(np.float32))
     measured = measure_fit(found, photo, asset=Asset({"": mesh}))

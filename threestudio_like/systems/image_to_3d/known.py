@@ -26,6 +26,9 @@ WIDE = 1.0
 """Half the width of the frame at the object, world units, before a shape is brought to its size."""
 PLAIN_FOV = 40.0
 """Field of view of the frame where nobody says one, degrees."""
+CAREFUL_FOV = 20.0
+"""The same of several photos: outlines that a wide camera would bound too little on their far
+sides."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Known:
             rows = np.flatnonzero((photo.pixels[..., 3] > 0.5).any(1))
             half = self.height / 2 * side / max(1, rows[-1] + 1 - rows[0])
             return math.degrees(2 * math.atan(half / self.distance))
-        return PLAIN_FOV
+        return CAREFUL_FOV if self.views else PLAIN_FOV
 
     def poses(self, photo: Photo, searched: PoseConfig) -> PoseConfig:
         """The search for a pose with the perspective that is known."""
