@@ -5,7 +5,7 @@ figures against the picture, and held against the true mesh.
 Truth: the mean IoU of framed silhouettes of the result and of the true mesh from the picture's
 camera and turned by 30 degrees to both sides. A result is right from RIGHT on, and wrong below
 WRONG; between both any word is accepted. `another` and `itself` are stand-ins that cost no
-sampling: of four other toybox objects the one that agrees best with the picture, as a generator
+sampling: of two other toybox objects the one that agrees best with the picture, as a generator
 that does not know the thing would give it; and the true shape on 32^3 cells, as one that knows it
 well.
 
@@ -109,7 +109,7 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
     mask = photo.mask(poses.size)
     meshes = [case.mesh]
     if method == "another":
-        objects = [draw(SEED + 1, 5 * index + 7 * k, "test") for k in range(4)]
+        objects = [draw(SEED + 1, 5 * index + 7 * k, "test") for k in range(2)]
         meshes = [Mesh(o.vertices, o.faces) for o in objects]
     shapes = [to_mesh(voxelise(m).astype(np.float32)) for m in meshes]
     found = [ShapeFound(m, find_pose(m, mask, poses), poses) for m in shapes if m is not None]
@@ -332,7 +332,7 @@ def report(lines: list[Line], failed: int, command: str) -> None:
     body = (
         f"{len(lines)} results ({failed} more collapsed). Right: mean IoU of the silhouettes from "
         f"the picture's camera and 30 degrees to both sides at least {RIGHT}; wrong: below "
-        f"{WRONG}. `another` and `itself` are stand-ins (see the script): of four other objects "
+        f"{WRONG}. `another` and `itself` are stand-ins (see the script): of two other objects "
         "the nearest, and the true shape on 32³ cells.\n\n"
         f"Thresholds ({calibration().source}): "
         + "; ".join(
@@ -392,7 +392,7 @@ def main() -> None:
     lines = [json.loads(text) for text in read]
     done = {(x["world"], x["index"], x["method"]) for x in lines}
     began = time.monotonic()
-    for method, index, world in itertools.product(a.methods, range(a.count), WORLDS):
+    for index, method, world in itertools.product(range(a.count), a.methods, WORLDS):
         if method in PHOTOS and world != "unknown":
             continue
         if (world, index, method) in done or time.monotonic() - began > 60 * a.minutes:

@@ -206,13 +206,32 @@ def test_the_azimuth_of_a_further_photo_is_found_or_refused():
     truth = Mesh(obj.vertices, obj.faces)
     first, second = picture_of(truth, 0.0, 0.3), picture_of(truth, math.pi / 3, 0.3)
     known = Known(azimuth=0.0, elevation=0.3, views=(View(photo=second),))
-    placed = place_photos(first, known, (0.0, 0.3), known.camera(first))
+    placed = place_photos(first, known, (0.0, 0.3), known.camera(first)).photos
     off = (placed[1].azimuth - math.pi / 3 + math.pi) % (2 * math.pi) - math.pi
     assert "found" in placed[1].note
     assert abs(off) < math.radians(16) or "undecided" in placed[1].note
     ball, frame = drawn("ring"), drawn("star")
     with pytest.raises(InputError, match="agrees with the first one from no side"):
         place_photos(frame, Known(views=(View(photo=thin(ball)),)), (0.0, 0.0), known.camera(frame))
+
+
+def test_a_camera_that_stood_still_is_told_from_cropped_pictures():
+    """A long thing whose outline is taller from its end, seen from above."""
+    truth = box(0.15, 0.2, 0.85)
+    shots = [picture_of(truth, math.pi / 2 * k, 0.6) for k in range(2)]
+    known = Known(
+        azimuth=0.0, elevation=0.6, fov=40.0, views=(View(photo=shots[1], azimuth=math.pi / 2),)
+    )
+    placement = place_photos(shots[0], known, (0.0, 0.6), known.camera(shots[0]))
+    assert placement.photos[0].frame == placement.photos[1].frame
+    # The field of view of the whole picture is that of its camera.
+    side = placement.photos[0].frame.side / shots[0].pixels.shape[0]
+    assert math.tan(math.radians(placement.camera[1] / 2)) == pytest.approx(
+        math.tan(math.radians(20)) * side
+    )
+    alone = place_photos(shots[0], known, (0.0, 0.6), known.camera(shots[0]), still=False)
+    assert placement.agreement > alone.agreement + 0.05
+    assert iou_of(reconstruct_relief(shots[0], QUICK, known).mesh, truth) > 0.6
 
 
 def thin(photo):

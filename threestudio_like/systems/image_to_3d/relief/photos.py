@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,29 +41,93 @@ class PlacedPhoto:
         return Pose(self.azimuth, self.elevation, 1.0)
 
 
+@dataclass(frozen=True)
+class Placement:
+    """All photos with their cameras, the first one first; distance and field of view (degrees) of
+    all; agreement: the smallest share of an outline that what all photos leave covers."""
+
+    photos: list[PlacedPhoto]
+    camera: tuple[float, float]
+    agreement: float = 1.0
+
+
 def place_photos(
-    photo: Photo, known: Known, direction: tuple[float, float], camera: tuple[float, float]
-) -> list[PlacedPhoto]:
-    """All photos with their cameras, the first one first.
+    photo: Photo,
+    known: Known,
+    direction: tuple[float, float],
+    camera: tuple[float, float],
+    *,
+    still: bool = True,
+) -> Placement:
+    """The photos' cameras. Either each photo is framed so that the object is as tall as in the
+    first one, or, where all pictures are of one size, the camera stood still and the object turned
+    about the middle of the picture: what explains the outlines better is taken.
 
     Args:
         direction: azimuth and elevation of the first one. camera: distance and field of view of
-            all.
+            the frame of the first one.
+        still: whether a camera that stood still is thought of.
 
     Raises:
         InputError: a photo's azimuth is to be found, and no camera explains it.
     """
-    first = PlacedPhoto(photo, *direction, photo.similarity)
-    placed = [first]
-    for number, view in enumerate(known.views):
-        frame = same_height(view.photo, photo)
+    frames = [photo.similarity, *(same_height(v.photo, photo) for v in known.views)]
+    if not known.views:
+        return Placement([PlacedPhoto(photo, *direction, frames[0])], camera)
+    shots = [photo, *(v.photo for v in known.views)]
+    found = []
+    try:
+        found.append(_placed(photo, known, direction, camera, frames=frames))
+    except InputError as error:
+        refused = error
+    if still and len({s.pixels.shape[:2] for s in shots}) == 1:
+        frames = [whole_frame(shots)] * len(shots)
+        tangent = math.tan(math.radians(camera[1]) / 2) * frames[0].side / photo.similarity.side
+        wide = (WIDE / tangent, math.degrees(2 * math.atan(tangent)))
+        with suppress(InputError):
+            found.append(_placed(photo, known, direction, wide, frames=frames))
+    if not found:
+        raise refused
+    return max(found, key=lambda p: p.agreement)
+
+
+def _placed(
+    photo: Photo,
+    known: Known,
+    direction: tuple[float, float],
+    camera: tuple[float, float],
+    frames: list[Similarity],
+) -> Placement:
+    """The placement with these frames; raises as `place_photos`."""
+    placed = [PlacedPhoto(photo, *direction, frames[0])]
+    for number, (view, frame) in enumerate(zip(known.views, frames[1:])):
         elevation = direction[1] if view.elevation is None else view.elevation
         if view.azimuth is not None:
             note = f"azimuth {math.degrees(view.azimuth):.0f}°, as told"
             placed.append(PlacedPhoto(view.photo, view.azimuth, elevation, frame, note=note))
             continue
         placed.append(_searched(placed, view, frame, elevation, camera, number=number + 2))
-    return placed
+    views = [_view(p.photo, p.frame, p.azimuth, p.elevation, camera=camera) for p in placed]
+    points = _lattice()
+    inside = points[torch.stack([v(points) for v in views]).amin(0) > 0]
+    return Placement(placed, camera, min(_covered(v, inside) for v in views))
+
+
+def whole_frame(photos: list[Photo]) -> Similarity:
+    """The square about the middle of pictures of one size in which every object fits."""
+    height, width = photos[0].pixels.shape[:2]
+    middle = torch.tensor([width / 2, height / 2] * 2)
+    reach = max(
+        float((boxes(torch.from_numpy(p.pixels[None, ..., 3]), 0.5)[0] - middle).abs().max())
+        for p in photos
+    )
+    return Similarity(width / 2, height / 2, 2 * reach / FILL)
+
+
+def _lattice() -> torch.Tensor:
+    line = torch.linspace(-FILL * 1.3, FILL * 1.3, COARSE) * WIDE
+    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+    return torch.stack([x, y, z], -1).view(-1, 3)
 
 
 def same_height(photo: Photo, other: Photo) -> Similarity:
@@ -83,9 +148,7 @@ def _searched(
 ) -> PlacedPhoto:
     """The azimuth under which no photo shows what another one cuts away."""
     others = [_view(p.photo, p.frame, p.azimuth, p.elevation, camera=camera) for p in placed]
-    line = torch.linspace(-FILL * 1.3, FILL * 1.3, COARSE) * WIDE
-    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
-    points = torch.stack([x, y, z], -1).view(-1, 3)
+    points = _lattice()
     there = torch.stack([v(points) for v in others]).amin(0) > 0
     points = points[there]
     outline = outline_of(view.photo.mask(96, frame))

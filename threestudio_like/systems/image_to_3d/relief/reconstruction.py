@@ -211,9 +211,13 @@ def reconstruct_relief(
     """
     elevation = math.radians(config.elevation) if known.elevation is None else known.elevation
     azimuth = known.azimuth or 0.0
-    camera = known.camera(photo)
-    placed = place_photos(photo, known, (azimuth, elevation), camera)
     exact = isinstance(known.depth, DepthMap) and known.depth.distances
+    direction, camera = (azimuth, elevation), known.camera(photo)
+    placement = place_photos(photo, known, direction, camera, still=not exact)
+    if not _bounded(placement.photos):
+        # The first photo's relief counts, in its own frame.
+        placement = place_photos(photo, known, direction, camera, still=False)
+    placed, camera = placement.photos, placement.camera
     relief = relief_of(photo, config, known, seed)
     views = [solid_view(p.photo, p.frame, camera, turn_to(p.azimuth, p.elevation)) for p in placed]
     bounded = _bounded(placed)
