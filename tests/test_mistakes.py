@@ -25,7 +25,13 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     # quotes
     "no quotes": (("generate", "a", "red", "chair"), 'generate "a red chair"'),
     "no quotes behind a mesh": (("texture", "{mug}", "a", "blue", "mug"), '"a blue mug"'),
-    "two pictures": (("reconstruct", "a.png", "b.png"), 'does not know what to do with "b.png"'),
+    "azimuths of another number": (
+        ("reconstruct", "{png}", "--azimuths", "0", "90"),
+        "names 2 for 1 picture",
+    ),
+    "distance alone": (("reconstruct", "{png}", "--distance", "3"), "--fov"),
+    "no length": (("reconstruct", "{png}", "--height", "tall"), "0.8m"),
+    "depth of nowhere": (("reconstruct", "{png}", "--depth", "{tmp}/d.npy"), "no such file"),
     "two runs": (("export", "a", "b"), "does not know what to do"),
     "words behind doctor": (("doctor", "please"), "does not know what to do"),
     # options

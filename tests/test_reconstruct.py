@@ -33,13 +33,13 @@ from threestudio_like.systems.image_to_3d.back_projection import (
     completed,
     lay_back,
 )
+from threestudio_like.systems.image_to_3d.caption import guess_caption
 from threestudio_like.systems.image_to_3d.cisp import (
     CispConfig,
     knows_words,
     reconstruct_shape,
     shape_of,
 )
-from threestudio_like.systems.image_to_3d.method import guess_caption
 from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
 from threestudio_like.systems.image_to_3d.pose import (
     PoseConfig,
@@ -357,6 +357,8 @@ def test_reconstruct_from_the_command_line(tmp_path, models, monkeypatch, capsys
     command = [
         "reconstruct",
         str(tmp_path / "chair.png"),
+        "--method",
+        "cisp",
         "--shape.models",
         str(models),
         "--shape.candidates",
@@ -432,6 +434,8 @@ def test_an_untrained_generator_ends_in_one_line_too(tmp_path, models, capsys):
     command = [
         "reconstruct",
         str(tmp_path / "chair.png"),
+        "--method",
+        "cisp",
         "--shape.models",
         str(models),
         "--shape.sampling.steps",
@@ -448,8 +452,10 @@ def test_an_untrained_generator_ends_in_one_line_too(tmp_path, models, capsys):
 
 def test_the_caption_is_guessed_by_the_twin(models, tmp_path):
     Image.fromarray(chair(64)[0]).save(tmp_path / "chair.png")
-    text = guess_caption(read_photo(tmp_path / "chair.png"), models / "clip")
-    assert text.split()[0] in ("a", "an")
+    guess = guess_caption(read_photo(tmp_path / "chair.png"), models / "clip")
+    assert guess.text.split()[0] in ("a", "an")
+    assert not guess.sure
+    assert "--prompt" in guess.line()
 
 
 def test_reconstruct_from_python(tmp_path, models, monkeypatch):
@@ -464,6 +470,7 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     values = {"shape.models": str(models), "shape.candidates": "1", "colour.complete": "neighbours"}
     asset = threestudio_like.reconstruct(
         tmp_path / "chair.png",
+        system="cisp",
         set=values,
         asset=threestudio_like.AssetOptions(turntable=False),
         run=threestudio_like.RunOptions(out=tmp_path / "run", quiet=True),

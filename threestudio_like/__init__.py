@@ -73,11 +73,18 @@ if TYPE_CHECKING:
         VoxelGridConfig,
     )
     from .runs.delivery import RunResult
-    from .runs.options import AssetOptions, MicrobatchOptions, PriorOptions, RunOptions
+    from .runs.options import (
+        AssetOptions,
+        KnownOptions,
+        MicrobatchOptions,
+        PriorOptions,
+        RunOptions,
+    )
     from .stages.field_to_mesh import field_to_asset
     from .systems.image_to_3d.cisp import CispReconstruction
     from .systems.image_to_3d.field_optimisation import PictureOptimisation
     from .systems.image_to_3d.g3dr import G3drReconstruction
+    from .systems.image_to_3d.relief.reconstruction import ReliefReconstruction
     from .systems.scene.comboverse import Comboverse
     from .systems.text_to_3d.dreamfusion import DreamFusion
     from .systems.text_to_3d.latent_nerf import LatentNerf
@@ -111,11 +118,14 @@ _PLACES = {
         *("TriplaneField", "VoxelField", "VoxelGridConfig"),
     ),
     "runs.delivery": ("RunResult",),
-    "runs.options": ("AssetOptions", "MicrobatchOptions", "PriorOptions", "RunOptions"),
+    "runs.options": (
+        *("AssetOptions", "KnownOptions", "MicrobatchOptions", "PriorOptions", "RunOptions"),
+    ),
     "stages.field_to_mesh": ("field_to_asset",),
     "systems.image_to_3d.cisp": ("CispReconstruction",),
     "systems.image_to_3d.field_optimisation": ("PictureOptimisation",),
     "systems.image_to_3d.g3dr": ("G3drReconstruction",),
+    "systems.image_to_3d.relief.reconstruction": ("ReliefReconstruction",),
     "systems.scene.comboverse": ("Comboverse",),
     "systems.text_to_3d.dreamfusion": ("DreamFusion",),
     "systems.text_to_3d.latent_nerf": ("LatentNerf",),

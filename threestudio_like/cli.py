@@ -14,6 +14,9 @@ from .commands.parsing import parse, read_plugins
 from .commands.registry import COMMANDS, PROGRAM, carry_out, command_names, is_command, options_of
 from .engine.errors import ConfigError, UserError, did_you_mean
 
+DOES_NOT_FIT = 3
+"""Exit code of --strict where a result does not fit its picture."""
+
 
 def help_text() -> str:
     """The commands, a line each."""
@@ -84,7 +87,8 @@ def _run(arguments: list[str]) -> int:
     result = carry_out(command, options)
     if isinstance(result, str) and result:
         print(result)
-    return 0
+    strict = getattr(getattr(options, "known", None), "strict", False)
+    return DOES_NOT_FIT if strict and getattr(result, "fit", "") == "does not fit" else 0
 
 
 def _speaks() -> bool:

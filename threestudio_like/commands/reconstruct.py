@@ -8,27 +8,32 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..runs.options import AssetOptions, MethodOptions, PriorOptions, RunOptions
+from ..runs.options import AssetOptions, KnownOptions, MethodOptions, PriorOptions, RunOptions
 
 EXAMPLES = (
     "threestudio-like reconstruct photo.png",
     'threestudio-like reconstruct photo.png --method field --prompt "a red chair"',
+    "threestudio-like reconstruct front.jpg side.jpg --azimuths 0 90 --height 0.8m",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct:
-    """Make a 3D asset of one picture of an object."""
+    """Make a 3D asset of one picture of an object, or of several photos of it."""
 
     picture: tyro.conf.Positional[Path] = Path("picture.png")
-    """PNG, JPEG, WebP, with alpha or without."""
+    """PNG, JPEG, WebP, with alpha or without; or a folder of photos of one object."""
+    further: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """More photos of the same object, from other sides."""
     system: Annotated[str, tyro.conf.arg(name="method")] = "auto"
     """cisp: a CISP embedding guides voxel diffusion. g3dr: a generator makes a triplane of the
-    picture and its depth. field: a field is optimised for this picture. A plug-in's name. auto: the
-    one that measures best on this prior."""
+    picture and its depth. relief: outline, depth and round sections are optimised for this picture
+    or several, whatever it shows. field: a field is optimised for this picture. A plug-in's name.
+    auto: cisp where its shape fits, else relief."""
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object.
-    Guessed by default."""
+    Guessed by default, where the embedded world surely knows it."""
+    known: tyro.conf.OmitArgPrefixes[KnownOptions] = field(default_factory=KnownOptions)
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

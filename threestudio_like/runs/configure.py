@@ -147,7 +147,7 @@ def flat_saved(saved: RunRecord) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in saved.options.items():
         values.update(
-            value if key in ("method", "model", "asset", "views", "run") else {key: value}
+            value if key in ("method", "model", "asset", "known", "views", "run") else {key: value}
         )
     return values
 

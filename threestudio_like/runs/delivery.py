@@ -36,7 +36,9 @@ class RunResult:
 
     asset: as it was written to asset.glb. folder: of the run. figures: by name, for the report.
     verdict: on asset.glb, read back and compared with the asset in memory. rest: on what was not
-    meant to change, compared with the file of the user; None where there was no such file.
+    meant to change, compared with the file of the user; None where there was no such file. fit:
+    "fits", "doubtful" or "does not fit", how the asset compares with the picture that it was made
+    of; empty where it was made of none.
     """
 
     asset: Asset
@@ -44,6 +46,7 @@ class RunResult:
     figures: dict[str, Any]
     verdict: Verdict
     rest: Rest | None = None
+    fit: str = ""
 
     def _repr_html_(self) -> str:
         """In a notebook: the asset, to be turned with the mouse."""
@@ -66,6 +69,7 @@ class Delivery:
             compared with it.
         files: further files of the run, by name.
         mesh: whether asset.glb and `own` stay in the folder once they are verified.
+        fit, fit_line: a word for how well the result fits its input, and a line that says why.
     """
 
     title: str
@@ -80,6 +84,8 @@ class Delivery:
     given: Path | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     mesh: bool = True
+    fit: str = ""
+    fit_line: str = ""
 
 
 def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> RunResult:
@@ -128,8 +134,11 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
     _show(run, work, figures, said=said)
     peak = peak_memory_mb()
     events.record("end", seconds=events.elapsed, peak_memory_mb=peak and round(peak))
-    events.say(f"{shown_file}  ({said}; {events.elapsed:.0f} s)")
-    return RunResult(asset, folder, figures, verdict=verdict, rest=rest)
+    # What was compared is the file with what was to be written, not the result with the input.
+    events.say(f"{shown_file}  (as a file: {said}; {events.elapsed:.0f} s)")
+    if work.fit_line:
+        events.say(work.fit_line)
+    return RunResult(asset, folder, figures, verdict=verdict, rest=rest, fit=work.fit)
 
 
 def _losses(work: Delivery, folder: Path) -> Iterator[tuple[str, list[Feature], str]]:

@@ -73,6 +73,33 @@ class AssetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownOptions:
+    """What you know of the picture."""
+
+    azimuths: tuple[float, ...] = ()
+    """Of the camera, for each photo, degrees: 0 sees the front, 90 the object's left side. Found
+    among several photos by default."""
+    elevation: float | None = None
+    """Degrees by which the picture looks down."""
+    fov: float | None = None
+    """Vertical field of view of the whole picture, degrees."""
+    distance: float | None = None
+    """Of the camera from the object, metres; with --fov the asset gets its size."""
+    height: str = ""
+    """Of the object: 0.8m, 80cm, 31in; the asset gets this size."""
+    depth: str = ""
+    """A depth map of the picture (.npy, TIFF, PNG), or the name or folder of a depth model."""
+    depth_kind: Literal["auto", "distance", "relative", "disparity"] = "auto"
+    """What the map says: distances in any unit, depth up to a scale and a shift, or disparity."""
+    normal: str = ""
+    """A normal map of the picture (x right, y up, z to the viewer), or a model (Marigold)."""
+    captioner: str = ""
+    """A transformers captioner (BLIP) that says what the picture shows: folder or hub id."""
+    strict: bool = False
+    """Exit code 3 where the result does not fit the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MicrobatchOptions:
     """The views of a step, when they do not all fit at once."""
 
@@ -134,12 +161,19 @@ class RunOptions:
         return "notebook" if in_notebook() else "line"
 
 
-GROUPS = (MethodOptions, PriorOptions, AssetOptions, MicrobatchOptions, RunOptions)
+GROUPS = (
+    MethodOptions,
+    PriorOptions,
+    AssetOptions,
+    KnownOptions,
+    MicrobatchOptions,
+    RunOptions,
+)
 SAME_RESULT = {
     *(f.name for f in fields(RunOptions) if f.name != "seed"),
     *(f.name for f in fields(MicrobatchOptions)),
     *("attention_slicing", "offload", "compile", "save_embeddings", "config", "print_config"),
-    *("turntable", "dtype"),
+    *("turntable", "dtype", "strict"),
 }
 """Options that may change when a run goes on: what is made is the same, but for rounding."""
 
@@ -205,6 +239,7 @@ LIMITS: dict[str, tuple[float, float, str]] = {
     "holes": (0, 1_000_000, ""),
     "weld": (0, 1, ""),
     "port": (0, 65535, "0 takes a free one"),
+    "distance": (1e-3, 1e6, "Leave it out if it is not known"),
     "elevation": (-89, 89, "Leave it out if it is not known"),
     "workers": (1, 256, ""),
     "objects": (1, 10_000_000, ""),
@@ -250,6 +285,7 @@ def flag(name: str) -> str:
 __all__ = [
     "GROUPS",
     "AssetOptions",
+    "KnownOptions",
     "MethodOptions",
     "MicrobatchOptions",
     "PriorOptions",

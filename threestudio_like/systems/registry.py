@@ -92,6 +92,11 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "image-to-3d",
             "image_to_3d.g3dr:G3drReconstruction",
         ),
+        "relief": _kind(
+            "any picture, or several of one object, to a closed shape: outline, depth, symmetry",
+            "image-to-3d",
+            "image_to_3d.relief.reconstruction:ReliefReconstruction",
+        ),
         "field": _kind(
             "one picture to a field: reference view, depth, CLIP and score distillation",
             "image-to-3d",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ...engine.errors import InputError
 from ...runs.delivery import RunResult
-from ...runs.options import AssetOptions, MicrobatchOptions, RunOptions
+from ...runs.options import AssetOptions, KnownOptions, MicrobatchOptions, RunOptions
 from ..generate import Generate
 from ..reconstruct import Reconstruct
 from ..texture import Texture
@@ -158,7 +160,7 @@ def texture(
 
 
 def reconstruct(
-    picture: PathLike,
+    picture: PathLike | Sequence[PathLike],
     *,
     system: str | Any = "auto",
     prior: PriorLike = "toybox",
@@ -168,28 +170,35 @@ def reconstruct(
     preset: str = "auto",
     resolution: int | None = None,
     set: Mapping[str, Any] | None = None,
+    known: KnownOptions | None = None,
     asset: AssetOptions | None = None,
     run: RunOptions | None = None,
 ) -> RunResult:
-    """Make an asset of a picture of one object.
+    """Make an asset of a picture of one object, or of several photos of it.
 
     Args:
-        picture: PNG, JPEG or WebP, with alpha or without.
-        system: "cisp", "g3dr", "field", a plug-in's name, or a configuration.
-        prompt: what the picture shows; guessed where empty.
+        picture: PNG, JPEG or WebP, with alpha or without; several of one object, or their folder.
+        system: "auto", "cisp", "relief", "g3dr", "field", a plug-in's name, or a configuration.
+        prompt: what the picture shows; guessed where empty, if the embedded world surely knows it.
+        known: what you know of the picture: camera, depth, normals, size, azimuths.
         The others are those of `generate`.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
 
     Example:
-        >>> reconstruct("photo.png", prompt="a red chair").folder      # doctest: +SKIP
+        >>> reconstruct("photo.png", prompt="a red chair").fit         # doctest: +SKIP
+        'fits'
     """
+    if not isinstance(picture, (str, Path)) and not picture:
+        raise InputError("names no picture", "picture", "Give the path of a picture")
+    first, *further = [picture] if isinstance(picture, (str, Path)) else list(picture)
     options = build_options(
         Reconstruct,
         run,
         asset=asset,
-        values={"picture": picture, "prompt": prompt},
+        known=known,
+        values={"picture": first, "further": tuple(further), "prompt": prompt},
         method={"steps": steps, "preset": preset, "resolution": resolution},
         seed=seed,
         set=set,

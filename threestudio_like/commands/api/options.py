@@ -15,6 +15,7 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
 from ...runs.options import (
     AssetOptions,
+    KnownOptions,
     MethodOptions,
     MicrobatchOptions,
     PriorOptions,
@@ -34,6 +35,7 @@ def build_options(
     *,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
+    known: KnownOptions | None = None,
     values: Mapping[str, Any],
     method: Mapping[str, Any],
     seed: int,
@@ -47,6 +49,8 @@ def build_options(
     }
     if views is not None:
         groups["views"] = views
+    if known is not None:
+        groups["known"] = from_dict(KnownOptions, to_dict(known), "options")
     plain = {k: v for k, v in values.items() if v is not None}
     checked: Any = from_dict(kind, plain, "options")
     chosen = from_dict(MethodOptions, {k: v for k, v in method.items() if v is not None}, "options")

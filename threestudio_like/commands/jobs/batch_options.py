@@ -33,7 +33,7 @@ OWN = {
     *("port", "host"),
 }
 """Options that the batch itself decides, or that mean nothing in one."""
-TEXTS_THAT_NAME_FILES = ("picture", "prior")
+TEXTS_THAT_NAME_FILES = ("picture", "prior", "depth", "normal", "captioner")
 """Options of type text whose value may be a file or a folder."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,18 @@ from ...systems.scene.amodal_completion import Completed
 from ...systems.scene.instances import Part
 from ...systems.scene.objects import SceneObject, object_of
 from ..reconstruct import Reconstruct
-from .reconstruct import (
-    BEST,
-    InputImage,
-    imagined,
-    method_configuration,
-    reconstruct_image,
-)
+from .picture.choice import method_configuration
+from .picture.given import InputImage
+from .reconstruct import imagined, reconstruct_image
 
 
 def object_options(options: Any, folder: Path, name: str, phrase: str) -> Reconstruct:
     """What `reconstruct` is asked for one object in a folder of its own, by the options of
     `compose`."""
+    system = options.method_name
     return Reconstruct(
         picture=Path(f"{name} of the scene"),
-        system=BEST if options.method_name == "auto" else SYSTEMS.canonical(options.method_name),
+        system=system if system == "auto" else SYSTEMS.canonical(system),
         prompt=phrase,
         # The prior is one for all, and so is the bundle of its embeddings.
         model=replace(options.model, save_embeddings=None),
@@ -69,6 +66,8 @@ class ObjectMaker:
 
     run: Run
     prior: DiffusionPrior
+    fits: dict[str, str] = field(default_factory=dict)
+    """The word about every object that was made, for the report."""
 
     def reconstruct(self, name: str, part: Part, done: Completed) -> SceneObject:
         """One object by `reconstruct`, in a folder of its own; one that is there already (a run
@@ -114,9 +113,15 @@ class ObjectMaker:
             ) from None
 
     def _opened(self, folder: Path, name: str) -> SceneObject:
-        shape: dict[str, Any] = next(
-            (e for e in read_events(folder / "events.jsonl") if e["event"] == "shape"), {}
+        events = read_events(folder / "events.jsonl")
+        shape, fit = (
+            next((e for e in events if e["event"] == kind), {}) for kind in ("shape", "fit")
         )
+        if fit:
+            self.fits[f"fit: {name}"] = fit["fit"]
+            if fit["fit"] != "fits":
+                # The run within is quiet.
+                self.run.events.say(f"{name}: {fit['line']}")
         self.run.events.record(
             "reconstructed",
             name=name,

@@ -155,6 +155,7 @@ class Composition:
             "camera: field of view, degrees": math.degrees(float(camera.fov_y[0])),
             **{f"{k}, first": v for k, v in first.items()},
             **last,
+            **self.maker.fits,
         }
         return self._finish(scene, objects, figures)
 

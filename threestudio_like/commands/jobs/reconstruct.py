@@ -1,101 +1,58 @@
-"""`reconstruct`: one picture in, an asset out; and `generate` by a picture that the prior makes."""
+"""`reconstruct`: pictures of one object in, an asset out; and `generate` by a picture that the
+prior makes."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...engine.errors import ConfigError
-from ...engine.events import Events
 from ...engine.output import new_file
-from ...meshes.mesh import Asset, Material, Mesh
-from ...meshes.picture import render_asset
-from ...meshes.texture.atlas import Atlas, join_atlas, paint_tiles
+from ...meshes.mesh import Asset
+from ...meshes.texture.atlas import join_atlas
 from ...meshes.texture.unwrap import unwrap
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
-from ...priors.framing import boxes
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.segmenter import BorderSegmenter
 from ...priors.text.weighted import parse_weighted
-from ...renderers import RingCameras
 from ...representations import TexturedMesh
-from ...runs.configure import configure, export_config
-from ...runs.delivery import Delivery, RunResult
+from ...runs.configure import export_config
+from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, fit_guidance, read_prompt
+from ...runs.prior import check_vocabulary, read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
-from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound, guess_caption
+from ...systems.image_to_3d.caption import describe_picture, guess_caption
+from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound
 from ...systems.image_to_3d.photo import Photo, photo_of, read_photo
-from ...systems.image_to_3d.pose import matching_cut
 from ...systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
 from ...systems.image_to_3d.viewpoint import Viewpoint
 from ..generate import Generate
 from ..reconstruct import Reconstruct
 from .generate import save_embeddings
+from .picture.asset import finish, share
+from .picture.choice import (
+    BEST,
+    by_auto,
+    chosen_preset,
+    method_configuration,
+    name_of,
+    needs_relief,
+)
+from .picture.given import InputImage, content_of, pictures_of, read_known, say_unused
 from .printing import print_configuration
 
-BEST = "cisp"
-"""The method that "auto" means: the one that measures best (docs/results/reconstruct.md)."""
 IMAGINED = "imagined"
 """The source of a picture that the prior made."""
-
-
-@dataclass(kw_only=True)
-class InputImage:
-    """The picture that is reconstructed.
-
-    source: where it comes from. name: for the run. content: a hash. view: from where it shows the
-    object, if it was made here, and prior: by which prior.
-    """
-
-    photo: Photo
-    source: str
-    name: str
-    content: str
-    view: Viewpoint | None = None
-    prior: DiffusionPrior | None = None
-
-
-def method_configuration(
-    options: Any,
-    system: Any = None,
-    prior: DiffusionPrior | None = None,
-    events: Events | None = None,
-) -> PictureSystem:
-    """The method's configuration, everything that it needs at hand; `prior` decides over preset
-    and guidance, where it is known, which is told. Raises ConfigError, ModelError."""
-    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    preset = chosen_preset(options, prior)
-    preset = "default" if preset == "auto" else preset
-    base = system or registry.configuration(name, preset, "reconstruct", where="--method")
-    if system is None and prior is not None and events is not None:
-        base = fit_guidance(base, prior, events)
-    config: PictureSystem = configure(options, base)
-    config.check()
-    return config
-
-
-def chosen_preset(options: Any, prior: DiffusionPrior | None) -> str:
-    """The preset that the options mean: the prior's own, where they leave it open and the method
-    has it; "auto" where nobody says one."""
-    wanted = str(options.method.preset)
-    if prior is None or wanted != "auto":
-        return wanted
-    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    own = prior.facts.preset
-    return own if own in registry.SYSTEMS.get(name).presets else wanted
 
 
 def reconstruct(
@@ -114,26 +71,37 @@ def reconstruct(
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
-    name = BEST if options.system == "auto" else registry.SYSTEMS.canonical(options.system)
-    options = replace(options, system=name)
+    if options.system != "auto":
+        options = replace(options, system=registry.SYSTEMS.canonical(options.system))
     check_prompt(options.prompt or "a thing")
     if options.method.print_config:
-        print_configuration(options, "reconstruct", options.prompt)
+        print_configuration(
+            replace(options, system=name_of(options)), "reconstruct", options.prompt
+        )
         return None
-    picture = options.picture.expanduser()
-    with Run.open("reconstruct", options, name=f"{picture.stem} {options.system}") as run:
-        found = method_configuration(options, system)
+    pictures = pictures_of(options.picture, options.further)
+    picture = pictures[0]
+    method = name_of(options)
+    with Run.open("reconstruct", options, name=f"{picture.stem} {method}") as run:
+        config = method_configuration(options, system)
         photo = read_photo(picture, BorderSegmenter())
-        if prior is None and options.model.prior != EMBEDDED and found.wants_prior:
+        known = read_known(options.known, photo, pictures, run.events)
+        if len(pictures) > 1:
+            text = f"{len(pictures)} photos are taken for views of one object"
+            run.events.say(f"{text}; batch makes an asset of each picture.")
+        if prior is None and options.model.prior != EMBEDDED and config.wants_prior:
             prior = run.load_prior()
-        if prior is not None and found.wants_prior:
+        if prior is not None and config.wants_prior:
             # A model of one's own decides over the preset.
-            found = method_configuration(options, system, prior, run.events)
-        config = run.configure(found)
-        content = hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
-        source = run.fact("picture", str(options.picture))
+            config = method_configuration(options, system, prior, run.events)
+        config = run.configure(config)
         given = InputImage(
-            photo=photo, source=source, name=picture.stem, content=content, prior=prior
+            photo=photo,
+            source=run.fact("picture", str(options.picture)),
+            name=picture.stem,
+            content=content_of(pictures, options.known),
+            prior=prior,
+            known=known,
         )
         return reconstruct_photo(run, given, config)
 
@@ -197,9 +165,11 @@ def reconstruct_image(options: Reconstruct, picture: Callable[[], InputImage]) -
 def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> RunResult:
     """Shape, colours and asset of a picture, in an opened run."""
     options, photo, events = run.options, given.photo, run.events
-    prior = _prior_of(run, given, config)
     export = export_config(options, config.surface)
     config = config.exported(export, options.asset.faces)
+    auto = getattr(options, "system", "") == "auto"
+    relief = auto and bool(needs_relief(given.known))
+    prior = None if relief else _prior_of(run, given, config)
     planned = run.plan_memory(config, prior)
     # A picture that was made here may differ in rounding when the run goes on with other threads.
     made = given.source == IMAGINED
@@ -218,11 +188,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         events.record("picture", part=name, note=note)
         if "nothing stood out" in note:
             events.say(f"Warning: {note}. Cut the object out, or give a picture with alpha.")
-    prompt = options.prompt
-    if prior is not None and not prompt:
-        prompt = guess_caption(photo, config.twin)
-    events.record("prompt", text=prompt, guessed=not options.prompt)
-
+    prompt, sure = (options.prompt, False) if relief else _words(run, photo, config, prior)
     picture = PictureRequest(
         photo=photo,
         prompt=prompt,
@@ -232,9 +198,67 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         events=events,
         view=given.view,
         said=bool(options.prompt),
+        sure=sure,
+        known=given.known,
     )
-    plans = config.plans(picture)
-    found = config.result(picture, run.execute(plans, "shape", last=False) if plans else {})
+    method = name_of(options)
+    if auto:
+        config, found, method = by_auto(config, picture, options.asset.faces)
+        run.events.record("method", chosen=method)
+    else:
+        takes = {"--depth", "--normal", "further photos"} if config.takes_views else set()
+        takes |= {"--depth"} if method == "field" else set()
+        say_unused(given.known, method, takes, events)
+        plans = config.plans(picture)
+        found = config.result(picture, run.execute(plans, "shape", last=False) if plans else {})
+    return _coloured(run, picture, found, config, method=method, prior=prior)
+
+
+def _words(
+    run: Run, photo: Photo, config: PictureSystem, prior: DiffusionPrior | None
+) -> tuple[str, bool]:
+    """The prompt: the user's, a captioner's, a sure guess of the embedded world where that is what
+    the prior knows, or none; and whether it is such a guess. Raises ModelError."""
+    options, events = run.options, run.events
+    known = getattr(options, "known", None)
+    if options.prompt:
+        events.record("prompt", text=options.prompt, guessed=False)
+        return options.prompt, False
+    if known is not None and known.captioner:
+        text = describe_picture(known.captioner, photo)
+        events.say(f'Guessed by {known.captioner}: the picture shows "{text}".')
+        events.record("prompt", text=text, guessed=True)
+        return text, False
+    asked = prior is not None or name_of(options) == BEST
+    if not asked or (prior is not None and prior.facts.vocabulary is None):
+        if prior is not None:
+            events.say("No --prompt: the prior is asked with an empty one.")
+        events.record("prompt", text="", guessed=False)
+        return "", False
+    caption = guess_caption(photo, config.twin)
+    events.say(caption.line())
+    events.record(
+        "prompt",
+        text=caption.text if caption.sure else "",
+        guessed=True,
+        nearest=caption.text,
+        likeness=caption.likeness,
+    )
+    return (caption.text if caption.sure else ""), caption.sure
+
+
+def _coloured(
+    run: Run,
+    picture: PictureRequest,
+    found: ShapeFound,
+    config: PictureSystem,
+    *,
+    method: str,
+    prior: DiffusionPrior | None,
+) -> RunResult:
+    """A shape's colours, and the asset."""
+    options, photo, events = run.options, picture.photo, run.events
+    export = export_config(options, config.surface)
     events.record(
         "shape",
         azimuth=found.pose.azimuth,
@@ -243,18 +267,30 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         rival=found.pose.rival,
         candidates=found.agreements,
     )
+    if found.pose.undecided:
+        events.say(found.pose.undecided)
+    for text in (note for name, note in found.figures.items() if name.startswith("photo ")):
+        events.say(f"A further photo: {text}.")
     if found.voxels is not None and run.leads():
         with new_file(run.folder / "work" / "voxels.npy") as path:
             np.save(path, (found.voxels * 255).astype(np.uint8))
     mesh, how = unwrap(found.mesh, export.texture, export.unwrap_seconds)
     atlas = join_atlas(Asset({"object": mesh.with_normals()}), export.texture)
     surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
-    coloured = lay_back(surface, photo, found.pose, poses=found.poses, config=config.colour)
+    coloured = lay_back(
+        surface,
+        photo,
+        found.pose,
+        poses=found.poses,
+        config=config.colour,
+        frame=found.frame(photo),
+        others=found.others,
+    )
     painted, stages = None, {}
     if config.colour.complete == "paint":
         assert prior is not None
         plans, painted = completion_plans(
-            coloured, atlas, prompt, prior=prior, config=config.colour, seed=options.run.seed
+            coloured, atlas, picture.prompt, prior=prior, config=config.colour, seed=picture.seed
         )
         stages = run.execute(plans, last=False)
     run.lead_alone()
@@ -263,6 +299,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     done = completed(coloured, config.colour, painted, stages=stages, colour=found.colour)
     charts = done.charts
     figures: dict[str, Any] = {
+        "method": method,
         "faces": len(mesh.faces),
         "agreement with the picture's silhouette": found.pose.agreement,
         "azimuth, degrees": float(np.degrees(found.pose.azimuth)),
@@ -271,10 +308,19 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "texels mirrored": share(coloured.mirrored, charts),
         "texels completed": 1 - share(coloured.seen | coloured.mirrored, charts),
         "unwrap": how,
-        "prompt": prompt or "none was needed",
+        "prompt": picture.prompt or "none",
         **found.figures,
     }
-    return _finish(run, photo, found, surface=done, config=config, figures=figures)
+    return finish(
+        run,
+        photo,
+        found,
+        surface=done,
+        config=config,
+        figures=figures,
+        method=method,
+        known=picture.known,
+    )
 
 
 def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPrior | None:
@@ -287,76 +333,3 @@ def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPr
     if prior is not None and options.prompt:
         read_prompt(prior, options.prompt, run.events)
     return prior
-
-
-def share(part: torch.Tensor, whole: torch.Tensor) -> float:
-    """Share of the texels of `whole` (R, R) bool that are in `part`."""
-    return float((part & whole).sum() / whole.sum().clamp_min(1))
-
-
-def _finish(
-    run: Run,
-    photo: Photo,
-    found: ShapeFound,
-    surface: TexturedMesh,
-    config: PictureSystem,
-    figures: dict[str, Any],
-) -> RunResult:
-    """Write, verify and report; the report shows the picture beside the asset from the same
-    side."""
-    began, facts = time.monotonic(), run.record.facts
-    run.events.status("asset: writing, verifying", force=True)
-    texture = surface.padded()[0].detach().permute(1, 2, 0).clamp(0, 1)
-    provenance = {k: facts[k] for k in ("picture", "system", "preset", "prior", "seed")}
-    provenance["generator"] = "threestudio_like 0.1.0"
-    asset = textured_asset(
-        surface.atlas, np.rint(texture.numpy() * 255).astype(np.uint8), provenance
-    )
-    ring = RingCameras(
-        count=8, elevation=15.0, distance=found.poses.distance, fov_y=found.poses.fov_y
-    )
-    title = (
-        figures["prompt"]
-        if facts["prompt"] or config.colour.complete == "paint"
-        else Path(facts["picture"]).stem
-    )
-    work = Delivery(
-        title=title,
-        asset=asset,
-        ring=ring,
-        turntable=run.options.asset.turntable,
-        pictures=beside(photo, asset, found),
-    )
-    return run.deliver(work, figures, began)
-
-
-def textured_asset(atlas: Atlas, texture: np.ndarray, provenance: dict[str, Any]) -> Asset:
-    """One mesh with its painted atlas (R, R, 3) uint8."""
-    mesh = Mesh(atlas.mesh.vertices, atlas.mesh.faces, uv=atlas.mesh.uv, normals=atlas.mesh.normals)
-    painted = paint_tiles(
-        Asset({"object": replace(mesh, material=Material("object", roughness=0.9))}),
-        atlas,
-        atlas.cut(texture),
-    )
-    return Asset(painted.meshes, provenance)
-
-
-def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 256) -> dict[str, np.ndarray]:
-    """Pictures for the report: the given one, its object cut out, and the asset from the camera
-    that was found."""
-    poses = found.poses
-    box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-    cut = matching_cut(asset.mesh, found.pose, poses, box=box)
-    colours, alpha = photo.colours(size, cut)
-    given = (colours * alpha[..., None] + 0.96 * (1 - alpha[..., None]))[0].numpy()
-    camera = found.pose.camera(poses, size)
-    drawn = render_asset(asset, camera.view_projection().numpy(), size, background=0.96).image[0]
-    clay = render_asset(
-        Asset({"object": found.mesh}), camera.view_projection().numpy(), size, background=0.96
-    ).image[0]
-    original = (photo.original.clip(0, 1) * 255).astype(np.uint8)
-    row = np.concatenate([given, drawn, clay], 1)
-    return {
-        "The picture": original,
-        "Cut out; the asset from the same side; its shape": (row.clip(0, 1) * 255).astype(np.uint8),
-    }

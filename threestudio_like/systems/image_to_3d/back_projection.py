@@ -3,9 +3,9 @@ symmetric, completed elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
 from ...engine.loop import Stage, StagePlan
-from ...engine.schema.bounds import Share, Size
+from ...engine.schema.bounds import Count, Share, Size
 from ...guidance.image_refinement import RefinementConfig
 from ...meshes.texture.atlas import Atlas
 from ...priors.diffusion import DiffusionPrior
-from ...priors.framing import boxes
+from ...priors.framing import Similarity, boxes
 from ...renderers import back_project
 from ...representations import TexturedMesh
 from ...stages.painting import PaintingConfig, PaintRates, PaintTerms
@@ -26,6 +26,9 @@ from ..texturing.latent_paint import LatentPaint
 from ..texturing.request import PaintRequest
 from .photo import Photo
 from .pose import Pose, PoseConfig, matching_cut
+
+if TYPE_CHECKING:
+    from .relief.photos import PlacedPhoto
 
 
 def _painter() -> LatentPaint:
@@ -52,6 +55,8 @@ class ProjectionConfig:
     """Pixels of the picture that is laid back."""
     grazing: Share = 0.25
     """Cosine below which the picture sees a texel too flatly to be believed."""
+    rim: Count = 2
+    """Pixels of the mask's rim that are not believed."""
     mirror: bool = True
     """Take colours from the other side of x = 0 where the shape is alike there."""
     complete: Literal["paint", "method", "neighbours"] = "paint"
@@ -72,19 +77,47 @@ class Coloured:
 
 @torch.no_grad()
 def lay_back(
-    surface: TexturedMesh, photo: Photo, pose: Pose, poses: PoseConfig, config: ProjectionConfig
+    surface: TexturedMesh,
+    photo: Photo,
+    pose: Pose,
+    poses: PoseConfig,
+    config: ProjectionConfig,
+    *,
+    frame: Similarity | None = None,
+    others: Sequence[PlacedPhoto] = (),
 ) -> Coloured:
-    """Put a picture's colours on the texels that it sees, and on their mirror images."""
+    """Put a picture's colours on the texels that it sees, and on their mirror images.
+
+    Args:
+        frame: the square of the picture that the camera sees, where it is known; otherwise that
+            whose box is the silhouette's.
+        others: further photos with their cameras; a texel takes most from what sees it best.
+    """
     box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-    cut = matching_cut(surface.atlas.mesh, pose, poses, box=box)
-    colours, alpha = photo.colours(config.size, cut)
-    # Two pixels inside the mask: its rim mixes with what was behind.
-    inner = -F.max_pool2d(-alpha[:, None], 5, 1, 2)[:, 0]
-    texels, weight = back_project(
-        surface, pose.camera(poses, config.size), colours, valid=inner.clamp(0, 1), power=2.0
+    cut = frame or matching_cut(surface.atlas.mesh, pose, poses, box=box)
+    shown = [(photo, pose, poses, cut)]
+    shown += [(o.photo, o.pose, o.poses or poses, o.frame) for o in others]
+    total, weight = (
+        torch.zeros_like(surface.texels[0][:3]),
+        surface.texels.new_zeros(surface.texels.shape[-2:]),
     )
-    seen = weight > config.grazing**2
-    surface.texels[0].copy_(torch.where(seen, texels[:3], surface.texels[0]))
+    for one, where, search, square in shown:
+        colours, alpha = one.colours(config.size, square)
+        # Within the mask: its rim mixes with what was behind.
+        edge = 2 * config.rim + 1
+        inner = -F.max_pool2d(-alpha[:, None], edge, 1, config.rim)[:, 0]
+        texels, share = back_project(
+            surface,
+            where.camera(search, config.size),
+            colours,
+            valid=inner.clamp(0, 1),
+            power=2.0,
+        )
+        total += texels[:3] * share.square()
+        weight += share.square()
+    seen = weight > config.grazing**4
+    texels = total / weight.clamp_min(1e-12)
+    surface.texels[0].copy_(torch.where(seen, texels, surface.texels[0]))
     mirrored = torch.zeros_like(seen)
     if config.mirror:
         mirrored = _mirror(surface, seen)

@@ -20,13 +20,15 @@ from ...engine.schema.bounds import Count, Number, OptionalSize, Weight
 from ...meshes.surface.simplify import decimate
 from ...meshes.surface.voxels import to_mesh
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
-from ...priors.registry import embedded_folder
+from ...priors.registry import EMBEDDED, embedded_folder
 from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
 from ...toybox.vocabulary import WORDS, parse, unknown_words
 from .back_projection import ProjectionConfig
+from .known import Known
 from .method import PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import PoseConfig, find_pose
+from .runner_up import decide_turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,14 @@ class CispReconstruction(PictureSystem):
         """The sampled shape that agrees best with the picture."""
         events = request.events
         events.status("shape: sampling voxels under the picture's embedding", force=True)
-        said = request.prompt if request.said else ""
+        said = request.prompt if request.said or request.sure else ""
         return reconstruct_shape(
-            request.photo, self.shape, request.seed, events=events, prompt=said
+            request.photo,
+            self.shape,
+            request.seed,
+            events=events,
+            prompt=said,
+            known=request.known,
         )
 
 
@@ -154,13 +161,15 @@ def shape_of(
     events: Events | None = None,
     worded: torch.Tensor | None = None,
     encoder: Contrastive | None = None,
+    known: tuple[float | None, float | None] = (None, None),
 ) -> ShapeFound:
     """Sample shapes under an embedding (1, D) and take the one that agrees best with the framed
     mask (S, S).
 
     Args:
         worded: more candidates (W, R, R, R) in [0, 1], which a prompt asked for. encoder: tells how
-            alike any candidate and these are.
+            alike any candidate and these are. known: azimuth and elevation in radians, where they
+            are known.
 
     Raises:
         CollapseError: no candidate holds anything.
@@ -188,7 +197,7 @@ def shape_of(
             continue
         if config.faces and len(mesh.faces) > config.faces:
             mesh = decimate(mesh, config.faces)
-        pose = find_pose(mesh, mask, config.pose)
+        pose = find_pose(mesh, mask, config.pose, known=known)
         agreements.append(pose.agreement)
         if pose.agreement + float(likings[number]) > top:
             top = pose.agreement + float(likings[number])
@@ -205,10 +214,17 @@ def shape_of(
 
 
 def reconstruct_shape(
-    photo: Photo, config: CispConfig, seed: int, events: Events | None = None, prompt: str = ""
+    photo: Photo,
+    config: CispConfig,
+    seed: int,
+    events: Events | None = None,
+    prompt: str = "",
+    known: Known | None = None,
 ) -> ShapeFound:
-    """The shape of a picture; `prompt` is what the user says that it shows. Raises ModelError,
-    CollapseError."""
+    """The shape of a picture; `prompt` is what the user says that it shows, or what is surely
+    guessed, `known` what is known of the camera. Raises ModelError, CollapseError."""
+    known = known or Known()
+    config = replace(config, pose=known.poses(photo, config.pose))
     encoder, prior = load_models(config.embedding, config.models)
     size = encoder.config.image.size
     with torch.no_grad():
@@ -221,7 +237,7 @@ def reconstruct_shape(
         and knows_words(prompt, config.models)
     ):
         worded = worded_shapes(photo, prompt, config, seed=seed)
-    return shape_of(
+    found = shape_of(
         embedding,
         photo.mask(config.pose.size),
         prior,
@@ -230,4 +246,8 @@ def reconstruct_shape(
         events=events,
         worded=worded,
         encoder=encoder,
+        known=(known.azimuth, known.elevation),
     )
+    if known.azimuth is None:
+        found.pose = decide_turn(found.mesh, photo, found.pose, found.poses, depth=EMBEDDED)
+    return found

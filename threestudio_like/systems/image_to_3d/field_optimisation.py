@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...engine.errors import ConfigError
+from ...engine.errors import CollapseError, ConfigError
 from ...engine.loop import Stage, StagePlan, Step
 from ...engine.schema.bounds import (
     Count,
@@ -36,6 +36,7 @@ from ...priors.clip import load_clip
 from ...priors.depth import load_depth
 from ...priors.framing import boxes
 from ...priors.latent_rgb import show_rgb
+from ...priors.registry import EMBEDDED
 from ...renderers import RandomBackground, VolumeConfig, VolumeRenderer
 from ...renderers.backgrounds import BackgroundSample
 from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
@@ -46,11 +47,13 @@ from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
 from .back_projection import ProjectionConfig
 from .cisp import CispConfig, CispReconstruction
+from .fit import measure_fit, with_word
 from .g3dr import G3drConfig, G3drReconstruction, viewpoint_of
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import Pose, PoseConfig, matching_cut, seen_from
 from .reference_view import PictureTerms, ReferenceView, picture_terms
+from .relief.reconstruction import ReliefConfig, ReliefReconstruction
 from .viewpoint import ViewpointConfig
 
 
@@ -58,8 +61,11 @@ from .viewpoint import ViewpointConfig
 class StartConfig:
     """What the field begins as."""
 
-    source: Literal["nothing", "cisp", "g3dr"] = "cisp"
+    source: Literal["auto", "nothing", "cisp", "g3dr", "relief"] = "auto"
+    """auto: CISP's shape where it fits the picture, else a relief of the picture; then the embedded
+    prior is not asked, for it would pull towards what it knows."""
     cisp: CispConfig = field(default_factory=CispConfig)
+    relief: ReliefConfig = field(default_factory=ReliefConfig)
     g3dr: G3drConfig = field(default_factory=G3drConfig)
     viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
     azimuth: Degrees = 0.0
@@ -156,12 +162,33 @@ class PictureOptimisation(PictureSystem):
         if self.terms.clip > 0:
             load_clip(self.clip_model)
 
-    def _starter(self) -> CispReconstruction | G3drReconstruction:
-        return (
-            CispReconstruction(shape=self.start.cisp)
-            if self.start.source == "cisp"
-            else G3drReconstruction(shape=self.start.g3dr)
-        )
+    def _starter(self, source: str = "") -> PictureSystem:
+        source = source or self.start.source
+        if source == "g3dr":
+            return G3drReconstruction(shape=self.start.g3dr)
+        if source == "relief":
+            return ReliefReconstruction(shape=self.start.relief)
+        return CispReconstruction(shape=self.start.cisp)
+
+    def _started(self, request: PictureRequest) -> tuple[ShapeFound, bool]:
+        """The shape that the field begins as, and whether the embedded world knows it."""
+        source = self.start.source
+        if source != "auto":
+            return self._starter().result(request, {}), source != "relief"
+        reason = "the embedded world does not surely know what this is"
+        if request.world_knows:
+            try:
+                found = self._starter("cisp").result(request, {})
+                depth = request.known.depth or EMBEDDED
+                fit = with_word(measure_fit(found, request.photo, depth=depth), "cisp")
+            except CollapseError as error:
+                reason = error.what
+            else:
+                if fit.word == "fits":
+                    return found, True
+                reason = f"cisp's shape fits too little (silhouette IoU {fit.silhouette:.2f})"
+        request.events.say(f"field: {reason}; it begins as a relief of the picture.")
+        return self._starter("relief").result(request, {}), False
 
     def plans(self, request: PictureRequest) -> list[StagePlan]:
         """The fit to the start, if there is one, and the optimisation."""
@@ -184,16 +211,28 @@ class PictureOptimisation(PictureSystem):
         photo, protocol = request.photo, request.protocol
         poses = replace(self.start.cisp.pose, distance=protocol.distance, fov_y=protocol.fov_y)
         found: ShapeFound | None = None
+        known, told = True, request.known
         if self.start.source == "nothing":
             view = viewpoint_of(request, self.start.viewpoint)
-            given = Pose(math.radians(self.start.azimuth), math.radians(self.start.elevation), 0.0)
+            azimuth, elevation = (
+                math.radians(self.start.azimuth),
+                math.radians(self.start.elevation),
+            )
+            given = Pose(
+                azimuth if told.azimuth is None else told.azimuth,
+                elevation if told.elevation is None else told.elevation,
+                0.0,
+            )
             pose = given if view is None else Pose(view.azimuth, view.elevation, 0.0)
             frame = photo.frame(view.fill if view is not None else 0.8)
         else:
-            found = self._starter().result(request, {})
+            found, known = self._started(request)
             pose = found.pose
-            box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
-            frame = matching_cut(found.mesh, pose, poses, box=box)
+            if found.cut is not None:
+                poses, frame = found.poses, found.cut
+            else:
+                box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
+                frame = matching_cut(found.mesh, pose, poses, box=box)
         size = self.resolution or request.prior.facts.image_size
         reference = ReferenceView.of(
             photo,
@@ -202,8 +241,9 @@ class PictureOptimisation(PictureSystem):
             poses=poses,
             size=size,
             depth_model=self.depth_model if self.wants_depth else "",
+            known=told.depth if self.wants_depth else None,
         )
-        return Beginning(found, pose, poses, reference=reference)
+        return Beginning(found, pose, poses, reference=reference, known=known)
 
     def _parts(self, request: PictureRequest) -> FieldModel:
         made = self.representation.build(3, request.seed, sigmoid=True)
@@ -253,19 +293,32 @@ class PictureOptimisation(PictureSystem):
             "picture", request.prompt, request.prior, seed=request.seed, encode=True
         )
         context = replace(context, reference=reference.told())
+        distil, terms = self.distil, self.terms
+        if not self._beginning(request).known and request.prior.facts.vocabulary is not None:
+            # Its words and its pictures are of another world: they would pull towards that.
+            distil, terms = replace(distil, weight=0.0), replace(terms, clip=0.0)
         return configured_stage(
-            self.distil,
+            distil,
             parts,
             context,
             background=RandomBackground.grey(*self.levels),
             size=reference.size,
-            extra=picture_terms(self.terms, reference, parts, clip_model=self.clip_model),
+            extra=picture_terms(terms, reference, parts, clip_model=self.clip_model),
             option="distil",
         )
 
     def _result(self, parts: FieldModel, photo: Photo, begin: Beginning) -> ShapeFound:
         pose, poses, reference = begin.pose, begin.poses, begin.reference
         mesh, figures = field_mesh(parts, self.extraction)
+        began = begin.found
+        if began is not None and began.cut is not None:
+            fits = [
+                measure_fit(replace(began, mesh=m), photo).silhouette for m in (mesh, began.mesh)
+            ]
+            figures["silhouette IoU of the field"] = fits[0]
+            if fits[0] < fits[1] - 0.01:
+                # Thin parts are lost in the field's grid: the relief that it began as has them.
+                mesh, figures["shape"] = began.mesh, "the relief's: the field has lost thin parts"
         with torch.no_grad():
             own = parts.renderer.render(
                 parts.field, reference.camera, BackgroundSample(reference.picture[None] * 0)
@@ -283,6 +336,7 @@ class PictureOptimisation(PictureSystem):
             poses,
             colour=_detached(surface_colour(parts)),
             figures=figures,
+            cut=None if began is None else began.cut,
         )
 
 
@@ -297,9 +351,10 @@ def _detached(colour: Any) -> Colour:
 @dataclass(frozen=True)
 class Beginning:
     """The shape that the field begins as (None for nothing), the picture's camera, and the picture
-    as that camera sees it."""
+    as that camera sees it; known: whether the embedded world knows such a shape."""
 
     found: ShapeFound | None
     pose: Pose
     poses: PoseConfig
     reference: ReferenceView
+    known: bool = True

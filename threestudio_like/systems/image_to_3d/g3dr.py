@@ -37,6 +37,7 @@ from .g3dr_cameras import DEPTH_NEAR, GREY, WALL, CanonicalCamera
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import PoseConfig, seen_from
+from .relief.surface import turn_to
 from .viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
 
 CAMERA = CanonicalCamera()
@@ -133,12 +134,16 @@ def viewpoint_of(
 ) -> Viewpoint | None:
     """The direction of a picture, known or by the prior; None where it knows no cameras, or none
     without a picture or other views beside."""
-    prior, photo = request.prior, request.photo
+    prior, photo, known = request.prior, request.photo, request.known
     if request.view is not None:
         return request.view
+    if known.azimuth is not None and known.elevation is not None:
+        return Viewpoint(known.azimuth, known.elevation, FILL, margin=1.0)
     facts = prior.facts
     if facts.camera is None or facts.wants_reference or not facts.single_views:
-        return None
+        if known.azimuth is None and known.elevation is None:
+            return None
+        return Viewpoint(known.azimuth or 0.0, known.elevation or 0.0, FILL, margin=1.0)
     request.events.status("shape: from where the picture was taken", force=True)
     size = prior.facts.image_size
     found = find_viewpoint(
@@ -149,6 +154,10 @@ def viewpoint_of(
         config=config,
         seed=request.seed,
     )
+    if known.azimuth is not None:
+        found = replace(found, azimuth=known.azimuth)
+    if known.elevation is not None:
+        found = replace(found, elevation=known.elevation)
     request.events.record(
         "viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin
     )
@@ -311,10 +320,7 @@ def turn_of(view: Viewpoint | None) -> torch.Tensor:
     object stands upright."""
     if view is None:
         return torch.eye(3)
-    a, e = view.azimuth, view.elevation
-    back = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-    right = torch.tensor([math.cos(a), 0.0, -math.sin(a)])
-    return torch.stack([right, torch.linalg.cross(back, right), back], 1)
+    return turn_to(view.azimuth, view.elevation)
 
 
 def colour_of(field_: TriplaneField, turn: torch.Tensor, reach: float = 0.04) -> Colour:

@@ -18,15 +18,15 @@ from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import ExtractionConfig
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
-from ...priors.networks.contrastive import BACKGROUND, Contrastive
-from ...priors.registry import embedded_folder
+from ...priors.framing import Similarity, boxes
 from ...stages.field_to_mesh import AssetConfig, surface_settings
-from ...toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
-from ...toybox.world import describe
+from ...toybox.vocabulary import WORDS, parse, unknown_words
 from ..system import Request, System, Task
 from .back_projection import ProjectionConfig
+from .known import Known
 from .photo import Photo
-from .pose import Pose, PoseConfig
+from .pose import Pose, PoseConfig, matching_cut
+from .relief.photos import PlacedPhoto
 from .viewpoint import Viewpoint
 
 Colour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -40,7 +40,8 @@ class ShapeFound:
 
     poses: distance and field of view of that camera. colour: what the method says of colours where
     the picture shows none. voxels (R, R, R) and agreements of all candidates, where there were any.
-    figures: for the report.
+    figures: for the report. cut: the square of the picture that the camera sees, where the method
+    knows it exactly. others: further photos with their cameras.
     """
 
     mesh: Mesh
@@ -50,6 +51,15 @@ class ShapeFound:
     voxels: np.ndarray | None = None
     agreements: list[float] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    cut: Similarity | None = None
+    others: list[PlacedPhoto] = field(default_factory=list)
+
+    def frame(self, photo: Photo) -> Similarity:
+        """The square of the picture that the pose's camera sees."""
+        if self.cut is not None:
+            return self.cut
+        box = boxes(torch.from_numpy(photo.pixels[None, ..., 3]), 0.5)[0]
+        return matching_cut(self.mesh, self.pose, self.poses, box=box)
 
 
 def quiet_events() -> Events:
@@ -65,7 +75,8 @@ class PictureRequest(Request):
         photo: the picture without its background.
         events: what the method tells while it works.
         view: from where the picture was taken, if that is known.
-        said: whether the prompt is the user's own, and no guess.
+        said: whether the prompt is the user's own, and no guess; sure: whether a guess is sure.
+        known: what the user knows of the picture.
     """
 
     photo: Photo
@@ -74,6 +85,16 @@ class PictureRequest(Request):
     events: Events = field(default_factory=quiet_events)
     view: Viewpoint | None = None
     said: bool = False
+    sure: bool = False
+    known: Known = field(default_factory=Known)
+
+    @property
+    def world_knows(self) -> bool:
+        """Whether the embedded world knows what the picture shows: by a sure guess, or because the
+        user's prompt is one of its own."""
+        words = self.prompt
+        own = len(parse(words)) == 1 and not unknown_words(words, WORDS)
+        return self.sure or (self.said and own)
 
 
 class PictureSystem(System[PictureRequest, ShapeFound]):
@@ -125,27 +146,7 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
         """Folder of the caption model that guesses a prompt; None for the embedded one."""
         return None
 
-
-@torch.no_grad()
-def guess_caption(photo: Photo, folder: Path | None = None) -> str:
-    """The toybox caption that CISP's twin (in `folder`; the embedded one by default) holds nearest
-    to the picture."""
-    from ...priors.text.tokens import tokenizer_of
-
-    folder = folder or embedded_folder("cisp") / "clip"
-    twin = Contrastive.load(folder)
-    captions = [
-        describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS
-    ]
-    ids = tokenizer_of(folder)(
-        captions,
-        padding="max_length",
-        max_length=twin.config.text.tokens,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    image = torch.nn.functional.normalize(
-        twin.embed(photo.framed(twin.config.image.size, BACKGROUND)), dim=-1
-    )
-    text = torch.nn.functional.normalize(twin.embed_other(ids), dim=-1)
-    return captions[int((image @ text.t()).argmax())]
+    @property
+    def takes_views(self) -> bool:
+        """Whether it makes one shape of several photos."""
+        return False

@@ -4,6 +4,7 @@ picture's mask."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +36,15 @@ class PoseConfig:
 @dataclass
 class Pose:
     """azimuth, elevation in radians; agreement: IoU of the framed silhouettes; rival: the best
-    agreement more than 60 degrees away."""
+    agreement more than 60 degrees away, and second: the pose that has it; undecided: a line, where
+    nothing decides between both."""
 
     azimuth: float
     elevation: float
     agreement: float
     rival: float = 0.0
+    second: Pose | None = None
+    undecided: str = ""
 
     def camera(self, config: PoseConfig, size: int) -> Cameras:
         """The camera of the pose."""
@@ -97,20 +101,28 @@ def seen_from(
 
 @torch.no_grad()
 def find_pose(
-    mesh: Mesh, mask: torch.Tensor, config: PoseConfig, near: tuple[float, float] | None = None
+    mesh: Mesh,
+    mask: torch.Tensor,
+    config: PoseConfig,
+    near: tuple[float, float] | None = None,
+    known: tuple[float | None, float | None] = (None, None),
 ) -> Pose:
-    """The pose under which the mesh's framed silhouette agrees best with a framed mask (S, S).
+    """The pose under which the mesh's framed silhouette agrees best with a framed mask (S, S), and
+    the best one more than 60 degrees away.
 
     Args:
         near: azimuth and elevation in radians that another source suggests: only poses within 50
             degrees of azimuth are looked at.
+        known: azimuth and elevation in radians, where they are known and not searched for.
     """
-    size = mask.shape[-1]
     step = 2 * math.pi / config.azimuths
-    elevations = [math.radians(e) for e in config.elevations]
-    grid = [(a * step, e) for e in elevations for a in range(config.azimuths)]
+    elevations = [math.radians(e) for e in config.elevations] if known[1] is None else [known[1]]
+    azimuths = [a * step for a in range(config.azimuths)] if known[0] is None else [known[0]]
+    grid = [(a, e) for e in elevations for a in azimuths]
     if near is not None:
         grid = [(a, e) for a, e in grid if abs(_turn(a - near[0])) < math.radians(50)]
+
+    size = mask.shape[-1]
 
     def score(poses: list[tuple[float, float]]) -> torch.Tensor:
         azimuth, elevation = torch.tensor(poses).unbind(1)
@@ -119,14 +131,36 @@ def find_pose(
             mask,
         )
 
+    gap = (elevations[1] - elevations[0]) / 2 if len(elevations) > 1 else step / 2
+    reach = (step / 2 if known[0] is None else 0.0, gap if known[1] is None else 0.0)
     scores = score(grid)
-    order = scores.argsort(descending=True)[: config.keep].tolist()
-    best = [(grid[i], float(scores[i])) for i in order]
-    reach_a, reach_e = (
-        step / 2,
-        (elevations[1] - elevations[0]) / 2 if len(elevations) > 1 else step / 2,
-    )
-    for _ in range(config.rounds):
+    order = scores.argsort(descending=True).tolist()
+
+    def refined(chosen: list[int]) -> list[tuple[tuple[float, float], float]]:
+        begin = [(grid[i], float(scores[i])) for i in chosen]
+        return _refined(begin, score, reach, config.rounds)
+
+    (azimuth, elevation), top = max(refined(order[: config.keep]), key=lambda b: b[1])
+    apart = [i for i in order if abs(_turn(grid[i][0] - azimuth)) > math.radians(60)]
+    second = None
+    if apart:
+        (a, e), value = refined(apart[:1])[0]
+        second = Pose(a % (2 * math.pi), e, value)
+    rival = float(scores[apart[0]]) if apart else 0.0
+    return Pose(azimuth % (2 * math.pi), elevation, top, rival=rival, second=second)
+
+
+def _refined(
+    best: list[tuple[tuple[float, float], float]],
+    score: Callable[[list[tuple[float, float]]], torch.Tensor],
+    reach: tuple[float, float],
+    rounds: int,
+) -> list[tuple[tuple[float, float], float]]:
+    """Poses with their scores after halving steps about each of them."""
+    reach_a, reach_e = reach
+    if reach_a == reach_e == 0:
+        return best
+    for _ in range(rounds):
         tried = [
             (a + i * reach_a, e + j * reach_e)
             for (a, e), _ in best
@@ -141,11 +175,7 @@ def find_pose(
             if float(found[n * per + k]) > best[n][1]:
                 best[n] = (tried[n * per + k], float(found[n * per + k]))
         reach_a, reach_e = reach_a / 2, reach_e / 2
-    (azimuth, elevation), top = max(best, key=lambda b: b[1])
-    others = [
-        float(s) for (a, _), s in zip(grid, scores) if abs(_turn(a - azimuth)) > math.radians(60)
-    ]
-    return Pose(azimuth % (2 * math.pi), elevation, top, rival=max(others, default=0.0))
+    return best
 
 
 def _turn(angle: float) -> float:

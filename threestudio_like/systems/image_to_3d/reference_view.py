@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -24,9 +25,11 @@ from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
 from ...stages.model import FieldModel
 from .g3dr import frame_depth
+from .known import DepthMap, framed_map
 from .method import Colour
 from .photo import Photo
 from .pose import Pose, PoseConfig
+from .relief.surface import spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +71,26 @@ class ReferenceView:
 
     @staticmethod
     def of(
-        photo: Photo, frame: Similarity, pose: Pose, poses: PoseConfig, size: int, depth_model: str
+        photo: Photo,
+        frame: Similarity,
+        pose: Pose,
+        poses: PoseConfig,
+        size: int,
+        depth_model: str,
+        known: DepthMap | str | None = None,
     ) -> ReferenceView:
-        """Cut the picture to what the camera of `pose` sees, and guess its depth by a model, if one
-        is given."""
+        """Cut the picture to what the camera of `pose` sees; its depth is the known one, or guessed
+        by a model, if one is given."""
         colours, alpha = photo.colours(size, frame)
+        if isinstance(known, DepthMap):
+            values, there = framed_map(known.values, photo, frame, size)
+            values = spread(values, there).numpy() if there.any() else values
+            middle = float(np.median(values[alpha[0].numpy() > 0.5]))
+            scale = poses.distance / middle if known.distances else 1.0
+            depth = torch.from_numpy((values * scale).astype(np.float32))
+            mask = alpha[0]
+            return ReferenceView(pose.camera(poses, size), colours[0], mask, depth=depth, size=size)
+        depth_model = known or depth_model
         if not depth_model:
             return ReferenceView(
                 pose.camera(poses, size), colours[0], alpha[0], depth=None, size=size
@@ -82,11 +100,11 @@ class ReferenceView:
         depth = frame_depth(grey, near[1][0], load_depth(depth_model)) - 1
         # The frame is as wide as the camera sees at its distance.
         wide = poses.distance * math.tan(math.radians(poses.fov_y) / 2) / FRAME_HALF_WIDTH
-        known = poses.distance + depth * wide
-        known = F.interpolate(
-            known[None, None], (size, size), mode="bilinear", align_corners=False
-        )[0, 0]
-        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=known, size=size)
+        away = poses.distance + depth * wide
+        away = F.interpolate(away[None, None], (size, size), mode="bilinear", align_corners=False)[
+            0, 0
+        ]
+        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=away, size=size)
 
     def told(self) -> Reference:
         """The picture as view-conditioned priors are told it."""

@@ -1,0 +1,1 @@
+"""What `reconstruct` is made of: what is given, which method, the asset."""

@@ -1,0 +1,136 @@
+"""What `reconstruct` is given: pictures, and what is known of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ....engine.errors import ConfigError, InputError
+from ....engine.events import Events
+from ....priors.depth import load_depth
+from ....priors.diffusion import DiffusionPrior
+from ....priors.segmentation.segmenter import BorderSegmenter
+from ....runs.options import KnownOptions
+from ....systems.image_to_3d.known import (
+    Known,
+    View,
+    load_normal_model,
+    read_depth,
+    read_length,
+    read_normals,
+)
+from ....systems.image_to_3d.photo import Photo, read_photo
+from ....systems.image_to_3d.viewpoint import Viewpoint
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+"""Suffixes of the pictures that are taken of a folder."""
+MOST = 64
+"""Photos of one object."""
+
+
+@dataclass(kw_only=True)
+class InputImage:
+    """The picture that is reconstructed.
+
+    source: where it comes from. name: for the run. content: a hash. view: from where it shows the
+    object, if it was made here, and prior: by which prior. known: what the user knows of it.
+    """
+
+    photo: Photo
+    source: str
+    name: str
+    content: str
+    view: Viewpoint | None = None
+    prior: DiffusionPrior | None = None
+    known: Known = field(default_factory=Known)
+
+
+def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
+    """The photos of one object: what is named, or the pictures of a folder. Raises InputError."""
+    named = [picture.expanduser(), *(p.expanduser() for p in further)]
+    if len(named) == 1 and named[0].is_dir():
+        folder = named[0]
+        named = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+        if not named:
+            raise InputError(
+                "the folder holds no picture", str(folder), f"Pictures: {', '.join(PICTURES)}"
+            )
+    if len(named) > MOST:
+        raise InputError(f"{len(named)} photos of one object, at most {MOST} are read", "pictures")
+    return named
+
+
+def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events: Events) -> Known:
+    """What the options say of the pictures; the photos after the first one are read here. Raises
+    InputError, ConfigError, ModelError."""
+    azimuths = [math.radians(a) for a in options.azimuths]
+    if azimuths and len(azimuths) != len(pictures):
+        raise ConfigError(
+            f"names {len(azimuths)} for {len(pictures)} picture{'s' * (len(pictures) > 1)}",
+            "--azimuths",
+            "Give one for each, in degrees: 0 is the front, 90 the object's left side",
+        )
+    elevation = None if options.elevation is None else math.radians(options.elevation)
+    views = tuple(
+        View(
+            photo=read_photo(path, BorderSegmenter()),
+            azimuth=azimuths[k + 1] if azimuths else None,
+            elevation=elevation,
+        )
+        for k, path in enumerate(pictures[1:])
+    )
+    height, width = photo.pixels.shape[:2]
+    depth: Any = None
+    if options.depth:
+        path = Path(options.depth).expanduser()
+        if path.is_file() or path.suffix:
+            kind = options.depth_kind
+            depth = read_depth(path, (width, height), kind, photo.pixels[..., 3])
+            events.say(f"--depth {path.name}: {depth.note} (--depth-kind says it otherwise)")
+        else:
+            load_depth(options.depth)
+            depth = options.depth
+    normals: Any = None
+    if options.normal:
+        path = Path(options.normal).expanduser()
+        if path.is_file() or path.suffix:
+            normals = read_normals(path, (width, height))
+        else:
+            load_normal_model(options.normal)
+            normals = options.normal
+    known = Known(
+        azimuth=azimuths[0] if azimuths else None,
+        elevation=elevation,
+        fov=options.fov,
+        distance=options.distance,
+        height=read_length(options.height, "--height") if options.height else None,
+        depth=depth,
+        normals=normals,
+        views=views,
+    )
+    known.check()
+    return known
+
+
+def content_of(pictures: list[Path], options: KnownOptions) -> str:
+    """A hash of all files that decide the result."""
+    maps = [Path(p).expanduser() for p in (options.depth, options.normal) if p]
+    digest = hashlib.sha256()
+    for path in [*pictures, *(m for m in maps if m.is_file())]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def say_unused(known: Known, method: str, takes: set[str], events: Events) -> None:
+    """Say which of what is known the method makes no use of."""
+    given = {
+        "--depth": known.depth is not None,
+        "--normal": known.normals is not None,
+        "further photos": bool(known.views),
+    }
+    unused = [name for name, there in given.items() if there and name not in takes]
+    if unused:
+        events.say(f"Warning: {method} makes no use of {', '.join(unused)}. --method relief does.")

@@ -1,0 +1,120 @@
+"""What a picture shows, in words: guessed by the contrastive model that the embedded world trained,
+which knows that world alone, or by a captioner that the user names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...engine.errors import ModelError
+from ...priors.framing import cut
+from ...priors.networks.contrastive import BACKGROUND, Contrastive
+from ...priors.registry import embedded_folder, find_model
+from ...toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
+from ...toybox.world import describe
+from .fit import calibration
+from .photo import Photo
+
+LONGEST = 24
+"""Tokens of a caption."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A guessed caption; likeness: the cosine of its embedding and the picture's; sure: whether
+    that is as high as where it is right."""
+
+    text: str
+    likeness: float
+    sure: bool
+
+    def line(self) -> str:
+        """One line for the user."""
+        if self.sure:
+            return f'Guessed: the picture shows "{self.text}". Say --prompt if it does not.'
+        return (
+            f'Nothing that the embedded world knows is sure (nearest: "{self.text}", cosine '
+            f"{self.likeness:.2f}). Say --prompt."
+        )
+
+
+@torch.no_grad()
+def guess_caption(photo: Photo, folder: Path | None = None) -> Caption:
+    """The toybox caption that CISP's twin (in `folder`; the embedded one by default) holds nearest
+    to the picture."""
+    from ...priors.text.tokens import tokenizer_of
+
+    sure = calibration().sure_word
+    folder = folder or embedded_folder("cisp") / "clip"
+    twin = Contrastive.load(folder)
+    captions = [
+        describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS
+    ]
+    ids = tokenizer_of(folder)(
+        captions,
+        padding="max_length",
+        max_length=twin.config.text.tokens,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    image = torch.nn.functional.normalize(
+        twin.embed(photo.framed(twin.config.image.size, BACKGROUND)), dim=-1
+    )
+    text = torch.nn.functional.normalize(twin.embed_other(ids), dim=-1)
+    likeness = (image @ text.t())[0]
+    best = int(likeness.argmax())
+    return Caption(captions[best], float(likeness[best]), bool(likeness[best] >= sure))
+
+
+@lru_cache(maxsize=1)
+def load_captioner(name: str) -> tuple[Any, Any, dict[str, Any]]:
+    """A captioner of transformers (BLIP and its like), its tokenizer and how it wants pictures: a
+    folder or a hub id. Raises ModelError."""
+    folder = find_model(name, {}, "--captioner", file="config.json")
+    try:
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        facts = json.loads((folder / "preprocessor_config.json").read_text())
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ModelError(
+            f"the captioner cannot be loaded ({reason})",
+            str(folder),
+            "Give a folder of a transformers captioner such as BLIP, or say --prompt",
+        ) from None
+    return model.eval().requires_grad_(False), tokenizer, facts
+
+
+@torch.no_grad()
+def describe_picture(name: str, photo: Photo) -> str:
+    """What a captioner says of the object of a picture, before white. Raises ModelError."""
+    model, tokenizer, facts = load_captioner(name)
+    size = facts.get("size", 224)
+    edge = int(size if isinstance(size, int) else size.get("height") or size["shortest_edge"])
+    x = torch.from_numpy(np.ascontiguousarray(photo.pixels)).permute(2, 0, 1)[None]
+    rgba = cut(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), [photo.similarity], edge)
+    shown = rgba[:, :3] + 1 - rgba[:, 3:]
+    mean = torch.tensor(facts.get("image_mean", [0.5, 0.5, 0.5])).view(1, 3, 1, 1)
+    deviation = torch.tensor(facts.get("image_std", [0.5, 0.5, 0.5])).view(1, 3, 1, 1)
+    try:
+        ids = model.generate(
+            pixel_values=(shown - mean) / deviation, max_new_tokens=LONGEST, do_sample=False
+        )
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ModelError(
+            f"makes no caption of a picture alone ({reason})",
+            f"--captioner {name}",
+            "Give a captioner such as BLIP, or say --prompt",
+        ) from None
+    return str(tokenizer.decode(ids[0], skip_special_tokens=True)).strip()

@@ -1,0 +1,237 @@
+"""How well a result fits its picture: figures, and a word whose thresholds were calibrated
+(docs/results/verdicts.md).
+
+The thresholds lie in fit_thresholds.json, which `python benchmarks/verdicts.py --calibrate` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...kernels import rasterize
+from ...meshes.mesh import Asset, Mesh
+from ...meshes.picture import render_asset
+from ...meshes.surface.extraction import iou
+from ...meshes.verification import psnr
+from ...priors.depth import load_depth
+from ...priors.framing import Similarity
+from .known import DepthMap, framed_map
+from .method import ShapeFound
+from .photo import Photo
+
+Word = Literal["fits", "doubtful", "does not fit"]
+THRESHOLDS = Path(__file__).with_name("fit_thresholds.json")
+SIZE = 256
+"""Pixels of the comparison."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A figure of at least `fits` speaks for a result; below `fails` it does not fit."""
+
+    fits: float
+    fails: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds by figure, the cosine from which a guessed word is sure, how near a runner-up may
+    be (difference of evidence) for a turn to be undecided, and where all this comes from."""
+
+    limits: Mapping[str, Limit]
+    sure_word: float
+    undecided: float
+    source: str
+
+
+@lru_cache(maxsize=1)
+def calibration() -> Calibration:
+    """The thresholds of this version."""
+    facts = json.loads(THRESHOLDS.read_text(encoding="utf-8"))
+    limits = {name: Limit(**values) for name, values in facts["limits"].items()}
+    return Calibration(limits, facts["sure word"], facts["undecided"], source=str(facts["source"]))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a result fits its picture.
+
+    Attributes:
+        silhouette: IoU of both outlines, from the picture's camera, [0, 1].
+        psnr: of the colours within both outlines, dB; nan where there are none.
+        seen: share of the texels that the picture shows; nan before there are any.
+        depth: correlation of the visible surface's depth with the known or the estimated one,
+            [-1, 1]; nan where none is.
+        word: what follows of these.
+        why: the figure that speaks most against it.
+        advice: what to do; empty where it fits.
+    """
+
+    silhouette: float
+    psnr: float = math.nan
+    seen: float = math.nan
+    depth: float = math.nan
+    word: Word = "fits"
+    why: str = ""
+    advice: str = ""
+
+    def figures(self) -> dict[str, Any]:
+        """For the report and the events."""
+        found: dict[str, Any] = {
+            "fit: silhouette IoU": self.silhouette,
+            "fit: PSNR inside, dB": self.psnr,
+            "fit: texels seen": self.seen,
+            "fit: depth agreement": self.depth,
+        }
+        found = {k: v for k, v in found.items() if math.isfinite(v)}
+        return {**found, "fit": self.word}
+
+    def line(self) -> str:
+        """One line for the user."""
+        parts = [f"silhouette IoU {self.silhouette:.2f}"]
+        if math.isfinite(self.psnr):
+            parts.append(f"PSNR inside {min(self.psnr, 99.0):.1f} dB")
+        if math.isfinite(self.seen):
+            parts.append(f"{100 * self.seen:.0f} % of the texels seen")
+        if math.isfinite(self.depth):
+            parts.append(f"depth agreement {self.depth:.2f}")
+        text = f"The result and the picture: {self.word} ({', '.join(parts)})."
+        return f"{text} {self.advice}" if self.advice else text
+
+
+def judged(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[Word, str]:
+    """The word for figures by name (nan where unknown), and the figure that speaks most against a
+    fit: all have to reach `fits`, and none may be below `fails`."""
+    word: Word = "fits"
+    why, lowest = "", math.inf
+    for name, limit in limits.items():
+        value = figures.get(name, math.nan)
+        if not math.isfinite(value):
+            continue
+        # 1 at `fits`, 0 at `fails`.
+        place = (value - limit.fails) / max(limit.fits - limit.fails, 1e-9)
+        if place < 1 and place < lowest:
+            lowest, why = place, name
+        if value < limit.fails:
+            word = "does not fit"
+        elif value < limit.fits and word == "fits":
+            word = "doubtful"
+    return word, why
+
+
+def with_word(fit: Fit, method: str, *, cut_by_colours: bool = False) -> Fit:
+    """The figures with their word, and with what to do.
+
+    Args:
+        method: that made the result.
+        cut_by_colours: whether the object was cut out by the colours of the border.
+    """
+    figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth")}
+    word, why = judged(figures, calibration().limits)
+    advice = ""
+    if word != "fits":
+        ways = []
+        if method != "relief":
+            ways.append("--method relief, which fits any picture from its side")
+        if cut_by_colours:
+            ways.append("--mask FILE, if the cut-out is wrong")
+        if method in ("cisp", "g3dr") and why != "seen":
+            ways.append("--prior NAME --method field, for what the embedded world does not know")
+        if method == "relief":
+            ways.append("--depth FILE or a second photo")
+        advice = f"Try {'; or '.join(ways)}." if ways else ""
+    return Fit(**figures, word=word, why=why, advice=advice)
+
+
+@torch.no_grad()
+def measure_fit(
+    found: ShapeFound,
+    photo: Photo,
+    *,
+    asset: Asset | None = None,
+    seen: float = math.nan,
+    depth: DepthMap | str | None = None,
+) -> Fit:
+    """The figures of a result; see `with_word` for the word.
+
+    Args:
+        asset: the finished asset; without it only outline and depth are compared.
+        seen: share of its texels that the picture shows.
+        depth: known, or the name of an estimator; none is compared without it.
+
+    Raises:
+        ModelError: there is no such estimator.
+    """
+    frame = found.frame(photo)
+    colours, alpha = photo.colours(SIZE, frame)
+    mask = alpha[0].numpy() > 0.5
+    drawn_depth = depth_map(found.mesh, found)
+    drawn = np.isfinite(drawn_depth)
+    level = math.nan
+    if asset is not None:
+        matrix = found.pose.camera(found.poses, SIZE).view_projection().numpy()
+        picture = render_asset(asset, matrix, SIZE, background=0.5)
+        drawn = picture.mask[0] > 0.5
+        both = (picture.mask[0] > 0.95) & (alpha[0].numpy() > 0.95)
+        level = psnr(picture.image[0], colours[0].numpy(), both) if both.any() else math.nan
+    agreement = math.nan
+    if depth is not None:
+        agreement = _depth_agreement(drawn_depth, photo, frame, depth)
+    return Fit(iou(drawn, mask), level, seen, depth=agreement)
+
+
+def depth_map(mesh: Mesh, found: ShapeFound, size: int = SIZE) -> np.ndarray:
+    """Depth (size, size) along the camera's axis of what the picture's camera sees of a mesh;
+    infinite where it sees nothing."""
+    camera = found.pose.camera(found.poses, size)
+    ones = np.ones((len(mesh.vertices), 1), np.float32)
+    points = torch.from_numpy(np.concatenate([mesh.vertices, ones], 1))
+    faces = torch.from_numpy(mesh.faces)
+    pixels = rasterize(points @ camera.view_projection()[0].T, faces, size, width=size)
+    number = pixels[..., 3].long() - 1
+    # Along the axis: what the fourth coordinate of the projection is.
+    away = (points @ camera.view_projection()[0].T)[:, 3]
+    corner = away[faces[number.clamp_min(0)].long()]
+    weights = torch.stack([pixels[..., 0], pixels[..., 1], 1 - pixels[..., 0] - pixels[..., 1]], -1)
+    depth = (corner * weights).sum(-1)
+    return torch.where(number >= 0, depth, torch.full_like(depth, math.inf)).numpy()
+
+
+def _depth_agreement(
+    drawn: np.ndarray, photo: Photo, frame: Similarity, depth: DepthMap | str
+) -> float:
+    """Correlation of two depths over what both know."""
+    size = 64
+    if isinstance(depth, DepthMap):
+        wanted, known = framed_map(depth.values, photo, frame, size)
+    else:
+        prior = load_depth(depth)
+        # As the estimator wants the object: framed.
+        seen = prior.predict(photo.framed(size, 0.8))[0]
+        seen = -seen if prior.inverse else seen
+        line = (torch.arange(size) + 0.5) / size
+        y, x = torch.meshgrid(line, line, indexing="ij")
+        place = photo.similarity.to_frame(frame.to_source(torch.stack([x, y], -1)))
+        wanted = F.grid_sample(seen[None, None], (place * 2 - 1)[None], align_corners=False)[
+            0, 0
+        ].numpy()
+        known = photo.mask(size, frame).numpy() > 0.9
+    step = drawn.shape[0] // size
+    small = drawn[step // 2 :: step, step // 2 :: step][:size, :size]
+    both = known & np.isfinite(small) & np.isfinite(wanted)
+    if both.sum() < 24:
+        return math.nan
+    one, two = small[both] - small[both].mean(), wanted[both] - wanted[both].mean()
+    # A surface that faces the camera has no relief to agree with.
+    scale = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float((one * two).sum() / scale) if scale > 1e-9 else math.nan
