@@ -1,5 +1,5 @@
-"""Photographic clutter of our own making: objects of known alpha before walls, floors, textures and
-other things that are out of focus, in light that casts shadows, seen by a camera with noise, as JPEG.
+"""Photographic clutter of our own making: objects of known alpha before walls, floors, textures
+and other things that are out of focus, in light that casts shadows, with noise, as JPEG.
 
 Nothing here is used by a training: backgrounds are drawn from other generators than the toybox's.
 """

@@ -24,6 +24,7 @@ from threestudio_like.priors.oracle import OraclePrior
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.cut_out.marks import read_boxes
 from threestudio_like.systems.scene.amodal_completion import (
     CompletionConfig,
     complete,
@@ -42,7 +43,7 @@ from threestudio_like.systems.scene.layout import (
     reference_camera,
 )
 from threestudio_like.systems.scene.objects import node_names
-from threestudio_like.systems.scene.picture import Canvas, read_boxes
+from threestudio_like.systems.scene.picture import Canvas
 from threestudio_like.systems.scene.placement import (
     PlacementConfig,
     PlacementWeights,

@@ -21,7 +21,7 @@ class Reconstruct:
     """Make a 3D asset of one picture of an object."""
 
     picture: tyro.conf.Positional[Path] = Path("picture.png")
-    """PNG, JPEG, WebP, with alpha or without."""
+    """PNG, JPEG, WebP, AVIF, TIFF, GIF, HEIC, … (docs/pictures.md), with alpha or without."""
     system: Annotated[str, tyro.conf.arg(name="method")] = "auto"
     """cisp: a CISP embedding guides voxel diffusion. g3dr: a generator makes a triplane of the
     picture and its depth. field: a field is optimised for this picture. A plug-in's name. auto: the
@@ -29,6 +29,15 @@ class Reconstruct:
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object.
     Guessed by default."""
+    mask: Path | None = None
+    """What the object is: a picture of the same size, white on black or with alpha."""
+    box: str = ""
+    """Where the object is, pixels: --box 10,20,90,120."""
+    pick: bool = False
+    """Click the object in the browser instead."""
+    segmenter: str = ""
+    """Cuts the object out: a name (sam-vit-base, rembg:birefnet-general, …), a folder or hub id of
+    transformers. By default the picture's alpha, or the embedded one."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

@@ -163,6 +163,9 @@ def reconstruct(
     system: str | Any = "auto",
     prior: PriorLike = "toybox",
     prompt: str = "",
+    mask: PathLike | None = None,
+    box: str = "",
+    segmenter: str = "",
     seed: int = 0,
     steps: int | None = None,
     preset: str = "auto",
@@ -174,9 +177,12 @@ def reconstruct(
     """Make an asset of a picture of one object.
 
     Args:
-        picture: PNG, JPEG or WebP, with alpha or without.
+        picture: of any format that is read, with alpha or without.
         system: "cisp", "g3dr", "field", a plug-in's name, or a configuration.
         prompt: what the picture shows; guessed where empty.
+        mask: a picture of the same size, white where the object is.
+        box: "x0,y0,x1,y1" about the object, in pixels.
+        segmenter: what cuts the object out, by name or folder.
         The others are those of `generate`.
 
     Raises:
@@ -189,7 +195,13 @@ def reconstruct(
         Reconstruct,
         run,
         asset=asset,
-        values={"picture": picture, "prompt": prompt},
+        values={
+            "picture": picture,
+            "prompt": prompt,
+            "mask": mask,
+            "box": box,
+            "segmenter": segmenter,
+        },
         method={"steps": steps, "preset": preset, "resolution": resolution},
         seed=seed,
         set=set,

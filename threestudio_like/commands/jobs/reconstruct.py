@@ -15,7 +15,8 @@ import torch
 
 from ...engine.errors import ConfigError
 from ...engine.events import Events
-from ...engine.output import new_file
+from ...engine.output import new_file, write_file
+from ...meshes.io.images import encode_png
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
 from ...meshes.texture.atlas import Atlas, join_atlas, paint_tiles
@@ -35,6 +36,7 @@ from ...runs.options import check_prompt
 from ...runs.prior import check_vocabulary, fit_guidance, read_prompt
 from ...runs.session import Run
 from ...systems import registry
+from ...systems.cut_out.cut import Marks
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
 from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound, guess_caption
 from ...systems.image_to_3d.photo import Photo, photo_of, read_photo
@@ -121,9 +123,13 @@ def reconstruct(
         print_configuration(options, "reconstruct", options.prompt)
         return None
     picture = options.picture.expanduser()
+    if options.pick:
+        options = replace(options, box=_picked(options), pick=False)
+    marks = Marks(mask=options.mask, box=options.box, segmenter=options.segmenter)
+    marks.check()
     with Run.open("reconstruct", options, name=f"{picture.stem} {options.system}") as run:
         found = method_configuration(options, system)
-        photo = read_photo(picture, BorderSegmenter())
+        photo = read_photo(picture, marks=marks)
         if prior is None and options.model.prior != EMBEDDED and found.wants_prior:
             prior = run.load_prior()
         if prior is not None and found.wants_prior:
@@ -136,6 +142,60 @@ def reconstruct(
             photo=photo, source=source, name=picture.stem, content=content, prior=prior
         )
         return reconstruct_photo(run, given, config)
+
+
+def _picked(options: Reconstruct) -> str:
+    """The box of the object that the user clicks in the browser. Raises ConfigError where it is
+    given already."""
+    from ...priors.segmentation.loading import promptable
+    from .view import ViewOptions, pick_boxes
+
+    if options.box or options.mask is not None:
+        raise ConfigError("asks for a box that is given", "--pick", "Leave out --box and --mask")
+    name = options.segmenter if promptable(options.segmenter) else EMBEDDED
+    boxes = pick_boxes(options.picture.expanduser(), "the object", ViewOptions(segmenter=name))
+    assert boxes is not None
+    return boxes[0]
+
+
+def _marked(options: Any) -> dict[str, Any]:
+    """What the user says of where the object is, as facts of the run."""
+    facts: dict[str, Any] = {}
+    for name in ("box", "segmenter"):
+        if getattr(options, name, ""):
+            facts[name] = getattr(options, name)
+    mask = getattr(options, "mask", None)
+    if mask is not None:
+        facts["mask content"] = hashlib.sha256(mask.expanduser().read_bytes()).hexdigest()[:16]
+    return facts
+
+
+def show_cut_out(run: Run, photo: Photo) -> None:
+    """Write the cut-out, which is the first thing to look at; say how it was found and what is
+    doubtful of it."""
+    events = run.events
+    for name, note in photo.notes.items():
+        events.record("picture", part=name, note=note)
+        if "nothing stood out" in note:
+            events.say(
+                f"Warning: {note}. Give --mask or --box, or a picture with alpha: docs/pictures.md."
+            )
+    for line in photo.told:
+        events.record("picture", part="told", note=line)
+        events.say(f"Warning: the picture: {line}.")
+    if not run.leads():
+        return
+    path = run.folder / "cut-out.png"
+    write_file(
+        path, encode_png(np.rint(photo.pixels.clip(0, 1) * 255).astype(np.uint8)), force=True
+    )
+    if not run.resumed:
+        grey = photo.framed(256, 0.96)[0].numpy()
+        preview = encode_png(np.rint(grey * 255).astype(np.uint8))
+        write_file(run.folder / "work" / "preview.png", preview, force=True)
+    how = photo.notes.get("background", "")
+    events.record("cut-out", path=path.name, how=how)
+    events.say(f"{path}  (the object, cut out {how})")
 
 
 def generate_by_picture(
@@ -180,17 +240,23 @@ def imagined(prompt: str, prior: DiffusionPrior, seed: int) -> InputImage:
     )
 
 
-def reconstruct_image(options: Reconstruct, picture: Callable[[], InputImage]) -> RunResult:
+def reconstruct_image(
+    options: Reconstruct,
+    picture: Callable[[], InputImage],
+    hear: Callable[[str], None] | None = None,
+) -> RunResult:
     """A run of its own for a picture that is in memory: an object of a scene, for instance.
 
     Args:
         picture: makes it, once the run's folder is there.
+        hear: what is told of the warnings of this run, which shows nothing itself.
 
     Raises:
         UserError: of every kind in `engine.errors`.
     """
     config = method_configuration(options)
     with Run.open("reconstruct", options, name=options.picture.stem, quiet=True) as run:
+        run.events.relay = hear
         return reconstruct_photo(run, picture(), config)
 
 
@@ -211,12 +277,10 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "prior": options.model.prior,
         "seed": options.run.seed,
     }
+    facts |= _marked(options)
     export = export_config(options)
     run.describe(facts, config, export, planned=planned)
-    for name, note in photo.notes.items():
-        events.record("picture", part=name, note=note)
-        if "nothing stood out" in note:
-            events.say(f"Warning: {note}. Cut the object out, or give a picture with alpha.")
+    show_cut_out(run, photo)
     prompt = options.prompt
     if prior is not None and not prompt:
         prompt = guess_caption(photo, config.twin)
