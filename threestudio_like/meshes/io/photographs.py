@@ -211,8 +211,11 @@ def _decoded(picture: Any, where: str, edge: int) -> Photograph:
     notes = []
     if reducible and max(width, height) >= 2 * edge:
         _reduce_early(picture, edge)
-    turn = picture.getexif().get(0x0112, 1) if picture.format != "HEIF" else 1
     picture.load()
+    if not reducible:
+        # A TIFF turns itself while it is decoded, and its size with it.
+        width, height = picture.size
+    turn = picture.getexif().get(0x0112, 1)
     profile = picture.info.get("icc_profile")
     factor = max(picture.size) // (2 * edge) if edge else 1
     if factor > 1 and picture.mode in ("P", "PA", "1"):
