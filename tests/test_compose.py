@@ -606,7 +606,7 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
             ["--text", "a red ball on a blue box", "--objects", "one.glb"],
             "gives 1 meshes, the prompt names 2",
         ),
-        (["SCENE", "a red ball on a blue box", "--segmenter", "x"], "there is no option"),
+        (["SCENE", "a red ball on a blue box", "--segmenter", "x"], 'there is no model "x"'),
         (
             ["SCENE", "a red ball on a blue box", "--decompose.segmenter", "nowhere"],
             'there is no model "nowhere"',

@@ -203,7 +203,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path):
             read_mask(tmp_path / f"{name}.png", (96, 96), (96, 96))
 
 
-@pytest.mark.parametrize("kind", ["colours", "greys", "palette", "jpeg", "white behind"])
+@pytest.mark.parametrize("kind", ["colours", "greys", "palette", "scaled", "white behind"])
 def test_label_maps_are_masks(tmp_path, kind):
     one, two = disc(x=70, radius=18), disc(x=25, radius=18)
     labels = np.zeros((96, 96, 3), np.uint8)
@@ -219,11 +219,13 @@ def test_label_maps_are_masks(tmp_path, kind):
         order = [one, two]
     else:
         labels[one], labels[two] = (255, 0, 0), (0, 90, 255)
-        name = "labels.jpg" if kind == "jpeg" else "labels.png"
-        Image.fromarray(labels).save(tmp_path / name, quality=90, subsampling=0)
+        picture = Image.fromarray(labels)
+        if kind == "scaled":
+            # Its edges are mixed colours.
+            picture = picture.resize((480, 480)).resize((96, 96), Image.Resampling.BILINEAR)
+        picture.save(tmp_path / "labels.png")
         order = [two, one]
-    path = next(tmp_path.glob("labels.*"))
-    masks, told = read_masks(path, (96, 96), (96, 96))
+    masks, told = read_masks(tmp_path / "labels.png", (96, 96), (96, 96))
     assert len(masks) == 2
     for found, truth in zip(masks, order):
         assert iou(found > 0.5, truth) > 0.95
@@ -235,6 +237,11 @@ def test_a_photograph_is_no_label_map(tmp_path):
     Image.fromarray((photo(disc()) * 255).astype(np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="is no label map"):
         read_masks(tmp_path / "a.png", (96, 96), (96, 96))
+    labels = np.zeros((96, 96, 3), np.uint8)
+    labels[disc()] = (200, 90, 30)
+    Image.fromarray(labels).save(tmp_path / "a.jpg", quality=40)
+    with pytest.raises(InputError, match="JPEG mixes colours"):
+        read_masks(tmp_path / "a.jpg", (96, 96), (96, 96))
     with pytest.raises(InputError, match="no such folder or file"):
         read_masks(tmp_path / "none", (96, 96), (96, 96))
 

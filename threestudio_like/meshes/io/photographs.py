@@ -204,11 +204,11 @@ def _decoded(picture: Any, where: str, edge: int) -> Photograph:
             where,
             "Scale it down, or save it as JPEG",
         )
-    told = []
+    told: list[str] = []
     frames = int(getattr(picture, "n_frames", 1) or 1)
     if frames > 1 and picture.format != "MPO":
         told.append(f"holds {frames} pictures, of which the first is taken")
-    notes = []
+    notes: list[str] = []
     if reducible and max(width, height) >= 2 * edge:
         _reduce_early(picture, edge)
     picture.load()

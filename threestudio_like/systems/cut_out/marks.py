@@ -157,18 +157,15 @@ def _label_map(
     flat = pixels[..., :3].reshape(-1, 3).astype(np.int64)
     if pixels.shape[2] == 4:
         flat[pixels[..., 3].ravel() < 128] = 0
-    colours, of, counts = _colours(flat)
-    if len(colours) > 4 * LABELS:
-        # A JPEG's colours waver.
-        colours, of, counts = _colours(((flat + 16) // 32 * 32).clip(0, 255))
+    colours, of, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
     of = of.reshape(pixels.shape[:2])
-    # Edges that a JPEG or a scaling has mixed belong to the nearest colour that is common.
+    # Edges that a scaling has mixed belong to the nearest colour that is common.
     common = np.flatnonzero(counts >= max(FEWEST, 4e-3 * of.size))
     if not 2 <= len(common) <= LABELS or counts[common].sum() < 0.9 * of.size:
         raise InputError(
             f"is no label map: it has {len(colours)} colours",
             str(path),
-            "Give each object one colour on black, or a folder of masks",
+            "Give each object one colour on black, as PNG (JPEG mixes colours), or a folder of masks",
         )
     gap = ((colours[:, None] - colours[common][None]) ** 2).sum(-1)
     labels = common[gap.argmin(1)][of]
@@ -183,11 +180,6 @@ def _label_map(
     how = "their greys, dark to light" if greys else "their places, left to right"
     names = ", ".join("#" + "".join(f"{v:02x}" for v in colours[k]) for k in order)
     return masks, [f"{path.name} labels {len(order)} objects, taken in the order of {how}: {names}"]
-
-
-def _colours(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The colours of pixels (N, 3), which of them each pixel has, and how many have it."""
-    return np.unique(flat, axis=0, return_inverse=True, return_counts=True)
 
 
 def _mask_pixels(path: Path, shape: tuple[int, int]) -> np.ndarray:
