@@ -15,8 +15,7 @@ import torch
 
 from ...engine.errors import ConfigError
 from ...engine.events import Events
-from ...engine.output import new_file, write_file
-from ...meshes.io.images import encode_png
+from ...engine.output import new_file
 from ...meshes.mesh import Asset, Material, Mesh
 from ...meshes.picture import render_asset
 from ...meshes.texture.atlas import Atlas, join_atlas, paint_tiles
@@ -45,6 +44,7 @@ from ...systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
 from ...systems.image_to_3d.viewpoint import Viewpoint
 from ..generate import Generate
 from ..reconstruct import Reconstruct
+from .cut_out import marked_facts, picked_box, show_cut_out
 from .generate import save_embeddings
 from .printing import print_configuration
 
@@ -124,7 +124,7 @@ def reconstruct(
         return None
     picture = options.picture.expanduser()
     if options.pick:
-        options = replace(options, box=_picked(options), pick=False)
+        options = replace(options, box=picked_box(options), pick=False)
     marks = Marks(mask=options.mask, box=options.box, segmenter=options.segmenter)
     marks.check()
     with Run.open("reconstruct", options, name=f"{picture.stem} {options.system}") as run:
@@ -142,60 +142,6 @@ def reconstruct(
             photo=photo, source=source, name=picture.stem, content=content, prior=prior
         )
         return reconstruct_photo(run, given, config)
-
-
-def _picked(options: Reconstruct) -> str:
-    """The box of the object that the user clicks in the browser. Raises ConfigError where it is
-    given already."""
-    from ...priors.segmentation.loading import promptable
-    from .view import ViewOptions, pick_boxes
-
-    if options.box or options.mask is not None:
-        raise ConfigError("asks for a box that is given", "--pick", "Leave out --box and --mask")
-    name = options.segmenter if promptable(options.segmenter) else EMBEDDED
-    boxes = pick_boxes(options.picture.expanduser(), "the object", ViewOptions(segmenter=name))
-    assert boxes is not None
-    return boxes[0]
-
-
-def _marked(options: Any) -> dict[str, Any]:
-    """What the user says of where the object is, as facts of the run."""
-    facts: dict[str, Any] = {}
-    for name in ("box", "segmenter"):
-        if getattr(options, name, ""):
-            facts[name] = getattr(options, name)
-    mask = getattr(options, "mask", None)
-    if mask is not None:
-        facts["mask content"] = hashlib.sha256(mask.expanduser().read_bytes()).hexdigest()[:16]
-    return facts
-
-
-def show_cut_out(run: Run, photo: Photo) -> None:
-    """Write the cut-out, which is the first thing to look at; say how it was found and what is
-    doubtful of it."""
-    events = run.events
-    for name, note in photo.notes.items():
-        events.record("picture", part=name, note=note)
-        if "nothing stood out" in note:
-            events.say(
-                f"Warning: {note}. Give --mask or --box, or a picture with alpha: docs/pictures.md."
-            )
-    for line in photo.told:
-        events.record("picture", part="told", note=line)
-        events.say(f"Warning: the picture: {line}.")
-    if not run.leads():
-        return
-    path = run.folder / "cut-out.png"
-    write_file(
-        path, encode_png(np.rint(photo.pixels.clip(0, 1) * 255).astype(np.uint8)), force=True
-    )
-    if not run.resumed:
-        grey = photo.framed(256, 0.96)[0].numpy()
-        preview = encode_png(np.rint(grey * 255).astype(np.uint8))
-        write_file(run.folder / "work" / "preview.png", preview, force=True)
-    how = photo.notes.get("background", "")
-    events.record("cut-out", path=path.name, how=how)
-    events.say(f"{path}  (the object, cut out {how})")
 
 
 def generate_by_picture(
@@ -277,7 +223,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "prior": options.model.prior,
         "seed": options.run.seed,
     }
-    facts |= _marked(options)
+    facts |= marked_facts(options)
     export = export_config(options)
     run.describe(facts, config, export, planned=planned)
     show_cut_out(run, photo)

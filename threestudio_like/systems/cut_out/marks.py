@@ -165,7 +165,7 @@ def _label_map(
         raise InputError(
             f"is no label map: it has {len(colours)} colours",
             str(path),
-            "Give each object one colour on black, as PNG (JPEG mixes colours), or a folder of masks",
+            "Give each object one colour on black in a PNG (JPEG mixes colours), or a folder",
         )
     gap = ((colours[:, None] - colours[common][None]) ** 2).sum(-1)
     labels = common[gap.argmin(1)][of]
