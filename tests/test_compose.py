@@ -24,6 +24,7 @@ from threestudio_like.priors.oracle import OraclePrior
 from threestudio_like.renderers import SceneRenderer
 from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import Body, PlacedScene
+from threestudio_like.systems.cut_out.marks import read_boxes
 from threestudio_like.systems.scene.amodal_completion import (
     CompletionConfig,
     complete,
@@ -42,7 +43,7 @@ from threestudio_like.systems.scene.layout import (
     reference_camera,
 )
 from threestudio_like.systems.scene.objects import node_names
-from threestudio_like.systems.scene.picture import Canvas, read_boxes
+from threestudio_like.systems.scene.picture import Canvas
 from threestudio_like.systems.scene.placement import (
     PlacementConfig,
     PlacementWeights,
@@ -605,7 +606,7 @@ def test_compose_reconstructs_its_objects(files, tmp_path):
             ["--text", "a red ball on a blue box", "--objects", "one.glb"],
             "gives 1 meshes, the prompt names 2",
         ),
-        (["SCENE", "a red ball on a blue box", "--segmenter", "x"], "there is no option"),
+        (["SCENE", "a red ball on a blue box", "--segmenter", "x"], 'there is no model "x"'),
         (
             ["SCENE", "a red ball on a blue box", "--decompose.segmenter", "nowhere"],
             'there is no model "nowhere"',

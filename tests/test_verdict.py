@@ -67,7 +67,7 @@ def test_a_thing_fits_its_own_picture_and_no_other():
     assert with_word(measured, "cisp").word == "fits"
     assert with_word(measured, "cisp").advice == ""
     other = ShapeFound(box(0.15, 0.8, 0.15), Pose(0.6, 0.4, 1.0), POSES)
-    told = with_word(measure_fit(other, photo), "cisp", cut_by_colours=True)
+    told = with_word(measure_fit(other, photo), "cisp", found_cut=True)
     assert told.word == "does not fit"
     assert "--method relief" in told.line()
     assert "--mask" in told.line()

@@ -176,7 +176,8 @@ def test_boxes_of_a_large_picture_are_in_the_files_own_pixels(user, tmp_path):
     user.points = [[4 * x, 4 * y] for x, y in user.points]
     boxes = viewing.pick_boxes(path, "", viewing.ViewOptions(seconds=120))
     assert boxes == tuple(",".join(f"{2 * v:.0f}" for v in b) for b in user.boxes)
-    pixels, note, share = read_pixels(path)
+    read = read_pixels(path)
+    pixels, note, share = read.pixels, read.note, read.share
     canvas = Canvas.of(pixels, "x", note, share)
     assert np.allclose(
         canvas.box(np.array([float(v) for v in boxes[0].split(",")])), user.boxes[0], atol=1

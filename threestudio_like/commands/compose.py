@@ -23,7 +23,8 @@ class Compose:
     (--place.spatial.factor 10); --print-config lists them."""
 
     picture: tyro.conf.Positional[str] = ""
-    """PNG, JPEG, WebP, with alpha or without; none with --text."""
+    """PNG, JPEG, WebP, AVIF, TIFF, GIF, HEIC, … (docs/pictures.md), with alpha or without; none
+    with --text."""
     prompt: tyro.conf.Positional[str] = ""
     """What it shows, each object once: "a red ball on a blue box". Without it the objects are
     placed by the picture alone."""
@@ -35,7 +36,11 @@ class Compose:
     pick: bool = False
     """Click the objects in the browser instead."""
     masks: Path | None = None
-    """A folder with a black and white picture for each object, in the order of their names."""
+    """A folder with a black and white picture for each object, in the order of their names, or one
+    label map with a colour an object."""
+    segmenter: str = ""
+    """Short for --decompose.segmenter: a name (sam-vit-base, sam2.1-tiny, …), a folder or a
+    checkpoint."""
     objects: tuple[Path, ...] = ()
     """Your own meshes, in the prompt's order; only where they stand is sought then."""
     method_name: Annotated[str, tyro.conf.arg(name="method")] = "auto"

@@ -25,6 +25,7 @@ AXES = ("--up", "--front", "--to-up", "--to-front")
 NUMBERS = re.compile(r"^-[\d.]")
 ELSEWHERE = {
     "--mask": ("compose", "--masks", "a folder with a mask for each object"),
+    "--box": ("compose", "--boxes", "a box for each object"),
     "--n-iters": (None, "--steps", ""),
     "--iters": (None, "--steps", ""),
     "--iterations": (None, "--steps", ""),

@@ -22,7 +22,8 @@ class Reconstruct:
     """Make a 3D asset of one picture of an object, or of several photos of it."""
 
     picture: tyro.conf.Positional[Path] = Path("picture.png")
-    """PNG, JPEG, WebP, with alpha or without; or a folder of photos of one object."""
+    """PNG, JPEG, WebP, AVIF, TIFF, GIF, HEIC, … (docs/pictures.md), with alpha or without; or a
+    folder of photos of one object."""
     further: tyro.conf.Positional[tuple[Path, ...]] = ()
     """More photos of the same object, from other sides."""
     system: Annotated[str, tyro.conf.arg(name="method")] = "auto"
@@ -33,6 +34,15 @@ class Reconstruct:
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object.
     Guessed by default, where the embedded world surely knows it."""
+    mask: Path | None = None
+    """What the object is: a picture of the same size, white on black or with alpha."""
+    box: str = ""
+    """Where the object is, pixels: --box 10,20,90,120."""
+    pick: bool = False
+    """Click the object in the browser instead."""
+    segmenter: str = ""
+    """Cuts the object out: a name (sam-vit-base, rembg:birefnet-general, …), a folder or hub id of
+    transformers. By default the picture's alpha, or the embedded one."""
     known: tyro.conf.OmitArgPrefixes[KnownOptions] = field(default_factory=KnownOptions)
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)

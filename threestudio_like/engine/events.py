@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,6 +62,8 @@ class Events:
         self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None
     ) -> None:
         self._path, self._mode = path, mode
+        self.relay: Callable[[str], None] | None = None
+        """Hears the warnings of a run that shows nothing itself, for it is within another one."""
         self._stream = stream or sys.stderr
         self._began = time.monotonic()
         self._last_draw = 0.0
@@ -92,6 +95,8 @@ class Events:
 
     def say(self, text: str) -> None:
         """Print a permanent line for the user, above the status line."""
+        if self.relay is not None and text.startswith("Warning:"):
+            self.relay(text)
         if self._cell is not None:
             self._cell.say(printable(text, lines=True))
         if self._mode == "line":

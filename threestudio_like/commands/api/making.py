@@ -165,6 +165,9 @@ def reconstruct(
     system: str | Any = "auto",
     prior: PriorLike = "toybox",
     prompt: str = "",
+    mask: PathLike | None = None,
+    box: str = "",
+    segmenter: str = "",
     seed: int = 0,
     steps: int | None = None,
     preset: str = "auto",
@@ -177,9 +180,13 @@ def reconstruct(
     """Make an asset of a picture of one object, or of several photos of it.
 
     Args:
-        picture: PNG, JPEG or WebP, with alpha or without; several of one object, or their folder.
+        picture: of any format that is read, with alpha or without; several of one object, or their
+            folder.
         system: "auto", "cisp", "relief", "g3dr", "field", a plug-in's name, or a configuration.
         prompt: what the picture shows; guessed where empty, if the embedded world surely knows it.
+        mask: a picture of the same size, white where the object is.
+        box: "x0,y0,x1,y1" about the object, in pixels.
+        segmenter: what cuts the object out, by name or folder.
         known: what you know of the picture: camera, depth, normals, size, azimuths.
         The others are those of `generate`.
 
@@ -198,7 +205,14 @@ def reconstruct(
         run,
         asset=asset,
         known=known,
-        values={"picture": first, "further": tuple(further), "prompt": prompt},
+        values={
+            "picture": first,
+            "further": tuple(further),
+            "prompt": prompt,
+            "mask": mask,
+            "box": box,
+            "segmenter": segmenter,
+        },
         method={"steps": steps, "preset": preset, "resolution": resolution},
         seed=seed,
         set=set,

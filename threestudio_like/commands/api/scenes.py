@@ -25,6 +25,7 @@ def compose(
     prior: PriorLike = "toybox",
     boxes: Sequence[str] = (),
     masks: PathLike | None = None,
+    segmenter: str = "",
     objects: Sequence[PathLike] = (),
     spatial_words: Sequence[str] = (),
     fov: float = 0.0,
@@ -40,12 +41,13 @@ def compose(
     `Asset.nodes` says where each stands.
 
     Args:
-        picture: PNG, JPEG or WebP.
+        picture: of any format that is read.
         prompt: what it shows, each object once.
         method: of `reconstruct`, for every object.
         system: a configuration (`Comboverse(...)`) instead of a preset.
         boxes: "x0,y0,x1,y1" in pixels, in the prompt's order.
-        masks: a folder with a mask for each object.
+        masks: a folder with a mask for each object, or a label map.
+        segmenter: what finds the objects, by name or folder.
         objects: your own meshes, in the prompt's order.
         spatial_words: words of the prompt that say where things are.
         fov, elevation: of the picture's camera, degrees.
@@ -69,6 +71,7 @@ def compose(
             "method_name": method,
             "boxes": boxes,
             "masks": masks,
+            "segmenter": segmenter,
             "objects": objects,
             "spatial_words": spatial_words,
             "fov": fov,

@@ -17,11 +17,13 @@ from ...runs.options import check_prompt
 from ...runs.prior import read_prompt
 from ...runs.session import Run
 from ...systems import registry
+from ...systems.cut_out.marks import read_boxes, read_masks
 from ...systems.image_to_3d.photo import read_pixels
 from ...systems.scene.comboverse import Comboverse
 from ...systems.scene.objects import open_object
-from ...systems.scene.picture import Canvas, find_parts, read_boxes, read_masks
+from ...systems.scene.picture import Canvas, find_parts
 from ...systems.scene.prompt import SceneText, read_scene
+from ...systems.scene.segmentation import check_marks
 from ..compose import Compose
 from .compose_objects import check_export
 from .compose_run import Composition
@@ -78,13 +80,14 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
     picture = Path(options.picture).expanduser()
     with Run.open("compose", options, name=f"{picture.stem} scene") as run:
         configuration_of(options, system)
-        pixels, note, share = read_pixels(picture)
-        canvas = Canvas.of(pixels, options.picture, note, share=share)
-        masks = (
-            None
-            if options.masks is None
-            else [canvas.mask(m) for m in read_masks(options.masks, pixels.shape[:2])]
-        )
+        read = read_pixels(picture)
+        canvas = Canvas.of(read.pixels, options.picture, read.note, share=read.share)
+        masks, told = None, [*read.told, *canvas.told]
+        if options.masks is not None:
+            drawn, more = read_masks(options.masks, read.shape, read.pixels.shape[:2])
+            masks = [canvas.mask(m) for m in drawn]
+            told += more
+        check_marks(boxes, None if masks is None else len(masks), text, *read.shape[::-1])
         prior = prior or run.load_prior()
         config = run.configure(configuration_of(options, system, prior))
         if options.prompt:
@@ -105,6 +108,8 @@ def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None
         composition = _begin(
             run, options.prompt, text, words=words, config=config, prior=prior, more=facts
         )
+        for line in told:
+            run.events.say(f"Warning: the picture: {line}.")
         for line in notes:
             run.events.say(f"Warning: {line}.")
         return composition.from_picture(canvas, parts, given)
@@ -168,6 +173,7 @@ def _begin(
         "prior": options.model.prior,
         "seed": options.run.seed,
         "method": options.method_name,
+        **({"segmenter": options.segmenter} if options.segmenter else {}),
         "boxes": list(options.boxes),
         "objects": run.fact("objects", [str(p) for p in options.objects]),
         "spatial words": words,
@@ -211,6 +217,8 @@ def configuration_of(
     if preset == "auto":
         preset = "open" if prior is not None and prior.facts.camera is None else "default"
     base = system or registry.configuration("comboverse", preset, "compose")
+    if options.segmenter:
+        base = replace(base, decompose=replace(base.decompose, segmenter=options.segmenter))
     config: Comboverse = configure(options, base)
     if config.resolution:
         config = replace(config, place=replace(config.place, resolution=config.resolution))

@@ -106,11 +106,15 @@ class ObjectMaker:
             self.run.options, self.run.folder / "objects" / name, name=name, phrase=phrase
         )
         try:
-            reconstruct_image(options, picture)
+            reconstruct_image(options, picture, hear=lambda line: self._hear(phrase or name, line))
         except (CollapseError, InputError) as error:
             raise type(error)(
                 f'"{phrase or name}": {error.what}', error.where, error.remedy
             ) from None
+
+    def _hear(self, what: str, line: str) -> None:
+        """A warning of an object's own run is the scene's too."""
+        self.run.events.say(f"Warning: {what}: {line.removeprefix('Warning: ')}")
 
     def _opened(self, folder: Path, name: str) -> SceneObject:
         events = read_events(folder / "events.jsonl")

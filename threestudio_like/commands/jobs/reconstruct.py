@@ -48,6 +48,7 @@ from .picture.choice import (
     name_of,
     needs_relief,
 )
+from .picture.cut_out import marked_facts, marks_of, picked_box, show_cut_out
 from .picture.given import InputImage, content_of, pictures_of, read_known, say_unused
 from .printing import print_configuration
 
@@ -81,10 +82,13 @@ def reconstruct(
         return None
     pictures = pictures_of(options.picture, options.further)
     picture = pictures[0]
+    if options.pick:
+        options = replace(options, box=picked_box(options), pick=False)
+    marks = marks_of(options, len(pictures))
     method = name_of(options)
     with Run.open("reconstruct", options, name=f"{picture.stem} {method}") as run:
         config = method_configuration(options, system)
-        photo = read_photo(picture, BorderSegmenter())
+        photo = read_photo(picture, marks=marks)
         known = read_known(options.known, photo, pictures, run.events)
         if len(pictures) > 1:
             text = f"{len(pictures)} photos are taken for views of one object"
@@ -148,17 +152,23 @@ def imagined(prompt: str, prior: DiffusionPrior, seed: int) -> InputImage:
     )
 
 
-def reconstruct_image(options: Reconstruct, picture: Callable[[], InputImage]) -> RunResult:
+def reconstruct_image(
+    options: Reconstruct,
+    picture: Callable[[], InputImage],
+    hear: Callable[[str], None] | None = None,
+) -> RunResult:
     """A run of its own for a picture that is in memory: an object of a scene, for instance.
 
     Args:
         picture: makes it, once the run's folder is there.
+        hear: what is told of the warnings of this run, which shows nothing itself.
 
     Raises:
         UserError: of every kind in `engine.errors`.
     """
     config = method_configuration(options)
     with Run.open("reconstruct", options, name=options.picture.stem, quiet=True) as run:
+        run.events.relay = hear
         return reconstruct_photo(run, picture(), config)
 
 
@@ -183,11 +193,9 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "prior": options.model.prior,
         "seed": options.run.seed,
     }
+    facts |= marked_facts(options)
     run.describe(facts, config, export, planned=planned)
-    for name, note in photo.notes.items():
-        events.record("picture", part=name, note=note)
-        if "nothing stood out" in note:
-            events.say(f"Warning: {note}. Cut the object out, or give a picture with alpha.")
+    show_cut_out(run, photo)
     prompt, sure = (options.prompt, False) if relief else _words(run, photo, config, prior)
     picture = PictureRequest(
         photo=photo,

@@ -12,12 +12,11 @@ import numpy as np
 
 from ...engine.errors import ConfigError, InputError
 from ...meshes.io.files import read
+from ...meshes.io.photographs import SUFFIXES
 from ...reports import BoxPicker, PageServer, mesh_page, serve_run
 from ...reports.live import HTML, announce
 from ...reports.server import LOOPBACK
 from ..view import View
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass
@@ -44,7 +43,7 @@ def view(path: Path, prompt: str, options: ViewOptions) -> str:
         InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt that
             is no use here.
     """
-    if path.is_file() and path.suffix.lower() in PICTURES:
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
         return _boxes_command(path, prompt, options)
     if prompt:
         raise ConfigError("belongs to a picture", "view PROMPT", "Leave it out")
@@ -74,7 +73,8 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
     from ...systems.scene.prompt import read_scene
     from ...systems.scene.segmentation import DecomposeConfig, cells_of
 
-    pixels, _, share = read_pixels(picture)
+    read = read_pixels(picture)
+    pixels, share = read.pixels, read.share
     shown = (
         pixels[..., :3]
         if pixels.shape[2] == 3

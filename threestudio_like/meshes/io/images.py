@@ -46,20 +46,7 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
                 raise InputError("holds a picture without pixels", where, "Replace the picture")
             if upright:
                 picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I") or picture.mode == "F":
-                # PIL would truncate sixteen bits a channel instead of scaling them.
-                deep = np.asarray(picture, np.float32)
-                grey = (
-                    np.rint(deep / max(1.0, 65535.0 if deep.max() > 255 else 255.0) * 255)
-                    .clip(0, 255)
-                    .astype(np.uint8)
-                )
-                return np.repeat(grey[..., None], 3, -1)
-            opaque = (
-                picture.mode in ("RGB", "L", "1", "CMYK", "YCbCr")
-                and "transparency" not in picture.info
-            )
-            return np.asarray(picture.convert("RGB" if opaque else "RGBA"))
+            return to_bytes(picture)
     except InputError:
         raise
     except Exception as error:
@@ -68,6 +55,24 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
             where,
             "Save it again as PNG",
         ) from None
+
+
+def to_bytes(picture: Any) -> np.ndarray:
+    """The pixels of a Pillow picture of any mode, (H, W, 3) or, where something of it is or may be
+    transparent, (H, W, 4) uint8."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        # Pillow would cut sixteen bits a channel instead of scaling them.
+        deep = np.nan_to_num(np.asarray(picture, np.float32), posinf=0.0, neginf=0.0)
+        top = float(deep.max()) if deep.size else 0.0
+        full = 65535.0 if top > 255 or picture.mode.startswith("I;16") else 255.0
+        full = 1.0 if picture.mode == "F" and top <= 1 else full
+        grey = np.rint(deep / max(full, top) * 255).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, -1)
+    opaque = (
+        picture.mode in ("RGB", "L", "1", "CMYK", "YCbCr", "LAB", "HSV")
+        and "transparency" not in picture.info
+    )
+    return np.asarray(picture.convert("RGB" if opaque else "RGBA"))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -20,6 +20,16 @@ from ...engine.places import user_path
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
+MODEL_CLASSES = {
+    "sam": "SamModel",
+    "sam2": "Sam2Model",
+    "sam2_video": "Sam2Model",
+    "edgetam": "EdgeTamModel",
+    "edgetam_video": "EdgeTamModel",
+    "sam3_tracker": "Sam3TrackerModel",
+}
+"""Model types of transformers that answer prompts -> the class that reads them."""
+
 
 @dataclass
 class Seen:
@@ -64,15 +74,14 @@ class TransformersSam(PromptSegmenter):
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()
-        classes = {"sam": "SamModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
-        if kind not in classes:
+        if kind not in MODEL_CLASSES:
             raise ModelError(
                 f'is a "{kind}", no Segment Anything model',
                 str(folder),
                 "Give a SAM or SAM 2 model",
             )
         try:
-            self.model: Any = getattr(transformers, classes[kind]).from_pretrained(
+            self.model: Any = getattr(transformers, MODEL_CLASSES[kind]).from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

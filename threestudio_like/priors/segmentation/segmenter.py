@@ -14,10 +14,35 @@ from scipy.ndimage import binary_fill_holes, binary_opening, label, zoom
 class Segmenter(ABC):
     """Maps pictures to masks of the foreground."""
 
+    name: str
+    """What it is, for notes: "by <name>"."""
+
     @abstractmethod
     def mask(self, picture: np.ndarray) -> np.ndarray:
         """The share of foreground (H, W) float32 in [0, 1] of every pixel of a picture (H, W, 3) in
         [0, 1]."""
+
+    def inside(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """The object in a box (4,) x0, y0, x1, y1 in pixels, as `mask` gives it: the foreground of
+        the part of the picture about the box, and nothing beyond it."""
+        rows, columns, room = box_room(picture.shape[:2], box)
+        out = np.zeros(picture.shape[:2], np.float32)
+        out[rows, columns] = self.mask(picture[rows, columns])
+        return np.where(room, out, 0).astype(np.float32)
+
+
+def box_room(
+    shape: tuple[int, int], box: np.ndarray, margin: float = 0.15
+) -> tuple[slice, slice, np.ndarray]:
+    """Rows and columns of the part of a picture about a box, a share of its size wider, and the box
+    itself as a mask (H, W) bool."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    wide, tall = margin * (x1 - x0), margin * (y1 - y0)
+    rows = slice(max(0, round(y0 - tall)), min(shape[0], round(y1 + tall)))
+    columns = slice(max(0, round(x0 - wide)), min(shape[1], round(x1 + wide)))
+    room = np.zeros(shape, bool)
+    room[max(0, round(y0)) : round(y1), max(0, round(x0)) : round(x1)] = True
+    return rows, columns, room
 
 
 class BorderSegmenter(Segmenter):
@@ -32,6 +57,8 @@ class BorderSegmenter(Segmenter):
         size: longer edge in pixels at which the picture is examined.
         groups: number of clusters of background colours.
     """
+
+    name = "the colours of the border"
 
     def __init__(self, size: int = 144, groups: int = 6) -> None:
         self.size, self.groups = size, groups

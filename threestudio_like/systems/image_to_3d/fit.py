@@ -129,12 +129,12 @@ def judged(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[W
     return word, why
 
 
-def with_word(fit: Fit, method: str, *, cut_by_colours: bool = False) -> Fit:
+def with_word(fit: Fit, method: str, *, found_cut: bool = False) -> Fit:
     """The figures with their word, and with what to do.
 
     Args:
         method: that made the result.
-        cut_by_colours: whether the object was cut out by the colours of the border.
+        found_cut: whether the object's outline was found, and not given.
     """
     figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth")}
     word, why = judged(figures, calibration().limits)
@@ -143,7 +143,7 @@ def with_word(fit: Fit, method: str, *, cut_by_colours: bool = False) -> Fit:
         ways = []
         if method != "relief":
             ways.append("--method relief, which fits any picture from its side")
-        if cut_by_colours:
+        if found_cut:
             ways.append("--mask FILE, if the cut-out is wrong")
         if method in ("cisp", "g3dr") and why != "seen":
             ways.append("--prior NAME --method field, for what the embedded world does not know")

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from ...engine.errors import InputError
-from ...meshes.io.images import LARGEST_FILE, decode
+from ...meshes.io.photographs import read_photograph
 from ...priors.framing import FILL, Similarity, boxes, cut, similarities
-from ...priors.segmentation.segmenter import BorderSegmenter, Segmenter
+from ...priors.segmentation.segmenter import Segmenter
+from ..cut_out.cut import Marks, cut_out, own_alpha, seen_colours
 
 SMALLEST = 16
+"""Pixels of an edge below which nothing can be told from a picture."""
 LARGEST_EDGE = 1024
 """Pixels to which larger pictures are scaled down before anything looks at them."""
 
@@ -24,13 +26,14 @@ class Photo:
     """A picture without its background.
 
     pixels (H, W, 4) float32 in [0, 1], colours not multiplied by alpha; original (H, W, 3) float32;
-    notes say what was done to it.
+    notes say what was done to it; told: a line for everything that the user should hear of.
     """
 
     pixels: np.ndarray
     original: np.ndarray
     similarity: Similarity
     notes: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
     def frame(self, fill: float) -> Similarity:
         """The cut in which the object fills this share of the frame."""
@@ -58,23 +61,31 @@ class Photo:
         return cut(torch.cat([x[:, :3] * x[:, 3:], x[:, 3:]], 1), [similarity], size)
 
 
-def read_pixels(path: Path) -> tuple[np.ndarray, str, float]:
-    """A picture upright, (H, W, 3 or 4) float32 in [0, 1], at most LARGEST_EDGE an edge; a note of
-    its size; its pixels by the file's.
+@dataclass
+class InputPicture:
+    """A picture as it was read: pixels (H, W, 3 or 4) float32 in [0, 1], upright, at most
+    LARGEST_EDGE an edge; a note of its size and of what was done to it; shape: height and width of
+    its file; told: a line for everything that the user should hear of."""
+
+    pixels: np.ndarray
+    note: str
+    shape: tuple[int, int]
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Its pixels by the file's, along an edge."""
+        return max(self.pixels.shape[:2]) / max(self.shape)
+
+
+def read_pixels(path: Path) -> InputPicture:
+    """Read a picture.
 
     Raises:
         InputError: missing, too large, unreadable, too small, or too long a strip.
     """
-    if path.is_dir():
-        raise InputError("is a folder", str(path), "Give the path of a picture")
-    if not path.is_file():
-        raise InputError("there is no such file", str(path), "Give the path of a picture")
-    if path.stat().st_size > LARGEST_FILE:
-        raise InputError(
-            f"is larger than {LARGEST_FILE >> 20} MiB", str(path), "Scale the picture down"
-        )
-    raw = decode(path.read_bytes(), str(path), upright=True)
-    height, width = raw.shape[:2]
+    read = read_photograph(path, LARGEST_EDGE)
+    height, width = read.height, read.width
     if min(height, width) < SMALLEST:
         raise InputError(
             f"has {width} x {height} pixels, at least {SMALLEST} an edge are needed",
@@ -85,57 +96,65 @@ def read_pixels(path: Path) -> tuple[np.ndarray, str, float]:
         raise InputError(
             f"is {width} x {height} pixels: too long a strip", str(path), "Crop it to the object"
         )
-    pixels = raw.astype(np.float32) / 255
-    if max(height, width) <= LARGEST_EDGE:
-        return pixels, f"{width} x {height}", 1.0
-    from skimage.transform import resize
+    pixels = read.pixels.astype(np.float32) / 255
+    note = f"{width} x {height}"
+    if max(height, width) > LARGEST_EDGE:
+        from skimage.transform import resize
 
-    share = LARGEST_EDGE / max(height, width)
-    shape = (round(height * share), round(width * share))
-    pixels = resize(pixels, shape, order=1, anti_aliasing=True).astype(np.float32)
-    return pixels, f"{width} x {height}, scaled to {pixels.shape[1]} x {pixels.shape[0]}", share
+        share = LARGEST_EDGE / max(height, width)
+        shape = (round(height * share), round(width * share))
+        if pixels.shape[2] == 4:
+            # Colours under what is clear must not bleed into what is seen.
+            pixels[..., :3] *= pixels[..., 3:]
+        pixels = resize(pixels, shape, order=1, anti_aliasing=True).astype(np.float32)
+        if pixels.shape[2] == 4:
+            pixels[..., :3] = (pixels[..., :3] / np.maximum(pixels[..., 3:], 1e-4)).clip(0, 1)
+        note += f", scaled to {shape[1]} x {shape[0]}"
+    return InputPicture(pixels, "; ".join([note, *read.notes]), (height, width), told=read.told)
 
 
-def read_photo(path: Path, segmenter: Segmenter | None = None) -> Photo:
+def read_photo(path: Path, segmenter: Segmenter | None = None, marks: Marks | None = None) -> Photo:
     """Read a picture of one object.
 
     Args:
-        segmenter: used where the picture has no alpha of its own; the classical one by default.
+        segmenter: used where the picture has no alpha of its own; the embedded one by default.
+        marks: what the user says of where the object is.
 
     Raises:
-        InputError: see `read_pixels`; or it is empty.
+        InputError: see `read_pixels`; or it is empty. ConfigError, ModelError: see `cut_out`.
     """
-    pixels, size, _ = read_pixels(path)
-    return photo_of(pixels, str(path), {"size": size}, segmenter=segmenter)
+    read = read_pixels(path)
+    photo = photo_of(
+        read.pixels,
+        str(path),
+        {"size": read.note},
+        segmenter=segmenter,
+        marks=marks,
+        shape=read.shape,
+    )
+    photo.told[:0] = read.told
+    return photo
 
 
 def photo_of(
-    pixels: np.ndarray, where: str, notes: dict[str, str], segmenter: Segmenter | None = None
+    pixels: np.ndarray,
+    where: str,
+    notes: dict[str, str],
+    segmenter: Segmenter | None = None,
+    marks: Marks | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Photo:
-    """A picture (H, W, 3 or 4) in [0, 1] without its background. Raises InputError, naming `where`,
-    when it shows nothing."""
-    original = pixels[..., :3]
-    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
-    if alpha is not None and float((alpha < 0.5).mean()) > 0.005:
-        if not (alpha > 0.5).any():
-            raise InputError(
-                "shows nothing: every pixel is transparent", where, "Give a picture of an object"
-            )
-        notes["background"] = "by the picture's alpha"
-        original = original * alpha[..., None] + (1 - alpha[..., None])
-    else:
-        alpha = (segmenter or BorderSegmenter()).mask(original)
-        notes["background"] = (
-            f"by the {type(segmenter).__name__}" if segmenter else "by the colours of the border"
-        )
-        if alpha.min() > 0.5:
-            notes["background"] += (
-                "; nothing stood out, so the whole picture is taken for the object"
-            )
+    """A picture (H, W, 3 or 4) in [0, 1], whose file has `shape`, without its background. Raises
+    InputError, naming `where`, when it shows nothing; and as `cut_out`."""
+    found = cut_out(pixels, where, marks, file_shape=shape, segmenter=segmenter)
+    alpha = found.alpha.astype(np.float32)
+    notes["background"] = found.how
+    original = seen_colours(pixels) if own_alpha(pixels) is not None else pixels[..., :3]
     whole = np.concatenate([pixels[..., :3], alpha[..., None]], -1)
     return Photo(
         whole,
         original,
         similarities(boxes(torch.from_numpy(alpha[None]), 0.5), FILL)[0],
         notes=notes,
+        told=found.told,
     )

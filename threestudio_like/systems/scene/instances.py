@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,13 +23,15 @@ REST = 0.008
 @dataclass
 class Part:
     """An object of the picture: the phrase that means it ("" if none does), its visible mask (H, W)
-    float32 in [0, 1], the box (4,) of its whole extent as far as it can be told, and the sureness
-    of its phrase (cosine)."""
+    float32 in [0, 1], the box (4,) of its whole extent as far as it can be told, the sureness of
+    its phrase (its cosine, less the mean over all crops), and the likeness of both (the cosine
+    itself; 1 where nobody has asked)."""
 
     phrase: str
     mask: np.ndarray
     box: np.ndarray
     sureness: float = 0.0
+    likeness: float = 1.0
 
     @property
     def visible(self) -> np.ndarray:
@@ -84,16 +86,13 @@ def named_parts(
     parts = [Part("", m.astype(np.float32), mask_box(m)) for m in masks]
     if len(parts) < len(phrases):
         return parts, 0.0
-    fit = phrase_scores(picture, parts, phrases, clip=clip)
+    alike = likenesses(picture, parts, phrases, clip=clip)
+    fit = above_mean(alike)
     chosen = _search(masks, scores, foreground, fit=fit, weights=weights or NamingWeights())
     for number, k in enumerate(chosen):
         parts[k].phrase, parts[k].sureness = phrases[number], float(fit[k, number])
-    own = apart(
-        [
-            Part(parts[k].phrase, parts[k].mask.copy(), parts[k].box, sureness=parts[k].sureness)
-            for k in chosen
-        ]
-    )
+        parts[k].likeness = float(alike[k, number])
+    own = apart(copies([parts[k] for k in chosen]))
     # A prompt that names more than there is makes one thing stand for two.
     real = [p for p, k in zip(own, chosen) if (p.mask > 0.5).sum() >= 0.3 * masks[k].sum()]
     covered = np.any([p.mask > 0.5 for p in own], 0)
@@ -158,12 +157,29 @@ def _search(
     return beam[0][1]
 
 
-@torch.no_grad()
+def copies(parts: list[Part]) -> list[Part]:
+    """Parts with masks of their own."""
+    return [replace(p, mask=p.mask.copy()) for p in parts]
+
+
 def phrase_scores(
     picture: np.ndarray, parts: list[Part], phrases: list[str], clip: ImageTextPrior, size: int = 96
 ) -> np.ndarray:
-    """Cosines (parts, phrases) of crops on grey and phrases, each phrase's mean taken off: a phrase
-    that likes every crop says nothing."""
+    """`likenesses` (parts, phrases), each phrase's mean taken off."""
+    return above_mean(likenesses(picture, parts, phrases, clip=clip, size=size))
+
+
+def above_mean(alike: np.ndarray) -> np.ndarray:
+    """Likenesses (parts, phrases), each phrase's mean taken off: a phrase that likes every crop
+    says nothing."""
+    return alike - alike.mean(0, keepdims=True) if len(alike) > 1 else alike
+
+
+@torch.no_grad()
+def likenesses(
+    picture: np.ndarray, parts: list[Part], phrases: list[str], clip: ImageTextPrior, size: int = 96
+) -> np.ndarray:
+    """Cosines (parts, phrases) of crops on grey and phrases."""
     x = torch.from_numpy(np.ascontiguousarray(picture[..., :3], np.float32)).permute(2, 0, 1)
     crops = []
     for part in parts:
@@ -171,8 +187,7 @@ def phrase_scores(
         frame = similarities(torch.from_numpy(part.visible.astype(np.float32))[None])[0]
         both = cut(torch.cat([x * mask, mask[None]])[None], [frame], size)[0]
         crops.append((both[:3] + 0.8 * (1 - both[3:])).permute(1, 2, 0))
-    found = clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()
-    return (found - found.mean(0, keepdim=True)).numpy() if len(parts) > 1 else found.numpy()
+    return (clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()).numpy()
 
 
 def fill_holes(parts: list[Part], foreground: np.ndarray) -> list[Part]:

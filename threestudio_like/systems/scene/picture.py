@@ -4,20 +4,17 @@ away."""
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...engine.errors import ConfigError, InputError
 from ...priors.depth import FRAME_HALF_WIDTH, load_depth
 from ...priors.framing import Similarity
 from ...priors.segmentation.segment_anything import load_segmenter
+from ..cut_out.cut import own_alpha, seen_colours, solid_alpha
 from ..image_to_3d.g3dr import frame_depth
-from ..image_to_3d.photo import read_pixels
 from .amodal_completion import Completed, cut_square
 from .instances import Part, mask_box
 from .prompt import SceneText
@@ -27,8 +24,6 @@ from .segmentation import (
     by_itself,
     by_masks,
     cells_of,
-    check_boxes,
-    check_counts,
 )
 
 
@@ -36,7 +31,7 @@ from .segmentation import (
 class Canvas:
     """The picture as a square: pixels (S, S, 3) in [0, 1], foreground (S, S) in [0, 1] where it has
     an alpha of its own; and where the picture lies on it: pixels (height, width) from (top, left),
-    `share` of them a pixel of the file."""
+    `share` of them a pixel of the file; told: what the user should hear of it."""
 
     pixels: np.ndarray
     foreground: np.ndarray | None
@@ -46,24 +41,19 @@ class Canvas:
     width: int
     note: str = ""
     share: float = 1.0
+    told: list[str] = field(default_factory=list)
 
     @staticmethod
     def of(pixels: np.ndarray, where: str, note: str = "", share: float = 1.0) -> Canvas:
         """A picture (H, W, 3 or 4) in [0, 1], padded by the colour of its border. Raises InputError
         when every pixel is transparent."""
         height, width = pixels.shape[:2]
-        alpha = (
-            pixels[..., 3]
-            if pixels.shape[2] == 4 and float((pixels[..., 3] < 0.5).mean()) > 0.005
-            else None
-        )
+        alpha = own_alpha(pixels)
+        told: list[str] = []
         colour = pixels[..., :3]
         if alpha is not None:
-            if not (alpha > 0.5).any():
-                raise InputError(
-                    "shows nothing: every pixel is transparent", where, "Give a picture of objects"
-                )
-            colour = colour * alpha[..., None] + 0.9 * (1 - alpha[..., None])
+            alpha = solid_alpha(alpha, where, told)
+            colour = seen_colours(np.concatenate([colour, alpha[..., None]], -1), 0.9)
         border = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
         edge = max(height, width)
         top, left = (edge - height) // 2, (edge - width) // 2
@@ -74,7 +64,15 @@ class Canvas:
             front = np.zeros((edge, edge), np.float32)
             front[top : top + height, left : left + width] = alpha
         return Canvas(
-            square, front, top, left=left, height=height, width=width, note=note, share=share
+            square,
+            front,
+            top,
+            left=left,
+            height=height,
+            width=width,
+            note=note,
+            share=share,
+            told=told,
         )
 
     def box(self, box: np.ndarray) -> np.ndarray:
@@ -88,63 +86,6 @@ class Canvas:
         return out
 
 
-def read_boxes(given: tuple[str, ...]) -> np.ndarray | None:
-    """Boxes (N, 4) of "x0,y0,x1,y1". Raises ConfigError."""
-    if not given:
-        return None
-    rows = []
-    for said in given:
-        numbers = re.findall(r"-?\d+(?:\.\d+)?", said)
-        if len(numbers) != 4 or re.sub(r"[-\d.,;x\s]", "", said):
-            raise ConfigError(
-                f'"{said}" is not a box',
-                "--boxes",
-                "Say x0,y0,x1,y1 in pixels: --boxes 10,20,90,120 100,15,180,130",
-            )
-        rows.append([float(n) for n in numbers])
-    return np.array(rows)
-
-
-def read_masks(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Masks (H, W) in [0, 1] of a folder's pictures, in the order of their names. Raises
-    InputError."""
-    if not folder.is_dir():
-        raise InputError(
-            "there is no such folder",
-            str(folder),
-            "Give a folder with one black and white picture an object",
-        )
-    files = sorted(
-        p
-        for p in folder.iterdir()
-        if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-    )
-    if not files:
-        raise InputError(
-            "contains no pictures",
-            str(folder),
-            "Give a folder with one black and white picture an object",
-        )
-    masks = []
-    for path in files:
-        pixels, _, _ = read_pixels(path)
-        if pixels.shape[:2] != shape:
-            raise InputError(
-                f"has {pixels.shape[1]} x {pixels.shape[0]} pixels, the picture {shape[1]} "
-                f"x {shape[0]}",
-                str(path),
-                "Make masks of the picture's size",
-            )
-        grey = pixels[..., :3].mean(-1)
-        alpha = pixels[..., 3] if pixels.shape[2] == 4 and (pixels[..., 3] < 0.5).any() else None
-        masks.append(
-            grey
-            if alpha is None
-            else alpha * (grey if float(np.ptp(grey[alpha > 0.5])) > 0.5 else 1.0)
-        )
-    return masks
-
-
 def find_parts(
     canvas: Canvas,
     text: SceneText,
@@ -152,12 +93,14 @@ def find_parts(
     masks: list[np.ndarray] | None,
     config: DecomposeConfig,
 ) -> tuple[list[Part], list[str]]:
-    """The objects of the picture on the canvas, and notes for the user."""
+    """The objects of the picture on the canvas, and notes for the user.
+
+    Args:
+        boxes: that `check_marks` let pass. masks: on the canvas.
+    """
     if masks is not None:
         return by_masks(np.stack(masks), text), []
     if boxes is not None:
-        check_boxes(boxes, round(canvas.width / canvas.share), round(canvas.height / canvas.share))
-        check_counts(len(boxes), text, "--boxes")
         moved = np.stack([canvas.box(b) for b in boxes])
         cells = cells_of(canvas.pixels, config)
         return by_boxes(

@@ -18,7 +18,8 @@ from ...priors.segmentation.colour_cells import ColourCells
 from ...priors.segmentation.prompts import Prompts, PromptSegmenter
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...priors.segmentation.segmenter import BorderSegmenter
-from .instances import Part, apart, fill_holes, mask_box, named_parts
+from ..cut_out.marks import FEWEST, check_boxes
+from .instances import Part, apart, copies, fill_holes, mask_box, named_parts
 from .prompt import SceneText
 
 MOST = 12
@@ -43,32 +44,52 @@ class DecomposeConfig:
     coarse."""
     clip: str = "toybox"
     """Which phrase means which object."""
+    likeness: Share = 0.4
+    """Smallest cosine of an object with its phrase, by the embedded CLIP; below it, what the phrase
+    means is not in the picture. Of other models it is not known."""
     grow: Share = 0.35
     """Share by which the box of an object is grown on the sides where another one hides it."""
 
 
-def check_boxes(boxes: np.ndarray, width: int, height: int) -> None:
-    """Raise ConfigError where a box (N, 4) is empty or leaves the picture."""
-    for number, (x0, y0, x1, y1) in enumerate(boxes.tolist(), 1):
-        said = f"{x0:g},{y0:g},{x1:g},{y1:g}"
-        if x1 - x0 < 4 or y1 - y0 < 4:
-            raise ConfigError(
-                f"box {number} ({said}) is empty or smaller than 4 pixels",
-                "--boxes",
-                "Give x0,y0,x1,y1 with x0 < x1 and y0 < y1",
-            )
-        if x0 < -1 or y0 < -1 or x1 > width + 1 or y1 > height + 1:
-            raise ConfigError(
-                f"box {number} ({said}) leaves the picture, which has {width} x {height} pixels",
-                "--boxes",
-                "Give boxes in pixels of the picture",
-            )
-    if len(boxes) > MOST:
-        raise ConfigError(
-            f"{len(boxes)} boxes are more than the {MOST} objects that one scene holds",
-            "--boxes",
-            "Compose it in parts",
+def check_marks(
+    boxes: np.ndarray | None, masks: int | None, text: SceneText, width: int, height: int
+) -> None:
+    """Raise ConfigError where boxes (N, 4) in pixels of the file, or so many masks, are no objects
+    of the picture or of the prompt."""
+    if boxes is not None:
+        # Of what the prompt puts in, on or before another thing, the box may lie in the other's.
+        apart = frozenset(
+            (r.subject, r.object)
+            for r in text.relations
+            if r.kind in ("in", "on", "under", "in front of", "behind")
         )
+        check_boxes(boxes, width, height, apart=apart)
+    for count, option in ((None if boxes is None else len(boxes), "--boxes"), (masks, "--masks")):
+        if count is None:
+            continue
+        if count > MOST:
+            raise ConfigError(
+                f"{count} {option.strip('-')} are more than the {MOST} objects that one scene "
+                "holds",
+                option,
+                "Compose it in parts",
+            )
+        check_counts(count, text, option)
+
+
+def _shown(parts: list[Part], before: list[Part], where: str) -> list[Part]:
+    """The parts, once it is sure that every one still shows something. Raises InputError."""
+    for number, part in enumerate(parts, 1):
+        if (part.mask > 0.5).sum() < FEWEST:
+            whole = before[number - 1].mask > 0.5
+            shared = [int(((p.mask > 0.5) & whole).sum()) for p in before]
+            shared[number - 1] = -1
+            raise InputError(
+                f"object {number} is hidden wholly by object {int(np.argmax(shared)) + 1}",
+                where,
+                "Give each object pixels of its own",
+            )
+    return parts
 
 
 def check_counts(found: int, text: SceneText, where: str) -> None:
@@ -98,7 +119,7 @@ def by_boxes(
     segmenter: PromptSegmenter,
     cells: ColourCells | None = None,
 ) -> list[Part]:
-    """The objects in boxes (N, 4) that `check_boxes` let pass, in the order in which the prompt
+    """The objects in boxes (N, 4) that `check_marks` let pass, in the order in which the prompt
     names them; masks snapped to `cells`."""
     logits, _ = segmenter.masks(segmenter.look(picture), Prompts(boxes=boxes)).best()
     soft = probability(logits)
@@ -110,7 +131,7 @@ def by_boxes(
         x0, y0, x1, y1 = (round(v) for v in box)
         inside[max(y0, 0) : y1, max(x0, 0) : x1] = True
         mask = np.where(inside, mask, 0).astype(np.float32)
-        if (mask > 0.5).sum() < 12:
+        if (mask > 0.5).sum() < FEWEST:
             raise InputError(
                 f"shows nothing in box {number + 1}",
                 "--boxes",
@@ -119,21 +140,21 @@ def by_boxes(
         parts.append(
             Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64))
         )
-    return fill_holes(apart(parts), BorderSegmenter().mask(picture) > 0.5)
+    own = _shown(apart(copies(parts)), parts, "--boxes")
+    return fill_holes(own, BorderSegmenter().mask(picture) > 0.5)
 
 
 def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:
     """The objects of masks (N, H, W) in [0, 1], in the order in which the prompt names them."""
     check_counts(len(masks), text, "--masks")
     for number, mask in enumerate(masks, 1):
-        if (mask > 0.5).sum() < 12:
+        if (mask > 0.5).sum() < FEWEST:
             raise InputError(f"mask {number} is empty", "--masks", "Paint the object white")
-    return apart(
-        [
-            Part(text.objects[n] if text.objects else "", m.astype(np.float32), mask_box(m))
-            for n, m in enumerate(masks)
-        ]
-    )
+    parts = [
+        Part(text.objects[n] if text.objects else "", m.astype(np.float32), mask_box(m))
+        for n, m in enumerate(masks)
+    ]
+    return _shown(apart(copies(parts)), parts, "--masks")
 
 
 def by_itself(
@@ -169,6 +190,8 @@ def by_itself(
             phrases=text.objects,
             clip=load_clip(config.clip),
         )
+        if config.clip == EMBEDDED:
+            check_found(parts, config.likeness)
         if left > 0.2:
             notes.append(
                 f"{left:.0%} of what stands out in the picture belongs to nothing that the "
@@ -196,6 +219,20 @@ def by_itself(
     for part in fill_holes(apart(parts), solid):
         part.box = part.visible
     return parts, notes
+
+
+def check_found(parts: list[Part], least: float) -> None:
+    """Raise InputError where what a phrase means is not in the picture: nothing is assigned to it
+    for want of better."""
+    missing = [p for p in parts if p.phrase and p.likeness < least]
+    if missing:
+        names = " and ".join(f'"{p.phrase}"' for p in missing)
+        best = max(p.likeness for p in missing)
+        raise InputError(
+            f"{names} cannot be found in it (likeness {best:.2f}, at least {least:g} is wanted)",
+            "the picture",
+            "Leave it out of the prompt, or say where it is: --boxes x0,y0,x1,y1 … or --pick",
+        )
 
 
 def stands_out(picture: np.ndarray, mask: np.ndarray, least: float = 0.03) -> bool:

@@ -19,6 +19,7 @@ from ....renderers import RingCameras
 from ....representations import TexturedMesh
 from ....runs.delivery import Delivery, RunResult
 from ....runs.session import Run
+from ....systems.cut_out.cut import GIVEN
 from ....systems.image_to_3d.fit import Fit, measure_fit, with_word
 from ....systems.image_to_3d.known import Known, real_scale
 from ....systems.image_to_3d.method import PictureSystem, ShapeFound
@@ -85,9 +86,8 @@ def fit_of(
 ) -> Fit:
     """How well the finished asset fits its picture, in figures and a word."""
     measured = measure_fit(found, photo, asset=asset, seen=seen, depth=known.depth or EMBEDDED)
-    by_colours = "colours of the border" in photo.notes.get("background", "")
-    by_colours = by_colours or "BorderSegmenter" in photo.notes.get("background", "")
-    return with_word(measured, method, cut_by_colours=by_colours)
+    given = photo.notes.get("background", "").startswith(GIVEN)
+    return with_word(measured, method, found_cut=not given)
 
 
 def textured_asset(atlas: Atlas, texture: np.ndarray, provenance: dict[str, Any]) -> Asset:

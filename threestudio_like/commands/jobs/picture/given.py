@@ -12,7 +12,6 @@ from ....engine.errors import ConfigError, InputError
 from ....engine.events import Events
 from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
-from ....priors.segmentation.segmenter import BorderSegmenter
 from ....runs.options import KnownOptions
 from ....systems.image_to_3d.known import (
     Known,
@@ -76,7 +75,7 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
     elevation = None if options.elevation is None else math.radians(options.elevation)
     views = tuple(
         View(
-            photo=read_photo(path, BorderSegmenter()),
+            photo=read_photo(path),
             azimuth=azimuths[k + 1] if azimuths else None,
             elevation=elevation,
         )

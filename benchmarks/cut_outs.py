@@ -1,0 +1,91 @@
+"""How well an object is cut out of photographic clutter: composites of known alpha, half of them of
+the toybox's test set and half of the second world, by the border's colours alone, by them and a
+graph cut, and by the embedded network with both.
+
+Run: python benchmarks/cut_outs.py [--pictures 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from clutter import WALLS, Composite, composites
+from tables import publish, table
+
+from threestudio_like.priors.segmentation.automatic import bounds
+from threestudio_like.priors.segmentation.cut_out import CutOutSegmenter
+from threestudio_like.priors.segmentation.segmenter import BorderSegmenter, Segmenter
+
+WAYS: dict[str, Segmenter] = {
+    "the border's colours (before)": BorderSegmenter(),
+    "the border's colours and a graph cut": CutOutSegmenter(network=""),
+    "the same and the embedded network (default)": CutOutSegmenter(),
+}
+BOXED = "the default with the true box (--box)"
+
+
+def iou(one: np.ndarray, two: np.ndarray) -> float:
+    """Intersection over union of two masks."""
+    return float((one & two).sum() / max(int((one | two).sum()), 1))
+
+
+def measured(some: list[Composite]) -> dict[str, np.ndarray]:
+    """For every way (N, 3): IoU, mean absolute error of alpha, seconds."""
+    rows: dict[str, list[list[float]]] = {name: [] for name in [*WAYS, BOXED]}
+    for one in some:
+        truth = one.alpha > 0.5
+        for name in rows:
+            began = time.perf_counter()
+            if name == BOXED:
+                alpha = CutOutSegmenter().inside(one.picture, bounds(truth))
+            else:
+                alpha = WAYS[name].mask(one.picture)
+            seconds = time.perf_counter() - began
+            error = float(np.abs(alpha - one.alpha).mean())
+            rows[name].append([iou(alpha > 0.5, truth), error, seconds])
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=100)
+    count = parser.parse_args().pictures
+    some = composites(count)
+    found = measured(some)
+    rows = []
+    for name, values in found.items():
+        ious = np.sort(values[:, 0])
+        worst = ious[: max(1, count // 10)]
+        rows.append(
+            [
+                name,
+                float(ious.mean()),
+                float(np.median(ious)),
+                float(worst.mean()),
+                float((ious >= 0.8).mean()),
+                *(float(v) for v in values[:, 1:].mean(0)),
+            ]
+        )
+    head = ["cut out by", "IoU", "median", "worst tenth", "above 0.8", "error of alpha", "seconds"]
+    kinds = [
+        [name, *(float(values[[c.kind == k for c in some], 0].mean()) for k in WALLS)]
+        for name, values in found.items()
+    ]
+    body = (
+        f"{count} composites of 256 pixels. Goal: 0.90 in the mean, 0.75 in the worst tenth.\n\n"
+        f"{table(head, rows)}\n\nIoU by what lies behind (things: a heap of boxes and balls, some "
+        f"as sharp as the object, which nothing but knowledge of objects tells apart):\n\n"
+        f"{table(['cut out by', *WALLS], kinds)}"
+    )
+    publish(
+        "cut_outs",
+        "Cutting one object out",
+        f"python benchmarks/cut_outs.py --pictures {count}",
+        body,
+    )
+
+
+if __name__ == "__main__":
+    main()

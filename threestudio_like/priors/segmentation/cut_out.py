@@ -1,0 +1,166 @@
+"""The embedded way to cut out one object: colours of the border and the embedded network say where
+it is, a graph cut where it ends, and a guided filter how much of every pixel is object."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes, gaussian_filter, label, uniform_filter, zoom
+
+from .automatic import border_share, bounds, probability
+from .graph_cut import band, grab_cut
+from .prompts import Prompts, PromptSegmenter
+from .segment_anything import load_segmenter
+from .segmenter import BorderSegmenter, Segmenter, box_room, largest
+
+EDGE = 160
+"""Pixels of the longer edge at which the cut is sought."""
+AGREE = 0.35
+"""IoU with what is known otherwise from which on the network is believed."""
+SPECK = 0.02
+"""Pieces of less than this share of the largest one are dropped."""
+HOLE = 0.004
+"""Holes of less than this share of the object are closed."""
+
+
+class CutOutSegmenter(Segmenter):
+    """The object of a picture, without being told where it is.
+
+    Args:
+        network: the name of a promptable segmenter, which is asked with the box of what stands out;
+            "" for none.
+        size: longer edge in pixels at which the cut is sought.
+
+    Raises:
+        ModelError: the network's weights are missing or damaged.
+    """
+
+    name = "the embedded network and a graph cut"
+
+    def __init__(self, network: str = "toybox", size: int = EDGE) -> None:
+        self.network, self.size = network, size
+        self._border = BorderSegmenter()
+
+    def mask(self, picture: np.ndarray) -> np.ndarray:
+        """See `Segmenter.mask`. If nothing stands out, the whole picture is the object."""
+        border = self._border.mask(picture)
+        if border.min() > 0.5:
+            return border
+        return self.refine(picture, border)
+
+    def inside(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """See `Segmenter.inside`: what lies around the box is background for certain."""
+        rows, columns, room = box_room(picture.shape[:2], box)
+        part, within = picture[rows, columns], room[rows, columns]
+        rough = np.where(within, self._border.mask(part), 0.0)
+        if not 0.05 < (rough > 0.5).sum() / max(within.sum(), 1) < 0.98:
+            rough = within * 0.7
+        out = np.zeros(picture.shape[:2], np.float32)
+        out[rows, columns] = self.refine(part, rough.astype(np.float32), within)
+        return np.where(room, out, 0).astype(np.float32)
+
+    def refine(
+        self, picture: np.ndarray, known: np.ndarray, within: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The object's share (H, W) of every pixel, from what is known of it roughly.
+
+        Args:
+            known: (H, W) in [0, 1]. within: (H, W) bool, outside of which there is none of it.
+        """
+        from skimage.color import rgb2lab
+
+        height, width = picture.shape[:2]
+        share = min(1.0, self.size / max(height, width))
+        shape = (max(8, round(height * share)), max(8, round(width * share)))
+        small, rough = scaled(picture, shape).clip(0, 1), scaled(known, shape).clip(0, 1)
+        room = np.ones(shape, bool) if within is None else scaled(within * 1.0, shape) > 0.5
+        lab = rgb2lab(small)
+        network = load_segmenter(self.network) if self.network else None
+        seen = None if network is None else network.look(small.astype(np.float32))
+        solid = rough > 0.5
+        for step in range(2):
+            prior = rough if step == 0 else 0.6 * rough + 0.4 * solid
+            if network is not None and solid.any():
+                answer = asked(network, seen, solid)
+                both = (answer > 0.5) & solid
+                if both.sum() > AGREE * ((answer > 0.5) | solid).sum():
+                    prior = 0.5 * prior + 0.5 * answer
+            prior = np.where(room, gaussian_filter(prior, 1.5), 0.0).clip(0.02, 0.98)
+            found = grab_cut(lab, prior, colour=0.25, smooth=8.0) & room
+            if found.mean() < 0.2 * solid.mean():
+                break
+            solid = found
+        return self._edges(picture, tidied(solid))
+
+    def _edges(self, picture: np.ndarray, solid: np.ndarray) -> np.ndarray:
+        """A mask at the size at which the cut was sought as shares of the picture's own pixels."""
+        height, width = picture.shape[:2]
+        large = scaled(solid.astype(np.float32), (height, width))
+        reach = max(1, round(1.5 * max(height, width) / max(solid.shape)))
+        soft = guided_filter(picture, (large > 0.5).astype(np.float32), reach + 1)
+        near = band(large > 0.5, reach + 1)
+        soft = np.where(near, ((soft - 0.5) * 1.6 + 0.5).clip(0, 1), large > 0.5)
+        return soft.astype(np.float32)
+
+
+def asked(network: PromptSegmenter, seen: Any, solid: np.ndarray) -> np.ndarray:
+    """What the network holds for the object (H, W) in [0, 1] in the box of a mask; nothing where it
+    answers with the background."""
+    logits, _ = network.masks(seen, Prompts(boxes=bounds(largest(solid, 0.3))[None])).best()
+    answer = probability(logits[0])
+    return answer if border_share(answer > 0.5) < 0.5 else np.zeros_like(answer)
+
+
+def tidied(solid: np.ndarray) -> np.ndarray:
+    """A mask without specks and without holes that are too small to be meant."""
+    solid = largest(solid, SPECK)
+    holes, count = label(binary_fill_holes(solid) & ~solid)
+    if count:
+        small = np.flatnonzero(np.bincount(holes.ravel())[1:] < HOLE * solid.sum()) + 1
+        solid = solid | np.isin(holes, small)
+    return solid
+
+
+def scaled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Values (H, W) or (H, W, C) at another size."""
+    from skimage.transform import resize
+
+    if values.shape[:2] == shape:
+        return values
+    smaller = shape[0] < values.shape[0]
+    if smaller:
+        return resize(values.astype(np.float32), shape, order=1, anti_aliasing=True)
+    factors = (shape[0] / values.shape[0], shape[1] / values.shape[1])
+    return zoom(values, factors + (1,) * (values.ndim - 2), order=1, grid_mode=True, mode="nearest")
+
+
+def guided_filter(
+    guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float = 1e-4
+) -> np.ndarray:
+    """Values (H, W) as the best local linear function of the guide's colours (H, W, 3), which is
+    one step of closed-form matting (He, Sun and Tang 2010).
+
+    Args:
+        radius: of the windows, pixels. epsilon: variance of colours that counts as none.
+    """
+    size = 2 * radius + 1
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return uniform_filter(x, (size, size, *([0] * (x.ndim - 2))), mode="nearest")
+
+    guide = guide.astype(np.float64)
+    middle, average = mean(guide), mean(values.astype(np.float64))
+    products = guide[..., :, None] * guide[..., None, :]
+    spread = mean(products) - middle[..., :, None] * middle[..., None, :] + epsilon * np.eye(3)
+    shared = mean(guide * values[..., None]) - middle * average[..., None]
+    slope = np.linalg.solve(spread, shared[..., None])[..., 0]
+    offset = average - (slope * middle).sum(-1)
+    return (mean(slope) * guide).sum(-1) + mean(offset)
+
+
+@lru_cache(maxsize=1)
+def embedded_segmenter() -> CutOutSegmenter:
+    """The one that is used where nothing else is asked for."""
+    return CutOutSegmenter()
