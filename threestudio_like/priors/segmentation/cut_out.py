@@ -19,6 +19,8 @@ EDGE = 160
 """Pixels of the longer edge at which the cut is sought."""
 AGREE = 0.35
 """IoU with what is known otherwise from which on the network is believed."""
+IN_BOX = 0.55
+"""Probability of a pixel in a box to be object before its colour is looked at."""
 SPECK = 0.02
 """Pieces of less than this share of the largest one are dropped."""
 HOLE = 0.004
@@ -54,9 +56,9 @@ class CutOutSegmenter(Segmenter):
         """See `Segmenter.inside`: what lies around the box is background for certain."""
         rows, columns, room = box_room(picture.shape[:2], box)
         part, within = picture[rows, columns], room[rows, columns]
-        rough = np.where(within, self._border.mask(part), 0.0)
-        if not 0.05 < (rough > 0.5).sum() / max(within.sum(), 1) < 0.98:
-            rough = within * 0.7
+        # Where an object fills its box, the border's colours are its own too.
+        least = IN_BOX
+        rough = np.where(within, least + (1 - least) * self._border.mask(part), 0.0)
         out = np.zeros(picture.shape[:2], np.float32)
         out[rows, columns] = self.refine(part, rough.astype(np.float32), within)
         return np.where(room, out, 0).astype(np.float32)
