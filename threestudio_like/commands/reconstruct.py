@@ -29,6 +29,9 @@ class Reconstruct:
     prompt: str = ""
     """What the picture shows; guides what is painted where the picture does not show the object.
     Guessed by default."""
+    refine_mesh: bool = False
+    """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; --mesh.steps and the
+    other values of its stage are options too."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

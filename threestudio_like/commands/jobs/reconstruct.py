@@ -36,6 +36,7 @@ from ...runs.prior import check_vocabulary, fit_guidance, read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
+from ...systems.image_to_3d.mesh_refinement import refined, refinement_plans
 from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound, guess_caption
 from ...systems.image_to_3d.photo import Photo, photo_of, read_photo
 from ...systems.image_to_3d.pose import matching_cut
@@ -233,8 +234,9 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         view=given.view,
         said=bool(options.prompt),
     )
-    plans = config.plans(picture)
-    found = config.result(picture, run.execute(plans, "shape", last=False) if plans else {})
+    plans = [*config.plans(picture), *refinement_plans(config, picture)]
+    shape = run.execute(plans, "shape", last=False) if plans else {}
+    found = refined(config, picture, shape)
     events.record(
         "shape",
         azimuth=found.pose.azimuth,

@@ -37,15 +37,14 @@ class FlexiCubesConfig:
 class DualVertices:
     """Dual vertices of a grid and what they are made of.
 
-    points (V, 3); cube (V,) the cube of each; number (A, 12) the vertex that an edge of an active
-    cube belongs to, or -1; active (A,) the cubes; rank (N^3,) their places among the active ones,
-    or -1; deviation () of the vertices from their crossings.
+    points (V, 3); cube (V,) the place of each one's cube among the A active ones; number (A, 12)
+    the vertex that an edge of an active cube belongs to, or -1; rank (N^3,) the places of all cubes
+    among the active ones, or -1; deviation () of the vertices from their crossings.
     """
 
     points: torch.Tensor
     cube: torch.Tensor
     number: torch.Tensor
-    active: torch.Tensor
     rank: torch.Tensor
     deviation: torch.Tensor
 
@@ -85,19 +84,26 @@ def flipped_cubes(active: torch.Tensor, code: torch.Tensor, size: int) -> torch.
     return has & (joined[code[other]] == torch.where(side == 1, face - 1, face + 1))
 
 
+def active_cubes(sdf: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The cubes (A,) that the surface of distances ((N + 1)^3,) passes through, and the codes
+    (N^3,) of all cubes, see `cube_codes`."""
+    code = cube_codes(sdf.detach() < 0, size)
+    return ((code > 0) & (code < 255)).nonzero()[:, 0], code
+
+
 def dual_vertices(
     points: torch.Tensor,  # [(N + 1)^3, 3]
     sdf: torch.Tensor,  # [(N + 1)^3], negative inside
-    alpha: torch.Tensor,  # [N^3, 8], positive
-    beta: torch.Tensor,  # [N^3, 12], positive
+    active: torch.Tensor,  # [A], from `active_cubes`
+    code: torch.Tensor,  # [N^3], from there too
+    alpha: torch.Tensor,  # [A, 8], positive
+    beta: torch.Tensor,  # [A, 12], positive
     size: int,
 ) -> DualVertices:
     """The dual vertices of all patches: weighted means of the crossings of their edges.
-    Differentiable in all arguments."""
+    Differentiable in points, sdf, alpha and beta."""
     table = dual_table()
     device = sdf.device
-    code = cube_codes(sdf.detach() < 0, size)
-    active = ((code > 0) & (code < 255)).nonzero()[:, 0]
     flip = flipped_cubes(active, code, size).long()
     patch = torch.from_numpy(table.patch).to(device)[code[active], flip]
     count = torch.from_numpy(table.count).to(device)[code[active], flip]
@@ -107,13 +113,12 @@ def dual_vertices(
     row, edge = (patch >= 0).nonzero().unbind(1)
     vertex = number[row, edge]
     ends = torch.from_numpy(edge_corners()).to(device)[edge]
-    cube = active[row]
     corner = corner_numbers(active, size)[row[:, None], ends]
-    weight = sdf[corner] * alpha[cube[:, None], ends]
+    weight = sdf[corner] * alpha[row[:, None], ends]
     low, high = weight[:, :1], weight[:, 1:]
     at = points[corner]
     crossing = (low * at[:, 1] - high * at[:, 0]) / (low - high)
-    share = beta[cube, edge]
+    share = beta[row, edge]
     whole = torch.zeros(total, dtype=sdf.dtype, device=device).index_add(0, vertex, share)
     summed = torch.zeros(total, 3, dtype=sdf.dtype, device=device)
     place = summed.index_add(0, vertex, share[:, None] * crossing) / whole[:, None]
@@ -121,9 +126,8 @@ def dual_vertices(
     rank[active] = torch.arange(len(active), device=device)
     return DualVertices(
         place,
-        cube=active.repeat_interleave(count),
+        cube=torch.arange(len(active), device=device).repeat_interleave(count),
         number=number,
-        active=active,
         rank=rank,
         deviation=_deviation(place, crossing, vertex),
     )
@@ -226,10 +230,19 @@ class FlexiCubes(Surface):
 
     def _dual(self) -> tuple[DualVertices, torch.Tensor, torch.Tensor]:
         size, sdf = self.config.size, self.distances()
-        alpha = 1 + 0.99 * self.weights[:, :8].tanh()
-        beta = 1 + 0.99 * self.weights[:, 8:20].tanh()
-        dual = dual_vertices(self.places(), sdf, alpha=alpha, beta=beta, size=size)
-        gamma = self.weights[dual.cube, 20].sigmoid()
+        active, code = active_cubes(sdf, size)
+        weights = self.weights[active]
+        shares = 1 + 0.99 * weights[:, :20].tanh()
+        dual = dual_vertices(
+            self.places(),
+            sdf,
+            active,
+            code=code,
+            alpha=shares[:, :8],
+            beta=shares[:, 8:],
+            size=size,
+        )
+        gamma = weights[dual.cube, 20].sigmoid()
         return dual, dual_quads(dual, sdf, size), gamma
 
     def surface(self) -> SurfaceMesh:
@@ -290,6 +303,7 @@ __all__ = [
     "DualVertices",
     "FlexiCubes",
     "FlexiCubesConfig",
+    "active_cubes",
     "cut_quads",
     "dual_quads",
     "dual_vertices",
