@@ -36,6 +36,8 @@ from threestudio_like.metrics.seen import Seen
 from threestudio_like.metrics.solid import bumpiness, creases, flatness, genus_right
 from threestudio_like.renderers import BackgroundSample, Cameras, RingCameras
 from threestudio_like.renderers.rendering import Rendering
+from threestudio_like.representations import VoxelGridConfig
+from threestudio_like.representations.config import FieldConfig
 from threestudio_like.representations.surfaces import ShapeConfig, SurfaceTerms
 from threestudio_like.runs.options import PriorOptions
 from threestudio_like.runs.prior import load_prior
@@ -48,6 +50,7 @@ from threestudio_like.stages.mesh import (
     TargetConfig,
     mesh_stage,
 )
+from threestudio_like.stages.mesh.config import MeshRates
 from threestudio_like.stages.model import FieldModel
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.vocabulary import Phrase, parse
@@ -174,6 +177,11 @@ def oracle_config(kind: str, steps: int) -> MeshStageConfig:
         shape=ShapeConfig(kind=kind),
         targets=TargetConfig(views=24, batch=3, size=160, normals="20"),
         terms=SurfaceTerms(creases="1", smoothness="0.3", deviation="0.3", sign_changes="0.1->0"),
+        rates=MeshRates(
+            sdf="0.1->0.01", deform="0.03->0.005", weights="0.03->0.005", voxels="0.3->0.02"
+        ),
+        colours=FieldConfig(voxels=VoxelGridConfig(size=96, smooth=0.0)),
+        colour_variation="0.02",
     )
 
 

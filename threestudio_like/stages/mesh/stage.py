@@ -106,7 +106,7 @@ class MeshGuidances:
         latent = self.now(step.fraction) is self.early and bool(self.early)
         size = config.pixels(facts.image_size)
         drawn = self.sampler.sample(step.random, size, step.fraction)
-        cameras = own_views(drawn, step, self.now(step.fraction), "mesh")
+        cameras = own_views(drawn, step, self.now(step.fraction))
         level = 0.0
         if config.look == "colours":
             u = float(step.random.uniform("background"))
