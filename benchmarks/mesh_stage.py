@@ -16,6 +16,7 @@ import json
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,7 @@ def true_views(mesh: Mesh) -> Any:
         shown = torch.cat([interpolate(colours, tri, pixels), hit, depth, normals], -1) * hit
         shown = antialias(shown, pixels, clip, edges)
         parts = shown.split([3, 1, 1, 3], -1)
-        return Rendering(
-            parts[0], parts[1], parts[2], background=parts[0] * 0, normals=parts[3]
-        )
+        return Rendering(parts[0], parts[1], parts[2], background=parts[0] * 0, normals=parts[3])
 
     return teacher
 
@@ -153,7 +152,9 @@ def sheet(meshes: dict[str, Asset], name: str) -> None:
     for asset in meshes.values():
         lit = render_asset(asset, ring, 288, background=0.96).image
         clay = Asset({k: replace(m, colours=None, texture=None) for k, m in asset.meshes.items()})
-        bare = Asset({k: Mesh(m.vertices, m.faces, normals=m.normals) for k, m in clay.meshes.items()})
+        bare = Asset(
+            {k: Mesh(m.vertices, m.faces, normals=m.normals) for k, m in clay.meshes.items()}
+        )
         matt = render_asset(bare, ring, 288, background=0.96).image
         rows.append(np.concatenate([*lit, *matt], 1))
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -200,7 +201,11 @@ def oracle(kinds: list[str], steps: int, objects: list[str]) -> list[dict[str, A
         rows.append({"object": phrase.category, "shape": "before", **before})
         for kind in kinds:
             config = oracle_config(kind, steps)
-            stage = mesh_stage("mesh", config, MeshStart(lambda: coarse, teacher=teacher))
+            stage = mesh_stage(
+                "mesh",
+                config,
+                MeshStart(partial(Mesh, coarse.vertices, coarse.faces), teacher=teacher),
+            )
             each = run_stage(stage)
             found: Any = stage.modules
             model = MeshModel(found["surface"], found["appearance"], found["renderer"])
@@ -250,7 +255,12 @@ def finished(folders: list[Path], config: MeshStageConfig) -> list[dict[str, Any
         model = MeshModel.of(stage, prior.facts.camera or field)  # type: ignore[arg-type]
         after = model.to_asset(AssetConfig(), 1, "o", {})[0]
         rows.append(
-            {"object": prompt, "shape": "after", **measured(after.mesh, truth, {}), "s a step": each}
+            {
+                "object": prompt,
+                "shape": "after",
+                **measured(after.mesh, truth, {}),
+                "s a step": each,
+            }
         )
         print(json.dumps(rows[-1]), flush=True)
         sheet({"truth": Asset({"o": truth}), "before": before, "after": after}, f"run-{name}")

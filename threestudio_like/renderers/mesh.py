@@ -17,6 +17,7 @@ from ..representations.surfaces import SurfaceMesh
 from .backgrounds import BackgroundSample
 from .cameras import Cameras
 from .rendering import Rendering
+from .shading import PointLight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class MeshRenderer(nn.Module):
         background: BackgroundSample,
         random: RandomStream | None = None,
         appearance: Field | None = None,
+        light: PointLight | None = None,
     ) -> Rendering:
         """Render the pictures of all cameras.
 
@@ -54,6 +56,7 @@ class MeshRenderer(nn.Module):
             random: shifts the pictures; None for no shift.
             appearance: gives the features (C) of surface points; None shows the normals of the
                 surface as colours, (n + 1) / 2, and C is 3.
+            light: lights the features of an RGB field.
 
         Returns:
             Features over the background, opacity, the distance along the ray and the normals (in
@@ -82,6 +85,10 @@ class MeshRenderer(nn.Module):
         else:
             # Only what is seen is asked for.
             own = appearance(place[found].clamp(-1, 1))[1]
+            if light is not None:
+                camera = found.nonzero()[:, 0]
+                positions = light.positions.to(points)[camera]
+                own = light(own, place[found], normals[found], positions)
             features = torch.zeros(*found.shape, own.shape[-1], device=own.device, dtype=own.dtype)
             features = features.masked_scatter(found[..., None].expand_as(features), own)
         channels = features.shape[-1]

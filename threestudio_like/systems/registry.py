@@ -121,6 +121,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "refinement",
             "text_to_3d.rgb_refinement:RgbRefinement",
             "paper",
+            "magic3d",
         ),
     },
     aliases={"optimise": "field", "optimize": "field"},

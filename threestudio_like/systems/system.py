@@ -81,7 +81,7 @@ class System(ABC, Generic[R, M]):
     texturing      `texturing.PaintRequest` `stages.painting.SurfaceModel`
     image-to-3d    `image_to_3d.PictureRequest`  `image_to_3d.ShapeFound`
     scene          `scene.SceneRequest`     `representations.PlacedScene`
-    refinement     `RefinementRequest`      `stages.model.FieldModel`
+    refinement     `RefinementRequest`      `stages.model.AssetModel`
     =============  =======================  ===========================================
     """
 

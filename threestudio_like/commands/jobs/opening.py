@@ -14,14 +14,14 @@ from ...runs.kept import restore_stages
 from ...runs.options import PriorOptions
 from ...runs.prior import count_objects, load_prior
 from ...runs.record import read_record
-from ...stages.model import FieldModel
+from ...stages.model import AssetModel, FieldModel
 from ...systems import registry
 from ...systems.system import Request
 from ...systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 
 
-def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
-    """The field of a run of `generate` or `refine`, as its folder has it.
+def open_model(folder: Path, prior: DiffusionPrior | None = None) -> AssetModel:
+    """The field, or the mesh, of a run of `generate` or `refine`, as its folder has it.
 
     Args:
         prior: the run's own where None.
@@ -36,7 +36,8 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
     config, request, plans = _method(chain, prior, folder)
     stages = restore_stages(folder / "work", plans)
-    return config.result(request, stages)
+    model: AssetModel = config.result(request, stages)
+    return model
 
 
 def source_model(chain: dict[str, Any], prior: DiffusionPrior) -> FieldModel:

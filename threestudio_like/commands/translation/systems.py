@@ -10,13 +10,16 @@ from ...engine.errors import ConfigError
 from ...guidance.image_refinement import RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...representations import LearningRates
+from ...representations.surfaces import SurfaceTerms
 from ...stages.distillation import DistillationConfig
+from ...stages.mesh.config import MeshRates
 from ...stages.painting import PaintingConfig, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
 from ...stages.regularisers import Regularisation
 from ...systems.image_to_3d.field_optimisation import PictureOptimisation, StartConfig
 from ...systems.image_to_3d.reference_view import PictureTerms
 from ...systems.text_to_3d.dreamfusion import DreamFusion
+from ...systems.text_to_3d.fantasia3d import Fantasia3D
 from ...systems.text_to_3d.latent_nerf import LatentNerf
 from ...systems.text_to_3d.rgb_refinement import RgbRefinement
 from ...systems.texturing.latent_paint import LatentPaint
@@ -45,6 +48,10 @@ class Target:
     channels: int = 3
     geometry: str = ""
     note: str = ""
+    meshed: bool = False
+    """Whether its stage is a mesh stage, which has a surface of its own."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Beginnings of keys, and what they are in this system."""
 
 
 def _plain_stage() -> DistillationConfig:
@@ -91,6 +98,26 @@ def _painted() -> LatentPaint:
     )
 
 
+def _second_stage() -> RgbRefinement:
+    """A mesh stage that nothing is added to, on the field of a run."""
+    plain = RgbRefinement.magic3d()
+    stage = replace(
+        plain.mesh,
+        guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+        terms=SurfaceTerms(),
+        rates=MeshRates(),
+    )
+    return replace(plain, mesh=stage)
+
+
+def _geometry_of_fantasia() -> Fantasia3D:
+    plain = Fantasia3D.paper()
+    geometry = replace(
+        plain.geometry, guidance=ScoreDistillationConfig(weighting="dreamfusion"), latent_share=0.0
+    )
+    return replace(plain, geometry=geometry, appearance=replace(plain.appearance, steps=0))
+
+
 _TEXT = Target(command="generate", system="dreamfusion", base=_field)
 _PICTURE = Target(
     command="reconstruct",
@@ -106,18 +133,38 @@ _MESH = Target(
     geometry="custom-mesh",
     note="the mesh is scaled to a radius of 0.95, and its colours are not lit",
 )
+_GREY = "behind the object lie grey levels, drawn anew every step"
+_REFINED_MESH = Target(
+    command="refine",
+    system="rgb-refinement",
+    base=_second_stage,
+    stage="mesh",
+    note=_GREY,
+    meshed=True,
+    renamed=(("representation.", "mesh.colours."), ("resolution", "mesh.resolution")),
+)
+_FANTASIA = Target(
+    command="generate",
+    system="fantasia3d",
+    base=_geometry_of_fantasia,
+    stage="geometry",
+    note="distances and movements of grid points are optimised themselves, not by a network",
+    meshed=True,
+    renamed=(("representation.", "geometry.colours."), ("resolution", "geometry.resolution")),
+)
 TARGETS: dict[str, Target] = {
     "dreamfusion-system": _TEXT,
     "efficient-dreamfusion-system": _TEXT,
     "magic3d-system": _TEXT,
     "latentnerf-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
     "sjc-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
+    "fantasia3d-system": _FANTASIA,
     "image-condition-dreamfusion-system": _PICTURE,
     "zero123-system": _PICTURE,
 }
 """Systems that become something, where they refine and texture nothing."""
 OTHERS: dict[tuple[str, str], Target] = {
-    ("magic3d-system", "refinement"): _MESH,
+    ("magic3d-system", "refinement"): _REFINED_MESH,
     ("fantasia3d-system", "texture"): _MESH,
     ("latentnerf-system", "refinement"): Target(
         command="refine",
@@ -131,7 +178,6 @@ OTHERS: dict[tuple[str, str], Target] = {
 WHY: dict[str, str] = {
     "prolificdreamer-system": "variational score distillation trains a second model of the "
     "rendering, which is not made here",
-    "fantasia3d-system": "a signed-distance geometry drawn as normals is not made here",
     "textmesh-system": "a signed-distance geometry is not made here",
     "sdi-system": "noise is drawn, not found by inversion",
     "magic123-system": "a second prior is not weighed against the first",
@@ -154,7 +200,7 @@ def target_of(document: Document) -> Target:
         return TARGETS[name]
     why = WHY.get(name, "there is no such system in threestudio's own package")
     if document.get("system.refinement", False) and name in TARGETS:
-        why = "tetrahedra are not optimised here"
+        why = "the mesh of a picture is refined in its own run, by reconstruct --refine-mesh"
     raise ConfigError(
         f'"{name}" becomes nothing here: {why}', document.where, "See docs/threestudio.md"
     )

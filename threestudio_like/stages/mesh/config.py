@@ -20,13 +20,14 @@ from ...engine.schema.bounds import (
 )
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...meshes.surface.extraction import ExtractionConfig
-from ...renderers import BackgroundSample, StratifiedCameras, UniformCameras
+from ...renderers import BackgroundSample, ShadingConfig, StratifiedCameras, UniformCameras
 from ...renderers.camera_samplers import CameraSampler
 from ...renderers.mesh import MeshRenderer, MeshRendererConfig
 from ...representations import VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...representations.surfaces import ShapeConfig, SurfaceTerms
 from ..demand import Demand, Place
+from ..distillation import OptimiserConfig
 from ..distilling import DistillingConfig
 
 REFINE_STEPS = 150
@@ -102,6 +103,9 @@ class MeshStageConfig(DistillingConfig):
     uniform: UniformCameras = field(default_factory=UniformCameras)
     levels: tuple[Share, Share] = (0.3, 0.9)
     """Grey levels of the background, drawn every step; normals lie on black."""
+    shading: ShadingConfig = field(default_factory=ShadingConfig)
+    """A point light on the colours."""
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     renderer: MeshRendererConfig = field(default_factory=MeshRendererConfig)
     targets: TargetConfig = field(default_factory=TargetConfig)
     terms: SurfaceTerms = field(

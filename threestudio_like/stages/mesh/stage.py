@@ -26,7 +26,7 @@ from ...guidance.weighted import (
 from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import isosurface
 from ...priors.diffusion import DiffusionPrior
-from ...renderers import BackgroundSample, RingCameras
+from ...renderers import BackgroundSample, RingCameras, draw_light
 from ...renderers.mesh import MeshRenderer
 from ...renderers.rendering import Rendering
 from ...representations.surfaces import Surface, SurfaceMesh
@@ -113,8 +113,10 @@ class MeshGuidances:
             level = config.levels[0] + (config.levels[1] - config.levels[0]) * u
         behind = BackgroundSample(torch.full((1, size, size, 3), level))
         appearance = model.appearance if config.look == "colours" else None
+        random = step.microbatch_random
+        light = draw_light(config.shading, cameras, random, step.fraction)
         found = model.renderer.render(
-            mesh, cameras, behind, step.microbatch_random, appearance=appearance
+            mesh, cameras, behind, random, appearance=appearance, light=light
         )
         if latent:
             assert found.normals is not None
@@ -150,13 +152,13 @@ def averaged(rendering: Rendering, size: int) -> Rendering:
 
 
 def mesh_groups(config: MeshStageConfig, model: MeshModel) -> list[ParameterGroup]:
-    """Adam's groups of what moves."""
+    """Adam's groups of what moves, with the configuration's numbers."""
     groups: list[ParameterGroup] = []
     if config.move != "colours":
         groups += model.surface.parameter_groups(vars(config.rates))
     if config.move != "shape":
         groups += model.appearance.parameter_groups(vars(config.rates))
-    return groups
+    return config.optimiser.applied(groups)
 
 
 def mesh_stage(
