@@ -188,7 +188,7 @@ class _Work:
             part = parts.get(str(name), Part(verdict="none", note="there is no such part here"))
             if key == "system.geometry_type" and self.target.geometry:
                 part = parts[self.target.geometry]
-            if name in SIGNED_DISTANCES and not self.target.meshed:
+            if name in SIGNED_DISTANCES and not (self.target.meshed or self.target.geometry):
                 part = replace(part, verdict="none", note=NOT_AS_VOLUME)
             model = self.document.get("system.guidance.pretrained_model_name_or_path")
             if name in VIEWS and not view_prior(model):
