@@ -26,6 +26,7 @@ def generate(
     guidance: str = "",
     sketch: PathLike | None = None,
     strictness: float | None = None,
+    refine_mesh: bool = False,
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
@@ -45,6 +46,7 @@ def generate(
         guidance: name of a guidance that takes the place of the method's own.
         sketch: a coarse shape to follow: a mesh, or a YAML list of primitives.
         strictness: how closely the sketch is followed, 0 to 1.
+        refine_mesh: whether a mesh of the shape is optimised afterwards.
         set: values of the configuration by dotted names: ``{"distil.guidance.scale": 7}``.
         asset: texture size, faces.
         views: ranks and microbatches.
@@ -61,7 +63,13 @@ def generate(
         run,
         asset=asset,
         views=views,
-        values={"prompt": prompt, "guidance": guidance, "sketch": sketch, "strictness": strictness},
+        values={
+            "prompt": prompt,
+            "guidance": guidance,
+            "sketch": sketch,
+            "strictness": strictness,
+            "refine_mesh": refine_mesh,
+        },
         method={
             "steps": steps,
             "preset": preset,
@@ -167,6 +175,7 @@ def reconstruct(
     steps: int | None = None,
     preset: str = "auto",
     resolution: int | None = None,
+    refine_mesh: bool = False,
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     run: RunOptions | None = None,
@@ -177,6 +186,7 @@ def reconstruct(
         picture: PNG, JPEG or WebP, with alpha or without.
         system: "cisp", "g3dr", "field", a plug-in's name, or a configuration.
         prompt: what the picture shows; guessed where empty.
+        refine_mesh: whether a mesh of the shape is optimised afterwards.
         The others are those of `generate`.
 
     Raises:
@@ -189,7 +199,7 @@ def reconstruct(
         Reconstruct,
         run,
         asset=asset,
-        values={"picture": picture, "prompt": prompt},
+        values={"picture": picture, "prompt": prompt, "refine_mesh": refine_mesh},
         method={"steps": steps, "preset": preset, "resolution": resolution},
         seed=seed,
         set=set,

@@ -30,7 +30,7 @@ from ...systems.texturing.subject import names_of
 from ..refine import Refine
 from ..texture import Texture
 from .generate import finish, save_embeddings
-from .opening import open_model, source_model
+from .opening import field_of, open_model, source_model
 from .printing import print_yaml
 
 
@@ -106,7 +106,10 @@ def _refine_field(
         check_texts(prior, config)
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
-        model = source_model(chain, prior) if run.resumed else open_model(source, prior)
+        if run.resumed:
+            model = source_model(chain, prior)
+        else:
+            model = field_of(open_model(source, prior), str(source))
         request = RefinementRequest(
             prompt=prompt,
             prior=prior,

@@ -155,8 +155,8 @@ class MeshStageConfig(DistillingConfig):
                 terms = surface.mesh_terms(mesh, {"creases": 1.0, "smoothness": 1.0})
                 live = watch.live
                 parts = (drawn.features, drawn.opacity, drawn.depth, drawn.normals)
-                total = sum(p.sum() for p in parts if p is not None)
-                (total + sum(terms.values())).backward()
+                seen = [part.sum() for part in parts if part is not None]
+                torch.stack([*seen, *terms.values()]).sum().backward()
             held.append((live, max(live, watch.peak)))
         each, most = ((b - a) / (64**2 - 32**2) for a, b in zip(*held))
         fixed = max(0.0, held[1][1] - most * 64**2)

@@ -128,6 +128,7 @@ class SurfaceColours(Field):
     ) -> None:
         super().__init__()
         cloud = sample_surface(mesh, samples)
+        assert cloud.normals is not None
         points, normals = (
             torch.from_numpy(part.astype(np.float32)) for part in (cloud.points, cloud.normals)
         )
