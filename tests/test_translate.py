@@ -382,11 +382,41 @@ def test_defaults_of_threestudio_that_do_not_map_are_told(write):
         system__loss__lambda_normal_consistency=10000.0,
     )
     made = translate(path)
-    assert (made.target.command, made.target.stage) == ("texture", "rgb")
-    assert made.config.offsets
-    assert made.config.rgb.terms.normal_consistency == "10000"
-    told = [line for line in made.lines if not line.given]
-    assert {"system.material.diffuse_prob"} <= {line.key for line in told}
+    assert (made.target.command, made.target.stage) == ("refine", "mesh")
+    assert made.config.mesh.shape.kind == "tetrahedra"
+    assert made.config.mesh.shape.tetrahedra.size == 51
+    assert made.config.mesh.terms.normal_consistency == "10000"
+    told = {line.key for line in made.lines if not line.given}
+    assert "system.geometry.isosurface_resolution" in told
+    assert line_of(made, "system.renderer_type").verdict == "whole"
+
+
+def test_fantasias_geometry_is_a_mesh_of_normals(write):
+    path = write(
+        system_type="fantasia3d-system",
+        system__latent_steps=1000,
+        system__geometry_type="implicit-sdf",
+        system__geometry={"radius": 1.0, "shape_init": "sphere", "shape_init_params": 0.4},
+        system__renderer_type="nvdiff-rasterizer",
+        system__guidance__weighting_strategy="fantasia3d",
+        data__height=512,
+        trainer__max_steps=10000,
+    )
+    made = translate(path)
+    assert (made.target.command, made.target.system) == ("generate", "fantasia3d")
+    stage = made.config.geometry
+    assert (stage.look, stage.begin, stage.move) == ("normals", "sphere", "shape")
+    assert (stage.latent_share, stage.radius, stage.resolution) == (0.1, 0.4, 512)
+    assert (stage.guidance.weighting, stage.steps) == ("latent-nerf", 10000)
+    assert made.config.appearance.steps == 0
+    with_mesh = translate(
+        write(
+            system_type="fantasia3d-system",
+            system__geometry_type="implicit-sdf",
+            system__geometry={"shape_init": "mesh:load/shapes/human.obj"},
+        )
+    )
+    assert line_of(with_mesh, "system.geometry.shape_init").verdict == "none"
 
 
 def test_an_endless_epoch_keeps_the_first_value(write):

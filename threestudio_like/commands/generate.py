@@ -37,6 +37,9 @@ class Generate:
     """A coarse shape to follow: a mesh file, or a YAML list of primitives."""
     strictness: float | None = None
     """How closely the sketch is followed, from 0 (not at all) to 1 (its surface)."""
+    refine_mesh: bool = False
+    """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; --mesh.steps and the
+    other values of its stage are options too."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

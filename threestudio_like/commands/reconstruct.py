@@ -43,6 +43,9 @@ class Reconstruct:
     segmenter: str = ""
     """Cuts the object out: a name (sam-vit-base, rembg:birefnet-general, …), a folder or hub id of
     transformers. By default the picture's alpha, or the embedded one."""
+    refine_mesh: bool = False
+    """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; --mesh.steps and the
+    other values of its stage are options too."""
     known: tyro.conf.OmitArgPrefixes[KnownOptions] = field(default_factory=KnownOptions)
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)

@@ -31,6 +31,9 @@ class Refine:
     """Folder of the run to refine."""
     prompt: str = ""
     """What it should look like (default: the run's prompt)."""
+    refine_mesh: bool = False
+    """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; with --rgb.steps 0,
+    instead."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

@@ -108,6 +108,9 @@ class EdgeTable:
         """The rows (N,) and (N,) of borders that lie on one another, two by two: equal ends at
         points (V, K), but different vertices."""
         border = (self.opposite[:, 1] < 0).nonzero()[:, 0]
+        if not len(border):
+            # A closed surface has none, and places need not be compared.
+            return border, border
         place = torch.unique(points.detach(), dim=0, return_inverse=True)[1]
         ends = place[self.edges[border].long()].sort(1)[0]
         order = torch.argsort(ends[:, 0] * len(points) + ends[:, 1], stable=True)

@@ -14,6 +14,7 @@ from ..guidance.choice import guide_stages
 from ..meshes.surface.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
 from ..stages.field_to_mesh import AssetConfig
+from ..stages.mesh.config import REFINE_STEPS
 from .record import RunRecord
 
 Config = TypeVar("Config")
@@ -51,6 +52,8 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
     main = getattr(options, "guidance", "")
     if main or everywhere:
         config = guide_stages(config, guidances_of(main, everywhere))
+    if getattr(options, "refine_mesh", False):
+        config = with_mesh(config)
     if method.steps is not None:
         config = config.with_steps(method.steps)
     if method.resolution is not None:
@@ -61,6 +64,15 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
             config = set_dotted(config, key, method.negative)
     return config
+
+
+def with_mesh(config: Any) -> Any:
+    """The configuration with its mesh stage switched on (--refine-mesh). Raises ConfigError where
+    it has none."""
+    mesh = getattr(config, "mesh", None)
+    if mesh is None:
+        raise ConfigError("this method has no mesh stage", "--refine-mesh", "Leave it out")
+    return replace(config, mesh=replace(mesh, steps=mesh.steps or REFINE_STEPS))
 
 
 def guidances_of(main: str, values: dict[str, str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@ is fitted to."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
@@ -38,11 +37,11 @@ from ..renderers import (
     VolumeRenderer,
     draw_light,
 )
-from ..renderers.camera_samplers import CameraSampler, FixedCameras
+from ..renderers.camera_samplers import CameraSampler
 from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .demand import Demand, Place, volume_demand
-from .distilling import DistillingConfig
+from .distilling import DistillingConfig, sampler_of_prior
 from .model import FieldModel, figures, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
 
@@ -291,16 +290,7 @@ class DistillationConfig(DistillingConfig):
 
     def sampler_for(self, context: GuidanceContext) -> CameraSampler:
         """The camera sampler of a stage: the prior's own views, where it knows no others."""
-        views, reference = context.prior.facts.fixed_views, context.reference
-        if not views:
-            return self.sampler()
-        protocol = context.protocol
-        return FixedCameras(
-            views=views,
-            around=0.0 if reference is None else math.degrees(reference.azimuth),
-            distance=protocol.distance,
-            fov_y=protocol.fov_y,
-        )
+        return sampler_of_prior(context) or self.sampler()
 
 
 def configured_stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from ..engine.schema.bounds import Count, Weight
@@ -10,6 +11,7 @@ from ..guidance.guidance import Guidance
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ..guidance.weighted import WeightedGuidance
+from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from .demand import Demand, Place, surface_demand
 
 
@@ -41,3 +43,17 @@ class DistillingConfig:
     def demand(self, place: Place) -> Demand:
         """What the stage asks of memory; a stage of another kind says its own."""
         return surface_demand(place, 1, 0)
+
+
+def sampler_of_prior(context: GuidanceContext) -> CameraSampler | None:
+    """The cameras of a prior that knows no views but its own; None for priors that know all."""
+    views, reference = context.prior.facts.fixed_views, context.reference
+    if not views:
+        return None
+    protocol = context.protocol
+    return FixedCameras(
+        views=views,
+        around=0.0 if reference is None else math.degrees(reference.azimuth),
+        distance=protocol.distance,
+        fov_y=protocol.fov_y,
+    )

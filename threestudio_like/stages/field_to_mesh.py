@@ -17,7 +17,7 @@ from ..meshes.texture.unwrap import unwrap
 from ..priors.latent_rgb import show_rgb
 from ..renderers import BackgroundSample, RingCameras, VolumeRenderer
 from ..representations import Field, density_volume, sample_grid
-from .model import Decode, FieldModel
+from .model import AssetModel, Decode, FieldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def surface_settings(config: AssetConfig, base: ExtractionConfig) -> ExtractionC
     )
 
 
-def evaluation_ring(parts: FieldModel, count: int = 8, elevation: float = 15.0) -> RingCameras:
+def evaluation_ring(parts: AssetModel, count: int = 8, elevation: float = 15.0) -> RingCameras:
     """The ring on which an asset is shown, compared and judged."""
     return RingCameras(count=count, elevation=elevation, distance=parts.distance, fov_y=parts.fov_y)
 

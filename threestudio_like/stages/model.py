@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage
 from ..engine.random import RandomStream
 from ..guidance.registry import GuidanceContext
+from ..meshes.mesh import Asset
 from ..priors.diffusion import CameraProtocol, DiffusionPrior
 from ..renderers import BackgroundSample, Cameras, RingCameras, VolumeRenderer
 from ..renderers.rendering import Rendering
@@ -21,6 +22,20 @@ from ..representations import Field, LearningRates
 
 Decode = Callable[[torch.Tensor], torch.Tensor]
 """Features (B, H, W, C) -> display RGB (B, H, W, 3) in [0, 1]."""
+
+
+class AssetModel(Protocol):
+    """What a system for text to 3D leaves: something that becomes an asset, and is shown by cameras
+    of a distance and a field of view in degrees."""
+
+    distance: float
+    fov_y: float
+
+    def to_asset(
+        self, config: Any, pieces: int, name: str, provenance: dict[str, Any]
+    ) -> tuple[Asset, dict[str, Any]]:
+        """The asset by a `field_to_mesh.AssetConfig`, of at most `pieces` connected objects, and
+        figures of how it was made."""
 
 
 @dataclass
@@ -70,6 +85,15 @@ class FieldModel:
             render=render,
             seed=seed,
         )
+
+    def to_asset(
+        self, config: Any, pieces: int, name: str, provenance: dict[str, Any]
+    ) -> tuple[Asset, dict[str, Any]]:
+        """See `AssetModel` and `field_to_mesh.make_asset`; the figures tell of fog, too."""
+        from .field_to_mesh import make_asset, mean_field_opacity
+
+        asset, found = make_asset(self, config, pieces, name=name, provenance=provenance)
+        return asset, {**found, "fog": mean_field_opacity(self, asset.mesh)}
 
     def all_modules(self) -> dict[str, nn.Module]:
         """Everything that a checkpoint must hold."""

@@ -68,11 +68,18 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "text_to_3d.dreamfusion:DreamFusion",
             "paper",
             more={
+                "magic3d": "text_to_3d.magic3d:magic3d",
                 "mvdream": "text_to_3d.views:dreamfusion",
                 "mv-adapter": "text_to_3d.views:dreamfusion_by_six",
                 "prolificdreamer": "text_to_3d.prolificdreamer:prolificdreamer",
                 "vsd": "text_to_3d.prolificdreamer:small",
             },
+        ),
+        "fantasia3d": _kind(
+            "a mesh by its normals, then its colours (Chen et al. 2023)",
+            "text-to-3d",
+            "text_to_3d.fantasia3d:Fantasia3D",
+            "paper",
         ),
         "latent-paint": _kind(
             "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
@@ -122,6 +129,7 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "refinement",
             "text_to_3d.rgb_refinement:RgbRefinement",
             "paper",
+            "magic3d",
         ),
     },
     aliases={"optimise": "field", "optimize": "field"},

@@ -77,11 +77,11 @@ class System(ABC, Generic[R, M]):
     =============  =======================  ===========================================
     task           request                  result
     =============  =======================  ===========================================
-    text-to-3d     `Request`                `stages.model.FieldModel`
+    text-to-3d     `Request`                `stages.model.AssetModel`
     texturing      `texturing.PaintRequest` `stages.painting.SurfaceModel`
     image-to-3d    `image_to_3d.PictureRequest`  `image_to_3d.ShapeFound`
     scene          `scene.SceneRequest`     `representations.PlacedScene`
-    refinement     `RefinementRequest`      `stages.model.FieldModel`
+    refinement     `RefinementRequest`      `stages.model.AssetModel`
     =============  =======================  ===========================================
     """
 
@@ -122,6 +122,12 @@ class System(ABC, Generic[R, M]):
         if not hasattr(self, "resolution"):
             raise ConfigError("means nothing to this method", "--resolution", "Leave it out")
         return dataclasses.replace(self, resolution=pixels)  # type: ignore[type-var]
+
+    @property
+    def leaves_mesh(self) -> bool:
+        """Whether its last stage optimises a mesh, whose texture is what can be refined then."""
+        mesh = getattr(self, "mesh", None)
+        return mesh is not None and mesh.steps > 0
 
     def encodes(self, stage: str) -> bool:
         """Whether a distilling stage renders RGB, which goes through the prior's encoder, and not

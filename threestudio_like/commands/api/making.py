@@ -28,6 +28,7 @@ def generate(
     guidance: str = "",
     sketch: PathLike | None = None,
     strictness: float | None = None,
+    refine_mesh: bool = False,
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
@@ -47,6 +48,7 @@ def generate(
         guidance: name of a guidance that takes the place of the method's own.
         sketch: a coarse shape to follow: a mesh, or a YAML list of primitives.
         strictness: how closely the sketch is followed, 0 to 1.
+        refine_mesh: whether a mesh of the shape is optimised afterwards.
         set: values of the configuration by dotted names: ``{"distil.guidance.scale": 7}``.
         asset: texture size, faces.
         views: ranks and microbatches.
@@ -63,7 +65,13 @@ def generate(
         run,
         asset=asset,
         views=views,
-        values={"prompt": prompt, "guidance": guidance, "sketch": sketch, "strictness": strictness},
+        values={
+            "prompt": prompt,
+            "guidance": guidance,
+            "sketch": sketch,
+            "strictness": strictness,
+            "refine_mesh": refine_mesh,
+        },
         method={
             "steps": steps,
             "preset": preset,
@@ -172,6 +180,7 @@ def reconstruct(
     steps: int | None = None,
     preset: str = "auto",
     resolution: int | None = None,
+    refine_mesh: bool = False,
     set: Mapping[str, Any] | None = None,
     known: KnownOptions | None = None,
     asset: AssetOptions | None = None,
@@ -187,6 +196,7 @@ def reconstruct(
         mask: a picture of the same size, white where the object is.
         box: "x0,y0,x1,y1" about the object, in pixels.
         segmenter: what cuts the object out, by name or folder.
+        refine_mesh: whether a mesh of the shape is optimised afterwards.
         known: what you know of the picture: camera, depth, normals, size, azimuths.
         The others are those of `generate`.
 
@@ -212,6 +222,7 @@ def reconstruct(
             "mask": mask,
             "box": box,
             "segmenter": segmenter,
+            "refine_mesh": refine_mesh,
         },
         method={"steps": steps, "preset": preset, "resolution": resolution},
         seed=seed,

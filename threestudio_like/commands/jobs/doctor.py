@@ -26,6 +26,7 @@ from ...priors.registry import (
     embedded_folder,
 )
 from ...representations.registry import REPRESENTATIONS
+from ...representations.surfaces import SURFACES
 from ...systems.registry import SYSTEMS
 from ..registry import PLUG_IN_COMMANDS
 
@@ -100,6 +101,7 @@ def examine() -> dict[str, Any]:
         "systems": registered(SYSTEMS),
         "guidances": registered(GUIDANCES),
         "representations": registered(REPRESENTATIONS),
+        "surfaces": registered(SURFACES),
         "priors": registered(PRIORS),
         "formats": registered(FORMATS),
         "commands": registered(PLUG_IN_COMMANDS),

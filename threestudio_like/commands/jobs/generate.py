@@ -14,8 +14,8 @@ from ...runs.options import check_prompt
 from ...runs.prior import check_texts, count_objects, fit_guidance, read_prompt
 from ...runs.record import written_outside
 from ...runs.session import Run
-from ...stages.field_to_mesh import evaluation_ring, make_asset, mean_field_opacity
-from ...stages.model import FieldModel
+from ...stages.field_to_mesh import evaluation_ring
+from ...stages.model import AssetModel
 from ...systems import registry
 from ...systems.system import Request
 from ..generate import Generate
@@ -97,9 +97,9 @@ def save_embeddings(run: Run, prior: DiffusionPrior) -> None:
 
 
 def finish(
-    run: Run, model: FieldModel, prior: DiffusionPrior, facts: dict[str, Any], pieces: int
+    run: Run, model: AssetModel, prior: DiffusionPrior, facts: dict[str, Any], pieces: int
 ) -> RunResult:
-    """Extract the field's mesh, bake its texture, verify and report."""
+    """Make the model's mesh, bake its texture, verify and report."""
     began = time.monotonic()
     run.events.status("asset: extracting, unwrapping, baking", force=True)
     provenance = {k: facts[k] for k in ("prompt", "system", "preset", "prior", "seed")}
@@ -107,10 +107,8 @@ def finish(
         {"generator": "threestudio_like 0.1.0", "licence of the prior": prior.facts.licence}
     )
     config = export_config(run.options)
-    asset, figures = make_asset(
-        model, config, pieces, name=node_name(facts["prompt"]), provenance=provenance
-    )
-    figures["fog"] = mean_field_opacity(model, asset.mesh)
+    name = node_name(facts["prompt"])
+    asset, figures = model.to_asset(config, pieces, name=name, provenance=provenance)
     work = Delivery(
         facts["prompt"], asset, evaluation_ring(model), turntable=run.options.asset.turntable
     )

@@ -14,14 +14,14 @@ from ...runs.kept import restore_stages
 from ...runs.options import PriorOptions
 from ...runs.prior import count_objects, load_prior
 from ...runs.record import read_record
-from ...stages.model import FieldModel
+from ...stages.model import AssetModel, FieldModel
 from ...systems import registry
 from ...systems.system import Request
 from ...systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 
 
-def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
-    """The field of a run of `generate` or `refine`, as its folder has it.
+def open_model(folder: Path, prior: DiffusionPrior | None = None) -> AssetModel:
+    """The field, or the mesh, of a run of `generate` or `refine`, as its folder has it.
 
     Args:
         prior: the run's own where None.
@@ -36,16 +36,25 @@ def open_model(folder: Path, prior: DiffusionPrior | None = None) -> FieldModel:
     chain = {"command": record.command, "facts": record.facts, "config": record.config}
     config, request, plans = _method(chain, prior, folder)
     stages = restore_stages(folder / "work", plans)
-    return config.result(request, stages)
+    model: AssetModel = config.result(request, stages)
+    return model
+
+
+def field_of(model: AssetModel, where: str) -> FieldModel:
+    """The field that a run ended with. Raises InputError where it ended with a mesh."""
+    if not isinstance(model, FieldModel):
+        raise InputError("ended with a mesh, and not with a field", where, "Refine its texture")
+    return model
 
 
 def source_model(chain: dict[str, Any], prior: DiffusionPrior) -> FieldModel:
-    """A run's field as it is built, without what was learnt: the caller fills it."""
+    """A run's field as it is built, without what was learnt: the caller fills it. Raises InputError
+    where the run ended with a mesh."""
     config, request, plans = _method(chain, prior, None)
     stages: dict[str, Stage] = {}
     for plan in plans:
         stages[plan.name] = plan.build(stages)
-    return config.result(request, stages)
+    return field_of(config.result(request, stages), "the source of the run")
 
 
 def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -> Any:
@@ -58,7 +67,11 @@ def _method(chain: dict[str, Any], prior: DiffusionPrior, folder: Path | None) -
     if chain["command"] == "refine":
         # Runs of the first format name their source's folder only.
         before = facts.get("source record")
-        source = source_model(before, prior) if before else open_model(Path(facts["source"]), prior)
+        if before:
+            source = source_model(before, prior)
+        else:
+            folder_before = Path(facts["source"])
+            source = field_of(open_model(folder_before, prior), str(folder_before))
         config = from_dict(RgbRefinement, chain["config"])
         refinement = RefinementRequest(
             prompt=prompt, prior=prior, seed=facts["seed"], objects=objects, source=source

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ...engine.errors import ConfigError
+from ...engine.loop import StagePlan
 from ...engine.output import new_file
 from ...meshes.mesh import Asset
 from ...meshes.texture.atlas import join_atlas
@@ -32,6 +33,7 @@ from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
 from ...systems.image_to_3d.caption import describe_picture, guess_caption
+from ...systems.image_to_3d.mesh_refinement import begin_with, refined, refinement_plans
 from ...systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound
 from ...systems.image_to_3d.photo import Photo, photo_of, read_photo
 from ...systems.image_to_3d.text_to_image import ImagineConfig, imagine_picture
@@ -210,15 +212,18 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         known=given.known,
     )
     method = name_of(options)
+    plans: list[StagePlan] = []
     if auto:
         config, found, method = by_auto(config, picture, options.asset.faces)
         run.events.record("method", chosen=method)
+        begin_with(found, picture)
     else:
         takes = {"--depth", "--normal", "further photos"} if config.takes_views else set()
         takes |= {"--depth"} if method == "field" else set()
         say_unused(given.known, method, takes, events)
-        plans = config.plans(picture)
-        found = config.result(picture, run.execute(plans, "shape", last=False) if plans else {})
+        plans += config.plans(picture)
+    plans += refinement_plans(config, picture)
+    found = refined(config, picture, run.execute(plans, "shape", last=False) if plans else {})
     return _coloured(run, picture, found, config, method=method, prior=prior)
 
 

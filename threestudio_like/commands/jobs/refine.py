@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...engine.config import to_dict
+from ...engine.config import from_dict, to_dict
 from ...engine.errors import InputError
 from ...kernels.devices import MAIN
 from ...meshes.mesh import Asset
@@ -25,12 +25,12 @@ from ...runs.prior import (
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
 from ...systems import registry
-from ...systems.text_to_3d.rgb_refinement import RefinementRequest
+from ...systems.text_to_3d.rgb_refinement import RefinementRequest, RgbRefinement
 from ...systems.texturing.subject import names_of
 from ..refine import Refine
 from ..texture import Texture
 from .generate import finish, save_embeddings
-from .opening import open_model, source_model
+from .opening import field_of, open_model, source_model
 from .printing import print_yaml
 
 
@@ -59,7 +59,23 @@ def refine(
         return _refine_texture(options, source, record, system=system, prior=prior)
     if record.command not in ("generate", "refine"):
         raise InputError(f"is a run of {record.command}", str(source), "Give a run of generate")
+    if leaves_mesh(record):
+        # Its texture is what can be refined: the shape is no field any more.
+        return _refine_texture(options, source, record, system=system, prior=prior)
     return _refine_field(options, source, record, system=system, prior=prior)
+
+
+def leaves_mesh(record: RunRecord) -> bool:
+    """Whether a run ended with a mesh stage."""
+    facts = record.facts
+    if record.command == "refine" or record.config is None:
+        kind: Any = RgbRefinement
+    else:
+        kind = type(registry.configuration(str(facts["system"]), str(facts["preset"]), "generate"))
+    if record.config is None:
+        return False
+    config = from_dict(kind, record.config)
+    return bool(config.leaves_mesh)
 
 
 def _refine_field(
@@ -90,7 +106,10 @@ def _refine_field(
         check_texts(prior, config)
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
-        model = source_model(chain, prior) if run.resumed else open_model(source, prior)
+        if run.resumed:
+            model = source_model(chain, prior)
+        else:
+            model = field_of(open_model(source, prior), str(source))
         request = RefinementRequest(
             prompt=prompt,
             prior=prior,

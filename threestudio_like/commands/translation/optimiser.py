@@ -32,6 +32,11 @@ def optimiser(scene: Scene, value: Any) -> Outcome:
     for name in GROUPS:
         values[f"@.rates.{name}"] = text_of(rate(scene, name), factors, scene.steps)
     values["@.rates.texels"] = values["@.rates.table"]
+    # The distances of a grid: its cells are the unit here, and Adam's rate is that of a step.
+    edge = 0.4 * number(scene.get("system.geometry.isosurface_resolution", 128)) / 2
+    for name in ("sdf", "deform"):
+        grid = rate(scene, "table") * (edge if name == "sdf" else 1.0)
+        values[f"@.rates.{name}"] = text_of(grid, factors, scene.steps)
     notes = [] if value in ADAM else [f"{value} is Adam here: other step sizes early on"]
     frozen = [name for name in ("table", "mlp", "background") if rate(scene, name) == 0.0]
     if frozen and scene.command != "texture":

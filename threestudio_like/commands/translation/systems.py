@@ -12,13 +12,16 @@ from ...guidance.image_refinement import RefinementConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...representations import LearningRates
 from ...representations.config import FieldConfig
+from ...representations.surfaces import SurfaceTerms
 from ...stages.distillation import DistillationConfig
+from ...stages.mesh.config import MeshRates
 from ...stages.painting import PaintingConfig, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
 from ...stages.regularisers import Regularisation
 from ...systems.image_to_3d.field_optimisation import PictureOptimisation, StartConfig
 from ...systems.image_to_3d.reference_view import PictureTerms
 from ...systems.text_to_3d.dreamfusion import DreamFusion
+from ...systems.text_to_3d.fantasia3d import Fantasia3D
 from ...systems.text_to_3d.latent_nerf import LatentNerf
 from ...systems.text_to_3d.rgb_refinement import RgbRefinement
 from ...systems.texturing.latent_paint import LatentPaint
@@ -49,6 +52,10 @@ class Target:
     geometry: str = ""
     note: str = ""
     score: str = "guidance"
+    meshed: bool = False
+    """Whether its stage is a mesh stage, which has a surface of its own."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Beginnings of keys, and what they are in this system."""
 
 
 def _plain_stage() -> DistillationConfig:
@@ -106,6 +113,26 @@ def _painted() -> LatentPaint:
     )
 
 
+def _second_stage() -> RgbRefinement:
+    """A mesh stage that nothing is added to, on the field of a run."""
+    plain = RgbRefinement.magic3d()
+    stage = replace(
+        plain.mesh,
+        guidance=ScoreDistillationConfig(weighting="dreamfusion"),
+        terms=SurfaceTerms(),
+        rates=MeshRates(),
+    )
+    return replace(plain, mesh=stage)
+
+
+def _geometry_of_fantasia() -> Fantasia3D:
+    plain = Fantasia3D.paper()
+    geometry = replace(
+        plain.geometry, guidance=ScoreDistillationConfig(weighting="dreamfusion"), latent_share=0.0
+    )
+    return replace(plain, geometry=geometry, appearance=replace(plain.appearance, steps=0))
+
+
 _TEXT = Target(command="generate", system="dreamfusion", base=_field)
 _PICTURE = Target(
     command="reconstruct",
@@ -121,6 +148,25 @@ _MESH = Target(
     geometry="custom-mesh",
     note="the mesh is scaled to a radius of 0.95, and its colours are not lit",
 )
+_GREY = "behind the object lie grey levels, drawn anew every step"
+_REFINED_MESH = Target(
+    command="refine",
+    system="rgb-refinement",
+    base=_second_stage,
+    stage="mesh",
+    note=_GREY,
+    meshed=True,
+    renamed=(("representation.", "mesh.colours."), ("resolution", "mesh.resolution")),
+)
+_FANTASIA = Target(
+    command="generate",
+    system="fantasia3d",
+    base=_geometry_of_fantasia,
+    stage="geometry",
+    note="distances and movements of grid points are optimised themselves, not by a network",
+    meshed=True,
+    renamed=(("representation.", "geometry.colours."), ("resolution", "geometry.resolution")),
+)
 TARGETS: dict[str, Target] = {
     "dreamfusion-system": _TEXT,
     "efficient-dreamfusion-system": _TEXT,
@@ -128,12 +174,13 @@ TARGETS: dict[str, Target] = {
     "prolificdreamer-system": _TEXT,
     "latentnerf-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
     "sjc-system": Target(command="generate", system="latent-nerf", base=_latent, channels=4),
+    "fantasia3d-system": _FANTASIA,
     "image-condition-dreamfusion-system": _PICTURE,
     "zero123-system": _PICTURE,
 }
 """Systems that become something, where they refine and texture nothing."""
 OTHERS: dict[tuple[str, str], Target] = {
-    ("magic3d-system", "refinement"): _MESH,
+    ("magic3d-system", "refinement"): _REFINED_MESH,
     ("fantasia3d-system", "texture"): _MESH,
     ("latentnerf-system", "refinement"): Target(
         command="refine",
@@ -145,9 +192,8 @@ OTHERS: dict[tuple[str, str], Target] = {
 }
 """Systems by what they are told to do instead."""
 WHY: dict[str, str] = {
-    "prolificdreamer-system": "its geometry stage distils the normals of tetrahedra, which are not "
-    "optimised here",
-    "fantasia3d-system": "a signed-distance geometry drawn as normals is not made here",
+    "prolificdreamer-system": "its geometry stage distils normals of tetrahedra by a score of its "
+    "own, which a mesh stage is not given here",
     "textmesh-system": "a signed-distance geometry is not made here",
     "sdi-system": "noise is drawn, not found by inversion",
     "magic123-system": "a second prior is not weighed against the first",
@@ -203,7 +249,7 @@ def _system_of(document: Document) -> Target:
         return TARGETS[name]
     why = WHY.get(name, "there is no such system in threestudio's own package")
     if document.get("system.refinement", False) and name in TARGETS:
-        why = "tetrahedra are not optimised here"
+        why = "the mesh of a picture is refined in its own run, by reconstruct --refine-mesh"
     raise ConfigError(
         f'"{name}" becomes nothing here: {why}', document.where, "See docs/threestudio.md"
     )

@@ -16,6 +16,7 @@ from typing import Any
 from ...engine.config import read_yaml
 from .optimiser import feature_rate, optimiser
 from .rules import RULES, Rule, Verdict
+from .surface_rules import SURFACE_RULES
 from .training_rules import TRAINING_RULES
 
 TABLE = Path(__file__).with_name("options.yaml")
@@ -33,6 +34,7 @@ PREFIXES = {
 
 EVERY_RULE = {
     **RULES,
+    **SURFACE_RULES,
     **TRAINING_RULES,
     "optimiser": lambda: optimiser,
     "feature_rate": lambda: feature_rate,

@@ -124,6 +124,12 @@ def translate(path: Path, overrides: tuple[str, ...] = ()) -> Translation:
     return made
 
 
+SIGNED_DISTANCES = ("implicit-sdf", "tetrahedra-sdf-grid")
+NOT_AS_VOLUME = (
+    "a signed-distance geometry is a mesh stage here, and this system has none to put it in"
+)
+
+
 class _Work:
     """One translation under way.
 
@@ -182,6 +188,8 @@ class _Work:
             part = parts.get(str(name), Part(verdict="none", note="there is no such part here"))
             if key == "system.geometry_type" and self.target.geometry:
                 part = parts[self.target.geometry]
+            if name in SIGNED_DISTANCES and not (self.target.meshed or self.target.geometry):
+                part = replace(part, verdict="none", note=NOT_AS_VOLUME)
             model = self.document.get("system.guidance.pretrained_model_name_or_path")
             if name in VIEWS and not view_prior(model):
                 part = replace(part, verdict="none", note=UNKNOWN_VIEWS)
@@ -272,6 +280,9 @@ class _Work:
 
     def _named(self, key: str) -> str:
         key = key.replace("@.guidance.", f"@.{self.target.score}.", 1)
+        for begin, ours in self.target.renamed:
+            if key.startswith(begin):
+                return ours + key[len(begin) :]
         return key.replace("@.", f"{self.target.stage}.", 1)
 
     def _put(self, values: Mapping[str, Any]) -> dict[str, str]:

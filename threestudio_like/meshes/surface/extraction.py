@@ -25,7 +25,7 @@ class ExtractionConfig:
 
     size: Size = 112
     """Number of grid points along an edge."""
-    faces: Number = 16000
+    faces: Count = 16000
     """Largest number of faces after decimation; 0 keeps all."""
     blur: Weight = 1.1
     """Standard deviation, in grid cells, of the Gaussian that smooths the volume without shrinking

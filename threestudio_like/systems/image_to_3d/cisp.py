@@ -22,6 +22,7 @@ from ...meshes.surface.voxels import to_mesh
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import EMBEDDED, embedded_folder
 from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
+from ...stages.mesh import MeshStageConfig
 from ...toybox.vocabulary import WORDS, parse, unknown_words
 from .back_projection import ProjectionConfig
 from .known import Known
@@ -60,6 +61,8 @@ class CispReconstruction(PictureSystem):
 
     shape: CispConfig = field(default_factory=CispConfig)
     colour: ProjectionConfig = field(default_factory=ProjectionConfig)
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the shape, optimised at the end; switched on by --refine-mesh or its steps."""
     resolution: OptionalSize = 0
     """Cells of the voxel grid; 0 takes the model's own, the only one that it can."""
 

@@ -43,6 +43,7 @@ from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.field_to_mesh import field_mesh, surface_colour
+from ...stages.mesh import MeshStageConfig
 from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
 from .back_projection import ProjectionConfig
@@ -122,6 +123,8 @@ class PictureOptimisation(PictureSystem):
     clip_model: str = "toybox"
     extraction: ExtractionConfig = field(default_factory=lambda: ExtractionConfig(faces=8000))
     colour: ProjectionConfig = field(default_factory=lambda: ProjectionConfig(complete="method"))
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the shape, optimised at the end; switched on by --refine-mesh or its steps."""
     resolution: OptionalSize = 0
     """Height and width of the renderings; 0 takes the prior's picture size."""
     levels: tuple[Share, Share] = (0.3, 0.9)

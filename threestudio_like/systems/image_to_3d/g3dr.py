@@ -32,6 +32,7 @@ from ...priors.framing import FILL
 from ...priors.networks.triplane_generator import TriplaneGenerator
 from ...priors.registry import embedded_folder
 from ...representations import TriplaneConfig, TriplaneField
+from ...stages.mesh import MeshStageConfig
 from .back_projection import ProjectionConfig
 from .g3dr_cameras import DEPTH_NEAR, GREY, WALL, CanonicalCamera
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
@@ -89,6 +90,8 @@ class G3drReconstruction(PictureSystem):
 
     shape: G3drConfig = field(default_factory=G3drConfig)
     colour: ProjectionConfig = field(default_factory=_colours)
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the shape, optimised at the end; switched on by --refine-mesh or its steps."""
     resolution: OptionalSize = 0
     """Pixels of the generator's picture; 0 takes the model's own, the only one that it can."""
 

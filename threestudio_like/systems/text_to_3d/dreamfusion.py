@@ -29,13 +29,15 @@ from ...renderers import (
 from ...representations import HashGridConfig, LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
-from ...stages.model import FieldModel
+from ...stages.mesh import MeshModel, MeshStageConfig, MeshStart
+from ...stages.model import AssetModel, FieldModel
 from ...stages.regularisers import Regularisation
+from ..refined_mesh import mesh_plans
 from ..system import Request, System, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamFusion(System[Request, FieldModel]):
+class DreamFusion(System[Request, AssetModel]):
     """Configuration of the `dreamfusion` system."""
 
     task: ClassVar[Task] = "text-to-3d"
@@ -80,6 +82,9 @@ class DreamFusion(System[Request, FieldModel]):
     random_aug_prob: Share = 0.0
     """Probability that a step has one random colour instead, with a learned or solid
     background."""
+
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the field, optimised at the end; switched on by --refine-mesh or its steps."""
 
     FORMER_KEYS: ClassVar[dict[str, FormerKey]] = {
         "learned_background": FormerKey(
@@ -152,11 +157,21 @@ class DreamFusion(System[Request, FieldModel]):
         )
 
     def plans(self, request: Request) -> list[StagePlan]:
-        """One distillation stage."""
-        return [StagePlan("distil", lambda done: self._distil(request))]
+        """One distillation stage, and the mesh's."""
 
-    def result(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
-        """The RGB field."""
+        def start(done: dict[str, Stage]) -> MeshStart:
+            return MeshStart.of_field(self._field(request, done), self.mesh.extraction)
+
+        distil = StagePlan("distil", lambda done: self._distil(request))
+        return [distil, *mesh_plans(self.mesh, request, start)]
+
+    def result(self, request: Request, stages: dict[str, Stage]) -> AssetModel:
+        """The RGB field, or the mesh."""
+        if "mesh" in stages:
+            return MeshModel.of(stages["mesh"], request.protocol)
+        return self._field(request, stages)
+
+    def _field(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
         return FieldModel.of(stages["distil"], show_rgb, request.protocol)
 
     def _distil(self, request: Request) -> Stage:

@@ -39,9 +39,11 @@ from ...representations import (
 )
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
-from ...stages.model import Decode, FieldModel
+from ...stages.mesh import MeshModel, MeshStageConfig, MeshStart
+from ...stages.model import AssetModel, Decode, FieldModel
 from ...stages.regularisers import Regularisation
 from ...stages.rounds import RoundsConfig, rounds_stage
+from ..refined_mesh import mesh_plans
 from ..system import Request, System, Task
 
 
@@ -86,7 +88,7 @@ class RgbConfig(DistillationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentNerf(System[Request, FieldModel]):
+class LatentNerf(System[Request, AssetModel]):
     """Configuration of the `latent-nerf` system."""
 
     task: ClassVar[Task] = "text-to-3d"
@@ -132,6 +134,8 @@ class LatentNerf(System[Request, FieldModel]):
         )
     )
     """Rounds of image-space refinement in RGB at the end; none by default."""
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the field, optimised at the end; switched on by --refine-mesh or its steps."""
     sketch: SketchConfig = field(default_factory=SketchConfig)
     """A coarse shape to follow."""
     sketch_times: tuple[float, ...] = (0.95, 0.85)
@@ -172,7 +176,7 @@ class LatentNerf(System[Request, FieldModel]):
 
     def plans(self, request: Request) -> list[StagePlan]:
         """start (views sampled and fitted), distil (latents), rgb (through the autoencoder),
-        refine: those that are switched on."""
+        refine, mesh: those that are switched on."""
         plans = []
         if self.start.refine.times:
             plans.append(
@@ -190,10 +194,20 @@ class LatentNerf(System[Request, FieldModel]):
             plans.append(StagePlan("rgb", lambda done: self._rgb(request, done)))
         if self.refine.refine.times:
             plans.append(StagePlan("refine", lambda done: self._refine(request, done)))
-        return plans
 
-    def result(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
-        """The RGB field of the last stage, or the latent field shown through the 4 -> 3 map."""
+        def start(done: dict[str, Stage]) -> MeshStart:
+            return MeshStart.of_field(self._field(request, done), self.mesh.extraction)
+
+        return [*plans, *mesh_plans(self.mesh, request, start)]
+
+    def result(self, request: Request, stages: dict[str, Stage]) -> AssetModel:
+        """The mesh, the RGB field of the last stage, or the latent field shown through the 4 -> 3
+        map."""
+        if "mesh" in stages:
+            return MeshModel.of(stages["mesh"], request.protocol)
+        return self._field(request, stages)
+
+    def _field(self, request: Request, stages: dict[str, Stage]) -> FieldModel:
         if "refine" in stages or "rgb" in stages:
             return self._rgb_parts(request, stages)
         return self._latent_parts(request, stages)

@@ -3,9 +3,10 @@ distillation through the encoder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from ...engine.errors import ConfigError
 from ...engine.loop import Stage, StagePlan
 from ...engine.random import RandomStream
 from ...engine.schema.bounds import OptionalSize
@@ -23,8 +24,10 @@ from ...renderers import (
 )
 from ...representations import DecodedField, LearningRates
 from ...stages.distillation import DistillationConfig, configured_stage
-from ...stages.model import FieldModel
+from ...stages.mesh import MeshModel, MeshStageConfig, MeshStart
+from ...stages.model import AssetModel, FieldModel
 from ...stages.regularisers import Regularisation
+from ..refined_mesh import mesh_plans
 from ..system import Request, System, Task
 
 
@@ -36,7 +39,7 @@ class RefinementRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RgbRefinement(System[RefinementRequest, FieldModel]):
+class RgbRefinement(System[RefinementRequest, AssetModel]):
     """Configuration of the `refine` verb."""
 
     task: ClassVar[Task] = "refinement"
@@ -63,6 +66,18 @@ class RgbRefinement(System[RefinementRequest, FieldModel]):
             ),
         )
     )
+
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the field, optimised at the end; switched on by --refine-mesh or its steps. With
+    --rgb.steps 0 it is all that happens."""
+
+    @staticmethod
+    def magic3d() -> RgbRefinement:
+        """Magic3D's second stage (Lin et al. 2023) alone, on the field of any run."""
+        from .magic3d import second_stage
+
+        plain = RgbRefinement()
+        return replace(plain, rgb=replace(plain.rgb, steps=0), mesh=second_stage())
 
     @staticmethod
     def paper() -> RgbRefinement:
@@ -97,12 +112,32 @@ class RgbRefinement(System[RefinementRequest, FieldModel]):
         )
 
     def plans(self, request: RefinementRequest) -> list[StagePlan]:
-        """One stage on the decoded field."""
-        return [StagePlan("rgb", lambda done: self._stage(request))]
+        """One stage on the decoded field, and the mesh's: those with any steps. Raises ConfigError
+        where there is none."""
+        if self.rgb.steps == 0 and self.mesh.steps == 0:
+            raise ConfigError(
+                "there is nothing to do: neither rgb nor mesh has steps",
+                "--rgb.steps",
+                "Raise it, or add --refine-mesh",
+            )
 
-    def result(self, request: RefinementRequest, stages: dict[str, Stage]) -> FieldModel:
-        """The refined RGB field."""
+        def start(done: dict[str, Stage]) -> MeshStart:
+            return MeshStart.of_field(self._field(request, done), self.mesh.extraction)
+
+        plans = [StagePlan("rgb", lambda done: self._stage(request))] if self.rgb.steps > 0 else []
+        return [*plans, *mesh_plans(self.mesh, request, start)]
+
+    def result(self, request: RefinementRequest, stages: dict[str, Stage]) -> AssetModel:
+        """The refined RGB field, or the mesh."""
         source = request.source
+        if "mesh" in stages:
+            return MeshModel.of(stages["mesh"], CameraProtocol(source.distance, source.fov_y))
+        return self._field(request, stages)
+
+    def _field(self, request: RefinementRequest, stages: dict[str, Stage]) -> FieldModel:
+        source = request.source
+        if "rgb" not in stages:
+            return self.decoded(request, source)
         return FieldModel.of(stages["rgb"], show_rgb, CameraProtocol(source.distance, source.fov_y))
 
     def _stage(self, request: RefinementRequest) -> Stage:

@@ -4,6 +4,7 @@ fits, and a relief that is optimised for the picture where it does not."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ....engine.errors import CollapseError
@@ -108,6 +109,9 @@ def by_auto(
             reason = f"its shape {said_of(fit)}"
         events.say(f"auto: cisp is left, {reason}; a relief is optimised for this picture.")
     relief = ReliefReconstruction()
+    mesh = getattr(config, "mesh", None)
+    if mesh is not None:
+        relief = replace(relief, mesh=mesh)
     if faces is not None:
         relief = relief.with_faces(faces)
     relief.check()

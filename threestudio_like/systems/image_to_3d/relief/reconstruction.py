@@ -18,6 +18,7 @@ from ....engine.schema.bounds import Count, Elevation, OptionalSize, Share, Size
 from ....meshes.mesh import Mesh
 from ....priors.depth import FRAME_HALF_WIDTH, load_depth
 from ....priors.framing import FILL, Similarity
+from ....stages.mesh import MeshStageConfig
 from ..back_projection import ProjectionConfig
 from ..g3dr import frame_depth
 from ..known import WIDE, DepthMap, Known, framed_map, predict_normals
@@ -71,6 +72,8 @@ class ReliefReconstruction(PictureSystem):
 
     shape: ReliefConfig = field(default_factory=ReliefConfig)
     colour: ProjectionConfig = field(default_factory=_colours)
+    mesh: MeshStageConfig = field(default_factory=MeshStageConfig)
+    """A mesh of the shape, optimised at the end; switched on by --refine-mesh or its steps."""
     resolution: OptionalSize = 0
     """0; the maps' size is --shape.terms.size."""
 
