@@ -15,7 +15,7 @@ from ..engine.loop import ParameterGroup, Stage
 from ..engine.random import RandomStream
 from ..guidance.registry import GuidanceContext
 from ..priors.diffusion import CameraProtocol, DiffusionPrior
-from ..renderers import BackgroundSample, Cameras, RingCameras, VolumeRenderer
+from ..renderers import BackgroundSample, Cameras, FieldRenderer, RingCameras
 from ..renderers.rendering import Rendering
 from ..representations import Field, LearningRates
 
@@ -29,7 +29,7 @@ class FieldModel:
     shown."""
 
     field: Field
-    renderer: VolumeRenderer
+    renderer: FieldRenderer
     decode: Decode
     background: nn.Module | None = None
     distance: float = 3.0

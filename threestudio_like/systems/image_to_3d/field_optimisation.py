@@ -36,7 +36,7 @@ from ...priors.clip import load_clip
 from ...priors.depth import load_depth
 from ...priors.framing import boxes
 from ...priors.latent_rgb import show_rgb
-from ...renderers import RandomBackground, VolumeConfig, VolumeRenderer
+from ...renderers import RandomBackground, VolumeConfig, renderer_for
 from ...renderers.backgrounds import BackgroundSample
 from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
@@ -208,7 +208,9 @@ class PictureOptimisation(PictureSystem):
     def _parts(self, request: PictureRequest) -> FieldModel:
         made = self.representation.build(3, request.seed, sigmoid=True)
         return FieldModel(
-            made, VolumeRenderer(self.renderer, request.limits.samples.get("distil")), show_rgb
+            made,
+            renderer_for(made, self.renderer, request.limits.samples.get("distil")),
+            show_rgb,
         ).seen_by(request.protocol)
 
     def _fit(self, request: PictureRequest) -> Stage:

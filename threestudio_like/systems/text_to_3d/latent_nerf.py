@@ -29,8 +29,8 @@ from ...renderers import (
     RandomBackground,
     SolidBackground,
     VolumeConfig,
-    VolumeRenderer,
     learned_background,
+    renderer_for,
 )
 from ...representations import (
     Field,
@@ -236,7 +236,7 @@ class LatentNerf(System[Request, FieldModel]):
         )
         return FieldModel(
             field_,
-            VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
+            renderer_for(field_, self.renderer, request.limits.samples.get("distil")),
             self._decode(request.prior),
             background=background,
         ).seen_by(request.protocol)
@@ -307,7 +307,9 @@ class LatentNerf(System[Request, FieldModel]):
                 return FieldModel.of(done[name], show_rgb, request.protocol)
         rgb = self.rgb.representation.build(3, request.seed, sigmoid=True)
         parts = FieldModel(
-            rgb, VolumeRenderer(self.rgb.renderer, request.limits.samples.get("rgb")), show_rgb
+            rgb,
+            renderer_for(rgb, self.rgb.renderer, request.limits.samples.get("rgb")),
+            show_rgb,
         ).seen_by(request.protocol)
         if rgb.resamples and done:
             latent = self._latent_parts(request, done)
