@@ -57,38 +57,40 @@ def turned_to(normals: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(quaternion, dim=-1)
 
 
-def of_mesh(
-    vertices: torch.Tensor,
-    faces: torch.Tensor,
-    colours: torch.Tensor | None,
-    *,
-    count: int,
-    random: RandomStream,
-) -> tuple[Start, torch.Tensor | None]:
-    """Flat discs on a surface, spread evenly over its area, and the features there.
+@dataclass(frozen=True)
+class Spread:
+    """Points spread evenly over a surface: points (N, 3), unit normals (N, 3), the face (N,) that
+    each lies in, and its weights (N, 3) of the face's corners."""
+
+    points: torch.Tensor
+    normals: torch.Tensor
+    face: torch.Tensor
+    weights: torch.Tensor
+
+
+def spread(vertices: torch.Tensor, faces: torch.Tensor, count: int, random: RandomStream) -> Spread:
+    """`count` points on a surface, one in each of as many equal shares of its area.
 
     Args:
-        vertices: (V, 3). faces: (F, 3). colours: (V, C) or None.
+        vertices: (V, 3). faces: (F, 3).
     """
     corners = vertices.float().cpu()[faces.long().cpu()]
     cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = cross.norm(dim=-1)
-    along = area.double().cumsum(0)
-    # One point in each of `count` equal shares of the area.
+    along = cross.norm(dim=-1).double().cumsum(0)
     within = (torch.arange(count) + random.uniform("area", (count,))).double() / max(count, 1)
     face = torch.searchsorted(along, within * along[-1]).clamp_max(len(faces) - 1)
     u = random.uniform("corner", (count, 2))
-    folded = u.sum(1, keepdim=True) > 1
-    u = torch.where(folded, 1 - u, u)
+    u = torch.where(u.sum(1, keepdim=True) > 1, 1 - u, u)
     weights = torch.stack([1 - u.sum(1), u[:, 0], u[:, 1]], 1)
     points = (corners[face] * weights[..., None]).sum(1)
-    normals = torch.nn.functional.normalize(cross[face], dim=-1)
-    start = of_points(points, 0.9)
-    width = start.scales * start.scales.new_tensor([1.0, 1.0, FLAT])
-    features = None
-    if colours is not None:
-        features = (colours.float().cpu()[faces.long().cpu()[face]] * weights[..., None]).sum(1)
-    return Start(points, width, turned_to(normals), start.opacities), features
+    return Spread(points, torch.nn.functional.normalize(cross[face], dim=-1), face, weights)
+
+
+def discs(points: torch.Tensor, normals: torch.Tensor, opacity: float = 0.9) -> Start:
+    """Flat Gaussians at points (N, 3) across unit normals (N, 3)."""
+    start = of_points(points, opacity)
+    flat = start.scales * start.scales.new_tensor([1.0, 1.0, FLAT])
+    return Start(start.points, flat, turned_to(normals), start.opacities)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from ..kernels.reference.gaussians import rotation_matrices
 from .density_query import query
 from .field import Field
 from .gaussian_rules import DensifyConfig, densify, reset_opacities
-from .gaussian_start import Start, ball, of_field, of_mesh
+from .gaussian_start import Start, ball, discs, of_field, spread
 from .harmonics import ZEROTH, coefficients, harmonics
 from .representation import Rates, Representation
 
@@ -293,12 +293,12 @@ class GaussianCloud(Field):
             count: of discs; `config.start` by default.
         """
         count = min(count or self.config.start, self.config.capacity)
-        start, features = of_mesh(
-            vertices, faces, colours, count=count, random=RandomStream(0, "gaussians", 2)
-        )
-        if features is None:
-            features = torch.full((len(start.points), self.channels), 0.5)
-        self.begin(start, features)
+        on = spread(vertices, faces, count, RandomStream(0, "gaussians", 2))
+        features = torch.full((count, self.channels), 0.5)
+        if colours is not None:
+            corners = colours.float().cpu()[faces.long().cpu()[on.face]]
+            features = (corners * on.weights[..., None]).sum(1)
+        self.begin(discs(on.points, on.normals), features)
 
     def regularisation(self, weights: Mapping[str, float]) -> dict[str, torch.Tensor]:
         """None: total variations are of grids."""
