@@ -14,6 +14,7 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage
 from ..engine.random import RandomStream
 from ..guidance.registry import GuidanceContext
+from ..meshes.mesh import Mesh
 from ..priors.diffusion import CameraProtocol, DiffusionPrior
 from ..renderers import BackgroundSample, Cameras, FieldRenderer, RingCameras
 from ..renderers.rendering import Rendering
@@ -35,6 +36,8 @@ class FieldModel:
     distance: float = 3.0
     fov_y: float = 40.0
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    surface: Callable[[], Mesh] | None = None
+    """Gives the textured mesh that was made of the field already; it becomes the asset."""
 
     @staticmethod
     def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldModel:

@@ -72,6 +72,12 @@ SYSTEMS: Registry[SystemKind] = Registry(
                 "mv-adapter": "text_to_3d.views:dreamfusion_by_six",
             },
         ),
+        "dreamgaussian": _kind(
+            "3D Gaussians, then their mesh and its texture (Tang et al. 2023)",
+            "text-to-3d",
+            "text_to_3d.dreamgaussian:DreamGaussian",
+            "paper",
+        ),
         "latent-paint": _kind(
             "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
             "texturing",

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...engine.text import slug
 from ...priors.diffusion import DiffusionPrior
+from ...representations import GaussianCloud
 from ...runs.configure import export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
@@ -112,9 +113,23 @@ def finish(
     )
     figures["fog"] = mean_field_opacity(model, asset.mesh)
     work = Delivery(
-        facts["prompt"], asset, evaluation_ring(model), turntable=run.options.asset.turntable
+        facts["prompt"],
+        asset,
+        evaluation_ring(model),
+        turntable=run.options.asset.turntable,
+        files=gaussian_files(model),
     )
     return run.deliver(work, figures, began)
+
+
+def gaussian_files(model: FieldModel) -> dict[str, bytes]:
+    """The Gaussians of a model that has them, as a file of the run."""
+    from ...representations.gaussian_files import splats_of
+    from .export_splats import KEPT, splat_format
+
+    if not isinstance(model.field, GaussianCloud) or model.field.channels != 3:
+        return {}
+    return {KEPT: splat_format("ply-splat").write(splats_of(model.field))}
 
 
 def node_name(prompt: str) -> str:
