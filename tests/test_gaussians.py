@@ -3,6 +3,7 @@ and what a representation owes: oracle, resume, parts, forecasts."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
@@ -42,6 +43,7 @@ from threestudio_like.renderers.shading import PointLight
 from threestudio_like.representations import GaussianCloud, GaussianConfig
 from threestudio_like.representations.field import Field
 from threestudio_like.representations.gaussian_rules import SHRINK, DensifyConfig, densify
+from threestudio_like.representations.gaussian_start import spread
 from threestudio_like.representations.harmonics import harmonics
 from threestudio_like.stages.splat_demand import per_gaussian, rehearsed
 from threestudio_like.stages.splat_fit import KnownViews, SplatFitConfig, splat_fit_stage
@@ -111,7 +113,7 @@ def drawn(function, means, scales, rotations, opacities, values, views, focal, h
     return splat(centres, conics, opacities, depths, many, height, width)
 
 
-@pytest.mark.parametrize(("height", "width"), [(20, 24), (33, 17)])
+@pytest.mark.parametrize(("height", "width"), [(20, 24), (17, 33)])
 def test_the_definition_is_the_formula_pixel_by_pixel(height, width):
     means, scales, rotations, opacities = scene(25)
     # One nearly opaque, one behind the camera, one too faint to be seen.
@@ -128,6 +130,21 @@ def test_the_definition_is_the_formula_pixel_by_pixel(height, width):
             *(t.numpy() for t in given), views[number].numpy(), float(focal[number]), height, width
         )
         assert np.abs(mine[number].numpy() - theirs).max() < 1e-6
+
+
+def test_far_beside_the_picture_the_projection_is_taken_at_its_edge():
+    """A ball at five times the picture's half width: its spread is that at 1.3 times."""
+    view = torch.eye(4, dtype=torch.float64)[None]
+    focal, size = torch.tensor([20.0], dtype=torch.float64), 16
+    far = torch.tensor([[2.0 * 5 * 0.4, 0.1, -2.0]], dtype=torch.float64)
+    ball = torch.full((1, 3), 0.1, dtype=torch.float64)
+    turn = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)
+    _, conics, _ = reference.project_gaussians(far, ball, turn, view, focal, size, size)
+    edge = np.array([1.3 * 0.5 * size / 20, 0.05])
+    slope = 20 / 2 * np.array([[1, 0, edge[0]], [0, -1, -edge[1]]])
+    wanted = np.linalg.inv(0.01 * slope @ slope.T + 0.3 * np.eye(2))
+    found = conics[0, 0].numpy()
+    assert found == pytest.approx([wanted[0, 0], wanted[0, 1], wanted[1, 1]], rel=1e-9)
 
 
 def test_the_definitions_gradients_are_those_of_differences():
@@ -199,7 +216,7 @@ def test_the_cpu_backend_has_the_definitions_values_and_gradients(count, height,
             (out * upstream.to(kind)).sum().backward()
         results.append([out, *(t.grad if t.grad is not None else t * 0 for t in free)])
     for mine, theirs in zip(*results):
-        scale = max(1.0, float(theirs.abs().max())) if theirs.numel() else 1.0
+        scale = max(1.0, float(theirs.detach().abs().max())) if theirs.numel() else 1.0
         torch.testing.assert_close(mine.double(), theirs, atol=2e-5 * scale, rtol=1e-4)
 
 
@@ -319,8 +336,8 @@ def test_gaussians_fitted_to_views_of_a_mesh_show_it_from_other_sides():
     origins, directions = test.cameras.rays()
     depth = seen.depth / seen.opacity.clamp_min(1e-6)
     places = (origins + depth * directions)[solid]
-    nearest = torch.cdist(places, points).amin(1)
-    assert float(nearest.mean()) < 0.06
+    surface = spread(points, faces, 6000, RandomStream(0, "test", 0)).points
+    assert float(torch.cdist(places, surface).amin(1).mean()) < 0.05
 
 
 def test_a_cloud_on_a_mesh_is_the_mesh_without_a_step():
@@ -328,7 +345,10 @@ def test_a_cloud_on_a_mesh_is_the_mesh_without_a_step():
     cloud = GaussianCloud(GaussianConfig(capacity=4000, start=4000))
     cloud.load_mesh(points, faces, colours)
     seen = rendered(cloud, views.cameras)
-    assert psnr(seen.features, views.pictures) > 22
+    inside = views.opacity[..., 0] > 0.99
+    assert psnr(seen.features[inside], views.pictures[inside]) > 22
+    assert float(seen.opacity[inside].mean()) > 0.98
+    assert float(seen.opacity[views.opacity == 0].mean()) < 0.1
     axes = cloud.gaussians().normals()
     outward = torch.nn.functional.normalize(cloud.gaussians().means, dim=-1)
     assert float((axes * outward).sum(-1).abs().mean()) > 0.9
@@ -459,11 +479,17 @@ def test_a_resumed_fit_ends_in_the_same_bytes(tmp_path):
 def test_views_in_two_parts_densify_alike(tmp_path):
     """What the rules look at does not depend on how a step's views are divided."""
     views = body(size=24, count=8)[-1]
-    one, _, _ = fit(tmp_path, "one", views, 12)
-    two, _, _ = fit(tmp_path, "two", views, 12, accumulate=2)
-    assert len(one) == len(two)
-    n = len(one)
-    assert float((one.positions[:n] - two.positions[:n]).detach().abs().max()) < 2e-3
+    _, one, _ = fit(tmp_path, "one", views, 2)
+    _, two, _ = fit(tmp_path, "two", views, 2, accumulate=2)
+    # Two parts count half of the views each, and gradients are means: what is divided is the same.
+    pulls, sights = (
+        [notes[f"fit/module/field/{name}"] for notes in (one, two)] for name in ("pulls", "sights")
+    )
+    assert float(sights[0].sum()) > 0
+    ratios = [p / s.clamp_min(1e-6) for p, s in zip(pulls, sights)]
+    torch.testing.assert_close(*ratios, rtol=2e-2, atol=1e-6)
+    whole = [fit(tmp_path, name, views, 12, accumulate=n)[0] for name, n in (("a", 1), ("b", 2))]
+    assert len(whole[0]) == len(whole[1]) > 40
 
 
 def test_what_the_rules_note_is_the_length_of_each_views_gradient():
@@ -545,14 +571,14 @@ def test_gaussians_begin_from_a_field_and_become_one():
 
     cloud = GaussianCloud(GaussianConfig(capacity=3000, start=3000))
     cloud.load_resampled(Ball())
-    means = cloud.gaussians().means
+    means = cloud.gaussians().means.detach()
     assert float(means.norm(dim=-1).max()) < 0.66
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(4000, 3, generator=generator) * 2 - 1
     density, features = cloud(points)
     inside = points.norm(dim=-1) < 0.5
     assert float((density[inside] > 10).float().mean()) > 0.95
-    assert float(density[points.norm(dim=-1) > 0.8].max()) < 1.0
+    assert float(density[points.norm(dim=-1) > 0.9].max()) < 1.0
     clear = inside & (points.abs().amin(1) > 0.15)
     assert float((features - (0.5 + 0.4 * torch.sign(points)))[clear].abs().mean()) < 0.08
 
@@ -592,3 +618,33 @@ def test_a_forecast_of_a_full_cloud_holds_for_what_it_becomes():
         )
         (rendering.features.sum() + rendering.opacity.sum()).backward()
     assert watch.peak == pytest.approx(most * 800, rel=0.15)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gsplat") is None, reason="no gsplat")
+def test_gsplats_own_torch_code_projects_and_colours_alike():
+    """Its projection and its harmonics in torch run without a GPU; its blending does not."""
+    from gsplat.cuda._torch_impl import (
+        _fully_fused_projection,
+        _quat_scale_to_covar_preci,
+        _spherical_harmonics,
+    )
+
+    means, scales, rotations, _ = scene(40)
+    views, focal = (t.double() for t in sample_views(2, 32))
+    mine = reference.project_gaussians(means, scales, rotations, views, focal, 32, 40)
+    # Its cameras look along +Z with Y down.
+    flip = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+    frame = torch.zeros(2, 3, 3, dtype=torch.float64)
+    frame[:, 0, 0], frame[:, 1, 1], frame[:, 2, 2] = focal, focal, 1.0
+    frame[:, 0, 2], frame[:, 1, 2] = 20.0, 16.0
+    spread, _ = _quat_scale_to_covar_preci(rotations, scales, True, False, triu=False)
+    _, centres, depths, conics, _ = _fully_fused_projection(
+        means, spread, flip @ views, frame, 40, 32, eps2d=0.3, near_plane=0.1
+    )
+    for own, theirs in zip(mine, (centres, conics, depths)):
+        torch.testing.assert_close(own, theirs, rtol=1e-6, atol=1e-8)
+    directions = torch.nn.functional.normalize(means, dim=-1)
+    bands = torch.randn(40, 16, 3, dtype=torch.float64)
+    theirs = _spherical_harmonics(3, directions, bands)
+    own = torch.einsum("nk,nkc->nc", harmonics(directions, 3), bands)
+    torch.testing.assert_close(own, theirs, rtol=1e-6, atol=1e-8)

@@ -12,8 +12,9 @@ from ..engine.random import RandomStream
 from .field import Field
 from .voxel_grid import density_volume, sample_grid
 
-FLAT = 0.2
-"""Thickness of a disc on a surface, as a share of its width."""
+WIDE, FLAT = 0.8, 0.15
+"""Width and thickness of a disc on a surface, as shares of the distance to its neighbours: they
+cover the surface and reach little beyond its edges."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def spread(vertices: torch.Tensor, faces: torch.Tensor, count: int, random: Rand
 def discs(points: torch.Tensor, normals: torch.Tensor, opacity: float = 0.9) -> Start:
     """Flat Gaussians at points (N, 3) across unit normals (N, 3)."""
     start = of_points(points, opacity)
-    flat = start.scales * start.scales.new_tensor([1.0, 1.0, FLAT])
+    flat = start.scales * start.scales.new_tensor([WIDE, WIDE, FLAT])
     return Start(start.points, flat, turned_to(normals), start.opacities)
 
 
