@@ -53,7 +53,7 @@ def cloud_of(splats: Splats, capacity: int | None = None) -> GaussianCloud:
         "harmonics": splats.harmonics,
     }
     for name, parameter in cloud.rows().items():
-        parameter[:n] = torch.from_numpy(np.ascontiguousarray(given[name], np.float32))
+        parameter[:n] = torch.from_numpy(np.array(given[name], np.float32))
     cloud.count.fill_(n)
     return cloud
 

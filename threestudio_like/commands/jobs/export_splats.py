@@ -17,6 +17,8 @@ from ...stages.model import FieldModel
 
 KEPT = "gaussians.ply"
 """The Gaussians of a run that has them, in its folder."""
+PIECES = 64
+"""Connected pieces of Gaussians' surface that become a mesh, the largest ones."""
 
 
 def is_splat_format(kind: str) -> bool:
@@ -65,7 +67,7 @@ def mesh_of(path: Path) -> Asset:
     splats = read_splats(path)
     placed = _in_sphere(splats)
     model = FieldModel(cloud_of(placed[0]), SplatRenderer(SplatConfig(normals=False)), show_rgb)
-    asset, _ = make_asset(model, AssetConfig(), 0, name=path.stem or "object", provenance={})
+    asset, _ = make_asset(model, AssetConfig(), PIECES, name=path.stem or "object", provenance={})
     middle, size = placed[1], placed[2]
     for mesh in asset.meshes.values():
         mesh.vertices = (mesh.vertices * size + middle).astype(np.float32)

@@ -151,12 +151,8 @@ def _blend(
 ) -> torch.Tensor:
     """One tile (h, w, D + 1) of G Gaussians in their order: centres (G, 2), conics (G, 3),
     opacities (G,), values (G, D)."""
-    place = {"dtype": centres.dtype, "device": centres.device}
-    y, x = torch.meshgrid(
-        torch.arange(size[0], **place) + (corner[1] + 0.5),
-        torch.arange(size[1], **place) + (corner[0] + 0.5),
-        indexing="ij",
-    )
+    rows, columns = (torch.arange(n, device=centres.device).to(centres.dtype) + 0.5 for n in size)
+    y, x = torch.meshgrid(rows + corner[1], columns + corner[0], indexing="ij")
     dx, dy = x.reshape(-1, 1) - centres[:, 0], y.reshape(-1, 1) - centres[:, 1]
     power = -0.5 * (conics[:, 0] * dx * dx + conics[:, 2] * dy * dy) - conics[:, 1] * dx * dy
     alpha = (opacities * power.exp()).clamp_max(MOST)

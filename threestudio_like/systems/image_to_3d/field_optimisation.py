@@ -29,6 +29,7 @@ from ...engine.schema.bounds import (
     Weight,
 )
 from ...guidance.score_distillation import ScoreDistillationConfig
+from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import ExtractionConfig
 from ...meshes.surface.voxels import voxelise
 from ...meshes.verification import psnr
@@ -38,7 +39,7 @@ from ...priors.framing import boxes
 from ...priors.latent_rgb import show_rgb
 from ...renderers import RandomBackground, VolumeConfig, renderer_for
 from ...renderers.backgrounds import BackgroundSample
-from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
+from ...representations import GaussianCloud, LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.field_to_mesh import field_mesh, surface_colour
@@ -218,10 +219,12 @@ class PictureOptimisation(PictureSystem):
         parts, config, begin = self._parts(request), self.start, self._beginning(request)
         found, reference = begin.found, begin.reference
         assert found is not None
+        colour = found.colour or reference.colour_of_points()
+        if isinstance(parts.field, GaussianCloud):
+            return _begun_on_mesh(parts, parts.field, found.mesh, colour)
         inside = torch.from_numpy(voxelise(found.mesh, 64).astype(np.float32)).permute(2, 1, 0)[
             None, None
         ]
-        colour = found.colour or reference.colour_of_points()
 
         def loss(step: Step) -> dict[str, torch.Tensor]:
             points = step.random.uniform("points", (config.points, 3)) * 2 - 1
@@ -286,6 +289,24 @@ class PictureOptimisation(PictureSystem):
             colour=_detached(surface_colour(parts)),
             figures=figures,
         )
+
+
+def _begun_on_mesh(parts: FieldModel, cloud: GaussianCloud, mesh: Mesh, colour: Colour) -> Stage:
+    """Gaussians begin as discs on the shape: a stage without steps."""
+
+    def prepare(step: Step) -> None:
+        vertices = torch.from_numpy(mesh.vertices.astype(np.float32))
+        colours = colour(vertices, torch.zeros_like(vertices)).clamp(0, 1)
+        cloud.load_mesh(vertices, torch.from_numpy(mesh.faces), colours)
+
+    return Stage(
+        "start",
+        0,
+        parts.all_modules(),
+        groups=cloud.parameter_groups(),
+        loss=lambda step: {},
+        prepare=prepare,
+    )
 
 
 def _detached(colour: Any) -> Colour:
