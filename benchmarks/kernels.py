@@ -9,13 +9,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from tables import publish, table
 
 from threestudio_like import kernels
 from threestudio_like.kernels.reference import distance as by_hand
+from threestudio_like.kernels.reference import gaussians as by_formula
 from threestudio_like.kernels.reference import grids, raster, volume
+from threestudio_like.kernels.samples import sample_gaussians, sample_views
 from threestudio_like.kernels.spec import HashGridSpec
 
 ROUNDS = 7
@@ -131,6 +134,44 @@ def trilinear() -> tuple[float, float]:
     return ratio(
         lambda: grids.trilinear(x, grid).backward(upstream),
         lambda: kernels.trilinear(x, grid).backward(upstream),
+    )
+
+
+def gaussians() -> tuple[torch.Tensor, ...]:
+    """6,000 Gaussians in the unit sphere, seen by two cameras of 128 x 128."""
+    means, scales, rotations, opacities = sample_gaussians(6000, 0.03)
+    views, focal = sample_views(2, 128)
+    values = torch.randn(2, 6000, 7)
+    return means, scales, rotations, opacities, values, views, focal
+
+
+def project() -> tuple[float, float]:
+    means, scales, rotations, _, _, views, focal = gaussians()
+    free = [t.requires_grad_() for t in (means, scales, rotations)]
+
+    def run(function: Callable[..., tuple[torch.Tensor, ...]]) -> None:
+        centres, conics, _ = function(*free, views, focal, 128, 128)
+        (centres.sum() + conics.sum()).backward()
+
+    return ratio(
+        lambda: run(by_formula.project_gaussians), lambda: run(kernels.project_gaussians), 3
+    )
+
+
+def splats() -> tuple[float, float]:
+    """Projection and blending, both ways: what a picture of Gaussians takes."""
+    means, scales, rotations, opacities, values, views, focal = gaussians()
+    free = [t.requires_grad_() for t in (means, scales, rotations, opacities, values)]
+    upstream = torch.randn(2, 128, 128, 8)
+
+    def run(project: Callable[..., Any], splat: Callable[..., torch.Tensor]) -> None:
+        centres, conics, depths = project(*free[:3], views, focal, 128, 128)
+        splat(centres, conics, free[3], depths, free[4], 128, 128).backward(upstream)
+
+    return ratio(
+        lambda: run(by_formula.project_gaussians, by_formula.splat),
+        lambda: run(kernels.project_gaussians, kernels.splat),
+        3,
     )
 
 
@@ -322,6 +363,8 @@ def main() -> None:
         ("composite f+b", 5.0, composite()),
         ("trilinear 64^3 x 5, 65,536, f+b", "-", trilinear()),
         ("triplane 64^2 x 32, 3 levels, 196,608, f+b", "-", triplane()),
+        ("projection of 6,000 Gaussians, 2 views, f+b", 4.0, project()),
+        ("picture of 6,000 Gaussians, 2 x 128^2, 7 values, f+b", 12.0, splats()),
     ]
     rows = [
         [name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.1f}x", f"{floor}x" if floor != "-" else "-"]

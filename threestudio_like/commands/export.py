@@ -19,9 +19,10 @@ class Export:
     """Write a run's asset in other formats."""
 
     source: tyro.conf.Positional[Path] = Path("outputs/latest")
-    """Folder of a run, or a mesh file."""
+    """Folder of a run, a mesh file, or a file of 3D Gaussians."""
     to: tuple[str, ...] = ("glb",)
-    """Formats: glb, gltf, obj, ply, stl, 3mf, usdz, … or a plug-in's."""
+    """Formats: glb, gltf, obj, ply, stl, 3mf, usdz, …, ply-splat and spz (3D Gaussians), or a
+    plug-in's."""
     texture: int = 0
     """Largest texture size in pixels (0: as it is)."""
     faces: int = 0

@@ -29,8 +29,8 @@ class Generate:
     prompt: tyro.conf.Positional[str] = ""
     """What to make: "a red chair"."""
     system: str = "latent-nerf"
-    """latent-nerf, dreamfusion, or a plug-in's; cisp, g3dr, relief and field make a picture of the
-    prompt first (of none: what the prior likes)."""
+    """latent-nerf, dreamfusion, dreamgaussian, or a plug-in's; cisp, g3dr, relief and field make a
+    picture of the prompt first (of none: what the prior likes)."""
     guidance: str = ""
     """Guidance that takes the place of the method's own, by name: a plug-in's, for instance."""
     sketch: Path | None = None

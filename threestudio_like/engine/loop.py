@@ -184,8 +184,7 @@ class Loop:
                     events.record("minutes", stage=stage.name, step=progress.index)
                     break
             step = self._step(stage, progress.index, fraction)
-            if stage.before_step is not None:
-                stage.before_step(step)
+            progress.before(step)
             terms, total = self._gradients(progress, step)
             loss = total.detach()
             if self._workers is not None:

@@ -18,7 +18,7 @@ from .checkpoint import load_checkpoint
 from .errors import CheckpointError
 from .output import new_file
 from .schedule import Schedule
-from .stage import Stage, StagePlan
+from .stage import Stage, StagePlan, Step
 
 
 def optimiser_of(stage: Stage) -> torch.optim.Adam:
@@ -211,6 +211,15 @@ class Progress:
         """Start the clocks at the present step."""
         self.start = self.index
         self.began = self.saved_at = self.drawn_at = time.monotonic()
+
+    def before(self, step: Step) -> None:
+        """The stage's `before_step`; Adam's moments follow the rows that it moves."""
+        moved = self.stage.before_step(step) if self.stage.before_step is not None else None
+        for parameter, rows in (moved or {}).items():
+            for key, moment in self.optimiser.state.get(parameter, {}).items():
+                if key != "step":
+                    new = (rows < 0).view(-1, *[1] * (moment.ndim - 1))
+                    moment.copy_(moment[rows.clamp_min(0)].masked_fill(new, 0))
 
     def remember(self, index: int | None = None) -> None:
         """Keep a copy of the present state, which `go_back` can return to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,9 @@ class Stage:
         prepare: called once before step 0 of a fresh stage (never on resume); its results must live
             in `modules`.
         before_step: called once before the loss of a step, whatever its microbatches; a step
-            changes state other than the parameters only here.
+            changes state other than the parameters only here. For parameters whose rows it moved
+            it may return the former row of every row, (rows,) int64 with -1 for new ones: the
+            optimiser's moments follow.
         after_step: called after every optimiser step.
         preview: draws a picture (H, W, 3) uint8; it is called at wall-clock intervals and must not
             change any state.
@@ -123,7 +125,7 @@ class Stage:
     loss: Callable[[Step], dict[str, torch.Tensor]]
     shared: bool = False
     prepare: Callable[[Step], None] | None = None
-    before_step: Callable[[Step], None] | None = None
+    before_step: Callable[[Step], Mapping[nn.Parameter, torch.Tensor] | None] | None = None
     after_step: Callable[[Step], None] | None = None
     preview: Callable[[], Any] | None = None
     watch: Callable[[], dict[str, float]] | None = None

@@ -14,6 +14,7 @@ from . import compiling as _compiling  # noqa: F401 (before anything is compiled
 from . import cases as _cases  # noqa: F401 (registers the self-checks)
 from .dispatch import CHOICES, Backend, Status, check, choose, chosen, operations, warm_up
 from .distance import SurfaceTree, nearest, surface_tree, winding_number
+from .gaussians import project_gaussians, splat
 from .ops import composite, field_mlp, grid_variation, hashgrid, march, trilinear, triplane
 from .spec import HashGridSpec
 from .surface import (
@@ -49,8 +50,10 @@ __all__ = [
     "march",
     "nearest",
     "operations",
+    "project_gaussians",
     "rasterize",
     "silhouette_pairs",
+    "splat",
     "surface_tree",
     "texture",
     "texture_level",

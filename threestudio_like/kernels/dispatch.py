@@ -8,7 +8,7 @@ variable THREESTUDIO_LIKE_KERNELS:
 
 auto       Numba on the CPU, Triton on a GPU
 triton     Triton also on the CPU where its interpreter is on (TRITON_INTERPRET=1)
-vendor     tiny-cuda-nn, nerfacc and nvdiffrast where they are installed, else as auto
+vendor     tiny-cuda-nn, nerfacc, nvdiffrast and gsplat where they are installed, else as auto
 reference  plain torch everywhere
 """
 
@@ -91,6 +91,12 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
         _vendor("nvdiffrast", "nvdiffrast", "rasterize"),
         _triton("raster:rasterize"),
         _cpu("on_surfaces:rasterize"),
+    ),
+    "project_gaussians": (_cpu("on_gaussians:project_gaussians"),),
+    "splat": (
+        _vendor("gsplat", "gsplat", "splat", tolerance=2e-2),
+        _triton("gaussians:splat"),
+        _cpu("on_gaussians:splat"),
     ),
     "peel": (_cpu("on_surfaces:peel"),),
     "interpolate": (

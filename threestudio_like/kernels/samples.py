@@ -1,4 +1,4 @@
-"""Small sets of rays and surfaces for checks and examples of kernels."""
+"""Small sets of rays, surfaces and Gaussians for checks and examples of kernels."""
 
 from __future__ import annotations
 
@@ -26,6 +26,38 @@ def sample_triangles() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([points * torch.tensor([1.0, 1.0, 0.5]), w], 1), torch.arange(
         60, dtype=torch.int32
     ).view(20, 3)
+
+
+def sample_gaussians(
+    count: int, size: float = 0.12, seed: int = 5
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gaussians within the unit sphere: means (N, 3), scales (N, 3) of about `size`, quaternions
+    (N, 4) not of length one, and opacities (N,)."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    means = means * torch.rand(count, 1, generator=generator) ** (1 / 3)
+    scales = size * torch.exp(0.5 * torch.randn(count, 3, generator=generator))
+    quaternions = 2 * torch.randn(count, 4, generator=generator)
+    return means, scales, quaternions, 0.02 + 0.96 * torch.rand(count, generator=generator)
+
+
+def sample_views(count: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """World-to-camera matrices (B, 4, 4) of cameras around the unit sphere, and their focal lengths
+    (B,) in pixels."""
+    turn = torch.arange(count) * 2.4 + 0.3
+    zero, one = torch.zeros(count), torch.ones(count)
+    rise = 0.3 * torch.sin(turn)
+    about = torch.stack(
+        [
+            *(turn.cos(), zero, -turn.sin()),
+            *(-rise.sin() * turn.sin(), rise.cos(), -rise.sin() * turn.cos()),
+            *(rise.cos() * turn.sin(), rise.sin(), rise.cos() * turn.cos()),
+        ],
+        -1,
+    ).view(count, 3, 3)
+    views = torch.eye(4).repeat(count, 1, 1)
+    views[:, :3, :3], views[:, 2, 3] = about, -2.6 * one
+    return views, 1.3 * height * one
 
 
 def sample_surface(rows: int = 9, columns: int = 14) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,11 +17,13 @@ from .camera_samplers import (
     UniformCameras,
 )
 from .cameras import Cameras
+from .drawing import FieldRenderer, renderer_for
 from .gradient_scaling import DepthScaling, scale_gradient
 from .light import EnvironmentLight, ambient, baked_light_index
 from .rendering import Rendering, Samples
 from .scene import SceneRenderer
 from .shading import PointLight, ShadingConfig, draw_light
+from .splats import SplatConfig, SplatRenderer
 from .surface import SurfaceConfig, SurfaceRenderer, back_project, shade, visibility
 from .volume import VolumeConfig, VolumeRenderer
 
@@ -32,6 +34,7 @@ __all__ = [
     "Cameras",
     "DepthScaling",
     "EnvironmentLight",
+    "FieldRenderer",
     "LearnedBackground",
     "PointLight",
     "ProgressiveCameras",
@@ -43,6 +46,8 @@ __all__ = [
     "ShadingConfig",
     "SolidBackground",
     "SphereBackground",
+    "SplatConfig",
+    "SplatRenderer",
     "StratifiedCameras",
     "SurfaceConfig",
     "SurfaceRenderer",
@@ -54,6 +59,7 @@ __all__ = [
     "baked_light_index",
     "draw_light",
     "learned_background",
+    "renderer_for",
     "scale_gradient",
     "shade",
     "visibility",

@@ -2,6 +2,7 @@
 
 from .decoded import DecodedField
 from .field import Field, activate_density, density_blob, truncated_exp
+from .gaussians import GaussianCloud, GaussianConfig, Gaussians
 from .hash_grid import HashGridConfig, HashGridField
 from .placed_scene import Body, PlacedScene, rotation_of
 from .representation import LearningRates, Rates, Representation, rate_of
@@ -13,6 +14,9 @@ __all__ = [
     "Body",
     "DecodedField",
     "Field",
+    "GaussianCloud",
+    "GaussianConfig",
+    "Gaussians",
     "HashGridConfig",
     "HashGridField",
     "LearningRates",

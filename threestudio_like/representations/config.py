@@ -10,6 +10,7 @@ import torch
 
 from ..engine.config import OpenConfig, to_dict, update
 from .field import Field
+from .gaussians import GaussianCloud, GaussianConfig
 from .hash_grid import HashGridConfig, HashGridField
 from .registry import REPRESENTATIONS, FieldRequest, RepresentationKind
 from .triplane import TriplaneConfig, TriplaneField
@@ -29,6 +30,11 @@ def _triplane(config: TriplaneConfig, request: FieldRequest) -> Field:
     return TriplaneField(replace(config, sigmoid=request.display), request.channels, request.seed)
 
 
+def _gaussians(config: GaussianConfig, request: FieldRequest) -> Field:
+    shown = replace(config, sigmoid=request.display)
+    return GaussianCloud(shown, request.channels, request.seed, request.features)
+
+
 VOXELS = RepresentationKind(
     summary="a dense grid, the fastest on a CPU", config=VoxelGridConfig, build=_voxels
 )
@@ -42,9 +48,14 @@ TRIPLANE = RepresentationKind(
     config=TriplaneConfig,
     build=_triplane,
 )
+GAUSSIANS = RepresentationKind(
+    summary="3D Gaussians, drawn by splatting (Kerbl et al. 2023)",
+    config=GaussianConfig,
+    build=_gaussians,
+)
 
 
-OWN = ("voxels", "hash", "triplane")
+OWN = ("voxels", "hash", "triplane", "gaussians")
 """Kinds that have a key of their own in `FieldConfig`."""
 
 
@@ -96,10 +107,11 @@ class FieldConfig:
     """The kind of field, and the sizes of each kind."""
 
     kind: str = "voxels"
-    """voxels, hash, triplane, or a plug-in's."""
+    """voxels, hash, triplane, gaussians, or a plug-in's."""
     voxels: VoxelGridConfig = field(default_factory=VoxelGridConfig)
     hash: HashGridConfig = field(default_factory=HashGridConfig)
     triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
+    gaussians: GaussianConfig = field(default_factory=GaussianConfig)
     others: OtherFields = field(default_factory=OtherFields)
     """Configurations of plug-ins' kinds: --representation.mine.radius 0.5."""
 

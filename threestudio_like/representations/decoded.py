@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
-from ..engine.stage import ParameterGroup
+from ..engine.stage import ParameterGroup, Step
 from .field import Field
 from .representation import Rates, rate_of
 
@@ -51,6 +53,14 @@ class DecodedField(Field):
     def at(self, fraction: float) -> None:
         """See `Representation.at`."""
         self.latent.at(fraction)
+
+    def before_step(self, step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
+        """See `Representation.before_step`."""
+        return self.latent.before_step(step)
+
+    def after_step(self, step: Step) -> None:
+        """See `Representation.after_step`."""
+        self.latent.after_step(step)
 
     def shrink(self) -> str:
         """Reduce the memory of the latent field."""

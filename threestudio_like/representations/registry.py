@@ -57,6 +57,7 @@ REPRESENTATIONS: Registry[RepresentationKind] = Registry(
         "voxels": "threestudio_like.representations.config:VOXELS",
         "hash": "threestudio_like.representations.config:HASH",
         "triplane": "threestudio_like.representations.config:TRIPLANE",
+        "gaussians": "threestudio_like.representations.config:GAUSSIANS",
     },
 )
 

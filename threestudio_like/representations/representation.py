@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..engine.schema.bounds import ScheduleText
-from ..engine.stage import ParameterGroup
+from ..engine.stage import ParameterGroup, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class Representation(nn.Module):
     """Number C of its features: 4 in the latent space of a Stable Diffusion prior, 3 in RGB."""
     resamples: ClassVar[bool] = False
     """Whether `load_resampled` can take over the state of another kind."""
+    drawn_by: ClassVar[str] = "volume"
+    """The renderer that draws it, by its name in `renderers.drawing.RENDERERS`."""
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +67,20 @@ class Representation(nn.Module):
     def at(self, fraction: float) -> None:
         """Follow the run: called before every step with its fraction in [0, 1]. What changes with
         it must be among the buffers that are saved."""
+        return None
+
+    def before_step(self, step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
+        """Called once before every step, whatever its parts; by default `at`.
+
+        Returns:
+            For parameters whose rows were moved, the former row of every row, -1 for new ones: the
+            optimiser's moments follow.
+        """
+        self.at(step.fraction)
+        return {}
+
+    def after_step(self, step: Step) -> None:
+        """Called after every step of the optimiser; gradients are still there."""
         return None
 
     def load_resampled(self, other: Representation, close: float = 0.0) -> None:

@@ -131,8 +131,8 @@ class RunOptions:
     threads: int | None = None
     """CPU threads (default: all cores)."""
     kernels: Literal["auto", "triton", "vendor", "reference"] = "auto"
-    """auto: Numba on the CPU, Triton on a GPU. vendor: tiny-cuda-nn, nerfacc and nvdiffrast where
-    they are installed. reference: plain torch."""
+    """auto: Numba on the CPU, Triton on a GPU. vendor: tiny-cuda-nn, nerfacc, nvdiffrast and gsplat
+    where they are installed. reference: plain torch."""
     keep: Literal["model", "all", "nothing"] = "model"
     """What stays in work/ when the run has finished. model: what refine and further steps need, in
     half precision. all: the whole checkpoint. nothing: the asset alone."""

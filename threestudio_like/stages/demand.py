@@ -25,8 +25,10 @@ from ..renderers import (
 from ..renderers.camera_samplers import CameraSampler
 from ..representations import Field
 from ..representations.config import FieldConfig
+from ..representations.gaussians import GaussianCloud
 from .model import FieldModel
 from .regularisers import OF_SAMPLES, Regularisation, regularisation_terms, schedules
+from .splat_demand import per_gaussian, rehearsed
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
@@ -195,6 +197,8 @@ def volume_demand(
     else:
         channels = 3 if place.encode else place.prior.facts.channels
         made = (field or place.holder.representation).build(channels, 0, sigmoid=place.encode)
+    if isinstance(made, GaussianCloud):
+        return _splat_demand(place, sampler, made, repeats, steps=steps)
     drawn = VolumeRenderer(replace(renderer or place.holder.renderer, chunk=0))
     with MemoryWatch() as watch:
         drawn.refresh(made, RandomStream(0, "rehearsal", 0))
@@ -223,6 +227,31 @@ def volume_demand(
         regularised=regularised,
         refresh=watch.peak,
         grid=bytes_of(drawn) + sum(t.nbytes for t in drawn.state_dict().values()),
+    )
+
+
+def _splat_demand(
+    place: Place, sampler: CameraSampler, cloud: GaussianCloud, repeats: int, steps: int
+) -> Demand:
+    """Of a stage of Gaussians, as many as there may be: the nearest of its first views."""
+    views = max(
+        first_views(place, sampler, steps), key=lambda cameras: -float(cameras.distance.min())
+    )
+    full = rehearsed(cloud)
+    kept, most = per_gaussian(full, views[:1])
+    return Demand(
+        place.name,
+        len(views),
+        place.size,
+        encode=place.encode,
+        samples=len(views) * len(full),
+        parameters=bytes_of(full),
+        kept=kept,
+        most=most,
+        # Of a view that is drawn again on the way back nothing is kept but its picture.
+        chunked=4.0 * place.size**2 * (full.channels + 5) / len(full),
+        repeats=repeats,
+        parts=place.microbatches,
     )
 
 

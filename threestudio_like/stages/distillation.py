@@ -3,11 +3,12 @@ is fitted to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from ..engine.errors import ConfigError
 from ..engine.loop import ParameterGroup, Stage, Step
@@ -30,11 +31,11 @@ from ..guidance.weighted import (
 from ..renderers import (
     Background,
     Cameras,
+    FieldRenderer,
     ProgressiveCameras,
     ShadingConfig,
     StratifiedCameras,
     UniformCameras,
-    VolumeRenderer,
     draw_light,
 )
 from ..renderers.camera_samplers import CameraSampler
@@ -81,11 +82,12 @@ def distillation_stage(
     own = parameter_groups(parts, rates)
     own = own if optimiser is None else optimiser.applied(own)
 
-    def before_step(step: Step) -> None:
+    def before_step(step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
         seen.clear()
-        parts.field.at(step.fraction)
+        moved = parts.field.before_step(step)
         if step.index % parts.renderer.config.refresh == 0:
             parts.renderer.refresh(parts.field, step.random)
+        return moved
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         rendering, inputs = views.render(step, parts, every, option)
@@ -125,6 +127,7 @@ def distillation_stage(
         loss=loss,
         shared=True,
         before_step=before_step,
+        after_step=parts.field.after_step,
         clip_norm=clip_norm,
         preview=lambda: preview(parts, views.size),
         watch=watch,
@@ -136,7 +139,7 @@ def distillation_stage(
     )
 
 
-def shrink(renderer: VolumeRenderer, guidances: Sequence[WeightedGuidance]) -> str:
+def shrink(renderer: FieldRenderer, guidances: Sequence[WeightedGuidance]) -> str:
     """Render fewer samples at once, and let the guidances do less at once; what was done in
     words."""
     renderer.chunk = max(1024, renderer.chunk // 2) if renderer.chunk else 1 << 17

@@ -95,6 +95,8 @@ def make_asset(
         pieces: how many connected objects to keep.
         name: of the mesh node.
     """
+    if parts.surface is not None:
+        return Asset({name: parts.surface()}, provenance), {"surface": "refined as a mesh"}
     settings = replace(surface_settings(config, config.extraction), pieces=pieces)
     mesh, figures = field_mesh(parts, settings)
     mesh, how = unwrap(mesh, config.texture, config.unwrap_seconds)

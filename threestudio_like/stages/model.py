@@ -14,9 +14,9 @@ from torch import nn
 from ..engine.loop import ParameterGroup, Stage
 from ..engine.random import RandomStream
 from ..guidance.registry import GuidanceContext
-from ..meshes.mesh import Asset
+from ..meshes.mesh import Asset, Mesh
 from ..priors.diffusion import CameraProtocol, DiffusionPrior
-from ..renderers import BackgroundSample, Cameras, RingCameras, VolumeRenderer
+from ..renderers import BackgroundSample, Cameras, FieldRenderer, RingCameras
 from ..renderers.rendering import Rendering
 from ..representations import Field, LearningRates
 
@@ -44,12 +44,14 @@ class FieldModel:
     shown."""
 
     field: Field
-    renderer: VolumeRenderer
+    renderer: FieldRenderer
     decode: Decode
     background: nn.Module | None = None
     distance: float = 3.0
     fov_y: float = 40.0
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    surface: Callable[[], Mesh] | None = None
+    """Gives the textured mesh that was made of the field already; it becomes the asset."""
 
     @staticmethod
     def of(stage: Stage, decode: Decode, protocol: CameraProtocol) -> FieldModel:

@@ -81,6 +81,12 @@ SYSTEMS: Registry[SystemKind] = Registry(
             "text_to_3d.fantasia3d:Fantasia3D",
             "paper",
         ),
+        "dreamgaussian": _kind(
+            "3D Gaussians, then their mesh and its texture (Tang et al. 2023)",
+            "text-to-3d",
+            "text_to_3d.dreamgaussian:DreamGaussian",
+            "paper",
+        ),
         "latent-paint": _kind(
             "the texture of a given mesh, geometry kept (Metzer et al. 2022)",
             "texturing",

@@ -44,6 +44,7 @@ _PACKAGES = (
 _EXTRAS = {
     "triton": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "nerfacc": "kernels for GPUs: pip install '.[gpu]' in the checkout",
+    "gsplat": "kernels for GPUs: pip install '.[gpu]' in the checkout",
     "tinycudann": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler)",
     "nvdiffrast": "kernels for GPUs: pip install -r requirements/gpu.txt (needs a CUDA compiler; "
     "its licence is non-commercial)",

@@ -15,12 +15,16 @@ from ...meshes.features import Feature, loss_line
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import encode, losses
 from ...meshes.io.formats import FORMATS, writable
+from ...meshes.io.splats.splats import formats as splat_formats
 from ...meshes.mesh import Asset
 from ...meshes.toolchain import fitted
 from ...meshes.verification import Verdict, verify
 from ...renderers import RingCameras
 from ...reports import Film, film
 from ..export import Export
+from .export_splats import check as check_splats
+from .export_splats import encoded as splat_files
+from .export_splats import is_splat_file, is_splat_format, mesh_of, target_of
 
 RECORD = "work/exported.json"
 """What exports of a run have made, in its folder: they may be made again."""
@@ -80,7 +84,10 @@ def write_formats(
     source = options.source.expanduser()
     formats = [kind.lower().lstrip(".") for kind in options.to]
     for kind in formats:
-        _check_format(kind, options.verify)
+        if not is_splat_format(kind):
+            _check_format(kind, options.verify)
+    wanted = {kind for kind in formats if is_splat_format(kind)}
+    formats = [kind for kind in formats if kind not in wanted]
     path = source / "asset.glb" if source.is_dir() else source
     if not path.is_file():
         raise InputError(
@@ -103,9 +110,10 @@ def write_formats(
     new = [t for t in dict.fromkeys(targets) if t.resolve() != path.resolve()]
     turn = _film_of(options)
     filmed = [] if turn is None else [place.with_name(f"{place.stem}-turntable{turn.suffix}")]
-    check_free([*new, *filmed], force=options.force, made=known)
-    asset = fitted(Asset.load(path), options.faces, options.texture)
-    files: dict[Path, bytes] = {}
+    splats = {target_of(place, kind): kind for kind in sorted(wanted)}
+    check_free([*new, *filmed, *splats], force=options.force, made=known)
+    asset = _asset_of(path, options, needed=bool(new or filmed or targets))
+    files = splat_files(source, asset, splats)
     for target in new:
         files |= _encoded_beside(asset, target, files)
     if turn is not None:
@@ -114,13 +122,25 @@ def write_formats(
     if made is not None:
         made.add(files)
     _tell(asset, new, {} if lost is None else lost)
+    for target, kind in splats.items():
+        check_splats(target, kind, files[target])
+    others = [*filmed, *splats]
     if not options.verify:
-        return [(target, None) for target in [*targets, *filmed]]
+        return [(target, None) for target in [*targets, *others]]
     cameras = RingCameras().all(160).view_projection().numpy()
     # A mesh of the user's may stand anywhere and be of any size.
     normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
     checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
-    return [*checked, *((target, None) for target in filmed)]
+    return [*checked, *((target, None) for target in others)]
+
+
+def _asset_of(path: Path, options: Export, *, needed: bool) -> Asset:
+    """The asset of a file; of 3D Gaussians the mesh of their surface, where a mesh is `needed`."""
+    if is_splat_file(path):
+        asset = mesh_of(path) if needed else Asset({})
+    else:
+        asset = Asset.load(path)
+    return fitted(asset, options.faces, options.texture) if asset.meshes else asset
 
 
 def _encoded_beside(asset: Asset, target: Path, others: dict[Path, bytes]) -> dict[Path, bytes]:
@@ -166,7 +186,7 @@ def _check_format(kind: str, verified: bool) -> None:
         raise ConfigError(
             f'there is no format "{kind}" that can be written',
             "--to",
-            did_you_mean(kind, writable()),
+            did_you_mean(kind, [*writable(), *splat_formats()]),
         )
     if verified and FORMATS.get(kind).read is None:
         raise ConfigError(

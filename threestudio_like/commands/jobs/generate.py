@@ -7,6 +7,7 @@ from typing import Any
 
 from ...engine.text import slug
 from ...priors.diffusion import DiffusionPrior
+from ...representations import GaussianCloud
 from ...runs.configure import export_config
 from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
@@ -110,9 +111,24 @@ def finish(
     name = node_name(facts["prompt"])
     asset, figures = model.to_asset(config, pieces, name=name, provenance=provenance)
     work = Delivery(
-        facts["prompt"], asset, evaluation_ring(model), turntable=run.options.asset.turntable
+        facts["prompt"],
+        asset,
+        evaluation_ring(model),
+        turntable=run.options.asset.turntable,
+        files=gaussian_files(model),
     )
     return run.deliver(work, figures, began)
+
+
+def gaussian_files(model: AssetModel) -> dict[str, bytes]:
+    """The Gaussians of a model that has them, as a file of the run."""
+    from ...representations.gaussian_files import splats_of
+    from .export_splats import KEPT, splat_format
+
+    cloud = getattr(model, "field", None)
+    if not isinstance(cloud, GaussianCloud) or cloud.channels != 3:
+        return {}
+    return {KEPT: splat_format("ply-splat").write(splats_of(cloud))}
 
 
 def node_name(prompt: str) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 from ...engine.errors import ConfigError, InputError
 from ...meshes.io.files import read
 from ...meshes.io.photographs import SUFFIXES
+from ...meshes.io.splats.splats import is_splat_file, read_splats
+from ...meshes.page.splats import splat_page
 from ...reports import BoxPicker, PageServer, mesh_page, serve_run
 from ...reports.live import HTML, announce
 from ...reports.server import LOOPBACK
@@ -144,7 +146,10 @@ def _server(path: Path, options: ViewOptions) -> PageServer:
         raise InputError(
             "there is no such file or folder", str(path), "Give a run's folder, a mesh or a picture"
         )
-    page = mesh_page(path.name, read(path))
+    if is_splat_file(path):
+        page = splat_page(path.name, read_splats(path))
+    else:
+        page = mesh_page(path.name, read(path))
     return PageServer({"": lambda: (HTML, page)}, port=options.port, host=options.host)
 
 

@@ -3,6 +3,7 @@
 Importing this package registers all checks.
 """
 
+from . import on_gaussians as _on_gaussians  # noqa: F401
 from . import on_pixels as _on_pixels  # noqa: F401
 from . import on_rays as _on_rays  # noqa: F401
 from . import on_surfaces as _on_surfaces  # noqa: F401

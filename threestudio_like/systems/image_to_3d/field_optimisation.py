@@ -29,6 +29,7 @@ from ...engine.schema.bounds import (
     Weight,
 )
 from ...guidance.score_distillation import ScoreDistillationConfig
+from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import ExtractionConfig
 from ...meshes.surface.voxels import voxelise
 from ...meshes.verification import psnr
@@ -37,9 +38,9 @@ from ...priors.depth import load_depth
 from ...priors.framing import boxes
 from ...priors.latent_rgb import show_rgb
 from ...priors.registry import EMBEDDED
-from ...renderers import RandomBackground, VolumeConfig, VolumeRenderer
+from ...renderers import RandomBackground, VolumeConfig, renderer_for
 from ...renderers.backgrounds import BackgroundSample
-from ...representations import LearningRates, TriplaneConfig, VoxelGridConfig
+from ...representations import GaussianCloud, LearningRates, TriplaneConfig, VoxelGridConfig
 from ...representations.config import FieldConfig
 from ...stages.distillation import DistillationConfig, configured_stage
 from ...stages.field_to_mesh import field_mesh, surface_colour
@@ -251,7 +252,9 @@ class PictureOptimisation(PictureSystem):
     def _parts(self, request: PictureRequest) -> FieldModel:
         made = self.representation.build(3, request.seed, sigmoid=True)
         return FieldModel(
-            made, VolumeRenderer(self.renderer, request.limits.samples.get("distil")), show_rgb
+            made,
+            renderer_for(made, self.renderer, request.limits.samples.get("distil")),
+            show_rgb,
         ).seen_by(request.protocol)
 
     def _fit(self, request: PictureRequest) -> Stage:
@@ -259,10 +262,12 @@ class PictureOptimisation(PictureSystem):
         parts, config, begin = self._parts(request), self.start, self._beginning(request)
         found, reference = begin.found, begin.reference
         assert found is not None
+        colour = found.colour or reference.colour_of_points()
+        if isinstance(parts.field, GaussianCloud):
+            return _begun_on_mesh(parts, parts.field, found.mesh, colour)
         inside = torch.from_numpy(voxelise(found.mesh, 64).astype(np.float32)).permute(2, 1, 0)[
             None, None
         ]
-        colour = found.colour or reference.colour_of_points()
 
         def loss(step: Step) -> dict[str, torch.Tensor]:
             points = step.random.uniform("points", (config.points, 3)) * 2 - 1
@@ -341,6 +346,24 @@ class PictureOptimisation(PictureSystem):
             figures=figures,
             cut=None if began is None else began.cut,
         )
+
+
+def _begun_on_mesh(parts: FieldModel, cloud: GaussianCloud, mesh: Mesh, colour: Colour) -> Stage:
+    """Gaussians begin as discs on the shape: a stage without steps."""
+
+    def prepare(step: Step) -> None:
+        vertices = torch.from_numpy(mesh.vertices.astype(np.float32))
+        colours = colour(vertices, torch.zeros_like(vertices)).clamp(0, 1)
+        cloud.load_mesh(vertices, torch.from_numpy(mesh.faces), colours)
+
+    return Stage(
+        "start",
+        0,
+        parts.all_modules(),
+        groups=cloud.parameter_groups(),
+        loss=lambda step: {},
+        prepare=prepare,
+    )
 
 
 def _detached(colour: Any) -> Colour:

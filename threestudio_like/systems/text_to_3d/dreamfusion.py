@@ -23,8 +23,8 @@ from ...renderers import (
     SolidBackground,
     UniformCameras,
     VolumeConfig,
-    VolumeRenderer,
     learned_background,
+    renderer_for,
 )
 from ...representations import HashGridConfig, LearningRates, VoxelGridConfig
 from ...representations.config import FieldConfig
@@ -184,7 +184,7 @@ class DreamFusion(System[Request, AssetModel]):
         field_ = self.representation.build(3, request.seed, sigmoid=True)
         parts = FieldModel(
             field_,
-            VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
+            renderer_for(field_, self.renderer, request.limits.samples.get("distil")),
             show_rgb,
             background=learned,
         ).seen_by(request.protocol)

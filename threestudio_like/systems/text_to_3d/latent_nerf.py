@@ -29,8 +29,8 @@ from ...renderers import (
     RandomBackground,
     SolidBackground,
     VolumeConfig,
-    VolumeRenderer,
     learned_background,
+    renderer_for,
 )
 from ...representations import (
     Field,
@@ -250,7 +250,7 @@ class LatentNerf(System[Request, AssetModel]):
         )
         return FieldModel(
             field_,
-            VolumeRenderer(self.renderer, request.limits.samples.get("distil")),
+            renderer_for(field_, self.renderer, request.limits.samples.get("distil")),
             self._decode(request.prior),
             background=background,
         ).seen_by(request.protocol)
@@ -321,7 +321,9 @@ class LatentNerf(System[Request, AssetModel]):
                 return FieldModel.of(done[name], show_rgb, request.protocol)
         rgb = self.rgb.representation.build(3, request.seed, sigmoid=True)
         parts = FieldModel(
-            rgb, VolumeRenderer(self.rgb.renderer, request.limits.samples.get("rgb")), show_rgb
+            rgb,
+            renderer_for(rgb, self.rgb.renderer, request.limits.samples.get("rgb")),
+            show_rgb,
         ).seen_by(request.protocol)
         if rgb.resamples and done:
             latent = self._latent_parts(request, done)

@@ -29,6 +29,7 @@ _READ: dict[str, set[str]] = {
     "tristrips": {"vertex_indices"},
 }
 """What is read of a PLY."""
+OF_GAUSSIANS = "threestudio-like export FILE --to glb makes a mesh of them; view shows them"
 _COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
@@ -40,6 +41,8 @@ def read_ply(path: Path, textures: bool = True) -> Asset:
     vertex = elements.get("vertex", {})
     polygons = _Polygons.of(elements, where)
     if not len(polygons.corners):
+        if "f_dc_0" in vertex and "scale_0" in vertex:
+            raise InputError("holds 3D Gaussians, not triangles", where, OF_GAUSSIANS)
         return Asset({})
     points, offset = near_origin(positions(vertex, where))
     mesh = Mesh(
