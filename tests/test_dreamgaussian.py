@@ -17,6 +17,8 @@ from threestudio_like.renderers import SplatConfig, SplatRenderer, VolumeRendere
 from threestudio_like.renderers.volume import VolumeConfig
 from threestudio_like.representations import GaussianCloud, GaussianConfig
 from threestudio_like.representations.config import FieldConfig
+from threestudio_like.runs.memory_budget import choose
+from threestudio_like.stages.demand import demands
 from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.stages.mesh_texture import KeptSurface, mesh_of_field
 from threestudio_like.stages.model import FieldModel
@@ -106,3 +108,20 @@ def test_gradients_reach_the_kept_texels_and_only_the_charts():
     assert kept.texels.grad is not None
     outside = ~kept.surface().charts
     assert float(kept.texels.grad[0][:, outside].abs().sum()) == 0
+
+
+def test_memory_is_planned_for_as_many_gaussians_as_there_may_be(toybox_prior):
+    """A larger capacity asks for more; a small budget draws view by view."""
+    demands_of = {}
+    for capacity in (500, 4000):
+        cloud = GaussianConfig(capacity=capacity, start=100)
+        made = DreamGaussian(representation=FieldConfig(kind="gaussians", gaussians=cloud))
+        first, second = demands(made, toybox_prior)
+        assert (first.name, second.name) == ("distil", "texture")
+        assert first.samples == first.views * capacity
+        assert first.chunked < first.kept < first.most
+        demands_of[capacity] = first
+    assert demands_of[4000].parameters > 7 * demands_of[500].parameters
+    planned = choose("8GB", made, toybox_prior)
+    assert planned.peak > 7 * demands_of[4000].parameters
+    assert planned.limits.samples["distil"] == demands_of[4000].samples

@@ -19,8 +19,14 @@ from threestudio_like.kernels import dispatch
 from threestudio_like.kernels.cases import AXES, CASES, difference
 from threestudio_like.kernels.distance import surface_tree
 from threestudio_like.kernels.reference import distance as by_hand
-from threestudio_like.kernels.reference import grids, raster, volume
-from threestudio_like.kernels.samples import sample_rays, sample_surface, sample_triangles
+from threestudio_like.kernels.reference import gaussians, grids, raster, volume
+from threestudio_like.kernels.samples import (
+    sample_gaussians,
+    sample_rays,
+    sample_surface,
+    sample_triangles,
+    sample_views,
+)
 from threestudio_like.kernels.spec import HashGridSpec
 
 from .exact_coverage import (
@@ -192,6 +198,25 @@ def test_composite(lengths, channels, dense):
         ((out * on_out.to(kind)).sum() + (weights * on_weights.to(kind)).sum()).backward()
         results.append([out, weights, s.grad, f.grad])
     assert difference(*results) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("count", "height", "width", "channels"), [(0, 5, 5, 3), (1, 1, 1, 1), (9, 18, 5, 5)]
+)
+def test_splat(count, height, width, channels):
+    means, scales, rotations, opacities = sample_gaussians(count, 0.2, seed=2)
+    views, focal = sample_views(1, height)
+    centres, conics, depths = gaussians.project_gaussians(
+        *(means, scales, rotations, views, focal), height=height, width=width
+    )
+    values = torch.randn(1, count, channels, generator=torch.Generator().manual_seed(1))
+    mine, theirs = both(
+        lambda c, k, o, d, v: backend("splat")(c, k, o, d, v, height, width),
+        lambda c, k, o, d, v: gaussians.splat(c, k, o, d, v, height, width),
+        *(centres, conics, opacities, depths, values),
+        free=(0, 1, 2, 4),
+    )
+    assert difference(mine, theirs) < 1e-4
 
 
 def test_composite_with_only_one_of_its_results_used():

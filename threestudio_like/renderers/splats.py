@@ -13,6 +13,7 @@ from ..engine.errors import ConfigError
 from ..engine.random import RandomStream
 from ..engine.schema.bounds import Count, Number
 from ..kernels import project_gaussians, splat
+from ..representations.field import Field
 from ..representations.gaussians import GaussianCloud
 from .backgrounds import BackgroundSample
 from .cameras import Cameras
@@ -42,19 +43,19 @@ class SplatRenderer(nn.Module):
         self.config = config or SplatConfig()
         self.chunk = self.config.chunk if chunk is None else chunk
 
-    def refresh(self, field: GaussianCloud, random: RandomStream) -> None:
+    def refresh(self, field: Field, random: RandomStream) -> None:
         """Nothing: every picture looks at all Gaussians."""
 
     def reset(self) -> None:
         """Nothing, as `refresh`."""
 
-    def normals(self, field: GaussianCloud, points: torch.Tensor) -> torch.Tensor:
+    def normals(self, field: Field, points: torch.Tensor) -> torch.Tensor:
         """Normals (S, 3) at points (S, 3): of the density there."""
         return field.normals(points)
 
     def render(
         self,
-        field: GaussianCloud,
+        field: Field,
         cameras: Cameras,
         background: BackgroundSample,
         random: RandomStream | None = None,
@@ -68,7 +69,7 @@ class SplatRenderer(nn.Module):
         The depth is that of the Gaussians' centres, along the ray to each.
 
         Args:
-            field: the Gaussians.
+            field: a `GaussianCloud`.
             cameras: B cameras.
             background: values (B, H, W, C).
             random: nothing is drawn.
@@ -76,8 +77,11 @@ class SplatRenderer(nn.Module):
             light: lights every Gaussian by its normal.
 
         Raises:
+            TypeError: another representation.
             ConfigError: `known`, which scales gradients of samples along rays; there are none.
         """
+        if not isinstance(field, GaussianCloud):
+            raise TypeError(f"draws a GaussianCloud, not a {type(field).__name__}")
         if known is not None:
             raise ConfigError(
                 "scales the gradients of samples along rays, and Gaussians have none",

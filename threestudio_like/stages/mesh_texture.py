@@ -8,7 +8,6 @@ kept model hold, so that neither needs the field's own stage again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,6 +91,7 @@ class KeptSurface(nn.Module):
         self.register_buffer("faces", torch.zeros(0, 3, dtype=torch.int32))
         self.register_buffer("uv", torch.zeros(0, 2))
         self.register_buffer("normals", torch.zeros(0, 3))
+        # In a tuple, for it is no module of its own: its texels are these.
         self._surface: tuple[TexturedMesh, torch.Tensor] | None = None
 
     @torch.no_grad()
@@ -125,13 +125,6 @@ class KeptSurface(nn.Module):
             self._surface = (known, self.vertices)
         known.texels = self.texels
         return known
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_surface":
-            # Not a module of its own: its texels are these, and its geometry is made again.
-            object.__setattr__(self, name, value)
-            return
-        super().__setattr__(name, value)
 
     @torch.no_grad()
     def textured(self) -> Mesh:

@@ -227,7 +227,8 @@ class _Splat(torch.autograd.Function):
             )
         # torch adds in a fixed order where deterministic algorithms are asked for.
         total = centres.new_zeros(views * count, 6 + channels)
-        total = total.index_add(0, gaussians.long(), grads).view(views, count, -1)
+        total = total.index_add(0, gaussians.long(), grads)
+        total = total.view(views, count, 6 + channels)
         each = (total[..., :2], total[..., 2:5], total[..., 5].sum(0))
         return (*each, None, total[..., 6:], None, None)
 
