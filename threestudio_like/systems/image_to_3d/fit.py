@@ -63,7 +63,14 @@ def calibration() -> Calibration:
     """The thresholds of this version."""
     facts = json.loads(THRESHOLDS.read_text(encoding="utf-8"))
     limits = {name: Limit(**values) for name, values in facts["limits"].items()}
-    return Calibration(limits, facts["sure word"], facts["undecided"], source=str(facts["source"]))
+    return Calibration(
+        limits,
+        sure_word=facts["sure word"],
+        maybe_word=facts["maybe word"],
+        maybe_silhouette=facts["maybe silhouette"],
+        undecided=facts["undecided"],
+        source=str(facts["source"]),
+    )
 
 
 @dataclass(frozen=True)
