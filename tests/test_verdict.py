@@ -220,3 +220,103 @@ def test_round_things_have_no_undecided_turn():
     photo = picture_of(mesh, 0.0, 0.2, 64)
     pose = Pose(0.0, 0.2, 0.95, second=Pose(2.0, 0.2, 0.95))
     assert decide_turn(mesh, photo, pose, POSES, depth=None).undecided == ""
+
+
+class Told:
+    """Events that are kept."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+    def record(self, event, **values):
+        pass
+
+    def status(self, line, force=False):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("facts", "silhouette", "chosen"),
+    [
+        ({"sure": True}, 0.86, "cisp"),
+        ({"said": True}, 0.86, "cisp"),
+        ({"maybe": True}, 0.86, "relief"),
+        ({"maybe": True}, 0.96, "cisp"),
+        ({"sure": True}, 0.6, "relief"),
+        ({"sure": True}, None, "relief"),
+        ({}, 0.99, "relief"),
+        ({"sure": True, "depth": "toybox"}, 0.99, "relief"),
+    ],
+)
+def test_auto_takes_what_fits_and_says_why(facts, silhouette, chosen, monkeypatch):
+    from threestudio_like.commands.jobs.picture import choice
+    from threestudio_like.engine.errors import CollapseError
+    from threestudio_like.systems.image_to_3d.known import Known
+
+    mesh = box(0.5, 0.6, 0.3)
+    found = ShapeFound(mesh, Pose(0.5, 0.3, 1.0), POSES)
+    asked = []
+
+    class Made:
+        def check(self):
+            pass
+
+        def result(self, request, stages):
+            asked.append("relief")
+            return found
+
+    class Sampled(Made):
+        def result(self, request, stages):
+            asked.append("cisp")
+            if silhouette is None:
+                raise CollapseError("no sampled shape holds anything", "voxel diffusion", "")
+            return found
+
+    monkeypatch.setattr(choice, "ReliefReconstruction", Made)
+    monkeypatch.setattr(choice, "measure_fit", lambda *a, **k: Fit(silhouette))
+    known = Known(depth=facts.pop("depth", None))
+    events = Told()
+    request = PictureRequest(
+        prompt="a red chair",
+        prior=None,
+        photo=picture_of(mesh, 0.5, 0.3, 64),
+        known=known,
+        events=events,
+        **facts,
+    )
+    config, _, name = choice.by_auto(Sampled(), request)
+    assert name == chosen
+    assert asked[-1] == chosen
+    assert isinstance(config, Sampled if chosen == "cisp" else Made)
+    # What is not needed is not sampled, and what is left is said.
+    assert ("cisp" in asked) == (known.depth is None and bool(facts))
+    assert len(events.lines) == (0 if chosen == "cisp" else 1)
+
+
+def test_a_guess_is_sure_by_its_likeness_alone(monkeypatch):
+    from threestudio_like.systems.image_to_3d.caption import Caption
+
+    assert "Guessed" in Caption("a red chair", 0.8, True).line()
+    assert "--prompt" in Caption("a red chair", 0.8, True).line()
+    unsure = Caption("a red chair", 0.4, False, False).line()
+    assert "0.40" in unsure
+    assert "a red chair" in unsure
+
+
+def test_of_several_photos_the_worst_counts_and_an_estimate_has_no_say():
+    from threestudio_like.systems.image_to_3d.relief.photos import PlacedPhoto
+
+    mesh = box(0.5, 0.7, 0.3)
+    photo, other = picture_of(mesh, 0.0, 0.2), picture_of(box(0.2, 0.7, 0.9), 1.2, 0.2)
+    found = ShapeFound(mesh, Pose(0.0, 0.2, 1.0), POSES)
+    alone = measure_fit(found, photo).silhouette
+    placed = PlacedPhoto(other, 1.2, 0.2, other.similarity)
+    assert measure_fit(replace(found, others=[placed]), photo).silhouette < alone - 0.1
+    wrong = Fit(0.97, depth=-0.9)
+    assert with_word(wrong, "cisp").word == "fits"
+    assert with_word(replace(wrong, known_depth=True), "cisp").word == "does not fit"
+    assert "estimate" in wrong.line()
+    assert "estimate" not in replace(wrong, known_depth=True).line()

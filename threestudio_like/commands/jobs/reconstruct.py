@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -198,17 +198,18 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     facts |= marked_facts(options)
     run.describe(facts, config, export, planned=planned)
     show_cut_out(run, photo)
-    prompt, sure = (options.prompt, False) if relief else _words(run, photo, config, prior)
+    words = Words(options.prompt) if relief else _words(run, photo, config, prior)
     picture = PictureRequest(
         photo=photo,
-        prompt=prompt,
+        prompt=words.text,
         prior=prior or AbsentPrior(),
         seed=options.run.seed,
         limits=limits_from(planned),
         events=events,
         view=given.view,
         said=bool(options.prompt),
-        sure=sure,
+        sure=words.sure,
+        maybe=words.maybe,
         known=given.known,
     )
     method = name_of(options)
@@ -227,27 +228,35 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     return _coloured(run, picture, found, config, method=method, prior=prior)
 
 
-def _words(
-    run: Run, photo: Photo, config: PictureSystem, prior: DiffusionPrior | None
-) -> tuple[str, bool]:
+@dataclass(frozen=True)
+class Words:
+    """What the prior is asked for; whether that is a sure guess; whether the embedded world may
+    know the thing."""
+
+    text: str
+    sure: bool = False
+    maybe: bool = False
+
+
+def _words(run: Run, photo: Photo, config: PictureSystem, prior: DiffusionPrior | None) -> Words:
     """The prompt: the user's, a captioner's, a sure guess of the embedded world where that is what
-    the prior knows, or none; and whether it is such a guess. Raises ModelError."""
+    the prior knows, or none. Raises ModelError."""
     options, events = run.options, run.events
     known = getattr(options, "known", None)
     if options.prompt:
         events.record("prompt", text=options.prompt, guessed=False)
-        return options.prompt, False
+        return Words(options.prompt)
     if known is not None and known.captioner:
         text = describe_picture(known.captioner, photo)
         events.say(f'Guessed by {known.captioner}: the picture shows "{text}".')
         events.record("prompt", text=text, guessed=True)
-        return text, False
+        return Words(text)
     asked = prior is not None or name_of(options) == BEST
     if not asked or (prior is not None and prior.facts.vocabulary is None):
         if prior is not None:
             events.say("No --prompt: the prior is asked with an empty one.")
         events.record("prompt", text="", guessed=False)
-        return "", False
+        return Words("")
     caption = guess_caption(photo, config.twin)
     events.say(caption.line())
     events.record(
@@ -257,7 +266,7 @@ def _words(
         nearest=caption.text,
         likeness=caption.likeness,
     )
-    return (caption.text if caption.sure else ""), caption.sure
+    return Words(caption.text if caption.sure else "", caption.sure, caption.maybe)
 
 
 def _coloured(

@@ -28,11 +28,12 @@ LONGEST = 24
 @dataclass(frozen=True)
 class Caption:
     """A guessed caption; likeness: the cosine of its embedding and the picture's; sure: whether
-    that is as high as where it is right."""
+    that is as high as where it is right; maybe: whether the embedded world may know the thing."""
 
     text: str
     likeness: float
     sure: bool
+    maybe: bool = True
 
     def line(self) -> str:
         """One line for the user."""
@@ -69,7 +70,8 @@ def guess_caption(photo: Photo, folder: Path | None = None) -> Caption:
     text = torch.nn.functional.normalize(twin.embed_other(ids), dim=-1)
     likeness = (image @ text.t())[0]
     best = int(likeness.argmax())
-    return Caption(captions[best], float(likeness[best]), bool(likeness[best] >= sure))
+    value = float(likeness[best])
+    return Caption(captions[best], value, value >= sure, value >= calibration().maybe_word)
 
 
 @lru_cache(maxsize=1)

@@ -49,7 +49,7 @@ from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
 from .back_projection import ProjectionConfig
 from .cisp import CispConfig, CispReconstruction
-from .fit import measure_fit, with_word
+from .fit import measure_fit, taken_over, with_word
 from .g3dr import G3drConfig, G3drReconstruction, viewpoint_of
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
@@ -179,8 +179,8 @@ class PictureOptimisation(PictureSystem):
         source = self.start.source
         if source != "auto":
             return self._starter().result(request, {}), source != "relief"
-        reason = "the embedded world does not surely know what this is"
-        if request.world_knows:
+        reason = "the embedded world does not know what this is"
+        if request.world_knows or request.maybe:
             try:
                 found = self._starter("cisp").result(request, {})
                 depth = request.known.depth or EMBEDDED
@@ -188,7 +188,7 @@ class PictureOptimisation(PictureSystem):
             except CollapseError as error:
                 reason = error.what
             else:
-                if fit.word == "fits":
+                if taken_over(fit, request.world_knows):
                     return found, True
                 reason = f"cisp's shape fits too little (silhouette IoU {fit.silhouette:.2f})"
         request.events.say(f"field: {reason}; it begins as a relief of the picture.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -45,11 +45,15 @@ class Limit:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds by figure, the cosine from which a guessed word is sure, how near a runner-up may
-    be (difference of evidence) for a turn to be undecided, and where all this comes from."""
+    """Thresholds by figure; the cosine from which a guessed word is sure, and the one below which
+    the embedded world does not know the thing; between both its shape has to agree by
+    `maybe_silhouette`; how near a runner-up may be (difference of evidence) for a turn to be
+    undecided; and where all this comes from."""
 
     limits: Mapping[str, Limit]
     sure_word: float
+    maybe_word: float
+    maybe_silhouette: float
     undecided: float
     source: str
 
@@ -59,7 +63,14 @@ def calibration() -> Calibration:
     """The thresholds of this version."""
     facts = json.loads(THRESHOLDS.read_text(encoding="utf-8"))
     limits = {name: Limit(**values) for name, values in facts["limits"].items()}
-    return Calibration(limits, facts["sure word"], facts["undecided"], source=str(facts["source"]))
+    return Calibration(
+        limits,
+        sure_word=facts["sure word"],
+        maybe_word=facts["maybe word"],
+        maybe_silhouette=facts["maybe silhouette"],
+        undecided=facts["undecided"],
+        source=str(facts["source"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -67,11 +78,13 @@ class Fit:
     """How well a result fits its picture.
 
     Attributes:
-        silhouette: IoU of both outlines, from the picture's camera, [0, 1].
+        silhouette: IoU of both outlines, from the picture's camera, [0, 1]; of several photos the
+            least.
         psnr: of the colours within both outlines, dB; nan where there are none.
         seen: share of the texels that the picture shows; nan before there are any.
         depth: correlation of the visible surface's depth with the known or the estimated one,
-            [-1, 1]; nan where none is.
+            [-1, 1]; nan where none is. known_depth: whether it is a known one; an estimated one has
+            no say in the word.
         word: what follows of these.
         why: the figure that speaks most against it.
         advice: what to do; empty where it fits.
@@ -81,6 +94,7 @@ class Fit:
     psnr: float = math.nan
     seen: float = math.nan
     depth: float = math.nan
+    known_depth: bool = False
     word: Word = "fits"
     why: str = ""
     advice: str = ""
@@ -104,7 +118,8 @@ class Fit:
         if math.isfinite(self.seen):
             parts.append(f"{100 * self.seen:.0f} % of the texels seen")
         if math.isfinite(self.depth):
-            parts.append(f"depth agreement {self.depth:.2f}")
+            source = "" if self.known_depth else " with an estimate"
+            parts.append(f"depth agreement{source} {self.depth:.2f}")
         text = f"The result and the picture: {self.word} ({', '.join(parts)})."
         return f"{text} {self.advice}" if self.advice else text
 
@@ -137,7 +152,8 @@ def with_word(fit: Fit, method: str, *, found_cut: bool = False) -> Fit:
         found_cut: whether the object's outline was found, and not given.
     """
     figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth")}
-    word, why = judged(figures, calibration().limits)
+    told = figures if fit.known_depth else {**figures, "depth": math.nan}
+    word, why = judged(told, calibration().limits)
     advice = ""
     if word != "fits":
         ways = []
@@ -150,7 +166,13 @@ def with_word(fit: Fit, method: str, *, found_cut: bool = False) -> Fit:
         if method == "relief":
             ways.append("--depth FILE or a second photo")
         advice = f"Try {'; or '.join(ways)}." if ways else ""
-    return Fit(**figures, word=word, why=why, advice=advice)
+    return replace(fit, word=word, why=why, advice=advice)
+
+
+def taken_over(fit: Fit, sure: bool) -> bool:
+    """Whether a shape of the embedded world is taken for a picture: it has to fit, and closely
+    where nobody surely knows that the thing is of that world."""
+    return fit.word == "fits" and (sure or fit.silhouette >= calibration().maybe_silhouette)
 
 
 @torch.no_grad()
@@ -187,7 +209,14 @@ def measure_fit(
     agreement = math.nan
     if depth is not None:
         agreement = _depth_agreement(drawn_depth, photo, frame, depth)
-    return Fit(iou(drawn, mask), level, seen, depth=agreement)
+    outlines = [iou(drawn, mask)]
+    for other in found.others:
+        # Of several photos the one that fits least.
+        there = replace(found, pose=other.pose, poses=other.poses or found.poses)
+        own = other.photo.mask(SIZE, other.frame).numpy() > 0.5
+        outlines.append(iou(np.isfinite(depth_map(found.mesh, there)), own))
+    known = isinstance(depth, DepthMap)
+    return Fit(min(outlines), level, seen, depth=agreement, known_depth=known)
 
 
 def depth_map(mesh: Mesh, found: ShapeFound, size: int = SIZE) -> np.ndarray:

@@ -75,7 +75,8 @@ class PictureRequest(Request):
         photo: the picture without its background.
         events: what the method tells while it works.
         view: from where the picture was taken, if that is known.
-        said: whether the prompt is the user's own, and no guess; sure: whether a guess is sure.
+        said: whether the prompt is the user's own, and no guess; sure: whether a guess is sure;
+            maybe: whether the embedded world may know the thing.
         known: what the user knows of the picture.
     """
 
@@ -86,6 +87,7 @@ class PictureRequest(Request):
     view: Viewpoint | None = None
     said: bool = False
     sure: bool = False
+    maybe: bool = False
     known: Known = field(default_factory=Known)
 
     @property

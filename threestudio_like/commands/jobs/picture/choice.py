@@ -14,7 +14,7 @@ from ....priors.registry import EMBEDDED
 from ....runs.configure import configure
 from ....runs.prior import fit_guidance
 from ....systems import registry
-from ....systems.image_to_3d.fit import Fit, measure_fit, with_word
+from ....systems.image_to_3d.fit import Fit, measure_fit, taken_over, with_word
 from ....systems.image_to_3d.known import Known
 from ....systems.image_to_3d.method import PictureRequest, PictureSystem, ShapeFound
 from ....systems.image_to_3d.relief.reconstruction import ReliefReconstruction
@@ -91,10 +91,10 @@ def by_auto(
     reason = needs_relief(request.known)
     if reason:
         events.say(f"auto: {reason} given, so the shape is made by --method relief.")
-    elif not request.world_knows:
+    elif not (request.world_knows or request.maybe):
         # What the embedded world does not know, its shapes do not fit: none is sampled.
         events.say(
-            "auto: the embedded world does not surely know what this is; a relief is optimised "
+            "auto: the embedded world does not know what this is; a relief is optimised "
             "for this picture."
         )
     else:
@@ -104,9 +104,11 @@ def by_auto(
         except CollapseError as error:
             reason = error.what
         else:
-            if fit.word == "fits":
+            if taken_over(fit, request.world_knows):
                 return config, found, BEST
             reason = f"its shape {said_of(fit)}"
+            if fit.word == "fits":
+                reason += ", not closely enough for a thing that the embedded world may not know"
         events.say(f"auto: cisp is left, {reason}; a relief is optimised for this picture.")
     relief = ReliefReconstruction()
     mesh = getattr(config, "mesh", None)

@@ -258,16 +258,15 @@ def _mirrored(view: SolidView) -> SolidView:
 
 @dataclass(frozen=True)
 class _Both:
-    """What either of two views holds to be inside, within both outlines."""
+    """What either of two views holds to be inside, within the outline of the first: the plane of
+    symmetry is not known well enough for the mirrored outline to cut anything away."""
 
     one: SolidView
     two: SolidView
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
         value = torch.maximum(self.one(points), self.two(points))
-        for view in (self.one, self.two):
-            outline = replace(view, front=None, back=None)
-            value = torch.minimum(value, outline(points))
+        value = torch.minimum(value, replace(self.one, front=None, back=None)(points))
         # Nothing stands before the visible surface.
         assert self.one.front is not None
         return torch.minimum(value, replace(self.one, back=None)(points))
