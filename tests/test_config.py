@@ -149,7 +149,7 @@ def redraw(config, chance: random.Random):
     values = {name: draw(hints[name], chance) for name in names}
     if isinstance(config, FieldConfig):
         # A name of the registry, which the class itself checks.
-        values["kind"] = chance.choice(["voxels", "hash", "triplane"])
+        values["kind"] = chance.choice(["voxels", "hash", "triplane", "gaussians"])
     return dataclasses.replace(config, **values)
 
 

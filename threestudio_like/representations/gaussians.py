@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import nn
 
 from ..engine.random import RandomStream
-from ..engine.schema.bounds import Number, Positive, ScheduleText, Share
+from ..engine.schema.bounds import Bounds, Number, Positive, ScheduleText, Share
 from ..engine.stage import ParameterGroup, Step
 from ..kernels.reference.gaussians import rotation_matrices
 from .density_query import query
@@ -54,16 +54,12 @@ class GaussianConfig:
     """Of the ball that they fill at first, where they begin from nothing."""
     opacity: Share = 0.1
     """At first, where they begin from nothing."""
-    degree: int = 0
+    degree: Annotated[int, Bounds(low=0, high=3)] = 0
     """Of the spherical harmonics, 0 to 3; with 0 a colour is the same from all sides."""
     sigmoid: bool = True
     """Whether features are colours: 0.5 more than the harmonics, and not below 0."""
     rates: GaussianRates = field(default_factory=GaussianRates)
     densify: DensifyConfig = field(default_factory=DensifyConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.degree <= 3:
-            raise ValueError("the degree of the harmonics is 0, 1, 2 or 3")
 
 
 @dataclass(frozen=True)
