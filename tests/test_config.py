@@ -40,6 +40,7 @@ from threestudio_like.priors.noise_schedule import NoiseSchedule
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import UniformCameras
 from threestudio_like.representations.config import FieldConfig
+from threestudio_like.representations.surfaces.config import ShapeConfig
 from threestudio_like.runs.configure import TOP_LEVEL
 from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
@@ -150,6 +151,8 @@ def redraw(config, chance: random.Random):
     if isinstance(config, FieldConfig):
         # A name of the registry, which the class itself checks.
         values["kind"] = chance.choice(["voxels", "hash", "triplane", "gaussians"])
+    if isinstance(config, ShapeConfig):
+        values["kind"] = chance.choice(["flexicubes", "tetrahedra"])
     return dataclasses.replace(config, **values)
 
 
@@ -184,9 +187,10 @@ def test_the_command_line_reaches_every_value(name):
     """A value given by its dotted name, as text, is the value."""
     config = PRESETS[name]()
     for key, value in dotted(config).items():
-        if value is None or (isinstance(value, tuple) and not value):
+        several = isinstance(value, (tuple, list))
+        if value is None or (several and not value):
             continue
-        text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        text = " ".join(map(str, value)) if several else str(value)
         assert set_dotted(config, key, text) == config, key
 
 

@@ -37,7 +37,6 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     # options
     "misspelt option": ((*CHAIR, "--step", "3"), 'Did you mean "--steps"'),
     "option of another command": ((*CHAIR, "--boxes", "1,2,3,4"), "compose has one of that name"),
-    "mask of reconstruct": (("reconstruct", "x.png", "--mask", "m.png"), "--masks of compose"),
     "another tool's steps": ((*CHAIR, "--max-steps", "3"), "Here it is --steps"),
     "another tool's iterations": ((*CHAIR, "--iters", "3"), "Here it is --steps"),
     "another tool's output": ((*CHAIR, "--output", "x"), "Here it is --out"),

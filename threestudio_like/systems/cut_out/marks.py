@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from ...engine.errors import ConfigError, InputError
 from ...meshes.io.photographs import SUFFIXES, read_photograph
@@ -159,8 +160,12 @@ def _label_map(
         flat[pixels[..., 3].ravel() < 128] = 0
     colours, of, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
     of = of.reshape(pixels.shape[:2])
-    # Edges that a scaling has mixed belong to the nearest colour that is common.
+    # Edges that a scaling has mixed belong to the nearest colour that is common and has an inside:
+    # a mixed one may be common, but is nowhere three pixels wide.
     common = np.flatnonzero(counts >= max(FEWEST, 4e-3 * of.size))
+    if len(common) <= 4 * LABELS:
+        inside = [binary_erosion(of == k, np.ones((3, 3))).any() for k in common]
+        common = common[np.array(inside, bool)]
     if not 2 <= len(common) <= LABELS or counts[common].sum() < 0.9 * of.size:
         raise InputError(
             f"is no label map: it has {len(colours)} colours",

@@ -108,7 +108,7 @@ class DreamGaussian(System[Request, FieldModel]):
                 uniform=cameras,
                 guidance=guidance,
                 regularise=Regularisation(),
-                milestones=Milestones(resolution="128; step 128->256 @ 30..30%"),
+                milestones=Milestones(resolution="128; step 128->256 @ 30..100%"),
             ),
             texture=TextureConfig(
                 steps=50,
