@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.config import read_yaml
+from .mesh_rules import MESH_RULES
 from .optimiser import feature_rate, optimiser
 from .rules import RULES, Rule, Verdict
 from .training_rules import TRAINING_RULES
@@ -34,6 +35,7 @@ PREFIXES = {
 EVERY_RULE = {
     **RULES,
     **TRAINING_RULES,
+    **MESH_RULES,
     "optimiser": lambda: optimiser,
     "feature_rate": lambda: feature_rate,
 }
