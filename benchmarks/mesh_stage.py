@@ -26,6 +26,7 @@ from PIL import Image
 from tables import ROOT, publish, table
 
 from threestudio_like.commands.jobs.opening import open_model
+from threestudio_like.engine.config import set_dotted
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
 from threestudio_like.kernels import antialias, edge_table, interpolate, rasterize
@@ -104,6 +105,13 @@ def true_views(mesh: Mesh) -> Any:
     return teacher
 
 
+def union(truth: Mesh) -> Mesh:
+    """The outer surface of overlapping parts, fine enough for its handles."""
+    found = to_mesh(voxelise(truth, 96).astype(np.float32))
+    assert found is not None
+    return found
+
+
 def measured(mesh: Mesh, truth: Mesh, figures: dict[str, float]) -> dict[str, float]:
     """The measures of a mesh against the true one."""
     ring = [RingCameras(count=6, elevation=e).all(256) for e in (20.0, 50.0)]
@@ -117,7 +125,7 @@ def measured(mesh: Mesh, truth: Mesh, figures: dict[str, float]) -> dict[str, fl
         "creases right": precision,
         "unevenness, %": 100 * flatness(mesh, truth)[0],
         "bumpiness, °": bumpiness(mesh, truth),
-        "genus right": genus_right(mesh, truth),
+        "genus right": genus_right(mesh, union(truth)),
         "silhouette IoU": mean(
             lambda a, b: np.logical_and(a.mask, b.mask).sum() / np.logical_or(a.mask, b.mask).sum()
         ),
@@ -289,13 +297,17 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["flexicubes", "tetrahedra"])
     parser.add_argument("--objects", nargs="+", default=[])
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--set", nargs="+", default=[], help="key=value of the stage")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.what == "oracle":
         rows = oracle(options.kinds, options.steps, options.objects)
     else:
-        rows = finished(options.folders, MeshStageConfig(steps=options.steps))
+        config = MeshStageConfig(steps=options.steps)
+        for text in options.set:
+            config = set_dotted(config, *text.split("=", 1))
+        rows = finished(options.folders, config)
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{options.what}.json"
     path.write_text(json.dumps(rows, indent=1), encoding="utf-8")

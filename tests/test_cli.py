@@ -256,7 +256,7 @@ def test_steps_are_divided_and_the_negative_prompt_reaches_every_stage():
     config = configured(LatentNerf(), steps=70, negative="a hat")
     assert (config.distil.steps, config.rgb.steps) == (20, 50)
     negatives = {k: v for k, v in dotted(config).items() if k.endswith("prompt.negative")}
-    assert len(negatives) == 4
+    assert len(negatives) == 5
     assert set(negatives.values()) == {"a hat"}
     one = configured(LatentNerf(), steps=1)
     assert one.distil.steps + one.rgb.steps == 1

@@ -17,10 +17,12 @@ from safetensors.torch import load_file
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+from threestudio_like.engine.memory import MemoryWatch
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.extraction import isosurface
 from threestudio_like.metrics.solid import creases
+from threestudio_like.priors.diffusion import PriorFacts
 from threestudio_like.renderers import BackgroundSample, Cameras, PointLight, RingCameras
 from threestudio_like.renderers.mesh import MeshRenderer, MeshRendererConfig
 from threestudio_like.representations import VoxelField, VoxelGridConfig
@@ -32,6 +34,7 @@ from threestudio_like.representations.surfaces import (
     SurfaceTerms,
     TetrahedraConfig,
 )
+from threestudio_like.stages.demand import Place
 from threestudio_like.stages.mesh import (
     MeshModel,
     MeshStageConfig,
@@ -250,6 +253,59 @@ def test_a_stage_that_is_killed_ends_in_the_same_bytes(tmp_path):
     again = load_file(cut / "checkpoint.safetensors")
     assert set(again) == set(tensors)
     assert all(torch.equal(again[k], tensors[k]) for k in tensors)
+
+
+def test_memory_is_forecast_by_two_small_renderings():
+    """What a step of four views takes."""
+    prior = PretendFacts()
+    config = replace(STAGE, resolution=128, targets=replace(STAGE.targets, batch=0))
+    demand = config.demand(Place(name="mesh", holder=None, prior=prior))
+    assert demand.samples == 4 * 128**2
+    surface, colours = config.shape.build(), config.colours.build(3, 0, sigmoid=True)
+    cameras = config.sampler().sample(RandomStream(0, "mesh", 0), 128)
+    behind = BackgroundSample(torch.zeros(1, 128, 128, 3))
+    with MemoryWatch() as watch:
+        mesh = surface.surface()
+        seen = MeshRenderer().render(mesh, cameras, behind, appearance=colours)
+        terms = surface.mesh_terms(mesh, {"creases": 1.0, "smoothness": 1.0})
+        total = seen.features.sum() + seen.opacity.sum() + seen.depth.sum() + seen.normals.sum()
+        (total + torch.stack(list(terms.values())).sum()).backward()
+    expected = demand.samples * demand.most + demand.grid
+    assert expected == pytest.approx(watch.peak, rel=0.1)
+    halves = config.demand(Place(name="mesh", holder=None, prior=prior, microbatches=2))
+    assert halves.views == 2
+    assert halves.samples == 2 * 128**2
+
+
+class PretendFacts:
+    """A prior that is asked for its sizes alone."""
+
+    facts = PriorFacts("none", "epsilon", 4, latent_size=8, image_size=64)
+
+
+def test_microbatches_make_the_gradient_of_the_whole(tmp_path):
+    """Targets and regularisers are the same for all parts; their mean is the whole."""
+    start = MeshStart.of_mesh(cube(), colour)
+    ends = []
+    for parts in (1, 2):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        fitted(replace(STAGE, steps=2), start, folder, accumulate=parts)
+        ends.append(load_file(folder / "checkpoint.safetensors"))
+    for name, value in ends[0].items():
+        if "surface" in name and value.is_floating_point():
+            assert torch.allclose(value, ends[1][name], atol=1e-4), name
+
+
+def test_views_that_are_denoised_together_are_not_shared(tmp_path, capsys):
+    words = ("generate", "a red ball", "--out", tmp_path / "run", "--quiet", "--accumulate", "2")
+    shared = [
+        *("--distil.guidance.joint-views", "False", "--rgb.guidance.joint-views", "False"),
+        *("--distil.steps", "1", "--rgb.steps", "1"),
+    ]
+    quick = [w for w in QUICK if w not in ("--steps", "10")]
+    assert run(*words, *quick, *shared, *MESH, "--mesh.steps", "2") == 2
+    assert "--mesh.guidance.joint-views False" in capsys.readouterr().err
 
 
 MESH = [

@@ -222,23 +222,6 @@ def layers(scene: Scene, value: Any) -> Outcome:
     return Outcome(values={"representation.hash.layers": whole(value) + 1})
 
 
-def latent_share(scene: Scene, value: Any) -> Outcome:
-    """Steps of normals and mask as latents, as a share of the run."""
-    return Outcome(values={"@.latent_share": min(1.0, round(number(value) / scene.steps, 9))})
-
-
-def inherited(scene: Scene, value: Any) -> Outcome:
-    """Whether colours begin as those of the run before."""
-    if scene.command == "texture":
-        return Outcome(values={"--begin": True} if value else {})
-    if not value:
-        return Outcome()
-    return Outcome(
-        verdict="part",
-        note="a hash grid of colours begins anew; --mesh.colours.kind voxels does not",
-    )
-
-
 def moving(scene: Scene, value: Any) -> Outcome:
     """Whether the given mesh's vertices move."""
     return Outcome(values={"offsets": not value}, verdict="aside" if value else None)
@@ -377,7 +360,6 @@ RULES: dict[str, Callable[..., Rule]] = {
     **{f.__name__: f for f in (to, when, doubled, from_pole, radius, scaled, scaled_pair)},
     **{f.__name__: f for f in (schedule, constant, only, one_of, zero, off)},
     **{f.__name__: alone(f) for f in (size, width, batch, elevation, bias, finest, opening)},
-    **{f.__name__: alone(f) for f in (latent_share, inherited)},
     **{f.__name__: alone(f) for f in (layers, moving, random_colour, smooth_3d, features)},
     "activation": alone(activation),
     **{f.__name__: alone(f) for f in (normals, samples, ambient_only, square_grid)},

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.config import read_yaml
+from .mesh_rules import MESH_RULES
 from .optimiser import feature_rate, optimiser
 from .rules import RULES, Rule, Verdict
-from .surface_rules import SURFACE_RULES
 from .training_rules import TRAINING_RULES
 
 TABLE = Path(__file__).with_name("options.yaml")
@@ -34,8 +34,8 @@ PREFIXES = {
 
 EVERY_RULE = {
     **RULES,
-    **SURFACE_RULES,
     **TRAINING_RULES,
+    **MESH_RULES,
     "optimiser": lambda: optimiser,
     "feature_rate": lambda: feature_rate,
 }

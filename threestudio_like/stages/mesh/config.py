@@ -33,6 +33,10 @@ from ..distilling import DistillingConfig
 REFINE_STEPS = 150
 """Steps of `--refine-mesh`, where the configuration has none."""
 
+REHEARSED = (128, 192)
+"""Sizes in pixels of the renderings that a forecast of memory is made from: below, what the mesh
+itself takes hides what a pixel takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeshRates:
@@ -144,7 +148,7 @@ class MeshStageConfig(DistillingConfig):
         views = place.share(len(self.sampler().sample(RandomStream(0, place.name, 0), 8)))
         size = place.pixels or self.pixels(place.prior.facts.image_size)
         held = []
-        for small in (32, 64):
+        for small in REHEARSED:
             cameras = self.sampler().sample(RandomStream(0, place.name, 0), small)[:1]
             behind = BackgroundSample(torch.zeros(1, small, small, 3))
             with MemoryWatch() as watch:
@@ -158,8 +162,9 @@ class MeshStageConfig(DistillingConfig):
                 seen = [part.sum() for part in parts if part is not None]
                 torch.stack([*seen, *terms.values()]).sum().backward()
             held.append((live, max(live, watch.peak)))
-        each, most = ((b - a) / (64**2 - 32**2) for a, b in zip(*held))
-        fixed = max(0.0, held[1][1] - most * 64**2)
+        first, second = REHEARSED
+        each, most = ((b - a) / (second**2 - first**2) for a, b in zip(*held))
+        fixed = max(0.0, held[1][1] - most * second**2)
         compared = self.targets.batch * self.targets.size**2
         return Demand(
             place.name,

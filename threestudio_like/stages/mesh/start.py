@@ -113,8 +113,8 @@ def mesh_views(mesh: Mesh, colour: Colour | None = None) -> Teacher:
 
 
 class SurfaceColours(Field):
-    """A field whose colours are those of the nearest point of a mesh, within `reach` of it; grey
-    beyond. It holds no matter.
+    """A field whose colours are those of the nearest point of a mesh, however far, so that a
+    surface that moves keeps its colours. It holds no matter.
 
     Args:
         colour: of points and normals; None for grey everywhere.
@@ -123,9 +123,7 @@ class SurfaceColours(Field):
 
     channels = 3
 
-    def __init__(
-        self, mesh: Mesh, colour: Colour | None, reach: float = 0.12, samples: int = 40000
-    ) -> None:
+    def __init__(self, mesh: Mesh, colour: Colour | None, samples: int = 40000) -> None:
         super().__init__()
         cloud = sample_surface(mesh, samples)
         assert cloud.normals is not None
@@ -135,14 +133,11 @@ class SurfaceColours(Field):
         grey = torch.full((samples, 3), 0.5)
         with torch.no_grad():
             self.colours = grey if colour is None else colour(points, normals).cpu().clamp(0, 1)
-        self.reach, self._tree = reach, cKDTree(cloud.points)
+        self._tree = cKDTree(cloud.points)
 
     @torch.no_grad()
     def forward(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """No density (N,), and colours (N, 3)."""
         place = points.cpu().double().numpy()
-        _, number = self._tree.query(place, distance_upper_bound=self.reach)
-        grey = torch.full((1, 3), 0.5)
-        # What is beyond the reach has a number that no sample has.
-        colours = torch.cat([self.colours, grey])[torch.from_numpy(number)]
+        colours = self.colours[torch.from_numpy(self._tree.query(place)[1])]
         return torch.zeros(len(points), device=points.device), colours.to(points)

@@ -1,4 +1,4 @@
-"""How values of threestudio's explicit surfaces become ours."""
+"""How values of threestudio's signed-distance geometries become those of a mesh stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .rules import Outcome, Rule, Scene, alone
-from .values import NoTranslation, whole
+from .values import NoTranslation, number, whole
 
 
 def tetrahedra(scene: Scene, value: Any) -> Outcome:
@@ -34,7 +34,25 @@ def first_shape(scene: Scene, value: Any) -> Outcome:
     return Outcome(values={"@.begin": "sphere"})
 
 
-SURFACE_RULES: dict[str, Callable[..., Rule]] = {
-    f.__name__: alone(f) for f in (tetrahedra, deformable, fixed_shape, first_shape)
+def latent_share(scene: Scene, value: Any) -> Outcome:
+    """Steps of normals and mask as latents, as a share of the run."""
+    return Outcome(values={"@.latent_share": min(1.0, round(number(value) / scene.steps, 9))})
+
+
+def inherited(scene: Scene, value: Any) -> Outcome:
+    """Whether colours begin as those of the run before."""
+    if scene.command == "texture":
+        return Outcome(values={"--begin": True} if value else {})
+    if not value:
+        return Outcome()
+    return Outcome(
+        verdict="part",
+        note="a hash grid of colours begins anew; --mesh.colours.kind voxels does not",
+    )
+
+
+MESH_RULES: dict[str, Callable[..., Rule]] = {
+    f.__name__: alone(f)
+    for f in (tetrahedra, deformable, fixed_shape, first_shape, latent_share, inherited)
 }
-"""Rules of surfaces by the names that options.yaml has for them."""
+"""These rules by the names that options.yaml has for them."""
