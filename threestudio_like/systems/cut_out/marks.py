@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from ...engine.errors import ConfigError, InputError
 from ...meshes.io.photographs import SUFFIXES, read_photograph
@@ -159,8 +160,10 @@ def _label_map(
         flat[pixels[..., 3].ravel() < 128] = 0
     colours, of, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
     of = of.reshape(pixels.shape[:2])
-    # Edges that a scaling has mixed belong to the nearest colour that is common.
-    common = np.flatnonzero(counts >= max(FEWEST, 4e-3 * of.size))
+    # Edges that a scaling has mixed have no inside; they belong to the nearest colour that has one.
+    many = np.flatnonzero(counts >= FEWEST)
+    many = many[np.argsort(-counts[many], kind="stable")][: 4 * LABELS]
+    common = np.sort([k for k in many if binary_erosion(of == k).sum() >= FEWEST]).astype(int)
     if not 2 <= len(common) <= LABELS or counts[common].sum() < 0.9 * of.size:
         raise InputError(
             f"is no label map: it has {len(colours)} colours",
