@@ -160,12 +160,10 @@ def _label_map(
         flat[pixels[..., 3].ravel() < 128] = 0
     colours, of, counts = np.unique(flat, axis=0, return_inverse=True, return_counts=True)
     of = of.reshape(pixels.shape[:2])
-    # Edges that a scaling has mixed belong to the nearest colour that is common and has an inside:
-    # a mixed one may be common, but is nowhere three pixels wide.
-    common = np.flatnonzero(counts >= max(FEWEST, 4e-3 * of.size))
-    if len(common) <= 4 * LABELS:
-        inside = [binary_erosion(of == k, np.ones((3, 3))).any() for k in common]
-        common = common[np.array(inside, bool)]
+    # Edges that a scaling has mixed have no inside; they belong to the nearest colour that has one.
+    many = np.flatnonzero(counts >= FEWEST)
+    many = many[np.argsort(-counts[many], kind="stable")][: 4 * LABELS]
+    common = np.sort([k for k in many if binary_erosion(of == k).sum() >= FEWEST]).astype(int)
     if not 2 <= len(common) <= LABELS or counts[common].sum() < 0.9 * of.size:
         raise InputError(
             f"is no label map: it has {len(colours)} colours",
