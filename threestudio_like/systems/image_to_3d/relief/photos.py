@@ -20,6 +20,8 @@ STEPS = 24
 """Azimuths that are tried for a photo whose own nobody says."""
 COARSE = 44
 """Points along the edge of the grid on which outlines are compared."""
+DECIDED = 0.1
+"""Lead of an azimuth's score over all that are 40 degrees away, below which it is undecided."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,9 @@ def _searched(
     rival = max(apart, key=lambda k: total[k])
     azimuth = 2 * math.pi * best / STEPS
     note = f"azimuth {math.degrees(azimuth):.0f}° found, outlines agree by {scores[best]:.2f}"
-    if total[best] - total[rival] < 0.03:
+    # Outlines of two photos agree from most sides, and colours tell sides apart only where these
+    # differ: a small lead is none.
+    if total[best] - total[rival] < DECIDED:
         note += f"; undecided: {360 * rival / STEPS:.0f}° fits as well. Say --azimuths"
     return PlacedPhoto(view.photo, azimuth, elevation, frame, note=note)
 
