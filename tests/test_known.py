@@ -386,7 +386,7 @@ def test_from_the_command_line_and_from_python(tmp_path, capsys):
         code = main(["reconstruct", one, *more, "--out", str(tmp_path / "c"), *quick[:3]])
         assert code == 2, more
         assert words in capsys.readouterr().err
-        assert not (tmp_path / "c").exists()
+        assert not (tmp_path / "c").exists(), more
 
 
 def _small():

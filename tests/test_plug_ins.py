@@ -237,7 +237,7 @@ def test_generate_by_a_prior_and_a_representation_of_files(tmp_path):
 
 def test_reconstruct_by_a_system_of_a_file_and_export_by_a_format(tmp_path):
     hull = ("--plugins", str(PLUG_INS / "reconstruct_visual_hull.py"))
-    words = ("reconstruct", str(CAR), "--method", "visual-hull", "--depth", "0.6", *QUICK)
+    words = ("reconstruct", str(CAR), "--method", "visual-hull", "--thickness", "0.6", *QUICK)
     made(tmp_path, cli(tmp_path, *words, *hull, "--out", "run"))
     from threestudio_like.meshes.mesh import Asset
 

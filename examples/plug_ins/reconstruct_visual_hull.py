@@ -28,11 +28,11 @@ from threestudio_like.systems.registry import system
 @system("visual-hull", "the hull of one silhouette, as deep as it is wide", task="image-to-3d")
 @dataclass(frozen=True, kw_only=True)
 class VisualHull(PictureSystem):
-    """What the command line reaches as --size, --depth, …"""
+    """What the command line reaches as --size, --thickness, …"""
 
     size: int = 48
     """Cells along an edge."""
-    depth: float = 1.0
+    thickness: float = 1.0
     """How deep the object is, by how wide it is."""
     faces: int = 4000
     """Face budget."""
@@ -69,7 +69,9 @@ class VisualHull(PictureSystem):
         middle = torch.where(half > 0, (high + low) / 2, torch.zeros_like(half))
         side = (x - middle)[:, :, None]
         z = torch.linspace(-1, 1, self.size)[None, None]
-        round_ = (side.square() + (z / self.depth).square()) < half.square()[None, :, None] + 1e-4
+        round_ = (side.square() + (z / self.thickness).square()) < half.square()[
+            None, :, None
+        ] + 1e-4
         volume = (front * round_).numpy().astype(np.float32)
         mesh = to_mesh(volume)
         if mesh is None:

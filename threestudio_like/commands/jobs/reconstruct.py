@@ -196,9 +196,10 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
         "seed": options.run.seed,
     }
     facts |= marked_facts(options)
+    # A captioner that is not there is told before anything is written.
+    words = Words(options.prompt) if relief else _words(run, photo, config, prior)
     run.describe(facts, config, export, planned=planned)
     show_cut_out(run, photo)
-    words = Words(options.prompt) if relief else _words(run, photo, config, prior)
     picture = PictureRequest(
         photo=photo,
         prompt=words.text,

@@ -22,7 +22,7 @@ SUFFIXES = (
 )
 READ = (
     "Give a PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, TGA, PPM, JPEG 2000 or QOI, or a HEIC with "
-    "threestudio-like[heic]"
+    "the extra heic"
 )
 """What is read, in words."""
 REDUCIBLE = 2_000_000_000
@@ -156,7 +156,7 @@ def _heic(where: str) -> None:
         raise InputError(
             "is a HEIC picture, which needs pillow-heif",
             where,
-            "pip install 'threestudio-like[heic]', or save it as JPEG or PNG",
+            "pip install '.[heic]' in the checkout, or save it as JPEG or PNG",
         ) from None
     register_heif_opener()
 

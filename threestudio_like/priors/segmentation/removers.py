@@ -196,7 +196,7 @@ class RembgRemover(Segmenter):
             raise ModelError(
                 "needs the package rembg",
                 f"--segmenter {self.name}",
-                "pip install 'threestudio-like[rembg]'",
+                "pip install '.[rembg]' in the checkout",
             ) from None
         names = sorted(s.name() for s in sessions_class)
         if model not in names:

@@ -53,7 +53,7 @@ def begin(config: MeshStageConfig, model: MeshModel, start: MeshStart, targets: 
     home = model.surface.device
     modules = [*model.modules().values(), targets]
     for module in modules:
-        put(module, "cpu")
+        put(module, MAIN)
     mesh = start.mesh() if config.begin == "before" else sphere(config.radius)
     model.surface.begin(mesh)
     if config.begin == "before" and model.appearance.resamples:
