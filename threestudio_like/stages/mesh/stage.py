@@ -23,6 +23,7 @@ from ...guidance.weighted import (
     recover_guidances,
     shrink_guidances,
 )
+from ...kernels.devices import MAIN
 from ...meshes.mesh import Mesh
 from ...meshes.surface.extraction import isosurface
 from ...priors.diffusion import DiffusionPrior

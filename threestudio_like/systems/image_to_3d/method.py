@@ -4,7 +4,7 @@ find."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -120,7 +120,11 @@ class PictureSystem(System[PictureRequest, ShapeFound]):
         return self
 
     def with_faces(self, faces: int) -> Self:
-        """The method with a face budget of its own, 0 for all; of those that have no `surface`."""
+        """The method with a face budget of its own, 0 for all; of those that have no `surface`. A
+        value of the name `faces` is one. Raises ConfigError where there is none."""
+        if is_dataclass(self) and any(f.name == "faces" for f in fields(self)):
+            changed: Self = replace(self, faces=faces)
+            return changed
         raise ConfigError(
             "this method has no face budget", "--faces", "Leave it out, or choose another --system"
         )
