@@ -447,7 +447,7 @@ def test_rembg_is_asked_by_its_names(monkeypatch):
         load_remover("rembg:x")
     monkeypatch.setitem(sys.modules, "rembg", None)
     load_remover.cache_clear()
-    with pytest.raises(ModelError, match=r"needs the package rembg.*threestudio-like\[rembg\]"):
+    with pytest.raises(ModelError, match=r"needs the package rembg.*'\.\[rembg\]'"):
         load_remover("rembg:u2net")
 
 

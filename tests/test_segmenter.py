@@ -149,7 +149,7 @@ def test_a_scene_is_taken_apart_and_phrases_find_their_objects():
     assert colours[0].argmax() == 1
     assert colours[1].argmax() == 2
     assert colours[2].argmin() == 2
-    with pytest.raises(InputError, match="the prompt names 12|cannot be found in it"):
+    with pytest.raises(InputError, match=r"the prompt names 12|cannot be found in it"):
         by_itself(
             picture,
             read_scene(" and ".join(f"a {c} chair" for c in "abcdefghijkl")),
