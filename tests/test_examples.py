@@ -69,7 +69,8 @@ def test_a_plug_in_is_found_and_a_broken_one_stops_nothing(monkeypatch):
     monkeypatch.setattr(SYSTEMS, "_added", {})
     monkeypatch.setattr(SYSTEMS, "_broken", [])
     monkeypatch.setattr(SYSTEMS, "_points_read", False)
-    assert names("generate") == ["latent-nerf", "dreamfusion", "bold"]
+    assert names("generate")[:2] == ["latent-nerf", "dreamfusion"]
+    assert names("generate")[-1] == "bold"
     assert {b.name for b in SYSTEMS.broken()} == {"wrong", "missing"}
     assert isinstance(configuration("bold"), LatentNerf)
     assert configuration("latent-nerf", "paper")
