@@ -48,7 +48,8 @@ class Canvas:
         """A picture (H, W, 3 or 4) in [0, 1], padded by the colour of its border. Raises InputError
         when every pixel is transparent."""
         height, width = pixels.shape[:2]
-        alpha, told = own_alpha(pixels), []
+        told: list[str] = []
+        alpha = own_alpha(pixels)
         colour = pixels[..., :3]
         if alpha is not None:
             alpha = solid_alpha(alpha, where, told)
