@@ -175,7 +175,8 @@ def _searched(
     rival = max(apart, key=lambda k: total[k])
     azimuth = 2 * math.pi * best / STEPS
     note = f"azimuth {math.degrees(azimuth):.0f}° found, outlines agree by {scores[best]:.2f}"
-    if total[best] - total[rival] < 0.03:
+    # Views that are near each other agree whatever they show: a small difference decides nothing.
+    if total[best] - total[rival] < 0.1:
         note += f"; undecided: {360 * rival / STEPS:.0f}° fits as well. Say --azimuths"
     return PlacedPhoto(view.photo, azimuth, elevation, frame, note=note)
 
