@@ -100,11 +100,11 @@ class ReferenceView:
         depth = frame_depth(grey, near[1][0], load_depth(depth_model)) - 1
         # The frame is as wide as the camera sees at its distance.
         wide = poses.distance * math.tan(math.radians(poses.fov_y) / 2) / FRAME_HALF_WIDTH
-        known = poses.distance + depth * wide
-        known = F.interpolate(
-            known[None, None], (size, size), mode="bilinear", align_corners=False
-        )[0, 0]
-        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=known, size=size)
+        away = poses.distance + depth * wide
+        away = F.interpolate(away[None, None], (size, size), mode="bilinear", align_corners=False)[
+            0, 0
+        ]
+        return ReferenceView(pose.camera(poses, size), colours[0], alpha[0], depth=away, size=size)
 
     def told(self) -> Reference:
         """The picture as view-conditioned priors are told it."""
