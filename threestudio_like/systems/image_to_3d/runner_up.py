@@ -111,4 +111,4 @@ def _same_from(mesh: Mesh, one: Pose, two: Pose, poses: PoseConfig) -> bool:
     both = masks[0] & masks[1]
     if both.sum() < 0.95 * (masks[0] | masks[1]).sum():
         return False
-    return float(np.abs(depths[0] - depths[1])[both].mean()) < 0.03
+    return float(np.abs(depths[0][both] - depths[1][both]).mean()) < 0.03

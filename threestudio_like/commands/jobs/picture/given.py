@@ -13,6 +13,7 @@ from ....engine.events import Events
 from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
 from ....runs.options import KnownOptions
+from ....systems.image_to_3d.caption import load_captioner
 from ....systems.image_to_3d.known import (
     Known,
     View,
@@ -100,6 +101,8 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
         else:
             load_normal_model(options.normal)
             normals = options.normal
+    if options.captioner:
+        load_captioner(options.captioner)
     known = Known(
         azimuth=azimuths[0] if azimuths else None,
         elevation=elevation,

@@ -56,7 +56,7 @@ class ReliefConfig:
     mirror: bool = True
     """Where the azimuth is known: add what the picture shows of one side to the other, within the
     outline."""
-    size: Size = 144
+    size: Size = 160
     """Points along the edge of the grid from which the surface is extracted."""
     faces: Count = 16000
     """Face budget; 0 keeps all."""
@@ -234,7 +234,8 @@ def reconstruct_relief(
         mirrored = _mirrored(views[0]) if config.mirror and known.azimuth is not None else None
         if mirrored is not None and not bounded:
             views = [_Both(views[0], mirrored), *views[1:]]  # type: ignore[list-item]
-    mesh = solid_mesh(views, config.size, config.faces, reach=1.25 * WIDE)
+    reach = 1.25 * WIDE if bounded else reach_of(relief, camera[0], turn_to(azimuth, elevation))
+    mesh = solid_mesh(views, config.size, config.faces, reach=reach)
     if mesh is None:
         raise CollapseError(
             "nothing is left of the object" + (": the photos do not agree" if placed[1:] else ""),
@@ -242,6 +243,20 @@ def reconstruct_relief(
             "Say their --azimuths" if placed[1:] else "Give a picture that shows it more clearly",
         )
     return _found(mesh, placed, camera, relief)
+
+
+def reach_of(relief: Relief, distance: float, turn: torch.Tensor) -> float:
+    """Half the edge of the cube, in the world's axes, that holds a relief."""
+    size = relief.inside.shape[0]
+    row, column = np.nonzero(relief.inside)
+    corners = []
+    for depth in (relief.front, relief.front + relief.thickness):
+        away = depth[relief.inside] * WIDE
+        wide = (1 + away / distance) * WIDE
+        x, y = ((column + 0.5) / size * 2 - 1) * wide, (1 - (row + 0.5) / size * 2) * wide
+        corners.append(np.stack([x, y, -away], 1) @ turn.numpy().T)
+    # A pixel and the thinnest part more.
+    return float(np.abs(np.concatenate(corners)).max()) + 4 * WIDE / size
 
 
 def _bounded(placed: list[PlacedPhoto]) -> bool:

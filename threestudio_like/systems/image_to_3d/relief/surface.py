@@ -23,6 +23,7 @@ from scipy.sparse.linalg import spsolve
 from ....engine.schema.bounds import Size, Weight
 from ....meshes.mesh import Mesh
 from ....meshes.surface.extraction import decimate, isosurface, relax
+from ....meshes.surface.normals import vertex_normals
 
 ROUND = 3.0
 """Right hand side of the inflation's Poisson equation: between 2, which makes strips round, and 4,
@@ -290,7 +291,7 @@ def spread(values: np.ndarray, inside: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def solid_mesh(
-    views: list[SolidView], size: int, faces: int, reach: float, smooth: int = 5
+    views: list[SolidView], size: int, faces: int, reach: float, smooth: int = 3
 ) -> Mesh | None:
     """The closed surface of what all views hold to be inside, on size^3 points of a cube of half
     the edge `reach`; None where nothing is."""
@@ -313,4 +314,9 @@ def solid_mesh(
         return None
     # `isosurface` closes the border of its cube with zeros, which lie two cells outside.
     mesh = relax(Mesh(mesh.vertices * reach, mesh.faces), smooth)
+    # Smoothing has shrunk what is thin: it goes back to where the solid ends.
+    points = torch.from_numpy(mesh.vertices)
+    short = torch.stack([view(points) for view in views]).amin(0).clamp(0, cell).numpy()
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    mesh = Mesh((mesh.vertices + normals * short[:, None]).astype(np.float32), mesh.faces)
     return decimate(mesh, faces) if faces and len(mesh.faces) > faces else mesh
