@@ -456,6 +456,21 @@ def test_steps_are_divided_in_the_proportion_of_the_configuration():
     assert picture.start == PictureOptimisation().start
 
 
+@pytest.mark.parametrize("steps", [3, 4, 7, 20, 333])
+def test_no_stage_that_is_switched_on_is_left_without_a_step(steps):
+    plain = LatentNerf()
+    three = dataclasses.replace(plain, mesh=dataclasses.replace(plain.mesh, steps=1))
+    divided = three.with_steps(steps)
+    own = [divided.distil.steps, divided.rgb.steps, divided.mesh.steps]
+    assert sum(own) == steps
+    assert min(own) >= 1
+
+
+def test_fewer_steps_than_stages_are_refused():
+    with pytest.raises(ConfigError, match=r"1 are too few for 2 stages \(distil, rgb\)"):
+        LatentNerf().with_steps(1)
+
+
 @pytest.mark.parametrize("system", [CispReconstruction(), G3drReconstruction()])
 def test_steps_of_a_method_without_any_are_refused(system):
     with pytest.raises(ConfigError, match="--steps: means nothing to this method"):

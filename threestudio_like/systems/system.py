@@ -98,8 +98,9 @@ class System(ABC, Generic[R, M]):
         return None
 
     def with_steps(self, steps: int) -> Self:
-        """The same with `steps` of distillation in all; several stages keep their proportion.
-        Raises ConfigError where nothing is distilled."""
+        """The same with `steps` of distillation in all; several stages keep their proportion, and
+        each that is switched on has one at least. Raises ConfigError where nothing is distilled,
+        or where there are fewer steps than stages."""
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         stages = {
             name: value
@@ -108,10 +109,18 @@ class System(ABC, Generic[R, M]):
         }
         if not stages:
             raise ConfigError("means nothing to this method", "--steps", "Leave it out")
+        if steps < len(stages):
+            raise ConfigError(
+                f"{steps} are too few for {len(stages)} stages ({', '.join(stages)})",
+                "--steps",
+                f"Give at least {len(stages)}, or switch a stage off: --{next(iter(stages))}.steps "
+                "0",
+            )
         left, total = steps, sum(stage.steps for stage in stages.values())
         changed: dict[str, Any] = {}
         for number, (name, stage) in enumerate(stages.items(), 1):
-            share = left if number == len(stages) else round(steps * stage.steps / total)
+            rest = len(stages) - number
+            share = min(max(1, round(steps * stage.steps / total)), left - rest) if rest else left
             changed[name] = dataclasses.replace(stage, steps=share)
             left -= share
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
