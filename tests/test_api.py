@@ -70,6 +70,20 @@ def test_a_configuration_and_a_prior_made_in_python(tmp_path):
     assert sha(made.folder / "asset.glb") == sha(named.folder / "asset.glb")
 
 
+@pytest.mark.parametrize("times", [(), [0.9, 0.5], (np.float64(0.9), 0.5)])
+def test_sequences_of_set_are_values_of_several_numbers(times):
+    """Before, they met the reader with their brackets."""
+    from threestudio_like.commands.api.options import build_options
+    from threestudio_like.commands.generate import Generate
+    from threestudio_like.runs.configure import configure
+
+    values = {"prompt": "a red chair"}
+    options = build_options(
+        Generate, None, values=values, method={}, seed=0, set={"start.refine.times": times}
+    )
+    assert configure(options, tsl.LatentNerf()).start.refine.times == tuple(map(float, times))
+
+
 def test_what_export_evaluate_resume_and_open_run_return(tmp_path):
     result = quick(tmp_path / "a")
     files = tsl.export(result, ["obj", "stl"], verify=True)

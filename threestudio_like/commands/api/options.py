@@ -60,8 +60,15 @@ def build_options(
             "set",
             'Write set={"distil.guidance.scale": 7}',
         )
-    dotted = {str(k): str(v) for k, v in (set or {}).items()}
+    dotted = {str(k): _written(v) for k, v in (set or {}).items()}
     return replace(checked, method=chosen, set=dotted, **groups)
+
+
+def _written(value: Any) -> str:
+    """A value as it is written on the command line: numbers of a sequence with spaces between."""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return str(value)
 
 
 def quiet_by_default(run: RunOptions | None) -> RunOptions:
