@@ -29,6 +29,7 @@ from threestudio_like.representations import VoxelField, VoxelGridConfig
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.representations.surfaces import (
     FlexiCubesConfig,
+    RemeshingConfig,
     ShapeConfig,
     SurfaceMesh,
     SurfaceTerms,
@@ -51,7 +52,11 @@ from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 from .runs import CAR, QUICK, SMALL, run, sha
 
-SHAPE = ShapeConfig(flexicubes=FlexiCubesConfig(size=16), tetrahedra=TetrahedraConfig(size=12))
+SHAPE = ShapeConfig(
+    flexicubes=FlexiCubesConfig(size=16),
+    tetrahedra=TetrahedraConfig(size=12),
+    remeshing=RemeshingConfig(edge=0.12, longest=0.3),
+)
 STAGE = MeshStageConfig(
     steps=40,
     shape=SHAPE,
@@ -151,7 +156,7 @@ def test_a_light_shades_by_the_faces_normals():
     assert seen.features[0, 16, 16].tolist() == pytest.approx([1.0] * 3, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["flexicubes", "tetrahedra"])
+@pytest.mark.parametrize("kind", ["flexicubes", "tetrahedra", "remeshing"])
 def test_true_views_make_the_true_shape(kind):
     """From a sphere, by pictures alone; held-out views are as sharp as they can be."""
     truth = cube()
@@ -166,7 +171,7 @@ def test_true_views_make_the_true_shape(kind):
     own, true = pixels(model, held_out), mesh_views(truth, colour)(held_out)
     off = (own.features - true.features).square().mean()
     assert float(-10 * off.log10()) > 24
-    if kind == "flexicubes":
+    if kind != "tetrahedra":
         assert creases(mesh, truth)[0] > 0.6
 
 
@@ -211,9 +216,10 @@ def test_larger_renderings_are_averaged():
     assert averaged(small, 16) is small
 
 
-def test_a_stage_that_is_killed_ends_in_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("kind", ["flexicubes", "remeshing"])
+def test_a_stage_that_is_killed_ends_in_the_same_bytes(kind, tmp_path):
     start = MeshStart.of_mesh(cube(), colour)
-    config = replace(STAGE, steps=6)
+    config = replace(STAGE, shape=replace(SHAPE, kind=kind), steps=6)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):
         folder.mkdir()
@@ -283,14 +289,16 @@ class PretendFacts:
     facts = PriorFacts("none", "epsilon", 4, latent_size=8, image_size=64)
 
 
-def test_microbatches_make_the_gradient_of_the_whole(tmp_path):
+@pytest.mark.parametrize("kind", ["flexicubes", "remeshing"])
+def test_microbatches_make_the_gradient_of_the_whole(kind, tmp_path):
     """Targets and regularisers are the same for all parts; their mean is the whole."""
     start = MeshStart.of_mesh(cube(), colour)
     ends = []
     for parts in (1, 2):
         folder = tmp_path / str(parts)
         folder.mkdir()
-        fitted(replace(STAGE, steps=2), start, folder, accumulate=parts)
+        config = replace(STAGE, shape=replace(SHAPE, kind=kind), steps=2)
+        fitted(config, start, folder, accumulate=parts)
         ends.append(load_file(folder / "checkpoint.safetensors"))
     for name, value in ends[0].items():
         if "surface" in name and value.is_floating_point():

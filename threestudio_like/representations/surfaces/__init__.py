@@ -1,8 +1,10 @@
-"""Differentiable surfaces: signed-distance grids whose mesh is optimised."""
+"""Differentiable surfaces: signed-distance grids whose mesh is optimised, and meshes that are
+remeshed."""
 
 from .config import ShapeConfig
 from .flexicubes import FlexiCubes, FlexiCubesConfig
 from .registry import SURFACES, SurfaceKind, surface
+from .remeshing import Remeshing, RemeshingConfig
 from .signed_distance import signed_distance
 from .surface import Surface, SurfaceMesh
 from .terms import SurfaceTerms, crease_aware_smoothness, crease_sparsity, dihedral
@@ -12,6 +14,8 @@ __all__ = [
     "SURFACES",
     "FlexiCubes",
     "FlexiCubesConfig",
+    "Remeshing",
+    "RemeshingConfig",
     "ShapeConfig",
     "Surface",
     "SurfaceKind",

@@ -9,6 +9,7 @@ from typing import Any
 from ...engine.config import OpenConfig, to_dict, update
 from .flexicubes import FlexiCubes, FlexiCubesConfig
 from .registry import SURFACES, SurfaceKind
+from .remeshing import Remeshing, RemeshingConfig
 from .surface import Surface
 from .tetrahedra import Tetrahedra, TetrahedraConfig
 
@@ -22,7 +23,12 @@ TETRAHEDRA = SurfaceKind(
     config=TetrahedraConfig,
     build=Tetrahedra,
 )
-OWN = ("flexicubes", "tetrahedra")
+REMESHING = SurfaceKind(
+    summary="a mesh that is remeshed while its vertices move (Palfinger 2022)",
+    config=RemeshingConfig,
+    build=Remeshing,
+)
+OWN = ("flexicubes", "tetrahedra", "remeshing")
 """Kinds that have a key of their own in `ShapeConfig`."""
 
 
@@ -74,9 +80,10 @@ class ShapeConfig:
     """The kind of surface, and the sizes of each kind."""
 
     kind: str = "flexicubes"
-    """flexicubes, tetrahedra, or a plug-in's."""
+    """flexicubes, tetrahedra, remeshing, or a plug-in's."""
     flexicubes: FlexiCubesConfig = field(default_factory=FlexiCubesConfig)
     tetrahedra: TetrahedraConfig = field(default_factory=TetrahedraConfig)
+    remeshing: RemeshingConfig = field(default_factory=RemeshingConfig)
     others: OtherSurfaces = field(default_factory=OtherSurfaces)
     """Configurations of plug-ins' kinds."""
 

@@ -37,8 +37,9 @@ SURFACES: Registry[SurfaceKind] = Registry(
     built_in={
         "flexicubes": "threestudio_like.representations.surfaces.config:FLEXICUBES",
         "tetrahedra": "threestudio_like.representations.surfaces.config:TETRAHEDRA",
+        "remeshing": "threestudio_like.representations.surfaces.config:REMESHING",
     },
-    aliases={"dmtet": "tetrahedra"},
+    aliases={"dmtet": "tetrahedra", "continuous-remeshing": "remeshing"},
 )
 
 

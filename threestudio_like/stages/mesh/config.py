@@ -45,6 +45,8 @@ class MeshRates:
     sdf: ScheduleText = "0.05->0.01"
     deform: ScheduleText = "0.02->0.005"
     weights: ScheduleText = "0.02->0.005"
+    moved: ScheduleText = "0.05->0.01"
+    """Of the vertices of a mesh that is remeshed, in its wanted lengths of an edge a step."""
     points: ScheduleText = "2e-3->5e-4"
     """Of vertices that move themselves, in scene units."""
     voxels: ScheduleText = "0.05->0.01"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ...engine.loop import ParameterGroup, Stage, Step
 from ...engine.progress import put
@@ -207,7 +209,8 @@ def mesh_stage(
         loss=moves.loss,
         shared=True,
         prepare=prepare,
-        before_step=lambda step: model.surface.at(step.fraction),
+        before_step=moves.before_step,
+        after_step=None if config.move == "colours" else model.surface.after_step,
         preview=lambda: preview(model, 96),
         watch=moves.watch,
         figures=None if guidances is None else guidances.figures,
@@ -241,6 +244,14 @@ class StageMoves:
             with torch.no_grad():
                 self._still = self.model.surface.surface()
         return self._still
+
+    def before_step(self, step: Step) -> Mapping[nn.Parameter, torch.Tensor]:
+        """See `Representation.before_step`; a surface that stays only follows the run."""
+        surface = self.model.surface
+        if self.config.move != "colours":
+            return surface.before_step(step)
+        surface.at(step.fraction)
+        return {}
 
     def loss(self, step: Step) -> dict[str, torch.Tensor]:
         """The terms of a step: of the views that are its microbatch's own the guidances', and the
