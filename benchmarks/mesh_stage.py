@@ -5,7 +5,7 @@ coarse start, the marching cubes of 40^3 voxels; held-out views tell how like th
 finished: runs of `generate` that are there already, each against the most alike of 60 true objects
 of its prompt; the stage is run on the field that the run ended with.
 
-Run: python benchmarks/mesh_stage.py oracle [--kinds flexicubes tetrahedra] [--steps 150]
+Run: python benchmarks/mesh_stage.py oracle [--kinds flexicubes remeshing] [--steps 150]
      python benchmarks/mesh_stage.py finished outputs/one outputs/two
 """
 
@@ -278,11 +278,13 @@ def finished(folders: list[Path], config: MeshStageConfig) -> list[dict[str, Any
 def told(rows: list[dict[str, Any]]) -> str:
     """The rows and their means by shape."""
     head = ["object", "shape", *MEASURES, "s a step"]
+    # NaN: a shape that no one has coloured has no PSNR.
+    rows = [{k: v for k, v in row.items() if v == v} for row in rows]
     body = [[row.get(key, "") for key in head] for row in rows]
     for shape in dict.fromkeys(row["shape"] for row in rows):
         own = [row for row in rows if row["shape"] == shape]
         means = [
-            float(np.nanmean(values)) if (values := [r[k] for r in own if k in r]) else ""
+            float(np.mean(values)) if (values := [r[k] for r in own if k in r]) else ""
             for k in head[2:]
         ]
         body.append(["mean", shape, *means])
@@ -294,7 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("oracle", "finished"))
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--kinds", nargs="+", default=["flexicubes", "tetrahedra"])
+    parser.add_argument("--kinds", nargs="+", default=["flexicubes", "remeshing"])
     parser.add_argument("--objects", nargs="+", default=[])
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--set", nargs="+", default=[], help="key=value of the stage")

@@ -152,7 +152,7 @@ def redraw(config, chance: random.Random):
         # A name of the registry, which the class itself checks.
         values["kind"] = chance.choice(["voxels", "hash", "triplane", "gaussians"])
     if isinstance(config, ShapeConfig):
-        values["kind"] = chance.choice(["flexicubes", "tetrahedra"])
+        values["kind"] = chance.choice(["flexicubes", "tetrahedra", "remeshing"])
     return dataclasses.replace(config, **values)
 
 

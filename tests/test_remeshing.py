@@ -170,7 +170,7 @@ def test_a_shape_that_has_no_room_gets_larger_triangles_or_is_refused():
     with pytest.raises(ExportError, match="does not fit into 300 vertices"):
         few.begin(Mesh(dust.vertices.astype(np.float32), dust.faces.astype(np.int32)))
     with pytest.raises(ConfigError, match=r"not between 0.015 and 0.15"):
-        RemeshingConfig(edge=0.5)
+        Remeshing(RemeshingConfig(edge=0.5))
 
 
 def test_true_views_make_the_true_shape():

@@ -11,6 +11,7 @@ from threestudio_like.commands.translation.translator import translate
 from threestudio_like.engine.config import dotted
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.schedule import Schedule
+from threestudio_like.systems import registry
 from threestudio_like.systems.text_to_3d.prolificdreamer import prolificdreamer
 
 PROLIFIC = {
@@ -160,19 +161,76 @@ def test_the_unified_guidance_is_one_or_the_other(tmp_path, kind):
         assert stage.guidance.scale == 7.5
 
 
-def test_prolificdreamers_stages(tmp_path):
-    """The texture paints a mesh; the geometry is refused with its reason."""
-    for stage, command in (("texture", "texture"), ("geometry", "")):
-        values = copy.deepcopy(PROLIFIC)
-        values["system"]["stage"] = stage
-        values["system"]["geometry_type"] = "tetrahedra-sdf-grid"
-        path = tmp_path / f"{stage}.yaml"
-        path.write_text(yaml.safe_dump(values))
-        made = translate(path)
-        if command:
-            assert made.target is not None
-            assert made.target.command == command
-            assert made.config.rgb.guidances.main == "vsd"
-        else:
-            assert made.target is None
-            assert "normals of tetrahedra" in made.reason
+GEOMETRY = {
+    "data_type": "random-camera-datamodule",
+    "data": {
+        "batch_size": 1,
+        "width": 512,
+        "height": 512,
+        "camera_distance_range": [1.0, 1.5],
+        "fovy_range": [40, 70],
+        "elevation_range": [-10, 45],
+        "camera_perturb": 0.0,
+        "center_perturb": 0.0,
+        "up_perturb": 0.0,
+    },
+    "system_type": "prolificdreamer-system",
+    "system": {
+        "stage": "geometry",
+        "geometry_type": "tetrahedra-sdf-grid",
+        "geometry": {
+            "radius": 1.0,
+            "isosurface_resolution": 128,
+            "isosurface_deformable_grid": True,
+            "geometry_only": True,
+        },
+        "material_type": "no-material",
+        "material": {"n_output_dims": 0},
+        "renderer_type": "nvdiff-rasterizer",
+        "prompt_processor_type": "stable-diffusion-prompt-processor",
+        "prompt_processor": {"prompt": "a red chair"},
+        "guidance_type": "stable-diffusion-guidance",
+        "guidance": {
+            "pretrained_model_name_or_path": "stabilityai/stable-diffusion-2-1-base",
+            "guidance_scale": 100.0,
+            "min_step_percent": 0.02,
+            "max_step_percent": [5000, 0.98, 0.5, 5001],
+            "weighting_strategy": "sds",
+        },
+        "loss": {
+            "lambda_sds": 1.0,
+            "lambda_normal_consistency": 10000.0,
+            "lambda_laplacian_smoothness": 10000.0,
+        },
+        "optimizer": {
+            "name": "Adam",
+            "args": {"lr": 0.005, "betas": [0.9, 0.99], "eps": 1e-15},
+        },
+    },
+    "trainer": {"max_steps": 15000},
+}
+
+
+def test_prolificdreamers_geometry_is_a_preset_of_refine(tmp_path):
+    """threestudio's file of the second stage, translated, is that preset."""
+    path = tmp_path / "geometry.yaml"
+    path.write_text(yaml.safe_dump(GEOMETRY))
+    made = translate(path)
+    assert made.target is not None
+    assert made.target.command == "refine"
+    assert {line.key for line in made.lines if line.verdict == "none" and line.given} == set()
+    preset = registry.configuration("rgb-refinement", "prolificdreamer", "refine")
+    assert dotted(made.config) == dotted(preset)
+    assert (preset.mesh.look, preset.mesh.move, preset.mesh.steps) == ("normals", "shape", 15000)
+
+
+def test_prolificdreamers_texture_paints_a_mesh(tmp_path):
+    values = copy.deepcopy(PROLIFIC)
+    values["system"]["stage"] = "texture"
+    values["system"]["geometry_type"] = "tetrahedra-sdf-grid"
+    path = tmp_path / "texture.yaml"
+    path.write_text(yaml.safe_dump(values))
+    made = translate(path)
+    assert made.target is not None
+    assert made.target.command == "texture"
+    assert made.config.rgb.guidances.main == "vsd"

@@ -245,6 +245,8 @@ def features(scene: Scene, value: Any) -> Outcome:
     """Channels of the field."""
     if value == scene.channels:
         return Outcome()
+    if value == 0:
+        return Outcome(verdict="aside", note="nothing looks at colours")
     return Outcome(
         verdict="part" if scene.command == "texture" else "none",
         note=f"the field has {scene.channels} features here",

@@ -125,6 +125,12 @@ def _second_stage() -> RgbRefinement:
     return replace(plain, mesh=stage)
 
 
+def _normals_of_a_field() -> RgbRefinement:
+    """The same, which looks at normals and moves the shape alone."""
+    plain = _second_stage()
+    return replace(plain, mesh=replace(plain.mesh, look="normals", move="shape"))
+
+
 def _geometry_of_fantasia() -> Fantasia3D:
     plain = Fantasia3D.paper()
     geometry = replace(
@@ -157,6 +163,11 @@ _REFINED_MESH = Target(
     note=_GREY,
     meshed=True,
     renamed=(("representation.", "mesh.colours."), ("resolution", "mesh.resolution")),
+)
+_NORMALS = replace(
+    _REFINED_MESH,
+    base=_normals_of_a_field,
+    note="normals lie on black, as colours in the scene's axes",
 )
 _FANTASIA = Target(
     command="generate",
@@ -191,12 +202,13 @@ OTHERS: dict[tuple[str, str], Target] = {
     ),
 }
 """Systems by what they are told to do instead."""
+PROLIFIC = {"geometry": _NORMALS, "texture": _MESH}
+"""ProlificDreamer's later stages, by what its system is told."""
 WHY: dict[str, str] = {
-    "prolificdreamer-system": "its geometry stage distils normals of tetrahedra by a score of its "
-    "own, which a mesh stage is not given here",
     "textmesh-system": "a signed-distance geometry is not made here",
     "sdi-system": "noise is drawn, not found by inversion",
-    "magic123-system": "a second prior is not weighed against the first",
+    "magic123-system": "its second guidance has keys of its own (guidance_3d); the "
+    "published method is reconstruct --method field --preset magic123",
     "control4d-multiview-system": "pictures of many views are not edited",
     "instructnerf2nerf-system": "pictures of many views are not edited",
     "zero123-simple-system": "its guidance is the unified one of Zero-1-to-3",
@@ -239,8 +251,8 @@ def target_of(document: Document) -> Target:
 def _system_of(document: Document) -> Target:
     name = str(document.get("system_type"))
     stage = document.get("system.stage", "coarse")
-    if name == "prolificdreamer-system" and stage == "texture":
-        return _MESH
+    if name == "prolificdreamer-system" and stage in PROLIFIC:
+        return PROLIFIC[stage]
     for (system, switch), target in OTHERS.items():
         if system == name and document.get(f"system.{switch}", False):
             return target

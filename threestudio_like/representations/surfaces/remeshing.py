@@ -59,18 +59,11 @@ class RemeshingConfig:
     """Share of the way to the mean of its neighbours that a vertex of a smooth part goes, within
     the surface, every time that the mesh is changed."""
 
-    def __post_init__(self) -> None:
-        if not self.shortest <= self.edge <= self.longest:
-            raise ConfigError(
-                f"edges of {self.edge} are not between {self.shortest} and {self.longest}",
-                "shape.remeshing.edge",
-                "Choose shortest <= edge <= longest",
-            )
-
 
 class Remeshing(Surface):
     """A mesh whose vertices move. Parameters: moved (vertices, 3), in wanted lengths from the
-    places where the vertices were before the step."""
+    places where the vertices were before the step. Raises ConfigError where the first length is
+    not between the limits."""
 
     places: torch.Tensor
     tri: torch.Tensor
@@ -82,6 +75,7 @@ class Remeshing(Surface):
     def __init__(self, config: RemeshingConfig | None = None) -> None:
         super().__init__()
         self.config = config or RemeshingConfig()
+        _check(self.config)
         room = self.config.vertices
         self.moved = nn.Parameter(torch.zeros(room, 3))
         self.register_buffer("places", torch.zeros(room, 3))
@@ -185,6 +179,15 @@ class Remeshing(Surface):
     def changes_topology(self) -> bool:
         """See `Surface.changes_topology`: the genus stays, and the faces do not."""
         return True
+
+
+def _check(config: RemeshingConfig) -> None:
+    if not config.shortest <= config.edge <= config.longest:
+        raise ConfigError(
+            f"edges of {config.edge} are not between {config.shortest} and {config.longest}",
+            "mesh.shape.remeshing.edge",
+            "Choose shortest <= edge <= longest",
+        )
 
 
 def _ball(radius: float) -> Mesh:

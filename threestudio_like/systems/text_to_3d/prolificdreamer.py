@@ -1,9 +1,9 @@
 """ProlificDreamer (Wang et al. 2023): DreamFusion's field, large, moved by variational score
 distillation, in the numbers of threestudio's prolificdreamer.yaml (docs/vsd.md lists them).
 
-The published method has two stages more: a mesh whose geometry is distilled through its normals,
-and the texture of that mesh by variational score distillation. The second is `texture --system
-latent-paint --preset prolificdreamer`; the first is not made here, and the mesh is the field's.
+The published method has two stages more: a mesh whose geometry is distilled through its normals
+(`refine --preset prolificdreamer`), and the texture of that mesh by variational score distillation
+(`texture --preset prolificdreamer`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import Any
 
 from ...engine.config import to_dict
 from ...guidance.choice import Guidances
+from ...guidance.prompts import PromptConfig
 from ...guidance.score_distillation import ScoreDistillationConfig
 from ...renderers import UniformCameras, VolumeConfig
 from ...representations import HashGridConfig, LearningRates
 from ...representations.config import FieldConfig
+from ...representations.surfaces import SurfaceTerms
 from ...stages.distillation import DistillationConfig, Milestones, OptimiserConfig
+from ...stages.mesh import MeshStageConfig
+from ...stages.mesh.config import MeshRates
 from ...stages.regularisers import Regularisation
 from .dreamfusion import DreamFusion
+from .magic3d import second_stage
 
 
 def variational(**values: Any) -> Guidances:
@@ -86,6 +91,37 @@ def prolificdreamer() -> DreamFusion:
             milestones=Milestones(resolution="step 64->512 @ 20..100%"),
             optimiser=OptimiserConfig(weight_decay=0.01),
         ),
+    )
+
+
+def geometry() -> MeshStageConfig:
+    """The second stage (prolificdreamer-geometry.yaml): normals of a tetrahedral grid at 512 pixels
+    by score distillation, at most half the noise from the 5000th of 15000 steps on."""
+    plain = second_stage()
+    return replace(
+        plain,
+        steps=15000,
+        look="normals",
+        move="shape",
+        uniform=UniformCameras(
+            elevation=(-10.0, 45.0),
+            azimuth=(-180.0, 180.0),
+            distance=(1.0, 1.5),
+            fov_y=(40.0, 70.0),
+            batch=1,
+            elevation_sampling="mixed",
+            batch_uniform_azimuth=True,
+        ),
+        guidance=ScoreDistillationConfig(
+            scale=101.0,
+            weighting="dreamfusion",
+            t_min="0.02",
+            t_max="0.98->0.5 @ 33.33333333..33.34%",
+            prompt=PromptConfig(front_span=90.0, back_span=90.0),
+        ),
+        terms=SurfaceTerms(normal_consistency="10000", laplacian_smoothness="10000"),
+        # threestudio's rate of 5e-3, in cells where it is of distances.
+        rates=MeshRates(sdf="0.128", deform="0.005", voxels="0.005", table="0.005", mlp="0.005"),
     )
 
 

@@ -80,6 +80,14 @@ class RgbRefinement(System[RefinementRequest, AssetModel]):
         return replace(plain, rgb=replace(plain.rgb, steps=0), mesh=second_stage())
 
     @staticmethod
+    def prolificdreamer() -> RgbRefinement:
+        """ProlificDreamer's second stage (Wang et al. 2023) alone, on the field of any run."""
+        from .prolificdreamer import geometry
+
+        plain = RgbRefinement()
+        return replace(plain, rgb=replace(plain.rgb, steps=0), mesh=geometry())
+
+    @staticmethod
     def paper() -> RgbRefinement:
         """The published loss weights and guidance, 512-pixel pictures seen through a 128-pixel
         rendering."""
