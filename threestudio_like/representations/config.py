@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
-from ..engine.config import OpenConfig, to_dict, update
+from ..engine.schema.by_name import ConfigsByName
 from .field import Field
 from .gaussians import GaussianCloud, GaussianConfig
 from .hash_grid import HashGridConfig, HashGridField
@@ -55,51 +53,11 @@ GAUSSIANS = RepresentationKind(
 )
 
 
-OWN = ("voxels", "hash", "triplane", "gaussians")
-"""Kinds that have a key of their own in `FieldConfig`."""
+class OtherFields(ConfigsByName):
+    """Those of plug-ins' kinds of fields."""
 
-
-class OtherFields(OpenConfig):
-    """Typed configurations of plug-ins' kinds of fields, by name; those that are not named have
-    their defaults.
-
-    Args:
-        configs: name -> an instance of the kind's configuration.
-    """
-
-    takes_unknown = True
-
-    def __init__(self, configs: Mapping[str, Any] | None = None) -> None:
-        self._configs = dict(configs or {})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OtherFields) and self._configs == other._configs
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._configs))
-
-    def __repr__(self) -> str:
-        return f"OtherFields({self._configs})"
-
-    def of(self, name: str) -> Any:
-        """The configuration of a kind. Raises ConfigError."""
-        return self._configs.get(name) or REPRESENTATIONS.get(name).config()
-
-    def names(self) -> list[str]:
-        """The plug-ins' kinds."""
-        return [n for n in REPRESENTATIONS.names() if n not in OWN]
-
-    def updated(self, values: Mapping[str, Any], where: str) -> OtherFields:
-        """See `OpenConfig`."""
-        configs = dict(self._configs)
-        for name, own in values.items():
-            REPRESENTATIONS.check(name, f"{where}{name}")
-            configs[name] = update(self.of(name), own, prefix=f"{where}{name}.")
-        return OtherFields(configs)
-
-    def plain(self) -> dict[str, Any]:
-        """See `OpenConfig`."""
-        return {name: to_dict(config) for name, config in self._configs.items()}
+    registry = REPRESENTATIONS
+    own = ("voxels", "hash", "triplane", "gaussians")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,5 +85,7 @@ class FieldConfig:
         1] (RGB), whatever the configuration of the kind says.
         """
         request = FieldRequest(channels=channels, seed=seed, features=start, display=sigmoid)
-        own = getattr(self, self.kind) if self.kind in OWN else self.others.of(self.kind)
+        own = (
+            getattr(self, self.kind) if self.kind in OtherFields.own else self.others.of(self.kind)
+        )
         return REPRESENTATIONS.get(self.kind).build(own, request)
