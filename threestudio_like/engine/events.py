@@ -56,12 +56,23 @@ class Events:
         path: the file, or None to keep no record.
         mode: "line" (status line on stderr), "json" (events on stdout as they happen), "quiet", or
             "notebook" (a line in the cell's output that is gone when the run has ended).
+        resumed: whether the file holds the events of the run's beginning, whose warnings count.
     """
 
     def __init__(
-        self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None
+        self,
+        path: Path | None = None,
+        mode: str = "line",
+        stream: TextIO | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self._path, self._mode = path, mode
+        self.warnings: list[str] = []
+        """What the user was warned of in this run so far, a line each."""
+        if resumed and path is not None:
+            earlier = (e.get("line") for e in read_events(path) if e["event"] == "warning")
+            self.warnings += [line for line in earlier if isinstance(line, str)]
         self.relay: Callable[[str], None] | None = None
         """Hears the warnings of a run that shows nothing itself, for it is within another one."""
         self._stream = stream or sys.stderr
@@ -94,9 +105,13 @@ class Events:
             print(line, flush=True)
 
     def say(self, text: str) -> None:
-        """Print a permanent line for the user, above the status line."""
-        if self.relay is not None and text.startswith("Warning:"):
-            self.relay(text)
+        """Print a permanent line for the user, above the status line. A warning is also recorded
+        and kept in `warnings`."""
+        if text.startswith("Warning:"):
+            if self.relay is not None:
+                self.relay(text)
+            self.warnings.append(text.removeprefix("Warning:").strip())
+            self.record("warning", line=self.warnings[-1])
         if self._cell is not None:
             self._cell.say(printable(text, lines=True))
         if self._mode == "line":
