@@ -27,7 +27,9 @@ padding:10px 14px}.card b{display:block;font-size:17px}.card p{margin:2px 0 0;fo
 .card.bad{border-left-color:#b4432f}
 figure{margin:0}figcaption{font-size:13.5px;color:#67625b;margin:4px 0 12px}
 .pairs{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));
-gap:0 28px}.compare{max-width:500px}.pair{position:relative;--at:50%}
+gap:0 28px}.compare{max-width:500px}
+.small{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));
+gap:0 24px}.pair{position:relative;--at:50%}
 .pair img{display:block;width:100%;image-rendering:auto}
 .pair img+img{position:absolute;inset:0;clip-path:inset(0 0 0 var(--at))}
 .pair .divider{top:0;bottom:0}.compare input{width:100%;accent-color:#b4432f}
@@ -122,7 +124,6 @@ def write_report(path: Path, report: Report) -> None:
     title = html.escape(report.title)
     compared = "".join(map(_compared, report.compared))
     compared = f'<div class="pairs">{compared}</div>' if compared else ""
-    pictures = "".join(_picture(name, p) for name, p in report.pictures.items())
     text = f"""<!doctype html><html lang="en"><head>{SEALED}
 <title>{title}</title><style>{STYLE}{REPORT_STYLE}</style></head><body><main>
 <h1>{title}</h1><div class="muted">{html.escape(report.made)}</div>
@@ -131,7 +132,7 @@ def write_report(path: Path, report: Report) -> None:
 {compared}
 <h2>From eight sides</h2><div class="wide"><img alt="The asset from eight sides, with its colours
 above and as clay below" src="{small_address(report.sheet)}"></div>
-{pictures}
+{_pictures(report.pictures)}
 <h2>Figures</h2>{_figures(report.figures)}
 <h2>Make it again</h2>{_again(report)}
 <h2>How it went</h2>{_times(report.events)}
@@ -180,10 +181,17 @@ aria-label="How much of {first} is shown over {second}">
 <figcaption>Left: {first}. Right: {second}.</figcaption></figure></section>"""
 
 
-def _picture(name: str, pixels: np.ndarray) -> str:
-    wide = pixels.shape[1] > 2 * pixels.shape[0]
-    shown = f'<img alt="{html.escape(name)}" src="{small_address(pixels)}">'
-    return f"<h2>{html.escape(name)}</h2>" + (f'<div class="wide">{shown}</div>' if wide else shown)
+def _pictures(pictures: Mapping[str, np.ndarray]) -> str:
+    """Rows of views in the page's whole width; other pictures beside each other."""
+    rows, others = [], []
+    for name, pixels in pictures.items():
+        said = html.escape(name)
+        shown = f'<img alt="{said}" src="{small_address(pixels)}">'
+        if pixels.shape[1] > 2 * pixels.shape[0]:
+            rows.append(f'<h2>{said}</h2><div class="wide">{shown}</div>')
+        else:
+            others.append(f"<section><h2>{said}</h2>{shown}</section>")
+    return "".join(rows) + (f'<div class="small">{"".join(others)}</div>' if others else "")
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
