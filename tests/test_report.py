@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -18,10 +19,11 @@ from threestudio_like.commands.parsing import parse
 from threestudio_like.commands.reconstruct import Reconstruct
 from threestudio_like.commands.texture import Texture
 from threestudio_like.engine.events import Events, read_events
+from threestudio_like.engine.text import duration
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.page import POLICY, library, mesh_page
 from threestudio_like.reports import Change, Comparison, Report, write_report
-from threestudio_like.reports.meanings import duration, value_text
+from threestudio_like.reports.meanings import value_text
 from threestudio_like.runs.closing import closing_lines
 from threestudio_like.runs.delivery import Delivery
 from threestudio_like.runs.options import KnownOptions, MethodOptions, RunOptions
@@ -216,3 +218,50 @@ def test_a_shape_of_words_is_told_by_its_outline_and_its_fog():
     assert "clear (0.030)" in shape_line({"fog": 0.03})
     assert "not to be trusted" in shape_line({"fog": 0.8})
     assert shape_line({}).startswith("Whether it shows the prompt")
+
+
+class Terminal(io.StringIO):
+    """A terminal of some width that keeps what is drawn."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self.named = encoding
+
+    @property
+    def encoding(self) -> str:
+        return self.named
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_status_line_fits_the_terminal_and_leaves_nothing_behind(monkeypatch):
+    from rich.cells import cell_len
+
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    events = Events(None, "line", stream)
+    events.progress("distil 2/3", 120, 300, loss=0.2614, rate=7.94)
+    assert "distil 2/3  ━━━━━━━━────────────  120/300" in stream.getvalue()
+    events.status("想像" * 40, force=True)
+    events.status("short", force=True)
+    drawn = stream.getvalue().split("\r")[1:]
+    assert all(cell_len(line) <= 49 for line in drawn)
+    # What a longer line left is drawn over.
+    assert cell_len(drawn[-1]) == cell_len(drawn[-2])
+    count = len(drawn)
+    for step in range(100):
+        events.progress("distil 2/3", step, 300, loss=1.0, rate=8.0)
+    assert len(stream.getvalue().split("\r")[1:]) == count
+    events.close()
+    assert stream.getvalue().endswith("\r" + " " * 5 + "\r")
+
+
+def test_progress_on_other_streams_is_plain(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    plain = io.StringIO()
+    Events(None, "line", plain).progress("start 1/3", 50, 100, loss=0.5, rate=10.0)
+    assert plain.getvalue() == "start 1/3  50/100  loss 0.5  10.0 it/s  about 5 s left\n"
+    narrow = Terminal("ascii")
+    Events(None, "line", narrow).progress("start 1/3", 50, 100, loss=0.5, rate=10.0)
+    assert "##########----------" in narrow.getvalue()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..engine.text import duration
+
 MEANINGS: dict[str, str] = {
     "prompt": "What was asked for, or what the picture was taken to show.",
     "verified": "The file was read back, rendered and compared with what was to be written.",
@@ -95,15 +97,3 @@ def value_text(name: str, value: Any) -> str:
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 48 s, 2 min 48 s, 1 h 05 min."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..engine.output import write_file
+from ..engine.text import duration
 from ..meshes.mesh import Asset
 from ..meshes.page import SEALED, STYLE, mesh_page, turnable
 from .curves import curves
-from .meanings import duration, meaning, value_text
+from .meanings import meaning, value_text
 from .pictures import small_address
 
 REPORT_STYLE = """

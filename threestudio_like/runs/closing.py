@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.events import read_events
+from ..engine.text import duration
 from ..reports import Report
-from ..reports.meanings import duration
 from .repeat import PROGRAM, differences, repeat_line
 
 if TYPE_CHECKING:
