@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 HERE = Path(__file__).resolve().parent
@@ -15,6 +16,9 @@ ROOT = HERE.parent
 OUTSIDE = re.compile(r"\]\((?:\.\./)+(examples/[\w./-]+)\)")
 """A link from a page of docs/ to an example."""
 ELSEWHERE = re.compile(r"""<script[^>]*\ssrc=["']?https?://[^>]*></script>""")
+FETCHED = re.compile(
+    r"""<(?:script|link|img|iframe|source|video)\b[^>]*\s(?:src|href)=["']?https?://[^>]*>"""
+)
 CODE = re.compile(r"(?ms)(^```.*?^```|`[^`\n]*`)")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".csv": "text", ".jsonl": "json"}
 
@@ -44,10 +48,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown.replace("](../results/)", "](../results/index.md)")
 
 
-def on_post_page(output: str, **_: Any) -> str:
+def on_post_page(output: str, page: Any, **_: Any) -> str:
     """Leave out the script from elsewhere that the theme's offline plug-in names: its bundle brings
     what pages need that are opened from a disk."""
-    return ELSEWHERE.sub("", output)
+    output = ELSEWHERE.sub("", output)
+    asked = FETCHED.search(output)
+    if asked is not None:
+        raise PluginError(f"{page.file.src_uri} asks for something from elsewhere: {asked[0]}")
+    return output
 
 
 def on_post_template(output_content: str, **_: Any) -> str:

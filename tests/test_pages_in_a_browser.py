@@ -27,12 +27,16 @@ OPTIONS = (
 GROUND = (230, 228, 223)
 """What is behind an asset."""
 TURNED = """<script>
-const canvas = document.getElementById("view");
 const at = (x) => ({ pointerId: 1, clientX: x, clientY: 200 });
-canvas.setPointerCapture = () => {};
-canvas.dispatchEvent(new PointerEvent("pointerdown", at(100)));
-canvas.dispatchEvent(new PointerEvent("pointermove", at(220)));
-canvas.dispatchEvent(new PointerEvent("pointerup", at(220)));
+function turn() {
+  const canvas = document.getElementById("view");
+  if (!canvas.parentElement.dataset.shown) return setTimeout(turn, 50);
+  canvas.setPointerCapture = () => {};
+  canvas.dispatchEvent(new PointerEvent("pointerdown", at(100)));
+  canvas.dispatchEvent(new PointerEvent("pointermove", at(220)));
+  canvas.dispatchEvent(new PointerEvent("pointerup", at(220)));
+}
+turn();
 </script>"""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import re
@@ -166,14 +168,20 @@ def test_a_page_takes_three_from_trimesh_and_says_where_it_cannot(monkeypatch):
     assert core.startswith("/**")
     assert "@license" in core[:60]
     assert "MeshStandardMaterial" in core
-    assert core in mesh_page("x", ASSET).decode()
+    page = mesh_page("x", ASSET).decode()
+    begin = page.index(">", page.index('id="three"')) + 1
+    packed = base64.b64decode(page[begin : page.index("<", begin)])
+    assert gzip.decompress(packed).decode() == core
+    assert len(page) < 300_000
     monkeypatch.setattr(library, "_template", lambda: "<html>another template</html>")
-    library.three_script.cache_clear()
+    for kept in (library.three_script, library.packed_three):
+        kept.cache_clear()
     try:
-        assert library.three_script() == ""
+        assert library.packed_three() == ""
         assert "needs three.js" in mesh_page("x", ASSET).decode()
     finally:
-        library.three_script.cache_clear()
+        for kept in (library.three_script, library.packed_three):
+            kept.cache_clear()
 
 
 def test_values_are_shown_as_people_say_them():

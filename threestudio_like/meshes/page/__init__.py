@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..mesh import Asset
 from .data import extent, viewer_data
-from .library import three_script
+from .library import packed_three
 
 POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
@@ -110,7 +110,7 @@ aria-label="Direction of the light, degrees"></label><button id="reset">Reset</b
 <span class="muted">Drag turns, two fingers zoom and move. {wheel}; Shift moves, a double click
 resets.</span></div>
 <script type="application/json" id="mesh">{data}</script>
-<script>{three_script()}</script>
+<script type="text/plain" id="three">{packed_three()}</script>
 <script>{script}</script>"""
 
 
