@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-triton test-extras validate lint benchmark train clean
+.PHONY: demo test test-triton test-extras validate docs lint benchmark train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -39,6 +39,10 @@ validate: $(READY)
 	$(BIN)/python benchmarks/roundtrip.py --skip-texture --keep $(VENV)/made/trips > $(VENV)/made/log 2>&1 || { cat $(VENV)/made/log; exit 1; }
 	.ci/validate assets $(VENV)/made $(MADE)
 
+# The documentation as a site in site/, strictly and without a network. Search wants it served: python -m http.server -d site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -71,10 +75,11 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/fixed_runs.py
 	$(BIN)/python benchmarks/kills.py
+	$(BIN)/python benchmarks/tutorials.py
 	$(BIN)/python benchmarks/mutations.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -20,7 +20,6 @@ from spatial_words import world
 from tables import ROOT, publish, table
 
 from threestudio_like import load_prior
-from threestudio_like.commands.jobs.compose_run import first_layout
 from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
@@ -31,7 +30,7 @@ from threestudio_like.renderers import SceneRenderer
 from threestudio_like.representations import PlacedScene
 from threestudio_like.systems.scene.comboverse import Comboverse, scene_score
 from threestudio_like.systems.scene.layout import reference_camera
-from threestudio_like.systems.scene.objects import object_of
+from threestudio_like.systems.scene.objects import first_layout, object_of
 from threestudio_like.systems.scene.placement import placement_stage, scene_pictures
 from threestudio_like.toybox.vocabulary import RELATIONS
 

@@ -15,7 +15,7 @@ LINKED = [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))]
 FOLDERS = ("threestudio_like", "docs", "tests", "benchmarks", "examples")
 OTHERS = ("torch", "numpy", "trimesh", "transformers", "diffusers")
 FILES = ("json", "jsonl", "yaml", "toml", "glb", "gltf", "obj", "mtl", "ply", "stl", "png", "jpg")
-FILES += ("mp4", "html", "safetensors", "bin", "md", "txt", "zip")
+FILES += ("yml", "mp4", "html", "safetensors", "bin", "md", "txt", "zip")
 """Endings of words that are names of a user's files."""
 CITATION = re.compile(r"METHODS (\d(?:\.\d+)?(?:(?:, | and |, and |-|–)\d\.\d+)*)")
 WRAPPED = re.compile(r"\s*\n\s*(?:# ?)?")
@@ -174,13 +174,15 @@ def is_test(word):
 
 def unknown(text):
     """Words in backticks that name a file, a test or a name of the package, and do not exist."""
+    # Folders that a page's own commands make.
+    made = set(re.findall(r"--(?:out|store) ([\w-]+)", text))
     text = re.sub(r"(?ms)^```.*?^```", "", text)
     result = []
     for word in re.findall(r"`([^`\n]+)`", text):
         if re.fullmatch(r"(?:[\w/]+\.py::)?test_\w+…?", word):
             good = is_test(word)
         elif re.fullmatch(r"[\w./-]+\.py", word) or re.fullmatch(r"[\w.-]+/[\w./-]*", word):
-            good = is_path(word)
+            good = is_path(word) or word.split("/")[0] in made
         elif re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(\(\))?", word):
             good = word.split(".")[0] in OTHERS or word.split(".")[-1] in FILES
             good = good or exists(word.removesuffix("()").removeprefix("threestudio_like."))

@@ -204,7 +204,9 @@ def test_strict_is_exit_code_3_and_the_files_check_says_that_it_is_of_the_file(
     told = capsys.readouterr()
     out = told.out + told.err
     assert "as a file:" in out
-    assert out.strip().splitlines()[-1].startswith("The result and the picture: ")
+    block = out.strip().splitlines()[-4:]
+    assert [line.split()[0] for line in block] == ["Asset", "Fit", "Lost", "Next"]
+    assert block[1].startswith("Fit    The result and the picture: ")
     figures = json.loads((tmp_path / "one" / "work" / "finished.json").read_text())["figures"]
     assert figures["fit: silhouette IoU"] > 0.9
     bad = Fit(0.3)

@@ -23,7 +23,7 @@ from threestudio_like.engine.errors import ConfigError, InputError
 from threestudio_like.meshes.material import EncodedImage, Material, Sampler
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.page import mesh_page
-from threestudio_like.reports import BoxPicker, PageServer, live, serve_run, write_report
+from threestudio_like.reports import BoxPicker, PageServer, Report, live, serve_run, write_report
 from threestudio_like.reports.live import run_state
 
 SCENE = Path("assets/pictures/scene.png")
@@ -338,12 +338,12 @@ def test_a_click_on_the_background_is_refused():
 def test_pages_fit_a_phone_and_ask_for_no_icon(tmp_path):
     write_report(
         tmp_path / "report.html",
-        "a red chair",
-        Asset({"ball": Mesh(CORNERS, FACES)}),
-        np.zeros((8, 8, 3), np.uint8),
-        {},
-        [],
-        "system: latent-nerf\n",
+        Report(
+            title="a red chair",
+            asset=Asset({"ball": Mesh(CORNERS, FACES)}),
+            sheet=np.zeros((8, 8, 3), np.uint8),
+            configuration="system: latent-nerf\n",
+        ),
     )
     report = (tmp_path / "report.html").read_text()
     pages = {
@@ -358,8 +358,9 @@ def test_pages_fit_a_phone_and_ask_for_no_icon(tmp_path):
         assert "<iframe" not in page, name
         assert '"iframe"' not in page, name
         assert not re.search(r"https?://(?!www\.w3\.org)", page), name
-    folded = report[report.index("<details>") : report.index("</details>")]
-    assert "<pre>system: latent-nerf" in folded
+    assert "<pre>system: latent-nerf" in report
+    folded = re.findall(r"<details>.*?</details>", report, re.S)
+    assert any("<pre>system: latent-nerf" in one for one in folded)
     assert "<details open" not in report
 
 

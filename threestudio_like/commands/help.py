@@ -7,7 +7,8 @@ import inspect
 import shutil
 import textwrap
 import typing
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,43 +20,76 @@ COLUMN = 26
 """Where the descriptions begin."""
 
 
+@dataclass(frozen=True)
+class OptionRow:
+    """An option as it is written, its default (or ""), and what it does."""
+
+    name: str
+    default: str
+    text: str
+
+
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that belong together. `title` is "" for what stands without a flag, "Options" for the
+    command's own; of a shared group `purpose` says what it is for."""
+
+    title: str
+    purpose: str
+    rows: list[OptionRow]
+
+
+def option_groups(command: str) -> list[OptionGroup]:
+    """The options of a command in the order of its help. Raises ConfigError where there is no such
+    command."""
+    kind = options_of(command)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    plain = [f for f in fields(kind) if not _is_group(hints[f.name]) and _is_shown(hints[f.name])]
+    positional = [f for f in plain if _is_positional(hints[f.name])]
+    texts = documents(kind)
+    groups = []
+    if positional:
+        rows = [_row(f.name.upper(), f, texts) for f in positional]
+        groups.append(OptionGroup("", "", rows))
+    own = [_row(_flag(f, hints), f, texts) for f in plain if f not in positional]
+    own.append(OptionRow("-h, --help", "", "Show this help and stop."))
+    groups.append(OptionGroup("Options", "", own))
+    for item in fields(kind):
+        if _is_group(hints[item.name]):
+            inner = _bare(hints[item.name])
+            inside = typing.get_type_hints(inner, include_extras=True)
+            known = documents(inner)
+            rows = [_row(_flag(f, inside), f, known) for f in fields(inner)]
+            groups.append(OptionGroup(item.name, " ".join((inner.__doc__ or "").split()), rows))
+    return groups
+
+
 def help_of(command: str) -> str:
     """The help text of a command, as wide as the terminal but at most 100 columns."""
     kind = options_of(command)
     width = min(100, max(60, shutil.get_terminal_size((100, 24)).columns))
-    hints = typing.get_type_hints(kind, include_extras=True)
-    plain = [f for f in fields(kind) if not _is_group(hints[f.name]) and _is_shown(hints[f.name])]
-    positional = [f for f in plain if _is_positional(hints[f.name])]
-    usage = " ".join(f"[{f.name.upper()}]" for f in positional)
-    lines = [f"usage: {PROGRAM} {command} {usage}{' ' if usage else ''}[options]", ""]
+    groups = option_groups(command)
+    places = groups[0].rows if not groups[0].title else []
+    usage = "".join(f"[{row.name}] " for row in places)
+    lines = [f"usage: {PROGRAM} {command} {usage}[options]", ""]
     lines += textwrap.wrap(" ".join((kind.__doc__ or "").split()), width)
-    documents = _documents(kind)
-    if positional:
-        lines += ["", *_rows([(f.name.upper(), f, documents) for f in positional], hints, width)]
-    own = [f for f in plain if f not in positional]
-    lines += ["", "Options", *_rows([(_flag(f, hints), f, documents) for f in own], hints, width)]
-    lines += [f"  {'-h, --help':<{COLUMN - 2}}Show this help and stop."]
-    for item in fields(kind):
-        if _is_group(hints[item.name]):
-            lines += _group(_bare(hints[item.name]), width)
+    for group in groups:
+        head = textwrap.wrap(group.purpose, width) if group.purpose else [group.title]
+        lines += ["", *(line for line in head if line), *_lines(group.rows, width)]
     lines += ["", "examples:", *(f"  {example}" for example in examples_of(command))]
     return "\n".join(lines)
 
 
-def _group(kind: type, width: int) -> list[str]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    documents = _documents(kind)
-    rows = [(_flag(f, hints), f, documents) for f in fields(kind)]
-    purpose = textwrap.wrap(" ".join((kind.__doc__ or "").split()), width)
-    return ["", *purpose, *_rows(rows, hints, width)]
+def _row(name: str, item: Field, texts: dict[str, str]) -> OptionRow:
+    return OptionRow(name, _default(item), " ".join(texts.get(item.name, "").split()))
 
 
-def _rows(rows: list[tuple[str, Field, dict[str, str]]], hints: Any, width: int) -> list[str]:
+def _lines(rows: list[OptionRow], width: int) -> list[str]:
     lines = []
-    for name, item, documents in rows:
-        text = " ".join(documents.get(item.name, "").split()) + _default(item)
+    for row in rows:
+        text = row.text + (f" (default: {row.default})" if row.default else "")
         wrapped = textwrap.wrap(text, width - COLUMN) or [""]
-        head = f"  {name}"
+        head = f"  {row.name}"
         if len(head) + 2 > COLUMN:
             lines.append(head)
             head = ""
@@ -64,7 +98,8 @@ def _rows(rows: list[tuple[str, Field, dict[str, str]]], hints: Any, width: int)
     return lines
 
 
-def _documents(kind: type) -> dict[str, str]:
+@cache
+def documents(kind: type) -> dict[str, str]:
     """The docstrings behind a dataclass's fields."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -101,7 +136,7 @@ def _default(item: Field) -> str:
     value = item.default
     if value in (MISSING, None, "", ()) or isinstance(value, bool):
         return ""
-    return f" (default: {value})"
+    return str(value)
 
 
 def _marks(hint: Any) -> tuple[Any, ...]:

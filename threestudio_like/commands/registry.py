@@ -141,4 +141,9 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
         from .jobs.resume import resume_with
 
         return resume_with(name, options, objects or {})
-    return call_of(name)(options, **(objects or {}))
+    if not objects:
+        return call_of(name)(options)
+    from ..runs.repeat import made_in_python
+
+    with made_in_python(objects):
+        return call_of(name)(options, **objects)

@@ -4,6 +4,7 @@ user."""
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .output import output_error
-from .text import json_text, printable
+from .text import duration, json_text, printable
 
 
 def in_notebook() -> bool:
@@ -56,12 +57,23 @@ class Events:
         path: the file, or None to keep no record.
         mode: "line" (status line on stderr), "json" (events on stdout as they happen), "quiet", or
             "notebook" (a line in the cell's output that is gone when the run has ended).
+        resumed: whether the file holds the events of the run's beginning, whose warnings count.
     """
 
     def __init__(
-        self, path: Path | None = None, mode: str = "line", stream: TextIO | None = None
+        self,
+        path: Path | None = None,
+        mode: str = "line",
+        stream: TextIO | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self._path, self._mode = path, mode
+        self.warnings: list[str] = []
+        """What the user was warned of in this run so far, a line each."""
+        if resumed and path is not None:
+            earlier = (e.get("line") for e in read_events(path) if e["event"] == "warning")
+            self.warnings += [line for line in earlier if isinstance(line, str)]
         self.relay: Callable[[str], None] | None = None
         """Hears the warnings of a run that shows nothing itself, for it is within another one."""
         self._stream = stream or sys.stderr
@@ -94,32 +106,52 @@ class Events:
             print(line, flush=True)
 
     def say(self, text: str) -> None:
-        """Print a permanent line for the user, above the status line."""
-        if self.relay is not None and text.startswith("Warning:"):
-            self.relay(text)
+        """Print a permanent line for the user, above the status line. A warning is also recorded
+        and kept in `warnings`."""
+        if text.startswith("Warning:"):
+            if self.relay is not None:
+                self.relay(text)
+            self.warnings.append(text.removeprefix("Warning:").strip())
+            self.record("warning", line=self.warnings[-1])
         if self._cell is not None:
             self._cell.say(printable(text, lines=True))
         if self._mode == "line":
             self._clear()
             print(printable(text, lines=True), file=self._stream, flush=True)
 
+    def progress(self, where: str, step: int, steps: int, *, loss: float, rate: float) -> None:
+        """The status line of a stage: where the run is, a bar on a terminal, steps, loss, steps a
+        second, and how long the stage will still take.
+
+        Args:
+            where: the stage, and its place among the others: "distil 2/3".
+        """
+        left = duration((steps - step) / max(rate, 1e-6))
+        bar = f"{_bar(step / max(steps, 1), self._stream)}  " if self._terminal() else ""
+        figures = f"loss {loss:.3g}  {rate:.1f} it/s  about {left} left"
+        self.status(f"{where}  {bar}{step}/{steps}  {figures}")
+
+    def _terminal(self) -> bool:
+        return self._mode == "line" and self._stream.isatty()
+
     def status(self, text: str, force: bool = False) -> None:
-        """Redraw the status line: at most five times a second on a terminal, and every ten seconds
-        on any other stream."""
+        """Redraw the status line: at most twice a second on a terminal, cut to its width, and every
+        ten seconds on any other stream."""
         if self._cell is not None:
             self._cell.status(printable(text))
         if self._mode != "line":
             return
-        terminal = self._stream.isatty()
+        terminal = self._terminal()
         now = time.monotonic()
-        if not force and now - self._last_draw < (0.2 if terminal else 10.0):
+        if not force and now - self._last_draw < (0.5 if terminal else 10.0):
             return
         self._last_draw = now
         text = printable(text)
         if terminal:
-            text = text[:158]
-            print("\r" + text.ljust(self._width), end="", file=self._stream, flush=True)
-            self._width = len(text)
+            shown, width = _fitted(text)
+            filled = shown + " " * (self._width - width)
+            print("\r" + filled, end="", file=self._stream, flush=True)
+            self._width = width
         else:
             print(text, file=self._stream, flush=True)
 
@@ -137,6 +169,28 @@ class Events:
         if self._cell is not None:
             self._cell.close()
         self._clear()
+
+
+def _fitted(text: str) -> tuple[str, int]:
+    """A line cut to the terminal's width, and the columns that it takes: letters of some scripts
+    take two."""
+    from rich.cells import cell_len, set_cell_size
+
+    width = max(20, shutil.get_terminal_size((80, 24)).columns - 1)
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - 1) + "…"
+    return text, cell_len(text)
+
+
+def _bar(share: float, stream: TextIO, width: int = 20) -> str:
+    """A share of the way in letters that the stream can show."""
+    full, rest = "━", "─"
+    try:
+        (full + rest).encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        full, rest = "#", "-"
+    done = round(width * min(max(share, 0.0), 1.0))
+    return full * done + rest * (width - done)
 
 
 def _end_last_line(path: Path) -> None:

@@ -367,10 +367,8 @@ class Loop:
                 rate=round(rate, 2),
                 **more,
             )
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:4])
-            left = (stage.steps - index) / max(rate, 1e-6)
-            where = f"{stage.name} {progress.number + 1}/{progress.count}  {index}/{stage.steps}"
-            events.status(f"{where}  {shown}  {rate:.1f} it/s  ETA {left:.0f} s")
+            where = f"{stage.name} {progress.number + 1}/{progress.count}"
+            events.progress(where, index, stage.steps, loss=loss, rate=rate)
         due = settings.checkpoint_steps is not None and index % settings.checkpoint_steps == 0
         late = now - progress.saved_at > settings.checkpoint_seconds
         if self._writes and (due or late or index == stage.steps or self._stop):

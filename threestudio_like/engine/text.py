@@ -119,3 +119,15 @@ def lines_of(findings: dict[str, Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name:<34}{printable(str(value))}")
     return "\n".join(line for line in lines if line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 48 s, 2 min 48 s, 1 h 05 min."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

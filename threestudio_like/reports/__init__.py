@@ -1,7 +1,7 @@
 """Reports of a run: pictures, pages and the viewer in the browser."""
 
 from .live import serve_run
-from .page import mesh_page, write_report
+from .page import Change, Comparison, Report, mesh_page, write_report
 from .picker import BoxPicker
 from .pictures import contact_sheet, save_png
 from .server import PageServer
@@ -9,8 +9,11 @@ from .turntable import Film, film, turntable
 
 __all__ = [
     "BoxPicker",
+    "Change",
+    "Comparison",
     "Film",
     "PageServer",
+    "Report",
     "contact_sheet",
     "film",
     "mesh_page",

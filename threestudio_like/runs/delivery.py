@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.errors import OutputError
-from ..engine.events import Events, read_events
+from ..engine.events import Events
 from ..engine.memory import peak_memory_mb
 from ..engine.output import write_file
 from ..meshes.features import Feature, loss_line
@@ -24,7 +24,8 @@ from ..meshes.picture import Light
 from ..meshes.verification import Verdict, verify
 from ..meshes.verification_rest import Rest, verify_rest
 from ..renderers import RingCameras
-from ..reports import contact_sheet, save_png, turntable, write_report
+from ..reports import Comparison, contact_sheet, save_png, turntable, write_report
+from .closing import closing_lines, report_of
 
 if TYPE_CHECKING:
     from .session import Run
@@ -69,7 +70,10 @@ class Delivery:
             compared with it.
         files: further files of the run, by name.
         mesh: whether asset.glb and `own` stay in the folder once they are verified.
-        fit, fit_line: a word for how well the result fits its input, and a line that says why.
+        before: what the asset was made of, in the frame of `shown`, to be compared with it.
+        compared: pictures beside their rendering, for the report.
+        fit, fit_line: a word for how well the result fits its input, and a line that says why, or
+            what is known where there is no input to compare it with.
     """
 
     title: str
@@ -84,6 +88,8 @@ class Delivery:
     given: Path | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     mesh: bool = True
+    before: Asset | None = None
+    compared: list[Comparison] = field(default_factory=list)
     fit: str = ""
     fit_line: str = ""
 
@@ -128,16 +134,15 @@ def deliver(run: Run, began: float, figures: dict[str, Any], work: Delivery) -> 
     events.record("asset", **figures, verified=said)
     for name, kept, line in _losses(work, folder):
         events.record("losses", file=name, lost=[feature.facts() for feature in kept])
-        events.say(line)
+        run.losses.append(line)
         figures[f"not kept in {name}"] = "; ".join(feature.line() for feature in kept)
     events.status("asset: pictures and report", force=True)
     _show(run, work, figures, said=said)
     peak = peak_memory_mb()
     events.record("end", seconds=events.elapsed, peak_memory_mb=peak and round(peak))
     # What was compared is the file with what was to be written, not the result with the input.
-    events.say(f"{shown_file}  (as a file: {said}; {events.elapsed:.0f} s)")
-    if work.fit_line:
-        events.say(work.fit_line)
+    for line in closing_lines(run, work, shown_file, said):
+        events.say(line)
     return RunResult(asset, folder, figures, verdict=verdict, rest=rest, fit=work.fit)
 
 
@@ -173,16 +178,8 @@ def _show(run: Run, work: Delivery, figures: dict[str, Any], said: str) -> None:
         figures["peak memory, MB"] = round(peak)
     figures["seconds"] = events.elapsed
     with _extra(events, "report.html"):
-        write_report(
-            folder / "report.html",
-            work.title,
-            shown,
-            sheet=sheet,
-            figures={"prompt": work.title, "verified": said, **figures},
-            events=read_events(folder / "events.jsonl"),
-            configuration=run.record.text(),
-            pictures=work.pictures,
-        )
+        report = report_of(run, work, sheet, figures, said=said)
+        write_report(folder / "report.html", report)
 
 
 @contextmanager
@@ -192,7 +189,6 @@ def _extra(events: Events, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        events.record("warning", file=name, reason=reason)
         events.say(f"Warning: {name} could not be made ({reason}). The asset is complete.")
 
 

@@ -40,13 +40,8 @@ class Run:
         record: what run.yaml says.
         resumed: whether this run goes on with an earlier one.
         begun: whether the work has begun. A run that fails before leaves no folder behind.
-
-    Example:
-        >>> with Run.open("generate", options, name=prompt) as run:          # doctest: +SKIP
-        ...     config = run.configure(LatentNerf())
-        ...     run.describe({"prompt": prompt}, config)
-        ...     stages = run.execute(config.plans(request))
-        ...     result = run.deliver(delivery, figures)
+        base, config: the method's preset, and its configuration as the run has it.
+        losses: what its files could not keep, a line each.
     """
 
     command: str
@@ -57,6 +52,9 @@ class Run:
     resumed: bool = False
     begun: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
+    base: Any = None
+    config: Any = None
+    losses: list[str] = field(default_factory=list)
     _lock: FolderLock | None = None
     _workers: ProcessGroup | None = None
     _joined: bool = False
@@ -147,6 +145,7 @@ class Run:
         --config, of the dotted options and of the short ones. Raises ConfigError."""
         from .configure import configure, extended, identity_reader, say_former
 
+        self.base = base
         if self._saved is not None and self._saved.config is not None:
             config = from_dict(type(base), self._saved.config)
             say_former(self.events, config, self._saved.config)
@@ -198,7 +197,7 @@ class Run:
         self.record.facts = plain
         if saved is not None and saved.format == 1:
             self.record = replace(saved, facts=plain)
-        self.record.config = to_dict(config)
+        self.config, self.record.config = config, to_dict(config)
         self.record.export = None if export is None else to_dict(export)
         self.record.threads = torch.get_num_threads()
         if self.leads():
@@ -387,7 +386,7 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
     lock = None if quiet else FolderLock(folder)
     own_folder(folder)
     remove_partial_files(folder)
-    events = Events(folder / "events.jsonl", verbosity)
+    events = Events(folder / "events.jsonl", verbosity, resumed=True)
     return Run(
         command,
         options,

@@ -27,10 +27,7 @@ from ...runs.prior import PriorPool, shared_priors
 from ...systems import registry
 from ..registry import carry_out
 from .batch_options import options_from
-
-FOG = 0.75
-"""Share of the pixels from which the watchdog calls a field fog
-(`engine.watchdog.Watchdog.fog`)."""
+from .generate import FOG
 
 
 class CommandWork:

@@ -125,7 +125,7 @@ class ObjectMaker:
             self.fits[f"fit: {name}"] = fit["fit"]
             if fit["fit"] != "fits":
                 # The run within is quiet.
-                self.run.events.say(f"{name}: {fit['line']}")
+                self.run.events.say(f"Warning: {name}: {fit['line']}")
         self.run.events.record(
             "reconstructed",
             name=name,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import torch
 
 from ...guidance.physical import PhysicalTerms
 from ...meshes.mesh import Asset, Node
-from ...meshes.transform import Transform
 from ...metrics.layout import relation_holds
 from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
 from ...priors.inpainter import load_inpainter
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.segment_anything import load_segmenter
 from ...renderers import Cameras, RingCameras
+from ...reports import Comparison
 from ...representations import PlacedScene
 from ...runs.delivery import Delivery, RunResult
 from ...runs.session import Run
@@ -36,11 +37,11 @@ from ...systems.scene.layout import (
     own_masks,
     reference_camera,
 )
-from ...systems.scene.objects import SceneObject, node_names
+from ...systems.scene.objects import SceneObject, first_layout, node_names
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
 from ...systems.scene.placement import ReferencePicture, bonds_of, scene_pictures
 from ...systems.scene.prompt import SceneText
-from ...systems.scene.report import picture_pages, scene_pages
+from ...systems.scene.report import compared, fit_line, picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
 from ..compose import Compose
 from .compose_objects import ObjectMaker
@@ -52,7 +53,7 @@ class Composition:
     """What all steps of composing a scene need.
 
     run: opened and described. text: the prompt, read. words: those that say where things are.
-    pages: pictures for the report.
+    pages: pictures for the report; compared: those beside their rendering.
     """
 
     run: Run
@@ -62,10 +63,11 @@ class Composition:
     config: Comboverse
     prior: DiffusionPrior
     pages: dict[str, np.ndarray] = field(default_factory=dict)
+    compared: list[Comparison] = field(default_factory=list)
 
-    @property
+    @cached_property
     def maker(self) -> ObjectMaker:
-        """Makes the scene's objects."""
+        """Makes the scene's objects; keeps what was found of each."""
         return ObjectMaker(run=self.run, prior=self.prior)
 
     @property
@@ -148,6 +150,8 @@ class Composition:
         self.pages.update(
             scene_pages(canvas.pixels, before, after, path=path.rows.numpy(), names=names)
         )
+        drawn = scene_pictures(scene, config.place.renderer, camera.resized(384, 384))
+        self.compared = compared(canvas.pixels, drawn)
         last = self._agreement(scene, reference, parts)
         figures = {
             "objects": len(objects),
@@ -372,28 +376,7 @@ class Composition:
             ring=ring,
             turntable=self.options.asset.turntable,
             pictures=self.pages,
+            compared=self.compared,
+            fit_line=fit_line(figures),
         )
         return self.run.deliver(work, figures, began)
-
-
-def first_layout(
-    objects: list[SceneObject], text: SceneText, seed: int, number: int
-) -> list[Transform]:
-    """A first placement of a layout by text: the first start has the objects in a row on the floor;
-    every other one throws them on a disc, by the seed."""
-    count = len(objects)
-    scale = 0.9 / count**0.75
-    rng = np.random.Generator(np.random.Philox(key=[seed, number]))
-    places = []
-    for k, one in enumerate(objects):
-        vertices = one.body.vertices
-        lift = -0.35 - scale * float(vertices[:, 1].min())
-        if number == 0:
-            at = np.array([(k - (count - 1) / 2) * 1.7 * scale, lift, 0.0])
-        else:
-            angle, away = 2 * math.pi * (k / count + rng.random()), 0.35 + 0.35 * rng.random()
-            at = np.array(
-                [away * math.cos(angle), lift + 0.4 * rng.random(), away * math.sin(angle)]
-            )
-        places.append(Transform(scale, translation=at))
-    return places

@@ -20,7 +20,11 @@ from ...stages.model import AssetModel
 from ...systems import registry
 from ...systems.system import Request
 from ..generate import Generate
+from ..registry import PROGRAM
 from .printing import print_configuration
+
+CLEAR, FOG = 0.1, 0.75
+"""Mean opacity around the mesh below which a volume is clear, and above which it is fog."""
 
 
 def generate(
@@ -116,8 +120,23 @@ def finish(
         evaluation_ring(model),
         turntable=run.options.asset.turntable,
         files=gaussian_files(model),
+        fit_line=shape_line(figures),
     )
     return run.deliver(work, figures, began)
+
+
+def shape_line(figures: dict[str, Any]) -> str:
+    """What is known of an asset that was made of words: how it keeps the shape of its volume, and
+    whether that was clear. `evaluate` judges how well it shows the prompt."""
+    parts = []
+    agreement, fog = figures.get("silhouette agreement"), figures.get("fog")
+    if agreement is not None:
+        parts.append(f"its outlines are the volume's to an IoU of {agreement:.2f}")
+    if fog is not None:
+        word = "clear" if fog < CLEAR else "thin fog" if fog <= FOG else "fog: not to be trusted"
+        parts.append(f"around it the volume is {word} ({fog:.3f})")
+    shape = f"The shape: {', '.join(parts)}. " if parts else ""
+    return f"{shape}Whether it shows the prompt, {PROGRAM} evaluate measures."
 
 
 def gaussian_files(model: AssetModel) -> dict[str, bytes]:

@@ -257,6 +257,8 @@ def _finish(
         # In the user's own frame and units, with the positions that were read.
         own = ("asset.obj" if kind == ".obj" else "asset-own-frame.glb", raw, chosen.frame)
     work = Delivery(
+        before=before,
+        fit_line=coverage_line(figures),
         title=facts["prompt"],
         asset=canonical,
         ring=ring,
@@ -271,6 +273,14 @@ def _finish(
         mesh=not run.options.texture_only,
     )
     return run.deliver(work, figures, began)
+
+
+def coverage_line(figures: dict[str, Any]) -> str:
+    """How much of a painting was seen while it was painted, and what became of the rest."""
+    filled = figures["texels unseen, filled from neighbours"]
+    rest = f"; {filled:,} texels that no camera saw are filled from their neighbours"
+    seen = f"{100 * figures['texels seen']:.0f} % of the texture was seen while it was painted"
+    return f"{seen}{rest if filled else ''}."
 
 
 def _texture_files(looks: list[Look], paintings: list[Painting]) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,23 @@ SHARP_FACES = 300_000
 vertices a face."""
 
 
-def viewer_data(asset: Asset) -> dict[str, Any]:
+def viewer_data(asset: Asset, before: Asset | None = None) -> dict[str, Any]:
     """The asset as the viewer takes it: arrays in base64, pictures as data: addresses.
 
-    parts: positions (V, 3) float32 about the middle, in units of the radius; normals (V, 3) int8,
-    127 for 1; uv (V, 2) float32; colours (V, 4) uint8; faces (F, 3) uint32; and the material's
-    values, whose maps are numbers of `pictures`.
+    Args:
+        before: what it was made of, in the same frame; shown beside it behind a divider.
+
+    parts, before: positions (V, 3) float32 about the middle, in units of the radius; normals (V,
+    3) int8, 127 for 1; uv (V, 2) float32; colours (V, 4) uint8; faces (F, 3) uint32; and the
+    values of the material, whose maps are numbers of `pictures`.
     """
     meshes = [m for m in asset.meshes.values() if len(m.faces)]
     middle, radius = _sphere(meshes)
     pictures = _Pictures()
+    earlier = [m for m in before.meshes.values() if len(m.faces)] if before else []
     return {
         "parts": [_part(mesh, middle, radius, pictures=pictures) for mesh in meshes],
+        "before": [_part(mesh, middle, radius, pictures=pictures) for mesh in earlier],
         "pictures": pictures.addresses,
         "radius": radius,
     }
@@ -100,9 +106,14 @@ def _part(mesh: Mesh, middle: np.ndarray, radius: float, pictures: _Pictures) ->
 
 
 def _with_normals(mesh: Mesh) -> Mesh:
-    """The mesh with normals; of one without any, hard edges stay hard."""
+    """The mesh with normals of some length; of one without any, hard edges stay hard."""
     if mesh.normals is not None:
-        return mesh
+        short = np.linalg.norm(mesh.normals, axis=1) < 0.1
+        if not short.any():
+            return mesh
+        smooth = replace(mesh, normals=None).with_normals().normals
+        assert smooth is not None
+        return replace(mesh, normals=np.where(short[:, None], smooth, mesh.normals))
     if len(mesh.faces) > SHARP_FACES:
         return mesh.with_normals()
     corner = mesh.faces.reshape(-1)

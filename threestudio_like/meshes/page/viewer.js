@@ -1,258 +1,246 @@
-// An asset to turn, with its materials: plain WebGL 2, no libraries, no network.
+// An asset to turn, physically lit, with three.js; beside what it was before, where that is known.
 (function () {
   "use strict";
-  const canvas = document.getElementById("view");
+  const canvas = document.getElementById("view"), stage = canvas.parentElement;
+  const box = (id) => document.getElementById(id);
 
   // What a user reads in the canvas's place when it cannot show the asset.
   function refuse(why) {
     const said = document.createElement("p");
     said.className = "problem"; said.textContent = why;
-    canvas.replaceWith(said);
+    stage.replaceWith(said);
     for (const bar of document.querySelectorAll(".bar")) bar.remove();
   }
 
-  const VERTEX = `#version 300 es
-    in vec3 position; in vec3 normal; in vec2 uv; in vec4 colour;
-    uniform mat4 projection, view;
-    out vec3 at; out vec3 n; out vec2 st; out vec4 paint;
-    void main() {
-      vec4 p = view * vec4(position, 1.0);
-      at = p.xyz; n = mat3(view) * normal; st = uv; paint = colour;
-      gl_Position = projection * p;
-    }`;
+  const bytes = (text) => {
+    const letters = atob(text), out = new Uint8Array(letters.length);
+    for (let i = 0; i < letters.length; i++) out[i] = letters.charCodeAt(i);
+    return out.buffer;
+  };
+  const linear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const display = (values) => new THREE.Color(...values.slice(0, 3).map((v) => linear(Math.max(0, v))));
 
-  // Base colours are multiplied as display values, as in the pictures that the program renders; light
-  // is added in linear light.
-  const FRAGMENT = `#version 300 es
-    precision highp float;
-    in vec3 at; in vec3 n; in vec2 st; in vec4 paint;
-    uniform sampler2D baseMap, roughnessMap, normalMap, occlusionMap, emissiveMap;
-    uniform vec4 factor; uniform vec3 emission;
-    uniform float rough, metal, cutoff, normalScale, clay, line;
-    uniform bool masked, blended, bumpy, unlit, twoSided;
-    out vec4 shown;
-    vec3 linear(vec3 c) { return mix(c / 12.92, pow((c + 0.055) / 1.055, vec3(2.4)), step(0.04045, c)); }
-    vec3 display(vec3 c) {
-      c = clamp(c, 0.0, 1.0);
-      return mix(c * 12.92, 1.055 * pow(c, vec3(1.0 / 2.4)) - 0.055, step(0.0031308, c));
+  // What is brighter than white keeps its shape and its hue.
+  const TONES = `vec3 CustomToneMapping(vec3 color) {
+    color *= toneMappingExposure;
+    float top = max(color.r, max(color.g, color.b));
+    return top > 0.7 ? color * (1.0 - 0.3 * exp((0.7 - top) / 0.3)) / top : color;
+  }`;
+
+  // Normals look at whoever looks, whichever way a file's faces are wound; the inside of a surface
+  // that has only one side is dark.
+  function mend(material, oneSided) {
+    material.onBeforeCompile = (shader) => {
+      shader.fragmentShader = shader.fragmentShader
+        .replace("#include <normal_fragment_begin>", `#include <normal_fragment_begin>
+          if (dot(normal, cross(dFdx(vViewPosition), dFdy(vViewPosition))) < 0.0) normal = -normal;
+          geometryNormal = normal;`)
+        .replace("#include <output_fragment>", `${oneSided ? "if (!gl_FrontFacing) outgoingLight *= 0.4;" : ""}
+          #include <output_fragment>`);
+    };
+    material.customProgramCacheKey = () => `mended ${oneSided}`;
+    return material;
+  }
+
+  // A room to be mirrored: a bright ceiling, a window to the left, a dim floor.
+  function room() {
+    const scene = new THREE.Scene();
+    const paint = (level) => new THREE.MeshBasicMaterial({ color: new THREE.Color(level, level, level * 1.01), side: THREE.DoubleSide });
+    const walls = new THREE.Mesh(new THREE.BoxGeometry(20, 12, 20), [0.5, 0.5, 0.9, 0.3, 0.6, 0.48].map(paint));
+    const window_ = new THREE.Mesh(new THREE.PlaneGeometry(7, 6), paint(4));
+    window_.position.set(-9.5, 1.5, 4); window_.rotation.y = Math.PI / 2;
+    const lamp = new THREE.Mesh(new THREE.PlaneGeometry(8, 8), paint(3));
+    lamp.position.set(2, 5.8, 2); lamp.rotation.x = Math.PI / 2;
+    scene.add(walls, window_, lamp);
+    return scene;
+  }
+
+  // Texture coordinates made visible: a chequered sheet whose hue runs along u.
+  function sheet() {
+    const cells = 16, size = 512, drawn = document.createElement("canvas"), step = size / cells;
+    drawn.width = drawn.height = size;
+    const pen = drawn.getContext("2d");
+    for (let y = 0; y < cells; y++) for (let x = 0; x < cells; x++) {
+      pen.fillStyle = `hsl(${360 * x / cells}, 45%, ${((x + y) % 2 ? 50 : 66) + 14 * y / cells}%)`;
+      pen.fillRect(x * step, y * step, step, step);
     }
-    vec3 sky(vec3 d) { return mix(vec3(0.30, 0.29, 0.28), vec3(0.88, 0.91, 0.96), d.y * 0.5 + 0.5); }
-    void main() {
-      vec4 base = texture(baseMap, st) * paint * factor;
-      if (masked && base.a < cutoff) discard;
-      float alpha = blended && clay < 0.5 ? base.a : 1.0;
-      if (line > 0.5) { shown = vec4(0.1, 0.1, 0.1, 1.0); return; }
-      vec3 dx = dFdx(at), dy = dFdy(at), flat_ = cross(dx, dy);
-      vec3 g = length(flat_) > 0.0 ? normalize(flat_) : vec3(0.0, 0.0, 1.0);
-      // A mesh may have normals of no length.
-      vec3 m = dot(n, n) > 0.01 ? normalize(n) : g;
-      bool back = !gl_FrontFacing;
-      if (dot(m, g) < 0.0) m = -m;
-      if (bumpy && clay < 0.5) {
-        // The frame of the texture from the derivatives on the screen: no tangents are needed.
-        vec2 sx = dFdx(st), sy = dFdy(st);
-        vec3 px = cross(dy, m), py = cross(m, dx);
-        vec3 t = px * sx.x + py * sy.x, b = px * sx.y + py * sy.y;
-        float longest = max(dot(t, t), dot(b, b));
-        if (longest > 0.0) {
-          vec3 bump = texture(normalMap, st).xyz * 2.0 - 1.0;
-          bump.xy *= normalScale;
-          m = normalize(mat3(t * inversesqrt(longest), b * inversesqrt(longest), m) * bump);
-        }
-      }
-      vec3 albedo = clay > 0.5 ? vec3(0.62, 0.60, 0.57) : linear(base.rgb);
-      if (unlit && clay < 0.5) { shown = vec4(display(albedo), alpha); return; }
-      vec4 rm = texture(roughnessMap, st);
-      float r = clay > 0.5 ? 0.9 : clamp(rough * rm.g, 0.05, 1.0), k = clay > 0.5 ? 0.0 : clamp(metal * rm.b, 0.0, 1.0);
-      vec3 to = normalize(-at), key = normalize(vec3(-0.45, 0.65, 0.75)), h = normalize(key + to);
-      float nl = max(dot(m, key), 0.0), nv = max(dot(m, to), 1e-3), nh = max(dot(m, h), 0.0), a = r * r;
-      vec3 f0 = mix(vec3(0.04), albedo, k), f = f0 + (1.0 - f0) * pow(1.0 - max(dot(h, to), 0.0), 5.0);
-      float d = nh * nh * (a * a - 1.0) + 1.0, q = a * 0.5;
-      float gloss = a * a / (d * d) / (4.0 * mix(nl, 1.0, q) * mix(nv, 1.0, q));
-      float shade = clay > 0.5 ? 1.0 : texture(occlusionMap, st).r;
-      vec3 mirrored = mix(sky(reflect(-to, m)), sky(m), r);
-      vec3 lit = albedo * (1.0 - k) * (sky(m) * 0.70 * shade + 0.66 * nl)
-        + f * min(gloss, 8.0) * nl * 0.5 + mix(f0, max(f0, vec3(1.0 - r)), pow(1.0 - nv, 5.0)) * mirrored * shade * mix(1.0, 0.75, r);
-      if (clay < 0.5) lit += emission * linear(texture(emissiveMap, st).rgb);
-      // The inside of a surface that has only one side.
-      if (back && !twoSided) lit *= 0.4;
-      // What is brighter than white keeps its shape and its hue.
-      float top = max(lit.r, max(lit.g, lit.b));
-      if (top > 0.7) lit *= (1.0 - 0.3 * exp((0.7 - top) / 0.3)) / top;
-      shown = vec4(display(lit), alpha);
-    }`;
+    const texture = new THREE.CanvasTexture(drawn);
+    texture.wrapS = texture.wrapT = THREE.RepeatWrapping;
+    texture.encoding = THREE.sRGBEncoding;
+    return texture;
+  }
 
   function start() {
-    const data = JSON.parse(document.getElementById("mesh").textContent);
+    const data = JSON.parse(box("mesh").textContent);
     if (!data.parts.length) return refuse("There is nothing to show: this asset has no faces.");
-    const gl = canvas.getContext("webgl2", { antialias: true, alpha: false });
-    if (!gl) return refuse("This browser shows no WebGL 2, or it is switched off; open the file in any 3D viewer.");
+    if (typeof THREE === "undefined")
+      return refuse("The view to turn needs three.js, which the installed trimesh did not bring; open the file in any 3D viewer.");
+    const options = { antialias: true, alpha: false, preserveDrawingBuffer: true };
+    const context = canvas.getContext("webgl2", options);
+    if (!context) return refuse("This browser shows no WebGL 2, or it is switched off; open the file in any 3D viewer.");
+    THREE.ShaderChunk.tonemapping_pars_fragment = THREE.ShaderChunk.tonemapping_pars_fragment
+      .replace(/vec3 CustomToneMapping\(\s*vec3 color\s*\)\s*\{\s*return color;\s*\}/, TONES);
+    const renderer = new THREE.WebGLRenderer({ canvas, context, ...options });
+    renderer.outputEncoding = THREE.sRGBEncoding;
+    renderer.toneMapping = THREE.CustomToneMapping;
+    renderer.shadowMap.enabled = true;
+    renderer.shadowMap.type = THREE.PCFSoftShadowMap;
+    renderer.shadowMap.autoUpdate = false;
+    renderer.setClearColor(0xe6e4df);
 
-    const bytes = (text) => {
-      const letters = atob(text), out = new Uint8Array(letters.length);
-      for (let i = 0; i < letters.length; i++) out[i] = letters.charCodeAt(i);
-      return out.buffer;
-    };
-    const compile = (type, source) => {
-      const shader = gl.createShader(type);
-      gl.shaderSource(shader, source); gl.compileShader(shader);
-      if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
-      return shader;
-    };
-    const program = gl.createProgram(), ATTRIBUTES = ["position", "normal", "uv", "colour"];
-    gl.attachShader(program, compile(gl.VERTEX_SHADER, VERTEX));
-    gl.attachShader(program, compile(gl.FRAGMENT_SHADER, FRAGMENT));
-    ATTRIBUTES.forEach((name, i) => gl.bindAttribLocation(program, i, name));
-    gl.linkProgram(program);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
-    gl.useProgram(program);
-    const places = {};
-    for (let i = 0; i < gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS); i++) {
-      const name = gl.getActiveUniform(program, i).name;
-      places[name] = gl.getUniformLocation(program, name);
-    }
-
-    // Textures: one texel until the picture is decoded.
-    const WRAPS = { repeat: gl.REPEAT, clamp: gl.CLAMP_TO_EDGE, mirror: gl.MIRRORED_REPEAT };
-    const MAPS = ["baseMap", "roughnessMap", "normalMap", "occlusionMap", "emissiveMap"];
-    const largest = gl.getParameter(gl.MAX_TEXTURE_SIZE);
-    function texel(values) {
-      const texture = gl.createTexture();
-      gl.bindTexture(gl.TEXTURE_2D, texture);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 1, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(values));
-      return texture;
-    }
-    function fitted(image) {
-      const share = largest / Math.max(image.width, image.height);
-      if (share >= 1) return image;
-      const small = document.createElement("canvas");
-      small.width = Math.max(1, image.width * share | 0); small.height = Math.max(1, image.height * share | 0);
-      small.getContext("2d").drawImage(image, 0, 0, small.width, small.height);
-      return small;
-    }
-    const white = texel([255, 255, 255, 255]), loaded = {};
-    function load(number, part) {
-      const key = [number, part.wrap, part.nearest].join();
+    const WRAPS = { repeat: THREE.RepeatWrapping, clamp: THREE.ClampToEdgeWrapping, mirror: THREE.MirroredRepeatWrapping };
+    const loaded = {};
+    function load(number, part, colours) {
+      const key = [number, part.wrap, part.nearest, colours].join();
       if (loaded[key]) return loaded[key];
-      const texture = loaded[key] = texel([255, 255, 255, 255]), image = new Image();
-      image.onload = () => {
-        gl.bindTexture(gl.TEXTURE_2D, texture);
-        gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, true);
-        gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, fitted(image));
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, WRAPS[part.wrap[0]]);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, WRAPS[part.wrap[1]]);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, part.nearest ? gl.NEAREST : gl.LINEAR);
-        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-        gl.generateMipmap(gl.TEXTURE_2D);
-        ask();
-      };
+      const texture = loaded[key] = new THREE.Texture(), image = new Image();
+      texture.encoding = colours ? THREE.sRGBEncoding : THREE.LinearEncoding;
+      [texture.wrapS, texture.wrapT] = part.wrap.map((name) => WRAPS[name]);
+      texture.magFilter = part.nearest ? THREE.NearestFilter : THREE.LinearFilter;
+      texture.anisotropy = Math.min(8, renderer.capabilities.getMaxAnisotropy());
+      image.onload = () => { texture.image = image; texture.needsUpdate = true; ask(); };
       image.src = data.pictures[number];
       return texture;
     }
 
-    const parts = data.parts.map((part) => {
-      const array = gl.createVertexArray();
-      gl.bindVertexArray(array);
-      const attribute = (place, values, size, type, scaled) => {
-        gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-        gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
-        gl.enableVertexAttribArray(place); gl.vertexAttribPointer(place, size, type, scaled, 0, 0);
+    const clay = mend(new THREE.MeshStandardMaterial({ color: display([0.80, 0.785, 0.765]), roughness: 0.9, side: THREE.DoubleSide }), false);
+    const coordinates = new THREE.MeshBasicMaterial({ map: sheet(), side: THREE.DoubleSide, toneMapped: false });
+    const edges = new THREE.LineBasicMaterial({ color: 0x1d1b19, transparent: true, opacity: 0.45 });
+    const none = new THREE.MeshBasicMaterial({ color: 0xc9c6c0, side: THREE.DoubleSide, toneMapped: false });
+    for (const solid of [clay, coordinates, none]) Object.assign(solid, { polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
+
+    // The materials of a part: as it is lit, and its colours alone.
+    function painted(part) {
+      const see = part.alphaMode === "BLEND", cut = part.alphaMode === "MASK" ? part.alphaCutoff : 0;
+      const shared = {
+        color: display(part.colour), opacity: see ? part.colour[3] : 1, transparent: see, depthWrite: !see, alphaTest: cut,
+        side: THREE.DoubleSide, vertexColors: part.colours !== undefined,
+        map: part.texture === undefined ? null : load(part.texture, part, true),
+        polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1,
       };
-      const positions = new Float32Array(bytes(part.positions)), faces = new Uint32Array(bytes(part.faces));
-      attribute(0, positions, 3, gl.FLOAT, false);
-      attribute(1, new Int8Array(bytes(part.normals)), 3, gl.BYTE, true);
-      if (part.uv) attribute(2, new Float32Array(bytes(part.uv)), 2, gl.FLOAT, false);
-      if (part.colours) attribute(3, new Uint8Array(bytes(part.colours)), 4, gl.UNSIGNED_BYTE, true);
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
-      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, faces, gl.STATIC_DRAW);
-      const middle = [0, 0, 0];
-      for (let i = 0; i < positions.length; i++) middle[i % 3] += positions[i] * 3 / positions.length;
-      const maps = [part.texture, part.roughnessMap, part.normalMap, part.occlusionMap, part.emissiveMap]
-        .map((number) => number === undefined ? white : load(number, part));
-      const facts = {
-        array, middle, maps, count: faces.length, blended: part.alphaMode === "BLEND", wires: null,
-        faces, given: part,
-      };
-      part.positions = part.normals = part.uv = part.colours = part.faces = null;
-      return facts;
+      const flat = new THREE.MeshBasicMaterial({ ...shared, toneMapped: false });
+      if (part.unlit) return { lit: flat, flat };
+      const rough = part.roughnessMap === undefined ? null : load(part.roughnessMap, part, false);
+      const lit = new THREE.MeshStandardMaterial({
+        ...shared, roughness: part.roughness, metalness: part.metallic, roughnessMap: rough, metalnessMap: rough,
+        normalMap: part.normalMap === undefined ? null : load(part.normalMap, part, false),
+        normalScale: new THREE.Vector2(part.normalScale, part.normalScale),
+        aoMap: part.occlusionMap === undefined ? null : load(part.occlusionMap, part, false),
+        emissive: new THREE.Color(...part.emission),
+        emissiveMap: part.emissiveMap === undefined ? null : load(part.emissiveMap, part, true),
+      });
+      return { lit: mend(lit, !part.doubleSided), flat };
+    }
+
+    let radius = 0, low = Infinity, high = -Infinity, triangles = 0, mapped = false;
+    function built(part) {
+      const geometry = new THREE.BufferGeometry(), places = new Float32Array(bytes(part.positions));
+      geometry.setAttribute("position", new THREE.BufferAttribute(places, 3));
+      geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(bytes(part.normals)), 3, true));
+      geometry.setIndex(new THREE.BufferAttribute(new Uint32Array(bytes(part.faces)), 1));
+      if (part.uv) {
+        const uv = new THREE.BufferAttribute(new Float32Array(bytes(part.uv)), 2);
+        geometry.setAttribute("uv", uv); geometry.setAttribute("uv2", uv);
+        mapped = true;
+      }
+      if (part.colours) {
+        const shown = new Uint8Array(bytes(part.colours)), light = new Float32Array(shown.length);
+        for (let i = 0; i < shown.length; i++) light[i] = i % 4 === 3 ? shown[i] / 255 : linear(shown[i] / 255);
+        geometry.setAttribute("color", new THREE.BufferAttribute(light, 4));
+      }
+      for (let i = 0; i < places.length; i += 3) {
+        radius = Math.max(radius, Math.hypot(places[i], places[i + 2]));
+        low = Math.min(low, places[i + 1]); high = Math.max(high, places[i + 1]);
+      }
+      triangles += geometry.index.count / 3;
+      const mesh = new THREE.Mesh(geometry, clay);
+      mesh.looks = painted(part); mesh.mapped = part.uv !== undefined;
+      mesh.castShadow = part.alphaMode !== "BLEND"; mesh.receiveShadow = true;
+      part.positions = part.normals = part.uv = part.faces = null;
+      return mesh;
+    }
+
+    const pictured = new THREE.PMREMGenerator(renderer);
+    const surroundings = pictured.fromScene(room(), 0.03).texture;
+    pictured.dispose();
+    const floor = new THREE.Mesh(new THREE.PlaneGeometry(12, 12), new THREE.ShadowMaterial({ opacity: 0.2 }));
+    function arranged(parts) {
+      const scene = new THREE.Scene();
+      scene.environment = surroundings;
+      scene.meshes = parts.map(built);
+      scene.add(...scene.meshes);
+      return scene;
+    }
+    const after = arranged(data.parts), before = data.before && data.before.length ? arranged(data.before) : null;
+    const scenes = before ? [after, before] : [after];
+    const middle = (low + high) / 2, half = Math.max((high - low) / 2, 1e-4);
+    floor.rotation.x = -Math.PI / 2; floor.position.y = low - 0.002; floor.receiveShadow = true;
+    const suns = scenes.map((scene, k) => {
+      const sun = new THREE.DirectionalLight(0xfffaf2, 1.25);
+      sun.castShadow = true; sun.shadow.mapSize.set(2048, 2048); sun.shadow.radius = 5; sun.shadow.bias = -0.0004; sun.shadow.normalBias = 0.012;
+      Object.assign(sun.shadow.camera, { left: -1.5, right: 1.5, top: 1.5, bottom: -1.5, near: 0.5, far: 8 });
+      scene.add(sun, sun.target, k ? floor.clone() : floor);
+      return sun;
     });
-    if (gl.getError() === gl.OUT_OF_MEMORY) return refuse("The graphics card has not enough memory for this asset.");
 
     // The camera looks at `target` from `distance`, in units of the asset's radius.
-    const HALF = 0.36;
-    let azimuth, elevation, distance, target, spin = true, clay = false, wires = false, asked = false, over = false;
+    const HALF = 0.3, camera = new THREE.PerspectiveCamera(HALF * 360 / Math.PI, 1, 0.01, 100);
+    let azimuth, elevation, distance, target, sunlight = 0, spun = 0, spin = true, look = "lit", wires = false, split = 0.5;
+    let asked = false, over = false, seen = true;
     function fit() {
-      // The narrower direction of the canvas holds the sphere.
-      const aspect = canvas.clientWidth / Math.max(1, canvas.clientHeight);
-      return 1.04 / Math.sin(Math.min(HALF, Math.atan(Math.tan(HALF) * aspect)));
+      // The cylinder about the asset is inside, however it is turned about its axis.
+      const aspect = canvas.clientWidth / Math.max(1, canvas.clientHeight), tan = Math.tan(HALF);
+      const ce = Math.cos(elevation), se = Math.sin(elevation);
+      let need = 0;
+      for (const level of [-half, half]) for (let k = 0; k < 48; k++) {
+        const a = k * Math.PI / 24, deep = radius * Math.cos(a), x = Math.abs(radius * Math.sin(a));
+        const towards = deep * ce + level * se, y = Math.abs(level * ce - deep * se);
+        need = Math.max(need, towards + Math.max(y / tan, x / (tan * aspect)));
+      }
+      return 1.06 * need;
     }
-    function reset() { azimuth = 0.5; elevation = 0.3; target = [0, 0, 0]; distance = fit(); }
+    function reset() { azimuth = 0.5; elevation = 0.26; target = [0, middle, 0]; distance = fit(); }
     function axes() {
       const ca = Math.cos(azimuth), sa = Math.sin(azimuth), ce = Math.cos(elevation), se = Math.sin(elevation);
       return { right: [ca, 0, -sa], up: [-se * sa, ce, -se * ca], back: [ce * sa, se, ce * ca] };
     }
-    const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-
-    function uniforms(part) {
-      const given = part.given;
-      gl.uniform4fv(places.factor, given.colour); gl.uniform3fv(places.emission, given.emission);
-      gl.uniform1f(places.rough, given.roughness); gl.uniform1f(places.metal, given.metallic);
-      gl.uniform1f(places.cutoff, given.alphaCutoff); gl.uniform1f(places.normalScale, given.normalScale);
-      gl.uniform1i(places.masked, given.alphaMode === "MASK"); gl.uniform1i(places.blended, part.blended);
-      gl.uniform1i(places.bumpy, given.normalMap !== undefined); gl.uniform1i(places.unlit, given.unlit);
-      gl.uniform1i(places.twoSided, given.doubleSided);
-      part.maps.forEach((texture, i) => {
-        gl.activeTexture(gl.TEXTURE0 + i); gl.bindTexture(gl.TEXTURE_2D, texture); gl.uniform1i(places[MAPS[i]], i);
-      });
-      gl.activeTexture(gl.TEXTURE0);
-      gl.bindVertexArray(part.array);
-      // What a part has no array for is the same everywhere.
-      gl.vertexAttrib4f(2, 0, 0, 0, 1); gl.vertexAttrib4f(3, 1, 1, 1, 1);
-    }
-    function lines(part) {
-      if (!part.wires) {
-        const edges = new Uint32Array(part.count * 2);
-        for (let i = 0; i < part.count; i += 3)
-          for (let k = 0; k < 3; k++) { edges[2 * (i + k)] = part.faces[i + k]; edges[2 * (i + k) + 1] = part.faces[i + (k + 1) % 3]; }
-        part.wires = gl.createBuffer(); part.solid = gl.getParameter(gl.ELEMENT_ARRAY_BUFFER_BINDING);
-        gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, part.wires); gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, edges, gl.STATIC_DRAW);
+    function dress() {
+      for (const scene of scenes) for (const mesh of scene.meshes) {
+        mesh.material = look === "clay" ? clay : look === "uv" ? (mesh.mapped ? coordinates : none) : mesh.looks[look];
+        if (wires && !mesh.wires) {
+          mesh.wires = new THREE.LineSegments(new THREE.WireframeGeometry(mesh.geometry), edges);
+          mesh.add(mesh.wires);
+        }
+        if (mesh.wires) mesh.wires.visible = wires;
       }
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, part.wires);
-      gl.uniform1f(places.line, 1); gl.drawElements(gl.LINES, part.count * 2, gl.UNSIGNED_INT, 0); gl.uniform1f(places.line, 0);
-      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, part.solid);
+      floor.parent.children.concat(before ? before.children : []).filter((c) => c.material && c.material.isShadowMaterial)
+        .forEach((c) => { c.visible = look === "lit" || look === "clay"; });
+      ask();
+    }
+    function shine() {
+      const a = -0.75 + sunlight;
+      for (const sun of suns) {
+        sun.position.set(3 * Math.sin(a), middle + 3.1, 3 * Math.cos(a)); sun.target.position.set(0, middle, 0);
+        sun.target.updateMatrixWorld();
+      }
+      renderer.shadowMap.needsUpdate = true;
+      ask();
     }
     function draw() {
-      const { right, up, back } = axes(), aspect = canvas.width / canvas.height;
-      const away = Math.hypot(...target), near = Math.max(distance - 1.02 - away, distance * 0.002), far = distance + 1.02 + away;
-      const f = 1 / Math.tan(HALF), c = (far + near) / (near - far), d = 2 * far * near / (near - far);
-      const view = [right[0], up[0], back[0], 0, right[1], up[1], back[1], 0, right[2], up[2], back[2], 0,
-        -dot(right, target), -dot(up, target), -dot(back, target) - distance, 1];
-      gl.viewport(0, 0, canvas.width, canvas.height);
-      gl.clearColor(0.96, 0.96, 0.95, 1); gl.enable(gl.DEPTH_TEST); gl.depthMask(true);
-      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-      gl.uniformMatrix4fv(places.projection, false, [f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, c, -1, 0, 0, d, 0]);
-      gl.uniformMatrix4fv(places.view, false, view);
-      gl.uniform1f(places.clay, clay ? 1 : 0); gl.uniform1f(places.line, 0);
-      gl.enable(gl.POLYGON_OFFSET_FILL); gl.polygonOffset(wires ? 1 : 0, wires ? 1 : 0);
-      const glass = clay ? [] : parts.filter((part) => part.blended);
-      for (const part of parts) {
-        if (part.blended && !clay) continue;
-        uniforms(part); gl.drawElements(gl.TRIANGLES, part.count, gl.UNSIGNED_INT, 0);
-        if (wires) lines(part);
-      }
-      // Glass from the farthest part to the nearest, and of each part what is turned away first.
-      glass.sort((a, b) => dot(back, a.middle) - dot(back, b.middle));
-      gl.enable(gl.BLEND); gl.depthMask(false);
-      gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-      for (const part of glass) {
-        uniforms(part); gl.enable(gl.CULL_FACE);
-        for (const side of [gl.FRONT, gl.BACK]) { gl.cullFace(side); gl.drawElements(gl.TRIANGLES, part.count, gl.UNSIGNED_INT, 0); }
-        gl.disable(gl.CULL_FACE);
-        if (wires) lines(part);
-      }
-      gl.disable(gl.BLEND);
-      if (gl.getError() === gl.OUT_OF_MEMORY) { over = true; refuse("The graphics card has not enough memory for this asset."); }
+      const { back, up } = axes(), width = canvas.clientWidth, height = canvas.clientHeight;
+      camera.aspect = width / Math.max(1, height);
+      const away = distance + Math.hypot(target[0], target[1] - middle, target[2]);
+      camera.near = Math.max(away / 2000, distance - 2.2 - (away - distance)); camera.far = away + 12;
+      camera.updateProjectionMatrix();
+      camera.position.set(...back.map((b, i) => target[i] + b * distance));
+      camera.up.set(...up); camera.lookAt(...target);
+      if (!before) return renderer.render(after, camera);
+      const at = Math.round(width * split), shadows = renderer.shadowMap.needsUpdate;
+      renderer.setScissorTest(true);
+      renderer.setScissor(0, 0, at, height); renderer.render(before, camera);
+      renderer.shadowMap.needsUpdate = shadows;
+      renderer.setScissor(at, 0, width - at, height); renderer.render(after, camera);
+      renderer.setScissorTest(false);
     }
     // One frame for any number of wishes.
     function ask() {
@@ -261,24 +249,23 @@
       requestAnimationFrame(() => {
         asked = false;
         if (over) return;
-        if (spin) azimuth += 0.006;
+        // Once around, and then it rests.
+        if (spin && seen) { azimuth += 0.008; spun += 0.008; spin = spun < 2 * Math.PI; }
         try { draw(); } catch (problem) { over = true; return refuse(`The viewer has failed: ${problem.message}`); }
-        if (spin) ask();
+        if (spin && seen) ask();
       });
     }
     function resize() {
-      const sharp = Math.min(window.devicePixelRatio || 1, 3), fitted = distance === undefined || Math.abs(distance - resize.last) < 1e-9;
-      canvas.width = Math.max(1, Math.round(canvas.clientWidth * sharp));
-      canvas.height = Math.max(1, Math.round(canvas.clientHeight * sharp));
-      resize.last = fit();
+      const fitted = resize.last === undefined || Math.abs(distance - resize.last) < 1e-9;
+      renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, 3));
+      renderer.setSize(Math.max(1, canvas.clientWidth), Math.max(1, canvas.clientHeight), false);
       // Whoever has not zoomed still sees all of it.
-      if (fitted) distance = resize.last;
+      if (fitted) distance = fit();
+      resize.last = fit();
       ask();
     }
 
-    function turn(x, y) {
-      azimuth -= x; elevation = Math.max(-1.55, Math.min(1.55, elevation + y)); ask();
-    }
+    function turn(x, y) { azimuth -= x; elevation = Math.max(-1.55, Math.min(1.55, elevation + y)); ask(); }
     function zoom(share) { distance = Math.max(0.05, Math.min(60, distance * share)); ask(); }
     function move(x, y) {
       // Pixels on the page to distances at the target.
@@ -308,6 +295,8 @@
     });
     canvas.addEventListener("contextmenu", (e) => e.preventDefault());
     canvas.addEventListener("wheel", (e) => {
+      // A page that is scrolled is scrolled on, unless its picture was clicked before.
+      if (!stage.dataset.whole && document.activeElement !== canvas && !e.ctrlKey) return;
       e.preventDefault(); spin = false;
       // Lines and pages as pixels.
       zoom(Math.exp(Math.max(-200, Math.min(200, e.deltaY * [1, 16, 400][e.deltaMode])) * 0.0015));
@@ -318,31 +307,47 @@
       ArrowUp: (s) => s ? move(0, -30) : turn(0, 0.1), ArrowDown: (s) => s ? move(0, 30) : turn(0, -0.1),
       "+": () => zoom(0.9), "=": () => zoom(0.9), "-": () => zoom(1.1),
       0: () => { reset(); ask(); }, Home: () => { reset(); ask(); },
-      c: () => press("clay"), w: () => press("wires"),
+      c: () => box(look === "clay" ? "look-lit" : "look-clay").click(), w: () => box("wires").click(),
     };
     canvas.addEventListener("keydown", (e) => {
       if (!KEYS[e.key] || e.ctrlKey || e.metaKey || e.altKey) return;
       e.preventDefault(); spin = false; KEYS[e.key](e.shiftKey);
     });
-    const box = (name) => document.getElementById(name);
-    function press(name) { box(name).click(); }
-    box("clay").addEventListener("change", (e) => { clay = e.target.checked; ask(); });
-    box("wires").addEventListener("change", (e) => { wires = e.target.checked; ask(); });
+    for (const name of ["lit", "flat", "clay", "uv"])
+      box(`look-${name}`).addEventListener("change", () => { look = name; dress(); });
+    if (!mapped) { box("look-uv").disabled = true; box("look-uv").parentElement.title = "This asset has no texture coordinates"; }
+    box("wires").addEventListener("change", (e) => { wires = e.target.checked; dress(); });
+    box("sun").addEventListener("input", (e) => { sunlight = e.target.value * Math.PI / 180; shine(); });
     box("reset").addEventListener("click", () => { spin = false; reset(); ask(); });
+    const slider = box("split");
+    if (slider) slider.addEventListener("input", () => {
+      split = slider.value / 100; stage.style.setProperty("--at", `${slider.value}%`); ask();
+    });
     canvas.addEventListener("webglcontextlost", (e) => {
       e.preventDefault(); over = true;
       refuse("The browser has taken the graphics memory back, perhaps because it ran out; load the page again.");
     });
     // Nothing turns by itself where that is unwelcome, or work for the graphics card.
-    const all = parts.reduce((sum, part) => sum + part.count / 3, 0);
-    if (all > 1e6 || window.matchMedia("(prefers-reduced-motion: reduce)").matches) spin = false;
-    reset(); resize();
+    if (triangles > 1e6 || window.matchMedia("(prefers-reduced-motion: reduce)").matches) spin = false;
+    new IntersectionObserver((all) => { seen = all[all.length - 1].isIntersecting; if (seen) ask(); }).observe(canvas);
+    reset(); resize(); dress(); shine();
     new ResizeObserver(resize).observe(canvas);
+    stage.dataset.shown = triangles;
   }
 
-  try { start(); } catch (problem) {
-    refuse(problem instanceof RangeError
-      ? "This browser has not enough memory for this asset."
-      : `The viewer has failed: ${problem.message}`);
+  // three.js lies packed in the page, for it is two thirds of a small one.
+  async function unpack() {
+    const packed = box("three").textContent.trim();
+    if (!packed) return;
+    const stream = new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
   }
+
+  if (typeof DecompressionStream === "undefined")
+    return refuse("This browser is older than 2023 and cannot unpack the viewer; open the file in any 3D viewer.");
+  unpack().then(start).catch((problem) => refuse(problem instanceof RangeError
+    ? "This browser has not enough memory for this asset."
+    : `The viewer has failed: ${problem.message}`));
 })();

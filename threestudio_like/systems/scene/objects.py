@@ -3,6 +3,7 @@ for the file."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...meshes.io.files import read
 from ...meshes.mesh import Asset, Mesh
 from ...meshes.transform import Transform
 from ...representations import Body
+from .prompt import SceneText
 
 FACES = 50_000
 """Faces of an object while it is placed (METHODS 4.2); what is written has all of them."""
@@ -84,3 +86,26 @@ def node_names(phrases: list[str]) -> list[str]:
             name, again = f"{stem}_{again}", again + 1
         names.append(name)
     return names
+
+
+def first_layout(
+    objects: list[SceneObject], text: SceneText, seed: int, number: int
+) -> list[Transform]:
+    """A first placement of a layout by text: the first start has the objects in a row on the floor;
+    every other one throws them on a disc, by the seed."""
+    count = len(objects)
+    scale = 0.9 / count**0.75
+    rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+    places = []
+    for k, one in enumerate(objects):
+        vertices = one.body.vertices
+        lift = -0.35 - scale * float(vertices[:, 1].min())
+        if number == 0:
+            at = np.array([(k - (count - 1) / 2) * 1.7 * scale, lift, 0.0])
+        else:
+            angle, away = 2 * math.pi * (k / count + rng.random()), 0.35 + 0.35 * rng.random()
+            at = np.array(
+                [away * math.cos(angle), lift + 0.4 * rng.random(), away * math.sin(angle)]
+            )
+        places.append(Transform(scale, translation=at))
+    return places

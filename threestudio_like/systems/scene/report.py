@@ -4,9 +4,12 @@ their way."""
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ...reports import Comparison
 from .amodal_completion import Completed
 from .instances import Part
 
@@ -90,6 +93,34 @@ def scene_pages(
             path_picture(path, 2 * size)
         )
     return pages
+
+
+def compared(picture: np.ndarray, drawn: np.ndarray, size: int = 384) -> list[Comparison]:
+    """The picture (H, W, 3) against the scene (1, H, W, 3) from its camera."""
+    return [
+        Comparison(
+            title="The picture, and the scene from its camera",
+            first=_bytes(_sized(picture, size)),
+            second=_bytes(_sized(drawn[0], size)),
+            words=("the picture", "the scene"),
+        )
+    ]
+
+
+def fit_line(figures: Mapping[str, Any]) -> str:
+    """How a scene agrees with its picture and with what was said, in one line."""
+    parts = []
+    agreement = figures.get("reference: IoU of all")
+    if agreement is not None:
+        colours = figures["reference: PSNR, dB"]
+        parts.append(f"outlines agree to an IoU of {agreement:.2f}, colours to {colours:.1f} dB")
+    said = {k.removeprefix("said: "): v for k, v in figures.items() if k.startswith("said: ")}
+    broken = [words for words, verdict in said.items() if verdict != "holds"]
+    if said:
+        parts.append(
+            f"does not hold: {'; '.join(broken)}" if broken else "all that the prompt says holds"
+        )
+    return f"The scene: {'; '.join(parts)}." if parts else ""
 
 
 def path_picture(path: np.ndarray, size: int) -> np.ndarray:

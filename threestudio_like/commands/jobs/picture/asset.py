@@ -16,6 +16,7 @@ from ....meshes.picture import render_asset
 from ....meshes.texture.atlas import Atlas, paint_tiles
 from ....priors.registry import EMBEDDED
 from ....renderers import RingCameras
+from ....reports import Comparison
 from ....representations import TexturedMesh
 from ....runs.delivery import Delivery, RunResult
 from ....runs.session import Run
@@ -68,7 +69,8 @@ def finish(
         asset=asset,
         ring=ring,
         turntable=run.options.asset.turntable,
-        pictures=beside(photo, asset, found),
+        pictures={"The picture as it came": _bytes(photo.original)},
+        compared=beside(photo, asset, found),
         fit=fit.word,
         fit_line=fit.line(),
     )
@@ -101,9 +103,13 @@ def textured_asset(atlas: Atlas, texture: np.ndarray, provenance: dict[str, Any]
     return Asset(painted.meshes, provenance)
 
 
-def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 256) -> dict[str, np.ndarray]:
-    """Pictures for the report: the given one, its object cut out, and the asset from the camera
-    that was found."""
+def _bytes(picture: np.ndarray) -> np.ndarray:
+    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+
+
+def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 384) -> list[Comparison]:
+    """For the report: the picture against the asset from the camera that was found, and the asset's
+    colours against its shape."""
     poses = found.poses
     colours, alpha = photo.colours(size, found.frame(photo))
     given = (colours * alpha[..., None] + 0.96 * (1 - alpha[..., None]))[0].numpy()
@@ -112,9 +118,19 @@ def beside(photo: Photo, asset: Asset, found: ShapeFound, size: int = 256) -> di
     clay = render_asset(
         Asset({"object": found.mesh}), camera.view_projection().numpy(), size, background=0.96
     ).image[0]
-    original = (photo.original.clip(0, 1) * 255).astype(np.uint8)
-    row = np.concatenate([given, drawn, clay], 1)
-    return {
-        "The picture": original,
-        "Cut out; the asset from the same side; its shape": (row.clip(0, 1) * 255).astype(np.uint8),
-    }
+    picture, result, shape = map(_bytes, (given, drawn, clay))
+
+    return [
+        Comparison(
+            title="The picture, and the asset from its camera",
+            first=picture,
+            second=result,
+            words=("the picture, cut out", "the asset"),
+        ),
+        Comparison(
+            title="The picture, and the shape alone",
+            first=picture,
+            second=shape,
+            words=("the picture, cut out", "the shape"),
+        ),
+    ]

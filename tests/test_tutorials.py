@@ -1,0 +1,167 @@
+"""The documentation is tried: every block of the tutorials runs, shortened, in its order; every
+command line of every page is understood; the reference pages are those of the program.
+
+The tutorials in full length: `python benchmarks/tutorials.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from threestudio_like import __all__ as public
+from threestudio_like.cli import main
+from threestudio_like.commands.parsing import parse
+from threestudio_like.commands.registry import COMMANDS
+from threestudio_like.engine.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"(?ms)^(<!-- long -->\n)?```(sh|python|text)?\n(.*?)^```")
+SHORT = {
+    "generate": ("--steps", "3", "--texture", "64", "--no-turntable", "--export.resolution", "48"),
+    "texture": (
+        *("--steps", "3", "--texture", "64", "--no-turntable", "--start.iterations", "2"),
+        *("--start.refine.steps", "1", "--start.refine.views", "4"),
+    ),
+    "evaluate": ("--instances", "5"),
+}
+"""What shortens a command for the tests."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page: its language, its text, and whether it takes too long for the tests."""
+
+    language: str
+    text: str
+    long: bool = False
+
+    def lines(self) -> list[str]:
+        """Its command lines."""
+        return [line for line in self.text.splitlines() if line.startswith("threestudio-like ")]
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [Block(m[2] or "", m[3], bool(m[1])) for m in BLOCK.finditer(text)]
+
+
+def understood(line: str) -> None:
+    """Read a command line as the program does. Raises UserError."""
+    words = shlex.split(line, comments=True)
+    # Of "info|clean" the first.
+    words = [re.sub(r"^(\w+)(\|\w+)+$", r"\1", word) for word in words if word != "…"]
+    parse(words[1], words[2:])
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda p: p.stem)
+def test_a_tutorial_runs_from_its_first_line_to_its_last(page, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "assets", tmp_path / "assets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    names: dict = {"__name__": "tutorial"}
+    found = [block for block in blocks(page) if block.language in ("sh", "python")]
+    assert found
+    skipped: set[str] = set()
+    for block in found:
+        if block.language == "python":
+            exec(compile(shorter(block.text), str(page), "exec"), names)
+            continue
+        assert block.lines() == block.text.splitlines()
+        for line in block.lines():
+            understood(line)
+            words = shlex.split(line)[1:]
+            if block.long or skipped & set(words):
+                # What a long command would have made is not there.
+                skipped |= {words[words.index("--out") + 1]} if "--out" in words else set()
+                continue
+            assert main(shortened(words)) == 0, line
+
+
+def shorter(program: str) -> str:
+    """A program with fewer steps."""
+    return program.replace("steps = 300\n", "steps = 3\n").replace("size=64,", "size=24,")
+
+
+def shortened(words: list[str]) -> list[str]:
+    """A command with fewer steps."""
+    if words[0] == "resume":
+        words = ["6" if before == "--steps" else word for before, word in zip(["", *words], words)]
+    return [*words, *SHORT.get(words[0], ())]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """(page, line) of every command line in a block of a page."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            for line in block.lines():
+                if line.split()[1] in COMMANDS and "COMMAND" not in line:
+                    found.append((str(page.relative_to(ROOT)), line))
+    return found
+
+
+def test_every_command_line_of_the_documentation_is_understood():
+    lines = command_lines()
+    assert len(lines) > 80
+    wrong = []
+    for page, line in lines:
+        try:
+            understood(line)
+        except UserError as error:
+            wrong.append(f"{page}: {line}\n    {error.line()}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_wrong_command_line_is_noticed():
+    for words in ("generate --no-such-option 3", "mesh fold x.glb"):
+        with pytest.raises(UserError):
+            understood(f"threestudio-like {words}")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "reference_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_names_every_command_option_and_value(reference):
+    pages = reference.pages()
+    commands = pages["reference/commands.md"]
+    for name in COMMANDS:
+        assert f"## {name}\n" in commands
+    assert "`--strictness NUMBER`" in commands
+    texts = "\n".join(text for name, text in pages.items() if "configuration" in name)
+    for name in ("latent-nerf", "latent-paint", "cisp", "comboverse", "rgb-refinement"):
+        assert f"## {name}\n" in texts
+    assert "| `--distil.guidance.scale` |" in texts
+    rows = [line for line in texts.splitlines() if line.startswith("| `--")]
+    assert len(rows) > 500
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+
+
+def test_the_reference_of_the_api_has_every_public_name(reference):
+    listed = [name for group in reference.API.values() for name in group]
+    assert len(listed) == len(set(listed))
+    assert sorted(listed) == sorted(public)
+
+
+def test_pages_and_their_navigation_are_the_same(reference):
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?m)[\s-]([\w./-]+\.md)$", text))
+    there = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    tables = {name for name in there if name.startswith("results/")}
+    assert named == (there - tables) | set(reference.pages()) | {"results/index.md"}
