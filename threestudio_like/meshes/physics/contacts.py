@@ -41,15 +41,25 @@ class Contacts:
 
 
 def find_contacts(
-    solids: Sequence[Solid], poses: Sequence[Pose], floor: float, reach: float | np.ndarray
+    solids: Sequence[Solid],
+    poses: Sequence[Pose],
+    floor: float,
+    reach: float | np.ndarray,
+    only: int | None = None,
 ) -> Contacts:
     """The contacts with a gap below `reach` (of all, or (N,) for each body; the larger one of a pair
-    counts); of many that lie together the nearest ones."""
+    counts); of many that lie together the nearest ones.
+
+    Args:
+        only: the number of a body whose contacts alone are looked for.
+    """
     reaches = np.broadcast_to(np.asarray(reach, np.float64), (len(solids),))
     rows: list[tuple[int, int, np.ndarray, np.ndarray, np.ndarray]] = []
     world = [pose.apply(solid.points) for solid, pose in zip(solids, poses)]
     boxes = [(w.min(0), w.max(0)) for w in world]
     for n, (solid, pose) in enumerate(zip(solids, poses)):
+        if only is not None and n != only:
+            continue
         corners = pose.apply(solid.corners)
         gap = corners[:, 1] - floor
         near = np.flatnonzero(gap < reaches[n])
@@ -59,7 +69,7 @@ def find_contacts(
     for a in range(len(solids)):
         for b in range(len(solids)):
             far = max(reaches[a], reaches[b])
-            if a == b or _boxes_apart(boxes[a], boxes[b], far):
+            if a == b or (only is not None and only not in (a, b)) or _boxes_apart(boxes[a], boxes[b], far):
                 continue
             low, high = boxes[b][0] - far, boxes[b][1] + far
             near = np.flatnonzero(((world[a] > low) & (world[a] < high)).all(1))

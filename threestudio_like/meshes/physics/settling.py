@@ -18,14 +18,19 @@ import numpy as np
 from ...engine.schema.bounds import Weight
 from ..transform import Transform
 from .balance import FRICTION, LEAN, Fall, falling, support_margin
-from .contacts import Contacts, find_contacts
+from .contacts import FLOOR, Contacts, find_contacts
 from .solid import Pose, Solid
 from .steps import middles, motion, moved
 
-TOUCH = 1e-3
+TOUCH = 3e-4
 """Gap, as a share of the smaller body, at which bodies touch."""
 SIDEWAYS = 100.0
 """What a shift to the side costs while bodies fall, against one up or down: they are rough."""
+_SIDES = np.array(
+    [[0, 1, 0], [0, -1, 0]]
+    + [[np.cos(k * np.pi / 4), 0, np.sin(k * np.pi / 4)] for k in range(8)]
+)
+"""Where a body may go that is on both sides of another one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,19 +129,43 @@ class _Work:
     def touching(self) -> Contacts:
         return self.contacts(TOUCH * self.sizes)
 
-    def apart(self, rounds: int = 60) -> None:
+    def apart(self, rounds: int = 80) -> None:
         """Move bodies apart that penetrate each other or the floor."""
         sizes = self.sizes
         none = np.zeros((len(sizes), 6))
+        best, since, tried = -np.inf, 0, 0
         for _ in range(rounds):
             found = self.contacts(0.1 * sizes)
-            if not len(found) or found.gaps.min() > -1e-5 * sizes.min():
+            deepest = float((found.gaps / sizes[found.one]).min(initial=0.0))
+            if deepest > -1e-5:
                 return
+            best, since = (deepest, 0) if deepest > 0.9 * best else (best, since + 1)
+            if since >= 6 and tried < 3 * len(sizes):
+                # The contacts contradict each other: one body is on both sides of the other.
+                self._way_out(found)
+                best, since, tried = -np.inf, 0, tried + 1
+                continue
             most = 0.05 * sizes
-            step = motion(
-                found, middles(self.solids, self.poses), self.metric(1.0, set()), none, most
-            )
-            self.poses = moved(self.poses, middles(self.solids, self.poses), step, most)
+            centres = middles(self.solids, self.poses)
+            step = motion(found, centres, self.metric(1.0, set()), none, most)
+            self.poses = moved(self.poses, centres, step, most)
+
+    def _way_out(self, found: Contacts) -> None:
+        """Move the smaller body of the deepest contact by the least shift to one of ten sides with
+        which it is clear of everything."""
+        row = int(np.argmin(found.gaps))
+        pair = [int(k) for k in (found.one[row], found.two[row]) if k != FLOOR]
+        body = min(pair, key=lambda k: self.sizes[k])
+        size, pose = self.sizes[body], self.poses[body]
+        for share in np.arange(1, 41) * 0.03:
+            for side in _SIDES:
+                self.poses[body] = Pose(
+                    pose.scale, pose.rotation, pose.translation + share * size * side
+                )
+                near = find_contacts(self.solids, self.poses, self.floor, 0.0, only=body)
+                if near.gaps.min(initial=0.0) > -0.01 * size:
+                    return
+        self.poses[body] = pose
 
     def down(self, rounds: int = 200) -> None:
         """Let everything fall straight down until it touches."""
@@ -186,17 +215,16 @@ class _Work:
 
     def _tilt(self, before: list[Pose], rounds: int = 150) -> set[int]:
         """Tilt; returns those that go too far."""
-        sizes, quiet = self.sizes, 0
+        sizes, quiet = self.sizes, True
         turning: set[int] = set()
-        for number in range(rounds):
-            if number % 5 == 0 or quiet >= 2:
+        for _ in range(rounds):
+            if quiet:
+                # Only what has come to rest can be asked whether it stands.
                 falls = [f for f in self.falls() if f.body not in self.locked]
                 if not falls:
                     return set()
                 turning |= {f.body for f in falls}
-                if quiet >= 2:
-                    self._nudge(falls)
-                quiet = 0
+                self._nudge(falls)
             centres = middles(self.solids, self.poses)
             fall = 0.01 * sizes
             found = self.contacts(3 * fall)
@@ -207,7 +235,7 @@ class _Work:
             angle = np.linalg.norm(step[:, 3:], axis=1)
             step *= min(1.0, 0.03 / max(float(angle.max()), 1e-12))
             self.poses = moved(self.poses, centres, step, fall)
-            quiet = quiet + 1 if (np.abs(step).max(1) < 2e-4 * np.minimum(sizes, 1)).all() else 0
+            quiet = bool((np.abs(step[:, :3]).max(1) < 2e-5 * sizes).all() and angle.max() < 5e-5)
             far = {
                 n
                 for n in turning
