@@ -3,7 +3,7 @@ where it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -109,6 +109,10 @@ class Solid:
             size=float(np.ptp(mesh.vertices, axis=0).max()),
             inside=is_closed(mesh),
         )
+
+    def named(self, name: str) -> Solid:
+        """The same under another name: an instance."""
+        return replace(self, name=name)
 
     def distances(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of points (N, 3) in its frame: distances (N,) to its surface, negative inside, and the
