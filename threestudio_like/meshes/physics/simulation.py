@@ -13,7 +13,7 @@ from ..mesh import Asset, Mesh, Node, join
 from ..transform import Transform
 from .balance import FRICTION
 from .mass import MassProperties, mass_properties
-from .pieces import check_way, convex_pieces
+from .pieces import Pieces, check_way, convex_pieces
 from .settling import Settled, SettleConfig, floor_of, settle
 from .solid import Pose, Solid
 
@@ -93,30 +93,37 @@ def simulated(asset: Asset, config: SimulationConfig | None = None) -> Simulatio
     """
     config = config or SimulationConfig()
     check_way(config.pieces)
-    made: dict[tuple[int, float], tuple[list[Mesh], list[str], MassProperties]] = {}
+    known: dict[int, Pieces] = {}
     bodies = []
     for name, node in objects_of(asset).items():
-        scale = node.transform.scale * config.metres
-        own = {k: _sized(m, scale) for k, m in node.meshes.items()}
-        key = (id(node.meshes), scale)
-        if key not in made:
-            found = convex_pieces(list(own.values()), config.pieces, config.threshold)
-            made[key] = (found.pieces, found.told, mass_properties(list(own.values())))
-        pieces, told, mass = made[key]
-        density = config.densities.get(name, config.density)
-        bodies.append(
-            RigidBody(
-                name,
-                own,
-                pieces,
-                Transform(1.0, node.transform.rotation, node.transform.translation * config.metres),
-                mass=mass.volume * density,
-                centre=mass.centre,
-                inertia=mass.inertia * density,
-                told=[*told, *([mass.told] if mass.told else [])],
+        if id(node.meshes) not in known:
+            known[id(node.meshes)] = convex_pieces(
+                list(node.meshes.values()), config.pieces, config.threshold
             )
-        )
+        bodies.append(rigid_body(name, node, known[id(node.meshes)], config))
     return _on_a_floor(bodies, config)
+
+
+def rigid_body(name: str, node: Node, pieces: Pieces, config: SimulationConfig) -> RigidBody:
+    """An object as a rigid body.
+
+    Args:
+        pieces: of its meshes, in their frame and unit.
+    """
+    scale = node.transform.scale * config.metres
+    own = {k: _sized(m, scale) for k, m in node.meshes.items()}
+    mass = mass_properties(list(own.values()))
+    density = config.densities.get(name, config.density)
+    return RigidBody(
+        name,
+        own,
+        [_sized(p, scale) for p in pieces.pieces],
+        Transform(1.0, node.transform.rotation, node.transform.translation * config.metres),
+        mass=mass.volume * density,
+        centre=mass.centre,
+        inertia=mass.inertia * density,
+        told=[*pieces.told, *([mass.told] if mass.told else [])],
+    )
 
 
 def _sized(mesh: Mesh, scale: float) -> Mesh:
@@ -125,17 +132,7 @@ def _sized(mesh: Mesh, scale: float) -> Mesh:
 
 def _on_a_floor(bodies: list[RigidBody], config: SimulationConfig) -> Simulation:
     """The bodies and the floor below them; what will move once they are let go is told."""
-    solids = []
-    for body in bodies:
-        solid = Solid.of(body.name, [join(body.pieces)])
-        # What falls is the object; what touches are its pieces.
-        mass = MassProperties(
-            body.mass / config.density,
-            body.centre,
-            body.inertia / config.density,
-            closed=True,
-        )
-        solids.append(replace(solid, mass=mass, inside=True))
+    solids = [solid_of(body) for body in bodies]
     poses = [Pose.of(b.where) for b in bodies]
     floor = floor_of(solids, poses)
     found = settle(solids, poses, floor, SettleConfig(friction=config.friction))
@@ -145,6 +142,15 @@ def _on_a_floor(bodies: list[RigidBody], config: SimulationConfig) -> Simulation
             body.where = pose.transform()
     told += standing_lines(found, [b.name for b in bodies], settled=config.settle)
     return Simulation(bodies, floor, config.friction, told)
+
+
+def solid_of(body: RigidBody) -> Solid:
+    """What of a body touches, its pieces, with the mass of what falls, the object."""
+    solid = Solid.of(body.name, [join(body.pieces)])
+    mass = MassProperties(
+        mass_properties(list(body.meshes.values())).volume, body.centre, body.inertia, closed=True
+    )
+    return replace(solid, mass=mass, inside=True)
 
 
 def standing_lines(found: Settled, names: list[str], settled: bool) -> list[str]:
