@@ -2,10 +2,10 @@
 placed.
 
 Every scene is exported as MJCF with convex pieces (CoACD where it is installed) and run through
-MuJoCo (extra dev) for two seconds. A scene stands if no corner of any object's box has moved by more
-than 1 % of that object's size. Three tables: toybox scenes of true objects from wrong starts; the
-meshes of assets/meshes, with poses in a file, through `compose --poses`; `compose`'s own results of
-pictures, without and with its last step. Resumable: every finished row is a line of
+MuJoCo (extra dev) for two seconds. A scene stands if no corner of any object's box has moved by
+more than 1 % of that object's size. Three tables: toybox scenes of true objects from wrong starts;
+the meshes of assets/meshes, with poses in a file, through `compose --poses`; `compose`'s own
+results of pictures, without and with its last step. Resumable: every finished row is a line of
 outputs/benchmark/standing.jsonl.
 
 Run: python benchmarks/standing.py [--scenes 30] [--imported 20] [--pictures 0] [--fresh] [--report]
@@ -55,8 +55,8 @@ RESULTS = ROOT / "outputs" / "benchmark" / "standing.jsonl"
 SEED, SECONDS, MOST = 26, 2.0, 0.01
 """World seed; seconds of gravity; share of its size by which an object may move."""
 STARTS = ("true", "in the air", "shifted")
-"""The true placement; every object lifted by up to 0.3 of its size; every object shifted to any side
-by 0.1 of its size (standard deviation an axis), so that it floats, sinks or penetrates."""
+"""The true placement; every object lifted by up to 0.3 of its size; every object shifted to any
+side by 0.1 of its size (standard deviation an axis), so that it floats, sinks or penetrates."""
 ROWS = ("as given", "physical terms", "settled", "settled, and on its pieces")
 
 
@@ -98,8 +98,7 @@ def moves(simulation: Simulation, seconds: float = SECONDS) -> list[float]:
 
     def places() -> list[np.ndarray]:
         return [
-            data.xpos[k] + box @ data.xmat[k].reshape(3, 3).T
-            for k, (box, _) in enumerate(boxes, 1)
+            data.xpos[k] + box @ data.xmat[k].reshape(3, 3).T for k, (box, _) in enumerate(boxes, 1)
         ]
 
     first = places()
@@ -155,9 +154,7 @@ def toybox(number: int, done: set[tuple]) -> None:
     bodies = [Body({"m": coloured_mesh(drawn.objects[k])}) for k in order]
     true = [drawn.placements[k] for k in order]
     floor = min(float(t.apply(b.vertices)[:, 1].min()) for t, b in zip(true, bodies))
-    sizes = [
-        float(np.ptp(b.vertices, axis=0).max()) * t.scale for t, b in zip(true, bodies)
-    ]
+    sizes = [float(np.ptp(b.vertices, axis=0).max()) * t.scale for t, b in zip(true, bodies)]
     pieces = {k: convex_pieces(list(b.meshes.values())) for k, b in zip(names, bodies)}
     camera = reference_camera(3.0, 40.0, 20.0, 64, 64).camera_to_world[0]
     for start, row in missing:
@@ -170,8 +167,9 @@ def toybox(number: int, done: set[tuple]) -> None:
         level = floor
         if row == "physical terms":
             # The terms know no floor of their own but the largest object's.
-            level = min(float(t.apply(b.vertices)[:, 1].min()) for t, b in
-                        zip(scene.transforms(), bodies))
+            level = min(
+                float(t.apply(b.vertices)[:, 1].min()) for t, b in zip(scene.transforms(), bodies)
+            )
         nodes = {k: Node(b.meshes, t) for k, b, t in zip(names, bodies, scene.transforms())}
         made = simulation_of(nodes, pieces, level, row.endswith("pieces"))
         took = time.perf_counter() - began
@@ -224,15 +222,15 @@ def imported(number: int, done: set[tuple]) -> None:
             }
         )
     poses = folder / "poses.json"
-    poses.write_text(
-        json.dumps({"up": "z", "unit": "cm", "quaternion": "wxyz", "objects": rows})
-    )
+    poses.write_text(json.dumps({"up": "z", "unit": "cm", "quaternion": "wxyz", "objects": rows}))
     for row in missing:
         out = folder / row.replace(" ", "-")
         settings = ["--place.stand", "true" if row == "settled" else "false"]
         code = command_line(
-            ["compose", "--objects", *map(str, files), "--poses", str(poses), "--out", str(out)]
-            + [*settings, "--no-turntable", "--quiet"]
+            [
+                *("compose", "--objects", *map(str, files), "--poses", str(poses)),
+                *("--out", str(out), *settings, "--no-turntable", "--quiet"),
+            ]
         )
         if code:
             raise SystemExit(code)
@@ -273,8 +271,10 @@ def pictures(number: int, done: set[tuple]) -> None:
         shutil.rmtree(out, ignore_errors=True)
         settings = ["--place.stand", "true" if row == "settled" else "false"]
         code = command_line(
-            ["compose", str(folder / "scene.png"), truth.text.prompt, "--out", str(out), *settings]
-            + ["--no-turntable", "--quiet"]
+            [
+                *("compose", str(folder / "scene.png"), truth.text.prompt),
+                *("--out", str(out), *settings, "--no-turntable", "--quiet"),
+            ]
         )
         if code:
             write(
@@ -296,8 +296,10 @@ def wilson(good: int, count: int) -> str:
     """The 95 % interval of a share (Wilson 1927)."""
     z, share = 1.96, good / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(
-        share * (1 - share) / count + z * z / (4 * count * count)
+    half = (
+        z
+        / (1 + z * z / count)
+        * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     )
     return f"{middle - half:.2f} to {middle + half:.2f}"
 

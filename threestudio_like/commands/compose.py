@@ -45,8 +45,8 @@ class Compose:
     objects: tuple[Path, ...] = ()
     """Your own meshes, in the prompt's order; only where they stand is sought then."""
     poses: Path | None = None
-    """A JSON file that says where your objects are (docs/how-to/scenes-that-stand.md): the layout is
-    only settled then, by the picture where there is one and by how things stand."""
+    """A JSON file that says where your objects are (docs/how-to/scenes-that-stand.md): the layout
+    is only settled then, by the picture where there is one and by how things stand."""
     method_name: Annotated[str, tyro.conf.arg(name="method")] = "auto"
     """How each object is reconstructed: see reconstruct --method."""
     spatial_words: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ from ...systems.scene.placement import (
     placement_stage,
     scene_pictures,
 )
-from ...systems.scene.poses import Poses, PosedCamera, read_poses
+from ...systems.scene.poses import PosedCamera, Poses, read_poses
 from ...systems.scene.prompt import SceneText, read_scene
 from ...systems.scene.report import scene_pages
 from ...systems.scene.segmentation import border_mask
@@ -197,8 +197,10 @@ def _settled(
     objects: list[SceneObject],
     picture: Path | None,
 ) -> RunResult:
-    world = [p.where.apply(np.concatenate([m.vertices for m in o.asset.meshes.values()]))
-             for p, o in zip(poses.objects, objects)]
+    world = [
+        p.where.apply(np.concatenate([m.vertices for m in o.asset.meshes.values()]))
+        for p, o in zip(poses.objects, objects)
+    ]
     view = Normalisation.of(np.concatenate(world), RADIUS)
     inward = Transform(view.scale, translation=-view.centre * view.scale)
     start = [

@@ -110,22 +110,7 @@ class Composition:
             for part, o in zip(parts, objects)
         ]
         camera = self._camera(canvas, objects, seen)
-        start = [
-            initial_transform(o.body, s, camera, config=config.place.layout)
-            for o, s in zip(objects, seen)
-        ]
-        if config.place.layout.ground:
-            supported = {r.subject: r.object for r in self.text.relations if r.kind == "on"}
-            start = on_the_ground(
-                [o.body for o in objects], start, camera, supported=supported, sure=feet_seen(parts)
-            )
-        scene = PlacedScene(
-            [o.body for o in objects],
-            names,
-            start,
-            camera_to_world=camera.camera_to_world[0],
-            along=config.place.along,
-        )
+        scene = self._first_placement(objects, seen, parts, camera)
         union = np.clip(sum(p.mask for p in parts), 0, 1)
         reference = ReferencePicture(
             torch.from_numpy(canvas.pixels),
@@ -156,6 +141,27 @@ class Composition:
             **self.maker.fits,
         }
         return self._finish(scene, objects, figures)
+
+    def _first_placement(
+        self, objects: list[SceneObject], seen: list[Seen], parts: list[Part], camera: Cameras
+    ) -> PlacedScene:
+        """Where the objects stand by box, mask, depth and the common floor."""
+        place = self.config.place
+        start = [
+            initial_transform(o.body, s, camera, config=place.layout) for o, s in zip(objects, seen)
+        ]
+        if place.layout.ground:
+            supported = {r.subject: r.object for r in self.text.relations if r.kind == "on"}
+            start = on_the_ground(
+                [o.body for o in objects], start, camera, supported=supported, sure=feet_seen(parts)
+            )
+        return PlacedScene(
+            [o.body for o in objects],
+            [o.name for o in objects],
+            start,
+            camera_to_world=camera.camera_to_world[0],
+            along=place.along,
+        )
 
     def from_text(self, given: list[SceneObject]) -> RunResult:
         """Imagine the objects, try several first placements, keep the best scene."""

@@ -128,9 +128,11 @@ def _missing(
     return rest.sum((0, 2))
 
 
-def support_margin(solids: Sequence[Solid], poses: Sequence[Pose], touching: Contacts) -> np.ndarray:
-    """How far (N,) every body's centre of mass lies within the polygon of the contacts below it, seen
-    from above, as a share of its size; negative outside, where nothing carries it -inf."""
+def support_margin(
+    solids: Sequence[Solid], poses: Sequence[Pose], touching: Contacts
+) -> np.ndarray:
+    """How far (N,) every body's centre of mass lies within the polygon of the contacts below it,
+    seen from above, as a share of its size; negative outside, where nothing carries it -inf."""
     out = np.full(len(solids), -np.inf)
     for body, (solid, pose) in enumerate(zip(solids, poses)):
         above = (touching.one == body) & (touching.normals[:, 1] > 0.2)
@@ -150,8 +152,10 @@ def inside_by(points: np.ndarray, at: np.ndarray) -> float:
     try:
         return float(-(ConvexHull(points).equations @ [*at, 1.0]).max())
     except (QhullError, ValueError):
-        return -float(np.linalg.norm(points - at, axis=1).min()) if len(points) == 1 else min(
-            -_to_segment(points, at), 0.0
+        return (
+            -float(np.linalg.norm(points - at, axis=1).min())
+            if len(points) == 1
+            else min(-_to_segment(points, at), 0.0)
         )
 
 

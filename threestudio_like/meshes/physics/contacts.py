@@ -11,6 +11,8 @@ from .solid import Pose, Solid
 
 FLOOR = -1
 """The number of the floor among bodies."""
+BEHIND = 2e-3
+"""How far behind a point that touches its own body is asked for, as a share of its size."""
 CELLS = 5
 """Cells along an edge of a contact region; of every cell the nearest point counts."""
 
@@ -47,8 +49,8 @@ def find_contacts(
     reach: float | np.ndarray,
     only: int | None = None,
 ) -> Contacts:
-    """The contacts with a gap below `reach` (of all, or (N,) for each body; the larger one of a pair
-    counts); of many that lie together the nearest ones.
+    """The contacts with a gap below `reach` (of all, or (N,) for each body; the larger one of a
+    pair counts); of many that lie together the nearest ones.
 
     Args:
         only: the number of a body whose contacts alone are looked for.
@@ -69,14 +71,20 @@ def find_contacts(
     for a in range(len(solids)):
         for b in range(len(solids)):
             far = max(reaches[a], reaches[b])
-            if a == b or (only is not None and only not in (a, b)) or _boxes_apart(boxes[a], boxes[b], far):
+            if (
+                a == b
+                or (only is not None and only not in (a, b))
+                or _boxes_apart(boxes[a], boxes[b], far)
+            ):
                 continue
             low, high = boxes[b][0] - far, boxes[b][1] + far
             near = np.flatnonzero(((world[a] > low) & (world[a] < high)).all(1))
             if not len(near):
                 continue
             points = world[a][near]
-            gap, normal = solids[b].distances(poses[b].undo(points))
+            back = BEHIND * solids[a].size * solids[a].outwards[near] * poses[a].scale
+            behind = points - back @ poses[a].rotation.T
+            gap, normal = solids[b].distances(poses[b].undo(points), poses[b].undo(behind))
             gap, normal = gap * poses[b].scale, normal @ poses[b].rotation.T
             close = np.flatnonzero(gap < far)
             close = close[_apart(points[close], gap[close])]
@@ -101,8 +109,8 @@ def _boxes_apart(
 
 
 def _apart(points: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Numbers of the points (K, 3) with the smallest gap in every cell of their bounding box, and of
-    those that reach farthest to eight sides: they carry as far as all together."""
+    """Numbers of the points (K, 3) with the smallest gap in every cell of their bounding box, and
+    of those that reach farthest to eight sides: they carry as far as all together."""
     if len(points) <= 24:
         return np.arange(len(points))
     low, size = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-300)

@@ -19,7 +19,7 @@ def convex_hull(points: np.ndarray) -> tuple[Mesh, bool]:
 
     cloud = np.unique(np.asarray(points, np.float64), axis=0)
     middle = cloud.mean(0)
-    _, spread, axes = np.linalg.svd(cloud - middle, full_matrices=True)
+    _, _, axes = np.linalg.svd(cloud - middle, full_matrices=True)
     extents = np.ptp((cloud - middle) @ axes.T, axis=0)
     size = max(float(extents.max()), 1e-30)
     flat = [axis for axis, extent in zip(axes, extents) if extent < FLAT * size]

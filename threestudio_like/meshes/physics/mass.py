@@ -72,8 +72,8 @@ def welded(mesh: Mesh) -> Mesh:
 def is_closed(mesh: Mesh) -> bool:
     """Whether the surface is closed as far as the divergence theorem asks: every edge is passed as
     often in one direction as in the other, but for pinholes, which together span less than
-    `PINHOLES` of its area (by the isoperimetric inequality at most the square of the length of their
-    borders over 4 pi). Several closed parts that overlap are closed."""
+    `PINHOLES` of its area (by the isoperimetric inequality at most the square of the length of
+    their borders over 4 pi). Several closed parts that overlap are closed."""
     places = welded_places(mesh)
     faces = places[mesh.faces]
     faces = faces[(faces != np.roll(faces, 1, axis=1)).all(1)]
@@ -99,7 +99,11 @@ def mass_properties(meshes: list[Mesh]) -> MassProperties:
     if is_closed(mesh):
         volume, centre, inertia = _integrals(mesh.vertices, mesh.faces)
         if volume < 0:
-            volume, inertia, told = -volume, -inertia, "its faces point inwards: taken the other way"
+            volume, inertia, told = (
+                -volume,
+                -inertia,
+                "its faces point inwards: taken the other way",
+            )
         if _possible(volume, inertia, mesh.vertices):
             return MassProperties(volume, centre, inertia, closed=True, told=told)
         told = "its closed surface has no volume that a body could have"
@@ -140,4 +144,3 @@ def _possible(volume: float, inertia: np.ndarray, vertices: np.ndarray) -> bool:
     return bool(
         volume > 1e-7 * size**3 and moments[0] > 0 and moments[2] <= moments[:2].sum() * (1 + 1e-9)
     )
-

@@ -1,8 +1,8 @@
 """Convex pieces of an object, as solvers of rigid bodies want them.
 
 A part that is convex already is its own hull, exactly. Others are cut by CoACD (Wei et al. 2022;
-extra `physics`); where that is not installed each gets one convex hull, which fills its hollows, and
-that is told.
+extra `physics`); where that is not installed each gets one convex hull, which fills its hollows,
+and that is told.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ WAYS = ("auto", "coacd", "hull")
 @dataclass
 class Pieces:
     """pieces: closed convex meshes in the object's frame. filled: the share of their volume that
-    the object does not fill, where that is known (hollows closed by a hull), else 0. told: lines for
-    the user."""
+    the object does not fill, where that is known (hollows closed by a hull), else 0. told: lines
+    for the user."""
 
     pieces: list[Mesh]
     filled: float = 0.0
@@ -112,7 +112,10 @@ def _parts(mesh: Mesh) -> tuple[list[Mesh], int]:
     size = max(float(np.ptp(mesh.vertices, axis=0).max()), 1e-30)
     places = welded_places(mesh)
     graph = coo_matrix(
-        (np.ones(2 * len(mesh.faces)), (np.tile(places[mesh.faces[:, 0]], 2), places[mesh.faces[:, 1:]].T.reshape(-1))),
+        (
+            np.ones(2 * len(mesh.faces)),
+            (np.tile(places[mesh.faces[:, 0]], 2), places[mesh.faces[:, 1:]].T.reshape(-1)),
+        ),
         shape=(len(mesh.vertices),) * 2,
     )
     label = connected_components(graph, directed=False)[1][places[mesh.faces[:, 0]]]

@@ -27,8 +27,7 @@ TOUCH = 3e-4
 SIDEWAYS = 100.0
 """What a shift to the side costs while bodies fall, against one up or down: they are rough."""
 _SIDES = np.array(
-    [[0, 1, 0], [0, -1, 0]]
-    + [[np.cos(k * np.pi / 4), 0, np.sin(k * np.pi / 4)] for k in range(8)]
+    [[0, 1, 0], [0, -1, 0]] + [[np.cos(k * np.pi / 4), 0, np.sin(k * np.pi / 4)] for k in range(8)]
 )
 """Where a body may go that is on both sides of another one."""
 
@@ -113,7 +112,7 @@ class _Work:
         return np.array([s.size * p.scale for s, p in zip(self.solids, self.poses)])
 
     def metric(self, sideways: float, turning: set[int]) -> np.ndarray:
-        """What motions cost: heavier bodies more; only some may turn, and none about the vertical."""
+        """What motions cost: heavier bodies more; some may turn, none about the vertical."""
         sizes = self.sizes
         mass = np.sqrt(np.clip((sizes / sizes.min()) ** 3, 1, 1000))
         out = np.full((len(sizes), 6), np.inf)
@@ -202,7 +201,7 @@ class _Work:
         )
 
     def over(self) -> None:
-        """Tilt what does not stand until it does; what would tilt too far is locked where it was."""
+        """Tilt what does not stand until it does; what would tilt too far stays where it was."""
         before = list(self.poses)
         while True:
             self.poses = list(before)
@@ -236,11 +235,7 @@ class _Work:
             step *= min(1.0, 0.03 / max(float(angle.max()), 1e-12))
             self.poses = moved(self.poses, centres, step, fall)
             quiet = bool((np.abs(step[:, :3]).max(1) < 2e-5 * sizes).all() and angle.max() < 5e-5)
-            far = {
-                n
-                for n in turning
-                if _tilt_between(before[n], self.poses[n]) > self.config.tilt
-            }
+            far = {n for n in turning if _tilt_between(before[n], self.poses[n]) > self.config.tilt}
             if far:
                 return far
         return {f.body for f in self.falls()} - self.locked

@@ -14,7 +14,7 @@ from ..transform import Transform
 from .balance import FRICTION
 from .mass import MassProperties, mass_properties
 from .pieces import Pieces, check_way, convex_pieces
-from .settling import Settled, SettleConfig, floor_of, settle
+from .settling import SettleConfig, Settled, floor_of, settle
 from .solid import Pose, Solid
 
 

@@ -19,6 +19,8 @@ from .mass import MassProperties, is_closed, mass_properties, welded
 
 POINTS = 1200
 """Points of every kind: on faces, at corners, along edges."""
+TOUCHING = 1e-4
+"""Distance, as a share of a body's size, below which rounding gives the direction, not geometry."""
 SHARP = 0.94
 """Cosine of the angle between two faces whose edge is sharp."""
 
@@ -70,13 +72,15 @@ class Solid:
     """A body in its own frame.
 
     corners (H, 3): the vertices of its convex hull, which alone can touch a plane. points (P, 3) on
-    its surface: corners, points along sharp edges and on faces. size: the largest extent. inside:
+    its surface: corners, points along sharp edges and on faces; outwards (P, 3): the directions
+    that lead out of it there. size: the largest extent. inside:
     whether it has an inside that others can be in; an open sheet has none.
     """
 
     name: str
     corners: np.ndarray
     points: np.ndarray
+    outwards: np.ndarray
     tree: SurfaceTree
     normals: np.ndarray
     mass: MassProperties
@@ -87,22 +91,26 @@ class Solid:
     def of(name: str, meshes: list[Mesh]) -> Solid:
         """A solid of the meshes of an object."""
         mesh = welded(join(meshes))
-        corners = convex_hull(mesh.vertices)[0].vertices.astype(np.float64)
-        points = [
-            _some(corners, POINTS),
-            _some(mesh.vertices.astype(np.float64), POINTS),
-            _some(_along_edges(mesh), POINTS),
-            sample_surface(mesh, POINTS, 0).points,
+        if is_closed(mesh) and mesh.volume < 0:
+            mesh = Mesh(mesh.vertices, mesh.faces[:, ::-1].copy())
+        hull, flat = convex_hull(mesh.vertices)
+        if flat:
+            hull = mesh
+        corners = hull.vertices.astype(np.float64)
+        drawn = sample_surface(mesh, POINTS, 0)
+        rows = [
+            *(_some(corners, _at_vertices(hull)), _along_edges(mesh)),
+            _some(mesh.vertices.astype(np.float64), _at_vertices(mesh)),
+            (drawn.points, drawn.normals),
         ]
         raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
-        normals = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-300)
+        normals = _unit(raw)
         mass = mass_properties(meshes)
-        if mesh.volume < 0:
-            normals = -normals
         return Solid(
             name,
             corners,
-            np.concatenate(points),
+            np.concatenate([points for points, _ in rows]),
+            np.concatenate([outwards for _, outwards in rows]),
             surface_tree(torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)),
             normals=normals,
             mass=mass,
@@ -114,9 +122,15 @@ class Solid:
         """The same under another name: an instance."""
         return replace(self, name=name)
 
-    def distances(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def distances(self, points: np.ndarray, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of points (N, 3) in its frame: distances (N,) to its surface, negative inside, and the
-        directions (N, 3) in which they grow."""
+        directions (N, 3) in which they grow.
+
+        Args:
+            behind: (N, 3) points a little behind those, within the body that they are of. Where a
+                point touches, the direction is that from the surface to what is behind it: at an
+                edge the nearest face does not say which side is meant.
+        """
         queries = torch.from_numpy(np.ascontiguousarray(points, np.float32))
         away, face, on = (t.numpy() for t in nearest(self.tree, queries))
         distance = away.astype(np.float64)
@@ -126,35 +140,62 @@ class Solid:
             within = winding_number(self.tree, queries).abs().numpy() > 0.5
             distance[within] *= -1
             normal[within] *= -1
-        # Nearer than rounding, the face says what its outside is.
-        touching = np.abs(distance) < 1e-5 * self.size
-        normal[touching] = self.normals[face[touching]]
+        touching = np.flatnonzero(np.abs(distance) < TOUCHING * self.size)
+        if len(touching):
+            normal[touching] = self._from_behind(behind[touching], face[touching])
         return distance, normal
 
+    def _from_behind(self, behind: np.ndarray, face: np.ndarray) -> np.ndarray:
+        """Directions (K, 3) to points behind those that touch; what is within the body has the
+        direction of the face that it touches."""
+        queries = torch.from_numpy(np.ascontiguousarray(behind, np.float32))
+        away, _, on = (t.numpy() for t in nearest(self.tree, queries))
+        out = _unit(behind - on)
+        unsure = away < TOUCHING * self.size
+        if self.inside:
+            unsure |= winding_number(self.tree, queries).abs().numpy() > 0.5
+        out[unsure] = self.normals[face[unsure]]
+        return out
 
-def _some(points: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of points (N, 3), always the same."""
-    if len(points) <= most:
-        return points
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
+
+
+def _some(points: np.ndarray, outwards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `POINTS` of points (N, 3) and their directions, always the same."""
+    if len(points) <= POINTS:
+        return points, outwards
     rng = np.random.Generator(np.random.Philox(key=1))
-    return points[np.sort(rng.permutation(len(points))[:most])]
+    kept = np.sort(rng.permutation(len(points))[:POINTS])
+    return points[kept], outwards[kept]
 
 
-def _along_edges(mesh: Mesh) -> np.ndarray:
-    """Points (N, 3) along sharp edges and borders, where edges of two bodies may cross."""
+def _at_vertices(mesh: Mesh) -> np.ndarray:
+    """The mean direction (V, 3) of the faces at every vertex, each as much as any other."""
+    normals = _unit(face_normals(mesh.vertices.astype(np.float64), mesh.faces))
+    total = np.zeros((len(mesh.vertices), 3))
+    np.add.at(total, mesh.faces.reshape(-1), np.repeat(normals, 3, axis=0))
+    return _unit(total)
+
+
+def _along_edges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3) along sharp edges and borders, where edges of two bodies may cross, and the
+    directions between their faces."""
     edges = edges_of(mesh.faces)
     raw = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
-    normals = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-300)
+    normals = _unit(raw)
     total = np.zeros((len(edges.ends), 3))
     np.add.at(total, edges.half, np.repeat(normals, 3, axis=0))
     # Two unit normals at an angle whose cosine is c have a sum of squared length 2 + 2 c.
     sharp = (edges.faces != 2) | ((total**2).sum(1) < 2 + 2 * SHARP)
     ends = mesh.vertices[edges.ends[sharp]].astype(np.float64)
     if not len(ends):
-        return np.zeros((0, 3))
+        return np.zeros((0, 3)), np.zeros((0, 3))
     length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
     count = np.maximum(1, np.round(POINTS * length / max(length.sum(), 1e-300))).astype(int)
     edge = np.repeat(np.arange(len(ends)), count)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
     share = ((step + 0.5) / count[edge])[:, None]
-    return ends[edge, 0] * (1 - share) + ends[edge, 1] * share
+    points = ends[edge, 0] * (1 - share) + ends[edge, 1] * share
+    return _some(points, _unit(total[sharp])[edge])

@@ -77,8 +77,8 @@ class PlacementConfig:
     weights: PlacementWeights = field(default_factory=PlacementWeights)
     physical: PhysicalConfig = field(default_factory=PhysicalConfig)
     stand: bool = True
-    """At the end, let everything stand by the geometry itself: no penetration, no gap below, nothing
-    that falls over when it is let go."""
+    """At the end, let everything stand by the geometry itself: no penetration, no gap below,
+    nothing that falls over when it is let go."""
     settle: SettleConfig = field(default_factory=SettleConfig)
     """How far things may move for that."""
     steps: int = 100

@@ -163,8 +163,11 @@ def _object(row: Any, scalar_first: bool, world: _Similarity, where: str) -> Obj
         pose, stretch = _of_matrix(_numbers(table["matrix"], (4, 4), "matrix", where), where)
     else:
         at = _numbers(table.get("translation", [0, 0, 0]), (3,), "translation", where)
-        rotation = _rotation(table.get("rotation", [1, 0, 0, 0] if scalar_first else [0, 0, 0, 1]),
-                             scalar_first, where)
+        rotation = _rotation(
+            table.get("rotation", [1, 0, 0, 0] if scalar_first else [0, 0, 0, 1]),
+            scalar_first,
+            where,
+        )
         scale, stretch = _scale(table.get("scale", 1.0), where)
         pose = Transform(scale, rotation, at)
     return ObjectPose(

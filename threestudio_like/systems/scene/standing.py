@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...meshes.physics.settling import Settled, SettleConfig, settle
+from ...meshes.physics.settling import SettleConfig, Settled, settle
 from ...meshes.physics.simulation import standing_lines
 from ...meshes.physics.solid import Pose, Solid
 from ...representations import PlacedScene

@@ -131,7 +131,9 @@ class _Writer:
 
     def _seen(self, element: Xml.Element, body: RigidBody, key: str, mesh: Mesh) -> None:
         several = len(body.meshes) > 1
-        label = self._free(slug(f"{body.name} {key}" if several else body.name, "_", 50) or "object")
+        label = self._free(
+            slug(f"{body.name} {key}" if several else body.name, "_", 50) or "object"
+        )
         self.files[f"{self.stem}.{label}.obj"] = obj_bytes(mesh)
         Xml.SubElement(
             self.assets,
@@ -195,7 +197,6 @@ MJCF = Format(
     suffixes=(".xml",),
     write=write_mjcf,
     keeps=(
-        EVERYTHING
-        & {"parts", "placed objects", "textures", "materials", "texture coordinates"}
+        EVERYTHING & {"parts", "placed objects", "textures", "materials", "texture coordinates"}
     ),
 )

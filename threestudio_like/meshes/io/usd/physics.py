@@ -14,8 +14,8 @@ from ...mesh import Mesh
 from ...physics.simulation import RigidBody, Simulation
 
 FLOOR_HALF = 50.0
-"""Half the edge of the floor that is drawn where a viewer draws guides, metres; the plane itself has
-no border."""
+"""Half the edge of the floor that is drawn where a viewer draws guides, metres; the plane itself
+has no border."""
 
 
 class PhysicsWriter:
