@@ -278,9 +278,11 @@ def _number(value: Any, name: str, where: str) -> float:
 
 def _numbers(value: Any, shape: tuple[int, ...], name: str, where: str) -> np.ndarray:
     try:
-        if isinstance(value, (bool, str)):
+        plain = np.array(value)
+        # Texts and truth values are no numbers, though NumPy would take them for some.
+        if plain.dtype.kind not in "iuf":
             raise ValueError
-        out = np.array(value, np.float64)
+        out = plain.astype(np.float64)
     except (ValueError, TypeError, OverflowError):
         out = np.array(np.nan)
     if out.shape != shape or not np.isfinite(out).all() or np.abs(out).max(initial=0) > 1e9:
