@@ -50,7 +50,7 @@ def falling(
         missing = _missing(solids, poses, matrix, down / np.linalg.norm(down))
         for body in np.flatnonzero(missing > SLACK):
             if body not in found:
-                found[int(body)] = Fall(int(body), _towards(body, poses, solids, touching, side))
+                found[int(body)] = Fall(int(body), _towards(int(body), poses, solids, touching, side))
     return [found[k] for k in sorted(found)]
 
 
