@@ -202,7 +202,9 @@ def imported(number: int, done: set[tuple]) -> None:
     files = [ROOT / "assets" / "meshes" / FILES[k] for k in rng.permutation(len(FILES))[:3]]
     rows, at = [], 0.0
     for place, file in enumerate(files):
-        points = np.concatenate([m.vertices for m in Asset.load(file).meshes.values()])
+        points = np.concatenate([m.vertices for m in Asset.load(file).meshes.values()]).astype(
+            float
+        )
         extent = float(np.ptp(points, axis=0).max())
         scale = float(rng.uniform(20, 40)) / extent
         # Side by side, a little into each other, and at heights that are not sure.
@@ -216,7 +218,7 @@ def imported(number: int, done: set[tuple]) -> None:
         rows.append(
             {
                 "name": f"{place} {file.stem}",
-                "translation": [shift[0], -shift[2], shift[1]],
+                "translation": [float(v) for v in (shift[0], -shift[2], shift[1])],
                 "rotation": [half, half, 0.0, 0.0],
                 "scale": scale,
             }

@@ -50,7 +50,8 @@ def falling(
         missing = _missing(solids, poses, matrix, down / np.linalg.norm(down))
         for body in np.flatnonzero(missing > SLACK):
             if body not in found:
-                found[int(body)] = Fall(int(body), _towards(int(body), poses, solids, touching, side))
+                away = _towards(int(body), poses, solids, touching, side)
+                found[int(body)] = Fall(int(body), away)
     return [found[k] for k in sorted(found)]
 
 
