@@ -285,3 +285,70 @@ def test_damaged_files_are_read_or_refused(tmp_path):
         path.write_bytes(b"hello")
         with pytest.raises(InputError):
             Asset.load(path)
+
+
+def standing_scene():
+    """A turned cube on a base, as rigid bodies of a world in decimetres."""
+    from dataclasses import replace
+
+    from tests.test_poses import scene
+    from threestudio_like.meshes.physics.simulation import SimulationConfig, simulated
+
+    simulation = simulated(scene(), SimulationConfig(metres=0.1, density=500, pieces="hull"))
+    nodes = {b.name: Node(b.meshes, b.where) for b in simulation.bodies}
+    return replace(Asset.scene(nodes), simulation=simulation)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rigid_bodies_by_the_schemas(tmp_path, kind):
+    """Masses, moments, pieces, friction, gravity and a floor; what is seen comes back alone."""
+    from pxr import UsdPhysics
+
+    asset = standing_scene()
+    path = asset.save(tmp_path / f"a.{kind}")
+    stage = Usd.Stage.Open(str(path))
+    bodies = [p for p in stage.Traverse() if p.HasAPI(UsdPhysics.RigidBodyAPI)]
+    assert [p.GetDisplayName() for p in bodies] == ["base", "red cube"]
+    cube = UsdPhysics.MassAPI(bodies[1])
+    assert cube.GetMassAttr().Get() == pytest.approx(0.05**3 * 500, rel=1e-4)
+    moment = 0.05**5 * 500 / 6
+    np.testing.assert_allclose(cube.GetDiagonalInertiaAttr().Get(), [moment] * 3, rtol=1e-3)
+    place = UsdGeom.XformCache().GetLocalToWorldTransform(bodies[1])
+    assert place.ExtractTranslation() == pytest.approx((0.02, 0.125, -0.01), abs=1e-6)
+    scales = [Gf.Vec3d(*place.GetRow3(k)).GetLength() for k in range(3)]
+    assert scales == pytest.approx([1, 1, 1], abs=1e-6)
+    pieces = [p for p in stage.Traverse() if p.HasAPI(UsdPhysics.MeshCollisionAPI)]
+    assert len(pieces) == 2
+    for piece in pieces:
+        assert UsdGeom.Imageable(piece).ComputePurpose() == "guide"
+        material, _ = UsdShade.MaterialBindingAPI(piece).ComputeBoundMaterial("physics")
+        friction = UsdPhysics.MaterialAPI(material.GetPrim()).GetDynamicFrictionAttr().Get()
+        assert friction == pytest.approx(0.7)
+    floor = stage.GetPrimAtPath("/Asset/Floor")
+    assert floor.HasAPI(UsdPhysics.CollisionAPI)
+    again = Asset.load(path)
+    assert list(again.meshes) == ["base", "red cube"]
+    for name, mesh in asset.meshes.items():
+        one, two = (np.unique(m.vertices.round(5), axis=0) for m in (mesh, again.meshes[name]))
+        np.testing.assert_allclose(two, one, atol=2e-5)
+
+
+def complaints(stage) -> list[str]:
+    """What OpenUSD's own validators say of a stage."""
+    from pxr import UsdValidation
+
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    names = [v.GetMetadata().name for v in validators]
+    assert "usdPhysicsValidators:RigidBodyChecker" in names
+    return [e.GetName() for e in UsdValidation.ValidationContext(validators).Validate(stage)]
+
+
+def test_openusds_validators_have_nothing_to_say(tmp_path):
+    """And they have, once a body is something that has no place."""
+    from pxr import UsdPhysics
+
+    pytest.importorskip("pxr.UsdValidation")
+    stage = Usd.Stage.Open(str(standing_scene().save(tmp_path / "a.usda")))
+    assert complaints(stage) == []
+    UsdPhysics.RigidBodyAPI.Apply(stage.GetPrimAtPath("/Asset/Materials"))
+    assert complaints(stage) == ["RigidBodyNonXformable"]

@@ -13,6 +13,7 @@ from ..runs.options import AssetOptions, MethodOptions, PriorOptions, RunOptions
 EXAMPLES = (
     'threestudio-like compose scene.png "a green sofa in front of a blue robot"',
     'threestudio-like compose --text "a red ball on a blue box"',
+    "threestudio-like compose --objects a.glb b.glb --poses poses.json",
 )
 
 
@@ -43,6 +44,9 @@ class Compose:
     checkpoint."""
     objects: tuple[Path, ...] = ()
     """Your own meshes, in the prompt's order; only where they stand is sought then."""
+    poses: Path | None = None
+    """A JSON file that says where your objects are (docs/how-to/scenes-that-stand.md): the layout
+    is only settled then, by the picture where there is one and by how things stand."""
     method_name: Annotated[str, tyro.conf.arg(name="method")] = "auto"
     """How each object is reconstructed: see reconstruct --method."""
     spatial_words: tuple[str, ...] = ()

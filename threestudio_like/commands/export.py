@@ -10,6 +10,7 @@ import tyro
 
 EXAMPLES = (
     "threestudio-like export outputs/latest --to obj ply stl --verify",
+    "threestudio-like export outputs/latest --to mjcf usdz --physics --extent 60cm",
     "threestudio-like export chair.glb --turntable --transparent --size 720 --fps 30",
 )
 
@@ -21,8 +22,8 @@ class Export:
     source: tyro.conf.Positional[Path] = Path("outputs/latest")
     """Folder of a run, a mesh file, or a file of 3D Gaussians."""
     to: tuple[str, ...] = ("glb",)
-    """Formats: glb, gltf, obj, ply, stl, 3mf, usdz, …, ply-splat and spz (3D Gaussians), or a
-    plug-in's."""
+    """Formats: glb, gltf, obj, ply, stl, 3mf, usdz, mjcf (rigid bodies), …, ply-splat and spz (3D
+    Gaussians), or a plug-in's."""
     texture: int = 0
     """Largest texture size in pixels (0: as it is)."""
     faces: int = 0
@@ -39,6 +40,19 @@ class Export:
     """Duration of the turntable."""
     transparent: bool = False
     """Film the turntable without a background: an animated WebP with alpha instead of an MP4."""
+    physics: bool = False
+    """Rigid bodies in USD too: convex pieces, masses, friction, a floor. MJCF always has them."""
+    density: tuple[str, ...] = ()
+    """Of rigid bodies, kg / m³: 600 (of all; the default), red_ball=90 (of one object)."""
+    friction: float = 0.7
+    """Coefficient of friction of rigid bodies."""
+    pieces: str = "auto"
+    """Convex pieces of what is not convex: coacd, hull (one convex hull a part), auto (coacd where
+    it is installed)."""
+    extent: str = ""
+    """Length of the whole as rigid bodies, 40cm or 1.2m; by default one unit is a metre."""
+    settle: bool = False
+    """Let rigid bodies down first until their pieces stand."""
     out: Path | None = None
     """Folder to write to (default: beside the asset)."""
     force: bool = False

@@ -88,6 +88,7 @@ def moved(asset: Asset, rotation: np.ndarray, scale: float) -> Asset:
         asset,
         meshes={k: turned(m, rotation, scale) for k, m in asset.meshes.items()},
         nodes={},
+        simulation=None,
         motion=motion @ asset.motion,
         offset=motion[:3, :3] @ asset.offset,
     )

@@ -20,6 +20,7 @@ from .transform import Transform
 
 if TYPE_CHECKING:
     from .features import Feature
+    from .physics.simulation import Simulation
 
 __all__ = ["Asset", "EncodedImage", "Material", "Mesh", "Node", "Sampler", "Source", "Variant"]
 
@@ -275,7 +276,7 @@ class Asset:
     where the file stands so far from its origin that float32 would not hold it. notes: what a
     reader had to guess or leave out, one line each. variants: other looks, besides that of the
     meshes. polygons: whether the file has faces of more corners, which are triangles here; a source
-    says so itself.
+    says so itself. simulation: its rigid bodies, where it is written for a solver of them.
 
     Example:
         >>> asset = threestudio_like.generate("a red chair")      # doctest: +SKIP
@@ -291,10 +292,11 @@ class Asset:
     notes: list[str] = field(default_factory=list)
     variants: list[Variant] = field(default_factory=list)
     polygons: bool = False
+    simulation: Simulation | None = None
 
     def with_meshes(self, meshes: dict[str, Mesh]) -> Asset:
         """The asset with other meshes in place of its own, those of its nodes included."""
-        return replace(self, meshes=meshes, nodes={})
+        return replace(self, meshes=meshes, nodes={}, simulation=None)
 
     @staticmethod
     def scene(nodes: dict[str, Node], provenance: dict[str, Any] | None = None) -> Asset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,20 @@ def export(
     out: PathLike | None = None,
     verify: bool = False,
     force: bool = False,
+    physics: bool = False,
+    density: float | Mapping[str, float] | None = None,
+    friction: float = 0.7,
+    pieces: str = "auto",
+    extent: str = "",
+    settle: bool = False,
 ) -> list[Path]:
     """Write a run's asset, or a mesh file, in other formats; returns the files.
 
     Args:
         texture: largest texture size in pixels; faces: budget of the whole asset; 0 for no limit.
+        physics: rigid bodies in USD too; "mjcf" always has them. density: kg / m³ of all, or of
+            objects by name. friction, pieces ("auto", "coacd", "hull"), extent ("40cm"), settle: of
+            rigid bodies, see the command.
 
     Raises:
         UserError: with what is wrong, where, and what to do.
@@ -44,9 +53,24 @@ def export(
         "out": out,
         "verify": verify,
         "force": force,
+        "physics": physics,
+        "density": _density_texts(density),
+        "friction": friction,
+        "pieces": pieces,
+        "extent": extent,
+        "settle": settle,
     }
     options = from_dict(Export, values, "options")
     return [path for path, _ in write_formats(options)]
+
+
+def _density_texts(density: float | Mapping[str, float] | None) -> tuple[str, ...]:
+    """Densities as the command line has them."""
+    if density is None:
+        return ()
+    if isinstance(density, Mapping):
+        return tuple(f"{name}={value}" for name, value in density.items())
+    return (str(density),)
 
 
 def evaluate(

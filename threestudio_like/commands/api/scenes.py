@@ -17,7 +17,7 @@ from .options import PathLike, PriorLike, build_options, quiet_by_default, run_c
 
 
 def compose(
-    picture: PathLike | None,
+    picture: PathLike | None = None,
     prompt: str = "",
     *,
     method: str = "auto",
@@ -27,6 +27,7 @@ def compose(
     masks: PathLike | None = None,
     segmenter: str = "",
     objects: Sequence[PathLike] = (),
+    poses: PathLike | None = None,
     spatial_words: Sequence[str] = (),
     fov: float = 0.0,
     elevation: float | None = None,
@@ -49,6 +50,7 @@ def compose(
         masks: a folder with a mask for each object, or a label map.
         segmenter: what finds the objects, by name or folder.
         objects: your own meshes, in the prompt's order.
+        poses: a JSON file of where they are; the layout is only settled then.
         spatial_words: words of the prompt that say where things are.
         fov, elevation: of the picture's camera, degrees.
         The others are those of `generate`.
@@ -60,19 +62,21 @@ def compose(
         >>> scene = compose("scene.png", "a red ball on a blue box").asset      # doctest: +SKIP
         >>> scene.nodes["red_ball"].transform.translation                 # doctest: +SKIP
     """
+    alone = picture is None and poses is None
     options = build_options(
         Compose,
         run,
         asset=asset,
         values={
             "picture": "" if picture is None else str(picture),
-            "prompt": prompt if picture is not None else "",
-            "text": prompt if picture is None else "",
+            "prompt": "" if alone else prompt,
+            "text": prompt if alone else "",
             "method_name": method,
             "boxes": boxes,
             "masks": masks,
             "segmenter": segmenter,
             "objects": objects,
+            "poses": poses,
             "spatial_words": spatial_words,
             "fov": fov,
             "elevation": elevation,

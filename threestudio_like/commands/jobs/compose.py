@@ -26,6 +26,7 @@ from ...systems.scene.prompt import SceneText, read_scene
 from ...systems.scene.segmentation import check_marks
 from ..compose import Compose
 from .compose_objects import check_export
+from .compose_poses import compose_poses
 from .compose_run import Composition
 from .printing import print_configuration
 from .view import ViewOptions, pick_boxes
@@ -47,6 +48,8 @@ def compose(
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
+    if options.poses is not None and not options.method.print_config:
+        return compose_poses(options, lambda given: configuration_of(given, system))
     if options.text and options.picture:
         raise ConfigError(
             "goes without a picture",

@@ -4,26 +4,21 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...guidance.physical import PhysicalTerms
-from ...meshes.mesh import Asset, Node
-from ...metrics.layout import relation_holds
 from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
 from ...priors.inpainter import load_inpainter
 from ...priors.registry import EMBEDDED
 from ...priors.segmentation.segment_anything import load_segmenter
-from ...renderers import Cameras, RingCameras
+from ...renderers import Cameras
 from ...reports import Comparison
 from ...representations import PlacedScene
-from ...runs.delivery import Delivery, RunResult
+from ...runs.delivery import RunResult
 from ...runs.session import Run
 from ...systems.scene.amodal_completion import Completed, complete, uncompleted
 from ...systems.scene.comboverse import Comboverse, SceneRequest
@@ -39,11 +34,12 @@ from ...systems.scene.layout import (
 )
 from ...systems.scene.objects import SceneObject, first_layout, node_names
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
-from ...systems.scene.placement import ReferencePicture, bonds_of, scene_pictures
+from ...systems.scene.placement import ReferencePicture, scene_pictures
 from ...systems.scene.prompt import SceneText
-from ...systems.scene.report import compared, fit_line, picture_pages, scene_pages
+from ...systems.scene.report import compared, picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
 from ..compose import Compose
+from .compose_ending import Ending, stand_and_tell
 from .compose_objects import ObjectMaker
 from .generate import save_embeddings
 
@@ -116,22 +112,7 @@ class Composition:
             for part, o in zip(parts, objects)
         ]
         camera = self._camera(canvas, objects, seen)
-        start = [
-            initial_transform(o.body, s, camera, config=config.place.layout)
-            for o, s in zip(objects, seen)
-        ]
-        if config.place.layout.ground:
-            supported = {r.subject: r.object for r in self.text.relations if r.kind == "on"}
-            start = on_the_ground(
-                [o.body for o in objects], start, camera, supported=supported, sure=feet_seen(parts)
-            )
-        scene = PlacedScene(
-            [o.body for o in objects],
-            names,
-            start,
-            camera_to_world=camera.camera_to_world[0],
-            along=config.place.along,
-        )
+        scene = self._first_placement(objects, seen, parts, camera)
         union = np.clip(sum(p.mask for p in parts), 0, 1)
         reference = ReferencePicture(
             torch.from_numpy(canvas.pixels),
@@ -145,6 +126,7 @@ class Composition:
         plans = config.plans(request)
         stages = self.run.execute(plans)
         scene = config.result(request, stages)
+        standing = self._stand(scene)
         after = scene_pictures(scene, config.place.renderer, camera.resized(192, 192))
         path: Any = stages["placement"].modules["path"]
         self.pages.update(
@@ -159,9 +141,31 @@ class Composition:
             "camera: field of view, degrees": math.degrees(float(camera.fov_y[0])),
             **{f"{k}, first": v for k, v in first.items()},
             **last,
+            **standing,
             **self.maker.fits,
         }
         return self._finish(scene, objects, figures)
+
+    def _first_placement(
+        self, objects: list[SceneObject], seen: list[Seen], parts: list[Part], camera: Cameras
+    ) -> PlacedScene:
+        """Where the objects stand by box, mask, depth and the common floor."""
+        place = self.config.place
+        start = [
+            initial_transform(o.body, s, camera, config=place.layout) for o, s in zip(objects, seen)
+        ]
+        if place.layout.ground:
+            supported = {r.subject: r.object for r in self.text.relations if r.kind == "on"}
+            start = on_the_ground(
+                [o.body for o in objects], start, camera, supported=supported, sure=feet_seen(parts)
+            )
+        return PlacedScene(
+            [o.body for o in objects],
+            [o.name for o in objects],
+            start,
+            camera_to_world=camera.camera_to_world[0],
+            along=place.along,
+        )
 
     def from_text(self, given: list[SceneObject]) -> RunResult:
         """Imagine the objects, try several first placements, keep the best scene."""
@@ -205,6 +209,7 @@ class Composition:
             "starts": len(scenes),
             "best start": list(scenes).index(winner) + 1,
             **scores[winner],
+            **self._stand(best),
         }
         return self._finish(best, objects, figures)
 
@@ -334,49 +339,21 @@ class Composition:
             "reference: PSNR, dB": -10 * math.log10(max(error, 1e-9)),
         }
 
+    def _stand(self, scene: PlacedScene) -> dict[str, Any]:
+        """Let the scene stand, where that is wanted; figures of it."""
+        return stand_and_tell(self.run, scene, self.config.place)
+
     def _finish(
         self, scene: PlacedScene, objects: list[SceneObject], figures: dict[str, Any]
     ) -> RunResult:
         save_embeddings(self.run, self.prior)
-        began = time.monotonic()
-        self.run.events.status("asset: writing, verifying", force=True)
-        residual = PhysicalTerms(
-            scene, bonds_of(self.text), [], config=self.config.place.physical
-        ).report()
-        where = scene.transforms()
-        placed = [
-            t.apply(np.concatenate([m.vertices for m in o.body.meshes.values()]))
-            for o, t in zip(objects, where)
-        ]
-        said = self.text.objects
-        kept = {
-            f"{said[r.subject]} {r.words} {said[r.object]}": relation_holds(
-                r.kind, placed[r.subject], placed[r.object]
-            )
-            for r in self.text.relations
-        }
-        provenance = {
-            k: self.run.record.facts[k]
-            for k in ("prompt", "system", "preset", "prior", "seed", "picture")
-        }
-        provenance["generator"] = "threestudio_like 0.1.0"
-        provenance["licence of the prior"] = self.prior.facts.licence
-        nodes = {o.name: Node(o.asset.meshes, t.after(o.normal)) for o, t in zip(objects, where)}
-        asset = Asset.scene(nodes, provenance)
-        protocol = self.prior.facts.camera or PLAIN_CAMERAS
-        ring = RingCameras(
-            count=8, elevation=15.0, distance=protocol.distance, fov_y=protocol.fov_y
-        )
-        figures.update(residual)
-        figures.update({f"said: {k}": "holds" if v else "does not hold" for k, v in kept.items()})
-        title = self.prompt or Path(self.run.record.facts["picture"]).stem
-        work = Delivery(
-            title=title,
-            asset=asset,
-            ring=ring,
-            turntable=self.options.asset.turntable,
-            pictures=self.pages,
+        ending = Ending(
+            run=self.run,
+            prompt=self.prompt,
+            text=self.text,
+            config=self.config,
+            prior=self.prior,
+            pages=self.pages,
             compared=self.compared,
-            fit_line=fit_line(figures),
         )
-        return self.run.deliver(work, figures, began)
+        return ending.deliver(scene, objects, figures)

@@ -22,6 +22,7 @@ from ...meshes.verification import Verdict, verify
 from ...renderers import RingCameras
 from ...reports import Film, film
 from ..export import Export
+from .export_physics import physical, with_bodies
 from .export_splats import check as check_splats
 from .export_splats import encoded as splat_files
 from .export_splats import is_splat_file, is_splat_format, mesh_of, target_of
@@ -88,6 +89,7 @@ def write_formats(
             _check_format(kind, options.verify)
     wanted = {kind for kind in formats if is_splat_format(kind)}
     formats = [kind for kind in formats if kind not in wanted]
+    bodies = {FORMATS.get(kind).suffixes[0] for kind in physical(formats, options)}
     path = source / "asset.glb" if source.is_dir() else source
     if not path.is_file():
         raise InputError(
@@ -114,24 +116,40 @@ def write_formats(
     check_free([*new, *filmed, *splats], force=options.force, made=known)
     asset = _asset_of(path, options, needed=bool(new or filmed or targets))
     files = splat_files(source, asset, splats)
+    made_of = _assets_of(asset, targets, bodies, options)
     for target in new:
-        files |= _encoded_beside(asset, target, files)
+        files |= _encoded_beside(made_of[target], target, files)
     if turn is not None:
         files |= {filmed[0]: film(asset, turn)}
     write_files(files, force=options.force, made=known)
     if made is not None:
         made.add(files)
-    _tell(asset, new, {} if lost is None else lost)
+    _tell(asset, made_of, new, {} if lost is None else lost)
     for target, kind in splats.items():
         check_splats(target, kind, files[target])
     others = [*filmed, *splats]
     if not options.verify:
         return [(target, None) for target in [*targets, *others]]
+    checked = [(target, _verified(target, made_of[target])) for target in targets]
+    return [*checked, *((target, None) for target in others)]
+
+
+def _verified(target: Path, asset: Asset) -> Verdict:
+    """A file read back and compared with the asset that it was made of."""
     cameras = RingCameras().all(160).view_projection().numpy()
     # A mesh of the user's may stand anywhere and be of any size.
-    normalise = Normalisation.of(np.concatenate([m.vertices for m in asset.meshes.values()])).apply
-    checked = [(target, verify(target, asset, cameras, place=normalise)) for target in targets]
-    return [*checked, *((target, None) for target in others)]
+    points = np.concatenate([m.vertices for m in asset.meshes.values()])
+    return verify(target, asset, cameras, place=Normalisation.of(points).apply)
+
+
+def _assets_of(
+    asset: Asset, targets: list[Path], bodies: set[str], options: Export
+) -> dict[Path, Asset]:
+    """What every file is made of: the asset, or for suffixes in `bodies` its rigid bodies."""
+    if not any(target.suffix in bodies for target in targets):
+        return dict.fromkeys(targets, asset)
+    rigid = with_bodies(asset, options)
+    return {target: rigid if target.suffix in bodies else asset for target in targets}
 
 
 def _asset_of(path: Path, options: Export, *, needed: bool) -> Asset:
@@ -153,12 +171,17 @@ def _encoded_beside(asset: Asset, target: Path, others: dict[Path, bytes]) -> di
     return {target if path == other else path: data for path, data in encode(asset, other).items()}
 
 
-def _tell(asset: Asset, targets: list[Path], lost: dict[Path, list[Feature]]) -> None:
+def _tell(
+    asset: Asset,
+    made_of: dict[Path, Asset],
+    targets: list[Path],
+    lost: dict[Path, list[Feature]],
+) -> None:
     """Print what the reader noted, and what every file could not keep."""
     for note in asset.notes:
         print(printable(f"Note: {note}."), file=sys.stderr)
     for target in targets:
-        lost[target] = losses(asset, target)
+        lost[target] = losses(made_of[target], target)
         if lost[target]:
             print(printable(loss_line(lost[target], target.name)), file=sys.stderr)
 

@@ -75,6 +75,7 @@ FORMATS: Registry[Format] = Registry(
         "usdc": f"{_HERE}.usd.usd:USDC",
         "dae": f"{_HERE}.dae.dae:DAE",
         "3mf": f"{_HERE}.threemf.threemf:THREEMF",
+        "mjcf": f"{_HERE}.mjcf.mjcf:MJCF",
     },
 )
 """The formats by name."""

@@ -30,6 +30,7 @@ from ...guidance.weighted import (
     recover_guidances,
     shrink_guidances,
 )
+from ...meshes.physics.settling import SettleConfig
 from ...priors.diffusion import PLAIN_CAMERAS, CameraProtocol, DiffusionPrior
 from ...priors.latent_rgb import show_rgb
 from ...renderers import Cameras, RandomBackground, RingCameras, SceneRenderer, UniformCameras
@@ -75,6 +76,11 @@ class PlacementConfig:
     """For camera-conditioned priors; all others begin with the paper's (`open`)."""
     weights: PlacementWeights = field(default_factory=PlacementWeights)
     physical: PhysicalConfig = field(default_factory=PhysicalConfig)
+    stand: bool = True
+    """At the end, let everything stand by the geometry itself: no penetration, no gap below,
+    nothing that falls over when it is let go."""
+    settle: SettleConfig = field(default_factory=SettleConfig)
+    """How far things may move for that."""
     steps: int = 100
     views: int = 4
     """Novel views a step; the paper's are 10."""
@@ -109,6 +115,7 @@ class PlacementConfig:
             rate_depth="0.01",
             rate="0.001",
             weights=PlacementWeights(physical=0.0),
+            stand=False,
         )
 
 
@@ -232,7 +239,7 @@ class NovelViews:
         main: Guidance | None,
         more: list[WeightedGuidance],
     ) -> None:
-        self.renderer, self.size = config.renderer, size
+        self.renderer, self.size, self.protocol = config.renderer, size, protocol
         self.every = list(more)
         if main is not None:
             weight = Schedule.parse(config.weights.spatial)
@@ -258,11 +265,33 @@ class NovelViews:
         return guidance_terms(self.every, seen, inputs, figures=self.figures)
 
 
+def novel_views(
+    scene: PlacedScene,
+    text: SceneText,
+    words: list[str],
+    prior: DiffusionPrior | None,
+    config: PlacementConfig,
+) -> NovelViews:
+    """What the guidances say of novel views; nothing without a prior."""
+    if prior is None:
+        size = config.resolution or 64
+        return NovelViews(config, PLAIN_CAMERAS, size, main=None, more=[])
+    context = scene_context(scene, text.prompt, prior, renderer=config.renderer)
+    main = config.guidances.build_main(context) or distillation_of(config, prior, text, words=words)
+    return NovelViews(
+        config,
+        prior.facts.camera or PLAIN_CAMERAS,
+        config.resolution or prior.facts.image_size,
+        main=main,
+        more=config.guidances.build(context),
+    )
+
+
 def placement_stage(
     scene: PlacedScene,
     text: SceneText,
     words: list[str],
-    prior: DiffusionPrior,
+    prior: DiffusionPrior | None,
     config: PlacementConfig,
     reference: ReferencePicture | None = None,
     order: list[tuple[int, int]] | None = None,
@@ -273,15 +302,13 @@ def placement_stage(
 
     Args:
         words: spatial words of the prompt.
+        prior: None where no novel view is asked for: the picture and the physical terms alone.
         reference: None where there is no picture (layout by text alone).
         order: pairs (front, back) that the picture shows.
         upright: see `PhysicalTerms`.
     """
-    size = config.resolution or prior.facts.image_size
-    protocol = prior.facts.camera or PLAIN_CAMERAS
-    context = scene_context(scene, text.prompt, prior, renderer=config.renderer)
-    main = config.guidances.build_main(context) or distillation_of(config, prior, text, words=words)
-    novel = NovelViews(config, protocol, size, main=main, more=config.guidances.build(context))
+    novel = novel_views(scene, text, words, prior=prior, config=config)
+    size, protocol = novel.size, novel.protocol
     own = None if reference is None else ReferenceTerms(reference, config, size)
     physics = None
     if config.weights.physical > 0:

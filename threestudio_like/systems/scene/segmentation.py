@@ -141,7 +141,12 @@ def by_boxes(
             Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64))
         )
     own = _shown(apart(copies(parts)), parts, "--boxes")
-    return fill_holes(own, BorderSegmenter().mask(picture) > 0.5)
+    return fill_holes(own, border_mask(picture) > 0.5)
+
+
+def border_mask(picture: np.ndarray) -> np.ndarray:
+    """What stands out (H, W) in [0, 1] from the border of a picture (H, W, 3)."""
+    return BorderSegmenter().mask(picture)
 
 
 def by_masks(masks: np.ndarray, text: SceneText) -> list[Part]:

@@ -14,6 +14,7 @@ from ....engine.text import line_name
 from ...extras import needed
 from ...mesh import Asset, Mesh, unique_name
 from ..images import to_linear
+from .physics import PhysicsWriter
 from .surfaces import Textures, add_material
 
 _ALIGNED = 64
@@ -21,7 +22,8 @@ _ALIGNED = 64
 
 
 def write_usd(asset: Asset, name: str) -> dict[str, bytes]:
-    """A USD file: one mesh for each of the asset's, below an Xform for each placed object or part.
+    """A USD file: one mesh for each of the asset's, below an Xform for each placed object or part;
+    where the asset has rigid bodies, those too.
 
     Needs the extra "usd".
     """
@@ -47,17 +49,32 @@ def _scene(asset: Asset, textures: Textures, kind: str) -> tuple[bytes, bytes]:
         UsdGeom.SetStageMetersPerUnit(stage, 1.0)
         root = UsdGeom.Xform.Define(stage, "/Asset")
         stage.SetDefaultPrim(root.GetPrim())
-        Usd.ModelAPI(root.GetPrim()).SetKind(Kind.Tokens.component)
+        kind_of = Kind.Tokens.component if asset.simulation is None else Kind.Tokens.assembly
+        Usd.ModelAPI(root.GetPrim()).SetKind(kind_of)
         if asset.offset.any():
             root.AddTranslateOp().Set(Gf.Vec3d(*(float(x) for x in asset.offset)))
         scene = _Scene(stage, textures)
-        for name, matrix, meshes in _objects(asset):
-            scene.add(name, matrix, meshes)
+        if asset.simulation is not None:
+            _bodies(scene, asset)
+        else:
+            for name, matrix, meshes in _objects(asset):
+                scene.add(name, matrix, meshes)
         stage.GetRootLayer().Save()
         # The stage holds the file open on some systems.
         del scene, root, stage
         data = path.read_bytes()
     return (data, b"") if kind == "usda" else (b"", data)
+
+
+def _bodies(scene: _Scene, asset: Asset) -> None:
+    """The rigid bodies of an asset, each an Xform without a scale."""
+    assert asset.simulation is not None
+    scene.names["/Asset"] |= {"Physics", "Floor"}
+    scene.names["/Asset/Materials"] = {"friction"}
+    physics = PhysicsWriter(scene.stage, "/Asset", asset.simulation)
+    for body in asset.simulation.bodies:
+        path = scene.add(body.name, body.where.matrix(), body.meshes, taken={"Collision"})
+        physics.add(path, body)
 
 
 def _objects(asset: Asset) -> list[tuple[str, np.ndarray | None, dict[str, Mesh]]]:
@@ -90,8 +107,18 @@ class _Scene:
         taken.add(label)
         return f"{parent}/{label}"
 
-    def add(self, name: str, matrix: np.ndarray | None, meshes: dict[str, Mesh]) -> None:
-        """An object of the scene."""
+    def add(
+        self,
+        name: str,
+        matrix: np.ndarray | None,
+        meshes: dict[str, Mesh],
+        taken: set[str] | None = None,
+    ) -> str:
+        """An object of the scene; returns the path that its meshes are below.
+
+        Args:
+            taken: names below that path which no mesh may have.
+        """
         from pxr import Gf, UsdGeom
 
         parent = "/Asset"
@@ -99,10 +126,12 @@ class _Scene:
             parent = self.path("/Asset", name)
             group = UsdGeom.Xform.Define(self.stage, parent)
             group.GetPrim().SetDisplayName(line_name(name))
+            self.names[parent] = set(taken or ())
             if matrix is not None:
                 group.AddTransformOp().Set(Gf.Matrix4d(matrix.T.tolist()))
         for key, mesh in meshes.items():
             self._mesh(self.path(parent, key), name if len(meshes) == 1 else key, mesh)
+        return parent
 
     def _mesh(self, path: str, name: str, mesh: Mesh) -> None:
         from pxr import Sdf, UsdGeom, UsdShade, Vt

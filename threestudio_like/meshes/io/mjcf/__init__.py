@@ -1,0 +1,1 @@
+"""MJCF, the scenes of the MuJoCo solver."""

@@ -1,0 +1,1 @@
+"""Objects as rigid bodies: mass, convex pieces, contacts, where they come to rest, balance."""
