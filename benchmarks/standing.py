@@ -159,11 +159,11 @@ def toybox(number: int, done: set[tuple]) -> None:
     camera = reference_camera(3.0, 40.0, 20.0, 64, 64).camera_to_world[0]
     for start, row in missing:
         scene = PlacedScene(bodies, names, wrong(start, true, sizes, number), camera, "axis")
-        began = time.perf_counter()
+        began, falls = time.perf_counter(), None
         if row == "physical terms":
             by_terms(scene, drawn.caption)
         elif row.startswith("settled"):
-            stand(scene, floor=floor)
+            falls = stand(scene, floor=floor).falls
         level = floor
         if row == "physical terms":
             # The terms know no floor of their own but the largest object's.
@@ -181,6 +181,7 @@ def toybox(number: int, done: set[tuple]) -> None:
                 "row": row,
                 "caption": drawn.caption,
                 "moves": moves(made),
+                "said to fall": falls,
                 "seconds": took,
             }
         )
@@ -236,7 +237,15 @@ def imported(number: int, done: set[tuple]) -> None:
         )
         if code:
             raise SystemExit(code)
-        write(measured(out / "asset.glb", "imported", number, "file", row))
+        line = measured(out / "asset.glb", "imported", number, "file", row)
+        write({**line, "said to fall": said_to_fall(out)})
+
+
+def said_to_fall(folder: Path) -> list[str] | None:
+    """The objects of which a run said that they do not stand; None where it did not look."""
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    found = next((e["falls over"] for e in events if e["event"] == "standing"), None)
+    return None if found is None else [] if found == "nothing" else found.split(", ")
 
 
 def measured(path: Path, kind: str, number: int, start: str, row: str) -> dict[str, Any]:
@@ -291,7 +300,8 @@ def pictures(number: int, done: set[tuple]) -> None:
                 }
             )
             continue
-        write(measured(out / "asset.glb", "pictures", number, "picture", row))
+        line = measured(out / "asset.glb", "pictures", number, "picture", row)
+        write({**line, "said to fall": said_to_fall(out)})
 
 
 def wilson(good: int, count: int) -> str:
@@ -303,7 +313,7 @@ def wilson(good: int, count: int) -> str:
         / (1 + z * z / count)
         * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     )
-    return f"{middle - half:.2f} to {middle + half:.2f}"
+    return f"{max(middle - half, 0):.2f} to {min(middle + half, 1):.2f}"
 
 
 TITLES = {
@@ -311,6 +321,14 @@ TITLES = {
     "imported": "Imported objects with poses in a file (`compose --poses`, `export --settle`)",
     "pictures": "From picture and prompt alone (`compose`, `export --settle`)",
 }
+
+
+def _of_those_said_to_stand(some: list[dict[str, Any]]) -> str:
+    """How many scenes stand of those of which nothing was said to fall."""
+    sure = [x for x in some if x.get("said to fall") == []]
+    if not sure:
+        return ""
+    return f"{sum(max(x['moves']) <= MOST for x in sure)} of {len(sure)}"
 
 
 def report(command: str) -> None:
@@ -340,10 +358,12 @@ def report(command: str) -> None:
                     wilson(good, len(some)),
                     f"{(each <= MOST).mean():.2f} of {len(each)}",
                     f"{np.median([max(x['moves']) for x in some]):.4f}",
+                    _of_those_said_to_stand(some),
                 ]
             )
         header = ["start", "placed", "scenes", "stand", "interval", "objects that stay"]
-        text += f"## {title}\n\n{table([*header, 'median of the farthest move'], rows)}\n\n"
+        header += ["median of the farthest move", "stand, of those said to"]
+        text += f"## {title}\n\n{table(header, rows)}\n\n"
         falls = [
             f"{x['caption']} ({x['start']}, {max(x['moves']):.2f})"
             for x in own

@@ -93,7 +93,11 @@ class Ending:
             for o, t in zip(objects, where)
         }
         asset = Asset.scene(nodes, self._provenance())
-        place = None if self.view is None else self.view.apply
+        place = None
+        if self.view is not None:
+            # What fell may have left the sphere that the scene was settled in.
+            points = np.concatenate([m.vertices for m in asset.meshes.values()])
+            place = Normalisation.of(points).apply
         facts = self.run.record.facts
         work = Delivery(
             title=self.prompt or Path(facts["picture"] or facts.get("poses", "scene")).stem,
