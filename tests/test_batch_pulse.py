@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_ray_of_ones_own_is_begun_again_and_a_cluster_is_not(cluster, monkeypa
     from threestudio_like.runs.batch.items import Spec, Task
 
     ray = Ray()
-    monkeypatch.setitem(__import__("sys").modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(actors, "PULSE", 0.0)
     crew = RayCrew(None, workers=2, address=cluster)
     task = Task(spec=Spec(command="x"), store="s")
@@ -118,3 +119,22 @@ def test_a_ray_of_ones_own_is_begun_again_and_a_cluster_is_not(cluster, monkeypa
     # A Ray that dies again and again without making anything is told of.
     with pytest.raises(BatchError, match="Ray is gone"):
         crew.wait(0.0)
+
+
+@pytest.mark.parametrize("fails", [2, 3])
+def test_a_ray_that_does_not_start_in_time_is_tried_again(fails, monkeypatch):
+    class Slow(Ray):
+        def init(self, **settings):
+            self.begun += 1
+            if self.begun <= fails:
+                raise RuntimeError("timed out during startup")
+            return super().init(**settings)
+
+    ray = Slow()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    if fails < actors.BEGINNINGS:
+        RayCrew(None, workers=1)
+        assert ray.ended == fails
+    else:
+        with pytest.raises(BatchError, match="timed out during startup"):
+            RayCrew(None, workers=1)

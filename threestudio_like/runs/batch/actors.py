@@ -24,6 +24,8 @@ OBJECT_STORE = 100 << 20
 store."""
 PULSE = 2.0
 """Seconds between two looks whether Ray itself is still there."""
+BEGINNINGS = 3
+"""How often Ray is tried to be begun on this machine."""
 MOMENT = 0.3
 """Seconds until whatever died together is dead."""
 LIVES = 3
@@ -135,18 +137,29 @@ class RayCrew:
             settings["object_store_memory"] = OBJECT_STORE
             settings["include_dashboard"] = importlib.util.find_spec("aiohttp_cors") is not None
             settings["num_cpus"] = max(self._processors, os.cpu_count() or 1)
-        try:
-            context = self._ray.init(**settings)
-        except Exception as error:
-            what = " ".join(str(error).split())[:200]
-            raise BatchError(
-                f"Ray cannot be reached ({what})",
-                f"--address {address}" if address else "Ray",
-                "See docs/batch.md, or --workers 1",
-            ) from None
+        context = self._init(settings)
         self._pulse = Pulse(getattr(context, "address_info", None) or {})
         url = getattr(context, "dashboard_url", "") or ""
         self._dashboard = f"http://{url}" if url and "://" not in url else url
+
+    def _init(self, settings: dict[str, Any]) -> Any:
+        """Ray gives its own processes half a minute to start; a busy machine may need another."""
+        address = self._address
+        for left in reversed(range(1 if address else BEGINNINGS)):
+            try:
+                return self._ray.init(**settings)
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    self._ray.shutdown()
+                if left:
+                    continue
+                what = " ".join(str(error).split())[:200]
+                raise BatchError(
+                    f"Ray cannot be reached ({what})",
+                    f"--address {address}" if address else "Ray",
+                    "See docs/batch.md, or --workers 1",
+                ) from None
+        raise AssertionError("unreachable")
 
     def _fitting(self, need: dict[str, float]) -> int:
         """How many workers the cluster holds at once now; what joins later is not counted."""
