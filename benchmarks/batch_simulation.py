@@ -27,9 +27,10 @@ from threestudio_like.runs.batch.store import Store
 
 MILLION = 1_000_000
 SEEDS = 20
-ITEMS = 3000
-"""Items of a simulated day's sample: enough that its rate settles."""
-DAYS = 5
+ITEMS = 200
+"""Items a worker of a simulated day's sample: enough that its rate settles, cold starts among
+them."""
+DAYS = 3
 """Seeds of the plan's rows."""
 ASSUMED = {
     "seconds of a cold start": 180.0,
@@ -147,7 +148,7 @@ def planned(measured: Farm, size: float, mean: float) -> str:
                 failing=ASSUMED["share of trials that fail"],
                 retries=10,
             )
-            outlooks = [simulate(farm, max(ITEMS, 8 * workers), seed) for seed in range(DAYS)]
+            outlooks = [simulate(farm, ITEMS * workers, seed) for seed in range(DAYS)]
             outlook = sorted(outlooks, key=lambda o: o.a_day)[DAYS // 2]
             hours = outlook.seconds * workers / 3600 / outlook.made
             least, most = (f"{f(o.a_day for o in outlooks):,.0f}" for f in (min, max))
