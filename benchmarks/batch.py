@@ -1,10 +1,15 @@
-"""Batches as they are: throughput of one worker and two, overhead, killed workers, drivers and the
-whole of Ray, a second node lost, 10,000 items, the gallery in chromium. On a quiet machine; needs
-Ray.
+"""Batches as they are: throughput of one worker and of two, overhead, loads of the prior; 10,000
+trivial items: the driver's memory, the index, the page in chromium, a finished batch begun again.
+On a quiet machine; needs Ray for two workers.
 
-    python benchmarks/batch.py                 # an hour; writes docs/results/batch.md
+    python benchmarks/batch.py                 # half an hour; writes docs/results/batch.md
     python benchmarks/batch.py --small --dry   # shows that it runs: few items, nothing published
-    python benchmarks/batch.py --only throughput gallery
+    python benchmarks/batch.py --only throughput --keep FOLDER
+
+What is measured is kept as benchmark/batch/<part>.json in the outputs folder, so parts can be
+measured at different times; the table is made of all that is there. `--keep` leaves the stores of
+the throughput runs for `benchmarks/batch_simulation.py`. Killed batches are measured by
+`benchmarks/batch_kills.py`.
 """
 
 from __future__ import annotations
@@ -12,16 +17,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, median
 
+import numpy as np
 from tables import ROOT, publish, table
 
 from threestudio_like.runs.batch.gallery import gallery_files
@@ -30,6 +35,7 @@ from threestudio_like.runs.batch.items import Spec
 from threestudio_like.runs.batch.store import Store
 
 TINY = ROOT / "tests" / "tiny_command.py"
+OUT = ROOT / "outputs" / "benchmark" / "batch"
 QUICK = {
     **{"steps": 10, "faces": 1500, "texture": 128, "turntable": False, "start.iterations": 8},
     **{"start.refine.times": "1.0", "start.refine.steps": 2},
@@ -38,6 +44,8 @@ QUICK = {
 COLOURS = ("red", "blue", "green", "yellow", "white")
 THINGS = ("chair", "box", "ball", "mug")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+REPEATS = 5
+"""Of what takes seconds."""
 
 
 def items(count: int) -> list[str]:
@@ -54,9 +62,14 @@ def manifest(folder: Path, count: int, **defaults: object) -> Path:
 
 
 def start(*words: object, **environment: str) -> subprocess.Popen:
+    """`batch` as a process group of its own; PYTHONPATH is added to."""
+    paths = [str(ROOT), environment.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-m", "threestudio_like", "batch", *map(str, words), "--quiet"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+        env={
+            **{**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        },
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
@@ -65,237 +78,261 @@ def start(*words: object, **environment: str) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> None:
     _, err = process.communicate()
     if process.returncode:
-        raise SystemExit(err.decode(errors="replace").strip().splitlines()[-1])
+        lines = err.decode(errors="replace").strip().splitlines() or ["-"]
+        raise SystemExit(f"exit code {process.returncode}: {lines[-1]}")
 
 
-def events(store: Path) -> list[dict]:
+def events_of(store: Store) -> list[dict]:
     found = []
-    for path in sorted((store / "events").glob("*.jsonl")):
-        found += [json.loads(x) for x in path.read_text().splitlines() if x.endswith("}")]
+    for name in sorted(store.files.names("events")):
+        lines = (store.files.read(name) or b"").decode().splitlines()
+        found += [json.loads(line) for line in lines if line.endswith("}")]
     return found
 
 
-def products(store: Path) -> dict[str, str]:
-    opened = Store(str(store))
-    faults = [f for f in opened.verify() if "belongs to no record" not in f.what]
-    assert not faults, faults[:3]
-    return {id: (opened.record(id) or {})["product"] for id in opened.done()}
+def last_run(store: Store) -> list[dict]:
+    events = events_of(store)
+    first = max(n for n, event in enumerate(events) if event["event"] == "batch")
+    return events[first:]
 
 
-def throughput(folder: Path, count: int) -> str:
-    """Items a minute of one worker and of two, each an actor with one thread."""
-    rows, rates = [], {}
+def throughput(folder: Path, count: int) -> dict:
+    """Items a minute of one worker (this process) and of two (actors of Ray), one thread each."""
     path = manifest(folder, count, **QUICK)
+    found = {}
     for workers in (1, 2):
         store = folder / f"workers {workers}"
+        # Files that are read for the first time, and compiled kernels, are no part of it.
+        finish(start(manifest(folder, 3, **QUICK), "--store", folder / "warm", "--workers", 1))
+        shutil.rmtree(folder / "warm")
+        path = manifest(folder, count, **QUICK)
         finish(start(path, "--store", store, "--workers", workers))
-        told = events(store)
-        made = [e for e in told if e["event"] == "made"]
-        begin = min(e["t"] for e in told if e["event"] == "begin")
-        end = next(e["t"] for e in told if e["event"] == "batch end")
-        work = sum(e["seconds"] for e in made)
-        # The first item of a worker loads the prior and, in Ray, the process; it is no overhead.
-        rates[workers] = len(made) / (end - begin)
-        idle = 1 - work / ((end - begin) * workers)
-        loads = len({e["worker"] for e in made})
-        rows.append(
-            [workers, len(made), end - begin, 60 * rates[workers], f"{100 * idle:.1f} %", loads]
-        )
-    head = ["workers", "items", "seconds", "items a minute", "overhead", "processes that loaded"]
-    return (
-        f"{table(head, rows)}\n\nTwo workers make {rates[2] / rates[1]:.2f} times as much as one."
-    )
+        found[str(workers)] = [
+            {k: e[k] for k in ("t", "event", "worker", "seconds", "loads", "id") if k in e}
+            for e in last_run(Store(str(store)))
+        ]
+    return found
 
 
-def worker_of(store: Path) -> int | None:
-    names = [e["worker"] for e in events(store) if e["event"] == "made"]
-    return int(names[-1].rpartition(":")[2]) if names else None
-
-
-def kills(folder: Path, count: int) -> str:
-    """SIGKILL of workers (10), of the driver (3), of everything (2), in 60 items."""
-    calm, wild = folder / "calm", folder / "wild"
-    path = manifest(folder, count, command="tiny", slow=0.5)
-    words = ("--plugins", TINY)
-    finish(start(path, "--store", calm, "--workers", 1, *words))
-    dice = random.Random(3)
-    wanted = {"worker": 10, "driver": 3, "all": 2}
-    left = [kind for kind, n in wanted.items() for _ in range(n)]
-    dice.shuffle(left)
-    done = dict.fromkeys(wanted, 0)
-    driver = start(path, "--store", wild, "--workers", 2, *words)
-    while left:
-        made = len(list((wild / "done").rglob("*.json"))) if wild.exists() else 0
-        if driver.poll() is not None:
-            break
-        time.sleep(dice.uniform(0.5, 2.0))
-        kind, victim = left[-1], worker_of(wild) if made else None
-        if victim is None:
-            continue
-        left.pop()
-        if kind == "worker":
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                left.insert(0, kind)
-                continue
+def figures(events: list[dict], workers: int) -> dict[str, float]:
+    """Of one run. Time begins when the first item is handed out: a worker's start and its loading
+    of the prior are in it."""
+    made = [e for e in events if e["event"] == "made"]
+    begun = {e["id"]: e for e in events if e["event"] == "begin"}
+    begin = min(e["t"] for e in begun.values())
+    end = max(e["t"] for e in events if e["event"] == "batch end")
+    up, between, free = 0.0, 0.0, {}
+    for e in sorted(made, key=lambda e: e["t"]):
+        number = begun[e["id"]]["worker"]
+        own = e["t"] - begun[e["id"]]["t"] - e["seconds"]
+        if number in free:
+            between += own + begun[e["id"]]["t"] - free[number]
         else:
-            if kind == "driver":
-                driver.kill()
-            else:
-                os.killpg(driver.pid, signal.SIGKILL)
-            driver.communicate()
-            driver = start(path, "--store", wild, "--workers", 2, *words)
-        done[kind] += 1
-    finish(driver)
-    same = products(wild) == products(calm)
-    rows = [[kind, n, wanted[kind]] for kind, n in done.items()]
+            up += own
+        free[number] = e["t"]
+    loads: dict[str, int] = {}
+    for e in made:
+        loads[e["worker"]] = max(loads.get(e["worker"], 0), e["loads"])
+    work = sum(e["seconds"] for e in made)
+    return {
+        **{"items": len(made), "seconds": end - begin, "rate": len(made) / (end - begin)},
+        **{"item": work / len(made), "start": up / workers, "overhead": between / work},
+        **{"processes": len(loads), "loads": max(loads.values())},
+    }
+
+
+def ratio_interval(one: list[dict], two: list[dict], block: int = 10) -> tuple[float, float]:
+    """95 % interval of two workers' rate over one's: resampled blocks of items in the order in
+    which they ended, for neighbours share what the machine did just then."""
+    rng = np.random.default_rng(0)
+
+    def blocks(events: list[dict]) -> np.ndarray:
+        times = sorted(e["t"] for e in events if e["event"] == "made")
+        first = min(e["t"] for e in events if e["event"] == "begin")
+        marks = [first, *times[block - 1 :: block]]
+        return np.diff(marks)
+
+    a, b = blocks(one), blocks(two)
+    ratios = [rng.choice(a, len(a)).mean() / rng.choice(b, len(b)).mean() for _ in range(5000)]
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def say_throughput(runs: list[dict]) -> str:
+    rows, ratios, intervals = [], [], []
+    for number, run in enumerate(runs):
+        for workers in (1, 2):
+            f = figures(run[str(workers)], workers)
+            rows.append([number, workers, f["items"], f"{f['seconds']:.1f}"])
+            rows[-1] += [f"{60 * f['rate']:.1f}", f"{f['item']:.2f}", f"{f['start']:.1f}"]
+            rows[-1] += [f"{100 * f['overhead']:.1f} %", f["processes"], f["loads"]]
+        one, two = run["1"], run["2"]
+        ratios.append(figures(two, 2)["rate"] / figures(one, 1)["rate"])
+        intervals.append(ratio_interval(one, two))
+    head = ["run", "workers", "items", "seconds", "items a minute", "s an item"]
+    head += ["until a worker is up, s", "overhead between items", "worker processes"]
+    head += ["priors loaded by each"]
+    said = "; ".join(
+        f"{r:.2f} times (95 %: {low:.2f} to {high:.2f})"
+        for r, (low, high) in zip(ratios, intervals)
+    )
     return (
-        f"{table(['killed', 'times', 'wanted'], rows)}\n\nBytes as of an undisturbed run: {same}."
+        f"`generate` of {QUICK['steps']} steps, 20 prompts with seeds 0 to 2, one thread a worker; "
+        "one worker is the driver's own process, two are actors of Ray.\n\n"
+        f"{table(head, rows)}\n\nTwo workers make as much as one, workers' start and loading "
+        f"counted: {said}. Intervals by resampling blocks of ten items."
     )
 
 
-def second_node(folder: Path, count: int) -> str:
-    """A node of Ray as a process group of its own, lost in the middle and replaced."""
-    ray = Path(sys.executable).with_name("ray")
-    calm, wild = folder / "calm", folder / "wild"
-    path = manifest(folder, count, command="tiny", slow=0.5)
-    words = ("--plugins", TINY)
-    finish(start(path, "--store", calm, "--workers", 1, *words))
-    port, nodes = "6399", []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+def many(folder: Path, count: int) -> dict:
+    """Trivial items in this process, and the same again on the finished store."""
+    found: dict = {"memory": []}
+    for number, size in enumerate((count // 10, count)):
+        path, store = folder / f"{number}.jsonl", folder / f"store {number}"
+        lines = [json.dumps({"command": "tiny", "prompt": f"item {n}"}) for n in range(size)]
+        path.write_text("\n".join(lines))
+        words = (path, "--store", store, "--workers", 1, "--plugins", TINY)
+        peak, seconds = watched(words)
+        found["memory"].append([size, peak, seconds])
+    again = [watched(words) for _ in range(REPEATS)]
+    found["again"] = [seconds for _, seconds in again]
+    found["again memory"] = max(peak for peak, _ in again)
+    made = [e["event"] for e in events_of(Store(str(store)))].count("made")
+    assert made == count, made
+    return found
 
-    def node(*options: str) -> subprocess.Popen:
-        command = [str(ray), "start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
-        process = subprocess.Popen(
-            [*command, *options],
-            env=environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        nodes.append(process)
-        return process
 
-    try:
-        node("--head", f"--port={port}", "--include-dashboard=false")
-        time.sleep(15)
-        second = node(f"--address=127.0.0.1:{port}")
-        time.sleep(10)
-        address = ("--address", f"127.0.0.1:{port}")
-        driver = start(path, "--store", wild, "--workers", 2, *address, *words)
-        while driver.poll() is None and len(list((wild / "done").rglob("*.json"))) < count // 3:
-            time.sleep(0.2)
-        os.killpg(second.pid, signal.SIGKILL)
-        time.sleep(3)
-        node(f"--address=127.0.0.1:{port}")
-        finish(driver)
-    finally:
-        for process in nodes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        time.sleep(5)
-        for process in nodes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    same = products(wild) == products(calm)
-    again = sum(e["event"] == "retry" for e in events(wild))
+def watched(words: tuple) -> tuple[int, float]:
+    """Peak memory in MB and seconds of a driver, its start counted."""
+    began, peak = time.perf_counter(), 0
+    process = start(*words)
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        for line in status.read_text().splitlines() if status.exists() else ():
+            if line.startswith("VmHWM"):
+                peak = max(peak, int(line.split()[1]) // 1024)
+        time.sleep(0.02)
+    finish(process)
+    return peak, time.perf_counter() - began
+
+
+def say_many(runs: list[dict]) -> str:
+    rows = [
+        [size, peak, f"{seconds:.1f}", f"{1000 * seconds / size:.1f}"]
+        for run in runs
+        for size, peak, seconds in run["memory"]
+    ]
+    again = [s for run in runs for s in run["again"]]
+    head = ["items", "driver's peak memory, MB", "seconds, start counted", "ms an item"]
     return (
-        f"{count} items, {again} made again after the node was lost. Bytes as undisturbed: {same}."
+        f"{table(head, rows)}\n\nThe same again on the finished store of {rows[-1][0]} makes "
+        f"nothing: {spread(again)} s, {max(r['again memory'] for r in runs)} MB."
     )
 
 
-def gallery(folder: Path, count: int) -> str:
-    """An index of many items, its queries, and its page in chromium."""
+def gallery(folder: Path, count: int) -> dict:
+    """An index of many items with pictures, its queries, and its page in chromium."""
+    from PIL import Image
+
     index, path = Index(folder / "index.sqlite"), folder / "gallery"
+    Image.new("RGB", (256, 64), (90, 120, 200)).save(folder / "preview.png")
+    picture = (folder / "preview.png").read_bytes()
     for n in range(count):
         spec = Spec(command="generate", values={"prompt": items(60)[n % 20], "seed": n})
         index.finish(
             {
                 **{"id": spec.id, "spec": spec.plain(), "label": spec.values["prompt"]},
-                **{"attempt": "0", "files": {}, "verdict": "ok", "seconds": n / 7, "bytes": n},
+                **{"attempt": "0", "files": {"preview.png": {}}, "verdict": "ok"},
+                **{"seconds": n / 7, "bytes": n},
                 "figures": {"clip": n % 97 / 97, "fog": n % 13 / 13},
             }
         )
-    began = time.perf_counter()
-    found = sum(1 for _ in index.rows("state = ? AND seed > 10 AND label LIKE '%red%'", DONE))
-    query = time.perf_counter() - began
+        own = folder / "items" / spec.id / "0"
+        own.mkdir(parents=True)
+        (own / "preview.png").write_bytes(picture)
+    queries = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        rows = sum(1 for _ in index.rows("state = ? AND seed > 10 AND label LIKE '%red%'", DONE))
+        queries.append(time.perf_counter() - began)
     files, _ = gallery_files(index)
     path.mkdir()
     for name, data in files.items():
         (path / name).write_bytes(data)
+    found = {"items": count, "rows": rows, "queries": queries}
+    found["MB"] = sum(map(len, files.values())) / 1e6
     browser = next((b for b in map(shutil.which, CHROMIUM) if b), None)
-    rows = [
-        ["index query, s", query],
-        ["rows", found],
-        ["page, MB", sum(map(len, files.values())) / 1e6],
-    ]
     if browser:
         words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-        blank = timed([*words, "about:blank"])[0]
-        opened, page = timed([*words, (path / "index.html").as_uri()])
-        assert 'data-ready="yes"' in page, page[:300]
-        rows += [["chromium, empty page, s", blank], ["chromium, the gallery, s", opened]]
-    return table(["what", "value"], rows)
+        found["blank"] = timed([*words, "about:blank"], "")
+        found["page"] = timed([*words, (path / "index.html").as_uri()], 'data-ready="yes"')
+    return found
 
 
-def timed(words: list[str]) -> tuple[float, str]:
-    times, text = [], ""
-    for _ in range(3):
+def timed(words: list[str], wanted: str) -> list[float]:
+    times = []
+    for _ in range(REPEATS):
         began = time.perf_counter()
         text = subprocess.run(words, capture_output=True, text=True, timeout=120).stdout
         times.append(time.perf_counter() - began)
-    return sorted(times)[1], text
+        assert wanted in text, text[:300]
+    return times
 
 
-def restart(folder: Path, count: int) -> str:
-    """Trivial items in this process, and the same again."""
-    path = folder / "many.jsonl"
-    lines = [json.dumps({"command": "tiny", "prompt": f"item {n}"}) for n in range(count)]
-    path.write_text("\n".join(lines))
+def say_gallery(runs: list[dict]) -> str:
     rows = []
-    for run in ("first", "again"):
-        began = time.perf_counter()
-        words = ("--store", folder / "store", "--workers", 1, "--plugins", TINY)
-        process = start(path, *words)
-        peak = 0
-        status = Path(f"/proc/{process.pid}/status")
-        while process.poll() is None:
-            for line in status.read_text().splitlines() if status.exists() else ():
-                if line.startswith("VmHWM"):
-                    peak = max(peak, int(line.split()[1]) // 1024)
-            time.sleep(0.1)
-        finish(process)
-        made = sum(e["event"] == "made" for e in events(folder / "store"))
-        rows.append([run, made, time.perf_counter() - began, peak])
-    return table(["run", "made so far", "seconds with the start", "driver's peak, MB"], rows)
+    for run in runs:
+        rows += [["items", run["items"]], ["page, MB", f"{run['MB']:.2f}"]]
+        rows += [[f"query of {run['rows']} rows, s", spread(run["queries"])]]
+        if "page" in run:
+            rows += [["chromium begins and shows an empty page, s", spread(run["blank"])]]
+            rows += [["chromium begins and shows the gallery, s", spread(run["page"])]]
+            own = mean(run["page"]) - mean(run["blank"])
+            rows += [["of these the gallery's own, s (means)", f"{own:.2f}"]]
+    return table(["what", f"median of {REPEATS} (least to most)"], rows)
 
 
-PARTS: dict[str, tuple[str, Callable[[Path, int], str], int, int]] = {
-    "throughput": ("Throughput", throughput, 60, 6),
-    "kills": ("Killed on the way", kills, 60, 60),
-    "node": ("A second node, lost and replaced", second_node, 60, 12),
-    "restart": ("Many trivial items", restart, 10_000, 200),
-    "gallery": ("Index and gallery", gallery, 10_000, 2000),
+def spread(values: list[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+Part = tuple[str, Callable[[Path, int], dict], Callable[[list[dict]], str], int, int]
+PARTS: dict[str, Part] = {
+    "throughput": ("Throughput", throughput, say_throughput, 60, 6),
+    "many": ("Many trivial items", many, say_many, 10_000, 200),
+    "gallery": ("Index and gallery", gallery, say_gallery, 10_000, 2000),
 }
-"""Name -> title, what measures it, items, and items with --small."""
+"""Name -> title, what measures it, what tells it, items, and items with --small."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--runs", type=int, default=1, help="of each part")
+    parser.add_argument("--items", type=int, help="instead of a part's own number")
     parser.add_argument("--small", action="store_true", help="few items")
-    parser.add_argument("--dry", action="store_true", help="print, publish nothing")
+    parser.add_argument("--keep", type=Path, help="folder for the stores of the throughput runs")
+    parser.add_argument("--dry", action="store_true", help="print, publish and keep nothing")
     arguments = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
     parts = []
-    for name in arguments.only:
-        title, measure, count, few = PARTS[name]
-        with tempfile.TemporaryDirectory() as folder:
-            parts.append(
-                f"## {title}\n\n{measure(Path(folder), few if arguments.small else count)}"
-            )
-        print(parts[-1], flush=True)
+    for name, (title, measure, say, count, few) in PARTS.items():
+        path, runs = OUT / f"{name}.json", []
+        if name in arguments.only:
+            for number in range(arguments.runs):
+                with tempfile.TemporaryDirectory() as folder:
+                    size = arguments.items or (few if arguments.small else count)
+                    runs.append(measure(Path(folder), size))
+                    if arguments.keep and name == "throughput":
+                        target = arguments.keep / f"run {number}"
+                        shutil.copytree(folder, target, dirs_exist_ok=True)
+            if not arguments.dry:
+                path.write_text(json.dumps(runs))
+        elif path.is_file() and not arguments.dry:
+            runs = json.loads(path.read_text())
+        if runs:
+            parts.append(f"## {title}\n\n{say(runs)}")
+            print(parts[-1], flush=True)
     if not arguments.dry:
         publish("batch", "Batches", "python benchmarks/batch.py", "\n\n".join(parts))
 

@@ -2,20 +2,23 @@
 `threestudio_like.runs.batch.simulation`, fed with the times of a real batch, first held against
 real runs with one and two workers, then asked about 10 and 1,000 GPUs.
 
-    python benchmarks/batch_simulation.py --measured STORE --one STORE --two STORE
-    python benchmarks/batch_simulation.py --measured STORE --dry        # print, publish nothing
+    python benchmarks/batch.py --only throughput --keep FOLDER          # real runs
+    python benchmarks/batch_simulation.py --one STORE --two STORE --seconds 60
+    python benchmarks/batch_simulation.py --one STORE --dry             # print, publish nothing
 
-`--measured` is the store of a batch of real items; `--one` and `--two` are stores of the same
-manifest, each made by one driver with so many workers. What is assumed (prices, losses, how much
-faster a GPU is) is in the table's own rows."""
+`--one` and `--two` are stores of the same manifest, each made by one driver with so many workers;
+several of each may be given. The plan is made of the times of the first `--one`, stretched to a
+mean of `--seconds`. What is assumed besides (prices, losses) is in a table of its own."""
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from batch import last_run
 from tables import publish, table
 
 from threestudio_like.runs.batch.index import DONE, Index
@@ -23,8 +26,12 @@ from threestudio_like.runs.batch.simulation import DAY, Farm, simulate
 from threestudio_like.runs.batch.store import Store
 
 MILLION = 1_000_000
-ITEMS = 3000
-"""Items of a simulated day's sample: enough that its rate settles."""
+SEEDS = 20
+ITEMS = 200
+"""Items a worker of a simulated day's sample: enough that its rate settles, cold starts among
+them."""
+DAYS = 3
+"""Seeds of the plan's rows."""
 ASSUMED = {
     "seconds of a cold start": 180.0,
     "mean hours until a spot machine is lost": 6.0,
@@ -56,16 +63,8 @@ def times_of(store: Store) -> tuple[list[float], list[float], float]:
     return warm, [max(0.0, s - usual) for s in first], sum(sizes) / len(sizes)
 
 
-def events_of(store: Store) -> list[dict]:
-    found = []
-    for name in store.files.names("events"):
-        lines = (store.files.read(name) or b"").decode().splitlines()
-        found += [json.loads(line) for line in lines if line.endswith("}")]
-    return found
-
-
 def order_of(store: Store) -> list[str]:
-    return [event["id"] for event in events_of(store) if event["event"] == "made"]
+    return [event["id"] for event in last_run(store) if event["event"] == "made"]
 
 
 def real(store: Store) -> tuple[int, float]:
@@ -74,12 +73,6 @@ def real(store: Store) -> tuple[int, float]:
     begin = min(event["t"] for event in events if event["event"] == "begin")
     end = max(event["t"] for event in events if event["event"] == "batch end")
     return sum(event["event"] == "made" for event in events), end - begin
-
-
-def last_run(store: Store) -> list[dict]:
-    events = events_of(store)
-    first = max(n for n, event in enumerate(events) if event["event"] == "batch")
-    return events[first:]
 
 
 def between(store: Store) -> tuple[float, float]:
@@ -104,26 +97,44 @@ def between(store: Store) -> tuple[float, float]:
     return 2 * sorted(handed)[len(handed) // 2], sum(first) / max(len(first), 1)
 
 
-def compared(measured: Farm, stores: dict[int, Store]) -> tuple[str, dict[int, float]]:
-    rows, ratios = [], {}
-    for workers, store in stores.items():
-        made, seconds = real(store)
-        own, load, _ = times_of(store)
-        driver, start = between(store)
-        farm = replace(
-            measured, workers=workers, seconds=own, load=load, driver=driver, start=start
-        )
-        modelled = [simulate(farm, made, seed).seconds for seed in range(20)]
-        mean = sum(modelled) / len(modelled)
-        ratios[workers] = mean / seconds
-        rows.append([workers, made, seconds, mean, f"{100 * (mean / seconds - 1):+.1f} %"])
-    head = ["workers", "items", "real, s", "model, s (mean of 20)", "difference"]
-    return table(head, rows), ratios
+def farm_of(store: Store, workers: int) -> Farm:
+    """What the model is told of a real run."""
+    warm, load, _ = times_of(store)
+    driver, start = between(store)
+    return Farm(workers=workers, seconds=warm, load=load, driver=driver, start=start)
 
 
-def planned(measured: Farm, size: float, faster: float) -> str:
+def compared(one: Sequence[Store], two: Sequence[Store]) -> str:
+    """The model's time beside the real one, of as many items: fed with the run's own times, and
+    for two workers with those of a run with one, to which two running side by side are news."""
     rows = []
-    seconds = [s / faster for s in measured.seconds]
+    for number, store in enumerate(one):
+        rows.append(row(f"{number}: 1", "its own", store, farm_of(store, 1)))
+    for number, store in enumerate(two):
+        own = farm_of(store, 2)
+        rows.append(row(f"{number}: 2", "its own", store, own))
+        if number < len(one):
+            told = farm_of(one[number], 1)
+            farm = replace(own, seconds=told.seconds, load=told.load)
+            rows.append(row(f"{number}: 2", "one worker's", store, farm))
+    head = ["run: workers", "items' times", "items", "real, s"]
+    head += [f"model, s (mean of {SEEDS} seeds, 95 %)", "difference"]
+    return table(head, rows)
+
+
+def row(name: str, told: str, store: Store, farm: Farm) -> list:
+    made, seconds = real(store)
+    modelled = [simulate(farm, made, seed).seconds for seed in range(SEEDS)]
+    mean = sum(modelled) / len(modelled)
+    low, high = np.quantile(modelled, [0.025, 0.975])
+    said = f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    return [name, told, made, f"{seconds:.1f}", said, f"{100 * (mean / seconds - 1):+.1f} %"]
+
+
+def planned(measured: Farm, size: float, mean: float) -> str:
+    rows = []
+    usual = sum(measured.seconds) / len(measured.seconds)
+    seconds = [s * mean / usual for s in measured.seconds]
     load = list(measured.load)
     for workers in (10, 1000):
         for spot in (False, True):
@@ -137,13 +148,15 @@ def planned(measured: Farm, size: float, faster: float) -> str:
                 failing=ASSUMED["share of trials that fail"],
                 retries=10,
             )
-            outlook = simulate(farm, max(ITEMS, 8 * workers))
+            outlooks = [simulate(farm, ITEMS * workers, seed) for seed in range(DAYS)]
+            outlook = sorted(outlooks, key=lambda o: o.a_day)[DAYS // 2]
             hours = outlook.seconds * workers / 3600 / outlook.made
+            least, most = (f"{f(o.a_day for o in outlooks):,.0f}" for f in (min, max))
             rows.append(
                 [
                     workers,
                     "spot" if spot else "kept",
-                    f"{outlook.a_day:,.0f}",
+                    f"{outlook.a_day:,.0f} ({least} to {most})",
                     f"{100 * outlook.used(workers):.1f} %",
                     f"{100 * outlook.wasted / max(outlook.busy, 1e-9):.1f} %",
                     f"{MILLION / outlook.a_day * workers:,.0f}",
@@ -151,7 +164,14 @@ def planned(measured: Farm, size: float, faster: float) -> str:
                     f"{1e6 * hours * ASSUMED['price of a GPU hour']:,.0f}",
                 ]
             )
-    head = ["GPUs", "machines", "items a day", "used", "lost work", "GPUs for a million a day"]
+    head = [
+        "GPUs",
+        "machines",
+        f"items a day, median of {DAYS} seeds (least to most)",
+        "used",
+        "lost work",
+        "GPUs for a million a day",
+    ]
     head += ["GPU hours a million", "price a million"]
     storage = MILLION * size / 1e12
     month = storage * 1000 * ASSUMED["price of a GB and month"]
@@ -169,30 +189,35 @@ def planned(measured: Farm, size: float, faster: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measured", required=True, help="store of a real batch")
-    parser.add_argument("--one", help="store of a run with one worker")
-    parser.add_argument("--two", help="store of a run with two workers")
-    parser.add_argument("--faster", type=float, default=1.0, help="a GPU against this machine")
+    parser.add_argument("--one", nargs="+", required=True, help="stores of runs with one worker")
+    parser.add_argument("--two", nargs="+", default=[], help="stores of runs with two")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of a planned item on a GPU")
     parser.add_argument("--dry", action="store_true", help="print, publish nothing")
     arguments = parser.parse_args()
-    store = Store(arguments.measured)
-    warm, load, size = times_of(store)
-    measured = Farm(workers=1, seconds=warm, load=load, driver=between(store)[0])
+    one, two = ([Store(s) for s in stores] for stores in (arguments.one, arguments.two))
+    measured = farm_of((two or one)[0], 1)
+    warm, load, size = times_of(one[0])
+    measured = replace(measured, seconds=warm, load=load)
     parts = [
-        f"Measured: {len(warm)} items on warm workers, {sum(warm) / len(warm):.2f} s each, "
+        f"Measured: {len(warm)} items on a warm worker, {sum(warm) / len(warm):.2f} s each, "
         f"{size / 1e6:.2f} MB each; a worker's first takes {sum(load) / len(load):.2f} s longer.",
+        "## Model against real runs",
+        compared(one, two),
     ]
-    stores = {n: Store(s) for n, s in ((1, arguments.one), (2, arguments.two)) if s}
-    if stores:
-        parts += ["## Model against real runs", compared(measured, stores)[0]]
+    taken = (
+        f"An item is taken to last {arguments.seconds:g} s on a GPU, spread about it as the "
+        "measured ones are about theirs."
+    )
     assumed = table(["assumed", "value"], [[k, v] for k, v in ASSUMED.items()])
-    parts += ["## The plan", f"A GPU is taken to be {arguments.faster:g} times as fast.", assumed]
-    parts += [planned(measured, size, arguments.faster)]
+    parts += ["## The plan", taken, assumed]
+    parts += [planned(measured, size, arguments.seconds)]
     body = "\n\n".join(parts)
     if arguments.dry:
         print(body)
         return
-    command = f"python benchmarks/{Path(__file__).name} --faster {arguments.faster:g} --measured …"
+    command = (
+        f"python benchmarks/{Path(__file__).name} --one … --two … --seconds {arguments.seconds:g}"
+    )
     publish("batch_simulation", "A million assets a day, on paper", command, body)
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from threestudio_like.cli import main
 from threestudio_like.runs.batch.index import DONE, Index
@@ -22,16 +23,36 @@ def batch(*words: object, workers: int = 1) -> int:
     return main([str(w) for w in ("batch", *words, *more)])
 
 
-def process(*words: object, workers: int = 1) -> subprocess.Popen:
+def process(
+    *words: object, workers: int = 1, show: str = "--quiet", out: IO | int = subprocess.DEVNULL
+) -> subprocess.Popen:
     """`batch` as a process group of its own."""
-    more = ["--workers", workers, "--quiet", "--plugins", TINY]
+    more = ["--workers", workers, show, "--plugins", TINY]
     return subprocess.Popen(
         [sys.executable, "-m", "threestudio_like", "batch", *map(str, (*words, *more))],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
+        stdout=out,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that a process has begun, and theirs."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(path.name))
+    found, left = [], [pid]
+    while left:
+        own = children.get(left.pop(), [])
+        found += own
+        left += own
+    return found
 
 
 def manifest(path: Path, *items: dict, **defaults: object) -> Path:

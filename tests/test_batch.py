@@ -168,7 +168,8 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(tmp_path):
     assert products(wild) == products(calm)
     # An item that was being made is made again; no other is.
     assert 60 <= len(lines(note)) <= 62
-    assert Store(str(wild)).sweep(Store(str(wild)).done()) == 0
+    store = Store(str(wild))
+    assert store.sweep(Index.of_store(store).attempts(), alone=True) == 0
     assert batch("verify", "--store", wild) == 0
 
 

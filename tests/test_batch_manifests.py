@@ -7,10 +7,12 @@ import json
 
 import pytest
 
+from threestudio_like.commands.jobs.batch_options import read_options, rows_of
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.runs.batch.manifest import seeds_of
 
 from .batches import batch
+from .runs import MUG
 
 GOOD = {"command": "tiny", "prompt": "good"}
 
@@ -50,7 +52,7 @@ ITEMS: dict[str, tuple[list, str, str]] = {
     "a folder of its own": (second(out="x"), 'item 2, field "out"', "batch itself"),
     "threads of its own": (second(threads=4), 'item 2, field "threads"', "batch itself"),
     "resumed": (second(resume=True), 'item 2, field "resume"', "batch itself"),
-    "a file that is not there": (second(file="none.bin"), "item 2", "none.bin"),
+    "a file that is not there": (second(file="none.bin"), 'item 2, field "file"', "none.bin"),
     "a dotted value of no method": (second(**{"a.b": 1}), 'item 2, field "a.b"', "no such option"),
     "a device in a group": (second(device=["cpu", {}]), 'item 2, field "device"', "text"),
     "a name that is none": (second(name=3), 'item 2, field "name"', "text"),
@@ -166,3 +168,38 @@ def test_a_store_that_cannot_be_is_refused(tmp_path, capsys):
         assert batch(path, "--store", store) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+PATHS = [
+    *[(c, k) for c in ("generate", "texture") for k in ("concept", "embeddings", "config")],
+    *[("generate", "sketch"), ("texture", "lock"), ("reconstruct", "mask"), ("evaluate", "truth")],
+    *[("reconstruct", "further"), ("compose", "masks"), ("compose", "objects")],
+]
+
+
+@pytest.mark.parametrize(("command", "key"), PATHS)
+def test_whatever_names_a_file_that_is_not_there_is_named(command, key, tmp_path, capsys):
+    path = tmp_path / "m.yaml"
+    path.write_text(json.dumps({"items": [GOOD, {"command": command, key: "no such file.bin"}]}))
+    # Of what is missing, the file that was named is told before what was not.
+    for source in ("mesh", "picture", "source"):
+        if rows_of(command).get(source) is not None:
+            item = {"command": command, key: "no such file.bin", source: str(MUG)}
+            path.write_text(json.dumps({"items": [GOOD, item]}))
+    assert batch(path, "--store", tmp_path / "store") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert f'm.yaml: item 2, field "{key}": there is no such file' in told, told
+    assert not (tmp_path / "store").exists()
+
+
+def test_one_text_for_an_option_that_takes_several_is_one(tmp_path):
+    def place(key):
+        return key
+
+    (tmp_path / "two words.png").write_bytes(b"")
+    values = {"mesh": str(MUG), "variants": "a blue mug, striped"}
+    assert read_options("texture", values, tmp_path, place).variants == ("a blue mug, striped",)
+    values = {"picture": "two words.png", "further": "two words.png"}
+    options = read_options("reconstruct", values, tmp_path, place)
+    assert options.further == (tmp_path / "two words.png",)

@@ -13,7 +13,9 @@ import pytest
 
 pytest.importorskip("ray")
 
-from .batches import batch, manifest, process, products
+from .batches import batch, descendants, manifest, process, products
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="wants /proc")
 
 
 def noted(path: Path) -> int:
@@ -76,3 +78,36 @@ def test_killed_workers_and_a_killed_driver_lose_nothing(tmp_path):
     text = "".join(p.read_text() for p in (wild / "events").iterdir())
     assert text.count('"cause": "worker died"') >= 3
     assert batch("verify", "--store", wild) == 0
+
+
+def named(pid: int, *names: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return not names or any(name.encode() in words for name in names)
+
+
+def test_ray_itself_dies_and_is_begun_again(tmp_path):
+    """Its scheduler alone (Ray never tells of that), then everything but the driver."""
+    calm, wild, note, out = (tmp_path / name for name in ("calm", "wild", "note", "out"))
+    rows = [{"prompt": [f"thing {n}" for n in range(12)], "seeds": "0-1"}]
+    path = manifest(tmp_path / "m.yaml", *rows, note=str(note), slow=0.1)
+    assert batch(path, "--store", calm) == 0
+    note.unlink()
+    with open(out, "wb") as file:
+        driver = process(path, "--store", wild, workers=2, show="--json", out=file)
+        for wanted, names in ((5, ("raylet/raylet",)), (12, ())):
+            while driver.poll() is None and noted(note) < wanted:
+                time.sleep(0.02)
+            assert driver.poll() is None, driver.stderr.read().decode()
+            for pid in descendants(driver.pid):
+                if named(pid, *names):
+                    os.kill(pid, signal.SIGKILL)
+        _, told = driver.communicate(timeout=400)
+    assert driver.returncode == 0, told.decode()
+    assert products(wild) == products(calm)
+    assert batch("verify", "--store", wild) == 0
+    # Standard output is JSON lines alone, whatever Ray has to say.
+    events = [json.loads(line) for line in out.read_text().splitlines()[:-1]]
+    assert sum("Ray died" in e.get("error", "") for e in events) >= 2

@@ -183,8 +183,8 @@ def _drive(job: _Job, stack: ExitStack) -> str:
     index.forget_plan()
     index.plan((item, work.kind(item.spec), work.steps(item.spec)) for item in job.items)
     index.reconcile(store)
-    if store.files.local is not None:
-        store.sweep(store.done())
+    alone = store.files.local is not None
+    store.sweep(index.attempts(), alone=alone)
     events, publish_events = _events(options, store)
     stack.callback(events.close)
     wanted = index.count("waiting", planned=True)
@@ -209,6 +209,8 @@ def _drive(job: _Job, stack: ExitStack) -> str:
             progress = driver.run()
         finally:
             publish_events()
+        # What workers left that died on the way.
+        store.sweep(index.attempts(), alone=alone)
     else:
         index.publish(store)
     batch_reports.write_gallery(store, index)

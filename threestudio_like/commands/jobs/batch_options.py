@@ -137,6 +137,11 @@ def read_options(
     for row in rows.values():
         if row.positional and row.kind is Path and row.name not in chosen:
             raise ConfigError("is missing", place(row.name), f"{command} wants one")
+    for name, paths in paths_in(options).items():
+        key = next((k for k in values if rows.get(k.replace("-", "_")) is rows[name]), name)
+        for path in paths:
+            if not _exists(path):
+                raise ConfigError("there is no such file", place(key), str(path)[-120:])
     return options
 
 
@@ -147,6 +152,9 @@ def _undotted(command: str) -> set[str]:
 
 
 def _value(value: Any, row: OptionRow, where: str) -> Any:
+    if row.several and isinstance(value, str) and {str, Path} & set(typing.get_args(row.kind)):
+        # One text or path, which may hold spaces, is a list of one.
+        value = [value]
     try:
         return convert(value, row.kind, row.name, where)
     except ConfigError as error:

@@ -161,6 +161,7 @@ class Driver:
             seconds=round(outcome.seconds, 3),
             verdict=outcome.record.get("verdict"),
             worker=outcome.worker,
+            loads=outcome.loads,
         )
 
     def _fail(self, item: Item, outcome: Outcome) -> None:

@@ -228,6 +228,11 @@ class Index:
         row = self._base.execute("SELECT state FROM items WHERE id = ?", (id,)).fetchone()
         return "" if row is None else row["state"]
 
+    def attempts(self) -> dict[str, str]:
+        """The attempt that counts, by the ids of all finished items."""
+        rows = self._base.execute("SELECT id, attempt FROM items WHERE state = ?", (DONE,))
+        return {row["id"]: row["attempt"] for row in rows}
+
     def figures(self, id: str) -> dict[str, Any]:
         """The figures of a finished item."""
         row = self._base.execute("SELECT figures FROM items WHERE id = ?", (id,)).fetchone()

@@ -51,13 +51,11 @@ class Schedule:
         """
         if warm is not None and self._queues.get(warm):
             return self._pop(warm)
+        waiting = {affinity: len(queue) for affinity, queue in self._queues.items() if queue}
+        if not waiting:
+            return None
         loaded = Counter(workers)
-        best = max(
-            (affinity for affinity, queue in self._queues.items() if queue),
-            key=lambda affinity: len(self._queues[affinity]) / (loaded[affinity] + 1),
-            default=None,
-        )
-        return None if best is None else self._pop(best)
+        return self._pop(max(waiting, key=lambda a: waiting[a] / (loaded[a] + 1)))
 
     def trial(self, id: str) -> int:
         """How many times an item has been taken."""

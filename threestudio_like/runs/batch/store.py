@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,20 +188,31 @@ class Store:
         for key in sorted(names - claimed):
             yield Fault(id=key.split("/")[1], what=f"{key} belongs to no record")
 
-    def sweep(self, done: set[str]) -> int:
-        """Remove the files of attempts that never counted: their worker died. Called when no other
-        driver works here. Returns how many attempts that were."""
-        loose: set[str] = set()
-        attempts: dict[str, str] = {}
+    def sweep(self, attempts: Mapping[str, str], *, alone: bool) -> int:
+        """Remove the files of attempts that can never count: their worker died, or came second.
+
+        Args:
+            attempts: the attempt that counts, by the ids of all finished items, as far as known.
+            alone: whether no other driver works here: then attempts at items that are not finished
+                are nobody's either.
+
+        Returns:
+            How many attempts that were.
+        """
+        loose: set[tuple[str, str]] = set()
         for key in self.files.names("items"):
             _, id, attempt, *_ = key.split("/")
-            if id in done and id not in attempts:
-                attempts[id] = (self.record(id) or {}).get("attempt", "")
-            if attempts.get(id) != attempt:
-                loose.add(f"items/{id}/{attempt}")
-        for place in sorted(loose):
-            self.files.remove(place)
-        return len(loose)
+            if (id in attempts or alone) and attempts.get(id) != attempt:
+                loose.add((id, attempt))
+        removed = 0
+        for id, attempt in sorted(loose):
+            # The record is the truth: a table may be older than it.
+            record = self.record(id)
+            if (record is None and not alone) or (record or {}).get("attempt") == attempt:
+                continue
+            self.files.remove(f"items/{id}/{attempt}")
+            removed += 1
+        return removed
 
     def _take_back(self, place: str) -> None:
         # What stays behind is swept by the next driver.
