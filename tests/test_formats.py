@@ -66,7 +66,7 @@ def test_every_row_reads_what_it_writes(tmp_path):
     ]
     assert formats.writable() == [
         *("glb", "gltf", "obj", "ply", "stl"),
-        *("usdz", "usd", "usda", "usdc", "3mf"),
+        *("usdz", "usd", "usda", "usdc", "3mf", "mjcf"),
     ]
 
 
@@ -148,7 +148,7 @@ def test_what_is_no_format_names_a_way_out(tmp_path, name, says):
 
 
 def test_what_cannot_be_written_names_what_can():
-    with pytest.raises(ExportError, match="Known: 3mf, glb, gltf, obj, ply"):
+    with pytest.raises(ExportError, match="Known: 3mf, glb, gltf, mjcf, obj, ply"):
         Asset({"tri": TRIANGLE}).save("x.xyz")
     assert format_to_read(Path("X.GLTF")).name == "gltf"
 

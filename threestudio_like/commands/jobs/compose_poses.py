@@ -21,6 +21,7 @@ from ...renderers import Cameras
 from ...representations import PlacedScene
 from ...runs.configure import export_config
 from ...runs.delivery import RunResult
+from ...runs.options import PriorOptions
 from ...runs.session import Run
 from ...systems.cut_out.cut import own_alpha
 from ...systems.cut_out.marks import read_masks
@@ -65,6 +66,13 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
         picture = _picture_of(options, poses, path)
         config: Comboverse = run.configure(config_of(options))
         run.describe(_facts(run, options, path, picture), config, export_config(options))
+        unused = {
+            "--prior": options.model.prior != PriorOptions().prior,
+            "--memory": bool(options.run.memory),
+            "--method": options.method_name != "auto",
+        }
+        for name in (k for k, said in unused.items() if said):
+            run.events.say(f"Warning: {name} changes nothing where a layout is only settled.")
         return _settled(run, text, config, poses, objects, picture)
 
 

@@ -52,6 +52,7 @@ _EXTRAS = {
     "open3d": "mesh cleaning: pip install '.[mesh]' in the checkout",
     "collada": "COLLADA files: pip install '.[formats]' in the checkout",
     "pxr": "USD files: pip install '.[usd]' in the checkout",
+    "coacd": "convex pieces of rigid bodies: pip install '.[physics]' in the checkout",
     "DracoPy": "glTF with Draco: pip install '.[compression]' in the checkout",
     "meshoptimizer": "glTF with meshopt: pip install '.[compression]' in the checkout",
     "open_clip": "CLIP models by open_clip: pip install '.[clip]' in the checkout",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as Xml
 
 import numpy as np
@@ -15,10 +16,12 @@ import numpy as np
 from ....engine.text import line_name, slug
 from ...features import EVERYTHING
 from ...mesh import Asset, Mesh, unique_name
-from ...physics.simulation import RigidBody, Simulation, simulated
 from ...transform import multiply
 from ..formats import Format
 from ..images import encode_png
+
+if TYPE_CHECKING:
+    from ...physics.simulation import RigidBody, Simulation
 
 UPRIGHT = np.array([math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5)])
 """The quaternion x, y, z, w that turns +Y up to +Z up."""
@@ -26,6 +29,9 @@ UPRIGHT = np.array([math.sqrt(0.5), 0.0, 0.0, math.sqrt(0.5)])
 
 def write_mjcf(asset: Asset, name: str) -> dict[str, bytes]:
     """The XML of an asset and the files beside it."""
+    # Here, because the table of formats is asked by tools that need no tensors.
+    from ...physics.simulation import simulated
+
     simulation = asset.simulation or simulated(asset)
     root = Xml.Element("mujoco", model=line_name(Path(name).stem))
     _solver(root, simulation)
@@ -194,7 +200,7 @@ def _row(values: object) -> str:
 MJCF = Format(
     name="mjcf",
     summary="rigid bodies for the MuJoCo solver, with .obj and .png",
-    suffixes=(".xml",),
+    suffixes=(".xml", ".mjcf"),
     write=write_mjcf,
     keeps=(
         EVERYTHING & {"parts", "placed objects", "textures", "materials", "texture coordinates"}

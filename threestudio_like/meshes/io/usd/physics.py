@@ -6,12 +6,14 @@ Reference: "Rigid Body Physics in Universal Scene Description", OpenUSD's docume
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...mesh import Mesh
-from ...physics.simulation import RigidBody, Simulation
+
+if TYPE_CHECKING:
+    from ...physics.simulation import RigidBody, Simulation
 
 FLOOR_HALF = 50.0
 """Half the edge of the floor that is drawn where a viewer draws guides, metres; the plane itself
