@@ -220,13 +220,15 @@ class Nodes:
     def __init__(self) -> None:
         self.port, self.all = free_port(), []
         self.address = f"127.0.0.1:{self.port}"
+        # `ray start` asks for a token, and a driver with an address has to be told so.
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 
     def begin(self, *options: str) -> subprocess.Popen:
         ray = Path(sys.executable).with_name("ray")
         words = [str(ray), "start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
         process = subprocess.Popen(
             [*words, *options],
-            env={**os.environ, "RAY_ADDRESS": ""},
+            env={**os.environ, "RAY_ADDRESS": "", **self.environment},
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -241,8 +243,13 @@ class Nodes:
             "print(sum(n['Alive'] for n in ray.nodes()))"
         )
         for _ in range(60):
+            if any(process.poll() is not None for process in self.all):
+                raise SystemExit("a node of Ray did not start: is the machine quiet?")
             out = subprocess.run(
-                [sys.executable, "-c", code, self.address], capture_output=True, text=True
+                [sys.executable, "-c", code, self.address],
+                env={**os.environ, **self.environment},
+                capture_output=True,
+                text=True,
             ).stdout.strip()
             if out.splitlines()[-1:] == [str(count)]:
                 return
@@ -267,7 +274,7 @@ def lost_node(seed: int) -> dict:
             second = nodes.begin(f"--address={nodes.address}")
             nodes.wait(2)
             words = (path, "--store", wild, "--workers", 2, "--plugins", TINY)
-            driver = start(*words, "--address", nodes.address)
+            driver = start(*words, "--address", nodes.address, **nodes.environment)
             lost_at = dice.randint(ITEMS // 6, ITEMS // 2)
             while driver.poll() is None and made(str(wild)) < lost_at:
                 time.sleep(0.1)

@@ -138,3 +138,15 @@ def test_a_ray_that_does_not_start_in_time_is_tried_again(fails, monkeypatch):
     else:
         with pytest.raises(BatchError, match="timed out during startup"):
             RayCrew(None, workers=1)
+
+
+def test_a_cluster_that_cannot_be_reached_is_told_of_with_the_token(monkeypatch):
+    class Away(Ray):
+        def init(self, **settings):
+            raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", Away())
+    with pytest.raises(BatchError) as caught:
+        RayCrew(None, workers=1, address="10.0.0.1:6379")
+    assert "RAY_AUTH_MODE=token" in caught.value.line()

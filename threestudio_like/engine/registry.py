@@ -164,11 +164,18 @@ class Registry(Generic[T]):
 
 _read_files: set[Path] = set()
 _broken_files: dict[Path, str] = {}
+_read_text = ""
 
 
 def read_plugin_files() -> None:
     """Run the files that the environment names, each once. One that fails is told in a line and
     kept aside with its reason (`broken_files`)."""
+    global _read_text
+    text = os.environ.get(PLUGINS, "")
+    if text == _read_text:
+        # Asked for every entry that is not the package's own: ten thousand times by a batch.
+        return
+    _read_text = text
     for path in _named_files():
         if path in _broken_files:
             continue

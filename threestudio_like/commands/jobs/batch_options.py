@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -137,11 +137,6 @@ def read_options(
     for row in rows.values():
         if row.positional and row.kind is Path and row.name not in chosen:
             raise ConfigError("is missing", place(row.name), f"{command} wants one")
-    for name, paths in paths_in(options).items():
-        key = next((k for k in values if rows.get(k.replace("-", "_")) is rows[name]), name)
-        for path in paths:
-            if not _exists(path):
-                raise ConfigError("there is no such file", place(key), str(path)[-120:])
     return options
 
 
@@ -191,6 +186,18 @@ def paths_in(options: Any) -> dict[str, list[Path]]:
         elif name in TEXTS_THAT_NAME_FILES and value and _exists(Path(value)):
             found[name] = [Path(value)]
     return found
+
+
+def check_paths(
+    command: str, paths: Mapping[str, list[Path]], keys: Iterable[str], place: Callable[[str], str]
+) -> None:
+    """Raise ConfigError where one of `paths_in` is not there; `keys` are the manifest's own."""
+    rows = rows_of(command)
+    for name, own in paths.items():
+        for path in own:
+            if not _exists(path):
+                key = next((k for k in keys if rows.get(k.replace("-", "_")) is rows[name]), name)
+                raise ConfigError("there is no such file", place(key), str(path)[-120:])
 
 
 def plain_values(options: Any, references: Mapping[str, list[dict[str, str]]]) -> dict[str, Any]:

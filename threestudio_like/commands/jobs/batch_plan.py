@@ -20,6 +20,7 @@ from ..registry import is_configured
 from .batch_checks import check_options
 from .batch_options import (
     OWN,
+    check_paths,
     paths_in,
     plain_values,
     read_options,
@@ -119,10 +120,12 @@ def _item(
         own.add("seed")
     try:
         options = read_options(command, _fitting(command, values, own), manifest.folder, place)
+        named = paths_in(options)
+        check_paths(command, named, values, place)
         check_options(command, options)
         references = {
             key: [_reference(plan, path) for path in paths]
-            for key, paths in paths_in(options).items()
+            for key, paths in named.items()
             if key not in OWN
         }
     except UserError as error:

@@ -130,6 +130,8 @@ class RayCrew:
         address = self._address
         _keep_quiet(self._ray)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Nothing is told to anybody about what runs here.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if address:
             settings["address"] = address
@@ -154,10 +156,13 @@ class RayCrew:
                 if left:
                     continue
                 what = " ".join(str(error).split())[:200]
+                remedy = "See docs/batch.md, or --workers 1"
+                if address and "RAY_AUTH_MODE" not in os.environ:
+                    remedy = f"If `ray start` began it: RAY_AUTH_MODE=token. {remedy}"
                 raise BatchError(
                     f"Ray cannot be reached ({what})",
                     f"--address {address}" if address else "Ray",
-                    "See docs/batch.md, or --workers 1",
+                    remedy,
                 ) from None
         raise AssertionError("unreachable")
 

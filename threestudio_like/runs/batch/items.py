@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,14 +38,14 @@ class Spec:
 
     def plain(self) -> dict[str, Any]:
         """As JSON values, for `of`."""
-        return {**asdict(self), "plugins": list(self.plugins)}
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "plugins": [*self.plugins]}
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Spec:
         """The specification of `plain`'s values."""
         return Spec(**{**values, "plugins": tuple(values["plugins"])})
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The hash of all of it."""
         text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
