@@ -396,7 +396,7 @@ def test_reconstruct_from_the_command_line(tmp_path, models, monkeypatch, capsys
     ] == pytest.approx(1)
     report = (run / "report.html").read_text()
     assert "The picture" in report
-    assert "Cut out" in report
+    assert "cut out" in report
     # Without painting, and twice: the same bytes.
     for name in ("one", "two"):
         assert (

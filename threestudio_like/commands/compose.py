@@ -12,7 +12,6 @@ from ..runs.options import AssetOptions, MethodOptions, PriorOptions, RunOptions
 
 EXAMPLES = (
     'threestudio-like compose scene.png "a green sofa in front of a blue robot"',
-    'threestudio-like compose --text "a red ball on a blue box"',
     "threestudio-like compose --objects a.glb b.glb --poses poses.json",
 )
 

@@ -11,7 +11,6 @@ import tyro
 EXAMPLES = (
     "threestudio-like export outputs/latest --to obj ply stl --verify",
     "threestudio-like export outputs/latest --to mjcf usdz --physics --extent 60cm",
-    "threestudio-like export chair.glb --turntable --transparent --size 720 --fps 30",
 )
 
 

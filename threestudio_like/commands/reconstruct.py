@@ -12,7 +12,6 @@ from ..runs.options import AssetOptions, KnownOptions, MethodOptions, PriorOptio
 
 EXAMPLES = (
     "threestudio-like reconstruct photo.png",
-    'threestudio-like reconstruct photo.png --method field --prompt "a red chair"',
     "threestudio-like reconstruct front.jpg side.jpg --azimuths 0 90 --height 0.8m",
 )
 

@@ -112,8 +112,10 @@ def fit_line(figures: Mapping[str, Any]) -> str:
     parts = []
     agreement = figures.get("reference: IoU of all")
     if agreement is not None:
-        colours = figures["reference: PSNR, dB"]
-        parts.append(f"outlines agree to an IoU of {agreement:.2f}, colours to {colours:.1f} dB")
+        line = f"outlines agree to an IoU of {agreement:.2f}"
+        # Poses that were made elsewhere may come with outlines alone.
+        colours = figures.get("reference: PSNR, dB")
+        parts.append(line if colours is None else f"{line}, colours to {colours:.1f} dB")
     said = {k.removeprefix("said: "): v for k, v in figures.items() if k.startswith("said: ")}
     broken = [words for words, verdict in said.items() if verdict != "holds"]
     if said:
