@@ -322,7 +322,8 @@ def main() -> None:
             for number in range(arguments.runs):
                 with tempfile.TemporaryDirectory() as folder:
                     size = arguments.items or (few if arguments.small else count)
-                    runs.append(measure(Path(folder), size))
+                    load = os.getloadavg()[0]
+                    runs.append({**measure(Path(folder), size), "load": load})
                     if arguments.keep and name == "throughput":
                         target = arguments.keep / f"run {number}"
                         shutil.copytree(folder, target, dirs_exist_ok=True)
@@ -331,7 +332,9 @@ def main() -> None:
         elif path.is_file() and not arguments.dry:
             runs = json.loads(path.read_text())
         if runs:
-            parts.append(f"## {title}\n\n{say(runs)}")
+            loads = ", ".join(f"{run['load']:.1f}" for run in runs)
+            busy = f"Load of the machine's {os.cpu_count()} processors when this began: {loads}."
+            parts.append(f"## {title}\n\n{busy}\n\n{say(runs)}")
             print(parts[-1], flush=True)
     if not arguments.dry:
         publish("batch", "Batches", "python benchmarks/batch.py", "\n\n".join(parts))

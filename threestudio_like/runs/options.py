@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,8 +202,13 @@ def regroup(options: Any, values: dict[str, Any]) -> Any:
 
 def given(options: Any) -> dict[str, Any]:
     """The options that differ from their defaults, by `flat`'s names."""
-    default = flat(type(options)())
+    default = _defaults(type(options))
     return {name: value for name, value in flat(options).items() if value != default[name]}
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    return flat(kind())
 
 
 def check_prompt(prompt: str) -> None:
