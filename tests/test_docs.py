@@ -99,8 +99,19 @@ def modules():
     return result
 
 
+NAMES = {}
+"""What was found in the statements of a module or class, by their list's identity: the trees of
+`modules` live as long as the tests do."""
+
+
 def names_in(body):
     """Names that statements define, those that methods give to `self` included."""
+    if id(body) not in NAMES:
+        NAMES[id(body)] = (body, _names_in(body))
+    return NAMES[id(body)][1]
+
+
+def _names_in(body):
     names = {}
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -137,6 +148,7 @@ def defines(body, path):
     )
 
 
+@cache
 def exists(dotted):
     """Whether a dotted name leads somewhere: a module's tail and what it defines, or a class' own
     attribute."""
