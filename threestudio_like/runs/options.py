@@ -202,7 +202,7 @@ def regroup(options: Any, values: dict[str, Any]) -> Any:
 
 def given(options: Any) -> dict[str, Any]:
     """The options that differ from their defaults, by `flat`'s names."""
-    default = _defaults(type(options))
+    default = _defaults(options.__class__)
     return {name: value for name, value in flat(options).items() if value != default[name]}
 
 
