@@ -71,6 +71,7 @@ class Ray:
 
     def init(self, **settings):
         self.begun += 1
+        self.address = settings["address"]
         return type("Context", (), {"dashboard_url": "", "address_info": {}})()
 
     def shutdown(self):
@@ -101,6 +102,8 @@ def test_a_ray_of_ones_own_is_begun_again_and_a_cluster_is_not(cluster, monkeypa
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(actors, "PULSE", 0.0)
     crew = RayCrew(None, workers=2, address=cluster)
+    # Without an address it is Ray's "local": no other cluster of this machine is taken.
+    assert ray.address == (cluster or "local")
     task = Task(spec=Spec(command="x"), store="s")
     crew.submit(1, task)
     assert crew.wait(0.0) == []

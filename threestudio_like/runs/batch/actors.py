@@ -136,6 +136,8 @@ class RayCrew:
         if address:
             settings["address"] = address
         else:
+            # Otherwise Ray takes a cluster that somebody began on this machine, running or not.
+            settings["address"] = "local"
             settings["object_store_memory"] = OBJECT_STORE
             settings["include_dashboard"] = importlib.util.find_spec("aiohttp_cors") is not None
             settings["num_cpus"] = max(self._processors, os.cpu_count() or 1)
