@@ -40,6 +40,17 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def own_environment():
+    """What a command leaves in the environment for the processes that it starts (the files behind
+    --plugins) ends with its test."""
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def collected():
     """Copies the GLBs that the package wrote to the folder that THREESTUDIO_LIKE_COLLECT_GLB names,
     for `.ci/validate`."""
