@@ -158,7 +158,7 @@ class RayCrew:
                 if left:
                     continue
                 what = " ".join(str(error).split())[:200]
-                remedy = "See docs/batch.md, or --workers 1"
+                remedy = "See docs/how-to/batch.md, or --workers 1"
                 if address and "RAY_AUTH_MODE" not in os.environ:
                     remedy = f"If `ray start` began it: RAY_AUTH_MODE=token. {remedy}"
                 raise BatchError(

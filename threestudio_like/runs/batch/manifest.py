@@ -130,7 +130,7 @@ def _read_large(path: Path) -> str:
 
 
 def _of_yaml(text: str, where: str) -> tuple[list[Entry], dict[str, Any]]:
-    content = parse_document(text, where, "Correct it: see docs/batch.md")
+    content = parse_document(text, where, "Correct it: see docs/how-to/batch.md")
     if isinstance(content, list):
         content = {"items": content}
     if not isinstance(content, dict):
