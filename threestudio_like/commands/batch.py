@@ -21,8 +21,8 @@ class Batch:
     With --store alone: status, retry, export, gallery, verify, resume."""
 
     source: tyro.conf.Positional[str] = ""
-    """A manifest (.yaml, .csv, .jsonl: docs/how-to/batch.md), or status, retry, export, gallery, verify,
-    resume."""
+    """A manifest (.yaml, .csv, .jsonl: docs/how-to/batch.md), or status, retry, export, gallery,
+    verify, resume."""
     prompts: Path | None = None
     """Instead of a manifest: a file with a prompt a line."""
     seeds: str = ""

@@ -92,6 +92,9 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def _plain(value: Any) -> Any:
+    # What most values are, first: pages of thousands of items pass through here.
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -100,7 +103,7 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    return str(value)
 
 
 def lines_of(findings: dict[str, Any], indent: str = "") -> str:

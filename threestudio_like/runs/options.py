@@ -182,21 +182,29 @@ SAME_RESULT = {
 def flat(options: Any) -> dict[str, Any]:
     """The options of a command by their names, those of its groups among them."""
     values: dict[str, Any] = {}
-    for item in fields(options):
-        value = getattr(options, item.name)
-        values.update(flat(value) if isinstance(value, GROUPS) else {item.name: value})
+    for name in _names(options.__class__):
+        value = getattr(options, name)
+        if isinstance(value, GROUPS):
+            values.update(flat(value))
+        else:
+            values[name] = value
     return values
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
 
 
 def regroup(options: Any, values: dict[str, Any]) -> Any:
     """A command's options with some of `flat`'s values replaced."""
     changes: dict[str, Any] = {}
-    for item in fields(options):
-        value = getattr(options, item.name)
+    for name in _names(options.__class__):
+        value = getattr(options, name)
         if isinstance(value, GROUPS):
-            changes[item.name] = regroup(value, values)
-        elif item.name in values:
-            changes[item.name] = values[item.name]
+            changes[name] = regroup(value, values)
+        elif name in values:
+            changes[name] = values[name]
     return replace(options, **changes)
 
 
