@@ -6,16 +6,21 @@ The tutorials in full length: `python benchmarks/tutorials.py`.
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from threestudio_like import __all__ as public
-from threestudio_like.cli import main
 from threestudio_like.commands.parsing import parse
 from threestudio_like.commands.registry import COMMANDS
 from threestudio_like.engine.errors import UserError
@@ -61,28 +66,81 @@ def understood(line: str) -> None:
     parse(words[1], words[2:])
 
 
+def program(name: str):
+    """A program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def notebooks():
+    return program("notebooks")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return program("reference_pages")
+
+
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda p: p.stem)
-def test_a_tutorial_runs_from_its_first_line_to_its_last(page, tmp_path, monkeypatch):
+def test_a_tutorial_runs_as_a_notebook_from_its_first_cell_to_its_last(
+    page, notebooks, tmp_path, monkeypatch
+):
     shutil.copytree(ROOT / "assets", tmp_path / "assets")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    names: dict = {"__name__": "tutorial"}
-    found = [block for block in blocks(page) if block.language in ("sh", "python")]
-    assert found
-    skipped: set[str] = set()
-    for block in found:
-        if block.language == "python":
-            exec(compile(shorter(block.text), str(page), "exec"), names)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    book = nbformat.reads(notebooks.text_of(page), as_version=4)
+    nbformat.validate(book)
+    cells, skipped = [], set()
+    for cell in (c for c in book.cells if c.cell_type == "code"):
+        if cell.source == notebooks.BEGIN:
             continue
-        assert block.lines() == block.text.splitlines()
-        for line in block.lines():
-            understood(line)
-            words = shlex.split(line)[1:]
-            if block.long or skipped & set(words):
+        if cell.source.startswith("!"):
+            lines = [line.removeprefix("!threestudio-like ") for line in cell.source.splitlines()]
+            for line in lines:
+                understood(f"threestudio-like {line}")
+            words = {word for line in lines for word in shlex.split(line)}
+            if "long" in cell.metadata or skipped & words:
                 # What a long command would have made is not there.
-                skipped |= {words[words.index("--out") + 1]} if "--out" in words else set()
+                skipped |= {after for line in lines for after in made_by(shlex.split(line))}
                 continue
-            assert main(shortened(words)) == 0, line
+            commands = [shlex.join(shortened(shlex.split(line))) for line in lines]
+            cell.source = "\n".join(
+                f"!threestudio-like {command}\nassert _exit_code == 0" for command in commands
+            )
+        elif "long" in cell.metadata:
+            continue
+        else:
+            cell.source = shorter(cell.source)
+        cells.append(cell)
+    assert cells or skipped
+    book.cells = cells
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    pictures = [o for c in cells for o in c.outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) == sum(c.source.startswith("from IPython") for c in cells)
+
+
+def test_the_notebooks_are_those_of_the_pages(notebooks):
+    for page in TUTORIALS:
+        path = notebooks.TARGET / f"{page.stem}.ipynb"
+        assert path.read_text(encoding="utf-8") == notebooks.text_of(page), "docs/notebooks.py"
+    assert len(list(notebooks.TARGET.glob("*.ipynb"))) == len(TUTORIALS)
+
+
+def test_links_of_the_notebooks_lead_somewhere(notebooks):
+    for path in notebooks.TARGET.glob("*.ipynb"):
+        places = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+        assert all((path.parent / place).exists() for place in places), path.name
+
+
+def made_by(words: list[str]) -> list[str]:
+    """The folder that a command makes."""
+    return [after for word, after in pairwise(words) if word == "--out"]
 
 
 def shorter(program: str) -> str:
@@ -124,18 +182,6 @@ def test_a_wrong_command_line_is_noticed():
     for words in ("generate --no-such-option 3", "mesh fold x.glb"):
         with pytest.raises(UserError):
             understood(f"threestudio-like {words}")
-
-
-@pytest.fixture(scope="module")
-def reference():
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("pages", ROOT / "docs" / "reference_pages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_reference_names_every_command_option_and_value(reference):
