@@ -203,6 +203,25 @@ def test_poses_in_centimetres_come_back_settled_where_they_were(meshes, tmp_path
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
+def test_what_cannot_stand_is_a_warning_among_what_is_doubtful(tmp_path, capsys):
+    """A prism whose top lies far beside its foot falls over wherever it is put."""
+    leaning = box((0.4, 2, 0.4))
+    points = leaning.vertices.copy()
+    points[points[:, 1] > points[:, 1].mean(), 0] += 3.0
+    Asset({"leaning": Mesh(points, leaning.faces)}).save(tmp_path / "leaning.glb")
+    poses = written(tmp_path, [{"translation": [0, 1, 0]}])
+    words = ("--objects", tmp_path / "leaning.glb", "--poses", poses)
+    assert (
+        main(["compose", *map(str, words), "--out", str(tmp_path / "run"), "--no-turntable"]) == 0
+    )
+    out = capsys.readouterr()
+    lost = next(line for line in (out.out + out.err).splitlines() if line.startswith("Lost"))
+    assert "no warnings" not in lost
+    assert "falls over" in out.out + out.err
+    events = [json.loads(e) for e in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert any("leaning: falls over" in str(e) for e in events if e["event"] == "warning")
+
+
 def test_without_the_last_step_nothing_moves(meshes, tmp_path):
     """Files that the poses name, axes scaled differently, and nodes named after the prompt."""
     rows = [

@@ -46,7 +46,7 @@ def stand_and_tell(
     run.events.status("scene: letting everything stand", force=True)
     found = stand(scene, config.settle, floor)
     for line in what_to_tell(found, list(scene.names)):
-        run.events.say(f"Standing: {line}.")
+        run.events.say(line)
     figures = standing_figures(found, list(scene.names))
     run.events.record("standing", **{k.removeprefix("standing: "): v for k, v in figures.items()})
     return dict(figures)

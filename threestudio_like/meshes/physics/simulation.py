@@ -140,7 +140,7 @@ def _on_a_floor(bodies: list[RigidBody], config: SimulationConfig) -> Simulation
     if config.settle:
         for body, pose in zip(bodies, found.poses):
             body.where = pose.transform()
-    told += standing_lines(found, [b.name for b in bodies], settled=config.settle)
+    told += moving_lines(found, [b.name for b in bodies], settled=config.settle) + doubts_of(found)
     return Simulation(bodies, floor, config.friction, told)
 
 
@@ -153,8 +153,8 @@ def solid_of(body: RigidBody) -> Solid:
     return replace(solid, mass=mass, inside=True)
 
 
-def standing_lines(found: Settled, names: list[str], settled: bool) -> list[str]:
-    """What a user should hear of how objects stand: one line of what moved, one of what falls."""
+def moving_lines(found: Settled, names: list[str], settled: bool) -> list[str]:
+    """What a user should hear of what moved, or will move, until everything stands."""
     told = []
     far = int(np.argmax(found.moved))
     if found.moved[far] > 0.005 or found.tilted.max() > 1:
@@ -171,6 +171,12 @@ def standing_lines(found: Settled, names: list[str], settled: bool) -> list[str]
     for name, share in found.shifted.items():
         if settled:
             told.append(f"{name} was moved by {share:.0%} of its size to the middle of its support")
+    return told
+
+
+def doubts_of(found: Settled) -> list[str]:
+    """What is wrong with a settled scene: what still penetrates, and what falls over."""
+    told = []
     if found.penetration > 0.002:
         told.append(f"objects still penetrate each other by {found.penetration:.1%} of their size")
     if found.falls:

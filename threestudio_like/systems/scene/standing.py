@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...meshes.physics.settling import SettleConfig, Settled, settle
-from ...meshes.physics.simulation import standing_lines
+from ...meshes.physics.simulation import doubts_of, moving_lines
 from ...meshes.physics.solid import Pose, Solid
 from ...representations import PlacedScene
 
@@ -45,5 +45,6 @@ def standing_figures(found: Settled, names: list[str]) -> dict[str, float | str]
 
 
 def what_to_tell(found: Settled, names: list[str]) -> list[str]:
-    """Lines for the user, most important first; none where all stood already."""
-    return standing_lines(found, names, settled=True)
+    """Lines for the user; what does not stand is a warning. None where all stood already."""
+    told = [f"Standing: {line}." for line in moving_lines(found, names, settled=True)]
+    return told + [f"Warning: {line}." for line in doubts_of(found)]
