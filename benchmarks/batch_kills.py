@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
+import psutil
 from batch import OUT, TINY, events_of, finish, manifest, start
 from failing_store import LOG, FailingFileSystem, install
 from tables import publish, table
@@ -46,20 +47,10 @@ SLOW = 0.5
 
 def descendants(pid: int) -> list[int]:
     """All processes that a process has begun, and theirs."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(path.name))
-    found, left = [], [pid]
-    while left:
-        own = children.get(left.pop(), [])
-        found += own
-        left += own
-    return found
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def is_worker(pid: int) -> bool:

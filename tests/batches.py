@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from threestudio_like.cli import main
 from threestudio_like.runs.batch.index import DONE, Index
 from threestudio_like.runs.batch.store import Store
@@ -39,20 +41,10 @@ def process(
 
 def descendants(pid: int) -> list[int]:
     """All processes that a process has begun, and theirs."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(path.name))
-    found, left = [], [pid]
-    while left:
-        own = children.get(left.pop(), [])
-        found += own
-        left += own
-    return found
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def manifest(path: Path, *items: dict, **defaults: object) -> Path:

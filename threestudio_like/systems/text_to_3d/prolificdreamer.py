@@ -26,6 +26,17 @@ from ...stages.regularisers import Regularisation
 from .dreamfusion import DreamFusion
 from .magic3d import second_stage
 
+CAMERAS = UniformCameras(
+    elevation=(-10.0, 45.0),
+    azimuth=(-180.0, 180.0),
+    distance=(1.0, 1.5),
+    fov_y=(40.0, 70.0),
+    batch=1,
+    elevation_sampling="mixed",
+    batch_uniform_azimuth=True,
+)
+"""Of all three stages."""
+
 
 def variational(**values: Any) -> Guidances:
     """Variational score distillation in the place of a stage's own guidance, with the published
@@ -76,15 +87,7 @@ def prolificdreamer() -> DreamFusion:
         distil=DistillationConfig(
             steps=25000,
             cameras="uniform",
-            uniform=UniformCameras(
-                elevation=(-10.0, 45.0),
-                azimuth=(-180.0, 180.0),
-                distance=(1.0, 1.5),
-                fov_y=(40.0, 70.0),
-                batch=1,
-                elevation_sampling="mixed",
-                batch_uniform_azimuth=True,
-            ),
+            uniform=CAMERAS,
             guidances=variational(),
             rates=LearningRates(table="1e-2", mlp="1e-3", background="1e-3"),
             regularise=Regularisation(sparsity="10", opaque="step 0->1000 @ 40..100%"),
@@ -103,15 +106,7 @@ def geometry() -> MeshStageConfig:
         steps=15000,
         look="normals",
         move="shape",
-        uniform=UniformCameras(
-            elevation=(-10.0, 45.0),
-            azimuth=(-180.0, 180.0),
-            distance=(1.0, 1.5),
-            fov_y=(40.0, 70.0),
-            batch=1,
-            elevation_sampling="mixed",
-            batch_uniform_azimuth=True,
-        ),
+        uniform=CAMERAS,
         guidance=ScoreDistillationConfig(
             scale=101.0,
             weighting="dreamfusion",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...guidance.image_refinement import RefinementConfig
-from ...renderers import UniformCameras
 from ...stages.painting import PaintingConfig, PaintRates, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
-from ..text_to_3d.prolificdreamer import variational
+from ..text_to_3d.prolificdreamer import CAMERAS, variational
 from .latent_paint import LatentPaint
 
 
@@ -18,14 +17,6 @@ def prolificdreamer() -> LatentPaint:
 
     Texels take the place of its hash grid, at its rate.
     """
-    cameras = UniformCameras(
-        elevation=(-10.0, 45.0),
-        azimuth=(-180.0, 180.0),
-        distance=(1.0, 1.5),
-        fov_y=(40.0, 70.0),
-        batch=1,
-        elevation_sampling="mixed",
-    )
     return replace(
         LatentPaint(),
         resolution=512,
@@ -33,7 +24,7 @@ def prolificdreamer() -> LatentPaint:
         rgb=PaintingConfig(
             steps=30000,
             cameras="uniform",
-            uniform=cameras,
+            uniform=replace(CAMERAS, batch_uniform_azimuth=False),
             guidances=variational(t_max="step 0.98->0.5 @ 16.6666667..100%"),
             rates=PaintRates(texels="1e-2"),
             terms=PaintTerms(variation="0", offsets="0"),
