@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.config import convert, to_dict
 from ...engine.errors import ConfigError, did_you_mean
-from ...runs.options import given, regroup
+from ...runs.options import regroup
 from ..parsing import positionals_of
 from ..registry import command_names, is_command, is_configured, options_of
 
@@ -175,10 +175,10 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def paths_in(options: Any) -> dict[str, list[Path]]:
-    """The files and folders that the options name, by the option."""
+def paths_in(values: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The files and folders that options name, by the option; `values` as `given` has them."""
     found: dict[str, list[Path]] = {}
-    for name, value in given(options).items():
+    for name, value in values.items():
         if isinstance(value, Path):
             found[name] = [value]
         elif isinstance(value, tuple) and value and isinstance(value[0], Path):
@@ -200,18 +200,21 @@ def check_paths(
                 raise ConfigError("there is no such file", place(key), str(path)[-120:])
 
 
-def plain_values(options: Any, references: Mapping[str, list[dict[str, str]]]) -> dict[str, Any]:
-    """The options that differ from their defaults as plain values, files by their `references`."""
-    values: dict[str, Any] = {}
-    for name, value in given(options).items():
+def plain_values(
+    values: Mapping[str, Any], references: Mapping[str, list[dict[str, str]]]
+) -> dict[str, Any]:
+    """The options that differ from their defaults, as `given` has them, as plain values; files by
+    their `references`."""
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
         if name in OWN or name == "set":
             continue
         if name in references:
             own = references[name]
-            values[name] = own if isinstance(value, tuple) else own[0]
+            plain[name] = own if isinstance(value, tuple) else own[0]
         else:
-            values[name] = to_dict(value)
-    return values
+            plain[name] = to_dict(value)
+    return plain
 
 
 def options_from(

@@ -16,6 +16,7 @@ from ...runs.batch.inputs import Inputs
 from ...runs.batch.items import Item, Spec
 from ...runs.batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
 from ...runs.batch.tournament import Contest
+from ...runs.options import given
 from ..registry import is_configured
 from .batch_checks import check_options
 from .batch_options import (
@@ -120,7 +121,8 @@ def _item(
         own.add("seed")
     try:
         options = read_options(command, _fitting(command, values, own), manifest.folder, place)
-        named = paths_in(options)
+        chosen = given(options)
+        named = paths_in(chosen)
         check_paths(command, named, values, place)
         check_options(command, options)
         references = {
@@ -132,7 +134,7 @@ def _item(
         raise _placed(error, manifest.where, entry.number, values) from None
     spec = Spec(
         command=command,
-        values=plain_values(options, references),
+        values=plain_values(chosen, references),
         set=dict(getattr(options, "set", {})),
         plugins=plugins,
         threads=threads,

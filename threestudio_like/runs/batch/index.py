@@ -90,26 +90,25 @@ class Index:
             ", ".join("?" * len(COLUMNS)),
             ", ".join(f"{n} = excluded.{n}" for n in COLUMNS if n not in ("id", "state")),
         )
-        for item, kind, steps in items:
-            spec = item.spec
-            self._base.execute(
-                text,
-                (
-                    item.id,
-                    item.number,
-                    WAITING,
-                    spec.command,
-                    item.label,
-                    # SQLite's numbers end at 2^63 - 1, as those of seeds do.
-                    spec.seed,
-                    item.affinity,
-                    item.contest,
-                    item.rung,
-                    kind,
-                    steps,
-                    json.dumps(spec.plain()),
-                ),
+        rows = (
+            (
+                item.id,
+                item.number,
+                WAITING,
+                item.spec.command,
+                item.label,
+                # SQLite's numbers end at 2^63 - 1, as those of seeds do.
+                item.spec.seed,
+                item.affinity,
+                item.contest,
+                item.rung,
+                kind,
+                steps,
+                json.dumps(item.spec.plain()),
             )
+            for item, kind, steps in items
+        )
+        self._base.executemany(text, rows)
         self._base.execute("COMMIT")
         return self.count() - before
 
