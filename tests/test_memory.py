@@ -2,6 +2,8 @@
 runs out."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -214,6 +216,46 @@ def test_smaller_budgets_choose_smaller_plans_and_impossible_ones_are_said(tiny_
     assert choose("24GB", config, prior).plan == PLANS[0]
     with pytest.raises(ConfigError, match="the smallest plan needs"):
         choose("0.001GB", config, prior)
+
+
+def test_a_fine_grid_at_the_end_is_in_the_forecast_and_in_the_way_out(tiny_folder):
+    prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
+    changes = {"distil": {"steps": 5}, "representation": {"hash": {"log2_size": 12}}}
+    config = update(LatentNerf.paper(), changes)
+    wanted = demands(config, prior)
+    coarse, fine = (forecast(PLANS[0], wanted, prior, extraction=e) for e in (1, 4 * GIB))
+    assert coarse == forecast(PLANS[0], wanted, prior)
+    assert fine.peak > 4 * GIB
+    assert "extraction of the surface 4.00" in fine.line()
+    with pytest.raises(ConfigError) as caught:
+        choose("3GB", config, prior, extraction=4 * GIB)
+    assert "--export.resolution" in caught.value.remedy
+
+
+def test_an_extraction_takes_no_more_than_its_forecast():
+    """A lumpy ball, in a process of its own, for its peak of resident memory."""
+    program = """
+import resource, torch
+from threestudio_like.meshes.surface.extraction import ExtractionConfig, extraction_bytes
+from threestudio_like.renderers import VolumeRenderer
+from threestudio_like.representations import VoxelField, VoxelGridConfig
+from threestudio_like.stages.field_to_mesh import field_mesh
+from threestudio_like.stages.model import FieldModel
+field = VoxelField(VoxelGridConfig(size=64), channels=3)
+axis = torch.linspace(-1, 1, 64)
+radius = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis**2).sqrt()
+lumps = torch.randn(radius.shape, generator=torch.Generator().manual_seed(0))
+with torch.no_grad():
+    field.grid[..., 0] = 60 * (0.7 - radius) + lumps
+model = FieldModel(field, VolumeRenderer(), None)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+field_mesh(model, ExtractionConfig(size=160))
+taken = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(taken / extraction_bytes(160))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 0.4 < float(done.stdout.split()[-1]) < 1
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """`--memory 8GB`: a plan that keeps a run within a budget, with its forecast by a rehearsal.
 
 Memory is taken by the prior's weights, by what its UNet and autoencoder hold while they work, by
-the field with its gradient, Adam's moments and the watchdog's copy, and by what a rendering keeps
-for its backward pass. The networks are rehearsed on tensors without data, the rendering on a few
-rays of the real field.
+the field with its gradient, Adam's moments and the watchdog's copy, by what a rendering keeps
+for its backward pass, and at the end by the grid that the surface is extracted from. The networks
+are rehearsed on tensors without data, the rendering on a few rays of the real field.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from ..engine.events import Events
 from ..engine.limits import Limits
 from ..engine.memory import GIB
 from ..kernels.devices import is_main
+from ..meshes.surface.extraction import extraction_bytes
 from ..priors.diffusion import DiffusionPrior
 from ..representations import Field
 from ..stages.demand import Demand, demands
+from ..stages.field_to_mesh import AssetConfig
 
 CONTEXT = 0.6 * GIB
 """What a driver and its libraries take on a GPU beside any tensor."""
+EXTRACTION = "extraction of the surface"
+"""A forecast's name for it."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,14 @@ class Forecast:
 
 
 def forecast(
-    plan: MemoryPlan, wanted: list[Demand], prior: DiffusionPrior, context: float = 0.0
+    plan: MemoryPlan,
+    wanted: list[Demand],
+    prior: DiffusionPrior,
+    context: float = 0.0,
+    extraction: int = 0,
 ) -> Forecast:
-    """The largest stage's peak under a plan."""
+    """The largest stage's peak under a plan, or that of the extraction after them, which takes
+    `extraction` bytes of main memory beside weights and field."""
     best: Forecast | None = None
     for demand in wanted:
         work = networks_at_work(plan, demand, prior)
@@ -120,6 +129,10 @@ def forecast(
         total = Forecast(plan, parts, held + busy + int(context))
         if best is None or total.peak > best.peak:
             best = total
+        ending = work.weights + demand.parameters + extraction
+        if extraction and is_main(prior.device) and ending > best.peak:
+            last = {"weights": work.weights, "field": demand.parameters, EXTRACTION: extraction}
+            best = Forecast(plan, last, ending)
     assert best is not None
     return replace(best, demands=wanted)
 
@@ -192,6 +205,7 @@ def choose(
     parts: int = 1,
     present: Field | None = None,
     seed: int = 0,
+    extraction: int = 0,
 ) -> Forecast:
     """The first plan whose forecast is within the budget. Raises ConfigError where none is, or
     where the system has no such stages."""
@@ -204,13 +218,15 @@ def choose(
     for plan in PLANS:
         if plan.offload and is_main(prior.device):
             continue
-        found = forecast(plan, wanted, prior, context=context)
+        found = forecast(plan, wanted, prior, context=context, extraction=extraction)
         if found.peak <= limit:
             return found
     raise ConfigError(
         f"the smallest plan needs {found.peak / GIB:.1f} GB ({found.plan.name})",
         f"--memory {text}",
-        "Lower --resolution, or take a smaller prior",
+        "Lower --export.resolution"
+        if EXTRACTION in found.parts
+        else "Lower --resolution, or take a smaller prior",
     )
 
 
@@ -233,6 +249,7 @@ def keep_memory(
     parts: int = 1,
     present: Field | None = None,
     seed: int = 0,
+    export: AssetConfig | None = None,
 ) -> Forecast | None:
     """Choose what is done at once so that a budget is kept, if there is one; the prior keeps within
     it from now on, the stages are given the forecast's `limits`.
@@ -241,6 +258,7 @@ def keep_memory(
         parts: in which the views of a step are worked on, by ranks or one after the other.
         present: the field that is optimised, where there is one already.
         seed: of the run.
+        export: how a field becomes an asset at the end, where one does.
     """
     if not text:
         return None
@@ -256,6 +274,7 @@ def keep_memory(
         parts=parts,
         present=present,
         seed=seed,
+        extraction=0 if export is None else extraction_bytes(export.points),
     )
     prior.keep_within(planned.limits)
     return planned

@@ -217,13 +217,13 @@ class Run:
         )
         tell(planned, self.events)
 
-    def plan_memory(self, config: Any, prior: Any, present: Any = None) -> Forecast | None:
-        """Keep the budget of --memory, if there is one. Raises ConfigError where it cannot be
-        kept."""
+    def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
+        """Keep the budget of --memory, if there is one; `more` as of `keep_memory`. Raises
+        ConfigError where it cannot be kept."""
         from .memory_budget import keep_memory
 
         budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
-        return keep_memory(budget, config, prior, parts=parts, present=present, seed=seed)
+        return keep_memory(budget, config, prior, parts=parts, seed=seed, **more)
 
     def execute(
         self, plans: list[StagePlan], place: str = "", *, last: bool = True

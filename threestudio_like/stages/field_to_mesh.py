@@ -36,6 +36,11 @@ class AssetConfig:
     unwrap_seconds: Weight = 20.0
     """Time limit of xatlas before the fallback."""
 
+    @property
+    def points(self) -> int:
+        """Grid points along an edge from which the surface is extracted."""
+        return self.resolution or self.extraction.size
+
 
 def surface_settings(config: AssetConfig, base: ExtractionConfig) -> ExtractionConfig:
     """How a field's surface is extracted: `base` at the resolution and smoothness that the asset's

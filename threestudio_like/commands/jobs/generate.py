@@ -59,7 +59,7 @@ def generate(
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
         config = run.configure(fitted)
         check_texts(prior, config)
-        planned = run.plan_memory(config, prior)
+        planned = run.plan_memory(config, prior, export=export_config(options))
         request = Request(
             prompt=options.prompt,
             prior=prior,

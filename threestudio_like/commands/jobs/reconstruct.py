@@ -182,7 +182,7 @@ def reconstruct_photo(run: Run, given: InputImage, config: PictureSystem) -> Run
     auto = getattr(options, "system", "") == "auto"
     relief = auto and bool(needs_relief(given.known))
     prior = None if relief else _prior_of(run, given, config)
-    planned = run.plan_memory(config, prior)
+    planned = run.plan_memory(config, prior, export=export)
     # A picture that was made here may differ in rounding when the run goes on with other threads.
     made = given.source == IMAGINED
     content = run.fact("picture content", given.content) if made else given.content

@@ -118,7 +118,7 @@ def _refine_field(
             source=model,
         )
         present = config.decoded(request, model).field if options.run.memory else None
-        planned = run.plan_memory(config, prior, present)
+        planned = run.plan_memory(config, prior, present=present, export=export_config(options))
         request = replace(request, limits=limits_from(planned))
         plans = config.plans(request)
         facts = {
