@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from ..kernels.devices import prefers_bfloat16
 from .diffusion import CameraProtocol, PriorFacts
 from .model_files import PriorRecord, read_json, record
 from .noise_schedule import PredictionType
+from .personal.choice import PersonalParts
 
 R = TypeVar("R", bound=Any)
 
@@ -85,6 +86,8 @@ class DiffusersConfig:
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
     pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
     """Zero123: which numbers of a camera it is told; auto by prior.json, or else by its name."""
+    parts: PersonalParts = field(default_factory=PersonalParts)
+    """LoRAs and what else is the user's own; on the command line --lora, --vae."""
     tokenizer: Path | None = None
     """For a model in a single file: a folder of its family with the tokenizers and configurations
     (no weights are needed)."""

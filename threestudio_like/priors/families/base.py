@@ -20,6 +20,8 @@ from ..networks.attention import emphasised
 from ..noise_schedule import NoiseSchedule, PredictionType
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
+from ..personal.autoencoder import autoencoder_folder, check_fits
+from ..personal.lora import Lora, add_loras, read_lora, targets_of
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
 from .forecast import forecast, forecast_training
 from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
@@ -31,6 +33,8 @@ class TextSide(Protocol):
     """What turns prompts into packed embeddings."""
 
     embeddings: EmbeddingStore
+    prepare: Callable[[str, Any], None] | None
+    """Is given every encoder, by its part of the folder, as soon as it is loaded."""
 
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Packed embeddings (B, T, D)."""
@@ -67,6 +71,8 @@ class DiffusersPrior(DiffusionPrior):
     """Other names of its class in published configurations."""
     pixels: ClassVar[bool] = False
     """Whether it denoises pictures, and has no autoencoder."""
+    swaps_vae: ClassVar[bool] = True
+    """Whether another autoencoder may stand for its own."""
     half: ClassVar[torch.dtype] = torch.bfloat16
     """Number type on a GPU."""
     patch: ClassVar[int] = 1
@@ -94,6 +100,14 @@ class DiffusersPrior(DiffusionPrior):
         self.vae_facts = (
             AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
         )
+        config.parts.check()
+        self.vae_folder = folder / "vae"
+        if config.parts.vae is not None:
+            if self.pixels or not self.swaps_vae:
+                what = "denoises pixels" if self.pixels else "is told a picture by its autoencoder"
+                raise ModelError(f"{what}, and takes no other one", name, "Leave --vae out")
+            self.vae_folder = autoencoder_folder(config.parts.vae, folder)
+            self.vae_facts = check_fits(self.vae_folder, self.vae_facts, folder)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
@@ -106,6 +120,13 @@ class DiffusersPrior(DiffusionPrior):
         self.facts = self._facts()
         self.schedule = self._schedule()
         self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
+        if self.loras:
+            self.text.prepare = self._prepare_text
+            self.facts.notes = (*self.facts.notes, *(n for lora in self.loras for n in lora.notes))
+
+    def _prepare_text(self, part: str, network: Any) -> None:
+        """What a text encoder gets as soon as it is loaded."""
+        add_loras(self.loras, network, part)
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
@@ -210,12 +231,18 @@ class DiffusersPrior(DiffusionPrior):
 
     def _load_networks(self) -> None:
         self.denoiser: Any = self.load_denoiser()
+        self.loras: list[Lora] = []
+        if self.config.parts.lora:
+            targets = targets_of(self.folder, self.denoiser)
+            self.loras = [read_lora(p, w, targets) for p, w in self.config.parts.loras()]
+            add_loras(self.loras, self.denoiser)
         self.vae: Any = None
         if self.pixels:
             self.latents: Latents = Pixels()
             return
         kind = self.vae_facts._class_name
-        self.vae = load_part(self.folder, "vae", kind, self.vae_dtype, KINDS)
+        place = self.vae_folder
+        self.vae = load_part(place.parent, place.name, kind, self.vae_dtype, KINDS)
         config = self.config
         self.latents = latents_of_kind(kind)(
             self.vae,
