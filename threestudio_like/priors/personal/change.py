@@ -50,9 +50,12 @@ def change_of(
             "It was made for another family, or another size of it",
         )
     product = product.reshape(weight.shape) * (factor * _scale(parts, rank, scale, where))
-    if "magnitude" not in parts:
+    lengths = parts.get("magnitude", parts.get("dora_scale"))
+    if lengths is None:
         return product
-    return _relengthened(parts["magnitude"].float(), weight.float(), product, where)
+    # peft's are of rows; LyCORIS says by their shape whether they are of rows or of columns.
+    by_shape = "dora_scale" in parts
+    return _relengthened(lengths.float(), weight.float(), product, by_shape, where)
 
 
 def _scale(parts: Tensors, rank: int | None, scale: float | None, where: str) -> float:
@@ -117,13 +120,17 @@ def _kronecker(parts: Tensors, where: str) -> tuple[torch.Tensor, int | None]:
 
 
 def _relengthened(
-    magnitude: torch.Tensor, weight: torch.Tensor, product: torch.Tensor, where: str
+    magnitude: torch.Tensor,
+    weight: torch.Tensor,
+    product: torch.Tensor,
+    by_shape: bool,
+    where: str,
 ) -> torch.Tensor:
     """DoRA (Liu et al. 2024): the changed weight with the lengths that were learnt, less the weight
     itself."""
     axes = tuple(range(1, weight.ndim))
     rows, columns = weight.shape[0], weight.shape[1]
-    by_column = magnitude.ndim > 1 and magnitude.shape[0] == 1 and magnitude.shape[1] == columns
+    by_column = by_shape and magnitude.ndim > 1 and tuple(magnitude.shape[:2]) == (1, columns)
     if by_column:
         axes = (0, *range(2, weight.ndim))
     elif magnitude.numel() != rows:

@@ -14,7 +14,8 @@ DENOISER = "denoiser"
 _ROLES = {
     "down": r"lora_A(?:\.\w+)?\.weight|lora(?:_linear_layer)?[._]down\.weight",
     "up": r"lora_B(?:\.\w+)?\.weight|lora(?:_linear_layer)?[._]up\.weight",
-    "magnitude": r"lora_magnitude_vector(?:\.\w+)?(?:\.weight)?|dora_scale",
+    "magnitude": r"lora_magnitude_vector(?:\.\w+)?(?:\.weight)?",
+    "dora_scale": r"dora_scale",
     "bias": r"lora_B(?:\.\w+)?\.bias",
     "alpha": r"(?:lora\.)?alpha",
     "w1_a": r"hada_w1_a(?:\.\w+)?",
