@@ -136,7 +136,9 @@ def with_networks(prior: Any, pipeline: Any) -> Any:
 
 def compare(folder: Path, files: list[tuple[Path, float]]) -> None:
     """Ours against the library's with the same files, and both against the plain model."""
-    ours, texts = answers(loaded(folder, *[f for f, _ in files], weights=tuple(w for _, w in files)))
+    ours, texts = answers(
+        loaded(folder, *[f for f, _ in files], weights=tuple(w for _, w in files))
+    )
     plain, plain_texts = answers(loaded(folder))
     theirs, their_texts = answers(with_networks(loaded(folder), library(folder, files)))
     torch.testing.assert_close(texts, their_texts, atol=1e-5, rtol=0)
@@ -145,7 +147,9 @@ def compare(folder: Path, files: list[tuple[Path, float]]) -> None:
 
 
 def saved(tensors: dict[str, torch.Tensor], path: Path, **metadata: str) -> Path:
-    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, path, metadata=metadata or None)
+    save_file(
+        {k: v.clone().contiguous() for k, v in tensors.items()}, path, metadata=metadata or None
+    )
     return path
 
 
