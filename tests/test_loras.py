@@ -139,7 +139,7 @@ def compare(folder: Path, files: list[tuple[Path, float]]) -> None:
     ours, texts = answers(
         loaded(folder, *[f for f, _ in files], weights=tuple(w for _, w in files))
     )
-    plain, plain_texts = answers(loaded(folder))
+    plain, _plain_texts = answers(loaded(folder))
     theirs, their_texts = answers(with_networks(loaded(folder), library(folder, files)))
     torch.testing.assert_close(texts, their_texts, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
@@ -200,7 +200,7 @@ def test_a_long_name_of_the_first_publication_is_read(folders, tmp_path):
     renamed = {}
     names = {n.replace(".", "_"): n for n, _ in unet.named_modules()}
     for key, tensor in tensors.items():
-        layer, dot, role = key.partition(".")
+        layer, _dot, role = key.partition(".")
         other = None
         if layer.startswith("lora_unet_"):
             other = first_name(names[layer.removeprefix("lora_unet_")], count)
@@ -209,7 +209,8 @@ def test_a_long_name_of_the_first_publication_is_read(folders, tmp_path):
     one = saved(tensors, tmp_path / "a.safetensors")
     two = saved(renamed, tmp_path / "b.safetensors")
     a, b = answers(loaded(folder, one)), answers(loaded(folder, two))
-    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert torch.equal(a[0], b[0])
+    assert torch.equal(a[1], b[1])
     compare(folder, [(two, 0.5)])
 
 
@@ -346,7 +347,8 @@ def test_broken_files_are_one_line(case, folders, tmp_path):
     path = saved(tensors, tmp_path / "a.safetensors")
     with pytest.raises(UserError) as caught:
         loaded(folders("sd"), path)
-    assert words in caught.value.line() and "\n" not in caught.value.line()
+    assert words in caught.value.line()
+    assert "\n" not in caught.value.line()
     assert caught.value.exit_code == 2
 
 
@@ -381,7 +383,8 @@ def test_what_fits_nothing_is_told(folders, tmp_path):
     path = saved(tensors, tmp_path / "mine.safetensors")
     prior = loaded(folders("sd"), path)
     told = " ".join(prior.facts.notes)
-    assert "1 of the 3 tensors" in told and "lora_te2_text_model" in told
+    assert "1 of the 3 tensors" in told
+    assert "lora_te2_text_model" in told
     assert "no alpha for 1 layers" in told
 
 

@@ -61,7 +61,8 @@ def test_autoencoders_are_the_librarys(kind, sd, tmp_path):
         torch.testing.assert_close(prior.decode_latents(theirs), shown, atol=1e-5, rtol=0)
     working = prior.rehearse(8, 2, 1, gradient=True, offload=False)
     weights = sum(p.numel() * 4 for n in (prior.denoiser, made) for p in n.parameters())
-    assert abs(working.weights - weights) < 4096 and working.encoding > 0
+    assert abs(working.weights - weights) < 4096
+    assert working.encoding > 0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,8 @@ def test_parts_reach_a_run_and_decide_whether_it_goes_on(sd, tmp_path, capsys):
     record = yaml.safe_load((out / "run.yaml").read_text())
     assert record["options"]["model"]["lora"] == [str(lora)]
     known = record["parts"] if "parts" in record else record["facts"]["parts"]
-    assert known["lora"][0]["weight"] == 0.8 and len(known["vae"]) == 64
+    assert known["lora"][0]["weight"] == 0.8
+    assert len(known["vae"]) == 64
     one_lora(lora, value=2.0)
     capsys.readouterr()
     assert main(["resume", str(out), "--steps", "4", "--quiet"]) == 2
@@ -163,4 +165,4 @@ def test_wrong_parts_end_a_command_in_one_line(sd, tmp_path, capsys):
         out = tmp_path / "out"
         code = main(["generate", "a red chair", "--prior", str(sd), "--out", str(out), *more])
         error = capsys.readouterr().err.strip().splitlines()
-        assert code == 2 and len(error) == 1 and not out.exists(), error
+        assert (code, len(error), out.exists()) == (2, 1, False), error

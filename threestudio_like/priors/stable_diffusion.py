@@ -209,8 +209,8 @@ class StableDiffusionPrior(DiffusersPrior):
     ) -> Working:
         """See `DiffusionPrior.rehearse`."""
         if self.config.parts.vae is not None:
-            found = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
-            return replace(found, recorded=0 if offload else self._recorded(found.denoising))
+            plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
+            return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
         networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
         found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
         whole = found["UNet"] + found["autoencoder"]

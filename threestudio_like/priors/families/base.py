@@ -14,19 +14,19 @@ from torch import nn
 from ...engine.errors import ModelError
 from ...engine.limits import Limits
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
-from ..model_files import PriorRecord, record
+from ..model_files import PriorRecord
 from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
 from ..networks.attention import emphasised
 from ..noise_schedule import NoiseSchedule, PredictionType
+from ..personal.autoencoder import chosen_autoencoder
+from ..personal.lora import add_loras, read_loras
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
-from ..personal.autoencoder import autoencoder_folder, check_fits
-from ..personal.lora import Lora, add_loras, read_lora, targets_of
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
 from .forecast import forecast, forecast_training
 from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
 from .parts import check_class, index_of, load_part
-from .records import AutoencoderRecord, SchedulerRecord
+from .records import AutoencoderRecord, SchedulerRecord, scheduler_of
 
 
 class TextSide(Protocol):
@@ -101,13 +101,10 @@ class DiffusersPrior(DiffusionPrior):
             AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
         )
         config.parts.check()
-        self.vae_folder = folder / "vae"
-        if config.parts.vae is not None:
-            if self.pixels or not self.swaps_vae:
-                what = "denoises pixels" if self.pixels else "is told a picture by its autoencoder"
-                raise ModelError(f"{what}, and takes no other one", name, "Leave --vae out")
-            self.vae_folder = autoencoder_folder(config.parts.vae, folder)
-            self.vae_facts = check_fits(self.vae_folder, self.vae_facts, folder)
+        swaps = self.swaps_vae and not self.pixels
+        self.vae_folder, self.vae_facts = chosen_autoencoder(
+            config.parts.vae, folder, self.vae_facts, swaps
+        )
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
@@ -121,12 +118,8 @@ class DiffusersPrior(DiffusionPrior):
         self.schedule = self._schedule()
         self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
         if self.loras:
-            self.text.prepare = self._prepare_text
+            self.text.prepare = lambda part, network: add_loras(self.loras, network, part)
             self.facts.notes = (*self.facts.notes, *(n for lora in self.loras for n in lora.notes))
-
-    def _prepare_text(self, part: str, network: Any) -> None:
-        """What a text encoder gets as soon as it is loaded."""
-        add_loras(self.loras, network, part)
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
@@ -172,26 +165,7 @@ class DiffusersPrior(DiffusionPrior):
 
     def _scheduler(self) -> SchedulerRecord:
         """The scheduler's numbers with those that --load overrides."""
-        numbers = read_config(self.folder, "scheduler", SchedulerRecord)
-        config = self.config
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("beta_schedule", config.beta_schedule),
-                ("beta_start", config.beta_start),
-                ("beta_end", config.beta_end),
-                ("shift", config.shift),
-            )
-            if value is not None
-        }
-        if config.shift is not None:
-            changes.update(use_dynamic_shifting=False, flow_shift=config.shift)
-        if config.beta_schedule is not None:
-            changes["trained_betas"] = None
-        if config.prediction_type != "auto":
-            changes["prediction_type"] = config.prediction_type
-        values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
-        return record(SchedulerRecord, {**values, **changes}, Path("--load"))
+        return scheduler_of(self.folder, self.config)
 
     @property
     def tokens(self) -> int:
@@ -231,11 +205,8 @@ class DiffusersPrior(DiffusionPrior):
 
     def _load_networks(self) -> None:
         self.denoiser: Any = self.load_denoiser()
-        self.loras: list[Lora] = []
-        if self.config.parts.lora:
-            targets = targets_of(self.folder, self.denoiser)
-            self.loras = [read_lora(p, w, targets) for p, w in self.config.parts.loras()]
-            add_loras(self.loras, self.denoiser)
+        self.loras = read_loras(self.config.parts.loras(), self.folder, self.denoiser)
+        add_loras(self.loras, self.denoiser)
         self.vae: Any = None
         if self.pixels:
             self.latents: Latents = Pixels()

@@ -1,5 +1,5 @@
-"""An autoencoder instead of a model's own: a folder as diffusers saves one, or one file; also a tiny
-one (TAESD), which is faster and smaller."""
+"""An autoencoder instead of a model's own: a folder as diffusers saves one, or one file; also a
+tiny one (TAESD), which is faster and smaller."""
 
 from __future__ import annotations
 
@@ -19,6 +19,27 @@ from ..hub import pickle_advice
 from ..model_folder import read_config
 
 WHOLE = "converted.json"
+
+
+def chosen_autoencoder(
+    chosen: Path | None, model: Path, own: AutoencoderRecord, swaps: bool
+) -> tuple[Path, AutoencoderRecord]:
+    """The folder and the facts of the autoencoder that a model works with.
+
+    Args:
+        chosen: by the user; None for the model's own.
+        own: the facts of the model's own.
+        swaps: whether the model can work with another one.
+
+    Raises:
+        ModelError: it cannot, or the autoencoder does not fit it.
+    """
+    if chosen is None:
+        return model / "vae", own
+    if not swaps:
+        raise ModelError("takes no other autoencoder", str(model), "Leave --vae out")
+    folder = autoencoder_folder(chosen, model)
+    return folder, check_fits(folder, own)
 
 
 def autoencoder_folder(chosen: Path, model: Path) -> Path:
@@ -87,7 +108,7 @@ def _of_file(path: Path, model: Path) -> Path:
     return target
 
 
-def check_fits(folder: Path, own: AutoencoderRecord, model: Path) -> AutoencoderRecord:
+def check_fits(folder: Path, own: AutoencoderRecord) -> AutoencoderRecord:
     """The facts of an autoencoder that stands for a model's own.
 
     Raises:

@@ -93,6 +93,14 @@ def layers_of(network: Any) -> dict[str, tuple[int, ...]]:
     return {n: tuple(m.weight.shape) for n, m in network.named_modules() if isinstance(m, kinds)}
 
 
+def read_loras(chosen: Sequence[tuple[Path, float]], folder: Path, denoiser: Any) -> list[Lora]:
+    """LoRAs with their weights, for the model in a folder. Raises ModelError, see `read_lora`."""
+    if not chosen:
+        return []
+    targets = targets_of(folder, denoiser)
+    return [read_lora(path, factor, targets) for path, factor in chosen]
+
+
 def read_lora(path: Path, factor: float, targets: Targets) -> Lora:
     """A LoRA for a model.
 
