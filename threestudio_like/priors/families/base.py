@@ -15,7 +15,14 @@ from ...engine.errors import ModelError
 from ...engine.limits import Limits
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
 from ..model_files import PriorRecord
-from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
+from ..model_folder import (
+    DiffusersConfig,
+    facts_of,
+    number_types,
+    read_config,
+    read_facts,
+    scheduler_of,
+)
 from ..networks.attention import emphasised
 from ..noise_schedule import NoiseSchedule, PredictionType
 from ..personal.autoencoder import chosen_autoencoder
@@ -26,7 +33,7 @@ from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
 from .forecast import forecast, forecast_training
 from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
 from .parts import check_class, index_of, load_part
-from .records import AutoencoderRecord, SchedulerRecord, scheduler_of
+from .records import AutoencoderRecord, SchedulerRecord
 
 
 class TextSide(Protocol):

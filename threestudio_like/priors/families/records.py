@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from ...engine.errors import ModelError, did_you_mean
 from ...engine.schema.bounds import Bounds, Number, Positive
-from ..model_files import record
-from ..model_folder import DiffusersConfig, read_config
 
 Beta = Annotated[float, Bounds(low=0, high=0.9999, above=True)]
 ScheduleKind = Literal["betas", "flow", "edm"]
@@ -166,26 +163,3 @@ class AutoencoderRecord:
             return int(2 ** len(self.temperal_downsample))
         levels = self.encoder_block_out_channels or self.block_out_channels
         return int(2 ** (len(levels) - 1))
-
-
-def scheduler_of(folder: Path, config: DiffusersConfig) -> SchedulerRecord:
-    """The scheduler's numbers with those that --load overrides."""
-    numbers = read_config(folder, "scheduler", SchedulerRecord)
-    changes: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("beta_schedule", config.beta_schedule),
-            ("beta_start", config.beta_start),
-            ("beta_end", config.beta_end),
-            ("shift", config.shift),
-        )
-        if value is not None
-    }
-    if config.shift is not None:
-        changes.update(use_dynamic_shifting=False, flow_shift=config.shift)
-    if config.beta_schedule is not None:
-        changes["trained_betas"] = None
-    if config.prediction_type != "auto":
-        changes["prediction_type"] = config.prediction_type
-    values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
-    return record(SchedulerRecord, {**values, **changes}, Path("--load"))

@@ -35,6 +35,7 @@ def change_of(
             where,
             "LoRA, LoHa, LoKr and DoRA are read, without Tucker decomposition",
         )
+    rank: int | None
     if "down" in parts or "up" in parts:
         product, rank = _low_rank(parts, where)
     elif any(role.startswith("w") for role in parts):
