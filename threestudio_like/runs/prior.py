@@ -55,6 +55,15 @@ def parts_of(options: PriorOptions) -> PersonalParts:
     return parts
 
 
+def parts_facts(options: Any) -> dict[str, Any]:
+    """The user's own parts of a command's prior as a fact of its run: by their contents, not their
+    names; empty where there are none. Raises ModelError."""
+    model = getattr(options, "model", None)
+    if model is None or not (model.lora or model.vae):
+        return {}
+    return {"parts": parts_of(model).facts()}
+
+
 class PriorPool:
     """Priors that stay loaded between the runs of a process, by all that decides them.
 

@@ -181,8 +181,9 @@ class Run:
         import torch
 
         from .memory_budget import tell
+        from .prior import parts_facts
 
-        plain = as_read_back({**facts, **self._parts()})
+        plain = as_read_back({**facts, **parts_facts(self.options)})
         saved = self._saved
         if saved is not None and saved.facts and saved.format > 1:
             differing = sorted(
@@ -216,15 +217,6 @@ class Run:
             **plain,
         )
         tell(planned, self.events)
-
-    def _parts(self) -> dict[str, Any]:
-        """The user's own parts of the prior as a fact: by their contents, not their names."""
-        model = getattr(self.options, "model", None)
-        if model is None or not (model.lora or model.vae):
-            return {}
-        from .prior import parts_of
-
-        return {"parts": parts_of(model).facts()}
 
     def plan_memory(self, config: Any, prior: Any, present: Any = None) -> Forecast | None:
         """Keep the budget of --memory, if there is one. Raises ConfigError where it cannot be

@@ -41,7 +41,6 @@ class TextSide(Protocol):
 
     embeddings: EmbeddingStore
     prepare: Callable[[str, Any], None] | None
-    """Is given every encoder, by its part of the folder, as soon as it is loaded."""
 
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Packed embeddings (B, T, D)."""
@@ -108,10 +107,7 @@ class DiffusersPrior(DiffusionPrior):
             AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
         )
         config.parts.check()
-        swaps = self.swaps_vae and not self.pixels
-        self.vae_folder, self.vae_facts = chosen_autoencoder(
-            config.parts.vae, folder, self.vae_facts, swaps
-        )
+        self._choose_vae(config.parts.vae)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
@@ -127,6 +123,12 @@ class DiffusersPrior(DiffusionPrior):
         if self.loras:
             self.text.prepare = lambda part, network: add_loras(self.loras, network, part)
             self.facts.notes = (*self.facts.notes, *(n for lora in self.loras for n in lora.notes))
+
+    def _choose_vae(self, chosen: Path | None) -> None:
+        swaps = self.swaps_vae and not self.pixels
+        self.vae_folder, self.vae_facts = chosen_autoencoder(
+            chosen, self.folder, self.vae_facts, swaps
+        )
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
