@@ -135,7 +135,7 @@ def with_networks(prior: Any, pipeline: Any) -> Any:
 
 
 def compare(folder: Path, files: list[tuple[Path, float]]) -> float:
-    """How far the denoiser's answer moved: ours against the library's with the same files, and both against the plain model."""
+    """How far a LoRA moved the answer, after ours and the library's were found equal."""
     ours, texts = answers(
         loaded(folder, *[f for f, _ in files], weights=tuple(w for _, w in files))
     )

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from ...engine.errors import ModelError
 from ...engine.limits import Limits
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
 from ..model_files import PriorRecord
@@ -397,10 +396,3 @@ class DiffusersPrior(DiffusionPrior):
             return out
         said = self.scheduler.prediction_type
         return self.schedule.denoised(out, latents.to(out), t, velocity=said == "v_prediction")
-
-
-def refuse(folder: Path, what: str, remedy: str = "") -> ModelError:
-    """The error about a folder that is another model than can be distilled."""
-    return ModelError(
-        what, str(folder), remedy or "See docs/models.md for the models that are read"
-    )
