@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,8 +15,10 @@ from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import prefers_bfloat16
 from .diffusion import CameraProtocol, PriorFacts
+from .families.records import SchedulerRecord
 from .model_files import PriorRecord, read_json, record
 from .noise_schedule import PredictionType
+from .personal.choice import PersonalParts
 
 R = TypeVar("R", bound=Any)
 
@@ -85,6 +87,8 @@ class DiffusersConfig:
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
     pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
     """Zero123: which numbers of a camera it is told; auto by prior.json, or else by its name."""
+    parts: PersonalParts = field(default_factory=PersonalParts)
+    """LoRAs and what else is the user's own; on the command line --lora, --vae."""
     tokenizer: Path | None = None
     """For a model in a single file: a folder of its family with the tokenizers and configurations
     (no weights are needed)."""
@@ -217,3 +221,26 @@ def facts_of(
         licence=own.licence,
         territory=own.territory,
     )
+
+
+def scheduler_of(folder: Path, config: DiffusersConfig) -> SchedulerRecord:
+    """The scheduler's numbers with those that --load overrides."""
+    numbers = read_config(folder, "scheduler", SchedulerRecord)
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("beta_schedule", config.beta_schedule),
+            ("beta_start", config.beta_start),
+            ("beta_end", config.beta_end),
+            ("shift", config.shift),
+        )
+        if value is not None
+    }
+    if config.shift is not None:
+        changes.update(use_dynamic_shifting=False, flow_shift=config.shift)
+    if config.beta_schedule is not None:
+        changes["trained_betas"] = None
+    if config.prediction_type != "auto":
+        changes["prediction_type"] = config.prediction_type
+    values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
+    return record(SchedulerRecord, {**values, **changes}, Path("--load"))

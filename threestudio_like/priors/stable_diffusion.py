@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -207,6 +208,9 @@ class StableDiffusionPrior(DiffusersPrior):
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
     ) -> Working:
         """See `DiffusionPrior.rehearse`."""
+        if self.config.parts.vae is not None:
+            plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
+            return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
         networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
         found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
         whole = found["UNet"] + found["autoencoder"]

@@ -55,6 +55,12 @@ class PriorOptions:
     """Keep the prior's weights in main memory between uses (small GPUs)."""
     concept: Path | None = None
     """Textual-inversion file to load: learned_embeds.safetensors or .bin."""
+    lora: tuple[Path, ...] = ()
+    """LoRA files to add to the model (.safetensors)."""
+    lora_weight: tuple[float, ...] = ()
+    """How much each counts, or one number for all (default: 1)."""
+    vae: Path | None = None
+    """Autoencoder instead of the model's own: folder or .safetensors file; a tiny one is faster."""
     embeddings: Path | None = None
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None

@@ -20,6 +20,7 @@ from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior as load
 from ..priors.model_files import PriorRecord, read_json, record
 from ..priors.model_folder import DiffusersConfig
+from ..priors.personal.choice import PersonalParts
 from ..priors.registry import EMBEDDED, embedded_folder
 from ..priors.text.concepts import read_concept
 from ..priors.text.embeddings import EmbeddingStore
@@ -36,10 +37,31 @@ def load_settings(options: PriorOptions, device: str, values: dict[str, str]) ->
         attention_slicing=options.attention_slicing,
         offload=options.offload,
         compile=options.compile,
+        parts=parts_of(options),
     )
+    own = next((key for key in values if key.split(".")[0] == "parts"), None)
+    if own is not None:
+        name = own.partition(".")[2].replace("_", "-")
+        raise ConfigError("is an option of its own", f"--load.{own}", f"Here it is --{name}")
     for key, value in values.items():
         config = set_dotted(config, key, value)
     return config
+
+
+def parts_of(options: PriorOptions) -> PersonalParts:
+    """The user's own parts among the options. Raises ConfigError on what does not fit together."""
+    parts = PersonalParts(lora=options.lora, lora_weight=options.lora_weight, vae=options.vae)
+    parts.check()
+    return parts
+
+
+def parts_facts(options: Any) -> dict[str, Any]:
+    """The user's own parts of a command's prior as a fact of its run: by their contents, not their
+    names; empty where there are none. Raises ModelError."""
+    model = getattr(options, "model", None)
+    if model is None or not (model.lora or model.vae):
+        return {}
+    return {"parts": parts_of(model).facts()}
 
 
 class PriorPool:

@@ -181,8 +181,9 @@ class Run:
         import torch
 
         from .memory_budget import tell
+        from .prior import parts_facts
 
-        plain = as_read_back(facts)
+        plain = as_read_back({**facts, **parts_facts(self.options)})
         saved = self._saved
         if saved is not None and saved.facts and saved.format > 1:
             differing = sorted(

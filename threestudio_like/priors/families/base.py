@@ -11,13 +11,21 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from ...engine.errors import ModelError
 from ...engine.limits import Limits
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
-from ..model_files import PriorRecord, record
-from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
+from ..model_files import PriorRecord
+from ..model_folder import (
+    DiffusersConfig,
+    facts_of,
+    number_types,
+    read_config,
+    read_facts,
+    scheduler_of,
+)
 from ..networks.attention import emphasised
 from ..noise_schedule import NoiseSchedule, PredictionType
+from ..personal.autoencoder import chosen_autoencoder
+from ..personal.lora import add_loras, read_loras
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
@@ -31,6 +39,7 @@ class TextSide(Protocol):
     """What turns prompts into packed embeddings."""
 
     embeddings: EmbeddingStore
+    prepare: Callable[[str, Any], None] | None
 
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Packed embeddings (B, T, D)."""
@@ -67,6 +76,8 @@ class DiffusersPrior(DiffusionPrior):
     """Other names of its class in published configurations."""
     pixels: ClassVar[bool] = False
     """Whether it denoises pictures, and has no autoencoder."""
+    swaps_vae: ClassVar[bool] = True
+    """Whether another autoencoder may stand for its own."""
     half: ClassVar[torch.dtype] = torch.bfloat16
     """Number type on a GPU."""
     patch: ClassVar[int] = 1
@@ -94,6 +105,8 @@ class DiffusersPrior(DiffusionPrior):
         self.vae_facts = (
             AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
         )
+        config.parts.check()
+        self._choose_vae(config.parts.vae)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:
             # Its activations leave the range of float16.
@@ -106,6 +119,15 @@ class DiffusersPrior(DiffusionPrior):
         self.facts = self._facts()
         self.schedule = self._schedule()
         self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
+        if self.loras:
+            self.text.prepare = lambda part, network: add_loras(self.loras, network, part)
+            self.facts.notes = (*self.facts.notes, *(n for lora in self.loras for n in lora.notes))
+
+    def _choose_vae(self, chosen: Path | None) -> None:
+        swaps = self.swaps_vae and not self.pixels
+        self.vae_folder, self.vae_facts = chosen_autoencoder(
+            chosen, self.folder, self.vae_facts, swaps
+        )
 
     def check(self) -> None:
         """Raise ModelError where the configurations are not the family's, before anything is
@@ -151,26 +173,7 @@ class DiffusersPrior(DiffusionPrior):
 
     def _scheduler(self) -> SchedulerRecord:
         """The scheduler's numbers with those that --load overrides."""
-        numbers = read_config(self.folder, "scheduler", SchedulerRecord)
-        config = self.config
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("beta_schedule", config.beta_schedule),
-                ("beta_start", config.beta_start),
-                ("beta_end", config.beta_end),
-                ("shift", config.shift),
-            )
-            if value is not None
-        }
-        if config.shift is not None:
-            changes.update(use_dynamic_shifting=False, flow_shift=config.shift)
-        if config.beta_schedule is not None:
-            changes["trained_betas"] = None
-        if config.prediction_type != "auto":
-            changes["prediction_type"] = config.prediction_type
-        values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
-        return record(SchedulerRecord, {**values, **changes}, Path("--load"))
+        return scheduler_of(self.folder, self.config)
 
     @property
     def tokens(self) -> int:
@@ -210,12 +213,15 @@ class DiffusersPrior(DiffusionPrior):
 
     def _load_networks(self) -> None:
         self.denoiser: Any = self.load_denoiser()
+        self.loras = read_loras(self.config.parts.loras(), self.folder, self.denoiser)
+        add_loras(self.loras, self.denoiser)
         self.vae: Any = None
         if self.pixels:
             self.latents: Latents = Pixels()
             return
         kind = self.vae_facts._class_name
-        self.vae = load_part(self.folder, "vae", kind, self.vae_dtype, KINDS)
+        place = self.vae_folder
+        self.vae = load_part(place.parent, place.name, kind, self.vae_dtype, KINDS)
         config = self.config
         self.latents = latents_of_kind(kind)(
             self.vae,
@@ -390,10 +396,3 @@ class DiffusersPrior(DiffusionPrior):
             return out
         said = self.scheduler.prediction_type
         return self.schedule.denoised(out, latents.to(out), t, velocity=said == "v_prediction")
-
-
-def refuse(folder: Path, what: str, remedy: str = "") -> ModelError:
-    """The error about a folder that is another model than can be distilled."""
-    return ModelError(
-        what, str(folder), remedy or "See docs/models.md for the models that are read"
-    )

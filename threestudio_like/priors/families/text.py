@@ -4,6 +4,7 @@ that a folder names."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class FamilyText(ABC):
     usual_length = 77
     """Tokens of the long encoder."""
     layout = TextLayout()
+    prepare: Callable[[str, Any], None] | None = None
+    """Is given every encoder, by its part of the folder, as soon as it is loaded."""
 
     @abstractmethod
     def readers(self) -> dict[str, Tokens]:
@@ -71,6 +74,8 @@ class FamilyText(ABC):
         """The encoder in a part of the folder; kept until `forget`."""
         if part not in self._encoders:
             network = load_text_part(self.folder, part, self.dtype, classes)
+            if self.prepare is not None:
+                self.prepare(part, network)
             self._encoders[part] = network.to(self.device)
         return self._encoders[part]
 

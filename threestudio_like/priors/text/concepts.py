@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,8 +13,9 @@ from ...engine.errors import ModelError
 
 
 def read_concept(path: Path) -> dict[str, torch.Tensor]:
-    """Textual-inversion tokens of a learned_embeds file, .safetensors or .bin (read with
-    weights_only).
+    """Textual-inversion tokens: of a learned_embeds file, .safetensors or .bin (read with
+    weights_only), or of a file of A1111's layout ("emb_params", "string_to_param"), whose word is
+    the name in it or else that of the file.
 
     Raises:
         ModelError: missing, damaged, or not a table of vectors.
@@ -35,6 +37,7 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
             str(path),
             "Give learned_embeds.safetensors or learned_embeds.bin",
         ) from None
+    table = _of_a1111(table, path.stem)
     if (
         not isinstance(table, dict)
         or not table
@@ -48,7 +51,29 @@ def read_concept(path: Path) -> dict[str, torch.Tensor]:
             str(path),
             "Give learned_embeds.safetensors or learned_embeds.bin",
         )
-    return {str(k): v.float().squeeze() for k, v in table.items()}
+    words = {str(k): v.float().squeeze() for k, v in table.items()}
+    for word, vectors in words.items():
+        if not torch.isfinite(vectors).all():
+            raise ModelError(f'its "{word}" holds values that are no numbers', str(path))
+    return words
+
+
+def _of_a1111(table: Any, stem: str) -> Any:
+    """A table of A1111's layout as {token: vectors}; any other as it is."""
+    if not isinstance(table, dict):
+        return table
+    if "emb_params" in table:
+        return {stem: table["emb_params"]}
+    params = table.get("string_to_param")
+    if isinstance(params, dict) and len(params) == 1:
+        return {str(table.get("name") or stem): next(iter(params.values())).detach()}
+    if {"clip_l", "clip_g"} & set(table):
+        raise ModelError(
+            "is a concept for two text encoders (Stable Diffusion XL), which is not read",
+            stem,
+            "Concepts are read for Stable Diffusion 1 and 2",
+        )
+    return table
 
 
 def concept_tokens(token: str, count: int) -> list[str]:

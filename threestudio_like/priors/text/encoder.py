@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ class PromptEncoder:
         keep: whether the encoder stays in memory after a prompt; None: on a CPU only.
         embeddings: known prompt embeddings.
         chunked: whether a long prompt is read in several chunks; else it is cut.
+
+    Attributes:
+        prepare: is given the encoder as soon as it is loaded.
     """
+
+    prepare: Callable[[str, Any], None] | None = None
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class PromptEncoder:
             return
         self._load_tokenizer()
         network = load_text_part(self.folder, "text_encoder", self.dtype, ("CLIPTextModel",))
+        if self.prepare is not None:
+            self.prepare("text_encoder", network)
         self._text_encoder = network.to(self.device)
         rows = self._text_encoder.get_input_embeddings().num_embeddings
         if len(self._tokenizer) > rows and not self._concepts:

@@ -4,6 +4,7 @@ together, and models that read no prompt."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ class NoText:
     """The text side of a model that reads none: one number that means nothing."""
 
     layout = TextLayout()
+    prepare: Callable[[str, Any], None] | None = None
 
     def __init__(self) -> None:
         self.embeddings = EmbeddingStore()

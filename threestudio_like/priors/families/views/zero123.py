@@ -70,6 +70,7 @@ class Zero123Prior(ViewPrior):
     """Zero123's adapter, for both layouts of its ports to diffusers."""
 
     part = "unet"
+    swaps_vae = False
     kind = "UNet2DConditionModel"
     vision = "image_encoder"
     processors = ("feature_extractor",)

@@ -94,6 +94,7 @@ class Zero123PlusPrior(ViewPrior):
     """Zero123++'s adapter."""
 
     part = "unet"
+    swaps_vae = False
     kind = "UNet2DConditionModel"
     vision = "vision_encoder"
     processors = ("feature_extractor_vae", "feature_extractor_clip")
