@@ -256,7 +256,7 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
 FIGURES = (
     Category(name="dog", build=dog, modes=("standing", "sitting"), parts={"ears": "main", "legs": "main", "tail": "main"}, adjectives=_BEAST, size=0.9),
     Category(name="cat", build=cat, modes=("sitting", "standing"), parts={"ears": "main", "legs": "main", "tail": "main"}, adjectives=("thick", "thin"), size=0.6),
-    Category(name="bird", build=bird, modes=("perched", "flying"), parts={"beak": "carrot", "wings": "main", "feet": "carrot"}, adjectives=("thick", "thin", "long", "short"), size=0.3),
+    Category(name="bird", build=bird, modes=("perched", "flying"), parts={"beak": "carrot", "wings": "main", "feet": "carrot", "tail": "main"}, adjectives=("thick", "thin", "long", "short"), size=0.3),
     Category(name="fish", build=fish, modes=("slim", "round"), parts={"tail": "main", "fins": "main"}, adjectives=("tall", "low", "thick", "thin"), plural="fishes", size=0.4),
     Category(name="duck", build=duck, modes=("swimming", "walking"), parts={"beak": "carrot", "wings": "main", "feet": "carrot"}, adjectives=("tall", "low", "long", "short"), size=0.5),
     Category(name="horse", build=horse, modes=("free", "saddled"), parts={"mane": "dark", "tail": "dark", "legs": "main", "saddle": "roof"}, adjectives=_BEAST, size=2.4),

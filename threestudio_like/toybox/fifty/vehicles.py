@@ -214,8 +214,8 @@ VEHICLES = (
     Category(name="truck", build=truck, modes=("closed", "tipper"), parts={"load": "cream", "wheels": "dark", "windows": "glass"}, adjectives=_LONG, size=8.0),
     Category(name="bus", build=bus, modes=("city", "school", "decker"), parts={"wheels": "dark", "windows": "glass"}, adjectives=_LONG, plural="buses", size=11.0),
     Category(name="train", build=train, modes=("steam", "express"), parts={"wheels": "dark", "chimney": "dark", "windows": "glass"}, adjectives=("long", "short", "wide", "narrow"), size=12.0),
-    Category(name="boat", build=boat, modes=("sailing", "motor", "rowing"), parts={"sail": "cream", "cabin": "cream"}, adjectives=("long", "short", "wide", "narrow"), materials=("wooden",), size=6.0),
-    Category(name="aeroplane", build=aeroplane, modes=("propeller", "jet"), parts={"wings": "main", "tail": "main"}, adjectives=("long", "short", "thick", "thin"), materials=("metal",), size=12.0),
-    Category(name="rocket", build=rocket, modes=("finned", "shuttle"), parts={"nose": "roof", "fins": "roof", "boosters": "cream"}, adjectives=("tall", "low", "wide", "narrow"), materials=("metal",), size=30.0),
+    Category(name="boat", build=boat, modes=("sailing", "motor", "rowing"), parts={"sail": "cream", "cabin": "cream", "windows": "glass"}, adjectives=("long", "short", "wide", "narrow"), materials=("wooden",), size=6.0),
+    Category(name="aeroplane", build=aeroplane, modes=("propeller", "jet"), parts={"wings": "main", "tail": "main", "windows": "glass"}, adjectives=("long", "short", "thick", "thin"), materials=("metal",), size=12.0),
+    Category(name="rocket", build=rocket, modes=("finned", "shuttle"), parts={"nose": "roof", "fins": "roof", "boosters": "cream", "windows": "glass"}, adjectives=("tall", "low", "wide", "narrow"), materials=("metal",), size=30.0),
     Category(name="bicycle", build=bicycle, modes=("single", "tandem"), parts={"wheels": "dark", "saddle": "dark"}, adjectives=("long", "short"), size=2.0),
 )

@@ -27,6 +27,7 @@ ACCENTS: dict[str, tuple[float, float, float]] = {
     "carrot": (0.95, 0.45, 0.08),
     "roof": (0.52, 0.20, 0.16),
     "leaf": (0.20, 0.52, 0.20),
+    "skin": (0.90, 0.70, 0.55),
 }
 """Colours of parts that the caption does not name."""
 
