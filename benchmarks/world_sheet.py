@@ -74,10 +74,14 @@ def main() -> None:
             if a.drawn
             else objects(world, a.only, a.seed)
         )
-        print("\n".join(f"{n // a.columns}:{n % a.columns} {o.caption}" for n, o in enumerate(shown)))
+        print(
+            "\n".join(f"{n // a.columns}:{n % a.columns} {o.caption}" for n, o in enumerate(shown))
+        )
         cells = [cell(o, a.size) for o in shown]
         cells += [np.full_like(cells[0], 255)] * (-len(cells) % a.columns)
-        rows = [np.concatenate(cells[i : i + a.columns], 1) for i in range(0, len(cells), a.columns)]
+        rows = [
+            np.concatenate(cells[i : i + a.columns], 1) for i in range(0, len(cells), a.columns)
+        ]
         Image.fromarray(np.concatenate(rows)).save(a.out)
 
 

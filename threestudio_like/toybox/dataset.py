@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.output import new_file, write_file
+from .editions import edition
 from .parallel import each
 from .render import render, view_projection
-from .editions import edition
 
 VIEWS = 4
 """Number of views of a group. They share elevation and background, and are at exact quarter turns.

@@ -1,4 +1,4 @@
-"""The second edition of the toybox: fifty-six categories in the proportions of ordinary things."""
+"""The second edition of the toybox: sixty-one categories in the proportions of ordinary things."""
 
 from .edition import FIFTY
 

@@ -13,17 +13,33 @@ from ..edition import Category, Edition
 from ..objects.parts import Unit
 from ..patterns import BANDS, BRICK, CHECKS, DOTS, METAL, PLAIN, WOOD, Pattern, grain, mortar
 from ..words import Vocabulary
+from .animals import ANIMALS
+from .craft import CRAFT
 from .figures import FIGURES
+from .food import FOOD
 from .furniture import FURNITURE
-from .handy import HANDY
 from .outdoors import OUTDOORS
-from .scenes import scene, layout
-from .table_things import TABLE_THINGS
+from .scenes import layout, scene
+from .sundries import SUNDRIES
+from .tools import TOOLS
 from .vehicles import VEHICLES
+from .vessels import VESSELS
 
 CATEGORIES: tuple[Category, ...] = tuple(
     sorted(
-        (*FURNITURE, *VEHICLES, *TABLE_THINGS, *FIGURES, *OUTDOORS, *HANDY), key=lambda c: c.name
+        (
+            *ANIMALS,
+            *CRAFT,
+            *FIGURES,
+            *FOOD,
+            *FURNITURE,
+            *OUTDOORS,
+            *SUNDRIES,
+            *TOOLS,
+            *VEHICLES,
+            *VESSELS,
+        ),
+        key=lambda c: c.name,
     )
 )
 BANDS_OF = {

@@ -1,4 +1,4 @@
-"""Animals and people of the second edition."""
+"""Further animals, people, the robot and the snowman of the second edition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import numpy as np
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
-from .solids import ball, box, cyl, extrude, loft, mirrored, pair, pillow, pipe, ring, rod, rotate, shift, turn
+from .solids import (
+    ball,
+    box,
+    cyl,
+    loft,
+    mirrored,
+    pair,
+    pillow,
+    pipe,
+    ring,
+    rod,
+)
 
 _BEAST = ("tall", "low", "long", "short", "thick", "thin")
 
@@ -15,138 +26,75 @@ def _eyes(x: float, y: float, z: float, r: float = 0.05) -> list[Part]:
     return pair(ball(r, (x, y, z), 8, 6), "coal")
 
 
-def _four_legs(x: float, z: float, top: float, r: float) -> list[Part]:
-    parts: list[Part] = []
-    for s in (-1, 1):
-        parts += pair(rod((x, top, s * z), (x, 0.02, s * z), r * 1.15, r), "legs")
-        parts += pair(ball((r * 1.2, r * 0.8, r * 1.5), (x, r * 0.6, s * z + r * 0.4), 10, 7), "legs")
-    return parts
-
-
-def dog(p: Proportions, mode: str | None) -> list[Part]:
-    length, leg, r = p.length(0.9, 1.5), p.height(0.4, 0.8), p.thickness(0.24, 0.38)
-    head, snout, ear = p(0.24, 0.34), p(0.2, 0.36), p(0.22, 0.4)
-    half, y = length / 2, leg + r * 0.7
-    if mode == "sitting":
-        body = pipe([(0, r * 0.9, -half * 0.5), (0, r * 1.6, -half * 0.2), (0, leg + r * 2.0, half * 0.35)], [r * 1.1, r * 1.15, r * 0.75], 16)
-        parts: list[Part] = [(body, "main"), *pair(ball((r * 0.55, r * 0.8, r * 0.95), (r * 0.8, r * 0.7, -half * 0.25)), "legs")]
-        parts += pair(rod((r * 0.5, leg + r * 1.2, half * 0.4), (r * 0.5, 0.02, half * 0.6), r * 0.36, r * 0.26), "legs")
-        neck = (0.0, leg + r * 2.3, half * 0.45)
-        tail = (0.0, r * 0.5, -half * 0.5 - r)
-    else:
-        body = loft([(-half, y, r * 0.55, r * 0.6), (-half * 0.85, y, r * 0.9, r * 0.95), (0, y, r * 0.85, r * 0.85), (half * 0.7, y + 0.04, r, r * 1.05), (half, y + 0.1, r * 0.6, r * 0.65)], 18)
-        parts = [(body, "main"), *_four_legs(r * 0.6, half * 0.72, y, r * 0.3)]
-        neck = (0.0, y + r + head * 0.6, half + head * 0.35)
-        tail = (0.0, y + r * 0.4, -half * 0.95)
-        parts.append((rod((0, y, half * 0.75), neck, r * 0.7, head * 0.6), "main"))
-    hx, hy, hz = neck
-    parts.append((ball((head * 0.85, head * 0.85, head), neck), "main"))
-    parts.append((rod((0, hy - head * 0.2, hz), (0, hy - head * 0.3, hz + head * 0.7 + snout), head * 0.5, head * 0.36, 14), "main"))
-    parts.append((ball(head * 0.2, (0, hy - head * 0.1, hz + head * 0.75 + snout), 10, 7), "coal"))
-    parts += pair(ball((head * 0.16, ear, head * 0.4), (head * 0.85, hy - ear * 0.25, hz - head * 0.1)), "ears")
-    parts += _eyes(head * 0.4, hy + head * 0.35, hz + head * 0.75)
-    end = (0.0, tail[1] + 0.4, tail[2] - 0.25)
-    return [*parts, (rod(tail, end, r * 0.24, r * 0.12), "tail")]
-
-
-def cat(p: Proportions, mode: str | None) -> list[Part]:
-    r, tall, head, tail = p.thickness(0.28, 0.4), p.height(0.8, 1.2), p(0.26, 0.36), p(0.07, 0.12)
-    ear, length = p(0.2, 0.34), p.length(0.9, 1.4)
-    if mode == "standing":
-        half, leg = length / 2, tall * 0.5
-        y = leg + r * 0.6
-        parts: list[Part] = [(loft([(-half, y, r * 0.5, r * 0.55), (-half * 0.8, y, r * 0.75, r * 0.8), (half * 0.8, y, r * 0.7, r * 0.75), (half, y + 0.04, r * 0.45, r * 0.5)], 18), "main")]
-        parts += _four_legs(r * 0.45, half * 0.75, y, r * 0.24)
-        at = (0.0, y + r * 0.7, half + head * 0.3)
-        path = [(0, y, -half * 0.9), (0, y + 0.1, -half - 0.25), (0, y + 0.5, -half - 0.35), (0, y + 0.9, -half - 0.2)]
-    else:
-        parts = [(turn([(0, 0), (r * 1.1, 0.06), (r * 1.25, tall * 0.25), (r * 0.85, tall * 0.65), (r * 0.55, tall), (0, tall)], 20), "main")]
-        parts += pair(rod((r * 0.4, tall * 0.6, r * 0.7), (r * 0.4, 0.04, r * 1.1), r * 0.26), "legs")
-        parts += pair(ball((r * 0.3, r * 0.22, r * 0.4), (r * 0.4, r * 0.2, r * 1.2), 10, 7), "legs")
-        at = (0.0, tall + head * 0.4, 0.1)
-        path = [(0, 0.12, -r), (r * 0.9, 0.12, -r * 1.1), (r * 1.6, 0.12, -r * 0.3), (r * 1.5, 0.14, r * 0.7)]
-    x, y, z = at
-    parts.append((ball((head, head * 0.86, head * 0.86), at), "main"))
-    horn = cyl(head * 0.36, ear * 1.5, (head * 0.58, y + head * 0.6 + ear * 0.5, z), top=0, segments=10)
-    parts += pair(horn, "ears")
-    parts.append((ball(head * 0.26, (0, y - head * 0.25, z + head * 0.72), 12, 8), "cream"))
-    parts.append((ball(head * 0.1, (0, y - head * 0.1, z + head * 0.95), 8, 6), "coal"))
-    parts += _eyes(head * 0.42, y + head * 0.15, z + head * 0.74, head * 0.15)
-    return [*parts, (pipe(path, tail), "tail")]
-
-
-def bird(p: Proportions, mode: str | None) -> list[Part]:
-    r, length, head, beak = p.thickness(0.3, 0.45), p.length(0.9, 1.4), p(0.22, 0.32), p(0.18, 0.45)
-    span, leg = p.width(0.7, 1.3), p(0.15, 0.5)
-    half, y = length / 2, leg + r
-    parts: list[Part] = [(rotate(loft([(-half, 0.05, r * 0.3, r * 0.25), (-half * 0.5, 0, r * 0.8, r * 0.8), (0.1 * half, 0, r, r), (half * 0.7, 0, r * 0.7, r * 0.7), (half, 0.05, r * 0.3, r * 0.3)], 18), "x", -18), "main")]
-    parts.append((ball(head, (0, half * 0.35 + head * 0.6, half * 0.85)), "main"))
-    hy, hz = half * 0.35 + head * 0.6, half * 0.85
-    parts.append((cyl(head * 0.34, beak + head * 0.3, (0, hy, hz + head * 0.85 + beak * 0.4), "z", top=0, segments=10), "beak"))
-    parts += _eyes(head * 0.62, hy + head * 0.3, hz + head * 0.62)
-    plume = box((r * 0.9, 0.07, half * 0.8), (0, -half * 0.32, -half * 1.1), 1.0)
-    parts.append((plume, "tail"))
-    if mode == "flying":
-        plan = [(r * 0.3, -0.3), (span, -0.12), (span * 1.05, 0.1), (r * 0.3, 0.38)]
-        wing = rotate(extrude(plan, 0.08, axis="y"), "z", 14)
-        return [(shift(q, (0, y, 0)), role) for q, role in [*parts, *pair(wing, "wings")]]
-    parts += pair(ball((0.09, r * 0.6, half * 0.62), (r * 0.92, 0.0, -half * 0.1)), "wings")
-    parts += pair(rod((r * 0.35, -r * 0.6, 0), (r * 0.35, -r - leg, 0.05), 0.045), "feet")
-    parts += pair(ball((0.1, 0.04, 0.17), (r * 0.35, -r - leg, 0.1), 10, 6), "feet")
-    return [(shift(q, (0, y, 0)), role) for q, role in parts]
-
-
-def fish(p: Proportions, mode: str | None) -> list[Part]:
-    length, h, w = p.length(1.3, 2.0), p.height(0.3, 0.5), p.thickness(0.16, 0.28)
-    tail, fin, nose = p(0.3, 0.55), p(0.2, 0.4), p(0.2, 0.5)
-    if mode == "round":
-        h, w = h * 1.5, w * 1.8
-    half = length / 2
-    body = [(-half, 0, w * 0.15, h * 0.18), (-half * 0.55, 0, w * 0.6, h * 0.6), (0, 0, w, h), (half * 0.5, 0, w * 0.95, h * 0.88), (half * 0.85, 0, w * 0.6, h * 0.5), (half, 0, w * nose, h * nose * 0.7)]
-    parts: list[Part] = [(loft(body, 22), "main")]
-    outline = [(-half * 0.9, -0.04), (-half - tail * 0.8, -tail), (-half - tail * 0.5, 0), (-half - tail * 0.8, tail), (-half * 0.9, 0.04)]
-    parts.append((extrude([(z, y) for z, y in outline[::-1]], 0.07, axis="x"), "tail"))
-    back = [(half * 0.3, h * 0.8), (-half * 0.1, h + fin), (-half * 0.45, h + fin * 0.6), (-half * 0.45, h * 0.6)]
-    parts.append((extrude(back, 0.07, axis="x"), "fins"))
-    side = rotate(ball((fin, 0.04, fin * 0.55), (w + fin * 0.5, 0, half * 0.15)), "z", -25)
-    parts += pair(side, "fins")
-    return parts + _eyes(w * 0.72, h * 0.25, half * 0.72, 0.07)
-
-
-def duck(p: Proportions, mode: str | None) -> list[Part]:
-    r, length, head, neck = p.width(0.42, 0.6), p.length(1.1, 1.6), p(0.28, 0.4), p.height(0.15, 0.55)
-    bill, tail = p(0.2, 0.4), p(0.3, 0.6)
-    half = length / 2
-    body = [(-half, r * tail + 0.25, 0.06, 0.06), (-half * 0.75, r * 0.8, r * 0.6, r * 0.5), (-half * 0.1, r * 0.6, r, r * 0.62), (half * 0.6, r * 0.65, r * 0.8, r * 0.6), (half * 0.95, r * 0.7, r * 0.35, r * 0.3)]
-    parts: list[Part] = [(loft(body, 22), "main")]
-    y, z = r * 1.2 + neck + head * 0.4, half * 0.55
-    parts.append((rod((0, r * 0.8, z * 0.9), (0, y, z), r * 0.5, head * 0.6, 14), "main"))
-    parts.append((ball(head, (0, y, z)), "main"))
-    parts.append((ball((head * 0.5, head * 0.2, bill), (0, y - head * 0.12, z + head * 0.8)), "beak"))
-    parts += pair(ball((0.1, r * 0.4, half * 0.52), (r * 0.95, r * 0.75, -half * 0.12)), "wings")
-    parts += _eyes(head * 0.55, y + head * 0.3, z + head * 0.72)
-    if mode == "walking":
-        parts = [(shift(q, (0, 0.42, 0)), role) for q, role in parts]
-        parts += pair(rod((r * 0.4, 0.6, 0), (r * 0.4, 0.03, 0.05), 0.06), "feet")
-        parts += pair(ball((0.16, 0.05, 0.26), (r * 0.4, 0.04, 0.16), 10, 6), "feet")
-    return parts
-
-
 def horse(p: Proportions, mode: str | None) -> list[Part]:
     length, leg, r = p.length(1.1, 1.6), p.height(0.8, 1.2), p.thickness(0.26, 0.38)
     neck, head, mane = p(0.5, 0.8), p(0.4, 0.6), p(0.06, 0.12)
     half, y = length / 2, leg + r * 0.7
-    parts: list[Part] = [(loft([(-half, y + 0.02, r * 0.55, r * 0.6), (-half * 0.8, y, r, r), (0, y - 0.02, r * 0.92, r * 0.9), (half * 0.75, y, r * 0.95, r), (half, y + 0.06, r * 0.5, r * 0.6)], 18), "main")]
+    parts: list[Part] = [
+        (
+            loft(
+                [
+                    (-half, y + 0.02, r * 0.55, r * 0.6),
+                    (-half * 0.8, y, r, r),
+                    (0, y - 0.02, r * 0.92, r * 0.9),
+                    (half * 0.75, y, r * 0.95, r),
+                    (half, y + 0.06, r * 0.5, r * 0.6),
+                ],
+                18,
+            ),
+            "main",
+        )
+    ]
     for s in (-1, 1):
-        parts += pair(rod((r * 0.6, y, s * half * 0.72), (r * 0.6, 0.1, s * half * 0.72), r * 0.42, r * 0.22), "legs")
+        parts += pair(
+            rod((r * 0.6, y, s * half * 0.72), (r * 0.6, 0.1, s * half * 0.72), r * 0.42, r * 0.22),
+            "legs",
+        )
         parts += pair(cyl(r * 0.3, 0.14, (r * 0.6, 0.07, s * half * 0.72), segments=12), "dark")
     top = (0.0, y + r * 0.5 + neck, half + neck * 0.45)
     parts.append((rod((0, y + r * 0.1, half * 0.7), top, r * 0.75, r * 0.45, 14), "main"))
-    parts.append((rod((0, top[1] + 0.05, top[2] - 0.1), (0, top[1] - head * 0.45, top[2] + head * 0.8), r * 0.52, r * 0.32, 14), "main"))
-    parts += pair(cyl(0.07, 0.24, (0.12, top[1] + r * 0.55, top[2] - 0.06), top=0, segments=8), "main")
+    parts.append(
+        (
+            rod(
+                (0, top[1] + 0.05, top[2] - 0.1),
+                (0, top[1] - head * 0.45, top[2] + head * 0.8),
+                r * 0.52,
+                r * 0.32,
+                14,
+            ),
+            "main",
+        )
+    )
+    parts += pair(
+        cyl(0.07, 0.24, (0.12, top[1] + r * 0.55, top[2] - 0.06), top=0, segments=8), "main"
+    )
     parts += _eyes(r * 0.44, top[1] - 0.02, top[2] + 0.12)
-    parts.append((pipe([(0, top[1] + 0.16, top[2] - 0.16), (0, y + r + neck * 0.4, half * 0.78 + neck * 0.1), (0, y + r * 0.9, half * 0.4)], [mane, mane * 1.5, mane]), "mane"))
-    parts.append((pipe([(0, y + r * 0.3, -half * 0.95), (0, y + 0.1, -half - 0.22), (0, y - leg * 0.6, -half - 0.26)], [mane, mane * 1.5, 0.03]), "tail"))
+    parts.append(
+        (
+            pipe(
+                [
+                    (0, top[1] + 0.16, top[2] - 0.16),
+                    (0, y + r + neck * 0.4, half * 0.78 + neck * 0.1),
+                    (0, y + r * 0.9, half * 0.4),
+                ],
+                [mane, mane * 1.5, mane],
+            ),
+            "mane",
+        )
+    )
+    parts.append(
+        (
+            pipe(
+                [
+                    (0, y + r * 0.3, -half * 0.95),
+                    (0, y + 0.1, -half - 0.22),
+                    (0, y - leg * 0.6, -half - 0.26),
+                ],
+                [mane, mane * 1.5, 0.03],
+            ),
+            "tail",
+        )
+    )
     if mode == "saddled":
         parts.append((pillow((r * 2.15, 0.32, half * 0.7), (0, y + r * 0.82, -0.05), 3), "saddle"))
     return parts
@@ -156,22 +104,48 @@ def snail(p: Proportions, mode: str | None) -> list[Part]:
     length, shell, w = p.length(1.5, 2.1), p.height(0.45, 0.7), p.width(0.2, 0.34)
     horn, neck, thick = p(0.25, 0.5), p(0.3, 0.55), p(0.5, 0.75)
     half = length / 2
-    path = [(0, 0.06, -half), (0, 0.14, -half * 0.4), (0, 0.16, half * 0.5), (0, 0.3, half * 0.85), (0, neck + 0.2, half)]
+    path = [
+        (0, 0.06, -half),
+        (0, 0.14, -half * 0.4),
+        (0, 0.16, half * 0.5),
+        (0, 0.3, half * 0.85),
+        (0, neck + 0.2, half),
+    ]
     parts: list[Part] = [(pipe(path, [0.05, w, w, w * 0.85, w * 0.75], 14), "body")]
     a = np.linspace(0, 4.2 * np.pi, 44)
     grow = np.exp(-a * 0.14)
     cy, cz = 0.2 + shell * 0.85, -half * 0.15
-    spiral = np.stack([0.05 * a / a.max() * 0, cy - shell * 0.62 * grow * np.cos(a), cz - shell * 0.62 * grow * np.sin(a)], -1)
+    spiral = np.stack(
+        [
+            0.05 * a / a.max() * 0,
+            cy - shell * 0.62 * grow * np.cos(a),
+            cz - shell * 0.62 * grow * np.sin(a),
+        ],
+        -1,
+    )
     if mode == "pointed":
-        spiral = np.stack([0 * a, cy + shell * 0.9 * (1 - grow) - 0.1, cz + 0 * a], -1) + np.stack([shell * 0.6 * grow * np.sin(a), 0 * a, shell * 0.6 * grow * np.cos(a)], -1)
+        spiral = np.stack([0 * a, cy + shell * 0.9 * (1 - grow) - 0.1, cz + 0 * a], -1) + np.stack(
+            [shell * 0.6 * grow * np.sin(a), 0 * a, shell * 0.6 * grow * np.cos(a)], -1
+        )
         parts.append((cyl(shell * 0.9, shell * 1.7, (0, cy + shell * 0.3, cz), top=0.04), "main"))
-        rows = [(0.0, 0.0)]
         for k in range(4):
             rr = shell * (0.95 - 0.22 * k)
-            parts.append((ball((rr, shell * 0.34, rr), (0, cy - shell * 0.3 + k * shell * 0.42, cz), 20, 9), "main"))
+            parts.append(
+                (
+                    ball(
+                        (rr, shell * 0.34, rr), (0, cy - shell * 0.3 + k * shell * 0.42, cz), 20, 9
+                    ),
+                    "main",
+                )
+            )
     else:
-        parts.append((pipe(spiral[::-1], (shell * 0.42 * grow[::-1] * (0.7 + 0.4 * thick)).tolist(), 10), "main"))
-    x, y, z = path[-1]
+        parts.append(
+            (
+                pipe(spiral[::-1], (shell * 0.42 * grow[::-1] * (0.7 + 0.4 * thick)).tolist(), 10),
+                "main",
+            )
+        )
+    _, y, z = path[-1]
     parts.append((ball(w * 0.85, (0, y, z)), "body"))
     parts += pair(rod((w * 0.3, y, z), (w * 0.9, y + horn + w * 0.4, z + 0.16), 0.04), "body")
     return parts + _eyes(w * 0.9, y + horn + w * 0.4, z + 0.16, 0.075)
@@ -187,10 +161,14 @@ def person(p: Proportions, mode: str | None) -> list[Part]:
         seat = box((w * 1.5, y - limb, 0.6), (0, (y - limb) / 2, -0.05))
         parts.append((seat, "wood"))
         parts += pair(rod((w * 0.28, y, 0), (w * 0.3, y, leg * 0.55), limb * 1.1), "trousers")
-        parts += pair(rod((w * 0.3, y + limb * 0.3, leg * 0.55), (w * 0.3, 0.06, leg * 0.6), limb), "trousers")
+        parts += pair(
+            rod((w * 0.3, y + limb * 0.3, leg * 0.55), (w * 0.3, 0.06, leg * 0.6), limb), "trousers"
+        )
         foot_z = leg * 0.68
     else:
-        parts += pair(rod((w * 0.27, y + 0.06, 0), (w * 0.3, 0.06, 0), limb * 1.2, limb), "trousers")
+        parts += pair(
+            rod((w * 0.27, y + 0.06, 0), (w * 0.3, 0.06, 0), limb * 1.2, limb), "trousers"
+        )
         foot_z = 0.08
     parts += pair(pillow((limb * 2, 0.14, limb * 3.6), (w * 0.3, 0.07, foot_z), 3, 14, 8), "shoes")
     parts.append((pillow((w, chest, w * 0.6), (0, y + chest / 2 - 0.04, 0), 4), "main"))
@@ -198,18 +176,36 @@ def person(p: Proportions, mode: str | None) -> list[Part]:
     elbow = (w * 0.5 + 0.16, y + chest * 0.84 - arm * 0.5, 0.02)
     hand = (w * 0.5 + 0.14, y + chest * 0.84 - arm, 0.16)
     if mode == "waving":
-        parts.append((rod(shoulder, (w * 0.5 + arm * 0.5, shoulder[1] + 0.06, 0), limb * 0.9), "main"))
-        parts.append((rod((w * 0.5 + arm * 0.48, shoulder[1] + 0.04, 0), (w * 0.5 + arm * 0.55, shoulder[1] + arm * 0.55, 0), limb * 0.8), "main"))
-        parts.append((ball(limb * 1.1, (w * 0.5 + arm * 0.55, shoulder[1] + arm * 0.6, 0), 12, 8), "skin"))
+        parts.append(
+            (rod(shoulder, (w * 0.5 + arm * 0.5, shoulder[1] + 0.06, 0), limb * 0.9), "main")
+        )
+        parts.append(
+            (
+                rod(
+                    (w * 0.5 + arm * 0.48, shoulder[1] + 0.04, 0),
+                    (w * 0.5 + arm * 0.55, shoulder[1] + arm * 0.55, 0),
+                    limb * 0.8,
+                ),
+                "main",
+            )
+        )
+        parts.append(
+            (ball(limb * 1.1, (w * 0.5 + arm * 0.55, shoulder[1] + arm * 0.6, 0), 12, 8), "skin")
+        )
         arms = [pipe([shoulder, elbow, hand], limb * 0.85)]
-        parts += [(mirrored(arms[0]), "main"), (ball(limb * 1.1, (-hand[0], hand[1], hand[2]), 12, 8), "skin")]
+        parts += [
+            (mirrored(arms[0]), "main"),
+            (ball(limb * 1.1, (-hand[0], hand[1], hand[2]), 12, 8), "skin"),
+        ]
     else:
         parts += pair(pipe([shoulder, elbow, hand], limb * 0.85), "main")
         parts += pair(ball(limb * 1.1, hand, 12, 8), "skin")
     top = y + chest
     parts.append((cyl(head * 0.42, 0.2, (0, top, 0), segments=12), "skin"))
     parts.append((ball((head, head * 1.15, head), (0, top + head * 1.1, 0)), "skin"))
-    parts.append((ball((head * 1.08, head * 0.85, head * 1.06), (0, top + head * 1.6, -head * 0.22)), "hair"))
+    parts.append(
+        (ball((head * 1.08, head * 0.85, head * 1.06), (0, top + head * 1.6, -head * 0.22)), "hair")
+    )
     parts += _eyes(head * 0.38, top + head * 1.15, head * 0.9, 0.032)
     return [*parts, (ball(head * 0.16, (0, top + head * 0.95, head), 8, 6), "skin")]
 
@@ -227,11 +223,27 @@ def robot(p: Proportions, mode: str | None) -> list[Part]:
         parts += pair(box((w * 0.28, leg + 0.02, d * 0.6), (w * 0.27, leg / 2, 0)), "legs")
         parts += pair(box((w * 0.34, 0.14, d * 0.95), (w * 0.27, 0.07, 0.05)), "legs")
     neck = low + h
-    parts += [(box((w, h, d), (0, low + h / 2, 0)), "main"), (cyl(w * 0.2, 0.16, (0, neck + 0.04, 0)), "dark"), (box((w * 0.72, head, d * 0.85), (0, neck + 0.1 + head / 2, 0)), "head")]
-    parts += pair(box((arm, h * 0.8, arm * 1.2), (w / 2 + arm / 2 - 0.01, low + h * 0.55, 0)), "arms")
-    parts += pair(cyl(head * 0.17, 0.1, (w * 0.17, neck + 0.1 + head * 0.6, d * 0.43), "z", segments=14), "eyes")
-    parts += [(box((w * 0.55, h * 0.34, 0.08), (0, low + h * 0.6, d / 2)), "panel"), (box((w * 0.36, 0.05, 0.06), (0, neck + 0.1 + head * 0.22, d * 0.43)), "dark")]
-    return [*parts, (rod((0, neck + head, 0), (0, neck + head + 0.34, 0), 0.03), "dark"), (ball(0.08, (0, neck + head + 0.36, 0), 12, 8), "eyes")]
+    parts += [
+        (box((w, h, d), (0, low + h / 2, 0)), "main"),
+        (cyl(w * 0.2, 0.16, (0, neck + 0.04, 0)), "dark"),
+        (box((w * 0.72, head, d * 0.85), (0, neck + 0.1 + head / 2, 0)), "head"),
+    ]
+    parts += pair(
+        box((arm, h * 0.8, arm * 1.2), (w / 2 + arm / 2 - 0.01, low + h * 0.55, 0)), "arms"
+    )
+    parts += pair(
+        cyl(head * 0.17, 0.1, (w * 0.17, neck + 0.1 + head * 0.6, d * 0.43), "z", segments=14),
+        "eyes",
+    )
+    parts += [
+        (box((w * 0.55, h * 0.34, 0.08), (0, low + h * 0.6, d / 2)), "panel"),
+        (box((w * 0.36, 0.05, 0.06), (0, neck + 0.1 + head * 0.22, d * 0.43)), "dark"),
+    ]
+    return [
+        *parts,
+        (rod((0, neck + head, 0), (0, neck + head + 0.34, 0), 0.03), "dark"),
+        (ball(0.08, (0, neck + head + 0.36, 0), 12, 8), "eyes"),
+    ]
 
 
 def snowman(p: Proportions, mode: str | None) -> list[Part]:
@@ -242,7 +254,10 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
     y3 = (y2 + mid * 0.62 + top * 0.72) if mode != "squat" else y1 + low * 0.66 + top * 0.75
     rows = [(low, y1), (mid, y2), (top, y3)] if mode != "squat" else [(low, y1), (top, y3)]
     parts: list[Part] = [(ball(r, (0, y, 0), 24, 14), "main") for r, y in rows]
-    parts += [(cyl(top * brim, 0.08, (0, y3 + top * 0.74, 0), segments=22), "dark"), (cyl(top * 0.7, 0.4, (0, y3 + top * 0.74 + 0.2, 0), segments=20), "dark")]
+    parts += [
+        (cyl(top * brim, 0.08, (0, y3 + top * 0.74, 0), segments=22), "dark"),
+        (cyl(top * 0.7, 0.4, (0, y3 + top * 0.74 + 0.2, 0), segments=20), "dark"),
+    ]
     parts.append((cyl(0.08, nose, (0, y3, top + nose * 0.4), "z", top=0, segments=12), "nose"))
     parts += _eyes(top * 0.38, y3 + top * 0.3, top * 0.86, 0.06)
     r, y = rows[-2]
@@ -254,14 +269,47 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
 
 
 FIGURES = (
-    Category(name="dog", build=dog, modes=("standing", "sitting"), parts={"ears": "main", "legs": "main", "tail": "main"}, adjectives=_BEAST, size=0.9),
-    Category(name="cat", build=cat, modes=("sitting", "standing"), parts={"ears": "main", "legs": "main", "tail": "main"}, adjectives=("thick", "thin"), size=0.6),
-    Category(name="bird", build=bird, modes=("perched", "flying"), parts={"beak": "carrot", "wings": "main", "feet": "carrot", "tail": "main"}, adjectives=("thick", "thin", "long", "short"), size=0.3),
-    Category(name="fish", build=fish, modes=("slim", "round"), parts={"tail": "main", "fins": "main"}, adjectives=("tall", "low", "thick", "thin"), plural="fishes", size=0.4),
-    Category(name="duck", build=duck, modes=("swimming", "walking"), parts={"beak": "carrot", "wings": "main", "feet": "carrot"}, adjectives=("tall", "low", "long", "short"), size=0.5),
-    Category(name="horse", build=horse, modes=("free", "saddled"), parts={"mane": "dark", "tail": "dark", "legs": "main", "saddle": "roof"}, adjectives=_BEAST, size=2.4),
-    Category(name="snail", build=snail, modes=("coiled", "pointed"), parts={"body": "cream"}, adjectives=("long", "short", "tall", "low"), size=0.1),
-    Category(name="person", build=person, modes=("standing", "sitting", "waving"), parts={"trousers": "dark", "hair": "wood", "shoes": "dark"}, adjectives=("wide", "narrow", "thick", "thin"), plural="people", size=1.8),
-    Category(name="robot", build=robot, modes=("walking", "wheeled"), parts={"head": "main", "arms": "metal", "legs": "metal", "eyes": "glass", "panel": "cream"}, adjectives=("wide", "narrow", "tall", "low"), materials=("metal",), size=1.5),
-    Category(name="snowman", build=snowman, modes=("stacked", "squat"), parts={"nose": "carrot", "scarf": "roof"}, adjectives=("wide", "narrow"), plural="snowmen", size=1.7),
+    Category(
+        name="horse",
+        build=horse,
+        modes=("free", "saddled"),
+        parts={"mane": "dark", "tail": "dark", "legs": "main", "saddle": "roof"},
+        adjectives=_BEAST,
+        size=2.4,
+    ),
+    Category(
+        name="snail",
+        build=snail,
+        modes=("coiled", "pointed"),
+        parts={"body": "cream"},
+        adjectives=("long", "short", "tall", "low"),
+        size=0.1,
+    ),
+    Category(
+        name="person",
+        build=person,
+        modes=("standing", "sitting", "waving"),
+        parts={"trousers": "dark", "hair": "wood", "shoes": "dark"},
+        adjectives=("wide", "narrow", "thick", "thin"),
+        plural="people",
+        size=1.8,
+    ),
+    Category(
+        name="robot",
+        build=robot,
+        modes=("walking", "wheeled"),
+        parts={"head": "main", "arms": "metal", "legs": "metal", "eyes": "glass", "panel": "cream"},
+        adjectives=("wide", "narrow", "tall", "low"),
+        materials=("metal",),
+        size=1.5,
+    ),
+    Category(
+        name="snowman",
+        build=snowman,
+        modes=("stacked", "squat"),
+        parts={"nose": "carrot", "scarf": "roof"},
+        adjectives=("wide", "narrow"),
+        plural="snowmen",
+        size=1.7,
+    ),
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
-from .solids import box, cyl, extrude, pair, pillow, pipe, rod, rotate, shift, spun
+from .solids import box, cyl, extrude, pair, pillow, rod, rotate, shift, spun
 
 _SEATS = ("tall", "low", "wide", "narrow", "thick", "thin")
 _BOXES = ("tall", "low", "wide", "narrow")
 
 
-def _feet(width: float, depth: float, height: float, thick: float, role: str = "legs") -> list[Part]:
+def _feet(
+    width: float, depth: float, height: float, thick: float, role: str = "legs"
+) -> list[Part]:
     x, z = (width - thick) / 2, (depth - thick) / 2
     return [
         (box((thick, height, thick), (sx * x, height / 2, sz * z)), role)
@@ -26,7 +28,9 @@ def chair(p: Proportions, mode: str | None) -> list[Part]:
     top = leg + seat
     if mode == "office":
         parts: list[Part] = [(pillow((width, seat + 0.1, depth), (0, top, 0)), "main")]
-        parts.append((pillow((width * 0.9, back, 0.18), (0, top + 0.15 + back / 2, -depth / 2)), "main"))
+        parts.append(
+            (pillow((width * 0.9, back, 0.18), (0, top + 0.15 + back / 2, -depth / 2)), "main")
+        )
         parts.append((box((0.14, 0.3, 0.06), (0, top + 0.15, -depth / 2 + 0.02)), "legs"))
         parts.append((box((0.14, 0.06, depth / 2), (0, top, -depth / 4)), "legs"))
         parts.append((cyl(thick * 0.6 + 0.03, leg, (0, leg / 2 + 0.08, 0), segments=12), "legs"))
@@ -44,7 +48,9 @@ def chair(p: Proportions, mode: str | None) -> list[Part]:
             parts.append((box((width - post, back * 0.13, post * 0.6), (0, y, z)), "main"))
         return parts
     back_thick = 0.06 + 0.5 * thick
-    parts.append((box((width, back, back_thick), (0, top + back / 2, (back_thick - depth) / 2)), "main"))
+    parts.append(
+        (box((width, back, back_thick), (0, top + back / 2, (back_thick - depth) / 2)), "main")
+    )
     return parts
 
 
@@ -53,7 +59,10 @@ def stool(p: Proportions, mode: str | None) -> list[Part]:
     thick, splay = p.thickness(0.04, 0.09), p(1.0, 1.35)
     if mode == "square":
         w = 1.8 * r
-        return [*_feet(w, w, leg, thick * 2), (box((w, seat, w), (0, leg + seat / 2 - 0.01, 0)), "main")]
+        return [
+            *_feet(w, w, leg, thick * 2),
+            (box((w, seat, w), (0, leg + seat / 2 - 0.01, 0)), "main"),
+        ]
     foot = r * 0.7
     parts: list[Part] = spun(rod((0, 0, foot * splay), (0, leg, foot), thick), "legs", 3)
     return [*parts, (cyl(r, seat, (0, leg + seat / 2 - 0.02, 0), segments=26), "main")]
@@ -70,19 +79,30 @@ def table(p: Proportions, mode: str | None) -> list[Part]:
             (cyl(r * 0.6, 0.1, (0, 0.05, 0), top=r * 0.45, segments=24), "legs"),
         ]
     if mode == "trestle":
-        foot = extrude([(-0.4, 0), (-0.25, 0), (0, leg * 0.8), (0.25, 0), (0.4, 0), (0.1, leg), (-0.1, leg)], thick, axis="x")
+        foot = extrude(
+            [(-0.4, 0), (-0.25, 0), (0, leg * 0.8), (0.25, 0), (0.4, 0), (0.1, leg), (-0.1, leg)],
+            thick,
+            axis="x",
+        )
         return [
             *pair(shift(foot, (width * 0.36, 0, 0)), "legs"),
             (box((width, top, depth), (0, leg + top / 2 - 0.005, 0)), "main"),
         ]
-    return [*_feet(width, depth, leg + 0.01, thick), (box((width, top, depth), (0, leg + top / 2, 0)), "main")]
+    return [
+        *_feet(width, depth, leg + 0.01, thick),
+        (box((width, top, depth), (0, leg + top / 2, 0)), "main"),
+    ]
 
 
 def desk(p: Proportions, mode: str | None) -> list[Part]:
     width, leg, depth, top = p.width(1.4, 2.2), p.height(0.7, 1.0), p(0.7, 1.0), p(0.05, 0.12)
     side, thick = p(0.35, 0.55), p.thickness(0.05, 0.12)
     parts: list[Part] = [(box((width, top, depth), (0, leg + top / 2 - 0.005, 0)), "main")]
-    for x in ((width - side) / 2 - 0.04,) if mode == "small" else ((side - width) / 2 + 0.04, (width - side) / 2 - 0.04):
+    for x in (
+        ((width - side) / 2 - 0.04,)
+        if mode == "small"
+        else ((side - width) / 2 + 0.04, (width - side) / 2 - 0.04)
+    ):
         parts.append((box((side, leg, depth * 0.92), (x, leg / 2, 0)), "main"))
         for k in range(3):
             y = leg * (0.2 + 0.3 * k)
@@ -90,9 +110,19 @@ def desk(p: Proportions, mode: str | None) -> list[Part]:
             parts.append((box((side * 0.3, 0.05, 0.05), (x, y, depth * 0.46 + 0.045)), "dark"))
     if mode == "small":
         for z in (-1, 1):
-            parts.append((box((thick, leg, thick), (0.06 - width / 2 + thick / 2, leg / 2, z * (depth - thick) / 2.1)), "legs"))
+            parts.append(
+                (
+                    box(
+                        (thick, leg, thick),
+                        (0.06 - width / 2 + thick / 2, leg / 2, z * (depth - thick) / 2.1),
+                    ),
+                    "legs",
+                )
+            )
     else:
-        parts.append((box((width - 2 * side, leg * 0.5, 0.05), (0, leg * 0.75, -depth * 0.4)), "main"))
+        parts.append(
+            (box((width - 2 * side, leg * 0.5, 0.05), (0, leg * 0.75, -depth * 0.4)), "main")
+        )
     return parts
 
 
@@ -101,17 +131,49 @@ def sofa(p: Proportions, mode: str | None) -> list[Part]:
     depth, arm, foot = p(0.8, 1.1), p.thickness(0.14, 0.32), p(0.06, 0.2)
     parts: list[Part] = _feet(width * 0.94, depth * 0.9, foot + 0.02, 0.1)
     parts.append((box((width, seat * 0.6, depth), (0, foot + seat * 0.3, 0)), "main"))
-    parts.append((pillow((width, seat + back, 0.26), (0, foot + (seat + back) / 2, -depth / 2 + 0.1), 6), "main"))
+    parts.append(
+        (
+            pillow((width, seat + back, 0.26), (0, foot + (seat + back) / 2, -depth / 2 + 0.1), 6),
+            "main",
+        )
+    )
     inner = width - 2 * arm
     for k in (-1, 1):
-        parts.append((pillow((inner / 2, seat * 0.55, depth * 0.84), (k * inner / 4, foot + seat * 0.8, 0.08), 6), "cushions"))
+        parts.append(
+            (
+                pillow(
+                    (inner / 2, seat * 0.55, depth * 0.84),
+                    (k * inner / 4, foot + seat * 0.8, 0.08),
+                    6,
+                ),
+                "cushions",
+            )
+        )
     if mode == "corner":
-        parts.append((pillow((inner / 2, seat, depth * 0.9), (-width / 2 + inner / 4 + 0.02, foot + seat / 2 - 0.02, depth * 0.8), 8), "main"))
+        parts.append(
+            (
+                pillow(
+                    (inner / 2, seat, depth * 0.9),
+                    (-width / 2 + inner / 4 + 0.02, foot + seat / 2 - 0.02, depth * 0.8),
+                    8,
+                ),
+                "main",
+            )
+        )
         arms = [1]
     else:
         arms = [-1, 1]
     for k in arms:
-        parts.append((pillow((arm, seat + back * 0.45, depth), (k * (width - arm) / 2, foot + (seat + back * 0.45) / 2, 0), 6), "main"))
+        parts.append(
+            (
+                pillow(
+                    (arm, seat + back * 0.45, depth),
+                    (k * (width - arm) / 2, foot + (seat + back * 0.45) / 2, 0),
+                    6,
+                ),
+                "main",
+            )
+        )
     return parts
 
 
@@ -123,32 +185,50 @@ def bed(p: Proportions, mode: str | None) -> list[Part]:
     parts: list[Part] = []
     for level in levels:
         parts.append((box((width, 0.14, length), (0, level - 0.07, 0)), "frame"))
-        parts.append((pillow((width * 0.95, soft, length * 0.95), (0, level + soft / 2 - 0.02, 0), 9), "main"))
-        parts.append((pillow((width * 0.6, 0.16, 0.36), (0, level + soft, -length / 2 + 0.3)), "pillow"))
+        parts.append(
+            (
+                pillow((width * 0.95, soft, length * 0.95), (0, level + soft / 2 - 0.02, 0), 9),
+                "main",
+            )
+        )
+        parts.append(
+            (pillow((width * 0.6, 0.16, 0.36), (0, level + soft, -length / 2 + 0.3)), "pillow")
+        )
     if mode == "bunk":
         for z in (-1, 1):
             parts += pair(box((thick, tall, thick), (width / 2, tall / 2, z * length / 2)), "frame")
-            parts.append((box((width, 0.12, thick * 0.8), (0, tall - 0.1, z * length / 2)), "frame"))
+            parts.append(
+                (box((width, 0.12, thick * 0.8), (0, tall - 0.1, z * length / 2)), "frame")
+            )
         return parts
     parts += [(b, "frame") for b, _ in _feet(width * 0.96, length * 0.96, h - 0.1, thick)]
-    parts.append((box((width + 0.04, h + head, 0.1), (0, (h + head) / 2, -length / 2 - 0.02)), "frame"))
+    parts.append(
+        (box((width + 0.04, h + head, 0.1), (0, (h + head) / 2, -length / 2 - 0.02)), "frame")
+    )
     return parts
 
 
 def bookshelf(p: Proportions, mode: str | None) -> list[Part]:
     width, tall, depth = p.width(0.8, 1.6), p.height(1.2, 2.4), p(0.3, 0.5)
     board, fill, rows = p.thickness(0.05, 0.11), p(0.5, 0.9), 4
-    parts: list[Part] = [(box((width - 0.02, tall - 0.02, 0.04), (0, tall / 2, -depth / 2 + 0.03)), "main")]
+    parts: list[Part] = [
+        (box((width - 0.02, tall - 0.02, 0.04), (0, tall / 2, -depth / 2 + 0.03)), "main")
+    ]
     parts += pair(box((board, tall, depth), ((width - board) / 2, tall / 2, 0)), "main")
     step = (tall - board) / rows
     for k in range(rows + 1):
-        parts.append((box((width - 0.01, board, depth - 0.01), (0, board / 2 + step * k, 0)), "main"))
+        parts.append(
+            (box((width - 0.01, board, depth - 0.01), (0, board / 2 + step * k, 0)), "main")
+        )
     if mode != "empty":
         for k in range(rows):
             x, n = -width / 2 + board, 0
             stop = -width / 2 + board + (width - 2 * board) * (fill - 0.12 * (k % 2))
             while x < stop - 0.12:
-                w, high = 0.09 + 0.03 * ((n + k) % 3), (step - board) * (0.62 + 0.1 * ((2 * n + k) % 4))
+                w, high = (
+                    0.09 + 0.03 * ((n + k) % 3),
+                    (step - board) * (0.62 + 0.1 * ((2 * n + k) % 4)),
+                )
                 y = board + step * k + high / 2 - 0.01
                 role = ("books", "cream", "dark", "roof")[(n + 2 * k) % 4] if n % 2 else "books"
                 parts.append((box((w - 0.01, high, depth * 0.7), (x + w / 2, y, 0.02)), role))
@@ -189,18 +269,99 @@ def cabinet(p: Proportions, mode: str | None) -> list[Part]:
         return parts
     w, h = width / 2 - 2 * gap, tall - 3 * gap
     parts += pair(box((w, h, 0.06), (width / 4, foot + tall / 2, depth / 2)), "doors")
-    return parts + pair(box((0.05, tall * 0.16, 0.08), (gap + 0.07, foot + tall / 2, depth / 2 + 0.05)), "dark")
+    return parts + pair(
+        box((0.05, tall * 0.16, 0.08), (gap + 0.07, foot + tall / 2, depth / 2 + 0.05)), "dark"
+    )
 
 
 _WOOD = ("wooden",)
 FURNITURE = (
-    Category(name="chair", build=chair, modes=("solid", "slatted", "office"), parts={"legs": "main", "seat": "main"}, adjectives=_SEATS, materials=_WOOD, size=1.0),
-    Category(name="stool", build=stool, modes=("round", "square"), front=False, parts={"legs": "main"}, adjectives=_SEATS, materials=_WOOD, size=0.7, top=1.0),
-    Category(name="table", build=table, modes=("square", "round", "trestle"), front=False, parts={"legs": "main"}, adjectives=_SEATS, materials=_WOOD, size=1.6, top=1.0),
-    Category(name="desk", build=desk, modes=("double", "small"), parts={"drawers": "wood", "legs": "main"}, adjectives=_BOXES, materials=_WOOD, size=1.7, top=1.0),
-    Category(name="sofa", build=sofa, modes=("straight", "corner"), parts={"cushions": "main", "legs": "wood"}, adjectives=_BOXES, size=2.1),
-    Category(name="bed", build=bed, modes=("single", "bunk"), parts={"frame": "wood", "pillow": "cream"}, adjectives=("wide", "narrow", "long", "short"), size=2.3),
-    Category(name="bookshelf", build=bookshelf, modes=("filled", "empty"), parts={"books": "roof"}, adjectives=_BOXES, materials=_WOOD, plural="bookshelves", size=2.0, top=1.0),
-    Category(name="lamp", build=lamp, modes=("shaded", "globe", "desk"), front=False, parts={"foot": "dark"}, adjectives=("tall", "low", "wide", "narrow"), materials=("metal",), size=0.6),
-    Category(name="cabinet", build=cabinet, modes=("doored", "drawer"), parts={"doors": "main", "legs": "wood"}, adjectives=_BOXES, materials=_WOOD, size=1.5, top=1.0),
+    Category(
+        name="chair",
+        build=chair,
+        modes=("solid", "slatted", "office"),
+        parts={"legs": "main", "seat": "main"},
+        adjectives=_SEATS,
+        materials=_WOOD,
+        size=1.0,
+    ),
+    Category(
+        name="stool",
+        build=stool,
+        modes=("round", "square"),
+        front=False,
+        parts={"legs": "main"},
+        adjectives=_SEATS,
+        materials=_WOOD,
+        size=0.7,
+        top=1.0,
+    ),
+    Category(
+        name="table",
+        build=table,
+        modes=("square", "round", "trestle"),
+        front=False,
+        parts={"legs": "main"},
+        adjectives=_SEATS,
+        materials=_WOOD,
+        size=1.6,
+        top=1.0,
+    ),
+    Category(
+        name="desk",
+        build=desk,
+        modes=("double", "small"),
+        parts={"drawers": "wood", "legs": "main"},
+        adjectives=_BOXES,
+        materials=_WOOD,
+        size=1.7,
+        top=1.0,
+    ),
+    Category(
+        name="sofa",
+        build=sofa,
+        modes=("straight", "corner"),
+        parts={"cushions": "main", "legs": "wood"},
+        adjectives=_BOXES,
+        size=2.1,
+    ),
+    Category(
+        name="bed",
+        build=bed,
+        modes=("single", "bunk"),
+        parts={"frame": "wood", "pillow": "cream"},
+        adjectives=("wide", "narrow", "long", "short"),
+        size=2.3,
+    ),
+    Category(
+        name="bookshelf",
+        build=bookshelf,
+        modes=("filled", "empty"),
+        parts={"books": "roof"},
+        adjectives=_BOXES,
+        materials=_WOOD,
+        plural="bookshelves",
+        size=2.0,
+        top=1.0,
+    ),
+    Category(
+        name="lamp",
+        build=lamp,
+        modes=("shaded", "globe", "desk"),
+        front=False,
+        parts={"foot": "dark"},
+        adjectives=("tall", "low", "wide", "narrow"),
+        materials=("metal",),
+        size=0.6,
+    ),
+    Category(
+        name="cabinet",
+        build=cabinet,
+        modes=("doored", "drawer"),
+        parts={"doors": "main", "legs": "wood"},
+        adjectives=_BOXES,
+        materials=_WOOD,
+        size=1.5,
+        top=1.0,
+    ),
 )

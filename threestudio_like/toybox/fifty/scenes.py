@@ -1,5 +1,5 @@
-"""Scenes of the second edition: things of different sizes beside and behind each other, on what has a
-top and under tables, and several of a kind."""
+"""Scenes of the second edition: things of different sizes beside and behind each other, on what
+has a top and under tables, and several of a kind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..edition import Edition
 
 RANGE = (0.35, 1.0)
-"""The smallest and largest relation of two sizes in a scene: things that differ more in life, a snail
-and a house, are drawn nearer to each other, or neither could be seen."""
+"""The smallest and largest relation of two sizes in a scene: things that differ more in life, a
+snail and a house, are drawn nearer to each other, or neither could be seen."""
 _SIDES = {
     "left of": (0, -1.0),
     "right of": (0, 1.0),
@@ -128,9 +128,7 @@ def layout(
         raise ValueError(f"a scene has at least two objects, got {count}")
     relation = relation or str(rng.choice(edition.vocabulary.relations))
     one, two = _phrases(edition, rng, split, relation, set())
-    scene = ToyScene(
-        [built(edition, two, rng, split)], [Transform(1.0)], words=edition.vocabulary
-    )
+    scene = ToyScene([built(edition, two, rng, split)], [Transform(1.0)], words=edition.vocabulary)
     scale = _scale(edition, one, two)
     stacked = {"on": 0.5, "under": 0.4}
     scale = min(scale, stacked.get(relation, scale))

@@ -131,7 +131,11 @@ def pillow(
     v = np.linspace(-np.pi / 2, np.pi / 2, rows)[1:-1, None]
     u = (np.arange(segments) * (2 * np.pi / segments))[None]
     rings = np.stack(
-        [swell(np.cos(v)) * swell(np.sin(u)), swell(np.sin(v)) + 0 * u, swell(np.cos(v)) * swell(np.cos(u))],
+        [
+            swell(np.cos(v)) * swell(np.sin(u)),
+            swell(np.sin(v)) + 0 * u,
+            swell(np.cos(v)) * swell(np.cos(u)),
+        ],
         -1,
     )
     vertices = np.concatenate([[[0, -1, 0]], rings.reshape(-1, 3), [[0, 1, 0]]])
@@ -166,15 +170,16 @@ def pipe(
         across = across - along * (across @ along)
         across = across / np.linalg.norm(across)
         other = np.cross(along, across)
-        rings.append(
-            centre + r * (sin[:, None] * other + flat * cos[:, None] * across)
-        )
+        rings.append(centre + r * (sin[:, None] * other + flat * cos[:, None] * across))
     vertices = np.concatenate([points[:1], np.concatenate(rings), points[-1:]])
     return vertices.astype(np.float32), _skin(len(points), segments)
 
 
 def rod(
-    begin: Sequence[float], end: Sequence[float], radius: float, tip: float | None = None,
+    begin: Sequence[float],
+    end: Sequence[float],
+    radius: float,
+    tip: float | None = None,
     segments: int = 10,
 ) -> Primitive:
     """A straight pipe between two points, of radius `tip` at its end."""
@@ -182,8 +187,13 @@ def rod(
 
 
 def ring(
-    radius: float, thick: float, at: Place = ORIGIN, axis: str = "y", segments: int = 24,
-    flat: float = 1.0, around: int = 10,
+    radius: float,
+    thick: float,
+    at: Place = ORIGIN,
+    axis: str = "y",
+    segments: int = 24,
+    flat: float = 1.0,
+    around: int = 10,
 ) -> Primitive:
     """A torus of radius `radius` about an axis, of a tube of radius `thick`; `flat` is the tube's
     extent along the axis as a share of that across it."""
@@ -239,9 +249,7 @@ def extrude(
     flat = np.asarray(outline, np.float64)
     n = len(flat)
     z = depth / 2
-    vertices = np.concatenate(
-        [np.c_[flat * taper, np.full(n, z)], np.c_[flat, np.full(n, -z)]]
-    )
+    vertices = np.concatenate([np.c_[flat * taper, np.full(n, z)], np.c_[flat, np.full(n, -z)]])
     cover = np.asarray(_ears(flat), np.int32)
     i = np.arange(n)
     j = (i + 1) % n
