@@ -12,6 +12,8 @@ from .fifty import FIFTY
 from .twenty import TWENTY
 
 EDITIONS: tuple[Edition, ...] = (TWENTY, FIFTY)
+DEFAULT = TWENTY
+"""The edition of models without a card."""
 CARD = "world.json"
 """The file in a model's folder that names the edition that it was trained on."""
 
@@ -39,5 +41,5 @@ def edition_of(folder: Path) -> Edition:
     ConfigError."""
     path = folder / CARD
     if not path.is_file():
-        return TWENTY
+        return DEFAULT
     return edition(str(json.loads(path.read_text(encoding="utf-8")).get("world")), str(path))

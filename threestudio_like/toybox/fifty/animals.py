@@ -152,7 +152,7 @@ def cat(p: Proportions, mode: str | None) -> list[Part]:
         )
         at = (0.0, tall + head * 0.4, 0.1)
         path = [
-            (0, 0.12, -r),
+            (0.0, 0.12, -r),
             (r * 0.9, 0.12, -r * 1.1),
             (r * 1.6, 0.12, -r * 0.3),
             (r * 1.5, 0.14, r * 0.7),

@@ -138,7 +138,7 @@ def mushroom(p: Proportions, mode: str | None) -> list[Part]:
     a = np.linspace(0, np.pi / 2, 9)[:-1]
     if mode == "pointed":
         dome = [(cap * (1 - n / 6) ** 1.3, stem + tall * 1.7 * n / 6) for n in range(6)]
-        dome.append((0, stem + tall * 1.75))
+        dome.append((0.0, stem + tall * 1.75))
     else:
         dome = [(cap * float(np.cos(t)), stem + tall * float(np.sin(t))) for t in a] + [
             (0, stem + tall)
@@ -242,8 +242,8 @@ def tower(p: Proportions, mode: str | None) -> list[Part]:
         )
     parts.append((box((r * 0.6, door, 0.24), (0, door / 2, r - 0.08)), "door"))
     for k in (0.5, 0.75):
-        z = r * (1 - (1 - (top if mode != "square" else 0.92)) * k)
-        parts.append((box((r * 0.4, 0.24, 0.2), (0, h * k, z - 0.06)), "windows"))
+        place = r * (1 - (1 - (top if mode != "square" else 0.92)) * k)
+        parts.append((box((r * 0.4, 0.24, 0.2), (0, h * k, place - 0.06)), "windows"))
     return parts
 
 

@@ -9,7 +9,8 @@ from ..objects.parts import Part, Proportions
 from .solids import ball, box, cyl, extrude, pipe, ring, rod, rotate, shift, spun, turn
 
 _STICK = ("thick", "thin")
-_STROKES = {
+_Point = tuple[float, float, float]
+_STROKES: dict[str, list[tuple[_Point, _Point]]] = {
     "t": [((-0.5, 0.8, 0), (0.5, 0.8, 0)), ((0, 0, 0), (0, 0.8, 0))],
     "h": [
         ((-0.4, 0, 0), (-0.4, 1, 0)),
