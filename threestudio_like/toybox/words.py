@@ -184,7 +184,7 @@ class Vocabulary:
             and last.category in self.trailing
             and self._names(last, word)
         ):
-            reading.phrases[-1] = replace(last, mode=word)
+            reading.phrases = [replace(p, mode=word) if p is last else p for p in reading.phrases]
         elif word == "with" and self.parts:
             reading.within = True
         else:
@@ -233,6 +233,7 @@ class Vocabulary:
         a plural without a number, or a shape, adjective or part of another category."""
         said = [self.canonical(w) for w in split(prompt)]
         pending: list[str] = []
+        noun = ""
         for word in said:
             if word in self._singular and not any(w in self.counts for w in pending):
                 numbers = " or ".join(f'"{n} {word}"' for n in self.counts)
@@ -243,6 +244,9 @@ class Vocabulary:
                 if odd:
                     return odd
                 pending = []
+                noun = self._singular.get(word, word)
+            elif not pending and noun in self.trailing and word in self.modes[noun]:
+                continue
             else:
                 pending.append(word)
         return None

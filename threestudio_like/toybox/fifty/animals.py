@@ -59,7 +59,7 @@ def dog(p: Proportions, mode: str | None) -> list[Part]:
             "legs",
         )
         neck = (0.0, leg + r * 2.3, half * 0.45)
-        tail = (0.0, r * 0.5, -half * 0.5 - r)
+        tail = (0.0, r * 0.8, -half * 0.5 - r * 0.1)
     else:
         body = loft(
             [

@@ -282,7 +282,7 @@ FIGURES = (
         build=snail,
         modes=("coiled", "pointed"),
         parts={"body": "cream"},
-        adjectives=("long", "short", "tall", "low"),
+        adjectives=("long", "short"),
         size=0.1,
     ),
     Category(
@@ -308,7 +308,7 @@ FIGURES = (
         build=snowman,
         modes=("stacked", "squat"),
         parts={"nose": "carrot", "scarf": "roof"},
-        adjectives=("wide", "narrow"),
+        adjectives=(),
         plural="snowmen",
         size=1.7,
     ),

@@ -240,7 +240,7 @@ def lamp(p: Proportions, mode: str | None) -> list[Part]:
     stem, shade, tall = p.height(0.7, 1.6), p.width(0.35, 0.75), p.height(0.35, 0.7)
     base, thick, top = p(0.3, 0.5), p.thickness(0.03, 0.1), p(0.4, 0.8)
     parts: list[Part] = [(cyl(base, 0.1, (0, 0.05, 0), top=base * 0.8, segments=24), "foot")]
-    if mode == "desk":
+    if mode == "reading":
         low, high = (0.0, 0.08, 0.0), (0.0, stem * 0.75, -0.35)
         end = (0.0, stem * 1.0 + 0.2, 0.45)
         parts.append((rod(low, high, thick), "foot"))
@@ -347,7 +347,7 @@ FURNITURE = (
     Category(
         name="lamp",
         build=lamp,
-        modes=("shaded", "globe", "desk"),
+        modes=("shaded", "globe", "reading"),
         front=False,
         parts={"foot": "dark"},
         adjectives=("tall", "low", "wide", "narrow"),

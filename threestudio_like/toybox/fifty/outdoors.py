@@ -66,7 +66,7 @@ def cactus(p: Proportions, mode: str | None) -> list[Part]:
         s = r * 2.0
         parts: list[Part] = [
             (ball((s, s * 0.9, s), (0, 0.35 + s * 0.75, 0), 22, 13), "main"),
-            *spun(ball((0.1, 0.07, 0.1), (0, 0.35 + s * 1.6, 0.1), 10, 6), "flowers", 3),
+            *spun(ball((0.1, 0.07, 0.1), (0, 0.35 + s * 1.6, 0.1), 10, 6), "blossoms", 3),
         ]
         return [*parts, (cyl(s * 0.7, 0.5, (0, 0.25, 0), top=s * 0.95, segments=22), "pot")]
     parts = [
@@ -327,7 +327,7 @@ OUTDOORS = (
         build=cactus,
         modes=("armed", "round"),
         front=False,
-        parts={"pot": "roof", "flowers": "cream"},
+        parts={"pot": "roof", "blossoms": "cream"},
         adjectives=("tall", "thick", "thin"),
         plural="cactuses",
         size=0.5,
@@ -337,7 +337,7 @@ OUTDOORS = (
         build=flower,
         modes=("daisy", "tulip"),
         parts={"stem": "leaf", "middle": "carrot"},
-        adjectives=_SIZES,
+        adjectives=("tall", "low"),
         size=0.5,
     ),
     Category(
@@ -391,7 +391,7 @@ OUTDOORS = (
         build=windmill,
         modes=("round", "angular"),
         parts={"roof": "roof", "sails": "cream", "door": "wood"},
-        adjectives=_SIZES,
+        adjectives=("tall", "low"),
         materials=("brick", "wooden"),
         size=18.0,
     ),

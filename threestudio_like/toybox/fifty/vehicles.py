@@ -259,7 +259,7 @@ VEHICLES = (
         build=train,
         modes=("steam", "express"),
         parts={"wheels": "dark", "chimney": "dark", "windows": "glass"},
-        adjectives=("long", "short", "wide", "narrow"),
+        adjectives=("long", "short"),
         size=12.0,
     ),
     Category(
