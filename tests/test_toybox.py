@@ -59,10 +59,10 @@ def test_same_seed_same_bytes_and_splits_differ():
 
 
 def test_leading_proportions_of_the_splits_are_disjoint():
-    from threestudio_like.toybox.world import _held_apart
+    from threestudio_like.toybox.twenty import held_apart
 
     drawn = {
-        s: np.array([_held_apart(rng(i), s) for i in range(400)])
+        s: np.array([held_apart(rng(i), s) for i in range(400)])
         for s in ("train", "validation", "test")
     }
     held = (drawn["train"] > 0.3) & (drawn["train"] < 0.4) | (drawn["train"] > 0.6) & (

@@ -31,6 +31,9 @@ class Train:
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of
     pictures, each with name.depth.png beside it or without. The toybox by default."""
+    world: str = "twenty"
+    """The edition of the toybox that is learnt: twenty (that of the shipped weights) or fifty
+    (sixty-one categories in life's proportions)."""
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None

@@ -14,6 +14,8 @@ EXAMPLES = (
 class Vocabulary:
     """List the words that the embedded prior knows."""
 
+    world: str = "twenty"
+    """The edition: twenty, which the shipped weights know, or fifty, without weights yet."""
     json: bool = False
     """Print as JSON."""
 
@@ -21,21 +23,37 @@ class Vocabulary:
 def call(options: Vocabulary) -> None:
     """Carry it out; prints the words."""
     from ..engine.text import json_text
-    from ..toybox import vocabulary as words
+    from ..toybox.editions import edition
+
+    words = edition(options.world).vocabulary
 
     lists = {
-        "categories": list(words.CATEGORIES),
-        "colours": list(words.COLOURS),
-        "patterns": list(words.PATTERNS),
-        "shapes": [f"{m} {c}" for c, modes in words.MODES.items() for m in modes],
-        "relations": list(words.RELATIONS),
-        "synonyms": [f"{a} = {b}" for a, b in words.SYNONYMS.items()],
+        "categories": list(words.categories),
+        "colours": list(words.colours),
+        "patterns": list(words.patterns),
+        "shapes": [
+            f"{c} {m}" if c in words.trailing else f"{m} {c}"
+            for c, modes in words.modes.items()
+            for m in modes
+        ],
+        "relations": list(words.relations),
+        "synonyms": [f"{a} = {b}" for a, b in words.synonyms.items()],
     }
+    if words.parts:
+        lists["adjectives"] = [
+            f"{c}: {', '.join(several)}" for c, several in words.adjectives.items()
+        ]
+        lists["parts"] = [f"{c}: {', '.join(several)}" for c, several in words.parts.items()]
     if options.json:
         print(json_text(lists))
         return
     for name, items in lists.items():
         print(f"{name:<12}{', '.join(items)}")
+    if words.parts:
+        print(
+            '\nPrompts: "a tall blue chair with yellow legs", "two wooden tables", "a brick house".'
+        )
+        return
     print(
         '\nPrompts: "a red chair", "a striped blue mug", "a round brown table", '
         '"a red ball on a blue box".'

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..engine.errors import ModelError
 from ..priors.networks.weights import save_weights
+from ..toybox.editions import edition
 
 VIEWS = ("front", "side", "back", "overhead")
 PATTERNS = ("plain", "striped", "dotted")
@@ -67,10 +68,14 @@ class Judge(nn.Module):
 
     Args:
         categories, colours: the words, in the order of the outputs.
+        world: the edition of the toybox that it judges.
     """
 
-    def __init__(self, categories: list[str], colours: list[str], width: int = 24) -> None:
+    def __init__(
+        self, categories: list[str], colours: list[str], width: int = 24, world: str = "twenty"
+    ) -> None:
         super().__init__()
+        self.world = world
         self.categories, self.colours, self.width = list(categories), list(colours), width
         self.body = _body(width)
         self.head = nn.Linear(6 * width * 2, len(categories) + len(colours) + len(VIEWS))
@@ -91,7 +96,12 @@ class Judge(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write config.json and model.safetensors (fp16). Raises OutputError."""
-        config = {"categories": self.categories, "colours": self.colours, "width": self.width}
+        config = {
+            "categories": self.categories,
+            "colours": self.colours,
+            "width": self.width,
+            "world": self.world,
+        }
         save_weights(folder, self.state_dict(), config)
 
     @staticmethod
@@ -104,7 +114,9 @@ class Judge(nn.Module):
                 "Reinstall the package, or: threestudio-like train toybox --only judge",
             )
         config = json.loads((folder / "config.json").read_text())
-        judge = Judge(config["categories"], config["colours"], config["width"])
+        judge = Judge(
+            config["categories"], config["colours"], config["width"], config.get("world", "twenty")
+        )
         judge.load_state_dict(
             {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
         )
@@ -112,19 +124,23 @@ class Judge(nn.Module):
 
 
 class PatternJudge(nn.Module):
-    """Maps pictures (B, H, W, 3) in [0, 1] to probabilities (B, 3) of plain, striped and dotted.
+    """Maps pictures (B, H, W, 3) in [0, 1] to probabilities (B, P) of patterns: of
+    plain, striped and dotted, unless others are named.
 
     It is a separate network, because one that names category and colour learns to ignore patterns.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(
+        self, width: int = 16, patterns: tuple[str, ...] = PATTERNS, world: str = "twenty"
+    ) -> None:
         super().__init__()
+        self.patterns, self.world = patterns, world
         self.width = width
         self.body = _body(width)
-        self.head = nn.Linear(6 * width * 2, len(PATTERNS))
+        self.head = nn.Linear(6 * width * 2, len(patterns))
 
     def logits(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Logits (B, 3)."""
+        """Logits (B, P)."""
         return self.head(_features(self.body, pictures))
 
     @torch.no_grad()
@@ -146,6 +162,9 @@ class PatternJudge(nn.Module):
                 "Reinstall the package, or: threestudio-like train toybox --only patterns",
             )
         tensors = {k: v.float() for k, v in load_file(folder / "patterns.safetensors").items()}
-        judge = PatternJudge(tensors["body.0.first.weight"].shape[0])
+        card = folder / "world.json"
+        world = json.loads(card.read_text())["world"] if card.is_file() else "twenty"
+        known = tuple(edition(world, str(card)).patterns)
+        judge = PatternJudge(tensors["body.0.first.weight"].shape[0], known, world=world)
         judge.load_state_dict(tensors)
         return judge.eval()

@@ -112,6 +112,8 @@ class PriorFacts:
     image_size: int
     vocabulary: tuple[str, ...] | None = None
     """The only words that it knows, or None for an open vocabulary."""
+    world: str = "twenty"
+    """The edition of the toybox that a closed vocabulary belongs to."""
     camera: CameraProtocol | None = None
     light: tuple[tuple[float, ...], ...] | None = None
     """The common light of all its pictures, if there is one: the (4, 4) matrix of

@@ -42,6 +42,8 @@ class PriorRecord:
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None
+    world: str = "twenty"
+    """The edition of the toybox that a closed vocabulary belongs to."""
     licence: str = "see the model's page"
     territory: str = "see the model's page"
 

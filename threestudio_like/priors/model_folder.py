@@ -211,6 +211,7 @@ def facts_of(
         latent_size=latent,
         image_size=image,
         vocabulary=own.vocabulary,
+        world=own.world,
         camera=CameraProtocol(
             camera.distance, camera.fov_y, camera.elevation, background=camera.background
         )

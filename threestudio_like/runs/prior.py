@@ -25,7 +25,8 @@ from ..priors.registry import EMBEDDED, embedded_folder
 from ..priors.text.concepts import read_concept
 from ..priors.text.embeddings import EmbeddingStore
 from ..priors.text.weighted import parse_weighted
-from ..toybox.vocabulary import CATEGORIES, parse, split, unknown_words
+from ..toybox.editions import edition
+from ..toybox.words import split, unknown_words
 from .options import PriorOptions
 
 
@@ -155,7 +156,8 @@ def known_words(options: PriorOptions) -> tuple[str, ...] | None:
 
 def count_objects(prompt: str, prior: DiffusionPrior) -> int:
     """How many objects a prompt names, as far as the prior's vocabulary says: at least one."""
-    return max(1, len(parse(prompt))) if prior.facts.vocabulary else 1
+    words = edition(prior.facts.world, prior.facts.name).vocabulary
+    return max(1, len(words.parse(prompt))) if prior.facts.vocabulary else 1
 
 
 def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
@@ -220,28 +222,35 @@ def _is_scale(key: str) -> bool:
 def check_vocabulary(prior: DiffusionPrior, prompt: str) -> None:
     """Raise VocabularyError when a closed-vocabulary prior does not know a word, or no thing it can
     make is named."""
-    check_words(prior.facts.vocabulary, prompt)
+    check_words(prior.facts.vocabulary, prompt, prior.facts.world)
 
 
-def check_words(known: tuple[str, ...] | None, prompt: str) -> None:
-    """`check_vocabulary` of the words that a prior knows; None for all."""
+def check_words(known: tuple[str, ...] | None, prompt: str, world: str = "twenty") -> None:
+    """`check_vocabulary` of the words that a prior knows, which are those of an edition of the
+    toybox; None for all."""
     if known is None:
         return
     strangers = unknown_words(prompt, known)
     if strangers:
-        words = "; ".join(
+        strange = "; ".join(
             f'"{s.word}"' + (f" (near: {', '.join(s.nearest)})" if s.nearest else "")
             for s in strangers[:6]
         )
         raise VocabularyError(
-            f"the embedded prior does not know {words}",
+            f"the embedded prior does not know {strange}",
             "prompt",
             "See: threestudio-like vocabulary. For open prompts use a real prior: "
             "--prior sd-2.1-base",
         )
-    if not parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
+    words = edition(world, "prior.json").vocabulary
+    objection = words.objection(prompt)
+    if objection:
+        raise VocabularyError(
+            objection, "prompt", f"See: threestudio-like vocabulary --world {world}"
+        )
+    if not words.parse(prompt) and not any(w.startswith("<") for w in split(prompt)):
         raise VocabularyError(
             "the prompt names no thing that the embedded prior can make",
             "prompt",
-            f"Name one of: {', '.join(CATEGORIES)}",
+            f"Name one of: {', '.join(words.categories)}",
         )

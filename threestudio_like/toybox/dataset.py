@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..engine.output import new_file, write_file
+from .editions import edition
 from .parallel import each
 from .render import render, view_projection
-from .world import caption_of, draw
 
 VIEWS = 4
 """Number of views of a group. They share elevation and background, and are at exact quarter turns.
@@ -63,6 +63,7 @@ class World:
     scenes: float = 0.0
     every_pair: bool = False
     patterned: bool = False
+    edition: str = "twenty"
 
 
 def _draw_group(
@@ -71,7 +72,8 @@ def _draw_group(
     """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and
     colour of one group."""
     world, index = job
-    obj = draw(
+    known = edition(world.edition)
+    obj = known.draw(
         world.seed,
         index,
         world.split,
@@ -96,7 +98,7 @@ def _draw_group(
         azimuth,
         float(elevation),
         float(background),
-        caption_of(obj, rng),
+        known.caption_of(obj, rng),
         phrase.category,
         phrase.colour or "",
     )
@@ -112,14 +114,23 @@ def draw_groups(
     every_pair: bool = False,
     patterned: bool = False,
     workers: int = 1,
+    world: str = "twenty",
 ) -> Groups:
-    """Render groups `begin` to `begin + count` of a world; deterministic by (seed, split)."""
-    world = World(seed, size, split, scenes=scenes, every_pair=every_pair, patterned=patterned)
+    """Render groups `begin` to `begin + count` of an edition; deterministic by (seed, split)."""
+    chosen = World(
+        seed,
+        size,
+        split,
+        scenes=scenes,
+        every_pair=every_pair,
+        patterned=patterned,
+        edition=world,
+    )
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
     background = np.empty(count, np.float32)
     words: list[tuple[str, str, str]] = []
-    with each(_draw_group, ((world, begin + n) for n in range(count)), workers) as drawn:
+    with each(_draw_group, ((chosen, begin + n) for n in range(count)), workers) as drawn:
         for n, (pictures, around, above, behind, *said) in enumerate(drawn):
             images[n], azimuth[n], elevation[n], background[n] = pictures, around, above, behind
             words.append((said[0], said[1], said[2]))
@@ -145,10 +156,12 @@ def cached_groups(
     every_pair: bool = False,
     patterned: bool = False,
     workers: int = 1,
+    world: str = "twenty",
 ) -> Groups:
     """The result of `draw_groups`, stored under `folder`, so that a resumed training need not
     render again."""
     kind = ("-all" if every_pair else "") + ("-patterned" if patterned else "")
+    kind += "" if world == "twenty" else f"-{world}"
     stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{kind}"
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
@@ -166,6 +179,7 @@ def cached_groups(
         every_pair=every_pair,
         patterned=patterned,
         workers=workers,
+        world=world,
     )
     # This is the program's own cache: what an interrupted call has left is replaced.
     with new_file(stem.with_suffix(".npy"), force=True) as path:

@@ -12,10 +12,9 @@ from ..engine.output import new_file, write_file
 from ..meshes.mesh import Mesh
 from ..meshes.surface.voxels import voxelise
 from ..priors.data.pairs import Pair
+from .editions import edition
 from .parallel import each
 from .render import render, view_projection
-from .vocabulary import CATEGORIES
-from .world import caption_of, draw
 
 VIEWS = 6
 RESOLUTION = 32
@@ -33,15 +32,22 @@ class ToyPairs:
     Args:
         folder: where the arrays are stored; they are rendered if they are missing.
         workers: number of processes that render.
+        world: the edition, by name.
     """
 
     def __init__(
-        self, folder: Path, seed: int, count: int, split: str = "train", workers: int = 1
+        self,
+        folder: Path,
+        seed: int,
+        count: int,
+        split: str = "train",
+        workers: int = 1,
+        world: str = "twenty",
     ) -> None:
-        self.categories = list(CATEGORIES)
-        stem = folder / f"pairs-{split}-{seed}-{count}"
+        self.categories = list(edition(world).vocabulary.categories)
+        stem = folder / f"pairs-{split}-{seed}-{count}{'' if world == 'twenty' else '-' + world}"
         if not stem.with_suffix(".json").is_file():
-            _draw(stem, seed, count, split=split, workers=workers)
+            _draw(stem, seed, count, split=split, workers=workers, world=world)
         facts = json.loads(stem.with_suffix(".json").read_text())
         self.captions: list[str] = facts["captions"]
         self.pictures = np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
@@ -76,11 +82,12 @@ class ToyPairs:
 
 
 def pictures_of(
-    seed: int, index: int, split: str, views: int = VIEWS, size: int = SIZE
+    seed: int, index: int, split: str, views: int = VIEWS, size: int = SIZE, world: str = "twenty"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Mesh, str]:
     """Pictures (V, S, S, 4) uint8, azimuths and elevations (V,) in radians, mesh and caption of one
     object."""
-    obj = draw(seed, index, split)
+    known = edition(world)
+    obj = known.draw(seed, index, split)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 41), index]))
     azimuth = rng.uniform(0, 2 * np.pi) + np.arange(views) * (2 * np.pi / views)
     elevation = np.deg2rad(rng.uniform(*ELEVATION, views))
@@ -89,18 +96,18 @@ def pictures_of(
     alpha = drawn.mask[..., None]
     colour = drawn.image / np.maximum(alpha, 1e-3)
     picture = np.rint(np.concatenate([colour.clip(0, 1), alpha], -1) * 255).astype(np.uint8)
-    return picture, azimuth, elevation, Mesh(obj.vertices, obj.faces), caption_of(obj, rng)
+    return picture, azimuth, elevation, Mesh(obj.vertices, obj.faces), known.caption_of(obj, rng)
 
 
 def _draw_one(
-    job: tuple[int, int, str],
+    job: tuple[int, int, str, str],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    seed, index, split = job
-    picture, azimuth, elevation, mesh, caption = pictures_of(seed, index, split)
+    seed, index, split, world = job
+    picture, azimuth, elevation, mesh, caption = pictures_of(seed, index, split, world=world)
     return picture, azimuth, elevation, np.packbits(voxelise(mesh, RESOLUTION).reshape(-1)), caption
 
 
-def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
+def _draw(stem: Path, seed: int, count: int, split: str, workers: int, world: str) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     pictures = np.lib.format.open_memmap(
         stem.with_suffix(".npy"), "w+", np.uint8, (count, VIEWS, SIZE, SIZE, 4)
@@ -108,13 +115,13 @@ def _draw(stem: Path, seed: int, count: int, split: str, workers: int) -> None:
     shapes = np.empty((count, RESOLUTION**3 // 8), np.uint8)
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty((count, VIEWS), np.float32)
     captions: list[str] = []
-    jobs = ((seed, n, split) for n in range(count))
+    jobs = ((seed, n, split, world) for n in range(count))
     with each(_draw_one, jobs, workers) as drawn:
         for n, (picture, a, e, bits, caption) in enumerate(drawn):
             pictures[n], azimuth[n], elevation[n], shapes[n] = picture, a, e, bits
             captions.append(caption)
     pictures.flush()
-    category = np.arange(count) % len(CATEGORIES)
+    category = np.arange(count) % len(edition(world).categories)
     with new_file(stem.with_suffix(".npz"), force=True) as path:
         np.savez(path, shapes=shapes, category=category, azimuth=azimuth, elevation=elevation)
     text = json.dumps({"captions": captions})

@@ -16,7 +16,8 @@ from numba import njit
 from ..kernels import pool
 from ..kernels.compiling import CACHE
 from ..kernels.cpu.rasterize import rasterize_band
-from .world import ToyObject
+from .patterns import METAL, is_second, main_axis, sheen
+from .toy_object import ToyObject
 
 DISTANCE = 3.0
 """Distance of every toybox camera from the origin; with `FOV_Y` the unit sphere exactly fits the
@@ -89,7 +90,8 @@ def view_projection(
 def _shade(
     out,
     tri,
-    vertices,
+    painted,
+    axes,
     normals,
     clip,
     face_material,
@@ -125,24 +127,22 @@ def _shade(
                 z = normals[hit, 0, 2] * u + normals[hit, 1, 2] * v + normals[hit, 2, 2] * w
                 length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-9)
                 x, y, z = x / length, y / length, z / length
-                light = np.float32(0.80) + np.float32(0.20) * y + np.float32(0.07) * (z * z - x * x)
                 m = face_material[hit]
+                code = int(materials[m, 6] + np.float32(0.5))
+                if code == METAL:
+                    light = np.float32(sheen(x, y, z))
+                else:
+                    light = np.float32(0.80) + np.float32(0.20) * y
+                    light = light + np.float32(0.07) * (z * z - x * x)
                 second = False
-                if materials[m, 6] > 0.5:
-                    px = vertices[i, 0] * u + vertices[j, 0] * v + vertices[k, 0] * w
-                    py = vertices[i, 1] * u + vertices[j, 1] * v + vertices[k, 1] * w
-                    pz = vertices[i, 2] * u + vertices[j, 2] * v + vertices[k, 2] * w
-                    if materials[m, 6] < 1.5:
-                        phase = (py + 10.0) / 0.36
-                        second = phase - np.floor(phase) < 0.45
-                    else:
-                        s = 0.34
-                        dx, dy, dz = (
-                            px / s - np.rint(px / s),
-                            py / s - np.rint(py / s),
-                            pz / s - np.rint(pz / s),
-                        )
-                        second = dx * dx + dy * dy + dz * dz < 0.14
+                if code > 0:
+                    second = is_second(
+                        code,
+                        painted[i, 0] * u + painted[j, 0] * v + painted[k, 0] * w,
+                        painted[i, 1] * u + painted[j, 1] * v + painted[k, 1] * w,
+                        painted[i, 2] * u + painted[j, 2] * v + painted[k, 2] * w,
+                        axes[hit],
+                    )
                 offset = 3 if second else 0
                 red += materials[m, offset] * light
                 green += materials[m, offset + 1] * light
@@ -167,6 +167,26 @@ def _shade(
                 )
 
 
+@njit(nogil=True, cache=CACHE)
+def face_axes(points, faces):
+    """The main axis (F,) of every face (F, 3) of points (V, 3), for `patterns.is_second`."""
+    out = np.empty(len(faces), np.int32)
+    for f in range(len(faces)):
+        i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, az = (
+            points[j, 0] - points[i, 0],
+            points[j, 1] - points[i, 1],
+            points[j, 2] - points[i, 2],
+        )
+        bx, by, bz = (
+            points[k, 0] - points[i, 0],
+            points[k, 1] - points[i, 1],
+            points[k, 2] - points[i, 2],
+        )
+        out[f] = main_axis(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+    return out
+
+
 def render(
     obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarray, supersample: int = 2
 ) -> Views:
@@ -183,6 +203,8 @@ def render(
     from ..meshes.surface.creases import crease_normals
 
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)
+    painted = obj.pattern_points
+    axes = face_axes(painted, obj.faces)
     face_label = np.zeros(len(obj.faces), np.int32)
     for number, (begin, end) in enumerate(obj.parts):
         face_label[begin:end] = number + 1
@@ -204,7 +226,8 @@ def render(
         _shade(
             out,
             obj.faces,
-            obj.vertices,
+            painted,
+            axes,
             normals,
             clip,
             obj.face_material,

@@ -1,12 +1,12 @@
-"""The vocabulary of the toybox: the words that the embedded priors know, and suggestions for
-unknown words."""
+"""The vocabulary of the toybox: the words of the default edition, which the embedded priors know,
+and suggestions for unknown words. How the words of any edition are read is in `words.py`."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from .words import Phrase, UnknownWord, Vocabulary, split
+from .words import unknown_words as find_unknown
 
-from ..engine.text import words_of
+__all__ = ["Phrase", "UnknownWord", "Vocabulary", "split"]
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.11, 0.12),
@@ -77,93 +77,36 @@ PATTERNS = ("plain", "striped", "dotted")
 RELATIONS = ("on", "under", "left of", "right of", "in front of", "behind")
 VIEWS = ("front", "side", "back", "overhead", "bottom")
 
-_FUNCTION_WORDS = ("a", "an", "and", "the", "of", "in", "view")
-WORDS: tuple[str, ...] = tuple(
-    dict.fromkeys(
-        [
-            *_FUNCTION_WORDS,
-            *VIEWS,
-            "on",
-            "under",
-            "left",
-            "right",
-            "behind",
-            *COLOURS,
-            *PATTERNS,
-            *(m for modes in MODES.values() for m in modes),
-            *CATEGORIES,
-            *SYNONYMS,
-        ]
-    )
+TWENTY = Vocabulary(
+    categories=CATEGORIES,
+    colours=COLOURS,
+    synonyms=SYNONYMS,
+    modes=MODES,
+    patterns=PATTERNS,
+    relations=RELATIONS,
+    views=VIEWS,
 )
+"""The vocabulary of the default edition."""
+
+WORDS = TWENTY.words
 """All words of the embedded text encoder, in the order of their token ids."""
 
-
-@dataclass(frozen=True)
-class UnknownWord:
-    """A word outside of the vocabulary, with the nearest words in it."""
-
-    word: str
-    nearest: tuple[str, ...]
-
-
-def split(prompt: str) -> list[str]:
-    """Lower-case words of a prompt, in any script; an emoji is one, or a part of one."""
-    return words_of(prompt.lower(), "<>_-")
+HELD_OUT_COLOURS = TWENTY.held_out_colours
+"""For every category, three colours with which no training picture shows it; the benchmark asks for
+these pairs."""
 
 
 def unknown_words(prompt: str, known: tuple[str, ...] = WORDS) -> list[UnknownWord]:
-    """The words of `prompt` that are not in `known`, each with up to three words of similar
-    spelling."""
-    unknown = []
-    for word in dict.fromkeys(split(prompt)):
-        if word not in known:
-            unknown.append(
-                UnknownWord(word, tuple(difflib.get_close_matches(word, known, 3, 0.55)))
-            )
-    return unknown
+    """See `words.unknown_words`; by default for the default edition."""
+    return find_unknown(prompt, known)
 
 
 def canonical(word: str) -> str:
-    """The word that the toybox uses for a synonym."""
-    return SYNONYMS.get(word, word)
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """The description of one object in a caption."""
-
-    category: str
-    colour: str | None
-    mode: str | None = None
-    pattern: str = "plain"
+    """The word that the default edition uses for a synonym."""
+    return TWENTY.canonical(word)
 
 
 def parse(prompt: str) -> list[Phrase]:
-    """The objects that a toybox prompt names, in order: ``"a red ball on a box"`` gives [red ball,
-    box]."""
-    phrases: list[Phrase] = []
-    colour: str | None = None
-    pattern = "plain"
-    words: list[str] = []
-    for word in map(canonical, split(prompt)):
-        if word in COLOURS:
-            colour = word
-        elif word in PATTERNS:
-            pattern = word
-        elif word in CATEGORIES:
-            modes = MODES.get(word, ())
-            mode = next((w for w in words if w in modes), modes[0] if modes else None)
-            phrases.append(Phrase(word, colour, mode, pattern=pattern))
-            colour, pattern, words = None, "plain", []
-        else:
-            words.append(word)
-    return phrases
-
-
-HELD_OUT_COLOURS: dict[str, tuple[str, ...]] = {
-    category: tuple(list(COLOURS)[(3 * index + offset) % len(COLOURS)] for offset in (0, 4, 7))
-    for index, category in enumerate(CATEGORIES)
-}
-"""For every category, three colours with which no training picture shows it; the benchmark asks for
-these pairs."""
+    """The objects that a prompt of the default edition names, in order: ``"a red ball on a box"``
+    gives [red ball, box]."""
+    return TWENTY.parse(prompt)

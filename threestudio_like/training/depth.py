@@ -18,9 +18,9 @@ from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH
 from ..priors.framing import FILL, boxes
+from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import render, view_projection
-from ..toybox.world import draw
 
 SIZE = 64
 CAMERAS = ((3.0, 40.0), (5.0, 18.0))
@@ -82,11 +82,16 @@ class DepthPictures:
 
 
 def picture_with_depth(
-    seed: int, index: int, split: str, size: int = SIZE, camera: int | None = None
+    seed: int,
+    index: int,
+    split: str,
+    size: int = SIZE,
+    camera: int | None = None,
+    world: str = "twenty",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image (S, S, 3), mask (S, S) uint8 and depth (S, S) float16 of one object from a random
     direction. Without a `camera` of `CAMERAS`, it is sometimes a scene."""
-    obj = draw(seed, index, split, scenes=0.15 if camera is None else 0.0)
+    obj = edition(world).draw(seed, index, split, scenes=0.15 if camera is None else 0.0)
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 42), index]))
     distance, fov = CAMERAS[index % 2 if camera is None else camera]
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(-10, 50))
@@ -103,9 +108,9 @@ def picture_with_depth(
     return image, mask, depth.astype(np.float16)
 
 
-def _one(job: tuple[int, int, str, int | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seed, index, split, camera = job
-    return picture_with_depth(seed, index, split, size=SIZE, camera=camera)
+def _one(job: tuple[int, int, str, int | None, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seed, index, split, camera, world = job
+    return picture_with_depth(seed, index, split, size=SIZE, camera=camera, world=world)
 
 
 def depth_pictures(
@@ -115,19 +120,21 @@ def depth_pictures(
     split: str = "train",
     workers: int = 1,
     camera: int | None = None,
+    world: str = "twenty",
 ) -> DepthPictures:
     """`count` pictures of a world, stored under `folder`, with both cameras alternately or with one
     of them."""
-    stem = (
-        folder / f"depth-{split}-{seed}-{count}{'' if camera is None else f'-camera{camera}'}.npz"
+    kind = ("" if camera is None else f"-camera{camera}") + (
+        "" if world == "twenty" else f"-{world}"
     )
+    stem = folder / f"depth-{split}-{seed}-{count}{kind}.npz"
     if not stem.is_file():
         images, masks = (
             np.empty((count, SIZE, SIZE, 3), np.uint8),
             np.empty((count, SIZE, SIZE), np.uint8),
         )
         depth = np.empty((count, SIZE, SIZE), np.float16)
-        jobs = ((seed, n, split, camera) for n in range(count))
+        jobs = ((seed, n, split, camera, world) for n in range(count))
         with each(_one, jobs, workers) as drawn:
             for n, (image, mask, far) in enumerate(drawn):
                 images[n], masks[n], depth[n] = image, mask, far

@@ -25,8 +25,8 @@ CAMERA_CHANNELS = 8
 CHANNELS = (48, 96, 128)
 
 
-def build_tokenizer() -> Any:
-    """A CLIPTokenizer in which every word of the vocabulary is one token."""
+def build_tokenizer(words: tuple[str, ...] = WORDS) -> Any:
+    """A CLIPTokenizer in which every word of a vocabulary is one token."""
     from transformers import CLIPTokenizer
 
     merges: Any = []
@@ -38,7 +38,7 @@ def build_tokenizer() -> Any:
     for letter in "abcdefghijklmnopqrstuvwxyz,":
         add(letter)
         add(letter + "</w>")
-    for word in WORDS:
+    for word in words:
         # Apply the merges so far, then merge the remaining pieces from the left, so that earlier
         # words stay one token.
         parts = [*word[:-1], word[-1] + "</w>"]

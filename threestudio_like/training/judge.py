@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
-from ..metrics.judge import PATTERNS, VIEWS, Judge, PatternJudge
+from ..metrics.judge import VIEWS, Judge, PatternJudge
 from ..toybox.dataset import Groups, view_word
-from ..toybox.objects import HAS_FRONT
-from ..toybox.vocabulary import CATEGORIES, COLOURS, parse
+from ..toybox.edition import Edition
+from ..toybox.editions import edition
+from ..toybox.twenty import TWENTY
 
 
 def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -42,18 +43,26 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return x.clamp(0, 1).permute(0, 2, 3, 1)
 
 
-def judge_labels(data: Groups) -> torch.Tensor:
-    """Indices (N * 4, 3) of category, colour and view; the view is -100 (ignored) for objects
-    without a front."""
+def judge_labels(data: Groups, world: Edition = TWENTY) -> torch.Tensor:
+    """Indices (N * 4, 3) of category, colour and view; -100 (ignored) for the view of objects
+    without a front, and for the colour of bare material."""
     rows = []
-    names, colours = list(CATEGORIES), list(COLOURS)
+    names, colours = list(world.vocabulary.categories), list(world.vocabulary.colours)
     for n in range(len(data)):
         for azimuth in data.azimuth[n]:
             word = view_word(float(azimuth), float(data.elevation[n]))
             view = (
-                VIEWS.index(word) if data.category[n] in HAS_FRONT or word == "overhead" else -100
+                VIEWS.index(word)
+                if data.category[n] in world.has_front or word == "overhead"
+                else -100
             )
-            rows.append([names.index(data.category[n]), colours.index(data.colour[n]), view])
+            rows.append(
+                [
+                    names.index(data.category[n]),
+                    colours.index(data.colour[n]) if data.colour[n] else -100,
+                    view,
+                ]
+            )
     return torch.tensor(rows)
 
 
@@ -72,7 +81,10 @@ def _draw(
 
 def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stage:
     """The stage that trains the judge by cross-entropy on category, colour and view."""
-    images, labels = torch.from_numpy(data.images).flatten(0, 1), judge_labels(data)
+    images, labels = (
+        torch.from_numpy(data.images).flatten(0, 1),
+        judge_labels(data, edition(judge.world)),
+    )
     judge.train()
     batches = Batches(_draw(images, labels, batch), judge)
 
@@ -80,7 +92,7 @@ def judge_stage(judge: Judge, data: Groups, steps: int, batch: int = 64) -> Stag
         drawn = batches(step)
         with half_precision(drawn["pictures"].device):
             logits, _ = judge.logits(drawn["pictures"])
-        parts = logits.float().split([len(CATEGORIES), len(COLOURS), len(VIEWS)], 1)
+        parts = logits.float().split([len(judge.categories), len(judge.colours), len(VIEWS)], 1)
         names = ("category", "colour", "view")
         return {
             name: F.cross_entropy(part, drawn["labels"][:, i])
@@ -104,7 +116,7 @@ def judge_accuracy(judge: Judge, data: Groups) -> dict[str, float]:
     judge.eval()
     images, labels = (
         torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255,
-        judge_labels(data),
+        judge_labels(data, edition(judge.world)),
     )
     verdicts = [judge(chunk) for chunk in images.split(256)]
     out = {}
@@ -115,15 +127,20 @@ def judge_accuracy(judge: Judge, data: Groups) -> dict[str, float]:
     return out
 
 
-def pattern_labels(data: Groups) -> torch.Tensor:
+def pattern_labels(data: Groups, world: Edition = TWENTY) -> torch.Tensor:
     """Indices (N * 4,) of the pattern of every picture."""
-    each = torch.tensor([PATTERNS.index(parse(caption)[0].pattern) for caption in data.captions])
+    each = torch.tensor(
+        [list(world.patterns).index(world.vocabulary.parse(c)[0].pattern) for c in data.captions]
+    )
     return each.repeat_interleave(data.images.shape[1])
 
 
 def pattern_stage(judge: PatternJudge, data: Groups, steps: int, batch: int = 64) -> Stage:
     """The stage that trains the judge of patterns by cross-entropy."""
-    images, labels = torch.from_numpy(data.images).flatten(0, 1), pattern_labels(data)
+    images, labels = (
+        torch.from_numpy(data.images).flatten(0, 1),
+        pattern_labels(data, edition(judge.world)),
+    )
     judge.train()
     batches = Batches(_draw(images, labels, batch), judge)
 
@@ -150,10 +167,10 @@ def pattern_accuracy(judge: PatternJudge, data: Groups) -> dict[str, float]:
     judge.eval()
     images, labels = (
         torch.from_numpy(data.images[:]).flatten(0, 1).float() / 255,
-        pattern_labels(data),
+        pattern_labels(data, edition(judge.world)),
     )
     right = torch.cat([judge(chunk).argmax(1) for chunk in images.split(256)]) == labels
     return {
         "pattern": float(right.float().mean()),
-        **{p: float(right[labels == i].float().mean()) for i, p in enumerate(PATTERNS)},
+        **{p: float(right[labels == i].float().mean()) for i, p in enumerate(judge.patterns)},
     }

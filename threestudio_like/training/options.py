@@ -15,6 +15,8 @@ from ..engine.parallel import ProcessGroup
 from ..engine.stage import Stage
 from ..engine.training import train_stage
 from ..kernels import devices
+from ..toybox.edition import Edition
+from ..toybox.editions import edition, write_card
 from .recipes import GROUPS, OBJECTS, Preset
 
 WORLD = {"train": 2000, "validation": 2001, "test": 2001}
@@ -25,6 +27,8 @@ WORLD = {"train": 2000, "validation": 2001, "test": 2001}
 class TrainingOptions:
     """The options of `train`. Every training reads those that apply to it."""
 
+    world: str = "twenty"
+    """The edition of the toybox that the networks learn (`toybox.editions`)."""
     data: Path | None = None
     """The user's own data, in the layout that the training reads; None for the toybox."""
     out: Path = Path("outputs/training")
@@ -57,11 +61,16 @@ class TrainingOptions:
     """Folder in which drawn objects are stored; None for a folder under `out`."""
 
     @property
+    def edition(self) -> Edition:
+        """The edition of the toybox that the networks learn. Raises ConfigError."""
+        return edition(self.world)
+
+    @property
     def drawn(self) -> Path:
         """The folder in which drawn objects are stored."""
         return self.cache or self.out / "work" / "data"
 
-    def world(self, split: str) -> int:
+    def world_seed(self, split: str) -> int:
         """The world seed of the objects of a split, "train", "validation" or "test"."""
         return WORLD[split] + 10000 * self.seed
 
@@ -87,6 +96,7 @@ def check(options: TrainingOptions) -> None:
         raise ConfigError(
             f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit"
         )
+    edition(options.world)
     devices.settle(options.device)
 
 
@@ -142,6 +152,13 @@ def run(
         workers=workers,
         device=options.device,
     )
+
+
+def note_world(options: TrainingOptions, folder: Path) -> None:
+    """Note in a model's folder which edition of the toybox it knows, unless it learnt from the
+    user's own data. Raises OutputError."""
+    if options.data is None:
+        write_card(folder, options.edition)
 
 
 def report(options: TrainingOptions, name: str, figures: dict[str, float]) -> dict[str, float]:

@@ -14,27 +14,35 @@ from ..kernels.devices import half_precision
 from ..priors.framing import framed
 from ..priors.networks.perceptual import UNRELATED, ToyPerceptual
 from ..toybox.pairs import VIEWS, ToyPairs
-from ..toybox.vocabulary import CATEGORIES, COLOURS, PATTERNS, parse
+from ..toybox.words import Vocabulary
 
 SECTORS = 8
 """Number of directions of azimuth that are distinguished."""
-HEADS = (len(CATEGORIES), len(COLOURS) + 1, len(PATTERNS), SECTORS, 1, 1)
-"""Category, colour (or none), pattern, azimuth, amount of blur, amount of noise."""
 
 
-def build_perceptual(width: int = 16) -> ToyPerceptual:
+def heads(words: Vocabulary) -> tuple[int, ...]:
+    """Sizes of the answers: category, colour (or none), pattern, azimuth, amount of blur, amount of
+    noise."""
+    colours = len(words.colours) + 1
+    return (len(words.categories), colours, len(words.patterns), SECTORS, 1, 1)
+
+
+def build_perceptual(words: Vocabulary, width: int = 16) -> ToyPerceptual:
     """The network with the head of its training."""
-    return ToyPerceptual(width, sum(HEADS))
+    return ToyPerceptual(width, sum(heads(words)))
 
 
-def labels_of(data: ToyPairs) -> torch.Tensor:
+def labels_of(data: ToyPairs, words: Vocabulary) -> torch.Tensor:
     """Category, colour and pattern (N, 3) of every object; captions that name no colour have a
     class of their own."""
     rows = []
+    colours = list(words.colours)
     for caption in data.captions:
-        phrase = parse(caption)[0]
-        colour = list(COLOURS).index(phrase.colour) if phrase.colour else len(COLOURS)
-        rows.append([CATEGORIES.index(phrase.category), colour, PATTERNS.index(phrase.pattern)])
+        phrase = words.parse(caption)[0]
+        colour = colours.index(phrase.colour) if phrase.colour else len(colours)
+        rows.append(
+            [words.categories.index(phrase.category), colour, words.patterns.index(phrase.pattern)]
+        )
     return torch.tensor(rows)
 
 
@@ -50,10 +58,12 @@ def spoilt(pictures: torch.Tensor, generator: torch.Generator) -> tuple[torch.Te
     return x.clamp(0, 1).permute(0, 2, 3, 1), amount
 
 
-def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: int = 64) -> Stage:
+def perceptual_stage(
+    model: ToyPerceptual, data: ToyPairs, words: Vocabulary, steps: int, batch: int = 64
+) -> Stage:
     """The stage that trains the network: cross-entropy of what is shown, and squared error of the
     degradation."""
-    labels = labels_of(data)
+    labels = labels_of(data, words)
     sector = torch.from_numpy(
         (data.azimuth % (2 * math.pi) / (2 * math.pi) * SECTORS).astype("int64")
     ).clamp_max(SECTORS - 1)
@@ -81,7 +91,7 @@ def perceptual_stage(model: ToyPerceptual, data: ToyPairs, steps: int, batch: in
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = batches(step)
         with half_precision(drawn["pictures"].device):
-            parts = model.logits(drawn["pictures"]).float().split(HEADS, 1)
+            parts = model.logits(drawn["pictures"]).float().split(heads(words), 1)
         terms = {
             name: F.cross_entropy(parts[i], drawn["labels"][:, i])
             for i, name in enumerate(("category", "colour", "pattern"))
@@ -115,15 +125,17 @@ def calibrate(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> None:
 
 
 @torch.no_grad()
-def perceptual_figures(model: ToyPerceptual, data: ToyPairs, count: int = 200) -> dict[str, float]:
+def perceptual_figures(
+    model: ToyPerceptual, data: ToyPairs, words: Vocabulary, count: int = 200
+) -> dict[str, float]:
     """Shares of correct answers, and how often the less degraded of two versions of a picture is
     nearer to the picture."""
     model.eval()
     count = min(count, len(data))
     raw = torch.stack([torch.from_numpy(data.pair(n, 0).image) for n in range(count)])
     pictures = framed(raw, 64, 0.8)
-    answers = torch.cat([model.logits(p) for p in pictures.split(64)]).split(HEADS, 1)
-    labels = labels_of(data)[:count]
+    answers = torch.cat([model.logits(p) for p in pictures.split(64)]).split(heads(words), 1)
+    labels = labels_of(data, words)[:count]
     out = {
         name: float((answers[i].argmax(1) == labels[:, i]).float().mean())
         for i, name in enumerate(("category", "colour", "pattern"))

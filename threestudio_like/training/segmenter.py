@@ -16,9 +16,9 @@ from ..engine.loop import ParameterGroup, Stage, Step
 from ..engine.output import new_file, new_folder
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
+from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import FOV_Y, render, view_projection
-from ..toybox.scenes import draw_layout
 from .depth import before_backgrounds
 
 SIZE = 128
@@ -40,9 +40,9 @@ class ScenePictures:
         return len(self.images)
 
 
-def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seed, index, split = job
-    scene = draw_layout(seed, index, split, counts=(2, 3, 4))
+def _one(job: tuple[int, int, str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seed, index, split, world = job
+    scene = edition(world).draw_layout(seed, index, split, counts=(2, 3, 4))
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 43), index]))
     # Sometimes a closer view, so that objects are cut by the frame.
     camera = view_projection(
@@ -65,15 +65,20 @@ def _one(job: tuple[int, int, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def scene_pictures(
-    folder: Path, seed: int, count: int, split: str = "train", workers: int = 1
+    folder: Path,
+    seed: int,
+    count: int,
+    split: str = "train",
+    workers: int = 1,
+    world: str = "twenty",
 ) -> ScenePictures:
     """`count` pictures of scenes of a world, stored under `folder`."""
-    stem = folder / f"scenes-{split}-{seed}-{count}.npz"
+    stem = folder / f"scenes-{split}-{seed}-{count}{'' if world == 'twenty' else '-' + world}.npz"
     if not stem.is_file():
         found = ScenePictures(
             *(np.empty((count, SIZE, SIZE, *tail), np.uint8) for tail in ((3,), (), ()))
         )
-        jobs = ((seed, n, split) for n in range(count))
+        jobs = ((seed, n, split, world) for n in range(count))
         with each(_one, jobs, workers) as drawn:
             for n, (image, mask, label) in enumerate(drawn):
                 found.images[n], found.masks[n], found.labels[n] = image, mask, label

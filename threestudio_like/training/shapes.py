@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -17,10 +17,21 @@ from ..priors.data.pairs import PairSource, ShapeNetPairs
 from ..priors.networks.contrastive import Contrastive
 from ..priors.text.tokens import tokenizer_of
 from ..priors.voxel_diffusion import VoxelDiffusion
+from ..toybox.editions import DEFAULT
 from ..toybox.pairs import VIEWS, ToyPairs
 from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
-from .options import TrainingOptions, begin, check, claim, report, run, toybox_only
+from .diffusion import build_tokenizer
+from .options import (
+    TrainingOptions,
+    begin,
+    check,
+    claim,
+    note_world,
+    report,
+    run,
+    toybox_only,
+)
 from .perceptual import build_perceptual, calibrate, perceptual_figures, perceptual_stage
 from .recipes import recipe
 from .segmenter import (
@@ -39,19 +50,28 @@ def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
     train = ToyPairs(
         options.drawn,
-        options.world("train"),
+        options.world_seed("train"),
         options.object_count,
         split="train",
         workers=options.workers,
+        world=options.world,
     )
     test = ToyPairs(
         options.drawn,
-        options.world("test"),
+        options.world_seed("test"),
         min(400, options.object_count),
         split="test",
         workers=options.workers,
+        world=options.world,
     )
     return train, test
+
+
+def tokenizer_for(options: TrainingOptions) -> Any:
+    """The tokenizer of the embedded models, or of the edition that is learnt."""
+    if options.data is not None or options.edition is DEFAULT:
+        return tokenizer_of()
+    return build_tokenizer(options.edition.vocabulary.words)
 
 
 def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:
@@ -78,7 +98,7 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     claim(options, options.embedding)
     tokenizer = None
     if config.model.against == "text":
-        tokenizer = tokenizer_of()
+        tokenizer = tokenizer_for(options)
         words = replace(config.model.text, vocabulary=len(tokenizer), end=tokenizer.eos_token_id)
         config = replace(config, model=replace(config.model, text=words))
     if config.locked and (options.start is None or config.read_out != "0"):
@@ -100,6 +120,7 @@ def train_contrastive(options: TrainingOptions) -> dict[str, float]:
     if tokenizer is not None:
         with new_folder(folder) as made:
             tokenizer.save_pretrained(made)
+    note_world(options, folder)
     figures = retrieval(model, BatchSource(test, config, tokenizer))
     return report(options, options.embedding, figures)
 
@@ -156,6 +177,7 @@ def train_voxels(options: TrainingOptions) -> Path:
     target = options.out / f"voxels-{options.embedding}"
     model.eval().save(target)
     write_file(target / "categories.json", json.dumps(train.categories).encode())
+    note_world(options, target)
     return target
 
 
@@ -170,10 +192,11 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     claim(options, "depth")
     data = depth_pictures(
         options.drawn,
-        options.world("train"),
+        options.world_seed("train"),
         options.object_count,
         split="train",
         workers=options.workers,
+        world=options.world,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "depth")
@@ -182,13 +205,15 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     run(options, stage)
     held_out = depth_pictures(
         options.drawn,
-        options.world("test"),
+        options.world_seed("test"),
         min(400, options.object_count),
         split="test",
         workers=options.workers,
+        world=options.world,
     )
     figures = depth_accuracy(model, held_out)
     save_depth(model.eval(), options.out / "depth")
+    note_world(options, options.out / "depth")
     return report(options, "depth", figures)
 
 
@@ -203,26 +228,30 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     claim(options, "perceptual")
     train = ToyPairs(
         options.drawn,
-        options.world("train"),
+        options.world_seed("train"),
         options.object_count,
         split="train",
         workers=options.workers,
+        world=options.world,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "perceptual")
-    model = build_perceptual(*size.widths)
-    stage = perceptual_stage(model, train, options.steps or size.steps, batch=size.batch)
+    words = options.edition.vocabulary
+    model = build_perceptual(words, *size.widths)
+    stage = perceptual_stage(model, train, words, options.steps or size.steps, batch=size.batch)
     run(options, stage)
     test = ToyPairs(
         options.drawn,
-        options.world("test"),
+        options.world_seed("test"),
         min(400, options.object_count),
         split="test",
         workers=options.workers,
+        world=options.world,
     )
     calibrate(model.eval(), train)
-    figures = perceptual_figures(model, test)
+    figures = perceptual_figures(model, test, words)
     model.save(options.out / "perceptual")
+    note_world(options, options.out / "perceptual")
     return report(options, "perceptual", figures)
 
 
@@ -237,10 +266,11 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     claim(options, "segmenter")
     data = scene_pictures(
         options.drawn,
-        options.world("train"),
+        options.world_seed("train"),
         options.object_count,
         split="train",
         workers=options.workers,
+        world=options.world,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "segmenter")
@@ -251,11 +281,13 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     run(options, stage)
     held_out = scene_pictures(
         options.drawn,
-        options.world("test"),
+        options.world_seed("test"),
         min(200, options.object_count),
         split="test",
         workers=options.workers,
+        world=options.world,
     )
     figures = segmenter_accuracy(model.eval(), held_out)
     save_segmenter(model, options.out / "segmenter")
+    note_world(options, options.out / "segmenter")
     return report(options, "segmenter", figures)

@@ -12,9 +12,9 @@ from typing import Any
 from ..engine.errors import CheckpointError
 from ..engine.output import own_folder, write_file
 from ..kernels.devices import is_main
+from ..toybox.edition import Edition
 from ..toybox.render import LIGHT
-from ..toybox.vocabulary import CATEGORIES, COLOURS, WORDS
-from .options import TrainingOptions, claim, run, say, toybox_only
+from .options import TrainingOptions, claim, note_world, run, say, toybox_only
 from .recipes import Recipe, recipe
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
@@ -68,6 +68,7 @@ def _data(
         every_pair=every_pair,
         patterned=patterned,
         workers=options.workers,
+        world=options.world,
     )
 
 
@@ -169,7 +170,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
     data = _data(options, "train", options.group_count, scenes=0.12)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(options.edition.vocabulary.words)
     size, steps = _recipe(options, "diffusion")
     text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
     groups = min(size.batch, len(data))
@@ -191,12 +192,12 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         # This process may not be the one that started the training.
         own_folder(folder)
         save_pipeline(folder, unet, text_encoder, tokenizer=tokenizer)
-        write_facts(folder)
+        write_facts(folder, options.edition)
     if workers is not None:
         workers.close()
 
 
-def write_facts(folder: Path) -> None:
+def write_facts(folder: Path, world: Edition) -> None:
     """Write prior.json with the properties that the loading code cannot read from the networks'
     configurations."""
     import json
@@ -205,7 +206,8 @@ def write_facts(folder: Path) -> None:
         "camera": CAMERA,
         "light": LIGHT,
         "joint_views": 4,
-        "vocabulary": list(WORDS),
+        "vocabulary": list(world.vocabulary.words),
+        "world": world.name,
         "licence": "Apache-2.0",
         "territory": "worldwide",
     }
@@ -219,12 +221,13 @@ def _clip(options: TrainingOptions) -> None:
     from .diffusion import build_tokenizer
 
     torch.manual_seed(options.seed + 1)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(options.edition.vocabulary.words)
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
     data = _data(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)
     run(options, clip_stage(clip, tokenizer, data, steps=steps, batch=size.batch))
     save_clip(clip.eval(), tokenizer, options.out / "clip")
+    note_world(options, options.out / "clip")
 
 
 def _fewer(options: TrainingOptions, count: int) -> int:
@@ -243,7 +246,12 @@ def _judge(options: TrainingOptions) -> None:
 
     torch.manual_seed(options.seed + 2)
     size, steps = _recipe(options, "judge")
-    judge = Judge(list(CATEGORIES), list(COLOURS), *size.widths)
+    judge = Judge(
+        list(options.edition.vocabulary.categories),
+        list(options.edition.vocabulary.colours),
+        size.widths[0] if size.widths else 24,
+        world=options.world,
+    )
     run(
         options,
         judge_stage(
@@ -254,6 +262,7 @@ def _judge(options: TrainingOptions) -> None:
         ),
     )
     judge.save(options.out / "judge")
+    note_world(options, options.out / "judge")
     say(
         options,
         "judge",
@@ -271,10 +280,13 @@ def _patterns(options: TrainingOptions) -> None:
 
     torch.manual_seed(options.seed + 3)
     size, steps = _recipe(options, "patterns")
-    judge = PatternJudge(*size.widths)
+    judge = PatternJudge(
+        *size.widths, patterns=tuple(options.edition.patterns), world=options.world
+    )
     data = _data(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
     run(options, pattern_stage(judge, data, steps, batch=size.batch))
     judge.save(options.out / "judge")
+    note_world(options, options.out / "judge")
     test = _data(
         options,
         "judge test",

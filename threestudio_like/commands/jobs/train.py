@@ -42,7 +42,17 @@ def train(options: Train) -> None:
     out = options.out or Path("outputs") / FOLDERS.get(options.what, options.what)
     chosen: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("data", "preset", "embedding", "start", "objects", "groups", "only", "steps")
+        for name in (
+            "world",
+            "data",
+            "preset",
+            "embedding",
+            "start",
+            "objects",
+            "groups",
+            "only",
+            "steps",
+        )
     }
     TRAININGS[options.what](
         TrainingOptions(

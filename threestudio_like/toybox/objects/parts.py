@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from ..shapes import Primitive, box
 
 Part = tuple[Primitive, str]
-"""A primitive and its role: "main" takes the object's named colour, any other role a colour of
-`ACCENTS`."""
+"""A primitive and its role: "main" takes the object's named colour, the name of a part the colour
+that the caption gives it, any other role a colour of `ACCENTS`."""
+
+Unit = Callable[[np.random.Generator, int], float]
+"""Where a proportion lies in its range, in [0, 1]: drawn for its number among the object's."""
 
 
 ACCENTS: dict[str, tuple[float, float, float]] = {
@@ -21,25 +27,52 @@ ACCENTS: dict[str, tuple[float, float, float]] = {
     "carrot": (0.95, 0.45, 0.08),
     "roof": (0.52, 0.20, 0.16),
     "leaf": (0.20, 0.52, 0.20),
+    "skin": (0.90, 0.70, 0.55),
 }
 """Colours of parts that the caption does not name."""
 
 
 class Proportions:
-    """The random proportions of one object. `key` is its leading proportion, whose range differs
-    between the splits of the world."""
+    """The random proportions of one object.
 
-    def __init__(self, rng: np.random.Generator, key: float) -> None:
-        self._rng, self._key, self._used = rng, key, False
+    Args:
+        unit: draws where each proportion lies in its range.
+        factors: by how much adjectives change the proportions of a direction ("height", "width",
+            "length", "thickness").
 
-    def __call__(self, low: float, high: float) -> float:
-        u = self._rng.random()
-        if not self._used:
-            u, self._used = self._key, True
-        return float(low + (high - low) * u)
+    Attributes:
+        units: where the proportions drawn so far lie in their ranges.
+    """
 
-    def choice(self, options: list[str]) -> str:
-        return options[int(self._rng.integers(len(options)))]
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        unit: Unit,
+        factors: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        self._rng, self._unit, self._factors = rng, unit, factors
+        self.units: list[float] = []
+
+    def __call__(self, low: float, high: float, direction: str = "") -> float:
+        u = self._unit(self._rng, len(self.units))
+        self.units.append(u)
+        return float(low + (high - low) * u) * self._factors.get(direction, 1.0)
+
+    def height(self, low: float, high: float) -> float:
+        """A proportion that "tall" and "low" change."""
+        return self(low, high, "height")
+
+    def width(self, low: float, high: float) -> float:
+        """A proportion from left to right, which "wide" and "narrow" change."""
+        return self(low, high, "width")
+
+    def length(self, low: float, high: float) -> float:
+        """A proportion along the thing, which "long" and "short" change."""
+        return self(low, high, "length")
+
+    def thickness(self, low: float, high: float) -> float:
+        """A proportion that "thick" and "thin" change."""
+        return self(low, high, "thickness")
 
 
 def legs(

@@ -41,9 +41,12 @@ class ToyRgbd:
         split: str = "train",
         workers: int = 1,
         grey: float = GREY,
+        world: str = "twenty",
     ) -> None:
         self.data, self.grey = (
-            depth_pictures(folder, seed, count, split=split, workers=workers, camera=1),
+            depth_pictures(
+                folder, seed, count, split=split, workers=workers, camera=1, world=world
+            ),
             grey,
         )
 

@@ -141,17 +141,19 @@ def g3dr_sources(
         )
     train = ToyRgbd(
         options.drawn,
-        options.world("train"),
+        options.world_seed("train"),
         options.object_count,
         split="train",
         workers=options.workers,
+        world=options.world,
     )
     test = ToyRgbd(
         options.drawn,
-        options.world("test"),
+        options.world_seed("test"),
         min(400, options.object_count),
         split="test",
         workers=options.workers,
+        world=options.world,
     )
     return train, test
 

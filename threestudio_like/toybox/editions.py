@@ -1,0 +1,45 @@
+"""The editions of the toybox by name, and which of them a model's folder knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..engine.errors import ConfigError, did_you_mean
+from ..engine.output import write_file
+from .edition import Edition
+from .fifty import FIFTY
+from .twenty import TWENTY
+
+EDITIONS: tuple[Edition, ...] = (TWENTY, FIFTY)
+DEFAULT = TWENTY
+"""The edition of models without a card."""
+CARD = "world.json"
+"""The file in a model's folder that names the edition that it was trained on."""
+
+
+def edition(name: str, where: str = "--world") -> Edition:
+    """An edition by name. Raises ConfigError."""
+    for one in EDITIONS:
+        if one.name == name:
+            return one
+    names = [one.name for one in EDITIONS]
+    raise ConfigError(
+        f'there is no world "{name}" in this version',
+        where,
+        did_you_mean(name, names) or f"There are: {', '.join(names)}",
+    )
+
+
+def write_card(folder: Path, world: Edition) -> None:
+    """Note in a model's folder which edition it knows. Raises OutputError."""
+    write_file(folder / CARD, json.dumps({"world": world.name}).encode(), force=True)
+
+
+def edition_of(folder: Path) -> Edition:
+    """The edition that a model knows; the default one for a model without a card. Raises
+    ConfigError."""
+    path = folder / CARD
+    if not path.is_file():
+        return DEFAULT
+    return edition(str(json.loads(path.read_text(encoding="utf-8")).get("world")), str(path))
