@@ -13,7 +13,7 @@ import torch
 
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
-from ..kernels.devices import prefers_bfloat16
+from ..kernels.devices import fast_bfloat16, prefers_bfloat16
 from .diffusion import CameraProtocol, PriorFacts
 from .model_files import PriorRecord, read_json, record
 from .noise_schedule import PredictionType
@@ -178,9 +178,7 @@ def number_types(
         # has eight times the digits of bfloat16; the autoencoder is gone back through, and there
         # it is the range that counts.
         return half, torch.bfloat16 if prefers_bfloat16(device) else half
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    fast = bool(supported and supported())
-    return (torch.bfloat16 if fast else torch.float32), torch.float32
+    return (torch.bfloat16 if fast_bfloat16() else torch.float32), torch.float32
 
 
 def read_facts(folder: Path) -> PriorRecord:
