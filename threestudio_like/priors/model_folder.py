@@ -83,6 +83,9 @@ class DiffusersConfig:
     camera were never known."""
     view_adapter: Path | None = None
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
+    control: tuple[str, ...] = ()
+    """Control networks (ControlNet, T2I-Adapter): each a kind (depth, normal, canny, ...), where it
+    is from, and its weight: "depth", "depth=FOLDER", "depth=owner/model@0.6"."""
     pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
     """Zero123: which numbers of a camera it is told; auto by prior.json, or else by its name."""
     tokenizer: Path | None = None

@@ -101,7 +101,9 @@ def geometry_maps(shape: Shape, cameras: Cameras, size: int) -> GeometryMaps:
     turn = cameras.camera_to_world[:, None, None, :3, :3]
     # Into the camera's axes: the transpose of its turn.
     normals = F.normalize((own[..., None, :] @ turn)[..., 0, :], dim=-1)
-    place = ((place - cameras.camera_to_world[:, None, None, :3, 3])[..., None, :] @ turn)[..., 0, :]
+    place = ((place - cameras.camera_to_world[:, None, None, :3, 3])[..., None, :] @ turn)[
+        ..., 0, :
+    ]
     away = -(normals * place).sum(-1, keepdim=True)
     normals = torch.where(away < 0, -normals, normals) * hit[..., None]
     depth = torch.where(hit, -place[..., 2], 0)

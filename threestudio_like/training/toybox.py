@@ -102,7 +102,9 @@ def _vae(options: TrainingOptions) -> None:
     run(options, decoder_stage(vae, data, latents, steps=steps, batch=size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
-    held_out = drawn_groups(options, "validation", min(100, options.group_count), split="validation")
+    held_out = drawn_groups(
+        options, "validation", min(100, options.group_count), split="validation"
+    )
     say(options, "vae", reconstruction_psnr(vae, held_out))
 
 

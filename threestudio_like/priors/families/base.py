@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
-from ...engine.errors import ModelError
 from ...engine.limits import Limits
+from ..control.networks import Control, controlled
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
 from ..model_files import PriorRecord, record
 from ..model_folder import DiffusersConfig, facts_of, number_types, read_config, read_facts
@@ -75,6 +75,8 @@ class DiffusersPrior(DiffusionPrior):
     """Latents along an edge where no configuration says how many."""
     usual_guidance: ClassVar[float] = 0.0
     """Of a guidance embedding, where the denoiser has one."""
+    controls: tuple[Control, ...] = ()
+    """Networks that control the denoiser, see `control.attach`."""
 
     def __init__(
         self,
@@ -226,7 +228,8 @@ class DiffusersPrior(DiffusionPrior):
         )
 
     def _networks(self) -> list[Any]:
-        return [n for n in (self.denoiser, self.vae) if n is not None]
+        every = (self.denoiser, self.vae, *(c.network for c in self.controls))
+        return [n for n in every if n is not None]
 
     def _place(self) -> None:
         for network in self._networks():
@@ -368,7 +371,8 @@ class DiffusersPrior(DiffusionPrior):
         t = t.to(self.device)
         text = self.layout.unpack(condition.text.to(self.device, self.dtype))
         x = self.schedule.seen(latents.to(self.device), t).to(self.dtype)
-        with emphasised(self.denoiser, self._emphasis(condition, text)):
+        told = emphasised(self.denoiser, self._emphasis(condition, text))
+        with told, controlled(self, condition.control):
             out = self.answer(x, t, text, condition)
         return self._said(out.float(), latents, t)
 
@@ -390,10 +394,3 @@ class DiffusersPrior(DiffusionPrior):
             return out
         said = self.scheduler.prediction_type
         return self.schedule.denoised(out, latents.to(out), t, velocity=said == "v_prediction")
-
-
-def refuse(folder: Path, what: str, remedy: str = "") -> ModelError:
-    """The error about a folder that is another model than can be distilled."""
-    return ModelError(
-        what, str(folder), remedy or "See docs/models.md for the models that are read"
-    )
