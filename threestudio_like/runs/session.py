@@ -136,6 +136,8 @@ class Run:
         from .prior import check_use, load_prior
 
         dotted = part_of(self.options, "load")
+        if getattr(self.options, "control", ()):
+            dotted = {**dotted, "control": self.options.control}
         memory = self.settings.memory
         prior = load_prior(self.options.model, self.device(), dotted, memory=memory)
         return check_use(prior, self.command, self.events)
