@@ -70,7 +70,7 @@ def pipeline_with(name: str, folder: Path, networks: list[Any]) -> Any:
         ("flux", "FluxControlNetModel"): "FluxControlNetPipeline",
     }
     kind = type(networks[0]).__name__
-    row = {"sd-1": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux-dev": "flux"}[name]
+    row = {"sd": "sd", "sdxl": "sdxl", "sd3": "sd3", "flux-dev": "flux"}[name]
     given = networks[0] if len(networks) == 1 else networks
     part = {"adapter": given} if kind == "T2IAdapter" else {"controlnet": given}
     more: dict[str, Any] = {"add_watermarker": False} if row == "sdxl" else {}

@@ -31,11 +31,11 @@ from threestudio_like.renderers import Cameras
 from threestudio_like.renderers.geometry import Shape, geometry_maps
 
 CASES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
-    "sd": ("sd-1", ("controlnet",), {}),
-    "sd bgr": ("sd-1", ("controlnet",), {"controlnet_conditioning_channel_order": "bgr"}),
-    "sd two": ("sd-1", ("controlnet", "controlnet"), {}),
-    "sd adapter": ("sd-1", ("t2i_adapter",), {}),
-    "sd adapter of one channel": ("sd-1", ("t2i_adapter",), {"in_channels": 1}),
+    "sd": ("sd", ("controlnet",), {}),
+    "sd bgr": ("sd", ("controlnet",), {"controlnet_conditioning_channel_order": "bgr"}),
+    "sd two": ("sd", ("controlnet", "controlnet"), {}),
+    "sd adapter": ("sd", ("t2i_adapter",), {}),
+    "sd adapter of one channel": ("sd", ("t2i_adapter",), {"in_channels": 1}),
     "sdxl": ("sdxl", ("controlnet",), {}),
     "sd3": ("sd3", ("sd3_controlnet",), {}),
     "sd3 with pooled text": (
@@ -107,9 +107,7 @@ def test_predictions_are_the_librarys(case, room, monkeypatch):
         shown = [s.mean(1, keepdim=True) for s in shown]
     weights = list(WEIGHTS[: len(networks)])
     call: dict[str, Any] = {
-        "image" if name.startswith("sd-") or name == "sdxl" else "control_image": shown
-        if several
-        else shown[0],
+        "image" if name in ("sd", "sdxl") else "control_image": shown if several else shown[0],
         ("adapter" if adapter else "controlnet") + "_conditioning_scale": weights
         if several
         else weights[0],
@@ -183,7 +181,8 @@ def test_parts_and_gradients_see_their_own_pictures(room):
     out = prior.predict_with_gradient(given, t, Condition(text, control={"depth": pictures}))
     torch.testing.assert_close(out, whole, atol=1e-5, rtol=1e-5)
     out.sum().backward()
-    assert given.grad is not None and bool(given.grad.abs().sum() > 0)
+    assert given.grad is not None
+    assert bool(given.grad.abs().sum() > 0)
 
 
 def test_memory_counts_control(room):
@@ -214,7 +213,7 @@ def broken(place: Path, change: dict[str, Any], room: Path, name: str) -> Path:
     [
         ("sd", "sdxl", "cross_attention_dim"),
         ("sd", "flux-dev", "families sd, sdxl"),
-        ("flux", "sd-1", "families flux"),
+        ("flux", "sd", "families flux"),
         ("sd adapter", "sdxl", "full_adapter"),
         ("sd", "pixart-sigma", "without control networks"),
         ("flux union", "flux-dev", "union of kinds"),
@@ -229,8 +228,8 @@ def test_other_families_are_refused(case, twin, text, room):
 
 
 def test_what_does_not_fit_is_one_error(room):
-    folder, networks, places, name = made("sd", room)
-    bare = TWINS["sd-1"]()
+    folder, _, places, name = made("sd", room)
+    bare = TWINS["sd"]()
 
     def refused(request: str, kind: type[Exception], text: str) -> None:
         with pytest.raises(kind, match=text):

@@ -137,9 +137,8 @@ class Run:
 
         dotted = part_of(self.options, "load")
         if getattr(self.options, "control", ()):
-            dotted = {**dotted, "control": self.options.control}
-        memory = self.settings.memory
-        prior = load_prior(self.options.model, self.device(), dotted, memory=memory)
+            dotted["control"] = self.options.control
+        prior = load_prior(self.options.model, self.device(), dotted, memory=self.settings.memory)
         return check_use(prior, self.command, self.events)
 
     def configure(self, base: Any) -> Any:

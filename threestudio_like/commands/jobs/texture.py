@@ -31,6 +31,7 @@ from ...runs.session import Run
 from ...stages.painting import SurfaceModel
 from ...stages.painting_rounds import fill_unseen
 from ...systems import registry
+from ...systems.texturing.by_method import by_method
 from ...systems.texturing.painted import Painting, texel_maps
 from ...systems.texturing.request import PaintRequest
 from ...systems.texturing.subject import (
@@ -86,7 +87,7 @@ def texture(
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "texture")
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
-        config = run.configure(_by_method(fitted, options))
+        config = run.configure(by_method(fitted, options.by, options.system))
         check_texts(prior, config)
         planned = run.plan_memory(config, prior)
         export = export_config(options)
@@ -119,20 +120,6 @@ def texture(
             _finished(run, config, one, number=k, stages=stages) for k, one in enumerate(requests)
         ]
         return _finish(run, subject, looks, chosen=chosen, mesh=mesh)
-
-
-def _by_method(config: Any, options: Texture) -> Any:
-    """The configuration with the stages of --method. Raises ConfigError where a system has one way
-    alone."""
-    if options.by == "distil":
-        return config
-    if not hasattr(config, "painted_by"):
-        raise ConfigError(
-            f'the system "{options.system}" has one way to paint',
-            f"--method {options.by}",
-            "Leave it out",
-        )
-    return config.painted_by(options.by)
 
 
 def _check_control(options: Texture, prior: DiffusionPrior, run: Run) -> None:

@@ -10,7 +10,7 @@ under known light takes the light out of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -49,12 +49,6 @@ from ...stages.painting_views import PaintViewsConfig, ViewPainter, paint_views_
 from ..system import System, Task
 from .request import PaintRequest
 from .texels import baked_share, near_seen
-
-
-Method = Literal["distil", "paint", "both"]
-"""How a mesh is painted: by distillation, by pictures of all sides on one texture, or by the latter
-and then the former."""
-PAINT_STEPS = 20
 
 
 def _residual(scale: float, t_max: str) -> ScoreDistillationConfig:
@@ -133,17 +127,6 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
 
     paint: PaintViewsConfig = PaintViewsConfig()
     """Pictures of all sides, denoised together on one texture; switched on by --method."""
-
-    def painted_by(self, method: Method) -> LatentPaint:
-        """The configuration with the stages of a method: distil leaves it as it is."""
-        if method == "distil":
-            return self
-        paint = replace(self.paint, steps=self.paint.steps or PAINT_STEPS)
-        none = replace(self.start, refine=replace(self.start.refine, times=()))
-        if method == "both":
-            return replace(self, paint=paint, start=none)
-        off = {k: replace(getattr(self, k), steps=0) for k in ("latent", "rgb", "pbr")}
-        return replace(self, paint=paint, start=none, **off)
 
     @staticmethod
     def paper() -> LatentPaint:
