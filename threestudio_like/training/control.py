@@ -47,7 +47,7 @@ def build_control(unet: Any) -> Any:
     from diffusers import ControlNetModel
 
     told = unet.config
-    control = ControlNetModel(
+    control: Any = ControlNetModel(
         in_channels=told.in_channels,
         conditioning_channels=3,
         down_block_types=("DownBlock2D",) * len(told.block_out_channels),
