@@ -110,7 +110,7 @@ def control_folder(request: ControlRequest, row: str, *, embedded: bool) -> Path
         name = source or f"{row}-{request.kind}"
         if not source and name not in CONTROL_MODELS:
             raise ModelError(
-                f"no published control network of this kind is known for the prior's family ({row})",
+                f"no published network of this kind is known for the prior's family ({row})",
                 f"{OPTION} {request.kind}",
                 f"Give a folder or a hub id: {OPTION} {request.kind}=FOLDER",
             )

@@ -264,8 +264,8 @@ def _check(network: Any, denoiser: Any, row: Row, *, folder: Path, downscale: in
         shrinks = own.downscale_factor // (2 if wide else 1)
     if shrinks != downscale:
         raise ModelError(
-            f"makes pictures {shrinks} times smaller, and the prior's latents are {downscale} times "
-            "smaller",
+            f"makes pictures {shrinks} times smaller, and the prior's latents are {downscale} "
+            "times smaller",
             str(folder),
             "Take the control network that was trained for this prior",
         )
