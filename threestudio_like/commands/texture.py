@@ -30,6 +30,9 @@ class Texture:
     """A mesh file of any format that is read: GLB, glTF, OBJ, PLY, STL, OFF, 3MF, DAE, USD."""
     prompt: tyro.conf.Positional[str] = ""
     """What it should look like: "a striped blue chair"."""
+    by: Annotated[Literal["distil", "paint", "both"], tyro.conf.arg(name="method")] = "distil"
+    """distil: score distillation. paint: pictures of all sides, denoised together on one texture;
+    best with --control. both: paint, then distil."""
     system: str = "latent-paint"
     """latent-paint, or a plug-in's."""
     up: str = "y"
@@ -55,6 +58,10 @@ class Texture:
     """Write the painted pictures alone (textures/), no mesh."""
     drop_textures: bool = False
     """Leave the file's own pictures alone, also missing ones."""
+    control: tuple[str, ...] = ()
+    """What of the mesh the prior is shown (ControlNet, T2I-Adapter): depth, normal, canny, inpaint;
+    with a folder or hub id and a weight: depth=FOLDER@0.8. Alone, the one that is published for the
+    prior."""
     begin: bool = False
     """Begin with the mesh's present texture instead of from nothing."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)

@@ -26,8 +26,8 @@ class Train:
     """all: every embedded model, one after the other. toybox: the text-to-image model, CLIP and the
     judges. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
     voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of
-    triplanes. depth, perceptual, segmenter: the embedded depth estimator, perceptual network and
-    segmenter."""
+    triplanes. control: the ControlNet beside the text-to-image model. depth, perceptual, segmenter:
+    the embedded depth estimator, perceptual network and segmenter."""
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of
     pictures, each with name.depth.png beside it or without. The toybox by default."""

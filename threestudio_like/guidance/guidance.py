@@ -25,12 +25,15 @@ class GuidanceInputs:
         random: the random numbers of the step.
         background: grey level in [0, 1] behind the rendering, or None if the background is not a
             uniform grey.
+        control: pictures (B, H, W, 3) of the views' geometry by kind, for priors that are
+            controlled by them.
     """
 
     cameras: Cameras
     fraction: float
     random: RandomStream
     background: float | None = None
+    control: dict[str, torch.Tensor] | None = None
 
 
 class GuidanceOutput(NamedTuple):

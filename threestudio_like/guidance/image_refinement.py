@@ -110,6 +110,7 @@ class ImageRefinement:
         random: RandomStream,
         purpose: str,
         known: tuple[torch.Tensor, torch.Tensor] | None = None,
+        control: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Add noise to latents (V, C, h, w) up to `time` and denoise them; None starts from pure
         noise. Returns clean latents (V, C, h, w).
@@ -121,6 +122,7 @@ class ImageRefinement:
             known: latents (V, C, h, w) and a weight (V, 1, h, w) in [0, 1] of how certain they are.
                 They are put into every estimate, for instance as the background outside of a fixed
                 silhouette.
+            control: pictures (V, H, W, 3) of the views' geometry by kind.
         """
         facts = self.prior.facts
         shape = (len(cameras), facts.channels, facts.latent_size, facts.latent_size)
@@ -137,6 +139,8 @@ class ImageRefinement:
             views = 4 if self.config.joint_views and len(part) % 4 == 0 else 1
             condition = Condition(self.prompts.text(group), group, self.levels[part], views=views)
             condition.emphasis = self.prompts.emphasis(group)
+            if control is not None:
+                condition.control = {kind: shown[part] for kind, shown in control.items()}
             negative = self.prompts.negatives(len(part))
             project = None
             if known is not None:

@@ -247,6 +247,10 @@ class ScoreDistillation(Guidance):
             inputs.background,
             views=views,
         )
+        if inputs.control is not None:
+            condition.control = {
+                kind: pictures.repeat(repeat, 1, 1, 1) for kind, pictures in inputs.control.items()
+            }
         if self.reference is not None:
             condition.reference = self.reference
             condition.shown = torch.ones(repeat * count, dtype=torch.bool)

@@ -159,6 +159,11 @@ class VariationalScoreDistillation(ScoreDistillation):
         )
         if self.reference is not None:
             condition.reference = self.reference
+        if inputs.control is not None and self.model is self.prior:
+            condition.control = {
+                kind: pictures.repeat(every // count, 1, 1, 1)
+                for kind, pictures in inputs.control.items()
+            }
         factors = self.own_prompts.emphasis(cameras)
         if factors is not None:
             condition.emphasis = factors

@@ -70,7 +70,9 @@ class Condition:
     emphasis (B, T): factors of the words' attention (see `attention.emphasised`); reference: a
     picture of the object, and shown (B,) bool: which entries are told of it (None for all), for the
     unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
-    one that cannot do refuses; one that wants a reference refuses to predict without.
+    one that cannot do refuses; one that wants a reference refuses to predict without. control:
+    pictures (B, H, W, 3) of every entry by kind (`control.kinds`), for priors that are controlled
+    by them; those whose pictures are missing are not.
     """
 
     text: torch.Tensor
@@ -80,6 +82,7 @@ class Condition:
     emphasis: torch.Tensor | None = None
     reference: Reference | None = None
     shown: torch.Tensor | None = None
+    control: dict[str, torch.Tensor] | None = None
 
     def part(self, entries: slice) -> Condition:
         """The condition of consecutive entries of the batch."""
@@ -93,6 +96,9 @@ class Condition:
             emphasis=None if self.emphasis is None else self.emphasis[entries],
             reference=self.reference,
             shown=None if self.shown is None else self.shown[entries],
+            control=None
+            if self.control is None
+            else {kind: pictures[entries] for kind, pictures in self.control.items()},
         )
 
     def tells(self, count: int) -> torch.Tensor:
@@ -131,6 +137,8 @@ class PriorFacts:
     fixed_views: tuple[tuple[float, float], ...] = ()
     """The only views that it knows, in their order: azimuth from the reference's and elevation,
     degrees. Empty where any are."""
+    controls: tuple[str, ...] = ()
+    """The kinds of pictures that it is controlled by."""
     preset: str = ""
     """The preset that suits it, where a system has one of this name."""
     notes: tuple[str, ...] = ()
@@ -143,13 +151,15 @@ class PriorFacts:
     def conditions(self) -> tuple[str, ...]:
         """What its predictions depend on besides the noisy latents: "text"; "camera" (see
         `camera`); "background", which some camera-conditioned priors are told; "views", where
-        several are denoised together; "reference", a picture of the object."""
+        several are denoised together; "reference", a picture of the object; "control", pictures of
+        its geometry."""
         known = {
             "text": self.reads_text,
             "camera": self.camera is not None,
             "background": self.camera is not None and self.told_background,
             "views": self.joint_views > 1,
             "reference": self.wants_reference,
+            "control": bool(self.controls),
         }
         return tuple(name for name, there in known.items() if there)
 

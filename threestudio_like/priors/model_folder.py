@@ -13,7 +13,7 @@ import torch
 
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
-from ..kernels.devices import prefers_bfloat16
+from ..kernels.devices import fast_bfloat16, prefers_bfloat16
 from .diffusion import CameraProtocol, PriorFacts
 from .families.records import SchedulerRecord
 from .model_files import PriorRecord, read_json, record
@@ -85,6 +85,9 @@ class DiffusersConfig:
     camera were never known."""
     view_adapter: Path | None = None
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
+    control: tuple[str, ...] = ()
+    """Control networks (ControlNet, T2I-Adapter): each a kind (depth, normal, canny, ...), where it
+    is from, and its weight: "depth", "depth=FOLDER", "depth=owner/model@0.6"."""
     pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
     """Zero123: which numbers of a camera it is told; auto by prior.json, or else by its name."""
     parts: PersonalParts = field(default_factory=PersonalParts)
@@ -182,9 +185,7 @@ def number_types(
         # has eight times the digits of bfloat16; the autoencoder is gone back through, and there
         # it is the range that counts.
         return half, torch.bfloat16 if prefers_bfloat16(device) else half
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    fast = bool(supported and supported())
-    return (torch.bfloat16 if fast else torch.float32), torch.float32
+    return (torch.bfloat16 if fast_bfloat16() else torch.float32), torch.float32
 
 
 def read_facts(folder: Path) -> PriorRecord:

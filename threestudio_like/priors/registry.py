@@ -231,8 +231,8 @@ INPAINTERS: dict[str, ModelEntry] = {
 
 
 def embedded_folder(name: str) -> Path:
-    """The folder of an embedded model: "diffusion", "clip", "cisp", "depth", "g3dr", "judge",
-    "perceptual" or "segmenter".
+    """The folder of an embedded model: "diffusion", "control", "clip", "cisp", "depth", "g3dr",
+    "judge", "perceptual" or "segmenter".
 
     It is in $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it, if that has the model,
     and else inside the package.

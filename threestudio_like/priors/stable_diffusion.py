@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 
 from ..engine.errors import ModelError, did_you_mean
+from .control.networks import controlled
 from .diffusion import Condition, GuidanceStyle, Working
 from .families.base import DiffusersPrior, TextSide
 from .families.records import UnetRecord
@@ -208,6 +209,8 @@ class StableDiffusionPrior(DiffusersPrior):
         self, latent: int, entries: int, images: int, gradient: bool, offload: bool
     ) -> Working:
         """See `DiffusionPrior.rehearse`."""
+        if self.controls:
+            return super().rehearse(latent, entries, images, gradient, offload)
         if self.config.parts.vae is not None:
             plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
             return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
@@ -279,6 +282,10 @@ class StableDiffusionPrior(DiffusersPrior):
         arguments = (x, self.schedule.time(t), text.states)
         with ExitStack() as hooks:
             hooks.enter_context(emphasised(self.unet, emphasis))
+            if self.controls and condition.control:
+                # What the control networks say is no argument of a recording.
+                call = self._plain
+                hooks.enter_context(controlled(self, condition.control))
             if self.processor is not None:
                 views = condition.views if self.facts.joint_views > 1 else 1
                 hooks.enter_context(joint_views(self.processor, views))

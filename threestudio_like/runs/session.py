@@ -136,8 +136,9 @@ class Run:
         from .prior import check_use, load_prior
 
         dotted = part_of(self.options, "load")
-        memory = self.settings.memory
-        prior = load_prior(self.options.model, self.device(), dotted, memory=memory)
+        if getattr(self.options, "control", ()):
+            dotted["control"] = self.options.control
+        prior = load_prior(self.options.model, self.device(), dotted, memory=self.settings.memory)
         return check_use(prior, self.command, self.events)
 
     def configure(self, base: Any) -> Any:

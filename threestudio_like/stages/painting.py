@@ -26,6 +26,7 @@ from ..guidance.weighted import (
     recover_guidances,
     shrink_guidances,
 )
+from ..priors.control.kinds import CONTROL_KINDS, ControlInputs
 from ..priors.diffusion import CameraProtocol, DiffusionPrior
 from ..renderers import (
     Background,
@@ -38,6 +39,7 @@ from ..renderers import (
     UniformCameras,
 )
 from ..renderers.camera_samplers import CameraSampler
+from ..renderers.geometry import Shape, geometry_maps
 from ..renderers.rendering import Rendering
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
@@ -78,6 +80,30 @@ class SurfaceModel:
             render=render,
             seed=seed,
         )
+
+    @torch.no_grad()
+    def control_pictures(
+        self, cameras: Cameras, prior: DiffusionPrior
+    ) -> dict[str, torch.Tensor] | None:
+        """The pictures (B, S, S, 3) of the mesh by which a prior is controlled, by kind; None
+        where it is not. Raises ConfigError for `inpaint` where nothing is locked."""
+        kinds = prior.facts.controls
+        if not kinds:
+            return None
+        surface, size = self.surface, prior.facts.image_size
+        maps = geometry_maps(Shape.of_surface(surface), cameras, size)
+        colours = open_ = None
+        locked = surface.charts & ~surface.unlocked.view(surface.resolution, -1)
+        if any(CONTROL_KINDS.get(k).colours for k in kinds) and bool(locked.any()):
+            some = cameras.resized(size, size)
+            white = BackgroundSample(torch.ones(len(cameras), size, size, 3))
+            colours = self.renderer.render(surface, some, white).features.clamp(0, 1)
+            which = TexturedMesh(surface.atlas, 1, surface.resolution, start=locked[None].float())
+            black = BackgroundSample(torch.zeros(len(cameras), size, size, 1))
+            kept = self.renderer.render(which.to(surface.points.device), some, black)
+            open_ = maps.hit & (kept.features[..., 0] < 0.5)
+        inputs = ControlInputs(maps, colours, open_)
+        return {kind: CONTROL_KINDS.get(kind).draw(inputs) for kind in kinds}
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything that a checkpoint must hold."""
@@ -184,6 +210,7 @@ def painting_stage(
     light: LightConfig,
     weight: float = 1.0,
     guidances: Sequence[WeightedGuidance] = (),
+    control: Callable[[Cameras], dict[str, torch.Tensor] | None] | None = None,
 ) -> Stage:
     """A stage that moves texels by a guidance.
 
@@ -194,6 +221,7 @@ def painting_stage(
             of the texels.
         weight: of the main guidance.
         guidances: more of them, with their weights.
+        control: draws the pictures that control the prior.
     """
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = parsed(terms)
@@ -220,7 +248,11 @@ def painting_stage(
                 solid * rendering.features + (1 - solid) * rendering.features.detach()
             )
         inputs = GuidanceInputs(
-            some, step.fraction, step.microbatch_random, background=sample.level
+            some,
+            step.fraction,
+            step.microbatch_random,
+            background=sample.level,
+            control=None if control is None else control(some),
         )
         found = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
         found.update(paint_terms(weights, parts.surface, step.fraction))
@@ -318,4 +350,5 @@ def configured_painting(
         light=config.light,
         weight=config.weight,
         guidances=guidances,
+        control=lambda cameras: parts.control_pictures(cameras, context.prior),
     )

@@ -108,6 +108,7 @@ def targets_in_turn(
             random=noise,
             purpose="round noise",
             known=(values, torch.maximum(outside, painted)),
+            control=parts.control_pictures(some, prior),
         )
         picture = prior.decode_latents(clean)
         pictures.append(picture)
@@ -175,6 +176,7 @@ def paint_rounds_stage(
             random=noise,
             purpose="round noise",
             known=(empty, outside),
+            control=parts.control_pictures(cameras, prior),
         )
         targets.set(
             torch.cat([prior.decode_latents(chunk) for chunk in clean.split(8)]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.output import own_folder
+from .control import train_control
 from .g3dr import train_g3dr
 from .options import TrainingOptions, check
 from .recipes import recipe
@@ -57,6 +58,7 @@ PARTS = (
         train=train_toybox,
         set=(("only", "diffusion"),),
     ),
+    Part("control", 2.0, ("control",), folder="pictures", train=train_control),
     Part("clip", 1.5, ("clip",), folder="pictures", train=train_toybox, set=(("only", "clip"),)),
     Part("judge", 0.7, ("judge",), folder="pictures", train=train_toybox, set=(("only", "judge"),)),
     Part(
@@ -143,6 +145,8 @@ def _options(options: TrainingOptions, part: Part, minutes: float | None) -> Tra
     """The options of a part: everything is kept and drawn in one place, and the generator is
     trained with the networks that were trained before it."""
     values = dict(part.set)
+    if part.name == "control":
+        values["start"] = options.out / "pictures" / "diffusion"
     if part.name == "g3dr":
         trained = options.out / "pictures"
         values["set"] = {

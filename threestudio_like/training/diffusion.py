@@ -126,9 +126,18 @@ class GroupBatches:
     Args:
         latents: (N * 4, 4, h, w) float16, with the group as the outer index.
         groups: number of objects in a batch.
+        drop_text: share of the objects whose prompt is empty.
     """
 
-    def __init__(self, tokenizer: Any, latents: torch.Tensor, data: Groups, groups: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        latents: torch.Tensor,
+        data: Groups,
+        groups: int,
+        drop_text: float = 0.1,
+    ) -> None:
+        self._drop_text = drop_text
         self._count, self._groups, self._size = len(data), groups, latents.shape[-1]
         self._alphas = build_scheduler().alphas_cumprod
         self._latents = latents.view(self._count, VIEWS, 4, self._size, self._size)
@@ -171,7 +180,7 @@ class GroupBatches:
         vector = camera_vector(
             FIRST_CAMERA_VECTOR, az, el, background=bg, normal=torch.zeros_like(bg)
         )
-        drop_text = torch.rand(groups, generator=generator) < 0.1
+        drop_text = torch.rand(groups, generator=generator) < self._drop_text
         text = self._tokens[pick[:, None], self._views[pick]]
         text = torch.where(drop_text[:, None, None], self._empty, text).flatten(0, 1)
         if not joint:
@@ -192,6 +201,7 @@ class GroupBatches:
         given = torch.cat([noisy, rays], 1)
         return {
             "joint": joint,
+            "pick": pick,
             "text": text,
             "given": given,
             "t": t,

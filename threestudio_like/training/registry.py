@@ -7,6 +7,7 @@ from typing import Any
 
 from .all import train_all
 from .contrastive import ContrastiveTraining
+from .control import train_control
 from .g3dr import G3drTraining, train_g3dr
 from .options import TrainingOptions
 from .shapes import train_contrastive, train_depth, train_perceptual, train_segmenter, train_voxels
@@ -21,6 +22,7 @@ TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
     "segmenter": train_segmenter,
     "g3dr": train_g3dr,
     "toybox": train_toybox,
+    "control": train_control,
     "all": train_all,
 }
 CONFIGURATIONS: tuple[type, ...] = (ContrastiveTraining, VoxelTraining, G3drTraining)
@@ -34,6 +36,7 @@ SUMMARIES: dict[str, str] = {
     "cisp": "the contrastive encoders of pictures and shapes",
     "voxel-diffusion": "the generator of shapes under their embeddings",
     "g3dr": "the generator of triplanes from single pictures",
+    "control": "the ControlNet beside the text-to-image model: depth and edges",
     "depth": "the embedded depth estimator",
     "perceptual": "the embedded perceptual network",
     "segmenter": "the embedded segmenter",

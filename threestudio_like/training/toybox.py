@@ -47,7 +47,7 @@ def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
     return found, options.steps or found.steps
 
 
-def _data(
+def drawn_groups(
     options: TrainingOptions,
     seed: str,
     count: int,
@@ -56,6 +56,7 @@ def _data(
     every_pair: bool = False,
     patterned: bool = False,
 ) -> Any:
+    """Groups of a world, `SEEDS`, stored in the training's folder."""
     from ..toybox.dataset import cached_groups
 
     return cached_groups(
@@ -85,7 +86,7 @@ def _vae(options: TrainingOptions) -> None:
     )
 
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.group_count, scenes=0.12)
+    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
     size, steps = _recipe(options, "vae")
     vae = build_vae(size.widths)
     run(options, vae_stage(vae, data, steps, batch=size.batch))
@@ -102,7 +103,9 @@ def _vae(options: TrainingOptions) -> None:
     run(options, decoder_stage(vae, data, latents, steps=steps, batch=size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
-    held_out = _data(options, "validation", min(100, options.group_count), split="validation")
+    held_out = drawn_groups(
+        options, "validation", min(100, options.group_count), split="validation"
+    )
     say(options, "vae", reconstruction_psnr(vae, held_out))
 
 
@@ -133,7 +136,7 @@ def _latents(options: TrainingOptions, data: Any) -> Any:
 
 
 def _diffusion(options: TrainingOptions) -> None:
-    data = _data(options, "train", options.group_count, scenes=0.12)
+    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
     _latents(options, data)
     if options.workers == 1 or not is_main(options.device):
         _diffusion_worker(0, options, "", world=1)
@@ -169,7 +172,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         torch.set_num_threads(max(1, torch.get_num_threads() // world))
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
-    data = _data(options, "train", options.group_count, scenes=0.12)
+    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
     tokenizer = build_tokenizer(options.edition.vocabulary.words)
     size, steps = _recipe(options, "diffusion")
     text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
@@ -224,7 +227,7 @@ def _clip(options: TrainingOptions) -> None:
     tokenizer = build_tokenizer(options.edition.vocabulary.words)
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
-    data = _data(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)
+    data = drawn_groups(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)
     run(options, clip_stage(clip, tokenizer, data, steps=steps, batch=size.batch))
     save_clip(clip.eval(), tokenizer, options.out / "clip")
     note_world(options, options.out / "clip")
@@ -256,7 +259,7 @@ def _judge(options: TrainingOptions) -> None:
         options,
         judge_stage(
             judge,
-            _data(options, "judge", _fewer(options, 5000), every_pair=True),
+            drawn_groups(options, "judge", _fewer(options, 5000), every_pair=True),
             steps,
             batch=size.batch,
         ),
@@ -267,7 +270,7 @@ def _judge(options: TrainingOptions) -> None:
         options,
         "judge",
         judge_accuracy(
-            judge, _data(options, "judge test", min(400, options.group_count), split="test")
+            judge, drawn_groups(options, "judge test", min(400, options.group_count), split="test")
         ),
     )
 
@@ -283,11 +286,11 @@ def _patterns(options: TrainingOptions) -> None:
     judge = PatternJudge(
         *size.widths, patterns=tuple(options.edition.patterns), world=options.world
     )
-    data = _data(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
+    data = drawn_groups(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
     run(options, pattern_stage(judge, data, steps, batch=size.batch))
     judge.save(options.out / "judge")
     note_world(options, options.out / "judge")
-    test = _data(
+    test = drawn_groups(
         options,
         "judge test",
         min(400, options.group_count),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...engine.errors import InputError
+from ...engine.errors import ConfigError, InputError
 from ...engine.stage import Stage, StagePlan
 from ...engine.text import slug
 from ...meshes.frames import Frame, to_canonical
@@ -31,6 +31,7 @@ from ...runs.session import Run
 from ...stages.painting import SurfaceModel
 from ...stages.painting_rounds import fill_unseen
 from ...systems import registry
+from ...systems.texturing.by_method import by_method
 from ...systems.texturing.painted import Painting, texel_maps
 from ...systems.texturing.request import PaintRequest
 from ...systems.texturing.subject import (
@@ -80,12 +81,13 @@ def texture(
         first = options.method.preset if options.method.preset != "auto" else "default"
         configure(options, system or registry.configuration(options.system, first, "texture"))
         prior = prior or run.load_prior()
+        _check_control(options, prior, run)
         for prompt in prompts:
             read_prompt(prior, prompt, run.events)
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "texture")
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
-        config = run.configure(fitted)
+        config = run.configure(by_method(fitted, options.by, options.system))
         check_texts(prior, config)
         planned = run.plan_memory(config, prior)
         export = export_config(options)
@@ -118,6 +120,21 @@ def texture(
             _finished(run, config, one, number=k, stages=stages) for k, one in enumerate(requests)
         ]
         return _finish(run, subject, looks, chosen=chosen, mesh=mesh)
+
+
+def _check_control(options: Texture, prior: DiffusionPrior, run: Run) -> None:
+    """Raise ConfigError where a prior is not controlled as asked; say where nothing shows it the
+    mesh while all sides are painted at once."""
+    if options.control and not prior.facts.controls:
+        raise ConfigError(
+            f'"{prior.facts.name}" is not controlled by pictures',
+            f"--control {options.control[0]}",
+            "Leave it out, or take a prior of diffusers' layout",
+        )
+    if options.by != "distil" and not prior.facts.controls:
+        run.events.say(
+            "Note: nothing but its silhouette shows the prior the mesh; --control depth does."
+        )
 
 
 def _subject_options(options: Texture, export: Any) -> SubjectOptions:
@@ -201,6 +218,8 @@ def _facts(run: Run, mesh: Path, system: str, preset: str) -> dict[str, Any]:
         "lock_parts": list(options.lock_parts),
         "maps": options.maps,
         "variants": list(options.variants),
+        "method": options.by,
+        "control": list(options.control),
     }
 
 

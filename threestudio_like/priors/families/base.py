@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ...engine.limits import Limits
+from ..control.networks import Control, controlled
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
 from ..model_files import PriorRecord
 from ..model_folder import (
@@ -86,6 +87,8 @@ class DiffusersPrior(DiffusionPrior):
     """Latents along an edge where no configuration says how many."""
     usual_guidance: ClassVar[float] = 0.0
     """Of a guidance embedding, where the denoiser has one."""
+    controls: tuple[Control, ...] = ()
+    """Networks that control the denoiser, see `control.attach`."""
 
     def __init__(
         self,
@@ -232,7 +235,8 @@ class DiffusersPrior(DiffusionPrior):
         )
 
     def _networks(self) -> list[Any]:
-        return [n for n in (self.denoiser, self.vae) if n is not None]
+        every = (self.denoiser, self.vae, *(c.network for c in self.controls))
+        return [n for n in every if n is not None]
 
     def _place(self) -> None:
         for network in self._networks():
@@ -374,7 +378,8 @@ class DiffusersPrior(DiffusionPrior):
         t = t.to(self.device)
         text = self.layout.unpack(condition.text.to(self.device, self.dtype))
         x = self.schedule.seen(latents.to(self.device), t).to(self.dtype)
-        with emphasised(self.denoiser, self._emphasis(condition, text)):
+        told = emphasised(self.denoiser, self._emphasis(condition, text))
+        with told, controlled(self, condition.control):
             out = self.answer(x, t, text, condition)
         return self._said(out.float(), latents, t)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.errors import ModelError
+from ..control.attach import attach
 from ..model_files import read_json
 from ..model_folder import DiffusersConfig
 from ..text.embeddings import EmbeddingStore
@@ -312,7 +313,10 @@ def load_folder(
         folder = as_folder(folder, config.tokenizer)
     family = detect(folder)
     if config.view_adapter is None:
-        return FAMILIES[family].adapter()(folder, config, name, embeddings)
+        prior = FAMILIES[family].adapter()(folder, config, name, embeddings)
+        if config.control:
+            attach(prior, family)
+        return prior
     if family != "sdxl":
         raise ModelError(
             f"is a model of {FAMILIES[family].name}, and MV-Adapter's is Stable Diffusion XL",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ...engine.memory import MemoryWatch, bytes_of
+from ..control.networks import Control, controlled
 from ..diffusion import Working
 from ..networks.attention import install
 from ..networks.low_rank import CAMERA
@@ -26,6 +29,33 @@ def _like(network: Any) -> Any:
         return type(network).from_config(network.config).eval().requires_grad_(False)
 
 
+@dataclass
+class _Beside:
+    """A denoiser that holds nothing, with control networks of the same kind."""
+
+    denoiser: Any
+    controls: tuple[Control, ...]
+    latents: Any
+    size: int
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        channels = int(self.denoiser.config.in_channels)
+        channels = channels // 4 if "Flux" in type(self.denoiser).__name__ else channels
+        return torch.empty(len(images), channels, self.size, self.size)
+
+
+def _controlled(prior: DiffusersPrior, denoiser: Any, entries: int) -> AbstractContextManager[None]:
+    """What makes a denoiser that holds nothing ask control networks that hold nothing either."""
+    made = tuple(replace(c, network=_like(c.network)) for c in prior.controls)
+    for control, own in zip(made, prior.controls):
+        if getattr(own.network.config, "use_pos_embed", True) is False:
+            control.network.pos_embed = denoiser.pos_embed
+    edge = prior.facts.image_size
+    pictures = {c.kind: torch.empty(entries, edge, edge, 3) for c in made}
+    beside = _Beside(denoiser, made, prior.latents, prior.facts.latent_size)
+    return controlled(beside, pictures)
+
+
 def forecast(
     prior: DiffusersPrior, latent: int, entries: int, images: int, gradient: bool, offload: bool
 ) -> Working:
@@ -33,6 +63,7 @@ def forecast(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     networks = [n for n in (prior.denoiser, prior.vae) if n is not None]
+    controls = [c.network for c in prior.controls]
     shape = prior.encode_text([""]).shape[1:]
     encoding = kept = 0
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -41,7 +72,8 @@ def forecast(
         told = prior.layout.unpack(torch.empty(entries, *shape, dtype=prior.dtype))
         # Which tokens are padding cannot be asked of tensors that hold nothing.
         text = Text(told.states, told.pooled)
-        with torch.no_grad(), MemoryWatch() as watch:
+        beside = _controlled(prior, made[0], entries)
+        with torch.no_grad(), MemoryWatch() as watch, beside:
             prior.denoise(made[0], x, torch.ones(entries), text)
         denoising = watch.peak
         if len(made) > 1:
@@ -56,8 +88,10 @@ def forecast(
                 if gradient:
                     out.sum().backward()
             encoding = watch.peak
-    largest = max(bytes_of(m) for n in networks for m in n.modules() if not list(m.children()))
-    weights = 2 * largest if offload else sum(map(bytes_of, networks))
+    largest = max(
+        bytes_of(m) for n in (*networks, *controls) for m in n.modules() if not list(m.children())
+    )
+    weights = 2 * largest if offload else sum(map(bytes_of, (*networks, *controls)))
     return Working(weights=weights, denoising=denoising, encoding=encoding, kept=kept)
 
 

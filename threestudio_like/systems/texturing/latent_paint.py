@@ -30,7 +30,6 @@ from ...renderers import (
     SphereBackground,
     SurfaceConfig,
     SurfaceRenderer,
-    UniformCameras,
     ambient,
     visibility,
 )
@@ -45,6 +44,7 @@ from ...stages.painting import (
     configured_painting,
 )
 from ...stages.painting_rounds import PaintRoundsConfig, paint_rounds_stage
+from ...stages.painting_views import PaintViewsConfig, ViewPainter, paint_views_stage
 from ..system import System, Task
 from .request import PaintRequest
 from .texels import baked_share, near_seen
@@ -124,38 +124,29 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
     )
     """Rounds of image-space refinement at the end; none by default."""
 
+    paint: PaintViewsConfig = PaintViewsConfig()
+    """Pictures of all sides, denoised together on one texture; switched on by --method."""
+
     @staticmethod
     def paper() -> LatentPaint:
         """The published configuration: a latent atlas of 128, nearest lookup, environment sphere,
         5000 steps at 1e-2."""
-        return LatentPaint(
-            renderer=SurfaceConfig(
-                supersample=1, lookup="nearest", mip=False, jitter=False, grazing=0.0
-            ),
-            background="sphere",
-            placement="mean",
-            decode="autoencoder",
-            start=PaintRoundsConfig(refine=RefinementConfig(times=())),
-            latent=PaintingConfig(
-                steps=5000,
-                cameras="uniform",
-                uniform=UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0)),
-                guidance=ScoreDistillationConfig(),
-                terms=PaintTerms(variation="0"),
-            ),
-            rgb=PaintingConfig(),
-            pbr=PaintingConfig(),
-        )
+        from .published import paper
+
+        return paper()
 
     def encodes(self, stage: str) -> bool:
         """The latent atlas is distilled as it is."""
         return stage != "latent"
 
     def plans(self, request: PaintRequest) -> list[StagePlan]:
-        """latent, start (pictures fitted), rgb, pbr, refine: those that are switched on."""
+        """latent, paint (all views on one texture), start (pictures fitted), rgb, pbr, refine: those
+        that are switched on."""
         plans = []
         if self.latent.steps > 0:
             plans.append(StagePlan("latent", lambda done: self._latent(request)))
+        if self.paint.steps > 0:
+            plans.append(StagePlan("paint", lambda done: self._painted(request, done)))
         if self.start.refine.times:
             plans.append(
                 StagePlan(
@@ -207,6 +198,9 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         """Best cosine of every texel (R, R) over a dome of cameras within the samplers' elevations;
         0 where nothing sees it."""
         stages = [s for s in (self.latent, self.rgb, self.pbr) if s.steps > 0]
+        if not stages and self.paint.steps > 0:
+            protocol = request.protocol
+            return visibility(surface, self.paint.cameras(protocol.distance, protocol.fov_y, 512))
         low = min((s.elevations()[0] for s in stages), default=-10.0)
         high = max((s.elevations()[1] for s in stages), default=60.0)
         rings = max(3, math.ceil((high - low) / 25) + 1)
@@ -303,7 +297,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
 
     def rgb_parts(self, request: PaintRequest, done: dict[str, Stage]) -> SurfaceModel:
         """The RGB atlas that the finished stages leave."""
-        for name in ("refine", "rgb", "start"):
+        for name in ("refine", "rgb", "start", "paint"):
             if name in done and done[name].modules["surface"].channels == 3:
                 return self._parts(request, _surface_of(done[name]))
         texels = request.the_atlas().resolution
@@ -375,6 +369,11 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         return configured_painting(
             config, parts, context, background=RandomBackground.grey(*self.levels), size=size
         )
+
+    def _painted(self, request: PaintRequest, done: dict[str, Stage]) -> Stage:
+        parts = self.rgb_parts(request, done)
+        painter = ViewPainter(parts, request.prior, request.prompt, self.paint, self.level)
+        return paint_views_stage("paint", painter)
 
     def _rounds(
         self, name: str, request: PaintRequest, parts: SurfaceModel, config: PaintRoundsConfig

@@ -5,10 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...guidance.image_refinement import RefinementConfig
+from ...guidance.score_distillation import ScoreDistillationConfig
+from ...renderers import SurfaceConfig, UniformCameras
 from ...stages.painting import PaintingConfig, PaintRates, PaintTerms
 from ...stages.painting_rounds import PaintRoundsConfig
 from ..text_to_3d.prolificdreamer import CAMERAS, variational
 from .latent_paint import LatentPaint
+
+
+def paper() -> LatentPaint:
+    """Latent-Paint as it was published, see `LatentPaint.paper`."""
+    return LatentPaint(
+        renderer=SurfaceConfig(
+            supersample=1, lookup="nearest", mip=False, jitter=False, grazing=0.0
+        ),
+        background="sphere",
+        placement="mean",
+        decode="autoencoder",
+        start=PaintRoundsConfig(refine=RefinementConfig(times=())),
+        latent=PaintingConfig(
+            steps=5000,
+            cameras="uniform",
+            uniform=UniformCameras(fov_y=(60.0, 60.0), target=(0.0, 0.25, 0.0)),
+            guidance=ScoreDistillationConfig(),
+            terms=PaintTerms(variation="0"),
+        ),
+        rgb=PaintingConfig(),
+        pbr=PaintingConfig(),
+    )
 
 
 def prolificdreamer() -> LatentPaint:

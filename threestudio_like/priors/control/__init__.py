@@ -1,0 +1,1 @@
+"""Control of a prior by pictures of geometry: ControlNet and T2I-Adapter."""

@@ -1,0 +1,201 @@
+"""Painting by pictures of all sides that are denoised together and share one texture (the way of
+TEXTure, Richardson et al. 2023; Text2Tex, Chen et al. 2023; SyncMVD, Liu et al. 2023).
+
+At every step the clean pictures that the prior expects are projected into the texture, nearer to
+head-on views counting more, and drawn from it again, so that all views go on with one surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..engine.loop import Stage, Step
+from ..engine.random import RandomStream
+from ..engine.schema.bounds import Count, Number, Share, Weight
+from ..guidance.image_refinement import RefinementConfig, refinement_cameras
+from ..guidance.prompts import PromptConfig, ViewPrompts
+from ..priors.diffusion import Condition, DiffusionPrior
+from ..priors.sampling import guided_clean
+from ..renderers import BackgroundSample, Cameras, back_project
+from .painting import PaintRates, SurfaceModel, paint_groups, preview
+from .painting_rounds import fill_unseen
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintViewsConfig:
+    """Sampling of all views on one texture."""
+
+    steps: Count = 0
+    """Steps of denoising; 0 switches it off."""
+    views: Number = 16
+    """Number of views, in groups of four at quarter turns."""
+    elevations: tuple[float, ...] = (12.0, 35.0, -10.0, 65.0)
+    """Elevation in degrees of each group."""
+    scale: float = 5.0
+    """Classifier-free guidance."""
+    rescale: Share = 0.3
+    clamp: Weight = 3.5
+    power: Weight = 6.0
+    """Exponent of the cosine between normal and view direction by which a view counts."""
+    apart: Share = 0.1
+    """Share of the steps at the end in which the views are no longer made one, so that fine detail
+    is not averaged away; what they show then is blended."""
+    batch: Number = 8
+    """Views that are denoised at once."""
+    joint_views: bool = True
+    prompt: PromptConfig = PromptConfig()
+
+    def cameras(self, distance: float, fov_y: float, size: int) -> Cameras:
+        """The views; degrees, pictures of `size` pixels."""
+        ring = RefinementConfig(views=self.views, elevations=self.elevations)
+        return refinement_cameras(ring, distance, fov_y, size)
+
+
+class _Views(nn.Module):
+    """The noisy latents of all views, and how well each texel is seen: a checkpoint's state."""
+
+    noisy: torch.Tensor
+    weight: torch.Tensor
+
+    def __init__(self, shape: tuple[int, ...], texels: int) -> None:
+        super().__init__()
+        self.register_buffer("noisy", torch.zeros(shape))
+        self.register_buffer("weight", torch.zeros(texels, texels))
+
+
+@dataclass
+class ViewPainter:
+    """Denoises all views of a surface, step by step.
+
+    Args:
+        grey: level of the background.
+    """
+
+    parts: SurfaceModel
+    prior: DiffusionPrior
+    prompt: str
+    config: PaintViewsConfig
+    grey: float
+
+    def __post_init__(self) -> None:
+        facts, config = self.prior.facts, self.config
+        size = facts.image_size
+        protocol = self.parts.protocol
+        self.cameras = config.cameras(protocol.distance, protocol.fov_y, size)
+        self.prompts = ViewPrompts(self.prior, self.prompt, config.prompt)
+        self.behind = BackgroundSample(torch.full((1, size, size, 3), self.grey))
+        shape = (config.views, facts.channels, facts.latent_size, facts.latent_size)
+        self.views = _Views(shape, self.parts.surface.resolution)
+        self.times = self.prior.schedule.sampling_times(config.steps, 1.0) if config.steps else []
+        self._control: dict[str, torch.Tensor] | None = None
+        self._drawn = False
+
+    @torch.no_grad()
+    def step(self, step: Step) -> None:
+        """One step of all views: denoise, project, draw again, add noise of the next level."""
+        prior, config, surface = self.prior, self.config, self.parts.surface
+        if not self._drawn:
+            self._control = self.parts.control_pictures(self.cameras, prior)
+            self._drawn = True
+        if step.index == 0:
+            random = RandomStream(step.seed, step.stage, 0)
+            self.views.noisy.copy_(random.normal("noise", tuple(self.views.noisy.shape)))
+        now, after = self.times[step.index]
+        noisy = self.views.noisy.to(prior.device)
+        rendering = self.parts.renderer.render(surface, self.cameras, self.behind)
+        opacity = rendering.opacity
+        clean = torch.cat([self._clean(noisy, now, part) for part in self._groups()])
+        # Background for certain: no pixel under a latent, nor next to it, shows the mesh.
+        covered = F.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
+        outside = (1 - F.max_pool2d(covered, 3, 1, 1).ceil()).to(clean)
+        empty = prior.encode_image(self.behind.values)
+        clean = clean + outside * (empty.to(clean) - clean)
+        pictures = torch.cat([prior.decode_latents(some) for some in clean.split(8)])
+        texture, weight = back_project(
+            surface, self.cameras, pictures, valid=opacity[..., 0], power=config.power
+        )
+        open_ = surface.unlocked.view(surface.resolution, -1)
+        surface.texels[0, :3] = torch.where(
+            open_ & (weight > 0), texture, surface.texels[0, :3]
+        ).clamp(0, 1)
+        self.views.weight.copy_(weight)
+        last = after < 0 or step.index == len(self.times) - 1
+        if not last and step.index < (1 - config.apart) * len(self.times):
+            surface.texels.copy_(fill_unseen(surface, (weight > 0) | ~open_)[None])
+            drawn = self.parts.renderer.render(surface, self.cameras, self.behind).features
+            # The difference of the two pictures alone, so that what the autoencoder loses is not
+            # lost at every step again.
+            moved = [
+                prior.encode_image(a) - prior.encode_image(b)
+                for a, b in zip(drawn.split(8), pictures.split(8))
+            ]
+            clean = clean + (1 - outside) * torch.cat(moved).to(clean)
+        if last:
+            surface.texels.copy_(fill_unseen(surface, (weight > 0) | ~open_)[None].clamp(0, 1))
+            return
+        schedule = prior.schedule
+        abar = schedule.abar(torch.full((len(noisy),), now), noisy)
+        following = schedule.abar(torch.full((len(noisy),), after), noisy)
+        epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
+        self.views.noisy.copy_(following.sqrt() * clean + (1 - following).sqrt() * epsilon)
+
+    def _groups(self) -> list[torch.Tensor]:
+        """The views that are denoised at once: whole groups of four, and what is left over."""
+        count = len(self.cameras)
+        whole = count - count % 4 if self.config.joint_views else count
+        few = max(4, self.config.batch - self.config.batch % 4)
+        return [
+            torch.arange(begin, min(begin + few, end))
+            for first, end in ((0, whole), (whole, count))
+            for begin in range(first, end, few)
+        ]
+
+    def _clean(self, noisy: torch.Tensor, now: int, part: torch.Tensor) -> torch.Tensor:
+        config, group = self.config, self.cameras[part]
+        views = 4 if config.joint_views and len(part) % 4 == 0 else 1
+        condition = Condition(self.prompts.text(group), group, self.grey, views=views)
+        condition.emphasis = self.prompts.emphasis(group)
+        if self._control is not None:
+            condition.control = {kind: shown[part] for kind, shown in self._control.items()}
+        return guided_clean(
+            self.prior,
+            noisy[part],
+            torch.full((len(part),), now),
+            condition=condition,
+            negative=self.prompts.negatives(len(part)),
+            scale=config.scale,
+            rescale=config.rescale,
+            clamp=config.clamp,
+        )
+
+    def painted(self) -> dict[str, float]:
+        """The share of the texels that a view has painted."""
+        charts = self.parts.surface.charts
+        seen = (self.views.weight > 0) & charts
+        return {"texels painted": float(seen.sum() / charts.sum().clamp_min(1))}
+
+
+def paint_views_stage(name: str, painter: ViewPainter) -> Stage:
+    """The stage of a painter: one step of denoising of all views is one step of it. Nothing is
+    optimised; the last step leaves the texture, with what no view has seen filled."""
+    parts = painter.parts
+    rest = PaintRates(texels="0", background="0", offsets="0")
+
+    def loss(step: Step) -> dict[str, torch.Tensor]:
+        return {"paint": 0 * parts.surface.texels.sum()}
+
+    return Stage(
+        name,
+        len(painter.times),
+        {**parts.modules(), "views": painter.views},
+        groups=paint_groups(parts, rest),
+        loss=loss,
+        before_step=painter.step,
+        preview=lambda: preview(parts, painter.prior.facts.image_size),
+        figures=painter.painted,
+        result=tuple(parts.modules()),
+    )
