@@ -107,7 +107,7 @@ class ViewPrompts:
         plain, weights = parse_weighted(prompt)
         words = before if config.view_dependent_prompt_front else behind
         parsed = {d: (plain, weights) for d in DIRECTIONS}
-        if config.view_dependent:
+        if config.view_dependent and "words" not in prior.facts.untold:
             for d in DIRECTIONS:
                 own = str(getattr(config, d))
                 parsed[d] = parse_weighted(own) if own else (words(plain, d), weights)

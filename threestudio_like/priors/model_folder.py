@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,7 @@ import torch
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import prefers_bfloat16
-from .diffusion import CameraProtocol, PriorFacts
+from .diffusion import CameraProtocol, DiffusionPrior, PriorFacts, Untold
 from .model_files import PriorRecord, read_json, record
 from .noise_schedule import PredictionType
 
@@ -81,6 +81,9 @@ class DiffusersConfig:
     ignore_camera: bool = False
     """Run a UNet without the camera embedding that its prior.json does not describe, as if the
     camera were never known."""
+    without: tuple[Untold, ...] = ()
+    """What the model is not told although it could be, to see what it is worth: "words" (the
+    direction of a view in its prompt), "camera", "views" (the others of a step)."""
     view_adapter: Path | None = None
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
     pose: Literal["auto", "zero123", "stable-zero123"] = "auto"
@@ -217,3 +220,38 @@ def facts_of(
         licence=own.licence,
         territory=own.territory,
     )
+
+
+WORDS: dict[Untold, str] = {
+    "words": "the direction of a view in its prompt",
+    "camera": "its camera",
+    "views": "the other views of a step",
+}
+"""What each is, for messages."""
+
+
+def left_without(prior: DiffusionPrior, facts: PriorFacts, without: Sequence[Untold]) -> PriorFacts:
+    """The facts of a prior that is not told some things (`DiffusersConfig.without`).
+
+    Raises:
+        ModelError: it is not told one of them anyway, or cannot predict without.
+    """
+    untold = frozenset(without)
+    if not untold:
+        return facts
+    told: dict[Untold, bool] = {
+        "words": facts.reads_text,
+        "camera": facts.camera is not None,
+        "views": facts.joint_views > 1,
+    }
+    for what in sorted(untold):
+        if not told[what]:
+            raise ModelError(
+                f"is not told {WORDS[what]} anyway", facts.name, f'Leave "{what}" out of it'
+            )
+    names = " and ".join(WORDS[what] for what in WORDS if what in untold)
+    if not prior.goes_without(untold):
+        raise ModelError(f"cannot predict without {names}", facts.name, "Leave --load.without out")
+    views = 1 if "views" in untold else facts.joint_views
+    note = f"The model is not told {names} (--load.without)"
+    return replace(facts, untold=untold, joint_views=views, notes=(*facts.notes, note))
