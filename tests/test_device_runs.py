@@ -19,6 +19,7 @@ from pretend import ELSEWHERE, WAITS, pretend_device
 from tests.view_twins import save_view_twin
 from threestudio_like.cli import main
 from threestudio_like.engine.loop import Loop
+from threestudio_like.engine.watchdog import Watchdog
 from threestudio_like.guidance.registry import GUIDANCES
 from threestudio_like.meshes import Asset
 
@@ -36,16 +37,29 @@ MESH = [
     *("--mesh.colours.hash.levels", "2", "--mesh.colours.hash.log2_size", "8"),
 ]
 LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6", "--resolution", "8"]
+PAINT = ["texture", MUG, "a red mug"]
+PICTURE = ["reconstruct", str(ASSETS / "pictures/chair.png"), "--prompt", "a red chair"]
+SPLATS = [
+    *("--distil.steps", "6", "--representation.gaussians.start", "100"),
+    *("--representation.gaussians.capacity", "200", "--representation.gaussians.opacity", "0.9"),
+    *("--texture.steps", "2", "--texture.texels", "64", "--texture.surface.resolution", "24"),
+]
+FANTASIA = [
+    *("--geometry.steps", "4", "--appearance.steps", "2", "--geometry.resolution", "16"),
+    *("--geometry.shape.tetrahedra.size", "8", "--appearance.resolution", "16"),
+]
 RUNS = {
     "latent-nerf": LATENT,
     "latent-nerf, mesh": [*LATENT, "--refine-mesh", *MESH],
     "dreamfusion": DREAM,
     "magic3d": [*DREAM[:4], "--preset", "magic3d", *HASH, *FEW, *MESH],
     "prolificdreamer": [*DREAM[:4], "--preset", "prolificdreamer", *HASH, *FEW],
-    "fantasia3d": ["generate", "a red chair", "--system", "fantasia3d", "--steps", "6"],
-    "dreamgaussian": ["generate", "a red chair", "--system", "dreamgaussian", "--steps", "6"],
-    "latent-paint": ["texture", MUG, "a red mug", "--preset", "paper", *FEW],
-    "latent-paint, prolificdreamer": ["texture", MUG, "a red mug", "--preset", "prolificdreamer", *FEW],
+    "fantasia3d": ["generate", "a red chair", "--system", "fantasia3d", *FANTASIA],
+    "dreamgaussian": ["generate", "a red chair", "--system", "dreamgaussian", *SPLATS],
+    "latent-paint": [*PAINT, "--preset", "paper", *FEW],
+    "latent-paint, prolificdreamer": [*PAINT, "--preset", "prolificdreamer", *FEW],
+    "field, mesh": [*PICTURE, "--method", "field", "--refine-mesh", *MESH, "--steps", "6"],
+    "relief": [*PICTURE[:2], "--method", "relief"],
 }
 
 
@@ -57,20 +71,32 @@ def any_device(monkeypatch):
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What every step of a run waited for, by its stage, but for what kernels have to know."""
+    """What every step of a run waited for, by its stage, but for what kernels have to know; its
+    checkpoints, pictures and lines of events are no part of it."""
     found: dict[str, list[list[str]]] = {}
-    begin = Loop._step
-    last: list[list[str]] = []
+    gradients, move = Loop._gradients, Loop._move
 
-    def watched(self, stage, index, fraction):
-        if last:
-            last[-1].extend(w for w in WAITS if not w.startswith("kernels/"))
+    def ours():
+        waits = [w for w in WAITS if not w.startswith("kernels/")]
         WAITS.clear()
-        last.append([])
-        found.setdefault(stage.name, []).append(last[-1])
-        return begin(self, stage, index, fraction)
+        return waits
 
-    monkeypatch.setattr(Loop, "_step", watched)
+    def with_gradients(self, progress, step):
+        WAITS.clear()
+        made = gradients(self, progress, step)
+        found.setdefault(step.stage, []).append(ours())
+        return made
+
+    def with_move(self, progress, step, loss, fraction):
+        WAITS.clear()
+        verdict = move(self, progress, step, loss, fraction)
+        found[step.stage][-1].extend(ours())
+        return verdict
+
+    monkeypatch.setattr(Loop, "_gradients", with_gradients)
+    monkeypatch.setattr(Loop, "_move", with_move)
+    # It looks at every step of so short a stage, and at every hundredth or so of a real one.
+    monkeypatch.setattr(Watchdog, "due", lambda self, index, steps: False)
     return found
 
 

@@ -10,10 +10,9 @@ import torch
 
 from ..engine.schema.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
+from ..priors.model_folder import DIRECTIONS
 from ..priors.text.weighted import emphasis_of, parse_weighted
 from ..renderers.cameras import Cameras
-
-DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
 
 
 def view_direction(

@@ -15,7 +15,7 @@ from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import prefers_bfloat16
 from .diffusion import CameraProtocol, DiffusionPrior, PriorFacts, Untold
-from .model_files import PriorRecord, read_json, record
+from .model_files import Axis, PriorRecord, read_json, record
 from .noise_schedule import PredictionType
 
 R = TypeVar("R", bound=Any)
@@ -93,6 +93,8 @@ class DiffusersConfig:
     (no weights are needed)."""
 
 
+DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
+"""The words by which a prompt says from where the object is seen."""
 CameraNumber = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 CAMERA_NUMBERS: dict[str, CameraNumber] = {
     "sin azimuth": lambda azimuth, elevation, background, normal: azimuth.sin(),
@@ -155,6 +157,14 @@ def camera_vector(
     return torch.stack(numbers, -1)
 
 
+def in_axes(maps: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
+    """Ray maps (B, 6, h, w), two vectors for every pixel, in the axes of a prior
+    (`PriorRecord.ray_axes`)."""
+    places = ["xyz".index(axis[-1]) for axis in axes]
+    signs = torch.tensor([-1.0 if axis[0] == "-" else 1.0 for axis in axes]).to(maps)
+    return (maps.unflatten(1, (2, 3))[:, :, places] * signs.view(1, 1, 3, 1, 1)).flatten(1, 2)
+
+
 def read_config(folder: Path, part: str, kind: type[R]) -> R:
     """What is needed of the configuration of a part of a model folder. Raises ModelError if it is
     missing or damaged."""
@@ -190,7 +200,10 @@ def read_facts(folder: Path) -> PriorRecord:
     """What prior.json says beside a model of this project's; nothing special without one. Raises
     ModelError."""
     path = folder / "prior.json"
-    return record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
+    own = record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
+    if {axis[-1] for axis in own.ray_axes} != {"x", "y", "z"}:
+        raise ModelError(f'"ray_axes" has an axis twice: {", ".join(own.ray_axes)}', str(path))
+    return own
 
 
 def facts_of(
@@ -230,12 +243,27 @@ WORDS: dict[Untold, str] = {
 """What each is, for messages."""
 
 
+def _without_unknown_words(facts: PriorFacts) -> PriorFacts:
+    """The facts of a prior; one whose vocabulary lacks the words of a view's direction is told
+    none."""
+    known = facts.vocabulary
+    lacking = [] if known is None else [w for w in (*DIRECTIONS, "view") if w not in known]
+    if not lacking:
+        return facts
+    note = (
+        f"The model does not know the word{'s' * (len(lacking) > 1)} {', '.join(lacking)}: prompts "
+        "do not say from where the object is seen"
+    )
+    return replace(facts, untold=facts.untold | {"words"}, notes=(*facts.notes, note))
+
+
 def left_without(prior: DiffusionPrior, facts: PriorFacts, without: Sequence[Untold]) -> PriorFacts:
     """The facts of a prior that is not told some things (`DiffusersConfig.without`).
 
     Raises:
         ModelError: it is not told one of them anyway, or cannot predict without.
     """
+    facts = _without_unknown_words(facts)
     untold = frozenset(without)
     if not untold:
         return facts
@@ -254,4 +282,5 @@ def left_without(prior: DiffusionPrior, facts: PriorFacts, without: Sequence[Unt
         raise ModelError(f"cannot predict without {names}", facts.name, "Leave --load.without out")
     views = 1 if "views" in untold else facts.joint_views
     note = f"The model is not told {names} (--load.without)"
+    untold |= facts.untold
     return replace(facts, untold=untold, joint_views=views, notes=(*facts.notes, note))
