@@ -1,6 +1,6 @@
-"""A second small prior, laid out differently from the embedded one, made of it: a tokenizer of whole
-words in another order, a camera vector of other numbers in other axes, ray maps in a world whose +Z
-is up. It makes the same predictions where its prior.json declares all that.
+"""A second small prior, laid out otherwise than the embedded one and made of it: a tokenizer of
+whole words in another order, a camera vector of other numbers in other axes, ray maps in a world
+whose +Z is up. It makes the same predictions where its prior.json declares all that.
 Also a script: python -m tests.second_prior FOLDER."""
 
 from __future__ import annotations

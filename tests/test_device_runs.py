@@ -5,22 +5,19 @@ is none (see `pretend`): what a GPU would refuse fails here, and a step waits fo
 
 from __future__ import annotations
 
-import functools
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pretend import ELSEWHERE, WAITS, pretend_device
+from pretend import WAITS, pretend_device
 
-from tests.view_twins import save_view_twin
+from tests.runs import sha
+from tests.test_ranks import scripts
 from threestudio_like.cli import main
 from threestudio_like.engine.loop import Loop
 from threestudio_like.engine.watchdog import Watchdog
-from threestudio_like.guidance.registry import GUIDANCES
 from threestudio_like.meshes import Asset
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -36,7 +33,7 @@ MESH = [
     *("--mesh.steps", "4", "--mesh.resolution", "16", "--mesh.shape.flexicubes.size", "8"),
     *("--mesh.colours.hash.levels", "2", "--mesh.colours.hash.log2_size", "8"),
 ]
-LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6", "--resolution", "8"]
+LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6"]
 PAINT = ["texture", MUG, "a red mug"]
 PICTURE = ["reconstruct", str(ASSETS / "pictures/chair.png"), "--prompt", "a red chair"]
 SPLATS = [
@@ -45,11 +42,15 @@ SPLATS = [
     *("--texture.steps", "2", "--texture.texels", "64", "--texture.surface.resolution", "24"),
 ]
 FANTASIA = [
-    *("--geometry.steps", "4", "--appearance.steps", "2", "--geometry.resolution", "16"),
-    *("--geometry.shape.tetrahedra.size", "8", "--appearance.resolution", "16"),
+    word
+    for stage in ("geometry", "appearance")
+    for word in (
+        *(f"--{stage}.steps", "4", f"--{stage}.resolution", "16"),
+        *(f"--{stage}.shape.flexicubes.size", "8", f"--{stage}.colours.voxels.size", "8"),
+    )
 ]
 RUNS = {
-    "latent-nerf": LATENT,
+    "latent-nerf": [*LATENT, "--resolution", "8"],
     "latent-nerf, mesh": [*LATENT, "--refine-mesh", *MESH],
     "dreamfusion": DREAM,
     "magic3d": [*DREAM[:4], "--preset", "magic3d", *HASH, *FEW, *MESH],
@@ -108,7 +109,53 @@ def run(arguments, out, *more):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_system_runs_on_its_device(name, tiny_folder, tmp_path, any_device, steps):
-    assert run(RUNS[name], tmp_path / "run", "--prior", str(tiny_folder)) == 0
+    prior = [] if name == "relief" else ["--prior", str(tiny_folder)]
+    assert run([*RUNS[name], *prior], tmp_path / "run") == 0
     assert Asset.load(tmp_path / "run/asset.glb").meshes
     for stage, waits in steps.items():
-        print(stage, waits)
+        print(name, stage, waits)
+    late = [waits for stage in steps.values() for waits in stage[2:]]
+    assert all(len(waits) <= 1 for waits in late), steps
+    assert all("watchdog.py" in wait for waits in late for wait in waits), steps
+
+
+ON_TWO = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch.distributed as dist
+from pretend import State, pretend_device
+from threestudio_like.cli import main
+
+real, send = dist.all_reduce, dist.broadcast_object_list
+
+
+def all_reduce(tensor):
+    # As NCCL: on the rank's own device, which is the current one.
+    assert (tensor.device.type, tensor.device.index) == ("lazy", State.current), tensor.device
+    copy = tensor.detach().cpu()
+    real(copy)
+    tensor.copy_(copy)
+
+
+dist.all_reduce = all_reduce
+dist.broadcast_object_list = lambda message, src, device: send(message, src=src)
+dist.get_default_backend_for_device = lambda device: "gloo"
+with pretend_device(2):
+    code = main([*sys.argv[3:], "--device", "lazy", "--out", sys.argv[1]])
+    print("on", State.current)
+sys.exit(code)
+"""
+
+
+def test_two_devices_train_a_copy_as_one_does(tiny_folder, tmp_path, any_device):
+    """Variational score distillation trains a network besides: two ranks, a device each, end in the
+    bytes of one device that takes their shares one after the other."""
+    line = [*DREAM[:4], "--preset", "vsd", *HASH, "--steps", "3", "--resolution", "16", *SMALL]
+    line += ["--prior", str(tiny_folder), "--dtype", "float32", "--distil.uniform.batch", "2"]
+    ranks, told = scripts(ON_TWO, tmp_path, str(Path(__file__).parent), *line)
+    assert [process.returncode for process in ranks] == [0, 0], told
+    assert [out.split()[-1] for out, _ in told] == ["0", "1"]
+    with pretend_device() as there:
+        more = ["--accumulate", "2", "--device", str(there), "--out", str(tmp_path / "one")]
+        assert main([*line, *more]) == 0
+    assert sha(tmp_path / "run" / "asset.glb") == sha(tmp_path / "one" / "asset.glb")

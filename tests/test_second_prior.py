@@ -109,3 +109,41 @@ def test_a_vocabulary_without_directions_runs_without_them_and_it_is_said(tmp_pa
     assert torch.equal(prompts.by_direction["back"], prompts.by_direction["front"])
     with pytest.raises(UserError, match="purple"):
         prior.encode_text(["a purple whale"])
+
+
+@pytest.mark.parametrize(("untold", "cameras", "views"), [("camera", False, 4), ("views", True, 1)])
+def test_left_without_it_is_as_if_it_were_not_told(untold, cameras, views, toybox_prior):
+    less = load_prior("toybox", DiffusersConfig(without=(untold,)))
+    assert untold not in less.facts.conditions
+    assert any("is not told" in note for note in less.facts.notes)
+    assert torch.equal(predicted(less, True, 4), predicted(toybox_prior, cameras, views))
+    assert not torch.equal(predicted(less, True, 4), predicted(toybox_prior, True, 4))
+
+
+def test_left_without_words_prompts_have_no_directions():
+    less = load_prior("toybox", DiffusersConfig(without=("words",)))
+    prompts = ViewPrompts(less, "a red chair", PromptConfig())
+    assert all(
+        torch.equal(e, less.encode_text(["a red chair"])[0]) for e in prompts.by_direction.values()
+    )
+
+
+def test_one_switch_has_the_same_names_for_every_model(tmp_path):
+    from tests.twins import save_twin
+    from tests.view_twins import save_view_twin
+
+    plain = str(save_twin("sd", tmp_path / "sd"))
+    assert "words" in load_prior(plain, DiffusersConfig(without=("words",))).facts.untold
+    with pytest.raises(UserError, match="not told its camera anyway"):
+        load_prior(plain, DiffusersConfig(without=("camera",)))
+    turning = str(save_view_twin("zero123-xl", tmp_path / "zero123-xl"))
+    with pytest.raises(UserError, match="cannot predict without its camera"):
+        load_prior(turning, DiffusersConfig(without=("camera",)))
+    together = str(save_view_twin("mvdream", tmp_path / "mvdream"))
+    with pytest.raises(UserError, match="cannot predict without the other views"):
+        load_prior(together, DiffusersConfig(without=("views",)))
+    single = load_prior(together, DiffusersConfig(without=("camera", "views")))
+    cameras = Cameras.orbit(torch.zeros(2), torch.zeros(2), 3.0, fov_y=0.7, height=8, width=8)
+    text, noisy, t = single.encode_text(["a", "b"]), torch.randn(2, 4, 8, 8), torch.tensor([9, 700])
+    told = single.predict(noisy, t, Condition(text, cameras, views=2))
+    assert torch.equal(told, load_prior(together).predict(noisy, t, Condition(text)))
