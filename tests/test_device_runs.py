@@ -112,8 +112,6 @@ def test_a_system_runs_on_its_device(name, tiny_folder, tmp_path, any_device, st
     prior = [] if name == "relief" else ["--prior", str(tiny_folder)]
     assert run([*RUNS[name], *prior], tmp_path / "run") == 0
     assert Asset.load(tmp_path / "run/asset.glb").meshes
-    for stage, waits in steps.items():
-        print(name, stage, waits)
     late = [waits for stage in steps.values() for waits in stage[2:]]
     assert all(len(waits) <= 1 for waits in late), steps
     assert all("watchdog.py" in wait for waits in late for wait in waits), steps
