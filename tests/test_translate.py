@@ -419,6 +419,44 @@ def test_fantasias_geometry_is_a_mesh_of_normals(write):
     assert line_of(with_mesh, "system.geometry.shape_init").verdict == "none"
 
 
+def test_magic123s_second_prior_is_weighed_against_the_first(write):
+    """Values of the repository's magic123-coarse-sd.yaml."""
+    second = {
+        "guidance_type": "sds",
+        "guidance_scale": 5.0,
+        "min_step_percent": 0.2,
+        "max_step_percent": [0, 0.6, 0.4, 50],
+        "cond_image_path": "${data.image_path}",
+        "cond_elevation_deg": 10.0,
+    }
+    path = write(
+        system_type="magic123-system",
+        data_type="single-image-datamodule",
+        data={"image_path": "photo.png", "random_camera": {"height": 64, "batch_size": 1}},
+        system__guidance_3d_type="zero123-unified-guidance",
+        system__guidance_3d=second,
+        system__loss={"lambda_sd": 0.025, "lambda_3d_sd": 2.0, "lambda_mask": 100.0},
+    )
+    made = translate(path)
+    assert made.target.command == "reconstruct"
+    assert made.config.distil.weight == 0.025
+    (beside,) = (v for k, v in made.config.distil.guidances.plain().items() if k == "second-prior")
+    assert Schedule.parse(beside["weight"])(0.5) == 2.0
+    assert beside["prior"] == "bennyguo/zero123-diffusers"
+    assert beside["distil"]["scale"] == 5.0
+    assert beside["distil"]["weighting"] == "dreamfusion"
+    assert Schedule.parse(beside["distil"]["t_min"])(0.0) == 0.2
+    assert Schedule.parse(beside["distil"]["t_max"])(0.9) == pytest.approx(0.4)
+    assert made.config.start.elevation == 10.0
+    assert "cross-entropy" in line_of(made, "system.loss.lambda_mask").note
+    assert made.verdict == "part"
+    refused = translate(path, ("system.guidance_3d.guidance_type=vsd",))
+    assert line_of(refused, "system.guidance_3d.guidance_type").verdict == "none"
+    refined = translate(path, ("system.refinement=true",))
+    assert refined.target is None
+    assert "--refine-mesh" in refined.reason
+
+
 def test_an_endless_epoch_keeps_the_first_value(write):
     made = translate(write(system__loss__lambda_orient=[0, 10.0, 1000.0, 50.0]))
     assert made.config.distil.regularise.orient == "10"

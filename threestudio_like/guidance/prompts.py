@@ -10,10 +10,9 @@ import torch
 
 from ..engine.schema.bounds import Degrees
 from ..priors.diffusion import DiffusionPrior
+from ..priors.model_folder import DIRECTIONS
 from ..priors.text.weighted import emphasis_of, parse_weighted
 from ..renderers.cameras import Cameras
-
-DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
 
 
 def view_direction(
@@ -107,7 +106,7 @@ class ViewPrompts:
         plain, weights = parse_weighted(prompt)
         words = before if config.view_dependent_prompt_front else behind
         parsed = {d: (plain, weights) for d in DIRECTIONS}
-        if config.view_dependent:
+        if config.view_dependent and "words" not in prior.facts.untold:
             for d in DIRECTIONS:
                 own = str(getattr(config, d))
                 parsed[d] = parse_weighted(own) if own else (words(plain, d), weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,9 @@ GuidanceStyle = Literal["cfg", "embedded", "none"]
 guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
 no guidance."""
 
+Untold = Literal["words", "camera", "views"]
+"""What a prior can be left without: the words of a view's direction in its prompt, the camera, the
+other views of a step."""
 
 Within = Callable[[slice, GradientRange | None], AbstractContextManager[None]]
 """What is active while some entries of a batch are denoised with a gradient: given the entries, and
@@ -83,6 +86,18 @@ class Condition:
     reference: Reference | None = None
     shown: torch.Tensor | None = None
     control: dict[str, torch.Tensor] | None = None
+
+    def without(self, untold: frozenset[Untold]) -> Condition:
+        """The condition of a prior that is not told all of it. A background belongs to a camera."""
+        if not untold:
+            return self
+        camera = "camera" not in untold
+        return replace(
+            self,
+            cameras=self.cameras if camera else None,
+            background=self.background if camera else None,
+            views=1 if "views" in untold else self.views,
+        )
 
     def part(self, entries: slice) -> Condition:
         """The condition of consecutive entries of the batch."""
@@ -146,6 +161,8 @@ class PriorFacts:
     licence: str = "unknown"
     territory: str = "unknown"
     guidance: GuidanceStyle = "cfg"
+    untold: frozenset[Untold] = frozenset()
+    """What it is not told although it could be, because the user wants to see what it is worth."""
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -155,8 +172,10 @@ class PriorFacts:
         its geometry."""
         known = {
             "text": self.reads_text,
-            "camera": self.camera is not None,
-            "background": self.camera is not None and self.told_background,
+            "camera": self.camera is not None and "camera" not in self.untold,
+            "background": self.camera is not None
+            and self.told_background
+            and "camera" not in self.untold,
             "views": self.joint_views > 1,
             "reference": self.wants_reference,
             "control": bool(self.controls),
@@ -198,6 +217,10 @@ class DiffusionPrior(ABC):
         raise ModelError(
             "has no network that could be trained along", self.facts.name, "Use a diffusers model"
         )
+
+    def goes_without(self, untold: frozenset[Untold]) -> bool:
+        """Whether it can predict without some of what it could be told."""
+        return True
 
     @property
     def accelerated(self) -> bool:

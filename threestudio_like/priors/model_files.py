@@ -12,6 +12,7 @@ from ..engine.errors import ConfigError, ModelError
 from ..engine.schema.bounds import FieldOfView, Number, Positive, Share
 
 T = TypeVar("T", bound=Any)
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 Row = tuple[float, float, float, float]
 LARGEST = 16 << 20
 """Bytes of a JSON file that is read."""
@@ -38,6 +39,9 @@ class PriorRecord:
     ray_maps: bool | None = None
     """Whether the UNet's six further channels are ray maps (`Cameras.ray_maps`); None where a
     camera is described."""
+    ray_axes: tuple[Axis, Axis, Axis] = ("x", "y", "z")
+    """Which of our axes are those of the ray maps: ("x", "-z", "y") where +Z is up and the front
+    looks along -Y."""
     joint_views: Number = 1
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""

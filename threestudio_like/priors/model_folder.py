@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,9 +14,9 @@ import torch
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import fast_bfloat16, prefers_bfloat16
-from .diffusion import CameraProtocol, PriorFacts
+from .diffusion import CameraProtocol, DiffusionPrior, PriorFacts, Untold
 from .families.records import SchedulerRecord
-from .model_files import PriorRecord, read_json, record
+from .model_files import Axis, PriorRecord, read_json, record
 from .noise_schedule import PredictionType
 from .personal.choice import PersonalParts
 
@@ -83,6 +83,9 @@ class DiffusersConfig:
     ignore_camera: bool = False
     """Run a UNet without the camera embedding that its prior.json does not describe, as if the
     camera were never known."""
+    without: tuple[Untold, ...] = ()
+    """What the model is not told although it could be, to see what it is worth: "words" (the
+    direction of a view in its prompt), "camera", "views" (the others of a step)."""
     view_adapter: Path | None = None
     """Stable Diffusion XL: the file of an MV-Adapter, which lets it denoise six views together."""
     control: tuple[str, ...] = ()
@@ -97,6 +100,8 @@ class DiffusersConfig:
     (no weights are needed)."""
 
 
+DIRECTIONS = ("front", "side", "back", "overhead", "bottom")
+"""The words by which a prompt says from where the object is seen."""
 CameraNumber = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 CAMERA_NUMBERS: dict[str, CameraNumber] = {
     "sin azimuth": lambda azimuth, elevation, background, normal: azimuth.sin(),
@@ -159,6 +164,14 @@ def camera_vector(
     return torch.stack(numbers, -1)
 
 
+def in_axes(maps: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
+    """Ray maps (B, 6, h, w), two vectors for every pixel, in the axes of a prior
+    (`PriorRecord.ray_axes`)."""
+    places = ["xyz".index(axis[-1]) for axis in axes]
+    signs = torch.tensor([-1.0 if axis[0] == "-" else 1.0 for axis in axes]).to(maps)
+    return (maps.unflatten(1, (2, 3))[:, :, places] * signs.view(1, 1, 3, 1, 1)).flatten(1, 2)
+
+
 def read_config(folder: Path, part: str, kind: type[R]) -> R:
     """What is needed of the configuration of a part of a model folder. Raises ModelError if it is
     missing or damaged."""
@@ -192,7 +205,10 @@ def read_facts(folder: Path) -> PriorRecord:
     """What prior.json says beside a model of this project's; nothing special without one. Raises
     ModelError."""
     path = folder / "prior.json"
-    return record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
+    own = record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
+    if {axis[-1] for axis in own.ray_axes} != {"x", "y", "z"}:
+        raise ModelError(f'"ray_axes" has an axis twice: {", ".join(own.ray_axes)}', str(path))
+    return own
 
 
 def facts_of(
@@ -246,3 +262,54 @@ def scheduler_of(folder: Path, config: DiffusersConfig) -> SchedulerRecord:
         changes["prediction_type"] = config.prediction_type
     values = {f: getattr(numbers, f) for f in numbers.__dataclass_fields__}
     return record(SchedulerRecord, {**values, **changes}, Path("--load"))
+
+
+WORDS: dict[Untold, str] = {
+    "words": "the direction of a view in its prompt",
+    "camera": "its camera",
+    "views": "the other views of a step",
+}
+"""What each is, for messages."""
+
+
+def _without_unknown_words(facts: PriorFacts) -> PriorFacts:
+    """The facts of a prior; one whose vocabulary lacks the words of a view's direction is told
+    none."""
+    known = facts.vocabulary
+    lacking = [] if known is None else [w for w in (*DIRECTIONS, "view") if w not in known]
+    if not lacking:
+        return facts
+    note = (
+        f"The model does not know the word{'s' * (len(lacking) > 1)} {', '.join(lacking)}: prompts "
+        "do not say from where the object is seen"
+    )
+    return replace(facts, untold=facts.untold | {"words"}, notes=(*facts.notes, note))
+
+
+def left_without(prior: DiffusionPrior, facts: PriorFacts, without: Sequence[Untold]) -> PriorFacts:
+    """The facts of a prior that is not told some things (`DiffusersConfig.without`).
+
+    Raises:
+        ModelError: it is not told one of them anyway, or cannot predict without.
+    """
+    facts = _without_unknown_words(facts)
+    untold = frozenset(without)
+    if not untold:
+        return facts
+    told: dict[Untold, bool] = {
+        "words": facts.reads_text,
+        "camera": facts.camera is not None,
+        "views": facts.joint_views > 1,
+    }
+    for what in sorted(untold):
+        if not told[what]:
+            raise ModelError(
+                f"is not told {WORDS[what]} anyway", facts.name, f'Leave "{what}" out of it'
+            )
+    names = " and ".join(WORDS[what] for what in WORDS if what in untold)
+    if not prior.goes_without(untold):
+        raise ModelError(f"cannot predict without {names}", facts.name, "Leave --load.without out")
+    views = 1 if "views" in untold else facts.joint_views
+    note = f"The model is not told {names} (--load.without)"
+    untold |= facts.untold
+    return replace(facts, untold=untold, joint_views=views, notes=(*facts.notes, note))

@@ -17,7 +17,7 @@ import torch
 
 from ..engine.errors import ModelError, did_you_mean
 from .control.networks import controlled
-from .diffusion import Condition, GuidanceStyle, Working
+from .diffusion import Condition, GuidanceStyle, PriorFacts, Working
 from .families.base import DiffusersPrior, TextSide
 from .families.records import UnetRecord
 from .model_folder import (
@@ -26,6 +26,7 @@ from .model_folder import (
     DiffusersConfig,
     camera_number,
     camera_vector,
+    in_axes,
     read_config,
 )
 from .networks.attention import ViewAttention, emphasised, install, joint_views
@@ -63,7 +64,8 @@ class StableDiffusionPrior(DiffusersPrior):
         channels = self.channels()
         given = self.unet_facts.in_channels
         extra = (channels if given is None else given) - channels
-        if extra == 6 and not (self.own.ray_maps or self.own.camera is not None):
+        rays = self.own.camera is not None if self.own.ray_maps is None else self.own.ray_maps
+        if extra == 6 and not rays:
             raise ModelError(
                 "its UNet takes six channels beyond the latents, and no prior.json says what they "
                 "are",
@@ -121,6 +123,13 @@ class StableDiffusionPrior(DiffusersPrior):
                 f'"camera_vector" has {len(names)} numbers, and the UNet takes {width}', path
             )
         return names
+
+    def _facts(self) -> PriorFacts:
+        facts = super()._facts()
+        if self.unet_facts.class_embed_type == "projection" and not self._numbers:
+            note = "The model is not told its camera, which no prior.json describes"
+            facts.notes = (*facts.notes, f"{note} (--load.ignore_camera)")
+        return facts
 
     def _load_networks(self) -> None:
         super()._load_networks()
@@ -276,6 +285,7 @@ class StableDiffusionPrior(DiffusersPrior):
             maps = torch.zeros(len(x), 6, *x.shape[-2:])
             if condition.cameras is not None:
                 maps = condition.cameras.ray_maps(x.shape[-2], x.shape[-1])
+                maps = in_axes(maps, self.own.ray_axes)
             x = torch.cat([x, maps.to(x)], 1)
         if self.unet_facts.class_embed_type == "projection":
             labels = self._labels(condition, len(x))

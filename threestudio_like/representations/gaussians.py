@@ -92,15 +92,15 @@ class _Noted(torch.autograd.Function):
     def forward(
         ctx: Any, centres: torch.Tensor, screen: torch.Tensor, seen: torch.Tensor, scale: Any
     ) -> torch.Tensor:
-        ctx.save_for_backward(seen)
-        ctx.scale = scale
+        # Sent to the device here: on the way back a GPU would have to wait for it.
+        ctx.save_for_backward(seen, centres.new_tensor(scale))
         return centres.view_as(centres)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Any:
-        (seen,) = ctx.saved_tensors
+        seen, scale = ctx.saved_tensors
         seen = seen.to(grad.dtype)
-        pull = (grad * grad.new_tensor(ctx.scale)).norm(dim=-1) * seen
+        pull = (grad * scale).norm(dim=-1) * seen
         return grad, torch.stack([pull.sum(0), seen.sum(0)], -1), None, None
 
 

@@ -168,7 +168,8 @@ def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
     """
     plain, _ = parse_weighted(prompt)
     check_vocabulary(prior, plain)
-    for line in prior.check_prompt(f"{plain}, overhead view"):
+    told = "words" not in prior.facts.untold
+    for line in prior.check_prompt(f"{plain}, overhead view" if told else plain):
         events.say(f"Warning: {line}.")
 
 

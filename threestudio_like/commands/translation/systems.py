@@ -139,6 +139,14 @@ def _geometry_of_fantasia() -> Fantasia3D:
     return replace(plain, geometry=geometry, appearance=replace(plain.appearance, steps=0))
 
 
+def _two_priors() -> PictureOptimisation:
+    """A picture's field that is distilled by two priors."""
+    second = {"second-prior": {"weight": "1", "distil": {"weighting": "dreamfusion"}}}
+    plain = _picture()
+    guidances = Guidances().updated(second, "guidances.")
+    return replace(plain, distil=replace(plain.distil, guidances=guidances))
+
+
 _TEXT = Target(command="generate", system="dreamfusion", base=_field)
 _PICTURE = Target(
     command="reconstruct",
@@ -188,6 +196,7 @@ TARGETS: dict[str, Target] = {
     "fantasia3d-system": _FANTASIA,
     "image-condition-dreamfusion-system": _PICTURE,
     "zero123-system": _PICTURE,
+    "magic123-system": replace(_PICTURE, base=_two_priors),
 }
 """Systems that become something, where they refine and texture nothing."""
 OTHERS: dict[tuple[str, str], Target] = {
@@ -207,8 +216,6 @@ PROLIFIC = {"geometry": _NORMALS, "texture": _MESH}
 WHY: dict[str, str] = {
     "textmesh-system": "a signed-distance geometry is not made here",
     "sdi-system": "noise is drawn, not found by inversion",
-    "magic123-system": "its second guidance has keys of its own (guidance_3d); the "
-    "published method is reconstruct --method field --preset magic123",
     "control4d-multiview-system": "pictures of many views are not edited",
     "instructnerf2nerf-system": "pictures of many views are not edited",
     "zero123-simple-system": "its guidance is the unified one of Zero-1-to-3",

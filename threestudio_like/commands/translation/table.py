@@ -28,6 +28,7 @@ PREFIXES = {
     "system.renderer_type": "system.renderer.",
     "system.prompt_processor_type": "system.prompt_processor.",
     "system.guidance_type": "system.guidance.",
+    "system.guidance_3d_type": "system.guidance_3d.",
 }
 """The key that names a part -> the prefix of its options."""
 

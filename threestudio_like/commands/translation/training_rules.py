@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .optimiser import ADAM
-from .rules import Outcome, Rule, Scene, alone
+from .rules import Outcome, Rule, Scene, alone, constant
 from .values import NoTranslation, number, plain, timed, whole
 
 DROPPED = 0.1
@@ -111,6 +111,32 @@ def perp_neg(scene: Scene, value: Any) -> Outcome:
     return Outcome(values={"@.guidance.perp_neg": 1.0, "@.guidance.prompt.interpolate": True})
 
 
+def second_prior(scene: Scene, value: Any) -> Outcome:
+    """A model that sees the picture, beside the run's own: by its name here, or as a hub id."""
+    if not value:
+        raise NoTranslation("no model is named")
+    return Outcome(values={"@.guidances.second-prior.prior": view_prior(value) or str(value)})
+
+
+def second_clip(scene: Scene, value: Any) -> Outcome:
+    """Its element-wise limits of the gradient."""
+    if value is None:
+        return Outcome()
+    found = timed(value, scene.steps)
+    return Outcome(
+        values={"@.guidances.second-prior.distil.grad_clip": found.text}, note=found.note
+    )
+
+
+def mask_weight(scene: Scene, value: Any) -> Outcome:
+    """The weight of the silhouette; Magic123's is a cross-entropy."""
+    found = constant("terms.mask")(scene, value)
+    if scene.get("system_type") != "magic123-system":
+        return found
+    note = "squared differences of the opacity and the mask, not their cross-entropy"
+    return Outcome(values=found.values, verdict="part", note=note)
+
+
 def copied_model(scene: Scene, value: Any) -> Outcome:
     """The model whose copy learns the renderings, where it is another than the prior."""
     if not value or value == scene.get("system.guidance.pretrained_model_name_or_path"):
@@ -179,5 +205,6 @@ TRAINING_RULES: dict[str, Callable[..., Rule]] = {
     **{f.__name__: f for f in (guidance_scale, noise, image_loss, copy_weight)},
     **{f.__name__: alone(f) for f in (prior, seen_prior, clip, perp_neg)},
     **{f.__name__: alone(f) for f in (copied_model, drops_camera, copy_rate, unified_kind)},
+    **{f.__name__: alone(f) for f in (second_prior, second_clip, mask_weight)},
 }
 """These rules by the names that options.yaml has for them."""

@@ -18,6 +18,7 @@ from ..model_files import PriorRecord
 from ..model_folder import (
     DiffusersConfig,
     facts_of,
+    left_without,
     number_types,
     read_config,
     read_facts,
@@ -119,7 +120,7 @@ class DiffusersPrior(DiffusionPrior):
         self.check()
         self._load_networks()
         self._place()
-        self.facts = self._facts()
+        self.facts = left_without(self, self._facts(), self.config.without)
         self.schedule = self._schedule()
         self.text = self.text_side(EmbeddingStore() if embeddings is None else embeddings)
         if self.loras:
@@ -189,8 +190,7 @@ class DiffusersPrior(DiffusionPrior):
 
     def prediction(self) -> PredictionType:
         """What `predict` gives: the network's own form; the clean latents for EDM."""
-        where = str(self.folder / "scheduler" / "scheduler_config.json")
-        kind = self.scheduler.kind(where)
+        kind = self.scheduler.kind(str(self.folder / "scheduler" / "scheduler_config.json"))
         if kind == "edm":
             return "sample"
         if kind == "flow":
@@ -290,8 +290,6 @@ class DiffusersPrior(DiffusionPrior):
         """See `DiffusionPrior.denoiser_module`."""
         return self.denoiser
 
-    # Text.
-
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """Packed embeddings (B, T, D), taken from the embedding store if it has them."""
         return self.text.encode(prompts)
@@ -308,8 +306,6 @@ class DiffusersPrior(DiffusionPrior):
         """See `DiffusionPrior.word_columns`."""
         return self.text.columns(prompt, words)
 
-    # Pictures.
-
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """Scaled latents (B, C, h, w) of images (B, H, W, 3) in [0, 1]; differentiable."""
         return by_images(self._encode, images.to(self.device), self.images, self.accelerated)
@@ -325,10 +321,7 @@ class DiffusersPrior(DiffusionPrior):
         return by_images(self._decode, latents.to(self.device), self.images, self.accelerated)
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        def decode(z: torch.Tensor) -> torch.Tensor:
-            return self.latents.decode(z.to(self.vae_dtype))
-
-        x = in_range(decode, latents, self.vae_dtype)
+        x = in_range(lambda z: self.latents.decode(z.to(self.vae_dtype)), latents, self.vae_dtype)
         return (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
     # Prediction.
@@ -340,6 +333,7 @@ class DiffusersPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The denoiser's output (B, C, h, w) in the form that the facts name."""
+        condition = condition.without(self.facts.untold)
         parts = self._parts(len(latents), condition)
         if len(parts) == 1:
             return self._predict(latents, t, condition)
@@ -361,7 +355,7 @@ class DiffusersPrior(DiffusionPrior):
             self._parts(len(latents), condition),
             latents.to(self.device),
             t=t,
-            condition=condition,
+            condition=condition.without(self.facts.untold),
             within=within,
             half=self.dtype == torch.float16,
         )

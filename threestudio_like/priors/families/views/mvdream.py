@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ....engine.errors import ModelError
 from ....renderers.cameras import Cameras
-from ...diffusion import CameraProtocol, Condition, PriorFacts, Reference
+from ...diffusion import CameraProtocol, Condition, PriorFacts, Reference, Untold
 from ...model_folder import read_config
 from ...networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
 from ...text.embeddings import EmbeddingStore
@@ -94,6 +94,10 @@ class MVDreamPrior(ViewPrior):
         facts.preset = "mvdream"
         return super().described(facts)
 
+    def goes_without(self, untold: frozenset[Untold]) -> bool:
+        """See `DiffusionPrior.goes_without`: it also learned single pictures, without a camera."""
+        return "views" not in untold or "camera" in untold
+
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return PromptEncoder(
@@ -145,6 +149,10 @@ class ImageDreamPrior(MVDreamPrior):
         facts = super().described(facts)
         facts.wants_reference, facts.preset = True, "imagedream"
         return facts
+
+    def goes_without(self, untold: frozenset[Untold]) -> bool:
+        """See `DiffusionPrior.goes_without`: the picture is one of the views."""
+        return "views" not in untold
 
     def encode_reference(self, reference: Reference) -> tuple[torch.Tensor, torch.Tensor]:
         """The latents (C, h, w) of the picture before white, and the vision tower's states of its

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from ....engine.errors import ModelError
-from ...diffusion import Condition, PriorFacts, Reference
+from ...diffusion import Condition, PriorFacts, Reference, Untold
 from ...text.embeddings import EmbeddingStore
 from ...text.packed import Text, TextLayout
 from ..base import DiffusersPrior
@@ -67,6 +67,10 @@ class ViewPrior(DiffusersPrior):
         if self.vision:
             check_class(self.folder, self.vision, VISION)
             shapes_in(weight_files(self.folder / self.vision))
+
+    def goes_without(self, untold: frozenset[Untold]) -> bool:
+        """See `DiffusionPrior.goes_without`: it was made to be told views."""
+        return untold <= {"words"}
 
     def encode_reference(self, reference: Reference) -> Any:
         """What the network is told of a picture; nothing by default."""

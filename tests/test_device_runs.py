@@ -1,0 +1,159 @@
+"""Every command that computes, with every system, preset and guidance that it has, on a device that
+is none (see `pretend`): what a GPU would refuse fails here, and a step waits for the device once.
+
+`test_devices.py` has the runs on the embedded prior; here small random ones show what is left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pretend import WAITS, pretend_device
+
+from tests.runs import sha
+from tests.test_ranks import scripts
+from threestudio_like.cli import main
+from threestudio_like.engine.loop import Loop
+from threestudio_like.engine.watchdog import Watchdog
+from threestudio_like.meshes import Asset
+
+ASSETS = Path(__file__).parent.parent / "assets"
+MUG = str(ASSETS / "shapes/mug.obj")
+SMALL = ["--faces", "300", "--texture", "64", "--no-turntable", "--quiet", "--preview-seconds", "0"]
+HASH = [
+    *("--representation.hash.levels", "2", "--representation.hash.log2_size", "8"),
+    *("--renderer.samples", "8", "--renderer.occupancy", "8"),
+]
+FEW = ["--steps", "6", "--resolution", "16"]
+DREAM = ["generate", "a red chair", "--system", "dreamfusion", "--preset", "paper", *HASH, *FEW]
+MESH = [
+    *("--mesh.steps", "4", "--mesh.resolution", "16", "--mesh.shape.flexicubes.size", "8"),
+    *("--mesh.colours.hash.levels", "2", "--mesh.colours.hash.log2_size", "8"),
+]
+LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6"]
+PAINT = ["texture", MUG, "a red mug"]
+PICTURE = ["reconstruct", str(ASSETS / "pictures/chair.png"), "--prompt", "a red chair"]
+SPLATS = [
+    *("--distil.steps", "6", "--representation.gaussians.start", "100"),
+    *("--representation.gaussians.capacity", "200", "--representation.gaussians.opacity", "0.9"),
+    *("--texture.steps", "2", "--texture.texels", "64", "--texture.surface.resolution", "24"),
+]
+FANTASIA = [
+    word
+    for stage in ("geometry", "appearance")
+    for word in (
+        *(f"--{stage}.steps", "4", f"--{stage}.resolution", "16"),
+        *(f"--{stage}.shape.flexicubes.size", "8", f"--{stage}.colours.voxels.size", "8"),
+    )
+]
+RUNS = {
+    "latent-nerf": [*LATENT, "--resolution", "8"],
+    "latent-nerf, mesh": [*LATENT, "--refine-mesh", *MESH],
+    "dreamfusion": DREAM,
+    "magic3d": [*DREAM[:4], "--preset", "magic3d", *HASH, *FEW, *MESH],
+    "prolificdreamer": [*DREAM[:4], "--preset", "prolificdreamer", *HASH, *FEW],
+    "fantasia3d": ["generate", "a red chair", "--system", "fantasia3d", *FANTASIA],
+    "dreamgaussian": ["generate", "a red chair", "--system", "dreamgaussian", *SPLATS],
+    "latent-paint": [*PAINT, "--preset", "paper", *FEW],
+    "latent-paint, prolificdreamer": [*PAINT, "--preset", "prolificdreamer", *FEW],
+    "field, mesh": [*PICTURE, "--method", "field", "--refine-mesh", *MESH, "--steps", "6"],
+    "relief": [*PICTURE[:2], "--method", "relief"],
+}
+
+
+@pytest.fixture
+def any_device(monkeypatch):
+    """Errors come with their traces."""
+    monkeypatch.setenv("THREESTUDIO_LIKE_DEBUG", "1")
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What every step of a run waited for, by its stage, but for what kernels have to know; its
+    checkpoints, pictures and lines of events are no part of it."""
+    found: dict[str, list[list[str]]] = {}
+    gradients, move = Loop._gradients, Loop._move
+
+    def ours():
+        waits = [w for w in WAITS if not w.startswith("kernels/")]
+        WAITS.clear()
+        return waits
+
+    def with_gradients(self, progress, step):
+        WAITS.clear()
+        made = gradients(self, progress, step)
+        found.setdefault(step.stage, []).append(ours())
+        return made
+
+    def with_move(self, progress, step, loss, fraction):
+        WAITS.clear()
+        verdict = move(self, progress, step, loss, fraction)
+        found[step.stage][-1].extend(ours())
+        return verdict
+
+    monkeypatch.setattr(Loop, "_gradients", with_gradients)
+    monkeypatch.setattr(Loop, "_move", with_move)
+    # It looks at every step of so short a stage, and at every hundredth or so of a real one.
+    monkeypatch.setattr(Watchdog, "due", lambda self, index, steps: False)
+    return found
+
+
+def run(arguments, out, *more):
+    with pretend_device() as there:
+        line = [*arguments, *SMALL, "--device", str(there), "--dtype", "float32", "--out", str(out)]
+        return main([*line, *more])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_system_runs_on_its_device(name, tiny_folder, tmp_path, any_device, steps):
+    prior = [] if name == "relief" else ["--prior", str(tiny_folder)]
+    assert run([*RUNS[name], *prior], tmp_path / "run") == 0
+    assert Asset.load(tmp_path / "run/asset.glb").meshes
+    late = [waits for stage in steps.values() for waits in stage[2:]]
+    assert all(len(waits) <= 1 for waits in late), steps
+    assert all("watchdog.py" in wait for waits in late for wait in waits), steps
+
+
+ON_TWO = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch.distributed as dist
+from pretend import State, pretend_device
+from threestudio_like.cli import main
+
+real, send = dist.all_reduce, dist.broadcast_object_list
+
+
+def all_reduce(tensor):
+    # As NCCL: on the rank's own device, which is the current one.
+    assert (tensor.device.type, tensor.device.index) == ("lazy", State.current), tensor.device
+    copy = tensor.detach().cpu()
+    real(copy)
+    tensor.copy_(copy)
+
+
+dist.all_reduce = all_reduce
+dist.broadcast_object_list = lambda message, src, device: send(message, src=src)
+dist.get_default_backend_for_device = lambda device: "gloo"
+with pretend_device(2):
+    code = main([*sys.argv[3:], "--device", "lazy", "--out", sys.argv[1]])
+    print("on", State.current)
+sys.exit(code)
+"""
+
+
+def test_two_devices_train_a_copy_as_one_does(tiny_folder, tmp_path, any_device):
+    """Variational score distillation trains a network besides: two ranks, a device each, end in the
+    bytes of one device that takes their shares one after the other."""
+    line = [*DREAM[:4], "--preset", "vsd", *HASH, "--steps", "3", "--resolution", "16", *SMALL]
+    line += ["--prior", str(tiny_folder), "--dtype", "float32", "--distil.uniform.batch", "2"]
+    ranks, told = scripts(ON_TWO, tmp_path, str(Path(__file__).parent), *line)
+    assert [process.returncode for process in ranks] == [0, 0], told
+    assert [out.split()[-1] for out, _ in told] == ["0", "1"]
+    with pretend_device() as there:
+        more = ["--accumulate", "2", "--device", str(there), "--out", str(tmp_path / "one")]
+        assert main([*line, *more]) == 0
+    assert sha(tmp_path / "run" / "asset.glb") == sha(tmp_path / "one" / "asset.glb")
