@@ -38,7 +38,7 @@ def extents(obj):
 
 
 def ramp(array):
-    """The product of an array's values with fixed weights: any change of one of them moves it."""
+    """The product of an array's values with fixed weights, which any change moves."""
     flat = np.asarray(array, np.float64).ravel()
     return float(flat @ np.cos(np.arange(len(flat)) * 0.7310585)) / np.sqrt(len(flat))
 

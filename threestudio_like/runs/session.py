@@ -220,8 +220,7 @@ class Run:
         tell(planned, self.events)
 
     def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
-        """Keep the budget of --memory, if there is one; `more` as of `keep_memory`. Raises
-        ConfigError where it cannot be kept."""
+        """`keep_memory` of the run's options; `more` as there. Raises ConfigError."""
         from .memory_budget import keep_memory
 
         budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()

@@ -283,9 +283,7 @@ def _patterns(options: TrainingOptions) -> None:
 
     torch.manual_seed(options.seed + 3)
     size, steps = _recipe(options, "patterns")
-    judge = PatternJudge(
-        *size.widths, patterns=tuple(options.edition.patterns), world=options.world
-    )
+    judge = PatternJudge(size.widths[0], tuple(options.edition.patterns), options.world)
     data = drawn_groups(options, "patterns", _fewer(options, 5000), every_pair=True, patterned=True)
     run(options, pattern_stage(judge, data, steps, batch=size.batch))
     judge.save(options.out / "judge")

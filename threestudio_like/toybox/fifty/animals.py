@@ -100,6 +100,7 @@ def dog(p: Proportions, mode: str | None) -> list[Part]:
 
 
 def cat(p: Proportions, mode: str | None) -> list[Part]:
+    path: list[tuple[float, float, float]]
     r, tall, head, tail = p.thickness(0.28, 0.4), p.height(0.8, 1.2), p(0.26, 0.36), p(0.07, 0.12)
     ear, length = p(0.2, 0.34), p.length(0.9, 1.4)
     if mode == "standing":

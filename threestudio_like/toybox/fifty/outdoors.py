@@ -241,9 +241,9 @@ def tower(p: Proportions, mode: str | None) -> list[Part]:
             (cyl(r * top * cap, roof, (0, h + roof / 2 - 0.01, 0), top=0, segments=26), "roof")
         )
     parts.append((box((r * 0.6, door, 0.24), (0, door / 2, r - 0.08)), "door"))
-    for k in (0.5, 0.75):
-        place = r * (1 - (1 - (top if mode != "square" else 0.92)) * k)
-        parts.append((box((r * 0.4, 0.24, 0.2), (0, h * k, place - 0.06)), "windows"))
+    for up in (0.5, 0.75):
+        place = r * (1 - (1 - (top if mode != "square" else 0.92)) * up)
+        parts.append((box((r * 0.4, 0.24, 0.2), (0, h * up, place - 0.06)), "windows"))
     return parts
 
 
