@@ -126,7 +126,8 @@ def report(arguments: argparse.Namespace) -> None:
         return f"{index} / {np.mean([x[IOU] for x in own]):.2f}" if own else "-"
 
     body = (
-        f"{len(lines)} of {len(PROMPTS) * len(ARMS) * arguments.seeds} runs of `generate` on the embedded prior, {len(prompts)} prompts of things "
+        f"{len(lines)} of {len(PROMPTS) * len(ARMS) * arguments.seeds} runs of `generate` on the "
+        f"embedded prior, {len(prompts)} prompts of things "
         f"with a front, seeds {sorted({x['seed'] for x in found})}. Janus index: 0 is one front, "
         "1 as many as sides; of objects none of whose views looks like a front it is not known. "
         "IoU of silhouettes over 8 views with the nearest of 200 true objects. In brackets, 95 % "
