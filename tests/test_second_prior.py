@@ -107,7 +107,7 @@ def test_a_vocabulary_without_directions_runs_without_them_and_it_is_said(tmp_pa
     assert "side, back, overhead, bottom" in note
     prompts = ViewPrompts(prior, "a red chair", PromptConfig())
     assert torch.equal(prompts.by_direction["back"], prompts.by_direction["front"])
-    with pytest.raises(UserError, match="purple"):
+    with pytest.raises(UserError, match="whale"):
         prior.encode_text(["a purple whale"])
 
 
