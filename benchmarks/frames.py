@@ -1,5 +1,5 @@
-"""What every published table has to say about itself, beside its figures: the fields, and where they
-are written down (frames.toml, one section a page)."""
+"""What every published table has to say about itself, beside its figures: the fields, and where
+they are written down (frames.toml, one section a page)."""
 
 from __future__ import annotations
 

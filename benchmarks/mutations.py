@@ -18,8 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tables import ROOT, publish, table
-
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "threestudio_like"
 
 
@@ -290,6 +289,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="part of a file's or a test's name")
     arguments = parser.parse_args()
+    from tables import publish, table
+
     rows = [m for m in MUTATIONS if arguments.only in m.file or arguments.only in m.test]
     header, lines = ["file", "the code", "with a mistake", "test", "noticed"], []
     survived = 0

@@ -1,7 +1,7 @@
-"""What the benchmark scripts share: Markdown tables, intervals, and publishing both with their frame.
+"""What the benchmark scripts share: Markdown tables, intervals, publishing both with their frame.
 
-A page in docs/results is drawn from docs/results/raw/<name>.jsonl: the head, then texts, headers and
-rows in their order, then the samples that the rows are means of, where the script gives them. Run:
+A page in docs/results is drawn from docs/results/raw/<name>.jsonl: the head, then texts, headers
+and rows in their order, then single measurements, where the script gives them. Run:
 python benchmarks/tables.py --redraw NAME
 """
 
