@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-triton test-extras validate docs lint benchmark train clean
+.PHONY: demo test test-triton test-extras validate docs lint benchmark benchmark-quick train clean
 
 $(READY): pyproject.toml requirements-cpu.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 demo"; exit 2; }
@@ -77,6 +77,18 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/tutorials.py
 	$(BIN)/python benchmarks/mutations.py
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/model_families.py
+	$(BIN)/python benchmarks/real_size.py
+	$(BIN)/python benchmarks/cut_outs.py
+	$(BIN)/python benchmarks/verdicts.py --calibrate
+	$(BIN)/python benchmarks/standing.py --scenes 11 --imported 8
+	$(BIN)/python benchmarks/batch_manifests.py --seeds 2
+	$(BIN)/python benchmarks/newcomer.py
+
+# Samples of the tables, made again without changing a page: which figures come out as published, within their intervals.
+benchmark-quick: $(READY)
+	$(BIN)/python benchmarks/quick.py
 
 train: $(READY)
 	$(BIN)/threestudio-like train toybox --workers 2

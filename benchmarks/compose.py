@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tables import ROOT, publish, table
+from tables import ROOT, interval, publish, table
 
 from threestudio_like import load_prior
 from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image
@@ -478,14 +478,6 @@ def cells(some: list[dict]) -> list:
         else:
             out.append(float(values.mean()))
     return out
-
-
-def interval(values: list[float], count: int = 2000) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a mean."""
-    rng = np.random.Generator(np.random.Philox(key=0))
-    array = np.array(values)
-    means = array[rng.integers(0, len(array), (count, len(array)))].mean(1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
 def main() -> None:

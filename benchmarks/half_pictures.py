@@ -15,9 +15,8 @@ import time
 
 import numpy as np
 from completion import hidden_objects
-from compose import interval
 from object_gap import turned
-from tables import ROOT, publish, table
+from tables import ROOT, interval, publish, table
 
 from threestudio_like import load_prior
 from threestudio_like.meshes.frames import Normalisation

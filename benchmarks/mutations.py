@@ -288,10 +288,11 @@ def main() -> int:
     """Print the table; exit code 1 where a mistake is not noticed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="part of a file's or a test's name")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/mutations.md")
     arguments = parser.parse_args()
+    from tables import publish, table
+
     rows = [m for m in MUTATIONS if arguments.only in m.file or arguments.only in m.test]
-    lines = ["| file | the code | with a mistake | test | noticed |", "|---|---|---|---|---|"]
+    header, lines = ["file", "the code", "with a mistake", "test", "noticed"], []
     survived = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "tree"
@@ -310,15 +311,15 @@ def main() -> int:
             place.symlink_to(ROOT / PACKAGE / mutation.file)
             old, new = (f"<code>{' '.join(t.split())}</code>" for t in (mutation.old, mutation.new))
             answer = "yes" if noticed else "**no**"
-            lines.append(f"| `{mutation.file}` | {old} | {new} | `{mutation.test}` | {answer} |")
-            print(lines[-1], flush=True)
-    text = "\n".join(lines)
+            lines.append([f"`{mutation.file}`", old, new, f"`{mutation.test}`", answer])
+            print(*lines[-1], flush=True)
     if not arguments.only:
-        arguments.out.write_text(
-            "# Mistakes put into the code on purpose\n\n"
-            "`python benchmarks/mutations.py`: each mistake alone, in a copy of the tree; the test "
-            f"passes without it. {len(rows) - survived} of {len(rows)} are noticed.\n\n{text}\n",
-            encoding="utf-8",
+        publish(
+            "mutations",
+            "Mistakes put into the code on purpose",
+            "python benchmarks/mutations.py",
+            "Each mistake alone, in a copy of the tree; the test passes without it. "
+            f"{len(rows) - survived} of {len(rows)} are noticed.\n\n{table(header, lines)}",
         )
     print(f"{len(rows) - survived} of {len(rows)} mistakes are noticed")
     return 1 if survived else 0

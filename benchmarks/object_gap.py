@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from compose import OUT as SCENES
-from compose import Truth, hidden_share, interval, reconstructed, scenes, started, variant
+from compose import Truth, hidden_share, reconstructed, scenes, started, variant
 from PIL import Image
-from tables import ROOT, publish, table
+from tables import ROOT, interval, publish, table
 
 from threestudio_like import load_prior
 from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image

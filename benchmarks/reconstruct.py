@@ -258,6 +258,7 @@ def report(methods: list[str]) -> None:
         "Pictures to shapes",
         f"python benchmarks/reconstruct.py --methods {' '.join(methods)}",
         text,
+        [x for x in lines if x["method"] in methods],
     )
 
 

@@ -194,7 +194,9 @@ def report() -> None:
         + table(["kind", "prompt", "sketch", "IoU", "category", "colour", "CPU s"], each)
         + "\n\n![sketches and what became of them](../pictures/sketches.jpg)\n"
     )
-    publish("sketch_shape", "Following a sketch shape", "python benchmarks/sketch_shape.py", body)
+    samples = [x for group in some.values() for x in group]
+    command = "python benchmarks/sketch_shape.py"
+    publish("sketch_shape", "Following a sketch shape", command, body, samples)
 
 
 def main() -> None:

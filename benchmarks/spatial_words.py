@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from compose import Truth, interval
+from compose import Truth
 from PIL import Image
-from tables import ROOT, publish, table
+from tables import ROOT, interval, publish, table
 
 from threestudio_like import load_prior
 from threestudio_like.engine.config import update

@@ -178,6 +178,7 @@ def report(seeds: int) -> None:
         "Text to 3D on the embedded prior",
         f"python benchmarks/text_to_3d.py --seeds {seeds}",
         body,
+        lines,
     )
 
 

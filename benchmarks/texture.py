@@ -238,7 +238,7 @@ def report() -> None:
         )
         + "\n\n![all painted meshes](../pictures/painted.jpg)\n"
     )
-    publish("texture", "Texturing given meshes", "python benchmarks/texture.py", body)
+    publish("texture", "Texturing given meshes", "python benchmarks/texture.py", body, lines)
 
 
 SHOWN = (
