@@ -1,4 +1,5 @@
-"""Systems and presets with small random priors on a device that is none (see `pretend`): what a GPU would refuse fails here, and a step waits for the device once.
+"""Systems and presets with small random priors on a device that is none (see `pretend`): what a GPU
+would refuse fails here, and a step waits for the device once.
 
 `test_devices.py` has the runs on the embedded prior; here small random ones show what is left."""
 
