@@ -1,5 +1,5 @@
-"""Every command that computes, with every system, preset and guidance that it has, on a device that
-is none (see `pretend`): what a GPU would refuse fails here, and a step waits for the device once.
+"""Systems and presets with small random priors on a device that is none (see `pretend`): what a GPU
+would refuse fails here, and a step waits for the device once.
 
 `test_devices.py` has the runs on the embedded prior; here small random ones show what is left."""
 
@@ -13,8 +13,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from pretend import WAITS, pretend_device
 
-from tests.runs import sha
-from tests.test_ranks import scripts
 from threestudio_like.cli import main
 from threestudio_like.engine.loop import Loop
 from threestudio_like.engine.watchdog import Watchdog
@@ -35,18 +33,12 @@ MESH = [
 ]
 LATENT = ["generate", "a red chair", "--preset", "paper", *HASH, "--steps", "6"]
 PAINT = ["texture", MUG, "a red mug"]
-SPLATS = [
-    *("--distil.steps", "6", "--representation.gaussians.start", "100"),
-    *("--representation.gaussians.capacity", "200", "--representation.gaussians.opacity", "0.9"),
-    *("--texture.steps", "2", "--texture.texels", "64", "--texture.surface.resolution", "24"),
-]
 RUNS = {
     "latent-nerf": [*LATENT, "--resolution", "8"],
     "latent-nerf, mesh": [*LATENT, "--refine-mesh", *MESH],
     "dreamfusion": DREAM,
     "magic3d": [*DREAM[:4], "--preset", "magic3d", *HASH, *FEW, *MESH],
     "prolificdreamer": [*DREAM[:4], "--preset", "prolificdreamer", *HASH, *FEW],
-    "dreamgaussian": ["generate", "a red chair", "--system", "dreamgaussian", *SPLATS],
     "latent-paint": [*PAINT, "--preset", "paper", *FEW],
     "latent-paint, prolificdreamer": [*PAINT, "--preset", "prolificdreamer", *FEW],
     "relief": ["reconstruct", str(ASSETS / "pictures/chair.png"), "--method", "relief"],
@@ -105,45 +97,3 @@ def test_a_system_runs_on_its_device(name, tiny_folder, tmp_path, any_device, st
     late = [waits for name, stage in steps.items() if name != "mesh" for waits in stage[2:]]
     assert all(len(waits) <= 1 for waits in late), steps
     assert all("watchdog.py" in wait for waits in late for wait in waits), steps
-
-
-ON_TWO = """
-import sys
-sys.path.insert(0, sys.argv[2])
-import torch.distributed as dist
-from pretend import State, pretend_device
-from threestudio_like.cli import main
-
-real, send = dist.all_reduce, dist.broadcast_object_list
-
-
-def all_reduce(tensor):
-    # As NCCL: on the rank's own device, which is the current one.
-    assert (tensor.device.type, tensor.device.index) == ("lazy", State.current), tensor.device
-    copy = tensor.detach().cpu()
-    real(copy)
-    tensor.copy_(copy)
-
-
-dist.all_reduce = all_reduce
-dist.broadcast_object_list = lambda message, src, device: send(message, src=src)
-dist.get_default_backend_for_device = lambda device: "gloo"
-with pretend_device(2):
-    code = main([*sys.argv[3:], "--device", "lazy", "--out", sys.argv[1]])
-    print("on", State.current)
-sys.exit(code)
-"""
-
-
-def test_two_devices_train_a_copy_as_one_does(tiny_folder, tmp_path, any_device):
-    """Variational score distillation trains a network besides: two ranks, a device each, end in the
-    bytes of one device that takes their shares one after the other."""
-    line = [*DREAM[:4], "--preset", "vsd", *HASH, "--steps", "3", "--resolution", "16", *SMALL]
-    line += ["--prior", str(tiny_folder), "--dtype", "float32", "--distil.uniform.batch", "2"]
-    ranks, told = scripts(ON_TWO, tmp_path, str(Path(__file__).parent), *line)
-    assert [process.returncode for process in ranks] == [0, 0], told
-    assert [out.split()[-1] for out, _ in told] == ["0", "1"]
-    with pretend_device() as there:
-        more = ["--accumulate", "2", "--device", str(there), "--out", str(tmp_path / "one")]
-        assert main([*line, *more]) == 0
-    assert sha(tmp_path / "run" / "asset.glb") == sha(tmp_path / "one" / "asset.glb")
