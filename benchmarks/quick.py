@@ -44,6 +44,9 @@ def bounds(sample: dict[str, Any], row: dict[str, str], column: str) -> tuple[fl
     value = number(row[column])
     if value is None:
         return None
+    if sample["kind"] == "bound":
+        most = number(row.get(sample["bound"], ""))
+        return None if most is None else (float("-inf"), most)
     if sample["kind"] == "same":
         off = abs(value) * sample["within"]
     elif sample["kind"] == "share":
@@ -80,7 +83,9 @@ def compared(sample: dict[str, Any], page: str, made: str) -> list[list[str]]:
             limits = bounds(sample, row, column)
             verdict = NO_INTERVAL
             if limits is not None:
-                inside = limits[0] - 5e-4 <= again <= limits[1] + 5e-4
+                # Pages round to three decimals; a bound is exact.
+                slack = 0.0 if sample["kind"] == "bound" else 5e-4
+                inside = limits[0] - slack <= again <= limits[1] + slack
                 verdict = REPRODUCED if inside else OUTSIDE
             told.append([", ".join(filter(None, key)), column, row[column], f"{again:g}", verdict])
     return told

@@ -160,6 +160,8 @@ def test_every_script_that_publishes_has_a_frame():
         ({"kind": "share", "n": 100}, 0.603, "outside"),
         ({"kind": "interval", "interval": "95 % interval"}, 0.61, "reproduced"),
         ({"kind": "interval", "interval": "95 % interval"}, 0.63, "outside"),
+        ({"kind": "bound", "bound": "most"}, 0.7, "reproduced"),
+        ({"kind": "bound", "bound": "most"}, 0.7001, "outside"),
         ({"kind": "interval", "interval": "none"}, 0.5, "no interval"),
     ],
 )
@@ -167,9 +169,11 @@ def test_a_sample_says_which_figures_it_reproduces(kind, again, verdict):
     from quick import compared
     from tables import table
 
-    header = ["way", "IoU", "95 % interval"]
-    page = table(header, [["cisp", 0.5, "0.400 to 0.620"], ["g3dr", 0.2, "0.1 to 0.3"]])
-    made = table(header, [["cisp", again, "0.1 to 0.9"]])
+    header = ["way", "IoU", "95 % interval", "most"]
+    page = table(
+        header, [["cisp", 0.5, "0.400 to 0.620", "0.7"], ["g3dr", 0.2, "0.1 to 0.3", "0.7"]]
+    )
+    made = table(header, [["cisp", f"{again:.4f}", "0.1 to 0.9", "9"]])
     rows = compared({**kind, "columns": ["IoU"]}, page, made)
     assert [row[-1] for row in rows] == [verdict]
 
