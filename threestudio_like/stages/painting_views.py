@@ -7,7 +7,7 @@ head-on views counting more, and drawn from it again, so that all views go on wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ class PaintViewsConfig:
     batch: Number = 8
     """Views that are denoised at once."""
     joint_views: bool = True
-    prompt: PromptConfig = PromptConfig()
+    prompt: PromptConfig = field(default_factory=PromptConfig)
 
     def cameras(self, distance: float, fov_y: float, size: int) -> Cameras:
         """The views; degrees, pictures of `size` pixels."""

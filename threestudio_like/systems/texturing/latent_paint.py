@@ -30,7 +30,6 @@ from ...renderers import (
     SphereBackground,
     SurfaceConfig,
     SurfaceRenderer,
-    UniformCameras,
     ambient,
     visibility,
 )
@@ -125,7 +124,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
     )
     """Rounds of image-space refinement at the end; none by default."""
 
-    paint: PaintViewsConfig = PaintViewsConfig()
+    paint: PaintViewsConfig = field(default_factory=PaintViewsConfig)
     """Pictures of all sides, denoised together on one texture; switched on by --method."""
 
     @staticmethod
@@ -141,8 +140,8 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
         return stage != "latent"
 
     def plans(self, request: PaintRequest) -> list[StagePlan]:
-        """latent, paint (all views on one texture), start (pictures fitted), rgb, pbr, refine: those
-        that are switched on."""
+        """latent, paint (all views together), start (pictures fitted), rgb, pbr, refine: those that
+        are switched on."""
         plans = []
         if self.latent.steps > 0:
             plans.append(StagePlan("latent", lambda done: self._latent(request)))
