@@ -1,8 +1,8 @@
 """Who looks at a run while it goes, and what they ask of it.
 
 A run knows no viewer. Whoever looks writes a small file of wishes beside its checkpoint, again and
-again; the run reads it now and then, leaves snapshots of its model where somebody looks, waits where
-it is asked to pause, and ends early, with what there is, where it is asked to stop. No result
+again; the run reads it now and then, leaves snapshots of its model where somebody looks, waits
+where it is asked to pause, and ends early, with what there is, where it is asked to stop. No result
 depends on it: a snapshot changes no state and draws no random number.
 """
 
