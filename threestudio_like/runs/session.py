@@ -202,9 +202,8 @@ class Run:
         self.config, self.record.config = config, to_dict(config)
         self.record.export = None if export is None else to_dict(export)
         self.record.threads = torch.get_num_threads()
-        if self.leads():
-            if saved is None or saved.format > 1:
-                self.record.write(self.folder)
+        if self.leads() and (saved is None or saved.format > 1):
+            self.record.write(self.folder)
         self.begun = True
         self.events.record(
             "begin",

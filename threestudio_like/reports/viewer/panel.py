@@ -168,7 +168,7 @@ class RunPanel:
 
 def _formats() -> list[str]:
     """Suffixes that can be written, glTF's own first."""
-    found = [row.suffixes[0] for row in FORMATS.values() if row.write is not None]
+    found = [row.suffixes[0] for _, row in FORMATS.items() if row.write is not None]
     first = [s for s in (".glb", ".obj", ".ply", ".stl") if s in found]
     return [*first, *(s for s in found if s not in first)]
 

@@ -44,19 +44,26 @@ class RunsViewer:
 
         label = one.name if one is not None else f"{len(folders)} runs"
         self.server = ViewerServer(label, {"report": report}, port, host)
+        self._at: Any = None
+        self._beat = 0
+        try:
+            self._build(folders, one is not None)
+        except BaseException:
+            self.server.close()
+            raise
+
+    def _build(self, folders: Sequence[Path], single: bool) -> None:
         light_scene(self.server)
+        places = grid_places(len(folders))
         self.cells = [
             Cell(self.server, f"/run{number}", folder, place)
-            for number, (folder, place) in enumerate(zip(folders, grid_places(len(folders))))
+            for number, (folder, place) in enumerate(zip(folders, places))
         ]
-        self.panel = RunPanel(self.server, self.cells[0]) if one is not None else None
-        self._at: Any = None
-        if one is None:
+        self.panel = RunPanel(self.server, self.cells[0]) if single else None
+        if not single:
             self._several()
-        rows = np.array(grid_places(len(folders)))
-        reach = float(np.abs(rows).max()) + 1.0 if len(rows) else 1.0
-        self.server.look_from(azimuth=0.6 if one is not None else 0.0, radius=reach)
-        self._beat = 0
+        reach = float(np.abs(places).max()) + 1.0
+        self.server.look_from(azimuth=0.6 if single else 0.0, radius=reach)
         self.refresh()
 
     def refresh(self) -> None:

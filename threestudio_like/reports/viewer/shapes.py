@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from .words import told
 PLAIN = (0.62, 0.59, 0.55, 1.0)
 """Base colour of what has none: darker than the page."""
 GROUND = (238, 236, 231)
+LIGHT: Literal["studio"] = "studio"
+BRIGHT = 0.45
+"""Intensity of the surroundings: what is white stays below the white of the screen."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _points(
     server: ViewerServer, name: str, meshes: list[Mesh], middle: np.ndarray, radius: float
 ) -> Any:
     points = np.concatenate([m.vertices for m in meshes]) if meshes else np.zeros((0, 3))
-    grey = np.float32([[0.3, 0.28, 0.26]])
+    grey = np.array([[0.3, 0.28, 0.26]], np.float32)
     colours = [
         m.colours[:, :3] if m.colours is not None else grey.repeat(len(m.vertices), 0)
         for m in meshes
@@ -132,8 +135,11 @@ def point_cloud(path: Path) -> Asset | None:
 
 def light_scene(server: ViewerServer) -> None:
     """An even light and a quiet ground."""
-    server.scene.configure_default_lights(enabled=True, cast_shadow=False)
-    server.scene.configure_environment_map("studio", environment_intensity=0.6)
+    server.scene.configure_default_lights(enabled=False)
+    server.scene.configure_environment_map(LIGHT, environment_intensity=BRIGHT)
+    server.scene.add_light_hemisphere(
+        "/sky", sky_color=(255, 255, 255), ground_color=(120, 110, 100), intensity=0.8
+    )
     server.scene.set_background_image(np.full((2, 2, 3), GROUND, np.uint8), format="png")
 
 
@@ -158,7 +164,7 @@ def file_viewer(path: Path, port: int = 0, host: str = LOOPBACK) -> ViewerServer
         half = np.radians(turning.value) / 2
         turned = (float(np.cos(half)), 0.0, float(np.sin(half)), 0.0)
         server.scene.configure_environment_map(
-            "studio", environment_intensity=0.6, environment_wxyz=turned
+            LIGHT, environment_intensity=BRIGHT, environment_wxyz=turned
         )
 
     server.look_from()
