@@ -28,7 +28,7 @@ class RunPanel:
         self.server, self.cell = server, cell
         self.asked = {"pause": False, "stop": False}
         gui = server.gui
-        self._title = gui.add_html(told(cell.state["title"], cell.line()))
+        self._title = gui.add_html(told(cell.state["title"], _pace(cell.state)))
         self._stages = gui.add_html(stages_table(cell.state))
         self._pause = gui.add_button("Pause", hint="Wait after the step; the run keeps its place")
         self._stop = gui.add_button("Stop and keep", hint="End now, with what there is")
@@ -57,10 +57,10 @@ class RunPanel:
     def refresh(self) -> None:
         """Show what is new."""
         cell, state = self.cell, self.cell.state
-        said = (cell.line(), stages_table(state), state["ended"], state["paused"])
+        said = (_pace(state), stages_table(state), state["ended"], state["paused"])
         if said != self._said:
             self._said = said
-            self._title.content = told(state["title"], cell.line())
+            self._title.content = told(state["title"], _pace(state))
             self._stages.content = said[1]
             self._pause.visible = self._stop.visible = not state["ended"]
             ready = state["ended"] and (cell.folder / "report.html").is_file()
@@ -164,6 +164,11 @@ class RunPanel:
         if len(files) > 1:
             return f"{wanted.stem}.zip", _zipped(files)
         return wanted.name, next(iter(files.values()))
+
+
+def _pace(state: dict[str, Any]) -> str:
+    """The command and its seconds."""
+    return " · ".join(filter(None, [state["verb"], f"{state['seconds']:.0f} s"]))
 
 
 def _formats() -> list[str]:
