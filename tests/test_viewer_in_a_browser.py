@@ -21,9 +21,7 @@ from threestudio_like.reports import Report, mesh_page, write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), "")
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright (extra dev)"
-)
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (extra dev)")
 pytest.importorskip("viser", reason="no viser: pip install '.[viewer]'")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium: apt-get install chromium")
 OPTIONS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

@@ -96,16 +96,8 @@ def distillation_stage(
         seen.append(rendering.opacity.detach())
         looked[:] = [inputs.cameras]
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
-        terms.update(
-            regularisation_terms(
-                weights,
-                parts,
-                rendering,
-                cameras=inputs.cameras,
-                fraction=step.fraction,
-                random=step.random,
-            )
-        )
+        at = {"cameras": inputs.cameras, "fraction": step.fraction, "random": step.random}
+        terms.update(regularisation_terms(weights, parts, rendering, **at))
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
             terms.update(extra(rendering, inputs))

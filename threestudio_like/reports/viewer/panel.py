@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ...engine.errors import UserError
 from ...meshes.io.files import encode, read
@@ -30,6 +32,8 @@ class RunPanel:
         gui = server.gui
         self._title = gui.add_html(told(cell.state["title"], _pace(cell.state)))
         self._stages = gui.add_html(stages_table(cell.state))
+        self._preview = gui.add_image(np.zeros((2, 2, 3), np.uint8), label="So far", visible=False)
+        self._previewed = 0
         self._pause = gui.add_button("Pause", hint="Wait after the step; the run keeps its place")
         self._stop = gui.add_button("Stop and keep", hint="End now, with what there is")
         self._follow = gui.add_checkbox("Newest", initial_value=True)
@@ -70,8 +74,23 @@ class RunPanel:
                     '<a href="report" target="_blank" style="color:#8f3120">The report</a></div>'
                 )
                 self._report.visible = True
+        self._show_preview()
         self._plot_curve()
         self._show()
+
+    def _show_preview(self) -> None:
+        """The run's own picture, such as a cut-out, until there is a model to be turned."""
+        path = self.cell.folder / "work" / "preview.png"
+        wanted = not self.cell.stops() and path.is_file()
+        if not wanted:
+            self._preview.visible = False
+            return
+        with contextlib.suppress(OSError, ValueError):
+            stamp = path.stat().st_mtime_ns
+            if stamp != self._previewed:
+                with Image.open(path) as picture:
+                    self._preview.image = np.asarray(picture.convert("RGB"))
+                self._previewed, self._preview.visible = stamp, True
 
     def _show(self) -> None:
         cell, stops = self.cell, self.cell.stops()

@@ -138,7 +138,7 @@ def light_scene(server: ViewerServer) -> None:
     server.scene.configure_default_lights(enabled=False)
     server.scene.configure_environment_map(LIGHT, environment_intensity=BRIGHT)
     server.scene.add_light_hemisphere(
-        "/sky", sky_color=(255, 255, 255), ground_color=(120, 110, 100), intensity=0.8
+        "/sky", sky_color=(255, 255, 255), ground_color=(120, 110, 100), intensity=0.5
     )
     server.scene.set_background_image(np.full((2, 2, 3), GROUND, np.uint8), format="png")
 
