@@ -42,7 +42,7 @@ def browser():
 @pytest.fixture
 def tab(browser):
     """A page whose complaints, dialogs and addresses are kept."""
-    page = browser.new_page(viewport={"width": 900, "height": 700}, reduced_motion="reduce")
+    page = browser.new_page(viewport={"width": 760, "height": 520}, reduced_motion="reduce")
     page.complaints, page.addresses = [], []
     page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: page.complaints.append(str(error)))

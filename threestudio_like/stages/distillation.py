@@ -96,8 +96,8 @@ def distillation_stage(
         seen.append(rendering.opacity.detach())
         looked[:] = [inputs.cameras]
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
-        at = {"cameras": inputs.cameras, "fraction": step.fraction, "random": step.random}
-        terms.update(regularisation_terms(weights, parts, rendering, **at))
+        drawn = (inputs.cameras, step.fraction, step.random)
+        terms.update(regularisation_terms(weights, parts, rendering, *drawn))
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
             terms.update(extra(rendering, inputs))
