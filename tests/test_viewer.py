@@ -231,7 +231,7 @@ class Watched:
         )
         events = Events(self.folder.parent / "events.jsonl", "quiet")
         Loop(self.folder, events, LoopSettings(seed=3)).run([StagePlan("fit", lambda _: stage)])
-        return float(self.value)
+        return float(self.value.detach())
 
 
 @pytest.fixture
