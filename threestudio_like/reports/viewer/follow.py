@@ -88,6 +88,9 @@ def main(folder: Path, host: str, port: int) -> None:
 
     # Ctrl-C in the terminal is the run's to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        # The processor is the run's first.
+        os.nice(10)
     ended = threading.Event()
 
     def wait() -> None:
@@ -101,7 +104,7 @@ def main(folder: Path, host: str, port: int) -> None:
     announce(f"The run is shown at {viewer.server.address}", viewer.server.address, True)
     while not ended.is_set() and folder.is_dir():
         viewer.refresh()
-        ended.wait(0.5)
+        ended.wait(0.5 if viewer.server.watched else 1.5)
     until = time.monotonic() + (LINGER_SECONDS if viewer.server.watched else 0.0)
     while time.monotonic() < until and folder.is_dir():
         viewer.refresh()
