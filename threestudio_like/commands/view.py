@@ -15,18 +15,21 @@ EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Show a run (also while it goes), a mesh, or a picture whose objects you click: then it prints
-    the compose command with their boxes. In the browser, on this machine alone unless you give
-    another address."""
+    """Show a run (also while it goes), several runs side by side, a mesh, points or Gaussians, or a
+    picture whose objects you click: then it prints the compose command with their boxes. In the
+    browser, on this machine alone unless you give another address."""
 
     path: tyro.conf.Positional[Path] = Path("outputs/latest")
-    """A run's folder, a mesh file of any format that is read, or a PNG, JPEG, WebP."""
-    prompt: tyro.conf.Positional[str] = ""
-    """Of a picture: what it shows, "a red ball on a blue box"."""
+    """A run's folder, a folder of runs, a file of any mesh format that is read, a PLY or SPZ of
+    points or Gaussians, or a PNG, JPEG, WebP."""
+    more: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Of a picture: what it shows, "a red ball on a blue box". Of a run: other runs, to be shown
+    side by side."""
     port: int = 0
     """0 takes a free one."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, and is what a container needs."""
+    """Address to listen on; 0.0.0.0 lets other machines in that know the address with its token,
+    and is what a container needs."""
     browser: bool = True
     """Open the browser, where there is a screen."""
     segmenter: str = "toybox"

@@ -21,6 +21,7 @@ from .checkpoint import save_checkpoint
 from .errors import MemoryShortage, RankError
 from .events import Events
 from .memory import release
+from .onlookers import Onlookers
 from .parallel import GradientAccumulator, ProcessGroup
 from .progress import (
     Progress,
@@ -76,6 +77,9 @@ class Loop:
         self._folder, self._events, self._settings = folder, events, settings
         self._watchdog, self._workers = watchdog, workers
         self._writes = folder is not None and (workers is None or workers.rank == 0)
+        self._onlookers = Onlookers(
+            folder if self._writes else None, events, may_pause=workers is None
+        )
         self._stop = False
         self._finished: list[Stage] = []
 
@@ -105,12 +109,7 @@ class Loop:
                 else:
                     with deterministic_sums(settings.device):
                         self._run_stage(
-                            number,
-                            len(plans),
-                            stage,
-                            tensors=tensors if here else {},
-                            facts=here,
-                            restored=restored,
+                            number, len(plans), stage, tensors if here else {}, here, restored
                         )
                 for module, home in zip(stage.modules.values(), homes):
                     put(module, home)
@@ -382,6 +381,8 @@ class Loop:
             assert self._folder is not None
             draw_preview(stage, self._folder)
             progress.drawn_at = time.monotonic()
+        waited, stop = self._onlookers.after_step(stage, index, lambda: self._stop)
+        progress.began, self._stop = progress.began + waited, self._stop or stop
 
     def _save(self, progress: Progress) -> None:
         assert self._folder is not None

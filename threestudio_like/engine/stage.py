@@ -116,6 +116,8 @@ class Stage:
         clip_norm: largest norm of the gradient over all groups; 0 for no limit.
         rate_factor: of every learning rate; `recover` may lower it.
         result: names of the modules that hold what the stage leaves; empty for all of them.
+        snapshot: the model as it is now, for whoever looks at the run (see `engine.onlookers`):
+            files by suffix; it must not change any state, either.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Stage:
     clip_norm: float = 0.0
     rate_factor: float = 1.0
     result: tuple[str, ...] = ()
+    snapshot: Callable[[], Mapping[str, bytes]] | None = None
 
 
 @dataclass

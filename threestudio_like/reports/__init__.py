@@ -1,24 +1,18 @@
-"""Reports of a run: pictures, pages and the viewer in the browser."""
+"""Reports of a run: pictures and pages; the viewer in the browser is `reports.viewer`."""
 
-from .live import serve_run
 from .page import Change, Comparison, Report, mesh_page, write_report
-from .picker import BoxPicker
 from .pictures import contact_sheet, save_png
-from .server import PageServer
 from .turntable import Film, film, turntable
 
 __all__ = [
-    "BoxPicker",
     "Change",
     "Comparison",
     "Film",
-    "PageServer",
     "Report",
     "contact_sheet",
     "film",
     "mesh_page",
     "save_png",
-    "serve_run",
     "turntable",
     "write_report",
 ]

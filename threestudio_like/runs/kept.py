@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from ..engine.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ..engine.errors import CheckpointError
 from ..engine.loop import CHECKPOINT, Stage, StagePlan
+from ..engine.onlookers import WISHES
 from ..engine.progress import Restored, module_tensors, restore
 
 MODEL = "model.safetensors.zz"
@@ -58,8 +59,9 @@ def prune(
         keep_model(folder / "work", list(stages.values())[-1])
     for path in folder.rglob(f"work/{CHECKPOINT}"):
         path.unlink(missing_ok=True)
-    for path in folder.rglob("work/preview.png"):
-        path.unlink(missing_ok=True)
+    for name in ("preview.png", WISHES):
+        for path in folder.rglob(f"work/{name}"):
+            path.unlink(missing_ok=True)
 
 
 def read_model(work: Path) -> tuple[dict[str, torch.Tensor], int]:

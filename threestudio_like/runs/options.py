@@ -150,7 +150,7 @@ class RunOptions:
     log_every: int = 10
     """Steps between events."""
     viewer: bool = False
-    """Show the run in the browser while it goes."""
+    """Show the run in the browser while it goes: model, losses, pause, stop (extra `viewer`)."""
     quiet: bool = False
     """Print nothing but errors."""
     json: bool = False

@@ -19,6 +19,7 @@ from .launcher import local_rank, rank_here
 from .lock import FolderLock
 from .options import RunOptions, check_numbers, flat
 from .record import RunRecord, as_read_back, read_record, write_finished, written_outside
+from .shown import viewer_of
 
 if TYPE_CHECKING:
     from ..engine.loop import Stage, StagePlan
@@ -93,9 +94,10 @@ class Run:
             check_free([model.save_embeddings], force=settings.force, made=made)
         for path in settings.plugins:
             read_plugin_file(path)
+        shown = viewer_of(settings, quiet=quiet)
         run = _opened(command, options, name, quiet=quiet)
         try:
-            with machine_as_before():
+            with machine_as_before(), shown(run.folder):
                 saved = None if run._saved is None else run._saved.threads
                 prepare_machine(run.settings, saved, run.events)
                 yield run
@@ -202,13 +204,8 @@ class Run:
         self.config, self.record.config = config, to_dict(config)
         self.record.export = None if export is None else to_dict(export)
         self.record.threads = torch.get_num_threads()
-        if self.leads():
-            if saved is None or saved.format > 1:
-                self.record.write(self.folder)
-            if self.settings.viewer:
-                from ..reports.live import follow
-
-                follow(self.folder)
+        if self.leads() and (saved is None or saved.format > 1):
+            self.record.write(self.folder)
         self.begun = True
         self.events.record(
             "begin",

@@ -45,6 +45,7 @@ from .demand import Demand, Place, volume_demand
 from .distilling import DistillingConfig, sampler_of_prior
 from .model import FieldModel, figures, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
+from .snapshots import field_snapshot
 
 
 def distillation_stage(
@@ -78,6 +79,7 @@ def distillation_stage(
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = schedules(regularise)
     seen: list[torch.Tensor] = []
+    looked: list[Cameras] = []
     guidance_figures = GuidanceFigures()
     own = parameter_groups(parts, rates)
     own = own if optimiser is None else optimiser.applied(own)
@@ -92,17 +94,10 @@ def distillation_stage(
     def loss(step: Step) -> dict[str, torch.Tensor]:
         rendering, inputs = views.render(step, parts, every, option)
         seen.append(rendering.opacity.detach())
+        looked[:] = [inputs.cameras]
         terms = guidance_terms(every[:1], rendering, inputs, figures=guidance_figures)
-        terms.update(
-            regularisation_terms(
-                weights,
-                parts,
-                rendering,
-                cameras=inputs.cameras,
-                fraction=step.fraction,
-                random=step.random,
-            )
-        )
+        drawn = (inputs.cameras, step.fraction, step.random)
+        terms.update(regularisation_terms(weights, parts, rendering, *drawn))
         terms.update(guidance_terms(guidances, rendering, inputs, figures=guidance_figures))
         if extra is not None:
             terms.update(extra(rendering, inputs))
@@ -130,6 +125,7 @@ def distillation_stage(
         after_step=parts.field.after_step,
         clip_norm=clip_norm,
         preview=lambda: preview(parts, views.size),
+        snapshot=lambda: field_snapshot(parts, *looked),
         watch=watch,
         figures=guidance_figures,
         recover=recover,

@@ -32,13 +32,14 @@ from ..guidance.weighted import (
 from ..meshes.mesh import Asset, Mesh
 from ..meshes.texture.atlas import join_atlas
 from ..meshes.texture.unwrap import unwrap
-from ..renderers import Background, StratifiedCameras, SurfaceConfig, SurfaceRenderer
+from ..renderers import Background, Cameras, StratifiedCameras, SurfaceConfig, SurfaceRenderer
 from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
 from .distilling import DistillingConfig
 from .field_to_mesh import AssetConfig, field_mesh, surface_colour, surface_settings
 from .model import FieldModel
 from .painting import PaintRates, PaintTerms, SurfaceModel, paint_terms, parsed, preview
+from .snapshots import surface_snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,7 @@ def texture_stage(
     weights = parsed(config.terms)
     renderer = SurfaceRenderer(SurfaceConfig())
     shown = GuidanceFigures()
+    looked: list[Cameras] = []
 
     def model() -> SurfaceModel:
         return SurfaceModel(kept.surface(), renderer, parts.decode)
@@ -178,6 +180,7 @@ def texture_stage(
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random, surface = step.random, kept.surface()
         cameras = own_views(config.cameras.sample(random, size, step.fraction), step, every)
+        looked[:] = [cameras]
         sample = background.sample(cameras, random)
         rendering = renderer.render(surface, cameras, sample, step.microbatch_random)
         solid = (rendering.opacity > 0.99).float()
@@ -211,6 +214,7 @@ def texture_stage(
         prepare=prepare,
         after_step=after_step,
         preview=lambda: preview(model(), size),
+        snapshot=lambda: surface_snapshot(model(), *looked),
         figures=shown,
         recover=lambda verdict: recover_guidances(every, verdict),
         shrink=lambda: shrink_guidances(every),

@@ -45,6 +45,7 @@ from ..representations import TexturedMesh
 from .demand import Demand, Place, surface_demand
 from .distilling import DistillingConfig
 from .model import Decode
+from .snapshots import surface_snapshot
 
 
 @dataclass
@@ -226,11 +227,13 @@ def painting_stage(
     every = [WeightedGuidance("distil", guidance, Schedule.parse(weight)), *guidances]
     weights = parsed(terms)
     guidance_figures = GuidanceFigures()
+    looked: list[Cameras] = []
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         random = step.random
         some = cameras.sample(random, size, step.fraction)
         some = own_views(some, step, every)
+        looked[:] = [some]
         sample = background.sample(some, random)
         shone = None
         if light.kind == "known" and parts.light is not None:
@@ -268,6 +271,7 @@ def painting_stage(
         shared=True,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
+        snapshot=lambda: surface_snapshot(parts, *looked),
         figures=guidance_figures,
         recover=lambda verdict: recover_guidances(every, verdict),
         shrink=lambda: shrink_guidances(every),

@@ -35,6 +35,7 @@ from .painting import (
     parsed,
     preview,
 )
+from .snapshots import surface_snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +205,7 @@ def paint_rounds_stage(
         loss=loss,
         after_step=keep_in_range(parts),
         preview=lambda: preview(parts, size),
+        snapshot=lambda: surface_snapshot(parts, cameras),
     )
 
 

@@ -32,6 +32,7 @@ from ..renderers.rendering import Rendering
 from ..representations import LearningRates
 from .model import FieldModel, parameter_groups, preview
 from .regularisers import Regularisation, regularisation_terms, schedules
+from .snapshots import field_snapshot
 
 RECOVERED_RATES = 0.3
 """Share of the learning rates that is left after a collapse."""
@@ -188,6 +189,7 @@ def rounds_stage(
         groups=[*parameter_groups(parts, config.rates), *guidance_groups(guidances)],
         loss=loss,
         preview=lambda: preview(parts, size, BackgroundSample(pictures[:1].expand(4, -1, -1, -1))),
+        snapshot=lambda: field_snapshot(parts, cameras),
         figures=guidance_figures,
         watch=lambda: {"opacity": float(last["opacity"].mean())} if last else {},
         recover=recover,

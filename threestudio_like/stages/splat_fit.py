@@ -9,8 +9,10 @@ import torch
 
 from ..engine.loop import Stage, Step
 from ..engine.schema.bounds import Count, Number, Weight
+from ..meshes.io.splats.ply import write_splat_ply
 from ..renderers import BackgroundSample, Cameras, SplatRenderer
 from ..representations import GaussianCloud
+from ..representations.gaussian_files import splats_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,4 +81,5 @@ def splat_fit_stage(
         before_step=cloud.before_step,
         after_step=cloud.after_step,
         result=("field",),
+        snapshot=lambda: {".ply": write_splat_ply(splats_of(cloud))} if cloud.channels == 3 else {},
     )

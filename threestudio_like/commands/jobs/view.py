@@ -1,5 +1,5 @@
-"""`view`: a run, also while it goes, a mesh, or a picture whose objects are clicked; in the
-browser, on this machine alone."""
+"""`view`: a run, also while it goes, runs side by side, a mesh, or a picture whose objects are
+clicked; in the browser, on this machine alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from ...engine.errors import ConfigError, InputError
-from ...meshes.io.files import read
 from ...meshes.io.photographs import SUFFIXES
-from ...meshes.io.splats.splats import is_splat_file, read_splats
-from ...meshes.page.splats import splat_page
-from ...reports import BoxPicker, PageServer, mesh_page, serve_run
-from ...reports.live import HTML, announce
-from ...reports.server import LOOPBACK
+from ...reports.viewer import (
+    LOOPBACK,
+    BoxPicker,
+    RunsViewer,
+    ViewerServer,
+    announce,
+    check_viewer,
+    file_viewer,
+)
 from ..view import View
+
+MOST_RUNS = 36
+"""Runs that are shown side by side."""
 
 
 @dataclass
@@ -35,29 +41,37 @@ class ViewOptions:
     """How long; None until Ctrl-C, or until the boxes are given."""
 
 
-def view(path: Path, prompt: str, options: ViewOptions) -> str:
-    """Show a run's folder, a mesh file, or a picture whose boxes are asked for.
+def view(path: Path, more: tuple[str, ...], options: ViewOptions) -> str:
+    """Show a run's folder, runs side by side, a file of a mesh, points or Gaussians, or a picture
+    whose boxes are asked for.
+
+    Args:
+        more: of a picture the prompt, of a run the folders of others.
 
     Returns:
         The command that composes the picture, once its boxes are given; "" for everything else.
 
     Raises:
         InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt that
-            is no use here.
+            is no use here; viser is not installed.
     """
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return _boxes_command(path, prompt, options)
-    if prompt:
-        raise ConfigError("belongs to a picture", "view PROMPT", "Leave it out")
-    server = _server(path, options)
+        if len(more) > 1:
+            raise ConfigError("takes one prompt", f"view {path.name}", "Put it into quotes")
+        return _boxes_command(path, more[0] if more else "", options)
+    viewer, server = _viewer(path, more, options)
     _warn(server.warning)
-    announce(f"{path} is shown at {server.address}  (Ctrl-C ends)", server.address, options.browser)
+    shown = str(path) if not more else f"{path} with {len(more)} more"
+    line = f"{shown} is shown at {server.address}  (Ctrl-C ends)"
+    announce(line, server.address, options.browser)
     try:
         began = time.monotonic()
         while options.seconds is None or time.monotonic() - began < options.seconds:
-            time.sleep(0.2)
+            if viewer is not None:
+                viewer.refresh()
+            time.sleep(0.3)
     finally:
-        server.close()
+        (viewer or server).close()
     return ""
 
 
@@ -75,6 +89,7 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
     from ...systems.scene.prompt import read_scene
     from ...systems.scene.segmentation import DecomposeConfig, cells_of
 
+    check_viewer()
     read = read_pixels(picture)
     pixels, share = read.pixels, read.share
     shown = (
@@ -135,22 +150,43 @@ def _warn(word: str) -> None:
         print(word, file=sys.stderr, flush=True)
 
 
-def _server(path: Path, options: ViewOptions) -> PageServer:
-    if path.is_dir():
-        if not (path / "events.jsonl").is_file():
-            raise InputError(
-                "is no run's folder", str(path), "Give a folder under outputs/, a mesh or a picture"
-            )
-        return serve_run(path.resolve(), options.port, options.host)
+def _viewer(
+    path: Path, more: tuple[str, ...], options: ViewOptions
+) -> tuple[RunsViewer | None, ViewerServer]:
+    """The viewer of runs, if it is one, and its server. Raises InputError, ConfigError."""
     if not path.exists():
         raise InputError(
             "there is no such file or folder", str(path), "Give a run's folder, a mesh or a picture"
         )
-    if is_splat_file(path):
-        page = splat_page(path.name, read_splats(path))
-    else:
-        page = mesh_page(path.name, read(path))
-    return PageServer({"": lambda: (HTML, page)}, port=options.port, host=options.host)
+    if path.is_dir():
+        folders = [_run_folder(p) for p in (path, *map(Path, more))] if more else _runs_in(path)
+        if len(folders) > MOST_RUNS:
+            raise ConfigError(
+                f"shows at most {MOST_RUNS} runs, not {len(folders)}", "view", "Name fewer folders"
+            )
+        viewer = RunsViewer(folders, options.port, options.host)
+        return viewer, viewer.server
+    if more:
+        raise ConfigError("belongs to a picture", "view PROMPT", "Leave it out")
+    return None, file_viewer(path, options.port, options.host)
+
+
+def _run_folder(path: Path) -> Path:
+    folder = path.expanduser()
+    if not (folder / "events.jsonl").is_file():
+        raise InputError(
+            "is no run's folder", str(path), "Give a folder under outputs/, a mesh or a picture"
+        )
+    return folder.resolve()
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """The run of a folder, or the runs that lie in it, such as those of several seeds."""
+    if (path / "events.jsonl").is_file():
+        return [path.resolve()]
+    inner = sorted(p.parent.resolve() for p in path.glob("*/events.jsonl"))
+    # outputs/latest is another name of one of them.
+    return list(dict.fromkeys(inner)) or [_run_folder(path)]
 
 
 def show(options: View) -> str:
@@ -162,4 +198,4 @@ def show(options: View) -> str:
         segmenter=options.segmenter,
         seconds=options.seconds,
     )
-    return view(options.path.expanduser(), options.prompt, chosen)
+    return view(options.path.expanduser(), options.more, chosen)

@@ -63,7 +63,7 @@ def _sphere(meshes: list[Mesh]) -> tuple[np.ndarray, float]:
 
 
 def _part(mesh: Mesh, middle: np.ndarray, radius: float, pictures: _Pictures) -> dict[str, Any]:
-    mesh = _with_normals(mesh)
+    mesh = with_hard_edges(mesh)
     assert mesh.normals is not None
     part: dict[str, Any] = {
         "positions": _bytes((mesh.vertices.astype(np.float64) - middle) / radius, np.float32),
@@ -105,7 +105,7 @@ def _part(mesh: Mesh, middle: np.ndarray, radius: float, pictures: _Pictures) ->
     return part
 
 
-def _with_normals(mesh: Mesh) -> Mesh:
+def with_hard_edges(mesh: Mesh) -> Mesh:
     """The mesh with normals of some length; of one without any, hard edges stay hard."""
     if mesh.normals is not None:
         short = np.linalg.norm(mesh.normals, axis=1) < 0.1

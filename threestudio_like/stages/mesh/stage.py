@@ -34,6 +34,7 @@ from ...renderers.mesh import MeshRenderer
 from ...renderers.rendering import Rendering
 from ...representations.surfaces import Surface, SurfaceMesh
 from ..distilling import sampler_of_prior
+from ..snapshots import mesh_snapshot
 from .config import MeshStageConfig
 from .model import MeshModel, preview
 from .start import MeshStart, SurfaceColours
@@ -212,6 +213,7 @@ def mesh_stage(
         before_step=moves.before_step,
         after_step=None if config.move == "colours" else model.surface.after_step,
         preview=lambda: preview(model, 96),
+        snapshot=lambda: mesh_snapshot(model),
         watch=moves.watch,
         figures=None if guidances is None else guidances.figures,
         recover=lambda verdict: recover_guidances(every, verdict),

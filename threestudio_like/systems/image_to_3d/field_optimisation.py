@@ -47,6 +47,7 @@ from ...stages.field_to_mesh import field_mesh, surface_colour
 from ...stages.mesh import MeshStageConfig
 from ...stages.model import FieldModel, parameter_groups
 from ...stages.regularisers import Regularisation
+from ...stages.snapshots import field_snapshot
 from .back_projection import ProjectionConfig
 from .cisp import CispConfig, CispReconstruction
 from .fit import measure_fit, taken_over, with_word
@@ -291,6 +292,7 @@ class PictureOptimisation(PictureSystem):
             parts.all_modules(),
             groups=parameter_groups(parts, rates),
             loss=loss,
+            snapshot=lambda: field_snapshot(parts),
         )
 
     def _optimise(self, done: dict[str, Stage], request: PictureRequest) -> Stage:

@@ -38,6 +38,7 @@ from ...renderers.backgrounds import BackgroundSample
 from ...renderers.rendering import Rendering
 from ...representations.placed_scene import Along, PlacedScene
 from ...stages.demand import Demand, Place, surface_demand
+from ...stages.snapshots import scene_snapshot
 from .layout import LayoutConfig
 from .prompt import SceneText
 
@@ -347,6 +348,7 @@ def placement_stage(
         loss=loss,
         after_step=after,
         preview=preview,
+        snapshot=lambda: scene_snapshot(scene, None if reference is None else reference.camera),
         figures=novel.figures,
         recover=(lambda verdict: recover_guidances(novel.every, verdict)) if novel.every else None,
         shrink=lambda: shrink_guidances(novel.every),

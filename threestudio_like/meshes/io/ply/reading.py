@@ -33,6 +33,22 @@ OF_GAUSSIANS = "threestudio-like export FILE --to glb makes a mesh of them; view
 _COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
+def read_points(path: Path) -> Mesh | None:
+    """The points of a PLY without faces as a mesh without faces, with their colours; None for
+    anything else. Raises InputError."""
+    data, where = path.read_bytes(), str(path)
+    header = read_header(data, where)
+    if any(header.element(name) is not None for name in ("face", "tristrips")):
+        return None
+    vertex = read_columns(data, header, where).get("vertex", {})
+    if "f_dc_0" in vertex and "scale_0" in vertex:
+        return None
+    points, _ = near_origin(positions(vertex, where))
+    if not len(points) or not np.isfinite(points).all():
+        raise InputError("holds no points, or some that are not numbers", where, REPAIR)
+    return Mesh(points, np.zeros((0, 3), np.int32), colours=_colours(vertex))
+
+
 def read_ply(path: Path, textures: bool = True) -> Asset:
     """Read a PLY file with faces. Raises InputError."""
     data, where = path.read_bytes(), str(path)
