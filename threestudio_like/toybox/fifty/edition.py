@@ -18,10 +18,10 @@ from .craft import CRAFT
 from .figures import FIGURES
 from .food import FOOD
 from .furniture import FURNITURE
+from .hand_tools import TOOLS
 from .outdoors import OUTDOORS
 from .scenes import layout, scene
 from .sundries import SUNDRIES
-from .tools import TOOLS
 from .vehicles import VEHICLES
 from .vessels import VESSELS
 
