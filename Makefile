@@ -73,6 +73,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/compose.py
 	$(BIN)/python benchmarks/object_gap.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/janus.py
 	$(BIN)/python benchmarks/fixed_runs.py
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/tutorials.py
