@@ -256,6 +256,7 @@ def test_the_closed_vocabulary_names_a_word_of_another_script():
     class Prior:
         class facts:
             vocabulary = ("a", "red", "chair")
+            world = "twenty"
 
     assert [w.word for w in unknown_words("红色 chair 🪑", ("chair",))] == ["红色", "🪑"]
     with pytest.raises(VocabularyError, match="红色"):

@@ -786,12 +786,12 @@ def test_rounds_in_turn_keep_what_was_painted_before(toybox_prior, monkeypatch):
     refinement = ImageRefinement(toybox_prior, "a red box", config.refine, torch.full((8,), 0.5))
     calls, denoise = [], refinement.denoise
 
-    def watched(latents, cameras, time, steps, random, purpose, known):
+    def watched(latents, cameras, time, steps, random, purpose, known, **more):
         calls.append(
             (
                 latents,
                 known[1],
-                clean := denoise(latents, cameras, time, steps, random, purpose, known),
+                clean := denoise(latents, cameras, time, steps, random, purpose, known, **more),
             )
         )
         return clean
