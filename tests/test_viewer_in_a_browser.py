@@ -219,7 +219,7 @@ def test_a_run_is_scrubbed_paused_and_its_cameras_shown(tab, tmp_path):
         viewer.panel._cameras.value = True
         viewer.panel._show()
         tab.wait_for_timeout(1500)
-        assert (np.abs(settled(tab, "viewer-cameras") - earlier).max(-1) > 20).mean() > 2e-4
+        assert (np.abs(picture(tab, "viewer-cameras") - earlier).max(-1) > 20).mean() > 2e-4
         tab.get_by_role("button", name="Pause").click()
         tab.get_by_role("button", name="Go on").wait_for(timeout=20000)
         tab.wait_for_timeout(800)
