@@ -214,7 +214,11 @@ def test_progress_in_a_notebook_is_a_line_that_goes_away(monkeypatch):
     from threestudio_like.engine import events
 
     assert tsl.RunOptions().verbosity == "line"
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    from ipykernel.kernelapp import IPKernelApp
+
+    # A program that runs notebooks is none.
+    assert tsl.RunOptions().verbosity == "line"
+    monkeypatch.setattr(IPKernelApp, "initialized", lambda: True)
     assert tsl.RunOptions().verbosity == "notebook"
     assert tsl.RunOptions(quiet=True).verbosity == "quiet"
     page = io.StringIO()

@@ -16,8 +16,9 @@ from .text import duration, json_text, printable
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    return "ipykernel" in sys.modules
+    """Whether this process is the kernel of a notebook, and not a program that runs one."""
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and bool(kernel.IPKernelApp.initialized())
 
 
 class NotebookLine:
