@@ -29,6 +29,13 @@ class CameraRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalsRecord:
+    """How a prior that knows pictures of normals draws them: (n + 1) / 2 in these axes."""
+
+    space: Literal["world"] = "world"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorRecord:
     """prior.json: what the configurations of the networks do not tell."""
 
@@ -43,6 +50,8 @@ class PriorRecord:
     """Which of our axes are those of the ray maps: ("x", "-z", "y") where +Z is up and the front
     looks along -Y."""
     joint_views: Number = 1
+    normals: NormalsRecord | None = None
+    """Where the prior knows pictures of normals, told by the camera vector's "normal domain"."""
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None

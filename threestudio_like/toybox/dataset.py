@@ -13,7 +13,7 @@ import numpy as np
 from ..engine.output import new_file, write_file
 from .editions import edition
 from .parallel import each
-from .render import render, view_projection
+from .render import Views, render, view_projection
 
 VIEWS = 4
 """Number of views of a group. They share elevation and background, and are at exact quarter turns.
@@ -26,7 +26,8 @@ class Groups:
 
     images (N, 4, S, S, 3) uint8; azimuth (N, 4) and elevation (N,) in radians; background (N,) grey
     level in [0, 1]; captions, N texts without view words; category and colour, N words (of the
-    first object).
+    first object); normals, pictures (N, 4, S, S, 3) uint8 of the same views (`normal_picture`), or
+    None where they were not drawn.
     """
 
     images: np.ndarray
@@ -36,6 +37,7 @@ class Groups:
     captions: list[str]
     category: list[str]
     colour: list[str]
+    normals: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -52,10 +54,17 @@ def view_word(azimuth: float, elevation: float) -> str:
     return "back" if 145.0 <= turn <= 215.0 else "side"
 
 
+def normal_picture(views: Views, background: float) -> np.ndarray:
+    """Pictures (B, H, W, 3) in [0, 1] of normals: (n + 1) / 2 of the unit normal in world axes,
+    over a grey level, with the soft edges of the colours' mask."""
+    drawn = (views.normal + 1) / 2
+    return drawn * views.mask[..., None] + np.float32(background) * (1 - views.mask[..., None])
+
+
 @dataclass(frozen=True)
 class World:
     """Selects a world for groups: see `world.draw`. `size` is the edge length of a picture in
-    pixels."""
+    pixels; `normals` asks for pictures of normals beside those of colours."""
 
     seed: int
     size: int = 64
@@ -64,13 +73,14 @@ class World:
     every_pair: bool = False
     patterned: bool = False
     edition: str = "twenty"
+    normals: bool = False
 
 
 def _draw_group(
     job: tuple[World, int],
-) -> tuple[np.ndarray, np.ndarray, float, float, str, str, str]:
-    """Pictures (4, S, S, 3) uint8, azimuths (4,), elevation, background, caption, category and
-    colour of one group."""
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, float, float, str, str, str]:
+    """Pictures of colours and of normals (4, S, S, 3) uint8, azimuths (4,), elevation, background,
+    caption, category and colour of one group."""
     world, index = job
     known = edition(world.edition)
     obj = known.draw(
@@ -93,8 +103,12 @@ def _draw_group(
     )
     phrase = obj.phrases[0]
     pictures = np.rint(views.image * 255).astype(np.uint8)
+    normals = None
+    if world.normals:
+        normals = np.rint(normal_picture(views, float(background)) * 255).astype(np.uint8)
     return (
         pictures,
+        normals,
         azimuth,
         float(elevation),
         float(background),
@@ -115,6 +129,7 @@ def draw_groups(
     patterned: bool = False,
     workers: int = 1,
     world: str = "twenty",
+    normals: bool = False,
 ) -> Groups:
     """Render groups `begin` to `begin + count` of an edition; deterministic by (seed, split)."""
     chosen = World(
@@ -125,14 +140,18 @@ def draw_groups(
         every_pair=every_pair,
         patterned=patterned,
         edition=world,
+        normals=normals,
     )
     images = np.empty((count, VIEWS, size, size, 3), np.uint8)
+    shapes = np.empty_like(images) if normals else None
     azimuth, elevation = np.empty((count, VIEWS), np.float32), np.empty(count, np.float32)
     background = np.empty(count, np.float32)
     words: list[tuple[str, str, str]] = []
     with each(_draw_group, ((chosen, begin + n) for n in range(count)), workers) as drawn:
-        for n, (pictures, around, above, behind, *said) in enumerate(drawn):
+        for n, (pictures, shape, around, above, behind, *said) in enumerate(drawn):
             images[n], azimuth[n], elevation[n], background[n] = pictures, around, above, behind
+            if shapes is not None and shape is not None:
+                shapes[n] = shape
             words.append((said[0], said[1], said[2]))
     captions, category, colour = (list(column) for column in zip(*words))
     return Groups(
@@ -143,6 +162,7 @@ def draw_groups(
         captions=captions,
         category=category,
         colour=colour,
+        normals=shapes,
     )
 
 
@@ -157,18 +177,28 @@ def cached_groups(
     patterned: bool = False,
     workers: int = 1,
     world: str = "twenty",
+    normals: bool = False,
 ) -> Groups:
     """The result of `draw_groups`, stored under `folder`, so that a resumed training need not
     render again."""
     kind = ("-all" if every_pair else "") + ("-patterned" if patterned else "")
     kind += "" if world == "twenty" else f"-{world}"
+    kind += "-normals" if normals else ""
     stem = folder / f"{split}-{seed}-{count}-{size}-{int(scenes * 100)}{kind}"
     if stem.with_suffix(".json").is_file():
         facts = json.loads(stem.with_suffix(".json").read_text())
         arrays = np.load(stem.with_suffix(".npz"), allow_pickle=False)
         images = np.load(stem.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
+        shapes = None
+        if normals:
+            shapes = np.load(stem.with_suffix(".normals.npy"), mmap_mode="c", allow_pickle=False)
         return Groups(
-            images, arrays["azimuth"], arrays["elevation"], background=arrays["background"], **facts
+            images,
+            arrays["azimuth"],
+            arrays["elevation"],
+            background=arrays["background"],
+            normals=shapes,
+            **facts,
         )
     groups = draw_groups(
         seed,
@@ -180,10 +210,14 @@ def cached_groups(
         patterned=patterned,
         workers=workers,
         world=world,
+        normals=normals,
     )
     # This is the program's own cache: what an interrupted call has left is replaced.
     with new_file(stem.with_suffix(".npy"), force=True) as path:
         np.save(path, groups.images)
+    if groups.normals is not None:
+        with new_file(stem.with_suffix(".normals.npy"), force=True) as path:
+            np.save(path, groups.normals)
     with new_file(stem.with_suffix(".npz"), force=True) as path:
         np.savez(
             path,

@@ -30,9 +30,9 @@ from ..toybox.parallel import each
 from ..toybox.render import DISTANCE, FOV_Y
 from ..toybox.world import draw
 from .diffusion import GroupBatches
+from .drawn import drawn_groups
 from .options import TrainingOptions, claim, run, toybox_only
 from .recipes import recipe
-from .toybox import drawn_groups
 
 KINDS = ("depth", "canny")
 """What it is told, one kind at a time."""

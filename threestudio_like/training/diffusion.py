@@ -78,16 +78,20 @@ def build_text_encoder(tokenizer: Any, width: int = 128, layers: int = 2) -> Any
 
 
 def build_unet(
-    channels: tuple[int, ...] = CHANNELS, text_width: int = 128, latent_size: int = 16
+    channels: tuple[int, ...] = CHANNELS,
+    text_width: int = 128,
+    latent_size: int = 16,
+    latents: int = 4,
+    numbers: int = CAMERA_CHANNELS,
 ) -> Any:
-    """A UNet2DConditionModel for 4 latent and 6 ray-map channels, with a camera vector in its class
-    embedding."""
+    """A UNet2DConditionModel for the channels of latents and 6 of ray maps, with a camera vector of
+    `numbers` in its class embedding."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=latent_size,
-        in_channels=10,
-        out_channels=4,
+        in_channels=latents + 6,
+        out_channels=latents,
         layers_per_block=1,
         block_out_channels=channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -96,7 +100,7 @@ def build_unet(
         attention_head_dim=4,
         norm_num_groups=16,
         class_embed_type="projection",
-        projection_class_embeddings_input_dim=CAMERA_CHANNELS,
+        projection_class_embeddings_input_dim=numbers,
         resnet_time_scale_shift="scale_shift",
     )
 
@@ -118,15 +122,20 @@ def build_scheduler() -> Any:
 
 
 VIEW_WORDS = ("front", "side", "back", "overhead")
+TWO_DOMAINS = (*FIRST_CAMERA_VECTOR, "normal domain")
+"""The camera vector of a model of colours and normals."""
+NORMALS = 1 / 3
+"""Share of the objects of a batch that are shown as normals, where they are known."""
 
 
 class GroupBatches:
     """Batches of groups of four views of an object, with the inputs and targets of the denoiser.
 
     Args:
-        latents: (N * 4, 4, h, w) float16, with the group as the outer index.
+        latents: (N * 4, C, h, w) float16, with the group as the outer index.
         groups: number of objects in a batch.
         drop_text: share of the objects whose prompt is empty.
+        normals: latents of the same views' normals; some objects are then shown as normals.
     """
 
     def __init__(
@@ -136,11 +145,15 @@ class GroupBatches:
         data: Groups,
         groups: int,
         drop_text: float = 0.1,
+        normals: torch.Tensor | None = None,
     ) -> None:
         self._drop_text = drop_text
         self._count, self._groups, self._size = len(data), groups, latents.shape[-1]
         self._alphas = build_scheduler().alphas_cumprod
-        self._latents = latents.view(self._count, VIEWS, 4, self._size, self._size)
+        shape = (self._count, VIEWS, *latents.shape[1:])
+        self._latents = latents.view(shape)
+        self._normals = None if normals is None else normals.view(shape)
+        self._camera = FIRST_CAMERA_VECTOR if normals is None else TWO_DOMAINS
         self._azimuth = torch.from_numpy(data.azimuth)
         self._elevation = torch.from_numpy(data.elevation)
         self._background = torch.from_numpy(data.background)
@@ -177,15 +190,20 @@ class GroupBatches:
         rays = Cameras.orbit(az, el, DISTANCE, fov_y=FOV_Y, height=size, width=size).ray_maps(
             size, size
         )
-        vector = camera_vector(
-            FIRST_CAMERA_VECTOR, az, el, background=bg, normal=torch.zeros_like(bg)
-        )
+        normal = torch.zeros_like(bg)
+        if self._normals is not None:
+            shown = torch.rand(groups, generator=generator) < NORMALS
+            normal = shown.repeat_interleave(VIEWS).to(bg)
+            other = self._normals[pick].flatten(0, 1).float()
+            clean = torch.where(normal.view(-1, 1, 1, 1) > 0, other, clean)
+        vector = camera_vector(self._camera, az, el, background=bg, normal=normal)
         drop_text = torch.rand(groups, generator=generator) < self._drop_text
         text = self._tokens[pick[:, None], self._views[pick]]
         text = torch.where(drop_text[:, None, None], self._empty, text).flatten(0, 1)
         if not joint:
             drop_camera = torch.rand(groups * VIEWS, generator=generator) < 0.15
-            vector = vector * ~drop_camera[:, None]
+            # Which of the two domains is shown is told even without a camera.
+            vector[:, : len(FIRST_CAMERA_VECTOR)] *= ~drop_camera[:, None]
             rays = rays * ~drop_camera[:, None, None, None]
         # Stratified time steps, one for each group.
         t = (
@@ -219,6 +237,7 @@ def diffusion_stage(
     steps: int,
     groups: int = 12,
     lr: float = 1e-3,
+    normals: torch.Tensor | None = None,
 ) -> Stage:
     """The stage that trains UNet and text encoder with the v objective on groups of four views.
 
@@ -227,13 +246,14 @@ def diffusion_stage(
     in joint steps, in which the views could not be distinguished without cameras).
 
     Args:
-        latents: (N * 4, 4, h, w) float16, with the group as the outer index.
+        latents: (N * 4, C, h, w) float16, with the group as the outer index.
+        normals: of the same views, where the model learns both.
     """
     unet.train()
     text_encoder.train()
     processor = install(unet)
     ema = nn.ModuleDict({"unet": Ema(unet, 0.9985), "text": Ema(text_encoder, 0.9985)})
-    batches = Batches(GroupBatches(tokenizer, latents, data, groups=groups), unet)
+    batches = Batches(GroupBatches(tokenizer, latents, data, groups=groups, normals=normals), unet)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = batches(step)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..engine.errors import CheckpointError, ConfigError
+from ..engine.errors import CheckpointError, ConfigError, did_you_mean
 from ..engine.output import own_folder, write_file
 from ..engine.parallel import ProcessGroup
 from ..engine.stage import Stage
@@ -19,6 +19,9 @@ from ..toybox.edition import Edition
 from ..toybox.editions import edition, write_card
 from .recipes import GROUPS, OBJECTS, Preset
 
+ALSO = ("normals", "larger")
+"""normals: pictures of normals, as a second domain. larger: the autoencoder sees pictures of 128
+pixels."""
 WORLD = {"train": 2000, "validation": 2001, "test": 2001}
 """World seeds of the objects of image-to-3D models, which no other training uses."""
 
@@ -43,6 +46,8 @@ class TrainingOptions:
     judges are trained on; None for the preset's."""
     only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
     """One of the networks of `train toybox`."""
+    also: tuple[str, ...] = ()
+    """What the text-to-image model learns beside colours at 64 pixels (`ALSO`)."""
     steps: int | None = None
     minutes: float | None = None
     """Time limit of each network in minutes; in `train all`, of all together."""
@@ -96,6 +101,11 @@ def check(options: TrainingOptions) -> None:
         raise ConfigError(
             f"must be positive, got {options.minutes:g}", "--minutes", "Leave it out for no limit"
         )
+    for name in options.also:
+        if name not in ALSO:
+            raise ConfigError(
+                f'there is nothing of the name "{name}"', "--also", did_you_mean(name, ALSO)
+            )
     edition(options.world)
     devices.settle(options.device)
 

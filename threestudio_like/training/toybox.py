@@ -6,19 +6,25 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import CheckpointError
 from ..engine.output import own_folder, write_file
 from ..kernels.devices import is_main
 from ..toybox.edition import Edition
 from ..toybox.render import LIGHT
+from .drawn import (
+    drawn_groups,
+    known_latents,
+    known_sources,
+    larger_groups,
+    loaded,
+    some_pictures,
+    training_groups,
+)
 from .options import TrainingOptions, claim, note_world, run, say, toybox_only
 from .recipes import Recipe, recipe
-
-SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
-"""World seeds: the judge and CLIP never see the diffusion model's objects."""
 
 CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "background": [0.25, 1.0]}
 
@@ -47,32 +53,6 @@ def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
     return found, options.steps or found.steps
 
 
-def drawn_groups(
-    options: TrainingOptions,
-    seed: str,
-    count: int,
-    scenes: float = 0.0,
-    split: str = "train",
-    every_pair: bool = False,
-    patterned: bool = False,
-) -> Any:
-    """Groups of a world, `SEEDS`, stored in the training's folder."""
-    from ..toybox.dataset import cached_groups
-
-    return cached_groups(
-        options.drawn,
-        SEEDS[seed] + 1000 * options.seed,
-        count,
-        size=64,
-        split=split,
-        scenes=scenes,
-        every_pair=every_pair,
-        patterned=patterned,
-        workers=options.workers,
-        world=options.world,
-    )
-
-
 def _vae(options: TrainingOptions) -> None:
     import torch
 
@@ -86,58 +66,47 @@ def _vae(options: TrainingOptions) -> None:
     )
 
     torch.manual_seed(options.seed)
-    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
+    data, larger = training_groups(options), larger_groups(options)
     size, steps = _recipe(options, "vae")
-    vae = build_vae(size.widths)
-    run(options, vae_stage(vae, data, steps, batch=size.batch))
+    vae = build_vae(size.widths, size.latents)
+    images = some_pictures(data)
+    if options.start is not None:
+        _begin_vae(vae, options.start, images)
+    run(options, vae_stage(vae, data, steps, batch=size.batch, larger=larger))
     vae.eval().float()
-    images = (
-        torch.from_numpy(data.images[:256].copy()).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5
-        - 1
-    )
     normalise_latents(vae, images)
     save_vae(vae, options.out / "diffusion")
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
-    latents = _latents(options, data)
+    kinds = known_sources(options, data, larger)
     size, steps = _recipe(options, "decoder")
-    run(options, decoder_stage(vae, data, latents, steps=steps, batch=size.batch))
+    run(options, decoder_stage(vae, kinds, steps=steps, batch=size.batch))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
     held_out = drawn_groups(
-        options, "validation", min(100, options.group_count), split="validation"
+        options,
+        "validation",
+        min(100, options.group_count),
+        split="validation",
+        normals="normals" in options.also,
     )
-    say(options, "vae", reconstruction_psnr(vae, held_out))
+    for name, pictures in (("vae", held_out.images), ("vae of normals", held_out.normals)):
+        if pictures is not None:
+            say(options, name, reconstruction_psnr(vae, replace(held_out, images=pictures)))
 
 
-def _latents(options: TrainingOptions, data: Any) -> Any:
-    """Latents of the training pictures, which are computed once."""
-    from safetensors.torch import load_file, save
+def _begin_vae(vae: Any, start: Path, images: Any) -> None:
+    """Begin an autoencoder from that of a folder; its first latents follow the colours again."""
+    from .growth import grow_vae
+    from .vae import pin_latents
 
-    from .vae import encode_all
-
-    path = options.out / "work" / "latents.safetensors"
-    if path.is_file():
-        latents = load_file(str(path))["latents"]
-        if len(latents) == 4 * len(data):
-            return latents
-    from diffusers import AutoencoderKL
-
-    folder = options.out / "diffusion" / "vae"
-    if not folder.is_dir():
-        raise CheckpointError(
-            "there is no trained autoencoder",
-            str(folder),
-            "First: threestudio-like train toybox --only vae",
-        )
-    vae = AutoencoderKL.from_pretrained(folder).float().eval().to(options.device)
-    latents = encode_all(vae, data.images[:].reshape(-1, *data.images.shape[2:]))
-    write_file(path, save({"latents": latents.contiguous()}))
-    return latents
+    grow_vae(vae, loaded("AutoencoderKL", start / "vae"), start)
+    pin_latents(vae.eval(), images)
+    vae.train()
 
 
 def _diffusion(options: TrainingOptions) -> None:
-    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
-    _latents(options, data)
+    data = training_groups(options)
+    known_latents(options, data)
     if options.workers == 1 or not is_main(options.device):
         _diffusion_worker(0, options, "", world=1)
         return
@@ -160,6 +129,8 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
 
     from ..engine.parallel import ProcessGroup
     from .diffusion import (
+        FIRST_CAMERA_VECTOR,
+        TWO_DOMAINS,
         build_text_encoder,
         build_tokenizer,
         build_unet,
@@ -172,19 +143,29 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         torch.set_num_threads(max(1, torch.get_num_threads() // world))
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
-    data = drawn_groups(options, "train", options.group_count, scenes=0.12)
+    data = training_groups(options)
     tokenizer = build_tokenizer(options.edition.vocabulary.words)
     size, steps = _recipe(options, "diffusion")
-    text_encoder, unet = build_text_encoder(tokenizer), build_unet(size.widths)  # type: ignore[arg-type]
+    latents = known_latents(options, data)
+    camera = FIRST_CAMERA_VECTOR if data.normals is None else TWO_DOMAINS
+    text_encoder = build_text_encoder(tokenizer)
+    unet = build_unet(
+        size.widths,  # type: ignore[arg-type]
+        latents=latents["latents"].shape[1],
+        numbers=len(camera),
+    )
+    if options.start is not None:
+        _begin_diffusion(unet, text_encoder, tokenizer, options.start)
     groups = min(size.batch, len(data))
     stage = diffusion_stage(
         unet,
         text_encoder,
         tokenizer,
-        latents=_latents(options, data),
+        latents=latents["latents"],
         data=data,
         steps=steps,
         groups=groups,
+        normals=latents.get("normals"),
     )
     run(options, stage, workers=workers)
     if rank == 0:
@@ -195,18 +176,36 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         # This process may not be the one that started the training.
         own_folder(folder)
         save_pipeline(folder, unet, text_encoder, tokenizer=tokenizer)
-        write_facts(folder, options.edition)
+        write_facts(folder, options.edition, None if data.normals is None else TWO_DOMAINS)
     if workers is not None:
         workers.close()
 
 
-def write_facts(folder: Path, world: Edition) -> None:
+def _begin_diffusion(unet: Any, text_encoder: Any, tokenizer: Any, start: Path) -> None:
+    """Begin a denoiser and its text encoder from those of a folder."""
+    from .growth import grow_text_encoder, grow_unet
+
+    grow_unet(unet, loaded("UNet2DConditionModel", start / "unet"), start)
+    before = loaded("CLIPTextModel", start / "text_encoder")
+    known = loaded("CLIPTokenizer", start / "tokenizer")
+    grow_text_encoder(text_encoder, tokenizer, before, known)
+
+
+def write_facts(folder: Path, world: Edition, numbers: tuple[str, ...] | None = None) -> None:
     """Write prior.json with the properties that the loading code cannot read from the networks'
-    configurations."""
+    configurations.
+
+    Args:
+        numbers: the camera vector of a model of colours and normals.
+    """
     import json
 
+    domains: dict[str, Any] = {}
+    if numbers is not None:
+        domains = {"camera_vector": list(numbers), "normals": {"space": "world"}}
     facts = {
         "camera": CAMERA,
+        **domains,
         "light": LIGHT,
         "joint_views": 4,
         "vocabulary": list(world.vocabulary.words),

@@ -3,6 +3,7 @@ the pooled colours."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,20 @@ from ..kernels.devices import half_precision
 from ..toybox.dataset import Groups
 
 CHANNELS = (24, 48, 64)
+NORMALS = 0.3
+"""Share of the pictures of normals, where there are some."""
+LARGER = 0.25
+"""Share of the larger pictures, where there are some."""
 
 
-def build_vae(channels: tuple[int, ...] = CHANNELS) -> Any:
-    """An AutoencoderKL (diffusers) with 4 latent channels at a quarter of the picture's edge."""
+def build_vae(channels: tuple[int, ...] = CHANNELS, latents: int = 4) -> Any:
+    """An AutoencoderKL (diffusers) with latents at a quarter of the picture's edge."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        latent_channels=4,
+        latent_channels=latents,
         block_out_channels=channels,
         layers_per_block=1,
         norm_num_groups=8,
@@ -38,6 +43,50 @@ def build_vae(channels: tuple[int, ...] = CHANNELS) -> Any:
     )
 
 
+@dataclass(frozen=True)
+class Source:
+    """Pictures (N, S, S, 3) uint8 of one kind, their latents (N, C, S/4, S/4) where they are known,
+    and their share of a batch."""
+
+    pictures: torch.Tensor
+    share: float
+    latents: torch.Tensor | None = None
+
+
+def sources(data: Groups, larger: Groups | None = None) -> list[Source]:
+    """The kinds of pictures that an autoencoder learns: colours, normals, and both of `larger`
+    groups."""
+
+    def flat(pictures: Any) -> torch.Tensor:
+        return torch.from_numpy(pictures).flatten(0, 1)
+
+    out, bigger = [], 0.0 if larger is None else LARGER
+    for groups, share in ((data, 1 - bigger), (larger, bigger)):
+        if groups is None:
+            continue
+        normals = 0.0 if groups.normals is None else NORMALS
+        out.append(Source(flat(groups.images), share * (1 - normals)))
+        if groups.normals is not None:
+            out.append(Source(flat(groups.normals), share * normals))
+    return out
+
+
+def _windows(source: Source, count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
+    """Crops (count, crop, crop, 3), with corners on the grid of the latents."""
+    pictures = source.pictures
+    pick = torch.randint(0, len(pictures), (count,), generator=generator)
+    corner = (
+        torch.randint(0, (pictures.shape[1] - crop) // 4 + 1, (count, 2), generator=generator) * 4
+    )
+    return _crops(pictures, pick, corner, size=crop)
+
+
+def _counts(shares: list[float], batch: int) -> list[int]:
+    """Whole numbers that add up to `batch`, as near to the shares as can be."""
+    ends = [round(batch * sum(shares[: n + 1]) / sum(shares)) for n in range(len(shares))]
+    return [end - begin for begin, end in zip([0, *ends], ends)]
+
+
 def _crops(
     pictures: torch.Tensor, pick: torch.Tensor, corner: torch.Tensor, size: int
 ) -> torch.Tensor:
@@ -47,23 +96,29 @@ def _crops(
     return pictures[pick[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def vae_stage(vae: Any, data: Groups, steps: int, batch: int = 32, crop: int = 32) -> Stage:
-    """The stage that trains the autoencoder on crops.
+def vae_stage(
+    vae: Any,
+    data: Groups,
+    steps: int,
+    batch: int = 32,
+    crop: int = 32,
+    larger: Groups | None = None,
+) -> Stage:
+    """The stage that trains the autoencoder on crops of colours, of normals where `data` has them,
+    and of larger pictures where they are given.
 
     The loss is L1 + squared error, a chroma error (deviation from the pixel's own grey) with weight
     2, image gradients, a term that ties the first three latents to the 4 x 4 pooled picture, and a
     weak KL term. Crops are used because most of a full frame is background.
     """
-    images = torch.from_numpy(data.images).flatten(0, 1)
+    kinds = sources(data, larger)
+    counts = _counts([kind.share for kind in kinds], batch)
     vae.train()
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
-        pick = torch.randint(0, len(images), (batch,), generator=generator)
-        corner = (
-            torch.randint(0, (images.shape[1] - crop) // 4 + 1, (batch, 2), generator=generator) * 4
-        )
-        return {"pictures": _crops(images, pick, corner, size=crop)}
+        drawn = [_windows(kind, n, crop, generator) for kind, n in zip(kinds, counts)]
+        return {"pictures": torch.cat(drawn)}
 
     batches = Batches(draw, vae)
 
@@ -104,7 +159,26 @@ def normalise_latents(vae: Any, images: torch.Tensor) -> None:
         images: (N, 3, H, W) in [-1, 1].
     """
     latents = torch.cat([vae.encode(chunk).latent_dist.mean for chunk in images.split(64)])
-    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    _fold(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+
+
+@torch.no_grad()
+def pin_latents(vae: Any, images: torch.Tensor) -> None:
+    """Fold a per-channel shift and scale into the 1 x 1 layers, so that the first three latents are
+    nearest to the pooled colours: where the training of an autoencoder that was normalised goes
+    on. The arguments are those of `normalise_latents`."""
+    latents = torch.cat([vae.encode(chunk).latent_dist.mean for chunk in images.split(64)])
+    pooled = F.avg_pool2d(images, 4)
+    mean, std = torch.zeros(latents.shape[1]), torch.ones(latents.shape[1])
+    for n in range(3):
+        z, colour = latents[:, n].flatten(), pooled[:, n].flatten()
+        slope = ((z - z.mean()) * (colour - colour.mean())).mean() / z.var(unbiased=False)
+        std[n], mean[n] = 1 / slope, z.mean() - colour.mean() / slope
+    _fold(vae, mean, std)
+
+
+def _fold(vae: Any, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Replace latents z by (z - mean) / std in the 1 x 1 layers; decoded pictures stay the same."""
     quant: nn.Conv2d = vae.quant_conv
     post: nn.Conv2d = vae.post_quant_conv
     count = len(mean)
@@ -163,30 +237,30 @@ def save_vae(vae: Any, folder: Path) -> None:
 
 
 def decoder_stage(
-    vae: Any, data: Groups, latents: torch.Tensor, steps: int, batch: int = 32, crop: int = 32
+    vae: Any, kinds: list[Source], steps: int, batch: int = 32, crop: int = 32
 ) -> Stage:
     """A second stage that sharpens only the decoder. Latents, and therefore a diffusion model
     trained on them, do not change.
 
     Args:
-        latents: (N * 4, 4, h, w) float16 of all training pictures, from the finished encoder.
+        kinds: pictures with their latents, float16, from the finished encoder.
     """
-    images = torch.from_numpy(data.images).flatten(0, 1)
     parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     vae.train()
-    factor = images.shape[1] // latents.shape[-1]
+    factor = 4
     small = crop // factor
-
-    by_place = latents.permute(0, 2, 3, 1)
+    counts = _counts([kind.share for kind in kinds], batch)
+    by_place = [kind.latents.permute(0, 2, 3, 1) for kind in kinds if kind.latents is not None]
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
-        pick = torch.randint(0, len(images), (batch,), generator=generator)
-        corner = torch.randint(0, latents.shape[-1] - small + 1, (batch, 2), generator=generator)
-        return {
-            "latents": _crops(by_place, pick, corner, size=small),
-            "pictures": _crops(images, pick, factor * corner, size=crop),
-        }
+        found: dict[str, list[torch.Tensor]] = {"latents": [], "pictures": []}
+        for kind, latents, n in zip(kinds, by_place, counts):
+            pick = torch.randint(0, len(latents), (n,), generator=generator)
+            corner = torch.randint(0, latents.shape[1] - small + 1, (n, 2), generator=generator)
+            found["latents"].append(_crops(latents, pick, corner, size=small))
+            found["pictures"].append(_crops(kind.pictures, pick, factor * corner, size=crop))
+        return {name: torch.cat(parts) for name, parts in found.items()}
 
     batches = Batches(draw, vae)
 

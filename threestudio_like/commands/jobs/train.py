@@ -51,6 +51,7 @@ def train(options: Train) -> None:
             "objects",
             "groups",
             "only",
+            "also",
             "steps",
         )
     }
