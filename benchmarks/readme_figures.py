@@ -1,8 +1,8 @@
-"""The README's figures against the tables that they come from.
+"""The figures of README.md and docs/measured.md against the tables that they come from.
 
-Each row of FIGURES finds one number in the README and says which cell of which page it is. Run:
+Each row of FIGURES finds one number in one of them and says which cell of which page it is. Run:
 python benchmarks/readme_figures.py            (exit code 1 where one differs)
-python benchmarks/readme_figures.py --write    (puts the tables' figures into the README)
+python benchmarks/readme_figures.py --write    (puts the tables' figures into both)
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ RESULTS = ROOT / "docs" / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A number of the README: `readme`, a pattern whose group is the number; `page` with the cell
-    in `column` of the row whose cells are `row` ("" is the first column), or with `text`, a pattern
-    whose group is the number; `form`, how the README writes it: digits, or "minutes"."""
+    """A number of a text: `readme`, a pattern whose group is the number; `page` with the cell in
+    `column` of the row whose cells are `row` ("" is the first column), or with `text`, a pattern
+    whose group is the number; `form`, how the text writes it: digits, or "minutes"."""
 
     readme: str
     page: str
@@ -46,7 +46,7 @@ def _reconstructed(method: str, column: str, readme: str) -> Figure:
     return Figure(readme=readme, page="reconstruct", row=row, column=column)
 
 
-FIGURES = (
+_NEWCOMER = (
     _line(
         "newcomer",
         "clone",
@@ -62,6 +62,44 @@ FIGURES = (
         form=0,
     ),
     Figure(readme=r"\[(\d+ of \d+) kills\]", page="kills", text=r"(\d+ of \d+) killed runs"),
+)
+_IN_SHORT = (
+    _line("text_to_3d", _MADE, "judge: category", rf"names the category of {NUMBER} and"),
+    _line("text_to_3d", _MADE, "judge: colour", rf"and the colour of {NUMBER};"),
+    _line("text_to_3d", _MADE, "silhouette IoU", rf"true object by IoU {NUMBER} \("),
+    Figure(
+        readme=rf"\(worst category {NUMBER}\)",
+        page="text_to_3d",
+        row=(("category", "boat"),),
+        column="silhouette IoU",
+    ),
+    Figure(
+        readme=rf"nearest object: IoU {NUMBER}",
+        page="text_to_3d",
+        text=rf"silhouettes averages IoU {NUMBER}",
+        form="text",
+    ),
+    Figure(
+        readme=rf"unseen things \| volume IoU {NUMBER}",
+        page="reconstruct",
+        row=(("method", "cisp"), ("pictures", "clean")),
+        column="volume IoU",
+        form=3,
+    ),
+    Figure(
+        readme=rf"the right category: {NUMBER}",
+        page="reconstruct",
+        text=rf"right category has volume IoU {NUMBER}",
+        form="text",
+    ),
+    _line("texture", _PAINTED, "category kept", rf"category kept {NUMBER}, colour"),
+    _line("texture", _PAINTED, "colour", rf"category kept [\d.]+, colour {NUMBER},"),
+    _line("texture", _PAINTED, "pattern", rf"pattern {NUMBER} \|"),
+    _line("texture", "another: dotted", "pattern", rf"dots alone: {NUMBER}"),
+    _reconstructed("cisp", "judge: category", rf"the judge names {NUMBER} of what"),
+    _line("texture", "foreign meshes", "category kept", rf"prompt's category in {NUMBER} of views"),
+)
+_IN_FULL = (
     _line("text_to_3d", _MADE, "judge: category", rf"\n\| {NUMBER} \| {NUMBER[1:-1]} \| "),
     _line("text_to_3d", _MADE, "judge: colour", rf"\n{_WIDE}\| {NUMBER} \| "),
     _line("text_to_3d", _MADE, "CLIP R-precision", rf"\n{_WIDE}{_WIDE}\| {NUMBER} \| "),
@@ -107,6 +145,8 @@ FIGURES = (
         readme=r"category in (\d+ of \d+) runs", page="concept", text=r"\*\*(\d+ of \d+)\*\* runs"
     ),
 )
+FIGURES = {"README.md": _NEWCOMER + _IN_SHORT, "docs/measured.md": _IN_FULL}
+"""By the file that has them."""
 
 
 def value_of(figure: Figure) -> str:
@@ -126,35 +166,39 @@ def value_of(figure: Figure) -> str:
     raise ValueError(f"docs/results/{figure.page}.md has no {figure.row} with {figure.column!r}")
 
 
-def differences(readme: str) -> list[str]:
-    """What of the README differs from its tables, or is not found, a line each."""
+def differences(name: str, text: str) -> list[str]:
+    """What of a text differs from its tables, or is not found, a line each."""
     told = []
-    for figure in FIGURES:
-        match = re.search(figure.readme, readme)
+    for figure in FIGURES[name]:
+        match = re.search(figure.readme, text)
         value = value_of(figure)
+        table = f"docs/results/{figure.page}.md"
         if match is None:
-            told.append(f"README has no {figure.readme!r} (docs/results/{figure.page}.md: {value})")
+            told.append(f"{name} has no {figure.readme!r} ({table}: {value})")
         elif match[1] != value:
-            told.append(f"README says {match[0].strip()!r}; docs/results/{figure.page}.md: {value}")
+            told.append(f"{name} says {match[0].strip()!r}; {table}: {value}")
     return told
 
 
-def written(readme: str) -> str:
-    """The README with the tables' figures."""
-    for figure in FIGURES:
-        if (match := re.search(figure.readme, readme)) is not None:
-            readme = readme[: match.start(1)] + value_of(figure) + readme[match.end(1) :]
-    return readme
+def written(name: str, text: str) -> str:
+    """A text with the tables' figures."""
+    for figure in FIGURES[name]:
+        if (match := re.search(figure.readme, text)) is not None:
+            text = text[: match.start(1)] + value_of(figure) + text[match.end(1) :]
+    return text
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the tables' figures in")
-    path = ROOT / "README.md"
-    if parser.parse_args().write:
-        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
-    told = differences(path.read_text(encoding="utf-8"))
-    print("\n".join(told) or f"{len(FIGURES)} figures of the README are those of their tables")
+    write, told = parser.parse_args().write, []
+    for name in FIGURES:
+        path = ROOT / name
+        if write:
+            path.write_text(written(name, path.read_text(encoding="utf-8")), encoding="utf-8")
+        told += differences(name, path.read_text(encoding="utf-8"))
+    count = sum(len(figures) for figures in FIGURES.values())
+    print("\n".join(told) or f"{count} figures are those of their tables")
     return int(bool(told))
 
 

@@ -111,20 +111,26 @@ def test_raw_rows_are_small_and_are_those_of_the_pages():
         assert _page(lines, path.stem) == page
 
 
-def test_figures_of_the_readme_are_those_of_the_tables():
+@pytest.mark.parametrize("name", ["README.md", "docs/measured.md"])
+def test_figures_of_texts_are_those_of_the_tables(name):
     from readme_figures import FIGURES, differences, written
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert differences(readme) == []
-    assert written(readme) == readme
-    for figure in FIGURES:
-        match = re.search(figure.readme, readme)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert differences(name, text) == []
+    assert written(name, text) == text
+    for figure in FIGURES[name]:
+        match = re.search(figure.readme, text)
         other = re.sub(r"\d(?=\D*$)", lambda m: str((int(m[0]) + 1) % 10), match[1])
-        changed = readme[: match.start(1)] + other + readme[match.end(1) :]
-        assert any(f"docs/results/{figure.page}.md" in line for line in differences(changed))
-        assert written(changed) == readme
-        removed = readme[: match.start(1)] + "x" + readme[match.end(1) :]
-        assert any("README has no" in line for line in differences(removed))
+        changed = text[: match.start(1)] + other + text[match.end(1) :]
+        assert any(f"docs/results/{figure.page}.md" in line for line in differences(name, changed))
+        assert written(name, changed) == text
+        removed = text[: match.start(1)] + "x" + text[match.end(1) :]
+        assert any(f"{name} has no" in line for line in differences(name, removed))
+
+
+def test_every_table_is_reached_from_the_page_of_what_was_measured():
+    text = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\(results/(\w+)\.md\)", text)) == set(PAGES)
 
 
 def test_every_page_is_made_by_make_benchmark_or_says_why_not():
