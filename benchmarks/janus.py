@@ -139,7 +139,12 @@ def report(arguments: argparse.Namespace) -> None:
         + sheet(prompts[:6])
     )
     command = f"python benchmarks/janus.py --seeds {arguments.seeds}"
-    publish("janus", "What keeps a front single", command, body)
+    frame = {
+        "n": f"{len(prompts)} of {len(PROMPTS)} prompts: {len(lines)} of "
+        f"{len(PROMPTS) * len(ARMS) * arguments.seeds} runs",
+        "seeds": f"0 to {arguments.seeds - 1}" if arguments.seeds > 1 else "0",
+    }
+    publish("janus", "What keeps a front single", command, body, frame=frame)
 
 
 def sheet(prompts: list[str]) -> str:

@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -174,15 +174,17 @@ def publish(
     command: str,
     body: str,
     samples: Iterable[Mapping[str, Any]] = (),
+    frame: Mapping[str, str] | None = None,
 ) -> None:
     """Print the result, write its raw rows to docs/results/raw/<name>.jsonl, and draw
     docs/results/<name>.md from them, with the frame that frames.toml has for it and where it ran.
-    `samples` are the single measurements behind the rows. Raises ValueError without a frame."""
+    `samples` are the single measurements behind the rows; `frame` replaces fields that depend on
+    the run, as n where the command line chose fewer. Raises ValueError without a frame."""
     head = {
         "title": title,
         "command": command,
         "facts": provenance(),
-        "frame": asdict(frame_of(name)),
+        "frame": asdict(replace(frame_of(name), **(frame or {}))),
     }
     kept = [{"sample": {k: _plain(v) for k, v in sample.items()}} for sample in samples]
     path = results() / "raw" / f"{name}.jsonl"

@@ -76,6 +76,19 @@ def test_the_interval_is_that_of_the_normal_distribution():
         interval([])
 
 
+def test_a_run_says_what_of_its_frame_is_its_own(pages):
+    from tables import publish, redraw
+
+    publish("kernels", "Title", "command", "Text.", frame={"n": "three | of four"})
+    page = (pages / "kernels.md").read_text(encoding="utf-8")
+    assert "| n | three / of four |" in page
+    assert redraw("kernels") == page
+    with pytest.raises(ValueError, match="'n' is empty"):
+        publish("kernels", "Title", "command", "Text.", frame={"n": " "})
+    with pytest.raises(TypeError, match="count"):
+        publish("kernels", "Title", "command", "Text.", frame={"count": "3"})
+
+
 def test_a_page_is_drawn_again_from_its_raw_rows(pages):
     from tables import publish, redraw, table
 
