@@ -177,6 +177,9 @@ def test_ten_thousand_items_take_little_memory_and_a_restart_does_nothing(monkey
     calls = []
 
     class Fake:
+        def prepare(self):
+            pass
+
         def execute(self, spec, folder, inputs):
             calls.append(spec.id)
             return Made()

@@ -7,14 +7,16 @@ here, so that help is printed at once.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..engine.errors import ConfigError, InputError
 from ..engine.events import in_notebook
 
+O = TypeVar("O")
 LONGEST_PROMPT = 400
 
 
@@ -203,26 +205,48 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def regroup(options: Any, values: dict[str, Any]) -> Any:
-    """A command's options with some of `flat`'s values replaced."""
+    """A command's options with some of `flat`'s values replaced; groups without such a value are
+    the same objects as before."""
     changes: dict[str, Any] = {}
     for name in _names(options.__class__):
         value = getattr(options, name)
+        kind: Any = value.__class__
         if isinstance(value, GROUPS):
-            changes[name] = regroup(value, values)
+            if not _flat_names(kind).isdisjoint(values):
+                changes[name] = regroup(value, values)
         elif name in values:
             changes[name] = values[name]
-    return replace(options, **changes)
+    return replace(options, **changes) if changes else options
+
+
+@cache
+def _flat_names(kind: type) -> frozenset[str]:
+    return frozenset(flat(default_options(kind)))
 
 
 def given(options: Any) -> dict[str, Any]:
     """The options that differ from their defaults, by `flat`'s names."""
-    default = _defaults(options.__class__)
-    return {name: value for name, value in flat(options).items() if value != default[name]}
+    return _differing(options, default_options(options.__class__))
+
+
+def _differing(options: Any, default: Any) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for name in _names(options.__class__):
+        value, usual = getattr(options, name), getattr(default, name)
+        # Thousands of items share the groups that none of them changes.
+        if value is usual:
+            continue
+        if isinstance(value, GROUPS):
+            changed.update(_differing(value, usual))
+        elif value != usual:
+            changed[name] = value
+    return changed
 
 
 @cache
-def _defaults(kind: type) -> dict[str, Any]:
-    return flat(kind())
+def default_options(kind: Callable[[], O]) -> O:
+    """A command's options as they are when nothing is said, made once."""
+    return kind()
 
 
 def check_prompt(prompt: str) -> None:

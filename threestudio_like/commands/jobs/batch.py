@@ -16,7 +16,6 @@ from typing import Any
 from ...engine.errors import BatchError, ConfigError, UserError, did_you_mean
 from ...engine.events import Events
 from ...engine.places import user_path
-from ...kernels.devices import is_cuda
 from ...runs.batch.crew import Crew, LocalCrew
 from ...runs.batch.drive import Driver, Progress, summary
 from ...runs.batch.forecast import forecast_kinds, forecast_lines
@@ -109,8 +108,8 @@ def _make(options: Batch, manifest: Manifest) -> str:
         defaults=_defaults(options),
     )
     planner = CommandWork()
-    plan = plan_items(manifest, chosen, planner)
     address = options.store or str(Path("batches") / Path(manifest.where).stem)
+    plan = plan_items(manifest, chosen, planner, _made(address))
     work = CommandWork({plan.inputs.add(path): path for path in options.plugins})
     say = _sayer(options)
     for note in dict.fromkeys(plan.notes):
@@ -160,6 +159,15 @@ def _go_on(options: Batch) -> str:
         )
 
 
+def _made(address: str) -> set[str]:
+    """The ids of what a store holds already; none where there is no store yet. What is wrong with
+    one is said when it is opened to be worked with."""
+    try:
+        return Store(address).done()
+    except UserError:
+        return set()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Job:
     options: Batch
@@ -180,8 +188,7 @@ def _lock(stack: ExitStack, store: Store) -> None:
 def _drive(job: _Job, stack: ExitStack) -> str:
     options, store, work = job.options, job.store, job.work
     index = Index.of_store(store)
-    index.forget_plan()
-    index.plan((item, work.kind(item.spec), work.steps(item.spec)) for item in job.items)
+    index.renew_plan(job.items, work)
     index.reconcile(store)
     alone = store.files.local is not None
     store.sweep(index.attempts(), alone=alone)
@@ -213,7 +220,7 @@ def _drive(job: _Job, stack: ExitStack) -> str:
         store.sweep(index.attempts(), alone=alone)
     else:
         index.publish(store)
-    batch_reports.write_gallery(store, index)
+    batch_reports.update_gallery(store, index)
     return _end(job, index, progress)
 
 
@@ -256,6 +263,8 @@ def _crew(job: _Job, wanted: int) -> Crew:
         raise ConfigError(
             "is this process's own memory", "--store memory://", "Add --workers 1, or take a folder"
         )
+    from ...kernels.devices import is_cuda
+
     on_gpu = any(is_cuda(str(i.spec.values.get("device", ""))) for i in job.items)
     gpus = options.gpus if options.gpus is not None else (1.0 if on_gpu else 0.0)
     memory = max((m for m in map(job.work.memory, _kinds(job)) if m is not None), default=None)

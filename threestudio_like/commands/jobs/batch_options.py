@@ -11,7 +11,7 @@ from typing import Any
 
 from ...engine.config import convert, to_dict
 from ...engine.errors import ConfigError, did_you_mean
-from ...runs.options import regroup
+from ...runs.options import default_options, regroup
 from ..parsing import positionals_of
 from ..registry import command_names, is_command, is_configured, options_of
 
@@ -68,6 +68,12 @@ def rows_of(command: str) -> dict[str, OptionRow]:
         raise ConfigError(f'there is no command "{command}"', "--command", near)
     kind = options_of(command)
     return _rows(kind, positionals_of(kind))
+
+
+@cache
+def _unsaid(command: str) -> Any:
+    """A command's options as they are when nothing is said."""
+    return default_options(options_of(command))
 
 
 def _rows(kind: type, positional: list[str]) -> dict[str, OptionRow]:
@@ -131,7 +137,7 @@ def read_options(
                 place(key),
                 did_you_mean(name, sorted(set(known) - OWN)),
             )
-    options = regroup(options_of(command)(), chosen)
+    options = regroup(_unsaid(command), chosen)
     if dotted:
         options = regroup(options, {"set": dotted})
     for row in rows.values():
@@ -232,7 +238,7 @@ def options_from(
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             value = [_local(v, inputs) for v in value]
         chosen[name] = convert(value, rows[name].kind, name, "specification")
-    options = regroup(options_of(command)(), chosen)
+    options = regroup(_unsaid(command), chosen)
     return regroup(options, {"set": dict(dotted)}) if dotted else options
 
 

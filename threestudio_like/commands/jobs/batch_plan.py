@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -11,14 +11,12 @@ from typing import Any
 from ... import __version__
 from ...engine.config import dotted
 from ...engine.errors import ConfigError, UserError
-from ...meshes.io.beside import watch_beside
 from ...runs.batch.inputs import Inputs
 from ...runs.batch.items import Item, Spec
 from ...runs.batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
 from ...runs.batch.tournament import Contest
 from ...runs.options import given
 from ..registry import is_configured
-from .batch_checks import check_options
 from .batch_options import (
     OWN,
     check_paths,
@@ -29,7 +27,6 @@ from .batch_options import (
     takes_several,
 )
 from .batch_work import CommandWork
-from .configurations import configurations_of
 
 NAMING = (".obj", ".gltf", ".ply", ".dae", ".off", ".usd", ".usda", ".usdc")
 """Mesh formats whose files may name others."""
@@ -70,80 +67,108 @@ class PlanOptions:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan_items(manifest: Manifest, options: PlanOptions, work: CommandWork) -> Plan:
+def plan_items(
+    manifest: Manifest, options: PlanOptions, work: CommandWork, made: Container[str] = ()
+) -> Plan:
     """Check every item of a manifest and find what it needs.
+
+    Args:
+        made: ids of items that are there. Whether their command would begin is not asked again: it
+            began with the very specification that the id is the hash of, and nothing begins now.
+            So a batch that is finished loads neither torch nor any method.
 
     Raises:
         ConfigError: the first item that could not be made, with its number and field.
     """
     plan = Plan()
-    plugins = tuple(plan.inputs.add(path) for path in options.plugins)
-    manifest = replace(manifest, defaults={**options.defaults, **manifest.defaults})
+    reader = _Reader(
+        plan=plan,
+        manifest=replace(manifest, defaults={**options.defaults, **manifest.defaults}),
+        threads=options.threads,
+        plugins=tuple(plan.inputs.add(path) for path in options.plugins),
+        made=made,
+        work=work,
+    )
     seen: set[str] = set()
     entries: dict[str, list[Item]] = {}
-    for entry in manifest.entries:
-        for values in expand(manifest, entry, takes_several):
-            item = _item(plan, manifest, entry, values, options.threads, plugins)
-            item = replace(item, affinity=work.affinity(item.spec))
-            if item.id in seen:
-                plan.repeated += 1
-                continue
-            seen.add(item.id)
-            if len(seen) > MOST_ITEMS:
-                raise ConfigError(f"asks for more than {MOST_ITEMS} items", manifest.where)
-            if options.keep:
-                entries.setdefault(item.spec.without_seed().id, []).append(item)
-            else:
-                plan.items.append(item)
+    for item in reader.items():
+        if item.id in seen:
+            plan.repeated += 1
+            continue
+        seen.add(item.id)
+        if len(seen) > MOST_ITEMS:
+            raise ConfigError(f"asks for more than {MOST_ITEMS} items", manifest.where)
+        if options.keep:
+            entries.setdefault(item.spec.without_seed().id, []).append(item)
+        else:
+            plan.items.append(item)
     for name, items in entries.items():
         _tournament(plan, name, items, options, work, manifest.where)
     return plan
 
 
-def _item(
-    plan: Plan,
-    manifest: Manifest,
-    entry: Entry,
-    values: dict[str, Any],
-    threads: int,
-    plugins: tuple[str, ...],
-) -> Item:
-    def place(key: str) -> str:
-        return at(manifest.where, entry.number, key)
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Reads the items of a manifest; the files that they name go into the plan."""
 
-    values = dict(values)
-    command = values.pop("command", "generate")
-    name = values.pop("name", "")
-    if not isinstance(command, str) or not isinstance(name, str):
-        raise ConfigError("wants a text", place("name" if isinstance(command, str) else "command"))
-    own = set(manifest.defaults) - set(entry.values)
-    if "seeds" in own and "seed" not in entry.values:
-        own.add("seed")
-    try:
-        options = read_options(command, _fitting(command, values, own), manifest.folder, place)
-        chosen = given(options)
-        named = paths_in(chosen)
-        check_paths(command, named, values, place)
-        check_options(command, options)
-        references = {
-            key: [_reference(plan, path) for path in paths]
-            for key, paths in named.items()
-            if key not in OWN
-        }
-    except UserError as error:
-        raise _placed(error, manifest.where, entry.number, values) from None
-    spec = Spec(
-        command=command,
-        values=plain_values(chosen, references),
-        set=dict(getattr(options, "set", {})),
-        plugins=plugins,
-        threads=threads,
-        version=__version__,
-    )
-    files = [r["name"] for group in references.values() for r in group]
-    prompt = str(values.get("prompt") or values.get("text") or "")
-    label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
-    return Item(spec=spec, number=entry.number, label=label[:200])
+    plan: Plan
+    manifest: Manifest
+    threads: int
+    plugins: tuple[str, ...]
+    made: Container[str]
+    work: CommandWork
+
+    def items(self) -> Iterator[Item]:
+        """All of them, in order. Raises ConfigError."""
+        for entry in self.manifest.entries:
+            for values in expand(self.manifest, entry, takes_several):
+                yield self._item(entry, values)
+
+    def _item(self, entry: Entry, values: dict[str, Any]) -> Item:
+        manifest = self.manifest
+
+        def place(key: str) -> str:
+            return at(manifest.where, entry.number, key)
+
+        values = dict(values)
+        command = values.pop("command", "generate")
+        name = values.pop("name", "")
+        if not isinstance(command, str) or not isinstance(name, str):
+            wrong = "name" if isinstance(command, str) else "command"
+            raise ConfigError("wants a text", place(wrong))
+        own = set(manifest.defaults) - set(entry.values)
+        if "seeds" in own and "seed" not in entry.values:
+            own.add("seed")
+        try:
+            fitting = _fitting(command, values, own)
+            options = read_options(command, fitting, manifest.folder, place)
+            chosen = given(options)
+            named = paths_in(chosen)
+            check_paths(command, named, values, place)
+            references = {
+                key: [_reference(self.plan, path) for path in paths]
+                for key, paths in named.items()
+                if key not in OWN
+            }
+            spec = Spec(
+                command=command,
+                values=plain_values(chosen, references),
+                set=dict(getattr(options, "set", {})),
+                plugins=self.plugins,
+                threads=self.threads,
+                version=__version__,
+            )
+            if spec.id not in self.made:
+                from .batch_checks import check_options
+
+                check_options(command, options)
+        except UserError as error:
+            raise _placed(error, manifest.where, entry.number, values) from None
+        files = [r["name"] for group in references.values() for r in group]
+        prompt = str(values.get("prompt") or values.get("text") or "")
+        label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
+        affinity = self.work.affinity(spec)
+        return Item(spec=spec, number=entry.number, label=label[:200], affinity=affinity)
 
 
 def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
@@ -167,6 +192,8 @@ def _dotted(command: str, key: str) -> bool:
 
 @cache
 def _names(command: str) -> set[str]:
+    from .configurations import configurations_of
+
     return {key for config in configurations_of(command) for key in dotted(config)}
 
 
@@ -184,6 +211,7 @@ _BESIDE: dict[tuple[str, int], set[Path]] = {}
 
 
 def _beside(plan: Plan, path: Path) -> set[Path]:
+    from ...meshes.io.beside import watch_beside
     from ...meshes.io.files import read
 
     key = (str(path), path.stat().st_mtime_ns)

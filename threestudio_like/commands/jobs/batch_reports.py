@@ -10,7 +10,7 @@ from ...engine.errors import BatchError, ConfigError
 from ...engine.output import write_files
 from ...engine.places import user_path
 from ...engine.text import json_text, printable, slug
-from ...runs.batch.gallery import gallery_files
+from ...runs.batch.gallery import FILES, STAMP, gallery_files, stamp
 from ...runs.batch.index import ASIDE, DONE, Index
 from ...runs.batch.store import Store
 from ...runs.batch.tournament import ranked
@@ -103,7 +103,16 @@ def write_gallery(store: Store, index: Index) -> int:
     files, count = gallery_files(index)
     for name, data in files.items():
         store.files.write(f"gallery/{name}", data)
+    # Last: whoever dies before has left the stamp of an older page, or none.
+    store.files.write(f"gallery/{STAMP}", stamp(index, files))
     return count
+
+
+def update_gallery(store: Store, index: Index) -> None:
+    """Write the page of an index unless it is there. Raises OutputError."""
+    files = {name: store.files.read(f"gallery/{name}") for name in FILES}
+    if store.files.read(f"gallery/{STAMP}") != stamp(index, files):
+        write_gallery(store, index)
 
 
 def verify(options: Batch, store: Store) -> str:

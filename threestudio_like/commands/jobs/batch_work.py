@@ -11,23 +11,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...engine.errors import InputError, ModelError, UserError
 from ...engine.events import read_events
 from ...engine.output import own_folder, write_file
 from ...engine.registry import plugin_files, read_plugin_file, read_plugin_files
 from ...engine.text import json_text
-from ...kernels.devices import MAIN, settle
 from ...runs.batch.items import Made, Spec
-from ...runs.configure import distilling
-from ...runs.delivery import RunResult
 from ...runs.options import flat, regroup
-from ...runs.prior import PriorPool, shared_priors
-from ...systems import registry
 from ..registry import carry_out
 from .batch_options import options_from
-from .generate import FOG
+
+if TYPE_CHECKING:
+    from ...runs.prior import PriorPool
 
 
 class CommandWork:
@@ -47,10 +44,20 @@ class CommandWork:
     @cached_property
     def priors(self) -> PriorPool:
         """The priors that this process keeps loaded."""
+        from ...runs.prior import PriorPool
+
         return PriorPool(most=1)
+
+    def prepare(self) -> None:
+        """See `batch.items.Work`: torch, and what every command has."""
+        from . import generate  # noqa: F401
 
     def execute(self, spec: Spec, folder: Path, inputs: Mapping[str, Path]) -> Made:
         """See `batch.items.Work`."""
+        from ...runs.delivery import RunResult
+        from ...runs.prior import shared_priors
+        from .generate import FOG
+
         self._read_plugins(spec, inputs)
         options = options_from(spec.command, spec.values, spec.set, inputs)
         known = flat(options)
@@ -94,6 +101,9 @@ class CommandWork:
         system = self._system(spec)
         if system is None:
             return None
+        from ...runs.configure import distilling
+        from ...systems import registry
+
         preset = str(spec.values.get("preset", "default"))
         try:
             config = registry.configuration(system, preset)
@@ -138,8 +148,10 @@ class CommandWork:
 
     def memory(self, spec: Spec) -> int | None:
         """See `batch.items.Work`: the budget of the item's --memory, or a rehearsal's forecast."""
+        from ...kernels.devices import MAIN, settle
         from ...runs.memory_budget import PLANS, budget, forecast
         from ...stages.demand import demands
+        from ...systems import registry
 
         if spec.values.get("memory"):
             return budget(spec.values["memory"])

@@ -130,6 +130,18 @@ class Files:
         keys = [p.strip("/")[len(bare) :].strip("/") for p in paths]
         return sorted(k for k in keys if not k.rsplit("/", 1)[-1].startswith("."))
 
+    def folders(self, folder: str) -> list[tuple[str, str]]:
+        """The folders within the folders of one folder, by both names, in order: for an answer
+        about thousands of them, none of their files is looked at where the file system has folders
+        of its own."""
+        if self.local is None:
+            parts = (key[len(folder) + 1 :].split("/", 2) for key in self.names(folder))
+            return sorted({(p[0], p[1]) for p in parts if len(p) == 3})
+        found = []
+        for outer in _folders_of(self.local / folder):
+            found += [(outer.name, inner.name) for inner in _folders_of(outer.path)]
+        return sorted(found)
+
     def remove(self, key: str) -> None:
         """Remove a file or a folder with all below it, as far as it is there."""
         if self.local is not None:
@@ -196,6 +208,14 @@ class Files:
             time.sleep(delay * random.uniform(0.5, 1.5))
             delay *= 2
         raise AssertionError("unreachable")
+
+
+def _folders_of(place: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(place) as entries:
+            return [e for e in entries if e.is_dir(follow_symlinks=False) and e.name[0] != "."]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _remove_local(path: Path) -> None:

@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...engine.memory import GIB
-
+GIB = 2**30
 BASE = int(0.7 * GIB)
 """What a worker's process takes before it has loaded anything: Python, torch and kernels."""
 

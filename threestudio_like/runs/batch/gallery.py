@@ -3,8 +3,10 @@ screen are drawn, so thousands of items scroll smoothly."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,10 @@ COLUMNS += ("folder", "preview", "page", "error")
 FIGURES = 12
 """Figures that can be sorted by: those that most items have."""
 PAGE = "report.html"
+STAMP = "made-of.json"
+FILES = ("index.html", "items.js")
+FORMAT = 1
+"""Of the page: another number, and a finished batch's page is made anew."""
 
 
 def gallery_files(index: Index) -> tuple[dict[str, bytes], int]:
@@ -50,6 +56,19 @@ def gallery_files(index: Index) -> tuple[dict[str, bytes], int]:
     text = f'window.BATCH = {head}, "rows": [\n{",".join(lines)}\n]}};\n'.replace("</", "<\\/")
     page = Path(__file__).with_name("gallery.html").read_bytes()
     return {"index.html": page, "items.js": text.encode()}, len(lines)
+
+
+def stamp(index: Index, files: Mapping[str, bytes | None]) -> bytes:
+    """What a page was made of and what it is, as hashes: where the store has this very stamp, table
+    and page are as they were when it was made. One that lacks a file is like no other.
+
+    Args:
+        files: of the page by their names; None for one that is missing.
+    """
+    page = Path(__file__).with_name("gallery.html").read_bytes()
+    parts = {"table": index.content(), "form": page, **files}
+    hashes = {n: None if d is None else hashlib.sha256(d).hexdigest() for n, d in parts.items()}
+    return json_text({"format": FORMAT, **hashes}).encode()
 
 
 def numbers(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:

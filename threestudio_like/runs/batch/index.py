@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .items import Item, Spec
+from .items import Item, Spec, Work
 from .store import Store
 
 NAME = "index.sqlite"
@@ -47,6 +47,9 @@ COLUMNS = (
     *("id", "number", "state", "command", "label", "seed", "affinity", "contest", "rung", "kind"),
     *("steps", "spec"),
 )
+PLACE = ("number", "label", "affinity", "contest", "rung")
+"""What a manifest says of an item besides its specification, as attributes of `Item`."""
+_DONE = f"state = '{DONE}'"
 PREVIEWS = ("preview.png", "preview.jpg", "preview.webp")
 
 
@@ -112,10 +115,30 @@ class Index:
         self._base.execute("COMMIT")
         return self.count() - before
 
-    def forget_plan(self) -> None:
-        """Keep what is done; a new manifest says what is wanted."""
-        self._base.execute("DELETE FROM items WHERE state != ?", (DONE,))
-        self._base.execute("UPDATE items SET number = NULL")
+    def renew_plan(self, items: Sequence[Item], work: Work) -> None:
+        """Make the plan that of `items`: what is done is kept, all else that was planned is
+        forgotten. Of a finished item kind and steps stand here already, for both follow from its
+        specification; and its row is not touched where it is as the plan wants it."""
+        wanted = {item.id: item for item in items}
+        done, gone, moved = set(), [], []
+        for row in self._base.execute(f"SELECT id, {', '.join(PLACE)} FROM items WHERE {_DONE}"):
+            id, *place = row
+            done.add(id)
+            item = wanted.get(id)
+            if item is None:
+                if row["number"] is not None:
+                    gone.append((id,))
+            elif place != (own := [getattr(item, name) for name in PLACE]):
+                moved.append((*own, id))
+        self._base.execute("BEGIN")
+        self._base.execute(f"DELETE FROM items WHERE NOT {_DONE}")
+        self._base.executemany("UPDATE items SET number = NULL WHERE id = ?", gone)
+        places = ", ".join(f"{name} = ?" for name in PLACE)
+        self._base.executemany(f"UPDATE items SET {places} WHERE id = ?", moved)
+        self._base.execute("COMMIT")
+        new = [item for item in items if item.id not in done]
+        if new:
+            self.plan((item, work.kind(item.spec), work.steps(item.spec)) for item in new)
 
     def reconcile(self, store: Store) -> int:
         """Make the states those of the store's records. Returns how many records were read."""
@@ -247,9 +270,13 @@ class Index:
             found.setdefault(row["kind"], []).append(measures)
         return found
 
+    def content(self) -> bytes:
+        """The table as the bytes of a database file."""
+        return self._base.serialize()
+
     def publish(self, store: Store) -> None:
         """Write the table into the store. Raises OutputError."""
-        store.files.write(NAME, self._base.serialize())
+        store.files.write(NAME, self.content())
 
 
 def _item(row: sqlite3.Row) -> Item:

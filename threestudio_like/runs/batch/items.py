@@ -38,7 +38,7 @@ class Spec:
 
     def plain(self) -> dict[str, Any]:
         """As JSON values, for `of`."""
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "plugins": [*self.plugins]}
+        return {**{name: getattr(self, name) for name in _NAMES}, "plugins": [*self.plugins]}
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Spec:
@@ -48,8 +48,8 @@ class Spec:
     @cached_property
     def id(self) -> str:
         """The hash of all of it."""
-        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+        values = {name: getattr(self, name) for name in _NAMES}
+        return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:ID_LENGTH]
 
     @property
     def seed(self) -> int:
@@ -64,6 +64,10 @@ class Spec:
     def without_seed(self) -> Spec:
         """What all seeds of an entry share."""
         return replace(self, values={k: v for k, v in self.values.items() if k != "seed"})
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_NAMES = tuple(item.name for item in fields(Spec))
 
 
 def _digests(value: Any) -> Iterator[str]:
@@ -119,6 +123,10 @@ class Made:
 class Work(Protocol):
     """What a batch asks of the commands: it knows none of them itself. An instance is pickled, so
     that workers on other machines ask theirs."""
+
+    def prepare(self) -> None:
+        """Load what carrying out any item needs, before there is one: it is no time of an item, and
+        a driver without work does without it."""
 
     def execute(self, spec: Spec, folder: Path, inputs: Mapping[str, Path]) -> Made:
         """Make an item's files in `folder`, which is there and empty; `inputs` are the files of the

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from ...engine.errors import InputError
-from ...engine.text import json_text
 from .items import Item, Spec
 from .store import Store
 from .tournament import Contest
@@ -22,13 +21,13 @@ def write_plan(
     store: Store, items: Iterable[Item], contests: Mapping[str, Contest], retries: int
 ) -> None:
     """Write the plan. Raises OutputError."""
-    lines = [json_text({"format": 1, "retries": retries})]
-    lines += [json_text(_plain(item)) for item in items]
+    lines = [json.dumps({"format": 1, "retries": retries})]
+    lines += [json.dumps(_plain(item)) for item in items]
     for name, contest in contests.items():
         facts = {"steps": contest.steps, "keep": contest.keep, "factor": contest.factor}
         for spec in contest.specs:
             content = _plain(replace(contest.entry, spec=spec, contest=name))
-            lines.append(json_text({**content, "tournament": facts}))
+            lines.append(json.dumps({**content, "tournament": facts}))
     data = gzip.compress("\n".join(lines).encode(), mtime=0)
     store.files.write(PLAN, data)
 

@@ -199,13 +199,13 @@ class Store:
         Returns:
             How many attempts that were.
         """
-        loose: set[tuple[str, str]] = set()
-        for key in self.files.names("items"):
-            _, id, attempt, *_ = key.split("/")
-            if (id in attempts or alone) and attempts.get(id) != attempt:
-                loose.add((id, attempt))
+        loose = [
+            (id, attempt)
+            for id, attempt in self.files.folders("items")
+            if (id in attempts or alone) and attempts.get(id) != attempt
+        ]
         removed = 0
-        for id, attempt in sorted(loose):
+        for id, attempt in loose:
             # The record is the truth: a table may be older than it.
             record = self.record(id)
             if (record is None and not alone) or (record or {}).get("attempt") == attempt:

@@ -23,7 +23,6 @@ from ...engine.errors import (
     RankError,
     UserError,
 )
-from ...engine.memory import peak_memory_mb
 from .inputs import fetch_input
 from .items import Outcome, Task, Work
 from .store import Store
@@ -47,6 +46,7 @@ class Worker:
 
     def __init__(self, work: Work, name: str = "") -> None:
         self._work, self.name = work, name or f"{platform.node()}:{os.getpid()}"
+        work.prepare()
         self._stores: dict[str, Store] = {}
         self._scratch = Path(tempfile.mkdtemp(prefix="threestudio-like-batch-"))
 
@@ -72,6 +72,9 @@ class Worker:
                 figures = dict(made.figures)
                 if task.judged:
                     figures["tournament"] = self._work.judge(spec, folder)
+            # It comes with torch, which a driver that finds everything made does not load.
+            from ...engine.memory import peak_memory_mb
+
             facts = {
                 "label": task.label,
                 "verdict": made.verdict,
