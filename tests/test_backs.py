@@ -84,6 +84,12 @@ def test_what_is_held_to_be_thinner_than_nothing_keeps_a_floor_and_the_outline()
     before = bounded(volume, mask, torch.zeros(SIZE, SIZE))
     column = before[:, size // 2, size // 2]
     assert float(column.sum()) * 2 / size == pytest.approx(THINNEST, abs=0.03)
+    thick = bounded(volume, mask, torch.full((SIZE, SIZE), 1.3))
+    depths = thick[:, size // 2].sum(0) * 2 / size
+    # Both surfaces meet at the outline, and are apart in the middle.
+    inside = depths.nonzero()[:, 0]
+    assert float(depths[inside[0]]) < 0.6 * float(depths[size // 2])
+    assert float(depths[size // 2]) == pytest.approx(0.6, abs=0.05)
     # Nothing stands beside the outline, whatever depth says.
     assert float(before[:, :, : size // 8].max()) == 0
     assert not bool(bounded(torch.zeros(size, size, size), mask, torch.ones(SIZE, SIZE)).any())

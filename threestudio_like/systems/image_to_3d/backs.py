@@ -21,6 +21,11 @@ THINNEST = 0.05
 """Thickness of what an estimator holds to be thinner, in units of the frame."""
 
 
+RIM = 0.074
+"""Width of the rim within which front and back of a picture's shape meet, in the same units: three
+pixels of the estimator's 64, where its depths are the least sure ones."""
+
+
 @dataclass(frozen=True)
 class FrameSides:
     """What an estimator says of a framed picture, in the frame's units, from one before the
@@ -96,7 +101,12 @@ def front_of(volume: torch.Tensor, size: int, steps: int = 160, level: float = 0
 
 
 def between(
-    points: torch.Tensor, mask: torch.Tensor, front: torch.Tensor, back: torch.Tensor, cell: float
+    points: torch.Tensor,
+    mask: torch.Tensor,
+    front: torch.Tensor,
+    back: torch.Tensor,
+    cell: float,
+    rim: float = 0.0,
 ) -> torch.Tensor:
     """Shares of matter (N,) of points (N, 3) between two surfaces, within the outline.
 
@@ -104,6 +114,7 @@ def between(
         mask: (E, E) of the canonical picture, in [0, 1].
         front, back: (S, S), distances along the rays; nan where unknown: what is nearest counts.
         cell: length over which the share falls from 1 to 0.
+        rim: both surfaces meet at the outline, by a quarter of an ellipse that is this wide.
     """
     place, distance = placed(points)
     grid = place.view(1, 1, -1, 2)
@@ -116,8 +127,11 @@ def between(
     near, far = (spread(v.numpy(), np.isfinite(v.numpy())) for v in (front, back))
     begin = read(near)
     end = torch.maximum(read(far), begin + THINNEST)
-    value = torch.minimum(distance - begin, end - distance)
-    value = torch.minimum(value, read(outline_of(mask)) * CAMERA.half_width)
+    within = read(outline_of(mask)) * CAMERA.half_width
+    half = (end - begin) / 2
+    if rim > 0:
+        half = half * (1 - (1 - (within / rim).clamp(0, 1)) ** 2).sqrt()
+    value = torch.minimum(half - (distance - (begin + end) / 2).abs(), within)
     return (0.5 + value / cell).clamp(0, 1)
 
 
@@ -142,7 +156,8 @@ def bounded(volume: torch.Tensor, mask: torch.Tensor, back: torch.Tensor) -> tor
     line = torch.linspace(-1, 1, size)
     z, y, x = torch.meshgrid(line, line, line, indexing="ij")
     points = torch.stack([x, y, z], -1).view(-1, 3)
-    return between(points, mask, front, behind, 4 / (size - 1)).view(volume.shape)
+    cell = 4 / (size - 1)
+    return between(points, mask, front, behind, cell, RIM).view(volume.shape)
 
 
 def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> torch.Tensor:

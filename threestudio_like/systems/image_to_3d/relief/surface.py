@@ -40,9 +40,10 @@ class ReliefTerms:
     """That its slopes are those of the known normals."""
     round: Weight = 0.3
     """That the thickness is that of round sections."""
-    back: Share = 0.5
+    back: Share = 0.0
     """How much of the thickness is the one that a depth estimator with a back says, where there is
-    one; the rest is that of round sections."""
+    one; the rest is that of round sections, which came as near to the truth (docs/results/backs.md)
+    and asks nothing of a picture."""
     smooth: Weight = 3.0
     """That the middle surface is smooth."""
     jump: Weight = 0.06
