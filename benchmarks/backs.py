@@ -3,15 +3,15 @@ closed by a guess and by the back that the depth estimator has learnt; with what
 in the same ways would give, and floors that know nothing of the picture's depth.
 
 Two measures on 32^3 cells, both after the shape and the truth have been brought to one size. In
-the camera's frame, where the pose has no say; and upright, at the best turn about the vertical
-(steps of 30 degrees, then 10), where the camera's elevation has: one that is off tilts the shape.
+the camera's frame, where the pose has no say; and upright, turned to the front by the truth, where
+the camera's elevation has: one that is off tilts the shape.
 
 Shapes of G3DR are turned upright by the true elevation, but in the rows that say otherwise.
 
 Run: python benchmarks/backs.py [--count 60] [--before FOLDER] [--search]
 
---before: folder of an earlier depth estimator, for rows beside the shipped one. --search: a row with
-the elevation that the diffusion prior finds, which costs ten seconds a picture.
+--before: folder of an earlier depth estimator, for rows beside the shipped one. --search: a row
+with the elevation that the diffusion prior finds, which costs ten seconds a picture.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _standing(mesh: Any) -> Any:
 
 
 def upright_iou(found: Any, elevation: float, case: Case) -> float:
-    """Volume IoU at the best turn about the vertical of a shape turned up by `elevation`."""
+    """Volume IoU of a shape that is turned up by `elevation` and to the front by the truth."""
     from threestudio_like.meshes.frames import Normalisation
     from threestudio_like.meshes.mesh import Mesh
     from threestudio_like.meshes.surface.voxels import voxelise
@@ -167,14 +167,8 @@ def upright_iou(found: Any, elevation: float, case: Case) -> float:
 
     truth = voxelise(_sized(Mesh, Normalisation, case.mesh.vertices, case.mesh.faces))
     seen = found.mesh.vertices @ turn_to(found.pose.azimuth, found.pose.elevation).numpy()
-
-    def at(degrees: float) -> float:
-        points = seen @ turn_to(math.radians(degrees), elevation).numpy().T
-        return voxel_iou(voxelise(_sized(Mesh, Normalisation, points, found.mesh.faces)), truth)
-
-    scores = {30.0 * k: at(30.0 * k) for k in range(12)}
-    best = max(scores, key=lambda k: scores[k])
-    return max([scores[best], *(at(best + off) for off in (-20.0, -10.0, 10.0, 20.0))])
+    points = seen @ turn_to(case.azimuth, elevation).numpy().T
+    return voxel_iou(voxelise(_sized(Mesh, Normalisation, points, found.mesh.faces)), truth)
 
 
 def _sized(mesh: Any, size: Any, points: np.ndarray, faces: np.ndarray) -> Any:
@@ -272,7 +266,7 @@ def report(lines: list[dict[str, Any]], before: str, sheet: list[np.ndarray]) ->
         row += [float(np.mean([x[name]["tilt off"] for x in lines]))]
         spent = [x[name]["seconds"] for x in lines if math.isfinite(x[name]["seconds"])]
         rows.append([*row, float(np.mean(spent)) if spent else "-"])
-    header = ["shape", "volume IoU, camera's frame", "95 % interval", "upright, best turn"]
+    header = ["shape", "volume IoU, camera's frame", "95 % interval", "upright, azimuth known"]
     header += ["95 % interval (upright)", "elevation off, degrees", "CPU seconds"]
     kinds = sorted({x["category"] for x in lines})
     after = "g3dr, estimated back"

@@ -16,8 +16,8 @@ from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
-from threestudio_like.systems.image_to_3d.caption import describe_picture
 from threestudio_like.systems.image_to_3d.backs import core_of
+from threestudio_like.systems.image_to_3d.caption import describe_picture
 from threestudio_like.systems.image_to_3d.fit import depth_map, measure_fit
 from threestudio_like.systems.image_to_3d.known import (
     DepthMap,

@@ -37,7 +37,7 @@ class Train:
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
-    """cisp, voxel-diffusion, g3dr, depth: folder of a model to begin from (the embedded ones lie in the
+    """cisp, voxel-diffusion, g3dr, depth: a folder to begin from (the embedded ones lie in the
     package's toybox/weights/cisp)."""
     preset: Literal["toybox", "paper", "large"] = "toybox"
     """toybox: sizes and schedule of the embedded models. large: longer and partly wider, for a GPU.
