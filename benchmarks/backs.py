@@ -131,7 +131,7 @@ class Work:
         solid = full if back else closed(full)
         mesh = isosurface(solid.numpy(), 0.5)
         assert mesh is not None
-        return _standing(mesh), 0.0
+        return _standing(mesh), self.case.elevation
 
     def round(self) -> Shape:
         """The outline alone: round sections, no depth."""
