@@ -82,6 +82,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/model_families.py
 	$(BIN)/python benchmarks/real_size.py
 	$(BIN)/python benchmarks/cut_outs.py
+	$(BIN)/python benchmarks/backs.py
 	$(BIN)/python benchmarks/verdicts.py --calibrate
 	$(BIN)/python benchmarks/standing.py --scenes 11 --imported 8
 	$(BIN)/python benchmarks/batch_manifests.py --seeds 2

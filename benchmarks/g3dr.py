@@ -59,12 +59,11 @@ class Truth:
         from threestudio_like.priors.framing import FILL, boxes
         from threestudio_like.toybox.render import view_projection
         from threestudio_like.toybox.world import draw
-        from threestudio_like.training.depth import CAMERAS, picture_with_depth
+        from threestudio_like.training.depth_pictures import CAMERAS, direction, picture_with_depth
 
         self.obj = draw(SEED, index, "test", 0.0)
-        rng = np.random.Generator(np.random.Philox(key=[SEED + (1 << 42), index]))
-        azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(-10, 50))
-        _, mask, _ = picture_with_depth(SEED, index, "test", camera=1)
+        azimuth, elevation = direction(SEED, index)
+        mask = picture_with_depth(SEED, index, "test", camera=1).mask
         size = mask.shape[0]
         box = boxes(torch.from_numpy(mask[None]).float() / 255, 0.5)[0].numpy()
         side = (box[2:] - box[:2]).max() / FILL

@@ -1,6 +1,7 @@
-"""Things that the embedded world has no words for, in twenty kinds: letters, turned pieces, tools,
-boolean solids, characters, animals, branching trees, bent tubes. They are built by Manifold and
-seen by the ray caster of the second world, with its sun and sky: nothing of the toybox takes part.
+"""Things that the embedded world has no words for, in thirty-five kinds (more in `unknown_kinds`):
+letters, turned pieces, tools, boolean solids, characters, animals, branching trees, bent tubes.
+They are built by Manifold and seen by the ray caster of the second world, with its sun and sky:
+nothing of the toybox takes part.
 
 Run: python benchmarks/unknown_things.py --count 40 --sheet unknown.jpg
 """
@@ -32,30 +33,16 @@ from second_world.solids import (
     turned_solid,
     upright,
 )
+from unknown_kinds import MORE, STROKES, sign
 
 SEED = 7001
 SIZE = 192
 Rng = np.random.Generator
 Parts = list[Part]
 
-STROKES = {
-    "A": [((0, 0), (0.4, 1)), ((0.4, 1), (0.8, 0)), ((0.16, 0.4), (0.64, 0.4))],
-    "E": [((0, 0), (0, 1)), ((0, 0), (0.6, 0)), ((0, 0.5), (0.5, 0.5)), ((0, 1), (0.6, 1))],
-    "K": [((0, 0), (0, 1)), ((0, 0.45), (0.6, 1)), ((0.15, 0.55), (0.6, 0))],
-    "4": [((0.5, 0), (0.5, 1)), ((0.5, 1), (0, 0.35)), ((0, 0.35), (0.75, 0.35))],
-    "Z": [((0, 1), (0.7, 1)), ((0.7, 1), (0, 0)), ((0, 0), (0.7, 0))],
-}
-
 
 def letter(rng: Rng) -> Parts:
-    strokes = STROKES[str(rng.choice(list(STROKES)))]
-    wide, deep = rng.uniform(0.09, 0.14), rng.uniform(0.1, 0.25)
-    solids = []
-    for (ax, ay), (bx, by) in strokes:
-        length, angle = math.hypot(bx - ax, by - ay), math.degrees(math.atan2(by - ay, bx - ax))
-        piece = block((length + wide, wide, deep), (0, 0, 0), 0.01)
-        solids.append(piece.rotate((0, 0, angle)).translate(((ax + bx) / 2, (ay + by) / 2, 0)))
-    return [Part(s) for s in solids]
+    return sign(str(rng.choice(list(STROKES))), rng.uniform(0.09, 0.14), rng.uniform(0.1, 0.25))
 
 
 def pawn(rng: Rng) -> Parts:
@@ -261,6 +248,7 @@ KINDS: dict[str, Callable[[Rng], Parts]] = {
     for made in (
         *(letter, pawn, goblet, bell, hammer, wrench, key, gear, bracket, knot, dinosaur, rabbit),
         *(duck, person, branches, guitar, teapot, plane, rocking_chair, ladder, spectacles),
+        *MORE,
     )
 }
 

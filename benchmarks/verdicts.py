@@ -1,18 +1,20 @@
-"""Whether the word about a result is right: pictures of held-out toybox objects and of things that
-the embedded world has no words for (`unknown_things`), made by several methods, judged by the
-figures against the picture, and held against the true mesh.
+"""Whether the word about a result is right: pictures of held-out toybox objects, of things that the
+embedded world has no words for (`unknown_things`) and of the second world, made by several methods,
+judged by the figures against the picture, and held against the true mesh (`verdict_cases`).
 
 Truth: the mean IoU of framed silhouettes of the result and of the true mesh from the picture's
 camera and turned by 30 degrees to both sides. A result is right from RIGHT on, and wrong below
 WRONG; between both any word is accepted. `another` and `itself` are stand-ins that cost no
 sampling: of two other toybox objects the one that agrees best with the picture, as a generator
 that does not know the thing would give it; and the true shape on 32^3 cells, as one that knows it
-well.
+well. `wrong cameras` is the relief of four photos of which two azimuths are told the wrong way
+round, `poor mask` that of a picture whose cut-out misses the object. The figures compare with the
+cut-out, and so they cannot see that it is poor: these results stand apart, and calibrate nothing.
 
 Even pictures calibrate, odd ones test. Resumable: every finished result is a line of
 outputs/benchmark/verdicts.jsonl.
 
-Run: python benchmarks/verdicts.py [--count 40] [--minutes 60] [--calibrate]
+Run: python benchmarks/verdicts.py [--share 1] [--minutes 60] [--calibrate]
 """
 
 from __future__ import annotations
@@ -22,189 +24,46 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from scipy.stats import binomtest
 from tables import ROOT, publish, table
+from verdict_cases import (
+    PHOTOS,
+    WORLDS,
+    Line,
+    coloured,
+    given,
+    made,
+    shown_iou,
+    volume_iou,
+)
 
 LINES = ROOT / "outputs" / "benchmark" / "verdicts.jsonl"
-SEED = 2001
 RIGHT, WRONG = 0.75, 0.65
-METHODS = ("relief", "itself", "another", "cisp", "photos-2", "photos-4")
-PHOTOS = ("photos-2", "photos-4")
-"""The relief of photos a quarter turn apart, their azimuths told; of unknown things alone."""
+COUNTS = {
+    "relief": 24,
+    "itself": 24,
+    "another": 60,
+    "cisp": 14,
+    "photos-2": 12,
+    "photos-4": 12,
+    "wrong cameras": 30,
+    "poor mask": 24,
+}
+"""Pictures of each world by method."""
+METHODS = tuple(COUNTS)
+WHERE = {
+    **dict.fromkeys((*PHOTOS, "wrong cameras"), ("unknown",)),
+    "poor mask": ("unknown", "second world"),
+}
+"""Methods that not all worlds have pictures for."""
+UNSEEN = ("poor mask",)
+"""Methods whose faults the figures cannot see, because they measure against what was wrong."""
 FIGURES = ("silhouette", "psnr", "depth")
 FALSE_FITS, FALSE_ALARMS = 0.02, 0.05
 WORDS = ("fits", "doubtful", "does not fit")
-Line = dict[str, Any]
-
-
-@dataclass
-class Case:
-    """A picture, its true mesh and camera (radians); category is empty for what the embedded world
-    does not know."""
-
-    pixels: np.ndarray
-    mesh: Any
-    azimuth: float
-    elevation: float
-    category: str = ""
-
-
-def toybox(index: int) -> Case:
-    """The picture of a held-out toybox object."""
-    from threestudio_like.toybox.pairs import pictures_of
-    from threestudio_like.toybox.vocabulary import CATEGORIES
-
-    rgba, azimuth, elevation, mesh, _ = pictures_of(SEED, index, "test", 1, 160)
-    category = CATEGORIES[index % len(CATEGORIES)]
-    pixels = rgba[0].astype(np.float32) / 255
-    return Case(pixels, mesh, float(azimuth[0]), float(elevation[0]), category)
-
-
-def unknown(index: int) -> Case:
-    """The picture of a thing that the embedded world does not know."""
-    import unknown_things
-
-    from threestudio_like.meshes.mesh import Mesh
-
-    thing = unknown_things.unknown(index)
-    azimuth, elevation, _ = unknown_things.camera(index)
-    image = unknown_things.view_of(index).image[0]
-    return Case(image.astype(np.float32), Mesh(thing.vertices, thing.faces), azimuth, elevation)
-
-
-WORLDS: dict[str, Callable[[int], Case]] = {"toybox": toybox, "unknown": unknown}
-
-
-def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
-    """The shape that a method makes of a case."""
-    from threestudio_like.meshes.mesh import Mesh
-    from threestudio_like.meshes.surface.voxels import to_mesh, voxelise
-    from threestudio_like.systems.image_to_3d.caption import guess_caption
-    from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_shape
-    from threestudio_like.systems.image_to_3d.known import Known
-    from threestudio_like.systems.image_to_3d.method import ShapeFound
-    from threestudio_like.systems.image_to_3d.pose import PoseConfig, find_pose
-    from threestudio_like.systems.image_to_3d.relief.reconstruction import (
-        ReliefConfig,
-        reconstruct_relief,
-    )
-    from threestudio_like.toybox.world import draw
-
-    if method == "relief":
-        guess = guess_caption(photo)
-        line["likeness"], line["guess"] = guess.likeness, guess.text
-        return reconstruct_relief(photo, ReliefConfig(), Known())
-    if method in PHOTOS:
-        return by_photos(case, photo, int(method[-1]), index)
-    if method == "cisp":
-        guess = guess_caption(photo)
-        prompt = guess.text if guess.sure else ""
-        return reconstruct_shape(photo, CispConfig(), 0, prompt=prompt)
-    poses = PoseConfig()
-    mask = photo.mask(poses.size)
-    meshes = [case.mesh]
-    if method == "another":
-        objects = [draw(SEED + 1, 5 * index + 7 * k, "test") for k in range(2)]
-        meshes = [Mesh(o.vertices, o.faces) for o in objects]
-    shapes = [to_mesh(voxelise(m).astype(np.float32)) for m in meshes]
-    found = [ShapeFound(m, find_pose(m, mask, poses), poses) for m in shapes if m is not None]
-    return max(found, key=lambda f: f.pose.agreement)
-
-
-def by_photos(case: Case, photo: Any, count: int, index: int) -> Any:
-    """The relief of photos of an unknown thing, taken from around it."""
-    import unknown_things
-
-    from threestudio_like.systems.image_to_3d.known import Known, View
-    from threestudio_like.systems.image_to_3d.photo import photo_of
-    from threestudio_like.systems.image_to_3d.relief.reconstruction import (
-        ReliefConfig,
-        reconstruct_relief,
-    )
-
-    turns = tuple(math.pi / 2 * k for k in range(1, count))
-    shots = unknown_things.view_of(index, turns=turns).image
-    views = tuple(
-        View(photo=photo_of(shot, "further", {}), azimuth=case.azimuth + turn)
-        for shot, turn in zip(shots, turns)
-    )
-    known = Known(azimuth=case.azimuth, elevation=case.elevation, views=views)
-    return reconstruct_relief(photo, ReliefConfig(), known)
-
-
-def shown_iou(found: Any, case: Case, size: int = 64) -> float:
-    """Mean IoU of framed silhouettes, from the picture's camera and turned by 30 degrees."""
-    from threestudio_like.systems.image_to_3d.pose import (
-        PoseConfig,
-        agreement,
-        framed_masks,
-        silhouettes,
-    )
-
-    turns = torch.tensor([-math.pi / 6, 0.0, math.pi / 6])
-    masks = []
-    for mesh, azimuth, elevation, poses in (
-        (found.mesh, found.pose.azimuth, found.pose.elevation, found.poses),
-        (case.mesh, case.azimuth, case.elevation, PoseConfig()),
-    ):
-        up = torch.full((3,), float(elevation))
-        drawn = silhouettes(mesh, turns + float(azimuth), up, config=poses, size=2 * size)
-        masks.append(framed_masks(drawn, size))
-    return float(np.mean([float(agreement(a[None], b)[0]) for a, b in zip(masks[0], masks[1])]))
-
-
-def volume_iou(found: Any, case: Case) -> float:
-    """Volume IoU on 32^3 cells, both turned so that the picture's camera is the front, and brought
-    to one size."""
-    from threestudio_like.meshes.frames import Normalisation
-    from threestudio_like.meshes.mesh import Mesh
-    from threestudio_like.meshes.surface.voxels import voxelise
-    from threestudio_like.metrics.point_sets import voxel_iou
-    from threestudio_like.systems.image_to_3d.relief.surface import turn_to
-
-    cells = []
-    for mesh, azimuth, elevation in (
-        (found.mesh, found.pose.azimuth, found.pose.elevation),
-        (case.mesh, case.azimuth, case.elevation),
-    ):
-        points = mesh.vertices @ turn_to(float(azimuth), float(elevation)).numpy()
-        points = Normalisation.of(points).apply(points)
-        cells.append(voxelise(Mesh(np.ascontiguousarray(points), mesh.faces)))
-    return voxel_iou(*cells)
-
-
-def coloured(found: Any, photo: Any) -> tuple[Any, float]:
-    """The asset with the picture's colours, the rest by its neighbours, and the share that the
-    picture shows."""
-    from threestudio_like.commands.jobs.picture.asset import share, textured_asset
-    from threestudio_like.meshes.mesh import Asset
-    from threestudio_like.meshes.surface.simplify import decimate
-    from threestudio_like.meshes.texture.atlas import join_atlas
-    from threestudio_like.meshes.texture.unwrap import unwrap
-    from threestudio_like.representations import TexturedMesh
-    from threestudio_like.systems.image_to_3d.back_projection import (
-        ProjectionConfig,
-        completed,
-        lay_back,
-    )
-
-    config = ProjectionConfig(complete="method" if found.colour else "neighbours")
-    mesh, _ = unwrap(decimate(found.mesh, 3000), 256, 20.0)
-    atlas = join_atlas(Asset({"object": mesh.with_normals()}), 256)
-    surface = TexturedMesh(atlas, 3, start=torch.full((3,), 0.5))
-    laid = lay_back(
-        surface, photo, found.pose, poses=found.poses, config=config, frame=found.frame(photo)
-    )
-    seen = share(laid.seen, surface.charts)
-    done = completed(laid, config, None, stages={}, colour=found.colour)
-    texture = done.padded()[0].detach().permute(1, 2, 0).clamp(0, 1)
-    pixels = np.rint(texture.numpy() * 255).astype(np.uint8)
-    return textured_asset(done.atlas, pixels, {}), seen
 
 
 def work(world: str, index: int, method: str) -> Line:
@@ -216,7 +75,7 @@ def work(world: str, index: int, method: str) -> Line:
     line: Line = {"world": world, "index": index, "method": method}
     case = WORLDS[world](index)
     line["category"] = case.category
-    photo = photo_of(case.pixels, f"{world} {index}", {})
+    photo = photo_of(given(case, method, index), f"{world} {index}", {})
     began = time.process_time()
     try:
         found = made(case, photo, method, index, line)
@@ -247,14 +106,28 @@ def word_of(line: Line, limits: dict[str, Any]) -> str:
     return judged({k: line[k] for k in limits if k != "depth"}, limits)[0]
 
 
-def rates(lines: list[Line], limits: dict[str, Any]) -> tuple[float, float]:
+def seen_faults(lines: list[Line]) -> list[Line]:
+    """The results whose faults the figures can see."""
+    return [x for x in lines if x["method"] not in UNSEEN]
+
+
+def share(words: list[str], word: str) -> str:
+    """The share of a word in percent, with its exact 95 % interval (Clopper and Pearson 1934)."""
+    if not words:
+        return "none"
+    count = words.count(word)
+    low, high = binomtest(count, len(words)).proportion_ci(0.95, method="exact")
+    return (
+        f"{100 * count / len(words):.1f} % ({count} of {len(words)}; "
+        f"95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    )
+
+
+def rates(lines: list[Line], limits: dict[str, Any]) -> tuple[str, str]:
     """False "fits" as a share of the wrong ones, and false alarms as a share of the right ones."""
     wrong = [word_of(x, limits) for x in lines if state(x) == "wrong"]
     right = [word_of(x, limits) for x in lines if state(x) == "right"]
-    return (
-        float(np.mean([w == "fits" for w in wrong])) if wrong else math.nan,
-        float(np.mean([w == "does not fit" for w in right])) if right else math.nan,
-    )
+    return share(wrong, "fits"), share(right, "does not fit")
 
 
 def threshold(lines: list[Line]) -> dict[str, float]:
@@ -286,7 +159,7 @@ def calibrate(lines: list[Line]) -> None:
     """Write fit_thresholds.json of the even pictures."""
     from threestudio_like.systems.image_to_3d import fit
 
-    some = [x for x in lines if x["index"] % 2 == 0]
+    some = [x for x in seen_faults(lines) if x["index"] % 2 == 0]
     facts = json.loads(fit.THRESHOLDS.read_text(encoding="utf-8"))
     facts["source"] = (
         f"python benchmarks/verdicts.py --calibrate, {len(some)} results of even pictures; "
@@ -332,16 +205,21 @@ def report(lines: list[Line], failed: int, command: str) -> None:
         f"A guessed word is sure from a cosine of {calibration().sure_word:g}.\n\n"
     )
     for name, rest in (("Odd pictures, not calibrated on", 1), ("Even pictures", 0)):
-        some = [x for x in lines if x["index"] % 2 == rest]
+        some = [x for x in seen_faults(lines) if x["index"] % 2 == rest]
         fits, alarms = rates(some, limits)
-        wrong = sum(state(x) == "wrong" for x in some)
         body += (
-            f'{name}: false "fits" {100 * fits:.1f} % of the wrong, false alarms '
-            f"{100 * alarms:.1f} % of the right. With {wrong} wrong results a rate below "
-            f"{100 * min(1.0, 3 / max(wrong, 1)):.0f} % cannot be told from 0.\n\n"
+            f'{name}: false "fits" {fits} of the wrong; false alarms {alarms} of the right.\n\n'
             f"{confusion(some, limits)}\n\n"
         )
-    rows = []
+    poor = [x for x in lines if x["method"] in UNSEEN]
+    if poor:
+        body += (
+            "A poor cut-out, of all pictures: what is compared with is wrong itself, and the word "
+            'cannot know it. False "fits" '
+            f"{rates(poor, limits)[0]} of the wrong. This is why the cut-out is shown first.\n\n"
+            f"{confusion(poor, limits)}\n\n"
+        )
+    rows: list[list[Any]] = []
     for world, method in itertools.product(WORLDS, METHODS):
         some = [x for x in lines if x["world"] == world and x["method"] == method]
         if not some:
@@ -351,8 +229,20 @@ def report(lines: list[Line], failed: int, command: str) -> None:
             for k in (*FIGURES, "seen", "shown", "volume", "CPU seconds")
         }
         words = [word_of(x, limits) for x in some]
-        rows.append([world, method, len(some), *mean.values(), *(words.count(w) for w in WORDS)])
-    header = ["pictures", "method", "results", "silhouette IoU", "PSNR inside", "depth agreement"]
+        truths = [[state(x) for x in some].count(t) for t in ("right", "wrong")]
+        rows.append(
+            [world, method, len(some), *truths, *mean.values(), *(words.count(w) for w in WORDS)]
+        )
+    header = [
+        "pictures",
+        "method",
+        "results",
+        "right",
+        "wrong",
+        "silhouette IoU",
+        "PSNR inside",
+        "depth agreement",
+    ]
     header += ["texels seen", "from 30° beside", "volume IoU", "CPU seconds", *WORDS]
     body += table(header, rows)
     if not any(x["method"] == "cisp" for x in lines):
@@ -372,14 +262,14 @@ def report(lines: list[Line], failed: int, command: str) -> None:
             rows.append([world, len(some), len(sure), len(right), *map(float, cosines)])
     header = ["pictures", "guesses", "sure", "of them right", "cosine, 10 %", "median", "90 %"]
     body += "\n\nGuessed words:\n\n" + table(header, rows)
-    publish("verdicts", "The word about a result", command, body)
+    publish("verdicts", "The word about a result", command, body, lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=40, help="pictures of each world")
+    parser.add_argument("--share", type=float, default=1.0, help="of the pictures of COUNTS")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after")
     parser.add_argument("--calibrate", action="store_true", help="write the thresholds")
@@ -392,8 +282,8 @@ def main() -> None:
     lines = [json.loads(text) for text in read]
     done = {(x["world"], x["index"], x["method"]) for x in lines}
     began = time.monotonic()
-    for index, method, world in itertools.product(range(a.count), a.methods, WORLDS):
-        if method in PHOTOS and world != "unknown":
+    for index, method, world in itertools.product(range(max(COUNTS.values())), a.methods, WORLDS):
+        if index >= a.share * COUNTS[method] or world not in WHERE.get(method, WORLDS):
             continue
         if (world, index, method) in done or time.monotonic() - began > 60 * a.minutes:
             continue

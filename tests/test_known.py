@@ -16,6 +16,7 @@ from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.metrics.point_sets import voxel_iou
+from threestudio_like.systems.image_to_3d.backs import core_of
 from threestudio_like.systems.image_to_3d.caption import describe_picture
 from threestudio_like.systems.image_to_3d.fit import depth_map, measure_fit
 from threestudio_like.systems.image_to_3d.known import (
@@ -33,7 +34,6 @@ from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig
 from threestudio_like.systems.image_to_3d.relief.photos import place_photos
 from threestudio_like.systems.image_to_3d.relief.reconstruction import (
     ReliefConfig,
-    core_of,
     reconstruct_relief,
 )
 from threestudio_like.systems.image_to_3d.relief.surface import (

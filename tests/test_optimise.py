@@ -21,6 +21,7 @@ from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.surface.voxels import voxelise
 from threestudio_like.meshes.verification import psnr
 from threestudio_like.metrics.point_sets import voxel_iou
+from threestudio_like.priors.depth import DepthPrior
 from threestudio_like.priors.diffusion import CameraProtocol, DiffusionPrior, PriorFacts
 from threestudio_like.priors.networks.triplane_generator import (
     TriplaneGenerator,
@@ -31,16 +32,18 @@ from threestudio_like.renderers.backgrounds import BackgroundSample
 from threestudio_like.representations import TriplaneConfig, VoxelGridConfig, density_volume
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.systems.image_to_3d import g3dr
+from threestudio_like.systems.image_to_3d.backs import (
+    closed,
+    frame_depth,
+    placed,
+    without_horns,
+)
 from threestudio_like.systems.image_to_3d.field_optimisation import Beginning, PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import (
-    closed,
     colour_through,
     field_of,
-    frame_depth,
     lattice,
-    placed,
     turn_of,
-    without_horns,
 )
 from threestudio_like.systems.image_to_3d.method import PictureRequest, ShapeFound
 from threestudio_like.systems.image_to_3d.photo import photo_of, read_photo
@@ -357,7 +360,7 @@ def test_depths_of_other_estimators_are_stretched_over_the_mask():
     mask[2:6, 2:6] = 1
     raw = torch.linspace(10, 50, 64).view(1, 8, 8)
 
-    class Disparity:
+    class Disparity(DepthPrior):
         inverse, metric, framed = True, False, False
 
         def predict(self, images):

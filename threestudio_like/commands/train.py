@@ -37,7 +37,7 @@ class Train:
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
-    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr: of the same sizes (the embedded
+    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr, depth: of the same sizes (the embedded
     ones lie in the package's toybox/weights/cisp). toybox: a text-to-image model; what the new one
     has beyond it begins at zero."""
     preset: Literal["toybox", "wide", "paper", "large"] = "toybox"

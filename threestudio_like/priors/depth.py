@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from .networks.back_head import TwoSidedDepth, load_back_head
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
 EMBEDDED_SPAN = 2.0
@@ -20,6 +22,22 @@ it, so that its depths lie in [0, 2]."""
 FRAME_HALF_WIDTH = 0.792
 """Half of the picture's edge in the embedded estimator's units, at the object's centre: the half
 width that G3DR's camera sees (METHODS 3.2)."""
+
+
+@dataclass(frozen=True)
+class BothSides:
+    """What an estimator says of pictures.
+
+    Attributes:
+        visible: (B, H, W), see `DepthPrior.predict`.
+        back: (B, H, W), depth of the last surface along every ray; None where the estimator has
+            only learnt what is seen.
+        elevation: (B,) of the camera in radians; None likewise.
+    """
+
+    visible: torch.Tensor
+    back: torch.Tensor | None = None
+    elevation: torch.Tensor | None = None
 
 
 class DepthPrior(ABC):
@@ -34,14 +52,21 @@ class DepthPrior(ABC):
     inverse: bool = False
     metric: bool = False
     framed: bool = False
+    has_back: bool = False
+    """Whether it knows where things end behind what is seen, and the camera's elevation."""
 
     @abstractmethod
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """Map pictures (B, H, W, 3) in [0, 1] to depth or disparity (B, H, W)."""
 
+    def predict_sides(self, images: torch.Tensor) -> BothSides:
+        """The same, with the back and the elevation where `has_back`."""
+        return BothSides(self.predict(images))
+
 
 class TransformersDepth(DepthPrior):
-    """A depth estimator from a transformers folder (Depth Anything, DPT, ZoeDepth, …).
+    """A depth estimator from a transformers folder (Depth Anything, DPT, ZoeDepth, …), which knows
+    the back where a `BackHead` lies beside the model.
 
     Args:
         folder: contains config.json and model.safetensors.
@@ -73,6 +98,14 @@ class TransformersDepth(DepthPrior):
             ) from None
         self.model.eval().requires_grad_(False)
         config = self.model.config
+        try:
+            head = load_back_head(folder, config)
+        except ValueError as error:
+            raise ModelError(
+                f"the depth model cannot be loaded ({error})", str(folder), "Download it again"
+            ) from None
+        self.sides = TwoSidedDepth(self.model, head).eval() if head else None
+        self.has_back = head is not None
         self.metric = (
             getattr(config, "depth_estimation_type", "relative") == "metric"
             or config.model_type == "zoedepth"
@@ -100,6 +133,19 @@ class TransformersDepth(DepthPrior):
         Pictures are resized so that the shorter edge is the model's and both edges are multiples of
         its patch; for hybrids, to their square.
         """
+        found = self.model(pixel_values=self._input(images)).predicted_depth
+        return self._output(found, images)
+
+    @torch.no_grad()
+    def predict_sides(self, images: torch.Tensor) -> BothSides:
+        """See `DepthPrior`; sizes as in `predict`."""
+        if self.sides is None:
+            return BothSides(self.predict(images))
+        found = self.sides(self._input(images))
+        visible, back = (self._output(d, images) for d in (found.visible, found.back))
+        return BothSides(visible, back, found.elevation)
+
+    def _input(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[1:3]
         share = self.size / min(height, width)
         shape = [
@@ -110,12 +156,14 @@ class TransformersDepth(DepthPrior):
         x = ((images - self._mean) / self._deviation).permute(0, 3, 1, 2)
         if list(x.shape[2:]) != shape:
             x = F.interpolate(x, shape, mode="bilinear", align_corners=False, antialias=share < 1)
-        predicted = self.model(pixel_values=x).predicted_depth
-        if predicted.shape[1:] != (height, width):
-            predicted = F.interpolate(
-                predicted[:, None], (height, width), mode="bilinear", align_corners=False
+        return x
+
+    def _output(self, depth: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        if depth.shape[1:] != images.shape[1:3]:
+            depth = F.interpolate(
+                depth[:, None], images.shape[1:3], mode="bilinear", align_corners=False
             )[:, 0]
-        return predicted.clamp(0, EMBEDDED_SPAN) if self.framed else predicted
+        return depth.clamp(0, EMBEDDED_SPAN) if self.framed else depth
 
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:

@@ -188,7 +188,13 @@ def face_axes(points, faces):
 
 
 def render(
-    obj: ToyObject, cameras: np.ndarray, size: int, backgrounds: np.ndarray, supersample: int = 2
+    obj: ToyObject,
+    cameras: np.ndarray,
+    size: int,
+    backgrounds: np.ndarray,
+    supersample: int = 2,
+    *,
+    back: bool = False,
 ) -> Views:
     """Render one object from several cameras.
 
@@ -198,8 +204,12 @@ def render(
         size: height and width in pixels.
         backgrounds: (B, 3) RGB in [0, 1].
         supersample: number of samples along the edge of a pixel.
+        back: show the last surface along every ray instead of the first one. The mask is the same.
     """
     count = len(cameras)
+    if back:
+        # The depth test is by z / w alone, so that its sign turns the test around; `depth` is w.
+        cameras = cameras * np.array([1, 1, -1, 1], cameras.dtype)[:, None]
     from ..meshes.surface.creases import crease_normals
 
     normals = crease_normals(obj.vertices, obj.faces, COS_CREASE)

@@ -20,7 +20,8 @@ from ..priors.voxel_diffusion import VoxelDiffusion
 from ..toybox.editions import DEFAULT
 from ..toybox.pairs import VIEWS, ToyPairs
 from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
-from .depth import build_depth, depth_accuracy, depth_pictures, depth_stage, save_depth
+from .depth import build_depth, depth_accuracy, depth_stage, save_depth, start_depth
+from .depth_pictures import depth_pictures
 from .diffusion import build_tokenizer
 from .options import (
     TrainingOptions,
@@ -199,9 +200,14 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
         world=options.world,
     )
     torch.manual_seed(options.seed)
-    size = recipe(options.preset, "depth")
-    model = build_depth(*size.widths)
-    stage = depth_stage(model, data, options.steps or size.steps, batch=size.batch)
+    if options.start is None:
+        size, rate = recipe(options.preset, "depth"), 1e-3
+        model = build_depth(*size.widths)
+    else:
+        # What has been learnt is not torn up by steps that are right for random weights.
+        size, rate = recipe(options.preset, "depth, begun"), 6e-4
+        model = start_depth(options.start)
+    stage = depth_stage(model, data, options.steps or size.steps, batch=size.batch, rate=rate)
     run(options, stage)
     held_out = depth_pictures(
         options.drawn,

@@ -3,7 +3,6 @@ depth; the triplane becomes a mesh."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, Self
@@ -27,21 +26,21 @@ from ...meshes.surface.extraction import (
 )
 from ...meshes.surface.fidelity import keeping_blur
 from ...meshes.surface.smoothing import flatten, relax
-from ...priors.depth import EMBEDDED_SPAN, FRAME_HALF_WIDTH, DepthPrior, load_depth
+from ...priors.depth import EMBEDDED_SPAN, load_depth
 from ...priors.framing import FILL
 from ...priors.networks.triplane_generator import TriplaneGenerator
 from ...priors.registry import embedded_folder
 from ...representations import TriplaneConfig, TriplaneField
 from ...stages.mesh import MeshStageConfig
 from .back_projection import ProjectionConfig
-from .g3dr_cameras import DEPTH_NEAR, GREY, WALL, CanonicalCamera
+from .backs import CAMERA, FrameSides, bounded, closed, frame_sides, placed
+from .g3dr_cameras import DEPTH_NEAR, GREY, WALL
 from .method import Colour, PictureRequest, PictureSystem, ShapeFound
 from .photo import Photo
 from .pose import PoseConfig, seen_from
 from .relief.surface import turn_to
 from .viewpoint import Viewpoint, ViewpointConfig, find_viewpoint
 
-CAMERA = CanonicalCamera()
 POSES = PoseConfig(distance=CAMERA.radius, fov_y=CAMERA.fov)
 """The canonical camera as a camera of an orbit."""
 
@@ -54,10 +53,11 @@ class G3drConfig:
     """Folder that `train g3dr` has written; empty for the embedded model."""
     depth: str = "toybox"
     """Depth estimator: the embedded one, a name or a folder."""
-    back: Literal["halfway", "mirror", "flat", "field"] = "halfway"
-    """What closes the side that no view has shown. mirror: the visible surface mirrored at the
+    back: Literal["estimated", "halfway", "mirror", "flat", "field"] = "estimated"
+    """What closes the side that no view has shown. estimated: the back that the depth estimator has
+    learnt; halfway where it knows none, which is said. mirror: the visible surface mirrored at the
     depth of the object's middle. flat: solid as far back as anything is visible. halfway: between
-    these two, which comes nearest to the truth. field: what the field says, which reaches to the
+    these two, and nearer to the truth than either. field: what the field says, which reaches to the
     wall."""
     hidden: Literal["picture", "field"] = "picture"
     """Colours of what no view has shown. picture: those of the visible surface before it. field:
@@ -126,27 +126,42 @@ class G3drReconstruction(PictureSystem):
         """The triplane's shape."""
         photo = request.photo
         request.events.status("shape: from the picture and its depth to a triplane", force=True)
-        field_ = planes_of(photo, self.shape)
-        volume = volume_of(field_, photo, self.shape)
-        view = viewpoint_of(request, self.shape.viewpoint) if self.shape.upright else None
+        sides = sides_of(photo, self.shape)
+        if self.shape.back == "estimated" and sides.back is None:
+            request.events.status(
+                "shape: the depth estimator knows no back: closed halfway", force=True
+            )
+        field_ = planes_of(photo, self.shape, sides)
+        volume = volume_of(field_, photo, self.shape, sides)
+        view = None
+        if self.shape.upright:
+            view = viewpoint_of(request, self.shape.viewpoint, estimated=sides.elevation)
         return shape_of_volume(volume, field_, photo, config=self.shape, view=view)
 
 
 def viewpoint_of(
-    request: PictureRequest, config: ViewpointConfig, level: float = 0.8
+    request: PictureRequest,
+    config: ViewpointConfig,
+    level: float = 0.8,
+    estimated: float | None = None,
 ) -> Viewpoint | None:
     """The direction of a picture, known or by the prior; None where it knows no cameras, or none
-    without a picture or other views beside."""
+    without a picture or other views beside.
+
+    Args:
+        estimated: the elevation in radians that a depth estimator says; what is known goes before.
+    """
     prior, photo, known = request.prior, request.photo, request.known
     if request.view is not None:
         return request.view
     if known.azimuth is not None and known.elevation is not None:
         return Viewpoint(known.azimuth, known.elevation, FILL, margin=1.0)
     facts = prior.facts
+    elevation = estimated if known.elevation is None else known.elevation
     if facts.camera is None or facts.wants_reference or not facts.single_views:
-        if known.azimuth is None and known.elevation is None:
+        if known.azimuth is None and elevation is None:
             return None
-        return Viewpoint(known.azimuth or 0.0, known.elevation or 0.0, FILL, margin=1.0)
+        return Viewpoint(known.azimuth or 0.0, elevation or 0.0, FILL, margin=1.0)
     request.events.status("shape: from where the picture was taken", force=True)
     size = prior.facts.image_size
     found = find_viewpoint(
@@ -156,43 +171,30 @@ def viewpoint_of(
         prior=prior,
         config=config,
         seed=request.seed,
+        elevation=elevation,
     )
     if known.azimuth is not None:
         found = replace(found, azimuth=known.azimuth)
-    if known.elevation is not None:
-        found = replace(found, elevation=known.elevation)
     request.events.record(
         "viewpoint", azimuth=found.azimuth, elevation=found.elevation, margin=found.margin
     )
     return found
 
 
-def frame_depth(picture: torch.Tensor, mask: torch.Tensor, prior: DepthPrior) -> torch.Tensor:
-    """Depth (S, S) of a framed picture (1, S, S, 3) in the frame's units, from one before the
-    object's middle to one behind it.
-
-    The embedded estimator speaks in these units. Others are stretched over the mask (S, S), as if
-    the object were as deep as wide.
-    """
-    with torch.no_grad():
-        depth = prior.predict(picture)[0]
-    if prior.inverse:
-        depth = -depth
-    if prior.framed:
-        return depth
-    inside = depth[mask > 0.5]
-    low, high = (float(v) for v in inside.quantile(torch.tensor([0.02, 0.98])))
-    half = FILL * FRAME_HALF_WIDTH
-    return 1 + half * (2 * ((depth - low) / max(high - low, 1e-6)).clamp(0, 1) - 1)
+def sides_of(photo: Photo, config: G3drConfig) -> FrameSides:
+    """What the depth estimator says of a picture, in the frame of the canonical camera."""
+    size = load_generator(config.model).config.size
+    return frame_sides(photo.framed(size, GREY), photo.mask(size), load_depth(config.depth))
 
 
 @torch.no_grad()
-def planes_of(photo: Photo, config: G3drConfig) -> TriplaneField:
-    """The triplane of a picture, in the frame of the canonical camera."""
+def planes_of(photo: Photo, config: G3drConfig, sides: FrameSides | None = None) -> TriplaneField:
+    """The triplane of a picture, in the frame of the canonical camera; `sides` where they have been
+    estimated already."""
     model = load_generator(config.model)
     size = model.config.size
     picture, mask = photo.framed(size, GREY), photo.mask(size)
-    depth = frame_depth(picture, mask, load_depth(config.depth))
+    depth = (sides or sides_of(photo, config)).front
     wall = WALL * EMBEDDED_SPAN
     distance = DEPTH_NEAR + torch.where(
         mask > 0.5, depth.clamp(0, wall), torch.full_like(depth, wall)
@@ -233,17 +235,10 @@ def lattice(size: int) -> torch.Tensor:
     return torch.stack([x, y, z], -1).view(-1, 3)
 
 
-def placed(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places (N, 2) in the canonical picture, x right and y down in [-1, 1], and distances (N,) of
-    points (N, 3)."""
-    eye = torch.tensor([0.0, 0.0, CAMERA.radius])
-    off = points - eye
-    reach = math.tan(math.radians(CAMERA.fov) / 2) * -off[:, 2:]
-    return torch.cat([off[:, :1] / reach, -off[:, 1:2] / reach], 1), off.norm(dim=-1)
-
-
 @torch.no_grad()
-def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.ndarray:
+def volume_of(
+    field_: TriplaneField, photo: Photo, config: G3drConfig, sides: FrameSides | None = None
+) -> np.ndarray:
     """Opaqueness (D, H, W) in [0, 1] of what belongs to the object: before the wall, inside the
     mask, its back closed."""
     size = config.extraction.size
@@ -260,62 +255,12 @@ def volume_of(field_: TriplaneField, photo: Photo, config: G3drConfig) -> np.nda
     density[asked] = torch.cat([field_.density(p) for p in points[asked].split(1 << 17)])
     soft = torch.from_numpy(opaqueness(density.numpy(), 8.0 / size)) * share
     volume = soft.view(size, size, size)
-    if config.back != "field":
-        volume = closed(volume, config.back)
-    return volume.numpy()
-
-
-def closed(volume: torch.Tensor, back: str = "halfway", level: float = 0.5) -> torch.Tensor:
-    """The volume (D, H, W) filled from the first surface that a viewer on +Z meets to a back.
-
-    Args:
-        back: "mirror": the surface's mirror image at the middle of the object; a convex thing turns
-            away from the viewer where it is widest, and is about as deep behind as before. "flat":
-            where the visible surface ends. "halfway": between the two.
-        level: where matter begins.
-    """
-    size = volume.shape[0]
-    front = volume.flip(0).cummax(0).values.flip(0)
-    solid = front > level
-    # Index of the front surface of every column, counted from -Z.
-    top = torch.where(
-        solid.any(0),
-        (size - 1) - solid.flip(0).int().argmax(0),
-        torch.full_like(solid[0], -1, dtype=torch.long),
-    )
-    known = top >= 0
-    if not bool(known.any()):
-        return volume
-    top = without_horns(top, max(1, round(size / 24)))
-    heights = top[known].float()
-    index = torch.arange(size).view(-1, 1, 1).float()
-    # Never thinner than a few cells.
-    thin = 0.06 * size
-    # The outermost depths are the estimator's least sure ones. A fifth of a ball's picture lies
-    # below the root of a fifth of its height.
-    share = 0.2**0.5
-    middle = (float(heights.quantile(0.2)) - share * float(heights.quantile(0.98))) / (1 - share)
-    mirrored = middle - (top.float() - middle).clamp(min=thin)
-    flat = torch.minimum(heights.quantile(0.02), top.float() - thin)
-    low = {"mirror": mirrored, "flat": flat}.get(back, (mirrored + flat) / 2)
-    inside = (index <= top) & (index >= low.clamp_min(1)) & known
-    return torch.where(
-        inside, torch.maximum(front, front.new_tensor(0.9)), torch.zeros_like(volume)
-    )
-
-
-def without_horns(top: torch.Tensor, rim: int = 2) -> torch.Tensor:
-    """Heights (H, W) of the visible surface, -1 where nothing is, at the outline no higher than the
-    surface within: an outline's pixels see what is behind it too, and their depth is the least
-    sure."""
-    known = (top >= 0).float()[None, None]
-    within = -F.max_pool2d(1 - known, 2 * rim + 1, 1, rim) + 1
-    near = F.max_pool2d(
-        torch.where(within > 0, top.float()[None, None], -1.0), 4 * rim + 1, 1, 2 * rim
-    )[0, 0].long()
-    return torch.where(
-        (within[0, 0] == 0) & (near >= 0) & (top >= 0), torch.minimum(top, near), top
-    )
+    if config.back == "field":
+        return volume.numpy()
+    if config.back != "estimated":
+        return closed(volume, config.back).numpy()
+    back = (sides or sides_of(photo, config)).back
+    return (closed(volume) if back is None else bounded(volume, photo.mask(128), back)).numpy()
 
 
 def turn_of(view: Viewpoint | None) -> torch.Tensor:

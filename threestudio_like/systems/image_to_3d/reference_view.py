@@ -24,7 +24,7 @@ from ...renderers.backgrounds import BackgroundSample
 from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
 from ...stages.model import FieldModel
-from .g3dr import frame_depth
+from .backs import frame_depth
 from .known import DepthMap, framed_map
 from .method import Colour
 from .photo import Photo

@@ -104,6 +104,7 @@ def find_viewpoint(
     prior: DiffusionPrior,
     config: ViewpointConfig,
     seed: int = 0,
+    elevation: float | None = None,
 ) -> Viewpoint:
     """The direction from which a picture shows an object.
 
@@ -112,11 +113,11 @@ def find_viewpoint(
             `level` behind it.
         prompt: what it shows.
         prior: knows cameras (`facts.camera`).
+        elevation: in radians, where it is known and not searched for.
     """
     step = 2 * math.pi / config.azimuths
-    grid = torch.tensor(
-        [(a * step, math.radians(e)) for e in config.elevations for a in range(config.azimuths)]
-    )
+    tried = [math.radians(e) for e in config.elevations] if elevation is None else [elevation]
+    grid = torch.tensor([(a * step, e) for e in tried for a in range(config.azimuths)])
     rows = []
     for fill in config.fills:
         denoise = _Denoising(picture(fill), level, prompt, prior=prior, config=config, seed=seed)
@@ -127,20 +128,20 @@ def find_viewpoint(
     fill, denoise, errors, _ = min(rows, key=lambda row: float(row[3].min()))
     kept = errors.argsort()[: config.keep]
     again = denoise(grid[kept], range(config.repeats))
-    azimuth, elevation = grid[kept[int(again.argmin())]].tolist()
+    azimuth, height = grid[kept[int(again.argmin())]].tolist()
     for part in (3, 6):
         near = torch.tensor(
             [
-                (azimuth + i * step / part, elevation + math.radians(20 / part * j))
+                (azimuth + i * step / part, height + math.radians(20 / part * j))
                 for i in (-1, 0, 1)
-                for j in (-1, 0, 1)
+                for j in ((-1, 0, 1) if elevation is None else (0,))
             ]
         )
-        azimuth, elevation = near[int(denoise(near, range(config.repeats)).argmin())].tolist()
+        azimuth, height = near[int(denoise(near, range(config.repeats)).argmin())].tolist()
     turn = (grid[:, 0] - azimuth + math.pi) % (2 * math.pi) - math.pi
     rival = errors[turn.abs() > math.radians(60)].min()
     margin = float((rival - errors.min()) / errors.std().clamp_min(1e-9))
-    return Viewpoint(azimuth % (2 * math.pi), elevation, fill, margin=margin)
+    return Viewpoint(azimuth % (2 * math.pi), height, fill, margin=margin)
 
 
 def _cameras(directions: torch.Tensor, prior: DiffusionPrior) -> Cameras:

@@ -14,7 +14,7 @@ from ...priors.depth import FRAME_HALF_WIDTH, load_depth
 from ...priors.framing import Similarity
 from ...priors.segmentation.segment_anything import load_segmenter
 from ..cut_out.cut import own_alpha, seen_colours, solid_alpha
-from ..image_to_3d.g3dr import frame_depth
+from ..image_to_3d.backs import frame_depth
 from .amodal_completion import Completed, cut_square
 from .instances import Part, mask_box
 from .prompt import SceneText

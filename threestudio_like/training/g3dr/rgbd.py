@@ -17,7 +17,7 @@ from ...systems.image_to_3d.g3dr_cameras import (
     WALL,
     decode_depth,
 )
-from ..depth import depth_pictures
+from ..depth_pictures import depth_pictures
 
 
 class RgbdSource(Protocol):
@@ -55,7 +55,7 @@ class ToyRgbd:
 
     def batch(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `RgbdSource.batch`."""
-        image, mask, depth = self.data.framed(index.numpy())
+        image, mask, depth, _ = self.data.framed(index.numpy())
         image = image + (1 - mask[..., None]) * self.grey
         # Zero marks pixels whose depth was not measured.
         depth = torch.where(depth > 0, depth, torch.full_like(depth, WALL * EMBEDDED_SPAN))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt, maximum_filter, median_filter
+from scipy.ndimage import distance_transform_edt, median_filter
 
 from ....engine.errors import CollapseError, ConfigError
 from ....engine.loop import Stage, StagePlan
@@ -20,7 +20,7 @@ from ....priors.depth import FRAME_HALF_WIDTH, load_depth
 from ....priors.framing import FILL, Similarity
 from ....stages.mesh import MeshStageConfig
 from ..back_projection import ProjectionConfig
-from ..g3dr import frame_depth
+from ..backs import core_of, frame_sides
 from ..known import WIDE, DepthMap, Known, framed_map, predict_normals
 from ..method import Colour, PictureRequest, PictureSystem, ShapeFound
 from ..photo import Photo
@@ -117,7 +117,7 @@ def relief_of(photo: Photo, config: ReliefConfig, known: Known, seed: int = 0) -
     inside = photo.mask(size).numpy() > 0.5
     if not inside.any():
         inside = photo.mask(size).numpy() >= photo.mask(size).max().item()
-    depth, sure = _depth(photo, frame, inside, config=config, known=known)
+    guess = _depth(photo, frame, inside, config=config, known=known)
     normals = known.normals
     if isinstance(normals, str):
         normals = predict_normals(normals, photo, seed)
@@ -130,19 +130,31 @@ def relief_of(photo: Photo, config: ReliefConfig, known: Known, seed: int = 0) -
     if isinstance(known.depth, DepthMap) and known.depth.distances:
         # What is known exactly needs no symmetry, and its front is not smoothed away.
         terms = replace(terms, symmetric=0.0, depth=20 * terms.depth, jump=0.03)
-    return solve_relief(inside, depth, terms, sure=sure, slopes=slopes)
+    return solve_relief(
+        inside, guess.depth, terms, sure=guess.sure, slopes=slopes, thickness=guess.thickness
+    )
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Depth (S, S) about the object's middle in units of the frame's half width, its weight, and
+    the thickness in the same units; None where nobody says any."""
+
+    depth: np.ndarray | None = None
+    sure: np.ndarray | None = None
+    thickness: np.ndarray | None = None
 
 
 def _depth(
     photo: Photo, frame: Similarity, inside: np.ndarray, config: ReliefConfig, known: Known
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Depth (S, S) about the object's middle in units of the frame's half width, and its weight."""
+) -> _Guess:
+    """What is known or estimated of a picture's depth."""
     size = inside.shape[0]
     if isinstance(known.depth, DepthMap):
         values, there = framed_map(known.depth.values, photo, frame, size)
         there = there & inside
         if not there.any():
-            return None, None
+            return _Guess()
         filled = spread(values, there).numpy().astype(np.float64)
         middle = float(np.median(filled[inside]))
         if known.depth.distances:
@@ -152,37 +164,39 @@ def _depth(
         else:
             low, high = np.quantile(filled[inside], [0.02, 0.98])
             depth = FILL * (2 * ((filled - low) / max(high - low, 1e-9)).clip(0, 1) - 1)
-        return depth - float(np.median(depth[inside])), there.astype(float)
+        return _Guess(depth - float(np.median(depth[inside])), there.astype(float))
     name = known.depth or config.depth
     if name == "none":
-        return None, None
+        return _Guess()
     edge = 64
     mask = photo.mask(edge)
-    found = frame_depth(photo.framed(edge, 0.8), mask, load_depth(name)).numpy()
+    sides = frame_sides(photo.framed(edge, 0.8), mask, load_depth(name))
     core = core_of(mask.numpy() > 0.5)
     if not core.any():
-        return None, None
+        return _Guess()
+    depth = _calm(sides.front.numpy(), core, size) - 1 / FRAME_HALF_WIDTH
+    trust = config.trust if name == config.depth else 1.0
+    thickness = None
+    if sides.back is not None:
+        thickness = _calm((sides.back - sides.front).numpy(), core, size)
+    return _Guess(
+        depth - float(np.median(depth[inside])),
+        trust * _enlarged(core.astype(np.float32), size),
+        thickness,
+    )
+
+
+def _calm(found: np.ndarray, core: np.ndarray, size: int) -> np.ndarray:
+    """An estimated map in the frame's units, without its outliers and continued beyond the core:
+    (size, size) in units of the frame's half width."""
     low, high = np.quantile(found[core], [0.02, 0.98])
     calm = median_filter(spread(found, core).numpy(), 5).clip(low, high)
-    depth, weight = (
-        F.interpolate(
-            torch.from_numpy(v.astype(np.float32))[None, None],
-            (size, size),
-            mode="bilinear",
-            align_corners=False,
-        )[0, 0].numpy()
-        for v in ((calm - 1) / FRAME_HALF_WIDTH, core)
-    )
-    trust = config.trust if name == config.depth else 1.0
-    return depth - float(np.median(depth[inside])), trust * weight
+    return _enlarged(calm / FRAME_HALF_WIDTH, size)
 
 
-def core_of(inside: np.ndarray, rim: float = 3.0) -> np.ndarray:
-    """Where in an outline (S, S) bool an estimator sees the object alone: `rim` pixels within, and
-    in the middle of what is thinner."""
-    distance = distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-    most = maximum_filter(distance, 2 * int(rim) + 1)
-    return inside & (distance >= np.minimum(rim, 0.8 * most))
+def _enlarged(values: np.ndarray, size: int) -> np.ndarray:
+    tensor = torch.from_numpy(values.astype(np.float32))[None, None]
+    return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 def solid_view(

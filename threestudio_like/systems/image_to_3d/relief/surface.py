@@ -20,7 +20,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 from scipy.sparse.linalg import spsolve
 
-from ....engine.schema.bounds import Size, Weight
+from ....engine.schema.bounds import Share, Size, Weight
 from ....meshes.mesh import Mesh
 from ....meshes.surface.extraction import decimate, isosurface, relax
 from ....meshes.surface.normals import vertex_normals
@@ -40,6 +40,10 @@ class ReliefTerms:
     """That its slopes are those of the known normals."""
     round: Weight = 0.3
     """That the thickness is that of round sections."""
+    back: Share = 0.0
+    """How much of the thickness is the one that a depth estimator with a back says, where there is
+    one; the rest is that of round sections, which came as near to the truth (docs/results/backs.md)
+    and asks nothing of a picture."""
     smooth: Weight = 3.0
     """That the middle surface is smooth."""
     jump: Weight = 0.06
@@ -106,6 +110,7 @@ def solve_relief(
     *,
     sure: np.ndarray | None = None,
     slopes: np.ndarray | None = None,
+    thickness: np.ndarray | None = None,
 ) -> Relief:
     """The maps that agree best with all terms.
 
@@ -115,10 +120,13 @@ def solve_relief(
         sure: (S, S) in [0, 1] or above, the weight of each depth beside `terms.depth`.
         slopes: (S, S, 2), change of the front's depth a pixel to the right and a pixel down; nan
             where unknown.
+        thickness: (S, S), an estimated one, in units of half the edge.
     """
     number = np.cumsum(inside).reshape(inside.shape) - 1
     count = int(inside.sum())
     thick = inflated(inside)
+    if thickness is not None:
+        thick = np.where(inside, (1 - terms.back) * thick + terms.back * thickness, thick)
     equations = _Equations(2 * count)
     pixel = np.arange(count)
     known = np.zeros(count) if depth is None else depth[inside]
