@@ -17,7 +17,7 @@ from threestudio_like.engine.errors import ModelError, VocabularyError
 from threestudio_like.meshes.mesh import Asset
 from threestudio_like.metrics import Judge, PatternJudge, evaluation
 from threestudio_like.priors.registry import embedded_folder
-from threestudio_like.priors.stable_diffusion import StableDiffusionPrior
+from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.runs.options import PriorOptions
 from threestudio_like.runs.prior import check_vocabulary, prompt_vocabulary
 from threestudio_like.systems.image_to_3d.caption import guess_caption
@@ -85,7 +85,7 @@ def built(words: str, path: Path) -> Path:
 
 
 def test_a_prompt_is_checked_by_the_words_of_the_prior_before_and_after_loading(fifty):
-    prior = StableDiffusionPrior(fifty / "diffusion")
+    prior = StableDiffusionPrior(fifty / "diffusion", DiffusersConfig(), "fifty")
     batch = SimpleNamespace(model=PriorOptions(prior=str(fifty / "diffusion")))
     for words in ("a red banana", "a blue chair with yellow legs", "two wooden tables"):
         check_vocabulary(prior, words)
@@ -99,11 +99,11 @@ def test_a_prompt_is_checked_by_the_words_of_the_prior_before_and_after_loading(
         for check in (lambda w: check_vocabulary(prior, w), lambda w: _words(batch, w)):
             with pytest.raises(VocabularyError) as refused:
                 check(words)
-            assert way in str(refused.value) + str(refused.value.hint)
+            assert way in repr(vars(refused.value))
 
 
 def test_a_concept_begins_at_the_things_of_the_prior_s_world(fifty):
-    prior = StableDiffusionPrior(fifty / "diffusion")
+    prior = StableDiffusionPrior(fifty / "diffusion", DiffusersConfig(), "fifty")
     options = ConceptOptions(token="<it>", vectors=1, seed=0)
     mean = torch.stack([prior.word_vector(w) for w in WORDS.categories]).mean(0)
     assert torch.allclose(start_vectors(prior, options)[0], mean, atol=1e-5)
@@ -138,7 +138,8 @@ def test_a_guess_is_a_caption_of_the_twin_s_world(fifty, tmp_path, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "it.png")
     photo = read_photo(tmp_path / "it.png")
     assert guess_caption(photo).text in FIFTY.captions()
-    assert knows_words("a red banana", "") and not knows_words("a red unicorn", "")
+    assert knows_words("a red banana", "")
+    assert not knows_words("a red unicorn", "")
     monkeypatch.delenv("THREESTUDIO_LIKE_WEIGHTS")
     assert guess_caption(photo).text in edition("twenty").captions()
     assert not knows_words("a red banana", "")

@@ -163,9 +163,7 @@ def prompt_vocabulary(
 ) -> Vocabulary | None:
     """The vocabulary by which prompts of a prior are read, of the loaded one or of the options';
     None for an open one. Raises ConfigError, ModelError."""
-    known, world = (
-        (prior.facts.vocabulary, prior.facts.world) if prior else closed_world(options)
-    )
+    known, world = (prior.facts.vocabulary, prior.facts.world) if prior else closed_world(options)
     return None if known is None else edition(world, "prior.json").vocabulary
 
 

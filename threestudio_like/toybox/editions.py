@@ -46,5 +46,5 @@ def edition_of(folder: Path) -> Edition:
     try:
         name = str(json.loads(path.read_text(encoding="utf-8")).get("world", DEFAULT.name))
     except (OSError, ValueError, AttributeError):
-        raise ModelError("the card is damaged", str(path), "Write it again, or train anew") from None
+        raise ModelError("the card is damaged", str(path), "Train it anew") from None
     return edition(name, str(path))

@@ -136,9 +136,7 @@ def read_scene(prompt: str, vocabulary: Vocabulary | None = None) -> SceneText:
             if found:
                 words, length = found
                 verb: list[str] = []
-                while (
-                    phrase and phrase[-1].endswith("ing") and (len(phrase) > 1 or last)
-                ):
+                while phrase and phrase[-1].endswith("ing") and (len(phrase) > 1 or last):
                     verb.insert(0, phrase.pop())
                 close()
                 if not last:
@@ -187,7 +185,9 @@ def _part_at(said: list[str], at: int, phrase: list[str], words: Vocabulary | No
     things = words.parse(" ".join(phrase))
     parts = words.parts.get(things[-1].category, ()) if things else ()
     end = at + 1
-    while end < len(said) and (said[end] in _ARTICLES or words.canonical(said[end]) in words.colours):
+    while end < len(said) and (
+        said[end] in _ARTICLES or words.canonical(said[end]) in words.colours
+    ):
         end += 1
     found = end < len(said) and words.canonical(said[end]) in parts
     return end + 1 - at if found else 0
