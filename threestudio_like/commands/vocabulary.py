@@ -14,8 +14,8 @@ EXAMPLES = (
 class Vocabulary:
     """List the words that the embedded prior knows."""
 
-    world: str = "twenty"
-    """The edition: twenty, which the shipped weights know, or fifty, without weights yet."""
+    world: str = ""
+    """The edition, twenty or fifty (default: the one that the embedded weights know)."""
     json: bool = False
     """Print as JSON."""
 
@@ -23,9 +23,11 @@ class Vocabulary:
 def call(options: Vocabulary) -> None:
     """Carry it out; prints the words."""
     from ..engine.text import json_text
-    from ..toybox.editions import edition
+    from ..priors.registry import embedded_folder
+    from ..toybox.editions import edition, edition_of
 
-    words = edition(options.world).vocabulary
+    world = edition(options.world) if options.world else edition_of(embedded_folder("diffusion"))
+    words = world.vocabulary
 
     lists = {
         "categories": list(words.categories),

@@ -20,10 +20,10 @@ from ..meshes.surface.extraction import iou, silhouette
 from ..priors.clip import ClipPrior
 from ..priors.registry import embedded_folder
 from ..renderers import EnvironmentLight, RingCameras
-from ..toybox.objects import HAS_FRONT
+from ..toybox.edition import Edition
+from ..toybox.editions import DEFAULT, EDITIONS, edition, edition_of
 from ..toybox.render import LIGHT, render
-from ..toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase, parse
-from ..toybox.world import build, describe
+from ..toybox.words import Phrase
 from . import (
     Judge,
     PatternJudge,
@@ -33,28 +33,22 @@ from . import (
     r_precision,
     view_consistency,
 )
-from .judge import PATTERNS
 
 RING = RingCameras(count=8, elevation=15.0)
 
 
-def captions() -> list[str]:
-    """The plain caption of every category and colour, with categories as the outer loop;
-    R-precision chooses among them."""
-    return [describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS]
-
-
 @lru_cache(maxsize=32)
-def instances(category: str, mode: str | None, count: int, size: int = 64) -> np.ndarray:
-    """Boolean silhouettes (N, 8, size, size) of `count` objects of the test world over the
-    evaluation ring."""
+def instances(phrase: Phrase, count: int, size: int = 64, world: Edition = DEFAULT) -> np.ndarray:
+    """Boolean silhouettes (N, 8, size, size) of `count` objects of a world over the evaluation
+    ring; only what changes the shape is read of the phrase."""
+    shape = Phrase(phrase.category, "red", phrase.mode, adjectives=phrase.adjectives)
     cameras = RING.all(size).view_projection().numpy()
     out = np.empty((count, len(cameras), size, size), bool)
     for n in range(count):
         rng = np.random.Generator(np.random.Philox(key=[97, n]))
         # Objects are drawn from the whole range of proportions and not from one split, because the
         # nearest object is searched for.
-        obj = build(Phrase(category, "red", mode), rng, ("train", "validation", "test")[n % 3])
+        obj = world.build(shape, rng, ("train", "validation", "test")[n % 3])
         out[n] = (
             render(obj, cameras, size, backgrounds=np.ones((len(cameras), 3), np.float32)).mask
             > 0.5
@@ -62,10 +56,14 @@ def instances(category: str, mode: str | None, count: int, size: int = 64) -> np
     return out
 
 
-def silhouette_iou(mask: np.ndarray, phrase: Phrase, count: int = 200) -> float:
-    """Mean IoU over the ring with the nearest of `count` objects of the phrase's category; mask (8,
-    S, S) is boolean."""
-    known = instances(phrase.category, phrase.mode, count, size=mask.shape[-1])
+def silhouette_iou(
+    mask: np.ndarray, phrase: Phrase, count: int = 200, world: Edition = DEFAULT
+) -> float:
+    """Mean IoU over the ring with the nearest of `count` objects of the phrase's category in a
+    world; mask (8, S, S) is boolean."""
+    # Colours, patterns and parts do not change a silhouette: one cache for all of them.
+    shape = Phrase(phrase.category, None, phrase.mode, adjectives=phrase.adjectives)
+    known = instances(shape, count, size=mask.shape[-1], world=world)
     inter = np.logical_and(known, mask[None]).sum((2, 3))
     union = np.logical_or(known, mask[None]).sum((2, 3))
     return float((inter / np.maximum(union, 1)).mean(1).max())
@@ -98,8 +96,8 @@ def staged(asset: Asset) -> tuple[Asset, Light | None]:
 
 
 def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
-    """The measures of an asset for a prompt of the toybox; for other prompts, only those that need
-    no known objects."""
+    """The measures of an asset for a prompt of the edition of the toybox that the judge knows; for
+    other prompts, only those that need no known objects."""
     asset, light = staged(asset)
     mesh = asset.mesh
     cameras = RING.all(64)
@@ -111,30 +109,41 @@ def measure(asset: Asset, prompt: str, count: int = 200) -> dict[str, Any]:
     verdict = judge(images)
     figures: dict[str, Any] = {"faces": len(mesh.faces), "pieces": int(mesh.components().max()) + 1}
     figures["view consistency"] = view_consistency(verdict.features)
-    phrases = parse(prompt)
-    if not phrases:
+    world = edition(judge.world, str(embedded_folder("judge")))
+    phrases = world.vocabulary.parse(prompt)
+    if _of_another_world(prompt, world):
+        figures["not judged"] = f"the prompt has words that the judge of world {world.name} lacks"
+        return figures
+    if len(phrases) != 1:
         return figures
     phrase = phrases[0]
-    if len(phrases) == 1:
-        category = torch.tensor(judge.categories.index(phrase.category))
-        figures["judge: category"] = float((verdict.category.argmax(1) == category).float().mean())
-        if phrase.colour is not None:
-            colour = torch.tensor(judge.colours.index(phrase.colour))
-            figures["judge: colour"] = float((verdict.colour.argmax(1) == colour).float().mean())
-            right = captions().index(
-                describe(
-                    Phrase(phrase.category, phrase.colour, MODES.get(phrase.category, (None,))[0])
-                )
-            )
-            figures["clip r-precision"] = r_precision(clip, images, captions(), right=right)
-        pattern = load_pattern_judge()(images).argmax(1) == PATTERNS.index(phrase.pattern)
+    category = torch.tensor(judge.categories.index(phrase.category))
+    figures["judge: category"] = float((verdict.category.argmax(1) == category).float().mean())
+    if phrase.colour is not None:
+        colour = torch.tensor(judge.colours.index(phrase.colour))
+        figures["judge: colour"] = float((verdict.colour.argmax(1) == colour).float().mean())
+        # A CLIP of another edition cannot read these captions.
+        if edition_of(embedded_folder("clip")) is world:
+            words, captions = world.vocabulary, world.captions()
+            right = captions.index(words.describe(words.plain(phrase.category, phrase.colour)))
+            figures["clip r-precision"] = r_precision(clip, images, captions, right=right)
+    patterns = load_pattern_judge()
+    if phrase.pattern in patterns.patterns:
+        pattern = patterns(images).argmax(1) == patterns.patterns.index(phrase.pattern)
         figures["judge: pattern"] = float(pattern.float().mean())
-        figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(
-            picture.mask > 0.5, phrase, count
-        )
-        if phrase.category in HAS_FRONT:
-            figures |= front_figures(asset, judge, light)
+    figures[f"silhouette iou, nearest of {count}"] = silhouette_iou(
+        picture.mask > 0.5, phrase, count, world
+    )
+    if phrase.category in world.has_front:
+        figures |= front_figures(asset, judge, light)
     return figures
+
+
+def _of_another_world(prompt: str, world: Edition) -> bool:
+    """Whether a prompt has words that a world lacks and another edition has."""
+    if not prompt or not world.vocabulary.unknown(prompt):
+        return False
+    return any(not e.vocabulary.unknown(prompt) for e in EDITIONS if e is not world)
 
 
 def front_figures(

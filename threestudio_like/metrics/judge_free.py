@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from ..meshes.mesh import Asset
 from ..meshes.picture import render_asset
 from ..priors.clip import ImageTextPrior, load_clip
-from ..toybox.vocabulary import parse
+from ..priors.registry import embedded_folder
+from ..toybox.edition import Edition
+from ..toybox.editions import edition_of
 from .alignment import view_consistency
 from .evaluation import RING, silhouette_iou, staged
 
@@ -18,13 +20,17 @@ INSTANCES = 60
 
 
 @torch.no_grad()
-def measure(asset: Asset, prompt: str, clip: ImageTextPrior | None = None) -> dict[str, float]:
+def measure(
+    asset: Asset, prompt: str, clip: ImageTextPrior | None = None, world: Edition | None = None
+) -> dict[str, float]:
     """How well an asset agrees with its prompt and with itself, higher being better.
 
     Args:
         asset: as it was exported.
         prompt: may be empty; then only what needs no prompt is measured.
         clip: an image-text prior; the embedded one by default.
+        world: the edition of the toybox that the prompt is of; by default that of the embedded
+            text-to-image model.
 
     Returns:
         "clip": mean cosine in [-1, 1] between eight views and the prompt; "consistency": mean
@@ -41,8 +47,9 @@ def measure(asset: Asset, prompt: str, clip: ImageTextPrior | None = None) -> di
     if prompt:
         text = F.normalize(clip.embed_texts([prompt]), dim=-1)
         figures["clip"] = float((F.normalize(features, dim=-1) @ text.t()).mean())
-    phrases = parse(prompt) if prompt else []
+    world = world or edition_of(embedded_folder("diffusion"))
+    phrases = world.vocabulary.parse(prompt) if prompt else []
     if len(phrases) == 1:
         mask = picture.mask > 0.5
-        figures["silhouettes"] = silhouette_iou(mask, phrases[0], INSTANCES)
+        figures["silhouettes"] = silhouette_iou(mask, phrases[0], INSTANCES, world)
     return figures

@@ -25,8 +25,8 @@ from ..priors.registry import EMBEDDED, embedded_folder
 from ..priors.text.concepts import read_concept
 from ..priors.text.embeddings import EmbeddingStore
 from ..priors.text.weighted import parse_weighted
-from ..toybox.editions import edition
-from ..toybox.words import split, unknown_words
+from ..toybox.editions import DEFAULT, edition
+from ..toybox.words import Vocabulary, split, unknown_words
 from .options import PriorOptions
 
 
@@ -144,14 +144,32 @@ def check_use(prior: DiffusionPrior, command: str, events: Events) -> DiffusionP
     return prior
 
 
-def known_words(options: PriorOptions) -> tuple[str, ...] | None:
-    """The only words that the prior of the options knows, found without loading its weights; None
-    for an open vocabulary, and where only the loaded prior can say."""
+def closed_world(options: PriorOptions) -> tuple[tuple[str, ...] | None, str]:
+    """The only words that the prior of the options knows, and the edition of the toybox that they
+    are of, found without loading its weights; None for the words of an open vocabulary, and where
+    only the loaded prior can say. Raises ModelError."""
     folder = embedded_folder("diffusion") if options.prior == EMBEDDED else Path(options.prior)
     if options.concept is not None or options.embeddings is not None:
-        return None
+        return None, DEFAULT.name
     path = folder / "prior.json"
-    return record(PriorRecord, read_json(path), path).vocabulary if path.is_file() else None
+    if not path.is_file():
+        return None, DEFAULT.name
+    told = record(PriorRecord, read_json(path), path)
+    return told.vocabulary, told.world
+
+
+def prompt_vocabulary(
+    options: PriorOptions, prior: DiffusionPrior | None = None
+) -> Vocabulary | None:
+    """The vocabulary by which prompts of a prior are read, of the loaded one or of the options';
+    None for an open one. Raises ConfigError, ModelError."""
+    known, world = (prior.facts.vocabulary, prior.facts.world) if prior else closed_world(options)
+    return None if known is None else edition(world, "prior.json").vocabulary
+
+
+def known_words(options: PriorOptions) -> tuple[str, ...] | None:
+    """The words of `closed_world`. Raises ModelError."""
+    return closed_world(options)[0]
 
 
 def count_objects(prompt: str, prior: DiffusionPrior) -> int:
@@ -231,6 +249,7 @@ def check_words(known: tuple[str, ...] | None, prompt: str, world: str = "twenty
     toybox; None for all."""
     if known is None:
         return
+    other = "" if world == DEFAULT.name else f" --world {world}"
     strangers = unknown_words(prompt, known)
     if strangers:
         strange = "; ".join(
@@ -240,7 +259,7 @@ def check_words(known: tuple[str, ...] | None, prompt: str, world: str = "twenty
         raise VocabularyError(
             f"the embedded prior does not know {strange}",
             "prompt",
-            "See: threestudio-like vocabulary. For open prompts use a real prior: "
+            f"See: threestudio-like vocabulary{other}. For open prompts use a real prior: "
             "--prior sd-2.1-base",
         )
     words = edition(world, "prior.json").vocabulary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..engine.errors import ConfigError, did_you_mean
+from ..engine.errors import ConfigError, ModelError, did_you_mean
 from ..engine.output import write_file
 from .edition import Edition
 from .fifty import FIFTY
@@ -16,6 +16,7 @@ DEFAULT = TWENTY
 """The edition of models without a card."""
 CARD = "world.json"
 """The file in a model's folder that names the edition that it was trained on."""
+_CARDS = (CARD, "prior.json")
 
 
 def edition(name: str, where: str = "--world") -> Edition:
@@ -37,9 +38,13 @@ def write_card(folder: Path, world: Edition) -> None:
 
 
 def edition_of(folder: Path) -> Edition:
-    """The edition that a model knows; the default one for a model without a card. Raises
-    ConfigError."""
-    path = folder / CARD
-    if not path.is_file():
+    """The edition that a model knows, by its card or its prior.json; the default one for a model
+    that says nothing. Raises ConfigError, ModelError."""
+    path = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
+    if path is None:
         return DEFAULT
-    return edition(str(json.loads(path.read_text(encoding="utf-8")).get("world")), str(path))
+    try:
+        name = str(json.loads(path.read_text(encoding="utf-8")).get("world", DEFAULT.name))
+    except (OSError, ValueError, AttributeError):
+        raise ModelError("the card is damaged", str(path), "Train it anew") from None
+    return edition(name, str(path))

@@ -161,6 +161,10 @@ class Vocabulary:
             self._read(reading, word)
         return reading.phrases
 
+    def names_one(self, prompt: str) -> bool:
+        """Whether a prompt names one object, in words of the edition alone."""
+        return len(self.parse(prompt)) == 1 and not self.unknown(prompt)
+
     def _read(self, reading: _Reading, word: str) -> None:
         last = reading.phrases[-1] if reading.phrases else None
         if last and reading.within and word in self.parts.get(last.category, ()):

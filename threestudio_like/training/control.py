@@ -26,12 +26,12 @@ from ..priors.registry import embedded_folder
 from ..renderers.cameras import Cameras
 from ..renderers.geometry import Shape, geometry_maps
 from ..toybox.dataset import VIEWS, Groups
+from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import DISTANCE, FOV_Y
-from ..toybox.world import draw
 from .diffusion import GroupBatches
 from .drawn import drawn_groups
-from .options import TrainingOptions, claim, run, toybox_only
+from .options import TrainingOptions, claim, note_world, run, toybox_only
 from .recipes import recipe
 
 KINDS = ("depth", "canny")
@@ -69,32 +69,41 @@ def build_control(unet: Any) -> Any:
     return control
 
 
-def control_pictures(seed: int, index: int, split: str, views: Cameras) -> torch.Tensor:
+def control_pictures(
+    seed: int, index: int, split: str, views: Cameras, world: str = "twenty"
+) -> torch.Tensor:
     """The pictures (K, V, S, S) in [0, 1] of every kind of one object of a world."""
-    obj = draw(seed, index, split, scenes=SCENES)
+    obj = edition(world).draw(seed, index, split, scenes=SCENES)
     shape = Shape.of(torch.from_numpy(obj.vertices), torch.from_numpy(obj.faces))
     inputs = ControlInputs(geometry_maps(shape, views, SIZE))
     return torch.stack([CONTROL_KINDS.get(kind).draw(inputs)[..., 0] for kind in KINDS])
 
 
-def _one(job: tuple[int, int, str, np.ndarray, float]) -> np.ndarray:
-    seed, index, split, azimuth, elevation = job
+def _one(job: tuple[int, int, str, np.ndarray, float, str]) -> np.ndarray:
+    seed, index, split, azimuth, elevation, world = job
     around = torch.from_numpy(azimuth)
     above = torch.full_like(around, elevation)
     views = Cameras.orbit(around, above, DISTANCE, fov_y=FOV_Y, height=SIZE, width=SIZE)
-    found = control_pictures(seed, index, split, views)
+    found = control_pictures(seed, index, split, views, world)
     return np.rint(found.numpy() * 255).astype(np.uint8)
 
 
 def cached_pictures(
-    folder: Path, seed: int, data: Groups, split: str = "train", workers: int = 1
+    folder: Path,
+    seed: int,
+    data: Groups,
+    split: str = "train",
+    workers: int = 1,
+    world: str = "twenty",
 ) -> np.ndarray:
     """The control pictures (N, K, 4, S, S) uint8 of groups of a world, stored under `folder`."""
-    stem = folder / f"control-{split}-{seed}-{len(data)}.npy"
+    of = "" if world == "twenty" else f"-{world}"
+    stem = folder / f"control-{split}-{seed}-{len(data)}{of}.npy"
     if not stem.is_file():
         found = np.empty((len(data), len(KINDS), VIEWS, SIZE, SIZE), np.uint8)
         jobs = (
-            (seed, n, split, data.azimuth[n], float(data.elevation[n])) for n in range(len(data))
+            (seed, n, split, data.azimuth[n], float(data.elevation[n]), world)
+            for n in range(len(data))
         )
         with each(_one, jobs, workers) as drawn:
             for n, pictures in enumerate(drawn):
@@ -217,7 +226,9 @@ def train_control(options: TrainingOptions) -> Path:
     count = min(options.group_count, GROUPS * options.group_count // 16000 or 8)
     data = drawn_groups(options, "train", count, scenes=SCENES)
     world = 1000 * options.seed
-    pictures = cached_pictures(options.drawn, world, data, workers=options.workers)
+    pictures = cached_pictures(
+        options.drawn, world, data, workers=options.workers, world=options.world
+    )
     with torch.no_grad():
         latents = encode_all(coder, data.images[:].reshape(-1, *data.images.shape[2:]))
     control = build_control(unet)
@@ -229,6 +240,7 @@ def train_control(options: TrainingOptions) -> Path:
     average: Any = stage.modules["ema"]
     average.copy_to(control)
     save_control(control.eval().cpu(), options.out / "control")
+    note_world(options, options.out / "control")
     return options.out / "control"
 
 

@@ -27,7 +27,7 @@ from ..priors.families.detection import load_folder
 from ..priors.registry import resolve
 from ..priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from ..renderers import Cameras
-from ..toybox.vocabulary import CATEGORIES, COLOURS
+from ..toybox.editions import edition
 
 TEMPLATES = ("a {}", "the {}", "{}")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -296,6 +296,7 @@ def start_vectors(prior: StableDiffusionPrior, options: ConceptOptions) -> torch
         raise ConfigError(f"must be from 1 to 16, got {options.vectors}", "--vectors")
     closed = prior.facts.vocabulary is not None
     count = options.vectors or (4 if closed else 1)
+    world = edition(prior.facts.world, prior.facts.name).vocabulary
 
     def middle(words: Iterable[str]) -> torch.Tensor:
         known = [w for w in words if prior.facts.vocabulary and w in prior.facts.vocabulary]
@@ -308,11 +309,11 @@ def start_vectors(prior: StableDiffusionPrior, options: ConceptOptions) -> torch
     thing = (
         prior.word_vector(options.word).cpu()
         if options.word
-        else middle(CATEGORIES)
+        else middle(world.categories)
         if closed
         else prior.word_vector("thing").cpu()
     )
-    others = middle(COLOURS) if closed else thing
+    others = middle(world.colours) if closed else thing
     noise = (
         torch.randn(count, len(thing), generator=torch.Generator().manual_seed(options.seed)) * 0.01
     )

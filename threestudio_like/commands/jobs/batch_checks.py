@@ -11,7 +11,7 @@ from ...engine.errors import ConfigError, InputError
 from ...runs.configure import configure, export_config
 from ...runs.memory_budget import budget
 from ...runs.options import check_numbers, check_prompt, flat
-from ...runs.prior import check_words, known_words
+from ...runs.prior import check_words, closed_world
 from ...systems import registry
 from ..registry import COMMANDS, PLUG_IN_COMMANDS
 
@@ -92,12 +92,13 @@ def _file(path: Path, name: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _known(model: Any) -> tuple[str, ...] | None:
-    return known_words(model)
+def _known(model: Any) -> tuple[tuple[str, ...] | None, str]:
+    return closed_world(model)
 
 
 def _words(options: Any, prompt: str) -> None:
-    check_words(_known(options.model), prompt)
+    known, world = _known(options.model)
+    check_words(known, prompt, world)
 
 
 def _configuration(options: Any, command: str) -> None:

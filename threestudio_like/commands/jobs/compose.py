@@ -14,7 +14,7 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config
 from ...runs.delivery import RunResult
 from ...runs.options import check_prompt
-from ...runs.prior import read_prompt
+from ...runs.prior import prompt_vocabulary, read_prompt
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.cut_out.marks import read_boxes, read_masks
@@ -77,7 +77,7 @@ def compose(
 def _compose_picture(options: Compose, system: Any, prior: DiffusionPrior | None) -> RunResult:
     check_prompt(options.prompt or "things")
     check_method(options)
-    text = read_scene(options.prompt)
+    text = read_scene(options.prompt, prompt_vocabulary(options.model, prior))
     words = check_words(options.spatial_words, text)
     boxes = read_boxes(options.boxes)
     picture = Path(options.picture).expanduser()
@@ -133,7 +133,7 @@ def _compose_text(options: Compose, system: Any, prior: DiffusionPrior | None) -
             raise ConfigError(
                 "belongs to a picture, and there is none", name, "Give a picture, or leave it out"
             )
-    text = read_scene(prompt)
+    text = read_scene(prompt, prompt_vocabulary(options.model, prior))
     if len(text.objects) < 2:
         raise ConfigError(
             f"names {len(text.objects)} object",

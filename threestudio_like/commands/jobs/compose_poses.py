@@ -22,6 +22,7 @@ from ...representations import PlacedScene
 from ...runs.configure import export_config
 from ...runs.delivery import RunResult
 from ...runs.options import PriorOptions
+from ...runs.prior import prompt_vocabulary
 from ...runs.session import Run
 from ...systems.cut_out.cut import own_alpha
 from ...systems.cut_out.marks import read_masks
@@ -61,7 +62,8 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
     with Run.open("compose", options, name=f"{path.stem} scene") as run:
         config_of(options)
         poses = read_poses(path)
-        text = read_scene(options.prompt) if options.prompt else SceneText("")
+        words = prompt_vocabulary(options.model)
+        text = read_scene(options.prompt, words) if options.prompt else SceneText("")
         objects = posed_objects(poses, options.objects, path, text)
         picture = _picture_of(options, poses, path)
         config: Comboverse = run.configure(config_of(options))

@@ -16,8 +16,7 @@ from ...engine.errors import ModelError
 from ...priors.framing import cut
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import embedded_folder, find_model
-from ...toybox.vocabulary import CATEGORIES, COLOURS, MODES, Phrase
-from ...toybox.world import describe
+from ...toybox.editions import edition_of
 from .fit import calibration
 from .photo import Photo
 
@@ -54,9 +53,7 @@ def guess_caption(photo: Photo, folder: Path | None = None) -> Caption:
     sure = calibration().sure_word
     folder = folder or embedded_folder("cisp") / "clip"
     twin = Contrastive.load(folder)
-    captions = [
-        describe(Phrase(c, k, MODES.get(c, (None,))[0])) for c in CATEGORIES for k in COLOURS
-    ]
+    captions = edition_of(folder).captions()
     ids = tokenizer_of(folder)(
         captions,
         padding="max_length",

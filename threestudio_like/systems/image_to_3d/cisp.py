@@ -23,7 +23,7 @@ from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import EMBEDDED, embedded_folder
 from ...priors.voxel_diffusion import ShapePrior, VoxelDiffusion, VoxelSampling
 from ...stages.mesh import MeshStageConfig
-from ...toybox.vocabulary import WORDS, parse, unknown_words
+from ...toybox.editions import edition_of
 from .back_projection import ProjectionConfig
 from .known import Known
 from .method import PictureRequest, PictureSystem, ShapeFound
@@ -126,7 +126,7 @@ def knows_words(prompt: str, models: str) -> bool:
     knows single objects in a closed vocabulary."""
     if models:
         return (Path(models) / "clip").is_dir() and (Path(models) / "voxels-clip").is_dir()
-    return len(parse(prompt)) == 1 and not unknown_words(prompt, WORDS)
+    return edition_of(embedded_folder("cisp") / "clip").vocabulary.names_one(prompt)
 
 
 @torch.no_grad()

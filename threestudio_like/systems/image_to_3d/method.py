@@ -19,8 +19,9 @@ from ...meshes.surface.extraction import ExtractionConfig
 from ...priors.absent import AbsentPrior
 from ...priors.diffusion import DiffusionPrior
 from ...priors.framing import Similarity, boxes
+from ...priors.registry import embedded_folder
 from ...stages.field_to_mesh import AssetConfig, surface_settings
-from ...toybox.vocabulary import WORDS, parse, unknown_words
+from ...toybox.editions import edition_of
 from ..system import Request, System, Task
 from .back_projection import ProjectionConfig
 from .known import Known
@@ -94,9 +95,8 @@ class PictureRequest(Request):
     def world_knows(self) -> bool:
         """Whether the embedded world knows what the picture shows: by a sure guess, or because the
         user's prompt is one of its own."""
-        words = self.prompt
-        own = len(parse(words)) == 1 and not unknown_words(words, WORDS)
-        return self.sure or (self.said and own)
+        words = edition_of(embedded_folder("cisp") / "clip").vocabulary
+        return self.sure or (self.said and words.names_one(self.prompt))
 
 
 class PictureSystem(System[PictureRequest, ShapeFound]):

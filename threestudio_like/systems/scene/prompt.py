@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...engine.errors import ConfigError
 from ...priors.text.tokens import word_spans
+from ...toybox.words import Vocabulary
 
 LEXICON: dict[str, str] = {
     "on top of": "on",
@@ -89,35 +90,43 @@ class SceneText:
         return next((r for r in self.relations if {r.subject, r.object} == {one, two}), None)
 
 
-def read_scene(prompt: str) -> SceneText:
+def read_scene(prompt: str, vocabulary: Vocabulary | None = None) -> SceneText:
     """Objects and relations of a prompt: "a red ball on a blue box and a mug left of the box".
 
     A participle before a relation belongs to it ("a fox sitting on a car"). A phrase that was said
     before means the same object ("the box" also where it was called "a blue box"), but for the
     other side of its own relation.
 
+    Args:
+        vocabulary: the words of a prior of a closed vocabulary. A part that it knows belongs to its
+            object ("a blue chair with yellow legs"), and a plural that it can count is as many
+            objects ("two red balls").
+
     Raises:
         ConfigError: relations that contradict each other, or one without an object.
     """
     scene = SceneText(prompt)
     phrase: list[str] = []
-    pending: tuple[int, str, str] | None = None
-    last: int | None = None
+    pending: tuple[list[int], str, str] | None = None
+    last: list[int] = []
 
     def close() -> None:
-        """End the present phrase, if there is one: it is the `last` object then."""
+        """End the present phrase, if there is one: its objects are the `last` ones then."""
         nonlocal phrase, pending, last
         words, phrase = phrase, []
         if not [w for w in words if w not in _ARTICLES]:
             return
-        number = _same(scene.objects, words, pending[0] if pending else None)
+        number = _same(scene.objects, words, pending[0] if pending else [])
         if number is None:
-            scene.objects.append(" ".join(words))
-            number = len(scene.objects) - 1
+            new = _counted(words, vocabulary)
+            scene.objects += new
+            last_now = list(range(len(scene.objects) - len(new), len(scene.objects)))
+        else:
+            last_now = [number]
         if pending:
-            scene.relations.append(Relation(pending[0], pending[1], pending[2], object=number))
+            scene.relations += _related(pending, last_now)
             pending = None
-        last = number
+        last = last_now
 
     for clause in re.split(r"[,;.]+", prompt):
         said = [w for w, _, _ in word_spans(clause)]
@@ -127,18 +136,19 @@ def read_scene(prompt: str) -> SceneText:
             if found:
                 words, length = found
                 verb: list[str] = []
-                while (
-                    phrase and phrase[-1].endswith("ing") and (len(phrase) > 1 or last is not None)
-                ):
+                while phrase and phrase[-1].endswith("ing") and (len(phrase) > 1 or last):
                     verb.insert(0, phrase.pop())
                 close()
-                if last is None:
+                if not last:
                     raise ConfigError(
                         f'nothing is said to be "{words}"',
                         "the prompt",
                         'Say it like "a red ball on a blue box"',
                     )
                 pending = (last, " ".join([*verb, words]), LEXICON[words])
+                at += length
+            elif length := _part_at(said, at, phrase, vocabulary):
+                phrase += said[at : at + length]
                 at += length
             elif said[at] in _CONNECT:
                 close()
@@ -166,15 +176,56 @@ def _relation_at(said: list[str], at: int) -> tuple[str, int] | None:
     return None
 
 
-def _same(objects: list[str], words: list[str], other_side: int | None) -> int | None:
+def _part_at(said: list[str], at: int, phrase: list[str], words: Vocabulary | None) -> int:
+    """The length of "with yellow legs" or "and a red seat" at a word, where the object of the
+    phrase has such a part; else 0."""
+    joins = said[at] == "with" or (said[at] == "and" and "with" in phrase)
+    if words is None or not joins:
+        return 0
+    things = words.parse(" ".join(phrase))
+    parts = words.parts.get(things[-1].category, ()) if things else ()
+    end = at + 1
+    while end < len(said) and (
+        said[end] in _ARTICLES or words.canonical(said[end]) in words.colours
+    ):
+        end += 1
+    found = end < len(said) and words.canonical(said[end]) in parts
+    return end + 1 - at if found else 0
+
+
+def _counted(words: list[str], vocabulary: Vocabulary | None) -> list[str]:
+    """The objects of a phrase: as many as it says, in a vocabulary with plurals; else one."""
+    text = " ".join(words)
+    things = vocabulary.parse(text) if vocabulary else []
+    if vocabulary is None or len(things) < 2:
+        return [text]
+    return [vocabulary.describe(thing) for thing in things]
+
+
+def _related(pending: tuple[list[int], str, str], objects: list[int]) -> list[Relation]:
+    """The relations of objects that were said and those behind the words: one by one where they
+    are as many, else each with each."""
+    subjects, words, kind = pending
+    if len(subjects) == len(objects):
+        pairs = list(zip(subjects, objects))
+    else:
+        pairs = [(one, two) for one in subjects for two in objects]
+    return [Relation(one, words, kind, object=two) for one, two in pairs]
+
+
+def _same(objects: list[str], words: list[str], other_side: list[int]) -> int | None:
     """The object that was called so before: by the same words, or, behind "the", by words that hold
     these."""
     bare = [w for w in words if w not in _ARTICLES]
     for number in reversed(range(len(objects))):
-        if number == other_side:
+        if number in other_side:
             continue
         before = [w for w in objects[number].split() if w not in _ARTICLES]
-        if before == bare or (words[0] == "the" and before[-len(bare) :] == bare):
+        if before == bare:
+            return number
+        # "the chair" is "a blue chair with yellow legs", too.
+        before = before[: before.index("with")] if "with" in before else before
+        if words[0] == "the" and before[-len(bare) :] == bare:
             return number
     return None
 
