@@ -277,14 +277,14 @@ def test_adapters_that_do_not_fit_end_a_command_in_one_line(tmp_path, capsys):
         assert words in error[0], (words, error)
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux", "pixart", "if"])
+@pytest.mark.parametrize("name", ["sd3", "flux-dev", "pixart-sigma", "deepfloyd-if"])
 def test_families_without_adapters_refuse(name, tmp_path):
     folder, picture = save_twin(name, tmp_path / name), save_picture(tmp_path / "a.png")
     with pytest.raises(UserError, match="no IP-Adapter"):
         with_picture(folder, picture, [picture])
 
 
-COMMAND = ["--steps", "2", "--resolution", "16", "--no-turntable", "--quiet"]
+COMMAND = ["--steps", "2", "--texture", "64", "--no-turntable", "--quiet"]
 
 
 def test_a_picture_reaches_generate_and_texture(tmp_path):
