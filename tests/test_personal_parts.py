@@ -206,8 +206,8 @@ def test_wrong_parts_end_a_command_in_one_line(sd, tmp_path, capsys):
 
 @pytest.mark.parametrize("command", ["generate", "texture", "reconstruct", "compose"])
 def test_parts_reach_the_prior_of_every_command(command, sd, tmp_path, capsys):
-    """A LoRA that fits nothing of the prior, and an autoencoder of another family, are told: a
-    command that did not give them to its prior would not know."""
+    """A LoRA that fits nothing of the prior, an autoencoder of another family and a file that is
+    no IP-Adapter are told: a command that did not give them to its prior would not know."""
     assets = Path(__file__).parent.parent / "assets"
     Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "photo.png")
     save_file({"lora_unet_x.lora_down.weight": torch.ones(2, 2)}, tmp_path / "odd.safetensors")
@@ -220,6 +220,10 @@ def test_parts_reach_the_prior_of_every_command(command, sd, tmp_path, capsys):
     }[command]
     words += ["--prior", str(sd), "--out", str(tmp_path / "out"), "--quiet"]
     wrong = {"--lora": tmp_path / "odd.safetensors", "--vae": tmp_path / "vae"}
+    wrong["--ip-adapter"] = tmp_path / "odd.safetensors"
     for option, path in wrong.items():
-        assert main([command, *words, option, str(path)]) == 2
+        more = [option, str(path)]
+        if option == "--ip-adapter":
+            more += ["--like", str(tmp_path / "photo.png")]
+        assert main([command, *words, *more]) == 2
         assert str(path) in capsys.readouterr().err
