@@ -172,6 +172,7 @@ def test_a_store_that_cannot_be_is_refused(tmp_path, capsys):
 
 PATHS = [
     *[(c, k) for c in ("generate", "texture") for k in ("concept", "embeddings", "config")],
+    *[(c, k) for c in ("generate", "texture") for k in ("lora", "vae", "like", "ip_adapter")],
     *[("generate", "sketch"), ("texture", "lock"), ("reconstruct", "mask"), ("evaluate", "truth")],
     *[("reconstruct", "further"), ("compose", "masks"), ("compose", "objects")],
 ]

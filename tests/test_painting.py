@@ -827,3 +827,19 @@ def test_untouched_parts_of_an_obj_are_found_in_the_glb(tmp_path):
     moved = asset.with_meshes({**asset.meshes, "handle": replace(handle, uv=handle.uv + 1e-4)})
     moved.save(tmp_path / "moved.glb")
     assert not verify_rest(given, tmp_path / "moved.glb", asset).passed
+
+
+def test_a_silhouettes_pixels_take_the_colours_inside():
+    """A red square on grey whose outermost pixels are half grey: what is projected is red. Parts
+    of two pixels have no inside, and stay."""
+    from threestudio_like.stages.painting_views import edges_from_within
+
+    red, grey = torch.tensor([1.0, 0.0, 0.0]), torch.full((3,), 0.5)
+    picture, opacity = grey.expand(1, 16, 16, 3).clone(), torch.zeros(1, 16, 16, 1)
+    for rows, columns in ((slice(2, 9), slice(2, 9)), (slice(2, 14), slice(12, 14))):
+        opacity[:, rows, columns] = 1
+        picture[:, rows, columns] = 0.5 * red + 0.5 * grey
+    picture[:, 3:8, 3:8] = red
+    shown = edges_from_within(picture, opacity)
+    torch.testing.assert_close(shown[0, 2:9, 2:9], red.expand(7, 7, 3))
+    assert torch.equal(shown[:, :, 11:], picture[:, :, 11:])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from tests.twins import save_twin, vae
@@ -112,10 +113,45 @@ def test_words_of_a1111s_layout_are_the_librarys(sd, tmp_path):
     torch.testing.assert_close(prior.encode_text([prompt]), theirs, atol=1e-5, rtol=0)
 
 
-def test_words_that_cannot_be_read_are_refused(tmp_path):
-    save_file({"clip_l": torch.ones(1, 8), "clip_g": torch.ones(1, 8)}, tmp_path / "a.safetensors")
+def test_words_of_two_encoders_are_the_librarys(tmp_path):
+    """SDXL's files, two of them at once, with several vectors a word."""
+    from diffusers import DiffusionPipeline
+
+    folder = save_twin("sdxl", tmp_path / "sdxl")
+    draw = torch.Generator().manual_seed(5)
+    prior = load_folder(folder, DiffusersConfig(image_size=16), "sdxl")
+    pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    for word, count in (("mystyle", 2), ("myclay", 1)):
+        table = {k: torch.randn(count, 32, generator=draw) for k in ("clip_l", "clip_g")}
+        save_file(table, tmp_path / f"{word}.safetensors")
+        prior.add_concept(read_concept(tmp_path / f"{word}.safetensors"))
+        for key, part in (("clip_l", ""), ("clip_g", "_2")):
+            pipeline.load_textual_inversion(
+                table[key],
+                token=word,
+                text_encoder=getattr(pipeline, f"text_encoder{part}"),
+                tokenizer=getattr(pipeline, f"tokenizer{part}"),
+            )
+    prompt = "a red chair in mystyle of myclay"
+    states, _, pooled, _ = pipeline.encode_prompt(
+        prompt, device="cpu", do_classifier_free_guidance=False
+    )
+    ours = prior.layout.unpack(prior.encode_text([prompt]))
+    torch.testing.assert_close(ours.states, states, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.pooled, pooled, atol=1e-5, rtol=0)
+
+
+def test_words_that_cannot_be_read_are_refused(sd, tmp_path):
+    save_file({"clip_l": torch.ones(1, 8)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="two text encoders"):
         read_concept(tmp_path / "a.safetensors")
+    save_file({"clip_l": torch.ones(1, 8), "clip_g": torch.ones(2, 8)}, tmp_path / "c.safetensors")
+    with pytest.raises(UserError, match="1 and 2 vectors"):
+        read_concept(tmp_path / "c.safetensors")
+    save_file({k: torch.ones(1, 32) for k in ("clip_l", "clip_g")}, tmp_path / "d.safetensors")
+    prior = load_folder(sd, DiffusersConfig(image_size=16), "sd")
+    with pytest.raises(UserError, match="has 64 numbers"):
+        prior.add_concept(read_concept(tmp_path / "d.safetensors"))
     save_file({"emb_params": torch.full((1, 8), float("nan"))}, tmp_path / "b.safetensors")
     with pytest.raises(UserError, match="no numbers"):
         read_concept(tmp_path / "b.safetensors")
@@ -166,3 +202,28 @@ def test_wrong_parts_end_a_command_in_one_line(sd, tmp_path, capsys):
         code = main(["generate", "a red chair", "--prior", str(sd), "--out", str(out), *more])
         error = capsys.readouterr().err.strip().splitlines()
         assert (code, len(error), out.exists()) == (2, 1, False), error
+
+
+@pytest.mark.parametrize("command", ["generate", "texture", "reconstruct", "compose"])
+def test_parts_reach_the_prior_of_every_command(command, sd, tmp_path, capsys):
+    """A LoRA that fits nothing of the prior, an autoencoder of another family and a file that is
+    no IP-Adapter are told: a command that did not give them to its prior would not know."""
+    assets = Path(__file__).parent.parent / "assets"
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "photo.png")
+    save_file({"lora_unet_x.lora_down.weight": torch.ones(2, 2)}, tmp_path / "odd.safetensors")
+    tiny(channels=16).save_pretrained(tmp_path / "vae")
+    words = {
+        "generate": ["a red chair"],
+        "texture": [str(assets / "shapes" / "mug.obj"), "a blue mug"],
+        "reconstruct": [str(tmp_path / "photo.png"), "--method", "field"],
+        "compose": [str(tmp_path / "photo.png"), "a red chair on a blue table"],
+    }[command]
+    words += ["--prior", str(sd), "--out", str(tmp_path / "out"), "--quiet"]
+    wrong = {"--lora": tmp_path / "odd.safetensors", "--vae": tmp_path / "vae"}
+    wrong["--ip-adapter"] = tmp_path / "odd.safetensors"
+    for option, path in wrong.items():
+        more = [option, str(path)]
+        if option == "--ip-adapter":
+            more += ["--like", str(tmp_path / "photo.png")]
+        assert main([command, *words, *more]) == 2
+        assert str(path) in capsys.readouterr().err

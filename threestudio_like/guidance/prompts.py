@@ -113,7 +113,7 @@ class ViewPrompts:
         texts = [parsed[d][0] for d in DIRECTIONS]
         embedded = prior.encode_text([*texts, config.negative])
         self.by_direction = dict(zip(DIRECTIONS, embedded[:-1]))
-        self.negative = embedded[-1]
+        self.negative = prior.negative_text(embedded[-1])
         self.factors = {
             d: emphasis_of(prior, *parsed[d], tokens=embedded.shape[1]) for d in DIRECTIONS
         }

@@ -266,6 +266,10 @@ class DiffusionPrior(ABC):
         """
         return Working()
 
+    def negative_text(self, text: torch.Tensor) -> torch.Tensor:
+        """The embedding (T, D) of a prompt as a negative one, which is told no pictures."""
+        return text
+
     def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
         """Add words of textual inversion: {token: vectors}. Raises ModelError where it cannot."""
         raise ModelError("takes no new words", self.facts.name, "Leave --concept out")

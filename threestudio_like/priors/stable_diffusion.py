@@ -30,11 +30,12 @@ from .model_folder import (
     read_config,
 )
 from .networks.attention import ViewAttention, emphasised, install, joint_views
+from .personal.pictures import Likeness, add_pictures
 from .recorded import Recorded, can_record
 from .rehearsal import Networks
 from .text.embeddings import EmbeddingStore
 from .text.encoder import PromptEncoder, unknown_word
-from .text.packed import Text
+from .text.packed import Text, TextLayout
 
 __all__ = ["DiffusersConfig", "StableDiffusionPrior"]
 
@@ -46,6 +47,8 @@ class StableDiffusionPrior(DiffusersPrior):
     kind = "UNet2DConditionModel"
     half = torch.float16
     usual_guidance = 8.5
+    likes = True
+    likeness: Likeness | None = None
     extra_channels: ClassVar[tuple[int, ...]] = (0, 6)
     """Channels beyond the latents that are understood."""
 
@@ -135,8 +138,11 @@ class StableDiffusionPrior(DiffusersPrior):
         super()._load_networks()
         self._call: Callable[..., torch.Tensor] = self._plain
         self.processor: ViewAttention | None = None
-        if self.own.joint_views > 1 or not self.config.attention_slicing:
+        parts = self.config.parts
+        if self.own.joint_views > 1 or parts.like or not self.config.attention_slicing:
             self.processor = self._install()
+        if parts.like and self.processor is not None:
+            self.likeness = add_pictures(self.unet, self.processor, parts)
         self._choose_call()
 
     def _install(self) -> ViewAttention | None:
@@ -167,6 +173,23 @@ class StableDiffusionPrior(DiffusersPrior):
         )
 
     @property
+    def layout(self) -> TextLayout:
+        """See `DiffusersPrior.layout`; tokens of pictures stand behind it."""
+        tokens = 0 if self.likeness is None else len(self.likeness.shown)
+        return replace(super().layout, pictures=tokens)
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """See `DiffusersPrior.encode_text`; the empty prompt is told no pictures."""
+        packed = super().encode_text(prompts)
+        return (
+            packed if self.likeness is None else self.likeness.behind(packed, [*map(bool, prompts)])
+        )
+
+    def negative_text(self, text: torch.Tensor) -> torch.Tensor:
+        """See `DiffusionPrior.negative_text`."""
+        return text if self.likeness is None else self.likeness.negative(text)
+
+    @property
     def _encoder(self) -> PromptEncoder:
         text = self.text
         if not isinstance(text, PromptEncoder):
@@ -193,7 +216,7 @@ class StableDiffusionPrior(DiffusersPrior):
             for network in self._networks():
                 network.to(memory_format=torch.channels_last)
         super()._place()
-        if self.config.attention_slicing:
+        if self.config.attention_slicing and self.likeness is None:
             self.unet.set_attention_slice("auto")
 
     def offload(self) -> None:
@@ -220,7 +243,7 @@ class StableDiffusionPrior(DiffusersPrior):
         """See `DiffusionPrior.rehearse`."""
         if self.controls:
             return super().rehearse(latent, entries, images, gradient, offload)
-        if self.config.parts.vae is not None:
+        if self.config.parts.vae is not None or self.likeness is not None:
             plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
             return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
         networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
@@ -289,7 +312,7 @@ class StableDiffusionPrior(DiffusersPrior):
             x = torch.cat([x, maps.to(x)], 1)
         if self.unet_facts.class_embed_type == "projection":
             labels = self._labels(condition, len(x))
-        arguments = (x, self.schedule.time(t), text.states)
+        arguments = (x, self.schedule.time(t), text.context)
         with ExitStack() as hooks:
             hooks.enter_context(emphasised(self.unet, emphasis))
             if self.controls and condition.control:
@@ -340,7 +363,7 @@ class StableDiffusionPrior(DiffusersPrior):
         if facts.class_embed_type == "projection":
             labels = x.new_zeros(len(x), facts.projection_class_embeddings_input_dim or 0)
         told = self.added(x, text)
-        return network(given, time, text.states, class_labels=labels, **told).sample
+        return network(given, time, text.context, class_labels=labels, **told).sample
 
 
 def guidance_embedding(scale: float, width: int) -> torch.Tensor:

@@ -63,6 +63,12 @@ class PriorOptions:
     """How much each counts, or one number for all (default: 1)."""
     vae: Path | None = None
     """Autoencoder instead of the model's own: folder or .safetensors file; a tiny one is faster."""
+    like: tuple[Path, ...] = ()
+    """Pictures that the result is to be like (IP-Adapter)."""
+    like_weight: float = 1.0
+    """How much they count."""
+    ip_adapter: Path | None = None
+    """File of the IP-Adapter for --like, with image_encoder/ beside it, or a folder of both."""
     embeddings: Path | None = None
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def load_settings(options: PriorOptions, device: str, values: dict[str, str]) ->
 
 def parts_of(options: PriorOptions) -> PersonalParts:
     """The user's own parts among the options. Raises ConfigError on what does not fit together."""
-    parts = PersonalParts(lora=options.lora, lora_weight=options.lora_weight, vae=options.vae)
+    parts = PersonalParts(
+        **{f.name: getattr(options, f.name) for f in fields(PersonalParts)}  # of the same names
+    )
     parts.check()
     return parts
 
@@ -60,7 +62,7 @@ def parts_facts(options: Any) -> dict[str, Any]:
     """The user's own parts of a command's prior as a fact of its run: by their contents, not their
     names; empty where there are none. Raises ModelError."""
     model = getattr(options, "model", None)
-    if model is None or not (model.lora or model.vae):
+    if model is None or not (model.lora or model.vae or model.like):
         return {}
     return {"parts": parts_of(model).facts()}
 

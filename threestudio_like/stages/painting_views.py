@@ -67,6 +67,28 @@ class _Views(nn.Module):
         self.register_buffer("weight", torch.zeros(texels, texels))
 
 
+def edges_from_within(pictures: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
+    """Pictures whose outermost pixels of the object take the colours next to them inside.
+
+    The prior's pictures mix the background into the pixels along a silhouette, and projected as
+    they are, thin parts would keep grey of it. A pixel without any inner one next to it, as in
+    parts of less than three pixels, stays as it is.
+
+    Args:
+        pictures: (B, H, W, 3). opacity: (B, H, W, 1) in [0, 1].
+
+    Returns (B, H, W, 3).
+    """
+    planes, shown = pictures.permute(0, 3, 1, 2), opacity.permute(0, 3, 1, 2).to(pictures)
+    # Beyond the frame nothing is known, so that the frame is no silhouette.
+    covered = -F.max_pool2d(-F.pad(shown, (1, 1, 1, 1), value=1.0), 3, 1)
+    inside = (covered > 0.99).to(planes)
+    beside = F.avg_pool2d(inside, 3, 1, 1)
+    mean = F.avg_pool2d(planes * inside, 3, 1, 1) / beside.clamp_min(1e-6)
+    taken = (inside == 0) & (beside > 0)
+    return torch.where(taken, mean, planes).permute(0, 2, 3, 1)
+
+
 @dataclass
 class ViewPainter:
     """Denoises all views of a surface, step by step.
@@ -115,8 +137,9 @@ class ViewPainter:
         empty = prior.encode_image(self.behind.values)
         clean = clean + outside * (empty.to(clean) - clean)
         pictures = torch.cat([prior.decode_latents(some) for some in clean.split(8)])
+        shown = edges_from_within(pictures, opacity)
         texture, weight = back_project(
-            surface, self.cameras, pictures, valid=opacity[..., 0], power=config.power
+            surface, self.cameras, shown, valid=opacity[..., 0], power=config.power
         )
         open_ = surface.unlocked.view(surface.resolution, -1)
         surface.texels[0, :3] = torch.where(

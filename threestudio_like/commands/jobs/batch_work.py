@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ...engine.events import read_events
 from ...engine.output import own_folder, write_file
 from ...engine.registry import plugin_files, read_plugin_file, read_plugin_files
 from ...engine.text import json_text
+from ...priors.personal.choice import PersonalParts
 from ...runs.batch.items import Made, Spec
 from ...runs.options import flat, regroup
 from ..registry import carry_out
@@ -130,6 +131,7 @@ class CommandWork:
             "prior",
             "dtype",
             "concept",
+            *(f.name for f in fields(PersonalParts)),
             "embeddings",
             "device",
             "memory",

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from ...engine.errors import ModelError
 from ..families.parts import load_part
 from ..model_files import read_json
+from ..text.packed import TextLayout
 
 FLUX_MODES = {"canny": 0, "depth": 2}
 """Numbers of the kinds in union networks (card of InstantX/FLUX.1-dev-Controlnet-Union)."""
@@ -309,11 +310,15 @@ def controlled(prior: Controlled, pictures: dict[str, torch.Tensor] | None) -> I
         yield
         return
     owner = threading.get_ident()
+    pictured = getattr(prior, "layout", TextLayout()).pictures
 
     def add(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if threading.get_ident() != owner:
             return None
         values = {**dict(zip(active[0].row.names, arguments)), **named}
+        if pictured:
+            # Tokens of pictures are for the denoiser alone.
+            values["encoder_hidden_states"] = values["encoder_hidden_states"][:, :-pictured]
         call = Call(prior, values)
         found: dict[str, Any] = {}
         for control in active:

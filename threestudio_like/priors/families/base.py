@@ -80,6 +80,8 @@ class DiffusersPrior(DiffusionPrior):
     """Whether it denoises pictures, and has no autoencoder."""
     swaps_vae: ClassVar[bool] = True
     """Whether another autoencoder may stand for its own."""
+    likes: ClassVar[bool] = False
+    """Whether there are IP-Adapters for it."""
     half: ClassVar[torch.dtype] = torch.bfloat16
     """Number type on a GPU."""
     patch: ClassVar[int] = 1
@@ -109,7 +111,7 @@ class DiffusersPrior(DiffusionPrior):
         self.vae_facts = (
             AutoencoderRecord() if self.pixels else read_config(folder, "vae", AutoencoderRecord)
         )
-        config.parts.check()
+        config.parts.check(name, likes=self.likes)
         self._choose_vae(config.parts.vae)
         self.dtype, self.vae_dtype = number_types(config.dtype, self.device, self.half)
         if self.vae_facts.force_upcast and self.vae_dtype == torch.float16:

@@ -19,6 +19,7 @@ class DeepFloydPrior(StableDiffusionPrior):
     is left out."""
 
     pixels = True
+    likes = False
     half = torch.float16
     extra_channels = (0,)
 

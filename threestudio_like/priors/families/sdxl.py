@@ -59,6 +59,13 @@ class StableDiffusionXLPrior(StableDiffusionPrior):
             pooled=self._pooled,
         )
 
+    def add_concept(self, tokens: dict[str, torch.Tensor]) -> None:
+        """See `ClipPair.add_concepts`."""
+        if not isinstance(self.text, ClipPair):
+            super().add_concept(tokens)
+            return
+        self.text.add_concepts(tokens)
+
     def added(self, x: torch.Tensor, text: Text) -> dict[str, Any]:
         """Pooled text, and original size, crop and target size: the picture as a whole."""
         edge = float(x.shape[-1] * self.downscale_of_latents)

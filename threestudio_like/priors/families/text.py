@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ModelError
+from ..text.concepts import add_vectors
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from ..text.tokenizer import Tokens, load_tokenizer
@@ -131,14 +132,47 @@ class ClipPair(FamilyText):
         """`zeros`: whether the empty prompt is all zeros. `pooled`: numbers of the pooled text."""
         super().__init__(*arguments, **keywords)
         self.zeros, self.layout = zeros, TextLayout(pooled=pooled)
+        self._concepts: dict[str, str] = {}
 
     def readers(self) -> dict[str, Tokens]:
         """Both CLIPs' tokenizers."""
         return {part: self.tokens(part, 77, chunked=True) for part in ("tokenizer", "tokenizer_2")}
 
+    def add_concepts(self, tokens: dict[str, torch.Tensor]) -> None:
+        """Add words of textual inversion: {word: vectors (N, D1 + D2) of both encoders}.
+
+        Raises:
+            ModelError: a word exists already, or does not fit.
+        """
+        both = [self.encoder(f"text_encoder{p}", CLIP) for p in ("", "_2")]
+        widths = [n.get_input_embeddings().embedding_dim for n in both]
+        for token, given in tokens.items():
+            vectors = given if given.ndim == 2 else given[None]
+            if vectors.shape[1] != sum(widths):
+                raise ModelError(
+                    f'the concept "{token}" has {vectors.shape[1]} numbers, the two text encoders '
+                    f"want {widths[0]} and {widths[1]}",
+                    "--concept",
+                    "Use a concept made for Stable Diffusion XL (clip_l and clip_g)",
+                )
+            for part, network, own in zip(("", "_2"), both, vectors.split(widths, -1)):
+                tokenizer = self.readers()[f"tokenizer{part}"].tokenizer
+                self._concepts[token] = add_vectors(token, own, tokenizer, network)
+
+    def written(self, text: str) -> str:
+        """A text with the tokens that stand for every concept's word."""
+        for token, written in self._concepts.items():
+            text = text.replace(token, written)
+        return text
+
+    def forget(self) -> None:
+        """Free the encoders, unless they have learnt words."""
+        if not self._concepts:
+            super().forget()
+
     def make(self, prompts: list[str]) -> Text:
         """See `FamilyText.make`."""
-        states, pooled = clip_states(self, prompts, ("", "_2"))
+        states, pooled = clip_states(self, [*map(self.written, prompts)], ("", "_2"))
         if self.zeros:
             empty = torch.tensor([not p for p in prompts], device=states.device)
             states = states.masked_fill(empty[:, None, None], 0)
@@ -147,7 +181,7 @@ class ClipPair(FamilyText):
 
     def columns(self, prompt: str, words: str) -> list[int]:
         """Both tokenizers cut a text at the same places."""
-        return self.readers()["tokenizer"].columns(prompt, words)
+        return self.readers()["tokenizer"].columns(self.written(prompt), self.written(words))
 
 
 def clip_states(

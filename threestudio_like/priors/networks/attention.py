@@ -11,7 +11,7 @@ behind when the hook is removed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -45,9 +45,11 @@ class ViewAttention:
         attention_mask: torch.Tensor | None = None,
         temb: torch.Tensor | None = None,
         *args: Any,
+        beside: Callable[[torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """Map hidden_states (B, T, C) or (B, C, H, W) to the same shape."""
+        """Map hidden_states (B, T, C) or (B, C, H, W) to the same shape; `beside` gives what is
+        added to the heads' answers, for their queries (B, heads, T, d)."""
         residual, image_shape = hidden_states, None
         if hidden_states.ndim == 4:
             image_shape = hidden_states.shape
@@ -88,6 +90,8 @@ class ViewAttention:
             out = F.scaled_dot_product_attention(
                 query, key, value, attention_mask, scale=attn.scale
             )
+        if beside is not None:
+            out = out + beside(query)
         out = out.transpose(1, 2).reshape(rows, length, -1)
         out = attn.to_out[1](attn.to_out[0](out))
         if joint:

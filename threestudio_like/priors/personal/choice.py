@@ -21,14 +21,23 @@ class PersonalParts:
         lora: files of LoRAs (kohya, diffusers, peft, LyCORIS), which are added to the weights.
         lora_weight: the weight of each, or one for all; 1 where there is none.
         vae: an autoencoder instead of the model's own: a folder, or a .safetensors file.
+        like: pictures that results are to be like, by an IP-Adapter.
+        like_weight: how much they count.
+        ip_adapter: the file of the adapter, or a folder of the publication's layout.
     """
 
     lora: tuple[Path, ...] = ()
     lora_weight: tuple[float, ...] = ()
     vae: Path | None = None
+    like: tuple[Path, ...] = ()
+    like_weight: float = 1.0
+    ip_adapter: Path | None = None
 
-    def check(self) -> None:
-        """Raise ConfigError on parts that do not belong together."""
+    def check(self, model: str = "", *, likes: bool = True) -> None:
+        """Raise ConfigError on parts that do not belong together, and ModelError on pictures for a
+        model that has no IP-Adapter (`likes`)."""
+        if self.like and not likes:
+            raise ModelError("has no IP-Adapter that is read", model, "Leave --like out")
         count, weights = len(self.lora), self.lora_weight
         if len(weights) not in (0, 1, count) or (weights and not count):
             raise ConfigError(
@@ -38,6 +47,17 @@ class PersonalParts:
             )
         if not all(math.isfinite(w) for w in weights):
             raise ConfigError("must be a number", "--lora-weight")
+        if not math.isfinite(self.like_weight):
+            raise ConfigError("must be a number", "--like-weight")
+        if self.like and self.ip_adapter is None:
+            raise ConfigError(
+                "is read by an IP-Adapter, and none is named",
+                "--like",
+                "Give its file: --ip-adapter ip-adapter_sd15.safetensors",
+            )
+        if not self.like and (self.ip_adapter is not None or self.like_weight != 1.0):
+            option = "--like-weight" if self.ip_adapter is None else "--ip-adapter"
+            raise ConfigError("has no picture to be like", option, "Give one: --like picture.png")
 
     def loras(self) -> list[tuple[Path, float]]:
         """The files of LoRAs with their weights."""
@@ -54,6 +74,12 @@ class PersonalParts:
             told["lora"] = [{"sha256": digest_of(p), "weight": w} for p, w in self.loras()]
         if self.vae is not None:
             told["vae"] = digest_of(self.vae)
+        if self.like and self.ip_adapter is not None:
+            told["like"] = {
+                "pictures": [digest_of(p) for p in self.like],
+                "weight": self.like_weight,
+                "adapter": digest_of(self.ip_adapter),
+            }
         return told
 
 

@@ -15,7 +15,8 @@ from ...engine.errors import ModelError
 def read_concept(path: Path) -> dict[str, torch.Tensor]:
     """Textual-inversion tokens: of a learned_embeds file, .safetensors or .bin (read with
     weights_only), or of a file of A1111's layout ("emb_params", "string_to_param"), whose word is
-    the name in it or else that of the file.
+    the name in it or else that of the file; or of a file for SDXL ("clip_l", "clip_g"), whose
+    vectors are those of both encoders side by side.
 
     Raises:
         ModelError: missing, damaged, or not a table of vectors.
@@ -68,12 +69,58 @@ def _of_a1111(table: Any, stem: str) -> Any:
     if isinstance(params, dict) and len(params) == 1:
         return {str(table.get("name") or stem): next(iter(params.values())).detach()}
     if {"clip_l", "clip_g"} & set(table):
-        raise ModelError(
-            "is a concept for two text encoders (Stable Diffusion XL), which is not read",
-            stem,
-            "Concepts are read for Stable Diffusion 1 and 2",
-        )
+        if set(table) != {"clip_l", "clip_g"}:
+            raise ModelError(
+                "is a concept for two text encoders (Stable Diffusion XL), and one is missing",
+                stem,
+                "Download it again, whole",
+            )
+        return {stem: _side_by_side([table["clip_l"], table["clip_g"]], stem)}
     return table
+
+
+def _side_by_side(both: list[Any], stem: str) -> torch.Tensor:
+    """Vectors of two text encoders (N, D1 + D2)."""
+    if not all(isinstance(v, torch.Tensor) and v.ndim in (1, 2) for v in both):
+        raise ModelError("contains no table of vectors", stem, "Download it again")
+    rows = [v.float() if v.ndim == 2 else v.float()[None] for v in both]
+    if len(rows[0]) != len(rows[1]):
+        raise ModelError(
+            f"has {len(rows[0])} and {len(rows[1])} vectors for its two text encoders",
+            stem,
+            "Download it again",
+        )
+    return torch.cat(rows, -1)
+
+
+def add_vectors(token: str, vectors: torch.Tensor, tokenizer: Any, network: Any) -> str:
+    """Give a tokenizer and its encoder a word of N tokens, as diffusers does; how the word is
+    written for them.
+
+    Args:
+        vectors: (N, D).
+
+    Raises:
+        ModelError: the word exists already, or does not fit.
+    """
+    wide = network.get_input_embeddings().embedding_dim
+    if vectors.shape[1] != wide:
+        raise ModelError(
+            f'the concept "{token}" has {vectors.shape[1]} numbers, this text encoder wants {wide}',
+            "--concept",
+            "Use a concept made for this model",
+        )
+    names = concept_tokens(token, len(vectors))
+    if tokenizer.add_tokens(names) != len(names):
+        raise ModelError(
+            f'the token "{token}" exists already', "--concept", "Rename the concept's token"
+        )
+    network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    index = tokenizer.convert_tokens_to_ids(names)
+    with torch.no_grad():
+        table = network.get_input_embeddings().weight
+        table[index] = vectors.to(table)
+    return " ".join(names)
 
 
 def concept_tokens(token: str, count: int) -> list[str]:

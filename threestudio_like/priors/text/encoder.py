@@ -11,7 +11,7 @@ import torch
 from ...engine.errors import ModelError
 from ..families.parts import load_text_part
 from ..model_files import read_json
-from .concepts import concept_tokens
+from .concepts import add_vectors, concept_tokens
 from .embeddings import EmbeddingStore
 from .tokenizer import Tokens, load_tokenizer
 
@@ -101,24 +101,8 @@ class PromptEncoder:
         self._load()
         for token, given in tokens.items():
             vectors = given if given.ndim == 2 else given[None]
-            table = self._text_encoder.get_input_embeddings()
-            if vectors.shape[1] != table.embedding_dim:
-                raise ModelError(
-                    f'the concept "{token}" has {vectors.shape[1]} numbers, this text '
-                    f"encoder wants {table.embedding_dim}",
-                    "--concept",
-                    "Use a concept made for this model",
-                )
-            names = concept_tokens(token, len(vectors))
-            if self._tokenizer.add_tokens(names) != len(names):
-                raise ModelError(
-                    f'the token "{token}" exists already', "--concept", "Rename the concept's token"
-                )
-            self._text_encoder.resize_token_embeddings(len(self._tokenizer), mean_resizing=False)
-            index = self._tokenizer.convert_tokens_to_ids(names)
-            with torch.no_grad():
-                self._text_encoder.get_input_embeddings().weight[index] = vectors.to(table.weight)
-            self._concepts[token] = " ".join(names)
+            written = add_vectors(token, vectors, self._tokenizer, self._text_encoder)
+            self._concepts[token] = written
 
     def _written(self, text: str) -> str:
         for token, written in self._concepts.items():

@@ -16,19 +16,27 @@ import torch.nn.functional as F
 @dataclass(frozen=True)
 class Text:
     """What a denoiser is told: states (B, T, D), pooled (B, P) or None, mask (B, T) of ones for
-    tokens and zeros for padding, or None."""
+    tokens and zeros for padding, or None, and the tokens of pictures (B, N, D), or None."""
 
     states: torch.Tensor
     pooled: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    pictures: torch.Tensor | None = None
+
+    @property
+    def context(self) -> torch.Tensor:
+        """The states with the tokens of pictures behind them (B, T + N, D)."""
+        return self.states if self.pictures is None else torch.cat([self.states, self.pictures], 1)
 
 
 @dataclass(frozen=True)
 class TextLayout:
-    """What a family packs: numbers of the pooled vector (0 for none), and whether it has a mask."""
+    """What a family packs: numbers of the pooled vector (0 for none), whether it has a mask, and
+    how many tokens of pictures a prior has put behind all of it (`personal.pictures`)."""
 
     pooled: int = 0
     masked: bool = False
+    pictures: int = 0
 
     def pack(self, text: Text) -> torch.Tensor:
         """One tensor (B, T + rows, D + columns)."""
@@ -46,7 +54,9 @@ class TextLayout:
 
     def unpack(self, packed: torch.Tensor) -> Text:
         """What `pack` was given."""
-        pooled = mask = None
+        pooled = mask = pictures = None
+        if self.pictures:
+            packed, pictures = packed[:, : -self.pictures], packed[:, -self.pictures :]
         if self.pooled:
             rows = -(-self.pooled // packed.shape[-1])
             pooled = packed[:, -rows:].flatten(1)[:, : self.pooled]
@@ -55,7 +65,7 @@ class TextLayout:
             # Interpolated prompts have masks between zero and one.
             mask = (packed[..., -1] > 0).to(packed)
             packed = packed[..., :-1]
-        return Text(packed, pooled, mask)
+        return Text(packed, pooled, mask, pictures)
 
     def joined(self, rows: list[torch.Tensor]) -> torch.Tensor:
         """Embeddings (T_i, D) of prompts as one tensor (B, T, D). Shorter ones are filled up with

@@ -44,6 +44,7 @@ class ViewPrior(DiffusersPrior):
     """A prior of pictures of one object from several sides."""
 
     half = torch.float16
+    likes = False
     vision: ClassVar[str] = ""
     """The folder of the network that embeds pictures."""
     processors: ClassVar[tuple[str, ...]] = ()
