@@ -23,6 +23,12 @@ GuidanceStyle = Literal["cfg", "embedded", "none"]
 guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
 no guidance."""
 
+Domain = Literal["colour", "normal"]
+"""What a prior's pictures show: the object, or its normals."""
+Space = Literal["world", "camera"]
+"""The axes of the normals in pictures: the scene's, or each camera's own (x to the right, y up, z to
+the viewer)."""
+
 Untold = Literal["words", "camera", "views"]
 """What a prior can be left without: the words of a view's direction in its prompt, the camera, the
 other views of a step."""
@@ -75,7 +81,8 @@ class Condition:
     unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
     one that cannot do refuses; one that wants a reference refuses to predict without. control:
     pictures (B, H, W, 3) of every entry by kind (`control.kinds`), for priors that are controlled
-    by them; those whose pictures are missing are not.
+    by them; those whose pictures are missing are not. domain: what the pictures show; that of all
+    entries.
     """
 
     text: torch.Tensor
@@ -86,6 +93,7 @@ class Condition:
     reference: Reference | None = None
     shown: torch.Tensor | None = None
     control: dict[str, torch.Tensor] | None = None
+    domain: Domain = "colour"
 
     def without(self, untold: frozenset[Untold]) -> Condition:
         """The condition of a prior that is not told all of it. A background belongs to a camera."""
@@ -114,6 +122,7 @@ class Condition:
             control=None
             if self.control is None
             else {kind: pictures[entries] for kind, pictures in self.control.items()},
+            domain=self.domain,
         )
 
     def tells(self, count: int) -> torch.Tensor:
@@ -154,6 +163,10 @@ class PriorFacts:
     degrees. Empty where any are."""
     controls: tuple[str, ...] = ()
     """The kinds of pictures that it is controlled by."""
+    domains: tuple[Domain, ...] = ("colour",)
+    """What its pictures can show."""
+    normal_space: Space = "world"
+    """The axes of its normals, which are drawn as (n + 1) / 2 before the background."""
     preset: str = ""
     """The preset that suits it, where a system has one of this name."""
     notes: tuple[str, ...] = ()
@@ -163,6 +176,23 @@ class PriorFacts:
     guidance: GuidanceStyle = "cfg"
     untold: frozenset[Untold] = frozenset()
     """What it is not told although it could be, because the user wants to see what it is worth."""
+
+    def check_domain(self, domain: Domain) -> None:
+        """Raise ModelError where its pictures cannot show this."""
+        if domain in self.domains:
+            return
+        if domain == "normal":
+            raise ModelError(
+                "knows no pictures of normals",
+                self.name,
+                "Leave the guidance normals out, or name a prior whose prior.json declares them "
+                "(docs/models.md): --guidance.normals.prior FOLDER",
+            )
+        raise ModelError(
+            "knows pictures of normals alone",
+            self.name,
+            "Give it beside another prior: --guidance.normals.prior",
+        )
 
     @property
     def conditions(self) -> tuple[str, ...]:

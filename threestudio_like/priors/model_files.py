@@ -29,6 +29,17 @@ class CameraRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalsRecord:
+    """What a prior's pictures of normals are: n drawn as (n + 1) / 2 before the background."""
+
+    space: Literal["world", "camera"] = "world"
+    """The axes of n: the scene's (+X right, +Y up, +Z the front), or the camera's (x to the right,
+    y up, z to the viewer)."""
+    only: bool = False
+    """Whether all its pictures show normals, and none colours."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorRecord:
     """prior.json: what the configurations of the networks do not tell."""
 
@@ -43,6 +54,8 @@ class PriorRecord:
     """Which of our axes are those of the ray maps: ("x", "-z", "y") where +Z is up and the front
     looks along -Y."""
     joint_views: Number = 1
+    normals: NormalsRecord | None = None
+    """Its pictures of normals, if it makes any."""
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None

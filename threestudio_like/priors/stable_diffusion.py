@@ -26,6 +26,7 @@ from .model_folder import (
     DiffusersConfig,
     camera_number,
     camera_vector,
+    domains_of,
     in_axes,
     read_config,
 )
@@ -126,6 +127,7 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def _facts(self) -> PriorFacts:
         facts = super()._facts()
+        facts.domains = domains_of(self.own, self._numbers, self.folder / "prior.json")
         if self.unet_facts.class_embed_type == "projection" and not self._numbers:
             note = "The model is not told its camera, which no prior.json describes"
             facts.notes = (*facts.notes, f"{note} (--load.ignore_camera)")
@@ -307,9 +309,10 @@ class StableDiffusionPrior(DiffusersPrior):
         return self._said(out[:, : latents.shape[1]], latents, t)
 
     def _labels(self, condition: Condition, batch: int) -> torch.Tensor:
-        """The camera vector (B, N); zeros where the camera is not known."""
+        """The camera vector (B, N); zeros where the camera is not known, but for the domain."""
         width = self.unet_facts.projection_class_embeddings_input_dim or 0
         vector = torch.zeros(batch, width)
+        normal = torch.full((batch,), float(condition.domain == "normal"))
         if condition.cameras is not None and self._numbers:
             known = 1.0 if condition.background is None else condition.background
             level = torch.as_tensor(known, dtype=torch.float32).expand(batch)
@@ -318,8 +321,12 @@ class StableDiffusionPrior(DiffusersPrior):
                 condition.cameras.azimuth,
                 condition.cameras.elevation,
                 background=level,
-                normal=torch.zeros(batch),
+                normal=normal,
             )
+        elif self._numbers:
+            for column, (factor, name) in enumerate(map(camera_number, self._numbers)):
+                if name == "normal domain":
+                    vector[:, column] = factor * normal
         return vector.to(self.device, self.dtype)
 
     def added(self, x: torch.Tensor, text: Text) -> dict[str, torch.Tensor | None]:

@@ -333,6 +333,7 @@ class DiffusersPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The denoiser's output (B, C, h, w) in the form that the facts name."""
+        self.facts.check_domain(condition.domain)
         condition = condition.without(self.facts.untold)
         parts = self._parts(len(latents), condition)
         if len(parts) == 1:
@@ -350,6 +351,7 @@ class DiffusersPrior(DiffusionPrior):
         within: Within | None = None,
     ) -> torch.Tensor:
         """See `DiffusionPrior.predict_with_gradient`."""
+        self.facts.check_domain(condition.domain)
         return predicted_with_gradient(
             self._predict_plainly,
             self._parts(len(latents), condition),
