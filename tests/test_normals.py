@@ -216,7 +216,9 @@ def test_the_gradient_is_the_formula_s_through_the_picture_of_normals():
     again = drawn(field, cameras)
     kept = again.samples
     unit = field.normals(kept.points)
-    total = torch.zeros(again.opacity.numel(), 3).index_add(0, kept.ray, kept.weights[:, None] * unit)
+    total = torch.zeros(again.opacity.numel(), 3).index_add(
+        0, kept.ray, kept.weights[:, None] * unit
+    )
     unit = torch.nn.functional.normalize(total, dim=-1, eps=1e-4).view(2, 24, 24, 3)
     x = again.opacity * (unit + 1) / 2 + (1 - again.opacity) * 0.7
     abar = prior.schedule.abar(guidance.times(2, inputs), x)[0].item()

@@ -39,14 +39,16 @@ class Train:
     start: Path | None = None
     """cisp, voxel-diffusion, g3dr: folder of a model to begin from (the embedded ones lie in the
     package's toybox/weights/cisp)."""
-    preset: Literal["toybox", "paper", "large"] = "toybox"
+    preset: Literal["toybox", "paper", "large", "quick"] = "toybox"
     """toybox: sizes and schedule of the embedded models. large: longer and partly wider, for a GPU.
-    paper (cisp, voxel-diffusion, g3dr): the released sizes and schedules."""
+    paper (cisp, voxel-diffusion, g3dr): the released sizes and schedules. quick: a few steps of
+    each, to see that all runs through (all: within five minutes); of no use else."""
     objects: int | None = None
     """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter:
     scenes) of the toybox; by default 6000, or 16000 with --preset large."""
-    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
-    """toybox: one of the networks (diffusion needs the vae)."""
+    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
+    """toybox: one of the networks (diffusion needs the vae; larger, the second stage for pictures
+    of 128 pixels, needs both)."""
     images: Path | None = None
     """concept: folder of pictures of one object; a cameras.json there ({name: {azimuth, elevation,
     background}}) tells where they were taken."""

@@ -20,8 +20,8 @@ from ..renderers.rendering import Rendering
 from ..representations.field import Field
 from ..representations.surfaces.surface import Surface
 from .guidance import Guidance, GuidanceInputs, GuidanceOutput
-from .regularisers import per_ray
 from .registry import Beside, GuidanceContext, GuidanceKind
+from .regularisers import per_ray
 from .score_distillation import ScoreDistillation, ScoreDistillationConfig, Weighting
 from .second_prior import SecondLoadConfig, load_beside
 

@@ -103,7 +103,6 @@ def own_views(
         raise ConfigError(
             "views that are denoised together cannot be shared",
             f"stage {step.stage}",
-            f"Leave --ranks and --accumulate out, "
-            f"or add --{own}.joint-views False",
+            f"Leave --ranks and --accumulate out, or add --{own}.joint-views False",
         )
     return cameras[step.microbatch_views(len(cameras))]

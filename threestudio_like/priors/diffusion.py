@@ -26,8 +26,8 @@ no guidance."""
 Domain = Literal["colour", "normal"]
 """What a prior's pictures show: the object, or its normals."""
 Space = Literal["world", "camera"]
-"""The axes of the normals in pictures: the scene's, or each camera's own (x to the right, y up, z to
-the viewer)."""
+"""The axes of the normals in pictures: the scene's, or each camera's own (x to the right, y up, z
+to the viewer)."""
 
 Untold = Literal["words", "camera", "views"]
 """What a prior can be left without: the words of a view's direction in its prompt, the camera, the
@@ -165,6 +165,8 @@ class PriorFacts:
     """The kinds of pictures that it is controlled by."""
     domains: tuple[Domain, ...] = ("colour",)
     """What its pictures can show."""
+    larger: tuple[int, ...] = ()
+    """Sizes in pixels of the pictures of its other networks (`DiffusionPrior.at_size`)."""
     normal_space: Space = "world"
     """The axes of its normals, which are drawn as (n + 1) / 2 before the background."""
     preset: str = ""
@@ -251,6 +253,21 @@ class DiffusionPrior(ABC):
     def goes_without(self, untold: frozenset[Untold]) -> bool:
         """Whether it can predict without some of what it could be told."""
         return True
+
+    def at_size(self, size: int) -> DiffusionPrior:
+        """The same model's network for pictures of another size; itself for 0 and its own size.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if size in (0, self.facts.image_size):
+            return self
+        there = ", ".join(map(str, sorted({self.facts.image_size, *self.facts.larger})))
+        raise ModelError(
+            f"has no network for pictures of {size} pixels",
+            self.facts.name,
+            f"It has: {there}",
+        )
 
     @property
     def accelerated(self) -> bool:

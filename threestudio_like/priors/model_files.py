@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -56,6 +56,8 @@ class PriorRecord:
     joint_views: Number = 1
     normals: NormalsRecord | None = None
     """Its pictures of normals, if it makes any."""
+    larger: dict[str, Number] = field(default_factory=dict)
+    """Folders of further UNets beside `unet`, each with the size in pixels of its pictures."""
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None

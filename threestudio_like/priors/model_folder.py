@@ -4,6 +4,7 @@ configurations."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -223,6 +224,9 @@ def read_facts(folder: Path) -> PriorRecord:
     own = record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
     if {axis[-1] for axis in own.ray_axes} != {"x", "y", "z"}:
         raise ModelError(f'"ray_axes" has an axis twice: {", ".join(own.ray_axes)}', str(path))
+    for name in own.larger:
+        if not re.fullmatch(r"\w+", name):
+            raise ModelError(f'"larger" names no folder beside it: "{name}"', str(path))
     return own
 
 
@@ -252,6 +256,7 @@ def facts_of(
         light=own.light,
         joint_views=own.joint_views,
         domains=("normal",) if own.normals is not None and own.normals.only else ("colour",),
+        larger=tuple(sorted(own.larger.values())),
         normal_space="world" if own.normals is None else own.normals.space,
         licence=own.licence,
         territory=own.territory,

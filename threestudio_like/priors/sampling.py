@@ -27,8 +27,8 @@ def guide(
 
 def join(a: Condition, b: Condition) -> Condition:
     """Join two conditions into one batch, `a` first. Cameras, background and domain are those of
-    `a`, each half keeps its own emphasis, and a half without a reference is told of none; both are controlled
-    by the pictures of `a`."""
+    `a`, each half keeps its own emphasis, and a half without a reference is told of none; both are
+    controlled by the pictures of `a`."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)

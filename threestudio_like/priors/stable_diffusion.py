@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import torch
 
 from ..engine.errors import ModelError, did_you_mean
+from ..engine.limits import Limits
 from .control.networks import controlled
-from .diffusion import Condition, GuidanceStyle, PriorFacts, Working
+from .diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
 from .families.base import DiffusersPrior, TextSide
 from .families.records import UnetRecord
 from .model_folder import (
@@ -57,7 +58,10 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
-        self.unet_facts = read_config(self.folder, "unet", UnetRecord)
+        size = self.config.image_size
+        self.part = next((p for p, pixels in self.own.larger.items() if pixels == size), self.part)
+        self._sized: dict[int, StableDiffusionPrior] = {}
+        self.unet_facts = read_config(self.folder, self.part, UnetRecord)
         self._check_channels()
         self._numbers = self._camera_numbers()
 
@@ -157,6 +161,26 @@ class StableDiffusionPrior(DiffusersPrior):
         """See `DiffusersPrior.style`: models of LCM's kind take the scale as an embedding."""
         return "embedded" if self.unet_facts.time_cond_proj_dim else super().style()
 
+    def at_size(self, size: int) -> DiffusionPrior:
+        """See `DiffusionPrior.at_size`: with the other network; autoencoder and text are shared."""
+        if size in (0, self.facts.image_size):
+            return self
+        if size not in self.facts.larger:
+            return super().at_size(size)
+        if size not in self._sized:
+            config = replace(self.config, image_size=size)
+            other = type(self)(self.folder, config, self.name)
+            other.vae, other.latents, other.text = self.vae, self.latents, self.text
+            other.keep_within(self.limits)
+            self._sized[size] = other
+        return self._sized[size]
+
+    def keep_within(self, limits: Limits) -> None:
+        """See `DiffusionPrior.keep_within`; what was loaded beside it does so, too."""
+        super().keep_within(limits)
+        for other in self._sized.values():
+            other.keep_within(limits)
+
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
         return PromptEncoder(
@@ -225,7 +249,9 @@ class StableDiffusionPrior(DiffusersPrior):
         if self.config.parts.vae is not None:
             plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
             return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
-        networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
+        networks = Networks(
+            self.folder, self.dtype, self.vae_dtype, fused=self.accelerated, unet=self.part
+        )
         found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
         whole = found["UNet"] + found["autoencoder"]
         return Working(

@@ -41,7 +41,7 @@ class TrainingOptions:
     groups: int | None = None
     """Number of objects, each seen from four sides, that the text-to-image model, CLIP and the
     judges are trained on; None for the preset's."""
-    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
+    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
     """One of the networks of `train toybox`."""
     steps: int | None = None
     minutes: float | None = None

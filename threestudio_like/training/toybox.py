@@ -299,9 +299,16 @@ def _patterns(options: TrainingOptions) -> None:
     say(options, "patterns", pattern_accuracy(judge, test))
 
 
+def _larger(options: TrainingOptions) -> None:
+    from .larger import train_larger
+
+    train_larger(options)
+
+
 NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "vae": _vae,
     "diffusion": _diffusion,
+    "larger": _larger,
     "clip": _clip,
     "judge": _judge,
     "patterns": _patterns,
@@ -311,6 +318,7 @@ PIPELINE = ("unet", "text_encoder", "tokenizer", "scheduler", "model_index.json"
 MAKES: dict[str, tuple[str, ...]] = {
     "vae": ("diffusion/vae",),
     "diffusion": tuple(f"diffusion/{name}" for name in PIPELINE),
+    "larger": ("diffusion/unet_128",),
     "clip": ("clip",),
     "judge": ("judge/model.safetensors", "judge/config.json"),
     "patterns": ("judge/patterns.safetensors",),

@@ -70,7 +70,7 @@ class DiffusersPrior(DiffusionPrior):
         ModelError: a part is missing, damaged, or another than the family has.
     """
 
-    part: ClassVar[str] = "transformer"
+    part: str = "transformer"
     """The folder of the denoiser."""
     kind: ClassVar[str] = ""
     """The denoiser's class in diffusers."""
