@@ -1,5 +1,5 @@
-"""A prior of colours and normals, made of the embedded one: a ninth number of its camera vector says
-which. Also of other declarations."""
+"""A prior of colours and normals, made of the embedded one: a ninth number of its camera vector
+says which. Also of other declarations."""
 
 from __future__ import annotations
 

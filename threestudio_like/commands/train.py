@@ -43,6 +43,8 @@ class Train:
     """toybox: sizes and schedule of the embedded models. large: longer and partly wider, for a GPU.
     paper (cisp, voxel-diffusion, g3dr): the released sizes and schedules. quick: a few steps of
     each, to see that all runs through (all: within five minutes); of no use else."""
+    quick: bool = False
+    """The same as --preset quick."""
     objects: int | None = None
     """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter:
     scenes) of the toybox; by default 6000, or 16000 with --preset large."""

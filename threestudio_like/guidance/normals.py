@@ -1,5 +1,5 @@
-"""Score distillation of the shape alone: pictures of its normals, by what a diffusion prior knows of
-such pictures (its normal domain).
+"""Score distillation of the shape alone: pictures of its normals, by what a diffusion prior knows
+of such pictures (its normal domain).
 
 Published relatives: Fantasia3D (Chen et al. 2023) shows normals to a prior of colours; RichDreamer
 (Qiu et al. 2024) and HumanNorm (Huang et al. 2024) train priors of normals, which is what is asked
@@ -26,7 +26,7 @@ from .score_distillation import ScoreDistillation, ScoreDistillationConfig, Weig
 from .second_prior import SecondLoadConfig, load_beside
 
 LEAST = 0.01
-"""Share of a ray below which a sample's normal is not looked at: six densities are asked for each."""
+"""Weight in its ray below which a sample's normal is not looked at; each asks six densities."""
 GREY = 0.5
 """Level behind the normals where the stage's own background is no grey."""
 

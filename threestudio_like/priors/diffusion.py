@@ -184,12 +184,11 @@ class PriorFacts:
         if domain in self.domains:
             return
         if domain == "normal":
-            raise ModelError(
-                "knows no pictures of normals",
-                self.name,
-                "Leave the guidance normals out, or name a prior whose prior.json declares them "
-                "(docs/models.md): --guidance.normals.prior FOLDER",
+            remedy = (
+                "Leave the guidance normals out, or name a prior whose prior.json declares them"
             )
+            remedy += " (docs/models.md): --guidance.normals.prior FOLDER"
+            raise ModelError("knows no pictures of normals", self.name, remedy)
         raise ModelError(
             "knows pictures of normals alone",
             self.name,

@@ -10,6 +10,7 @@ from ...kernels.devices import MAIN
 from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
 from ...runs.prior import fit_guidance, read_prompt
+from ...runs.quality import with_quality
 from ...systems import registry
 
 
@@ -24,6 +25,9 @@ def print_configuration(options: Any, verb: str, prompt: str) -> None:
     if prior is not None:
         base = fit_guidance(base, prior, Events(None, "quiet"))
         read_prompt(prior, prompt, Events(None, "quiet"))
+        quality = getattr(options, "quality", "standard")
+        if registry.SYSTEMS.get(system, "--system").task != "image-to-3d":
+            base = with_quality(base, quality, prior, Events(None, "quiet"))
     config = configure(options, base)
     print_yaml(config, options, preset, facts={"prompt": prompt, "system": system})
 
