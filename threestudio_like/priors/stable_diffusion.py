@@ -350,9 +350,10 @@ class StableDiffusionPrior(DiffusersPrior):
                 normal=normal,
             )
         elif self._numbers:
-            for column, (factor, name) in enumerate(map(camera_number, self._numbers)):
-                if name == "normal domain":
-                    vector[:, column] = factor * normal
+            for column, text in enumerate(self._numbers):
+                known_number = camera_number(text)
+                if known_number is not None and known_number[1] == "normal domain":
+                    vector[:, column] = known_number[0] * normal
         return vector.to(self.device, self.dtype)
 
     def added(self, x: torch.Tensor, text: Text) -> dict[str, torch.Tensor | None]:
