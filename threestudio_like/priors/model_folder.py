@@ -256,7 +256,6 @@ def facts_of(
         light=own.light,
         joint_views=own.joint_views,
         domains=("normal",) if own.normals is not None and own.normals.only else ("colour",),
-        larger=tuple(sorted(own.larger.values())),
         normal_space="world" if own.normals is None else own.normals.space,
         licence=own.licence,
         territory=own.territory,

@@ -131,6 +131,7 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def _facts(self) -> PriorFacts:
         facts = super()._facts()
+        facts.larger = tuple(sorted(self.own.larger.values()))
         facts.domains = domains_of(self.own, self._numbers, self.folder / "prior.json")
         if self.unet_facts.class_embed_type == "projection" and not self._numbers:
             note = "The model is not told its camera, which no prior.json describes"

@@ -217,8 +217,7 @@ class Run:
         tell(planned, self.events)
 
     def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
-        """`keep_memory` of the run's options; `more` as there. Raises ConfigError, and ModelError
-        where the prior does not suit a guidance."""
+        """`keep_memory` of the run's options; `more` as there. Raises ConfigError, ModelError."""
         from ..guidance.choice import check_guidances
         from .memory_budget import keep_memory
 
