@@ -15,7 +15,6 @@ from PIL import Image
 from tables import ROOT, publish, table
 
 from threestudio_like.guidance import PromptConfig, ViewPrompts
-from threestudio_like.metrics.evaluation import captions
 from threestudio_like.metrics.judge import Judge
 from threestudio_like.priors.clip import ClipPrior
 from threestudio_like.priors.diffusion import Condition
@@ -24,9 +23,10 @@ from threestudio_like.priors.sampling import ddim
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import Cameras
 from threestudio_like.toybox.dataset import draw_groups
+from threestudio_like.toybox.editions import edition_of
 from threestudio_like.toybox.vocabulary import CATEGORIES, COLOURS, HELD_OUT_COLOURS
 from threestudio_like.training.judge import judge_accuracy
-from threestudio_like.training.vae import reconstruction_psnr
+from threestudio_like.training.text_to_image.vae import reconstruction_psnr
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prior = StableDiffusionPrior(resolve("toybox"), DiffusersConfig(), "toybox")
     judge, clip = Judge.load(embedded_folder("judge")), ClipPrior(embedded_folder("clip"))
-    texts = clip.embed_texts(captions())
+    texts = clip.embed_texts(edition_of(embedded_folder("clip")).captions())
     rows, tiles, per_category = [], [], {}
     hits = {"category": [], "colour": [], "clip": [], "held": []}
     for i, category in enumerate(CATEGORIES):

@@ -23,7 +23,7 @@ def build(folder: Path) -> None:
     from random_priors import build_networks
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from threestudio_like.training.diffusion import build_tokenizer
+    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
 
     build_networks(folder, "sd-1.5", torch.float16, "cpu")
     text = CLIPTextConfig(

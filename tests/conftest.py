@@ -91,7 +91,10 @@ def tiny_pipeline(
 
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    from threestudio_like.training.diffusion import build_text_encoder, build_tokenizer
+    from threestudio_like.training.text_to_image.diffusion import (
+        build_text_encoder,
+        build_tokenizer,
+    )
 
     torch.manual_seed(seed)
     extra = {}

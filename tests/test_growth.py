@@ -19,7 +19,8 @@ from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiff
 from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.toybox.dataset import cached_groups, draw_groups, normal_picture
 from threestudio_like.toybox.render import Views
-from threestudio_like.training.diffusion import (
+from threestudio_like.training.options import TrainingOptions
+from threestudio_like.training.text_to_image.diffusion import (
     TWO_DOMAINS,
     GroupBatches,
     build_scheduler,
@@ -27,11 +28,10 @@ from threestudio_like.training.diffusion import (
     build_tokenizer,
     build_unet,
 )
-from threestudio_like.training.drawn import loaded
-from threestudio_like.training.growth import grow_text_encoder, grow_unet, grow_vae
-from threestudio_like.training.options import TrainingOptions
+from threestudio_like.training.text_to_image.drawn import loaded
+from threestudio_like.training.text_to_image.growth import grow_text_encoder, grow_unet, grow_vae
+from threestudio_like.training.text_to_image.vae import _counts, build_vae, pin_latents
 from threestudio_like.training.toybox import train
-from threestudio_like.training.vae import _counts, build_vae, pin_latents
 
 SHIPPED = embedded_folder("diffusion")
 
@@ -160,7 +160,7 @@ def test_a_model_of_both_domains_trains_from_the_shipped_one(tmp_path):
     options = TrainingOptions(
         **{"out": tmp_path, "steps": 1, "groups": 8, "quiet": True, "world": "fifty"},
         preset="wide",
-        also=("normals", "larger"),
+        also=("normals", "128px"),
         start=SHIPPED,
         only="vae",
     )

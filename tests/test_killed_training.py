@@ -1,6 +1,13 @@
-"""Trainings that are killed outright go on where their last checkpoint was and end in the bytes of
-the uninterrupted ones."""
+"""Every training of `train all` that is killed outright goes on where its last checkpoint was, and
+ends in the bytes of the uninterrupted one.
 
+The trainings run through `train all`'s own table, in children of one process that has everything
+imported: a child is killed with SIGKILL, and another goes on in the same folder.
+"""
+
+from __future__ import annotations
+
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,83 +16,167 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-SCRIPT = """
-import os, signal, sys
+from threestudio_like.training.all import PARTS
+
+SERVER = """
+import functools, json, os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
-from threestudio_like.engine.training import train_stage
-from threestudio_like.toybox.pairs import ToyPairs
-
-kind, out, data, killed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(1)
-torch.manual_seed(0)
-if kind == "cisp":
-    from threestudio_like.priors.networks.contrastive import (
-        Contrastive, ContrastiveConfig, TextConfig
-    )
-    from threestudio_like.priors.networks.patch_transformer import EncoderConfig
-    from threestudio_like.training.contrastive import (
-        BatchSource, ContrastiveTraining, contrastive_stage
-    )
+from threestudio_like.engine import training
+from threestudio_like.training import all as every
+from threestudio_like.training.options import TrainingOptions
 
-    sizes = [
-        EncoderConfig(
-            dims=d, size=32, patch=8, width=32, depth=1, heads=2, leading=2, init=0.1
-        )
-        for d in (2, 3)
-    ]
-    text = TextConfig(vocabulary=50, end=2, tokens=8, width=16, depth=1, heads=2)
-    model = ContrastiveConfig(width=16, image=sizes[0], shape=sizes[1], text=text)
-    config = ContrastiveTraining(model=model, steps=8, batch=6)
-    model = Contrastive(config.model)
-    stage = contrastive_stage("net", model, BatchSource(ToyPairs(data, 7, 8), config))
-else:
-    from threestudio_like.priors.networks.triplane_generator import (
-        TriplaneGenerator, TriplaneGeneratorConfig
-    )
-    from threestudio_like.renderers.midpoint import MidpointConfig
-    from threestudio_like.training.g3dr import G3drTraining, ToyRgbd, g3dr_stage
+# A checkpoint after every step.
+training.LoopSettings = functools.partial(training.LoopSettings)
+plain_loop, plain_settings = training.Loop, training.LoopSettings
+training.LoopSettings = lambda **known: plain_settings(**{**known, "checkpoint_seconds": 0.0})
 
-    size = TriplaneGeneratorConfig(
-        size=64, width=8, multipliers=(1, 2), blocks=1, heads=2, head_width=4, positions=4,
-        features=8, hidden=16
-    )
-    rays = MidpointConfig(coarse=8, fine=8)
-    config = G3drTraining(
-        generator=size, rays=rays, render=16, clip=0.0, perceptual=0.0, steps=8
-    )
-    model = TriplaneGenerator(config.generator)
-    stage = g3dr_stage("net", model, config, ToyRgbd(data, 7, 8), None, None)
-after = stage.after_step
 
-def stop(step):
-    if after is not None:
-        after(step)
-    if step.index == killed:
-        os.kill(os.getpid(), signal.SIGKILL)
+def killing(stage_name, index):
+    class Killing(plain_loop):
+        def run(self, plans):
+            def build(plan, done):
+                stage = plan.build(done)
+                if stage.name == stage_name:
+                    after = stage.after_step
 
-stage.after_step = stop
-train_stage(out, stage, 3, resume=(out / "work").is_dir(), quiet=True, checkpoint_seconds=0.0)
-from safetensors.torch import save_file
-save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "result.safetensors")
+                    def stop(step):
+                        if after is not None:
+                            after(step)
+                        if step.index == index:
+                            os.kill(os.getpid(), signal.SIGKILL)
+
+                    stage.after_step = stop
+                return stage
+
+            return super().run(
+                [replace(p, build=functools.partial(build, p)) for p in plans]
+            )
+
+    return Killing
+
+
+def train(order):
+    part = next(p for p in every.PARTS if p.name == order["part"])
+    if order["stage"]:
+        training.Loop = killing(order["stage"], order["index"])
+    options = TrainingOptions(
+        out=Path(order["out"]), preset="quick", steps=4, groups=8, objects=8, quiet=True,
+        resume=order["resume"],
+    )
+    part.train(replace(every._options(options, part, None), cache=Path(order["data"])))
+
+
+import diffusers, transformers  # noqa: imported once for all children
+print("ready", flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            train(order)
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 """
 
 
-def run(kind: str, out: Path, data: Path, killed: int) -> int:
-    """The exit code of a training in a process of its own that is killed after step `killed` (-1:
-    never)."""
-    command = [sys.executable, "-c", SCRIPT, kind, str(out), str(data), str(killed)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode in (0, -9), done.stderr
-    return done.returncode
+class Trainer:
+    """A process that trains parts in children of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data, self.errors = data, data.parent / "errors.txt"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors.open("w"),
+            text=True,
+        )
+        assert self.line() == "ready", self.errors.read_text()
+
+    def line(self) -> str:
+        return self.process.stdout.readline().strip()
+
+    def train(
+        self, part: str, out: Path, stage: str = "", index: int = 0, resume: bool = False
+    ) -> int:
+        """The exit code of a child that trains a part; it is killed after a step of a stage."""
+        order = {"part": part, "out": str(out), "stage": stage, "index": index}
+        order |= {"resume": resume, "data": str(self.data)}
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        code = int(self.line())
+        assert code in (0, -9), self.errors.read_text()[-3000:]
+        return code
 
 
-@pytest.mark.parametrize("kind", ["cisp", "g3dr"])
-def test_a_killed_training_ends_in_the_same_weights(kind, tmp_path):
-    assert run(kind, tmp_path / "whole", tmp_path / "data", -1) == 0
-    assert run(kind, tmp_path / "cut", tmp_path / "data", 2) == -9
-    assert run(kind, tmp_path / "cut", tmp_path / "data", 5) == -9
-    assert not (tmp_path / "cut/result.safetensors").exists()
-    assert run(kind, tmp_path / "cut", tmp_path / "data", -1) == 0
-    whole, cut = (load_file(tmp_path / name / "result.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The process, and the folder in which every part that others need is trained, in order."""
+    folder = tmp_path_factory.mktemp("trained")
+    trainer = Trainer(folder / "data")
+    yield trainer, folder / "whole"
+    trainer.process.stdin.close()
+    trainer.process.wait()
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of the finished models below a folder, by file and name."""
+    return {
+        f"{path.relative_to(folder)}:{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        if "work" not in path.relative_to(folder).parts
+        for name, tensor in load_file(path).items()
+    }
+
+
+def stages_in(work: Path) -> set[str]:
+    """The trainings that have a folder."""
+    return {p.parent.name for p in work.glob("*/events.jsonl")}
+
+
+@pytest.mark.parametrize("part", [p.name for p in PARTS])
+def test_a_killed_training_ends_in_the_same_weights(part, trained, tmp_path):
+    trainer, whole = trained
+    kind = next(p for p in PARTS if p.name == part)
+    work = whole / kind.folder / "work"
+    before = stages_in(work)
+    cut = tmp_path / "cut"
+    if whole.is_dir():
+        # What the parts before it have made.
+        subprocess.run(["cp", "-r", str(whole), str(cut)], check=True)
+    assert trainer.train(part, whole, resume=True) == 0
+    stages = sorted(
+        stages_in(work) - before, key=lambda n: (work / n / "events.jsonl").stat().st_ctime
+    )
+    assert stages, "nothing was trained"
+    for stage in stages:
+        assert trainer.train(part, cut, stage, 1, resume=True) == -9
+    assert trainer.train(part, cut, resume=True) == 0
+    first, second = (tensors(folder / kind.folder) for folder in (whole, cut))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_all_runs_through_with_the_quick_preset(tmp_path):
+    """Only what of `train all` is no training: the preset has every part's numbers."""
+    from threestudio_like.training.contrastive import ContrastiveTraining
+    from threestudio_like.training.g3dr import G3drTraining
+    from threestudio_like.training.recipes import GROUPS, OBJECTS, RECIPES
+    from threestudio_like.training.voxel_diffusion import VoxelTraining
+
+    assert RECIPES["quick"].keys() == RECIPES["toybox"].keys()
+    assert max(r.steps for r in RECIPES["quick"].values()) <= 20
+    assert max(GROUPS["quick"], OBJECTS["quick"]) <= 24
+    for kind in (ContrastiveTraining, VoxelTraining, G3drTraining):
+        assert kind.of("quick").steps <= 6

@@ -166,7 +166,7 @@ def test_view_words(azimuth, elevation, word):
 
 
 def test_the_tokenizer_has_one_token_a_word():
-    from threestudio_like.training.diffusion import build_tokenizer
+    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
 
     tokenizer = build_tokenizer()
     for word in words.WORDS:

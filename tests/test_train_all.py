@@ -90,6 +90,7 @@ def test_every_part_is_in_the_list_after_what_it_needs():
     names = [p.name for p in PARTS]
     for first, then in (
         ("vae", "diffusion"),
+        ("diffusion", "larger"),
         ("cisp", "voxels"),
         ("clip twin", "voxels of the twin"),
         ("clip", "g3dr"),

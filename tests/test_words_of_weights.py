@@ -27,9 +27,9 @@ from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.editions import edition, edition_of, write_card
 from threestudio_like.training.control import control_pictures
-from threestudio_like.training.diffusion import build_text_encoder, build_tokenizer
-from threestudio_like.training.drawn import loaded
-from threestudio_like.training.growth import grow_text_encoder
+from threestudio_like.training.text_to_image.diffusion import build_text_encoder, build_tokenizer
+from threestudio_like.training.text_to_image.drawn import loaded
+from threestudio_like.training.text_to_image.growth import grow_text_encoder
 from threestudio_like.training.textual_inversion import ConceptOptions, start_vectors
 
 FIFTY = edition("fifty")

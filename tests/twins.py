@@ -20,7 +20,7 @@ DIALOGUE = (
 
 def clip_tokenizer(length: int = 77) -> Any:
     """Letters and the toybox's words, as CLIP's tokenizer."""
-    from threestudio_like.training.diffusion import build_tokenizer
+    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
 
     tokenizer = build_tokenizer()
     tokenizer.model_max_length = length

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -34,6 +34,9 @@ class Refine:
     refine_mesh: bool = False
     """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; with --rgb.steps 0,
     instead."""
+    quality: Literal["draft", "standard", "high"] = "standard"
+    """draft: fewer steps, a small texture. high: the prior's second stage, for larger pictures,
+    where it has one (else more steps), and a finer surface and texture."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

@@ -64,6 +64,9 @@ class Texture:
     prior."""
     begin: bool = False
     """Begin with the mesh's present texture instead of from nothing."""
+    quality: Literal["draft", "standard", "high"] = "standard"
+    """draft: fewer steps, a small texture. high: the prior's second stage, for larger pictures,
+    where it has one (else more steps), and a finer surface and texture."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)
     model: tyro.conf.OmitArgPrefixes[PriorOptions] = field(default_factory=PriorOptions)
     asset: tyro.conf.OmitArgPrefixes[AssetOptions] = field(default_factory=AssetOptions)

@@ -37,20 +37,24 @@ class Train:
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
-    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr, depth: of the same sizes (the embedded
-    ones lie in the package's toybox/weights/cisp). toybox: a text-to-image model; what the new one
-    has beyond it begins at zero."""
-    preset: Literal["toybox", "wide", "paper", "large"] = "toybox"
+    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr, depth: of the same sizes (the
+    embedded ones lie in the package's toybox/weights). toybox: a text-to-image model; what the new
+    one has beyond it begins at zero."""
+    preset: Literal["toybox", "wide", "paper", "large", "quick"] = "toybox"
     """toybox: sizes and schedule of the embedded models. wide: the text-to-image model with eight
     latents instead of four. large: longer and partly wider, for a GPU. paper (cisp,
-    voxel-diffusion, g3dr): the released sizes and schedules."""
+    voxel-diffusion, g3dr): the released sizes and schedules. quick: a few steps of each, to see
+    that all runs through (all: within five minutes); of no use else."""
+    quick: bool = False
+    """The same as --preset quick."""
     objects: int | None = None
     """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter:
     scenes) of the toybox; by default 6000, or 16000 with --preset large."""
-    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
-    """toybox: one of the networks (diffusion needs the vae)."""
+    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
+    """toybox: one of the networks (diffusion needs the vae; larger, the second stage for pictures
+    of 128 pixels, needs both)."""
     also: tuple[str, ...] = ()
-    """toybox: what is learnt beside colours at 64 pixels. normals: pictures of normals. larger: the
+    """toybox: what is learnt beside colours at 64 pixels. normals: pictures of normals. 128px: the
     autoencoder sees pictures of 128 pixels."""
     images: Path | None = None
     """concept: folder of pictures of one object; a cameras.json there ({name: {azimuth, elevation,

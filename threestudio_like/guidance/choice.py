@@ -14,7 +14,7 @@ from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText
 from ..priors.diffusion import DiffusionPrior
 from .guidance import Guidance
-from .registry import GUIDANCES, Beside, GuidanceContext
+from .registry import GUIDANCES, Beside, GuidanceContext, GuidanceKind
 from .weighted import WeightedGuidance
 
 T = TypeVar("T")
@@ -102,14 +102,20 @@ class Guidances(OpenConfig):
     def beside(self, prior: DiffusionPrior) -> list[Beside]:
         """What they ask of memory beside the run's prior. Raises ModelError where a prior of theirs
         cannot be loaded."""
+        return [kind.beside(prior, own) for kind, own in self._asked() if kind.beside is not None]
+
+    def check(self, prior: DiffusionPrior) -> None:
+        """Raise ModelError where the run's prior does not suit one of them, before a run begins."""
+        for kind, own in self._asked():
+            if kind.check is not None:
+                kind.check(prior, own)
+
+    def _asked(self) -> list[tuple[GuidanceKind, Any]]:
+        """The main one and those with any weight, each with its configuration."""
         names = [n for n, one in self._chosen.items() if n != self.main and _counts(n, one)]
-        found = []
-        for name in [self.main, *names] if self.main else names:
-            kind = GUIDANCES.get(name)
-            if kind.beside is not None:
-                chosen = self._chosen.get(name)
-                found.append(kind.beside(prior, kind.config() if chosen is None else chosen.config))
-        return found
+        kinds = [(n, GUIDANCES.get(n)) for n in ([self.main, *names] if self.main else names)]
+        chosen = self._chosen
+        return [(k, chosen[n].config if n in chosen else k.config()) for n, k in kinds]
 
     def build(self, context: GuidanceContext) -> list[WeightedGuidance]:
         """The others that have any weight, but for the main one."""
@@ -134,6 +140,17 @@ def guide_stages(config: T, values: Mapping[str, Any]) -> T:
     if values and not found:
         raise ConfigError("this method distils nothing", "--guidance", "Leave it out")
     return changed
+
+
+def check_guidances(config: Any, prior: DiffusionPrior) -> None:
+    """Raise ModelError where a prior does not suit a guidance of a stage that has any steps."""
+    for item in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        value = getattr(config, item.name)
+        if isinstance(value, Guidances):
+            if getattr(config, "steps", 1) > 0:
+                value.check(prior)
+        elif not isinstance(value, type):
+            check_guidances(value, prior)
 
 
 def _guided(config: Any, values: Mapping[str, Any]) -> tuple[Any, bool]:

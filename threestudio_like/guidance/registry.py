@@ -87,12 +87,14 @@ class Beside:
 @dataclass(frozen=True, kw_only=True)
 class GuidanceKind:
     """A kind of guidance: one line about it, the dataclass of its configuration, what builds it,
-    and, where it has networks of its own, what these ask of memory (given the run's prior)."""
+    where it has networks of its own, what these ask of memory (given the run's prior), and what
+    raises, before a run begins, where the run's prior does not suit it."""
 
     summary: str
     config: type
     build: Callable[[GuidanceContext, Any], Guidance]
     beside: Callable[[DiffusionPrior, Any], Beside] | None = None
+    check: Callable[[DiffusionPrior, Any], None] | None = None
 
 
 GUIDANCES: Registry[GuidanceKind] = Registry(
@@ -109,6 +111,7 @@ GUIDANCES: Registry[GuidanceKind] = Registry(
             "reference": "kinds",
             "depth": "kinds",
             "opacity": "kinds",
+            "normals": "normals",
             "second-prior": "second_prior",
             "vsd": "variational",
         }.items()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ..engine.schedule import Schedule
 from ..engine.schema.bounds import ScheduleText, Share, Weight
-from ..priors.diffusion import Condition, DiffusionPrior, Reference
+from ..priors.diffusion import Condition, DiffusionPrior, Domain, Reference
 from ..priors.sampling import guide
 from ..renderers.cameras import Cameras
 from ..renderers.rendering import Rendering
@@ -102,6 +102,9 @@ class ScoreDistillation(Guidance):
         reference: a picture of the object, which the unconditional branch is not told; for priors
             that want one.
     """
+
+    domain: Domain = "colour"
+    """What the renderings show."""
 
     def __init__(
         self,
@@ -246,6 +249,7 @@ class ScoreDistillation(Guidance):
             inputs.cameras[torch.arange(repeat * count) % count],
             inputs.background,
             views=views,
+            domain=self.domain,
         )
         if inputs.control is not None:
             condition.control = {

@@ -156,6 +156,7 @@ class VariationalScoreDistillation(ScoreDistillation):
             cameras,
             inputs.background,
             views=count if self.config.joint_views else 1,
+            domain=self.domain,
         )
         if self.reference is not None:
             condition.reference = self.reference

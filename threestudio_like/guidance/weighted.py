@@ -97,11 +97,12 @@ def own_views(
     Raises:
         ConfigError: they cannot be shared.
     """
-    if step.microbatches > 1 and any(one.guidance.wants_all_views for one in weighted):
+    whole = [one.name for one in weighted if one.guidance.wants_all_views]
+    if step.microbatches > 1 and whole:
+        own = f"{option or step.stage}.guidance" if "distil" in whole else f"guidance.{whole[0]}"
         raise ConfigError(
             "views that are denoised together cannot be shared",
             f"stage {step.stage}",
-            f"Leave --ranks and --accumulate out, "
-            f"or add --{option or step.stage}.guidance.joint-views False",
+            f"Leave --ranks and --accumulate out, or add --{own}.joint-views False",
         )
     return cameras[step.microbatch_views(len(cameras))]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -22,6 +22,12 @@ GuidanceStyle = Literal["cfg", "embedded", "none"]
 """How a model is guided by its prompt. cfg: two predictions, extrapolated (classifier-free
 guidance). embedded: it was distilled to take the scale as a number. none: it was distilled to want
 no guidance."""
+
+Domain = Literal["colour", "normal"]
+"""What a prior's pictures show: the object, or its normals."""
+Space = Literal["world", "camera"]
+"""The axes of the normals in pictures: the scene's, or each camera's own (x to the right, y up, z
+to the viewer)."""
 
 Untold = Literal["words", "camera", "views"]
 """What a prior can be left without: the words of a view's direction in its prompt, the camera, the
@@ -75,7 +81,7 @@ class Condition:
     unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
     one that cannot do refuses; one that wants a reference refuses to predict without. control:
     pictures (B, H, W, 3) of every entry by kind (`control.kinds`), for priors that are controlled
-    by them; those whose pictures are missing are not.
+    by them; those whose pictures are missing are not. domain: what the pictures of all entries show.
     """
 
     text: torch.Tensor
@@ -86,6 +92,7 @@ class Condition:
     reference: Reference | None = None
     shown: torch.Tensor | None = None
     control: dict[str, torch.Tensor] | None = None
+    domain: Domain = "colour"
 
     def without(self, untold: frozenset[Untold]) -> Condition:
         """The condition of a prior that is not told all of it. A background belongs to a camera."""
@@ -101,19 +108,18 @@ class Condition:
 
     def part(self, entries: slice) -> Condition:
         """The condition of consecutive entries of the batch."""
-        level = self.background
-        level = level[entries] if isinstance(level, torch.Tensor) and level.ndim else level
-        return Condition(
-            self.text[entries],
-            None if self.cameras is None else self.cameras[entries],
-            level,
-            views=self.views,
-            emphasis=None if self.emphasis is None else self.emphasis[entries],
-            reference=self.reference,
-            shown=None if self.shown is None else self.shown[entries],
-            control=None
-            if self.control is None
-            else {kind: pictures[entries] for kind, pictures in self.control.items()},
+
+        def cut(value: Any) -> Any:
+            return value[entries] if isinstance(value, torch.Tensor) and value.ndim else value
+
+        return replace(
+            self,
+            text=self.text[entries],
+            cameras=None if self.cameras is None else self.cameras[entries],
+            background=cut(self.background),
+            emphasis=cut(self.emphasis),
+            shown=cut(self.shown),
+            control=self.control and {kind: p[entries] for kind, p in self.control.items()},
         )
 
     def tells(self, count: int) -> torch.Tensor:
@@ -154,6 +160,12 @@ class PriorFacts:
     degrees. Empty where any are."""
     controls: tuple[str, ...] = ()
     """The kinds of pictures that it is controlled by."""
+    domains: tuple[Domain, ...] = ("colour",)
+    """What its pictures can show."""
+    larger: tuple[int, ...] = ()
+    """Sizes in pixels of the pictures of its other networks (`DiffusionPrior.at_size`)."""
+    normal_space: Space = "world"
+    """The axes of its normals, which are drawn as (n + 1) / 2 before the background."""
     preset: str = ""
     """The preset that suits it, where a system has one of this name."""
     notes: tuple[str, ...] = ()
@@ -163,6 +175,22 @@ class PriorFacts:
     guidance: GuidanceStyle = "cfg"
     untold: frozenset[Untold] = frozenset()
     """What it is not told although it could be, because the user wants to see what it is worth."""
+
+    def check_domain(self, domain: Domain) -> None:
+        """Raise ModelError where its pictures cannot show this."""
+        if domain in self.domains:
+            return
+        if domain == "normal":
+            remedy = (
+                "Leave the guidance normals out, or name a prior whose prior.json declares them"
+            )
+            remedy += " (docs/models.md): --guidance.normals.prior FOLDER"
+            raise ModelError("knows no pictures of normals", self.name, remedy)
+        raise ModelError(
+            "knows pictures of normals alone",
+            self.name,
+            "Give it beside another prior: --guidance.normals.prior",
+        )
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -221,6 +249,21 @@ class DiffusionPrior(ABC):
     def goes_without(self, untold: frozenset[Untold]) -> bool:
         """Whether it can predict without some of what it could be told."""
         return True
+
+    def at_size(self, size: int) -> DiffusionPrior:
+        """The same model's network for pictures of another size; itself for 0 and its own size.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if size in (0, self.facts.image_size):
+            return self
+        there = ", ".join(map(str, sorted({self.facts.image_size, *self.facts.larger})))
+        raise ModelError(
+            f"has no network for pictures of {size} pixels",
+            self.facts.name,
+            f"It has: {there}",
+        )
 
     @property
     def accelerated(self) -> bool:
@@ -354,5 +397,4 @@ class DiffusionPrior(ABC):
 
 
 PLAIN_CAMERAS = CameraProtocol(1.8, 55.0)
-"""The cameras that show assets of priors without a camera protocol: the evaluation ring of METHODS
-1.4."""
+"""The cameras that show assets of priors without a protocol: the ring of METHODS 1.4."""

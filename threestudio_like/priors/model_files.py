@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,9 +30,13 @@ class CameraRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalsRecord:
-    """How a prior that knows pictures of normals draws them: (n + 1) / 2 in these axes."""
+    """What a prior's pictures of normals are: n drawn as (n + 1) / 2 before the background."""
 
-    space: Literal["world"] = "world"
+    space: Literal["world", "camera"] = "world"
+    """The axes of n: the scene's (+X right, +Y up, +Z the front), or the camera's (x to the right,
+    y up, z to the viewer)."""
+    only: bool = False
+    """Whether all its pictures show normals, and none colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,9 @@ class PriorRecord:
     looks along -Y."""
     joint_views: Number = 1
     normals: NormalsRecord | None = None
-    """Where the prior knows pictures of normals, told by the camera vector's "normal domain"."""
+    """Its pictures of normals, if it makes any."""
+    larger: dict[str, Number] = field(default_factory=dict)
+    """Folders of further UNets beside `unet`, each with the size in pixels of its pictures."""
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None

@@ -4,6 +4,7 @@ configurations."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from ..engine.errors import ModelError
 from ..engine.schema.bounds import Count, OptionalSize, Positive
 from ..kernels.devices import fast_bfloat16, prefers_bfloat16
-from .diffusion import CameraProtocol, DiffusionPrior, PriorFacts, Untold
+from .diffusion import CameraProtocol, DiffusionPrior, Domain, PriorFacts, Untold
 from .families.records import SchedulerRecord
 from .model_files import Axis, PriorRecord, read_json, record
 from .noise_schedule import PredictionType
@@ -164,6 +165,21 @@ def camera_vector(
     return torch.stack(numbers, -1)
 
 
+def domains_of(own: PriorRecord, numbers: Sequence[str], path: Path) -> tuple[Domain, ...]:
+    """What a prior's pictures can show, by its prior.json and the numbers that it is fed. Raises
+    ModelError where these say different things."""
+    switched = any((camera_number(name) or (0, ""))[1] == "normal domain" for name in numbers)
+    if own.normals is not None and own.normals.only:
+        return ("normal",)
+    if own.normals is not None and not switched:
+        raise ModelError(
+            '"normals" are declared, and nothing tells the network which pictures to make',
+            str(path),
+            'Add "normal domain" to "camera_vector", or say that it makes no others: "only": true',
+        )
+    return ("colour", "normal") if switched else ("colour",)
+
+
 def in_axes(maps: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
     """Ray maps (B, 6, h, w), two vectors for every pixel, in the axes of a prior
     (`PriorRecord.ray_axes`)."""
@@ -208,6 +224,9 @@ def read_facts(folder: Path) -> PriorRecord:
     own = record(PriorRecord, read_json(path) if path.is_file() else {}, path, strict=True)
     if {axis[-1] for axis in own.ray_axes} != {"x", "y", "z"}:
         raise ModelError(f'"ray_axes" has an axis twice: {", ".join(own.ray_axes)}', str(path))
+    for name in own.larger:
+        if not re.fullmatch(r"\w+", name):
+            raise ModelError(f'"larger" names no folder beside it: "{name}"', str(path))
     return own
 
 
@@ -236,6 +255,8 @@ def facts_of(
         else None,
         light=own.light,
         joint_views=own.joint_views,
+        domains=("normal",) if own.normals is not None and own.normals.only else ("colour",),
+        normal_space="world" if own.normals is None else own.normals.space,
         licence=own.licence,
         territory=own.territory,
     )

@@ -35,6 +35,8 @@ class Networks:
     vae_dtype: torch.dtype
     fused: bool
     """Whether the device's attention never writes its maps out."""
+    unet: str = "unet"
+    """The UNet's folder."""
 
     def rehearse(
         self, latent: int, entries: int, image: int, images: int, gradient: bool
@@ -51,12 +53,14 @@ class Networks:
 
         settings = {
             part: json.loads((self.folder / part / "config.json").read_text())
-            for part in ("unet", "vae")
+            for part in (self.unet, "vae")
         }
         with FakeTensorMode():
             with numbers_of(self.dtype):
                 unet = (
-                    UNet2DConditionModel.from_config(settings["unet"]).eval().requires_grad_(False)
+                    UNet2DConditionModel.from_config(settings[self.unet])
+                    .eval()
+                    .requires_grad_(False)
                 )
             with numbers_of(self.vae_dtype):
                 vae = AutoencoderKL.from_config(settings["vae"]).eval().requires_grad_(False)

@@ -26,9 +26,9 @@ def guide(
 
 
 def join(a: Condition, b: Condition) -> Condition:
-    """Join two conditions into one batch, `a` first. Cameras and background are those of `a`, each
-    half keeps its own emphasis, and a half without a reference is told of none; both are controlled
-    by the pictures of `a`."""
+    """Join two conditions into one batch, `a` first. Cameras, background and domain are those of
+    `a`, each half keeps its own emphasis, and a half without a reference is told of none; both are
+    controlled by the pictures of `a`."""
     cameras = None
     if a.cameras is not None:
         twice = torch.arange(2 * len(a.cameras)) % len(a.cameras)
@@ -56,6 +56,7 @@ def join(a: Condition, b: Condition) -> Condition:
         control=None
         if a.control is None
         else {kind: torch.cat([pictures, pictures]) for kind, pictures in a.control.items()},
+        domain=a.domain,
     )
 
 

@@ -7,7 +7,6 @@ beyond the latents take ray maps. Weights are read only from safetensors.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,8 +15,9 @@ from typing import Any, ClassVar
 import torch
 
 from ..engine.errors import ModelError, did_you_mean
+from ..engine.limits import Limits
 from .control.networks import controlled
-from .diffusion import Condition, GuidanceStyle, PriorFacts, Working
+from .diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
 from .families.base import DiffusersPrior, TextSide
 from .families.records import UnetRecord
 from .model_folder import (
@@ -26,10 +26,12 @@ from .model_folder import (
     DiffusersConfig,
     camera_number,
     camera_vector,
+    domains_of,
     in_axes,
     read_config,
 )
 from .networks.attention import ViewAttention, emphasised, install, joint_views
+from .networks.guidance_scale import guidance_embedding
 from .personal.pictures import Likeness, add_pictures
 from .recorded import Recorded, can_record
 from .rehearsal import Networks
@@ -59,7 +61,10 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
-        self.unet_facts = read_config(self.folder, "unet", UnetRecord)
+        size = self.config.image_size
+        self.part = next((p for p, pixels in self.own.larger.items() if pixels == size), self.part)
+        self._sized: dict[int, StableDiffusionPrior] = {}
+        self.unet_facts = read_config(self.folder, self.part, UnetRecord)
         self._check_channels()
         self._numbers = self._camera_numbers()
 
@@ -129,6 +134,8 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def _facts(self) -> PriorFacts:
         facts = super()._facts()
+        facts.larger = tuple(sorted(self.own.larger.values()))
+        facts.domains = domains_of(self.own, self._numbers, self.folder / "prior.json")
         if self.unet_facts.class_embed_type == "projection" and not self._numbers:
             note = "The model is not told its camera, which no prior.json describes"
             facts.notes = (*facts.notes, f"{note} (--load.ignore_camera)")
@@ -160,6 +167,26 @@ class StableDiffusionPrior(DiffusersPrior):
     def style(self) -> GuidanceStyle:
         """See `DiffusersPrior.style`: models of LCM's kind take the scale as an embedding."""
         return "embedded" if self.unet_facts.time_cond_proj_dim else super().style()
+
+    def at_size(self, size: int) -> DiffusionPrior:
+        """See `DiffusionPrior.at_size`: with the other network; autoencoder and text are shared."""
+        if size in (0, self.facts.image_size):
+            return self
+        if size not in self.facts.larger:
+            return super().at_size(size)
+        if size not in self._sized:
+            config = replace(self.config, image_size=size)
+            other = type(self)(self.folder, config, self.name)
+            other.vae, other.latents, other.text = self.vae, self.latents, self.text
+            other.keep_within(self.limits)
+            self._sized[size] = other
+        return self._sized[size]
+
+    def keep_within(self, limits: Limits) -> None:
+        """See `DiffusionPrior.keep_within`; what was loaded beside it does so, too."""
+        super().keep_within(limits)
+        for other in self._sized.values():
+            other.keep_within(limits)
 
     def text_side(self, embeddings: EmbeddingStore) -> TextSide:
         """See `DiffusersPrior.text_side`."""
@@ -246,7 +273,9 @@ class StableDiffusionPrior(DiffusersPrior):
         if self.config.parts.vae is not None or self.likeness is not None:
             plain = DiffusersPrior.rehearse(self, latent, entries, images, gradient, offload)
             return replace(plain, recorded=0 if offload else self._recorded(plain.denoising))
-        networks = Networks(self.folder, self.dtype, self.vae_dtype, fused=self.accelerated)
+        networks = Networks(
+            self.folder, self.dtype, self.vae_dtype, fused=self.accelerated, unet=self.part
+        )
         found = networks.rehearse(latent, entries, self.facts.image_size, images, gradient)
         whole = found["UNet"] + found["autoencoder"]
         return Working(
@@ -330,9 +359,10 @@ class StableDiffusionPrior(DiffusersPrior):
         return self._said(out[:, : latents.shape[1]], latents, t)
 
     def _labels(self, condition: Condition, batch: int) -> torch.Tensor:
-        """The camera vector (B, N); zeros where the camera is not known."""
+        """The camera vector (B, N); zeros where the camera is not known, but for the domain."""
         width = self.unet_facts.projection_class_embeddings_input_dim or 0
         vector = torch.zeros(batch, width)
+        normal = torch.full((batch,), float(condition.domain == "normal"))
         if condition.cameras is not None and self._numbers:
             known = 1.0 if condition.background is None else condition.background
             level = torch.as_tensor(known, dtype=torch.float32).expand(batch)
@@ -341,8 +371,13 @@ class StableDiffusionPrior(DiffusersPrior):
                 condition.cameras.azimuth,
                 condition.cameras.elevation,
                 background=level,
-                normal=torch.zeros(batch),
+                normal=normal,
             )
+        elif self._numbers:
+            for column, text in enumerate(self._numbers):
+                known_number = camera_number(text)
+                if known_number is not None and known_number[1] == "normal domain":
+                    vector[:, column] = known_number[0] * normal
         return vector.to(self.device, self.dtype)
 
     def added(self, x: torch.Tensor, text: Text) -> dict[str, torch.Tensor | None]:
@@ -362,14 +397,4 @@ class StableDiffusionPrior(DiffusersPrior):
         labels = None
         if facts.class_embed_type == "projection":
             labels = x.new_zeros(len(x), facts.projection_class_embeddings_input_dim or 0)
-        told = self.added(x, text)
-        return network(given, time, text.context, class_labels=labels, **told).sample
-
-
-def guidance_embedding(scale: float, width: int) -> torch.Tensor:
-    """Sines and cosines (width,) of 1000 times a guidance scale less one (Meng et al. 2023), as
-    models of LCM's kind were trained with."""
-    half = width // 2
-    rates = torch.exp(torch.arange(half) * -(math.log(10000.0) / (half - 1)))
-    angles = 1000.0 * scale * rates
-    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()]), (0, width % 2))
+        return network(given, time, text.context, class_labels=labels, **self.added(x, text)).sample

@@ -118,10 +118,15 @@ def _with_sketch(config: Any, options: Any) -> Any:
 def export_config(options: Any, surface: ExtractionConfig | None = None) -> AssetConfig:
     """How the asset is made: --texture and --faces, and the dotted values of --export.…, on the
     method's own `surface` where it has one. Raises ConfigError."""
-    surface = surface or ExtractionConfig()
+    from .quality import quality_of
+
+    quality, surface = quality_of(options), surface or ExtractionConfig()
+    if quality.grid != 1:
+        surface = replace(surface, size=round(quality.grid * surface.size))
     if options.asset.faces is not None:
         surface = replace(surface, faces=options.asset.faces)
-    config = AssetConfig(texture=options.asset.texture, extraction=surface)
+    texture = quality.texture if options.asset.texture is None else options.asset.texture
+    config = AssetConfig(texture=texture, extraction=surface)
     for key, value in part_of(options, "export").items():
         config = set_dotted(config, key, value)
     return config

@@ -151,7 +151,9 @@ class NetworksAtWork:
 
 
 def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) -> NetworksAtWork:
-    """What the run's prior and those of its guidances ask for under a plan."""
+    """What a stage's prior and those of its guidances ask for under a plan. Where the stage has a
+    network of its own, the run's stays loaded."""
+    first_prior, prior = prior, demand.prior or prior
 
     def at_once(entries: int) -> int:
         every = demand.views * entries
@@ -168,7 +170,10 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
     )
     most = max(first.denoising, first.encoding if demand.encode else 0)
     recorded = first.recorded
-    weights, kept, trained = first.weights, first.kept if demand.encode else 0, 0
+    weights = first.weights
+    if first_prior is not prior:
+        weights += first_prior.rehearse(latent, 1, 1, False, plan.offload).weights
+    kept, trained = first.kept if demand.encode else 0, 0
     for beside in demand.beside:
         own = beside.prior is prior
         encodes, edge = beside.encodes and not own, beside.prior.facts.latent_size

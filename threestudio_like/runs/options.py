@@ -79,8 +79,8 @@ class PriorOptions:
 class AssetOptions:
     """The asset that is written."""
 
-    texture: int = 512
-    """Texture size, pixels."""
+    texture: int | None = None
+    """Texture size, pixels (default: 512; a draft's is 256, high quality's 1024)."""
     faces: int | None = None
     """Face budget of the mesh; 0 keeps all. None for the method's own, 16,000 from a field."""
     turntable: bool = True

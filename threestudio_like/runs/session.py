@@ -217,9 +217,12 @@ class Run:
         tell(planned, self.events)
 
     def plan_memory(self, config: Any, prior: Any, **more: Any) -> Forecast | None:
-        """`keep_memory` of the run's options; `more` as there. Raises ConfigError."""
+        """`keep_memory` of the run's options; `more` as there. Raises ConfigError, ModelError."""
+        from ..guidance.choice import check_guidances
         from .memory_budget import keep_memory
 
+        if prior is not None:
+            check_guidances(config, prior)
         budget, seed, parts = self.settings.memory, self.settings.seed, self.microbatches()
         return keep_memory(budget, config, prior, parts=parts, seed=seed, **more)
 

@@ -43,7 +43,8 @@ class Demand:
     for the way back, taken at `most`, and kept where samples come in chunks (`chunked`); `repeats`
     of the UNet's batch a view; in how many `parts` a step comes; whether terms of the samples
     follow what the networks do (`regularised`); `refresh` takes to look where nothing is; `grid`
-    what is known of that; `beside` what its guidances do besides."""
+    what is known of that; `beside` what its guidances do besides;
+    `prior` where the stage asks another network than the run's, which stays loaded."""
 
     name: str
     views: int
@@ -60,6 +61,7 @@ class Demand:
     refresh: int = 0
     grid: int = 0
     beside: tuple[Beside, ...] = ()
+    prior: DiffusionPrior | None = None
 
 
 @runtime_checkable
@@ -143,17 +145,19 @@ def demands(
     """
     wanted = []
     for name, stage, holder in distilling(config):
+        own = prior.at_size(getattr(stage, "picture_size", 0))
         place = Place(
             name=name,
             holder=holder,
-            prior=prior,
+            prior=own,
             microbatches=microbatches,
             present=present,
             seed=seed,
         )
         guidances = getattr(stage, "guidances", None)
-        beside = guidances.beside(prior) if isinstance(guidances, Guidances) else []
-        wanted.append(replace(stage.demand(place), beside=tuple(beside)))
+        beside = guidances.beside(own) if isinstance(guidances, Guidances) else []
+        demand = replace(stage.demand(place), beside=tuple(beside))
+        wanted.append(demand if own is prior else replace(demand, prior=own))
     return wanted
 
 

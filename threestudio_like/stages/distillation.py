@@ -311,6 +311,7 @@ def configured_stage(
             f"--{option or context.stage}.shading.diffuse-prob",
             "Leave it at 0",
         )
+    context, size = config.seen_by(context, size)
     main, guidances = config.guide(context)
     return distillation_stage(
         context.stage,

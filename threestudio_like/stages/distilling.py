@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ..engine.schema.bounds import Count, Weight
+from ..engine.errors import ConfigError
+from ..engine.schema.bounds import Count, OptionalSize, Weight
 from ..guidance.choice import Guidances
 from ..guidance.guidance import Guidance
 from ..guidance.registry import GuidanceContext
 from ..guidance.score_distillation import ScoreDistillation, ScoreDistillationConfig
 from ..guidance.weighted import WeightedGuidance
+from ..priors.diffusion import DiffusionPrior
 from ..renderers.camera_samplers import CameraSampler, FixedCameras
 from .demand import Demand, Place, surface_demand
 
@@ -23,11 +25,45 @@ class DistillingConfig:
     steps: Count = 0
     weight: Weight = 1.0
     """Of the main guidance."""
+    picture_size: OptionalSize = 0
+    """Height and width in pixels of the prior's pictures in this stage, where its folder has a
+    network for them (prior.json, `larger`); 0 for the run's."""
     guidance: ScoreDistillationConfig = field(default_factory=ScoreDistillationConfig)
     """The main guidance, score distillation."""
     guidances: Guidances = field(default_factory=Guidances)
     """More guidances by name, each with its weight: --distil.guidances.clip.weight 0.1; one of them
     may take the main one's place: --distil.guidances.main mine."""
+
+    def prior_of(self, prior: DiffusionPrior) -> DiffusionPrior:
+        """The stage's prior: the run's, with its network for pictures of `picture_size`. Raises
+        ModelError where it has none."""
+        return prior.at_size(self.picture_size)
+
+    def seen_by(self, context: GuidanceContext, size: int) -> tuple[GuidanceContext, int]:
+        """What its guidances are built for, and the size of the renderings, with the stage's prior:
+        renderings of the run's picture size are of the stage's.
+
+        Raises:
+            ConfigError: it renders latents, whose size is the run's.
+            ModelError: see `prior_of`.
+        """
+        prior = self.prior_of(context.prior)
+        if prior is context.prior:
+            return context, size
+        if not context.encode:
+            raise ConfigError(
+                "this stage renders latents of the run's own size",
+                f"--{context.stage}.picture-size",
+                "Leave it out, or take --load.image_size for the whole run",
+            )
+        if context.prior.facts.controls and not prior.facts.controls:
+            raise ConfigError(
+                "this network is controlled by no pictures",
+                f"--{context.stage}.picture-size",
+                "Leave it or --control out",
+            )
+        own = size == context.prior.facts.image_size
+        return replace(context, prior=prior), prior.facts.image_size if own else size
 
     def guide(self, context: GuidanceContext) -> tuple[Guidance, list[WeightedGuidance]]:
         """The main guidance of the stage, and the others with their weights."""

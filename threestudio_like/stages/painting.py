@@ -340,6 +340,7 @@ def configured_painting(
     size: int,
 ) -> Stage:
     """The stage of a configuration, with the guidances that it names; see `painting_stage`."""
+    context, size = config.seen_by(context, size)
     main, guidances = config.guide(context)
     return painting_stage(
         context.stage,

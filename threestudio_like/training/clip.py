@@ -13,7 +13,6 @@ from ..engine.output import new_folder
 from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..toybox.dataset import Groups, view_word
-from .diffusion import MAX_TOKENS
 from .judge import augment
 
 
@@ -27,7 +26,7 @@ def build_clip(tokenizer: Any, width: int = 128, layers: int = 3) -> Any:
         intermediate_size=3 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=tokenizer.model_max_length,
         projection_dim=96,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -58,9 +57,7 @@ def clip_stage(clip: Any, tokenizer: Any, data: Groups, steps: int, batch: int =
         for n in range(len(data))
         for a in data.azimuth[n]
     ]
-    ids = tokenizer(
-        captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
-    ).input_ids
+    ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     number = {c: i for i, c in enumerate(dict.fromkeys(captions))}
     same = torch.tensor([number[c] for c in captions])
     clip.train()

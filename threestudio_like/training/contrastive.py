@@ -56,9 +56,11 @@ class ContrastiveTraining:
     @staticmethod
     def of(preset: str) -> ContrastiveTraining:
         """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks with a
-        longer training, for a GPU) or "paper"."""
+        longer training, for a GPU), "quick" (a few steps) or "paper"."""
         if preset == "paper":
             return ContrastiveTraining.paper()
+        if preset == "quick":
+            return ContrastiveTraining(steps=6, batch=8)
         return (
             ContrastiveTraining(steps=16000, batch=256)
             if preset == "large"

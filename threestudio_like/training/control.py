@@ -29,10 +29,10 @@ from ..toybox.dataset import VIEWS, Groups
 from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import DISTANCE, FOV_Y
-from .diffusion import GroupBatches
-from .drawn import drawn_groups
 from .options import TrainingOptions, claim, note_world, run, toybox_only
 from .recipes import recipe
+from .text_to_image.diffusion import FIRST_CAMERA_VECTOR, TWO_DOMAINS, GroupBatches
+from .text_to_image.drawn import drawn_groups
 
 KINDS = ("depth", "canny")
 """What it is told, one kind at a time."""
@@ -123,9 +123,10 @@ class ControlBatches(GroupBatches):
         data: Groups,
         groups: int,
         pictures: np.ndarray,
+        camera: tuple[str, ...] = FIRST_CAMERA_VECTOR,
     ) -> None:
         # Half of the prompts are empty, so that the pictures are read (Zhang et al. 2023).
-        super().__init__(tokenizer, latents, data, groups=groups, drop_text=0.5)
+        super().__init__(tokenizer, latents, data, groups=groups, drop_text=0.5, camera=camera)
         self._pictures = pictures
 
     def __call__(self, step: Step) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def train_control(options: TrainingOptions) -> Path:
     from transformers import AutoTokenizer, CLIPTextModel
     from transformers.utils import logging
 
-    from .vae import encode_all
+    from .text_to_image.vae import encode_all
 
     toybox_only(options)
     size = recipe(options.preset, "control")
@@ -232,8 +233,14 @@ def train_control(options: TrainingOptions) -> Path:
     with torch.no_grad():
         latents = encode_all(coder, data.images[:].reshape(-1, *data.images.shape[2:]))
     control = build_control(unet)
+    numbers = unet.config.projection_class_embeddings_input_dim
     batches = ControlBatches(
-        tokenizer, latents, data, groups=min(size.batch, count), pictures=pictures
+        tokenizer,
+        latents,
+        data,
+        groups=min(size.batch, count),
+        pictures=pictures,
+        camera=TWO_DOMAINS if numbers == len(TWO_DOMAINS) else FIRST_CAMERA_VECTOR,
     )
     stage = control_stage(control, unet, text_encoder, batches, options.steps or size.steps)
     run(options, stage)

@@ -19,8 +19,8 @@ from ..toybox.edition import Edition
 from ..toybox.editions import edition, write_card
 from .recipes import GROUPS, OBJECTS, Preset
 
-ALSO = ("normals", "larger")
-"""normals: pictures of normals, as a second domain. larger: the autoencoder sees pictures of 128
+ALSO = ("normals", "128px")
+"""normals: pictures of normals, as a second domain. 128px: the autoencoder sees pictures of 128
 pixels."""
 WORLD = {"train": 2000, "validation": 2001, "test": 2001}
 """World seeds of the objects of image-to-3D models, which no other training uses."""
@@ -44,7 +44,7 @@ class TrainingOptions:
     groups: int | None = None
     """Number of objects, each seen from four sides, that the text-to-image model, CLIP and the
     judges are trained on; None for the preset's."""
-    only: Literal["all", "vae", "diffusion", "clip", "judge", "patterns"] = "all"
+    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
     """One of the networks of `train toybox`."""
     also: tuple[str, ...] = ()
     """What the text-to-image model learns beside colours at 64 pixels (`ALSO`)."""

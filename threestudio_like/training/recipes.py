@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..engine.errors import ConfigError
 
-Preset = Literal["toybox", "wide", "paper", "large"]
+Preset = Literal["toybox", "wide", "paper", "large", "quick"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "vae": Recipe(4200, 32, (24, 48, 64)),
         "decoder": Recipe(1300, 32),
         "diffusion": Recipe(4700, 12, (48, 96, 128)),
+        "larger": Recipe(1500, 6),
         "control": Recipe(1800, 8),
         "clip": Recipe(3900, 96, (128, 3)),
         "judge": Recipe(1430, 64, (24,)),
@@ -39,6 +40,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "vae": Recipe(12000, 128, (32, 64, 96)),
         "decoder": Recipe(6000, 128),
         "diffusion": Recipe(24000, 96, (64, 128, 192)),
+        "larger": Recipe(8000, 48),
         "control": Recipe(9000, 48),
         "clip": Recipe(10000, 512, (128, 4)),
         "judge": Recipe(5000, 256, (24,)),
@@ -47,6 +49,19 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "depth, begun": Recipe(10000, 64),
         "perceptual": Recipe(5000, 256, (16,)),
         "segmenter": Recipe(16000, 32, (128, 4, 64)),
+    },
+    "quick": {
+        "vae": Recipe(20, 8, (24, 48, 64)),
+        "decoder": Recipe(10, 8),
+        "diffusion": Recipe(10, 4, (48, 96, 128)),
+        "larger": Recipe(4, 2),
+        "control": Recipe(6, 2),
+        "clip": Recipe(10, 16, (128, 3)),
+        "judge": Recipe(20, 16, (24,)),
+        "patterns": Recipe(20, 16, (16,)),
+        "depth": Recipe(10, 4, (96,)),
+        "perceptual": Recipe(20, 16, (16,)),
+        "segmenter": Recipe(4, 2, (128, 4, 64)),
     },
 }
 """By preset and network. "toybox" has the shipped weights (the diffusion model with two workers;
@@ -59,9 +74,9 @@ RECIPES["wide"] = {
     "diffusion": Recipe(9400, 12, (48, 96, 128), latents=8),
 }
 
-OBJECTS = {"toybox": 6000, "paper": 6000, "large": 16000}
+OBJECTS = {"toybox": 6000, "paper": 6000, "large": 16000, "quick": 24}
 """Number of training objects of the image-to-3D models."""
-GROUPS = {"toybox": 16000, "large": 48000}
+GROUPS = {"toybox": 16000, "large": 48000, "quick": 24}
 """Number of training objects of the text-to-image model, each seen from four sides."""
 
 
@@ -69,6 +84,8 @@ def recipe(preset: str, name: str) -> Recipe:
     """The recipe of a network. Raises ConfigError if the preset has none."""
     if preset not in RECIPES:
         raise ConfigError(
-            f'there is no preset "{preset}" of {name}', "--preset", "Choose toybox, wide or large"
+            f'there is no preset "{preset}" of {name}',
+            "--preset",
+            "Choose toybox, wide, large or quick",
         )
     return RECIPES[preset][name]

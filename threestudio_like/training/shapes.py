@@ -22,7 +22,6 @@ from ..toybox.pairs import VIEWS, ToyPairs
 from .contrastive import BatchSource, ContrastiveTraining, contrastive_stage, retrieval
 from .depth import build_depth, depth_accuracy, depth_stage, save_depth, start_depth
 from .depth_pictures import depth_pictures
-from .diffusion import build_tokenizer
 from .options import (
     TrainingOptions,
     begin,
@@ -42,6 +41,7 @@ from .segmenter import (
     segmenter_accuracy,
     segmenter_stage,
 )
+from .text_to_image.diffusion import build_tokenizer
 from .voxel_diffusion import EmbeddedPairs, VoxelTraining, voxel_stage
 
 

@@ -14,7 +14,9 @@ from ..engine.output import own_folder, write_file
 from ..kernels.devices import is_main
 from ..toybox.edition import Edition
 from ..toybox.render import LIGHT
-from .drawn import (
+from .options import TrainingOptions, claim, note_world, run, say, toybox_only
+from .recipes import Recipe, recipe
+from .text_to_image.drawn import (
     drawn_groups,
     known_latents,
     known_sources,
@@ -23,8 +25,6 @@ from .drawn import (
     some_pictures,
     training_groups,
 )
-from .options import TrainingOptions, claim, note_world, run, say, toybox_only
-from .recipes import Recipe, recipe
 
 CAMERA = {"distance": 3.0, "fov_y": 40.0, "elevation": [-10.0, 45.0], "background": [0.25, 1.0]}
 
@@ -47,6 +47,13 @@ def train(options: TrainingOptions) -> Path:
     return options.out
 
 
+def longest(world: str) -> int:
+    """Tokens of the longest prompt of a world."""
+    from .text_to_image.diffusion import LONG_TOKENS, MAX_TOKENS
+
+    return MAX_TOKENS if world == "twenty" else LONG_TOKENS
+
+
 def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
     """The recipe of a network, with its number of steps unless the user gave one."""
     found = recipe(options.preset, name)
@@ -56,7 +63,7 @@ def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
 def _vae(options: TrainingOptions) -> None:
     import torch
 
-    from .vae import (
+    from .text_to_image.vae import (
         build_vae,
         decoder_stage,
         normalise_latents,
@@ -96,8 +103,8 @@ def _vae(options: TrainingOptions) -> None:
 
 def _begin_vae(vae: Any, start: Path, images: Any) -> None:
     """Begin an autoencoder from that of a folder; its first latents follow the colours again."""
-    from .growth import grow_vae
-    from .vae import pin_latents
+    from .text_to_image.growth import grow_vae
+    from .text_to_image.vae import pin_latents
 
     grow_vae(vae, loaded("AutoencoderKL", start / "vae"), start)
     pin_latents(vae.eval(), images)
@@ -128,7 +135,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
     import torch
 
     from ..engine.parallel import ProcessGroup
-    from .diffusion import (
+    from .text_to_image.diffusion import (
         FIRST_CAMERA_VECTOR,
         TWO_DOMAINS,
         build_text_encoder,
@@ -144,7 +151,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
     data = training_groups(options)
-    tokenizer = build_tokenizer(options.edition.vocabulary.words)
+    tokenizer = build_tokenizer(options.edition.vocabulary.words, longest(options.world))
     size, steps = _recipe(options, "diffusion")
     latents = known_latents(options, data)
     camera = FIRST_CAMERA_VECTOR if data.normals is None else TWO_DOMAINS
@@ -183,7 +190,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
 
 def _begin_diffusion(unet: Any, text_encoder: Any, tokenizer: Any, start: Path) -> None:
     """Begin a denoiser and its text encoder from those of a folder."""
-    from .growth import grow_text_encoder, grow_unet
+    from .text_to_image.growth import grow_text_encoder, grow_unet
 
     grow_unet(unet, loaded("UNet2DConditionModel", start / "unet"), start)
     before = loaded("CLIPTextModel", start / "text_encoder")
@@ -220,10 +227,10 @@ def _clip(options: TrainingOptions) -> None:
     import torch
 
     from .clip import build_clip, clip_stage, save_clip
-    from .diffusion import build_tokenizer
+    from .text_to_image.diffusion import build_tokenizer
 
     torch.manual_seed(options.seed + 1)
-    tokenizer = build_tokenizer(options.edition.vocabulary.words)
+    tokenizer = build_tokenizer(options.edition.vocabulary.words, longest(options.world))
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
     data = drawn_groups(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)
@@ -298,9 +305,16 @@ def _patterns(options: TrainingOptions) -> None:
     say(options, "patterns", pattern_accuracy(judge, test))
 
 
+def _larger(options: TrainingOptions) -> None:
+    from .text_to_image.larger import train_larger
+
+    train_larger(options)
+
+
 NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "vae": _vae,
     "diffusion": _diffusion,
+    "larger": _larger,
     "clip": _clip,
     "judge": _judge,
     "patterns": _patterns,
@@ -310,6 +324,7 @@ PIPELINE = ("unet", "text_encoder", "tokenizer", "scheduler", "model_index.json"
 MAKES: dict[str, tuple[str, ...]] = {
     "vae": ("diffusion/vae",),
     "diffusion": tuple(f"diffusion/{name}" for name in PIPELINE),
+    "larger": ("diffusion/unet_128",),
     "clip": ("clip",),
     "judge": ("judge/model.safetensors", "judge/config.json"),
     "patterns": ("judge/patterns.safetensors",),

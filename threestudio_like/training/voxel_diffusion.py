@@ -43,9 +43,11 @@ class VoxelTraining:
     @staticmethod
     def of(preset: str, embedding: Literal["cisp", "clip"] = "cisp") -> VoxelTraining:
         """The numbers of a preset: "toybox" (the shipped models), "large" (the same networks with a
-        longer training, for a GPU) or "paper"."""
+        longer training, for a GPU), "quick" (a few steps) or "paper"."""
         if preset == "paper":
             return VoxelTraining.paper(embedding)
+        if preset == "quick":
+            return VoxelTraining(embedding=embedding, steps=6, batch=4)
         return (
             VoxelTraining(embedding=embedding, steps=16000, batch=64)
             if preset == "large"

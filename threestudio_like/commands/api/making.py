@@ -29,6 +29,7 @@ def generate(
     sketch: PathLike | None = None,
     strictness: float | None = None,
     refine_mesh: bool = False,
+    quality: str = "standard",
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
@@ -49,6 +50,7 @@ def generate(
         sketch: a coarse shape to follow: a mesh, or a YAML list of primitives.
         strictness: how closely the sketch is followed, 0 to 1.
         refine_mesh: whether a mesh of the shape is optimised afterwards.
+        quality: "draft", "standard" or "high", see the command's help.
         set: values of the configuration by dotted names: ``{"distil.guidance.scale": 7}``.
         asset: texture size, faces.
         views: ranks and microbatches.
@@ -71,6 +73,7 @@ def generate(
             "sketch": sketch,
             "strictness": strictness,
             "refine_mesh": refine_mesh,
+            "quality": quality,
         },
         method={
             "steps": steps,
@@ -107,6 +110,7 @@ def texture(
     texture_only: bool = False,
     drop_textures: bool = False,
     begin: bool = False,
+    quality: str = "standard",
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
@@ -154,6 +158,7 @@ def texture(
             "texture_only": texture_only,
             "drop_textures": drop_textures,
             "begin": begin,
+            "quality": quality,
         },
         method={
             "steps": steps,

@@ -97,6 +97,7 @@ def refine(
     seed: int = 0,
     steps: int | None = None,
     preset: str = "auto",
+    quality: str = "standard",
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
     views: MicrobatchOptions | None = None,
@@ -121,6 +122,7 @@ def refine(
         values={
             "source": source.folder if isinstance(source, RunResult) else source,
             "prompt": prompt,
+            "quality": quality,
         },
         method={"steps": steps, "preset": preset},
         seed=seed,

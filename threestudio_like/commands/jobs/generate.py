@@ -13,6 +13,7 @@ from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
 from ...runs.prior import check_texts, count_objects, fit_guidance, read_prompt
+from ...runs.quality import with_quality
 from ...runs.record import written_outside
 from ...runs.session import Run
 from ...stages.field_to_mesh import evaluation_ring
@@ -57,7 +58,7 @@ def generate(
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "generate")
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
-        config = run.configure(fitted)
+        config = run.configure(with_quality(fitted, options.quality, prior, run.events))
         check_texts(prior, config)
         planned = run.plan_memory(config, prior, export=export_config(options))
         request = Request(

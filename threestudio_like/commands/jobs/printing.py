@@ -9,7 +9,8 @@ from ...engine.events import Events
 from ...kernels.devices import MAIN
 from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
-from ...runs.prior import fit_guidance, read_prompt
+from ...runs.prior import fit_guidance, load_prior, read_prompt
+from ...runs.quality import with_quality
 from ...systems import registry
 
 
@@ -24,6 +25,10 @@ def print_configuration(options: Any, verb: str, prompt: str) -> None:
     if prior is not None:
         base = fit_guidance(base, prior, Events(None, "quiet"))
         read_prompt(prior, prompt, Events(None, "quiet"))
+    quality: Any = getattr(options, "quality", "standard")
+    if quality != "standard" and verb in ("generate", "texture"):
+        prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
+        base = with_quality(base, quality, prior, Events(None, "quiet"))
     config = configure(options, base)
     print_yaml(config, options, preset, facts={"prompt": prompt, "system": system})
 
@@ -53,7 +58,7 @@ def prior_of(options: Any, verb: str) -> DiffusionPrior | None:
         preset = "default" if asked == "auto" else asked
         if not registry.configuration(options.system, preset, verb).wants_prior:
             return None
-    from ...runs.prior import check_use, load_prior
+    from ...runs.prior import check_use
 
     prior = load_prior(options.model, MAIN, part_of(options, "load"))
     return check_use(prior, verb, Events(None, "quiet"))

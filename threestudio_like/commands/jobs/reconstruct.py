@@ -125,6 +125,11 @@ def generate_by_picture(
     with Run.open("generate", options, name=name) as run:
         config = run.configure(method_configuration(options))
         prior = prior or run.load_prior()
+        if options.quality != "standard":
+            run.events.say(
+                f"Quality {options.quality}: this method begins with a picture; the asset alone is "
+                "changed."
+            )
         given = imagined(options.prompt, prior, options.run.seed)
         return reconstruct_photo(run, given, config)
 

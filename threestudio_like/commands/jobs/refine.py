@@ -8,6 +8,7 @@ from typing import Any
 
 from ...engine.config import from_dict, to_dict
 from ...engine.errors import InputError
+from ...engine.events import Events
 from ...kernels.devices import MAIN
 from ...meshes.mesh import Asset
 from ...priors.diffusion import DiffusionPrior
@@ -22,6 +23,7 @@ from ...runs.prior import (
     load_prior,
     read_prompt,
 )
+from ...runs.quality import with_quality
 from ...runs.record import RunRecord, read_record
 from ...runs.session import Run
 from ...systems import registry
@@ -95,6 +97,7 @@ def _refine_field(
     if options.method.print_config:
         prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
         preset, base = _method(options, system, prior)
+        base = with_quality(base, options.quality, prior, Events(None, "quiet"))
         print_yaml(configure(options, base), options, preset)
         return None
     with Run.open("refine", options, name=f"{prompt} refined") as run:
@@ -102,7 +105,7 @@ def _refine_field(
         read_prompt(prior, prompt, run.events)
         preset, base = _method(options, system, prior)
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
-        config = run.configure(fitted)
+        config = run.configure(with_quality(fitted, options.quality, prior, run.events))
         check_texts(prior, config)
         chain = run.fact("source record", _chain(record))
         # A run that goes on has its source's shape in its own run.yaml, and its own tensors.
@@ -182,6 +185,7 @@ def _refine_texture(
             prompt=prompt,
             unwrap="keep",
             begin=True,
+            quality=options.quality,
             **kept,
             method=method,
             model=options.model,

@@ -27,6 +27,7 @@ from ...runs.delivery import Delivery, RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
 from ...runs.prior import check_texts, fit_guidance, read_prompt
+from ...runs.quality import with_quality
 from ...runs.session import Run
 from ...stages.painting import SurfaceModel
 from ...stages.painting_rounds import fill_unseen
@@ -87,7 +88,8 @@ def texture(
         preset = registry.preset_for(options.system, options.method.preset, prior)
         base = system or registry.configuration(options.system, preset, "texture")
         fitted = base if system is not None else fit_guidance(base, prior, run.events)
-        config = run.configure(by_method(fitted, options.by, options.system))
+        chosen_method = by_method(fitted, options.by, options.system)
+        config = run.configure(with_quality(chosen_method, options.quality, prior, run.events))
         check_texts(prior, config)
         planned = run.plan_memory(config, prior)
         export = export_config(options)

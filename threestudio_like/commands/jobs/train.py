@@ -55,6 +55,14 @@ def train(options: Train) -> None:
             "steps",
         )
     }
+    if options.quick:
+        if options.preset not in ("toybox", "quick"):
+            raise ConfigError(
+                f"is the preset quick, and {options.preset} is asked for",
+                "--quick",
+                "Leave one of them out",
+            )
+        chosen["preset"] = "quick"
     TRAININGS[options.what](
         TrainingOptions(
             **chosen,

@@ -70,7 +70,7 @@ class DiffusersPrior(DiffusionPrior):
         ModelError: a part is missing, damaged, or another than the family has.
     """
 
-    part: ClassVar[str] = "transformer"
+    part: str = "transformer"
     """The folder of the denoiser."""
     kind: ClassVar[str] = ""
     """The denoiser's class in diffusers."""
@@ -335,6 +335,7 @@ class DiffusersPrior(DiffusionPrior):
     @torch.no_grad()
     def predict(self, latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
         """The denoiser's output (B, C, h, w) in the form that the facts name."""
+        self.facts.check_domain(condition.domain)
         condition = condition.without(self.facts.untold)
         parts = self._parts(len(latents), condition)
         if len(parts) == 1:
@@ -352,6 +353,7 @@ class DiffusersPrior(DiffusionPrior):
         within: Within | None = None,
     ) -> torch.Tensor:
         """See `DiffusionPrior.predict_with_gradient`."""
+        self.facts.check_domain(condition.domain)
         return predicted_with_gradient(
             self._predict_plainly,
             self._parts(len(latents), condition),
@@ -388,8 +390,7 @@ class DiffusersPrior(DiffusionPrior):
 
     def _emphasis(self, condition: Condition, text: Text) -> torch.Tensor | None:
         """The factors of the text's tokens, without the rows that are packed behind them."""
-        factors = condition.emphasis
-        return None if factors is None else factors[:, : text.states.shape[1]]
+        return None if condition.emphasis is None else condition.emphasis[:, : text.states.shape[1]]
 
     def _said(self, out: torch.Tensor, latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """The network's output in the form that the facts name."""

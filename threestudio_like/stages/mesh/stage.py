@@ -190,6 +190,7 @@ def mesh_stage(
     own = target_cameras(config.targets, start.distance, start.fov_y)
     targets = Targets(own if start.teacher is not None else own[:0], start.given)
     guidances: MeshGuidances | None = None
+    prior = None if prior is None else config.prior_of(prior)
     if prior is not None and (config.weight > 0 or config.guidances.plain()):
         context = model.guidance_context(name, prompt, prior, seed=seed)
         guidances = MeshGuidances(config, replace(context, reference=start.reference))

@@ -47,9 +47,11 @@ class G3drTraining:
     @staticmethod
     def of(preset: str) -> G3drTraining:
         """The numbers of a preset: "toybox" (the shipped generator), "large" (the same network with
-        a longer training, for a GPU) or "paper"."""
+        a longer training, for a GPU), "quick" (a few steps) or "paper"."""
         if preset == "paper":
             return G3drTraining.paper()
+        if preset == "quick":
+            return G3drTraining(steps=4)
         return (
             G3drTraining(render=48, steps=12000, batch=16) if preset == "large" else G3drTraining()
         )

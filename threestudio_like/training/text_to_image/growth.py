@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engine.errors import ConfigError
+from ...engine.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,19 @@ def grow_text_encoder(encoder: Any, tokenizer: Any, old: Any, old_tokenizer: Any
         table[[pieces[p] for p in both]] = old.get_parameter(name).detach()[
             [known[p] for p in both]
         ]
-    folder = Path(old_tokenizer.name_or_path).parent
-    rest = {n: v for n, v in old.state_dict().items() if n != name}
-    _same(encoder, {**rest, name: table}, folder)
-
-
-def _same(network: nn.Module, values: dict[str, torch.Tensor], folder: Path) -> None:
+    values = dict(old.state_dict())
+    values[name] = table
+    for other, value in encoder.state_dict().items():
+        # Positions beyond those of the old one keep what the encoder was made with.
+        if other in values and value.dim() == 2 and len(value) > len(values[other]):
+            values[other] = torch.cat([values[other], value[len(values[other]) :]])
     try:
-        network.load_state_dict(values)
+        encoder.load_state_dict(values)
     except RuntimeError:
         raise ConfigError(
-            "its text encoder has other sizes", f"--start {folder}", "Begin without --start"
+            "its text encoder has other sizes",
+            f"--start {Path(old_tokenizer.name_or_path).parent}",
+            "Begin without --start",
         ) from None
 
 

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.output import new_folder
-from ..engine.training import Batches, place_of
-from ..kernels.devices import half_precision
-from ..toybox.dataset import Groups
+from ...engine.loop import ParameterGroup, Stage, Step
+from ...engine.output import new_folder
+from ...engine.training import Batches, place_of
+from ...kernels.devices import half_precision
+from ...toybox.dataset import Groups
 
 CHANNELS = (24, 48, 64)
 NORMALS = 0.3

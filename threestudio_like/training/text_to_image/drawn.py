@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.errors import CheckpointError, ModelError
-from ..engine.output import write_file
-from .options import TrainingOptions
+from ...engine.errors import CheckpointError, ModelError
+from ...engine.output import write_file
+from ..options import TrainingOptions
 
 SEEDS = {"train": 0, "validation": 1, "judge": 77, "judge test": 78, "clip": 88, "patterns": 79}
 """World seeds: the judge and CLIP never see the diffusion model's objects."""
@@ -26,7 +26,7 @@ def drawn_groups(
     normals: bool = False,
 ) -> Any:
     """Groups of a world, `SEEDS`, stored in the training's folder."""
-    from ..toybox.dataset import cached_groups
+    from ...toybox.dataset import cached_groups
 
     return cached_groups(
         options.drawn,
@@ -62,7 +62,7 @@ def training_groups(options: TrainingOptions) -> Any:
 
 def larger_groups(options: TrainingOptions) -> Any:
     """Groups of 128 pixels, where the autoencoder learns them; else None."""
-    if "larger" not in options.also:
+    if "128px" not in options.also:
         return None
     count = max(1, LARGER * options.group_count // 16000)
     normals = "normals" in options.also

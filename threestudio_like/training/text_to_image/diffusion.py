@@ -9,24 +9,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.output import new_folder
-from ..engine.training import Batches, Ema
-from ..kernels.devices import half_precision
-from ..priors.networks.attention import install, joint_views
-from ..priors.stable_diffusion import FIRST_CAMERA_VECTOR, camera_vector
-from ..renderers.cameras import Cameras
-from ..toybox.dataset import VIEWS, Groups, view_word
-from ..toybox.render import DISTANCE, FOV_Y
-from ..toybox.vocabulary import WORDS
+from ...engine.loop import ParameterGroup, Stage, Step
+from ...engine.output import new_folder
+from ...engine.training import Batches, Ema
+from ...kernels.devices import half_precision
+from ...priors.networks.attention import install, joint_views
+from ...priors.stable_diffusion import FIRST_CAMERA_VECTOR, camera_vector
+from ...renderers.cameras import Cameras
+from ...toybox.dataset import VIEWS, Groups, view_word
+from ...toybox.render import DISTANCE, FOV_Y
+from ...toybox.vocabulary import WORDS
 
 MAX_TOKENS = 32
+"""Of a prompt of the twenty's world."""
+LONG_TOKENS = 48
+"""Of a prompt of a world with part colours, adjectives and materials."""
 CAMERA_CHANNELS = 8
 CHANNELS = (48, 96, 128)
 
 
-def build_tokenizer(words: tuple[str, ...] = WORDS) -> Any:
-    """A CLIPTokenizer in which every word of a vocabulary is one token."""
+def build_tokenizer(words: tuple[str, ...] = WORDS, longest: int = MAX_TOKENS) -> Any:
+    """A CLIPTokenizer in which every word of a vocabulary is one token, for prompts of up to
+    `longest` tokens."""
     from transformers import CLIPTokenizer
 
     merges: Any = []
@@ -54,7 +58,7 @@ def build_tokenizer(words: tuple[str, ...] = WORDS) -> Any:
             add(parts[0])
     add("<|startoftext|>")
     add("<|endoftext|>")
-    tokenizer = CLIPTokenizer(vocab=pieces, merges=merges, model_max_length=MAX_TOKENS)
+    tokenizer = CLIPTokenizer(vocab=pieces, merges=merges, model_max_length=longest)
     return tokenizer
 
 
@@ -68,7 +72,7 @@ def build_text_encoder(tokenizer: Any, width: int = 128, layers: int = 2) -> Any
         intermediate_size=4 * width,
         num_hidden_layers=layers,
         num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=tokenizer.model_max_length,
         projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -136,6 +140,7 @@ class GroupBatches:
         groups: number of objects in a batch.
         drop_text: share of the objects whose prompt is empty.
         normals: latents of the same views' normals; some objects are then shown as normals.
+        camera: the numbers of the camera vector, where normals do not decide.
     """
 
     def __init__(
@@ -146,6 +151,7 @@ class GroupBatches:
         groups: int,
         drop_text: float = 0.1,
         normals: torch.Tensor | None = None,
+        camera: tuple[str, ...] = FIRST_CAMERA_VECTOR,
     ) -> None:
         self._drop_text = drop_text
         self._count, self._groups, self._size = len(data), groups, latents.shape[-1]
@@ -153,13 +159,14 @@ class GroupBatches:
         shape = (self._count, VIEWS, *latents.shape[1:])
         self._latents = latents.view(shape)
         self._normals = None if normals is None else normals.view(shape)
-        self._camera = FIRST_CAMERA_VECTOR if normals is None else TWO_DOMAINS
+        self._camera = camera if normals is None else TWO_DOMAINS
         self._azimuth = torch.from_numpy(data.azimuth)
         self._elevation = torch.from_numpy(data.elevation)
         self._background = torch.from_numpy(data.background)
 
         def ids(text: str) -> list[int]:
-            return tokenizer(text, padding="max_length", max_length=MAX_TOKENS).input_ids
+            longest = tokenizer.model_max_length
+            return tokenizer(text, padding="max_length", max_length=longest).input_ids
 
         self._tokens = torch.tensor(
             [[ids(f"{c}, {v} view") for v in VIEW_WORDS] for c in data.captions]

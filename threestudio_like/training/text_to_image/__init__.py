@@ -1,0 +1,1 @@
+"""The trainings of the embedded text-to-image model: autoencoder, denoiser, second stage."""
