@@ -81,7 +81,7 @@ class Condition:
     unconditional ones are not. A prior ignores what it was not trained for, but for emphasis, which
     one that cannot do refuses; one that wants a reference refuses to predict without. control:
     pictures (B, H, W, 3) of every entry by kind (`control.kinds`), for priors that are controlled
-    by them; those whose pictures are missing are not. domain: what the pictures of all entries show.
+    by them; those whose pictures are missing are not. domain: what all pictures show.
     """
 
     text: torch.Tensor
