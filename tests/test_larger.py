@@ -79,8 +79,8 @@ def test_without_one_it_is_refused(toybox_prior, second, tmp_path):
         load_prior(str(second)).at_size(256)
     with pytest.raises(ModelError, match="It has: 64"):
         toybox_prior.at_size(128)
-    for wrong in ({"../unet": 128}, {"unet_128": 0}, {"unet_96": "x"}):
-        folder = two_domains(tmp_path / str(len(str(wrong))), larger=wrong)
+    for number, wrong in enumerate(({"../unet": 128}, {"unet_128": 0}, {"unet_96": "x"})):
+        folder = two_domains(tmp_path / str(number), larger=wrong)
         with pytest.raises(ModelError, match="larger"):
             load_prior(str(folder))
 
