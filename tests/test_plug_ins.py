@@ -125,6 +125,17 @@ def test_the_signed_distance_takes_over_another_field():
     torch.testing.assert_close(field.density(points).clamp(max=20), wanted, rtol=0.2, atol=0.7)
 
 
+def test_parts_that_a_prior_does_not_read_are_refused():
+    from threestudio_like.engine.errors import ModelError
+    from threestudio_like.priors.model_folder import DiffusersConfig
+    from threestudio_like.priors.personal.choice import PersonalParts
+
+    given = DiffusersConfig(parts=PersonalParts(lora=(Path("clay.safetensors"),)))
+    with pytest.raises(ModelError, match="--lora"):
+        load_prior("oracle", given)
+    assert load_prior("oracle", DiffusersConfig()).facts.name == "oracle"
+
+
 def test_the_oracle_knows_its_pictures():
     prior = load_prior("oracle")
     cameras = StratifiedCameras(batch=2).sample(RandomStream(0, "c", 0), 32)

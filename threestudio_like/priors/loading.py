@@ -10,14 +10,16 @@ in a file given with --plugins, or in a package with an entry point in the group
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
+from ..engine.errors import ModelError
 from ..engine.registry import Registry
 from .diffusion import DiffusionPrior
 from .families.base import DiffusersPrior
 from .families.detection import load_folder
 from .model_folder import DiffusersConfig
+from .personal.choice import PersonalParts
 from .registry import EMBEDDED, MODELS, resolve
 from .text.embeddings import EmbeddingStore
 
@@ -41,11 +43,12 @@ class PriorOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorKind:
-    """A prior that is registered: one line about it, and what loads it. The loader raises
-    ModelError where it cannot."""
+    """A prior that is registered: one line about it, what loads it, and whether that reads the
+    user's own parts (`PersonalParts`). The loader raises ModelError where it cannot."""
 
     summary: str
     load: Callable[[PriorOptions], DiffusionPrior]
+    parts: bool = False
 
 
 def _diffusers(options: PriorOptions) -> DiffusersPrior:
@@ -59,15 +62,21 @@ PRIORS: Registry[PriorKind] = Registry(
     "prior",
     "threestudio_like.priors",
     PriorKind,
-    built_in={EMBEDDED: PriorKind(summary="the embedded text-to-image model", load=_diffusers)},
+    built_in={
+        EMBEDDED: PriorKind(summary="the embedded text-to-image model", load=_diffusers, parts=True)
+    },
 )
 
 
-def prior(name: str, summary: str) -> Callable[[L], L]:
-    """Register the decorated function of `PriorOptions` as a prior."""
+def prior(name: str, summary: str, *, parts: bool = False) -> Callable[[L], L]:
+    """Register the decorated function of `PriorOptions` as a prior.
+
+    Args:
+        parts: whether it reads `PriorOptions.config.parts`; a user's parts are refused where not.
+    """
 
     def register(load: L) -> L:
-        PRIORS.add(name, PriorKind(summary=summary, load=load))
+        PRIORS.add(name, PriorKind(summary=summary, load=load, parts=parts))
         return load
 
     return register
@@ -93,4 +102,12 @@ def load_prior(
         >>> prior = load_prior("toybox")
     """
     options = PriorOptions(name=name, config=config or DiffusersConfig(), embeddings=embeddings)
-    return PRIORS.get(name).load(options) if name in PRIORS else _diffusers(options)
+    if name not in PRIORS:
+        return _diffusers(options)
+    kind, given = PRIORS.get(name), options.config.parts
+    if given != PersonalParts() and not kind.parts:
+        named = [f.name for f in fields(given) if getattr(given, f.name) != f.default]
+        raise ModelError(
+            "reads no parts of yours", name, f"Leave out --{named[0].replace('_', '-')}"
+        )
+    return kind.load(options)

@@ -60,6 +60,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "judge": Recipe(20, 16, (24,)),
         "patterns": Recipe(20, 16, (16,)),
         "depth": Recipe(10, 4, (96,)),
+        "depth, begun": Recipe(10, 4),
         "perceptual": Recipe(20, 16, (16,)),
         "segmenter": Recipe(4, 2, (128, 4, 64)),
     },
