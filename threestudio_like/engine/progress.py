@@ -146,12 +146,12 @@ def _restore_optimiser(
             index, leaf = key[len(prefix) :].split("/")
             state.setdefault(int(index), {})[leaf] = value
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for index, known in state.items():
-        for leaf, value in known.items():
-            if index < len(parameters) and value.shape == parameters[index].shape:
+    for number, held in state.items():
+        for name, value in held.items():
+            if number < len(parameters) and value.shape == parameters[number].shape:
                 # In the parameter's own order of memory, as it was before: sums over another order
                 # differ in their last bits.
-                known[leaf] = torch.empty_like(parameters[index]).copy_(value)
+                held[name] = torch.empty_like(parameters[number]).copy_(value)
     whole = optimiser.state_dict()
     whole["state"] = state
     try:
