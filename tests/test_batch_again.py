@@ -168,7 +168,7 @@ def test_what_dead_workers_left_is_swept_from_a_finished_store(address, tmp_path
     # Elsewhere than on a disk an item that is not finished may be another driver's.
     left = [id, "nobody"] if store.files.local is not None else [id]
     for name in left:
-        store.files.write(f"items/{name}/0123abcd/work/part", b"half")
+        store.files.write(f"items/{name}/0123abcd/begun/part", b"half")
     found = store.files.folders("items")
     assert set(found) - counted == {(name, "0123abcd") for name in left}
     assert found == sorted(found)
