@@ -23,14 +23,15 @@ def build(folder: Path) -> None:
     from random_priors import build_networks
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
+    from threestudio_like.toybox.twenty import TWENTY
+    from threestudio_like.training.text_to_image.diffusion import edition_tokenizer
 
     build_networks(folder, "sd-1.5", torch.float16, "cpu")
     text = CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
     )
     CLIPTextModel(text).half().save_pretrained(folder / "text_encoder")
-    build_tokenizer().save_pretrained(folder / "tokenizer")
+    edition_tokenizer(TWENTY).save_pretrained(folder / "tokenizer")
 
 
 def step(folder: str) -> None:

@@ -91,9 +91,10 @@ def tiny_pipeline(
 
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
+    from threestudio_like.toybox.twenty import TWENTY
     from threestudio_like.training.text_to_image.diffusion import (
         build_text_encoder,
-        build_tokenizer,
+        edition_tokenizer,
     )
 
     torch.manual_seed(seed)
@@ -125,7 +126,7 @@ def tiny_pipeline(
         sample_size=16,
         scaling_factor=0.18215,
     ).save_pretrained(folder / "vae")
-    tokenizer = build_tokenizer()
+    tokenizer = edition_tokenizer(TWENTY)
     tokenizer.save_pretrained(folder / "tokenizer")
     build_text_encoder(tokenizer, cross, 1).save_pretrained(folder / "text_encoder")
     (folder / "scheduler").mkdir()

@@ -19,6 +19,7 @@ from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiff
 from threestudio_like.renderers.cameras import Cameras
 from threestudio_like.toybox.dataset import cached_groups, draw_groups, normal_picture
 from threestudio_like.toybox.render import Views
+from threestudio_like.toybox.twenty import TWENTY
 from threestudio_like.training.options import TrainingOptions
 from threestudio_like.training.text_to_image.diffusion import (
     TWO_DOMAINS,
@@ -27,6 +28,7 @@ from threestudio_like.training.text_to_image.diffusion import (
     build_text_encoder,
     build_tokenizer,
     build_unet,
+    edition_tokenizer,
 )
 from threestudio_like.training.text_to_image.drawn import loaded
 from threestudio_like.training.text_to_image.growth import grow_text_encoder, grow_unet, grow_vae
@@ -81,7 +83,7 @@ def test_words_that_both_know_keep_their_meaning():
         "zebra",
         *reversed(tuple(json.loads((SHIPPED / "prior.json").read_text())["vocabulary"])),
     )
-    tokenizer = build_tokenizer(words)
+    tokenizer = build_tokenizer(words, 32)
     grown = build_text_encoder(tokenizer).eval()
     grow_text_encoder(grown, tokenizer, old, known)
 
@@ -137,7 +139,7 @@ def test_a_batch_shows_some_objects_as_normals():
     )
     data = draw_groups(3, 30)
     latents = torch.zeros(120, 4, 16, 16).half()
-    tokenizer = build_tokenizer()
+    tokenizer = edition_tokenizer(TWENTY)
     drawn = GroupBatches(tokenizer, latents, data, 30, normals=latents + 1)(step)
     domain = drawn["vector"][:, TWO_DOMAINS.index("normal domain")]
     assert 0.1 < float(domain.mean()) < 0.6

@@ -166,9 +166,10 @@ def test_view_words(azimuth, elevation, word):
 
 
 def test_the_tokenizer_has_one_token_a_word():
-    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
+    from threestudio_like.toybox.twenty import TWENTY
+    from threestudio_like.training.text_to_image.diffusion import edition_tokenizer
 
-    tokenizer = build_tokenizer()
+    tokenizer = edition_tokenizer(TWENTY)
     for word in words.WORDS:
         assert len(tokenizer(word).input_ids) == 3, word
     assert len(tokenizer("a red chair, front view").input_ids) == 8

@@ -46,7 +46,7 @@ def weights(tmp_path_factory) -> Path:
     prior = folder / "diffusion"
     shutil.copytree(SHIPPED, prior)
     torch.manual_seed(0)
-    tokenizer = build_tokenizer(WORDS.words)
+    tokenizer = build_tokenizer(WORDS.words, 32)
     encoder = build_text_encoder(tokenizer)
     old = AutoTokenizer.from_pretrained(SHIPPED / "tokenizer")
     grow_text_encoder(encoder, tokenizer, loaded("CLIPTextModel", SHIPPED / "text_encoder"), old)

@@ -9,13 +9,14 @@ import pytest
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.toybox.dataset import draw_groups
-from threestudio_like.toybox.editions import edition, edition_of, write_card
+from threestudio_like.toybox.editions import EDITIONS, edition, edition_of, write_card
 from threestudio_like.toybox.fifty import FIFTY
 from threestudio_like.toybox.fifty.edition import BANDS_OF, STRETCH, banded_unit
 from threestudio_like.toybox.objects.parts import Proportions
 from threestudio_like.toybox.render import render, view_projection
 from threestudio_like.toybox.twenty import TWENTY
 from threestudio_like.toybox.words import Phrase
+from threestudio_like.training.text_to_image.diffusion import edition_tokenizer
 
 WORDS = FIFTY.vocabulary
 SHAPES = [(c.name, m) for c in FIFTY.categories for m in c.modes]
@@ -243,3 +244,13 @@ def test_scenes_hold_their_relations_and_patterns_move_with_their_objects():
         elif words == "behind":
             assert a[:, 2].max() < b[:, 2].min()
         assert scene.whole().painted is not None
+
+
+@pytest.mark.parametrize("world", EDITIONS, ids=lambda world: world.name)
+def test_the_longest_prompt_has_room(world):
+    """Scenes of three objects with all their words, as the text-to-image model is trained."""
+    tokenizer = edition_tokenizer(world)
+    drawn = (world.draw(5, n, "train", scenes=1.0, patterned=True) for n in range(400))
+    longest = max(len(tokenizer(f"{thing.caption}, overhead view").input_ids) for thing in drawn)
+    # Room also for what four hundred draws did not show.
+    assert longest + 4 <= world.longest_prompt == tokenizer.model_max_length

@@ -20,9 +20,10 @@ DIALOGUE = (
 
 def clip_tokenizer(length: int = 77) -> Any:
     """Letters and the toybox's words, as CLIP's tokenizer."""
-    from threestudio_like.training.text_to_image.diffusion import build_tokenizer
+    from threestudio_like.toybox.twenty import TWENTY
+    from threestudio_like.training.text_to_image.diffusion import edition_tokenizer
 
-    tokenizer = build_tokenizer()
+    tokenizer = edition_tokenizer(TWENTY)
     tokenizer.model_max_length = length
     return tokenizer
 

@@ -66,6 +66,7 @@ class Edition:
         usual: the share of objects that have their category's first mode.
         plain: the share of objects without a pattern or material.
         adjective, part: the shares of objects with an adjective, and with a part of its own colour.
+        longest_prompt: tokens of the longest caption with its view, and of both ends.
         scene: from (edition, generator, split, number of objects) to a scene.
     """
 
@@ -80,6 +81,7 @@ class Edition:
     plain: float = 0.8
     adjective: float = 0.0
     part: float = 0.0
+    longest_prompt: int = 32
     scene: Callable[[Edition, np.random.Generator, str, int], ToyObject]
     layout: Callable[[Edition, np.random.Generator, str, int, str | None], ToyScene]
 

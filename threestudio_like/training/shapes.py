@@ -41,7 +41,7 @@ from .segmenter import (
     segmenter_accuracy,
     segmenter_stage,
 )
-from .text_to_image.diffusion import build_tokenizer
+from .text_to_image.diffusion import edition_tokenizer
 from .voxel_diffusion import EmbeddedPairs, VoxelTraining, voxel_stage
 
 
@@ -72,7 +72,7 @@ def tokenizer_for(options: TrainingOptions) -> Any:
     """The tokenizer of the embedded models, or of the edition that is learnt."""
     if options.data is not None or options.edition is DEFAULT:
         return tokenizer_of()
-    return build_tokenizer(options.edition.vocabulary.words)
+    return edition_tokenizer(options.edition)
 
 
 def contrastive_config(options: TrainingOptions) -> ContrastiveTraining:

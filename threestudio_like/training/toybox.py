@@ -47,13 +47,6 @@ def train(options: TrainingOptions) -> Path:
     return options.out
 
 
-def longest(world: str) -> int:
-    """Tokens of the longest prompt of a world."""
-    from .text_to_image.diffusion import LONG_TOKENS, MAX_TOKENS
-
-    return MAX_TOKENS if world == "twenty" else LONG_TOKENS
-
-
 def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
     """The recipe of a network, with its number of steps unless the user gave one."""
     found = recipe(options.preset, name)
@@ -139,9 +132,9 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         FIRST_CAMERA_VECTOR,
         TWO_DOMAINS,
         build_text_encoder,
-        build_tokenizer,
         build_unet,
         diffusion_stage,
+        edition_tokenizer,
         save_pipeline,
     )
 
@@ -151,7 +144,7 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         workers = ProcessGroup(rank, world, Path(meeting))
     torch.manual_seed(options.seed)
     data = training_groups(options)
-    tokenizer = build_tokenizer(options.edition.vocabulary.words, longest(options.world))
+    tokenizer = edition_tokenizer(options.edition)
     size, steps = _recipe(options, "diffusion")
     latents = known_latents(options, data)
     camera = FIRST_CAMERA_VECTOR if data.normals is None else TWO_DOMAINS
@@ -227,10 +220,10 @@ def _clip(options: TrainingOptions) -> None:
     import torch
 
     from .clip import build_clip, clip_stage, save_clip
-    from .text_to_image.diffusion import build_tokenizer
+    from .text_to_image.diffusion import edition_tokenizer
 
     torch.manual_seed(options.seed + 1)
-    tokenizer = build_tokenizer(options.edition.vocabulary.words, longest(options.world))
+    tokenizer = edition_tokenizer(options.edition)
     size, steps = _recipe(options, "clip")
     clip = build_clip(tokenizer, *size.widths)
     data = drawn_groups(options, "clip", _fewer(options, 6000), scenes=0.1, every_pair=True)

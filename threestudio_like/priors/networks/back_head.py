@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 
+from ...engine.output import new_file
+
 FILE = "back.safetensors"
 START = 0.3
 """Thickness that an untrained head gives everywhere, in units of the frame."""
@@ -123,4 +125,5 @@ def save_back_head(head: BackHead, folder: Path) -> None:
     from safetensors.torch import save_file
 
     weights = {k: v.detach().half().contiguous().cpu() for k, v in head.state_dict().items()}
-    save_file(weights, str(folder / FILE))
+    with new_file(folder / FILE) as made:
+        save_file(weights, str(made))

@@ -125,6 +125,7 @@ FIFTY = Edition(
     plain=0.6,
     adjective=0.2,
     part=0.25,
+    longest_prompt=64,
     scene=scene,
     layout=layout,
 )

@@ -17,18 +17,19 @@ from ...priors.networks.attention import install, joint_views
 from ...priors.stable_diffusion import FIRST_CAMERA_VECTOR, camera_vector
 from ...renderers.cameras import Cameras
 from ...toybox.dataset import VIEWS, Groups, view_word
+from ...toybox.edition import Edition
 from ...toybox.render import DISTANCE, FOV_Y
-from ...toybox.vocabulary import WORDS
 
-MAX_TOKENS = 32
-"""Of a prompt of the twenty's world."""
-LONG_TOKENS = 48
-"""Of a prompt of a world with part colours, adjectives and materials."""
 CAMERA_CHANNELS = 8
 CHANNELS = (48, 96, 128)
 
 
-def build_tokenizer(words: tuple[str, ...] = WORDS, longest: int = MAX_TOKENS) -> Any:
+def edition_tokenizer(edition: Edition) -> Any:
+    """The CLIPTokenizer of an edition of the toybox: as long as its longest prompt."""
+    return build_tokenizer(edition.vocabulary.words, edition.longest_prompt)
+
+
+def build_tokenizer(words: tuple[str, ...], longest: int) -> Any:
     """A CLIPTokenizer in which every word of a vocabulary is one token, for prompts of up to
     `longest` tokens."""
     from transformers import CLIPTokenizer
