@@ -275,9 +275,9 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
     regularisers, watchdog and all."""
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     changes = {
-        "resolution": 32,
+        "resolution": 24,
         "representation": {"hash": {"log2_size": 14}},
-        "distil": {"steps": 6, "uniform": {"batch": 4}},
+        "distil": {"steps": 4, "uniform": {"batch": 2}},
     }
     config = update(system.paper(), changes)
     expected = forecast(plan, demands(config, prior, parts), prior)
@@ -297,7 +297,7 @@ def test_a_second_prior_is_counted(tiny_folder, tmp_path):
     second = tiny_pipeline(tmp_path / "second", seed=1)
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
     changes = {
-        "resolution": 32,
+        "resolution": 24,
         "representation": {"hash": {"log2_size": 14}},
         "distil": {"steps": 2, "uniform": {"batch": 1}},
     }
@@ -431,7 +431,14 @@ def test_refining_keeps_a_budget_too(tiny_folder, tmp_path):
 
 def test_parts_take_less(tiny_folder):
     prior = StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
-    config = update(LatentNerf.paper(), {"resolution": 48, "distil": {"uniform": {"batch": 4}}})
+    config = update(
+        LatentNerf.paper(),
+        {
+            "resolution": 48,
+            "representation": {"hash": {"log2_size": 12}},
+            "distil": {"uniform": {"batch": 4}},
+        },
+    )
     peaks = [
         forecast(PLANS[0], demands(config, prior, parts), prior).parts["rendering"]
         for parts in (1, 2, 4)

@@ -212,9 +212,11 @@ def volume_demand(
     few = most_seen[:1].resized(min(size, 40), min(size, 40))
     seen = FieldModel(made, drawn, lambda features: features)
     # Nothing of a rendering is in chunks, but its normals are.
-    drawn.chunk = int(1.2 * count_samples(drawn, few)) + 1
+    count = count_samples(drawn, few)
+    drawn.chunk = int(1.2 * count) + 1
     kept, _, most, regularised = per_sample(seen, regularise, few, lit)
-    drawn.chunk = 256
+    # What chunks keep for the way back does not depend on their size: a few are enough.
+    drawn.chunk = count // 8 + 1
     _, chunked, _, _ = per_sample(seen, regularise, few, lit)
     return Demand(
         place.name,
