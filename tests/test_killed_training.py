@@ -145,15 +145,7 @@ def stages_in(work: Path) -> set[str]:
     return {p.parent.name for p in work.glob("*/events.jsonl")}
 
 
-OPEN = pytest.mark.xfail(
-    reason="gradients differ in their last bit after a kill, and Adam makes a step of those that "
-    "are nearly zero; why is not known: two runs that are not killed are equal"
-)
-
-
-@pytest.mark.parametrize(
-    "part", [pytest.param(p.name, marks=[OPEN] * (p.name == "segmenter")) for p in PARTS]
-)
+@pytest.mark.parametrize("part", [p.name for p in PARTS])
 def test_a_killed_training_ends_in_the_same_weights(part, trained, tmp_path):
     trainer, whole = trained
     kind = next(p for p in PARTS if p.name == part)

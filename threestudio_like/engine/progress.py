@@ -152,6 +152,11 @@ def _restore_optimiser(
                 # In the parameter's own order of memory, as it was before: sums over another order
                 # differ in their last bits.
                 held[name] = torch.empty_like(parameters[number]).copy_(value)
+    for number in state:
+        if number < len(parameters) and parameters[number].grad is None:
+            # A parameter that was used once keeps its gradient's buffer, and moves on by its
+            # momentum also in steps that do not use it.
+            parameters[number].grad = torch.zeros_like(parameters[number])
     whole = optimiser.state_dict()
     whole["state"] = state
     try:
