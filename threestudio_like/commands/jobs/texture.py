@@ -251,7 +251,7 @@ def _finish(
     run.events.status("asset: writing, verifying", force=True)
     parts, facts = looks[0].parts, run.record.facts
     surface = parts.surface
-    before = subject.shown(subject.canonical)
+    before = subject.shown(to_canonical(subject.as_read(), chosen.frame))
     figures = _figures(subject, looks[0])
     if surface.offsets is not None:
         figures["largest offset, scene units"] = float(surface.offsets.detach().abs().max())
