@@ -31,7 +31,7 @@ FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
         (["view", "nowhere"], "no such file or folder"),
         (["view", "tests"], "is no run's folder"),
         (["view", "README.md"], "not a mesh format"),
-        (["view", "assets/meshes/robot.glb", "a red ball"], "belongs to a picture"),
+        (["view", "assets/meshes/robot.glb", "a red ball", "a mug"], "takes one prompt"),
         (["compose", str(SCENE), "--pick", "--boxes", "1,2,30,40"], "given"),
         (["compose", "--pick", "--text", "a red ball on a blue box"], "wants a picture"),
         (["compose", "nowhere.png", "--pick"], "no such file"),

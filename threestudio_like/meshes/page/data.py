@@ -75,8 +75,9 @@ def _part(
 ) -> dict[str, Any]:
     mesh = with_hard_edges(mesh)
     assert mesh.normals is not None
+    framed = (mesh.vertices.astype(np.float64) - middle) / radius
     part: dict[str, Any] = {
-        "positions": arrays.number((mesh.vertices.astype(np.float64) - middle) / radius, np.float32),
+        "positions": arrays.number(framed, np.float32),
         "normals": arrays.number(np.rint(mesh.normals.clip(-1, 1) * 127), np.int8),
         "faces": arrays.number(mesh.faces, np.uint32),
     }

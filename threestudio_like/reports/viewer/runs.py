@@ -80,6 +80,11 @@ class RunsViewer:
             for cell in self.cells:
                 cell.show_share(self._at.value / 100)
 
+    def take_leave(self) -> None:
+        """Say in the page, which is about to end, how the run is shown again."""
+        if self.panel is not None:
+            self.panel.take_leave()
+
     def close(self) -> None:
         """Stop asking, and the server."""
         for cell in self.cells:
