@@ -7,14 +7,9 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.spatial import cKDTree
 
 from ...engine.errors import InputError
-from ...kernels import interpolate
 from ...meshes.mesh import Asset, Mesh
-from ...meshes.texture.bake import atlas_raster, fill_gaps
-from ...meshes.texture.coordinates import settled
 from .guard import LOOPBACK
 from .server import ViewerServer
 from .shapes import add_asset, light_scene, sphere_about
@@ -50,6 +45,8 @@ class SurfaceTexels:
 
     def __init__(self, asset: Asset, size: int = TEXELS, name: str = "the mesh") -> None:
         self.size = size
+        from scipy.spatial import cKDTree
+
         meshes = [m for m in asset.meshes.values() if len(m.faces)]
         self._middle, self._radius = sphere_about(asset)
         corners = [self._framed(m.vertices)[m.faces] for m in meshes]
@@ -109,6 +106,8 @@ class SurfaceTexels:
     def picture(self) -> np.ndarray:
         """The mask (size, size) uint8, white where colours stay; between charts it goes on as at
         the nearest chart, so that no edge of it is lost at another size."""
+        from ...meshes.texture.bake import fill_gaps
+
         known = np.zeros((self.size, self.size), bool)
         known.reshape(-1)[self.place] = True
         grey = (self.mask & known)[..., None].astype(np.uint8) * 255
@@ -118,6 +117,12 @@ class SurfaceTexels:
         return ((points.astype(np.float64) - self._middle) / self._radius).astype(np.float32)
 
     def _texels(self, mesh: Mesh, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        import torch
+
+        from ...kernels import interpolate
+        from ...meshes.texture.bake import atlas_raster
+        from ...meshes.texture.coordinates import settled
+
         flat = Mesh(mesh.vertices, mesh.faces, settled(mesh)[0])
         raster = atlas_raster(flat, self.size)
         inside = (raster[..., 3] > 0).numpy()

@@ -80,6 +80,7 @@ def _fact(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{name} {value:.3g}"
     if isinstance(value, list):
-        inner = [_fact("", v).strip() for v in value]
-        return f"{name} {', '.join(inner)}" if name else " ".join(inner)
+        within = any(isinstance(v, list) for v in value)
+        inner = (", " if within else " ").join(_fact("", v).strip() for v in value)
+        return f"{name} {inner}"
     return str(value) if name in ("line", "note") else f"{name} {value}"
