@@ -199,6 +199,34 @@ def test_objects_of_a_scene_are_shown_as_they_become_ready(tmp_path):
         viewer.close()
 
 
+def test_items_of_a_batch_stand_in_a_grid_by_prompt_and_seed(tmp_path, capsys, monkeypatch):
+    from threestudio_like.commands.jobs import view as viewing
+    from threestudio_like.engine.errors import InputError
+
+    (tmp_path / "store.json").write_text("{}")
+    with pytest.raises(InputError, match="no run"):
+        viewing._viewer(tmp_path, (), viewing.ViewOptions())
+    for number in range(4):
+        folder = tmp_path / "items" / f"id{number}" / "attempt"
+        folder.mkdir(parents=True)
+        begin = {"t": 0.0, "event": "begin", "prompt": "a red chair", "seed": number}
+        (folder / "events.jsonl").write_text(json.dumps(begin) + "\n" + '{"t": 1, "event": "end"}')
+        corners = np.eye(3, dtype=np.float32)
+        Asset({"a": Mesh(corners, np.array([[0, 1, 2]], np.int32))}).save(folder / "asset.glb")
+    monkeypatch.setattr(viewing, "MOST_RUNS", 3)
+    viewer, _ = viewing._viewer(tmp_path, (), viewing.ViewOptions())
+    try:
+        assert [cell.label() for cell in viewer.cells] == [
+            f"a red chair, seed {n}" for n in range(3)
+        ]
+        viewer.refresh()
+        assert all(cell.shown and not cell.problem for cell in viewer.cells)
+        assert len({cell.place for cell in viewer.cells}) == 3
+    finally:
+        viewer.close()
+    assert "3 of 4 items are shown" in capsys.readouterr().err
+
+
 def test_what_happened_is_told_in_words(tmp_path):
     events = [
         {"t": 0.0, "event": "begin", "verb": "compose", "prompt": "x"},

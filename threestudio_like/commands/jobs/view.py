@@ -228,9 +228,19 @@ def _run_folder(path: Path) -> Path:
 
 
 def _runs_in(path: Path) -> list[Path]:
-    """The run of a folder, or the runs that lie in it, such as those of several seeds."""
+    """The run of a folder, or the runs that lie in it, such as those of several seeds; of a batch
+    the items that are there, as many as are shown."""
     if (path / "events.jsonl").is_file():
         return [path.resolve()]
+    if (path / "store.json").is_file():
+        made = sorted(p.parent.resolve() for p in path.glob("items/*/*/asset.glb"))
+        made = [p for p in made if (p / "events.jsonl").is_file()]
+        if len(made) > MOST_RUNS:
+            _warn(
+                f"{MOST_RUNS} of {len(made)} items are shown; all of them: threestudio-like batch "
+                f"gallery --store {path}"
+            )
+        return made[:MOST_RUNS] or [_run_folder(path)]
     inner = sorted(p.parent.resolve() for p in path.glob("*/events.jsonl"))
     # outputs/latest is another name of one of them.
     return list(dict.fromkeys(inner)) or [_run_folder(path)]

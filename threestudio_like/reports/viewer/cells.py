@@ -88,6 +88,13 @@ class Cell:
         asset = self.asset
         return [*self.history, *([asset] if asset is not None else [])]
 
+    def label(self) -> str:
+        """What the run is called among others: its folder; an item of a batch, whose folder nobody
+        has named, by its prompt and its seed."""
+        if self.folder.parent.parent.name != "items":
+            return self.folder.name
+        return f"{self.state['title']}, seed {self.state['seed']}"
+
     def line(self) -> str:
         """What the run is, in a line."""
         seconds = f"{self.state['seconds']:.0f} s"

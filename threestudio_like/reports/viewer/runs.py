@@ -93,7 +93,7 @@ class RunsViewer:
 
     def _several(self) -> None:
         gui = self.server.gui
-        names = [cell.folder.name for cell in self.cells]
+        names = [cell.label() for cell in self.cells]
         marks = "AB" if len(names) == 2 else ""
         titles = [f"{marks[n]}: {name}" if marks else name for n, name in enumerate(names)]
         gui.add_html("".join(told(name, cell.line()) for name, cell in zip(titles, self.cells)))

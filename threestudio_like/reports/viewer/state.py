@@ -15,9 +15,9 @@ ENDS = ("end", "stopped")
 def run_state(folder: Path) -> dict[str, Any]:
     """The state of a run according to its events.
 
-    It has the title, the verb, stages with steps and seconds, curves (stage: term -> [[step,
-    value]]), the last messages, whether the run has ended, and the folders of the runs within it
-    that have (`made`).
+    It has the title, the verb, the seed, stages with steps and seconds, curves (stage: term ->
+    [[step, value]]), the last messages, whether the run has ended, and the folders of the runs
+    within it that have (`made`).
     """
     events = read_events(folder / "events.jsonl")
     begin: dict[str, Any] = next((e for e in events if e["event"] == "begin"), {})
@@ -57,6 +57,7 @@ def run_state(folder: Path) -> dict[str, Any]:
     return {
         "title": begin.get("prompt") or begin.get("picture") or folder.name,
         "verb": begin.get("verb", ""),
+        "seed": begin.get("seed"),
         "folder": str(folder),
         "seconds": events[-1]["t"] if events else 0.0,
         "stages": stages,
