@@ -1,10 +1,9 @@
 """What keeps its colour, painted on a mesh: which texels the brush takes, the mask that is written,
-the commands; and the page in a browser."""
+the commands. The page: test_viewer_panels_in_a_browser.py."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
 import threading
 from pathlib import Path
 
@@ -221,52 +220,3 @@ def test_a_mesh_without_coordinates_is_refused_in_one_line(capsys):
     assert "mug.obj" in said
     assert "mesh unwrap" in said
     assert said.count("\n") == 1
-
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), "")
-
-
-@pytest.mark.skipif(not BROWSER, reason="no chromium: apt-get install chromium")
-def test_a_drag_on_the_mesh_paints_and_one_beside_it_turns():
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (extra dev)")
-    from .test_viewer_in_a_browser import OPTIONS, object_in, picture, settled, soon
-
-    painter = LockPainter(read(ROBOT), "robot.glb")
-    try:
-        with playwright.sync_playwright() as driver:
-            made = driver.chromium.launch(executable_path=BROWSER, args=OPTIONS)
-            page = made.new_page(viewport={"width": 760, "height": 520}, reduced_motion="reduce")
-            complaints = []
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(painter.address)
-            before = settled(page, "lock-before")
-            rows, columns = np.nonzero(object_in(before))
-            x, y = float(np.median(columns)), float(np.median(rows))
-
-            def drag(start, end):
-                page.mouse.move(*start)
-                page.mouse.down()
-                page.mouse.move(*end, steps=6)
-                page.mouse.up()
-
-            drag((x - 12, y), (x + 12, y + 10))
-            soon(page, lambda: painter.texels.mask.any())
-            soon(page, lambda: (np.abs(picture(page, "lock-painted") - before) > 40).mean() > 1e-3)
-            stroke = painter.texels.mask.copy()
-            drag((40, 480), (140, 470))
-            soon(page, lambda: (np.abs(picture(page, "lock-turned") - before) > 20).mean() > 0.02)
-            assert np.array_equal(painter.texels.mask, stroke)
-            page.get_by_role("button", name="Undo").click()
-            soon(page, lambda: not painter.texels.mask.any())
-            page.get_by_role("button", name="Done").click()
-            page.get_by_text("nothing is painted").wait_for(timeout=20000)
-            page.mouse.click(x, y)
-            soon(page, lambda: painter.texels.mask.any())
-            page.get_by_role("button", name="Done").click()
-            assert painter.wait(20) is not None
-            page.get_by_text("back to the terminal").wait_for(timeout=20000)
-            picture(page, "lock-done")
-            assert complaints == []
-            made.close()
-    finally:
-        painter.close()

@@ -123,11 +123,12 @@ class SurfaceTexels:
         from ...meshes.texture.bake import atlas_raster
         from ...meshes.texture.coordinates import settled
 
-        flat = Mesh(mesh.vertices, mesh.faces, settled(mesh)[0])
-        raster = atlas_raster(flat, self.size)
+        faces = np.ascontiguousarray(mesh.faces)
+        raster = atlas_raster(Mesh(mesh.vertices, faces, settled(mesh)[0]), self.size)
         inside = (raster[..., 3] > 0).numpy()
-        faces = torch.from_numpy(np.ascontiguousarray(mesh.faces))
-        found = interpolate(torch.from_numpy(self._framed(mesh.vertices)), faces, raster)
+        found = interpolate(
+            torch.from_numpy(self._framed(mesh.vertices)), torch.from_numpy(faces), raster
+        )
         face = raster[..., 3].long().numpy()[inside] - 1
         normals = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
         place = np.flatnonzero(inside.reshape(-1))
