@@ -173,6 +173,7 @@ def test_names_of_files_and_folders_run_no_script(tab, tmp_path):
             tab.goto((made.server if isinstance(made, RunsViewer) else made).address)
             tab.get_by_text(name).first.wait_for(timeout=30000)
             tab.wait_for_timeout(300)
+            assert tab.complaints == []
         finally:
             made.close()
 
