@@ -77,6 +77,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/fixed_runs.py
 	$(BIN)/python benchmarks/kills.py
 	$(BIN)/python benchmarks/tutorials.py
+	$(BIN)/python benchmarks/viewer.py
 	$(BIN)/python benchmarks/mutations.py
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/model_families.py

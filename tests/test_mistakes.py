@@ -171,7 +171,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "no run to view": (("view", "{full}"), "no run"),
     "nothing to export": (("export", "{full}"), "no asset"),
     "nothing to evaluate": (("evaluate", "{full}"), "{full}"),
-    "prompt for a mesh": (("view", "{mug}", "a mug"), "belongs to a picture"),
+    "two prompts for a mesh": (("view", "{mug}", "a mug", "a cup"), "takes one prompt"),
+    "nothing to paint on": (("view", "{mug}", "a mug"), "no texture coordinates"),
     "concept without pictures": (("train", "concept"), "--images"),
     "values of a training that has none": (("train", "depth", "--model.width", "3"), "no option"),
 }

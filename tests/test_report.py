@@ -159,8 +159,57 @@ def test_a_report_compares_what_it_is_given(tmp_path):
     begin = page.index(">", page.index('id="mesh"')) + 1
     data = json.loads(page[begin : page.index("</script>", begin)])
     assert len(data["before"]) == len(data["parts"]) == 1
-    # A mesh of the same place is at the same place.
+    # A mesh of the same place is at the same place, and is there once.
     assert data["before"][0]["positions"] == data["parts"][0]["positions"]
+    assert len(data["arrays"]) == 3
+
+
+CHEQUERED = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((8, 8)))[..., None].repeat(3, 2) * 255
+
+
+def sphere(**more) -> Mesh:
+    """A round mesh without normals; `more` as of `Mesh`."""
+    angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 13), np.linspace(0.1, np.pi - 0.1, 7))
+    places = [np.sin(height) * np.sin(angle), np.cos(height), np.sin(height) * np.cos(angle)]
+    points = np.stack(places, -1).reshape(-1, 3).astype(np.float32)
+    corner = (np.arange(6)[:, None] * 13 + np.arange(12)).reshape(-1)
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 13, corner + 1], 1),
+            np.stack([corner + 1, corner + 13, corner + 14], 1),
+        ]
+    ).astype(np.int32)
+    uv = np.stack([angle / 2 / np.pi, 1 - height / np.pi], -1).reshape(-1, 2).astype(np.float32)
+    return Mesh(points, faces, uv, **more)
+
+
+@pytest.mark.parametrize("unwrap", ["auto", "always"])
+def test_what_a_painting_did_not_change_is_in_its_report_once(tmp_path, unwrap):
+    """However the coordinates are made, only they and the pictures differ before and after."""
+    from threestudio_like.meshes.page.data import viewer_data
+    from threestudio_like.systems.texturing.painted import Painting
+    from threestudio_like.systems.texturing.subject import SubjectOptions, read_subject
+
+    colours = np.linspace(0, 1, 4 * 91, dtype=np.float32).reshape(-1, 4)
+    given = Asset({"ball": sphere(texture=CHEQUERED.astype(np.uint8), colours=colours)})
+    given.save(tmp_path / "ball.glb")
+    options = SubjectOptions(texels=64, unwrap=unwrap)
+    subject = read_subject(tmp_path / "ball.glb", options, "sphere")
+    size = subject.atlas.resolution
+    painting = Painting(subject, options, np.full((size, size, 3), 90, np.uint8), None)
+    after, before = subject.shown(painting.asset()), subject.shown(subject.as_read())
+    data = viewer_data(after, before)
+    (now,), (then,) = data["parts"], data["before"]
+    assert [now[k] for k in ("positions", "normals", "faces")] == [
+        then[k] for k in ("positions", "normals", "faces")
+    ]
+    assert (now["uv"] == then["uv"]) == (unwrap == "auto")
+    assert now["texture"] != then["texture"]
+    # What is shown as it was looks as it did.
+    read, shown = Asset.load(tmp_path / "ball.glb").meshes["ball"], before.meshes["ball"]
+    for name in ("uv", "colours"):
+        own, there = getattr(read, name), getattr(shown, name)
+        assert np.array_equal(own[read.faces], there[shown.faces]), name
 
 
 def test_a_page_takes_three_from_trimesh_and_says_where_it_cannot(monkeypatch):

@@ -4,6 +4,7 @@ test_viewer.py."""
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -30,7 +31,7 @@ FACES = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
         (["view", "nowhere"], "no such file or folder"),
         (["view", "tests"], "is no run's folder"),
         (["view", "README.md"], "not a mesh format"),
-        (["view", "assets/meshes/robot.glb", "a red ball"], "belongs to a picture"),
+        (["view", "assets/meshes/robot.glb", "a red ball", "a mug"], "takes one prompt"),
         (["compose", str(SCENE), "--pick", "--boxes", "1,2,30,40"], "given"),
         (["compose", "--pick", "--text", "a red ball on a blue box"], "wants a picture"),
         (["compose", "nowhere.png", "--pick"], "no such file"),
@@ -50,8 +51,8 @@ def given(page: bytes) -> dict:
     return json.loads(text[begin : text.index("</script>", begin)])
 
 
-def array(text: str, kind: type) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), kind)
+def array(data: dict, number: int, kind: type) -> np.ndarray:
+    return np.frombuffer(gzip.decompress(base64.b64decode(data["arrays"][number])), kind)
 
 
 def test_the_viewer_is_given_parts_in_a_unit_sphere_with_their_materials():
@@ -81,13 +82,13 @@ def test_the_viewer_is_given_parts_in_a_unit_sphere_with_their_materials():
     data = given(mesh_page("</script><b>", Asset(parts)))
     assert len(data["parts"]) == 4
     for part in data["parts"]:
-        points = array(part["positions"], np.float32).reshape(-1, 3)
-        faces = array(part["faces"], np.uint32).reshape(-1, 3)
+        points = array(data, part["positions"], np.float32).reshape(-1, 3)
+        faces = array(data, part["faces"], np.uint32).reshape(-1, 3)
         assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=1e-4)
         shape = points[faces] * data["radius"] + far.min(0) + 500
         assert np.allclose(shape, far[FACES], atol=0.01)
         # Hard edges stay hard: every corner has the normal of its face.
-        normals = array(part["normals"], np.int8).reshape(-1, 3)[faces] / 127
+        normals = array(data, part["normals"], np.int8).reshape(-1, 3)[faces] / 127
         flat = np.cross(shape[:, 1] - shape[:, 0], shape[:, 2] - shape[:, 0])
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
         assert np.abs(normals - flat[:, None]).max() < 0.01
@@ -111,7 +112,7 @@ def test_the_viewer_is_given_parts_in_a_unit_sphere_with_their_materials():
     assert one["normalMap"] != one["texture"]
     assert "texture" not in bare
     assert "uv" not in bare
-    assert set(array(painted["colours"], np.uint8).reshape(-1, 4)[0]) == {128, 255}
+    assert set(array(data, painted["colours"], np.uint8).reshape(-1, 4)[0]) == {128, 255}
     assert b"<b>" not in mesh_page("</script><b>", Asset(parts))
 
 
@@ -138,9 +139,10 @@ def test_a_large_texture_is_averaged_down_and_a_dense_mesh_keeps_its_vertices():
         ]
     ).astype(np.int32)
     assert len(faces) > data.SHARP_FACES
-    part = given(mesh_page("x", Asset({"a": Mesh(points, faces)})))["parts"][0]
-    assert len(array(part["positions"], np.float32)) == 3 * len(points)
-    assert array(part["faces"], np.uint32).max() == len(points) - 1
+    page = given(mesh_page("x", Asset({"a": Mesh(points, faces)})))
+    part = page["parts"][0]
+    assert len(array(page, part["positions"], np.float32)) == 3 * len(points)
+    assert array(page, part["faces"], np.uint32).max() == len(points) - 1
 
 
 def test_pages_fit_a_phone_and_ask_for_no_icon(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib
 import json
 import os
@@ -124,6 +125,49 @@ def test_a_thousand_requests_slow_ones_and_those_that_hang_up(server, capfd):
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err == ""
+
+
+def test_whoever_sends_slowly_or_without_end_is_let_go(monkeypatch, capfd):
+    monkeypatch.setattr(serving, "OPEN_SECONDS", 1.0)
+    made = ViewerServer("x")
+    try:
+        page = f"/{made.guard.token}/"
+        host = f"Host: 127.0.0.1:{made.port}\r\n"
+        begun = [
+            b"GET / HT",
+            f"GET {page} HTTP/1.1\r\n{host}X: ".encode() + b"a" * 100_000,
+            f"GET {page} HTTP/1.1\r\n{host}".encode() + b"X: a\r\n" * 5000,
+            f"POST {page} HTTP/1.1\r\n{host}Content-Length: 99999999\r\n\r\n".encode(),
+            b"\x00" * 100_000,
+        ]
+        for data in begun:
+            line = socket.create_connection(("127.0.0.1", made.port), timeout=20)
+            with line, contextlib.suppress(ConnectionError):
+                line.sendall(data)
+                # Closed, answered or reset: in any case it is over.
+                while line.recv(1 << 16):
+                    continue
+        assert ask(made, page)[0] == 200
+    finally:
+        made.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_there_is_room_for_a_number_of_browsers_and_others_are_refused(server, monkeypatch):
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    monkeypatch.setattr(serving, "MOST_CLIENTS", 2)
+    address = server.address.replace("http", "ws")[:-1]
+    spoken = [f"viser-v{viser.__version__}"]
+    with connect(address, subprotocols=spoken), connect(address, subprotocols=spoken):
+        until = time.monotonic() + 20
+        while len(server.viser._websock_server._client_state_from_id) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        with pytest.raises(InvalidStatus, match="404"):
+            connect(address, subprotocols=spoken)
+    assert ask(server, f"/{server.guard.token}/")[0] == 200
 
 
 def test_what_a_browser_sends_is_bounded_and_may_be_nonsense(server, capfd):

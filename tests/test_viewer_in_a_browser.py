@@ -159,6 +159,25 @@ def test_a_file_is_seen_whole_and_turns(tab, tmp_path, case):
         server.close()
 
 
+def test_names_of_files_and_folders_run_no_script(tab, tmp_path):
+    from threestudio_like.reports.viewer import LockPainter, RunsViewer, file_viewer
+
+    name = "<img src=x onerror=alert(1)>"
+    path = saved(Asset({name: box_at((0, 0, 0), 1.0)}), tmp_path / f"{name}.glb")
+    runs = [tmp_path / f"{name} {k}" for k in "ab"]
+    for run in runs:
+        run_folder(run)
+    mapped = read(Path("assets/meshes/robot.glb"))
+    for made in (file_viewer(path), LockPainter(mapped, path.name), RunsViewer(runs)):
+        try:
+            tab.goto((made.server if isinstance(made, RunsViewer) else made).address)
+            tab.get_by_text(name).first.wait_for(timeout=30000)
+            tab.wait_for_timeout(300)
+            assert tab.complaints == []
+        finally:
+            made.close()
+
+
 def middle_of_a_phone(seen: np.ndarray) -> np.ndarray:
     """Where the model is between the notice above and the panel below."""
     return np.abs(seen[180:600] - np.array(GROUND)).max(-1) > 12

@@ -48,6 +48,8 @@ class Texture:
     """Names of parts or materials to paint; the rest stays as it is (default: all)."""
     lock: Path | None = None
     """Black and white picture over the texture coordinates: bright texels keep their colour."""
+    pick: bool = False
+    """Paint on the mesh in the browser what keeps its colour, then go on."""
     lock_parts: tuple[str, ...] = ()
     """Names of parts or materials that stay as they are."""
     maps: Literal["auto", "keep", "paint"] = "auto"

@@ -16,15 +16,16 @@ EXAMPLES = (
 @dataclass(frozen=True, kw_only=True)
 class View:
     """Show a run (also while it goes), several runs side by side, a mesh, points or Gaussians, or a
-    picture whose objects you click: then it prints the compose command with their boxes. In the
+    picture whose objects you click: then it prints the compose command with their boxes. A mesh
+    with a prompt: you paint what keeps its colour, and it prints the texture command. In the
     browser, on this machine alone unless you give another address."""
 
     path: tyro.conf.Positional[Path] = Path("outputs/latest")
     """A run's folder, a folder of runs, a file of any mesh format that is read, a PLY or SPZ of
     points or Gaussians, or a PNG, JPEG, WebP."""
     more: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Of a picture: what it shows, "a red ball on a blue box". Of a run: other runs, to be shown
-    side by side."""
+    """Of a picture: what it shows, "a red ball on a blue box". Of a mesh: what the rest of it is to
+    look like. Of a run: other runs, to be shown side by side."""
     port: int = 0
     """0 takes a free one."""
     host: str = "127.0.0.1"

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from .events import Events
 from .output import new_file
-from .stage import Stage
+
+if TYPE_CHECKING:
+    # The viewer reads this file too, and is open sooner without torch.
+    from .stage import Stage
 
 WISHES = "wishes.json"
 """The file of wishes in work/."""
@@ -135,6 +137,8 @@ class Onlookers:
         return found if now - self._heard < ALIVE_SECONDS else None
 
     def _keep(self, stage: Stage, step: int, share: float) -> None:
+        import torch
+
         assert self._work is not None
         assert stage.snapshot is not None
         began = time.monotonic()

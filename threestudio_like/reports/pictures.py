@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..engine.output import write_file
 from ..meshes.mesh import Asset
-from ..meshes.picture import Light, render_asset
-from ..renderers import RingCameras
+
+if TYPE_CHECKING:
+    # The viewer is a process of its own, which is open sooner without them.
+    from ..meshes.picture import Light
+    from ..renderers import RingCameras
 
 
 def contact_sheet(
@@ -19,6 +23,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """Eight views on light grey, textured (and lit, if there is a light) above and clay below: (2
     S, 8 S, 3) uint8."""
+    from ..meshes.picture import render_asset
+
     cameras = ring.all(size).view_projection().numpy()
     rows = [
         np.concatenate(

@@ -9,18 +9,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from ..engine.errors import ConfigError, VideoError
 from ..engine.output import new_file
 from ..meshes.frames import Normalisation
 from ..meshes.mesh import Asset
-from ..meshes.picture import Light, render_frames
-from ..renderers import Cameras
+
+if TYPE_CHECKING:
+    # The viewer is a process of its own, which is open sooner without them.
+    import torch
+
+    from ..meshes.picture import Light
 
 ELEVATION = 20.0
 """Degrees above the horizon from which the turn is seen."""
@@ -124,7 +126,11 @@ def turntable(
 
 def studio_light(camera_to_world: torch.Tensor) -> Light:
     """The light of a bright sky and of a lamp that stands above on the left of a camera (4, 4)."""
-    lamp = F.normalize(camera_to_world[:3, :3] @ torch.tensor([-0.5, 0.7, 0.8]), dim=0)
+    import torch
+
+    lamp = torch.nn.functional.normalize(
+        camera_to_world[:3, :3] @ torch.tensor([-0.5, 0.7, 0.8]), dim=0
+    )
 
     def light(normals: torch.Tensor) -> torch.Tensor:
         sky = 0.5 + 0.15 * normals[..., 1:2]
@@ -142,6 +148,11 @@ def _turn(
 ) -> Iterator[np.ndarray]:
     """The frames (S, S, 3) uint8 one after the other, or (S, S, 4) with straight alpha, each in the
     light for its camera (4, 4), or without light."""
+    import torch
+
+    from ..meshes.picture import render_frames
+    from ..renderers import Cameras
+
     azimuth = torch.arange(how.frames) / how.frames * 2 * math.pi
     cameras = Cameras.orbit(
         azimuth,

@@ -23,6 +23,7 @@ from ..priors.sampling import guided_clean
 from ..renderers import BackgroundSample, Cameras, back_project
 from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
+from .snapshots import surface_snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +220,7 @@ def paint_views_stage(name: str, painter: ViewPainter) -> Stage:
         loss=loss,
         before_step=painter.step,
         preview=lambda: preview(parts, painter.prior.facts.image_size),
+        snapshot=lambda: surface_snapshot(parts, painter.cameras),
         figures=painter.painted,
         result=tuple(parts.modules()),
     )

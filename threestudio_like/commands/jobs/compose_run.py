@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...engine.output import write_file
+from ...meshes.io.images import encode_png
 from ...priors.diffusion import PLAIN_CAMERAS, DiffusionPrior
 from ...priors.inpainter import load_inpainter
 from ...priors.registry import EMBEDDED
@@ -36,7 +38,7 @@ from ...systems.scene.objects import SceneObject, first_layout, node_names
 from ...systems.scene.picture import Canvas, completed_box, scene_depth
 from ...systems.scene.placement import ReferencePicture, scene_pictures
 from ...systems.scene.prompt import SceneText
-from ...systems.scene.report import compared, picture_pages, scene_pages
+from ...systems.scene.report import compared, objects_picture, picture_pages, scene_pages
 from ...systems.scene.segmentation import feet_seen, grow_boxes, hidden_by
 from ..compose import Compose
 from .compose_ending import Ending, stand_and_tell
@@ -85,6 +87,10 @@ class Composition:
                 box=[float(v) for v in part.box],
                 sureness=part.sureness,
             )
+        if self.run.leads() and not self.run.resumed:
+            # What there is to look at until the first object is ready.
+            found = encode_png(objects_picture(canvas.pixels, parts))
+            write_file(self.run.folder / "work" / "preview.png", found, force=True)
         events.status("scene: how far things are", force=True)
         protocol = self.prior.facts.camera or PLAIN_CAMERAS
         depth = scene_depth(

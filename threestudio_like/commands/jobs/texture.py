@@ -46,6 +46,7 @@ from ...systems.texturing.subject import (
 from ..texture import Texture
 from .generate import save_embeddings
 from .printing import print_configuration
+from .view import ViewOptions, pick_lock
 
 
 def texture(
@@ -78,6 +79,8 @@ def texture(
     mesh = options.mesh.expanduser()
     if not mesh.is_file():
         raise InputError("there is no such file", str(mesh), "Give the path of a mesh")
+    if options.pick:
+        options = replace(options, lock=_painted_lock(options), pick=False)
     with Run.open("texture", options, name=f"{prompts[0]} {mesh.stem}") as run:
         first = options.method.preset if options.method.preset != "auto" else "default"
         configure(options, system or registry.configuration(options.system, first, "texture"))
@@ -122,6 +125,16 @@ def texture(
             _finished(run, config, one, number=k, stages=stages) for k, one in enumerate(requests)
         ]
         return _finish(run, subject, looks, chosen=chosen, mesh=mesh)
+
+
+def _painted_lock(options: Texture) -> Path:
+    """The mask that the user paints on the mesh in the browser. Raises ConfigError where there is
+    one already."""
+    if options.lock is not None:
+        raise ConfigError("asks for a mask that is given", "--pick", "Leave out --lock")
+    path = pick_lock(options.mesh.expanduser(), ViewOptions())
+    assert path is not None
+    return path
 
 
 def _check_control(options: Texture, prior: DiffusionPrior, run: Run) -> None:
@@ -251,7 +264,7 @@ def _finish(
     run.events.status("asset: writing, verifying", force=True)
     parts, facts = looks[0].parts, run.record.facts
     surface = parts.surface
-    before = subject.shown(subject.canonical)
+    before = subject.shown(to_canonical(subject.as_read(), chosen.frame))
     figures = _figures(subject, looks[0])
     if surface.offsets is not None:
         figures["largest offset, scene units"] = float(surface.offsets.detach().abs().max())

@@ -1,8 +1,9 @@
-"""`view`: a run, also while it goes, runs side by side, a mesh, or a picture whose objects are
-clicked; in the browser, on this machine alone."""
+"""`view`: a run, also while it goes, runs side by side, a mesh, a mesh on which is painted what
+keeps its colour, or a picture whose objects are clicked; in the browser, on this machine alone."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -11,10 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from ...engine.errors import ConfigError, InputError
+from ...engine.output import write_file
+from ...engine.text import slug
+from ...meshes.io.files import read
+from ...meshes.io.images import encode_png
 from ...meshes.io.photographs import SUFFIXES
+from ...meshes.io.splats.splats import is_splat_file
 from ...reports.viewer import (
     LOOPBACK,
     BoxPicker,
+    LockPainter,
     RunsViewer,
     ViewerServer,
     announce,
@@ -42,14 +49,15 @@ class ViewOptions:
 
 
 def view(path: Path, more: tuple[str, ...], options: ViewOptions) -> str:
-    """Show a run's folder, runs side by side, a file of a mesh, points or Gaussians, or a picture
-    whose boxes are asked for.
+    """Show a run's folder, runs side by side, a file of a mesh, points or Gaussians, a picture
+    whose boxes are asked for, or a mesh on which is painted what keeps its colour.
 
     Args:
-        more: of a picture the prompt, of a run the folders of others.
+        more: of a picture or a mesh the prompt, of a run the folders of others.
 
     Returns:
-        The command that composes the picture, once its boxes are given; "" for everything else.
+        The command that composes the picture, once its boxes are given, or that paints the mesh;
+        "" for everything else.
 
     Raises:
         InputError: nothing there that can be shown. ConfigError: the port is taken; a prompt that
@@ -59,6 +67,11 @@ def view(path: Path, more: tuple[str, ...], options: ViewOptions) -> str:
         if len(more) > 1:
             raise ConfigError("takes one prompt", f"view {path.name}", "Put it into quotes")
         return _boxes_command(path, more[0] if more else "", options)
+    if path.is_file() and more:
+        if len(more) > 1 or is_splat_file(path):
+            what = "belongs to a picture or a mesh" if len(more) == 1 else "takes one prompt"
+            raise ConfigError(what, f"view {path.name}", "Leave it out, or put it into quotes")
+        return _lock_command(path, more[0], options)
     viewer, server = _viewer(path, more, options)
     _warn(server.warning)
     shown = str(path) if not more else f"{path} with {len(more)} more"
@@ -128,6 +141,42 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
     return tuple(",".join(f"{v:.0f}" for v in box / share) for box in boxes)
 
 
+def pick_lock(mesh: Path, options: ViewOptions) -> Path | None:
+    """Let the user paint on a mesh what keeps its colour; a picture in the working folder, as
+    `--lock` takes it, or None when the time has passed.
+
+    Raises:
+        UserError: of the mesh, the port or the file.
+    """
+    check_viewer()
+    painter = LockPainter(read(mesh), mesh.name, port=options.port, host=options.host)
+    try:
+        _warn(painter.warning)
+        announce(f"Paint at {painter.address}", painter.address, options.browser)
+        mask = painter.wait(options.seconds)
+        # The page is still to hear that it was taken.
+        time.sleep(0.2)
+    finally:
+        painter.close()
+    if mask is None:
+        return None
+    stem = f"{slug(mesh.stem, '-', 60) or 'mesh'}-lock"
+    names = itertools.chain([f"{stem}.png"], (f"{stem}-{k}.png" for k in itertools.count(2)))
+    path = next(p for p in map(Path, names) if not p.exists())
+    write_file(path, encode_png(mask))
+    print(f"What keeps its colour is white in {path}", file=sys.stderr, flush=True)
+    return path
+
+
+def _lock_command(mesh: Path, prompt: str, options: ViewOptions) -> str:
+    import shlex
+
+    path = pick_lock(mesh, options)
+    if path is None:
+        return ""
+    return shlex.join(["threestudio-like", "texture", str(mesh), prompt, "--lock", str(path)])
+
+
 def _boxes_command(picture: Path, prompt: str, options: ViewOptions) -> str:
     import shlex
 
@@ -166,8 +215,6 @@ def _viewer(
             )
         viewer = RunsViewer(folders, options.port, options.host)
         return viewer, viewer.server
-    if more:
-        raise ConfigError("belongs to a picture", "view PROMPT", "Leave it out")
     return None, file_viewer(path, options.port, options.host)
 
 
@@ -181,9 +228,19 @@ def _run_folder(path: Path) -> Path:
 
 
 def _runs_in(path: Path) -> list[Path]:
-    """The run of a folder, or the runs that lie in it, such as those of several seeds."""
+    """The run of a folder, or the runs that lie in it, such as those of several seeds; of a batch
+    the items that are there, as many as are shown."""
     if (path / "events.jsonl").is_file():
         return [path.resolve()]
+    if (path / "store.json").is_file():
+        made = sorted(p.parent.resolve() for p in path.glob("items/*/*/asset.glb"))
+        made = [p for p in made if (p / "events.jsonl").is_file()]
+        if len(made) > MOST_RUNS:
+            _warn(
+                f"{MOST_RUNS} of {len(made)} items are shown; all of them: threestudio-like batch "
+                f"gallery --store {path}"
+            )
+        return made[:MOST_RUNS] or [_run_folder(path)]
     inner = sorted(p.parent.resolve() for p in path.glob("*/events.jsonl"))
     # outputs/latest is another name of one of them.
     return list(dict.fromkeys(inner)) or [_run_folder(path)]

@@ -1,9 +1,11 @@
 """What the viewer is given: the parts of an asset in a sphere of radius 1, their materials, and
-each picture once."""
+each array and each picture once."""
 
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
 import io
 from dataclasses import replace
 from typing import Any
@@ -22,22 +24,28 @@ vertices a face."""
 
 
 def viewer_data(asset: Asset, before: Asset | None = None) -> dict[str, Any]:
-    """The asset as the viewer takes it: arrays in base64, pictures as data: addresses.
+    """The asset as the viewer takes it: arrays as gzip in base64, pictures as data: addresses.
 
     Args:
-        before: what it was made of, in the same frame; shown beside it behind a divider.
+        before: what it was made of, in the same frame; shown beside it behind a divider. Where it
+            has the asset's own vertices, the page holds them once.
 
     parts, before: positions (V, 3) float32 about the middle, in units of the radius; normals (V,
-    3) int8, 127 for 1; uv (V, 2) float32; colours (V, 4) uint8; faces (F, 3) uint32; and the
-    values of the material, whose maps are numbers of `pictures`.
+    3) int8, 127 for 1; uv (V, 2) float32; colours (V, 4) uint8; faces (F, 3) uint32, all of them
+    numbers of `arrays`; and the values of the material, whose maps are numbers of `pictures`.
     """
     meshes = [m for m in asset.meshes.values() if len(m.faces)]
     middle, radius = _sphere(meshes)
-    pictures = _Pictures()
+    arrays, pictures = _Arrays(), _Pictures()
     earlier = [m for m in before.meshes.values() if len(m.faces)] if before else []
+
+    def parts(shown: list[Mesh]) -> list[dict[str, Any]]:
+        return [_part(m, middle, radius, arrays=arrays, pictures=pictures) for m in shown]
+
     return {
-        "parts": [_part(mesh, middle, radius, pictures=pictures) for mesh in meshes],
-        "before": [_part(mesh, middle, radius, pictures=pictures) for mesh in earlier],
+        "parts": parts(meshes),
+        "before": parts(earlier),
+        "arrays": arrays.packed,
         "pictures": pictures.addresses,
         "radius": radius,
     }
@@ -62,20 +70,23 @@ def _sphere(meshes: list[Mesh]) -> tuple[np.ndarray, float]:
     return middle, radius if radius > 0 else 1.0
 
 
-def _part(mesh: Mesh, middle: np.ndarray, radius: float, pictures: _Pictures) -> dict[str, Any]:
+def _part(
+    mesh: Mesh, middle: np.ndarray, radius: float, *, arrays: _Arrays, pictures: _Pictures
+) -> dict[str, Any]:
     mesh = with_hard_edges(mesh)
     assert mesh.normals is not None
+    framed = (mesh.vertices.astype(np.float64) - middle) / radius
     part: dict[str, Any] = {
-        "positions": _bytes((mesh.vertices.astype(np.float64) - middle) / radius, np.float32),
-        "normals": _bytes(np.rint(mesh.normals.clip(-1, 1) * 127), np.int8),
-        "faces": _bytes(mesh.faces, np.uint32),
+        "positions": arrays.number(framed, np.float32),
+        "normals": arrays.number(np.rint(mesh.normals.clip(-1, 1) * 127), np.int8),
+        "faces": arrays.number(mesh.faces, np.uint32),
     }
     if mesh.uv is not None:
-        part["uv"] = _bytes(mesh.uv, np.float32)
+        part["uv"] = arrays.number(mesh.uv, np.float32)
     if mesh.colours is not None:
         colours = np.ones((len(mesh.colours), 4), np.float32)
         colours[:, : mesh.colours.shape[1]] = mesh.colours
-        part["colours"] = _bytes(np.rint(colours.clip(0, 1) * 255), np.uint8)
+        part["colours"] = arrays.number(np.rint(colours.clip(0, 1) * 255), np.uint8)
     bare = mesh.material is None and mesh.texture is None and mesh.colours is None
     material = Material(colour=(0.8, 0.78, 0.75, 1.0)) if bare else mesh.material or Material()
     part |= {
@@ -133,6 +144,24 @@ def with_hard_edges(mesh: Mesh) -> Mesh:
     return whole.with_creases()
 
 
+class _Arrays:
+    """Every array of a page once, packed."""
+
+    def __init__(self) -> None:
+        self.packed: list[str] = []
+        self._numbers: dict[bytes, int] = {}
+
+    def number(self, values: np.ndarray, kind: Any) -> int:
+        """The number of an array, as values of a kind."""
+        data = np.ascontiguousarray(values, kind).tobytes()
+        mark = hashlib.sha256(data).digest()
+        if mark not in self._numbers:
+            self._numbers[mark] = len(self.packed)
+            small = gzip.compress(data, 6, mtime=0)
+            self.packed.append(base64.b64encode(small).decode())
+        return self._numbers[mark]
+
+
 class _Pictures:
     """Every picture of a page once, in the bytes of its file where these are known."""
 
@@ -160,7 +189,3 @@ def _address(pixels: np.ndarray, file: EncodedImage | None) -> str:
     buffer = io.BytesIO()
     shown.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _bytes(values: np.ndarray, kind: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, kind).tobytes()).decode()

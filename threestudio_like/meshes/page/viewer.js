@@ -70,7 +70,7 @@
     return texture;
   }
 
-  function start() {
+  async function start() {
     const data = JSON.parse(box("mesh").textContent);
     if (!data.parts.length) return refuse("There is nothing to show: this asset has no faces.");
     if (typeof THREE === "undefined")
@@ -87,6 +87,10 @@
     renderer.shadowMap.type = THREE.PCFSoftShadowMap;
     renderer.shadowMap.autoUpdate = false;
     renderer.setClearColor(0xe6e4df);
+
+    // A mesh and what it was before share their arrays where these are equal.
+    const arrays = await Promise.all(data.arrays.map((packed) => unpacked(packed).arrayBuffer()));
+    data.arrays = null;
 
     const WRAPS = { repeat: THREE.RepeatWrapping, clamp: THREE.ClampToEdgeWrapping, mirror: THREE.MirroredRepeatWrapping };
     const loaded = {};
@@ -134,17 +138,17 @@
 
     let radius = 0, low = Infinity, high = -Infinity, triangles = 0, mapped = false;
     function built(part) {
-      const geometry = new THREE.BufferGeometry(), places = new Float32Array(bytes(part.positions));
+      const geometry = new THREE.BufferGeometry(), places = new Float32Array(arrays[part.positions]);
       geometry.setAttribute("position", new THREE.BufferAttribute(places, 3));
-      geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(bytes(part.normals)), 3, true));
-      geometry.setIndex(new THREE.BufferAttribute(new Uint32Array(bytes(part.faces)), 1));
-      if (part.uv) {
-        const uv = new THREE.BufferAttribute(new Float32Array(bytes(part.uv)), 2);
+      geometry.setAttribute("normal", new THREE.BufferAttribute(new Int8Array(arrays[part.normals]), 3, true));
+      geometry.setIndex(new THREE.BufferAttribute(new Uint32Array(arrays[part.faces]), 1));
+      if (part.uv !== undefined) {
+        const uv = new THREE.BufferAttribute(new Float32Array(arrays[part.uv]), 2);
         geometry.setAttribute("uv", uv); geometry.setAttribute("uv2", uv);
         mapped = true;
       }
-      if (part.colours) {
-        const shown = new Uint8Array(bytes(part.colours)), light = new Float32Array(shown.length);
+      if (part.colours !== undefined) {
+        const shown = new Uint8Array(arrays[part.colours]), light = new Float32Array(shown.length);
         for (let i = 0; i < shown.length; i++) light[i] = i % 4 === 3 ? shown[i] / 255 : linear(shown[i] / 255);
         geometry.setAttribute("color", new THREE.BufferAttribute(light, 4));
       }
@@ -156,7 +160,6 @@
       const mesh = new THREE.Mesh(geometry, clay);
       mesh.looks = painted(part); mesh.mapped = part.uv !== undefined;
       mesh.castShadow = part.alphaMode !== "BLEND"; mesh.receiveShadow = true;
-      part.positions = part.normals = part.uv = part.faces = null;
       return mesh;
     }
 
@@ -335,13 +338,15 @@
     stage.dataset.shown = triangles;
   }
 
+  const unpacked = (packed) =>
+    new Response(new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("gzip")));
+
   // three.js lies packed in the page, for it is two thirds of a small one.
   async function unpack() {
     const packed = box("three").textContent.trim();
     if (!packed) return;
-    const stream = new Blob([bytes(packed)]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = await unpacked(packed).text();
     document.head.append(script);
   }
 

@@ -1,8 +1,9 @@
 """The viewer in the browser, on viser: a run while it goes and after, runs side by side, meshes,
-points and Gaussians, the objects of a picture."""
+points and Gaussians, the objects of a picture, what of a mesh keeps its colour."""
 
 from .follow import announce, check_viewer, follow
 from .guard import LOOPBACK, Guard
+from .lock import LockPainter
 from .picker import BoxPicker
 from .runs import RunsViewer
 from .server import ViewerServer
@@ -13,6 +14,7 @@ __all__ = [
     "LOOPBACK",
     "BoxPicker",
     "Guard",
+    "LockPainter",
     "RunsViewer",
     "ViewerServer",
     "announce",

@@ -15,8 +15,8 @@ from ...engine.onlookers import HISTORY, WISHES, Wishes, snapshots
 from ...meshes.io.files import read
 from ...meshes.io.splats.splats import is_splat_file, read_splats
 from .server import ViewerServer
-from .shapes import add_asset, add_splats
-from .state import run_state
+from .shapes import UNIT, add_asset, add_splats, sphere_about
+from .state import inner_runs, run_state
 
 PITCH = 2.4
 """From the middle of one run to that of the next; an object has a radius of 1."""
@@ -56,35 +56,44 @@ class Cell:
         self.problem = ""
         self._node: Any = None
         self._cameras: list[Any] = []
-        self._stamp = (0, 0)
+        self._stamp: tuple[tuple[int, int], ...] = ()
 
     @property
     def asset(self) -> Path | None:
         """The file that the run has delivered; None before that."""
-        names = ("asset.glb", "asset.ply")
-        path = next((self.folder / n for n in names if (self.folder / n).is_file()), None)
-        return path if self.state["ended"] else None
+        return _delivered(self.folder) if self.state["ended"] else None
 
     def read(self) -> bool:
         """Read what is new; whether anything is."""
-        try:
-            stat = (self.folder / "events.jsonl").stat()
-            stamp = (stat.st_size, stat.st_mtime_ns)
-        except OSError:
-            stamp = (0, 0)
-        history = [s for work in self._works() for s in snapshots(work / HISTORY)]
-        if len(self._works()) > 1:
-            history.sort(key=lambda path: path.stat().st_mtime_ns)
-        news = stamp != self._stamp or history != self.history
-        if stamp != self._stamp:
+        logs = (f / "events.jsonl" for f in (self.folder, *inner_runs(self.folder)))
+        stamp = tuple(map(_stamp, logs))
+        fresh = stamp != self._stamp
+        if fresh:
             self.state = run_state(self.folder)
+        works = self._works()
+        history = [s for work in works for s in snapshots(work / HISTORY)] + self._objects()
+        if len(works) > 1:
+            history.sort(key=_stamp)
+        news = fresh or history != self.history
         self._stamp, self.history = stamp, history
         return news
 
+    def _objects(self) -> list[Path]:
+        """The assets of a scene's objects that are ready, before the scene is."""
+        return [path for path in map(_delivered, self.state["made"]) if path is not None]
+
     def stops(self) -> list[Path]:
-        """What the scrubber goes through: snapshots, and the asset at the end."""
+        """What the scrubber goes through: snapshots, objects of a scene as they become ready, and
+        the asset at the end."""
         asset = self.asset
         return [*self.history, *([asset] if asset is not None else [])]
+
+    def label(self) -> str:
+        """What the run is called among others: its folder; an item of a batch, whose folder nobody
+        has named, by its prompt and its seed."""
+        if self.folder.parent.parent.name != "items":
+            return self.folder.name
+        return f"{self.state['title']}, seed {self.state['seed']}"
 
     def line(self) -> str:
         """What the run is, in a line."""
@@ -110,7 +119,8 @@ class Cell:
             self.problem = error.line() if isinstance(error, UserError) else ""
 
     def _replace(self, path: Path, cameras: bool) -> None:
-        old, name = self._node, f"{self.name}/{path.stem}"
+        inner = path.suffix != ".json" and path.parent != self.folder
+        old, name = self._node, f"{self.name}/{path.parent.name if inner else path.stem}"
         if path.suffix == ".json":
             self.facts = json.loads(path.read_text(encoding="utf-8"))
             file = path.with_name(Path(self.facts["file"]).name)
@@ -119,16 +129,27 @@ class Cell:
             else:
                 self._node = add_splats(self.server, name, read_splats(file), framed=False).node
         else:
-            self.facts = {"stage": "asset", "step": 0, "steps": 0}
+            what = path.parent.name.replace("_", " ") if inner else "asset"
+            self.facts = {"stage": what, "step": 0, "steps": 0}
             if is_splat_file(path):
                 self._node = add_splats(self.server, name, read_splats(path)).node
             else:
-                self._node = add_asset(self.server, name, read(path)).node
+                place = UNIT if inner else self._last_sphere()
+                self._node = add_asset(self.server, name, read(path), place).node
         if old is not None and old.name != self._node.name:
             old.remove()
         for one in self._cameras:
             one.remove()
         self._cameras = self._frusta() if cameras else []
+
+    def _last_sphere(self) -> tuple[np.ndarray, float]:
+        """The sphere about the last snapshot of a mesh, so that the asset stands where that stood,
+        whatever its unit and axes are; the unit sphere where there is none."""
+        meshes = [p.with_suffix(".glb") for p in self.history if p.suffix == ".json"]
+        for file in reversed(meshes[-2:]):
+            with contextlib.suppress(OSError, UserError):
+                return sphere_about(read(file))
+        return UNIT
 
     def _frusta(self) -> list[Any]:
         """The cameras of the snapshot's step."""
@@ -171,8 +192,24 @@ class Cell:
 
     def _works(self) -> list[Path]:
         """The work/ folders of the run and of the runs within it."""
-        inner = sorted(self.folder.glob("*/work")) + sorted(self.folder.glob("*/*/work"))
-        return [w for w in (self.folder / "work", *inner) if w.is_dir()]
+        inner = [w for depth in ("*", "*/*", "*/*/*") for w in self.folder.glob(f"{depth}/work")]
+        return [w for w in (self.folder / "work", *sorted(inner)) if w.is_dir()]
+
+
+def _delivered(folder: Path) -> Path | None:
+    """The asset in a run's folder."""
+    paths = (folder / name for name in ("asset.glb", "asset.ply"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """When a file was written, and its size; zeros where it is not there, for the history drops
+    some meanwhile."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def _quaternion(matrix: np.ndarray) -> tuple[float, float, float, float]:

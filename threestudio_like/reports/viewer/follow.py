@@ -6,16 +6,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-import threading
-import time
 import webbrowser
 from pathlib import Path
 from types import TracebackType
 
 from .guard import LOOPBACK
-
-LINGER_SECONDS = 3.0
-"""How long a page is served after its run's process has ended, so that it hears of the end."""
 
 
 class Follower:
@@ -25,7 +20,7 @@ class Follower:
         package = str(Path(__file__).resolve().parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         own = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "threestudio_like.reports.viewer.follow"]
+        command = [sys.executable, "-m", "threestudio_like.reports.viewer"]
         self._process = subprocess.Popen(
             [*command, str(folder), host, str(port)], stdin=subprocess.PIPE, env=own
         )
@@ -78,39 +73,3 @@ def announce(line: str, address: str, browser: bool) -> None:
     print(line, file=sys.stderr, flush=True)
     if browser:
         open_browser(address)
-
-
-def main(folder: Path, host: str, port: int) -> None:
-    """Show a run until standard input ends, which happens when its process does."""
-    import signal
-
-    from .runs import RunsViewer
-
-    # Ctrl-C in the terminal is the run's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        # The processor is the run's first.
-        os.nice(10)
-    ended = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        ended.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    viewer = RunsViewer([folder], port=port, host=host)
-    if viewer.server.warning:
-        print(viewer.server.warning, file=sys.stderr, flush=True)
-    announce(f"The run is shown at {viewer.server.address}", viewer.server.address, True)
-    while not ended.is_set() and folder.is_dir():
-        viewer.refresh()
-        ended.wait(0.5 if viewer.server.watched else 1.5)
-    until = time.monotonic() + (LINGER_SECONDS if viewer.server.watched else 0.0)
-    while time.monotonic() < until and folder.is_dir():
-        viewer.refresh()
-        time.sleep(0.3)
-    viewer.close()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

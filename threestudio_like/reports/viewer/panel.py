@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ class RunPanel:
         self._show_preview()
         self._plot_curve()
         self._show()
+
+    def take_leave(self) -> None:
+        """Say that the page ends with the run, and how the run is shown again."""
+        again = shlex.join(["threestudio-like", "view", str(self.cell.folder)])
+        line = f"This page has ended with its run. It is shown again by: {again}"
+        self._title.content = told(self.cell.state["title"], line)
 
     def _show_preview(self) -> None:
         """The run's own picture, such as a cut-out, until there is a model to be turned."""

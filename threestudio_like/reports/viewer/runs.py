@@ -80,6 +80,11 @@ class RunsViewer:
             for cell in self.cells:
                 cell.show_share(self._at.value / 100)
 
+    def take_leave(self) -> None:
+        """Say in the page, which is about to end, how the run is shown again."""
+        if self.panel is not None:
+            self.panel.take_leave()
+
     def close(self) -> None:
         """Stop asking, and the server."""
         for cell in self.cells:
@@ -88,7 +93,7 @@ class RunsViewer:
 
     def _several(self) -> None:
         gui = self.server.gui
-        names = [cell.folder.name for cell in self.cells]
+        names = [cell.label() for cell in self.cells]
         marks = "AB" if len(names) == 2 else ""
         titles = [f"{marks[n]}: {name}" if marks else name for n, name in enumerate(names)]
         gui.add_html("".join(told(name, cell.line()) for name, cell in zip(titles, self.cells)))

@@ -83,6 +83,8 @@ class ViewerServer:
         self.gui.configure_theme(
             control_width="medium", show_logo=False, show_share_button=False, brand_color=BRAND
         )
+        # Beside the scene and not over it, so that the model lies in the middle of what is free.
+        self.gui.main_panel.dock_right()
 
     @property
     def address(self) -> str:

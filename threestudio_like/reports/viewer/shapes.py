@@ -23,6 +23,8 @@ from .words import told
 PLAIN = (0.62, 0.59, 0.55, 1.0)
 """Base colour of what has none: darker than the page."""
 GROUND = (238, 236, 231)
+UNIT = (np.zeros(3), 1.0)
+"""Middle and radius of the sphere that is looked at."""
 LIGHT: Literal["studio"] = "studio"
 BRIGHT = 0.45
 """Intensity of the surroundings: what is white stays below the white of the screen."""
@@ -59,23 +61,30 @@ def frame_of(points: np.ndarray) -> tuple[np.ndarray, float]:
     return middle, radius if radius > 0 else 1.0
 
 
-def add_glb(server: ViewerServer, name: str, data: bytes, middle: Any, radius: float) -> Any:
-    """Show a GLB so that a sphere of it becomes the unit sphere."""
-    at = tuple(float(v) for v in -np.asarray(middle) / radius)
-    return server.scene.add_glb(name, data, scale=1.0 / radius, position=at)
-
-
-def add_asset(server: ViewerServer, name: str, asset: Asset) -> Shown:
-    """Show an asset within the unit sphere. Points without faces are shown as points."""
-    meshes = list(asset.meshes.values())
+def sphere_about(asset: Asset) -> tuple[np.ndarray, float]:
+    """Middle (3,) and radius of a sphere about what an asset shows; see `frame_of`."""
+    meshes = asset.meshes.values()
     used = [m.vertices[np.unique(m.faces)] if len(m.faces) else m.vertices for m in meshes]
-    middle, radius = frame_of(np.concatenate(used) if used else np.zeros((0, 3)))
+    return frame_of(np.concatenate(used) if used else np.zeros((0, 3)))
+
+
+def add_asset(
+    server: ViewerServer, name: str, asset: Asset, into: tuple[np.ndarray, float] = UNIT
+) -> Shown:
+    """Show an asset. Points without faces are shown as points, in the unit sphere.
+
+    Args:
+        into: middle (3,) and radius of the sphere that the asset's own becomes.
+    """
+    meshes = list(asset.meshes.values())
+    middle, radius = sphere_about(asset)
     faces = sum(len(m.faces) for m in meshes)
     if not faces:
-        return Shown(
-            _points(server, name, meshes, middle, radius), f"{sum(map(len, used)):,} points"
-        )
-    node = add_glb(server, name, asset_bytes(asset), middle, radius)
+        count = sum(len(m.vertices) for m in meshes)
+        return Shown(_points(server, name, meshes, middle, radius), f"{count:,} points")
+    scale = into[1] / radius
+    at = tuple(float(v) for v in into[0] - np.asarray(middle) * scale)
+    node = server.scene.add_glb(name, asset_bytes(asset), scale=scale, position=at)
     parts = f", {len(meshes):,} parts" if len(meshes) > 1 else ""
     wide = " × ".join(f"{v:.4g}" for v in extent(asset))
     return Shown(node, f"{faces:,} triangles{parts}, {wide}")

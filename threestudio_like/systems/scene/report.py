@@ -31,6 +31,18 @@ def _sized(picture: np.ndarray, size: int) -> np.ndarray:
     )
 
 
+def objects_picture(picture: np.ndarray, parts: list[Part], size: int = 256) -> np.ndarray:
+    """A picture (H, W, 3) beside itself with the masks and boxes of its objects, (size, 2 size, 3)
+    uint8."""
+    marked = 0.35 * picture + 0.6
+    for number, part in enumerate(parts):
+        mask = part.mask[..., None]
+        marked = marked * (1 - mask) + mask * (0.45 * picture + 0.55 * colour_of(number))
+    for number, part in enumerate(parts):
+        outline(marked, part.box, colour_of(number))
+    return _bytes(np.concatenate([_sized(picture, size), _sized(marked, size)], 1))
+
+
 def picture_pages(
     picture: np.ndarray,
     parts: list[Part],
@@ -40,20 +52,12 @@ def picture_pages(
 ) -> dict[str, np.ndarray]:
     """The picture beside its masks and boxes, and every object as it was cut out and completed, by
     title; (H, W, 3) uint8."""
-    marked = 0.35 * picture + 0.6
-    for number, part in enumerate(parts):
-        mask = part.mask[..., None]
-        marked = marked * (1 - mask) + mask * (0.45 * picture + 0.55 * colour_of(number))
-    for number, part in enumerate(parts):
-        outline(marked, part.box, colour_of(number))
     cut = []
     for done in whole:
         alpha = done.pixels[..., 3:]
         cut.append(_sized(done.pixels[..., :3] * alpha + 0.96 * (1 - alpha), size // 2))
     return {
-        "The picture, and its objects": _bytes(
-            np.concatenate([_sized(picture, size), _sized(marked, size)], 1)
-        ),
+        "The picture, and its objects": objects_picture(picture, parts, size),
         f"Cut out and completed: {', '.join(names)}": _bytes(np.concatenate(cut, 1)),
     }
 

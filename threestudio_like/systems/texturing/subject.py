@@ -17,7 +17,7 @@ from ...meshes.io.images import decode
 from ...meshes.mesh import Asset, Mesh
 from ...meshes.texture.atlas import Atlas, join_atlas
 from ...meshes.texture.bake import atlas_raster
-from ...meshes.texture.coordinates import with_coordinates
+from ...meshes.texture.coordinates import vertex_mapping, with_coordinates
 from ...meshes.texture.look import TexelPlaces, resized
 
 
@@ -82,6 +82,25 @@ class Subject:
             size = self.atlas.tile_of(name).size
             self._places[name] = TexelPlaces(self.file.meshes[name], self.raw.meshes[name], size)
         return self._places[name]
+
+    def as_read(self) -> Asset:
+        """The file's asset with its own look, on the vertices that the painted one will have: the
+        two differ in their textures alone, and a page holds the rest once."""
+        meshes: dict[str, Mesh] = {}
+        for name, own in self.file.meshes.items():
+            raw = self.raw.meshes[name]
+            if name not in self.painted or self.places(name).kept:
+                meshes[name] = own
+                continue
+            mapping = vertex_mapping(own, raw)
+            meshes[name] = replace(
+                raw,
+                uv=None if own.uv is None else own.uv[mapping],
+                colours=None if own.colours is None else own.colours[mapping],
+                texture=own.texture,
+                material=own.material,
+            )
+        return self.file.with_meshes(meshes)
 
     def moved(self, vertices: torch.Tensor, options: SubjectOptions) -> Subject:
         """The subject with the joint atlas' vertices (V, 3) of the scene at other places, and
