@@ -22,7 +22,7 @@ from ..priors.model_files import PriorRecord, read_json, record
 from ..priors.model_folder import DiffusersConfig
 from ..priors.personal.choice import PersonalParts
 from ..priors.registry import EMBEDDED, embedded_folder
-from ..priors.text.concepts import read_concept
+from ..priors.text.concepts import read_concept, unused_words
 from ..priors.text.embeddings import EmbeddingStore
 from ..priors.text.weighted import parse_weighted
 from ..toybox.editions import DEFAULT, edition
@@ -112,7 +112,7 @@ def shared_priors(pool: PriorPool) -> Iterator[None]:
 def load_prior(
     options: PriorOptions, device: str, values: dict[str, str] | None = None, *, memory: str = ""
 ) -> DiffusionPrior:
-    """The prior of the options, with its concept and embedding bundle; from the pool of
+    """The prior of the options, with its concepts and embedding bundle; from the pool of
     `shared_priors`, if there is one. Raises ModelError."""
     pool = _POOL.get()
     # A bundle of a run's prompts must not hold those of other runs.
@@ -124,8 +124,10 @@ def load_prior(
 def _loaded(options: PriorOptions, device: str, values: dict[str, str]) -> DiffusionPrior:
     store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
     prior = load(options.prior, load_settings(options, device, values), store)
-    if options.concept is not None:
-        prior.add_concept(read_concept(options.concept))
+    for path in options.concept:
+        words = read_concept(path)
+        prior.add_concept(words)
+        prior.facts.words = (*prior.facts.words, *words)
     return prior
 
 
@@ -151,7 +153,7 @@ def closed_world(options: PriorOptions) -> tuple[tuple[str, ...] | None, str]:
     are of, found without loading its weights; None for the words of an open vocabulary, and where
     only the loaded prior can say. Raises ModelError."""
     folder = embedded_folder("diffusion") if options.prior == EMBEDDED else Path(options.prior)
-    if options.concept is not None or options.embeddings is not None:
+    if options.concept or options.embeddings is not None:
         return None, DEFAULT.name
     path = folder / "prior.json"
     if not path.is_file():
@@ -191,6 +193,8 @@ def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
     told = "words" not in prior.facts.untold
     for line in prior.check_prompt(f"{plain}, overhead view" if told else plain):
         events.say(f"Warning: {line}.")
+    for word in unused_words(prior.facts.words, plain):
+        events.say(f'Warning: the prompt does not use the concept\'s token "{word}".')
 
 
 def check_texts(prior: DiffusionPrior, config: Any) -> None:

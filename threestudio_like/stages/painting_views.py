@@ -25,6 +25,12 @@ from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
 
 
+BEND = 0.06
+"""Second difference of depth from pixel to pixel, scene units, that makes an edge."""
+LEAST = 0.02
+"""By how much a pixel at an edge counts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PaintViewsConfig:
     """Sampling of all views on one texture."""
@@ -89,6 +95,35 @@ def edges_from_within(pictures: torch.Tensor, opacity: torch.Tensor) -> torch.Te
     return torch.where(taken, mean, planes).permute(0, 2, 3, 1)
 
 
+def within_edges(opacity: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """By how much the pixels of pictures count: one from three pixels within the object's
+    silhouettes and those of its parts before each other, and less towards them.
+
+    The pictures of the prior run together there, and differ from view to view: where a view ended
+    at once, its pixels would be seen as teeth in the texture. No pixel of the object counts
+    nothing, for thin parts have no other.
+
+    Args:
+        opacity: (B, H, W, 1) in [0, 1]. depth: (B, H, W, 1) along the view, scene units.
+
+    Returns (B, H, W) in [0, 1].
+    """
+    shown, far = opacity.permute(0, 3, 1, 2), depth.permute(0, 3, 1, 2)
+    # Along a plane inverse depth is linear in the picture, so that slanted ones have no edges.
+    near = F.pad(1 / far.clamp_min(1e-3), (1, 1, 1, 1), mode="replicate")
+    middle = near[..., 1:-1, 1:-1]
+    across = near[..., 1:-1, 2:] + near[..., 1:-1, :-2] - 2 * middle
+    along = near[..., 2:, 1:-1] + near[..., :-2, 1:-1] - 2 * middle
+    bend = torch.maximum(across.abs(), along.abs()) / middle.square()
+    inside = ((shown > 0.99) & (bend < BEND)).float()
+    # Beyond the frame nothing is known, so that the frame is no silhouette.
+    eroded = [
+        -F.max_pool2d(-F.pad(inside, (k,) * 4, value=1.0), 2 * k + 1, 1) if k else inside
+        for k in range(3)
+    ]
+    return (LEAST + (1 - LEAST) * torch.stack(eroded).mean(0))[:, 0]
+
+
 @dataclass
 class ViewPainter:
     """Denoises all views of a surface, step by step.
@@ -139,7 +174,12 @@ class ViewPainter:
         pictures = torch.cat([prior.decode_latents(some) for some in clean.split(8)])
         shown = edges_from_within(pictures, opacity)
         texture, weight = back_project(
-            surface, self.cameras, shown, valid=opacity[..., 0], power=config.power
+            surface,
+            self.cameras,
+            shown,
+            valid=opacity[..., 0],
+            power=config.power,
+            counts=within_edges(opacity, rendering.depth),
         )
         open_ = surface.unlocked.view(surface.resolution, -1)
         surface.texels[0, :3] = torch.where(
