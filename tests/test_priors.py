@@ -16,7 +16,7 @@ from threestudio_like.priors.networks.attention import ViewAttention, install, j
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.sampling import ddim, guided_clean
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.priors.text.concepts import unused_words, read_concept
+from threestudio_like.priors.text.concepts import read_concept, unused_words
 from threestudio_like.priors.text.embeddings import EmbeddingStore
 from threestudio_like.renderers import Cameras
 

@@ -24,7 +24,6 @@ from ..renderers import BackgroundSample, Cameras, back_project
 from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
 
-
 BEND = 0.06
 """Second difference of depth from pixel to pixel, scene units, that makes an edge."""
 LEAST = 0.02
