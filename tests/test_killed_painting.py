@@ -126,7 +126,7 @@ class Painter:
             "--out",
             str(out),
         ]
-        line += ["--method", method, *FEW, "--load.image_size", "16"]
+        line += ["--prior", str(self.prior), "--method", method, *FEW, "--load.image_size", "16"]
         line += PAINT + ([] if method == "paint" else ["--steps", "3", "--resolution", "16"])
         return line + (["--control", f"depth={self.control}"] if control else [])
 

@@ -3,7 +3,7 @@ sees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..renderers import (
     back_project,
 )
 from ..representations import TexturedMesh
+from .demand import Demand, Place, sampled_demand
 from .painting import (
     PaintRates,
     PaintTerms,
@@ -55,6 +56,20 @@ class PaintRoundsConfig:
     rates: PaintRates = field(default_factory=lambda: PaintRates(texels="0.05->0.01", offsets="0"))
     """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser in all rounds."""
+        return len(self.refine.times) * self.iterations
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks of memory."""
+        refine = self.refine
+        # A round's pictures are encoded and decoded by eight, and drawn all at once.
+        together = 4 if self.in_turn else max(refine.batch, min(8, refine.views))
+        texels = getattr(place.holder, "texels", 512)
+        demand = sampled_demand(place, refine.views, together, texels, projects=self.in_turn)
+        return replace(demand, samples=refine.views * (2 * place.prior.facts.image_size) ** 2)
 
 
 @torch.no_grad()
@@ -199,7 +214,7 @@ def paint_rounds_stage(
 
     return Stage(
         name,
-        len(times) * config.iterations,
+        config.steps,
         {**parts.modules(), "targets": targets},
         groups=paint_groups(parts, config.rates),
         loss=loss,

@@ -21,6 +21,7 @@ from ..guidance.prompts import PromptConfig, ViewPrompts
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guided_clean
 from ..renderers import BackgroundSample, Cameras, back_project
+from .demand import Demand, Place, sampled_demand
 from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
 
@@ -53,6 +54,16 @@ class PaintViewsConfig:
     """Views that are denoised at once."""
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks of memory."""
+        texels = getattr(place.holder, "texels", 512)
+        return sampled_demand(place, self.views, self.together, texels)
+
+    @property
+    def together(self) -> int:
+        """Views that are denoised at once: whole groups of four."""
+        return max(4, self.batch - self.batch % 4)
 
     def cameras(self, distance: float, fov_y: float, size: int) -> Cameras:
         """The views; degrees, pictures of `size` pixels."""
@@ -148,22 +159,21 @@ class ViewPainter:
         self.views = _Views(shape, self.parts.surface.resolution)
         self.times = self.prior.schedule.sampling_times(config.steps, 1.0) if config.steps else []
         self._control: dict[str, torch.Tensor] | None = None
-        self._drawn = False
+        self._asked = False
 
     @torch.no_grad()
     def step(self, step: Step) -> None:
         """One step of all views: denoise, project, draw again, add noise of the next level."""
         prior, config, surface = self.prior, self.config, self.parts.surface
-        if not self._drawn:
+        if not self._asked:
             self._control = self.parts.control_pictures(self.cameras, prior)
-            self._drawn = True
+            self._asked = True
         if step.index == 0:
             random = RandomStream(step.seed, step.stage, 0)
             self.views.noisy.copy_(random.normal("noise", tuple(self.views.noisy.shape)))
         now, after = self.times[step.index]
         noisy = self.views.noisy.to(prior.device)
-        rendering = self.parts.renderer.render(surface, self.cameras, self.behind)
-        opacity = rendering.opacity
+        _, opacity, depth = self._drawn()
         clean = torch.cat([self._clean(noisy, now, part) for part in self._groups()])
         # Background for certain: no pixel under a latent, nor next to it, shows the mesh.
         covered = F.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
@@ -178,7 +188,7 @@ class ViewPainter:
             shown,
             valid=opacity[..., 0],
             power=config.power,
-            counts=within_edges(opacity, rendering.depth),
+            counts=within_edges(opacity, depth),
         )
         open_ = surface.unlocked.view(surface.resolution, -1)
         surface.texels[0, :3] = torch.where(
@@ -188,7 +198,7 @@ class ViewPainter:
         last = after < 0 or step.index == len(self.times) - 1
         if not last and step.index < (1 - config.apart) * len(self.times):
             surface.texels.copy_(fill_unseen(surface, (weight > 0) | ~open_)[None])
-            drawn = self.parts.renderer.render(surface, self.cameras, self.behind).features
+            drawn, _, _ = self._drawn()
             # The difference of the two pictures alone, so that what the autoencoder loses is not
             # lost at every step again.
             moved = [
@@ -205,11 +215,20 @@ class ViewPainter:
         epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
         self.views.noisy.copy_(following.sqrt() * clean + (1 - following).sqrt() * epsilon)
 
+    def _drawn(self) -> tuple[torch.Tensor, ...]:
+        """Pictures (V, H, W, 3) of the surface as it is, opacity and depth (V, H, W, 1): few views
+        at once, for a drawing takes far more memory than its result."""
+        parts = []
+        for some in self._groups():
+            drawn = self.parts.renderer.render(self.parts.surface, self.cameras[some], self.behind)
+            parts.append((drawn.features, drawn.opacity, drawn.depth))
+        return tuple(torch.cat(planes) for planes in zip(*parts))
+
     def _groups(self) -> list[torch.Tensor]:
         """The views that are denoised at once: whole groups of four, and what is left over."""
         count = len(self.cameras)
         whole = count - count % 4 if self.config.joint_views else count
-        few = max(4, self.config.batch - self.config.batch % 4)
+        few = self.config.together
         return [
             torch.arange(begin, min(begin + few, end))
             for first, end in ((0, whole), (whole, count))
