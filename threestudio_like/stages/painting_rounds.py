@@ -249,7 +249,8 @@ def fill_unseen(
         return texels
     # Normals count a little: the inside of a wall takes its colour from the inside's rim rather
     # than from the outside.
-    place = torch.cat([geometry.points, 0.1 * geometry.normals], 1).numpy()
+    place = torch.cat([geometry.points, 0.1 * geometry.normals], 1).cpu().numpy()
+    known = known.cpu()
     source = known.nonzero()[:, 0]
     source = source[:: max(1, len(source) // 60000)]
     lost = (~known).nonzero()[:, 0]
@@ -259,7 +260,8 @@ def fill_unseen(
     distance, index = distance.reshape(len(lost), -1), index.reshape(len(lost), -1)
     share = 1 / np.maximum(distance, 1e-4)
     share = torch.from_numpy((share / share.sum(1, keepdims=True)).astype(np.float32))
-    near = source[torch.from_numpy(index)]
+    near, lost = source[torch.from_numpy(index)].to(texels.device), lost.to(texels.device)
+    share = share.to(texels.device)
     values = texels[:, geometry.rows[near], geometry.columns[near]]
     texels[:, geometry.rows[lost], geometry.columns[lost]] = (values * share).sum(-1)
     return texels
