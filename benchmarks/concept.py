@@ -141,7 +141,7 @@ def work(job: tuple[str, int]) -> None:
     trained = time.process_time() - began
     generate(
         f"a {token}",
-        prior=PriorOptions(concept=learnt),
+        prior=PriorOptions(concept=(learnt,)),
         seed=seed,
         asset=AssetOptions(turntable=False),
         run=RunOptions(out=folder / "run", quiet=True),

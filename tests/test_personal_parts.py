@@ -14,11 +14,21 @@ from safetensors.torch import save_file
 
 from tests.twins import save_twin, vae
 from threestudio_like.cli import main
+from threestudio_like.commands.generate import Generate
+from threestudio_like.commands.jobs import refine as refine_job
+from threestudio_like.commands.jobs.refine import as_the_source
+from threestudio_like.commands.parsing import flags_of
+from threestudio_like.commands.refine import Refine
+from threestudio_like.commands.registry import command_names, options_of
+from threestudio_like.engine.config import from_dict, to_dict
 from threestudio_like.engine.errors import UserError
 from threestudio_like.priors.families.detection import load_folder
 from threestudio_like.priors.model_folder import DiffusersConfig
 from threestudio_like.priors.personal.choice import PersonalParts
-from threestudio_like.priors.text.concepts import read_concept
+from threestudio_like.priors.text.concepts import in_tokens, read_concept, unused_words
+from threestudio_like.runs.options import PriorOptions
+from threestudio_like.runs.prior import load_prior
+from threestudio_like.runs.record import RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +237,175 @@ def test_parts_reach_the_prior_of_every_command(command, sd, tmp_path, capsys):
             more += ["--like", str(tmp_path / "photo.png")]
         assert main([command, *words, *more]) == 2
         assert str(path) in capsys.readouterr().err
+
+
+PARTS = {
+    "--concept": ["x.safetensors"],
+    "--lora": ["x.safetensors"],
+    "--vae": ["x.safetensors"],
+    "--ip-adapter": ["x.safetensors"],
+    "--like": ["x.png"],
+    "--embeddings": ["x.safetensors"],
+}
+
+
+def takes_a_prior(command: str) -> bool:
+    return "--attention-slicing" in flags_of(options_of(command))
+
+
+@pytest.mark.parametrize("command", [c for c in command_names() if not takes_a_prior(c)])
+def test_commands_without_a_prior_refuse_parts(command, capsys):
+    """Of every command, also of those that come later: an option that it has not is named."""
+    for option, value in PARTS.items():
+        assert main([command, option, *value]) == 2
+        told = capsys.readouterr().err.strip().splitlines()
+        assert len(told) == 1, told
+        assert option in told[0]
+
+
+@pytest.mark.parametrize("command", [c for c in command_names() if takes_a_prior(c)])
+def test_commands_with_a_prior_know_all_parts(command):
+    assert set(PARTS) <= set(flags_of(options_of(command)))
+
+
+@pytest.mark.parametrize("option", PARTS)
+def test_a_method_that_asks_no_prior_refuses_parts(option, tmp_path, capsys):
+    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    picture.paste((200, 30, 30, 255), (16, 16, 48, 48))
+    picture.save(tmp_path / "photo.png")
+    line = ["reconstruct", str(tmp_path / "photo.png"), "--method", "relief"]
+    line += ["--out", str(tmp_path / "out"), option, str(tmp_path / PARTS[option][0])]
+    assert main(line) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert f"{option}: this method asks no prior" in told[-1], told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_layout_that_is_only_settled_refuses_parts(tmp_path, capsys):
+    (tmp_path / "poses.json").write_text("{}")
+    line = ["compose", "--poses", str(tmp_path / "poses.json"), "--objects", str(tmp_path)]
+    assert main([*line, "--lora", "x.safetensors", "--out", str(tmp_path / "out")]) == 2
+    assert "--lora" in capsys.readouterr().err
+
+
+def test_a_plug_ins_prior_refuses_what_it_does_not_read(monkeypatch):
+    from threestudio_like.priors.loading import PRIORS, PriorKind, load_prior
+    from threestudio_like.priors.text.embeddings import EmbeddingStore
+
+    def load(options: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setitem(PRIORS._added, "mine", PriorKind(summary="", load=load))
+    for parts in (PersonalParts(lora=(Path("x"),)), PersonalParts(vae=Path("x"))):
+        with pytest.raises(UserError, match="reads no parts of yours"):
+            load_prior("mine", DiffusersConfig(parts=parts))
+    with pytest.raises(UserError, match="Leave out --embeddings"):
+        load_prior("mine", DiffusersConfig(), EmbeddingStore())
+
+
+def word_file(path: Path, count: int = 1, seed: int = 0) -> Path:
+    draw = torch.Generator().manual_seed(seed)
+    save_file({"emb_params": torch.randn(count, 32, generator=draw)}, path)
+    return path
+
+
+def test_several_words_are_the_librarys(sd, tmp_path):
+    """Words that begin alike, of several vectors each."""
+    from diffusers import DiffusionPipeline
+
+    words = {"mystyle": 2, "mystyle-b": 1, "other": 3}
+    pipeline = DiffusionPipeline.from_pretrained(sd, local_files_only=True)
+    files = []
+    for k, (word, count) in enumerate(words.items()):
+        files.append(word_file(tmp_path / f"{word}.safetensors", count, seed=k))
+        pipeline.load_textual_inversion(str(files[-1]), token=word, local_files_only=True)
+    prior = load_prior(PriorOptions(prior=str(sd), concept=tuple(files)), "cpu")
+    assert prior.facts.words == tuple(words)
+    for prompt in ("a chair in mystyle", "other chair, mystyle and other", "a red chair"):
+        theirs = pipeline.encode_prompt(prompt, "cpu", 1, False)[0]
+        torch.testing.assert_close(prior.encode_text([prompt]), theirs, atol=1e-5, rtol=0)
+
+
+def test_words_are_whole_and_the_longest_counts():
+    written = {"mug": "mug mug_1", "mug-b": "mug-b", "<x>": "<x> <x>_1"}
+    said = in_tokens("mug mug-b mugs <x>, <x>y (mug)", written)
+    assert said == "mug mug_1 mug-b mugs <x> <x>_1, <x>y (mug mug_1)"
+    assert unused_words(["mug", "<x>"], "mugs of <x>") == ["mug"]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (None, ()),
+        ("/a b/x.bin", (Path("/a b/x.bin"),)),
+        (["/a b/x.bin", "y.bin"], (Path("/a b/x.bin"), Path("y.bin"))),
+        ([], ()),
+    ],
+)
+def test_words_of_an_earlier_run_are_read(value, wanted):
+    """run.yaml had one file or none."""
+    read = from_dict(Generate, {"model": {"concept": value}}).model
+    assert read.concept == wanted
+    assert from_dict(PriorOptions, to_dict(read)) == read
+
+
+def test_a_refinement_takes_the_parts_along(sd, tmp_path, capsys):
+    """Of a run with a LoRA and two words, whose run.yaml an earlier version wrote with one."""
+    lora, out = one_lora(tmp_path / "mine.safetensors"), tmp_path / "run"
+    words = [word_file(tmp_path / f"{w}.safetensors", seed=k) for k, w in enumerate(("<a>", "<b>"))]
+    line = ["generate", "a red <a> chair", "--prior", str(sd), "--out", str(out)]
+    line += ["--lora", str(lora), "--lora-weight", "0.5", "--concept", str(words[0])]
+    assert main([*line, "--concept", str(words[1]), *COMMAND[:-1]]) == 0
+    assert 'does not use the concept\'s token "<b>"' in capsys.readouterr().err
+    record = yaml.safe_load((out / "run.yaml").read_text())
+    assert record["options"]["model"]["concept"] == [str(w) for w in words]
+    assert len(record["concepts"]) == 2
+    record["options"]["model"]["concept"] = str(words[0])
+    (out / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    finer = tmp_path / "finer"
+    few = ["--steps", "2", "--resolution", "16", "--no-turntable"]
+    assert main(["refine", str(out), "--out", str(finer), *few]) == 0
+    assert "As in the run before: --concept, --lora, --lora-weight." in capsys.readouterr().err
+    model = yaml.safe_load((finer / "run.yaml").read_text())["options"]["model"]
+    assert model["prior"] == str(sd)
+    assert (model["lora"], model["lora_weight"]) == ([str(lora)], [0.5])
+    assert model["concept"] == [str(words[0])]
+
+
+def test_what_is_given_now_replaces_what_was_given_before():
+    record = RunRecord(
+        command="generate",
+        options={"model": {"lora": ["a.safetensors"], "lora_weight": [0.5], "vae": "v"}},
+        facts={"prior": "sd-1.5"},
+    )
+    taken, told = as_the_source(PriorOptions(lora=(Path("b.safetensors"),)), record)
+    assert (taken.prior, taken.lora, taken.lora_weight) == ("sd-1.5", (Path("b.safetensors"),), ())
+    assert taken.vae == Path("v")
+    assert told == ["As in the run before: --vae."]
+    other, told = as_the_source(PriorOptions(prior="sd-2.1-base"), record)
+    assert other == PriorOptions(prior="sd-2.1-base")
+    assert "--lora, --lora-weight, --vae of the run before is left out" in told[0]
+
+
+def test_painting_on_keeps_prior_parts_and_control(tmp_path, monkeypatch):
+    mesh = Path(__file__).parent.parent / "assets" / "meshes" / "robot.glb"
+    (tmp_path / "asset.glb").write_bytes(mesh.read_bytes())
+    record = RunRecord(
+        command="texture",
+        options={"control": ["depth@0.5"], "model": {"vae": "v"}},
+        facts={"prior": "somewhere", "prompt": "a robot"},
+    )
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "threestudio_like.commands.jobs.texture.texture",
+        lambda options, **more: asked.update(options=options, **more),
+    )
+    refine_job._refine_texture(Refine(), tmp_path, record, system=None, prior=None)
+    chosen = asked["options"]
+    assert (chosen.control, chosen.model.prior) == (("depth@0.5",), "somewhere")
+    assert chosen.model.vae == Path("v")
+    assert asked["notes"][-1] == "As in the run before: --control depth@0.5."
+    other = Refine(model=PriorOptions(prior="another"))
+    refine_job._refine_texture(other, tmp_path, record, system=None, prior=None)
+    assert asked["options"].control == ()
+    assert "--control of the run is not kept" in asked["notes"][-1]

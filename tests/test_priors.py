@@ -16,7 +16,7 @@ from threestudio_like.priors.networks.attention import ViewAttention, install, j
 from threestudio_like.priors.registry import embedded_folder
 from threestudio_like.priors.sampling import ddim, guided_clean
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.priors.text.concepts import concept_words, read_concept
+from threestudio_like.priors.text.concepts import read_concept, unused_words
 from threestudio_like.priors.text.embeddings import EmbeddingStore
 from threestudio_like.renderers import Cameras
 
@@ -202,8 +202,8 @@ def test_concepts_add_exactly_one_token_and_change_the_embedding(tmp_path, tiny_
     )
     with pytest.raises(ModelError, match="exists already"):
         prior.add_concept(read_concept(path))
-    assert concept_words(["<cat-toy>"], "a red chair") == ["<cat-toy>"]
-    assert concept_words(["<cat-toy>"], "a <cat-toy>") == []
+    assert unused_words(["<cat-toy>"], "a red chair") == ["<cat-toy>"]
+    assert unused_words(["<cat-toy>"], "a <cat-toy>") == []
     torch.save({"<other>": torch.randn(32)}, tmp_path / "learned_embeds.bin")
     assert list(read_concept(tmp_path / "learned_embeds.bin")) == ["<other>"]
 

@@ -78,7 +78,7 @@ def parse(command: str, arguments: list[str]) -> Any:
     kind = options_of(command)
     flags = flags_of(kind)
     arguments = read_plugins(arguments, "--plugins" in flags)
-    rest, dotted = _separate(command, flags, arguments)
+    rest, dotted = _separate(command, flags, [*map(_of_this_machine, arguments)])
     if any(item in ("-h", "--help") for item in rest):
         print(help_of(command))
         raise SystemExit(0)
@@ -206,7 +206,37 @@ def _separate(
             dotted[key] = given
             continue
         raise _unknown(command, flags, name, flag=flag)
-    return rest, dotted
+    return _joined(rest, flags), dotted
+
+
+def _of_this_machine(item: str) -> str:
+    """An argument; a path with a dot before it that is not there as it is from the root, because
+    without the dot, which a `Path` forgets, it could be a name of the hub."""
+    flag, equals, value = item.partition("=") if item.startswith("--") else ("", "", item)
+    there = not value.startswith("./") or os.path.exists(value)
+    return item if there else flag + equals + os.path.abspath(value)
+
+
+def _joined(rest: list[str], flags: dict[str, Any]) -> list[str]:
+    """The arguments with the values of a repeated option of several values behind its first
+    flag: of `--lora a --lora b` the reader of arguments would take the last one alone."""
+    chunks: list[list[str]] = [[]]
+    first: dict[str, list[str]] = {}
+    for item in rest:
+        flag, equals, value = item.partition("=")
+        several = typing.get_origin(flags.get(flag)) is tuple
+        if several and flag in first:
+            # Behind --flag=value stands nothing else of the flag.
+            first[flag] += [value] if equals else []
+            chunks.append([] if equals else first[flag])
+        elif item.startswith("--"):
+            chunks.append([flag, value] if several and equals else [item])
+            if several:
+                first[flag] = chunks[-1]
+        else:
+            chunks[-1].append(item)
+    kept = {id(chunk): chunk for chunk in chunks}
+    return [item for chunk in kept.values() for item in chunk]
 
 
 def _negated(flag: str) -> str:

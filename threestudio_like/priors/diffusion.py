@@ -141,6 +141,8 @@ class PriorFacts:
     """The only words that it knows, or None for an open vocabulary."""
     world: str = "twenty"
     """The edition of the toybox that a closed vocabulary belongs to."""
+    words: tuple[str, ...] = ()
+    """Words of textual inversion that it was given."""
     camera: CameraProtocol | None = None
     light: tuple[tuple[float, ...], ...] | None = None
     """The common light of all its pictures, if there is one: the (4, 4) matrix of
@@ -181,10 +183,8 @@ class PriorFacts:
         if domain in self.domains:
             return
         if domain == "normal":
-            remedy = (
-                "Leave the guidance normals out, or name a prior whose prior.json declares them"
-            )
-            remedy += " (docs/models.md): --guidance.normals.prior FOLDER"
+            remedy = "Leave the guidance normals out, or name a prior whose prior.json declares "
+            remedy += "them (docs/models.md): --guidance.normals.prior FOLDER"
             raise ModelError("knows no pictures of normals", self.name, remedy)
         raise ModelError(
             "knows pictures of normals alone",

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ..engine.errors import ModelError
 from ..engine.places import cache_folder, user_path
 
+T = TypeVar("T")
 LEFT_OUT = (
     *("safety_checker", "onnx", "openvino", "flax"),
     *("vae_1_0", "vae_encoder", "vae_decoder", "unet_onnx", "watermarker"),
@@ -106,14 +108,9 @@ def snapshot_in(folder: Path) -> Path:
 def cached(mirror: str) -> Path | None:
     """The folder of a model in the hub's cache; None where it is not there. Nothing is asked of the
     network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(mirror, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-        return None
-    return folder if any(folder.rglob("*.safetensors")) else None
+    folder = _snapshot(mirror)
+    whole = folder is not None and any(folder.rglob("*.safetensors"))
+    return folder if whole else None
 
 
 def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
@@ -127,6 +124,80 @@ def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
         ModelError: it is not on the hub, is gated, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi, snapshot_download
+
+    for mirror in mirrors:
+        there = cached(mirror)
+        if there is not None:
+            return there
+
+    def get(mirror: str) -> Path:
+        files = wanted_files(HfApi().list_repo_files(mirror))
+        return Path(snapshot_download(mirror, allow_patterns=files))
+
+    return _asked(name, mirrors, option, get, instead=f", or use {option} toybox")
+
+
+def repository_folder(
+    name: str, option: str, choose: Callable[[Sequence[str]], list[str]], what: str
+) -> tuple[Path, list[str]]:
+    """A repository's folder on this machine with some of its files, and their names in it: from
+    the models folder or the hub's cache without a question where they are there, else from the hub.
+
+    Args:
+        name: "owner/name". option: of the command line, for error messages.
+        choose: the wanted ones of the names of files; none where what is wanted is not among them.
+        what: that is, in words.
+
+    Raises:
+        ModelError: there is no such repository, or file in it; it is gated; or the hub cannot be
+            reached.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    for folder in repositories_here(name):
+        names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+        files = choose(sorted(names))
+        if files:
+            return folder, files
+
+    def get(mirror: str) -> tuple[Path, list[str]]:
+        names = HfApi().list_repo_files(mirror)
+        files = choose(names)
+        if not files:
+            there = ", ".join([n for n in names if n.endswith(".safetensors")][:6])
+            raise ModelError(
+                f'"{mirror}" has no {what}', option, f"It has: {there or 'no safetensors'}"
+            )
+        return Path(snapshot_download(mirror, allow_patterns=files)), files
+
+    return _asked(name, (name,), option, get)
+
+
+def repositories_here(name: str) -> list[Path]:
+    """The folders of a repository on this machine: below the models folder, in the hub's cache."""
+    folders = (models_folder() / name.replace("/", "--"), _snapshot(name))
+    return [folder for folder in folders if folder is not None and folder.is_dir()]
+
+
+def _snapshot(name: str) -> Path | None:
+    """What of a repository is in the hub's cache; None for nothing."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        return None
+
+
+def _asked(
+    name: str, mirrors: tuple[str, ...], option: str, get: Callable[[str], T], instead: str = ""
+) -> T:
+    """What the first mirror gives that has it. Raises ModelError, see `download`.
+
+    Args:
+        instead: what else the user can do, behind other remedies.
+    """
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -134,15 +205,10 @@ def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
         RepositoryNotFoundError,
     )
 
-    for mirror in mirrors:
-        there = cached(mirror)
-        if there is not None:
-            return there
     missing, gated, away = [], [], []
     for mirror in mirrors:
         try:
-            files = wanted_files(HfApi().list_repo_files(mirror))
-            return Path(snapshot_download(mirror, allow_patterns=files))
+            return get(mirror)
         except GatedRepoError:
             gated.append(mirror)
         except RepositoryNotFoundError:
@@ -163,10 +229,10 @@ def download(name: str, mirrors: tuple[str, ...], option: str) -> Path:
             f"({reason})",
             where,
             "Connect once, or put the model's folder at "
-            f"{models_folder() / name.replace('/', '--')}, or use {option} toybox",
+            f"{models_folder() / name.replace('/', '--')}{instead}",
         )
     raise ModelError(
         f"the model is not on the hub; tried: {', '.join(missing)}",
         where,
-        f"Give another hub id or a folder, or use {option} toybox",
+        f"Give another hub id or a folder{instead}",
     )

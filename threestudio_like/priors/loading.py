@@ -19,7 +19,6 @@ from .diffusion import DiffusionPrior
 from .families.base import DiffusersPrior
 from .families.detection import load_folder
 from .model_folder import DiffusersConfig
-from .personal.choice import PersonalParts
 from .registry import EMBEDDED, MODELS, resolve
 from .text.embeddings import EmbeddingStore
 
@@ -44,7 +43,7 @@ class PriorOptions:
 @dataclass(frozen=True, kw_only=True)
 class PriorKind:
     """A prior that is registered: one line about it, what loads it, and whether that reads the
-    user's own parts (`PersonalParts`). The loader raises ModelError where it cannot."""
+    user's own parts (`PersonalParts`, embeddings). The loader raises ModelError where it cannot."""
 
     summary: str
     load: Callable[[PriorOptions], DiffusionPrior]
@@ -105,8 +104,9 @@ def load_prior(
     if name not in PRIORS:
         return _diffusers(options)
     kind, given = PRIORS.get(name), options.config.parts
-    if given != PersonalParts() and not kind.parts:
-        named = [f.name for f in fields(given) if getattr(given, f.name) != f.default]
+    named = [f.name for f in fields(given) if getattr(given, f.name) != f.default]
+    named += [] if embeddings is None else ["embeddings"]
+    if named and not kind.parts:
         raise ModelError(
             "reads no parts of yours", name, f"Leave out --{named[0].replace('_', '-')}"
         )

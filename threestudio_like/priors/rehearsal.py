@@ -46,7 +46,7 @@ class Networks:
 
         Args:
             latent, image: edges of latents and pictures. gradient: whether pictures are encoded for
-                their gradient.
+                their gradient; where not, latents are decoded too.
         """
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -91,5 +91,7 @@ class Networks:
                 found["autoencoder holds"] = watch.live
                 if gradient:
                     out.sum().backward()
+                else:
+                    vae.decode(out)
             found["autoencoder at work"] = watch.peak
         return found

@@ -221,6 +221,7 @@ def back_project(
     pictures: torch.Tensor,
     valid: torch.Tensor | None = None,
     power: float = 6.0,
+    counts: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Project pictures back onto the surface that they show.
 
@@ -231,7 +232,13 @@ def back_project(
         pictures: (B, H, W, C), one for each camera.
         valid: (B, H, W) in [0, 1], where the pictures can be trusted; everywhere by default.
         power: exponent of the cosine that weights the pictures of a texel.
+        counts: (B, H, W), by how much each pixel counts besides; all alike by default.
     """
+
+    def at(picture: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        plane = picture[None, None].to(grid.device)
+        return F.grid_sample(plane, grid, mode="bilinear", align_corners=False)[0, 0, 0]
+
     geometry = surface.texel_geometry()
     planes = pictures.permute(0, 3, 1, 2).to(geometry.points.device)
     total = planes.new_zeros(planes.shape[1], len(geometry.rows))
@@ -243,13 +250,9 @@ def back_project(
         )
         share = cosine**power
         if valid is not None:
-            sure = F.grid_sample(
-                valid[number][None, None].to(grid.device),
-                grid,
-                mode="bilinear",
-                align_corners=False,
-            )[0, 0, 0]
-            share = share * (sure > 0.99)
+            share = share * (at(valid[number], grid) > 0.99)
+        if counts is not None:
+            share = share * at(counts[number], grid)
         total += sampled[0, :, 0] * share
         weight += share
     out = planes.new_zeros(planes.shape[1], surface.resolution, surface.resolution)

@@ -165,7 +165,7 @@ def networks_at_work(plan: MemoryPlan, demand: Demand, prior: DiffusionPrior) ->
         latent,
         at_once(demand.repeats),
         images if demand.encode else 1,
-        demand.encode,
+        demand.encode and demand.gradient,
         plan.offload,
     )
     most = max(first.denoising, first.encoding if demand.encode else 0)

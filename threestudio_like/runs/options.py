@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from ..engine.errors import ConfigError, InputError
 from ..engine.events import in_notebook
+from ..engine.schema.former import FormerKey
 
 O = TypeVar("O")
 LONGEST_PROMPT = 400
@@ -55,10 +56,10 @@ class PriorOptions:
     """torch.compile the prior's UNet: faster after a first minute."""
     offload: bool = False
     """Keep the prior's weights in main memory between uses (small GPUs)."""
-    concept: Path | None = None
-    """Textual-inversion file to load: learned_embeds.safetensors or .bin."""
+    concept: tuple[Path, ...] = ()
+    """Textual-inversion files to load, each a word: learned_embeds.safetensors or .bin."""
     lora: tuple[Path, ...] = ()
-    """LoRA files to add to the model (.safetensors)."""
+    """LoRAs to add to the model: .safetensors files, or hub ids (owner/name/file.safetensors)."""
     lora_weight: tuple[float, ...] = ()
     """How much each counts, or one number for all (default: 1)."""
     vae: Path | None = None
@@ -68,11 +69,20 @@ class PriorOptions:
     like_weight: float = 1.0
     """How much they count."""
     ip_adapter: Path | None = None
-    """File of the IP-Adapter for --like, with image_encoder/ beside it, or a folder of both."""
+    """IP-Adapter for --like: its file with image_encoder/ beside it, a folder of both, or a hub id
+    (h94/IP-Adapter)."""
     embeddings: Path | None = None
     """Bundle of prompt embeddings to use instead of the text encoder."""
     save_embeddings: Path | None = None
     """Write this run's prompt embeddings as a bundle."""
+
+    FORMER_KEYS: ClassVar[dict[str, FormerKey]] = {
+        "concept": FormerKey(
+            kind=Path | None,
+            now=lambda path: {"concept": () if path is None else (path,)},
+            when=lambda value: value is None or isinstance(value, (str, Path)),
+        )
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

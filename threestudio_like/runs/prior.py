@@ -20,14 +20,14 @@ from ..priors.diffusion import DiffusionPrior
 from ..priors.loading import load_prior as load
 from ..priors.model_files import PriorRecord, read_json, record
 from ..priors.model_folder import DiffusersConfig
-from ..priors.personal.choice import PersonalParts
+from ..priors.personal.choice import PersonalParts, digest_of
 from ..priors.registry import EMBEDDED, embedded_folder
-from ..priors.text.concepts import read_concept
+from ..priors.text.concepts import read_concept, unused_words
 from ..priors.text.embeddings import EmbeddingStore
 from ..priors.text.weighted import parse_weighted
 from ..toybox.editions import DEFAULT, edition
 from ..toybox.words import Vocabulary, split, unknown_words
-from .options import PriorOptions
+from .options import PriorOptions, flag
 
 
 def load_settings(options: PriorOptions, device: str, values: dict[str, str]) -> DiffusersConfig:
@@ -59,12 +59,37 @@ def parts_of(options: PriorOptions) -> PersonalParts:
 
 
 def parts_facts(options: Any) -> dict[str, Any]:
-    """The user's own parts of a command's prior as a fact of its run: by their contents, not their
+    """The user's own parts of a command's prior as facts of its run: by their contents, not their
     names; empty where there are none. Raises ModelError."""
     model = getattr(options, "model", None)
-    if model is None or not (model.lora or model.vae or model.like):
+    if model is None:
         return {}
-    return {"parts": parts_of(model).facts()}
+    facts: dict[str, Any] = {}
+    if model.lora or model.vae or model.like:
+        facts["parts"] = parts_of(model).facts()
+    if model.concept:
+        facts["concepts"] = [digest_of(path) for path in model.concept]
+    return facts
+
+
+OWN_PARTS = (
+    *("concept", "lora", "lora_weight", "vae", "like", "like_weight", "ip_adapter"),
+    *("embeddings", "save_embeddings"),
+)
+"""Options of what a user brings to a prior."""
+
+
+def parts_given(options: PriorOptions) -> list[str]:
+    """The options among `OWN_PARTS` that say anything, as they are written on the command line."""
+    plain = PriorOptions()
+    return [flag(n) for n in OWN_PARTS if getattr(options, n) != getattr(plain, n)]
+
+
+def refuse_parts(options: PriorOptions, why: str, remedy: str = "Leave it out") -> None:
+    """Raise ConfigError where a user brings what no prior of the run would see."""
+    given = parts_given(options)
+    if given:
+        raise ConfigError(why, given[0], remedy)
 
 
 class PriorPool:
@@ -112,7 +137,7 @@ def shared_priors(pool: PriorPool) -> Iterator[None]:
 def load_prior(
     options: PriorOptions, device: str, values: dict[str, str] | None = None, *, memory: str = ""
 ) -> DiffusionPrior:
-    """The prior of the options, with its concept and embedding bundle; from the pool of
+    """The prior of the options, with its concepts and embedding bundle; from the pool of
     `shared_priors`, if there is one. Raises ModelError."""
     pool = _POOL.get()
     # A bundle of a run's prompts must not hold those of other runs.
@@ -124,8 +149,10 @@ def load_prior(
 def _loaded(options: PriorOptions, device: str, values: dict[str, str]) -> DiffusionPrior:
     store = EmbeddingStore.load(options.embeddings) if options.embeddings else None
     prior = load(options.prior, load_settings(options, device, values), store)
-    if options.concept is not None:
-        prior.add_concept(read_concept(options.concept))
+    for path in options.concept:
+        words = read_concept(path)
+        prior.add_concept(words)
+        prior.facts.words = (*prior.facts.words, *words)
     return prior
 
 
@@ -151,7 +178,7 @@ def closed_world(options: PriorOptions) -> tuple[tuple[str, ...] | None, str]:
     are of, found without loading its weights; None for the words of an open vocabulary, and where
     only the loaded prior can say. Raises ModelError."""
     folder = embedded_folder("diffusion") if options.prior == EMBEDDED else Path(options.prior)
-    if options.concept is not None or options.embeddings is not None:
+    if options.concept or options.embeddings is not None:
         return None, DEFAULT.name
     path = folder / "prior.json"
     if not path.is_file():
@@ -191,6 +218,8 @@ def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
     told = "words" not in prior.facts.untold
     for line in prior.check_prompt(f"{plain}, overhead view" if told else plain):
         events.say(f"Warning: {line}.")
+    for word in unused_words(prior.facts.words, plain):
+        events.say(f'Warning: the prompt does not use the concept\'s token "{word}".')
 
 
 def check_texts(prior: DiffusionPrior, config: Any) -> None:

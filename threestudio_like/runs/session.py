@@ -189,9 +189,8 @@ class Run:
         plain = as_read_back({**facts, **parts_facts(self.options)})
         saved = self._saved
         if saved is not None and saved.facts and saved.format > 1:
-            differing = sorted(
-                k for k in {*plain, *saved.facts} if plain.get(k) != saved.facts.get(k)
-            )
+            keys = {*plain, *saved.facts} - ({"concepts"} - {*saved.facts})  # not in earlier runs
+            differing = sorted(k for k in keys if plain.get(k) != saved.facts.get(k))
             if differing:
                 raise CheckpointError(
                     f"the folder holds another run (different: {', '.join(differing)})",

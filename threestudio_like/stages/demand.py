@@ -32,6 +32,8 @@ from .splat_demand import per_gaussian, rehearsed
 
 SURFACE = 200.0
 """Bytes that drawing a mesh keeps for its way back, a sample."""
+PLACES, PROJECTED = 40, 60
+"""Bytes of where a texel lies on the surface, and of what it takes from a picture, a texel."""
 DRAWS = 16
 """Steps at most whose cameras a forecast tries."""
 
@@ -44,7 +46,8 @@ class Demand:
     of the UNet's batch a view; in how many `parts` a step comes; whether terms of the samples
     follow what the networks do (`regularised`); `refresh` takes to look where nothing is; `grid`
     what is known of that; `beside` what its guidances do besides;
-    `prior` where the stage asks another network than the run's, which stays loaded."""
+    `prior` where the stage asks another network than the run's, which stays loaded; `gradient`
+    whether what is encoded has one on its way back."""
 
     name: str
     views: int
@@ -62,6 +65,7 @@ class Demand:
     grid: int = 0
     beside: tuple[Beside, ...] = ()
     prior: DiffusionPrior | None = None
+    gradient: bool = True
 
 
 @runtime_checkable
@@ -173,6 +177,35 @@ def surface_demand(place: Place, views: int, texels: int) -> Demand:
         kept=SURFACE,
         most=SURFACE,
         chunked=SURFACE,
+    )
+
+
+def sampled_demand(
+    place: Place, views: int, together: int, texels: int, projects: bool = True
+) -> Demand:
+    """Of a stage that samples pictures of a mesh, which it draws without a gradient.
+
+    Args:
+        views: in all. together: of them are drawn, denoised, encoded or decoded at once.
+        texels: along the edge of what is painted.
+        projects: whether its pictures are projected onto the texels.
+    """
+    size, prior = place.prior.facts.image_size, place.prior
+    geometry = (PLACES + projects * PROJECTED) * texels**2
+    # Pictures as they are sampled, with their edges, as they are drawn; and those of the control.
+    planes = 9 + 3 * len(prior.facts.controls)
+    return Demand(
+        place.name,
+        min(together, views),
+        size,
+        encode=True,
+        samples=min(together, views) * (2 * size) ** 2,
+        parameters=20 * texels**2,
+        kept=0.0,
+        most=SURFACE,
+        chunked=0.0,
+        grid=4 * views * planes * size**2 + geometry,
+        gradient=False,
     )
 
 

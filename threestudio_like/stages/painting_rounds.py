@@ -3,7 +3,7 @@ sees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ..renderers import (
     back_project,
 )
 from ..representations import TexturedMesh
+from .demand import Demand, Place, sampled_demand
 from .painting import (
     PaintRates,
     PaintTerms,
@@ -55,6 +56,20 @@ class PaintRoundsConfig:
     rates: PaintRates = field(default_factory=lambda: PaintRates(texels="0.05->0.01", offsets="0"))
     """The pictures of the rounds keep the mesh's silhouette, so its vertices rest."""
     terms: PaintTerms = field(default_factory=PaintTerms)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser in all rounds."""
+        return len(self.refine.times) * self.iterations
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks of memory."""
+        refine = self.refine
+        # A round's pictures are encoded and decoded by eight, and drawn all at once.
+        together = 4 if self.in_turn else max(refine.batch, min(8, refine.views))
+        texels = getattr(place.holder, "texels", 512)
+        demand = sampled_demand(place, refine.views, together, texels, projects=self.in_turn)
+        return replace(demand, samples=refine.views * (2 * place.prior.facts.image_size) ** 2)
 
 
 @torch.no_grad()
@@ -199,7 +214,7 @@ def paint_rounds_stage(
 
     return Stage(
         name,
-        len(times) * config.iterations,
+        config.steps,
         {**parts.modules(), "targets": targets},
         groups=paint_groups(parts, config.rates),
         loss=loss,
@@ -234,7 +249,8 @@ def fill_unseen(
         return texels
     # Normals count a little: the inside of a wall takes its colour from the inside's rim rather
     # than from the outside.
-    place = torch.cat([geometry.points, 0.1 * geometry.normals], 1).numpy()
+    place = torch.cat([geometry.points, 0.1 * geometry.normals], 1).cpu().numpy()
+    known = known.cpu()
     source = known.nonzero()[:, 0]
     source = source[:: max(1, len(source) // 60000)]
     lost = (~known).nonzero()[:, 0]
@@ -244,7 +260,8 @@ def fill_unseen(
     distance, index = distance.reshape(len(lost), -1), index.reshape(len(lost), -1)
     share = 1 / np.maximum(distance, 1e-4)
     share = torch.from_numpy((share / share.sum(1, keepdims=True)).astype(np.float32))
-    near = source[torch.from_numpy(index)]
+    near, lost = source[torch.from_numpy(index)].to(texels.device), lost.to(texels.device)
+    share = share.to(texels.device)
     values = texels[:, geometry.rows[near], geometry.columns[near]]
     texels[:, geometry.rows[lost], geometry.columns[lost]] = (values * share).sum(-1)
     return texels

@@ -21,9 +21,15 @@ from ..guidance.prompts import PromptConfig, ViewPrompts
 from ..priors.diffusion import Condition, DiffusionPrior
 from ..priors.sampling import guided_clean
 from ..renderers import BackgroundSample, Cameras, back_project
+from .demand import Demand, Place, sampled_demand
 from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
 from .snapshots import surface_snapshot
+
+BEND = 0.06
+"""Second difference of depth from pixel to pixel, scene units, that makes an edge."""
+LEAST = 0.02
+"""By how much a pixel at an edge counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,16 @@ class PaintViewsConfig:
     """Views that are denoised at once."""
     joint_views: bool = True
     prompt: PromptConfig = field(default_factory=PromptConfig)
+
+    def demand(self, place: Place) -> Demand:
+        """What the stage asks of memory."""
+        texels = getattr(place.holder, "texels", 512)
+        return sampled_demand(place, self.views, self.together, texels)
+
+    @property
+    def together(self) -> int:
+        """Views that are denoised at once: whole groups of four."""
+        return max(4, self.batch - self.batch % 4)
 
     def cameras(self, distance: float, fov_y: float, size: int) -> Cameras:
         """The views; degrees, pictures of `size` pixels."""
@@ -90,6 +106,35 @@ def edges_from_within(pictures: torch.Tensor, opacity: torch.Tensor) -> torch.Te
     return torch.where(taken, mean, planes).permute(0, 2, 3, 1)
 
 
+def within_edges(opacity: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """By how much the pixels of pictures count: one from three pixels within the object's
+    silhouettes and those of its parts before each other, and less towards them.
+
+    The pictures of the prior run together there, and differ from view to view: where a view ended
+    at once, its pixels would be seen as teeth in the texture. No pixel of the object counts
+    nothing, for thin parts have no other.
+
+    Args:
+        opacity: (B, H, W, 1) in [0, 1]. depth: (B, H, W, 1) along the view, scene units.
+
+    Returns (B, H, W) in [0, 1].
+    """
+    shown, far = opacity.permute(0, 3, 1, 2), depth.permute(0, 3, 1, 2)
+    # Along a plane inverse depth is linear in the picture, so that slanted ones have no edges.
+    near = F.pad(1 / far.clamp_min(1e-3), (1, 1, 1, 1), mode="replicate")
+    middle = near[..., 1:-1, 1:-1]
+    across = near[..., 1:-1, 2:] + near[..., 1:-1, :-2] - 2 * middle
+    along = near[..., 2:, 1:-1] + near[..., :-2, 1:-1] - 2 * middle
+    bend = torch.maximum(across.abs(), along.abs()) / middle.square()
+    inside = ((shown > 0.99) & (bend < BEND)).float()
+    # Beyond the frame nothing is known, so that the frame is no silhouette.
+    eroded = [
+        -F.max_pool2d(-F.pad(inside, (k,) * 4, value=1.0), 2 * k + 1, 1) if k else inside
+        for k in range(3)
+    ]
+    return (LEAST + (1 - LEAST) * torch.stack(eroded).mean(0))[:, 0]
+
+
 @dataclass
 class ViewPainter:
     """Denoises all views of a surface, step by step.
@@ -115,22 +160,21 @@ class ViewPainter:
         self.views = _Views(shape, self.parts.surface.resolution)
         self.times = self.prior.schedule.sampling_times(config.steps, 1.0) if config.steps else []
         self._control: dict[str, torch.Tensor] | None = None
-        self._drawn = False
+        self._asked = False
 
     @torch.no_grad()
     def step(self, step: Step) -> None:
         """One step of all views: denoise, project, draw again, add noise of the next level."""
         prior, config, surface = self.prior, self.config, self.parts.surface
-        if not self._drawn:
+        if not self._asked:
             self._control = self.parts.control_pictures(self.cameras, prior)
-            self._drawn = True
+            self._asked = True
         if step.index == 0:
             random = RandomStream(step.seed, step.stage, 0)
             self.views.noisy.copy_(random.normal("noise", tuple(self.views.noisy.shape)))
         now, after = self.times[step.index]
         noisy = self.views.noisy.to(prior.device)
-        rendering = self.parts.renderer.render(surface, self.cameras, self.behind)
-        opacity = rendering.opacity
+        _, opacity, depth = self._drawn()
         clean = torch.cat([self._clean(noisy, now, part) for part in self._groups()])
         # Background for certain: no pixel under a latent, nor next to it, shows the mesh.
         covered = F.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
@@ -140,7 +184,12 @@ class ViewPainter:
         pictures = torch.cat([prior.decode_latents(some) for some in clean.split(8)])
         shown = edges_from_within(pictures, opacity)
         texture, weight = back_project(
-            surface, self.cameras, shown, valid=opacity[..., 0], power=config.power
+            surface,
+            self.cameras,
+            shown,
+            valid=opacity[..., 0],
+            power=config.power,
+            counts=within_edges(opacity, depth),
         )
         open_ = surface.unlocked.view(surface.resolution, -1)
         surface.texels[0, :3] = torch.where(
@@ -150,7 +199,7 @@ class ViewPainter:
         last = after < 0 or step.index == len(self.times) - 1
         if not last and step.index < (1 - config.apart) * len(self.times):
             surface.texels.copy_(fill_unseen(surface, (weight > 0) | ~open_)[None])
-            drawn = self.parts.renderer.render(surface, self.cameras, self.behind).features
+            drawn, _, _ = self._drawn()
             # The difference of the two pictures alone, so that what the autoencoder loses is not
             # lost at every step again.
             moved = [
@@ -167,11 +216,20 @@ class ViewPainter:
         epsilon = (noisy - abar.sqrt() * clean) / (1 - abar).sqrt()
         self.views.noisy.copy_(following.sqrt() * clean + (1 - following).sqrt() * epsilon)
 
+    def _drawn(self) -> tuple[torch.Tensor, ...]:
+        """Pictures (V, H, W, 3) of the surface as it is, opacity and depth (V, H, W, 1): few views
+        at once, for a drawing takes far more memory than its result."""
+        parts = []
+        for some in self._groups():
+            drawn = self.parts.renderer.render(self.parts.surface, self.cameras[some], self.behind)
+            parts.append((drawn.features, drawn.opacity, drawn.depth))
+        return tuple(torch.cat(planes) for planes in zip(*parts))
+
     def _groups(self) -> list[torch.Tensor]:
         """The views that are denoised at once: whole groups of four, and what is left over."""
         count = len(self.cameras)
         whole = count - count % 4 if self.config.joint_views else count
-        few = max(4, self.config.batch - self.config.batch % 4)
+        few = self.config.together
         return [
             torch.arange(begin, min(begin + few, end))
             for first, end in ((0, whole), (whole, count))

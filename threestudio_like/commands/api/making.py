@@ -110,6 +110,8 @@ def texture(
     texture_only: bool = False,
     drop_textures: bool = False,
     begin: bool = False,
+    method: str = "distil",
+    control: Sequence[str] = (),
     quality: str = "standard",
     set: Mapping[str, Any] | None = None,
     asset: AssetOptions | None = None,
@@ -130,6 +132,8 @@ def texture(
         texture_only: write the painted pictures alone.
         drop_textures: leave the file's own pictures alone.
         begin: begin with the present texture.
+        method: "distil", "paint" or "both", see the command's help.
+        control: what of the mesh the prior is shown: "depth", "canny=FOLDER@0.5".
         The others are those of `generate`.
 
     Raises:
@@ -158,6 +162,8 @@ def texture(
             "texture_only": texture_only,
             "drop_textures": drop_textures,
             "begin": begin,
+            "by": method,
+            "control": tuple(control),
             "quality": quality,
         },
         method={

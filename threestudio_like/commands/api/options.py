@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...engine.config import from_dict, to_dict
+from ...engine.config import checked, from_dict, to_dict
 from ...engine.errors import ConfigError
 from ...engine.events import in_notebook
 from ...engine.places import expand_paths
@@ -86,7 +86,7 @@ def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResul
     elif system is not None:
         objects["system"] = system
     if isinstance(prior, PriorOptions):
-        options = replace(options, model=prior)
+        options = replace(options, model=checked(prior, "prior"))
     elif isinstance(prior, (str, Path)):
         options = replace(options, model=replace(options.model, prior=str(prior)))
     else:

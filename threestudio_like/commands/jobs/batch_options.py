@@ -237,7 +237,7 @@ def options_from(
             value = _local(value, inputs)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             value = [_local(v, inputs) for v in value]
-        chosen[name] = convert(value, rows[name].kind, name, "specification")
+        chosen[name] = _value(value, rows[name], "specification")
     options = regroup(_unsaid(command), chosen)
     return regroup(options, {"set": dict(dotted)}) if dotted else options
 

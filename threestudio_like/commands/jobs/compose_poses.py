@@ -22,7 +22,7 @@ from ...representations import PlacedScene
 from ...runs.configure import export_config
 from ...runs.delivery import RunResult
 from ...runs.options import PriorOptions
-from ...runs.prior import prompt_vocabulary
+from ...runs.prior import prompt_vocabulary, refuse_parts
 from ...runs.session import Run
 from ...systems.cut_out.cut import own_alpha
 from ...systems.cut_out.marks import read_masks
@@ -58,6 +58,7 @@ def compose_poses(options: Compose, config_of: Any) -> RunResult:
     """
     assert options.poses is not None
     _check(options)
+    refuse_parts(options.model, "is for a prior, and a layout is only settled")
     path = options.poses.expanduser()
     with Run.open("compose", options, name=f"{path.stem} scene") as run:
         config_of(options)

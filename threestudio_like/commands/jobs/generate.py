@@ -77,20 +77,10 @@ def generate(
             "seed": options.run.seed,
         }
         run.describe(facts, config, export_config(options), planned=planned)
-        warn_of_unused_concept(run, prior, options)
         stages = run.execute(plans)
         save_embeddings(run, prior)
         model = config.result(request, stages)
         return finish(run, model, prior, facts=facts, pieces=request.objects)
-
-
-def warn_of_unused_concept(run: Run, prior: Any, options: Any) -> None:
-    """Say it where a concept was loaded and the prompt does not use its token."""
-    from ...priors.text.concepts import concept_words, read_concept
-
-    if options.model.concept is not None:
-        for token in concept_words(list(read_concept(options.model.concept)), options.prompt):
-            run.events.say(f'Warning: the prompt does not use the concept\'s token "{token}".')
 
 
 def save_embeddings(run: Run, prior: DiffusionPrior) -> None:

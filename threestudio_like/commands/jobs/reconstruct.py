@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...engine.errors import ConfigError
 from ...engine.loop import StagePlan
 from ...engine.output import new_file
 from ...meshes.mesh import Asset
@@ -28,7 +27,7 @@ from ...runs.configure import export_config
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
 from ...runs.options import check_prompt
-from ...runs.prior import check_vocabulary, read_prompt
+from ...runs.prior import check_vocabulary, read_prompt, refuse_parts
 from ...runs.session import Run
 from ...systems import registry
 from ...systems.image_to_3d.back_projection import completed, completion_plans, lay_back
@@ -54,6 +53,7 @@ from .picture.cut_out import marked_facts, marks_of, picked_box, show_cut_out
 from .picture.given import InputImage, content_of, pictures_of, read_known, say_unused
 from .printing import print_configuration
 
+NO_PRIOR = "this method asks no prior"
 IMAGINED = "imagined"
 """The source of a picture that the prior made."""
 
@@ -356,8 +356,10 @@ def _prior_of(run: Run, given: InputImage, config: PictureSystem) -> DiffusionPr
     options, prior = run.options, given.prior
     if prior is None and (config.colour.complete == "paint" or config.wants_prior):
         prior = run.load_prior()
-    if prior is None and options.model.save_embeddings is not None:
-        raise ConfigError("this method asks no prior", "--save-embeddings", "Leave it out")
+    if prior is None:
+        refuse_parts(options.model, NO_PRIOR, "Leave it out, or take --method field")
+        if options.model.prior != EMBEDDED:
+            run.events.say(f"Warning: --prior changes nothing: {NO_PRIOR}.")
     if prior is not None and options.prompt:
         read_prompt(prior, options.prompt, run.events)
     return prior

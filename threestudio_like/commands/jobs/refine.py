@@ -15,12 +15,13 @@ from ...priors.diffusion import DiffusionPrior
 from ...runs.configure import configure, export_config, part_of
 from ...runs.delivery import RunResult
 from ...runs.memory_budget import limits_from
-from ...runs.options import check_prompt, flag
+from ...runs.options import PriorOptions, check_prompt, flag
 from ...runs.prior import (
     check_texts,
     count_objects,
     fit_guidance,
     load_prior,
+    parts_given,
     read_prompt,
 )
 from ...runs.quality import with_quality
@@ -89,11 +90,8 @@ def _refine_field(
 ) -> RunResult | None:
     prompt = options.prompt or str(record.facts["prompt"])
     check_prompt(prompt)
-    # The source says which prior it knows, unless the user wants another.
-    if options.model.prior == "toybox":
-        options = replace(
-            options, model=replace(options.model, prior=str(record.facts.get("prior", "toybox")))
-        )
+    model, told = as_the_source(options.model, record)
+    options = replace(options, model=model)
     if options.method.print_config:
         prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
         preset, base = _method(options, system, prior)
@@ -134,11 +132,48 @@ def _refine_field(
             "seed": options.run.seed,
         }
         run.describe(facts, config, export_config(options), planned=planned)
+        for line in told:
+            run.events.say(line)
         stages = run.execute(plans)
         save_embeddings(run, prior)
         return finish(
             run, config.result(request, stages), prior, facts=facts, pieces=request.objects
         )
+
+
+TOGETHER = (
+    ("concept",),
+    ("lora", "lora_weight"),
+    ("vae",),
+    ("like", "like_weight", "ip_adapter"),
+    ("embeddings",),
+)
+"""Options of a prior's own parts that mean nothing without each other."""
+
+
+def as_the_source(model: PriorOptions, record: RunRecord) -> tuple[PriorOptions, list[str]]:
+    """The prior of a refinement: that of the run before, with the parts that the user gave it, but
+    for what is given now; and a line about what is taken along or is not.
+
+    Raises:
+        ConfigError: the run's options cannot be read.
+    """
+    saved = record.options.get("model")
+    before = from_dict(PriorOptions, saved, "options") if isinstance(saved, dict) else None
+    plain = PriorOptions()
+    prior = str(record.facts.get("prior", plain.prior))
+    if before is None:
+        return (replace(model, prior=prior) if model.prior == plain.prior else model), []
+    taken: dict[str, Any] = {}
+    for names in TOGETHER:
+        if all(getattr(model, name) == getattr(plain, name) for name in names):
+            taken |= {name: getattr(before, name) for name in names}
+    own = parts_given(replace(plain, **taken))
+    if model.prior not in (plain.prior, prior):
+        left = f"Warning: {', '.join(own)} of the run before is left out: --prior is another."
+        return model, [left] if own else []
+    told = [f"As in the run before: {', '.join(own)}."] if own else []
+    return replace(model, prior=prior, **taken), told
 
 
 def _method(options: Refine, system: Any, prior: DiffusionPrior) -> tuple[str, Any]:
@@ -179,6 +214,13 @@ def _refine_texture(
     lit = {} if record.command == "texture" else {"pbr.steps": "0"}
     begun = {"start.refine.times": "", **lit, **options.set}
     kept, notes = kept_as_before(record, mesh)
+    model, told = as_the_source(options.model, record)
+    control = tuple(map(str, record.options.get("control") or ()))
+    if control and model.prior == str(record.facts.get("prior", model.prior)):
+        kept["control"] = control
+        told.append(f"As in the run before: --control {' '.join(control)}.")
+    elif control:
+        notes.append("--control of the run is not kept: it was of another prior")
     return texture(
         Texture(
             mesh=mesh,
@@ -188,7 +230,7 @@ def _refine_texture(
             quality=options.quality,
             **kept,
             method=method,
-            model=options.model,
+            model=model,
             asset=options.asset,
             views=options.views,
             run=options.run,
@@ -196,7 +238,7 @@ def _refine_texture(
         ),
         system=system,
         prior=prior,
-        notes=notes,
+        notes=[*told, *(f"Warning: {note}." for note in notes)],
     )
 
 

@@ -62,7 +62,7 @@ def texture(
         options: of the command.
         system: a configuration made in Python instead of a preset of `options.system`.
         prior: a prior made in Python instead of `options.model.prior`.
-        notes: what the user is warned of when the run begins.
+        notes: what the user is told when the run begins, in lines.
 
     Returns:
         The result; None where the configuration was printed only.
@@ -117,7 +117,7 @@ def texture(
         facts = _facts(run, mesh, registry.name_of(base) or options.system, preset=preset)
         run.describe(facts, config, export, planned=planned)
         for note in notes:
-            run.events.say(f"Warning: {note}.")
+            run.events.say(note)
         _tell_coordinates(run, subject, chosen)
         stages = run.execute(plans)
         save_embeddings(run, prior)

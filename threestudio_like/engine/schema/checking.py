@@ -172,14 +172,14 @@ def _in_present_keys(
 ) -> Mapping[str, Any]:
     """The values of a group without keys of earlier versions; present keys beside them win."""
     former = former_keys(kind)
-    old = [key for key in values if key in former]
+    old = [key for key in values if key in former and former[key].when(values[key])]
     if not old:
         return values
     now: dict[str, Any] = {}
     for key in old:
         value = convert(values[key], former[key].kind, f"{prefix}{key}", where=where)
         now.update(former[key].now(value))
-    return {**now, **{key: value for key, value in values.items() if key not in former}}
+    return {**now, **{key: value for key, value in values.items() if key not in old}}
 
 
 def _in_open_part(

@@ -6,7 +6,7 @@ A class names them in `FORMER_KEYS`; `checking` reads them by it, and `former_li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -18,11 +18,14 @@ class FormerKey:
         kind: annotation of its values.
         now: what a value means in present keys; nothing where the present defaults mean it.
         note: in what that is not the same, where it is set to mean anything.
+        when: which of its values are of an earlier version, where the key has its name still and
+            other values.
     """
 
     kind: Any
     now: Callable[[Any], Mapping[str, Any]]
     note: str = ""
+    when: Callable[[Any], bool] = field(default=lambda value: True)
 
 
 def former_keys(kind: type) -> Mapping[str, FormerKey]:
@@ -40,7 +43,7 @@ def former_lines(config: Any, values: Mapping[str, Any], prefix: str = "") -> It
     former = former_keys(type(config))
     for key, value in values.items():
         inner = getattr(config, str(key), None)
-        if key in former:
+        if key in former and former[key].when(value):
             now = former[key].now(value)
             if now:
                 names = ", ".join(f"{prefix}{name} {new}" for name, new in now.items())

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...engine.errors import ModelError
-from ..text.concepts import add_vectors
+from ..text.concepts import add_vectors, in_tokens
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
 from ..text.tokenizer import Tokens, load_tokenizer
@@ -161,9 +161,7 @@ class ClipPair(FamilyText):
 
     def written(self, text: str) -> str:
         """A text with the tokens that stand for every concept's word."""
-        for token, written in self._concepts.items():
-            text = text.replace(token, written)
-        return text
+        return in_tokens(text, self._concepts)
 
     def forget(self) -> None:
         """Free the encoders, unless they have learnt words."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.errors import ConfigError, ModelError
+from .from_hub import HubPart, lora_path
 
 BLOCK = 1 << 22
 
@@ -18,12 +19,13 @@ class PersonalParts:
     """Parts that change a pretrained model.
 
     Attributes:
-        lora: files of LoRAs (kohya, diffusers, peft, LyCORIS), which are added to the weights.
+        lora: LoRAs (kohya, diffusers, peft, LyCORIS), which are added to the weights: files, or hub
+            ids with the file behind them.
         lora_weight: the weight of each, or one for all; 1 where there is none.
         vae: an autoencoder instead of the model's own: a folder, or a .safetensors file.
         like: pictures that results are to be like, by an IP-Adapter.
         like_weight: how much they count.
-        ip_adapter: the file of the adapter, or a folder of the publication's layout.
+        ip_adapter: the file of the adapter, a folder of the publication's layout, or a hub id.
     """
 
     lora: tuple[Path, ...] = ()
@@ -71,16 +73,24 @@ class PersonalParts:
         ModelError on a file that cannot be read."""
         told: dict[str, Any] = {}
         if self.lora:
-            told["lora"] = [{"sha256": digest_of(p), "weight": w} for p, w in self.loras()]
+            told["lora"] = [
+                {"sha256": digest_of(lora_path(p)), "weight": w} for p, w in self.loras()
+            ]
         if self.vae is not None:
             told["vae"] = digest_of(self.vae)
         if self.like and self.ip_adapter is not None:
             told["like"] = {
                 "pictures": [digest_of(p) for p in self.like],
                 "weight": self.like_weight,
-                "adapter": digest_of(self.ip_adapter),
+                "adapter": _adapter_fact(self.ip_adapter),
             }
         return told
+
+
+def _adapter_fact(chosen: Path) -> str:
+    """The SHA-256 of an adapter's file or folder; of one of the hub its revision and file."""
+    part = HubPart.of(chosen)
+    return digest_of(chosen) if part is None else part.revision()
 
 
 def digest_of(path: Path) -> str:

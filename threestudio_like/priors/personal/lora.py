@@ -21,6 +21,7 @@ from ..families.parts import shapes_in, weight_files
 from ..model_files import read_json
 from .change import change_of
 from .files import TensorFile, read_tensors
+from .from_hub import LORA_NAMES, LORA_SETTINGS, lora_path
 from .names import DENOISER, spellings, split_key
 
 Layers = dict[str, dict[str, torch.Tensor]]
@@ -34,8 +35,6 @@ CONVERSIONS = {
     "SanaTransformer2DModel": "SanaLoraLoaderMixin",
 }
 """What of diffusers knows other libraries' names of a transformer's layers."""
-NAMES_IN_FOLDERS = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-_PEFT_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def read_lora(path: Path, factor: float, targets: Targets) -> Lora:
     Raises:
         ModelError: it is no LoRA, is damaged, or was made for another family.
     """
-    path = _file_in(path)
+    path = _file_in(lora_path(path))
     file = read_tensors(path, "a LoRA")
     grouped, strangers = _grouped(file, targets)
     if _misses(grouped, targets):
@@ -138,11 +137,11 @@ def read_lora(path: Path, factor: float, targets: Targets) -> Lora:
 def _file_in(path: Path) -> Path:
     if not path.is_dir():
         return path
-    for name in NAMES_IN_FOLDERS:
+    for name in LORA_NAMES:
         if (path / name).is_file():
             return path / name
     raise ModelError(
-        f"has no {' and no '.join(NAMES_IN_FOLDERS)}", str(path), "Give the LoRA's file itself"
+        f"has no {' and no '.join(LORA_NAMES)}", str(path), "Give the LoRA's file itself"
     )
 
 
@@ -280,7 +279,7 @@ def _scales(file: TensorFile, layers: dict[str, Layers]) -> tuple[dict[str, floa
     """alpha over the rank by "network layer", where it is said beside the tensors: in the text of
     the file (diffusers) or in adapter_config.json (peft). Raises ModelError."""
     settings = file.settings("lora_adapter_metadata")
-    beside = file.path.parent / _PEFT_CONFIG
+    beside = file.path.parent / LORA_SETTINGS
     if file.path.name == "adapter_model.safetensors" and beside.is_file():
         settings = {f"unet.{k}": v for k, v in read_json(beside).items()}
     scales: dict[str, float] = {}

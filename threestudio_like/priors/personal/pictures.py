@@ -26,9 +26,8 @@ from ..networks.attention import ViewAttention
 from ..networks.pictured import PicturedAttention
 from .choice import PersonalParts
 from .files import read_tensors
+from .from_hub import ADAPTER, ENCODER, HubPart, adapter_path, complete_encoder
 
-OPTION = "--ip-adapter"
-ENCODER = "image_encoder"
 PUBLISHED = {
     768: "models/ip-adapter_sd15.safetensors",
     2048: "sdxl_models/ip-adapter_sdxl.safetensors",
@@ -80,6 +79,7 @@ def add_pictures(unet: Any, words: ViewAttention, parts: PersonalParts) -> Liken
     network = _projection(unet, projection, path)
     plain = "proj.weight" in projection
     place = _encoder(path, _width(projection), plain)
+    complete_encoder(parts.ip_adapter, path, place)
     edge = int(read_json(place / ENCODER / "config.json").get("image_size", 224))
     pixels = torch.cat([clip_pixels(read_photograph(p).pixels, edge) for p in parts.like])
     dtype, device = unet.dtype, unet.device
@@ -98,13 +98,13 @@ def add_pictures(unet: Any, words: ViewAttention, parts: PersonalParts) -> Liken
 
 def adapter_file(chosen: Path | None, width: int) -> Path:
     """The file of an adapter: the one that the user names, or that for a denoiser's family in a
-    folder of the publication's layout.
+    folder or a repository of the publication's layout.
 
     Raises:
         ModelError: there is none, or more than one that could be meant.
     """
     if chosen is None:
-        raise ModelError("needs an IP-Adapter", "--like", f"{REMEDY}: {OPTION} FILE")
+        raise ModelError("needs an IP-Adapter", "--like", f"{REMEDY}: {ADAPTER} FILE")
     where = str(chosen)
     if chosen.suffix.lower() in PICKLES and chosen.is_file():
         raise ModelError(
@@ -114,12 +114,11 @@ def adapter_file(chosen: Path | None, width: int) -> Path:
         )
     if chosen.is_file():
         return chosen
+    part = HubPart.of(chosen)
+    if part is not None:
+        return adapter_path(part, PUBLISHED.get(width, ""))
     if not chosen.is_dir():
-        raise ModelError(
-            "there is no such file or folder (an IP-Adapter is not downloaded by its name)",
-            where,
-            REMEDY,
-        )
+        raise ModelError("there is no such file or folder", where, REMEDY)
     folder = snapshot_in(chosen)
     published = folder / PUBLISHED.get(width, "")
     if published.is_file():

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,23 @@ def concept_tokens(token: str, count: int) -> list[str]:
     return [token, *(f"{token}_{i}" for i in range(1, count))]
 
 
-def concept_words(tokens: Sequence[str], prompt: str) -> list[str]:
-    """The concept tokens that the prompt does not use, of which the user is warned (METHODS
+def in_tokens(text: str, written: Mapping[str, str]) -> str:
+    """A text with every concept's word as the tokens that stand for it.
+
+    Args:
+        written: how each word is written for the tokenizer, see `add_vectors`.
+    """
+    return _pattern(written).sub(lambda found: written[found[0]], text) if written else text
+
+
+def unused_words(words: Sequence[str], prompt: str) -> list[str]:
+    """The concepts' words that a prompt does not use, of which the user is warned (METHODS
     1.12)."""
-    return [t for t in tokens if t not in prompt]
+    used = set(_pattern(words).findall(prompt)) if words else set()
+    return [word for word in words if word not in used]
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Whole words alone, and the longest that fits: "mug" is in neither "mugs" nor "<mug>"."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)")

@@ -11,7 +11,7 @@ import torch
 from ...engine.errors import ModelError
 from ..families.parts import load_text_part
 from ..model_files import read_json
-from .concepts import add_vectors, concept_tokens
+from .concepts import add_vectors, concept_tokens, in_tokens
 from .embeddings import EmbeddingStore
 from .tokenizer import Tokens, load_tokenizer
 
@@ -105,9 +105,7 @@ class PromptEncoder:
             self._concepts[token] = written
 
     def _written(self, text: str) -> str:
-        for token, written in self._concepts.items():
-            text = text.replace(token, written)
-        return text
+        return in_tokens(text, self._concepts)
 
     def _ids(self, prompts: list[str]) -> torch.Tensor:
         """Token ids (B, n, L) in n chunks, in which every concept's word is replaced by its

@@ -28,6 +28,11 @@ def by_method(config: Any, method: Method, system: str) -> Any:
     paint = replace(config.paint, steps=config.paint.steps or PAINT_STEPS)
     none = replace(config.start, refine=replace(config.start.refine, times=()))
     if method == "both":
+        if config.latent.steps > 0 and not config.rgb.steps:
+            # A latent atlas comes before what is painted, and would be painted over: it is the
+            # painted texels that the same distillation goes on from, through the encoder.
+            latent = replace(config.latent, steps=0)
+            config = replace(config, latent=latent, rgb=config.latent)
         return replace(config, paint=paint, start=none)
     off = {name: replace(getattr(config, name), steps=0) for name in ("latent", "rgb", "pbr")}
     return replace(config, paint=paint, start=none, **off)
