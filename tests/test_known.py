@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from threestudio_like import KnownOptions, reconstruct
 from threestudio_like.cli import main
+from threestudio_like.commands.jobs.picture.given import order_of, pictures_of
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
@@ -357,7 +358,7 @@ def test_from_the_command_line_and_from_python(tmp_path, capsys):
     assert main([*asked, "--out", str(tmp_path / "a"), *quick]) == 0
     told = capsys.readouterr()
     said = told.out + told.err
-    assert "2 photos are taken for views of one object" in said
+    assert "2 photos are taken for views of one object: 0.png at 0°, 1.png at 90°" in said
     assert "auto: several photos given" in said
     mesh = Asset.load(tmp_path / "a" / "asset.glb").mesh
     assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(0.8, rel=1e-4)
@@ -387,6 +388,24 @@ def test_from_the_command_line_and_from_python(tmp_path, capsys):
         assert code == 2, more
         assert words in capsys.readouterr().err
         assert not (tmp_path / "c").exists(), more
+
+
+def test_a_folder_of_photos_is_read_in_the_order_of_their_numbers(tmp_path, capsys):
+    names = ["view10.png", "view2.gif", "view1.ppm", "View3.JP2"]
+    for name in [*names, "._view1.png", "notes.txt"]:
+        (tmp_path / name).write_bytes(b"x")
+    found = pictures_of(tmp_path, ())
+    assert [p.name for p in found] == ["view1.ppm", "view2.gif", "View3.JP2", "view10.png"]
+    text = order_of(found, (0.0, 90.0, 180.0, 270.5))
+    assert text == "view1.ppm at 0°, view2.gif at 90°, View3.JP2 at 180°, view10.png at 270.5°"
+    assert order_of(found[:2], ()) == "view1.ppm, view2.gif"
+    assert order_of([found[0]] * 20, ()).count(",") == 7
+    # A box is of one picture, and the browser is not opened for it.
+    assert main(["reconstruct", str(tmp_path), "--pick", "--out", str(tmp_path / "o")]) == 2
+    assert "is of one picture, and there are 4" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no picture"):
+        pictures_of(tmp_path / "empty", ())
 
 
 def _small():
