@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image, ImageDraw
 
 from threestudio_like import KnownOptions, reconstruct
@@ -43,6 +44,7 @@ from threestudio_like.systems.image_to_3d.relief.surface import (
     ReliefTerms,
     inflated,
     mirror_of,
+    outline_of,
     slopes_of,
     solve_relief,
 )
@@ -174,6 +176,34 @@ def test_any_picture_is_fitted_from_its_side_with_a_closed_back(shape):
     assert (count % 2 == 0).all()
     assert mesh.volume > 0
     assert np.linalg.norm(mesh.vertices, axis=1).max() <= 0.951
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_what_is_thinner_than_the_grid_holds_together(width):
+    picture = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((20, 90, 90, 200), fill=(200, 120, 40, 255))
+    pen.ellipse((180, 60, 236, 130), fill=(200, 120, 40, 255))
+    pen.line((60, 150, 130, 120, 208, 95), fill=(40, 120, 200, 255), width=width)
+    photo = photo_of(np.asarray(picture, np.float32) / 255, "barbell", {})
+    found = reconstruct_relief(photo, ReliefConfig(depth="none"), Known())
+    solid = trimesh.Trimesh(found.mesh.vertices, found.mesh.faces, process=False)
+    solid.merge_vertices()
+    assert solid.body_count == 1
+    assert measure_fit(found, photo).silhouette > 0.93
+
+
+def test_only_thin_strips_are_widened():
+    wide = torch.zeros(128, 128)
+    wide[30:90, 40:100] = 1
+    thin = torch.zeros(128, 128)
+    thin[60:62, 10:120] = 1
+    assert torch.equal(outline_of(wide, 0.1), outline_of(wide))
+    grown = outline_of(thin, 0.1) > 0
+    across = grown.sum(0)
+    assert int(across[40:90].min()) >= 5
+    assert int(across.max()) <= 8
+    assert not (thin > 0.5)[~grown].any()
 
 
 @pytest.mark.parametrize("index", [CHAIR, 3, 7])
