@@ -144,16 +144,20 @@ def judged(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[W
     return word, why
 
 
-def with_word(fit: Fit, method: str, *, found_cut: bool = False) -> Fit:
+def with_word(fit: Fit, method: str, *, found_cut: bool = False, sure_cut: bool = True) -> Fit:
     """The figures with their word, and with what to do.
 
     Args:
         method: that made the result.
         found_cut: whether the object's outline was found, and not given.
+        sure_cut: whether it is to be believed; what fits an outline that is not is doubtful.
     """
     figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth")}
     told = figures if fit.known_depth else {**figures, "depth": math.nan}
     word, why = judged(told, calibration().limits)
+    if word == "fits" and not sure_cut:
+        advice = "What is cut out is not sure: say --mask FILE or --box, if cut-out.png is wrong."
+        return replace(fit, word="doubtful", why="cut-out", advice=advice)
     advice = ""
     if word != "fits":
         ways = []
