@@ -351,6 +351,7 @@ def _found(
         figures=figures,
         cut=first.frame,
         others=others,
+        one_sided=not _bounded(placed),
     )
 
 
