@@ -115,8 +115,9 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
     from threestudio_like.meshes.surface.voxels import to_mesh, voxelise
     from threestudio_like.systems.image_to_3d.caption import guess_caption
     from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_shape
+    from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
     from threestudio_like.systems.image_to_3d.known import Known
-    from threestudio_like.systems.image_to_3d.method import ShapeFound
+    from threestudio_like.systems.image_to_3d.method import PictureRequest, ShapeFound
     from threestudio_like.systems.image_to_3d.pose import PoseConfig, find_pose
     from threestudio_like.systems.image_to_3d.relief.reconstruction import (
         ReliefConfig,
@@ -126,6 +127,11 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
 
     if method == "poor mask":
         return reconstruct_relief(photo, ReliefConfig(), Known())
+    if method == "auto":
+        return by_default(photo, line)
+    if method == "g3dr":
+        # Without a prior the camera's azimuth is the front; what is measured does not turn with it.
+        return G3drReconstruction().result(PictureRequest(photo=photo), {})
     if method == "relief":
         guess = guess_caption(photo)
         line["likeness"], line["guess"] = guess.likeness, guess.text
@@ -147,6 +153,24 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
     shapes = [to_mesh(voxelise(m).astype(np.float32)) for m in meshes]
     found = [ShapeFound(m, find_pose(m, mask, poses), poses) for m in shapes if m is not None]
     return max(found, key=lambda f: f.pose.agreement)
+
+
+def by_default(photo: Any, line: Line) -> Any:
+    """The shape that `reconstruct` makes when nobody says anything; which method it took."""
+    from threestudio_like.commands.jobs.picture.choice import by_auto
+    from threestudio_like.systems.image_to_3d.caption import guess_caption
+    from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
+    from threestudio_like.systems.image_to_3d.method import PictureRequest
+
+    guess = guess_caption(photo)
+    request = PictureRequest(
+        photo=photo,
+        prompt=guess.text if guess.sure else "",
+        sure=guess.sure,
+        maybe=guess.maybe,
+    )
+    _, found, line["took"] = by_auto(CispReconstruction(), request)
+    return found
 
 
 def by_photos(

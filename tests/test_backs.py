@@ -1,12 +1,14 @@
 """What closes a shape behind its visible surface, held against solids whose truth is a formula."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from threestudio_like.metrics.point_sets import voxel_iou
+from threestudio_like.priors.absent import AbsentPrior
 from threestudio_like.priors.depth import BothSides, DepthPrior
 from threestudio_like.systems.image_to_3d import g3dr
 from threestudio_like.systems.image_to_3d.backs import (
@@ -17,7 +19,9 @@ from threestudio_like.systems.image_to_3d.backs import (
     front_of,
 )
 from threestudio_like.systems.image_to_3d.g3dr import G3drConfig, lattice, volume_of
+from threestudio_like.systems.image_to_3d.known import Known
 from threestudio_like.systems.image_to_3d.photo import photo_of
+from threestudio_like.systems.image_to_3d.viewpoint import Viewpoint
 
 SIZE = 64
 
@@ -144,3 +148,45 @@ def test_g3dr_closes_by_the_estimated_back_and_halfway_without_one(monkeypatch):
     monkeypatch.setattr(g3dr, "load_depth", lambda name: Slab(0.8, 1.4))
     halfway = volume_of(field, photo, G3drConfig(back="halfway"))
     assert np.array_equal(volumes["none"], halfway)
+
+
+@pytest.mark.parametrize(
+    ("known", "estimated", "wanted"),
+    [
+        ({"elevation": 0.7}, 0.4, (0.0, 0.7)),
+        ({}, 0.4, (0.0, 0.4)),
+        ({"azimuth": 1.0}, 0.4, (1.0, 0.4)),
+        ({"azimuth": 1.0, "elevation": -0.3}, 0.4, (1.0, -0.3)),
+        ({"azimuth": 1.0}, None, (1.0, 0.0)),
+        ({}, None, None),
+    ],
+)
+def test_the_elevation_is_the_known_one_else_the_estimated_one(known, estimated, wanted):
+    request = SimpleNamespace(prior=AbsentPrior(), photo=None, known=Known(**known), view=None)
+    view = g3dr.viewpoint_of(request, G3drConfig().viewpoint, estimated=estimated)
+    assert (view and (view.azimuth, view.elevation)) == wanted
+
+
+@pytest.mark.parametrize(("known", "wanted"), [({"elevation": 0.7}, 0.7), ({}, 0.4)])
+def test_the_search_asks_a_prior_for_the_azimuth_alone(known, wanted, monkeypatch):
+    asked = {}
+
+    def search(picture, level, prompt, *, prior, config, seed, elevation):
+        asked["elevation"] = elevation
+        return Viewpoint(2.0, elevation, 0.8, 1.0)
+
+    monkeypatch.setattr(g3dr, "find_viewpoint", search)
+    facts = SimpleNamespace(camera=object(), wants_reference=False, single_views=True, image_size=8)
+    events = SimpleNamespace(status=lambda *a, **k: None, record=lambda *a, **k: None)
+    request = SimpleNamespace(
+        prior=SimpleNamespace(facts=facts),
+        photo=None,
+        known=Known(**known),
+        view=None,
+        events=events,
+        prompt="",
+        seed=0,
+    )
+    view = g3dr.viewpoint_of(request, G3drConfig().viewpoint, estimated=0.4)
+    assert asked["elevation"] == wanted
+    assert (view.azimuth, view.elevation) == (2.0, wanted)

@@ -16,8 +16,14 @@ from scipy.ndimage import gaussian_filter
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
+from threestudio_like.priors.segmentation import cut_out as module
 from threestudio_like.priors.segmentation.automatic import bounds
-from threestudio_like.priors.segmentation.cut_out import CutOutSegmenter, guided_filter, tidied
+from threestudio_like.priors.segmentation.cut_out import (
+    SURE,
+    CutOutSegmenter,
+    guided_filter,
+    tidied,
+)
 from threestudio_like.priors.segmentation.graph_cut import minimum_cut, smoothness
 from threestudio_like.priors.segmentation.loading import load_remover
 from threestudio_like.priors.segmentation.removers import TransformersRemover
@@ -25,6 +31,8 @@ from threestudio_like.priors.segmentation.segment_anything import load_segmenter
 from threestudio_like.priors.segmentation.segmenter import BorderSegmenter
 from threestudio_like.systems.cut_out.cut import Marks, cut_out
 from threestudio_like.systems.cut_out.marks import check_boxes, read_mask, read_masks
+from threestudio_like.systems.image_to_3d.fit import Fit, with_word
+from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.segmentation import by_masks, check_found, check_marks
@@ -91,6 +99,32 @@ def test_the_embedded_way_cuts_out_what_the_border_cannot():
         picture = photo(truth, seed)
         assert iou(segmenter.mask(picture) > 0.5, truth) > 0.9
         assert iou(segmenter.inside(picture, bounds(truth)) > 0.5, truth) > 0.9
+
+
+def test_an_unsure_cut_out_is_told_and_its_result_is_never_called_fitting(monkeypatch):
+    truth = disc()
+    picture = photo(truth)
+    alpha, trust = CutOutSegmenter().found(picture)
+    assert iou(alpha > 0.5, truth) > 0.9
+    assert trust > SURE
+    sure = cut_out(picture, "x")
+    assert sure.sure
+    assert not any("not sure" in line for line in sure.told)
+    # A network that sees the object elsewhere.
+    other = np.zeros((96, 96))
+    other[5:30, 5:30] = 1
+    monkeypatch.setattr(module._Looked, "asked", lambda self, solid: other)
+    found = photo_of(picture, "x", {})
+    assert not found.sure
+    assert any("not sure" in line and "--mask" in line for line in found.told)
+    fit = with_word(Fit(0.99, 40.0), "relief", found_cut=True, sure_cut=found.sure)
+    assert fit.word == "doubtful"
+    assert "--mask" in fit.advice
+    assert with_word(Fit(0.3), "relief", sure_cut=False).word == "does not fit"
+    # Before one colour the network has no say, and a mask or an alpha is the user's word.
+    plain = np.where(truth[..., None], picture, 0.93).astype(np.float32)
+    assert photo_of(plain, "x", {}).sure
+    assert photo_of(with_alpha(truth * 1.0), "x", {}).sure
 
 
 def test_specks_and_small_holes_go_and_large_ones_stay():

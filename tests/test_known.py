@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image, ImageDraw
 
 from threestudio_like import KnownOptions, reconstruct
 from threestudio_like.cli import main
+from threestudio_like.commands.jobs.picture.given import order_of, pictures_of
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
 from threestudio_like.meshes.frames import Normalisation
 from threestudio_like.meshes.mesh import Asset, Mesh
@@ -42,6 +44,7 @@ from threestudio_like.systems.image_to_3d.relief.surface import (
     ReliefTerms,
     inflated,
     mirror_of,
+    outline_of,
     slopes_of,
     solve_relief,
 )
@@ -173,6 +176,34 @@ def test_any_picture_is_fitted_from_its_side_with_a_closed_back(shape):
     assert (count % 2 == 0).all()
     assert mesh.volume > 0
     assert np.linalg.norm(mesh.vertices, axis=1).max() <= 0.951
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_what_is_thinner_than_the_grid_holds_together(width):
+    picture = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((20, 90, 90, 200), fill=(200, 120, 40, 255))
+    pen.ellipse((180, 60, 236, 130), fill=(200, 120, 40, 255))
+    pen.line((60, 150, 130, 120, 208, 95), fill=(40, 120, 200, 255), width=width)
+    photo = photo_of(np.asarray(picture, np.float32) / 255, "barbell", {})
+    found = reconstruct_relief(photo, ReliefConfig(depth="none"), Known())
+    solid = trimesh.Trimesh(found.mesh.vertices, found.mesh.faces, process=False)
+    solid.merge_vertices()
+    assert solid.body_count == 1
+    assert measure_fit(found, photo).silhouette > 0.93
+
+
+def test_only_thin_strips_are_widened():
+    wide = torch.zeros(128, 128)
+    wide[30:90, 40:100] = 1
+    thin = torch.zeros(128, 128)
+    thin[60:62, 10:120] = 1
+    assert torch.equal(outline_of(wide, 0.1), outline_of(wide))
+    grown = outline_of(thin, 0.1) > 0
+    across = grown.sum(0)
+    assert int(across[40:90].min()) >= 5
+    assert int(across.max()) <= 8
+    assert not (thin > 0.5)[~grown].any()
 
 
 @pytest.mark.parametrize("index", [CHAIR, 3, 7])
@@ -357,7 +388,7 @@ def test_from_the_command_line_and_from_python(tmp_path, capsys):
     assert main([*asked, "--out", str(tmp_path / "a"), *quick]) == 0
     told = capsys.readouterr()
     said = told.out + told.err
-    assert "2 photos are taken for views of one object" in said
+    assert "2 photos are taken for views of one object: 0.png at 0°, 1.png at 90°" in said
     assert "auto: several photos given" in said
     mesh = Asset.load(tmp_path / "a" / "asset.glb").mesh
     assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(0.8, rel=1e-4)
@@ -387,6 +418,24 @@ def test_from_the_command_line_and_from_python(tmp_path, capsys):
         assert code == 2, more
         assert words in capsys.readouterr().err
         assert not (tmp_path / "c").exists(), more
+
+
+def test_a_folder_of_photos_is_read_in_the_order_of_their_numbers(tmp_path, capsys):
+    names = ["view10.png", "view2.gif", "view1.ppm", "View3.JP2"]
+    for name in [*names, "._view1.png", "notes.txt"]:
+        (tmp_path / name).write_bytes(b"x")
+    found = pictures_of(tmp_path, ())
+    assert [p.name for p in found] == ["view1.ppm", "view2.gif", "View3.JP2", "view10.png"]
+    text = order_of(found, (0.0, 90.0, 180.0, 270.5))
+    assert text == "view1.ppm at 0°, view2.gif at 90°, View3.JP2 at 180°, view10.png at 270.5°"
+    assert order_of(found[:2], ()) == "view1.ppm, view2.gif"
+    assert order_of([found[0]] * 20, ()).count(",") == 7
+    # A box is of one picture, and the browser is not opened for it.
+    assert main(["reconstruct", str(tmp_path), "--pick", "--out", str(tmp_path / "o")]) == 2
+    assert "is of one picture, and there are 4" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no picture"):
+        pictures_of(tmp_path / "empty", ())
 
 
 def _small():

@@ -18,6 +18,7 @@ from threestudio_like.systems.image_to_3d.fit import (
     depth_map,
     judged,
     measure_fit,
+    outline_bounds,
     with_word,
 )
 from threestudio_like.systems.image_to_3d.known import DepthMap
@@ -322,3 +323,49 @@ def test_of_several_photos_the_worst_counts_and_an_estimate_has_no_say():
     assert with_word(replace(wrong, known_depth=True), "cisp").word == "does not fit"
     assert "estimate" in wrong.line()
     assert "estimate" not in replace(wrong, known_depth=True).line()
+
+
+def shape_of(*shapes):
+    """A drawing with alpha: of each shape the corners of a polygon in 100 x 100 pixels."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    for corners in shapes:
+        ImageDraw.Draw(picture).polygon(corners, fill=(200, 90, 60, 255))
+    return photo_of(np.asarray(picture, np.float32) / 255, "x", {})
+
+
+SLAB = [(20, 20), (80, 25), (80, 70), (20, 75)]
+LEGS = ([(15, 20), (85, 30), (85, 40), (15, 30)], [(15, 20), (25, 20), (25, 80), (15, 80)])
+
+
+def test_an_outline_bounds_a_shape_where_it_is_full_or_its_own_mirror_image():
+    assert outline_bounds(shape_of(SLAB)) == pytest.approx(1.0, abs=0.02)
+    # A triangle of half the square: by a formula, the hull is the triangle itself.
+    assert outline_bounds(shape_of([(10, 10), (10, 90), (90, 90)])) == pytest.approx(1, abs=0.04)
+    bent = outline_bounds(shape_of(*LEGS))
+    # Two strips of 10 pixels; their hull is known by its corners.
+    hull = np.array([(15, 20), (25, 20), (85, 30), (85, 40), (25, 80), (15, 80)])
+    x, y = hull.T
+    area = abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
+    assert bent == pytest.approx((10 * 60 + 10 * 60) / area, abs=0.06)
+    both = ([(20, 20), (30, 20), (30, 80), (20, 80)], [(70, 20), (80, 20), (80, 80), (70, 80)])
+    table = (*both, [(20, 20), (80, 20), (80, 30), (20, 30)])
+    assert outline_bounds(shape_of(*table)) == 1.0
+
+
+def test_what_one_picture_cannot_tell_is_doubtful_and_never_an_alarm():
+    found = ShapeFound(box(0.5, 0.7, 0.3), Pose(0.6, 0.4, 1.0), POSES)
+    photo = shape_of(*LEGS)
+    assert math.isnan(measure_fit(found, photo).sides)
+    alone = measure_fit(replace(found, one_sided=True), photo)
+    assert alone.sides == outline_bounds(photo)
+    values = np.full(photo.pixels.shape[:2], 2.0, np.float32)
+    known = measure_fit(replace(found, one_sided=True), photo, depth=DepthMap(values, True, ""))
+    assert math.isnan(known.sides)
+    told = with_word(Fit(0.99, 40.0, sides=0.2), "relief")
+    assert told.word == "doubtful"
+    assert "second photo" in told.line()
+    assert "0.20" in told.line()
+    assert with_word(Fit(0.99, 40.0, sides=1.0), "relief").word == "fits"
+    assert with_word(Fit(0.3, 40.0, sides=0.2), "relief").word == "does not fit"

@@ -50,7 +50,14 @@ from .picture.choice import (
     needs_relief,
 )
 from .picture.cut_out import marked_facts, marks_of, picked_box, show_cut_out
-from .picture.given import InputImage, content_of, pictures_of, read_known, say_unused
+from .picture.given import (
+    InputImage,
+    content_of,
+    order_of,
+    pictures_of,
+    read_known,
+    say_unused,
+)
 from .printing import print_configuration
 
 NO_PRIOR = "this method asks no prior"
@@ -85,7 +92,7 @@ def reconstruct(
     pictures = pictures_of(options.picture, options.further)
     picture = pictures[0]
     if options.pick:
-        options = replace(options, box=picked_box(options), pick=False)
+        options = replace(options, box=picked_box(options, pictures), pick=False)
     marks = marks_of(options, len(pictures))
     method = name_of(options)
     with Run.open("reconstruct", options, name=f"{picture.stem} {method}") as run:
@@ -93,8 +100,9 @@ def reconstruct(
         photo = read_photo(picture, marks=marks)
         known = read_known(options.known, photo, pictures, run.events)
         if len(pictures) > 1:
-            text = f"{len(pictures)} photos are taken for views of one object"
-            run.events.say(f"{text}; batch makes an asset of each picture.")
+            order = order_of(pictures, options.known.azimuths)
+            text = f"{len(pictures)} photos are taken for views of one object: {order}"
+            run.events.say(f"{text}. batch makes an asset of each picture.")
         if prior is None and options.model.prior != EMBEDDED and config.wants_prior:
             prior = run.load_prior()
         if prior is not None and config.wants_prior:

@@ -3,6 +3,8 @@ it is, a graph cut where it ends, and a guided filter how much of every pixel is
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,12 +21,48 @@ EDGE = 160
 """Pixels of the longer edge at which the cut is sought."""
 AGREE = 0.35
 """IoU with what is known otherwise from which on the network is believed."""
+SURE = 0.7
+"""IoU of a cut and of what the network holds for the object in its box from which on the cut is
+believed (docs/results/cut_outs.md)."""
+PLAIN = 3.0
+"""Spread of the border's colours, L*a*b*, below which the background has one colour."""
 IN_BOX = 0.55
 """Probability of a pixel in a box to be object before its colour is looked at."""
 SPECK = 0.02
 """Pieces of less than this share of the largest one are dropped."""
 HOLE = 0.004
 """Holes of less than this share of the object are closed."""
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A picture at the size at which the cut is sought: its colours (H, W, 3), L*a*b*, and what the
+    network has seen of it."""
+
+    lab: np.ndarray
+    network: PromptSegmenter | None
+    seen: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.lab.shape[0], self.lab.shape[1]
+
+    def asked(self, solid: np.ndarray) -> np.ndarray:
+        """What the network holds for the object (H, W) in [0, 1] in the box of a mask; nothing
+        where it answers with the background, or where there is none."""
+        if self.network is None or not solid.any():
+            return np.zeros(self.shape)
+        prompts = Prompts(boxes=bounds(largest(solid, 0.3))[None])
+        answer = probability(self.network.masks(self.seen, prompts).best()[0][0])
+        return answer if border_share(answer > 0.5) < 0.5 else np.zeros_like(answer)
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """A cut (H, W) bool and how far the network agrees with it; nan without one."""
+
+    solid: np.ndarray
+    trust: float
 
 
 class CutOutSegmenter(Segmenter):
@@ -47,10 +85,19 @@ class CutOutSegmenter(Segmenter):
 
     def mask(self, picture: np.ndarray) -> np.ndarray:
         """See `Segmenter.mask`. If nothing stands out, the whole picture is the object."""
+        return self.found(picture)[0]
+
+    def found(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        """See `Segmenter.found`; the trust is the IoU of the cut and of what the network holds for
+        the object in its box, and 1 before a background of one colour."""
         border = self._border.mask(picture)
         if border.min() > 0.5:
-            return border
-        return self.refine(picture, border)
+            return border, math.nan
+        looked = self._look(picture)
+        cut = self._seek(looked, scaled(border, looked.shape).clip(0, 1))
+        # There colours alone tell the object, also where the network does not know such things.
+        plain = border_spread(looked.lab) < PLAIN
+        return self._edges(picture, cut.solid), 1.0 if plain else cut.trust
 
     def inside(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
         """See `Segmenter.inside`: what lies around the box is background for certain."""
@@ -59,42 +106,48 @@ class CutOutSegmenter(Segmenter):
         # Where an object fills its box, the border's colours are its own too.
         least = IN_BOX
         rough = np.where(within, least + (1 - least) * self._border.mask(part), 0.0)
+        looked = self._look(part)
+        known = scaled(rough.astype(np.float32), looked.shape).clip(0, 1)
+        cut = self._seek(looked, known, scaled(within * 1.0, looked.shape) > 0.5)
         out = np.zeros(picture.shape[:2], np.float32)
-        out[rows, columns] = self.refine(part, rough.astype(np.float32), within)
+        out[rows, columns] = self._edges(part, cut.solid)
         return np.where(room, out, 0).astype(np.float32)
 
-    def refine(
-        self, picture: np.ndarray, known: np.ndarray, within: np.ndarray | None = None
-    ) -> np.ndarray:
-        """The object's share (H, W) of every pixel, from what is known of it roughly.
-
-        Args:
-            known: (H, W) in [0, 1]. within: (H, W) bool, outside of which there is none of it.
-        """
+    def _look(self, picture: np.ndarray) -> _Looked:
         from skimage.color import rgb2lab
 
         height, width = picture.shape[:2]
         share = min(1.0, self.size / max(height, width))
         shape = (max(8, round(height * share)), max(8, round(width * share)))
-        small, rough = scaled(picture, shape).clip(0, 1), scaled(known, shape).clip(0, 1)
-        room = np.ones(shape, bool) if within is None else scaled(within * 1.0, shape) > 0.5
-        lab = rgb2lab(small)
+        small = scaled(picture, shape).clip(0, 1)
         network = load_segmenter(self.network) if self.network else None
         seen = None if network is None else network.look(small.astype(np.float32))
+        return _Looked(rgb2lab(small), network, seen)
+
+    def _seek(self, looked: _Looked, rough: np.ndarray, room: np.ndarray | None = None) -> _Sought:
+        """The object, from what is known of it roughly.
+
+        Args:
+            rough: (H, W) in [0, 1]. room: (H, W) bool, outside of which there is none of it.
+        """
+        room = np.ones(looked.shape, bool) if room is None else room
         solid = rough > 0.5
         for step in range(2):
             prior = rough if step == 0 else 0.6 * rough + 0.4 * solid
-            if network is not None and solid.any():
-                answer = asked(network, seen, solid)
-                both = (answer > 0.5) & solid
-                if both.sum() > AGREE * ((answer > 0.5) | solid).sum():
-                    prior = 0.5 * prior + 0.5 * answer
+            answer = looked.asked(solid)
+            both = (answer > 0.5) & solid
+            if both.sum() > AGREE * ((answer > 0.5) | solid).sum():
+                prior = 0.5 * prior + 0.5 * answer
             prior = np.where(room, gaussian_filter(prior, 1.5), 0.0).clip(0.02, 0.98)
-            found = grab_cut(lab, prior, colour=0.25, smooth=8.0) & room
+            found = grab_cut(looked.lab, prior, colour=0.25, smooth=8.0) & room
             if found.mean() < 0.2 * solid.mean():
                 break
             solid = found
-        return self._edges(picture, tidied(solid))
+        solid = tidied(solid)
+        if looked.network is None:
+            return _Sought(solid, math.nan)
+        answer = looked.asked(solid) > 0.5
+        return _Sought(solid, float((answer & solid).sum() / max(1, (answer | solid).sum())))
 
     def _edges(self, picture: np.ndarray, solid: np.ndarray) -> np.ndarray:
         """A mask at the size at which the cut was sought as shares of the picture's own pixels."""
@@ -107,12 +160,14 @@ class CutOutSegmenter(Segmenter):
         return soft.astype(np.float32)
 
 
-def asked(network: PromptSegmenter, seen: Any, solid: np.ndarray) -> np.ndarray:
-    """What the network holds for the object (H, W) in [0, 1] in the box of a mask; nothing where it
-    answers with the background."""
-    logits, _ = network.masks(seen, Prompts(boxes=bounds(largest(solid, 0.3))[None])).best()
-    answer = probability(logits[0])
-    return answer if border_share(answer > 0.5) < 0.5 else np.zeros_like(answer)
+def border_spread(lab: np.ndarray) -> float:
+    """How far, for nine of ten pixels, the colours (H, W, 3) along a picture's border are from
+    their median: Euclidean in L*a*b*."""
+    edge = max(1, round(0.03 * min(lab.shape[:2])))
+    rim = np.ones(lab.shape[:2], bool)
+    rim[edge:-edge, edge:-edge] = False
+    away = np.linalg.norm(lab[rim] - np.median(lab[rim], 0), axis=1)
+    return float(np.quantile(away, 0.9))
 
 
 def tidied(solid: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@ weights."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 
@@ -21,6 +22,11 @@ class Segmenter(ABC):
     def mask(self, picture: np.ndarray) -> np.ndarray:
         """The share of foreground (H, W) float32 in [0, 1] of every pixel of a picture (H, W, 3) in
         [0, 1]."""
+
+    def found(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        """As `mask`, and how far it is to be trusted, [0, 1]; nan where the segmenter does not
+        say."""
+        return self.mask(picture), math.nan
 
     def inside(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
         """The object in a box (4,) x0, y0, x1, y1 in pixels, as `mask` gives it: the foreground of

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from ...engine.errors import ConfigError, InputError
-from ...priors.segmentation.cut_out import embedded_segmenter
+from ...priors.segmentation.cut_out import SURE, embedded_segmenter
 from ...priors.segmentation.loading import load_remover
 from ...priors.segmentation.segmenter import Segmenter
 from .marks import FEWEST, check_boxes, read_boxes, read_mask
@@ -49,11 +49,12 @@ class Marks:
 @dataclass
 class Cut:
     """alpha (H, W) float32 in [0, 1]; how it was found; told: a line for everything that the user
-    should know, without a full stop."""
+    should know, without a full stop; sure: False where whatever found it is not to be believed."""
 
     alpha: np.ndarray
     how: str
     told: list[str] = field(default_factory=list)
+    sure: bool = True
 
 
 def cut_out(
@@ -97,9 +98,17 @@ def cut_out(
         cut.alpha = solid_alpha(_upright_alpha(own, pixels, cut.told), where, cut.told)
     else:
         chosen = segmenter or embedded_segmenter()
-        cut = Cut(chosen.mask(colour), f"by {chosen.name}")
+        alpha, trust = chosen.found(colour)
+        cut = Cut(alpha, f"by {chosen.name}")
         if cut.alpha.min() > 0.5:
+            cut.sure = False
             cut.how += "; nothing stood out, so the whole picture is taken for the object"
+        elif trust < SURE:
+            cut.sure = False
+            cut.told.append(
+                f"what belongs to the object is not sure (colours and network agree by {trust:.2f} "
+                "only): look at cut-out.png; --box or --mask says it"
+            )
     return _tidy(cut, where, drawn=marks.mask is not None)
 
 

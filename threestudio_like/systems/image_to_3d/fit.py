@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import ConvexHull
 
 from ...kernels import rasterize
 from ...meshes.mesh import Asset, Mesh
@@ -28,6 +29,7 @@ from ...priors.framing import Similarity
 from .known import DepthMap, framed_map
 from .method import ShapeFound
 from .photo import Photo
+from .relief.surface import mirror_of
 
 Word = Literal["fits", "doubtful", "does not fit"]
 THRESHOLDS = Path(__file__).with_name("fit_thresholds.json")
@@ -85,6 +87,8 @@ class Fit:
         depth: correlation of the visible surface's depth with the known or the estimated one,
             [-1, 1]; nan where none is. known_depth: whether it is a known one; an estimated one has
             no say in the word.
+        sides: how far the outline alone bounds the shape (`outline_bounds`), [0, 1]; nan where more
+            than this picture says how deep it is.
         word: what follows of these.
         why: the figure that speaks most against it.
         advice: what to do; empty where it fits.
@@ -95,6 +99,7 @@ class Fit:
     seen: float = math.nan
     depth: float = math.nan
     known_depth: bool = False
+    sides: float = math.nan
     word: Word = "fits"
     why: str = ""
     advice: str = ""
@@ -106,6 +111,7 @@ class Fit:
             "fit: PSNR inside, dB": self.psnr,
             "fit: texels seen": self.seen,
             "fit: depth agreement": self.depth,
+            "fit: outline bounds the shape": self.sides,
         }
         found = {k: v for k, v in found.items() if math.isfinite(v)}
         return {**found, "fit": self.word}
@@ -120,6 +126,8 @@ class Fit:
         if math.isfinite(self.depth):
             source = "" if self.known_depth else " with an estimate"
             parts.append(f"depth agreement{source} {self.depth:.2f}")
+        if self.why == "sides":
+            parts.append(f"outline bounds the shape by {self.sides:.2f}")
         text = f"The result and the picture: {self.word} ({', '.join(parts)})."
         return f"{text} {self.advice}" if self.advice else text
 
@@ -144,18 +152,27 @@ def judged(figures: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[W
     return word, why
 
 
-def with_word(fit: Fit, method: str, *, found_cut: bool = False) -> Fit:
+def with_word(fit: Fit, method: str, *, found_cut: bool = False, sure_cut: bool = True) -> Fit:
     """The figures with their word, and with what to do.
 
     Args:
         method: that made the result.
         found_cut: whether the object's outline was found, and not given.
+        sure_cut: whether it is to be believed; what fits an outline that is not is doubtful.
     """
-    figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth")}
+    figures = {k: getattr(fit, k) for k in ("silhouette", "psnr", "seen", "depth", "sides")}
     told = figures if fit.known_depth else {**figures, "depth": math.nan}
     word, why = judged(told, calibration().limits)
+    if word == "fits" and not sure_cut:
+        advice = "What is cut out is not sure: say --mask FILE or --box, if cut-out.png is wrong."
+        return replace(fit, word="doubtful", why="cut-out", advice=advice)
     advice = ""
-    if word != "fits":
+    if why == "sides" and word == "doubtful":
+        advice = (
+            "It fits the side that was shown; the others are a guess, and of an outline with gaps "
+            "and bays often a wrong one. Try --depth FILE or a second photo."
+        )
+    elif word != "fits":
         ways = []
         if method != "relief":
             ways.append("--method relief, which fits any picture from its side")
@@ -217,7 +234,22 @@ def measure_fit(
         own = other.photo.mask(SIZE, other.frame).numpy() > 0.5
         outlines.append(iou(np.isfinite(depth_map(found.mesh, there)), own))
     known = isinstance(depth, DepthMap)
-    return Fit(min(outlines), level, seen, depth=agreement, known_depth=known)
+    sides = outline_bounds(photo) if found.one_sided and not known else math.nan
+    return Fit(min(outlines), level, seen, depth=agreement, known_depth=known, sides=sides)
+
+
+def outline_bounds(photo: Photo, size: int = 112) -> float:
+    """How far an outline alone bounds a shape, [0, 1]: the share of its convex hull that it fills,
+    and 1 where it is its own mirror image. Parts that stick out reach towards the viewer or away,
+    and no single picture says how far; a thing without them, or one that is seen face on, looks
+    from a little beside much as its round sections say (docs/results/verdicts.md)."""
+    soft = photo.mask(size).numpy()
+    inside = soft > 0.5 if (soft > 0.5).any() else soft >= soft.max()
+    if mirror_of(inside) is not None:
+        return 1.0
+    corners = np.argwhere(inside)
+    corners = np.concatenate([corners + np.array(at) for at in np.ndindex(2, 2)])
+    return float(inside.sum() / ConvexHull(corners).volume)
 
 
 def depth_map(mesh: Mesh, found: ShapeFound, size: int = SIZE) -> np.ndarray:

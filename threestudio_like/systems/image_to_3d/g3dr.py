@@ -333,4 +333,4 @@ def shape_of_volume(
     azimuth, elevation = (0.0, 0.0) if view is None else (view.azimuth, view.elevation)
     pose = seen_from(mesh, photo.mask(POSES.size), POSES, azimuth=azimuth, elevation=elevation)
     colour = colour_of(field_, turn) if config.hidden == "field" else colour_through(photo, turn)
-    return ShapeFound(mesh, pose, replace(POSES), colour=colour)
+    return ShapeFound(mesh, pose, replace(POSES), colour=colour, one_sided=True)

@@ -42,7 +42,8 @@ class ShapeFound:
     poses: distance and field of view of that camera. colour: what the method says of colours where
     the picture shows none. voxels (R, R, R) and agreements of all candidates, where there were any.
     figures: for the report. cut: the square of the picture that the camera sees, where the method
-    knows it exactly. others: further photos with their cameras.
+    knows it exactly. others: further photos with their cameras. one_sided: whether nothing but this
+    picture says how deep the shape is.
     """
 
     mesh: Mesh
@@ -54,6 +55,7 @@ class ShapeFound:
     figures: dict[str, Any] = field(default_factory=dict)
     cut: Similarity | None = None
     others: list[PlacedPhoto] = field(default_factory=list)
+    one_sided: bool = False
 
     def frame(self, photo: Photo) -> Similarity:
         """The square of the picture that the pose's camera sees."""

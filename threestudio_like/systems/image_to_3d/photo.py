@@ -26,7 +26,8 @@ class Photo:
     """A picture without its background.
 
     pixels (H, W, 4) float32 in [0, 1], colours not multiplied by alpha; original (H, W, 3) float32;
-    notes say what was done to it; told: a line for everything that the user should hear of.
+    notes say what was done to it; told: a line for everything that the user should hear of; sure:
+    False where its outline was found, and is not to be believed.
     """
 
     pixels: np.ndarray
@@ -34,6 +35,7 @@ class Photo:
     similarity: Similarity
     notes: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    sure: bool = True
 
     def frame(self, fill: float) -> Similarity:
         """The cut in which the object fills this share of the frame."""
@@ -157,4 +159,5 @@ def photo_of(
         similarities(boxes(torch.from_numpy(alpha[None]), 0.5), FILL)[0],
         notes=notes,
         told=found.told,
+        sure=found.sure,
     )

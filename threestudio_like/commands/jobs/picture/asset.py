@@ -89,7 +89,7 @@ def fit_of(
     """How well the finished asset fits its picture, in figures and a word."""
     measured = measure_fit(found, photo, asset=asset, seen=seen, depth=known.depth or EMBEDDED)
     given = photo.notes.get("background", "").startswith(GIVEN)
-    return with_word(measured, method, found_cut=not given)
+    return with_word(measured, method, found_cut=not given, sure_cut=photo.sure)
 
 
 def textured_asset(atlas: Atlas, texture: np.ndarray, provenance: dict[str, Any]) -> Asset:

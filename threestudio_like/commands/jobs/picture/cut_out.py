@@ -4,6 +4,7 @@ and the picture that is shown first."""
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,19 @@ from ...reconstruct import Reconstruct
 from ..view import ViewOptions, pick_boxes
 
 
-def picked_box(options: Reconstruct) -> str:
+def picked_box(options: Reconstruct, pictures: list[Path]) -> str:
     """The box of the object that the user clicks in the browser. Raises ConfigError where it is
-    given already."""
+    given already, or where there are several photos."""
     if options.box or options.mask is not None:
         raise ConfigError("asks for a box that is given", "--pick", "Leave out --box and --mask")
+    if len(pictures) > 1:
+        raise ConfigError(
+            f"is of one picture, and there are {len(pictures)}",
+            "--pick",
+            "Cut the objects out of the photos, or give one photo",
+        )
     name = options.segmenter if promptable(options.segmenter) else EMBEDDED
-    boxes = pick_boxes(options.picture.expanduser(), "the object", ViewOptions(segmenter=name))
+    boxes = pick_boxes(pictures[0], "the object", ViewOptions(segmenter=name))
     assert boxes is not None
     return boxes[0]
 

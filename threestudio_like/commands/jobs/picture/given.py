@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....engine.errors import ConfigError, InputError
 from ....engine.events import Events
+from ....meshes.io.photographs import SUFFIXES
 from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
 from ....runs.options import KnownOptions
@@ -25,8 +27,6 @@ from ....systems.image_to_3d.known import (
 from ....systems.image_to_3d.photo import Photo, read_photo
 from ....systems.image_to_3d.viewpoint import Viewpoint
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic")
-"""Suffixes of the pictures that are taken of a folder."""
 MOST = 64
 """Photos of one object."""
 
@@ -49,18 +49,40 @@ class InputImage:
 
 
 def pictures_of(picture: Path, further: tuple[Path, ...]) -> list[Path]:
-    """The photos of one object: what is named, or the pictures of a folder. Raises InputError."""
+    """The photos of one object: what is named, or the pictures of a folder, in the order of the
+    numbers in their names. Raises InputError."""
     named = [picture.expanduser(), *(p.expanduser() for p in further)]
     if len(named) == 1 and named[0].is_dir():
         folder = named[0]
-        named = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+        # Files that begin with a dot are an operating system's notes on pictures, not pictures.
+        named = [
+            p
+            for p in folder.iterdir()
+            if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+        ]
+        named.sort(key=_by_number)
         if not named:
             raise InputError(
-                "the folder holds no picture", str(folder), f"Pictures: {', '.join(PICTURES)}"
+                "the folder holds no picture", str(folder), f"Pictures: {', '.join(SUFFIXES)}"
             )
     if len(named) > MOST:
         raise InputError(f"{len(named)} photos of one object, at most {MOST} are read", "pictures")
     return named
+
+
+def _by_number(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """A key that puts photo2.jpg before photo10.jpg."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
+    numbered = [(0, int(x), "") if x.isdecimal() else (1, 0, x) for x in parts]
+    return numbered, path.name
+
+
+def order_of(pictures: list[Path], azimuths: tuple[float, ...]) -> str:
+    """The names of several photos in their order, each with the azimuth that is said of it."""
+    names = [p.name for p in pictures]
+    if len(azimuths) == len(names):
+        names = [f"{name} at {azimuth:g}°" for name, azimuth in zip(names, azimuths, strict=True)]
+    return ", ".join(names if len(names) <= 8 else [*names[:7], f"… {names[-1]}"])
 
 
 def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events: Events) -> Known:

@@ -200,10 +200,15 @@ def _enlarged(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def solid_view(
-    photo: Photo, frame: Similarity, camera: tuple[float, float], turn: torch.Tensor
+    photo: Photo,
+    frame: Similarity,
+    camera: tuple[float, float],
+    turn: torch.Tensor,
+    thinnest: float = 0.0,
 ) -> SolidView:
-    """The outline of a photo as its camera (distance, field of view) sees it."""
-    return SolidView(turn, camera[0], WIDE, outline_of(photo.mask(384, frame)))
+    """The outline of a photo as its camera (distance, field of view) sees it; no strip of it is
+    narrower than `thinnest`, in world units."""
+    return SolidView(turn, camera[0], WIDE, outline_of(photo.mask(384, frame), thinnest / WIDE))
 
 
 def with_relief(view: SolidView, relief: Relief, thinnest: float, back: bool) -> SolidView:
@@ -240,11 +245,15 @@ def reconstruct_relief(
         placement = place_photos(photo, known, direction, camera, still=False)
     placed, camera = placement.photos, placement.camera
     relief = relief_of(photo, config, known, seed)
-    views = [solid_view(p.photo, p.frame, camera, turn_to(p.azimuth, p.elevation)) for p in placed]
+    cell = 2 * WIDE / config.size
+    # Half of 1.7 cells is more than the way from any point to the nearest of the grid's plane.
+    views = [
+        solid_view(p.photo, p.frame, camera, turn_to(p.azimuth, p.elevation), 1.7 * cell)
+        for p in placed
+    ]
     bounded = _bounded(placed)
     if not bounded or exact:
-        thinnest = 2.5 * 2 * WIDE / config.size
-        views[0] = with_relief(views[0], relief, thinnest, back=not bounded)
+        views[0] = with_relief(views[0], relief, 2.5 * cell, back=not bounded)
         mirrored = _mirrored(views[0]) if config.mirror and known.azimuth is not None else None
         if mirrored is not None and not bounded:
             views = [_Both(views[0], mirrored), *views[1:]]  # type: ignore[list-item]
@@ -342,6 +351,7 @@ def _found(
         figures=figures,
         cut=first.frame,
         others=others,
+        one_sided=not _bounded(placed),
     )
 
 

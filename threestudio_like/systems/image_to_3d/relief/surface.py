@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum_filter
 from scipy.sparse import coo_matrix, csr_matrix, diags, vstack
 from scipy.sparse.linalg import spsolve
 
@@ -279,16 +279,34 @@ def turn_to(azimuth: float, elevation: float) -> torch.Tensor:
     return torch.stack([right, torch.linalg.cross(back, right), back], 1)
 
 
-def outline_of(mask: torch.Tensor) -> torch.Tensor:
+def outline_of(mask: torch.Tensor, thinnest: float = 0.0) -> torch.Tensor:
     """Signed distance (E, E) to the border of a mask (E, E) in [0, 1], in units of half the edge,
-    positive inside."""
+    positive inside. Strips narrower than `thinnest`, in the same units, are made as wide as that: a
+    grid that is too coarse for them would leave crumbs."""
     inside = mask.numpy() > 0.5
     size = inside.shape[0]
+    inside = _no_thinner(inside, thinnest * size / 2)
     # Beyond the picture's edge nothing is inside.
     padded = np.pad(inside, 1)
     signed = distance_transform_edt(padded) - distance_transform_edt(~padded)
     signed = np.where(signed > 0, signed - 0.5, signed + 0.5)[1:-1, 1:-1]
     return torch.from_numpy((gaussian_filter(signed, 0.6) * 2 / size).astype(np.float32))
+
+
+def _no_thinner(inside: np.ndarray, width: float) -> np.ndarray:
+    """An outline (E, E) whose strips are at least `width` pixels wide."""
+    if width < 1:
+        return inside
+    padded = np.pad(inside, 1)
+    distance = distance_transform_edt(padded)
+    # What no disc of that width fits into; of it the ridges, which lie in the middle of strips.
+    fitting = distance > width / 2
+    opened = distance_transform_edt(~fitting) <= width / 2 if fitting.any() else fitting
+    ridge = padded & ~opened & (distance >= maximum_filter(distance, 3))
+    if not ridge.any():
+        return inside
+    wider = padded | (distance_transform_edt(~ridge) < width / 2)
+    return wider[1:-1, 1:-1]
 
 
 def spread(values: np.ndarray, inside: np.ndarray) -> torch.Tensor:
