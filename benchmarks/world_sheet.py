@@ -1,7 +1,7 @@
 """A contact sheet of an edition of the toybox: every category and shape, each from two sides, lit;
 with --clay also without colours, under one lamp beside the camera, which shows the shape alone.
 
-Run: python benchmarks/world_sheet.py OUT.png [--world fifty] [--only chair car] [--size 96] [--clay]
+Run: python benchmarks/world_sheet.py OUT.png [--world fifty] [--only chair car] [--clay]
      python benchmarks/world_sheet.py OUT.png --drawn 64      objects as trainings see them
      python benchmarks/world_sheet.py --speed 200             images a second at 64 x 64
 """
