@@ -91,13 +91,13 @@ class DepthPictures:
         self, rows: np.ndarray, fill: torch.Tensor | float = FILL, shift: torch.Tensor | float = 0.0
     ) -> Rooms | None:
         """The rooms behind rows that are framed with the same `fill` and `shift`; None where no
-        picture of the data set is in one. Beyond its picture a room goes on as at its border."""
+        picture of the data set is in one. Beyond its picture a room is mirrored."""
         if self.rooms is None or self.in_room is None:
             return None
         grid, _ = _frames(torch.from_numpy(self.masks[rows]).float() / 255, fill, shift)
         layers = torch.from_numpy(self.rooms[rows]).permute(0, 3, 1, 2).float() / 255
         framed = F.grid_sample(
-            layers, grid, mode="bilinear", padding_mode="border", align_corners=False
+            layers, grid, mode="bilinear", padding_mode="reflection", align_corners=False
         )
         return Rooms(framed.permute(0, 2, 3, 1), torch.from_numpy(self.in_room[rows]))
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...meshes.transform import Transform
 from ..arranging import ToyScene, fit_scene
 from ..words import Phrase
-from .scenes import built
+from .scenes import built, in_life
 
 if TYPE_CHECKING:
     from ..edition import Edition
@@ -24,8 +24,7 @@ TRIES = 30
 
 def _scale(edition: Edition, phrase: Phrase, other: Phrase) -> float:
     """The size of a thing in units of another's, nearer to life than in other scenes."""
-    one, two = (edition.by_name[p.category].size for p in (phrase, other))
-    return float(np.clip((one / two) ** 0.8, SMALLEST, 1 / SMALLEST))
+    return float(np.clip(in_life(edition, phrase, other) ** 0.8, SMALLEST, 1 / SMALLEST))
 
 
 class _Places:
