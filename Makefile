@@ -88,6 +88,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/standing.py --scenes 11 --imported 8
 	$(BIN)/python benchmarks/batch_manifests.py --seeds 2
 	$(BIN)/python benchmarks/newcomer.py
+	$(BIN)/python benchmarks/train_quick.py
 
 # Samples of the tables, made again without changing a page: which figures come out as published, within their intervals.
 benchmark-quick: $(READY)

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from tables import ROOT, interval, publish, table
 from verdict_cases import SEED, Case, toybox, volume_iou
+from worlds import add_world, world_at_hand
 
 PICTURE = ROOT / "docs" / "pictures" / "backs.jpg"
 SHOWN = 10
@@ -108,9 +109,8 @@ class Work:
         from threestudio_like.systems.image_to_3d.backs import between, closed
         from threestudio_like.systems.image_to_3d.g3dr import lattice
         from threestudio_like.toybox.render import render, view_projection
-        from threestudio_like.toybox.world import draw
 
-        obj, size = draw(SEED, self.index, "test"), 96
+        obj, size = world_at_hand("cisp/clip").draw(SEED, self.index, "test"), 96
         fov = math.radians(18.0)
         matrix = view_projection(self.case.azimuth, self.case.elevation, 5.0, fov)
         # The object as large in the canonical picture as in the unit sphere.
@@ -140,10 +140,9 @@ class Work:
     def stranger(self) -> Shape:
         """Another object of the category, seen from the true camera."""
         from threestudio_like.meshes.mesh import Mesh
-        from threestudio_like.toybox.vocabulary import CATEGORIES
-        from threestudio_like.toybox.world import draw
 
-        other = draw(SEED + 1, self.index + 20 * len(CATEGORIES), "train")
+        world = world_at_hand("cisp/clip")
+        other = world.draw(SEED + 1, self.index + 20 * len(world.categories), "train")
         found = _standing(Mesh(other.vertices, other.faces))
         found.pose.azimuth, found.pose.elevation = self.case.azimuth, self.case.elevation
         return found, self.case.elevation
@@ -309,6 +308,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=60)
+    add_world(parser)
     parser.add_argument("--before", type=Path, default=None, help="an earlier depth estimator")
     parser.add_argument("--search", action="store_true")
     arguments = parser.parse_args()

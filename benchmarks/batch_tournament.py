@@ -1,4 +1,4 @@
-"""Tournaments against single seeds at equal compute: 20 prompts, one of each category of the
+"""Tournaments against single seeds at equal compute: 20 prompts of as many categories of the
 embedded world, made by `batch` itself and measured by the judge, which no ranking asks.
 
     python benchmarks/batch_tournament.py --out FOLDER            # two hours of one core
@@ -22,12 +22,12 @@ from statistics import mean
 
 import numpy as np
 from tables import ROOT, publish, table
+from worlds import add_world, world_at_hand
 
 from threestudio_like.metrics.point_sets import bootstrap
 from threestudio_like.runs.batch.index import DONE, Index
 from threestudio_like.runs.batch.store import Store
 from threestudio_like.runs.batch.tournament import Contest, ranked
-from threestudio_like.toybox.vocabulary import CATEGORIES, COLOURS
 
 SEEDS = 4
 QUICK = {
@@ -43,9 +43,10 @@ GROUP = 5
 
 
 def prompts() -> list[str]:
-    colours = list(COLOURS)
-    pairs = [(colours[3 * n % len(colours)], c) for n, c in enumerate(CATEGORIES)]
-    return [f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {c}" for colour, c in pairs]
+    words = world_at_hand().vocabulary
+    colours, every = list(words.colours), words.categories
+    pairs = [(colours[3 * n % len(colours)], c) for n, c in enumerate(every[:: len(every) // 20])]
+    return [words.describe(words.plain(c, colour)) for colour, c in pairs[:20]]
 
 
 def make(store: Path, words: list[str], steps: int) -> None:
@@ -205,6 +206,7 @@ def score(run: Run | None) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
+    add_world(parser)
     parser.add_argument("--prompts", type=int, default=20, help="how many of the 20")
     parser.add_argument("--steps", type=int, default=32, help="of a full run")
     parser.add_argument("--report", action="store_true", help="make nothing")

@@ -17,9 +17,9 @@ import time
 
 import numpy as np
 import torch
-from tables import ROOT, publish, table
+from tables import publish, table
+from worlds import add_world, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "cisp"
 THRESHOLDS = (0.0316, 0.02)
 POINTS = 2048
 KINDS = ("clean", "line drawing", "other shading", "clutter")
@@ -78,7 +78,7 @@ def sampled(name: str, embeddings: torch.Tensor, model, shapes: int, steps: int)
     from threestudio_like.engine.random import RandomStream
     from threestudio_like.priors.voxel_diffusion import VoxelSampling
 
-    path = OUT / f"{name}-{len(embeddings)}-{shapes}-{steps}.npz"
+    path = runs("cisp", "cisp/clip") / f"{name}-{len(embeddings)}-{shapes}-{steps}.npz"
     if path.is_file():
         return (
             np.unpackbits(np.load(path)["bits"], axis=-1)
@@ -122,10 +122,11 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, default=10)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--pool", type=int, default=200)
+    add_world(parser)
     parser.add_argument("--fresh", action="store_true")
     arguments = parser.parse_args()
     if arguments.fresh:
-        shutil.rmtree(OUT, ignore_errors=True)
+        shutil.rmtree(runs("cisp", "cisp/clip"), ignore_errors=True)
     from threestudio_like.metrics.point_sets import bootstrap, f_score, set_metrics, voxel_iou
     from threestudio_like.priors.text.tokens import tokenizer_of
     from threestudio_like.priors.voxel_diffusion import lerp, slerp
@@ -134,7 +135,15 @@ def main() -> None:
     from threestudio_like.training.contrastive import BatchSource, ContrastiveTraining, retrieval
     from threestudio_like.training.options import WORLD
 
-    source = ToyPairs(OUT / "data", WORLD["test"], max(arguments.pool, arguments.images), "test", 2)
+    world = world_at_hand("cisp/clip").name
+    source = ToyPairs(
+        runs("cisp", "cisp/clip") / "data",
+        WORLD["test"],
+        max(arguments.pool, arguments.images),
+        "test",
+        2,
+        world,
+    )
     text = []
     models = {name: load_models(name, arguments.models) for name in ("cisp", "clip")}
     rows = []
@@ -260,7 +269,7 @@ def main() -> None:
         table(["model", "way", "path length", "largest jump"], rows),
     ]
     publish("cisp", "CISP", "python benchmarks/cisp.py", "\n\n".join(text))
-    (OUT / "figures.json").write_text(
+    (runs("cisp", "cisp/clip") / "figures.json").write_text(
         json.dumps({k: {m: float(v.mean()) for m, v in d.items()} for k, d in found.items()})
     )
 

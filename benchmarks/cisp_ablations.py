@@ -16,10 +16,10 @@ import argparse
 import json
 from pathlib import Path
 
-from tables import ROOT, publish, table
+from tables import publish, table
 from variants import trained
+from worlds import add_world, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "cisp-ablations"
 VARIANTS: dict[str, list[str]] = {
     "embedded": [],
     "CNN for voxels": ["--model.shape.kind", "cnn"],
@@ -42,6 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--objects", type=int, default=6000)
+    add_world(parser)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
@@ -50,14 +51,17 @@ def main() -> None:
     from threestudio_like.training.contrastive import BatchSource, ContrastiveTraining, retrieval
     from threestudio_like.training.options import WORLD
 
+    world = world_at_hand("cisp/clip").name
     rows = []
     for name in arguments.only:
-        folder, verb = OUT / name.replace(" ", "-"), ["cisp", "--embedding", "cisp"]
-        seconds = trained(
-            folder, verb, arguments.steps, arguments.objects, arguments.data, VARIANTS[name]
+        folder, verb = (
+            runs("cisp-ablations", "cisp/clip") / name.replace(" ", "-"),
+            ["cisp", "--embedding", "cisp"],
         )
+        options = [*VARIANTS[name], "--world", world]
+        seconds = trained(folder, verb, arguments.steps, arguments.objects, arguments.data, options)
         model = Contrastive.load(folder / "cisp")
-        source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2)
+        source = ToyPairs(folder / "work" / "data", WORLD["test"], 400, "test", 2, world)
         figures = retrieval(
             model, BatchSource(source, ContrastiveTraining(model=model.config), None), 200, 6
         )

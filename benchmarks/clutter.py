@@ -245,9 +245,9 @@ def composites(count: int, seed: int = 90, size: int = 256) -> list[Composite]:
     from pathlib import Path
 
     from PIL import Image
+    from worlds import world_at_hand
 
     from threestudio_like.toybox.render import render, view_projection
-    from threestudio_like.toybox.world import draw
 
     others = sorted((Path(__file__).parent / "second_world" / "pictures").glob("object-*.webp"))
     out = []
@@ -256,7 +256,7 @@ def composites(count: int, seed: int = 90, size: int = 256) -> list[Composite]:
         if n % 2:
             rgba = np.asarray(Image.open(others[n // 2 % len(others)]).convert("RGBA"), float) / 255
         else:
-            obj = draw(seed, n, "test")
+            obj = world_at_hand("segmenter").draw(seed, n, "test")
             turn = view_projection(rng.uniform(-3, 3), rng.uniform(0.05, 0.5))[None]
             view = render(obj, turn, size, np.zeros((1, 3), np.float32))
             alpha = view.mask[0][..., None]

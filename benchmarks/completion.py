@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from compose import SIZE, Truth
 from tables import ROOT, publish, table
+from worlds import add_world, world_at_hand
 
 from threestudio_like import load_prior
 from threestudio_like.metrics.judge import Judge
@@ -35,7 +36,6 @@ from threestudio_like.systems.scene.amodal_completion import (
 from threestudio_like.systems.scene.instances import Part, mask_box
 from threestudio_like.systems.scene.layout import own_masks
 from threestudio_like.systems.scene.segmentation import grow_boxes
-from threestudio_like.toybox.vocabulary import parse
 
 FULL = CompletionConfig()
 VARIANTS = {
@@ -101,6 +101,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=50)
+    add_world(parser)
     arguments = parser.parse_args()
     prior = load_prior("toybox")
     judge = Judge.load(embedded_folder("judge"))
@@ -131,7 +132,7 @@ def main() -> None:
             growth.append(float((made & ~solid).sum() / max(solid.sum(), 1)))
             with torch.no_grad():
                 category = judge.categories[int(judge(framed(done)).category.argmax())]
-            right.append(category == parse(one.phrase)[0].category)
+            right.append(category == world_at_hand().vocabulary.parse(one.phrase)[0].category)
             if number < 8:
                 strips.append((name, number, shown, truth[..., :3]))
         rows.append(

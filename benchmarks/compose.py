@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tables import ROOT, interval, publish, table
+from tables import interval, publish, table
+from worlds import add_world, kept, runs, world_at_hand
 
 from threestudio_like import load_prior
 from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image
@@ -74,11 +75,8 @@ from threestudio_like.systems.scene.placement import (
 from threestudio_like.systems.scene.prompt import SceneText, read_scene
 from threestudio_like.systems.scene.segmentation import grow_boxes, hidden_by
 from threestudio_like.toybox.coloured import coloured_mesh
-from threestudio_like.toybox.scenes import ToyScene, draw_layout
-from threestudio_like.toybox.world import describe
+from threestudio_like.toybox.scenes import ToyScene
 
-OUT = ROOT / "outputs" / "benchmark" / "compose"
-RESULTS = ROOT / "outputs" / "benchmark" / "compose.jsonl"
 SEED, SIZE, ELEVATION, SMALLEST = 3001, 160, 20.0, 120
 """World seed; pixels of a picture; degrees by which it looks down; pixels that must be visible of
 every object."""
@@ -117,7 +115,7 @@ embedded prior."""
 
 def scenes(count: int) -> list[int]:
     """The first `count` scene numbers of the world in which every object is seen."""
-    path = OUT / "scenes.json"
+    path = runs("compose") / "scenes.json"
     known = json.loads(path.read_text()) if path.is_file() else {"looked": 0, "good": []}
     while len(known["good"]) < count:
         number = known["looked"]
@@ -136,9 +134,9 @@ class Truth:
     def __init__(self, scene: ToyScene) -> None:
         self.scene = scene
         self.camera = reference_camera(3.0, 40.0, ELEVATION, SIZE, SIZE)
-        said = read_scene(scene.caption)
+        said = read_scene(scene.caption, scene.words)
         # In the order of the prompt.
-        names = [describe(o.phrases[0]) for o in scene.objects]
+        names = [scene.words.describe(o.phrases[0]) for o in scene.objects]
         order = [names.index(phrase) for phrase in said.objects]
         self.text: SceneText = said
         self.meshes = [coloured_mesh(scene.objects[k]) for k in order]
@@ -159,7 +157,7 @@ class Truth:
 
     @staticmethod
     def of(number: int) -> Truth:
-        return Truth(draw_layout(SEED, number, "test"))
+        return Truth(world_at_hand().draw_layout(SEED, number, "test"))
 
     def with_meshes(self, bodies: list[Body], where: list) -> PlacedScene:
         names = [str(n) for n in range(len(bodies))]
@@ -195,7 +193,7 @@ def reconstructed(
             if hidden
             else uncompleted(truth.picture, part, config)
         )
-        folder = OUT / "objects" / f"{method}-{number}-{k}"
+        folder = runs("compose") / "objects" / f"{method}-{number}-{k}"
         if not (folder / "report.html").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             options = Reconstruct(
@@ -315,7 +313,7 @@ def work(
                 "seconds": time.perf_counter() - began,
                 **figures(truth, scene, clip),
             }
-            with open(RESULTS, "a") as file:
+            with open(runs("compose.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
             print(
                 {k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}, flush=True
@@ -365,7 +363,7 @@ def hidden_share(number: int) -> float:
 
 def report(kinds: list[str], command: str) -> None:
     """The tables of everything that was measured; all rows of a table are of the same scenes."""
-    lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
+    lines = kept("compose.jsonl")
     shares = {n: hidden_share(n) for n in {x["scene"] for x in lines}}
     text = ""
     for kind in kinds:
@@ -485,6 +483,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=100)
+    add_world(parser)
     parser.add_argument("--rows", nargs="+", default=ALL_ROWS, choices=ALL_ROWS)
     parser.add_argument(
         "--meshes", nargs="+", default=["true", "reconstructed"], choices=["true", "reconstructed"]
@@ -501,11 +500,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        runs("compose.jsonl").unlink(missing_ok=True)
+    runs("compose.jsonl").parent.mkdir(parents=True, exist_ok=True)
     done = set()
-    if RESULTS.is_file():
-        lines = map(json.loads, RESULTS.read_text().splitlines())
+    if runs("compose.jsonl").is_file():
+        lines = kept("compose.jsonl")
         done = {
             (x["scene"], x["row"], x["meshes"])
             for x in lines

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from tables import ROOT, publish, table
+from worlds import add_world, kept, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "concept"
-RESULTS = ROOT / "outputs" / "benchmark" / "concept.jsonl"
 OBJECTS = {
     "teapot": (
         "meshes/teapot.obj",
@@ -88,16 +87,16 @@ def references() -> dict[str, object]:
     from threestudio_like.metrics.evaluation import load_judges
     from threestudio_like.toybox.dataset import VIEWS
     from threestudio_like.toybox.render import render, view_projection
-    from threestudio_like.toybox.vocabulary import CATEGORIES, COLOURS, MODES
-    from threestudio_like.toybox.world import Phrase, build
 
     _, clip = load_judges()
+    world = world_at_hand()
+    words = world.vocabulary
     out = {}
-    for category in CATEGORIES:
+    for category in words.categories:
         pictures = []
-        for number, colour in enumerate(COLOURS):
+        for number, colour in enumerate(words.colours):
             rng = np.random.Generator(np.random.Philox(key=[71, number]))
-            obj = build(Phrase(category, colour, MODES.get(category, (None,))[0]), rng, "test")
+            obj = world.build(words.plain(category, colour), rng, "test")
             views = np.stack(
                 [view_projection(2 * np.pi * k / VIEWS + number, 0.3) for k in range(VIEWS)]
             )
@@ -122,7 +121,7 @@ def work(job: tuple[str, int]) -> None:
     )
 
     name, seed = job
-    folder = OUT / f"{name}-{seed}"
+    folder = runs("concept") / f"{name}-{seed}"
     if folder.exists():
         shutil.rmtree(folder)
     photograph(name, folder / "pictures")
@@ -166,7 +165,7 @@ def work(job: tuple[str, int]) -> None:
         "train": trained,
         "cpu": time.process_time() - began,
     }
-    with open(RESULTS, "a") as file:
+    with open(runs("concept.jsonl"), "a") as file:
         file.write(json.dumps(line) + "\n")
 
 
@@ -174,7 +173,7 @@ def report() -> None:
     from PIL import Image
 
     lines = sorted(
-        (json.loads(x) for x in RESULTS.read_text().splitlines()),
+        kept("concept.jsonl"),
         key=lambda x: (x["object"], x["seed"]),
     )
     won = sum(x["own"] > x["other"] for x in lines)
@@ -192,7 +191,7 @@ def report() -> None:
     ]
     strips = []
     for line in (x for x in lines if x["seed"] == 0):
-        folder = OUT / f"{line['object']}-0"
+        folder = runs("concept") / f"{line['object']}-0"
         photos = [
             np.asarray(Image.open(folder / "pictures" / f"{n}.png").resize((128, 128)))
             for n in (0, 2, 5, 8)
@@ -209,7 +208,7 @@ def report() -> None:
     )
     body = (
         "Mean CLIP cosine of eight views of the generated asset with the ten pictures, "
-        "and with 40 pictures of the nearest of the twenty categories: nearer to "
+        "and with 40 pictures of the nearest of the categories: nearer to "
         f"its own pictures in **{won} of {len(lines)}** runs (goal 8 of 10). 400 steps on "
         "four vectors of 128 numbers.\n\n"
         + table(
@@ -233,16 +232,13 @@ def report() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=2)
+    add_world(parser)
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     arguments = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
+    runs("concept").mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
-    done = (
-        {(x["object"], x["seed"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
-        if RESULTS.is_file()
-        else set()
-    )
+        runs("concept.jsonl").unlink(missing_ok=True)
+    done = {(x["object"], x["seed"]) for x in kept("concept.jsonl")}
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(
@@ -253,5 +249,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Path(OUT).mkdir(parents=True, exist_ok=True)
+    runs("concept").mkdir(parents=True, exist_ok=True)
     main()

@@ -13,6 +13,7 @@ import time
 import numpy as np
 from clutter import WALLS, Composite, composites
 from tables import publish, table
+from worlds import add_world
 
 from threestudio_like.priors.segmentation.automatic import bounds
 from threestudio_like.priors.segmentation.cut_out import CutOutSegmenter
@@ -51,6 +52,7 @@ def measured(some: list[Composite]) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=100)
+    add_world(parser)
     count = parser.parse_args().pictures
     some = composites(count)
     found = measured(some)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from compose import Truth, scenes
 from tables import publish, table
+from worlds import add_world
 
 from threestudio_like.engine.errors import InputError
 from threestudio_like.priors.segmentation.automatic import bounds, everything
@@ -84,6 +85,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=60)
+    add_world(parser)
     arguments = parser.parse_args()
     snapped = DecomposeConfig()
     plain = replace(snapped, snap="never")

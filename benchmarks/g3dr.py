@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from tables import ROOT, publish, table
 from variants import trained
+from worlds import add_world, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "g3dr"
 VARIANTS: dict[str, list[str]] = {
     "full": [],
     "published scaling": ["--clear", "false"],
@@ -58,12 +58,12 @@ class Truth:
         from threestudio_like.priors.depth import FRAME_HALF_WIDTH
         from threestudio_like.priors.framing import FILL, boxes
         from threestudio_like.toybox.render import view_projection
-        from threestudio_like.toybox.world import draw
         from threestudio_like.training.depth_pictures import CAMERAS, direction, picture_with_depth
 
-        self.obj = draw(SEED, index, "test", 0.0)
+        world = world_at_hand("g3dr")
+        self.obj = world.draw(SEED, index, "test", 0.0)
         azimuth, elevation = direction(SEED, index)
-        mask = picture_with_depth(SEED, index, "test", camera=1).mask
+        mask = picture_with_depth(SEED, index, "test", camera=1, world=world.name).mask
         size = mask.shape[0]
         box = boxes(torch.from_numpy(mask[None]).float() / 255, 0.5)[0].numpy()
         side = (box[2:] - box[:2]).max() / FILL
@@ -118,7 +118,7 @@ def measure(folder: Path, count: int, data: Path) -> tuple[dict[str, float], lis
     from threestudio_like.training.g3dr import ToyRgbd, as_pictures, render_view
 
     model = TriplaneGenerator.load(folder / "g3dr")
-    source = ToyRgbd(data, SEED, 400, "test")
+    source = ToyRgbd(data, SEED, 400, "test", world=world_at_hand("g3dr").name)
     look, camera, rays = load_perceptual(), CanonicalCamera(), MidpointConfig(coarse=64, fine=64)
     centres = cell_centres(48)
     behind = (centres - torch.tensor([0.0, 0.0, camera.radius])).norm(
@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--objects", type=int, default=6000)
     parser.add_argument("--count", type=int, default=60)
+    add_world(parser)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
@@ -195,9 +196,10 @@ def main() -> None:
     columns: dict[str, dict[str, float]] = {}
     sheets = []
     for name in arguments.only:
-        folder = OUT / name.replace(" ", "-")
+        folder = runs("g3dr", "g3dr") / name.replace(" ", "-")
+        options = [*VARIANTS[name], "--world", world_at_hand("g3dr").name]
         seconds = trained(
-            folder, ["g3dr"], arguments.steps, arguments.objects, arguments.data, VARIANTS[name]
+            folder, ["g3dr"], arguments.steps, arguments.objects, arguments.data, options
         )
         figures, rows = measure(folder, arguments.count, folder / "work" / "data")
         columns[name] = {**figures, "training, CPU seconds": seconds}

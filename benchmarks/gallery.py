@@ -1,18 +1,19 @@
-"""The README's sheet: every category, textured and as clay, from the benchmark's exported files
-(first prompt of each category).
+"""The README's sheet: the first twenty prompts, textured and as clay, from the benchmark's exported
+files (of the default edition, every category).
 
 Run after benchmarks/text_to_3d.py: python benchmarks/gallery.py
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 
 import numpy as np
 import torch
 from PIL import Image
 from tables import ROOT
-from text_to_3d import OUT, prompts
+from worlds import add_world, prompts, runs, world_at_hand
 
 from threestudio_like.meshes.mesh import Asset
 from threestudio_like.meshes.picture import render_mesh
@@ -22,6 +23,9 @@ SIZE = 256
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_world(parser)
+    parser.parse_args()
     camera = Cameras.orbit(
         torch.tensor([math.radians(30)]),
         torch.tensor([math.radians(20)]),
@@ -31,8 +35,8 @@ def main() -> None:
         SIZE,
     )
     tiles = []
-    for prompt in prompts()[:20]:
-        path = OUT / f"{prompt.replace(' ', '-')}-0" / "asset.glb"
+    for prompt in prompts(world_at_hand(), count=20):
+        path = runs("") / f"{prompt.replace(' ', '-')}-0" / "asset.glb"
         mesh = Asset.load(path).mesh
         pair = [
             render_mesh(mesh, camera.view_projection().numpy(), SIZE, 0.97, clay).image[0]

@@ -16,7 +16,8 @@ import time
 import numpy as np
 from completion import hidden_objects
 from object_gap import turned
-from tables import ROOT, interval, publish, table
+from tables import interval, publish, table
+from worlds import add_world, kept, runs
 
 from threestudio_like import load_prior
 from threestudio_like.meshes.frames import Normalisation
@@ -28,7 +29,6 @@ from threestudio_like.systems.image_to_3d.cisp import CispConfig, reconstruct_sh
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.scene.amodal_completion import CompletionConfig, complete, uncompleted
 
-RESULTS = ROOT / "outputs" / "benchmark" / "half_pictures.jsonl"
 WAYS = {
     "cut out": (False, False),
     "completed": (True, False),
@@ -48,13 +48,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=24)
+    add_world(parser)
     arguments = parser.parse_args()
     known: dict[tuple[int, str], dict] = {}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    if RESULTS.is_file():
-        known = {
-            (x["object"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
-        }
+    runs("half_pictures.jsonl").parent.mkdir(parents=True, exist_ok=True)
+    if runs("half_pictures.jsonl").is_file():
+        known = {(x["object"], x["way"]): x for x in kept("half_pictures.jsonl")}
     prior, config = load_prior("toybox"), CompletionConfig()
     inpainter = LatentBlending(prior, config.inpaint)
     for number, one in enumerate(hidden_objects(arguments.count)):
@@ -80,7 +79,7 @@ def main() -> None:
                 "seconds": time.perf_counter() - began,
             }
             known[number, way] = line
-            with open(RESULTS, "a") as file:
+            with open(runs("half_pictures.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
     rows = []

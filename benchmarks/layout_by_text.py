@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from spatial_words import world
 from tables import ROOT, publish, table
+from worlds import add_world, kept, runs, world_at_hand
 
 from threestudio_like import load_prior
 from threestudio_like.engine.config import update
@@ -32,10 +33,7 @@ from threestudio_like.systems.scene.comboverse import Comboverse, scene_score
 from threestudio_like.systems.scene.layout import reference_camera
 from threestudio_like.systems.scene.objects import first_layout, object_of
 from threestudio_like.systems.scene.placement import placement_stage, scene_pictures
-from threestudio_like.toybox.vocabulary import RELATIONS
 
-OUT = ROOT / "outputs" / "benchmark" / "layout_by_text"
-RESULTS = OUT.with_suffix(".jsonl")
 WAYS = (
     "where they begin",
     "physical terms alone, free to tilt",
@@ -67,17 +65,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=12)
+    add_world(parser)
     parser.add_argument("--starts", type=int, default=2)
     arguments = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
-    known: dict[tuple[int, str], dict] = {}
-    if RESULTS.is_file():
-        known = {
-            (x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
-        }
+    runs("layout_by_text").mkdir(parents=True, exist_ok=True)
+    known = {(x["scene"], x["way"]): x for x in kept("layout_by_text.jsonl")}
     prior = load_prior("toybox")
     camera = reference_camera(3.0, 40.0, 15.0, 96, 96)
-    for number, truth in enumerate(world(arguments.scenes, list(RELATIONS))):
+    for number, truth in enumerate(
+        world(arguments.scenes, list(world_at_hand().vocabulary.relations))
+    ):
         names = [str(n) for n in range(len(truth.meshes))]
         objects = [object_of(Asset({"m": m}), name) for m, name in zip(truth.meshes, names)]
         for way in WAYS:
@@ -123,8 +120,8 @@ def main() -> None:
                 .round()
                 .astype(np.uint8)
             )
-            Image.fromarray(shown).save(OUT / f"{number}-{WAYS.index(way)}.png")
-            with open(RESULTS, "a") as file:
+            Image.fromarray(shown).save(runs("layout_by_text") / f"{number}-{WAYS.index(way)}.png")
+            with open(runs("layout_by_text.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
             print(
                 {k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}, flush=True
@@ -150,7 +147,13 @@ def main() -> None:
     ]
     text += table(header, rows)
     strips = [
-        np.concatenate([np.asarray(Image.open(OUT / f"{n}-{w}.png")) for w in range(len(WAYS))], 1)
+        np.concatenate(
+            [
+                np.asarray(Image.open(runs("layout_by_text") / f"{n}-{w}.png"))
+                for w in range(len(WAYS))
+            ],
+            1,
+        )
         for n in numbers
     ]
     half = (len(strips) + 1) // 2

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compose import OUT as SCENES
 from compose import Truth, hidden_share, reconstructed, scenes, started, variant
 from PIL import Image
 from tables import ROOT, interval, publish, table
+from worlds import add_world, kept, runs
 
 from threestudio_like import load_prior
 from threestudio_like.commands.jobs.reconstruct import InputImage, reconstruct_image
@@ -48,14 +48,13 @@ from threestudio_like.systems.scene.placement import (
     scene_pictures,
 )
 
-RESULTS = ROOT / "outputs" / "benchmark" / "object_gap.jsonl"
 COMPOSED = "compose"
 LEVEL, EDGE = 0.85, 96
 
 
 def whole(number: int, truth: Truth, method: str) -> PlacedScene:
     """The picture reconstructed as if it showed one object."""
-    folder = SCENES / "objects" / f"{method}-{number}-whole"
+    folder = runs("compose") / "objects" / f"{method}-{number}-whole"
     if not (folder / "report.html").is_file():
         pixels = np.concatenate([truth.picture, truth.mask[..., None]], -1).astype(np.float32)
         shutil.rmtree(folder, ignore_errors=True)
@@ -167,7 +166,7 @@ MEASURED = ("IoU", "F-score", "novel PSNR", "CLIP")
 
 def report(ways: list[str], command: str) -> None:
     """Tables by number of objects and by occlusion, all ways on the same scenes; pictures."""
-    lines = {(x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())}
+    lines = {(x["scene"], x["way"]): x for x in kept("object_gap.jsonl")}
     numbers = [n for n in sorted({n for n, _ in lines}) if all((n, w) in lines for w in ways)]
     groups = {"all": numbers}
     groups.update(
@@ -202,7 +201,7 @@ def report(ways: list[str], command: str) -> None:
         "\n\nIoU of `compose` less that of the whole picture's reconstruction, scene by scene:\n\n"
     )
     text += table(["scenes", "against", "difference", "95 % interval"], gaps)
-    shown = [p for n in numbers[:8] if (p := SCENES / "gap" / f"{n}.png").is_file()]
+    shown = [p for n in numbers[:8] if (p := runs("compose") / "gap" / f"{n}.png").is_file()]
     if shown:
         sheet = np.concatenate([np.asarray(Image.open(p).convert("RGB")) for p in shown], 0)
         Image.fromarray(sheet).save(ROOT / "docs" / "pictures" / "object-gap.jpg", quality=85)
@@ -233,18 +232,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=24)
+    add_world(parser)
     parser.add_argument(
         "--whole", nargs="+", default=["cisp", "g3dr"], choices=["cisp", "g3dr", "optimise"]
     )
     parser.add_argument("--method", default="cisp", choices=["cisp", "g3dr", "optimise"])
     arguments = parser.parse_args()
     ways = [COMPOSED, *(f"whole, {m}" for m in arguments.whole)]
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[tuple[int, str], dict] = {}
-    if RESULTS.is_file():
-        known = {
-            (x["scene"], x["way"]): x for x in map(json.loads, RESULTS.read_text().splitlines())
-        }
+    runs("object_gap.jsonl").parent.mkdir(parents=True, exist_ok=True)
+    known = {(x["scene"], x["way"]): x for x in kept("object_gap.jsonl")}
     prior = load_prior("toybox")
     for number in scenes(arguments.scenes):
         if all((number, w) in known for w in ways):
@@ -268,7 +264,7 @@ def main() -> None:
                     **facts,
                     **figures(made[-1], truth),
                 }
-                with open(RESULTS, "a") as file:
+                with open(runs("object_gap.jsonl"), "a") as file:
                     file.write(json.dumps(known[number, way]) + "\n")
                 print(
                     {
@@ -278,7 +274,7 @@ def main() -> None:
                     flush=True,
                 )
         turns = [0.0, *(known[number, w]["turn"] for w in ways)]
-        strip(truth, [truth.placed, *made], turns, SCENES / "gap" / f"{number}.png")
+        strip(truth, [truth.placed, *made], turns, runs("compose") / "gap" / f"{number}.png")
     report(ways, f"python benchmarks/object_gap.py --scenes {arguments.scenes}")
 
 

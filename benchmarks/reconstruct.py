@@ -20,12 +20,18 @@ from pathlib import Path
 import numpy as np
 from tables import ROOT, publish, table
 from variants import measured
+from worlds import add_world, kept, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "reconstruct"
-RESULTS = ROOT / "outputs" / "benchmark" / "reconstruct.jsonl"
+from threestudio_like.toybox.edition import Edition
+
 GOALS = {"cisp": 25, "g3dr": 10, "field": 90}
 SEED = 2001
 SIZE = 160
+
+
+def known() -> Edition:
+    """The edition of the models that reconstruct."""
+    return world_at_hand("cisp/clip")
 
 
 def picture(index: int, kind: str) -> tuple[Path, float]:
@@ -35,7 +41,7 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
 
     from threestudio_like.toybox.pairs import pictures_of
 
-    rgba, azimuth, _, _, _ = pictures_of(SEED, index, "test", 1, SIZE)
+    rgba, azimuth, _, _, _ = pictures_of(SEED, index, "test", 1, SIZE, known().name)
     pixels, alpha = rgba[0], rgba[0][..., 3:].astype(float) / 255
     if kind == "line drawing":
         grey = pixels[..., :3].mean(-1) * alpha[..., 0] + 255 * (1 - alpha[..., 0])
@@ -49,7 +55,7 @@ def picture(index: int, kind: str) -> tuple[Path, float]:
         pixels = (
             (pixels[..., :3] * alpha + wall * (1 - alpha) + noise).clip(0, 255).astype(np.uint8)
         )
-    path = OUT / f"{kind.replace(' ', '-')}-{index}.png"
+    path = runs("reconstruct", "cisp/clip") / f"{kind.replace(' ', '-')}-{index}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path, float(azimuth[0])
@@ -62,9 +68,8 @@ def truth_iou(folder: Path, index: int) -> tuple[float, float]:
     from threestudio_like.meshes.mesh import Asset, Mesh
     from threestudio_like.meshes.surface.voxels import voxelise
     from threestudio_like.metrics.point_sets import voxel_iou
-    from threestudio_like.toybox.world import draw
 
-    obj = draw(SEED, index, "test")
+    obj = known().draw(SEED, index, "test")
     wanted = voxelise(Mesh(obj.vertices, obj.faces))
     mesh = Asset.load(folder / "asset.glb").mesh
 
@@ -83,10 +88,10 @@ def truth_iou(folder: Path, index: int) -> tuple[float, float]:
 
 def work(method: str, index: int, kind: str) -> None:
     from threestudio_like.metrics.evaluation import evaluate
-    from threestudio_like.toybox.vocabulary import CATEGORIES
 
+    categories = known().vocabulary.categories
     path, azimuth = picture(index, kind)
-    folder = OUT / f"{method}-{path.stem}"
+    folder = runs("reconstruct", "cisp/clip") / f"{method}-{path.stem}"
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
     command = [
@@ -110,7 +115,7 @@ def work(method: str, index: int, kind: str) -> None:
         "seconds": seconds,
         "CPU seconds": spent,
         "code": done.returncode,
-        "category": CATEGORIES[index % len(CATEGORIES)],
+        "category": categories[index % len(categories)],
     }
     if done.returncode == 0:
         straight, best = truth_iou(folder, index)
@@ -130,7 +135,7 @@ def work(method: str, index: int, kind: str) -> None:
             line["azimuth off, degrees"] = math.degrees(off)
     else:
         line["error"] = done.stderr.strip()[-200:]
-    with open(RESULTS, "a") as file:
+    with open(runs("reconstruct.jsonl", "cisp/clip"), "a") as file:
         file.write(json.dumps(line) + "\n")
     print(line, flush=True)
 
@@ -148,10 +153,10 @@ def sheet(methods: list[str], edge: int = 96) -> bool:
     blank = np.full((edge, 3 * edge, 3), 245, np.uint8)
     for index, kind in chosen:
         name = f"{kind.replace(' ', '-')}-{index}"
-        if not (OUT / f"{name}.png").is_file():
+        if not (runs("reconstruct", "cisp/clip") / f"{name}.png").is_file():
             continue
         given = (
-            Image.open(OUT / f"{name}.png")
+            Image.open(runs("reconstruct", "cisp/clip") / f"{name}.png")
             .convert("RGBA")
             .resize((edge, edge), Image.Resampling.LANCZOS)
         )
@@ -159,7 +164,7 @@ def sheet(methods: list[str], edge: int = 96) -> bool:
         white.alpha_composite(given)
         row = [np.asarray(white.convert("RGB"))]
         for method in methods:
-            path = OUT / f"{method}-{name}" / "preview.png"
+            path = runs("reconstruct", "cisp/clip") / f"{method}-{name}" / "preview.png"
             if not path.is_file():
                 row.append(blank)
                 continue
@@ -185,7 +190,7 @@ def sheet(methods: list[str], edge: int = 96) -> bool:
 
 
 def report(methods: list[str]) -> None:
-    lines = [json.loads(text) for text in RESULTS.read_text().splitlines()]
+    lines = kept("reconstruct.jsonl", "cisp/clip")
 
     def mean(some: list[dict], key: str) -> object:
         values = [x[key] for x in some if x.get(key) is not None]
@@ -268,17 +273,17 @@ def main() -> None:
     )
     parser.add_argument("--methods", nargs="+", default=["cisp"], choices=list(GOALS))
     parser.add_argument("--count", type=int, default=60)
+    add_world(parser)
     parser.add_argument("--fresh", action="store_true")
     arguments = parser.parse_args()
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
+        runs("reconstruct.jsonl", "cisp/clip").unlink(missing_ok=True)
     done = set()
-    if RESULTS.is_file():
+    if runs("reconstruct.jsonl", "cisp/clip").is_file():
         done = {
-            (x["method"], x["index"], x["kind"])
-            for x in map(json.loads, RESULTS.read_text().splitlines())
+            (x["method"], x["index"], x["kind"]) for x in kept("reconstruct.jsonl", "cisp/clip")
         }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    runs("reconstruct.jsonl", "cisp/clip").parent.mkdir(parents=True, exist_ok=True)
     for method in arguments.methods:
         wanted = [(n, "clean") for n in range(arguments.count)] + [
             (100 + n, "line drawing") for n in range(10)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import ROOT, publish, table
+from tables import publish, table
+from worlds import add_world, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "second_world"
 WHO = ("made", "floor", "ceiling")
 POOL = 24
 BETTER = {
@@ -54,30 +54,30 @@ def prompts(count: int) -> list[str]:
     training picture shows them; the second colour of a category is striped or dotted."""
     from second_world.shapes import KINDS
 
-    from threestudio_like.toybox.vocabulary import HELD_OUT_COLOURS, MODES, PATTERNS, Phrase
-    from threestudio_like.toybox.world import describe
+    from threestudio_like.toybox.words import Phrase
 
-    known = [p for p in PATTERNS if p in ("striped", "dotted", "checked")]
+    words = world_at_hand().vocabulary
+    known = [p for p in words.patterns if p in ("striped", "dotted", "checked")]
     out = []
     for k in range(3):
-        for n, category in enumerate(c for c in KINDS if c in HELD_OUT_COLOURS):
+        for n, category in enumerate(c for c in KINDS if c in words.categories):
             pattern = known[n % len(known)] if k == 1 and known else "plain"
-            modes = MODES.get(category, (None,))
-            colour = HELD_OUT_COLOURS[category][k]
-            out.append(describe(Phrase(category, colour, modes[0], pattern)))
+            colour = words.held_out_colours[category][k]
+            phrase = Phrase(category, colour, words.usual(category), pattern)
+            out.append(words.describe(phrase))
     return out[:count]
 
 
 def lines_of(name: str) -> list[dict[str, Any]]:
     """The finished runs of one part."""
-    path = OUT / f"{name}.jsonl"
+    path = runs("second_world") / f"{name}.jsonl"
     return [json.loads(text) for text in path.read_text().splitlines()] if path.is_file() else []
 
 
 def add(name: str, line: dict[str, Any]) -> None:
     """Keep a finished run."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    with open(OUT / f"{name}.jsonl", "a") as file:
+    runs("second_world").mkdir(parents=True, exist_ok=True)
+    with open(runs("second_world") / f"{name}.jsonl", "a") as file:
         file.write(json.dumps(line) + "\n")
     print({k: line[k] for k in ("prompt", "picture", "seed", "seconds") if k in line}, flush=True)
 
@@ -90,9 +90,9 @@ def from_text(prompt: str, seed: int, size: int) -> None:
     from threestudio_like.engine.errors import CollapseError
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.metrics.evaluation import staged
-    from threestudio_like.toybox.vocabulary import parse
 
-    folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
+    parse = world_at_hand().vocabulary.parse
+    folder = runs("second_world") / f"{prompt.replace(' ', '-')}-{seed}"
     began = time.perf_counter()
     line: dict[str, Any] = {"prompt": prompt, "seed": seed}
     if not (folder / "asset.glb").is_file():
@@ -118,9 +118,9 @@ def from_picture(facts: dict[str, Any], method: str, size: int) -> None:
 
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.metrics.evaluation import staged
-    from threestudio_like.toybox.vocabulary import Phrase
+    from threestudio_like.toybox.words import Phrase
 
-    folder = OUT / f"{method}-{Path(facts['file']).stem}"
+    folder = runs("second_world") / f"{method}-{Path(facts['file']).stem}"
     began = time.perf_counter()
     line = {"picture": facts["file"], "method": method, "category": facts["category"]}
     if not (folder / "asset.glb").is_file():
@@ -203,8 +203,7 @@ def report(command: str) -> None:
 
 def _categories(text: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> str:
     """Silhouette IoU and normal error of every category, worst first."""
-    from threestudio_like.toybox.vocabulary import parse
-
+    parse = world_at_hand().vocabulary.parse
     groups: dict[str, list[dict[str, float]]] = {}
     seen: dict[str, list[float]] = {}
     for x in text:
@@ -238,6 +237,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prompts", type=int, default=60)
+    add_world(parser)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--methods", nargs="*", default=["cisp"])
@@ -250,7 +250,7 @@ def main() -> None:
         a.prompts, a.seeds, a.pictures = 4, 1, 4
     if a.fresh:
         for name in ("text", "picture"):
-            (OUT / f"{name}.jsonl").unlink(missing_ok=True)
+            (runs("second_world") / f"{name}.jsonl").unlink(missing_ok=True)
     done = {(x["prompt"], x["seed"]) for x in lines_of("text")}
     shown = {(x["picture"], x["method"]) for x in lines_of("picture")}
     facts = json.loads((make.FOLDER / "index.json").read_text())["objects"][: a.pictures]

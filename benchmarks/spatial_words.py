@@ -16,6 +16,7 @@ import torch
 from compose import Truth
 from PIL import Image
 from tables import ROOT, interval, publish, table
+from worlds import add_world, world_at_hand
 
 from threestudio_like import load_prior
 from threestudio_like.engine.config import update
@@ -47,7 +48,8 @@ def world(count: int, relations: list[str]) -> list[Truth]:
     found, number = [], 0
     while len(found) < count:
         rng = np.random.Generator(np.random.Philox(key=[SEED, number]))
-        truth = Truth(build_layout(rng, "test", 2, relations[number % len(relations)]))
+        relation = relations[number % len(relations)]
+        truth = Truth(build_layout(rng, "test", 2, relation, world_at_hand()))
         number += 1
         if min(int((s.mask > 0.5).sum()) for s in truth.seen) >= 120:
             found.append(truth)
@@ -240,6 +242,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=24)
+    add_world(parser)
     arguments = parser.parse_args()
     prior: Any = load_prior("toybox")
     heard: dict[tuple[str, float], list[float]] = {}

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from tables import ROOT, publish, table
+from worlds import add_world, kept, runs, world_at_hand
 
 from threestudio_like.cli import main as command_line
 from threestudio_like.engine.events import Events
@@ -47,11 +48,7 @@ from threestudio_like.systems.scene.placement import PlacementConfig, placement_
 from threestudio_like.systems.scene.prompt import read_scene
 from threestudio_like.systems.scene.standing import stand
 from threestudio_like.toybox.coloured import coloured_mesh
-from threestudio_like.toybox.scenes import draw_layout
-from threestudio_like.toybox.world import describe
 
-OUT = ROOT / "outputs" / "benchmark" / "standing"
-RESULTS = ROOT / "outputs" / "benchmark" / "standing.jsonl"
 SEED, SECONDS, MOST = 26, 2.0, 0.01
 """World seed; seconds of gravity; share of its size by which an object may move."""
 STARTS = ("true", "in the air", "shifted")
@@ -125,7 +122,8 @@ def simulation_of(
 def by_terms(scene: PlacedScene, caption: str) -> None:
     """What the physical terms of the placement make of a scene, without a picture."""
     config = PlacementConfig(guidance="none")
-    stage = placement_stage(scene, read_scene(caption), [], prior=None, config=config)
+    said = read_scene(caption, world_at_hand().vocabulary)
+    stage = placement_stage(scene, said, [], prior=None, config=config)
     Loop(None, Events(None, "quiet"), LoopSettings(seed=0)).run(
         [StagePlan("placement", lambda _: stage)]
     )
@@ -133,8 +131,8 @@ def by_terms(scene: PlacedScene, caption: str) -> None:
 
 def write(line: dict[str, Any]) -> None:
     """Keep a row."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    with open(RESULTS, "a") as file:
+    runs("standing.jsonl").parent.mkdir(parents=True, exist_ok=True)
+    with open(runs("standing.jsonl"), "a") as file:
         file.write(json.dumps(line) + "\n")
     shown = {k: [round(m, 4) for m in v] if k == "moves" else v for k, v in line.items()}
     print(shown, flush=True)
@@ -147,9 +145,10 @@ def toybox(number: int, done: set[tuple]) -> None:
     missing = [(s, r) for s, r in wanted if ("toybox", number, s, r) not in done]
     if not missing:
         return
-    drawn = draw_layout(SEED, number, "test")
-    said = read_scene(drawn.caption).objects
-    order = [[describe(o.phrases[0]) for o in drawn.objects].index(phrase) for phrase in said]
+    drawn = world_at_hand().draw_layout(SEED, number, "test")
+    said = read_scene(drawn.caption, drawn.words).objects
+    named = [drawn.words.describe(o.phrases[0]) for o in drawn.objects]
+    order = [named.index(phrase) for phrase in said]
     names = [f"{k} {said[k]}" for k in range(len(order))]
     bodies = [Body({"m": coloured_mesh(drawn.objects[k])}) for k in order]
     true = [drawn.placements[k] for k in order]
@@ -197,7 +196,7 @@ def imported(number: int, done: set[tuple]) -> None:
     if not missing:
         return
     rng = np.random.Generator(np.random.Philox(key=[SEED + 1, number]))
-    folder = OUT / "imported" / str(number)
+    folder = runs("standing") / "imported" / str(number)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     files = [ROOT / "assets" / "meshes" / FILES[k] for k in rng.permutation(len(FILES))[:3]]
@@ -273,8 +272,8 @@ def pictures(number: int, done: set[tuple]) -> None:
     missing = [r for r in ("as given", "settled") if ("pictures", number, "picture", r) not in done]
     if not missing:
         return
-    truth = Truth(draw_layout(SEED, number, "test"))
-    folder = OUT / "pictures" / str(number)
+    truth = Truth(world_at_hand().draw_layout(SEED, number, "test"))
+    folder = runs("standing") / "pictures" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray((truth.picture * 255).round().astype(np.uint8)).save(folder / "scene.png")
     for row in missing:
@@ -333,7 +332,7 @@ def _of_those_said_to_stand(some: list[dict[str, Any]]) -> str:
 
 def report(command: str) -> None:
     """Write the tables of what was measured."""
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    lines = kept("standing.jsonl")
     cutter = "CoACD" if has_coacd() else "one convex hull a part"
     text = (
         f"Two seconds of gravity in MuJoCo, friction 0.7, one unit a metre, pieces by {cutter}. A "
@@ -380,16 +379,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenes", type=int, default=30)
+    add_world(parser)
     parser.add_argument("--imported", type=int, default=20)
     parser.add_argument("--pictures", type=int, default=0)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
+        runs("standing.jsonl").unlink(missing_ok=True)
     done: set[tuple] = set()
-    if RESULTS.is_file():
-        for line in map(json.loads, RESULTS.read_text().splitlines()):
+    if runs("standing.jsonl").is_file():
+        for line in kept("standing.jsonl"):
             done.add((line["table"], line["scene"], line["start"], line["row"]))
     if not arguments.report:
         for number in range(arguments.scenes):

@@ -28,6 +28,12 @@ DIGITS = 6
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 _drawn: dict[str, tuple[list[str], list[list[Any]]]] = {}
 """Header and rows of every table that this process has drawn, by its text."""
+_noted: dict[str, str] = {}
+
+
+def note(name: str, value: str) -> None:
+    """Have the frame of what this process publishes say one thing more."""
+    _noted[name] = value
 
 
 def _plain(value: Any) -> Any:
@@ -114,6 +120,7 @@ def provenance() -> dict[str, str]:
         "versions": versions(),
         "CPU": processor(),
         "threads": threads(),
+        **_noted,
     }
 
 

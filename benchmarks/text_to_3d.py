@@ -1,10 +1,10 @@
-"""Sixty prompts that pair categories with colours never seen together in training, judged from the
-exported GLB.
+"""Sixty prompts that pair categories with colours never seen together in training, and try all
+kinds of words that the edition has (`worlds.prompts`), judged from the exported GLB.
 
 Resumable: every finished run is a line of outputs/benchmark/text_to_3d.jsonl. Runs go side by side,
     one thread each.
 
-Run: python benchmarks/text_to_3d.py [--seeds 2] [--workers 2]
+Run: python benchmarks/text_to_3d.py [--seeds 2] [--workers 2] [--world fifty]
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from tables import ROOT, publish, table
+from worlds import add_world, kept, prompts, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark"
-RESULTS = OUT / "text_to_3d.jsonl"
 IOU = "silhouette iou, nearest of 200"
 COLUMNS = [
     "judge: category",
@@ -36,15 +35,9 @@ COLUMNS = [
 ]
 
 
-def prompts() -> list[str]:
-    from threestudio_like.toybox.vocabulary import CATEGORIES, HELD_OUT_COLOURS
-
-    # Colours outermost: an unfinished benchmark has seen every category.
-    return [
-        f"{'an' if HELD_OUT_COLOURS[c][k][0] in 'aeiou' else 'a'} {HELD_OUT_COLOURS[c][k]} {c}"
-        for k in range(3)
-        for c in CATEGORIES
-    ]
+def folder_of(prompt: str, seed: int) -> Path:
+    """Where a run lies."""
+    return runs("") / f"{prompt.replace(' ', '-')}-{seed}"
 
 
 def work(job: tuple[str, int, bool]) -> None:
@@ -58,7 +51,7 @@ def work(job: tuple[str, int, bool]) -> None:
     from threestudio_like.stages.field_to_mesh import AssetConfig, make_asset
 
     prompt, seed, again = job
-    folder = OUT / f"{prompt.replace(' ', '-')}-{seed}"
+    folder = folder_of(prompt, seed)
     began, cpu = time.perf_counter(), time.process_time()
     if again:
         # Extraction alone, from the checkpoint: the seconds of the stages are those of the first
@@ -85,7 +78,7 @@ def work(job: tuple[str, int, bool]) -> None:
                 "failed": error.line(),
                 **dict.fromkeys(COLUMNS, 0.0),
             }
-            with open(RESULTS, "a") as file:
+            with open(runs("text_to_3d.jsonl"), "a") as file:
                 file.write(json.dumps(line) + "\n")
             return
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -105,16 +98,15 @@ def work(job: tuple[str, int, bool]) -> None:
         "stages": stages,
         **figures,
     }
-    with open(RESULTS, "a") as file:
+    with open(runs("text_to_3d.jsonl"), "a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def report(seeds: int) -> None:
     from PIL import Image
 
-    from threestudio_like.toybox.vocabulary import parse
-
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    parse = world_at_hand().vocabulary.parse
+    lines = kept("text_to_3d.jsonl")
     by_category = defaultdict(list)
     for line in lines:
         by_category[parse(line["prompt"])[0].category].append(line)
@@ -155,9 +147,8 @@ def report(seeds: int) -> None:
     for line in worst:
         if "failed" in line:
             continue
-        picture = Image.open(
-            OUT / f"{line['prompt'].replace(' ', '-')}-{line['seed']}" / "preview.png"
-        ).convert("RGB")
+        path = folder_of(line["prompt"], line["seed"]) / "preview.png"
+        picture = Image.open(path).convert("RGB")
         pictures.append(np.asarray(picture.resize((1024, 256), Image.Resampling.LANCZOS)))
     path = ROOT / "docs" / "pictures" / "ten-worst.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +175,9 @@ def report(seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=2)
+    add_world(parser)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
         "--minutes", type=float, default=None, help="start no new run after this time"
@@ -196,18 +189,14 @@ def main() -> None:
         help="extract and judge finished runs again, from their checkpoints",
     )
     arguments = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
+    runs("").mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
-    done = (
-        {(x["prompt"], x["seed"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
-        if RESULTS.is_file()
-        else set()
-    )
-    wanted = [(p, s) for s in range(arguments.seeds) for p in prompts() if (p, s) not in done]
+        runs("text_to_3d.jsonl").unlink(missing_ok=True)
+    done = {(x["prompt"], x["seed"]) for x in kept("text_to_3d.jsonl")}
+    asked = prompts(world_at_hand(), count=arguments.prompts)
+    wanted = [(p, s) for s in range(arguments.seeds) for p in asked if (p, s) not in done]
     jobs = [
-        (p, s, arguments.again and (OUT / f"{p.replace(' ', '-')}-{s}" / "seconds.json").is_file())
-        for p, s in wanted
+        (p, s, arguments.again and (folder_of(p, s) / "seconds.json").is_file()) for p, s in wanted
     ]
     os.environ["OMP_NUM_THREADS"] = "1"
     began = time.monotonic()
@@ -226,5 +215,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Path(OUT).mkdir(parents=True, exist_ok=True)
+    runs("").mkdir(parents=True, exist_ok=True)
     main()

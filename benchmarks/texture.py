@@ -3,7 +3,7 @@ made: judged from the exported GLB.
 
 Resumable: every finished run is a line of outputs/benchmark/texture.jsonl.
 
-Run: python benchmarks/texture.py [--workers 2] [--fresh]
+Run: python benchmarks/texture.py [--workers 2] [--fresh] [--world fifty]
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from tables import ROOT, publish, table
+from worlds import add_world, kept, runs, world_at_hand
 
-OUT = ROOT / "outputs" / "benchmark" / "texture"
-RESULTS = ROOT / "outputs" / "benchmark" / "texture.jsonl"
 FOREIGN = {
     "teapot.obj": "a striped blue vase",
     "knot.glb": "a dotted red ball",
@@ -32,33 +31,37 @@ FOREIGN = {
 coordinates, overlapping coordinates."""
 
 
+KINDS = {"dotted": "dots", "checked": "checks"}
+
+
 def jobs() -> list[tuple[str, str, str]]:
     """(category or file, prompt, kind)."""
-    from threestudio_like.toybox.vocabulary import CATEGORIES, HELD_OUT_COLOURS
-    from threestudio_like.toybox.world import Phrase, describe
+    from threestudio_like.toybox.words import Phrase
 
+    words = world_at_hand().vocabulary
+    others = [p for p in ("dotted", "checked") if p in words.patterns]
+    # Twenty of the categories, evenly.
+    step = max(1, len(words.categories) // 20)
     out = []
-    for category in CATEGORIES:
-        colours = HELD_OUT_COLOURS[category]
-        modes = {"table": "square", "tree": "leafy", "bottle": "round"}
-        mode = modes.get(category)
-        out.append((category, describe(Phrase(category, colours[0], mode)), "colour"))
-        out.append((category, describe(Phrase(category, colours[1], mode, "striped")), "pattern"))
-        out.append((category, describe(Phrase(category, colours[2], mode, "dotted")), "dots"))
-    out.sort(key=lambda job: job[2] == "dots")
+    for n, category in enumerate(words.categories[::step][:20]):
+        colours, mode = words.held_out_colours[category], words.usual(category)
+        third = others[n % len(others)]
+        for colour, pattern, kind in zip(
+            colours, ("plain", "striped", third), ("colour", "pattern", KINDS[third])
+        ):
+            phrase = Phrase(category, colour, mode, pattern)
+            out.append((category, words.describe(phrase), kind))
+    out.sort(key=lambda job: job[2] in KINDS.values())
     return [*out[:40], *((name, prompt, "foreign") for name, prompt in FOREIGN.items()), *out[40:]]
 
 
 def stripped(category: str) -> tuple:
     """A test-world object without its colours, and the material of every face."""
     from threestudio_like.meshes.mesh import Mesh
-    from threestudio_like.toybox.vocabulary import MODES
-    from threestudio_like.toybox.world import Phrase, build
 
-    mode = MODES.get(category, (None,))[0]
-    obj = build(
-        Phrase(category, "white", mode), np.random.Generator(np.random.Philox(key=[55, 0])), "test"
-    )
+    world = world_at_hand()
+    rng = np.random.Generator(np.random.Philox(key=[55, 0]))
+    obj = world.build(world.vocabulary.plain(category, "white"), rng, "test")
     return Mesh(obj.vertices, obj.faces), obj.face_material
 
 
@@ -82,6 +85,11 @@ def baked(texture: np.ndarray, mesh, material: np.ndarray) -> float:
     return baked_light_index(torch.from_numpy(texture)[hit].mean(-1), light, region)
 
 
+def folder_of(source: str, prompt: str) -> Path:
+    """Where a run lies."""
+    return runs("texture") / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}"
+
+
 def work(job: tuple[str, str, str]) -> None:
     import torch
 
@@ -93,15 +101,15 @@ def work(job: tuple[str, str, str]) -> None:
     from threestudio_like.metrics.evaluation import evaluate
 
     source, prompt, kind = job
-    folder = OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}"
+    folder = folder_of(source, prompt)
     if folder.exists():
         shutil.rmtree(folder)
-    OUT.mkdir(parents=True, exist_ok=True)
+    runs("texture").mkdir(parents=True, exist_ok=True)
     material = None
     if kind == "foreign":
         path = ROOT / "assets" / "meshes" / source
     else:
-        path = OUT / f"{source}.glb"
+        path = runs("texture") / f"{source}.glb"
         mesh, material = stripped(source)
         Asset({source: mesh}).save(path)
     began, cpu = time.perf_counter(), time.process_time()
@@ -133,14 +141,14 @@ def work(job: tuple[str, str, str]) -> None:
         line["baked light after"] = baked(
             painted.texture[..., :3].astype(np.float32) / 255, painted, material
         )
-    with open(RESULTS, "a") as file:
+    with open(runs("texture.jsonl"), "a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def report() -> None:
     from PIL import Image
 
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    lines = kept("texture.jsonl")
 
     def mean(group: list[dict], key: str) -> object:
         values = [x[key] for x in group if key in x]
@@ -161,6 +169,7 @@ def report() -> None:
         "another colour": "colour",
         "a pattern: striped": "pattern",
         "another: dotted": "dots",
+        "another: checked": "checks",
         "foreign meshes": "foreign",
     }
     rows = [
@@ -179,9 +188,8 @@ def report() -> None:
     ]
     tiles = []
     for line in sorted(lines, key=lambda x: (x["kind"] == "foreign", x["mesh"], x["prompt"])):
-        picture = Image.open(
-            OUT / f"{line['mesh'].split('.')[0]}-{line['prompt'].replace(' ', '-')}" / "preview.png"
-        ).convert("RGB")
+        path = folder_of(line["mesh"], line["prompt"]) / "preview.png"
+        picture = Image.open(path).convert("RGB")
         edge = picture.size[1] // 2
         tiles.append(
             np.concatenate(
@@ -266,9 +274,11 @@ def gallery() -> None:
     camera = RingCameras(count=8, elevation=20.0).all(224)[[1]].view_projection().numpy()
     tiles = []
     for source, prompt in SHOWN:
-        asset, light = staged(
-            Asset.load(OUT / f"{source.split('.')[0]}-{prompt.replace(' ', '-')}" / "asset.glb")
-        )
+        path = folder_of(source, prompt) / "asset.glb"
+        if not path.is_file():
+            print(f"not shown, because it was not made: {prompt}")
+            continue
+        asset, light = staged(Asset.load(path))
         pair = [
             render_asset(asset, camera, 224, 0.97, clay, 3, light).image[0]
             for clay in (True, False)
@@ -285,16 +295,13 @@ def gallery() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--workers", type=int, default=2)
+    add_world(parser)
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     arguments = parser.parse_args()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    runs("texture.jsonl").parent.mkdir(parents=True, exist_ok=True)
     if arguments.fresh:
-        RESULTS.unlink(missing_ok=True)
-    done = (
-        {(x["mesh"], x["prompt"]) for x in map(json.loads, RESULTS.read_text().splitlines())}
-        if RESULTS.is_file()
-        else set()
-    )
+        runs("texture.jsonl").unlink(missing_ok=True)
+    done = {(x["mesh"], x["prompt"]) for x in kept("texture.jsonl")}
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(work, [j for j in jobs() if (j[0], j[1]) not in done]):
@@ -304,5 +311,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    Path(OUT).mkdir(parents=True, exist_ok=True)
+    runs("texture").mkdir(parents=True, exist_ok=True)
     main()

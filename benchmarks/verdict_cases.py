@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from worlds import world_at_hand
 
 SEED = 2001
 POOR_CUTS = ("a third cut off", "half as much again", "frayed", "a thing beside it")
@@ -32,10 +33,10 @@ class Case:
 def toybox(index: int) -> Case:
     """The picture of a held-out toybox object."""
     from threestudio_like.toybox.pairs import pictures_of
-    from threestudio_like.toybox.vocabulary import CATEGORIES
 
-    rgba, azimuth, elevation, mesh, _ = pictures_of(SEED, index, "test", 1, 160)
-    category = CATEGORIES[index % len(CATEGORIES)]
+    world = world_at_hand("cisp/clip")
+    rgba, azimuth, elevation, mesh, _ = pictures_of(SEED, index, "test", 1, 160, world.name)
+    category = world.categories[index % len(world.categories)].name
     pixels = rgba[0].astype(np.float32) / 255
     return Case(pixels, mesh, float(azimuth[0]), float(elevation[0]), category)
 
@@ -123,7 +124,6 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
         ReliefConfig,
         reconstruct_relief,
     )
-    from threestudio_like.toybox.world import draw
 
     if method == "poor mask":
         return reconstruct_relief(photo, ReliefConfig(), Known())
@@ -148,7 +148,9 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
     mask = photo.mask(poses.size)
     meshes = [case.mesh]
     if method == "another":
-        objects = [draw(SEED + 1, 5 * index + 7 * k, "test") for k in range(2)]
+        objects = [
+            world_at_hand("cisp/clip").draw(SEED + 1, 5 * index + 7 * k, "test") for k in range(2)
+        ]
         meshes = [Mesh(o.vertices, o.faces) for o in objects]
     shapes = [to_mesh(voxelise(m).astype(np.float32)) for m in meshes]
     found = [ShapeFound(m, find_pose(m, mask, poses), poses) for m in shapes if m is not None]

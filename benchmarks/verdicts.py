@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
-from tables import ROOT, publish, table
+from tables import publish, table
 from verdict_cases import (
     PHOTOS,
     WORLDS,
@@ -39,8 +39,8 @@ from verdict_cases import (
     shown_iou,
     volume_iou,
 )
+from worlds import add_world, runs
 
-LINES = ROOT / "outputs" / "benchmark" / "verdicts.jsonl"
 RIGHT, WRONG = 0.75, 0.65
 COUNTS = {
     "relief": 40,
@@ -284,6 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_world(parser)
     parser.add_argument("--share", type=float, default=1.0, help="of the pictures of COUNTS")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing after")
@@ -291,9 +292,13 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     a = parser.parse_args()
     if a.fresh:
-        LINES.unlink(missing_ok=True)
-    LINES.parent.mkdir(parents=True, exist_ok=True)
-    read = LINES.read_text().splitlines() if LINES.is_file() else []
+        runs("verdicts.jsonl", "cisp/clip").unlink(missing_ok=True)
+    runs("verdicts.jsonl", "cisp/clip").parent.mkdir(parents=True, exist_ok=True)
+    read = (
+        runs("verdicts.jsonl", "cisp/clip").read_text().splitlines()
+        if runs("verdicts.jsonl", "cisp/clip").is_file()
+        else []
+    )
     lines = [json.loads(text) for text in read]
     done = {(x["world"], x["index"], x["method"]) for x in lines}
     began = time.monotonic()
@@ -303,7 +308,7 @@ def main() -> None:
         if (world, index, method) in done or time.monotonic() - began > 60 * a.minutes:
             continue
         lines.append(work(world, index, method))
-        with open(LINES, "a") as file:
+        with open(runs("verdicts.jsonl", "cisp/clip"), "a") as file:
             file.write(json.dumps(lines[-1]) + "\n")
         print(lines[-1], flush=True)
     good = [x for x in lines if "failed" not in x]

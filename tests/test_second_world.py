@@ -186,8 +186,8 @@ WORDS = Words(("ball", "box"), ("red", "blue"), ("plain", "striped"), ("on", "un
 def pictures():
     rng = random(11)
     pixels = rng.integers(0, 256, (12, 128, 128, 4), np.uint8)
-    labels = np.array([[k % 2, k % 2, 0, -100, -100, -100, -100] for k in range(12)])
-    labels[8:] = [-100, -100, -100, -100, 1, 0, 1]
+    labels = np.array([[k % 2, k % 2, 0, *[-100] * 6] for k in range(12)])
+    labels[8:] = [-100, -100, -100, -100, 1, 0, 1, -100, -100]
     return Pictures(pixels, labels)
 
 

@@ -1,11 +1,13 @@
 """The judge of the second world: a small ConvNeXt at 128 pixels that names category, colour,
-pattern and view of one object, and the relation of two that it is told.
+pattern and view of one object, the colour of a part that it is told, and the relation of two things
+that it is told.
 
 It is trained on both worlds and shares neither architecture nor data with the embedded judge; it
 is never used for optimisation.
 
-Run: python -m benchmarks.second_world.judge [--steps 12000] [--objects 3000] [--scenes 1000]
-The training goes on from its last checkpoint in outputs/second_world/judge.
+Run: python -m benchmarks.second_world.judge [--world fifty] [--steps 12000] [--objects 3000]
+There is one judge for every edition of the toybox. The training goes on from its last checkpoint
+in outputs/second_world/judge.
 """
 
 from __future__ import annotations
@@ -23,12 +25,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from threestudio_like.engine.errors import ModelError
+from threestudio_like.toybox.edition import Edition
+from threestudio_like.toybox.editions import DEFAULT, edition
 
 from .judge_data import NONE, SIZE, VIEWS, Pictures, Words, gather
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = Path(__file__).resolve().parent / "judge_weights"
 WORK = ROOT / "outputs" / "second_world" / "judge"
+
+
+def folder_of(world: Edition) -> Path:
+    """Where the judge of an edition lies."""
+    return FOLDER if world is DEFAULT else FOLDER.with_name(f"{FOLDER.name}_{world.name}")
+
+
 WIDTHS, DEPTHS = (32, 64, 112, 160), (1, 2, 3, 1)
 
 
@@ -85,6 +96,10 @@ class SecondJudge(nn.Module):
         self.name = nn.Embedding(len(words.categories), 24)
         self.relation_1 = nn.Linear(24 * 16 + 48, 96)
         self.relation_2 = nn.Linear(96, len(words.relations))
+        if words.parts:
+            self.part = nn.Embedding(len(words.parts), last)
+            self.part_1 = nn.Linear(2 * last + fine + last, 96)
+            self.part_2 = nn.Linear(96, len(words.colours))
 
     def maps(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last map (B, C, 4, 4), and features (B, D) of it and, for patterns, of a finer
@@ -112,6 +127,17 @@ class SecondJudge(nn.Module):
         named = [self.name(subject), self.name(other)]
         x = torch.cat([self.place(last).flatten(1), *named], 1)
         return self.relation_2(F.gelu(self.relation_1(x)))
+
+    def part_logits(self, features: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C) of the colour of parts (B,), from features (B, D)."""
+        x = torch.cat([features, self.part(part)], 1)
+        return self.part_2(F.gelu(self.part_1(x)))
+
+    @torch.no_grad()
+    def part_colour(self, pictures: torch.Tensor, part: str) -> torch.Tensor:
+        """Probabilities (B, C) of the colours of a part."""
+        number = torch.full((len(pictures),), self.words.parts.index(part))
+        return self.part_logits(self.maps(pictures)[1], number).softmax(1)
 
     @torch.no_grad()
     def forward(self, pictures: torch.Tensor) -> Verdict:
@@ -198,6 +224,10 @@ def losses(judge: SecondJudge, pictures: torch.Tensor, labels: torch.Tensor) -> 
         some = labels[related]
         logits = judge.relation_logits(last[related], some[:, 5], some[:, 6])
         total = total + F.cross_entropy(logits, some[:, 4], label_smoothing=0.05)
+    named = labels[:, 7] != NONE
+    if bool(named.any()):
+        logits = judge.part_logits(features[named], labels[named, 7])
+        total = total + F.cross_entropy(logits, labels[named, 8], label_smoothing=0.05)
     return total
 
 
@@ -216,6 +246,10 @@ def accuracy(judge: SecondJudge, data: Pictures, batch: int = 128) -> dict[str, 
         for k, word in enumerate(("category", "colour", "pattern", "view", "relation")):
             shown = labels[:, k] != NONE
             right.setdefault(word, []).append((parts[k].argmax(1) == labels[:, k])[shown])
+        if judge.words.parts:
+            logits, named = judge.part_logits(features, labels[:, 7].clamp_min(0)), labels[:, 7]
+            hit = (logits.argmax(1) == labels[:, 8])[named != NONE]
+            right.setdefault("part's colour", []).append(hit)
     found = {k: torch.cat(v).float() for k, v in right.items()}
     return {k: float(v.mean()) for k, v in found.items() if len(v)}
 
@@ -296,21 +330,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=71)
     parser.add_argument("--minutes", type=float, default=None, help="stop after, to be resumed")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint")
-    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--world", default=DEFAULT.name, help="edition of the toybox")
+    parser.add_argument("--out", type=Path, default=None)
     a = parser.parse_args()
-    words = Words.current()
+    world = edition(a.world)
+    words, work = Words.of(world), WORK if world is DEFAULT else WORK / world.name
     counts = {
         f"{world}-{kind}": count
         for world in ("toy", "second")
         for kind, count in (("objects", a.objects), ("scenes", a.scenes))
     }
     began = time.monotonic()
-    data = gather(WORK / "pictures", words, a.seed, counts)
+    data = gather(work / "pictures", words, world, a.seed, counts)
     print(f"{len(data)} pictures in {time.monotonic() - began:.0f} s", flush=True)
     torch.manual_seed(a.seed)
-    training = Training(SecondJudge(words), a.steps, a.seed, WORK)
+    training = Training(SecondJudge(words), a.steps, a.seed, work)
     if a.fresh:
-        (WORK / "checkpoint.safetensors").unlink(missing_ok=True)
+        (work / "checkpoint.safetensors").unlink(missing_ok=True)
     training.resume()
     began, first = time.monotonic(), training.step
     while training.step < a.steps:
@@ -327,8 +363,10 @@ def main() -> None:
             break
     training.save()
     if training.step >= a.steps:
-        training.judge.eval().save(a.out)
-    tests = {name: gather(WORK / "pictures", words, a.seed + 1, {name: 64}) for name in counts}
+        training.judge.eval().save(a.out or folder_of(world))
+    tests = {
+        name: gather(work / "pictures", words, world, a.seed + 1, {name: 64}) for name in counts
+    }
     for name, held_out in tests.items():
         print(name, {k: round(v, 3) for k, v in accuracy(training.judge.eval(), held_out).items()})
 

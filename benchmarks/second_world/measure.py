@@ -14,6 +14,7 @@ from manifold3d import Error, Manifold, OpType
 from manifold3d import Mesh as Triangles
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from worlds import world_at_hand
 
 from threestudio_like.meshes.mesh import Asset, Mesh
 from threestudio_like.meshes.picture import render_asset
@@ -25,10 +26,10 @@ from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.renderers import RingCameras
 from threestudio_like.toybox.coloured import coloured_mesh
 from threestudio_like.toybox.render import LIGHT
-from threestudio_like.toybox.vocabulary import MODES, Phrase
-from threestudio_like.toybox.world import ToyObject, build
+from threestudio_like.toybox.toy_object import ToyObject
+from threestudio_like.toybox.words import Phrase
 
-from .judge import SecondJudge
+from .judge import SecondJudge, folder_of
 from .shapes import KINDS, Thing, face_normals, make
 
 RING = RingCameras(count=8, elevation=15.0)
@@ -113,7 +114,8 @@ def pool(
         rng = np.random.Generator(np.random.Philox(key=[SEED, n]))
         if world == "own":
             split = ("train", "validation", "test")[n % 3]
-            meshes.append(closed_toy(build(Phrase(category, colour, mode, pattern), rng, split)))
+            toy = world_at_hand().build(Phrase(category, colour, mode, pattern), rng, split)
+            meshes.append(closed_toy(toy))
         else:
             kind = mode if mode in KINDS[category][1] else None
             meshes.append(mesh_of(make(category, colour, pattern, rng, kind)))
@@ -130,11 +132,11 @@ def overlaps(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def second_judge() -> SecondJudge | None:
-    """The trained second judge, or None where there is none yet."""
+    """The trained second judge of the edition at hand, or None where there is none yet."""
     from threestudio_like.engine.errors import ModelError
 
     try:
-        return SecondJudge.load()
+        return SecondJudge.load(folder_of(world_at_hand()))
     except ModelError:
         return None
 
@@ -172,8 +174,7 @@ def against(
         size: pixels of the pictures that are measured.
         seed: chooses the random object of the floor.
     """
-    modes = MODES.get(phrase.category, ())
-    mode = phrase.mode or (modes[0] if modes else None)
+    mode = phrase.mode or world_at_hand().vocabulary.usual(phrase.category)
     colour = phrase.colour or "red"
     meshes, known = pool(world, phrase.category, mode, colour, phrase.pattern, count)
     matrices = RING.all(64).view_projection().numpy()

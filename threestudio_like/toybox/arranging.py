@@ -62,6 +62,13 @@ class ToyScene:
         return merge(placed, self.caption, fit=False)
 
 
+SIDES = {
+    "left of": (0, -1.0),
+    "right of": (0, 1.0),
+    "in front of": (2, 1.0),
+    "behind": (2, -1.0),
+}
+"""Axis and direction of the relations beside a thing."""
 FLAT_TOPS = ("box", "table", "bed", "barrel")
 SMALL = (
     "ball",
@@ -150,12 +157,7 @@ def _place(a: ToyObject, b: ToyObject, relation: str, rng: np.random.Generator) 
         a.vertices *= 0.42
         a.vertices[:, 1] += under(a.vertices, b.vertices)
     else:
-        axis, side = {
-            "left of": (0, -1.0),
-            "right of": (0, 1.0),
-            "in front of": (2, 1.0),
-            "behind": (2, -1.0),
-        }[relation]
+        axis, side = SIDES[relation]
         a.vertices *= float(rng.uniform(0.8, 1.0))
         a.vertices += beside(a.vertices, b.vertices, axis, side=side, floor=floor)
 
@@ -214,11 +216,7 @@ def pair_layout(
     )
     _add(scene, first, relation, to=0, rng=rng)
     while len(scene.objects) < count:
-        free = [
-            r
-            for r in ("left of", "right of", "in front of", "behind")
-            if r not in {w for _, w, j in scene.relations if j == 0}
-        ]
+        free = [r for r in SIDES if r not in {w for _, w, j in scene.relations if j == 0}]
         beyond = str(rng.choice(free))
         phrase, _ = related(
             edition,
@@ -251,12 +249,7 @@ def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random
         scale = 0.42
         place = Transform.turn(0.0, scale, np.array([0.0, under(obj.vertices * scale, base), 0.0]))
     else:
-        axis, side = {
-            "left of": (0, -1.0),
-            "right of": (0, 1.0),
-            "in front of": (2, 1.0),
-            "behind": (2, -1.0),
-        }[relation]
+        axis, side = SIDES[relation]
         scale = float(rng.uniform(0.6, 0.95))
         turned = Transform.turn(turn, scale).apply(obj.vertices)
         place = Transform.turn(
@@ -267,14 +260,21 @@ def _add(scene: ToyScene, obj: ToyObject, relation: str, to: int, rng: np.random
         # Slightly off the axis, so that an object behind another is visible.
         place.translation[2 - axis] += float(rng.uniform(-0.3, 0.3)) * scale
         taken = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
-        for _ in range(40):
-            here = place.apply(obj.vertices)
-            if not any(_overlap(here, other) for k, other in enumerate(taken) if k != to):
-                break
-            place.translation[axis] += side * 0.1
+        push_clear(place, obj.vertices, [t for k, t in enumerate(taken) if k != to], axis, side)
     scene.objects.append(obj)
     scene.placements.append(place)
     scene.relations.append((len(scene.objects) - 1, relation, to))
+
+
+def push_clear(
+    place: Transform, points: np.ndarray, taken: list[np.ndarray], axis: int, side: float
+) -> None:
+    """Push points (N, 3) along an axis until they touch none of the others, at most four units."""
+    for _ in range(40):
+        here = place.apply(points)
+        if not any(_overlap(here, other) for other in taken):
+            break
+        place.translation[axis] += side * 0.1
 
 
 def _overlap(one: np.ndarray, two: np.ndarray) -> bool:

@@ -68,6 +68,11 @@ class Edition:
         adjective, part: the shares of objects with an adjective, and with a part of its own colour.
         longest_prompt: tokens of the longest caption with its view, and of both ends.
         scene: from (edition, generator, split, number of objects) to a scene.
+        layout: the same with known placements, and a relation if it is given.
+        interior: from (edition, generator, split) to things as they stand in a room; None for an
+            edition without rooms.
+        rooms: the share of the segmenter's and the depth estimator's pictures that are taken in
+            rooms. No other training has any.
     """
 
     name: str
@@ -84,6 +89,8 @@ class Edition:
     longest_prompt: int = 32
     scene: Callable[[Edition, np.random.Generator, str, int], ToyObject]
     layout: Callable[[Edition, np.random.Generator, str, int, str | None], ToyScene]
+    interior: Callable[[Edition, np.random.Generator, str], ToyScene] | None = None
+    rooms: float = 0.0
 
     @cached_property
     def by_name(self) -> dict[str, Category]:
@@ -242,6 +249,19 @@ class Edition:
         category = self.categories[index % len(self.categories)].name
         phrase = self.draw_phrase(rng, split, category, every_pair=every_pair, patterned=patterned)
         return self.build(phrase, rng, split)
+
+    def draw_interior(self, seed: int, index: int, split: str = "test") -> ToyScene:
+        """Interior number `index` of a world; the same arguments give the same bytes.
+
+        Raises:
+            ValueError: the edition has none.
+        """
+        if self.interior is None:
+            raise ValueError(f"the edition {self.name} has no interiors")
+        rng = np.random.Generator(
+            np.random.Philox(key=[(seed << 2) | SPLITS.index(split), index + (2 << 32)])
+        )
+        return self.interior(self, rng, split)
 
     def draw_layout(
         self, seed: int, index: int, split: str = "test", counts: tuple[int, ...] = (2, 3, 4)

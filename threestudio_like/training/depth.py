@@ -16,7 +16,7 @@ from ..engine.training import Batches
 from ..kernels.devices import half_precision
 from ..priors.depth import EMBEDDED_SPAN, TransformersDepth
 from ..priors.networks.back_head import TwoSidedDepth, new_back_head, save_back_head
-from .depth_pictures import SIZE, DepthPictures
+from .depth_pictures import SIZE, DepthPictures, Rooms
 
 
 def build_depth(width: int = 96) -> TwoSidedDepth:
@@ -74,10 +74,13 @@ def start_depth(folder: Path) -> TwoSidedDepth:
 
 
 def before_backgrounds(
-    images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    generator: torch.Generator,
+    rooms: Rooms | None = None,
 ) -> torch.Tensor:
     """Put pictures (B, S, S, 3) on black with masks (B, S, S), both in [0, 1], before plain, graded
-    and blotchy backgrounds of random colours."""
+    and blotchy backgrounds of random colours, or before the rooms that some have."""
     count, size = masks.shape[:2]
     one, two = torch.rand(2, count, 1, 1, 3, generator=generator)
     kind = torch.randint(0, 3, (count, 1, 1, 1), generator=generator)
@@ -92,6 +95,8 @@ def before_backgrounds(
         one.expand(-1, size, size, -1),
         torch.where(kind == 1, ramp.expand(-1, -1, size, -1), one + (two - one) * blotch),
     )
+    if rooms is not None:
+        behind = torch.where(rooms.there.view(-1, 1, 1, 1), rooms.pictures, behind)
     light = 0.8 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
     noisy = images * light + (1 - masks[..., None]) * behind
     return (noisy + 0.02 * torch.randn(noisy.shape, generator=generator)).clamp(0, 1)
@@ -116,7 +121,8 @@ def depth_stage(
         fill = 0.6 + 0.35 * torch.rand(batch, generator=generator)
         shift = 0.16 * (torch.rand(batch, 2, generator=generator) - 0.5)
         images, mask, known, back = data.framed(pick.numpy(), fill, shift)
-        pictures = before_backgrounds(images, mask, generator)
+        rooms = data.rooms_behind(pick.numpy(), fill, shift)
+        pictures = before_backgrounds(images, mask, generator, rooms)
         flip = torch.rand(batch, generator=generator) < 0.5
         pictures, mask, known, back = (
             torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(2), x)
@@ -184,13 +190,19 @@ def depth_accuracy(model: TwoSidedDepth, data: DepthPictures) -> dict[str, float
     plain and other backgrounds: of the visible surface, of the back, and of the elevation in
     degrees; and the share of the background that is placed behind the object."""
     model.eval()
-    images, mask, known, back = data.framed(np.arange(len(data)))
+    rows = np.arange(len(data))
+    images, mask, known, back = data.framed(rows)
     plain = images + (1 - mask[..., None]) * 0.8
     solid = (mask > 0.99) & (known > 0)
     out = {}
     for name, pictures in (
         ("plain", plain),
-        ("any", before_backgrounds(images, mask, torch.Generator().manual_seed(0))),
+        (
+            "any",
+            before_backgrounds(
+                images, mask, torch.Generator().manual_seed(0), data.rooms_behind(rows)
+            ),
+        ),
     ):
         parts = [model(p.permute(0, 3, 1, 2) * 2 - 1) for p in pictures.split(128)]
         visible, behind, elevation = (torch.cat(side) for side in zip(*parts, strict=True))

@@ -16,10 +16,20 @@ from ..priors.framing import FILL, boxes
 from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import render, view_projection
+from ..toybox.rooms import in_room, room_picture
 
 SIZE = 64
 CAMERAS = ((3.0, 40.0), (5.0, 18.0))
 """Distance and field of view in degrees: the toybox's own camera, and G3DR's."""
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What stands behind the objects of B pictures: pictures (B, S, S, 3) in [0, 1], and which of
+    the objects are in a room, there (B,) bool."""
+
+    pictures: torch.Tensor
+    there: torch.Tensor
 
 
 @dataclass
@@ -32,6 +42,8 @@ class DepthPictures:
             outside the mask. back: the same of the last surface along the ray.
         elevation: (N,) of the camera, radians.
         half_width: (N,) half of what a picture's edge spans at the camera's distance.
+        rooms: (N, S, S, 3) uint8, the rooms behind the objects, and in_room: (N,) bool, which of
+            them are in one; None where none is.
     """
 
     images: np.ndarray
@@ -40,6 +52,8 @@ class DepthPictures:
     back: np.ndarray
     elevation: np.ndarray
     half_width: np.ndarray
+    rooms: np.ndarray | None = None
+    in_room: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,14 +70,7 @@ class DepthPictures:
         """
         mask = torch.from_numpy(self.masks[rows]).float() / 255
         size = mask.shape[1]
-        box = boxes(mask, 0.5)
-        side = (box[:, 2:] - box[:, :2]).amax(1) / torch.as_tensor(fill)
-        centre = (box[:, :2] + box[:, 2:]) / 2 + torch.as_tensor(shift) * side[:, None]
-        line = (torch.arange(size) + 0.5) / size - 0.5
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        grid = (
-            torch.stack([x, y], -1) * side.view(-1, 1, 1, 1) + centre.view(-1, 1, 1, 2)
-        ) / size * 2 - 1
+        grid, side = _frames(mask, fill, shift)
         layers = torch.cat(
             [torch.from_numpy(self.images[rows]).float() / 255, mask[..., None]], -1
         ).permute(0, 3, 1, 2)
@@ -80,17 +87,48 @@ class DepthPictures:
         grown = torch.where(depth > 0, grown, depth)
         return layers[:, :3].permute(0, 2, 3, 1), layers[:, 3], grown[:, 0], grown[:, 1]
 
+    def rooms_behind(
+        self, rows: np.ndarray, fill: torch.Tensor | float = FILL, shift: torch.Tensor | float = 0.0
+    ) -> Rooms | None:
+        """The rooms behind rows that are framed with the same `fill` and `shift`; None where no
+        picture of the data set is in one. Beyond its picture a room is mirrored."""
+        if self.rooms is None or self.in_room is None:
+            return None
+        grid, _ = _frames(torch.from_numpy(self.masks[rows]).float() / 255, fill, shift)
+        layers = torch.from_numpy(self.rooms[rows]).permute(0, 3, 1, 2).float() / 255
+        framed = F.grid_sample(
+            layers, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+        return Rooms(framed.permute(0, 2, 3, 1), torch.from_numpy(self.in_room[rows]))
+
+
+def _frames(
+    mask: torch.Tensor, fill: torch.Tensor | float, shift: torch.Tensor | float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the pixels of a frame lie in pictures with masks (B, S, S): a grid (B, S, S, 2) for
+    `grid_sample`, and the frame's edge in pixels (B,)."""
+    size = mask.shape[1]
+    box = boxes(mask, 0.5)
+    side = (box[:, 2:] - box[:, :2]).amax(1) / torch.as_tensor(fill)
+    centre = (box[:, :2] + box[:, 2:]) / 2 + torch.as_tensor(shift) * side[:, None]
+    line = (torch.arange(size) + 0.5) / size - 0.5
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    places = torch.stack([x, y], -1) * side.view(-1, 1, 1, 1) + centre.view(-1, 1, 1, 2)
+    return places / size * 2 - 1, side
+
 
 @dataclass(frozen=True)
 class DrawnPicture:
     """One picture as `DepthPictures` keeps it: image (S, S, 3) and mask (S, S) uint8, depth and
-    back (S, S) float16, elevation of the camera in radians."""
+    back (S, S) float16, elevation of the camera in radians, and the room (S, S, 3) uint8 behind
+    it, if it is in one."""
 
     image: np.ndarray
     mask: np.ndarray
     depth: np.ndarray
     back: np.ndarray
     elevation: float
+    room: np.ndarray | None = None
 
 
 def direction(seed: int, index: int) -> tuple[float, float]:
@@ -106,9 +144,10 @@ def picture_with_depth(
     size: int = SIZE,
     camera: int | None = None,
     world: str = "twenty",
+    rooms: float = 0.0,
 ) -> DrawnPicture:
     """The picture of one object from a random direction. Without a `camera` of `CAMERAS`, it is
-    sometimes a scene."""
+    sometimes a scene. `rooms` is the share of pictures in rooms."""
     obj = edition(world).draw(seed, index, split, scenes=0.15 if camera is None else 0.0)
     distance, fov = CAMERAS[index % 2 if camera is None else camera]
     azimuth, elevation = direction(seed, index)
@@ -124,12 +163,19 @@ def picture_with_depth(
         for v in (view, behind)
     )
     image, mask = (np.rint(x * 255).astype(np.uint8) for x in (view.image[0], view.mask[0]))
-    return DrawnPicture(image, mask, depth, back, elevation)
+    room = None
+    if in_room(seed, index, rooms):
+        standing = [obj.vertices[obj.faces[b:e]].reshape(-1, 3) for b, e in obj.parts]
+        seen = room_picture(seed, index, standing, matrix[0], azimuth, elevation, distance, size)
+        room = np.rint(seen * 255).astype(np.uint8)
+    return DrawnPicture(image, mask, depth, back, elevation, room)
 
 
-def _one(job: tuple[int, int, str, int | None, str]) -> DrawnPicture:
-    seed, index, split, camera, world = job
-    return picture_with_depth(seed, index, split, size=SIZE, camera=camera, world=world)
+def _one(job: tuple[int, int, str, int | None, str, float]) -> DrawnPicture:
+    seed, index, split, camera, world, rooms = job
+    return picture_with_depth(
+        seed, index, split, size=SIZE, camera=camera, world=world, rooms=rooms
+    )
 
 
 def depth_pictures(
@@ -140,12 +186,14 @@ def depth_pictures(
     workers: int = 1,
     camera: int | None = None,
     world: str = "twenty",
+    rooms: float = 0.0,
 ) -> DepthPictures:
     """`count` pictures of a world, stored under `folder`, with both cameras alternately or with one
-    of them."""
+    of them. `rooms` is the share of pictures in rooms."""
     kind = ("" if camera is None else f"-camera{camera}") + (
         "" if world == "twenty" else f"-{world}"
     )
+    kind += f"-rooms{round(100 * rooms)}" if rooms else ""
     # Files named depth-… are of versions that knew no back.
     stem = folder / f"both-depths-{split}-{seed}-{count}{kind}.npz"
     if not stem.is_file():
@@ -155,14 +203,26 @@ def depth_pictures(
         )
         depth, back = np.empty((2, count, SIZE, SIZE), np.float16)
         elevation = np.empty(count, np.float32)
-        jobs = ((seed, n, split, camera, world) for n in range(count))
+        behind: dict[str, np.ndarray] = {}
+        if rooms:
+            behind["rooms"] = np.zeros_like(images)
+            behind["in_room"] = np.zeros(count, bool)
+        jobs = ((seed, n, split, camera, world, rooms) for n in range(count))
         with each(_one, jobs, workers) as drawn:
             for n, one in enumerate(drawn):
                 images[n], masks[n], depth[n], back[n] = one.image, one.mask, one.depth, one.back
                 elevation[n] = one.elevation
+                if one.room is not None:
+                    behind["rooms"][n], behind["in_room"][n] = one.room, True
         with new_file(stem) as temporary:
             np.savez(
-                temporary, images=images, masks=masks, depth=depth, back=back, elevation=elevation
+                temporary,
+                images=images,
+                masks=masks,
+                depth=depth,
+                back=back,
+                elevation=elevation,
+                **behind,  # type: ignore[arg-type]
             )
     stored = np.load(stem, allow_pickle=False)
     half_widths = np.array(
@@ -176,4 +236,6 @@ def depth_pictures(
         back=stored["back"],
         elevation=stored["elevation"],
         half_width=half_widths[which],
+        rooms=stored["rooms"] if rooms else None,
+        in_room=stored["in_room"] if rooms else None,
     )

@@ -19,7 +19,9 @@ from ..kernels.devices import half_precision
 from ..toybox.editions import edition
 from ..toybox.parallel import each
 from ..toybox.render import FOV_Y, render, view_projection
+from ..toybox.rooms import in_room, room_picture
 from .depth import before_backgrounds
+from .depth_pictures import Rooms
 
 SIZE = 128
 LOW = 64
@@ -30,37 +32,56 @@ PROMPTS = 4
 @dataclass
 class ScenePictures:
     """images (N, S, S, 3) uint8 on black; masks (N, S, S) uint8; labels (N, S, S) uint8: object +
-    1, 0 behind them."""
+    1, 0 behind them; rooms (N, S, S, 3) uint8 behind the scenes, and in_room (N,) bool, which of
+    them are in one, or None where none is."""
 
     images: np.ndarray
     masks: np.ndarray
     labels: np.ndarray
+    rooms: np.ndarray | None = None
+    in_room: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def behind(self, rows: np.ndarray) -> Rooms | None:
+        """The rooms behind some of the scenes."""
+        if self.rooms is None or self.in_room is None:
+            return None
+        pictures = torch.from_numpy(self.rooms[rows]).float() / 255
+        return Rooms(pictures, torch.from_numpy(self.in_room[rows]))
 
-def _one(job: tuple[int, int, str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    seed, index, split, world = job
-    scene = edition(world).draw_layout(seed, index, split, counts=(2, 3, 4))
+
+def _one(
+    job: tuple[int, int, str, str, float],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    seed, index, split, world, rooms = job
+    inside = in_room(seed, index, rooms)
+    known = edition(world)
+    if inside:
+        scene = known.draw_interior(seed, index, split)
+    else:
+        scene = known.draw_layout(seed, index, split, counts=(2, 3, 4))
     rng = np.random.Generator(np.random.Philox(key=[seed + (1 << 43), index]))
     # Sometimes a closer view, so that objects are cut by the frame.
-    camera = view_projection(
-        rng.uniform(-0.9, 0.9),
-        np.deg2rad(rng.uniform(0, 45)),
-        3.0,
-        fov_y=FOV_Y * rng.uniform(0.75, 1.2),
-    )
+    azimuth, elevation = rng.uniform(-0.9, 0.9), np.deg2rad(rng.uniform(0, 45))
+    camera = view_projection(azimuth, elevation, 3.0, fov_y=FOV_Y * rng.uniform(0.75, 1.2))
     view = render(
         scene.whole(),
         camera[None].astype(np.float32),
         SIZE,
         backgrounds=np.zeros((1, 3), np.float32),
     )
+    behind = None
+    if inside:
+        points = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
+        seen = room_picture(seed, index, points, camera, azimuth, elevation, size=SIZE)
+        behind = np.rint(seen * 255).astype(np.uint8)
     return (
         np.rint(view.image[0] * 255).astype(np.uint8),
         np.rint(view.mask[0] * 255).astype(np.uint8),
         view.label[0].astype(np.uint8),
+        behind,
     )
 
 
@@ -71,23 +92,41 @@ def scene_pictures(
     split: str = "train",
     workers: int = 1,
     world: str = "twenty",
+    rooms: float = 0.0,
 ) -> ScenePictures:
-    """`count` pictures of scenes of a world, stored under `folder`."""
-    stem = folder / f"scenes-{split}-{seed}-{count}{'' if world == 'twenty' else '-' + world}.npz"
+    """`count` pictures of scenes of a world, stored under `folder`. `rooms` is the share of those
+    that are interiors in rooms."""
+    kind = ("" if world == "twenty" else f"-{world}") + (
+        f"-rooms{round(100 * rooms)}" if rooms else ""
+    )
+    stem = folder / f"scenes-{split}-{seed}-{count}{kind}.npz"
     if not stem.is_file():
         found = ScenePictures(
             *(np.empty((count, SIZE, SIZE, *tail), np.uint8) for tail in ((3,), (), ()))
         )
-        jobs = ((seed, n, split, world) for n in range(count))
+        behind: dict[str, np.ndarray] = {}
+        if rooms:
+            behind["rooms"] = np.zeros_like(found.images)
+            behind["in_room"] = np.zeros(count, bool)
+        jobs = ((seed, n, split, world, rooms) for n in range(count))
         with each(_one, jobs, workers) as drawn:
-            for n, (image, mask, label) in enumerate(drawn):
+            for n, (image, mask, label, room) in enumerate(drawn):
                 found.images[n], found.masks[n], found.labels[n] = image, mask, label
+                if room is not None:
+                    behind["rooms"][n], behind["in_room"][n] = room, True
         with new_file(stem) as temporary:
             np.savez_compressed(
-                temporary, images=found.images, masks=found.masks, labels=found.labels
+                temporary,
+                images=found.images,
+                masks=found.masks,
+                labels=found.labels,
+                **behind,  # type: ignore[arg-type]
             )
     with np.load(stem, allow_pickle=False) as arrays:
-        return ScenePictures(arrays["images"], arrays["masks"], arrays["labels"])
+        stored = (arrays["images"], arrays["masks"], arrays["labels"])
+        if not rooms:
+            return ScenePictures(*stored)
+        return ScenePictures(*stored, rooms=arrays["rooms"], in_room=arrays["in_room"])
 
 
 def build_segmenter(width: int = 128, layers: int = 4, inner: int = 64) -> Any:
@@ -216,7 +255,7 @@ def segmenter_stage(model: Any, data: ScenePictures, steps: int, batch: int = 8)
             torch.from_numpy(data.masks[pick]).float() / 255,
         )
         labels = torch.from_numpy(data.labels[pick]).long()
-        pictures = before_backgrounds(images, mask, generator)
+        pictures = before_backgrounds(images, mask, generator, data.behind(pick))
         flip = torch.rand(batch, generator=generator) < 0.5
         pictures = torch.where(flip.view(-1, 1, 1, 1), pictures.flip(2), pictures)
         labels = torch.where(flip.view(-1, 1, 1), labels.flip(2), labels)
@@ -266,7 +305,7 @@ def segmenter_accuracy(model: Any, data: ScenePictures, count: int = 100) -> dic
         torch.from_numpy(data.images[:count]).float() / 255,
         torch.from_numpy(data.masks[:count]).float() / 255,
     )
-    pictures = before_backgrounds(images, mask, generator)
+    pictures = before_backgrounds(images, mask, generator, data.behind(np.arange(count)))
     labels = torch.from_numpy(data.labels[:count]).long()
     out = {}
     for name, boxed in (("box", True), ("point", False)):

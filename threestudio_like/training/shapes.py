@@ -182,6 +182,12 @@ def train_voxels(options: TrainingOptions) -> Path:
     return target
 
 
+def _places(options: TrainingOptions) -> dict[str, float]:
+    """Where held-out pictures are taken, as the names of figures say it, with the share of rooms:
+    before plain backgrounds, and in rooms too where the edition has them."""
+    return {"": 0.0, ", in rooms": 1.0} if options.edition.rooms else {"": 0.0}
+
+
 def train_depth(options: TrainingOptions) -> dict[str, float]:
     """Train the embedded depth estimator; writes out/depth as a transformers folder, returns its
     figures on held-out objects.
@@ -198,6 +204,7 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
         split="train",
         workers=options.workers,
         world=options.world,
+        rooms=options.edition.rooms,
     )
     torch.manual_seed(options.seed)
     if options.start is None:
@@ -209,15 +216,18 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
         model = start_depth(options.start)
     stage = depth_stage(model, data, options.steps or size.steps, batch=size.batch, rate=rate)
     run(options, stage)
-    held_out = depth_pictures(
-        options.drawn,
-        options.world_seed("test"),
-        min(400, options.object_count),
-        split="test",
-        workers=options.workers,
-        world=options.world,
-    )
-    figures = depth_accuracy(model, held_out)
+    figures: dict[str, float] = {}
+    for place, rooms in _places(options).items():
+        held_out = depth_pictures(
+            options.drawn,
+            options.world_seed("test"),
+            min(400, options.object_count),
+            split="test",
+            workers=options.workers,
+            world=options.world,
+            rooms=rooms,
+        )
+        figures |= {k + place: v for k, v in depth_accuracy(model, held_out).items()}
     save_depth(model.eval(), options.out / "depth")
     note_world(options, options.out / "depth")
     return report(options, "depth", figures)
@@ -277,6 +287,7 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
         split="train",
         workers=options.workers,
         world=options.world,
+        rooms=options.edition.rooms,
     )
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "segmenter")
@@ -285,15 +296,18 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
         begin(model, type(model).from_pretrained(options.start), options.start)
     stage = segmenter_stage(model, data, options.steps or size.steps, batch=size.batch)
     run(options, stage)
-    held_out = scene_pictures(
-        options.drawn,
-        options.world_seed("test"),
-        min(200, options.object_count),
-        split="test",
-        workers=options.workers,
-        world=options.world,
-    )
-    figures = segmenter_accuracy(model.eval(), held_out)
+    figures: dict[str, float] = {}
+    for place, rooms in _places(options).items():
+        held_out = scene_pictures(
+            options.drawn,
+            options.world_seed("test"),
+            min(200, options.object_count),
+            split="test",
+            workers=options.workers,
+            world=options.world,
+            rooms=rooms,
+        )
+        figures |= {k + place: v for k, v in segmenter_accuracy(model.eval(), held_out).items()}
     save_segmenter(model, options.out / "segmenter")
     note_world(options, options.out / "segmenter")
     return report(options, "segmenter", figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
+from .beasts import BEAST, eyes
 from .solids import (
     ball,
     box,
@@ -17,12 +18,6 @@ from .solids import (
     shift,
     turn,
 )
-
-_BEAST = ("tall", "low", "long", "short", "thick", "thin")
-
-
-def _eyes(x: float, y: float, z: float, r: float = 0.05) -> list[Part]:
-    return pair(ball(r, (x, y, z), 8, 6), "coal")
 
 
 def _four_legs(x: float, z: float, top: float, r: float) -> list[Part]:
@@ -94,7 +89,7 @@ def dog(p: Proportions, mode: str | None) -> list[Part]:
         ball((head * 0.16, ear, head * 0.4), (head * 0.85, hy - ear * 0.25, hz - head * 0.1)),
         "ears",
     )
-    parts += _eyes(head * 0.4, hy + head * 0.35, hz + head * 0.75)
+    parts += eyes(head * 0.4, hy + head * 0.35, hz + head * 0.75)
     end = (0.0, tail[1] + 0.4, tail[2] - 0.25)
     return [*parts, (rod(tail, end, r * 0.24, r * 0.12), "tail")]
 
@@ -166,7 +161,7 @@ def cat(p: Proportions, mode: str | None) -> list[Part]:
     parts += pair(horn, "ears")
     parts.append((ball(head * 0.26, (0, y - head * 0.25, z + head * 0.72), 12, 8), "cream"))
     parts.append((ball(head * 0.1, (0, y - head * 0.1, z + head * 0.95), 8, 6), "coal"))
-    parts += _eyes(head * 0.42, y + head * 0.15, z + head * 0.74, head * 0.15)
+    parts += eyes(head * 0.42, y + head * 0.15, z + head * 0.74, head * 0.15)
     return [*parts, (pipe(path, tail), "tail")]
 
 
@@ -208,7 +203,7 @@ def bird(p: Proportions, mode: str | None) -> list[Part]:
             "beak",
         )
     )
-    parts += _eyes(head * 0.62, hy + head * 0.3, hz + head * 0.62)
+    parts += eyes(head * 0.62, hy + head * 0.3, hz + head * 0.62)
     plume = box((r * 0.9, 0.07, half * 0.8), (0, -half * 0.32, -half * 1.1), 1.0)
     parts.append((plume, "tail"))
     if mode == "flying":
@@ -253,7 +248,7 @@ def fish(p: Proportions, mode: str | None) -> list[Part]:
     parts.append((extrude(back, 0.07, axis="x"), "fins"))
     side = rotate(ball((fin, 0.04, fin * 0.55), (w + fin * 0.5, 0, half * 0.15)), "z", -25)
     parts += pair(side, "fins")
-    return parts + _eyes(w * 0.72, h * 0.25, half * 0.72, 0.07)
+    return parts + eyes(w * 0.72, h * 0.25, half * 0.72, 0.07)
 
 
 def duck(p: Proportions, mode: str | None) -> list[Part]:
@@ -280,7 +275,7 @@ def duck(p: Proportions, mode: str | None) -> list[Part]:
         (ball((head * 0.5, head * 0.2, bill), (0, y - head * 0.12, z + head * 0.8)), "beak")
     )
     parts += pair(ball((0.1, r * 0.4, half * 0.52), (r * 0.95, r * 0.75, -half * 0.12)), "wings")
-    parts += _eyes(head * 0.55, y + head * 0.3, z + head * 0.72)
+    parts += eyes(head * 0.55, y + head * 0.3, z + head * 0.72)
     if mode == "walking":
         parts = [(shift(q, (0, 0.42, 0)), role) for q, role in parts]
         parts += pair(rod((r * 0.4, 0.6, 0), (r * 0.4, 0.03, 0.05), 0.06), "feet")
@@ -294,7 +289,7 @@ ANIMALS = (
         build=dog,
         modes=("standing", "sitting"),
         parts={"ears": "main", "legs": "main", "tail": "main"},
-        adjectives=_BEAST,
+        adjectives=BEAST,
         size=0.9,
     ),
     Category(

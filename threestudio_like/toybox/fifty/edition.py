@@ -19,6 +19,7 @@ from .figures import FIGURES
 from .food import FOOD
 from .furniture import FURNITURE
 from .hand_tools import TOOLS
+from .interiors import interior
 from .outdoors import OUTDOORS
 from .scenes import layout, scene
 from .sundries import SUNDRIES
@@ -128,4 +129,6 @@ FIFTY = Edition(
     longest_prompt=64,
     scene=scene,
     layout=layout,
+    interior=interior,
+    rooms=0.5,
 )

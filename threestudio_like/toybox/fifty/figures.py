@@ -6,6 +6,7 @@ import numpy as np
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
+from .beasts import BEAST, eyes
 from .solids import (
     ball,
     box,
@@ -18,12 +19,6 @@ from .solids import (
     ring,
     rod,
 )
-
-_BEAST = ("tall", "low", "long", "short", "thick", "thin")
-
-
-def _eyes(x: float, y: float, z: float, r: float = 0.05) -> list[Part]:
-    return pair(ball(r, (x, y, z), 8, 6), "coal")
 
 
 def horse(p: Proportions, mode: str | None) -> list[Part]:
@@ -68,7 +63,7 @@ def horse(p: Proportions, mode: str | None) -> list[Part]:
     parts += pair(
         cyl(0.07, 0.24, (0.12, top[1] + r * 0.55, top[2] - 0.06), top=0, segments=8), "main"
     )
-    parts += _eyes(r * 0.44, top[1] - 0.02, top[2] + 0.12)
+    parts += eyes(r * 0.44, top[1] - 0.02, top[2] + 0.12)
     parts.append(
         (
             pipe(
@@ -148,7 +143,7 @@ def snail(p: Proportions, mode: str | None) -> list[Part]:
     _, y, z = path[-1]
     parts.append((ball(w * 0.85, (0, y, z)), "body"))
     parts += pair(rod((w * 0.3, y, z), (w * 0.9, y + horn + w * 0.4, z + 0.16), 0.04), "body")
-    return parts + _eyes(w * 0.9, y + horn + w * 0.4, z + 0.16, 0.075)
+    return parts + eyes(w * 0.9, y + horn + w * 0.4, z + 0.16, 0.075)
 
 
 def person(p: Proportions, mode: str | None) -> list[Part]:
@@ -206,7 +201,7 @@ def person(p: Proportions, mode: str | None) -> list[Part]:
     parts.append(
         (ball((head * 1.08, head * 0.85, head * 1.06), (0, top + head * 1.6, -head * 0.22)), "hair")
     )
-    parts += _eyes(head * 0.38, top + head * 1.15, head * 0.9, 0.032)
+    parts += eyes(head * 0.38, top + head * 1.15, head * 0.9, 0.032)
     return [*parts, (ball(head * 0.16, (0, top + head * 0.95, head), 8, 6), "skin")]
 
 
@@ -259,7 +254,7 @@ def snowman(p: Proportions, mode: str | None) -> list[Part]:
         (cyl(top * 0.7, 0.4, (0, y3 + top * 0.74 + 0.2, 0), segments=20), "dark"),
     ]
     parts.append((cyl(0.08, nose, (0, y3, top + nose * 0.4), "z", top=0, segments=12), "nose"))
-    parts += _eyes(top * 0.38, y3 + top * 0.3, top * 0.86, 0.06)
+    parts += eyes(top * 0.38, y3 + top * 0.3, top * 0.86, 0.06)
     r, y = rows[-2]
     for k in (-1, 1):
         parts.append((ball(0.07, (0, y + k * r * 0.3, r * 0.95), 10, 7), "coal"))
@@ -274,7 +269,7 @@ FIGURES = (
         build=horse,
         modes=("free", "saddled"),
         parts={"mane": "dark", "tail": "dark", "legs": "main", "saddle": "roof"},
-        adjectives=_BEAST,
+        adjectives=BEAST,
         size=2.4,
     ),
     Category(

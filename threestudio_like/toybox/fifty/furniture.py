@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from ..edition import Category
-from ..objects.parts import Part, Proportions
+from ..objects.parts import Part, Proportions, legs
 from .solids import box, cyl, extrude, pair, pillow, rod, rotate, shift, spun
 
 _SEATS = ("tall", "low", "wide", "narrow", "thick", "thin")
 _BOXES = ("tall", "low", "wide", "narrow")
-
-
-def _feet(
-    width: float, depth: float, height: float, thick: float, role: str = "legs"
-) -> list[Part]:
-    x, z = (width - thick) / 2, (depth - thick) / 2
-    return [
-        (box((thick, height, thick), (sx * x, height / 2, sz * z)), role)
-        for sx in (-1, 1)
-        for sz in (-1, 1)
-    ]
 
 
 def chair(p: Proportions, mode: str | None) -> list[Part]:
@@ -37,7 +26,7 @@ def chair(p: Proportions, mode: str | None) -> list[Part]:
         spoke = rod((0, 0.16, 0), (0, 0.1, width * 0.5), 0.06)
         parts += spun(spoke, "legs", 5)
         return parts + spun(cyl(0.08, 0.1, (0, 0.08, width * 0.5), axis="x"), "dark", 5)
-    parts = _feet(width, depth, leg + 0.01, thick)
+    parts = legs(width, depth, leg + 0.01, thick, "legs")
     parts.append((box((width, seat, depth), (0, leg + seat / 2, 0)), "seat"))
     if mode == "slatted":
         post, z = thick * 0.8, -depth / 2 + thick * 0.4
@@ -60,7 +49,7 @@ def stool(p: Proportions, mode: str | None) -> list[Part]:
     if mode == "square":
         w = 1.8 * r
         return [
-            *_feet(w, w, leg, thick * 2),
+            *legs(w, w, leg, thick * 2, "legs"),
             (box((w, seat, w), (0, leg + seat / 2 - 0.01, 0)), "main"),
         ]
     foot = r * 0.7
@@ -89,7 +78,7 @@ def table(p: Proportions, mode: str | None) -> list[Part]:
             (box((width, top, depth), (0, leg + top / 2 - 0.005, 0)), "main"),
         ]
     return [
-        *_feet(width, depth, leg + 0.01, thick),
+        *legs(width, depth, leg + 0.01, thick, "legs"),
         (box((width, top, depth), (0, leg + top / 2, 0)), "main"),
     ]
 
@@ -129,7 +118,7 @@ def desk(p: Proportions, mode: str | None) -> list[Part]:
 def sofa(p: Proportions, mode: str | None) -> list[Part]:
     width, seat, back = p.width(1.5, 2.6), p.height(0.35, 0.5), p.height(0.3, 0.7)
     depth, arm, foot = p(0.8, 1.1), p.thickness(0.14, 0.32), p(0.06, 0.2)
-    parts: list[Part] = _feet(width * 0.94, depth * 0.9, foot + 0.02, 0.1)
+    parts: list[Part] = legs(width * 0.94, depth * 0.9, foot + 0.02, 0.1, "legs")
     parts.append((box((width, seat * 0.6, depth), (0, foot + seat * 0.3, 0)), "main"))
     parts.append(
         (
@@ -201,7 +190,7 @@ def bed(p: Proportions, mode: str | None) -> list[Part]:
                 (box((width, 0.12, thick * 0.8), (0, tall - 0.1, z * length / 2)), "frame")
             )
         return parts
-    parts += [(b, "frame") for b, _ in _feet(width * 0.96, length * 0.96, h - 0.1, thick)]
+    parts += legs(width * 0.96, length * 0.96, h - 0.1, thick, "frame")
     parts.append(
         (box((width + 0.04, h + head, 0.1), (0, (h + head) / 2, -length / 2 - 0.02)), "frame")
     )
@@ -259,7 +248,7 @@ def lamp(p: Proportions, mode: str | None) -> list[Part]:
 def cabinet(p: Proportions, mode: str | None) -> list[Part]:
     width, tall, depth = p.width(0.7, 1.5), p.height(0.8, 2.0), p(0.45, 0.8)
     foot, gap = p(0.06, 0.22), p(0.02, 0.05)
-    parts: list[Part] = _feet(width * 0.92, depth * 0.9, foot + 0.02, 0.09)
+    parts: list[Part] = legs(width * 0.92, depth * 0.9, foot + 0.02, 0.09, "legs")
     parts.append((box((width, tall, depth), (0, foot + tall / 2, 0)), "main"))
     if mode == "drawer":
         for k in range(4):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...meshes.transform import Transform
-from ..arranging import ToyScene, beside, fit_scene
+from ..arranging import SIDES, ToyScene, beside, fit_scene, push_clear
 from ..toy_object import ToyObject, merge
 from ..words import Phrase
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 RANGE = (0.35, 1.0)
 """The smallest and largest relation of two sizes in a scene: things that differ more in life, a
 snail and a house, are drawn nearer to each other, or neither could be seen."""
-_SIDES = {
-    "left of": (0, -1.0),
-    "right of": (0, 1.0),
-    "in front of": (2, 1.0),
-    "behind": (2, -1.0),
-}
+
+
+def in_life(edition: Edition, phrase: Phrase, other: Phrase) -> float:
+    """The size of one thing in units of another's, as it usually is."""
+    one, two = (edition.by_name[p.category].size for p in (phrase, other))
+    return one / two
 
 
 def _scale(edition: Edition, phrase: Phrase, other: Phrase) -> float:
     """The size of one thing in units of another's, softened by a square root."""
-    one, two = (edition.by_name[p.category].size for p in (phrase, other))
-    return float(np.clip(np.sqrt(one / two), RANGE[0], 1 / RANGE[0]))
+    return float(np.clip(np.sqrt(in_life(edition, phrase, other)), RANGE[0], 1 / RANGE[0]))
 
 
 def built(edition: Edition, phrase: Phrase, rng: np.random.Generator, split: str) -> ToyObject:
@@ -40,15 +39,11 @@ def built(edition: Edition, phrase: Phrase, rng: np.random.Generator, split: str
     return obj
 
 
-def _under(scene: ToyScene, obj: ToyObject, scale: float) -> Transform:
-    base = scene.placements[0].apply(scene.objects[0].vertices)
-    lift = float(base[:, 1].min() - obj.vertices[:, 1].min() * scale)
-    return Transform.turn(0.0, scale, np.array([0.0, lift, 0.0]))
-
-
-def _on(scene: ToyScene, obj: ToyObject, scale: float) -> Transform:
-    base = scene.placements[0].apply(scene.objects[0].vertices)
-    lift = float(base[:, 1].max() - obj.vertices[:, 1].min() * scale)
+def _stacked(scene: ToyScene, obj: ToyObject, scale: float, relation: str) -> Transform:
+    """Where an object stands on the first one, or under it on its floor."""
+    base = scene.placements[0].apply(scene.objects[0].vertices)[:, 1]
+    level = base.max() if relation == "on" else base.min()
+    lift = float(level - obj.vertices[:, 1].min() * scale)
     return Transform.turn(0.0, scale, np.array([0.0, lift, 0.0]))
 
 
@@ -57,12 +52,10 @@ def _add(
 ) -> None:
     """Place an object so that "obj <relation> the first object" holds as seen from the front, clear
     of all others."""
-    if relation == "on":
-        place = _on(scene, obj, scale)
-    elif relation == "under":
-        place = _under(scene, obj, scale)
+    if relation in ("on", "under"):
+        place = _stacked(scene, obj, scale, relation)
     else:
-        axis, side = _SIDES[relation]
+        axis, side = SIDES[relation]
         turn = float(rng.uniform(-0.5, 0.5))
         turned = Transform.turn(turn, scale).apply(obj.vertices)
         everything = np.concatenate(
@@ -73,14 +66,8 @@ def _add(
         floor = float(everything[:, 1].min())
         offset = beside(turned, base, axis, side=side, floor=floor, gap=gap)
         place = Transform.turn(turn, scale, offset)
-        for _ in range(40):
-            here = place.apply(obj.vertices)
-            boxes = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
-            if not any(
-                (here.min(0) < b.max(0)).all() and (b.min(0) < here.max(0)).all() for b in boxes
-            ):
-                break
-            place.translation[axis] += side * 0.1
+        taken = [p.apply(o.vertices) for o, p in zip(scene.objects, scene.placements)]
+        push_clear(place, obj.vertices, taken, axis, side)
     scene.objects.append(obj)
     scene.placements.append(place)
     scene.relations.append((len(scene.objects) - 1, relation, 0))
@@ -106,7 +93,7 @@ def _phrases(
         for c in edition.categories
         if c.name != other.category
         and c.name not in taken
-        and (relation in _SIDES or c.size < 0.7 * size)
+        and (relation in SIDES or c.size < 0.7 * size)
     ]
     return edition.draw_phrase(rng, split, str(rng.choice(choices))), other
 
@@ -135,7 +122,7 @@ def layout(
     _add(scene, built(edition, one, rng, split), relation, scale, rng)
     while len(scene.objects) < count:
         said = {w for _, w, _ in scene.relations}
-        beyond = str(rng.choice([r for r in _SIDES if r not in said]))
+        beyond = str(rng.choice([r for r in SIDES if r not in said]))
         taken = {o.phrases[0].category for o in scene.objects}
         names = [c.name for c in edition.categories if c.name not in taken]
         phrase = edition.draw_phrase(rng, split, str(rng.choice(names)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..edition import Category
-from ..objects.parts import Part, Proportions
+from ..objects.parts import Part, Proportions, bottle_outline
 from .solids import ball, box, cyl, pair, pipe, rotate, shift, turn
 
 _ROUND = ("tall", "low", "wide", "narrow")
@@ -51,16 +51,7 @@ def bottle(p: Proportions, mode: str | None) -> list[Part]:
             (cyl(n, neck + 0.1, (0, top + neck / 2 - 0.05, 0)), "main"),
         ]
     else:
-        profile = [
-            (0, 0),
-            (r, 0),
-            (r, body),
-            (r * 0.85, body + shoulder * 0.45),
-            (n, top),
-            (n, top + neck),
-            (0, top + neck),
-        ]
-        parts.append((turn(profile, 24), "main"))
+        parts.append((turn(bottle_outline(r, body, shoulder, n, neck), 24), "main"))
     label = (
         cyl(r * 1.02, body * 0.4, (0, body * 0.5, 0), segments=24)
         if mode != "square"

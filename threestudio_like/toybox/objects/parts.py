@@ -75,6 +75,23 @@ class Proportions:
         return self(low, high, "thickness")
 
 
+def bottle_outline(
+    r: float, body: float, shoulder: float, neck: float, length: float
+) -> list[tuple[float, float]]:
+    """The profile (radius, height) of a round bottle: its radius, the heights of body and shoulder,
+    and the radius and length of its neck."""
+    top = body + shoulder
+    return [
+        (0, 0),
+        (r, 0),
+        (r, body),
+        (r * 0.85, body + shoulder * 0.45),
+        (neck, top),
+        (neck, top + length),
+        (0, top + length),
+    ]
+
+
 def legs(
     width: float, depth: float, height: float, thick: float, role: str, inset: float = 0.0
 ) -> list[Part]:

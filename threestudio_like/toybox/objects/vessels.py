@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..shapes import box, cylinder, lathe, tube
-from .parts import Part, Proportions
+from .parts import Part, Proportions, bottle_outline
 
 
 def barrel(p: Proportions, mode: str | None) -> list[Part]:
@@ -36,17 +36,8 @@ def bottle(p: Proportions, mode: str | None) -> list[Part]:
             (cylinder(n, neck, (0, top + neck / 2, 0)), "main"),
             (cylinder(n * 1.25, 0.2, (0, top + neck + 0.1, 0)), "dark"),
         ]
-    profile = [
-        (0, 0),
-        (r, 0),
-        (r, body),
-        (r * 0.85, body + shoulder * 0.45),
-        (n, top),
-        (n, top + neck),
-        (0, top + neck),
-    ]
     return [
-        (lathe(profile, 22), "main"),
+        (lathe(bottle_outline(r, body, shoulder, n, neck), 22), "main"),
         (cylinder(n * 1.25, 0.2, (0, top + neck + 0.1, 0)), "dark"),
     ]
 
