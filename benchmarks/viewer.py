@@ -29,6 +29,15 @@ RUN = ["generate", "a red chair", "--no-turntable", "--faces", "3000", "--textur
 HOWS = ("no viewer", "open, nobody looks", "looked at")
 
 
+def unpacked(data: bytes) -> bytes:
+    """What viser sends: its messages behind two sizes, by zstd, and after them arrays as they
+    are."""
+    import zstandard
+
+    size = int.from_bytes(data[8:16], "little")
+    return zstandard.ZstdDecompressor().decompress(data[16 : 16 + size]) + data[16 + size :]
+
+
 def look(address: str, began: float, seen: dict[str, float]) -> None:
     """Be a browser that is connected: take what comes, and note when the first model does."""
     import msgspec
@@ -55,7 +64,7 @@ def look(address: str, began: float, seen: dict[str, float]) -> None:
         line.send(msgspec.msgpack.encode(camera.as_serializable_dict()))
         try:
             for data in line:
-                if b"glTF" in data:
+                if b"glTF" in unpacked(data):
                     seen.setdefault("first picture", time.monotonic() - began)
         except ConnectionClosed:
             return
@@ -89,21 +98,11 @@ def one(how: str, folder: Path, more: list[str]) -> dict[str, float | str]:
     return {"seconds": steps, "bytes": digest, "kept": history, **seen}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int)
-    options = parser.parse_args()
-    more = [] if options.steps is None else ["--steps", str(options.steps)]
-    found: dict[str, list[dict]] = {how: [] for how in HOWS}
-    with tempfile.TemporaryDirectory() as base:
-        for number in range(options.rounds):
-            for turn in range(3):
-                how = HOWS[(turn + number) % 3]
-                found[how].append(one(how, Path(base) / f"{number}-{turn}", more))
-                print(how, found[how][-1], file=sys.stderr, flush=True)
+def body_of(rows: list[dict]) -> str:
+    """The page: seconds, cost, snapshots and first picture of each way to run."""
+    found = {how: [row for row in rows if row["how"] == how] for how in HOWS}
     plain = statistics.median(r["seconds"] for r in found[HOWS[0]])
-    rows = []
+    lines = []
     for how, runs in found.items():
         middle = statistics.median(r["seconds"] for r in runs)
         firsts = [r["first picture"] for r in runs if "first picture" in r]
@@ -111,18 +110,43 @@ def main() -> None:
         spread = f"{min(r['seconds'] for r in runs):.1f} to {max(r['seconds'] for r in runs):.1f}"
         kept = round(statistics.median(r["kept"] for r in runs))
         cost = f"{100 * (middle / plain - 1):+.1f} %" if how != HOWS[0] else ""
-        rows.append([how, f"{middle:.1f}", spread, cost, kept, first])
-    same = len({r["bytes"] for runs in found.values() for r in runs}) == 1
-    header = ["viewer", "seconds of the steps", "from, to", "more", "snapshots", "first picture, s"]
+        lines.append([how, len(runs), f"{middle:.1f}", spread, cost, kept, first])
+    same = len({r["bytes"] for r in rows}) == 1
+    header = ["viewer", "runs", "seconds of the steps", "from, to", "more", "snapshots"]
     words = "All assets are the same bytes." if same else "**The assets differ.**"
-    command = " ".join(["python benchmarks/viewer.py --rounds", str(options.rounds), *more])
     about = (
-        f'Medians of {options.rounds} runs each of `generate "a red chair"`, in turns, on one '
-        "processor core that the run, the viewer's process and a client without a screen share."
+        'Medians of runs of `generate "a red chair"`, in turns, on one processor core that the '
+        "run, the viewer's process and a client without a screen share. The first picture is "
+        "counted from the command."
     )
-    publish(
-        "viewer", "What the viewer costs", command, f"{about}\n\n{table(header, rows)}\n\n{words}"
-    )
+    return f"{about}\n\n{table([*header, 'first picture, s'], lines)}\n\n{words}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--first", type=int, default=0, help="the way with which it begins")
+    parser.add_argument("--rows", type=Path, help="a file to which every run is added")
+    parser.add_argument("--draw", type=Path, help="draw the page from such a file, run nothing")
+    options = parser.parse_args()
+    more = [] if options.steps is None else ["--steps", str(options.steps)]
+    rows: list[dict] = []
+    if options.draw is not None:
+        rows = [json.loads(line) for line in options.draw.read_text("utf-8").splitlines()]
+    else:
+        with tempfile.TemporaryDirectory() as base:
+            for number in range(options.rounds):
+                for turn in range(3):
+                    how = HOWS[(turn + number + options.first) % 3]
+                    row = {"how": how, **one(how, Path(base) / f"{number}-{turn}", more)}
+                    rows.append(row)
+                    print(row, file=sys.stderr, flush=True)
+                    if options.rows is not None:
+                        with open(options.rows, "a", encoding="utf-8") as file:
+                            file.write(json.dumps(row) + "\n")
+    words = ["python benchmarks/viewer.py --rounds", str(options.rounds), *more]
+    publish("viewer", "What the viewer costs", " ".join(words), body_of(rows), samples=rows)
 
 
 if __name__ == "__main__":

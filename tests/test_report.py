@@ -167,20 +167,41 @@ def test_a_report_compares_what_it_is_given(tmp_path):
 CHEQUERED = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((8, 8)))[..., None].repeat(3, 2) * 255
 
 
-def sphere(**more) -> Mesh:
-    """A round mesh without normals; `more` as of `Mesh`."""
-    angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 13), np.linspace(0.1, np.pi - 0.1, 7))
+def sphere(around: int = 12, **more) -> Mesh:
+    """A round mesh without normals, of `around` ** 2 faces; `more` as of `Mesh`."""
+    rows, columns = around // 2, around + 1
+    angle, height = np.meshgrid(
+        np.linspace(0, 2 * np.pi, columns), np.linspace(0.1, np.pi - 0.1, rows + 1)
+    )
     places = [np.sin(height) * np.sin(angle), np.cos(height), np.sin(height) * np.cos(angle)]
     points = np.stack(places, -1).reshape(-1, 3).astype(np.float32)
-    corner = (np.arange(6)[:, None] * 13 + np.arange(12)).reshape(-1)
+    corner = (np.arange(rows)[:, None] * columns + np.arange(around)).reshape(-1)
     faces = np.concatenate(
         [
-            np.stack([corner, corner + 13, corner + 1], 1),
-            np.stack([corner + 1, corner + 13, corner + 14], 1),
+            np.stack([corner, corner + columns, corner + 1], 1),
+            np.stack([corner + 1, corner + columns, corner + columns + 1], 1),
         ]
     ).astype(np.int32)
     uv = np.stack([angle / 2 / np.pi, 1 - height / np.pi], -1).reshape(-1, 2).astype(np.float32)
     return Mesh(points, faces, uv, **more)
+
+
+def test_a_report_of_usual_size_stays_below_six_megabytes(tmp_path):
+    """16,000 faces, 512 texels before and after, pictures of the usual sizes, all of them noise of
+    two pixels, which compresses worse than any painting."""
+    random = np.random.default_rng(0)
+
+    def noise(*shape: int) -> np.ndarray:
+        small = random.integers(0, 256, (*(n // 2 for n in shape), 3), np.uint8)
+        return small.repeat(2, 0).repeat(2, 1)
+
+    mesh = sphere(126).with_normals()
+    after, before = (Asset({"a": replace(mesh, texture=noise(512, 512))}) for _ in range(2))
+    sheets = {"Before": noise(384, 1536), "The atlas": noise(512, 512)}
+    given = Report(title="x", asset=after, before=before, sheet=noise(384, 1536), pictures=sheets)
+    write_report(tmp_path / "report.html", given)
+    assert len(mesh.faces) > 15_000
+    assert (tmp_path / "report.html").stat().st_size < 6e6
 
 
 @pytest.mark.parametrize("unwrap", ["auto", "always"])

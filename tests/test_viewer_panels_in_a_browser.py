@@ -144,5 +144,8 @@ def test_a_drag_on_the_mesh_paints_and_one_beside_it_turns(tab):  # noqa: F811
         assert painter.wait(20) is not None
         tab.get_by_text("back to the terminal").wait_for(timeout=20000)
         picture(tab, "lock-done")
+        # viser's own listener of drags asks for what chromium grants to no passive one.
+        known = "Unable to preventDefault inside passive event listener"
+        tab.complaints[:] = [line for line in tab.complaints if known not in line]
     finally:
         painter.close()

@@ -56,7 +56,7 @@ PAINT = [
 ]
 LINES = {
     "texture": ("texture", MUG, "a blue mug", *PAINT),
-    "texture, all sides": ("texture", MUG, "a blue mug", "--method", "paint", "--steps", "3"),
+    "texture, all sides": ("texture", MUG, "a blue mug", "--method", "paint", "--paint.steps", "3"),
     "reconstruct": (
         *("reconstruct", CAR, "--method", "field", "--distil.steps", "3", "--start.steps", "3"),
         *("--colour.complete", "neighbours"),

@@ -191,6 +191,11 @@ class LockPainter:
             self.texels.paint(point, normal, radius, keep=not self._rub.value)
         self._last = at
 
+    def _stroke(self, origin: np.ndarray, target: np.ndarray) -> None:
+        """Begin a stroke with its first touch."""
+        self.begin()
+        self.touch(origin, target)
+
     def undo(self) -> None:
         """Take the last stroke back."""
         if self._before:
@@ -247,9 +252,7 @@ class LockPainter:
         @self._node.on_click
         async def _(event: Any) -> None:
             origin = np.array(event.ray_origin)
-            self._answer(
-                lambda: (self.begin(), self.touch(origin, origin + np.array(event.ray_direction)))
-            )
+            self._answer(lambda: self._stroke(origin, origin + np.array(event.ray_direction)))
 
         server.look_from()
         self._draw()
@@ -257,9 +260,7 @@ class LockPainter:
     def _dragged(self, event: Any) -> None:
         origin = np.array(event.client.camera.position, np.float64)
         if event.phase == "start":
-            self._answer(
-                lambda: (self.begin(), self.touch(origin, np.array(event.start_position))), False
-            )
+            self._answer(lambda: self._stroke(origin, np.array(event.start_position)), False)
         over = event.phase == "end"
         self._answer(lambda: self.touch(origin, np.array(event.end_position)), over, quiet=True)
 

@@ -160,12 +160,11 @@ class BoxPicker:
         begin.fov, begin.look_at, begin.up = FOV, (0.0, 0.0, 0.0), (0.0, 1.0, 0.0)
         begin.position = (0.0, 0.0, 2.6 / np.tan(FOV / 2) / 2)
 
-        @server.viser.on_client_connect
-        def _(client: Any) -> None:
-            aspect = float(client.camera.aspect or 1.0)
+        def place(aspect: float) -> tuple[float, ...]:
             away = max(self._high, self._wide / aspect) / 2 / np.tan(FOV / 2) * 1.1
-            client.camera.position, client.camera.look_at = (0.0, 0.0, away), (0.0, 0.0, 0.0)
+            return 0.0, 0.0, float(away)
 
+        server.keep_in_view(place)
         gui.add_html(
             told(
                 "Which objects?",

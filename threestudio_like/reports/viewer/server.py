@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import math
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ POLICY = (
     "frame-ancestors 'none'"
 )
 """What a browser lets the page do: nothing from anywhere else."""
+WIDE = 640
+"""Pixels of a scene from which on the panel lies beside it."""
 BRAND = (180, 67, 47)
 _OPENING = threading.Lock()
 
@@ -83,8 +86,6 @@ class ViewerServer:
         self.gui.configure_theme(
             control_width="medium", show_logo=False, show_share_button=False, brand_color=BRAND
         )
-        # Beside the scene and not over it, so that the model lies in the middle of what is free.
-        self.gui.main_panel.dock_right()
 
     @property
     def address(self) -> str:
@@ -127,12 +128,35 @@ class ViewerServer:
         begin.fov, begin.look_at, begin.up = fov, (0.0, 0.0, 0.0), (0.0, 1.0, 0.0)
         begin.position = tuple(away * radius / np.sin(fov / 2) * 1.25)
 
+        def place(aspect: float) -> tuple[float, ...]:
+            half = np.arctan(np.tan(fov / 2) * min(1.0, aspect))
+            return tuple(float(v) for v in away * radius / np.sin(half) * 1.12)
+
+        self.keep_in_view(place)
+
+    def keep_in_view(self, place: Callable[[float], tuple[float, ...]]) -> None:
+        """Let every browser look at the origin from `place(aspect)` (3,), also when its window
+        changes, until its user moves the camera. Where there is room the panel lies beside the
+        scene and not over it."""
+
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            narrow = min(1.0, float(client.camera.aspect or 1.0))
-            half = np.arctan(np.tan(fov / 2) * narrow)
-            client.camera.position = tuple(away * radius / np.sin(half) * 1.12)
-            client.camera.look_at = (0.0, 0.0, 0.0)
+            camera, last = client.camera, [0.0, (0.0, 0.0, 0.0)]
+
+            def look() -> None:
+                last[:] = [float(camera.aspect or 1.0), place(float(camera.aspect or 1.0))]
+                with client.atomic():
+                    camera.position, camera.look_at = last[1], (0.0, 0.0, 0.0)
+
+            look()
+            if camera.image_width >= WIDE:
+                client.gui.main_panel.dock_right()
+
+            @camera.on_update
+            def _(_: Any) -> None:
+                moved = math.dist(camera.position, last[1]) > 1e-3 * math.hypot(*last[1])
+                if not moved and abs(float(camera.aspect) - last[0]) > 0.01:
+                    look()
 
     def close(self) -> None:
         """Stop the server."""
