@@ -481,8 +481,9 @@ with pretend_device(2):
 def test_two_devices_train_one_copy_of_variational_distillation(tiny_folder, tmp_path):
     """The copy that is trained beside the prior is one over both devices: two of them make, bit for
     bit, what one makes of the views in two parts, several steps of copy and field on."""
-    line = [*command(tiny_folder, tmp_path, 3), *KINDS["variational"]]
-    line += ["--device", "lazy", "--dtype", "float32", "--threads", "1"]
+    line = [*command(tiny_folder, tmp_path, 2), *KINDS["variational"], "--device", "lazy"]
+    line += ["--threads", "1", "--distil.uniform.batch", "2", "--renderer.occupancy", "8"]
+    line += ["--resolution", "8", "--renderer.samples", "8", "--export.resolution", "24"]
     # The launcher starts ranks of its own; these are told which they are.
     ranks, said = scripts(VSD_ON_DEVICES, tmp_path, str(ROOT / "tests"), *line)
     assert [process.returncode for process in ranks] == [0, 0], said
