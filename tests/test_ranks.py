@@ -381,7 +381,7 @@ def scripts(text, tmp_path, *more):
         place = {**os.environ, **told, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         ranks.append(subprocess.Popen(line, env=place, cwd=tmp_path, **pipes))
-    return ranks, [process.communicate(timeout=240) for process in ranks]
+    return ranks, [process.communicate(timeout=1200) for process in ranks]
 
 
 def test_ranks_stay_together_over_several_works(tmp_path):
