@@ -144,7 +144,7 @@ def report(arguments: argparse.Namespace) -> None:
         f"{len(PROMPTS) * len(ARMS) * arguments.seeds} runs",
         "seeds": f"0 to {arguments.seeds - 1}" if arguments.seeds > 1 else "0",
     }
-    publish("janus", "What keeps a front single", command, body, frame=frame)
+    publish("janus", "What keeps a front single", command, body, lines.values(), frame=frame)
 
 
 def sheet(prompts: list[str]) -> str:

@@ -142,7 +142,7 @@ def painter(tmp_path_factory):
 
 CASES = {
     "paint control": [("paint", 2)],
-    "both control": [("paint", 3), ("rgb", 1)],
+    "both control": [("rgb", 1)],
 }
 
 

@@ -13,11 +13,13 @@ from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings
 from threestudio_like.engine.memory import MemoryWatch
+from threestudio_like.priors.latent_rgb import show_rgb
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
-from threestudio_like.renderers import Cameras, back_project
+from threestudio_like.renderers import Cameras, SurfaceConfig, SurfaceRenderer, back_project
 from threestudio_like.representations import TexturedMesh
 from threestudio_like.runs.memory_budget import PLANS, forecast
 from threestudio_like.stages.demand import demands
+from threestudio_like.stages.painting import SurfaceModel
 from threestudio_like.stages.painting_views import within_edges
 from threestudio_like.systems.texturing.by_method import by_method
 from threestudio_like.systems.texturing.latent_paint import LatentPaint
@@ -66,6 +68,19 @@ def test_both_counts_what_is_painted_and_what_is_distilled(tiny_folder):
     # Nothing of it has a way back, so its encoder takes less than that of a distillation.
     whole = replace(wanted["paint"], gradient=True)
     assert forecast(PLANS[0], [whole], prior).peak >= few.peak
+
+
+def test_the_drawn_geometry_is_kept_while_no_vertex_moves():
+    atlas = body(48)
+    for moves in (False, True):
+        surface = TexturedMesh(atlas, 3, start=torch.zeros(3), offsets=moves)
+        parts = SurfaceModel(surface, SurfaceRenderer(SurfaceConfig()), show_rgb)
+        before = parts.shape()
+        assert (parts.shape() is before) is not moves
+        if moves:
+            with torch.no_grad():
+                surface.offsets.fill_(0.05)
+            assert float((parts.shape().points - before.points).abs().max()) > 0.04
 
 
 def planes(size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,7 @@ from threestudio_like.priors.personal.from_hub import (
     complete_encoder,
     lora_path,
 )
+from threestudio_like.priors.registry import resolve
 
 
 class Hub:
@@ -111,6 +112,15 @@ def test_a_path_is_never_a_hub_id(text, hub, tmp_path):
     assert HubPart.of(Path(text)) is None
     with pytest.raises(ModelError):
         PersonalParts(lora=(Path(text),)).facts()
+    assert not hub.asked
+
+
+def test_a_prior_that_misses_in_a_folder_is_not_asked_for(hub, tmp_path):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ModelError, match='no model "here/x"'):
+        resolve("here/x")
+    with pytest.raises(ModelError):
+        resolve("./owner/name")
     assert not hub.asked
 
 

@@ -13,6 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+sys.path.insert(0, str(Path(__file__).parent))
+from pretend import pretend_device
+
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError
 from threestudio_like.engine.events import Events
@@ -378,7 +381,7 @@ def scripts(text, tmp_path, *more):
         place = {**os.environ, **told, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         ranks.append(subprocess.Popen(line, env=place, cwd=tmp_path, **pipes))
-    return ranks, [process.communicate(timeout=240) for process in ranks]
+    return ranks, [process.communicate(timeout=1200) for process in ranks]
 
 
 def test_ranks_stay_together_over_several_works(tmp_path):
@@ -443,6 +446,62 @@ def test_two_ranks_work_on_two_devices(tmp_path):
     assert [out.split() for out, _ in said] == [
         [f"lazy:{rank}", str(rank), f"lazy:{rank}"] for rank in range(2)
     ]
+
+
+VSD_ON_DEVICES = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import torch
+import torch.distributed as dist
+from pretend import State, pretend_device
+
+torch.set_num_threads(1)
+real, send = dist.all_reduce, dist.broadcast_object_list
+
+
+def all_reduce(tensor):
+    assert (tensor.device.type, tensor.device.index) == ("lazy", State.current), tensor.device
+    copy = tensor.detach().cpu()
+    real(copy)
+    tensor.copy_(copy)
+
+
+dist.all_reduce = all_reduce
+dist.broadcast_object_list = lambda message, src, device: send(message, src=src)
+dist.get_default_backend_for_device = lambda device: "gloo"
+from threestudio_like.cli import main
+
+with pretend_device(2):
+    code = main([*sys.argv[3:], "--out", sys.argv[1]])
+    print(code, State.current, flush=True)
+    sys.exit(code)
+"""
+
+
+def test_two_devices_train_one_copy_of_variational_distillation(tiny_folder, tmp_path):
+    """The copy that is trained beside the prior is one over both devices: two of them make, bit for
+    bit, what one makes of the views in two parts, several steps of copy and field on."""
+    line = [*command(tiny_folder, tmp_path, 2), *KINDS["variational"], "--device", "lazy"]
+    line += ["--threads", "1", "--distil.uniform.batch", "2", "--renderer.occupancy", "8"]
+    line += ["--resolution", "8", "--renderer.samples", "8", "--export.resolution", "24"]
+    # The launcher starts ranks of its own; these are told which they are.
+    ranks, said = scripts(VSD_ON_DEVICES, tmp_path, str(ROOT / "tests"), *line)
+    assert [process.returncode for process in ranks] == [0, 0], said
+    assert [out.split() for out, _ in said] == [["0", "0"], ["0", "1"]]
+    one = tmp_path / "one"
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with pretend_device():
+            assert main([*line, "--accumulate", "2", "--out", str(one)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    ours, theirs = checkpoint_of(one), checkpoint_of(tmp_path / "run")
+    assert ours.keys() == theirs.keys()
+    assert any("lora" in name or "copy" in name for name in ours), sorted(ours)
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+    assert (one / "asset.glb").read_bytes() == (tmp_path / "run" / "asset.glb").read_bytes()
 
 
 NAN_ON_ONE = """

@@ -296,7 +296,9 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
         return local.with_name(f"{local.name}.safetensors")
     if name in known:
         return download(name, known[name].mirrors, option)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    # What misses in a folder that is there is a slip of the pen, and no hub id.
+    local = path.parent.is_dir() or name.startswith((".", "/", "~"))
+    if name.count("/") == 1 and not local:
         return download(name, (name,), option)
     raise ModelError(
         f'there is no model "{name}"',

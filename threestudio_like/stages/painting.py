@@ -59,6 +59,17 @@ class SurfaceModel:
     background: nn.Module | None = None
     light: EnvironmentLight | None = None
     protocol: CameraProtocol = field(default_factory=CameraProtocol)
+    _shape: Shape | None = field(default=None, init=False, repr=False, compare=False)
+
+    def shape(self) -> Shape:
+        """What is drawn of the mesh's geometry, kept while no vertex moves: its normals are made in
+        main memory, for which a device would be waited for at every step."""
+        surface, kept = self.surface, self._shape
+        if surface.offsets is not None:
+            return Shape.of_surface(surface)
+        if kept is None or kept.points.device != surface.points.device:
+            self._shape = kept = Shape.of_surface(surface)
+        return kept
 
     def guidance_context(
         self, stage: str, prompt: str, prior: DiffusionPrior, seed: int, encode: bool
@@ -92,7 +103,7 @@ class SurfaceModel:
         if not kinds:
             return None
         surface, size = self.surface, prior.facts.image_size
-        maps = geometry_maps(Shape.of_surface(surface), cameras, size)
+        maps = geometry_maps(self.shape(), cameras, size)
         colours = open_ = None
         locked = surface.charts & ~surface.unlocked.view(surface.resolution, -1)
         if any(CONTROL_KINDS.get(k).colours for k in kinds) and bool(locked.any()):
