@@ -211,11 +211,14 @@ def report(lines: list[Line], failed: int, command: str) -> None:
         + "; ".join(
             f"{k}: fits from {v.fits:g}, fails below {v.fails:g}" for k, v in limits.items()
         )
-        + ". That of the silhouette is calibrated; the others are floors by hand: projected "
-        "colours are right wherever the outline is, and depth counts only where a map is given, "
-        "because the embedded estimator is unreliable outside of its world (with a say for it a "
-        "first calibration had 10.8 % false alarms on the odd pictures, which have so been looked "
-        "at once). How closely a shape has to fit where the guess is unsure, and when a turn is "
+        + ". Those of the silhouette and of `sides` (how far the outline bounds a shape of which "
+        "one picture is all that is known) are calibrated, the latter on `relief` and `g3dr` and "
+        "the former on all others; below `sides` a result is doubtful and never an alarm. The "
+        "others are floors by hand: projected colours are right wherever the outline is, and depth "
+        "counts only where a map is given, because the embedded estimator is unreliable outside of "
+        "its world (with a say for it a first calibration had 10.8 % false alarms on the odd "
+        "pictures, which have so been looked at once). How closely a shape has to fit where the "
+        "guess is unsure, and when a turn is "
         "undecided, are set by hand. "
         f"A guessed word is sure from a cosine of {calibration().sure_word:g}.\n\n"
     )
@@ -263,8 +266,8 @@ def report(lines: list[Line], failed: int, command: str) -> None:
     if not any(x["method"] == "cisp" for x in lines):
         body += "\n\nNo shape that CISP sampled is among these: the stand-ins take its place."
     body += (
-        "\n\nThe word is about what the picture shows. A relief fits almost by construction, "
-        "whatever its volume IoU is: of the sides that no picture shows the word says nothing."
+        "\n\nA relief fits its own side almost by construction. From a little beside it is right "
+        "where its outline bounds it; of the sides that no picture shows the word says nothing."
     )
     told = [x for x in lines if "likeness" in x]
     rows = []
