@@ -36,6 +36,7 @@ from verdict_cases import (
     coloured,
     given,
     made,
+    named_rightly,
     shown_iou,
     volume_iou,
 )
@@ -43,15 +44,15 @@ from verdict_cases import (
 LINES = ROOT / "outputs" / "benchmark" / "verdicts.jsonl"
 RIGHT, WRONG = 0.75, 0.65
 COUNTS = {
-    "relief": 40,
-    "g3dr": 24,
-    "itself": 24,
-    "another": 60,
-    "cisp": 14,
-    "photos-2": 12,
-    "photos-4": 12,
-    "wrong cameras": 30,
-    "poor mask": 24,
+    "relief": 20,
+    "g3dr": 6,
+    "itself": 5,
+    "another": 20,
+    "cisp": 1,
+    "photos-2": 4,
+    "photos-4": 4,
+    "wrong cameras": 16,
+    "poor mask": 6,
 }
 """Pictures of each world by method."""
 METHODS = tuple(COUNTS)
@@ -159,7 +160,7 @@ def threshold(lines: list[Line]) -> dict[str, float]:
 def sure_word(lines: list[Line]) -> float:
     """The smallest cosine from which at most `FALSE_FITS` of the guesses are of another thing."""
     told = [x for x in lines if "likeness" in x]
-    right = np.array([bool(x["category"]) and x["category"] in x["guess"] for x in told])
+    right = np.array([named_rightly(x) for x in told])
     cosine = np.array([x["likeness"] for x in told])
     for limit in np.sort(cosine):
         over = cosine >= limit
@@ -182,7 +183,7 @@ def calibrate(lines: list[Line]) -> None:
     facts["limits"]["silhouette"] = threshold([x for x in some if x not in alone])
     facts["limits"]["sides"] = sides(alone)
     facts["sure word"] = sure_word(some)
-    told = [x for x in some if "likeness" in x and x["category"] and x["category"] in x["guess"]]
+    told = [x for x in some if "likeness" in x and named_rightly(x)]
     facts["maybe word"] = round(float(np.quantile([x["likeness"] for x in told], 0.05)), 3)
     fit.THRESHOLDS.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     fit.calibration.cache_clear()
@@ -275,7 +276,7 @@ def report(lines: list[Line], failed: int, command: str) -> None:
         some = [x for x in told if x["world"] == world]
         if some:
             sure = [x for x in some if x["likeness"] >= calibration().sure_word]
-            right = [x for x in sure if x["category"] and x["category"] in x["guess"]]
+            right = [x for x in sure if named_rightly(x)]
             cosines = np.quantile([x["likeness"] for x in some], [0.1, 0.5, 0.9])
             rows.append([world, len(some), len(sure), len(right), *map(float, cosines)])
     header = ["pictures", "guesses", "sure", "of them right", "cosine, 10 %", "median", "90 %"]
