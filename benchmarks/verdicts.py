@@ -263,6 +263,9 @@ def report(lines: list[Line], failed: int, command: str) -> None:
         "depth agreement",
     ]
     header += ["texels seen", "from 30° beside", "volume IoU", "CPU seconds", *WORDS]
+    bare = sum(not math.isfinite(x["psnr"]) for x in lines)
+    if bare:
+        body += f"{bare} results were measured without colours; means are over what is known.\n\n"
     body += table(header, rows)
     if not any(x["method"] == "cisp" for x in lines):
         body += "\n\nNo shape that CISP sampled is among these: the stand-ins take its place."
