@@ -86,6 +86,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/cut_outs.py
 	$(BIN)/python benchmarks/backs.py
 	$(BIN)/python benchmarks/verdicts.py --calibrate
+	$(BIN)/python benchmarks/by_default.py
 	$(BIN)/python benchmarks/standing.py --scenes 11 --imported 8
 	$(BIN)/python benchmarks/batch_manifests.py --seeds 2
 	$(BIN)/python benchmarks/newcomer.py

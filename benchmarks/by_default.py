@@ -3,10 +3,10 @@ things that the embedded world has no words for. Method, word, and how near the 
 
 The shape is made as the command makes it (`by_auto`), in one process and with a small texture.
 Volume IoU is measured in the picture's camera, and upright at the best turn about the vertical. The
-judge is the embedded one, on eight views, and beside it on the true mesh in one colour. The floor
-is another object of the category, at its best turn.
+judge is the embedded one, on eight views, and beside it on the true coloured mesh. The floor is
+another object of the category, at its best turn.
 
-Resumable: every finished picture is a line of outputs/benchmark/by_default.jsonl.
+Resumable: every finished picture is a line of outputs/benchmark/by_default/lines.jsonl.
 
 Run: python benchmarks/by_default.py [--second 20] [--unknown 20] [--toybox 0] [--minutes 60]
 """
@@ -83,7 +83,9 @@ def upright(mesh: Any) -> Any:
 def work(world: str, index: int) -> Line:
     """One picture: the shape, the word, the figures; its sheet's row is kept beside the lines."""
     from PIL import Image
-    from second_world.measure import best_turn
+    from second_world.make import SEED as WORLD
+    from second_world.measure import best_turn, mesh_of
+    from second_world.shapes import draw
 
     from threestudio_like.meshes.mesh import Asset
     from threestudio_like.systems.image_to_3d.fit import measure_fit, with_word
@@ -104,7 +106,9 @@ def work(world: str, index: int) -> Line:
         line["straight"], line["best turn"], _ = best_turn(made, truth)
         line["floor"] = best_turn(upright(another(world, index, case.category)), truth)[1]
         line["judge"], line["judge says"] = judged(asset, case.category)
-        line["judge of truth"] = judged(Asset({"": truth}), case.category)[0]
+        if world == "second world":
+            whole = Asset({"": mesh_of(draw(WORLD, index))})
+            line["judge of truth"] = judged(whole, case.category)[0]
     Image.fromarray(row_of(case, found, asset)).save(OUT / f"{world.split()[0]}-{index:02d}.png")
     return line
 
