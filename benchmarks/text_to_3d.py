@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from tables import ROOT, publish, table
-from worlds import add_world, kept, prompts, runs, world_at_hand
+from worlds import add_world, asked, kept, prompts, runs, world_at_hand
 
 IOU = "silhouette iou, nearest of 200"
 COLUMNS = [
@@ -59,7 +60,7 @@ def work(job: tuple[str, int, bool]) -> None:
         asset, _ = make_asset(open_run(folder), AssetConfig(), 1, "object", {})
         asset.save(folder / "asset.glb", force=True)
         old = json.loads((folder / "seconds.json").read_text())
-        seconds, cpu = old["seconds"], old["cpu"]
+        seconds, cpu, fog = old["seconds"], old["cpu"], old.get("fog", 0.0)
     else:
         if folder.exists():
             shutil.rmtree(folder)
@@ -82,8 +83,10 @@ def work(job: tuple[str, int, bool]) -> None:
                 file.write(json.dumps(line) + "\n")
             return
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        (folder / "seconds.json").write_text(json.dumps({"seconds": seconds, "cpu": cpu}))
-    figures = evaluate(folder, prompt, None)
+        fog = result.figures["fog"]
+        told = {"seconds": seconds, "cpu": cpu, "fog": fog}
+        (folder / "seconds.json").write_text(json.dumps(told))
+    figures = evaluate(folder, prompt, None) | by_second_judge(folder, prompt)
     stages = {
         e["stage"]: e["seconds"]
         for e in read_events(folder / "events.jsonl")
@@ -94,7 +97,7 @@ def work(job: tuple[str, int, bool]) -> None:
         "seed": seed,
         "seconds": seconds,
         "cpu": cpu,
-        "fog": result.figures["fog"],
+        "fog": fog,
         "stages": stages,
         **figures,
     }
@@ -102,7 +105,53 @@ def work(job: tuple[str, int, bool]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def report(seeds: int) -> None:
+def by_second_judge(folder: Path, prompt: str) -> dict[str, float]:
+    """What the second world's judge sees in eight views of a run's asset; nothing where it is not
+    trained."""
+    import torch
+    from prior_samples import Judges
+    from second_world.judge import SecondJudge
+    from second_world.judge import folder_of as judge_folder
+    from worlds import Asked
+
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.meshes.picture import render_asset
+    from threestudio_like.metrics.evaluation import RING, staged
+
+    world = world_at_hand()
+    if not (judge_folder(world) / "judge.safetensors").is_file():
+        return {}
+    asset, light = staged(Asset.load(folder / "asset.glb"))
+    matrices = RING.all(128).view_projection().numpy()
+    pictures = torch.from_numpy(render_asset(asset, matrices, 128, 0.9, light=light).image)
+    judges = Judges(None, None, SecondJudge.load(judge_folder(world)))
+    asked = Asked(prompt, "", tuple(world.vocabulary.parse(prompt)))
+    return {k: v for k, v in judges(pictures, asked).items() if math.isfinite(v)}
+
+
+def mean(group: list[dict], key: str) -> float | str:
+    """The mean of the runs that have the figure: not every prompt names a colour, or one thing."""
+    values = [g[key] for g in group if key in g]
+    return float(np.mean(values)) if values else "-"
+
+
+def by_kind(lines: list[dict]) -> str:
+    """A table by the kind of words that a prompt tries; empty where all are plain."""
+    from prior_samples import COLUMNS as JUDGED
+
+    kinds = {a.text: a.kind for a in asked(world_at_hand())}
+    groups: dict[str, list[dict]] = defaultdict(list)
+    for line in lines:
+        groups[kinds.get(line["prompt"], "others")].append(line)
+    if len(groups) < 2:
+        return ""
+    columns = [*COLUMNS[:2], "judge: pattern", IOU, *(c for c in JUDGED if c.startswith("second"))]
+    used = [c for c in columns if any(c in x for x in lines)]
+    rows = [[kind, len(some), *(mean(some, c) for c in used)] for kind, some in groups.items()]
+    return "By the words that a prompt tries:\n\n" + table(["words", "runs", *used], rows) + "\n\n"
+
+
+def report(seeds: int, prompts: int) -> None:
     from PIL import Image
 
     parse = world_at_hand().vocabulary.parse
@@ -111,23 +160,10 @@ def report(seeds: int) -> None:
     for line in lines:
         by_category[parse(line["prompt"])[0].category].append(line)
 
-    def mean(group: list[dict], key: str) -> float:
-        return float(np.mean([g[key] for g in group]))
-
-    rows = [
-        [
-            c,
-            len(g),
-            *(mean(g, k) for k in COLUMNS),
-            float(np.mean([x["janus index"] for x in g if "janus index" in x]))
-            if any("janus index" in x for x in g)
-            else "-",
-        ]
-        for c, g in by_category.items()
-    ]
-    rows.sort(key=lambda r: r[5])
-    janus = [x["janus index"] for x in lines if "janus index" in x]
-    total = ["**all**", len(lines), *(mean(lines, k) for k in COLUMNS), float(np.mean(janus))]
+    figures = (*COLUMNS, "janus index")
+    rows = [[c, len(g), *(mean(g, k) for k in figures)] for c, g in by_category.items()]
+    rows.sort(key=lambda r: r[5] if isinstance(r[5], float) else 2.0)
+    total = ["**all**", len(lines), *(mean(lines, k) for k in figures)]
     goal = ["goal", 120, 0.95, 0.97, 0.95, ">= 0.80, worst 0.65", "<= 0.02", 1, "-", "-", "-"]
     header = [
         "category",
@@ -142,7 +178,7 @@ def report(seeds: int) -> None:
         "CPU s",
         "Janus index",
     ]
-    worst = sorted(lines, key=lambda x: x[IOU])[:10]
+    worst = sorted((x for x in lines if IOU in x), key=lambda x: x[IOU])[:10]
     pictures = []
     for line in worst:
         if "failed" in line:
@@ -154,11 +190,12 @@ def report(seeds: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(pictures, 0)).save(path, quality=88, optimize=True)
     body = (
-        f"{len(lines)} of {60 * seeds} runs, {sum('failed' in x for x in lines)} stopped "
+        f"{len(lines)} of {prompts * seeds} runs, {sum('failed' in x for x in lines)} stopped "
         "by the watchdog. Prompts pair categories with colours that no training picture "
         "pairs. Figures over 8 views of the exported GLB at 64 "
         "pixels; IoU with the nearest of 200 objects of the category; runs side by side, "
         "one thread each: compare CPU seconds, wall seconds depend on what ran beside.\n\n"
+        + by_kind(lines)
         + table(header, [total, goal, *rows])
         + "\n\nThe ten worst by IoU, top to bottom: "
         + ", ".join(f"{x['prompt']} ({x[IOU]:.2f})" for x in worst)
@@ -193,8 +230,8 @@ def main() -> None:
     if arguments.fresh:
         runs("text_to_3d.jsonl").unlink(missing_ok=True)
     done = {(x["prompt"], x["seed"]) for x in kept("text_to_3d.jsonl")}
-    asked = prompts(world_at_hand(), count=arguments.prompts)
-    wanted = [(p, s) for s in range(arguments.seeds) for p in asked if (p, s) not in done]
+    every = prompts(world_at_hand(), count=arguments.prompts)
+    wanted = [(p, s) for s in range(arguments.seeds) for p in every if (p, s) not in done]
     jobs = [
         (p, s, arguments.again and (folder_of(p, s) / "seconds.json").is_file()) for p, s in wanted
     ]
@@ -211,7 +248,7 @@ def main() -> None:
             pending.append(pool.apply_async(work, (job,)))
         for task in pending:
             task.get()
-    report(arguments.seeds)
+    report(arguments.seeds, arguments.prompts)
 
 
 if __name__ == "__main__":
