@@ -141,12 +141,14 @@ class ViewerServer:
 
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            camera, last = client.camera, [0.0, (0.0, 0.0, 0.0)]
+            camera, shape, eye = client.camera, 0.0, (0.0, 0.0, 0.0)
 
             def look() -> None:
-                last[:] = [float(camera.aspect or 1.0), place(float(camera.aspect or 1.0))]
+                nonlocal shape, eye
+                shape = float(camera.aspect or 1.0)
+                eye = place(shape)
                 with client.atomic():
-                    camera.position, camera.look_at = last[1], (0.0, 0.0, 0.0)
+                    camera.position, camera.look_at = eye, (0.0, 0.0, 0.0)
 
             look()
             if camera.image_width >= WIDE:
@@ -154,8 +156,8 @@ class ViewerServer:
 
             @camera.on_update
             def _(_: Any) -> None:
-                moved = math.dist(camera.position, last[1]) > 1e-3 * math.hypot(*last[1])
-                if not moved and abs(float(camera.aspect) - last[0]) > 0.01:
+                moved = math.dist(camera.position, eye) > 1e-3 * math.hypot(*eye)
+                if not moved and abs(float(camera.aspect) - shape) > 0.01:
                     look()
 
     def close(self) -> None:
