@@ -61,10 +61,10 @@ ELSEWHERE_TRIED = {
     "g3dr": "test_devices.py",
     "field": "test_devices.py",
     "comboverse": "test_devices.py",
-    "dreamgaussian": "test_gaussians.py",
 }
-"""Systems whose runs on a pretended device are in another file; of Gaussians the kernel alone, for
-a run by the plain one takes minutes there."""
+"""Systems whose runs on a pretended device are in another file."""
+NOT_TRIED = {"dreamgaussian": "a run by the plain kernel of Gaussians takes minutes there"}
+"""Systems that have no run on a pretended device, and why."""
 MOVING = ("mesh", "geometry")
 """Stages of a surface whose topology follows from its values, and has to be asked for."""
 
@@ -126,7 +126,7 @@ def test_every_system_is_tried_on_a_pretended_device():
     """A system that is added to the package wants a run here."""
     from threestudio_like.systems.registry import SYSTEMS
 
-    tried = {name.split(",")[0] for name in RUNS} | {*ELSEWHERE_TRIED}
+    tried = {name.split(",")[0] for name in RUNS} | {*ELSEWHERE_TRIED, *NOT_TRIED}
     built_in = {name for name in SYSTEMS.names() if name in SYSTEMS._built_in}
     inside = {"rgb-refinement"}  # what refine runs, see test_devices.py
     assert built_in - inside <= tried, built_in - inside - tried
