@@ -297,8 +297,8 @@ def find_model(name: str, known: dict[str, ModelEntry], option: str, file: str) 
     if name in known:
         return download(name, known[name].mirrors, option)
     # What misses in a folder that is there is a slip of the pen, and no hub id.
-    local = path.parent.is_dir() or name.startswith((".", "/", "~"))
-    if name.count("/") == 1 and not local:
+    here = path.parent.is_dir() or name.startswith((".", "/", "~"))
+    if name.count("/") == 1 and not here:
         return download(name, (name,), option)
     raise ModelError(
         f'there is no model "{name}"',

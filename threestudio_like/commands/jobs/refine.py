@@ -90,8 +90,8 @@ def _refine_field(
 ) -> RunResult | None:
     prompt = options.prompt or str(record.facts["prompt"])
     check_prompt(prompt)
-    model, told = as_the_source(options.model, record)
-    options = replace(options, model=model)
+    as_before, told = as_the_source(options.model, record)
+    options = replace(options, model=as_before)
     if options.method.print_config:
         prior = prior or load_prior(options.model, MAIN, part_of(options, "load"))
         preset, base = _method(options, system, prior)
