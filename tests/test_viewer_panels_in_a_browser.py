@@ -48,11 +48,11 @@ def test_two_runs_are_a_and_b(tab, tmp_path):  # noqa: F811
         assert pieces == 2
         assert min(red, blue) > 500
         tab.get_by_text("A: first").first.wait_for()
-        tab.get_by_role("textbox", name="Show").click()
+        tab.get_by_role("combobox", name="Show").click()
         tab.get_by_role("option", name="A", exact=True).click()
         soon(tab, lambda: parts_of(picture(tab, "viewer-a"))[1] == 0)
         assert parts_of(settled(tab))[0] > 500
-        tab.get_by_role("textbox", name="Show").click()
+        tab.get_by_role("combobox", name="Show").click()
         tab.get_by_role("option", name="B", exact=True).click()
         soon(tab, lambda: parts_of(picture(tab, "viewer-b"))[0] == 0)
         # B stands where A stood, so that the two are compared at one place.

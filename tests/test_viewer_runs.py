@@ -135,7 +135,10 @@ def test_a_watched_run_of_each_command_is_shown(watched, name):
         for path in stops:
             cell.show(path, cameras=True)
             assert not cell.problem, path
-            assert cell.shown.startswith(path.name)
+            assert cell.shown.startswith(str(path))
+            stage = json.loads(path.read_text())["stage"] if path.suffix == ".json" else None
+            inner = path.parent.name.replace("_", " ") if path.parent != folder else "asset"
+            assert cell.facts["stage"] == (stage or inner)
         assert cell.facts["stage"] == "asset"
     finally:
         viewer.close()

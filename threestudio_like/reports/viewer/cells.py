@@ -108,7 +108,8 @@ class Cell:
 
     def show(self, path: Path, cameras: bool = False) -> None:
         """Show a snapshot (its facts) or the asset."""
-        key = f"{path.name} {cameras}"
+        # The objects of a scene and the scene itself have files of one name.
+        key = f"{path} {cameras}"
         if key == self.shown:
             return
         try:

@@ -173,7 +173,7 @@ class RunPanel:
                 self._saved.content = told("", line)
                 return
             self._saved.content = told("", f"{name}, {len(data) / 1e6:.1f} MB")
-            event.client.send_file_download(name, data)
+            event.client.send_file_download(name, data, save_immediately=True)
 
     def _file(self) -> tuple[str, bytes]:
         """The file that is asked for, of what is shown."""
