@@ -141,7 +141,8 @@ class ViewerServer:
 
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            camera, shape, eye = client.camera, 0.0, (0.0, 0.0, 0.0)
+            camera, shape = client.camera, 0.0
+            eye: tuple[float, ...] = (0.0, 0.0, 0.0)
 
             def look() -> None:
                 nonlocal shape, eye
