@@ -242,6 +242,18 @@ def test_overfit_retrieves_every_pair(tmp_path):
     assert figures["shape to image recall@1"] == 1
 
 
+def test_a_batch_of_a_few_categories_has_objects_where_most_categories_have_none(tmp_path):
+    few = ToyPairs(tmp_path, 0, 5)
+    there = {few.category_of(n) for n in range(len(few))}
+    config = ContrastiveTraining(model=small(), steps=1, batch=4, categories=2)
+    source = BatchSource(few, config)
+    assert 2 < len(there) < len(few.categories)
+    for index in range(40):
+        batch = source.draw(Step("cisp", index, 40, 0.0, 0))
+        drawn = {few.category_of(int(n)) for n in batch.objects}
+        assert len(batch.objects) >= len(drawn) == 2
+
+
 def test_a_locked_encoder_stays_and_pictures_are_held_against_all_objects(pairs):
     config = ContrastiveTraining(
         model=small(),

@@ -139,7 +139,7 @@ class BatchSource:
         self.source, self.config, self.tokenizer = source, config, tokenizer
         self.skipped = skipped or Skipped()
         category = torch.tensor([source.category_of(n) for n in range(len(source))])
-        self._of = [(category == c).nonzero()[:, 0] for c in range(len(source.categories))]
+        self._of = [(category == c).nonzero()[:, 0] for c in category.unique()]  # none empty
 
     def _other(self, pairs: list[Pair]) -> torch.Tensor:
         """Voxels (B, R, R, R) or the captions' token ids (B, T)."""
@@ -197,8 +197,8 @@ class BatchSource:
         objects, or from a few categories."""
         count, size, few = len(self.source), self.config.batch, self.config.categories
         generator = step.random.generator("batch")
-        if 0 < few < len(self.source.categories):
-            chosen = torch.randperm(len(self.source.categories), generator=generator)[:few]
+        if 0 < few < len(self._of):
+            chosen = torch.randperm(len(self._of), generator=generator)[:few]
             members = torch.cat([self._of[int(c)] for c in chosen])
             objects = members[torch.randperm(len(members), generator=generator)[:size]]
             size = len(objects)
