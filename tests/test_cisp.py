@@ -12,7 +12,7 @@ from PIL import Image
 
 from threestudio_like.engine.errors import CheckpointError, ConfigError, InputError, ModelError
 from threestudio_like.engine.events import Events
-from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan
+from threestudio_like.engine.loop import Loop, LoopSettings, StagePlan, Step
 from threestudio_like.engine.random import RandomStream
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.surface.voxels import read_binvox, to_mesh, voxelise, write_binvox
