@@ -141,12 +141,16 @@ class ViewerServer:
 
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            camera, last = client.camera, [0.0, (0.0, 0.0, 0.0)]
+            camera = client.camera
+            seen, stood = 0.0, (0.0, 0.0, 0.0)
 
             def look() -> None:
-                last[:] = [float(camera.aspect or 1.0), place(float(camera.aspect or 1.0))]
+                nonlocal seen, stood
+                seen = float(camera.aspect or 1.0)
+                x, y, z = place(seen)
+                stood = (x, y, z)
                 with client.atomic():
-                    camera.position, camera.look_at = last[1], (0.0, 0.0, 0.0)
+                    camera.position, camera.look_at = stood, (0.0, 0.0, 0.0)
 
             look()
             if camera.image_width >= WIDE:
@@ -154,8 +158,8 @@ class ViewerServer:
 
             @camera.on_update
             def _(_: Any) -> None:
-                moved = math.dist(camera.position, last[1]) > 1e-3 * math.hypot(*last[1])
-                if not moved and abs(float(camera.aspect) - last[0]) > 0.01:
+                moved = math.dist(camera.position, stood) > 1e-3 * math.hypot(*stood)
+                if not moved and abs(float(camera.aspect) - seen) > 0.01:
                     look()
 
     def close(self) -> None:
