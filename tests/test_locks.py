@@ -96,7 +96,7 @@ def painted_by(painter: LockPainter) -> np.ndarray:
     eye = np.array([0.0, 0.3, 3.0])
     painter.begin()
     for x in np.linspace(-0.25, 0.25, 5):
-        painter.touch(eye, np.array([x, 0.1, 0.0]))
+        painter.stroke_to(eye, np.array([x, 0.1, 0.0]))
     painter.finish()
     return painter.texels.points[painter.texels.painted()]
 
@@ -144,10 +144,10 @@ def test_strokes_are_taken_back_and_nothing_or_all_is_refused():
             painter.finish()
         eye = np.array([0.0, 0.0, 3.0])
         painter.begin()
-        painter.touch(eye, np.zeros(3))
+        painter.stroke_to(eye, np.zeros(3))
         first = painter.texels.mask.copy()
         painter.begin()
-        painter.touch(eye, np.array([0.1, 0.1, 0.0]))
+        painter.stroke_to(eye, np.array([0.1, 0.1, 0.0]))
         assert painter.texels.mask.sum() > first.sum()
         painter.undo()
         assert np.array_equal(painter.texels.mask, first)

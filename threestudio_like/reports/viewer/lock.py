@@ -177,7 +177,7 @@ class LockPainter:
         self._before = [*self._before[-MOST_UNDONE + 1 :], self.texels.mask.copy()]
         self._last = None
 
-    def touch(self, origin: np.ndarray, target: np.ndarray) -> None:
+    def stroke_to(self, origin: np.ndarray, target: np.ndarray) -> None:
         """Go on with a stroke: paint where the ray from `origin` (3,) through `target` (3,) meets
         the mesh, and on the way there. Raises InputError where it meets nothing."""
         at, normal = self.texels.cast(origin, np.asarray(target) - np.asarray(origin))
@@ -194,7 +194,7 @@ class LockPainter:
     def _stroke(self, origin: np.ndarray, target: np.ndarray) -> None:
         """Begin a stroke with its first touch."""
         self.begin()
-        self.touch(origin, target)
+        self.stroke_to(origin, target)
 
     def undo(self) -> None:
         """Take the last stroke back."""
@@ -262,7 +262,7 @@ class LockPainter:
         if event.phase == "start":
             self._answer(lambda: self._stroke(origin, np.array(event.start_position)), False)
         over = event.phase == "end"
-        self._answer(lambda: self.touch(origin, np.array(event.end_position)), over, quiet=True)
+        self._answer(lambda: self.stroke_to(origin, np.array(event.end_position)), over, quiet=True)
 
     def _answer(self, act: Any, draw: bool = True, quiet: bool = False) -> None:
         """Carry out what was asked for, and show it or what is wrong with it.
