@@ -481,7 +481,6 @@ def test_guidance_at_its_ends():
 
 
 def test_a_tenth_of_the_embeddings_is_dropped(pairs, monkeypatch):
-    from threestudio_like.engine.loop import Step
     from threestudio_like.training.voxel_diffusion import VoxelTraining, voxel_stage
 
     class Data:
