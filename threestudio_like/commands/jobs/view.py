@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,17 +129,24 @@ def pick_boxes(picture: Path, prompt: str, options: ViewOptions) -> tuple[str, .
         port=options.port,
         host=options.host,
     )
-    try:
-        _warn(picker.warning)
-        announce(f"Click the objects at {picker.address}", picker.address, options.browser)
-        boxes = picker.wait(options.seconds)
-        # The page is still to hear that its boxes were taken.
-        time.sleep(0.2)
-    finally:
-        picker.close()
+    boxes = _answer(picker, "Click the objects at", options)
     if boxes is None:
         return None
     return tuple(",".join(f"{v:.0f}" for v in box / share) for box in boxes)
+
+
+def _answer(asked: Any, verb: str, options: ViewOptions) -> Any:
+    """What the user marks on a page (`BoxPicker`, `LockPainter`), which is closed then; None when
+    the time has passed."""
+    try:
+        _warn(asked.warning)
+        announce(f"{verb} {asked.address}", asked.address, options.browser)
+        found = asked.wait(options.seconds)
+        # The page is still to hear that it was taken.
+        time.sleep(0.2)
+    finally:
+        asked.close()
+    return found
 
 
 def pick_lock(mesh: Path, options: ViewOptions) -> Path | None:
@@ -150,14 +158,7 @@ def pick_lock(mesh: Path, options: ViewOptions) -> Path | None:
     """
     check_viewer()
     painter = LockPainter(read(mesh), mesh.name, port=options.port, host=options.host)
-    try:
-        _warn(painter.warning)
-        announce(f"Paint at {painter.address}", painter.address, options.browser)
-        mask = painter.wait(options.seconds)
-        # The page is still to hear that it was taken.
-        time.sleep(0.2)
-    finally:
-        painter.close()
+    mask = _answer(painter, "Paint at", options)
     if mask is None:
         return None
     stem = f"{slug(mesh.stem, '-', 60) or 'mesh'}-lock"
