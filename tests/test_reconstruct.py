@@ -480,14 +480,18 @@ def test_reconstruct_from_python(tmp_path, models, monkeypatch):
     assert not (tmp_path / "run" / "turntable.mp4").exists()
 
 
-def test_embeddings_of_a_method_that_asks_no_prior_are_refused():
+@pytest.mark.parametrize("option", ["save_embeddings", "embeddings", "like", "lora"])
+def test_parts_of_a_prior_that_a_method_does_not_ask_are_refused(option):
     from types import SimpleNamespace as Plain
 
     from threestudio_like.commands.jobs.reconstruct import _prior_of
+    from threestudio_like.runs.options import PriorOptions
 
     config = Plain(colour=Plain(complete="neighbours"), wants_prior=False)
-    run = Plain(options=Plain(prompt="", model=Plain(save_embeddings="e.safetensors")))
-    with pytest.raises(ConfigError, match="--save-embeddings: this method asks no prior"):
+    value = {"lora": ("given",), "like": ("given",)}.get(option, "given")
+    run = Plain(options=Plain(prompt="", model=PriorOptions(**{option: value})))
+    said = f"--{option.replace('_', '-')}: this method asks no prior"
+    with pytest.raises(ConfigError, match=said):
         _prior_of(run, Plain(prior=None), config)
-    run.options.model.save_embeddings = None
+    run.options.model = PriorOptions()
     assert _prior_of(run, Plain(prior=None), config) is None

@@ -358,9 +358,9 @@ def test_refining_a_painting_leaves_what_it_left(tmp_path, monkeypatch):
     assert (given.parts, given.lock_parts, given.maps) == (("body",), ("wheels",), "keep")
     assert given.lock == lock
     assert told["notes"] == [
-        "--lock-parts of the run is not kept for roof: the asset has none",
+        "Warning: --lock-parts of the run is not kept for roof: the asset has none.",
     ]
     lock.unlink()
     refine(Refine(source=tmp_path))
     assert told["given"].lock is None
-    assert told["notes"][-1] == f"--lock of the run is not kept: {lock} is not there"
+    assert told["notes"][-1] == f"Warning: --lock of the run is not kept: {lock} is not there."
