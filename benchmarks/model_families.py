@@ -1,12 +1,14 @@
 """Every family of models on a tiny twin with random weights: does it load, does it equal the
-library's own pipeline, does it distil, and how many parameters its published models have.
+library's own pipeline, does it distil, in how much memory of how much that was forecast, and how
+many parameters its published models have.
 
     python benchmarks/model_families.py
 """
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -23,10 +25,14 @@ from tests.test_views import COMPARED as VIEWS
 from tests.test_views import opened
 from tests.twins import TWINS
 from tests.view_twins import ADAPTER, VIEW_TWINS, save_view_twin
+from threestudio_like.cli import main as command_line
+from threestudio_like.engine.loop import Loop
+from threestudio_like.engine.memory import MemoryWatch
 from threestudio_like.meshes.io.images import encode_png
 from threestudio_like.priors.families.detection import FAMILIES, detect
 from threestudio_like.priors.families.parts import sizes_of
 from threestudio_like.priors.networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
+from threestudio_like.runs import memory_budget
 
 SMALL = {
     "representation.hash.levels": "4",
@@ -37,6 +43,8 @@ SMALL = {
     "faces": "300",
     "steps": "3",
 }
+TAKEN = ["MB taken", "MB forecast", "parameters"]
+"""Last columns of both tables of twins."""
 PUBLISHED = {
     "Stable Diffusion 1.5": ("UNet2DConditionModel", "sd15"),
     "Stable Diffusion 2.1": ("UNet2DConditionModel", "sd21"),
@@ -53,20 +61,60 @@ PUBLISHED = {
 }
 
 
-def distils(folder: Path, out: Path, size: int, picture: Path | None = None) -> str:
+class Watched:
+    """What the distillation of one run takes: bytes of tensors alive, and what was forecast. The
+    loops of a run are watched one by one; what is loaded, extracted and written around them is not
+    distillation."""
+
+    def __init__(self) -> None:
+        self.peak = self.forecast = 0
+
+    @contextlib.contextmanager
+    def here(self):
+        """Watch what the process runs."""
+        run, choose = Loop.run, memory_budget.choose
+        held: list[torch.Tensor] = []
+
+        def planned(text, config, prior, *more, **options):
+            found = choose(text, config, prior, *more, **options)
+            self.forecast = max(self.forecast, found.peak)
+            for network in (getattr(prior, n, None) for n in ("denoiser", "unet", "vae")):
+                if network is not None:
+                    held.extend([*network.parameters(), *network.buffers()])
+            return found
+
+        def watched(loop, plans):
+            with MemoryWatch() as watch:
+                for tensor in held:
+                    watch.note(tensor)
+                done = run(loop, plans)
+            self.peak = max(self.peak, watch.peak)
+            return done
+
+        Loop.run, memory_budget.choose = watched, planned
+        try:
+            yield
+        finally:
+            Loop.run, memory_budget.choose = run, choose
+
+
+def distils(folder: Path, out: Path, size: int, picture: Path | None = None) -> list[str]:
     """Whether three steps through the command line end well: of `generate`, or of `reconstruct`
-    where there is a picture."""
+    where there is a picture; megabytes that they took, and that were forecast."""
     work = ["generate", "a red chair"]
     if picture is not None:
         work = ["reconstruct", str(picture), "--method", "field"]
-    line = [sys.executable, "-m", "threestudio_like", *work, "--quiet"]
+    line = [*work, "--quiet", "--memory", "64GB", "--export.resolution", "32"]
     line += ["--prior", str(folder), "--out", str(out), "--load.image_size", str(size)]
     if (folder / ADAPTER).is_file():
         line += ["--load.view_adapter", str(folder / ADAPTER)]
     line += ["--no-turntable", *(w for k, v in SMALL.items() for w in (f"--{k}", v))]
-    done = subprocess.run(line, capture_output=True, text=True)
-    there = (out / "asset.glb").is_file()
-    return "yes" if done.returncode == 0 and there else f"no ({done.stderr.strip()[-80:]})"
+    watched, said = Watched(), io.StringIO()
+    with watched.here(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = command_line(line)
+    well = code == 0 and (out / "asset.glb").is_file()
+    megabytes = [f"{n / 1e6:.1f}" for n in (watched.peak, watched.forecast)]
+    return ["yes" if well else f"no ({said.getvalue().strip()[-80:]})", *megabytes]
 
 
 def text_difference(prior, seen) -> float:
@@ -112,7 +160,8 @@ def published() -> list[list]:
                 network = MultiViewUNet(MultiViewUNetRecord(camera_dim=16, ip_dim=picture))
             else:
                 network = getattr(diffusers, kind)(**known.get(config, {}))
-        rows.append([name, kind, f"{sum(p.numel() for p in network.parameters()) / 1e6:,.1f}"])
+        numbers = sum(p.numel() for p in network.parameters())
+        rows.append([name, kind, f"{numbers / 1e6:,.1f}", f"{2 * numbers / 2**30:.1f}"])
     return rows
 
 
@@ -143,7 +192,7 @@ def views(folder: Path) -> list[list]:
                 ", ".join(facts.conditions),
                 facts.joint_views,
                 facts.preset,
-                distils(
+                *distils(
                     *(place, folder / f"out-{name}", facts.image_size),
                     picture=photo if facts.wants_reference else None,
                 ),
@@ -171,19 +220,21 @@ def main() -> None:
                 *(f"{d:.1e}" for d in differences),
                 facts.prediction_type,
                 facts.guidance,
-                distils(folder / name, folder / f"out-{name}", facts.image_size),
+                *distils(folder / name, folder / f"out-{name}", facts.image_size),
                 f"{sum(sizes_of(folder / name).values()):,}",
             ]
         )
         print(rows[-1], flush=True)
     header = ["twin", "family", "prediction", "text", "picture", "says", "guided", "distils"]
-    header.append("parameters")
+    header += TAKEN
     text = (
         "Twins have random weights and the library's own classes, saved as it saves them. The "
         "columns *prediction*, *text* and *picture* are the largest absolute differences from the "
         "library's own pipeline in float32: of the denoiser's output for its own inputs during two "
         "steps (prompt and negative prompt), of the text's states, of the decoded picture. "
-        "*distils*: three steps of `generate` through the command line end in a verified asset."
+        "*distils*: three steps of `generate` through the command line end in a verified asset. "
+        "*MB taken*: the most bytes of tensors alive while they distil, weights and field with "
+        "them; *MB forecast*: what `--memory` says before anything runs."
     )
     told = (
         "Twins in the layout of the published folders. *prediction*: the largest absolute "
@@ -193,11 +244,12 @@ def main() -> None:
         "that turn a picture."
     )
     seen = ["twin", "family", "prediction", "told", "views together", "preset", "distils"]
-    seen_table = table([*seen, "parameters"], views(folder))
+    seen_table = table([*seen, *TAKEN], views(folder))
     body = f"{text}\n\n{table(header, rows)}\n\n## Views\n\n{told}\n\n{seen_table}\n\n"
     body += "## Published sizes\n\n" + (
-        "Parameters of the denoisers in millions, built on the meta device.\n\n"
-        + table(["model", "class", "millions"], published())
+        "Parameters of the denoisers in millions, built on the meta device, and what they take in "
+        "bfloat16, which is the least that distilling from them takes.\n\n"
+        + table(["model", "class", "millions", "GB in bfloat16"], published())
     )
     publish("model_families", "Families of models", "python benchmarks/model_families.py", body)
 

@@ -156,6 +156,18 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "config with a fraction of steps": ((*CHAIR, "--config", "{fraction}"), "steps"),
     "config with infinity": ((*CHAIR, "--config", "{infinity}"), "scale"),
     "no such concept": ((*CHAIR, "--concept", "{tmp}/none.safetensors"), "no such file"),
+    "prompt behind a concept": (
+        ("generate", "--concept", "{text}", "a red chair"),
+        'generate "a red chair" --concept',
+    ),
+    "prompt behind pictures": (
+        ("texture", "{mug}", "--like", "{png}", "a red mug"),
+        '{mug} "a red mug" --like',
+    ),
+    "prompt of one word behind a LoRA": (
+        ("generate", "--steps", "3", "--lora", "{text}", "chair"),
+        'generate "chair" --lora',
+    ),
     "bundle in the way": ((*CHAIR, "--save-embeddings", "{text}"), "exists"),
     "no such prior": ((*CHAIR, "--prior", "toy-box"), 'Did you mean "toybox"'),
     "prior that is a file": ((*CHAIR, "--prior", "{text}"), "is a file"),

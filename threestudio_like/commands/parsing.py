@@ -7,6 +7,7 @@ import difflib
 import io
 import os
 import re
+import shlex
 import typing
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -296,18 +297,32 @@ def _takes_many(kind: type, name: str) -> bool:
 
 
 def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: list[str]) -> None:
-    """Say it where more stands without a flag than is read: most often a prompt without quotes."""
+    """Say it where more stands without a flag than is read, most often a prompt without quotes; or
+    less, because an option of several values has taken it."""
     names = positionals_of(kind)
     stray, skip = [], 0
+    taken = ("", "", 0)
     for item in rest:
         if item.startswith("--"):
             flag, equals, _ = item.partition("=")
             takes = flags.get(flag)
             skip = 0 if equals or takes is bool or flag not in flags else _width(takes)
+            taken = (flag, "", 0)
         elif skip > 0:
             skip -= 1
+            taken = (taken[0], item, taken[2] + 1)
         else:
             stray.append(item)
+    flag, last, count = taken
+    files = typing.get_args(flags.get(flag)) == (Path, Ellipsis)
+    if names[len(stray) : len(stray) + 1] == ["prompt"] and files and count > 1 and _words(last):
+        # "generate --lora a.safetensors 'a red chair'": the option has taken the prompt.
+        before = " ".join([*map(shlex.quote, stray), f'"{last}" {flag}'])
+        raise ConfigError(
+            f'{flag} takes all that stands behind it, also "{last}"',
+            f"{PROGRAM} {command}",
+            f"The prompt stands before the options: {PROGRAM} {command} {before} ...",
+        )
     if len(stray) <= len(names) or (names and _takes_many(kind, names[-1])):
         return
     if names and names[-1] in ("prompt", "source", "mesh", "picture") and "prompt" in names:
@@ -324,6 +339,12 @@ def _check_positionals(command: str, kind: type, flags: dict[str, Any], rest: li
         f"{PROGRAM} {command}",
         f"See: {PROGRAM} {command} --help",
     )
+
+
+def _words(text: str) -> bool:
+    """Whether what an option of files was given is words rather than a file's name."""
+    named = "/" in text or ("." in text and " " not in text)
+    return not named and not os.path.exists(text)
 
 
 def _width(kind: Any) -> int:
