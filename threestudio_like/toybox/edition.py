@@ -108,19 +108,24 @@ class Edition:
         return [words.describe(words.plain(c, k)) for c in words.categories for k in words.colours]
 
     def build(self, phrase: Phrase, rng: np.random.Generator, split: str = "train") -> ToyObject:
-        """One object of the phrase's description, with proportions drawn from `rng`."""
+        """One object of the phrase's description, with proportions drawn from `rng`. Coloured parts
+        that the mode lacks are left out of the object's own phrase and caption."""
         category = self.by_name[phrase.category]
         factors: dict[str, float] = {}
         for word in phrase.adjectives:
             factors |= self.stretch.get(word, {})
         proportions = Proportions(rng, self.units(rng, split), factors)
         main = self._main_colour(phrase, rng)
+        built = category.build(proportions, phrase.mode)
+        # Not every mode has all parts of its kind; a caption names those that can be seen.
+        there = {part for _, part in built}
+        phrase = replace(phrase, parts=tuple(p for p in phrase.parts if p[0] in there))
         named = dict(phrase.parts)
         vertices, faces, material = [], [], []
         roles: dict[str, int] = {}
         materials: list[list[float]] = []
         offset = 0
-        for (v, f), part in category.build(proportions, phrase.mode):
+        for (v, f), part in built:
             role = part if part in named else category.parts.get(part, part)
             if role not in roles:
                 roles[role] = len(materials)
