@@ -2,7 +2,9 @@
 
 The same `generate` without a viewer, with one that nobody looks at, and with one that is looked at:
 by a client that takes everything a browser takes and draws nothing, for the drawing is the
-browser's. The three take turns; everything shares the processor that the run has. The files of the
+browser's. The three take turns. A processor that is shared with others changes its speed by more
+than a viewer costs, so the cost is counted where it arises: processor time that the run spends on
+what is looked at, and that of the viewer's process, beside the rest of the run's. The files of the
 assets are compared byte for byte.
 
     python benchmarks/viewer.py                 # three rounds
@@ -27,6 +29,8 @@ from tables import ROOT, publish, table
 
 RUN = ["generate", "a red chair", "--no-turntable", "--faces", "3000", "--texture", "256"]
 HOWS = ("no viewer", "open, nobody looks", "looked at")
+INSIDE = "--counting-into"
+"""The word before a file, behind which this script is a run that counts."""
 
 
 def unpacked(data: bytes) -> bytes:
@@ -70,15 +74,48 @@ def look(address: str, began: float, seen: dict[str, float]) -> None:
             return
 
 
+def counted(path: Path, words: list[str]) -> int:
+    """Be the run, and write down its processor time, what of it went into onlookers, and that of
+    the viewer's process once it has ended."""
+    import resource
+
+    from threestudio_like.cli import main as command_line
+    from threestudio_like.engine.onlookers import Onlookers
+
+    spent = {"onlookers": 0.0}
+    after_step = Onlookers.after_step
+
+    def watched(*arguments):
+        began = time.process_time()
+        out = after_step(*arguments)
+        spent["onlookers"] += time.process_time() - began
+        return out
+
+    Onlookers.after_step = watched
+    code = command_line(words)
+    spent["run"] = time.process_time()
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent["viewer"] = children.ru_utime + children.ru_stime
+    path.write_text(json.dumps(spent))
+    return code
+
+
 def one(how: str, folder: Path, more: list[str]) -> dict[str, float | str]:
-    """One run: seconds of its stages, of the first picture where it is looked at, and its bytes."""
+    """One run: seconds of its stages, processor time by what it went into, seconds of the first
+    picture where it is looked at, and its bytes."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     words = [*RUN, *more, "--out", str(folder), *([] if how == HOWS[0] else ["--viewer"])]
+    spent = folder.with_suffix(".json")
     began, seen = time.monotonic(), {}
     process = subprocess.Popen(
-        [sys.executable, "-m", "threestudio_like", *words],
+        [sys.executable, __file__, INSIDE, str(spent), *words],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -87,6 +124,7 @@ def one(how: str, folder: Path, more: list[str]) -> dict[str, float | str]:
     for text in process.stderr:
         if how == HOWS[2] and "is shown at http" in text:
             address = text.split(" at ")[1].split()[0]
+            seen["open"] = time.monotonic() - began
             threading.Thread(target=look, args=(address, began, seen), daemon=True).start()
     if process.wait():
         raise SystemExit(f"{how}: the run failed")
@@ -94,35 +132,46 @@ def one(how: str, folder: Path, more: list[str]) -> dict[str, float | str]:
     steps = sum(e["seconds"] for e in events if e["event"] == "stage-end")
     data = (folder / "asset.glb").read_bytes()
     history = len(list((folder / "work" / "history").glob("*.json")))
-    digest = hashlib.sha256(data).hexdigest()[:12]
-    return {"seconds": steps, "bytes": digest, "kept": history, **seen}
+    facts = {"bytes": hashlib.sha256(data).hexdigest()[:12], "kept": history, **seen}
+    return {"seconds": steps, **json.loads(spent.read_text()), **facts}
+
+
+def spread(values: list[float], digits: int = 1) -> str:
+    """A median, and the least and most."""
+    middle = statistics.median(values)
+    return f"{middle:.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def body_of(rows: list[dict]) -> str:
     """The page: seconds, cost, snapshots and first picture of each way to run."""
-    found = {how: [row for row in rows if row["how"] == how] for how in HOWS}
-    plain = statistics.median(r["seconds"] for r in found[HOWS[0]])
     lines = []
-    for how, runs in found.items():
-        middle = statistics.median(r["seconds"] for r in runs)
+    for how in HOWS:
+        runs = [row for row in rows if row["how"] == how]
+        own = [r["run"] - r["onlookers"] for r in runs]
+        cost = [[100 * r[k] / o for r, o in zip(runs, own)] for k in ("onlookers", "viewer")]
+        both = [a + b for a, b in zip(*cost)]
         firsts = [r["first picture"] for r in runs if "first picture" in r]
-        first = f"{statistics.median(firsts):.1f}" if firsts else ""
-        spread = f"{min(r['seconds'] for r in runs):.1f} to {max(r['seconds'] for r in runs):.1f}"
         kept = round(statistics.median(r["kept"] for r in runs))
-        cost = f"{100 * (middle / plain - 1):+.1f} %" if how != HOWS[0] else ""
-        lines.append([how, len(runs), f"{middle:.1f}", spread, cost, kept, first])
+        shares = [spread(values, 2) for values in (*cost, both)]
+        line = [how, len(runs), spread([r["seconds"] for r in runs]), spread(own), *shares, kept]
+        lines.append([*line, spread(firsts) if firsts else ""])
     same = len({r["bytes"] for r in rows}) == 1
-    header = ["viewer", "runs", "seconds of the steps", "from, to", "more", "snapshots"]
+    header = ["viewer", "runs", "seconds of the steps", "the run's own CPU s", "onlookers, %"]
+    header += ["the viewer's process, %", "both, %", "snapshots", "first picture, s"]
     words = "All assets are the same bytes." if same else "**The assets differ.**"
     about = (
-        'Medians of runs of `generate "a red chair"`, in turns, on one processor core that the '
-        "run, the viewer's process and a client without a screen share. The first picture is "
-        "counted from the command."
+        'Runs of `generate "a red chair"`, in turns: medians, and from least to most. *onlookers*: '
+        "processor time that the run spends on reading wishes and on snapshots; *the viewer's "
+        "process*: all of it, from opening to the end. Both in percent of the rest of the run's. "
+        "Where a second core is idle, only the first of the two delays the run. The first picture "
+        "is counted from the command to the first model that a connected client has."
     )
-    return f"{about}\n\n{table([*header, 'first picture, s'], lines)}\n\n{words}"
+    return f"{about}\n\n{table([*header], lines)}\n\n{words}"
 
 
 def main() -> None:
+    if sys.argv[1:2] == [INSIDE]:
+        sys.exit(counted(Path(sys.argv[2]), sys.argv[3:]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int)

@@ -30,6 +30,7 @@ from threestudio_like.engine.config import (
     write_yaml,
 )
 from threestudio_like.engine.errors import ConfigError, InputError, ModelError
+from threestudio_like.engine.events import Events
 from threestudio_like.engine.schema.bounds import Bounds, Count, ScheduleText, WrittenSchedule
 from threestudio_like.engine.schema.former import former_keys, former_lines
 from threestudio_like.guidance.choice import Guidances
@@ -41,12 +42,12 @@ from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiff
 from threestudio_like.renderers import UniformCameras
 from threestudio_like.representations.config import FieldConfig
 from threestudio_like.representations.surfaces.config import ShapeConfig
-from threestudio_like.runs.configure import TOP_LEVEL
+from threestudio_like.runs.configure import TOP_LEVEL, configure
 from threestudio_like.stages.field_to_mesh import AssetConfig
 from threestudio_like.systems.image_to_3d.cisp import CispReconstruction
 from threestudio_like.systems.image_to_3d.field_optimisation import PictureOptimisation
 from threestudio_like.systems.image_to_3d.g3dr import G3drReconstruction
-from threestudio_like.systems.registry import SYSTEMS
+from threestudio_like.systems.registry import SYSTEMS, configuration
 from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 from threestudio_like.systems.text_to_3d.rgb_refinement import RgbRefinement
@@ -582,3 +583,38 @@ def test_no_configuration_of_the_package_can_be_changed():
                 assert kind.__dataclass_params__.frozen, f"{module.name}.{name}"
     assert len(found) > 50
     assert convert("3", int, "x") == 3
+
+
+def grown():
+    """Presets whose renderings grow on the way."""
+    found = [(name, preset) for name, kind in SYSTEMS.items() for preset in kind.presets]
+    return [
+        pair
+        for pair in found
+        if any(
+            key.endswith("milestones.resolution") and value != "0"
+            for key, value in dotted(configuration(*pair)).items()
+        )
+    ]
+
+
+def test_a_resolution_goes_before_the_milestones_of_a_preset():
+    """What a user asks for is what is rendered, from the first step to the last."""
+    assert len(grown()) >= 2
+    for pair in grown():
+        said = []
+        events = Events(None, "quiet")
+        events.say = said.append
+        given = types.SimpleNamespace(
+            method=types.SimpleNamespace(config=None, steps=None, resolution=48, negative=""),
+            set={},
+        )
+        made = dotted(configure(given, configuration(*pair), events))
+        keys = [key for key in made if key.endswith("milestones.resolution")]
+        assert made["resolution"] == 48
+        assert {made[key] for key in keys} == {"0"}
+        assert len(said) == 1
+        assert "--resolution 48 goes before" in said[0]
+        given.set = dict.fromkeys(keys, "32")
+        assert dotted(configure(given, configuration(*pair), events))[keys[0]] == "32"
+        assert len(said) == 1

@@ -4,10 +4,14 @@ given."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 
 from ..engine.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
 
 MAIN = "cpu"
 """Main memory: the reference device, on which everything lives between stages."""
@@ -119,6 +123,37 @@ def synchronise(device: torch.device) -> None:
     """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class OnHost(Generic[T]):
+    """What the host has to know of tensors, as Python numbers, asked of their device again only
+    where one of them has changed: a step does not wait for what stays the same.
+
+    Args:
+        ask: from tensors to a value on the host.
+
+    Example:
+        >>> count = OnHost(lambda x: int(x.sum()))
+        >>> x = torch.ones(3)
+        >>> count(x), count(x), count(x.mul_(2))
+        (3, 3, 6)
+    """
+
+    def __init__(self, ask: Callable[..., T]) -> None:
+        self._ask = ask
+        self._known: tuple[tuple[torch.Tensor, ...], tuple[int, ...], T] | None = None
+
+    def __call__(self, *tensors: torch.Tensor) -> T:
+        """The value for tensors, which may not be views that are made anew each time."""
+        versions = tuple(t._version for t in tensors)
+        if self._known is not None:
+            before, then, value = self._known
+            # Another tensor, such as the same one on another device, is asked as well.
+            if versions == then and all(a is b for a, b in zip(before, tensors, strict=True)):
+                return value
+        value = self._ask(*tensors)
+        self._known = (tensors, versions, value)
+        return value
 
 
 def follow(module: torch.nn.Module, tensor: torch.Tensor) -> None:

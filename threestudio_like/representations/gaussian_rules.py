@@ -78,7 +78,7 @@ def densify(
 
     Where there is no room for all that would be added, those that are pulled most come first.
     """
-    n, room = int(cloud.count), cloud.config.capacity
+    n, room = len(cloud), cloud.config.capacity
     device = cloud.device
     mean = cloud.pulls[:n] / cloud.sights[:n].clamp_min(1)
     largest = cloud.log_scales[:n].exp().amax(-1)

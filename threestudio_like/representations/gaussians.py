@@ -20,6 +20,7 @@ from torch import nn
 from ..engine.random import RandomStream
 from ..engine.schema.bounds import Bounds, Number, Positive, ScheduleText, Share
 from ..engine.stage import ParameterGroup, Step
+from ..kernels.devices import OnHost
 from ..kernels.reference.gaussians import rotation_matrices
 from .density_query import query
 from .field import Field
@@ -142,6 +143,7 @@ class GaussianCloud(Field):
         self.harmonics = nn.Parameter(torch.zeros(room, bands - 1, channels))
         self.screen = nn.Parameter(torch.zeros(room, 2))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self._number = OnHost(int)
         self.register_buffer("pulls", torch.zeros(room))
         self.register_buffer("sights", torch.zeros(room))
         random = RandomStream(seed, "gaussians", 0)
@@ -176,11 +178,11 @@ class GaussianCloud(Field):
         self.sights.zero_()
 
     def __len__(self) -> int:
-        return int(self.count)
+        return self._number(self.count)
 
     def gaussians(self) -> Gaussians:
         """Those that are there. Differentiable."""
-        n = int(self.count)
+        n = len(self)
         bands = self.colours[:n]
         if self.harmonics.shape[1]:
             bands = torch.cat([bands, self.harmonics[:n]], 1)

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..engine.stage import ParameterGroup
 from ..kernels import EdgeTable, edge_table, interpolate, texture
+from ..kernels.devices import OnHost
 from ..meshes.surface.normals import vertex_normals
 from ..meshes.texture.atlas import Atlas
 from ..meshes.texture.bake import atlas_raster
@@ -105,6 +106,7 @@ class TexturedMesh(Representation):
             fill = (rows * size + columns).reshape(-1)
         self.register_buffer("fill", torch.from_numpy(np.ascontiguousarray(fill)), persistent=False)
         self.register_buffer("open", torch.from_numpy(known.reshape(-1)), persistent=True)
+        self._open_texels = OnHost(_open_texels)
         values = torch.zeros(channels, size, size)
         if start is not None:
             start = start.to(values)
@@ -218,7 +220,7 @@ class TexturedMesh(Representation):
         texels, inside = self.texels[0], self.charts & self.unlocked.view(self.resolution, -1)
         down = (texels[:, 1:] - texels[:, :-1]).square() * (inside[1:] & inside[:-1])
         across = (texels[:, :, 1:] - texels[:, :, :-1]).square() * (inside[:, 1:] & inside[:, :-1])
-        scale = (self.resolution / 256) ** 2 / max(1, int(inside.sum()))
+        scale = (self.resolution / 256) ** 2 / max(1, self._open_texels(self.raster, self.open))
         return (down.sum() + across.sum()) * scale
 
     def parameter_groups(self, rates: Rates | None = None) -> list[ParameterGroup]:
@@ -301,3 +303,7 @@ def seam_points(
         uv[e[edge, 0]] * (1 - along[:, None]) + uv[e[edge, 1]] * along[:, None] for e in (one, two)
     ]
     return torch.from_numpy(np.stack(sides, 1).astype(np.float32))
+
+
+def _open_texels(raster: torch.Tensor, unlocked: torch.Tensor) -> int:
+    return int(((raster[..., 3] > 0).view(-1) & unlocked).sum())

@@ -57,7 +57,7 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
     if method.steps is not None:
         config = config.with_steps(method.steps)
     if method.resolution is not None:
-        config = config.with_resolution(method.resolution)
+        config = with_resolution(config, method.resolution, options.set, events)
     if getattr(options, "sketch", None) is not None:
         config = _with_sketch(config, options)
     if method.negative:
@@ -73,6 +73,21 @@ def with_mesh(config: Any) -> Any:
     if mesh is None:
         raise ConfigError("this method has no mesh stage", "--refine-mesh", "Leave it out")
     return replace(config, mesh=replace(mesh, steps=mesh.steps or REFINE_STEPS))
+
+
+def with_resolution(
+    config: Any, resolution: int, given: Mapping[str, str], events: Events | None = None
+) -> Any:
+    """The configuration with renderings of `resolution` pixels from beginning to end: milestones
+    of the preset, which would go before it, are off, and `events` are told so; those that are
+    `given` as dotted options stay."""
+    config = config.with_resolution(resolution)
+    for key, value in dotted(config).items():
+        if key.endswith("milestones.resolution") and key not in given and value != "0":
+            config = set_dotted(config, key, "0")
+            if events is not None:
+                events.say(f'--resolution {resolution} goes before --{key} "{value}".')
+    return config
 
 
 def guidances_of(main: str, values: dict[str, str]) -> dict[str, Any]:
