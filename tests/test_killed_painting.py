@@ -1,16 +1,11 @@
 """Paintings of all sides on one texture, and those that distil from there, that are killed outright
 go on where their last checkpoint was, and end in the bytes of the uninterrupted one.
 
-The runs are children of one process that has everything imported: a child is killed with SIGKILL,
-and another goes on in the same folder, from the folder alone.
-"""
+Another child goes on in the same folder, from the folder alone."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,62 +13,20 @@ import torch
 import yaml
 
 from tests import control_twins
+from tests.children import KILLED, Children
 from tests.twins import TWINS, save_twin
 from threestudio_like.engine.config import to_dict
 from threestudio_like.systems.texturing.by_method import by_method
 from threestudio_like.systems.texturing.latent_paint import LatentPaint
 
-SERVER = """
-import functools, json, os, signal, sys
-from dataclasses import replace
-import torch
-torch.set_num_threads(1)
+PAINTS = """
 from threestudio_like.cli import main
 from threestudio_like.engine import loop
-plain = loop.Loop
 
 
-def killing(name, index):
-    class Killing(plain):
-        def run(self, plans):
-            def build(plan, done):
-                stage = plan.build(done)
-                if stage.name == name:
-                    after = stage.after_step
-
-                    def stop(step):
-                        if after is not None:
-                            after(step)
-                        if step.index == index:
-                            os.kill(os.getpid(), signal.SIGKILL)
-
-                    stage.after_step = stop
-                return stage
-
-            return super().run([replace(p, build=functools.partial(build, p)) for p in plans])
-
-    return Killing
-
-
-import diffusers, transformers  # noqa: imported once for all children
-print("ready", flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            if order["stage"]:
-                loop.Loop = killing(order["stage"], order["index"])
-            code = main(order["words"])
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+def carry_out(order):
+    loop.Loop = killing(loop.Loop, order["stage"], order["index"])
+    return main(order["words"])
 """
 BOX = """
 v -1 -1 -1\nv 1 -1 -1\nv 1 1 -1\nv -1 1 -1\nv -1 -1 1\nv 1 -1 1\nv 1 1 1\nv -1 1 1
@@ -83,37 +36,20 @@ PAINT = ["--paint.steps", "4", "--paint.views", "4", "--paint.apart", "0.3", "--
 FEW = ["--no-turntable", "--quiet", "--checkpoint-steps", "1", "--threads", "1"]
 
 
-class Painter:
-    """A process that carries commands out in children of its own."""
+class Painter(Children):
+    """Carries commands out."""
 
     def __init__(self, room: Path) -> None:
-        self.room = room
         self.prior = save_twin("sd", room / "sd")
         torch.manual_seed(5)
         self.control = room / "control"
         control_twins.controlnet(TWINS["sd"]()).eval().save_pretrained(self.control)
         self.mesh = room / "box.obj"
         self.mesh.write_text(BOX)
-        self.errors = room / "errors.txt"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors.open("w"),
-            text=True,
-        )
-        assert self.line() == "ready", self.errors.read_text()
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        super().__init__(PAINTS, room / "errors.txt")
 
     def run(self, words: list[str], stage: str = "", index: int = 0) -> int:
-        assert self.process.stdin is not None
-        order = {"words": words, "stage": stage, "index": index}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return int(self.line())
+        return self.carry_out(words=words, stage=stage, index=index)
 
     def words(self, case: str, out: Path) -> list[str]:
         method, _, control = case.partition(" ")
@@ -135,9 +71,7 @@ class Painter:
 def painter(tmp_path_factory):
     made = Painter(tmp_path_factory.mktemp("killed"))
     yield made
-    assert made.process.stdin is not None
-    made.process.stdin.close()
-    made.process.wait()
+    made.close()
 
 
 CASES = {
@@ -148,13 +82,13 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_killed_painting_ends_in_the_same_bytes(case, painter, tmp_path):
-    assert painter.run(painter.words(case, tmp_path / "whole")) == 0, painter.errors.read_text()
+    assert painter.run(painter.words(case, tmp_path / "whole")) == 0
     whole = (tmp_path / "whole" / "asset.glb").read_bytes()
     for stage, index in CASES[case]:
         out = tmp_path / f"{stage}-{index}"
-        assert painter.run(painter.words(case, out), stage, index) == -signal.SIGKILL
+        assert painter.run(painter.words(case, out), stage, index) == KILLED
         assert not (out / "asset.glb").exists()
-        assert painter.run(["resume", str(out), "--quiet"]) == 0, painter.errors.read_text()
+        assert painter.run(["resume", str(out), "--quiet"]) == 0
         assert (out / "asset.glb").read_bytes() == whole, (stage, index)
         events = (out / "events.jsonl").read_text().splitlines()
         begun = [json.loads(e) for e in events if json.loads(e)["event"] == "begin"]

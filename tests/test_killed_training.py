@@ -1,123 +1,56 @@
 """Every training of `train all` that is killed outright goes on where its last checkpoint was, and
 ends in the bytes of the uninterrupted one.
 
-The trainings run through `train all`'s own table, in children of one process that has everything
-imported: a child is killed with SIGKILL, and another goes on in the same folder.
-"""
+The trainings run through `train all`'s own table."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.children import KILLED, Children
 from threestudio_like.training.all import PARTS
 
-SERVER = """
-import functools, json, os, signal, sys
-from dataclasses import replace
+TRAINS = """
 from pathlib import Path
-import torch
-torch.set_num_threads(1)
 from threestudio_like.engine import training
 from threestudio_like.training import all as every
 from threestudio_like.training.options import TrainingOptions
 
 # A checkpoint after every step.
-training.LoopSettings = functools.partial(training.LoopSettings)
 plain_loop, plain_settings = training.Loop, training.LoopSettings
 training.LoopSettings = lambda **known: plain_settings(**{**known, "checkpoint_seconds": 0.0})
 
 
-def killing(stage_name, index):
-    class Killing(plain_loop):
-        def run(self, plans):
-            def build(plan, done):
-                stage = plan.build(done)
-                if stage.name == stage_name:
-                    after = stage.after_step
-
-                    def stop(step):
-                        if after is not None:
-                            after(step)
-                        if step.index == index:
-                            os.kill(os.getpid(), signal.SIGKILL)
-
-                    stage.after_step = stop
-                return stage
-
-            return super().run(
-                [replace(p, build=functools.partial(build, p)) for p in plans]
-            )
-
-    return Killing
-
-
-def train(order):
+def carry_out(order):
     part = next(p for p in every.PARTS if p.name == order["part"])
-    if order["stage"]:
-        training.Loop = killing(order["stage"], order["index"])
+    training.Loop = killing(plain_loop, order["stage"], order["index"])
     options = TrainingOptions(
         out=Path(order["out"]), preset="quick", steps=4, groups=8, objects=8, quiet=True,
         resume=order["resume"],
     )
     part.train(replace(every._options(options, part, None), cache=Path(order["data"])))
-
-
-import diffusers, transformers  # noqa: imported once for all children
-print("ready", flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            train(order)
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
+    return 0
 """
 
 
-class Trainer:
-    """A process that trains parts in children of its own."""
+class Trainer(Children):
+    """Trains parts."""
 
     def __init__(self, data: Path) -> None:
-        self.data, self.errors = data, data.parent / "errors.txt"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors.open("w"),
-            text=True,
-        )
-        assert self.line() == "ready", self.errors.read_text()
-
-    def line(self) -> str:
-        return self.process.stdout.readline().strip()
+        self.data = data
+        super().__init__(TRAINS, data.parent / "errors.txt")
 
     def train(
         self, part: str, out: Path, stage: str = "", index: int = 0, resume: bool = False
     ) -> int:
         """The exit code of a child that trains a part; it is killed after a step of a stage."""
         order = {"part": part, "out": str(out), "stage": stage, "index": index}
-        order |= {"resume": resume, "data": str(self.data)}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        code = int(self.line())
-        assert code in (0, -9), self.errors.read_text()[-3000:]
-        return code
+        return self.carry_out(**order, resume=resume, data=str(self.data))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +59,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     trainer = Trainer(folder / "data")
     yield trainer, folder / "whole"
-    trainer.process.stdin.close()
-    trainer.process.wait()
+    trainer.close()
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -161,7 +93,7 @@ def test_a_killed_training_ends_in_the_same_weights(part, trained, tmp_path):
     )
     assert stages, "nothing was trained"
     for stage in stages:
-        assert trainer.train(part, cut, stage, 1, resume=True) == -9
+        assert trainer.train(part, cut, stage, 1, resume=True) == KILLED
     assert trainer.train(part, cut, resume=True) == 0
     first, second = (tensors(folder / kind.folder) for folder in (whole, cut))
     assert first.keys() == second.keys()

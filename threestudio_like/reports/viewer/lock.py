@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from ...engine.errors import InputError
 from ...meshes.mesh import Asset, Mesh
 from .guard import LOOPBACK
-from .server import ViewerServer
+from .question import Question
 from .shapes import add_asset, light_scene, sphere_about
 from .words import told
 
@@ -135,7 +134,7 @@ class SurfaceTexels:
         return found.numpy()[inside], normals[face].astype(np.float32), place
 
 
-class LockPainter:
+class LockPainter(Question[np.ndarray]):
     """Asks the user what keeps its colour. A drag that begins on the mesh paints, one that begins
     beside it turns; what is painted is shown as a coat over the mesh.
 
@@ -151,26 +150,15 @@ class LockPainter:
 
     def __init__(self, asset: Asset, name: str, port: int = 0, host: str = LOOPBACK) -> None:
         self.texels = SurfaceTexels(asset, name=name)
-        self._done, self._one = threading.Event(), threading.Lock()
         self._before: list[np.ndarray] = []
         self._last: np.ndarray | None = None
         self._drawn = 0.0
-        self.server = ViewerServer("What keeps its colour?", port=port, host=host)
+        super().__init__("What keeps its colour?", port=port, host=host)
         try:
             self._build(asset, name)
         except BaseException:
             self.server.close()
             raise
-
-    @property
-    def address(self) -> str:
-        """The address of the page."""
-        return self.server.address
-
-    @property
-    def warning(self) -> str:
-        """See `ViewerServer.warning`."""
-        return self.server.warning
 
     def begin(self) -> None:
         """Begin a stroke, which *Undo* takes back whole."""
@@ -214,15 +202,9 @@ class LockPainter:
             raise InputError(what, "what keeps its colour", "Paint a part of the mesh")
         self._done.set()
 
-    def wait(self, seconds: float | None = None) -> np.ndarray | None:
-        """The mask (H, W) uint8 as `--lock` takes it when the user has finished, or None after
-        `seconds`."""
-        self._done.wait(seconds)
-        return self.texels.picture() if self._done.is_set() else None
-
-    def close(self) -> None:
-        """Stop the server."""
-        self.server.close()
+    def answer(self) -> np.ndarray:
+        """The mask (H, W) uint8 as `--lock` takes it."""
+        return self.texels.picture()
 
     def _build(self, asset: Asset, name: str) -> None:
         server, gui = self.server, self.server.gui
@@ -271,14 +253,10 @@ class LockPainter:
             draw: also where the last picture is younger than `DRAW_SECONDS`.
             quiet: what is wrong is not said, such as a stroke that leaves the mesh.
         """
-        problem = ""
         with self._one:
-            try:
-                act()
-            except InputError as error:
-                problem = "" if quiet else error.line()
-                if quiet:
-                    self._last = None
+            problem = self._carry_out(act)
+            if problem and quiet:
+                problem, self._last = "", None
             if draw or problem or time.monotonic() - self._drawn > DRAW_SECONDS:
                 self._draw(problem)
 

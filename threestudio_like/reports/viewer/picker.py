@@ -3,7 +3,6 @@ order of the prompt."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ...engine.errors import InputError
 from .guard import LOOPBACK
-from .server import ViewerServer
+from .question import Question
 from .words import objects_list, told
 
 BACKGROUND = 0.4
@@ -25,7 +24,7 @@ Find = Callable[[np.ndarray], np.ndarray]
 """Maps a point (2,) in pixels to the mask (H, W) bool of the object at that point."""
 
 
-class BoxPicker:
+class BoxPicker(Question[np.ndarray]):
     """Asks the user for boxes. The picture stands in the scene, in front of the camera: a click is
     a ray that meets it, a drag two of them.
 
@@ -51,21 +50,8 @@ class BoxPicker:
         self.picture, self.phrases, self._find = picture, phrases, find
         self.boxes: list[list[float]] = []
         self._masks: list[np.ndarray | None] = []
-        self._taken: np.ndarray | None = None
-        self._done = threading.Event()
-        self._one = threading.Lock()
-        self.server = ViewerServer("Which objects?", port=port, host=host)
+        super().__init__("Which objects?", port=port, host=host)
         self._build()
-
-    @property
-    def address(self) -> str:
-        """The address of the page."""
-        return self.server.address
-
-    @property
-    def warning(self) -> str:
-        """See `ViewerServer.warning`."""
-        return self.server.warning
 
     def click(self, x: float, y: float) -> list[float]:
         """Take the object at a point, in pixels; its box.
@@ -118,14 +104,9 @@ class BoxPicker:
         self._taken = np.array(self.boxes)
         self._done.set()
 
-    def wait(self, seconds: float | None = None) -> np.ndarray | None:
-        """The boxes (N, 4) when the user has finished, or None after `seconds`."""
-        self._done.wait(seconds)
+    def answer(self) -> np.ndarray:
+        """The boxes (N, 4)."""
         return self._taken
-
-    def close(self) -> None:
-        """Stop the server."""
-        self.server.close()
 
     def _room(self) -> None:
         if self.phrases and len(self.boxes) >= len(self.phrases):
@@ -209,13 +190,9 @@ class BoxPicker:
 
     def _answer(self, act: Callable[[], Any]) -> None:
         """Carry out what was asked for, and show it or what is wrong with it."""
-        problem = ""
-        # Several clicks may arrive at once, and the segmenter answers one at a time.
+        # The segmenter answers one at a time.
         with self._one:
-            try:
-                act()
-            except InputError as error:
-                problem = error.line()
+            problem = self._carry_out(act)
         self._draw(problem)
 
     def _draw(self, problem: str = "") -> None:
