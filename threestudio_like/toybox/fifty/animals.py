@@ -5,19 +5,7 @@ from __future__ import annotations
 from ..edition import Category
 from ..objects.parts import Part, Proportions
 from .beasts import BEAST, eyes
-from .solids import (
-    ball,
-    box,
-    cyl,
-    extrude,
-    loft,
-    pair,
-    pipe,
-    rod,
-    rotate,
-    shift,
-    turn,
-)
+from .solids import ball, box, cyl, extrude, loft, pair, pipe, rod, rotate, shift, smooth, turn
 
 
 def _four_legs(x: float, z: float, top: float, r: float) -> list[Part]:
@@ -162,7 +150,7 @@ def cat(p: Proportions, mode: str | None) -> list[Part]:
     parts.append((ball(head * 0.26, (0, y - head * 0.25, z + head * 0.72), 12, 8), "cream"))
     parts.append((ball(head * 0.1, (0, y - head * 0.1, z + head * 0.95), 8, 6), "coal"))
     parts += eyes(head * 0.42, y + head * 0.15, z + head * 0.74, head * 0.15)
-    return [*parts, (pipe(path, tail), "tail")]
+    return [*parts, (pipe(smooth(path), tail), "tail")]
 
 
 def bird(p: Proportions, mode: str | None) -> list[Part]:

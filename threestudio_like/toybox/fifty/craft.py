@@ -6,7 +6,7 @@ import numpy as np
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
-from .solids import ball, box, cyl, extrude, loft, pair, rod, shift, spun, turn
+from .solids import ball, box, cyl, extrude, loft, pair, rod, rotate, shift, spun, turn
 
 
 def boat(p: Proportions, mode: str | None) -> list[Part]:
@@ -87,10 +87,23 @@ def aeroplane(p: Proportions, mode: str | None) -> list[Part]:
     parts.append((ball((r * 0.6, r * 0.6, half * 0.2), (0, r * 0.7, half * 0.55)), "windows"))
     if jet:
         return parts + pair(cyl(r * 0.42, 0.5, (span * 0.2, -r * 0.75, half * 0.12), "z"), "metal")
-    blades = box((r * 4.4, 0.09, 0.04), (0, -r * 0.15, half + 0.06))
+    # Outwards and back; the root lies within the hub.
+    shape = [
+        (0, -0.02),
+        (0.25, -0.07),
+        (0.85, -0.06),
+        (1, 0),
+        (0.85, 0.05),
+        (0.25, 0.06),
+        (0, 0.02),
+    ]
+    blade = extrude([(x * r * 2.2, y) for x, y in shape], 0.04)
     return [
         *parts,
-        (blades, "dark"),
+        *(
+            (shift(rotate(blade, "z", angle), (0, -r * 0.15, half + 0.06)), "dark")
+            for angle in (90, 210, 330)
+        ),
         (cyl(r * 0.24, 0.2, (0, -r * 0.15, half + 0.02), "z"), "dark"),
         *pair(cyl(0.12, 0.1, (r * 1.1, -r - 0.12, half * 0.3), "x"), "dark"),
         *pair(rod((r * 0.4, -r * 0.6, half * 0.3), (r * 1.1, -r - 0.12, half * 0.3), 0.04), "dark"),

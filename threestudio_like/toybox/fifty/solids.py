@@ -175,6 +175,16 @@ def pipe(
     return vertices.astype(np.float32), _skin(len(points), segments)
 
 
+def smooth(knots: Iterable[Sequence[float]], count: int = 10) -> np.ndarray:
+    """A path (count, 3) without corners through knots (K, 3), by a cubic spline over their
+    distances."""
+    from scipy.interpolate import CubicSpline
+
+    points = np.asarray([*knots], np.float64)
+    along = np.r_[0, np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()]
+    return np.asarray(CubicSpline(along, points)(np.linspace(0, along[-1], count)))
+
+
 def rod(
     begin: Sequence[float],
     end: Sequence[float],
@@ -260,6 +270,24 @@ def extrude(
     elif axis == "x":
         vertices = vertices[:, [2, 1, 0]] * [-1, 1, 1]
     return (vertices + np.asarray(at)).astype(np.float32), faces
+
+
+def stroke(
+    path: Sequence[Sequence[float]] | np.ndarray, thick: float, begin: bool = True
+) -> np.ndarray:
+    """The outline (2 P, 2), counter-clockwise, of a line of some thickness along a path (P, 2):
+    corners are mitred, and ends are square and half a thickness beyond the path's, the first one
+    only where `begin` says so."""
+    points = np.array(path, np.float64)
+    step = np.diff(points, axis=0)
+    step /= np.linalg.norm(step, axis=1, keepdims=True)
+    points[-1] += step[-1] * thick / 2
+    if begin:
+        points[0] -= step[0] * thick / 2
+    left = np.stack([-step[:, 1], step[:, 0]], 1)
+    before, after = np.concatenate([left[:1], left]), np.concatenate([left, left[-1:]])
+    corner = (before + after) / (1 + (before * after).sum(1, keepdims=True)) * thick / 2
+    return np.concatenate([points - corner, (points + corner)[::-1]])
 
 
 def _ears(polygon: np.ndarray) -> list[tuple[int, int, int]]:

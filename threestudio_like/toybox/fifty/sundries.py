@@ -6,51 +6,35 @@ import numpy as np
 
 from ..edition import Category
 from ..objects.parts import Part, Proportions
-from .solids import ball, box, cyl, extrude, pipe, ring, rod, rotate, shift, spun, turn
+from .solids import ball, cyl, extrude, pipe, ring, rod, rotate, spun, stroke, turn
 
 _STICK = ("thick", "thin")
-_Point = tuple[float, float, float]
-_STROKES: dict[str, list[tuple[_Point, _Point]]] = {
-    "t": [((-0.5, 0.8, 0), (0.5, 0.8, 0)), ((0, 0, 0), (0, 0.8, 0))],
-    "h": [
-        ((-0.4, 0, 0), (-0.4, 1, 0)),
-        ((0.4, 0, 0), (0.4, 1, 0)),
-        ((-0.4, 0.5, 0), (0.4, 0.5, 0)),
-    ],
-    "e": [
-        ((-0.3, 0, 0), (-0.3, 1, 0)),
-        ((-0.3, 0, 0), (0.35, 0, 0)),
-        ((-0.3, 0.5, 0), (0.25, 0.5, 0)),
-        ((-0.3, 1, 0), (0.35, 1, 0)),
-    ],
-    "x": [((-0.4, 0, 0), (0.4, 1, 0)), ((0.4, 0, 0), (-0.4, 1, 0))],
-    "one": [
-        ((0.05, 0, 0), (0.05, 1, 0)),
-        ((-0.25, 0, 0), (0.35, 0, 0)),
-        ((0.05, 1, 0), (-0.25, 0.75, 0)),
-    ],
-    "four": [
-        ((0.2, 0, 0), (0.2, 1, 0)),
-        ((0.2, 1, 0), (-0.4, 0.35, 0)),
-        ((-0.4, 0.35, 0), (0.45, 0.35, 0)),
-    ],
-    "seven": [((-0.35, 1, 0), (0.35, 1, 0)), ((0.35, 1, 0), (-0.1, 0, 0))],
+_STROKES: dict[str, list[list[tuple[float, float]]]] = {
+    "t": [[(-0.5, 0.8), (0.5, 0.8)], [(0, 0), (0, 0.8)]],
+    "h": [[(-0.4, 0), (-0.4, 1)], [(0.4, 0), (0.4, 1)], [(-0.4, 0.5), (0.4, 0.5)]],
+    "e": [[(0.35, 0), (-0.3, 0), (-0.3, 1), (0.35, 1)], [(-0.3, 0.5), (0.25, 0.5)]],
+    "x": [[(-0.4, 0), (0.4, 1)], [(0.4, 0), (-0.4, 1)]],
+    "one": [[(-0.25, 0.75), (0.05, 1), (0.05, 0)], [(-0.25, 0), (0.35, 0)]],
+    "four": [[(-0.4, 0.35), (0.2, 1), (0.2, 0)], [(-0.4, 0.35), (0.45, 0.35)]],
+    "seven": [[(-0.35, 1), (0.35, 1), (-0.1, 0)]],
 }
-"""The strokes of letters and numbers, between the middles of their ends."""
+"""The strokes of letters and numbers, along their middles."""
 
 
 def sign(p: Proportions, mode: str | None) -> list[Part]:
     h, w, t, d = p.height(1.0, 1.8), p.width(0.9, 1.5), p.thickness(0.16, 0.34), p(0.2, 0.5)
-    parts: list[Part] = []
-    for n, (begin, end) in enumerate(_STROKES[mode or "t"]):
-        a, b = np.asarray(begin) * [w, h, 1], np.asarray(end) * [w, h, 1]
-        length, angle = (
-            float(np.linalg.norm(b - a)),
-            float(np.degrees(np.arctan2(b[1] - a[1], b[0] - a[0]))),
+    # The slope of a four begins within its bar.
+    flush = 0 if mode == "four" else None
+    return [
+        # No two strokes have their faces in one plane.
+        (
+            extrude(
+                stroke(np.asarray(path) * [w, h], t, begin=n != flush), depth=d * (1 - 0.02 * n)
+            ),
+            "main",
         )
-        bar = rotate(box((length + t, t, d * (1 - 0.02 * n))), "z", angle)
-        parts.append((shift(bar, tuple(((a + b) / 2).tolist())), "main"))
-    return parts
+        for n, path in enumerate(_STROKES[mode or "t"])
+    ]
 
 
 def toy_ball(p: Proportions, mode: str | None) -> list[Part]:

@@ -78,13 +78,13 @@ def vase(p: Proportions, mode: str | None) -> list[Part]:
         (turn([(0.0, 0.0), *zip(radius.tolist(), y.tolist()), *inside], 28), "main")
     ]
     if mode == "handled":
-        path = [
-            (neck * 0.9, high * h, 0),
-            (belly * 0.9 + 0.1, high * h, 0),
-            (belly + 0.15, (where + 0.3) * h, 0),
-            (belly * 0.9, (where + 0.06) * h, 0),
-        ]
-        parts += pair(pipe(path, 0.06), "handles")
+        # From the neck round to the belly, its middle farther out than the belly.
+        a = np.linspace(0, np.pi, 10)
+        down = (1 - np.cos(a)) / 2
+        out = belly + 0.18 - 0.45 * (neck + belly)
+        x = 0.85 * (neck + (belly - neck) * down) + out * np.sin(a)
+        rise = high + (where + 0.06 - high) * down
+        parts += pair(pipe(np.stack([x, rise * h, 0 * a], 1), 0.06), "handles")
     return parts
 
 
