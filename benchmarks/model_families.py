@@ -77,7 +77,9 @@ class Watched:
 
         def planned(text, config, prior, *more, **options):
             found = choose(text, config, prior, *more, **options)
-            self.forecast = max(self.forecast, found.peak)
+            # Without the surface's extraction, which comes after them.
+            own = memory_budget.forecast(found.plan, list(found.demands), prior)
+            self.forecast = max(self.forecast, own.peak)
             for network in (getattr(prior, n, None) for n in ("denoiser", "unet", "vae")):
                 if network is not None:
                     held.extend([*network.parameters(), *network.buffers()])
@@ -234,7 +236,7 @@ def main() -> None:
         "steps (prompt and negative prompt), of the text's states, of the decoded picture. "
         "*distils*: three steps of `generate` through the command line end in a verified asset. "
         "*MB taken*: the most bytes of tensors alive while they distil, weights and field with "
-        "them; *MB forecast*: what `--memory` says before anything runs."
+        "them; *MB forecast*: what `--memory` counts on for them before anything runs."
     )
     told = (
         "Twins in the layout of the published folders. *prediction*: the largest absolute "

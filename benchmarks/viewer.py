@@ -145,10 +145,13 @@ def spread(values: list[float], digits: int = 1) -> str:
 def body_of(rows: list[dict]) -> str:
     """The page: seconds, cost, snapshots and first picture of each way to run."""
     lines = []
+    # Other processes that a run starts and waits for.
+    others = statistics.median(r["viewer"] for r in rows if r["how"] == HOWS[0])
     for how in HOWS:
         runs = [row for row in rows if row["how"] == how]
         own = [r["run"] - r["onlookers"] for r in runs]
-        cost = [[100 * r[k] / o for r, o in zip(runs, own)] for k in ("onlookers", "viewer")]
+        spent = [(r["onlookers"], max(0.0, r["viewer"] - others)) for r in runs]
+        cost = [[100 * s[k] / o for s, o in zip(spent, own)] for k in (0, 1)]
         both = [a + b for a, b in zip(*cost)]
         firsts = [r["first picture"] for r in runs if "first picture" in r]
         kept = round(statistics.median(r["kept"] for r in runs))

@@ -22,6 +22,8 @@ from threestudio_like.guidance.choice import Guidances, _counts
 from threestudio_like.guidance.regularisers import distortion
 from threestudio_like.guidance.second_prior import SecondLoadConfig, load_beside
 from threestudio_like.priors.diffusion import Condition
+from threestudio_like.priors.families.detection import load_folder
+from threestudio_like.priors.families.parts import sizes_of
 from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 from threestudio_like.renderers import (
     BackgroundSample,
@@ -51,6 +53,7 @@ from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 from .conftest import tiny_pipeline
 from .rounding import apart, of_network, of_sum
+from .twins import save_twin
 
 
 def fields():
@@ -289,6 +292,37 @@ def test_a_forecast_is_what_a_run_takes(tiny_folder, system, plan, parts):
         loop = Loop(None, Events(None, "quiet"), LoopSettings(accumulate=parts), Watchdog())
         loop.run(config.plans(Request("a red chair", prior, 0, limits=expected.limits)))
     assert watch.peak == pytest.approx(expected.peak, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux-dev"])
+def test_text_encoders_are_counted(name, tmp_path):
+    """Those that stay all the time, and others beside the weights: prompts are read first."""
+    folder = save_twin(name, tmp_path / name)
+    prior = load_folder(folder, DiffusersConfig(), name)
+    small = {"resolution": 8, "representation": {"hash": {"levels": 2, "log2_size": 8}}}
+    config = update(DreamFusion.paper(), {**small, "renderer": {"samples": 8, "occupancy": 8}})
+    config = replace(config, distil=replace(config.distil, steps=2))
+    sizes = {part: n for part, n in sizes_of(folder).items() if part.startswith("text_encoder")}
+    assert sizes
+    text = sum(sizes.values()) * prior.text.dtype.itemsize
+    wanted = demands(config, prior)
+    place = prior.text.device
+    assert prior.text.keep
+    stays = forecast(PLANS[0], wanted, prior)
+    assert stays.parts["text encoders"] == text
+    prior.text.keep = False
+    before = len(prior.text.embeddings)
+    read = forecast(
+        PLANS[0], [replace(d, samples=1, parameters=0, refresh=0) for d in wanted], prior
+    )
+    assert read.peak >= read.parts["weights"] + text
+    # A plan asks for a text's shape only, and leaves nothing of it on the device or in the run.
+    assert prior.text.device == place
+    assert len(prior.text.embeddings) == before
+    # Embeddings of a file are read by no encoder.
+    prior.encode_text([""])
+    prior.text.embeddings.bundle = True
+    assert forecast(PLANS[0], wanted, prior).peak == stays.peak - text
 
 
 def test_a_second_prior_is_counted(tiny_folder, tmp_path):

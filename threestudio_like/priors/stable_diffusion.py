@@ -18,8 +18,9 @@ from ..engine.errors import ModelError, did_you_mean
 from ..engine.limits import Limits
 from .control.networks import controlled
 from .diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Working
-from .families.base import DiffusersPrior, TextSide
+from .families.base import DiffusersPrior
 from .families.records import UnetRecord
+from .families.text import TextSide
 from .model_folder import (
     CAMERA_NUMBERS,
     FIRST_CAMERA_VECTOR,

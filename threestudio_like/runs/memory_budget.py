@@ -20,6 +20,7 @@ from ..engine.memory import GIB
 from ..kernels.devices import is_main
 from ..meshes.surface.extraction import extraction_bytes
 from ..priors.diffusion import DiffusionPrior
+from ..priors.families.parts import sizes_of
 from ..representations import Field
 from ..stages.demand import Demand, demands
 from ..stages.field_to_mesh import AssetConfig
@@ -67,6 +68,16 @@ def budget(text: str) -> int:
     return int(float(found[1]) * GIB)
 
 
+def reading(prior: DiffusionPrior) -> tuple[int, bool]:
+    """Bytes of the text encoders that read a run's prompts, by their files, and whether they stay;
+    none where the prompts' embeddings are known, or the prior is of no folder."""
+    text, folder = getattr(prior, "text", None), getattr(prior, "folder", None)
+    if text is None or folder is None or text.embeddings.bundle:
+        return 0, False
+    numbers = sum(n for part, n in sizes_of(folder).items() if part.startswith("text_encoder"))
+    return numbers * text.dtype.itemsize, bool(text.keep)
+
+
 @dataclass(frozen=True)
 class Forecast:
     """Bytes by what takes them, and their peak."""
@@ -99,6 +110,7 @@ def forecast(
     """The largest stage's peak under a plan, or that of the extraction after them, which takes
     `extraction` bytes of main memory beside weights and field."""
     best: Forecast | None = None
+    text, stays = reading(prior)
     for demand in wanted:
         work = networks_at_work(plan, demand, prior)
         # The field, its gradient, Adam's two moments; the watchdog's copy of field and moments; the
@@ -124,12 +136,17 @@ def forecast(
             "networks at work": work.most,
             "rendering": drawn,
             "context": int(context),
+            "text encoders": text if stays else 0,
         }
-        held = work.weights + work.recorded + state + trained
+        held = work.weights + work.recorded + state + trained + parts["text encoders"]
         total = Forecast(plan, parts, held + busy + int(context))
+        if not stays and work.weights + text + int(context) > total.peak:
+            # Prompts are read beside the weights, before anything is rendered.
+            read = {"weights": work.weights, "text encoders": text, "context": int(context)}
+            total = Forecast(plan, read, sum(read.values()))
         if best is None or total.peak > best.peak:
             best = total
-        ending = work.weights + demand.parameters + extraction
+        ending = work.weights + parts["text encoders"] + demand.parameters + extraction
         if extraction and is_main(prior.device) and ending > best.peak:
             last = {"weights": work.weights, "field": demand.parameters, EXTRACTION: extraction}
             best = Forecast(plan, last, ending)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,22 +35,7 @@ from .forecast import forecast, forecast_training
 from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
 from .parts import check_class, index_of, load_part
 from .records import AutoencoderRecord, SchedulerRecord
-
-
-class TextSide(Protocol):
-    """What turns prompts into packed embeddings."""
-
-    embeddings: EmbeddingStore
-    prepare: Callable[[str, Any], None] | None
-
-    def encode(self, prompts: list[str]) -> torch.Tensor:
-        """Packed embeddings (B, T, D)."""
-
-    def columns(self, prompt: str, words: str) -> list[int]:
-        """See `DiffusionPrior.word_columns`."""
-
-    def check(self, prompt: str) -> list[str]:
-        """See `DiffusionPrior.check_prompt`."""
+from .text import TextSide
 
 
 class DiffusersPrior(DiffusionPrior):

@@ -10,8 +10,8 @@ from ..diffusion import Working
 from ..networks.attention import ViewAttention
 from ..stable_diffusion import StableDiffusionPrior
 from ..text.embeddings import EmbeddingStore
-from .base import DiffusersPrior, TextSide
-from .text import MaskedT5
+from .base import DiffusersPrior
+from .text import MaskedT5, TextSide
 
 
 class DeepFloydPrior(StableDiffusionPrior):

@@ -10,8 +10,8 @@ import torch
 from ..diffusion import GuidanceStyle
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text
-from .base import DiffusersPrior, TextSide
-from .text import PooledClipAndT5
+from .base import DiffusersPrior
+from .text import PooledClipAndT5, TextSide
 
 
 def packed(x: torch.Tensor) -> torch.Tensor:

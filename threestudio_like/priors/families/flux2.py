@@ -13,8 +13,8 @@ from ..diffusion import GuidanceStyle
 from ..noise_schedule import NoiseSchedule
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text
-from .base import DiffusersPrior, TextSide
-from .text import LibraryText
+from .base import DiffusersPrior
+from .text import LibraryText, TextSide
 
 STEPS = 50
 """Steps of sampling that the published shift is made for."""

@@ -11,16 +11,31 @@ import torch
 from torch import nn
 
 from ...engine.memory import MemoryWatch, bytes_of
+from ...kernels.devices import MAIN
 from ..control.networks import Control, controlled
 from ..diffusion import Working
 from ..networks.attention import install
 from ..networks.low_rank import CAMERA
 from ..rehearsal import numbers_of
+from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text
 from .autoencoder import latents_of_kind
 
 if TYPE_CHECKING:
     from .base import DiffusersPrior
+
+
+def _told(prior: DiffusersPrior) -> torch.Size:
+    """The shape (T, D) of what the denoiser is told of a prompt. It is read in main memory, because
+    nothing is known yet of the room on the device, and is not kept: a run makes its own."""
+    text = prior.text
+    place, known = text.device, text.embeddings
+    if not text.keep and not known.bundle:
+        text.device, text.embeddings = torch.device(MAIN), EmbeddingStore()
+    try:
+        return prior.encode_text([""]).shape[1:]
+    finally:
+        text.device, text.embeddings = place, known
 
 
 def _like(network: Any) -> Any:
@@ -64,7 +79,7 @@ def forecast(
 
     networks = [n for n in (prior.denoiser, prior.vae) if n is not None]
     controls = [c.network for c in prior.controls]
-    shape = prior.encode_text([""]).shape[1:]
+    shape = _told(prior)
     encoding = kept = 0
     with FakeTensorMode(allow_non_fake_inputs=True):
         made = [_like(network) for network in networks]
@@ -106,7 +121,7 @@ def forecast_training(
     """See `DiffusionPrior.rehearse_training`."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    shape = prior.encode_text([""]).shape[1:]
+    shape = _told(prior)
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = _like(prior.denoiser)
         if getattr(prior, "processor", None) is not None:

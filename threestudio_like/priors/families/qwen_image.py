@@ -10,9 +10,9 @@ import torch
 from ..diffusion import GuidanceStyle
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
-from .base import DiffusersPrior, TextSide
+from .base import DiffusersPrior
 from .flux import packed, unpacked
-from .text import LibraryText
+from .text import LibraryText, TextSide
 
 
 class QwenText(LibraryText):

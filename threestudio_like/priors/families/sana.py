@@ -11,8 +11,8 @@ import torch
 from ...engine.errors import ModelError
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text, TextLayout
-from .base import DiffusersPrior, TextSide
-from .text import LibraryText
+from .base import DiffusersPrior
+from .text import LibraryText, TextSide
 
 
 class GemmaText(LibraryText):

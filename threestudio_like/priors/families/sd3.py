@@ -9,8 +9,8 @@ import torch
 
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text
-from .base import DiffusersPrior, TextSide
-from .text import ClipAndT5
+from .base import DiffusersPrior
+from .text import ClipAndT5, TextSide
 
 
 class StableDiffusion3Prior(DiffusersPrior):

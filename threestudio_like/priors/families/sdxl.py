@@ -12,8 +12,8 @@ from ..diffusion import Working
 from ..stable_diffusion import StableDiffusionPrior
 from ..text.embeddings import EmbeddingStore
 from ..text.packed import Text
-from .base import DiffusersPrior, TextSide
-from .text import ClipPair
+from .base import DiffusersPrior
+from .text import ClipPair, TextSide
 
 SIZES = 6
 """Numbers of size and crop that SDXL is told."""

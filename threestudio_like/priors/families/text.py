@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -19,6 +19,25 @@ from .parts import load_text_part
 
 CLIP = ("CLIPTextModel", "CLIPTextModelWithProjection")
 T5 = ("T5EncoderModel", "UMT5EncoderModel")
+
+
+class TextSide(Protocol):
+    """What turns prompts into packed embeddings."""
+
+    embeddings: EmbeddingStore
+    dtype: torch.dtype
+    device: torch.device
+    keep: bool
+    prepare: Callable[[str, Any], None] | None
+
+    def encode(self, prompts: list[str]) -> torch.Tensor:
+        """Packed embeddings (B, T, D)."""
+
+    def columns(self, prompt: str, words: str) -> list[int]:
+        """See `DiffusionPrior.word_columns`."""
+
+    def check(self, prompt: str) -> list[str]:
+        """See `DiffusionPrior.check_prompt`."""
 
 
 class FamilyText(ABC):

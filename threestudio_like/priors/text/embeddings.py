@@ -17,10 +17,15 @@ FORMAT = "threestudio-like embeddings 1"
 
 
 class EmbeddingStore:
-    """Embeddings (T, D) float32 by prompt."""
+    """Embeddings (T, D) float32 by prompt.
+
+    Attributes:
+        bundle: whether they come from a file, so that no text encoder need be there.
+    """
 
     def __init__(self) -> None:
         self._table: dict[str, torch.Tensor] = {}
+        self.bundle = False
 
     def __contains__(self, prompt: str) -> bool:
         return prompt in self._table
@@ -60,6 +65,7 @@ class EmbeddingStore:
                     )
                 for i, prompt in enumerate(json.loads(metadata["prompts"])):
                     store.add(prompt, file.get_tensor(str(i)))
+            store.bundle = True
         except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
             raise ModelError(
                 "the embedding bundle is damaged",

@@ -20,9 +20,6 @@ def main(folder: Path, host: str, port: int) -> None:
     """Show a run until standard input ends, which happens when its process does."""
     # Ctrl-C in the terminal is the run's to answer.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        # The processor is the run's first.
-        os.nice(10)
     ended = threading.Event()
 
     def wait() -> None:
@@ -34,6 +31,9 @@ def main(folder: Path, host: str, port: int) -> None:
     if viewer.server.warning:
         print(viewer.server.warning, file=sys.stderr, flush=True)
     announce(f"The run is shown at {viewer.server.address}", viewer.server.address, True)
+    if hasattr(os, "nice"):
+        # The page opens at once; from then on the processor is the run's first.
+        os.nice(10)
     while not ended.is_set() and folder.is_dir():
         viewer.refresh()
         ended.wait(0.5 if viewer.server.watched else 1.5)

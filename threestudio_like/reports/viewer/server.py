@@ -35,7 +35,7 @@ POLICY = (
 WIDE = 640
 """Pixels of a scene from which on the panel lies beside it."""
 BRAND = (150, 50, 34)
-"""A shade darker than the reports': viser lightens it, and white words on its buttons have to be read."""
+"""A shade darker than the reports': viser lightens it, and white words have to be read on it."""
 _OPENING = threading.Lock()
 
 

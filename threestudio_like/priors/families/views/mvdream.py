@@ -23,8 +23,8 @@ from ...networks.multi_view_unet import MultiViewUNet, MultiViewUNetRecord
 from ...text.embeddings import EmbeddingStore
 from ...text.encoder import PromptEncoder
 from ...text.packed import Text
-from ..base import TextSide
 from ..parts import load_network, shapes_in, weight_files
+from ..text import TextSide
 from .pictures import PictureProcessor, at_edge, vision_of
 from .view_prior import ViewPrior, rows_of
 

@@ -24,9 +24,9 @@ from ...diffusion import CameraProtocol, Condition, PriorFacts, Reference
 from ...model_folder import read_config
 from ...text.embeddings import EmbeddingStore
 from ...text.packed import Text
-from ..base import TextSide
 from ..parts import load_network, shapes_in, weight_files
 from ..records import UnetRecord
+from ..text import TextSide
 from .pictures import PictureProcessor, at_edge, vision_of
 from .view_prior import NoText, ViewPrior
 

@@ -25,8 +25,8 @@ from ...text.embeddings import EmbeddingStore
 from ...text.encoder import PromptEncoder
 from ...text.packed import Text
 from ..autoencoder import Latents
-from ..base import TextSide
 from ..records import UnetRecord
+from ..text import TextSide
 from .pictures import PictureProcessor, vision_of
 from .view_prior import ViewPrior
 
