@@ -251,7 +251,8 @@ def sheet(pairs: list[tuple[str, str]], arms: list[str]) -> str:
         row = []
         for arm in arms:
             picture = Image.open(folder_of(*pair, arm) / "preview.png").convert("RGB")
-            edge = picture.height // 2
+            edge = 96
+            picture = picture.resize((picture.width * 2 * edge // picture.height, 2 * edge))
             seen = np.asarray(picture)[:edge]
             row.append(np.concatenate([seen[:, k * edge : (k + 1) * edge] for k in (1, 4)], 1))
         made.append(np.concatenate(row, 1))

@@ -33,7 +33,7 @@ def main(folder: Path, host: str, port: int) -> None:
     announce(f"The run is shown at {viewer.server.address}", viewer.server.address, True)
     if hasattr(os, "nice"):
         # The page opens at once; from then on the processor is the run's first.
-        os.nice(10)
+        os.nice(5)
     while not ended.is_set() and folder.is_dir():
         viewer.refresh()
         ended.wait(0.5 if viewer.server.watched else 1.5)
