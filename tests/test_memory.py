@@ -45,6 +45,7 @@ from threestudio_like.runs.memory_budget import (
     choose,
     forecast,
     limits_of,
+    reading,
 )
 from threestudio_like.stages.demand import count_samples, demands
 from threestudio_like.systems.system import Request
@@ -53,7 +54,9 @@ from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 from .conftest import tiny_pipeline
 from .rounding import apart, of_network, of_sum
+from .test_views import opened
 from .twins import save_twin
+from .view_twins import VIEW_TWINS, save_view_twin
 
 
 def fields():
@@ -323,6 +326,15 @@ def test_text_encoders_are_counted(name, tmp_path):
     prior.encode_text([""])
     prior.text.embeddings.bundle = True
     assert forecast(PLANS[0], wanted, prior).peak == stays.peak - text
+
+
+@pytest.mark.parametrize("name", VIEW_TWINS)
+def test_what_reads_prompts_is_known_of_models_that_turn_pictures_too(name, tmp_path):
+    folder = save_view_twin(name, tmp_path / name)
+    prior = opened(folder)
+    sizes = {part: n for part, n in sizes_of(folder).items() if part.startswith("text_encoder")}
+    assert reading(prior)[0] == sum(sizes.values()) * prior.text.dtype.itemsize
+    assert bool(sizes) == (prior.encode_text(["a red chair"]).shape[-1] > 1)
 
 
 def test_a_second_prior_is_counted(tiny_folder, tmp_path):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from ....engine.errors import ModelError
+from ....kernels.devices import MAIN
 from ...diffusion import Condition, PriorFacts, Reference, Untold
 from ...text.embeddings import EmbeddingStore
 from ...text.packed import Text, TextLayout
@@ -26,6 +27,7 @@ class NoText:
 
     def __init__(self) -> None:
         self.embeddings = EmbeddingStore()
+        self.dtype, self.device, self.keep = torch.float32, torch.device(MAIN), True
 
     def encode(self, prompts: list[str]) -> torch.Tensor:
         """Zeros (B, 1, 1)."""
