@@ -236,7 +236,9 @@ def main() -> None:
         "steps (prompt and negative prompt), of the text's states, of the decoded picture. "
         "*distils*: three steps of `generate` through the command line end in a verified asset. "
         "*MB taken*: the most bytes of tensors alive while they distil, weights and field with "
-        "them; *MB forecast*: what `--memory` counts on for them before anything runs."
+        "them; *MB forecast*: what `--memory` counts on for them before anything runs. Of long "
+        "prompts (512 tokens and more) the peak is what a text encoder holds at work for a moment, "
+        "which a forecast does not count; at these sizes it is larger than all else."
     )
     told = (
         "Twins in the layout of the published folders. *prediction*: the largest absolute "
