@@ -187,6 +187,7 @@ def test_axe_finds_nothing_on_the_viewers_pages(browser, axe, tmp_path, show):  
         page.locator("label, button").first.wait_for(timeout=60000)
         page.get_by_role("button").nth(1).wait_for(timeout=60000)
         soon(page, lambda: violations(page, axe) == [])
+        assert page.get_by_role("button").count() >= 2
     finally:
         context.close()
         made.close()

@@ -1,5 +1,4 @@
-"""Stable Diffusion 1 and 2, and every folder of their layout (unet, vae, text_encoder, tokenizer,
-scheduler): also LCM and turbo models, and this project's own, which know cameras.
+"""Stable Diffusion 1 and 2, and folders of their layout: LCM, turbo, this project's with cameras.
 
 A projected class embedding takes the camera vector that prior.json describes, and six channels
 beyond the latents take ray maps. Weights are read only from safetensors.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from .server import ViewerServer
 Answer = TypeVar("Answer")
 
 
-class Question(Generic[Answer]):
+class Question(ABC, Generic[Answer]):
     """A page that is waited for until the user has finished.
 
     Args:
@@ -39,9 +40,9 @@ class Question(Generic[Answer]):
         """See `ViewerServer.warning`."""
         return self.server.warning
 
+    @abstractmethod
     def answer(self) -> Answer:
         """What the user has said."""
-        raise NotImplementedError
 
     def wait(self, seconds: float | None = None) -> Answer | None:
         """The answer when the user has finished, or None after `seconds`."""
