@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -42,6 +43,9 @@ COLUMNS = {
     "CPU s": "cpu",
     "wall s": "seconds",
 }
+ITSELF = "the object itself"
+"""The row of what is to be reached."""
+NAMED = re.compile("striped|dotted")
 SIZE = 192
 NEAR = 2
 """Pixels of SIZE within which a painted edge lies on a line of the geometry."""
@@ -183,23 +187,48 @@ def with_interval(values: list[float]) -> str:
     return f"{np.mean(values):.3f} [{low:.3f}, {high:.3f}]"
 
 
+def itself(category: str, prompt: str) -> dict[str, object]:
+    """What is measured of the coloured object itself: what no way to paint can do better in."""
+    from threestudio_like.meshes.frames import Normalisation
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.metrics.evaluation import evaluate
+    from threestudio_like.toybox.coloured import coloured_mesh
+    from threestudio_like.toybox.twenty import TWENTY
+    from threestudio_like.toybox.world import build
+
+    (phrase,) = TWENTY.vocabulary.parse(prompt)
+    obj = build(phrase, np.random.Generator(np.random.Philox(key=[55, 0])), "test")
+    folder = folder_of(category, prompt, ITSELF)
+    folder.mkdir(parents=True, exist_ok=True)
+    mesh, given = coloured_mesh(obj), subject(category)
+    mesh = replace(mesh, vertices=Normalisation.of(given.vertices).apply(mesh.vertices))
+    Asset({category: mesh}).save(folder / "asset.glb", force=True)
+    line: dict[str, object] = {"mesh": category, "prompt": prompt, "arm": ITSELF}
+    return line | evaluate(folder, prompt, None) | measured(folder, given)
+
+
 def report() -> None:
     """Write docs/results/painting.md from the lines."""
     found = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     lines = {(x["mesh"], x["prompt"], x["arm"]): x for x in found}
-    pairs = [pair for pair in jobs() if all((*pair, arm) in lines for arm in done_arms(lines))]
-    arms = done_arms(lines)
+    arms = [*done_arms(lines), ITSELF]
+    pairs = [p for p in jobs() if any((*p, arm) in lines for arm in arms)]
+    for pair in pairs:
+        if (*pair, ITSELF) not in lines:
+            lines[(*pair, ITSELF)] = itself(*pair)
+    of = {arm: [p for p in pairs if (*p, arm) in lines] for arm in arms}
     rows, gains = [], []
     for arm in arms:
-        own = [lines[(*pair, arm)] for pair in pairs]
+        own = [lines[(*pair, arm)] for pair in of[arm]]
         rows.append(
             [arm, len(own)]
             + [with_interval([x[key] for x in own if key in x]) for key in COLUMNS.values()]
         )
-        if arm != USUAL:
-            gains.append([arm])
+        if arm not in (USUAL, ITSELF):
+            shared = [p for p in of[arm] if p in of[USUAL]]
+            gains.append([arm, len(shared)])
             for key in COLUMNS.values():
-                both = [(lines[(*p, arm)], lines[(*p, USUAL)]) for p in pairs]
+                both = [(lines[(*p, arm)], lines[(*p, USUAL)]) for p in shared]
                 gains[-1].append(
                     with_interval([a[key] - b[key] for a, b in both if key in a and key in b])
                 )
@@ -207,26 +236,31 @@ def report() -> None:
         [*pair, arm, *(lines[(*pair, arm)].get(key, "-") for key in list(COLUMNS.values())[:4])]
         for pair in pairs
         for arm in arms
+        if pair in of[arm]
     ]
+    told = ", ".join(f"{len(of[arm])} `{arm}`" for arm in arms if arm != ITSELF)
     body = (
-        f"{len(pairs)} of {len(jobs())} pairs of a mesh and a prompt, each painted in every way. "
+        f"Of {len(jobs())} pairs of a mesh and a prompt (each of 20 meshes with three prompts): "
+        f"{told}. "
         "The meshes are objects of the test world without their colours; a third of the prompts "
         "name a colour that training never paired with the thing, a third stripes as well, a "
-        "third dots. Judged over 8 views of the exported GLB. Edges on lines: of the pixels where "
+        "third dots. Judged over 8 views of the exported GLB. "
+        f"`{ITSELF}`: the object in its true colours, judged alike, which no way can do better "
+        "than but by luck. Edges on lines: of the pixels where "
         f"the painted colour changes by more than {STRONG}, the share within {NEAR} pixels of a "
         f"crease, a silhouette or one part before another ({SIZE} pixels, 8 views); by chance: the "
         "share of all pixels that lie so. In brackets, 95 % bootstrap intervals over the pairs.\n\n"
         + table(["way", "pairs", *COLUMNS], rows)
         + f"\n\nMore than `{USUAL}`, pair by pair:\n\n"
-        + table(["way", *COLUMNS], gains)
+        + table(["way", "pairs", *COLUMNS], gains)
+        + "\n\nPatterns, by what the prompt names:\n\n"
+        + patterns(lines, of)
         + "\n\nEvery run:\n\n"
         + table(["mesh", "prompt", "way", *list(COLUMNS)[:4]], each)
         + "\n\n"
-        + sheet(pairs, arms)
+        + sheet([p for p in pairs if all(p in own for own in of.values())], arms[:-1])
     )
-    frame = {
-        "n": f"{len(pairs)} pairs of a mesh and a prompt of {len(jobs())}, {len(arms)} ways each"
-    }
+    frame = {"n": f"{len(pairs)} pairs of a mesh and a prompt of {len(jobs())}: {told}"}
     publish(
         "painting",
         "Ways to paint a mesh",
@@ -235,6 +269,19 @@ def report() -> None:
         lines.values(),
         frame=frame,
     )
+
+
+def patterns(lines: dict[tuple[str, str, str], dict], of: dict[str, list]) -> str:
+    """The pattern's figure by what the prompt names: nothing, stripes, dots."""
+    rows, key = [], COLUMNS["pattern"]
+    for arm, pairs in of.items():
+        row: list[object] = [arm]
+        for word in ("striped", "dotted", ""):
+            own = [p for p in pairs if (word in p[1] if word else not NAMED.search(p[1]))]
+            found = [lines[(*p, arm)] for p in own]
+            row.append(with_interval([x[key] for x in found if key in x]))
+        rows.append(row)
+    return table(["way", "striped", "dotted", "plain"], rows)
 
 
 def done_arms(lines: dict[tuple[str, str, str], dict]) -> list[str]:

@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hashlib
+import re
 import socket
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def own_environment():
 
 
 @pytest.fixture(autouse=True)
-def collected():
+def collected(request):
     """Copies the GLBs that the package wrote to the folder that THREESTUDIO_LIKE_COLLECT_GLB names,
-    for `.ci/validate`."""
+    for `.ci/validate`; their names say in which test."""
     yield
     folder = os.environ.get("THREESTUDIO_LIKE_COLLECT_GLB")
     if not folder:
@@ -65,7 +66,9 @@ def collected():
             COLLECTED.add(path)
             data = path.read_bytes()
             Path(folder).mkdir(parents=True, exist_ok=True)
-            (Path(folder) / f"{hashlib.sha256(data).hexdigest()[:32]}.glb").write_bytes(data)
+            test = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:80]
+            name = f"{hashlib.sha256(data).hexdigest()[:16]}-{test}.glb"
+            (Path(folder) / name).write_bytes(data)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -52,7 +52,7 @@ def test_nor_does_one_of_a_real_command(tmp_path):
     assert loaded(tmp_path / "m.yaml", "--store", address, "--dry-run").startswith("0 torch")
     made = tmp_path / "made"
     made.mkdir()
-    made.joinpath("asset.glb").write_bytes(b"an asset")
+    made.joinpath("asset.txt").write_bytes(b"an asset")
     store = Store(address, make=True)
     for spec in planned(tmp_path / "m.yaml"):
         store.publish(spec, made, {"label": "a red ball", "verdict": "ok", "steps": 7})

@@ -305,6 +305,22 @@ def test_a_run_that_is_watched_ends_in_the_same_numbers(tmp_path, quick):
     assert float(values[-1][0]) != float(values[0][0])
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_viewer_that_is_open_shows_where_a_run_begins(old, tmp_path, quick):
+    """A first step may take seconds. Wishes that an earlier run's viewer left are nobody's."""
+    seen = folder_of(tmp_path, "seen")
+    Wishes(beat=7, watched=True).write(seen)
+    if old:
+        os.utime(seen / "wishes.json", (time.time() - 60, time.time() - 60))
+    watched = Watched(seen, steps=2)
+    watched.run()
+    kept = snapshots(seen / HISTORY)
+    assert [json.loads(p.read_text())["step"] for p in kept][:1] == ([] if old else [0])
+    if not old:
+        first = (seen / HISTORY / json.loads(kept[0].read_text())["file"]).read_bytes()
+        assert np.frombuffer(first, np.float32)[0] == 1.0
+
+
 def test_of_many_snapshots_the_first_and_the_newest_stay(tmp_path, quick):
     seen = folder_of(tmp_path, "seen")
     Watched(seen, {0: Wishes(watched=True)}, steps=MOST_KEPT + 25).run()

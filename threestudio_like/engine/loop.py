@@ -175,6 +175,7 @@ class Loop:
         events.record("stage", stage=stage.name, steps=stage.steps, start=progress.index)
         if self._watchdog is not None:
             progress.remember()
+        self._onlookers.before_steps(stage, progress.index)
         while progress.index < stage.steps and not self._stop:
             fraction = progress.index / stage.steps
             if budget is not None:

@@ -93,6 +93,12 @@ class Onlookers:
         self._failed = ""
         self._number = 0
 
+    def before_steps(self, stage: Stage, step: int) -> None:
+        """A snapshot of a stage as it begins, where a viewer is open: its first step may take
+        seconds, for it compiles. Nothing is asked of a run that has not begun."""
+        if self._work is not None and _age(self._work / WISHES) < ALIVE_SECONDS:
+            self._look(stage, step, time.monotonic())
+
     def after_step(
         self, stage: Stage, step: int, stopping: Callable[[], bool]
     ) -> tuple[float, bool]:
@@ -110,8 +116,7 @@ class Onlookers:
         wishes = self._read(now)
         if wishes is None:
             return 0.0, False
-        if now >= self._due and stage.snapshot is not None and self._failed != stage.name:
-            self._keep(stage, step, SHARE_WATCHED if wishes.watched else SHARE_ALONE)
+        self._look(stage, step, now)
         waited = 0.0
         if wishes.pause and self._may_pause and not stopping():
             self._events.record("pause", stage=stage.name, step=step)
@@ -135,6 +140,11 @@ class Onlookers:
             self._heard = now
         self._wishes = found
         return found if now - self._heard < ALIVE_SECONDS else None
+
+    def _look(self, stage: Stage, step: int, now: float) -> None:
+        """A snapshot, if one is due."""
+        if now >= self._due and stage.snapshot is not None and self._failed != stage.name:
+            self._keep(stage, step, SHARE_WATCHED if self._wishes.watched else SHARE_ALONE)
 
     def _keep(self, stage: Stage, step: int, share: float) -> None:
         import torch
@@ -175,6 +185,14 @@ class Onlookers:
             for path in kept[1 : MOST_KEPT // 2 : 2]:
                 for one in folder.glob(f"{path.stem}.*"):
                     one.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; endless where there is none."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return float("inf")
 
 
 def snapshots(history: Path) -> list[Path]:
