@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -363,6 +365,24 @@ def test_embeddings_can_be_saved_and_used(tmp_path):
     assert main([*arguments, "--out", str(a), "--save-embeddings", str(bundle)]) == 0
     assert main([*arguments, "--out", str(b), "--embeddings", str(bundle)]) == 0
     assert sha(a / "asset.glb") == sha(b / "asset.glb")
+
+
+@pytest.mark.parametrize("command", ["generate", "texture", "compose", "batch", "train"])
+def test_who_stops_a_command_is_told_how_it_goes_on(command, monkeypatch, capsys):
+    from threestudio_like.commands.registry import options_of
+    from threestudio_like.engine.loop import Interrupted
+
+    def stopped(*_):
+        raise Interrupted
+
+    monkeypatch.setattr("threestudio_like.cli.carry_out", stopped)
+    monkeypatch.setattr("threestudio_like.cli.parse", lambda *_: SimpleNamespace())
+    assert main([command]) == 130
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    ways = {"batch": "the same command: what is made", "train": "the same command and --resume"}
+    assert ways.get(command, "threestudio-like resume and the run's folder") in said
+    assert ("--resume" not in said) or "resume" in {f.name for f in fields(options_of(command))}
 
 
 def test_the_time_limit_is_kept(tmp_path):

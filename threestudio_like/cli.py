@@ -16,6 +16,11 @@ from .engine.errors import ConfigError, UserError, did_you_mean
 
 DOES_NOT_FIT = 3
 """Exit code of --strict where a result does not fit its picture."""
+GO_ON = {
+    "batch": "the same command: what is made stays made",
+    "train": "the same command and --resume",
+}
+"""How to go on after Ctrl-C, where it is not with `resume`."""
 
 
 def help_text() -> str:
@@ -63,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     except Exception as error:
-        return _unexpected(error)
+        return _unexpected(error, arguments[0])
 
 
 def _run(arguments: list[str]) -> int:
@@ -100,12 +105,10 @@ def _speaks() -> bool:
     return launcher.speaks()
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception, command: str) -> int:
     if type(error).__name__ == "Interrupted":
-        text = (
-            "stopped; the state is saved. Go on with threestudio-like resume and the run's folder"
-        )
-        print(f"{PROGRAM}: {text}", file=sys.stderr)
+        how = GO_ON.get(command, f"{PROGRAM} resume and the run's folder")
+        print(f"{PROGRAM}: stopped; the state is saved. Go on with {how}", file=sys.stderr)
         return 130
     if os.environ.get("THREESTUDIO_LIKE_DEBUG"):
         raise error

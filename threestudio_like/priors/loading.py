@@ -17,6 +17,7 @@ from ..engine.errors import ModelError
 from ..engine.registry import Registry
 from .diffusion import DiffusionPrior
 from .families.base import DiffusersPrior
+from .families.bundles import check_bundle
 from .families.detection import load_folder
 from .model_folder import DiffusersConfig
 from .registry import EMBEDDED, MODELS, resolve
@@ -54,7 +55,8 @@ def _diffusers(options: PriorOptions) -> DiffusersPrior:
     config, entry = options.config, MODELS.get(options.name)
     if entry is not None and config.guidance == "auto":
         config = replace(config, guidance=entry.guidance)
-    return load_folder(resolve(options.name), config, options.name, options.embeddings)
+    made = load_folder(resolve(options.name), config, options.name, options.embeddings)
+    return check_bundle(made, options.embeddings)
 
 
 PRIORS: Registry[PriorKind] = Registry(

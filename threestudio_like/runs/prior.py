@@ -220,6 +220,21 @@ def read_prompt(prior: DiffusionPrior, prompt: str, events: Events) -> None:
         events.say(f"Warning: {line}.")
     for word in unused_words(prior.facts.words, plain):
         events.say(f'Warning: the prompt does not use the concept\'s token "{word}".')
+    say_missing(prior, plain, events)
+
+
+def say_missing(prior: DiffusionPrior, plain: str, events: Events) -> None:
+    """Say where a bundle of embeddings is of other prompts; from then on the text encoder is
+    counted by `--memory`."""
+    store: EmbeddingStore | None = getattr(getattr(prior, "text", None), "embeddings", None)
+    if store is None or not store.bundle or not plain or store.tells_of(plain):
+        return
+    store.bundle = False
+    held = ", ".join(f'"{p}"' for p in store.prompts[:2]) or "no prompt at all"
+    events.say(
+        f'Warning: the bundle of --embeddings has no "{plain}" but {held}: the text encoder reads '
+        "the prompt."
+    )
 
 
 def check_texts(prior: DiffusionPrior, config: Any) -> None:

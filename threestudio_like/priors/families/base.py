@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from ...engine.errors import ModelError
 from ...engine.limits import Limits
 from ..control.networks import Control, controlled
 from ..diffusion import Condition, DiffusionPrior, GuidanceStyle, PriorFacts, Within, Working
@@ -287,7 +288,9 @@ class DiffusersPrior(DiffusionPrior):
 
     def save_embeddings(self, path: Path, force: bool = False) -> None:
         """See `DiffusionPrior.save_embeddings`."""
-        self.text.embeddings.save(path, force=force)
+        if not self.facts.reads_text:
+            raise ModelError("reads no prompt", self.facts.name, "Leave --save-embeddings out")
+        self.text.embeddings.save(path, model=self.facts.name, force=force)
 
     def word_columns(self, prompt: str, words: str) -> list[int]:
         """See `DiffusionPrior.word_columns`."""

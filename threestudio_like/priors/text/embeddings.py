@@ -4,6 +4,7 @@ text encoder."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -20,12 +21,14 @@ class EmbeddingStore:
     """Embeddings (T, D) float32 by prompt.
 
     Attributes:
-        bundle: whether they come from a file, so that no text encoder need be there.
+        bundle: whether they come from a file that has what is asked for, so that no text encoder
+            need be there.
+        model: the prior that a bundle was made with; "" where it does not say.
     """
 
     def __init__(self) -> None:
         self._table: dict[str, torch.Tensor] = {}
-        self.bundle = False
+        self.bundle, self.model = False, ""
 
     def __contains__(self, prompt: str) -> bool:
         return prompt in self._table
@@ -36,16 +39,33 @@ class EmbeddingStore:
     def __len__(self) -> int:
         return len(self._table)
 
+    def tells_of(self, prompt: str) -> bool:
+        """Whether it has a prompt, as it stands or with words of a view beside it."""
+        found = re.compile(rf"(?<!\w){re.escape(prompt)}(?!\w)")
+        return any(found.search(p) for p in self._table)
+
+    @property
+    def prompts(self) -> list[str]:
+        """All prompts that it has but the empty one."""
+        return [p for p in self._table if p]
+
     def add(self, prompt: str, embedding: torch.Tensor) -> None:
         """Store the embedding (T, D) of a prompt."""
         self._table[prompt] = embedding.float().cpu()
 
-    def save(self, path: Path, *, force: bool = False) -> None:
-        """Write a bundle: one safetensors file with the prompts in its header. Raises
-        OutputError."""
+    @property
+    def width(self) -> int:
+        """Numbers of a token, D; 0 where it is empty or they differ."""
+        widths = {e.shape[-1] for e in self._table.values()}
+        return widths.pop() if len(widths) == 1 else 0
+
+    def save(self, path: Path, *, model: str = "", force: bool = False) -> None:
+        """Write a bundle: one safetensors file with the prompts in its header, and the prior that
+        they are for. Raises OutputError."""
         prompts = list(self._table)
         tensors = {str(i): self._table[p].contiguous() for i, p in enumerate(prompts)}
-        data = save(tensors, metadata={"format": FORMAT, "prompts": json.dumps(prompts)})
+        facts = {"format": FORMAT, "prompts": json.dumps(prompts), "model": model}
+        data = save(tensors, metadata=facts)
         write_file(path, data, force=force)
 
     @staticmethod
@@ -65,7 +85,7 @@ class EmbeddingStore:
                     )
                 for i, prompt in enumerate(json.loads(metadata["prompts"])):
                     store.add(prompt, file.get_tensor(str(i)))
-            store.bundle = True
+            store.bundle, store.model = True, metadata.get("model", "")
         except (SafetensorError, KeyError, json.JSONDecodeError, OSError):
             raise ModelError(
                 "the embedding bundle is damaged",

@@ -129,10 +129,6 @@ class Zero123Prior(ViewPrior):
         """See `DiffusersPrior.text_side`."""
         return NoText()
 
-    def save_embeddings(self, path: Path, force: bool = False) -> None:
-        """Raises ModelError: there are none."""
-        raise ModelError("reads no prompt", self.facts.name, "Leave --save-embeddings out")
-
     def load_denoiser(self) -> Any:
         """See `DiffusersPrior.load_denoiser`; the linear layer beside it."""
         kind, name = PROJECTIONS[self.projection_part]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -143,10 +142,6 @@ class Zero123PlusPrior(ViewPrior):
             keep=self.config.keep_text,
             embeddings=embeddings,
         )
-
-    def save_embeddings(self, path: Path, force: bool = False) -> None:
-        """Raises ModelError: there are none."""
-        raise ModelError("reads no prompt", self.facts.name, "Leave --save-embeddings out")
 
     def _load_networks(self) -> None:
         super()._load_networks()
