@@ -365,10 +365,40 @@ def test_a_panel_within_an_object_belongs_to_it_and_what_is_seen_through_it_does
     foreground[10:50, 10:50] = True
     foreground[30:40, 20:30] = False
     parts = [Part("", whole, mask_box(whole)), Part("", other, mask_box(other))]
-    filled = fill_holes(parts, foreground)
+    clutter = np.random.default_rng(0).random((60, 60, 3)).astype(np.float32)
+    filled = fill_holes(parts, foreground, clutter)
     assert (filled[0].mask[15:20, 20:30] == 1).all()
     assert (filled[0].mask[30:40, 20:30] == 0).all()
     assert filled[1].mask.sum() == 16
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.004, 0.1])
+@pytest.mark.parametrize("shape", [(96, 96), (80, 150)])
+def test_before_a_gradient_the_colour_behind_tells_a_panel_from_a_hole(shape, noise):
+    """The border's colours alone cannot: the panel has one of them. In clutter nothing is told."""
+    y, x = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
+    behind = 0.6 + 0.3 * np.stack([y, 0.8 * y, 0.5 * y + 0.2 * x], -1)
+    rough = np.random.default_rng(1).normal(0, max(noise, 1e-9), behind.shape)
+    picture = (behind + rough).astype(np.float32)
+    whole = np.zeros(shape, bool)
+    whole[20:70, 20:60] = True
+    picture[whole] = (0.1, 0.2, 0.7)
+    panel, hole, beside = (slice(26, 36), slice(30, 50)), (slice(46, 58), slice(30, 50)), 72
+    picture[panel] = behind[-1, 0]
+    picture[hole] = (behind + rough)[hole]
+    mask = whole.copy()
+    mask[panel] = mask[hole] = False
+    # What the segmenter took along that is nothing but background.
+    mask[60:70, 60:beside] = True
+    foreground = whole.copy()
+    foreground[panel] = foreground[hole] = False
+    (part,) = fill_holes([Part("", mask.astype(np.float32), mask_box(mask))], foreground, picture)
+    solid = part.mask > 0.5
+    told = noise < 0.1
+    assert solid[panel].all() == told
+    assert not solid[hole].any()
+    assert (solid[60:70, 62:beside].mean() < 0.05) == told
+    assert solid[whole & mask].all()
 
 
 def test_a_phrase_that_is_said_twice_means_two_objects():

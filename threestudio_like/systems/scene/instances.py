@@ -6,12 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_fill_holes, binary_opening, label
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    binary_fill_holes,
+    binary_opening,
+    label,
+)
 
 from ...engine.schema.bounds import Number, Weight
 from ...priors.clip import ImageTextPrior
 from ...priors.framing import cut, similarities
 from ...priors.segmentation.automatic import bounds
+from ...priors.segmentation.behind import SmoothBackground
 from ...priors.segmentation.segmenter import largest
 
 SAME = 0.85
@@ -190,21 +197,30 @@ def likenesses(
     return (clip.embed_images(torch.stack(crops)) @ clip.embed_texts(phrases).t()).numpy()
 
 
-def fill_holes(parts: list[Part], foreground: np.ndarray) -> list[Part]:
+def fill_holes(parts: list[Part], foreground: np.ndarray, picture: np.ndarray) -> list[Part]:
     """What lies all around within one object, stands out from the background and belongs to no
-    other is a part of it: a panel of another colour, not what is seen through a chair.
+    other is a part of it: a panel of another colour, not what is seen through a chair. Before a
+    smooth background a panel is also told by the colour that lies behind it, and what of a mask is
+    just that colour is left out.
 
     Args:
-        foreground: (H, W) bool.
+        foreground: (H, W) bool. picture: (H, W, 3) in [0, 1].
     """
     taken = np.any([p.mask > 0.5 for p in parts], 0)
+    whole = np.any([binary_fill_holes(p.mask > 0.5) for p in parts], 0)
+    behind = SmoothBackground.of(picture, ~binary_dilation(whole | foreground, iterations=2))
     for part in parts:
         solid = part.mask > 0.5
         pieces, count = label(binary_fill_holes(solid) & ~taken)
         for k in range(1, count + 1):
             piece = pieces == k
-            if foreground[piece].mean() > 0.5:
+            inner = binary_erosion(piece, iterations=2)
+            panel = behind is not None and behind.differs(picture, inner)
+            if foreground[piece].mean() > 0.5 or panel:
                 part.mask = np.where(piece, np.float32(1), part.mask).astype(np.float32)
+        if behind is not None:
+            seen = behind.seen_in(picture, part.mask > 0.5)
+            part.mask = np.where(seen, np.float32(0), part.mask).astype(np.float32)
     return parts
 
 

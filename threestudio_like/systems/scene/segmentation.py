@@ -141,7 +141,7 @@ def by_boxes(
             Part(text.objects[number] if text.objects else "", mask, np.asarray(box, np.float64))
         )
     own = _shown(apart(copies(parts)), parts, "--boxes")
-    return fill_holes(own, border_mask(picture) > 0.5)
+    return fill_holes(own, border_mask(picture) > 0.5, picture)
 
 
 def border_mask(picture: np.ndarray) -> np.ndarray:
@@ -221,7 +221,7 @@ def by_itself(
             "the picture",
             "Crop it, or name fewer in the prompt",
         )
-    for part in fill_holes(apart(parts), solid):
+    for part in fill_holes(apart(parts), solid, picture):
         part.box = part.visible
     return parts, notes
 
