@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -19,6 +20,7 @@ from ..toybox.edition import Edition
 from ..toybox.editions import edition, write_card
 from .recipes import GROUPS, OBJECTS, Preset
 
+Drawn = TypeVar("Drawn")
 ALSO = ("normals", "128px")
 """normals: pictures of normals, as a second domain. 128px: the autoencoder sees pictures of 128
 pixels."""
@@ -83,6 +85,22 @@ class TrainingOptions:
     def object_count(self) -> int:
         """Number of objects that image-to-3D models are trained on."""
         return OBJECTS[self.preset] if self.objects is None else self.objects
+
+    def objects_of(
+        self, split: str, draw: Callable[..., Drawn], most: int | None = None, **more: Any
+    ) -> Drawn:
+        """What `draw` makes of a split's objects of the toybox: of all, or of `most`; `more` is
+        passed on."""
+        count = self.object_count if most is None else min(most, self.object_count)
+        return draw(
+            self.drawn,
+            self.world_seed(split),
+            count,
+            split=split,
+            workers=self.workers,
+            world=self.world,
+            **more,
+        )
 
     @property
     def group_count(self) -> int:

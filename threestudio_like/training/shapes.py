@@ -49,22 +49,8 @@ def sources(options: TrainingOptions) -> tuple[PairSource, PairSource]:
     """Training objects and held-out objects."""
     if options.data is not None:
         return ShapeNetPairs(options.data, "train"), ShapeNetPairs(options.data, "test")
-    train = ToyPairs(
-        options.drawn,
-        options.world_seed("train"),
-        options.object_count,
-        split="train",
-        workers=options.workers,
-        world=options.world,
-    )
-    test = ToyPairs(
-        options.drawn,
-        options.world_seed("test"),
-        min(400, options.object_count),
-        split="test",
-        workers=options.workers,
-        world=options.world,
-    )
+    train = options.objects_of("train", ToyPairs)
+    test = options.objects_of("test", ToyPairs, 400)
     return train, test
 
 
@@ -197,15 +183,7 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     """
     toybox_only(options)
     claim(options, "depth")
-    data = depth_pictures(
-        options.drawn,
-        options.world_seed("train"),
-        options.object_count,
-        split="train",
-        workers=options.workers,
-        world=options.world,
-        rooms=options.edition.rooms,
-    )
+    data = options.objects_of("train", depth_pictures, rooms=options.edition.rooms)
     torch.manual_seed(options.seed)
     if options.start is None:
         size, rate = recipe(options.preset, "depth"), 1e-3
@@ -218,15 +196,7 @@ def train_depth(options: TrainingOptions) -> dict[str, float]:
     run(options, stage)
     figures: dict[str, float] = {}
     for place, rooms in _places(options).items():
-        held_out = depth_pictures(
-            options.drawn,
-            options.world_seed("test"),
-            min(400, options.object_count),
-            split="test",
-            workers=options.workers,
-            world=options.world,
-            rooms=rooms,
-        )
+        held_out = options.objects_of("test", depth_pictures, 400, rooms=rooms)
         figures |= {k + place: v for k, v in depth_accuracy(model, held_out).items()}
     save_depth(model.eval(), options.out / "depth")
     note_world(options, options.out / "depth")
@@ -242,28 +212,14 @@ def train_perceptual(options: TrainingOptions) -> dict[str, float]:
     """
     toybox_only(options)
     claim(options, "perceptual")
-    train = ToyPairs(
-        options.drawn,
-        options.world_seed("train"),
-        options.object_count,
-        split="train",
-        workers=options.workers,
-        world=options.world,
-    )
+    train = options.objects_of("train", ToyPairs)
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "perceptual")
     words = options.edition.vocabulary
     model = build_perceptual(words, *size.widths)
     stage = perceptual_stage(model, train, words, options.steps or size.steps, batch=size.batch)
     run(options, stage)
-    test = ToyPairs(
-        options.drawn,
-        options.world_seed("test"),
-        min(400, options.object_count),
-        split="test",
-        workers=options.workers,
-        world=options.world,
-    )
+    test = options.objects_of("test", ToyPairs, 400)
     calibrate(model.eval(), train)
     figures = perceptual_figures(model, test, words)
     model.save(options.out / "perceptual")
@@ -280,15 +236,7 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     """
     toybox_only(options)
     claim(options, "segmenter")
-    data = scene_pictures(
-        options.drawn,
-        options.world_seed("train"),
-        options.object_count,
-        split="train",
-        workers=options.workers,
-        world=options.world,
-        rooms=options.edition.rooms,
-    )
+    data = options.objects_of("train", scene_pictures, rooms=options.edition.rooms)
     torch.manual_seed(options.seed)
     size = recipe(options.preset, "segmenter")
     model = build_segmenter(*size.widths)
@@ -298,15 +246,7 @@ def train_segmenter(options: TrainingOptions) -> dict[str, float]:
     run(options, stage)
     figures: dict[str, float] = {}
     for place, rooms in _places(options).items():
-        held_out = scene_pictures(
-            options.drawn,
-            options.world_seed("test"),
-            min(200, options.object_count),
-            split="test",
-            workers=options.workers,
-            world=options.world,
-            rooms=rooms,
-        )
+        held_out = options.objects_of("test", scene_pictures, 200, rooms=rooms)
         figures |= {k + place: v for k, v in segmenter_accuracy(model.eval(), held_out).items()}
     save_segmenter(model, options.out / "segmenter")
     note_world(options, options.out / "segmenter")

@@ -139,22 +139,8 @@ def g3dr_sources(
             "--generator.size",
             "Give --data, or leave it",
         )
-    train = ToyRgbd(
-        options.drawn,
-        options.world_seed("train"),
-        options.object_count,
-        split="train",
-        workers=options.workers,
-        world=options.world,
-    )
-    test = ToyRgbd(
-        options.drawn,
-        options.world_seed("test"),
-        min(400, options.object_count),
-        split="test",
-        workers=options.workers,
-        world=options.world,
-    )
+    train = options.objects_of("train", ToyRgbd)
+    test = options.objects_of("test", ToyRgbd, 400)
     return train, test
 
 
