@@ -20,7 +20,7 @@ from threestudio_like.representations import TexturedMesh
 from threestudio_like.runs.memory_budget import PLANS, forecast
 from threestudio_like.stages.demand import demands
 from threestudio_like.stages.painting import SurfaceModel
-from threestudio_like.stages.painting_views import within_edges
+from threestudio_like.stages.painting_views import levels_of, not_background, within_edges
 from threestudio_like.systems.texturing.by_method import by_method
 from threestudio_like.systems.texturing.latent_paint import LatentPaint
 from threestudio_like.systems.texturing.request import PaintRequest
@@ -126,3 +126,26 @@ def test_a_texel_takes_its_colour_from_where_it_is_not_at_an_edge():
     assert bool(((fewer > 0) == (weight > 0)).all())
     assert float((less[0] - even[0]).max()) < 1e-5
     assert float((even[0] - less[0]).max()) > 0.3
+
+
+def test_what_a_prior_paints_as_background_is_no_colour_of_the_mesh():
+    """Its legs end above the mesh's feet. Of two levels behind the views at least one tells a
+    colour from the background."""
+    levels = levels_of(12, 0.5)
+    assert levels.tolist() == pytest.approx([0.5] * 4 + [0.9] * 4 + [0.5] * 4)
+    assert float(levels_of(8, 0.8)[4]) == pytest.approx(0.4)
+    shown = torch.zeros(8, 32, 32, 1)
+    shown[:, 4:28, 8:24] = 1
+    for colour in ((0.9, 0.8, 0.1), (0.5, 0.5, 0.5), (0.95, 0.95, 0.95), (0.55, 0.5, 0.5)):
+        pictures = levels[:8].view(-1, 1, 1, 1).expand(-1, 32, 32, 3).clone()
+        pictures[:, 4:22, 8:24] = torch.tensor(colour)
+        counts = not_background(pictures, levels[:8], shown)
+        assert float(counts[:, 22:28, 8:24].max()) == 0
+        assert float(counts[:, 4:22, 8:24].amax(0).min()) == 1
+
+
+def test_an_object_of_the_colour_of_all_its_backgrounds_is_painted_all_the_same():
+    shown = torch.ones(4, 16, 16, 1)
+    pictures = torch.full((4, 16, 16, 3), 0.52)
+    counts = not_background(pictures, torch.full((4,), 0.5), shown)
+    assert torch.equal(counts, torch.ones(4, 16, 16))

@@ -26,6 +26,11 @@ from .painting import PaintRates, SurfaceModel, paint_groups, preview
 from .painting_rounds import fill_unseen
 from .snapshots import surface_snapshot
 
+APART = 0.4
+"""Between the two levels of grey behind the views."""
+NEAR, FAR = 0.08, 0.3
+"""Difference from the background's level up to which a pixel is background, and from which it is
+not."""
 BEND = 0.06
 """Second difference of depth from pixel to pixel, scene units, that makes an edge."""
 LEAST = 0.02
@@ -135,12 +140,37 @@ def within_edges(opacity: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
     return (LEAST + (1 - LEAST) * torch.stack(eroded).mean(0))[:, 0]
 
 
+def levels_of(views: int, grey: float) -> torch.Tensor:
+    """The grey levels (V,) behind the views, of which every other group of four has one far from
+    `grey`: what has the colour of one is told from the background before the other."""
+    other = grey + APART if grey + APART <= 1 else grey - APART
+    return torch.tensor([grey, other])[torch.arange(views) // 4 % 2]
+
+
+def not_background(
+    pictures: torch.Tensor, levels: torch.Tensor, shown: torch.Tensor
+) -> torch.Tensor:
+    """By how much pixels (V, H, W) in [0, 1] show something else than the background: where a
+    prior's own object ends within the silhouette, at the foot of a longer leg, it paints the
+    background on, and that is no colour of the mesh.
+
+    Args:
+        pictures: (V, H, W, 3). levels: (V,) of the background. shown: (V, H, W, 1), the silhouette.
+    """
+    away = (pictures - levels.to(pictures).view(-1, 1, 1, 1)).abs().amax(-1)
+    x = ((away - NEAR) / (FAR - NEAR)).clamp(0, 1)
+    found = x * x * (3 - 2 * x)
+    share = (found * shown[..., 0]).sum() / shown.sum().clamp_min(1)
+    # Where hardly anything differs, it is the object that has the colour of the background.
+    return found if float(share) > 0.3 else torch.ones_like(found)
+
+
 @dataclass
 class ViewPainter:
     """Denoises all views of a surface, step by step.
 
     Args:
-        grey: level of the background.
+        grey: level of the background, of every other group of four views.
     """
 
     parts: SurfaceModel
@@ -155,7 +185,9 @@ class ViewPainter:
         protocol = self.parts.protocol
         self.cameras = config.cameras(protocol.distance, protocol.fov_y, size)
         self.prompts = ViewPrompts(self.prior, self.prompt, config.prompt)
-        self.behind = BackgroundSample(torch.full((1, size, size, 3), self.grey))
+        self.levels = levels_of(config.views, self.grey)
+        grey = self.levels.view(-1, 1, 1, 1)
+        self.behind = BackgroundSample(grey.expand(-1, size, size, 3).contiguous())
         shape = (config.views, facts.channels, facts.latent_size, facts.latent_size)
         self.views = _Views(shape, self.parts.surface.resolution)
         self.times = self.prior.schedule.sampling_times(config.steps, 1.0) if config.steps else []
@@ -179,7 +211,7 @@ class ViewPainter:
         # Background for certain: no pixel under a latent, nor next to it, shows the mesh.
         covered = F.max_pool2d(opacity.permute(0, 3, 1, 2), prior.downscale)
         outside = (1 - F.max_pool2d(covered, 3, 1, 1).ceil()).to(clean)
-        empty = prior.encode_image(self.behind.values)
+        empty = torch.cat([prior.encode_image(some) for some in self.behind.values.split(8)])
         clean = clean + outside * (empty.to(clean) - clean)
         pictures = torch.cat([prior.decode_latents(some) for some in clean.split(8)])
         shown = edges_from_within(pictures, opacity)
@@ -189,7 +221,7 @@ class ViewPainter:
             shown,
             valid=opacity[..., 0],
             power=config.power,
-            counts=within_edges(opacity, depth),
+            counts=within_edges(opacity, depth) * not_background(shown, self.levels, opacity),
         )
         open_ = surface.unlocked.view(surface.resolution, -1)
         surface.texels[0, :3] = torch.where(
@@ -221,7 +253,8 @@ class ViewPainter:
         at once, for a drawing takes far more memory than its result."""
         parts = []
         for some in self._groups():
-            drawn = self.parts.renderer.render(self.parts.surface, self.cameras[some], self.behind)
+            behind = BackgroundSample(self.behind.values[some])
+            drawn = self.parts.renderer.render(self.parts.surface, self.cameras[some], behind)
             parts.append((drawn.features, drawn.opacity, drawn.depth))
         return tuple(torch.cat(planes) for planes in zip(*parts))
 
@@ -239,7 +272,7 @@ class ViewPainter:
     def _clean(self, noisy: torch.Tensor, now: int, part: torch.Tensor) -> torch.Tensor:
         config, group = self.config, self.cameras[part]
         views = 4 if config.joint_views and len(part) % 4 == 0 else 1
-        condition = Condition(self.prompts.text(group), group, self.grey, views=views)
+        condition = Condition(self.prompts.text(group), group, self.levels[part], views=views)
         condition.emphasis = self.prompts.emphasis(group)
         if self._control is not None:
             condition.control = {kind: shown[part] for kind, shown in self._control.items()}
