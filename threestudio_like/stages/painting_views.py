@@ -162,7 +162,7 @@ def not_background(
     found = x * x * (3 - 2 * x)
     share = (found * shown[..., 0]).sum() / shown.sum().clamp_min(1)
     # Where hardly anything differs, it is the object that has the colour of the background.
-    return found if float(share) > 0.3 else torch.ones_like(found)
+    return torch.where(share > 0.3, found, torch.ones_like(found))
 
 
 @dataclass
