@@ -21,7 +21,8 @@ RESULTS = ROOT / "docs" / "results"
 class Figure:
     """A number of a text: `readme`, a pattern whose group is the number; `page` with the cell in
     `column` of the row whose cells are `row` ("" is the first column), or with `text`, a pattern
-    whose group is the number; `form`, how the text writes it: digits, or "minutes"."""
+    whose group is the number; `form`, how the text writes it: so many digits, "minutes", or
+    with `text` as it stands or with two "digits"."""
 
     readme: str
     page: str
@@ -44,6 +45,12 @@ _PAINTED = "**twenty meshes, two prompts**"
 def _reconstructed(method: str, column: str, readme: str) -> Figure:
     row = (("method", method), ("pictures", "line drawing"))
     return Figure(readme=readme, page="reconstruct", row=row, column=column)
+
+
+def _dots(way: str, readme: str) -> Figure:
+    """The second column of the painting's table by patterns."""
+    text = rf"\| {way} \| 0\.\d+ \[[\d., ]+\] \| {NUMBER}"
+    return Figure(readme=readme, page="painting", text=text, form="digits")
 
 
 _NEWCOMER = (
@@ -96,6 +103,8 @@ _IN_SHORT = (
     _line("texture", _PAINTED, "colour", rf"category kept [\d.]+, colour {NUMBER},"),
     _line("texture", _PAINTED, "pattern", rf"pattern {NUMBER} \|"),
     _line("texture", "another: dotted", "pattern", rf"dots alone: {NUMBER}"),
+    _dots("paint, control", rf"--control depth`\) {NUMBER}"),
+    _dots("the object itself", rf"in the true colours {NUMBER}"),
     _reconstructed("cisp", "judge: category", rf"the judge names {NUMBER} of what"),
     _line("texture", "foreign meshes", "category kept", rf"prompt's category in {NUMBER} of views"),
 )
@@ -156,7 +165,7 @@ def value_of(figure: Figure) -> str:
     if figure.text:
         if (match := re.search(figure.text, page)) is None:
             raise ValueError(f"docs/results/{figure.page}.md has no {figure.text!r}")
-        return match[1]
+        return f"{float(match[1]):.2f}" if figure.form == "digits" else match[1]
     for row in cells(page):
         if figure.column in row and all(row.get(k) == v for k, v in figure.row):
             value = float(row[figure.column])
