@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.test_painting import body
+from threestudio_like.commands.jobs.texture import coverage_line
 from threestudio_like.engine.config import update
 from threestudio_like.engine.events import Events
 from threestudio_like.engine.loop import Loop, LoopSettings
@@ -149,3 +150,17 @@ def test_an_object_of_the_colour_of_all_its_backgrounds_is_painted_all_the_same(
     pictures = torch.full((4, 16, 16, 3), 0.52)
     counts = not_background(pictures, torch.full((4,), 0.5), shown)
     assert torch.equal(counts, torch.ones(4, 16, 16))
+
+
+@pytest.mark.parametrize("controlled", [False, True])
+def test_what_was_left_out_as_background_is_said(controlled):
+    figures = {
+        "texels seen": 0.93,
+        "texels unseen, filled from neighbours": 0,
+        "texels shown as background, filled from neighbours": 0,
+    }
+    assert "background" not in coverage_line(figures)
+    figures["texels shown as background, filled from neighbours"] = 1234
+    line = coverage_line(figures, controlled=controlled)
+    assert "1,234 more that the prior took for background" in line
+    assert ("--control depth" in line) is not controlled

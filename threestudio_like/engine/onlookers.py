@@ -96,8 +96,12 @@ class Onlookers:
     def before_steps(self, stage: Stage, step: int) -> None:
         """A snapshot of a stage as it begins, where a viewer is open: its first step may take
         seconds, for it compiles. Nothing is asked of a run that has not begun."""
-        if self._work is not None and _age(self._work / WISHES) < ALIVE_SECONDS:
-            self._look(stage, step, time.monotonic())
+        if self._work is None or _age(self._work / WISHES) >= ALIVE_SECONDS:
+            return
+        if read_wishes(self._work).watched:
+            # A short stage would be over before the next one is due.
+            self._due = 0.0
+        self._look(stage, step, time.monotonic())
 
     def after_step(
         self, stage: Stage, step: int, stopping: Callable[[], bool]

@@ -189,12 +189,14 @@ def stages_of(number: int, stages: dict[str, Stage]) -> dict[str, Stage]:
 
 @dataclass
 class Look:
-    """One finished painting: its prompt, the surface, which texels were seen, which are locked."""
+    """One finished painting: its prompt, the surface, which texels were seen, which are locked, and
+    how many the prior's pictures of all sides show as background."""
 
     prompt: str
     parts: SurfaceModel
     visible: torch.Tensor
     locked: torch.Tensor | None
+    background: int = 0
 
 
 def _finished(
@@ -210,9 +212,14 @@ def _finished(
         shown = np.rint(before.permute(1, 2, 0).clamp(0, 1).numpy() * 255).astype(np.uint8)
         name = "atlas-rgb.png" if number == 0 else f"atlas-rgb-{number + 1}.png"
         save_png(shown, run.folder / "work" / name)
+    background = 0
+    if list(own)[-1] == "paint":
+        surface = parts.surface
+        open_ = surface.charts & visible & surface.unlocked.view(surface.resolution, -1)
+        background = int((open_ & (own["paint"].modules["views"].weight == 0)).sum())
     with torch.no_grad():
         parts.surface.texels[0].copy_(fill_unseen(parts.surface, visible, request.locked))
-    return Look(request.prompt, parts, visible, locked=request.locked)
+    return Look(request.prompt, parts, visible, locked=request.locked, background=background)
 
 
 def _facts(run: Run, mesh: Path, system: str, preset: str) -> dict[str, Any]:
@@ -292,7 +299,7 @@ def _finish(
         own = ("asset.obj" if kind == ".obj" else "asset-own-frame.glb", raw, chosen.frame)
     work = Delivery(
         before=before,
-        fit_line=coverage_line(figures),
+        fit_line=coverage_line(figures, controlled=bool(run.options.control)),
         title=facts["prompt"],
         asset=canonical,
         ring=ring,
@@ -309,12 +316,15 @@ def _finish(
     return run.deliver(work, figures, began)
 
 
-def coverage_line(figures: dict[str, Any]) -> str:
+def coverage_line(figures: dict[str, Any], *, controlled: bool = False) -> str:
     """How much of a painting was seen while it was painted, and what became of the rest."""
     filled = figures["texels unseen, filled from neighbours"]
     rest = f"; {filled:,} texels that no camera saw are filled from their neighbours"
     seen = f"{100 * figures['texels seen']:.0f} % of the texture was seen while it was painted"
-    return f"{seen}{rest if filled else ''}."
+    background = figures["texels shown as background, filled from neighbours"]
+    told = "" if controlled else ": --control depth tells the prior the mesh's shape"
+    more = f"; {background:,} more that the prior took for background, likewise{told}"
+    return f"{seen}{rest if filled else ''}{more if background else ''}."
 
 
 def _texture_files(looks: list[Look], paintings: list[Painting]) -> dict[str, bytes]:
@@ -362,6 +372,7 @@ def _figures(subject: Subject, look: Look) -> dict[str, Any]:
         "texels": int(charts.sum()),
         "texels seen": float((visible & charts).sum() / charts.sum().clamp_min(1)),
         "texels unseen, filled from neighbours": int(lost.sum()),
+        "texels shown as background, filled from neighbours": look.background,
         "texels locked": 0 if locked is None else int((locked & charts).sum()),
         "seam error": surface.seam_error(),
         "texture coordinates": "; ".join(sorted(set(subject.notes.values()))),
