@@ -74,7 +74,7 @@ class LatentPaint(System[PaintRequest, SurfaceModel]):
     levels: tuple[float, float] = (0.3, 1.0)
     """Grey levels of the random background in RGB."""
     level: Share = 0.5
-    """Grey level behind the pictures of the rounds."""
+    """Grey level behind the pictures of the rounds, and behind every other four painted views."""
     resolution: OptionalSize = 0
     """Height and width of the rendering that is distilled in RGB; 0 takes the prior's picture
     size."""
