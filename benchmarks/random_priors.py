@@ -74,7 +74,12 @@ class AnyText(EmbeddingStore):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self._width = width
+
+    @property
+    def width(self) -> int:
+        """Numbers a token."""
+        return self._width
 
     def __contains__(self, prompt: str) -> bool:
         return True
