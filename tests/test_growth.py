@@ -30,9 +30,19 @@ from threestudio_like.training.text_to_image.diffusion import (
     build_unet,
     edition_tokenizer,
 )
-from threestudio_like.training.text_to_image.drawn import loaded
+from threestudio_like.training.text_to_image.drawn import (
+    known_sources,
+    larger_groups,
+    loaded,
+    training_groups,
+)
 from threestudio_like.training.text_to_image.growth import grow_text_encoder, grow_unet, grow_vae
-from threestudio_like.training.text_to_image.vae import _counts, build_vae, pin_latents
+from threestudio_like.training.text_to_image.vae import (
+    _counts,
+    build_vae,
+    encode_all,
+    pin_latents,
+)
 from threestudio_like.training.toybox import train
 
 SHIPPED = embedded_folder("diffusion")
@@ -167,6 +177,13 @@ def test_a_model_of_both_domains_trains_from_the_shipped_one(tmp_path):
         only="vae",
     )
     train(options)
+    # As a training that goes on finds them: every kind of picture has its own latents.
+    vae = loaded("AutoencoderKL", tmp_path / "diffusion" / "vae").eval()
+    kinds = known_sources(options, training_groups(options), larger_groups(options))
+    assert [kind.pictures.shape[1] for kind in kinds] == [64, 64, 128, 128]
+    for kind in kinds:
+        again = encode_all(vae, kind.pictures[:2].numpy())
+        assert torch.allclose(kind.latents[:2].float(), again.float(), atol=0.01)
     train(TrainingOptions(**{**vars(options), "only": "diffusion"}))
     facts = json.loads((tmp_path / "diffusion" / "prior.json").read_text())
     assert facts["camera_vector"] == [*FIRST_CAMERA_VECTOR, "normal domain"]

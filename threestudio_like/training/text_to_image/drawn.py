@@ -105,7 +105,7 @@ def known_latents(options: TrainingOptions, data: Any, larger: Any = None) -> di
     path = options.out / "work" / "latents.safetensors"
     if path.is_file():
         latents = load_file(str(path))
-        if len(latents["latents"]) == 4 * len(data):
+        if len(latents["latents"]) == 4 * len(data) and set(_kinds(data, larger)) <= set(latents):
             return latents
     folder = options.out / "diffusion" / "vae"
     if not folder.is_dir():
@@ -115,21 +115,26 @@ def known_latents(options: TrainingOptions, data: Any, larger: Any = None) -> di
             "First: threestudio-like train toybox --only vae",
         )
     vae = loaded("AutoencoderKL", folder).eval().to(options.device)
-    kinds = {"latents": data.images, "normals": data.normals}
-    if larger is not None:
-        kinds |= {"larger": larger.images, "larger normals": larger.normals}
     latents = {
         name: encode_all(vae, pictures[:].reshape(-1, *pictures.shape[2:])).contiguous()
-        for name, pictures in kinds.items()
-        if pictures is not None
+        for name, pictures in _kinds(data, larger).items()
     }
     write_file(path, save(latents))
     return latents
 
 
+def _kinds(data: Any, larger: Any = None) -> dict[str, Any]:
+    """The kinds of pictures by the names of their latents, in the order of `vae.sources`."""
+    found = {"latents": data.images, "normals": data.normals}
+    if larger is not None:
+        found |= {"larger": larger.images, "larger normals": larger.normals}
+    return {name: pictures for name, pictures in found.items() if pictures is not None}
+
+
 def known_sources(options: TrainingOptions, data: Any, larger: Any) -> list[Any]:
-    """All kinds of pictures with their latents."""
+    """All kinds of pictures with their latents, which are asked for by name: a file that was read
+    has them in another order."""
     from .vae import sources
 
-    latents = known_latents(options, data, larger)
-    return [replace(kind, latents=z) for kind, z in zip(sources(data, larger), latents.values())]
+    latents, names = known_latents(options, data, larger), _kinds(data, larger)
+    return [replace(kind, latents=latents[n]) for kind, n in zip(sources(data, larger), names)]
