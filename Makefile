@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/threestudio-like generate "a red chair"
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 15
 
 # Triton's kernels in its interpreter, without a GPU. Triton stands in a folder of its own: it would slow every start on a CPU.
 $(VENV)/triton: $(READY)
@@ -87,6 +87,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/backs.py
 	$(BIN)/python benchmarks/verdicts.py --calibrate
 	$(BIN)/python benchmarks/by_default.py
+	$(BIN)/python benchmarks/by_method.py
 	$(BIN)/python benchmarks/standing.py --scenes 11 --imported 8
 	$(BIN)/python benchmarks/batch_manifests.py --seeds 2
 	$(BIN)/python benchmarks/newcomer.py

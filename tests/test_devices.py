@@ -35,7 +35,17 @@ from threestudio_like.systems.text_to_3d.dreamfusion import DreamFusion
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
 
 ASSETS = Path(__file__).parent.parent / "assets"
-EMBEDDED = ("diffusion", "control", "clip", "judge", "depth", "perceptual", "segmenter", "g3dr")
+EMBEDDED = (
+    "diffusion",
+    "control",
+    "clip",
+    "judge",
+    "depth",
+    "perceptual",
+    "segmenter",
+    "g3dr",
+    "salient",
+)
 START = [
     "--start.refine.times",
     "1.0",

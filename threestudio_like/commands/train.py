@@ -26,8 +26,9 @@ class Train:
     """all: every embedded model, one after the other. toybox: the text-to-image model, CLIP and the
     judges. concept: writes learned_embeds.safetensors. cisp: the contrastive encoders.
     voxel-diffusion: the generator of shapes under their embeddings. g3dr: the generator of
-    triplanes. control: the ControlNet beside the text-to-image model. depth, perceptual, segmenter:
-    the embedded depth estimator, perceptual network and segmenter."""
+    triplanes. control: the ControlNet beside the text-to-image model. depth, perceptual, segmenter,
+    salient: the embedded depth estimator, perceptual network, segmenter, and the network that finds
+    the object of a picture."""
     data: Path | None = None
     """cisp, voxel-diffusion: folder with ShapeNetRendering and ShapeNetVox32. g3dr: folder of
     pictures, each with name.depth.png beside it or without. The toybox by default."""
@@ -48,8 +49,8 @@ class Train:
     quick: bool = False
     """The same as --preset quick."""
     objects: int | None = None
-    """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter: training objects (segmenter:
-    scenes) of the toybox; by default 6000, or 16000 with --preset large."""
+    """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter, salient: training objects
+    (segmenter: scenes) of the toybox; by default 6000, or 16000 with --preset large."""
     only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
     """toybox: one of the networks (diffusion needs the vae; larger, the second stage for pictures
     of 128 pixels, needs both)."""

@@ -232,7 +232,7 @@ INPAINTERS: dict[str, ModelEntry] = {
 
 def embedded_folder(name: str) -> Path:
     """The folder of an embedded model: "diffusion", "control", "clip", "cisp", "depth", "g3dr",
-    "judge", "perceptual" or "segmenter".
+    "judge", "perceptual", "segmenter" or "salient".
 
     It is in $THREESTUDIO_LIKE_WEIGHTS, a folder as `train all` writes it, if that has the model,
     and else inside the package.

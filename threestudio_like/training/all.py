@@ -16,6 +16,7 @@ from .control import train_control
 from .g3dr import train_g3dr
 from .options import TrainingOptions, check
 from .recipes import recipe
+from .salient import train_salient
 from .shapes import train_contrastive, train_depth, train_perceptual, train_segmenter, train_voxels
 from .toybox import train as train_toybox
 
@@ -98,6 +99,7 @@ PARTS = (
     Part("depth", 1.0, ("depth",), folder="pictures", train=train_depth),
     Part("perceptual", 0.5, ("perceptual",), folder="pictures", train=train_perceptual),
     Part("segmenter", 1.5, ("segmenter",), folder="pictures", train=train_segmenter),
+    Part("salient", 0.7, ("salient",), folder="pictures", train=train_salient),
     Part("g3dr", 2.0, ("g3dr",), folder="pictures", train=train_g3dr),
 )
 

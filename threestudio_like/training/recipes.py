@@ -35,6 +35,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "depth, begun": Recipe(3500, 16),
         "perceptual": Recipe(1200, 64, (16,)),
         "segmenter": Recipe(6000, 8, (128, 4, 64)),
+        "salient": Recipe(3000, 16, (16, 32, 64, 96)),
     },
     "large": {
         "vae": Recipe(12000, 128, (32, 64, 96)),
@@ -49,6 +50,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "depth, begun": Recipe(10000, 64),
         "perceptual": Recipe(5000, 256, (16,)),
         "segmenter": Recipe(16000, 32, (128, 4, 64)),
+        "salient": Recipe(16000, 64, (32, 64, 96, 128)),
     },
     "quick": {
         "vae": Recipe(20, 8, (24, 48, 64)),
@@ -63,6 +65,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "depth, begun": Recipe(10, 4),
         "perceptual": Recipe(20, 16, (16,)),
         "segmenter": Recipe(4, 2, (128, 4, 64)),
+        "salient": Recipe(6, 4, (16, 32, 64, 96)),
     },
 }
 """By preset and network. "toybox" has the shipped weights (the diffusion model with two workers;

@@ -10,6 +10,7 @@ from .contrastive import ContrastiveTraining
 from .control import train_control
 from .g3dr import G3drTraining, train_g3dr
 from .options import TrainingOptions
+from .salient import train_salient
 from .shapes import train_contrastive, train_depth, train_perceptual, train_segmenter, train_voxels
 from .toybox import train as train_toybox
 from .voxel_diffusion import VoxelTraining
@@ -20,6 +21,7 @@ TRAININGS: dict[str, Callable[[TrainingOptions], Any]] = {
     "depth": train_depth,
     "perceptual": train_perceptual,
     "segmenter": train_segmenter,
+    "salient": train_salient,
     "g3dr": train_g3dr,
     "toybox": train_toybox,
     "control": train_control,
@@ -40,5 +42,6 @@ SUMMARIES: dict[str, str] = {
     "depth": "the embedded depth estimator",
     "perceptual": "the embedded perceptual network",
     "segmenter": "the embedded segmenter",
+    "salient": "the embedded salient object network, which cuts one object out",
 }
 """What can be trained, a line each."""

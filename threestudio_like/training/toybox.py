@@ -165,6 +165,8 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         data=data,
         steps=steps,
         groups=groups,
+        # What has been learnt is not torn up by steps that are right for random weights.
+        lr=1e-3 if options.start is None else 5e-4,
         normals=latents.get("normals"),
     )
     run(options, stage, workers=workers)

@@ -177,6 +177,7 @@ def _models() -> list[dict[str, str]]:
         ("toybox depth", embedded_folder("depth")),
         ("toybox perceptual", embedded_folder("perceptual")),
         ("toybox segmenter", embedded_folder("segmenter")),
+        ("toybox salient", embedded_folder("salient")),
     ):
         there = any(folder.rglob("*.safetensors")) if folder.is_dir() else False
         out.append(

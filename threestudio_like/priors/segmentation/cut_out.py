@@ -1,5 +1,5 @@
-"""The embedded way to cut out one object: colours of the border and the embedded network say where
-it is, a graph cut where it ends, and a guided filter how much of every pixel is object."""
+"""The embedded way to cut out one object: the salient object network and colours of the border say
+where it is, a graph cut where it ends, and a guided filter how much of every pixel is object."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_fill_holes, gaussian_filter, label, uniform_filter, zoom
 
+from ..networks.salient import embedded_salient
 from .automatic import border_share, bounds, probability
 from .graph_cut import band, grab_cut
 from .prompts import Prompts, PromptSegmenter
@@ -19,11 +20,14 @@ from .segmenter import BorderSegmenter, Segmenter, box_room, largest
 
 EDGE = 160
 """Pixels of the longer edge at which the cut is sought."""
+SHOWN = 0.6
+"""Share that the salient object network has in where the object is; the colours of the border have
+the rest."""
 AGREE = 0.35
-"""IoU with what is known otherwise from which on the network is believed."""
-SURE = 0.7
-"""IoU of a cut and of what the network holds for the object in its box from which on the cut is
-believed (docs/results/cut_outs.md)."""
+"""IoU with what is known otherwise from which on the promptable network is believed."""
+SURE = 0.65
+"""IoU of a cut and of what the promptable network holds for the object in its box from which on the
+cut is believed (docs/results/cut_outs.md)."""
 PLAIN = 3.0
 """Spread of the border's colours, L*a*b*, below which the background has one colour."""
 IN_BOX = 0.55
@@ -37,7 +41,7 @@ HOLE = 0.004
 @dataclass(frozen=True)
 class _Looked:
     """A picture at the size at which the cut is sought: its colours (H, W, 3), L*a*b*, and what the
-    network has seen of it."""
+    promptable network has seen of it."""
 
     lab: np.ndarray
     network: PromptSegmenter | None
@@ -56,10 +60,17 @@ class _Looked:
         answer = probability(self.network.masks(self.seen, prompts).best()[0][0])
         return answer if border_share(answer > 0.5) < 0.5 else np.zeros_like(answer)
 
+    def judged(self, solid: np.ndarray) -> _Sought:
+        """A finished cut, with what the network says about it."""
+        if self.network is None:
+            return _Sought(solid, math.nan)
+        answer = self.asked(solid) > 0.5
+        return _Sought(solid, float((answer & solid).sum() / max(1, (answer | solid).sum())))
+
 
 @dataclass(frozen=True)
 class _Sought:
-    """A cut (H, W) bool and how far the network agrees with it; nan without one."""
+    """A cut (H, W) bool and how far the promptable network agrees with it; nan without one."""
 
     solid: np.ndarray
     trust: float
@@ -69,8 +80,10 @@ class CutOutSegmenter(Segmenter):
     """The object of a picture, without being told where it is.
 
     Args:
-        network: the name of a promptable segmenter, which is asked with the box of what stands out;
-            "" for none.
+        network: the name of a promptable segmenter, which is asked with the box of what was found
+            whether it agrees; "" for none.
+        salient: ask the embedded salient object network what stands out. Without it the colours of
+            the border tell it, and the promptable network has its say.
         size: longer edge in pixels at which the cut is sought.
 
     Raises:
@@ -79,8 +92,8 @@ class CutOutSegmenter(Segmenter):
 
     name = "the embedded network and a graph cut"
 
-    def __init__(self, network: str = "toybox", size: int = EDGE) -> None:
-        self.network, self.size = network, size
+    def __init__(self, network: str = "toybox", salient: bool = True, size: int = EDGE) -> None:
+        self.network, self.salient, self.size = network, salient, size
         self._border = BorderSegmenter()
 
     def mask(self, picture: np.ndarray) -> np.ndarray:
@@ -88,15 +101,21 @@ class CutOutSegmenter(Segmenter):
         return self.found(picture)[0]
 
     def found(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
-        """See `Segmenter.found`; the trust is the IoU of the cut and of what the network holds for
-        the object in its box, and 1 before a background of one colour."""
+        """See `Segmenter.found`; the trust is the IoU of the cut and of what the promptable network
+        holds for the object in its box, and 1 before a background of one colour."""
         border = self._border.mask(picture)
+        # The network has never seen a picture that shows nothing.
         if border.min() > 0.5:
             return border, math.nan
-        looked = self._look(picture)
-        cut = self._seek(looked, scaled(border, looked.shape).clip(0, 1))
-        # There colours alone tell the object, also where the network does not know such things.
+        small = self._small(picture)
+        looked = self._look(small)
+        rough = scaled(border, looked.shape).clip(0, 1)
+        # There colours alone tell the object, also where no network knows such things.
         plain = border_spread(looked.lab) < PLAIN
+        if self.salient and not plain:
+            cut = _by_salient(looked, embedded_salient().probability(small), rough)
+        else:
+            cut = self._seek(looked, rough)
         return self._edges(picture, cut.solid), 1.0 if plain else cut.trust
 
     def inside(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -106,20 +125,24 @@ class CutOutSegmenter(Segmenter):
         # Where an object fills its box, the border's colours are its own too.
         least = IN_BOX
         rough = np.where(within, least + (1 - least) * self._border.mask(part), 0.0)
-        looked = self._look(part)
+        looked = self._look(self._small(part))
         known = scaled(rough.astype(np.float32), looked.shape).clip(0, 1)
         cut = self._seek(looked, known, scaled(within * 1.0, looked.shape) > 0.5)
         out = np.zeros(picture.shape[:2], np.float32)
         out[rows, columns] = self._edges(part, cut.solid)
         return np.where(room, out, 0).astype(np.float32)
 
-    def _look(self, picture: np.ndarray) -> _Looked:
-        from skimage.color import rgb2lab
-
+    def _small(self, picture: np.ndarray) -> np.ndarray:
+        """A picture at the size at which the cut is sought."""
         height, width = picture.shape[:2]
         share = min(1.0, self.size / max(height, width))
         shape = (max(8, round(height * share)), max(8, round(width * share)))
-        small = scaled(picture, shape).clip(0, 1)
+        return scaled(picture, shape).clip(0, 1)
+
+    def _look(self, small: np.ndarray) -> _Looked:
+        """A small picture as the cut is sought in it."""
+        from skimage.color import rgb2lab
+
         network = load_segmenter(self.network) if self.network else None
         seen = None if network is None else network.look(small.astype(np.float32))
         return _Looked(rgb2lab(small), network, seen)
@@ -143,11 +166,7 @@ class CutOutSegmenter(Segmenter):
             if found.mean() < 0.2 * solid.mean():
                 break
             solid = found
-        solid = tidied(solid)
-        if looked.network is None:
-            return _Sought(solid, math.nan)
-        answer = looked.asked(solid) > 0.5
-        return _Sought(solid, float((answer & solid).sum() / max(1, (answer | solid).sum())))
+        return looked.judged(tidied(solid))
 
     def _edges(self, picture: np.ndarray, solid: np.ndarray) -> np.ndarray:
         """A mask at the size at which the cut was sought as shares of the picture's own pixels."""
@@ -158,6 +177,16 @@ class CutOutSegmenter(Segmenter):
         near = band(large > 0.5, reach + 1)
         soft = np.where(near, ((soft - 0.5) * 1.6 + 0.5).clip(0, 1), large > 0.5)
         return soft.astype(np.float32)
+
+
+def _by_salient(looked: _Looked, shown: np.ndarray, rough: np.ndarray) -> _Sought:
+    """The cut that begins with what the salient object network and the border's colours say; both
+    (H, W) in [0, 1]."""
+    prior = gaussian_filter(SHOWN * shown + (1 - SHOWN) * rough, 1.0).clip(0.02, 0.98)
+    solid = grab_cut(looked.lab, prior, colour=0.25, smooth=8.0)
+    if not solid.any():
+        solid = shown > 0.5 if (shown > 0.5).any() else rough > 0.5
+    return looked.judged(tidied(solid))
 
 
 def border_spread(lab: np.ndarray) -> float:
