@@ -38,9 +38,9 @@ class Train:
     embedding: Literal["cisp", "clip"] = "cisp"
     """cisp, voxel-diffusion: pictures against shapes, or (the twin) against captions."""
     start: Path | None = None
-    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr, depth: of the same sizes (the
-    embedded ones lie in the package's toybox/weights). toybox: a text-to-image model; what the new
-    one has beyond it begins at zero."""
+    """Folder of a model to begin from. cisp, voxel-diffusion, g3dr, depth, segmenter, salient: of
+    the same sizes (the embedded ones lie in the package's toybox/weights). toybox: a
+    text-to-image model; what the new one has beyond it begins at zero."""
     preset: Literal["toybox", "wide", "paper", "large", "quick"] = "toybox"
     """toybox: sizes and schedule of the embedded models. wide: the text-to-image model with eight
     latents instead of four. large: longer and partly wider, for a GPU. paper (cisp,

@@ -69,8 +69,8 @@ class Composites:
         """Objects (B, 4, SIZE, SIZE), colours times alpha, of new colours, textures and light.
 
         Args:
-            side: (B,) of their frames, as shares of the picture's edge. place: (B, 2) of their
-            middles, in [-1, 1].
+            side: (B,) of their frames, as shares of the picture's edge.
+            place: (B, 2) of their middles, in [-1, 1].
         """
         picked = random.whole(len(self.objects)).numpy()
         rgba = torch.from_numpy(self.objects[picked]).permute(0, 3, 1, 2).float() / 255
