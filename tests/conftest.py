@@ -164,3 +164,17 @@ def tiny_prior(tiny_folder):
     from threestudio_like.priors.stable_diffusion import DiffusersConfig, StableDiffusionPrior
 
     return StableDiffusionPrior(tiny_folder, DiffusersConfig(), "tiny")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Which files a long run spent its time in, in one line at its end."""
+    spent: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration") and hasattr(report, "nodeid"):
+                file = report.nodeid.split("::")[0].removeprefix("tests/")
+                spent[file] = spent.get(file, 0.0) + report.duration
+    slow = sorted((file for file in spent if spent[file] >= 60), key=lambda f: -spent[f])
+    if slow:
+        told = ", ".join(f"{file} {spent[file]:.0f}" for file in slow[:40])
+        terminalreporter.write_line(f"Seconds by file, of {sum(spent.values()):.0f}: {told}")

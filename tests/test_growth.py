@@ -210,3 +210,23 @@ def test_a_model_of_both_domains_trains_from_the_shipped_one(tmp_path):
 def test_bad_options_are_named(tmp_path, values, said):
     with pytest.raises(UserError, match=said):
         train(TrainingOptions(out=tmp_path, steps=1, groups=8, quiet=True, **values))
+
+
+def test_a_decoder_alone_learns_normals_and_the_latents_stay(tmp_path):
+    options = TrainingOptions(
+        **{"out": tmp_path, "steps": 2, "groups": 8, "quiet": True},
+        also=("normals",),
+        start=SHIPPED,
+        only="decoder",
+    )
+    train(options)
+    own = loaded("AutoencoderKL", tmp_path / "diffusion" / "vae").state_dict()
+    before = loaded("AutoencoderKL", SHIPPED / "vae").state_dict()
+    moved = {name.split(".")[0] for name in own if not torch.equal(own[name], before[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+
+
+def test_a_decoder_alone_needs_a_model_to_begin_from(tmp_path):
+    with pytest.raises(ConfigError, match="--start FOLDER"):
+        train(TrainingOptions(out=tmp_path, only="decoder", steps=1, groups=8, quiet=True))
+    assert not list(tmp_path.rglob("*.npy"))

@@ -51,9 +51,12 @@ class Train:
     objects: int | None = None
     """cisp, voxel-diffusion, g3dr, depth, perceptual, segmenter, salient: training objects
     (segmenter: scenes) of the toybox; by default 6000, or 16000 with --preset large."""
-    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
+    only: Literal["all", "vae", "decoder", "diffusion", "larger", "clip", "judge", "patterns"] = (
+        "all"
+    )
     """toybox: one of the networks (diffusion needs the vae; larger, the second stage for pictures
-    of 128 pixels, needs both)."""
+    of 128 pixels, needs both; decoder goes on with that of the autoencoder of --start, so that
+    the latents stay)."""
     also: tuple[str, ...] = ()
     """toybox: what is learnt beside colours at 64 pixels. normals: pictures of normals. 128px: the
     autoencoder sees pictures of 128 pixels."""

@@ -108,7 +108,7 @@ class BatchError(UserError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``Did you mean "x"?`` for the nearest known word, or a list if only a few words are known."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, 1, 0.5)
+    near = difflib.get_close_matches(word, names, 1)
     if near:
         return f'Did you mean "{near[0]}"?'
     return f"Known: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}"

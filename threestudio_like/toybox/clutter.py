@@ -13,8 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
 
-from ..engine.output import new_file
-from .parallel import each
+from .parallel import stored
 from .rooms import muted
 
 SEED = 1 << 45
@@ -187,11 +186,4 @@ def _one(job: tuple[int, int]) -> np.ndarray:
 def backgrounds(folder: Path, seed: int, count: int, workers: int = 1) -> np.ndarray:
     """Backgrounds (count, SIZE, SIZE, 3) uint8 of a seed, stored under `folder`."""
     path = folder / f"clutter-{seed}-{count}.npy"
-    if not path.is_file():
-        made = np.empty((count, SIZE, SIZE, 3), np.uint8)
-        with each(_one, ((seed, n) for n in range(count)), workers) as drawn:
-            for n, picture in enumerate(drawn):
-                made[n] = picture
-        with new_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, made)
-    return np.load(path)
+    return stored(path, count, _one, ((seed, n) for n in range(count)), workers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..engine.output import new_file
 from ..toybox.clutter import backgrounds
 from ..toybox.editions import edition
-from ..toybox.parallel import each
+from ..toybox.parallel import stored
 from ..toybox.render import render, view_projection
 
 SIZE = 128
@@ -251,12 +249,6 @@ def composites(
     one background for four objects."""
     kind = "" if world == "twenty" else f"-{world}"
     path = folder / f"cut-outs-{split}-{seed}-{count}{kind}.npy"
-    if not path.is_file():
-        made = np.empty((count, SIZE, SIZE, 4), np.uint8)
-        jobs: Iterable[tuple[int, int, str, str]] = ((seed, n, split, world) for n in range(count))
-        with each(_one, jobs, workers) as drawn:
-            for n, picture in enumerate(drawn):
-                made[n] = picture
-        with new_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, made)
-    return Composites(np.load(path), backgrounds(folder, seed, max(4, count // 4), workers))
+    jobs = ((seed, n, split, world) for n in range(count))
+    objects = stored(path, count, _one, jobs, workers)
+    return Composites(objects, backgrounds(folder, seed, max(4, count // 4), workers))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..engine.loop import ParameterGroup, Stage, Step
-from ..engine.output import new_file, new_folder
+from ..engine.output import new_folder
 from ..engine.training import Batches, Ema
 from ..kernels.devices import half_precision
 from ..priors.control.kinds import CONTROL_KINDS, ControlInputs
@@ -27,7 +27,7 @@ from ..renderers.cameras import Cameras
 from ..renderers.geometry import Shape, geometry_maps
 from ..toybox.dataset import VIEWS, Groups
 from ..toybox.editions import edition
-from ..toybox.parallel import each
+from ..toybox.parallel import stored
 from ..toybox.render import DISTANCE, FOV_Y
 from .options import TrainingOptions, claim, note_world, run, toybox_only
 from .recipes import recipe
@@ -99,18 +99,10 @@ def cached_pictures(
     """The control pictures (N, K, 4, S, S) uint8 of groups of a world, stored under `folder`."""
     of = "" if world == "twenty" else f"-{world}"
     stem = folder / f"control-{split}-{seed}-{len(data)}{of}.npy"
-    if not stem.is_file():
-        found = np.empty((len(data), len(KINDS), VIEWS, SIZE, SIZE), np.uint8)
-        jobs = (
-            (seed, n, split, data.azimuth[n], float(data.elevation[n]), world)
-            for n in range(len(data))
-        )
-        with each(_one, jobs, workers) as drawn:
-            for n, pictures in enumerate(drawn):
-                found[n] = pictures
-        with new_file(stem, force=True) as path:
-            np.save(path, found)
-    return np.load(stem, mmap_mode="c", allow_pickle=False)
+    jobs = (
+        (seed, n, split, data.azimuth[n], float(data.elevation[n]), world) for n in range(len(data))
+    )
+    return stored(stem, len(data), _one, jobs, workers)
 
 
 class ControlBatches(GroupBatches):

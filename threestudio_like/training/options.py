@@ -46,7 +46,9 @@ class TrainingOptions:
     groups: int | None = None
     """Number of objects, each seen from four sides, that the text-to-image model, CLIP and the
     judges are trained on; None for the preset's."""
-    only: Literal["all", "vae", "diffusion", "larger", "clip", "judge", "patterns"] = "all"
+    only: Literal["all", "vae", "decoder", "diffusion", "larger", "clip", "judge", "patterns"] = (
+        "all"
+    )
     """One of the networks of `train toybox`."""
     also: tuple[str, ...] = ()
     """What the text-to-image model learns beside colours at 64 pixels (`ALSO`)."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..engine.errors import ConfigError
 from ..engine.output import own_folder, write_file
 from ..kernels.devices import is_main
 from ..toybox.edition import Edition
@@ -40,7 +41,11 @@ def train(options: TrainingOptions) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    wanted = [name for name in NETWORKS if options.only in ("all", name)]
+    wanted = (
+        [name for name in NETWORKS if name not in ALONE]
+        if options.only == "all"
+        else [options.only]
+    )
     claim(options, *(file for name in wanted for file in MAKES[name]))
     for name in wanted:
         NETWORKS[name](options)
@@ -56,14 +61,7 @@ def _recipe(options: TrainingOptions, name: str) -> tuple[Recipe, int]:
 def _vae(options: TrainingOptions) -> None:
     import torch
 
-    from .text_to_image.vae import (
-        build_vae,
-        decoder_stage,
-        normalise_latents,
-        reconstruction_psnr,
-        save_vae,
-        vae_stage,
-    )
+    from .text_to_image.vae import build_vae, normalise_latents, save_vae, vae_stage
 
     torch.manual_seed(options.seed)
     data, larger = training_groups(options), larger_groups(options)
@@ -77,6 +75,31 @@ def _vae(options: TrainingOptions) -> None:
     normalise_latents(vae, images)
     save_vae(vae, options.out / "diffusion")
     (options.out / "work" / "latents.safetensors").unlink(missing_ok=True)
+    _finish_decoder(options, vae, data, larger)
+
+
+def _decoder(options: TrainingOptions) -> None:
+    """The decoder alone, of the model to begin from: the latents stay, and so does all that was
+    trained on them."""
+    import torch
+
+    from .text_to_image.vae import save_vae
+
+    if options.start is None:
+        raise ConfigError(
+            "goes on with that of a model", "--only decoder", "Say which: --start FOLDER"
+        )
+    torch.manual_seed(options.seed)
+    vae = loaded("AutoencoderKL", options.start / "vae").eval()
+    save_vae(vae, options.out / "diffusion")
+    _finish_decoder(options, vae, training_groups(options), larger_groups(options))
+
+
+def _finish_decoder(options: TrainingOptions, vae: Any, data: Any, larger: Any) -> None:
+    """Train the decoder of an autoencoder whose encoder stays, write it, and say how well it
+    does on held-out pictures."""
+    from .text_to_image.vae import decoder_stage, reconstruction_psnr, save_vae
+
     kinds = known_sources(options, data, larger)
     size, steps = _recipe(options, "decoder")
     run(options, decoder_stage(vae, kinds, steps=steps, batch=size.batch))
@@ -308,6 +331,7 @@ def _larger(options: TrainingOptions) -> None:
 
 NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "vae": _vae,
+    "decoder": _decoder,
     "diffusion": _diffusion,
     "larger": _larger,
     "clip": _clip,
@@ -315,9 +339,12 @@ NETWORKS: dict[str, Callable[[TrainingOptions], None]] = {
     "patterns": _patterns,
 }
 """The networks in the order in which they depend on each other."""
+ALONE = ("decoder",)
+"""Trained only where they are asked for: `vae` trains its decoder itself."""
 PIPELINE = ("unet", "text_encoder", "tokenizer", "scheduler", "model_index.json", "prior.json")
 MAKES: dict[str, tuple[str, ...]] = {
     "vae": ("diffusion/vae",),
+    "decoder": ("diffusion/vae",),
     "diffusion": tuple(f"diffusion/{name}" for name in PIPELINE),
     "larger": ("diffusion/unet_128",),
     "clip": ("clip",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...engine.errors import ConfigError
+from ...engine.errors import ConfigError, did_you_mean
 from ...kernels.devices import MAIN
 from ...runs.options import check_numbers, flat
 from ...training.options import TrainingOptions
@@ -30,7 +30,7 @@ def train(options: Train) -> None:
         raise ConfigError(
             f'there is no training "{options.what}"',
             f"{PROGRAM} train",
-            f"Known: {', '.join(sorted(SUMMARIES))}",
+            did_you_mean(options.what, SUMMARIES),
         )
     if options.set and options.what not in CONFIGURED:
         raise ConfigError(
