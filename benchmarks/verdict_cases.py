@@ -121,8 +121,19 @@ def poorly_cut(pixels: np.ndarray, index: int) -> np.ndarray:
     return np.concatenate([pixels[..., :3], alpha[..., None].astype(np.float32)], -1)
 
 
+def before_clutter(pixels: np.ndarray, index: int) -> np.ndarray:
+    """A picture (H, W, 4) as a photograph: its object before clutter (S, S, 3), without an alpha
+    (`clutter.composite`)."""
+    from clutter import WALLS, composite
+
+    rng = np.random.Generator(np.random.Philox(key=[SEED + 11, index]))
+    return composite(rng, pixels, kind=[*WALLS][index % len(WALLS)]).picture.astype(np.float32)
+
+
 def given(case: Case, method: str, index: int) -> np.ndarray:
     """The pixels that a method gets."""
+    if method == "found cut":
+        return before_clutter(case.pixels, index)
     return poorly_cut(case.pixels, index) if method == "poor mask" else case.pixels
 
 
@@ -145,7 +156,7 @@ def made(case: Case, photo: Any, method: str, index: int, line: Line) -> Any:
         reconstruct_relief,
     )
 
-    if method == "poor mask":
+    if method in ("poor mask", "found cut"):
         return reconstruct_relief(photo, ReliefConfig(), Known())
     if method == "auto":
         return by_default(photo, line)

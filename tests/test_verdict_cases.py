@@ -66,3 +66,28 @@ def test_what_figures_cannot_see_calibrates_nothing(benchmarks):
 
     lines = [{"method": m} for m in ("cisp", *UNSEEN, "relief")]
     assert [x["method"] for x in seen_faults(lines)] == ["cisp", "relief"]
+
+
+def test_what_fits_a_cut_out_that_is_not_sure_is_doubtful(benchmarks):
+    from verdicts import word_of
+
+    from threestudio_like.systems.image_to_3d.fit import Limit
+
+    limits = {"silhouette": Limit(0.9, 0.8)}
+    for value, sure, word in (
+        (0.95, True, "fits"),
+        (0.95, False, "doubtful"),
+        (0.85, False, "doubtful"),
+        (0.7, False, "does not fit"),
+    ):
+        assert word_of({"silhouette": value, "sure": sure}, limits) == word
+
+
+def test_a_picture_before_clutter_shows_its_object_and_has_no_alpha(benchmarks):
+    import verdict_cases
+
+    case = verdict_cases.unknown(3)
+    one, again = (verdict_cases.given(case, "found cut", 3) for _ in range(2))
+    assert one.shape[2] == 3
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, verdict_cases.given(case, "found cut", 4))
