@@ -25,20 +25,27 @@ from threestudio_like.training.toybox import train
 from .runs import QUICK
 
 
-@pytest.fixture(scope="module")
-def second(tmp_path_factory):
-    """The folder of the embedded prior with a second stage of a few steps."""
-    out = tmp_path_factory.mktemp("larger")
+@pytest.fixture(scope="module", params=["quick", "large"])
+def second(request, tmp_path_factory):
+    """The folder of the embedded prior with a second stage of a few steps: low-rank layers, and a
+    network of its own."""
+    out = tmp_path_factory.mktemp(request.param)
     shutil.copytree(embedded_folder("diffusion"), out / "diffusion")
-    options = TrainingOptions(out=out, only="larger", preset="quick", steps=2, groups=8, quiet=True)
+    options = TrainingOptions(
+        out=out, only="larger", preset=request.param, steps=2, groups=8, quiet=True
+    )
     assert train(options) == out
     return out / "diffusion"
 
 
 def test_it_is_written_beside_the_first_and_declared(second):
+    assert json.loads((second / "prior.json").read_text())["larger"] == {"unet_128": 128}
+    written = [path.name for path in (second / "unet_128").iterdir()]
+    if "quick" in second.parent.name:
+        assert written == ["pytorch_lora_weights.safetensors"]
+        return
     config = json.loads((second / "unet_128/config.json").read_text())
     assert config["sample_size"] == 32
-    assert json.loads((second / "prior.json").read_text())["larger"] == {"unet_128": 128}
     first, other = (
         {
             **json.loads((second / n / "config.json").read_text()),
@@ -48,6 +55,30 @@ def test_it_is_written_beside_the_first_and_declared(second):
         for n in ("unet", "unet_128")
     )
     assert first == other
+
+
+def test_low_rank_layers_are_a_lora_of_the_library(second):
+    pytest.importorskip("peft")
+    from diffusers import UNet2DConditionModel
+
+    path = second / "unet_128" / "pytorch_lora_weights.safetensors"
+    if not path.is_file():
+        pytest.skip("a network of its own")
+    unet = UNet2DConditionModel.from_pretrained(
+        second / "unet", torch_dtype=torch.float32, local_files_only=True
+    )
+    unet.load_lora_adapter(str(path), prefix="unet", local_files_only=True)
+    prior = load_prior(str(second), DiffusersConfig(image_size=128, dtype="float32"))
+    random = torch.Generator().manual_seed(1)
+    x = torch.randn(1, 10, 32, 32, generator=random)
+    text = torch.randn(1, 77, unet.config.cross_attention_dim, generator=random)
+    told = {"timestep": torch.tensor([500]), "class_labels": torch.randn(1, 8, generator=random)}
+    with torch.no_grad():
+        theirs = unet(x, encoder_hidden_states=text, **told).sample
+        ours = prior.unet(x, encoder_hidden_states=text, **told).sample
+        first = load_prior(str(second)).unet(x, encoder_hidden_states=text, **told).sample
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert not torch.allclose(ours, first, atol=1e-3)
 
 
 def test_a_training_of_the_second_needs_the_first(tmp_path):
@@ -86,6 +117,7 @@ def test_without_one_it_is_refused(toybox_prior, second, tmp_path):
 
 
 def test_a_memory_plan_counts_both_networks(second):
+    """Low-rank layers are added to a copy of the first network's weights."""
     prior = load_prior(str(second))
     config = registry.configuration("latent-nerf", "default", "generate")
     peaks = []

@@ -20,6 +20,7 @@ from .families.records import SchedulerRecord
 from .model_files import Axis, PriorRecord, read_json, record
 from .noise_schedule import PredictionType
 from .personal.choice import PersonalParts
+from .personal.from_hub import LORA_NAMES
 
 R = TypeVar("R", bound=Any)
 
@@ -228,6 +229,17 @@ def read_facts(folder: Path) -> PriorRecord:
         if not re.fullmatch(r"\w+", name):
             raise ModelError(f'"larger" names no folder beside it: "{name}"', str(path))
     return own
+
+
+def network_of(
+    folder: Path, own: PriorRecord, part: str, config: DiffusersConfig
+) -> tuple[str, Path | None]:
+    """Which network makes pictures of the size that is asked for: its part of the folder, and where
+    there are low-rank layers beside `part` instead of another network, their folder."""
+    name = next((n for n, pixels in own.larger.items() if pixels == config.image_size), part)
+    if (folder / name / LORA_NAMES[0]).is_file() and not (folder / name / "config.json").is_file():
+        return part, folder / name
+    return name, None
 
 
 def facts_of(

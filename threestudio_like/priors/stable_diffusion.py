@@ -28,6 +28,7 @@ from .model_folder import (
     camera_vector,
     domains_of,
     in_axes,
+    network_of,
     read_config,
 )
 from .networks.attention import ViewAttention, emphasised, install, joint_views
@@ -61,8 +62,7 @@ class StableDiffusionPrior(DiffusersPrior):
 
     def check(self) -> None:
         """See `DiffusersPrior.check`."""
-        size = self.config.image_size
-        self.part = next((p for p, pixels in self.own.larger.items() if pixels == size), self.part)
+        self.part, self.addition = network_of(self.folder, self.own, self.part, self.config)
         self._sized: dict[int, StableDiffusionPrior] = {}
         self.unet_facts = read_config(self.folder, self.part, UnetRecord)
         self._check_channels()

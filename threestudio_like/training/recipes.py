@@ -19,6 +19,8 @@ class Recipe:
     batch: int
     widths: tuple[int, ...] = ()
     latents: int = 4
+    rank: int = 0
+    """Of low-rank layers beside those of a frozen network; 0: the network itself learns."""
 
 
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -26,7 +28,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "vae": Recipe(4200, 32, (24, 48, 64)),
         "decoder": Recipe(1300, 32),
         "diffusion": Recipe(4700, 12, (48, 96, 128)),
-        "larger": Recipe(1500, 6),
+        "larger": Recipe(1500, 6, rank=16),
         "control": Recipe(1800, 8),
         "clip": Recipe(3900, 96, (128, 3)),
         "judge": Recipe(1430, 64, (24,)),
@@ -56,7 +58,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "vae": Recipe(20, 8, (24, 48, 64)),
         "decoder": Recipe(10, 8),
         "diffusion": Recipe(10, 4, (48, 96, 128)),
-        "larger": Recipe(4, 2),
+        "larger": Recipe(4, 2, rank=2),
         "control": Recipe(6, 2),
         "clip": Recipe(10, 16, (128, 3)),
         "judge": Recipe(20, 16, (24,)),

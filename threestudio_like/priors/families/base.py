@@ -58,6 +58,8 @@ class DiffusersPrior(DiffusionPrior):
 
     part: str = "transformer"
     """The folder of the denoiser."""
+    addition: Path | None = None
+    """Low-rank layers that belong to the denoiser, where there are some."""
     kind: ClassVar[str] = ""
     """The denoiser's class in diffusers."""
     also: ClassVar[tuple[str, ...]] = ()
@@ -204,6 +206,9 @@ class DiffusersPrior(DiffusionPrior):
 
     def _load_networks(self) -> None:
         self.denoiser: Any = self.load_denoiser()
+        if self.addition is not None:
+            second = read_loras([(self.addition, 1.0)], self.folder, self.denoiser)
+            add_loras(second, self.denoiser)
         self.loras = read_loras(self.config.parts.loras(), self.folder, self.denoiser)
         add_loras(self.loras, self.denoiser)
         self.vae: Any = None

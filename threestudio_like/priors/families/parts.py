@@ -282,9 +282,9 @@ def load_text_part(folder: Path, part: str, dtype: torch.dtype, classes: Sequenc
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    """Parameters of every part that has weights, as their files say."""
+    """Parameters of every network that has weights, as their files say."""
     sizes = {}
-    for part in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for part in sorted(p for p in folder.iterdir() if (p / "config.json").is_file()):
         if any(part.glob("*.safetensors")):
             shapes = shapes_in(weight_files(part)).values()
             sizes[part.name] = sum(int(torch.Size(shape).numel()) for shape in shapes)

@@ -1,5 +1,6 @@
 """The second stage of the embedded text-to-image model: its UNet, fine-tuned for pictures of twice
-the size, beside the first in the same folder.
+the size, beside the first in the same folder; or low-rank layers beside the first's, which are a
+sixth of it (LoRA, Hu et al. 2021).
 
 Autoencoder and text encoder stay as they are: a latent of a large picture is one of a small one's
 neighbours, and what has to be learnt is what lies twice as far away.
@@ -8,10 +9,12 @@ neighbours, and what has to be learnt is what lies twice as far away.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from ...engine.errors import CheckpointError
@@ -20,6 +23,8 @@ from ...engine.output import new_folder, write_file
 from ...engine.training import Batches, Ema
 from ...kernels.devices import half_precision
 from ...priors.networks.attention import install, joint_views
+from ...priors.networks.low_rank import LowRank, LowRankConfig
+from ...priors.personal.from_hub import LORA_NAMES
 from ...toybox.dataset import VIEWS, cached_groups
 from ..options import TrainingOptions, run
 from ..recipes import recipe
@@ -35,21 +40,35 @@ SCENES = 0.12
 
 
 def larger_stage(
-    unet: Any, text_encoder: Any, batches: GroupBatches, steps: int, lr: float = 3e-4
+    unet: Any,
+    text_encoder: Any,
+    batches: GroupBatches,
+    steps: int,
+    low: LowRank | None = None,
 ) -> Stage:
     """The stage that fine-tunes a UNet with the v objective on larger latents, beside a frozen text
-    encoder. The decay of its average is short, as the training is."""
+    encoder. The decay of its average is short, as the training is.
+
+    Args:
+        low: low-rank layers beside the UNet's, which learn in its place.
+    """
     unet.train()
     text_encoder.eval().requires_grad_(False)
     processor = install(unet)
-    ema = Ema(unet, 0.995)
-    drawn_by = Batches(batches, unet)
+    learner = unet if low is None else low
+    if low is not None:
+        unet.requires_grad_(False)
+    lr = 3e-4 if low is None else 1e-3
+    ema = Ema(learner, 0.995)
+    drawn_by = Batches(batches, learner)
 
     def loss(step: Step) -> dict[str, torch.Tensor]:
         drawn = drawn_by(step)
-        # Not in the checkpoint: it is read again.
+        # Not in the checkpoint: they are read again.
         text_encoder.to(drawn["given"].device)
+        unet.to(drawn["given"].device)
         with (
+            nullcontext() if low is None else low.active(),
             half_precision(drawn["given"].device),
             joint_views(processor, VIEWS if drawn["joint"] else 1),
         ):
@@ -61,17 +80,17 @@ def larger_stage(
         return {"v": (predicted.float() - drawn["target"]).square().mean()}
 
     def after(step: Step) -> None:
-        ema.update(unet, step.index)
+        ema.update(learner, step.index)
 
     group = ParameterGroup(
         "denoiser",
-        list(unet.parameters()),
+        list(learner.parameters()),
         f"cos {lr}->{lr / 20}",
         betas=(0.9, 0.99),
         eps=1e-8,
         weight_decay=0.01,
     )
-    modules: dict[str, nn.Module] = {"unet": unet, "ema": ema}
+    modules: dict[str, nn.Module] = {"unet" if low is None else "low": learner, "ema": ema}
     return Stage(
         "larger", steps, modules, groups=[group], loss=loss, after_step=after, clip_norm=1.0
     )
@@ -122,11 +141,18 @@ def train_larger(options: TrainingOptions) -> Path:
     )
     assert latents is not None
     batches = GroupBatches(tokenizer, latents, data, groups=min(size.batch, count), normals=normals)
-    stage = larger_stage(unet, text_encoder, batches, options.steps or size.steps)
+    low = None
+    if size.rank:
+        config = LowRankConfig(rank=size.rank, layers="all", camera="none")
+        low = LowRank(unet, config, options.seed)
+    stage = larger_stage(unet, text_encoder, batches, options.steps or size.steps, low=low)
     run(options, stage)
     average: Any = stage.modules["ema"]
-    average.copy_to(unet)
-    save_larger(unet.eval().cpu(), folder)
+    average.copy_to(unet if low is None else low)
+    if low is None:
+        save_larger(unet.eval().cpu(), folder)
+    else:
+        save_addition(low.cpu(), folder)
     return folder / PART
 
 
@@ -135,6 +161,23 @@ def save_larger(unet: Any, folder: Path) -> None:
     with new_folder(folder / PART) as made:
         unet.half().save_pretrained(made)
     unet.float()
+    _declare(folder)
+
+
+def save_addition(low: LowRank, folder: Path) -> None:
+    """Write low-rank layers in float16 as a LoRA in diffusers' format, and name them in the
+    folder's prior.json."""
+    tensors = {
+        f"unet.{name.replace('/', '.')}.lora_{role}.weight": weight.detach().half().contiguous()
+        for name, layer in low.layers.items()
+        for role, weight in zip("AB", layer.parameters())
+    }
+    path = folder / PART / LORA_NAMES[0]
+    write_file(path, save(tensors, {"format": "pt"}))
+    _declare(folder)
+
+
+def _declare(folder: Path) -> None:
     path = folder / "prior.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     facts["larger"] = {**facts.get("larger", {}), PART: PIXELS}
