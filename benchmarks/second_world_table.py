@@ -1,9 +1,12 @@
 """What is made from prompts, judged beside the toybox's and beside the second world's true objects,
-and what becomes of the second world's pictures.
+and what becomes of the second world's pictures. From prompts in several ways (WAYS), side by side:
+the defaults, and what each of them is for; with --before FOLDER also by other weights.
 
-Resumable: every finished run is a line of outputs/benchmark/second_world/*.jsonl.
+Resumable: every finished run is a line of outputs/benchmark/second_world/*.jsonl. The sheet shows
+the first seed of every prompt, lit and clay, a column a way.
 
-Run: python benchmarks/second_world_table.py [--prompts 60] [--seeds 2] [--quick] [--minutes 30]
+Run: python benchmarks/second_world_table.py [--prompts 60] [--seeds 2] [--ways default] [--quick]
+     [--minutes 30]
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import publish, table
+from tables import ROOT, publish, table
 from worlds import add_world, runs, world_at_hand
 
 WHO = ("made", "floor", "ceiling")
@@ -45,6 +48,19 @@ BETTER = {
     "sharpness": "1",
 }
 """The measures in the order of the table, with the best value."""
+EYES = ("normal error", "unevenness", "bumpiness")
+"""Measures whose ratio to the first way's is shown."""
+WAYS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "colours alone": {"set": {"guidance.normals.weight": "0"}},
+    "mesh stage": {"refine_mesh": True},
+    "high": {"quality": "high"},
+}
+"""What is given to `generate`, by way."""
+BEFORE = "before"
+"""The way of other weights, with the defaults."""
+EDGE = 160
+"""Pixels of a picture of the sheet."""
 STANDING = "volume IoU, not turned"
 RATIOS = ("sharpness",)
 
@@ -82,7 +98,13 @@ def add(name: str, line: dict[str, Any]) -> None:
     print({k: line[k] for k in ("prompt", "picture", "seed", "seconds") if k in line}, flush=True)
 
 
-def from_text(prompt: str, seed: int, size: int) -> None:
+def folder_of(prompt: str, seed: int, way: str) -> Path:
+    """Where a run lies."""
+    more = "" if way == "default" else f"-{way.replace(' ', '-')}"
+    return runs("second_world") / f"{prompt.replace(' ', '-')}-{seed}{more}"
+
+
+def from_text(prompt: str, seed: int, way: str, given: dict[str, Any], size: int) -> None:
     """One prompt: generate, unless its folder is complete, and measure against both worlds."""
     from second_world.measure import against
 
@@ -92,18 +114,20 @@ def from_text(prompt: str, seed: int, size: int) -> None:
     from threestudio_like.metrics.evaluation import staged
 
     parse = world_at_hand().vocabulary.parse
-    folder = runs("second_world") / f"{prompt.replace(' ', '-')}-{seed}"
-    began = time.perf_counter()
-    line: dict[str, Any] = {"prompt": prompt, "seed": seed}
+    folder = folder_of(prompt, seed, way)
+    line: dict[str, Any] = {"prompt": prompt, "seed": seed, "way": way}
     if not (folder / "asset.glb").is_file():
         shutil.rmtree(folder, ignore_errors=True)
+        began, spent = time.perf_counter(), time.process_time()
         try:
             options = RunOptions(out=folder, quiet=True)
-            generate(prompt, seed=seed, asset=AssetOptions(turntable=False), run=options)
+            plain = AssetOptions(turntable=False)
+            generate(prompt, seed=seed, asset=plain, run=options, **given)
         except CollapseError as error:
             add("text", {**line, "failed": error.line(), "seconds": time.perf_counter() - began})
             return
-    line["seconds"] = time.perf_counter() - began
+        line["seconds"] = time.perf_counter() - began
+        line["CPU seconds"] = time.process_time() - spent
     asset = staged(Asset.load(folder / "asset.glb"))[0]
     for world in ("own", "second"):
         line[world] = against(asset, parse(prompt)[0], world, POOL, size, seed)
@@ -166,6 +190,90 @@ def cell(name: str, values: list[float]) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def ratio(name: str, way: list[dict[str, Any]], first: list[dict[str, Any]], world: str) -> str:
+    """A measure's mean over that of the first way, of the runs that both have, with the 95 %
+    interval of the bootstrap over runs."""
+    other = {(x["prompt"], x["seed"]): x[world]["made"][name] for x in first}
+    pairs = [
+        (x[world]["made"][name], other[x["prompt"], x["seed"]])
+        for x in way
+        if (x["prompt"], x["seed"]) in other
+    ]
+    values = np.array([p for p in pairs if all(map(math.isfinite, p))])
+    if not len(values):
+        return "-"
+    rng = np.random.Generator(np.random.Philox(key=[7, len(values)]))
+    drawn = values[rng.integers(len(values), size=(2000, len(values)))].mean(1)
+    low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    found = values[:, 0].mean() / values[:, 1].mean()
+    return f"{found:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def by_way(good: list[dict[str, Any]]) -> str:
+    """The tables of what was made from prompts."""
+    ways = list(dict.fromkeys(x["way"] for x in good))
+    each = {way: [x for x in good if x["way"] == way] for way in ways}
+    body = ""
+    for world, told in (("own", "the toybox's"), ("second", "the second world's")):
+        rows = []
+        for name, best in BETTER.items():
+            made = [cell(name, [x[world]["made"][name] for x in each[w]]) for w in ways]
+            bounds = [cell(name, [x[world][who][name] for x in good]) for who in WHO[1:]]
+            rows.append([name, best, *made, *bounds])
+        body += f"Beside {told} true objects:\n\n"
+        body += table(["measure", "best", *ways, *WHO[1:]], rows) + "\n\n"
+    rows = [
+        [world, name, *(ratio(name, each[w], each[ways[0]], world) for w in ways[1:])]
+        for world in ("own", "second")
+        for name in EYES
+    ]
+    if len(ways) > 1:
+        body += f'Over "{ways[0]}", of the same prompts and seeds:\n\n'
+        body += table(["world", "measure", *ways[1:]], rows) + "\n\n"
+    spent = [
+        [w, len(each[w]), *(cell("", [x.get(k, math.nan) for x in each[w]]) for k in SECONDS)]
+        for w in ways
+    ]
+    return body + table(["way", "runs", *SECONDS], spent)
+
+
+SECONDS = ("seconds", "CPU seconds")
+
+
+def sheet(good: list[dict[str, Any]]) -> None:
+    """docs/pictures/shapes-by-way.jpg: the first seed's assets, lit and clay, a column a way."""
+    from PIL import Image
+
+    from threestudio_like.meshes.mesh import Asset
+    from threestudio_like.meshes.picture import render_asset
+    from threestudio_like.renderers import RingCameras
+
+    ways = list(dict.fromkeys(x["way"] for x in good))
+    camera = RingCameras(count=12, elevation=20.0).all(EDGE).view_projection().numpy()[1:2]
+    tiles = []
+    for prompt in dict.fromkeys(x["prompt"] for x in good):
+        row = []
+        for way in ways:
+            path = folder_of(prompt, 0, way) / "asset.glb"
+            if not path.is_file():
+                row += [np.ones((EDGE, EDGE, 3), np.float32)] * 2
+                continue
+            asset = Asset.load(path)
+            row += [
+                render_asset(asset, camera, EDGE, 0.97, clay=clay).image[0]
+                for clay in (False, True)
+            ]
+        tiles.append(np.concatenate(row, 1))
+    if not tiles:
+        return
+    columns = max(1, 12 // (2 * len(ways)))
+    blank = np.ones_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)]
+    pixels = np.rint(np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(ROOT / "docs" / "pictures" / "shapes-by-way.jpg", quality=80)
+
+
 def report(command: str) -> None:
     """Write docs/results/second_world.md from the lines."""
     text, pictures = lines_of("text"), lines_of("picture")
@@ -176,17 +284,10 @@ def report(command: str) -> None:
         "at random, against the same one. Ceiling: the nearest other true object. In brackets, "
         "95 % bootstrap intervals. Lengths are shares of the diagonal.\n\n"
     )
-    header = ["measure", "best"]
-    header += [f"{world}: {who}" for world in ("own", "second") for who in WHO]
-    rows = []
-    for name, best in BETTER.items():
-        columns = [
-            cell(name, [x[world][who][name] for x in good])
-            for world in ("own", "second")
-            for who in WHO
-        ]
-        rows.append([name, best, *columns])
-    body += table(header, rows)
+    if good:
+        sheet(good)
+        body += by_way(good)
+        body += "\n\n![what was made](../pictures/shapes-by-way.jpg)"
     known = [x for x in pictures if "failed" not in x]
     body += f"\n\nFrom {len(pictures)} pictures of the second world, {len(pictures) - len(known)} "
     body += "failed; against the object that the picture shows, at the best turn:\n\n"
@@ -196,9 +297,11 @@ def report(command: str) -> None:
         each = [[x["made"][name] for x in known if x["method"] == m] for m in methods]
         each += [[x[who].get(name, math.nan) for x in known] for who in WHO[1:]]
         rows.append([name, best, *(cell(name, values) for values in each)])
-    body += table(["measure", "best", *methods, *WHO[1:]], rows)
-    body += "\n\nBy category, second world, made:\n\n" + _categories(good, known)
-    publish("second_world", "A second world", command, body)
+    if known:
+        body += table(["measure", "best", *methods, *WHO[1:]], rows)
+    first = [x for x in good if x["way"] == good[0]["way"]]
+    body += "\n\nBy category, second world, made:\n\n" + _categories(first, known)
+    publish("second_world", "A second world", command, body, [*text, *pictures])
 
 
 def _categories(text: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> str:
@@ -239,6 +342,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=60)
     add_world(parser)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", default=["default"], choices=[*WAYS])
+    parser.add_argument("--before", type=Path, help="folder of another prior: a way of its own")
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--methods", nargs="*", default=["cisp"])
     parser.add_argument("--size", type=int, default=512, help="pixels of what is measured")
@@ -251,7 +356,10 @@ def main() -> None:
     if a.fresh:
         for name in ("text", "picture"):
             (runs("second_world") / f"{name}.jsonl").unlink(missing_ok=True)
-    done = {(x["prompt"], x["seed"]) for x in lines_of("text")}
+    done = {(x["prompt"], x["seed"], x["way"]) for x in lines_of("text")}
+    ways = {way: WAYS[way] for way in a.ways}
+    if a.before is not None:
+        ways = {BEFORE: {"prior": str(a.before)}, **ways}
     shown = {(x["picture"], x["method"]) for x in lines_of("picture")}
     facts = json.loads((make.FOLDER / "index.json").read_text())["objects"][: a.pictures]
     jobs = [
@@ -261,10 +369,11 @@ def main() -> None:
         if (f["file"], m) not in shown
     ]
     jobs += [
-        (from_text, (p, s, a.size))
+        (from_text, (p, s, way, given, a.size))
         for s in range(a.seeds)
         for p in prompts(a.prompts)
-        if (p, s) not in done
+        for way, given in ways.items()
+        if (p, s, way) not in done
     ]
     began = time.monotonic()
     for job, arguments in jobs:

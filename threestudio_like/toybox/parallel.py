@@ -40,10 +40,10 @@ def stored(
     which is kept in the file `path` and read from it the next time. Its pages are read when they
     are needed, and what is written to it stays in memory."""
     if not path.is_file():
-        found: np.ndarray | None = None
+        found = np.empty(0)
         with each(function, jobs, workers) as drawn:
             for n, one in enumerate(drawn):
-                if found is None:
+                if n == 0:
                     found = np.empty((count, *one.shape), one.dtype)
                 found[n] = one
         with new_file(path) as temporary:
