@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,30 +26,43 @@ from threestudio_like.training.toybox import train
 from .runs import QUICK
 
 
-@pytest.fixture(scope="module", params=["quick", "large"])
-def second(request, tmp_path_factory):
-    """The folder of the embedded prior with a second stage of a few steps: low-rank layers, and a
-    network of its own."""
-    out = tmp_path_factory.mktemp(request.param)
+def trained(out: Path, preset: str) -> Path:
+    """The folder of the embedded prior with a second stage of two steps."""
     shutil.copytree(embedded_folder("diffusion"), out / "diffusion")
-    options = TrainingOptions(
-        out=out, only="larger", preset=request.param, steps=2, groups=8, quiet=True
-    )
+    options = TrainingOptions(out=out, only="larger", preset=preset, steps=2, groups=8, quiet=True)
     assert train(options) == out
     return out / "diffusion"
 
 
-def test_it_is_written_beside_the_first_and_declared(second):
-    assert json.loads((second / "prior.json").read_text())["larger"] == {"unet_128": 128}
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    """Low-rank layers beside the first network's."""
+    return trained(tmp_path_factory.mktemp("low"), "quick")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A network of its own."""
+    return trained(tmp_path_factory.mktemp("whole"), "large")
+
+
+@pytest.fixture(params=["second", "whole"])
+def either(request):
+    """Each of them."""
+    return request.getfixturevalue(request.param)
+
+
+def test_it_is_written_beside_the_first_and_declared(second, whole):
+    for folder in (second, whole):
+        facts = json.loads((folder / "prior.json").read_text())
+        assert facts["larger"] == {"unet_128": 128}
     written = [path.name for path in (second / "unet_128").iterdir()]
-    if "quick" in second.parent.name:
-        assert written == ["pytorch_lora_weights.safetensors"]
-        return
-    config = json.loads((second / "unet_128/config.json").read_text())
+    assert written == ["pytorch_lora_weights.safetensors"]
+    config = json.loads((whole / "unet_128/config.json").read_text())
     assert config["sample_size"] == 32
     first, other = (
         {
-            **json.loads((second / n / "config.json").read_text()),
+            **json.loads((whole / n / "config.json").read_text()),
             "sample_size": 0,
             "_name_or_path": 0,
         }
@@ -62,8 +76,6 @@ def test_low_rank_layers_are_a_lora_of_the_library(second):
     from diffusers import UNet2DConditionModel
 
     path = second / "unet_128" / "pytorch_lora_weights.safetensors"
-    if not path.is_file():
-        pytest.skip("a network of its own")
     unet = UNet2DConditionModel.from_pretrained(
         second / "unet", torch_dtype=torch.float32, local_files_only=True
     )
@@ -86,9 +98,9 @@ def test_a_training_of_the_second_needs_the_first(tmp_path):
         train(TrainingOptions(out=tmp_path, only="larger", preset="quick", groups=8, quiet=True))
 
 
-def test_the_size_of_the_pictures_picks_the_network(second):
-    plain = load_prior(str(second))
-    larger = load_prior(str(second), DiffusersConfig(image_size=128))
+def test_the_size_of_the_pictures_picks_the_network(either):
+    plain = load_prior(str(either))
+    larger = load_prior(str(either), DiffusersConfig(image_size=128))
     assert (plain.facts.image_size, plain.facts.larger) == (64, (128,))
     assert (larger.facts.image_size, larger.facts.latent_size) == (128, 32)
     assert plain.at_size(0) is plain.at_size(64) is plain
@@ -116,9 +128,9 @@ def test_without_one_it_is_refused(toybox_prior, second, tmp_path):
             load_prior(str(folder))
 
 
-def test_a_memory_plan_counts_both_networks(second):
+def test_a_memory_plan_counts_both_networks(either):
     """Low-rank layers are added to a copy of the first network's weights."""
-    prior = load_prior(str(second))
+    prior = load_prior(str(either))
     config = registry.configuration("latent-nerf", "default", "generate")
     peaks = []
     for size in (0, 128):
