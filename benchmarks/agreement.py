@@ -1,5 +1,5 @@
 """How far the kernels, the geometry and the sampler are from independent implementations: Embree,
-trimesh, Manifold, SciPy and diffusers.
+trimesh, Manifold, SciPy, gsplat and diffusers.
 
 Every row has a bound, and the exit code is 1 where a difference is beyond it.
 
@@ -42,6 +42,7 @@ CHECKS = {
     "trilinear": Check("scipy RegularGridInterpolator", agreement_of_numbers.trilinear_lookup),
     "texture": Check("scipy.ndimage.map_coordinates", agreement_of_numbers.texture_lookup),
     "mips": Check("scipy, integral of the texture", agreement_of_numbers.mips),
+    "gaussians": Check("gsplat's definition in torch", agreement_of_numbers.gaussians),
     "ddim": Check("diffusers DDIMScheduler", agreement_of_numbers.ddim_steps),
 }
 

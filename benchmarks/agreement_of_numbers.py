@@ -15,6 +15,7 @@ from scipy.stats import wasserstein_distance
 
 from threestudio_like import kernels
 from threestudio_like.kernels.reference.raster import pyramid
+from threestudio_like.kernels.samples import sample_gaussians, sample_views
 from threestudio_like.meshes.mesh import Mesh
 from threestudio_like.meshes.points import sample_surface
 from threestudio_like.metrics import compare
@@ -171,3 +172,47 @@ def ddim_steps(times: int) -> Rows:
         largest = max(largest, float((mine - x).abs().max() / x.abs().max().clamp_min(1)))
         count += 1
     return [("DDIM, result of a whole sampling", count, largest, "", 1e-4)]
+
+
+def gaussians(times: int) -> Rows:
+    """Projected Gaussians, and their derivatives, against gsplat's own definition in torch.
+
+    gsplat's cameras look down +Z with y downwards, and its matrices of a camera are in pixels."""
+    from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci
+
+    size, count, place, shape, slope = 96, 4 * times, 0.0, 0.0, 0.0
+    turn = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+    for seed in range(count):
+        given = [t.double() for t in sample_gaussians(500, 0.05, seed)[:3]]
+        views, focal = (t.double() for t in sample_views(2, size))
+        outputs, slopes = [], []
+        for theirs in (False, True):
+            free = [t.clone().requires_grad_() for t in given]
+            if theirs:
+                covariance, _ = _quat_scale_to_covar_preci(free[2], free[1], True, False)
+                camera = torch.zeros(2, 3, 3, dtype=torch.float64)
+                camera[:, 0, 0], camera[:, 1, 1] = focal, focal
+                camera[:, :2, 2], camera[:, 2, 2] = size / 2, 1.0
+                _, centres, _, conics, _ = _fully_fused_projection(
+                    free[0], covariance, turn @ views, camera, size, size
+                )
+            else:
+                projected = kernels.project_gaussians(
+                    *(t.float() for t in free), views.float(), focal.float(), size, size
+                )
+                centres, conics = (t.double() for t in projected[:2])
+            weights = torch.Generator().manual_seed(seed)
+            drawn = [torch.randn(t.shape, generator=weights).double() for t in (centres, conics)]
+            sum((w * t).sum() for w, t in zip(drawn, (centres, conics))).backward()
+            outputs.append((centres.detach(), conics.detach()))
+            slopes.append([t.grad for t in free])
+        (mine, ours), (other, wanted) = outputs
+        place = max(place, float((mine - other).abs().max()))
+        shape = max(shape, float((ours - wanted).abs().max() / wanted.abs().max()))
+        for a, b in zip(*slopes):
+            slope = max(slope, float((a - b).norm() / b.norm()))
+    return [
+        ("Gaussians, centres in pictures", 1000 * count, place, " px", 1e-3),
+        ("Gaussians, inverse covariances, relative", 1000 * count, shape, "", 1e-4),
+        ("Gaussians, derivatives of both, relative", 1500 * count, slope, "", 1e-4),
+    ]
