@@ -230,3 +230,16 @@ def test_a_decoder_alone_needs_a_model_to_begin_from(tmp_path):
     with pytest.raises(ConfigError, match="--start FOLDER"):
         train(TrainingOptions(out=tmp_path, only="decoder", steps=1, groups=8, quiet=True))
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_a_border_counts_where_it_is_the_pictures():
+    from threestudio_like.training.text_to_image.vae import _counted
+
+    corner = torch.tensor([[0, 8], [3, 4], [8, 0]])
+    counted = _counted(corner, 8, crop=32, margin=4)[..., 0]
+    for one, (row, column) in zip(counted, corner.tolist()):
+        whole = torch.zeros(32, 32, dtype=torch.bool)
+        whole[0 if row == 0 else 4 : 32 if row == 8 else 28] = True
+        whole[:, : 0 if column == 0 else 4] = False
+        whole[:, 32 if column == 8 else 28 :] = False
+        assert torch.equal(one, whole)

@@ -102,7 +102,9 @@ def _finish_decoder(options: TrainingOptions, vae: Any, data: Any, larger: Any) 
 
     kinds = known_sources(options, data, larger)
     size, steps = _recipe(options, "decoder")
-    run(options, decoder_stage(vae, kinds, steps=steps, batch=size.batch))
+    # What has been learnt is not torn up by steps that are right for random weights.
+    lr = 1e-3 if options.start is None else 5e-4
+    run(options, decoder_stage(vae, kinds, steps=steps, batch=size.batch, lr=lr))
     vae.eval()
     save_vae(vae, options.out / "diffusion")
     held_out = drawn_groups(
@@ -188,7 +190,6 @@ def _diffusion_worker(rank: int, options: TrainingOptions, meeting: str, world: 
         data=data,
         steps=steps,
         groups=groups,
-        # What has been learnt is not torn up by steps that are right for random weights.
         lr=1e-3 if options.start is None else 5e-4,
         normals=latents.get("normals"),
     )

@@ -236,8 +236,18 @@ def save_vae(vae: Any, folder: Path) -> None:
     vae.float()
 
 
+def _counted(corner: torch.Tensor, last: int, crop: int, margin: int) -> torch.Tensor:
+    """Which pixels of crops (B, crop, crop, 1) count: all but `margin` along the borders that the
+    picture does not have there. `corner` (B, 2) is up to `last`, where a crop ends with its
+    picture."""
+    line = torch.arange(crop)
+    inner = (line >= margin) | (corner[..., None] == 0)
+    inner &= (line < crop - margin) | (corner[..., None] == last)
+    return (inner[:, 0, :, None] & inner[:, 1, None, :])[..., None]
+
+
 def decoder_stage(
-    vae: Any, kinds: list[Source], steps: int, batch: int = 32, crop: int = 32
+    vae: Any, kinds: list[Source], steps: int, batch: int = 32, crop: int = 32, lr: float = 1e-3
 ) -> Stage:
     """A second stage that sharpens only the decoder. Latents, and therefore a diffusion model
     trained on them, do not change.
@@ -254,12 +264,14 @@ def decoder_stage(
 
     def draw(step: Step) -> dict[str, torch.Tensor]:
         generator = step.random.generator("batch")
-        found: dict[str, list[torch.Tensor]] = {"latents": [], "pictures": []}
+        found: dict[str, list[torch.Tensor]] = {"latents": [], "pictures": [], "counted": []}
         for kind, latents, n in zip(kinds, by_place, counts):
             pick = torch.randint(0, len(latents), (n,), generator=generator)
-            corner = torch.randint(0, latents.shape[1] - small + 1, (n, 2), generator=generator)
+            last = latents.shape[1] - small
+            corner = torch.randint(0, last + 1, (n, 2), generator=generator)
             found["latents"].append(_crops(latents, pick, corner, size=small))
             found["pictures"].append(_crops(kind.pictures, pick, factor * corner, size=crop))
+            found["counted"].append(_counted(corner, last, crop, factor))
         return {name: torch.cat(parts) for name, parts in found.items()}
 
     batches = Batches(draw, vae)
@@ -272,14 +284,18 @@ def decoder_stage(
             y = vae.decode(
                 z + 0.02 * step.random.normal("latent noise", tuple(z.shape), x.device)
             ).sample
-        # The border of the crop is left out, because a real picture has no such border there.
-        error = (y.float() - x)[:, :, factor:-factor, factor:-factor]
+        # The border of a crop is left out where the picture has no border; where it has one, what
+        # the network makes of it is what pictures will have.
+        counted = drawn["counted"].permute(0, 3, 1, 2).float()
+        error = (y.float() - x) * counted
         chroma = error - error.mean(1, keepdim=True)
+        number = 3 * counted.sum()
         return {
-            "l1": error.abs().mean(),
-            "square": 8.0 * error.square().mean(),
-            "chroma": 0.5 * chroma.abs().mean(),
+            "l1": error.abs().sum() / number,
+            "square": 8.0 * error.square().sum() / number,
+            "chroma": 0.5 * chroma.abs().sum() / number,
         }
 
-    group = ParameterGroup("decoder", parameters, "cos 1e-3->1e-5", betas=(0.9, 0.99), eps=1e-8)
+    rate = f"cos {lr}->1e-5"
+    group = ParameterGroup("decoder", parameters, rate, betas=(0.9, 0.99), eps=1e-8)
     return Stage("decoder", steps, {"vae": vae}, groups=[group], loss=loss, clip_norm=1.0)
