@@ -38,6 +38,7 @@ from threestudio_like.training.text_to_image.drawn import (
 )
 from threestudio_like.training.text_to_image.growth import grow_text_encoder, grow_unet, grow_vae
 from threestudio_like.training.text_to_image.vae import (
+    _counted,
     _counts,
     build_vae,
     encode_all,
@@ -233,7 +234,6 @@ def test_a_decoder_alone_needs_a_model_to_begin_from(tmp_path):
 
 
 def test_a_border_counts_where_it_is_the_pictures():
-    from threestudio_like.training.text_to_image.vae import _counted
 
     corner = torch.tensor([[0, 8], [3, 4], [8, 0]])
     counted = _counted(corner, 8, crop=32, margin=4)[..., 0]
