@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.two_domains import two_domains
 from threestudio_like.cli import main
@@ -91,6 +92,31 @@ def test_low_rank_layers_are_a_lora_of_the_library(second):
         first = load_prior(str(second)).unet(x, encoder_hidden_states=text, **told).sample
     assert torch.allclose(ours, theirs, atol=1e-4)
     assert not torch.allclose(ours, first, atol=1e-3)
+
+
+def test_another_kind_replaces_the_first(whole, tmp_path):
+    """A UNet that stayed beside the new LoRA would be the one that is read."""
+    shutil.copytree(whole, tmp_path / "diffusion")
+    options = TrainingOptions(
+        **{"out": tmp_path, "only": "larger", "preset": "quick", "steps": 1, "groups": 8},
+        quiet=True,
+        force=True,
+    )
+    train(options)
+    written = [path.name for path in (tmp_path / "diffusion" / "unet_128").iterdir()]
+    assert written == ["pytorch_lora_weights.safetensors"]
+
+
+def test_low_rank_layers_that_do_not_all_fit_are_refused(second, tmp_path):
+    folder = tmp_path / "strange"
+    shutil.copytree(second, folder)
+    path = folder / "unet_128" / "pytorch_lora_weights.safetensors"
+    tensors = load_file(path)
+    some = next(name for name in tensors if name.endswith("lora_A.weight"))
+    tensors[some.replace("unet.", "unet.no.", 1)] = tensors[some].clone()
+    save_file(tensors, path)
+    with pytest.raises(ModelError, match="not whole"):
+        load_prior(str(folder), DiffusersConfig(image_size=128))
 
 
 def test_a_training_of_the_second_needs_the_first(tmp_path):

@@ -57,7 +57,8 @@ class PriorRecord:
     normals: NormalsRecord | None = None
     """Its pictures of normals, if it makes any."""
     larger: dict[str, Number] = field(default_factory=dict)
-    """Folders of further UNets beside `unet`, each with the size in pixels of its pictures."""
+    """Folders beside `unet` of further UNets, or of LoRAs for it, each with the size in pixels of
+    its pictures."""
     pose: Literal["zero123", "stable-zero123"] | None = None
     """Which numbers of a camera a Zero123 is told."""
     vocabulary: tuple[str, ...] | None = None

@@ -34,7 +34,7 @@ from ..text.packed import Text, TextLayout
 from .autoencoder import KINDS, Latents, Pixels, latents_of_kind
 from .forecast import forecast, forecast_training
 from .in_parts import by_images, in_range, parts_of, predicted_with_gradient
-from .parts import check_class, index_of, load_part
+from .parts import AGAIN, check_class, index_of, load_part
 from .records import AutoencoderRecord, SchedulerRecord
 from .text import TextSide
 
@@ -208,6 +208,9 @@ class DiffusersPrior(DiffusionPrior):
         self.denoiser: Any = self.load_denoiser()
         if self.addition is not None:
             second = read_loras([(self.addition, 1.0)], self.folder, self.denoiser)
+            lost = [note for lora in second for note in lora.notes]
+            if lost:
+                raise ModelError(f"is not whole: {lost[0]}", str(self.addition), AGAIN)
             add_loras(second, self.denoiser)
         self.loras = read_loras(self.config.parts.loras(), self.folder, self.denoiser)
         add_loras(self.loras, self.denoiser)

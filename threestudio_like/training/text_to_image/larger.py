@@ -1,6 +1,6 @@
 """The second stage of the embedded text-to-image model: its UNet, fine-tuned for pictures of twice
 the size, beside the first in the same folder; or low-rank layers beside the first's, which are a
-sixth of it (LoRA, Hu et al. 2021).
+fifth of it (LoRA, Hu et al. 2021).
 
 Autoencoder and text encoder stay as they are: a latent of a large picture is one of a small one's
 neighbours, and what has to be learnt is what lies twice as far away.
@@ -9,6 +9,7 @@ neighbours, and what has to be learnt is what lies twice as far away.
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,7 @@ def train_larger(options: TrainingOptions) -> Path:
 
 def save_larger(unet: Any, folder: Path) -> None:
     """Write a UNet in float16 beside the first of a folder, and name it in its prior.json."""
+    _clear(folder)
     with new_folder(folder / PART) as made:
         unet.half().save_pretrained(made)
     unet.float()
@@ -173,8 +175,15 @@ def save_addition(low: LowRank, folder: Path) -> None:
         for role, weight in zip("AB", layer.parameters())
     }
     path = folder / PART / LORA_NAMES[0]
+    _clear(folder)
     write_file(path, save(tensors, {"format": "pt"}))
     _declare(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the second stage that the training was told to replace: one of the other kind would
+    stand beside the new one."""
+    shutil.rmtree(folder / PART, ignore_errors=True)
 
 
 def _declare(folder: Path) -> None:
