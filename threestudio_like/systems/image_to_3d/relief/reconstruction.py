@@ -10,21 +10,21 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import distance_transform_edt, median_filter
+from scipy.ndimage import distance_transform_edt
 
 from ....engine.errors import CollapseError, ConfigError
 from ....engine.loop import Stage, StagePlan
 from ....engine.schema.bounds import Count, Elevation, OptionalSize, Share, Size
 from ....meshes.mesh import Mesh
-from ....priors.depth import FRAME_HALF_WIDTH, load_depth
-from ....priors.framing import FILL, Similarity
+from ....priors.depth import load_depth
+from ....priors.framing import Similarity
 from ....stages.mesh import MeshStageConfig
 from ..back_projection import ProjectionConfig
-from ..backs import core_of, frame_sides
 from ..known import WIDE, DepthMap, Known, framed_map, predict_normals
 from ..method import Colour, PictureRequest, PictureSystem, ShapeFound
 from ..photo import Photo
 from ..pose import Pose, PoseConfig, seen_from
+from .guess import DepthGuess, guess_depth
 from .photos import PlacedPhoto, place_photos
 from .surface import (
     Relief,
@@ -37,6 +37,7 @@ from .surface import (
     spread,
     turn_to,
 )
+from .turned import Likely, likely_turned
 
 BROAD = math.radians(40)
 """Angle between two views from which their outlines bound the depth better than round sections."""
@@ -52,7 +53,10 @@ class ReliefConfig:
     """Weight of an estimated depth by that of a known one."""
     terms: ReliefTerms = field(default_factory=ReliefTerms)
     elevation: Elevation = 5.0
-    """Of the camera, degrees, where nobody says one."""
+    """Of the camera, degrees, where neither you nor the depth estimator says one."""
+    turned: bool = True
+    """Things whose outline and depth say so are closed as if they had been turned about an upright
+    axis, as bottles, bowls and lamps are."""
     mirror: bool = True
     """Where the azimuth is known: add what the picture shows of one side to the other, within the
     outline."""
@@ -107,17 +111,29 @@ class ReliefReconstruction(PictureSystem):
     def result(self, request: PictureRequest, stages: dict[str, Stage]) -> ShapeFound:
         """The closed shape, of one photo or of several."""
         request.events.status("shape: front, thickness and a closed back", force=True)
-        return reconstruct_relief(request.photo, self.shape, request.known, seed=request.seed)
+        found = reconstruct_relief(request.photo, self.shape, request.known, seed=request.seed)
+        if found.figures["taken for turned"]:
+            request.events.say(
+                "The shape is taken for one that was turned about an upright axis, by its outline "
+                "and its depth (--shape.turned false: it is not)."
+            )
+        return found
 
 
-def relief_of(photo: Photo, config: ReliefConfig, known: Known, seed: int = 0) -> Relief:
+def outline_at(photo: Photo, size: int) -> np.ndarray:
+    """The outline (S, S) bool of a photo in its frame, of one pixel at least."""
+    mask = photo.mask(size).numpy()
+    inside: np.ndarray = mask > 0.5
+    return inside if inside.any() else mask >= mask.max()
+
+
+def relief_of(
+    photo: Photo, config: ReliefConfig, known: Known, guess: DepthGuess, seed: int = 0
+) -> Relief:
     """The maps of a picture. Raises ModelError."""
     size = config.terms.size
     frame = photo.similarity
-    inside = photo.mask(size).numpy() > 0.5
-    if not inside.any():
-        inside = photo.mask(size).numpy() >= photo.mask(size).max().item()
-    guess = _depth(photo, frame, inside, config=config, known=known)
+    inside = outline_at(photo, size)
     normals = known.normals
     if isinstance(normals, str):
         normals = predict_normals(normals, photo, seed)
@@ -133,70 +149,6 @@ def relief_of(photo: Photo, config: ReliefConfig, known: Known, seed: int = 0) -
     return solve_relief(
         inside, guess.depth, terms, sure=guess.sure, slopes=slopes, thickness=guess.thickness
     )
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """Depth (S, S) about the object's middle in units of the frame's half width, its weight, and
-    the thickness in the same units; None where nobody says any."""
-
-    depth: np.ndarray | None = None
-    sure: np.ndarray | None = None
-    thickness: np.ndarray | None = None
-
-
-def _depth(
-    photo: Photo, frame: Similarity, inside: np.ndarray, config: ReliefConfig, known: Known
-) -> _Guess:
-    """What is known or estimated of a picture's depth."""
-    size = inside.shape[0]
-    if isinstance(known.depth, DepthMap):
-        values, there = framed_map(known.depth.values, photo, frame, size)
-        there = there & inside
-        if not there.any():
-            return _Guess()
-        filled = spread(values, there).numpy().astype(np.float64)
-        middle = float(np.median(filled[inside]))
-        if known.depth.distances:
-            # Seen at WIDE from the camera's distance: one unit of the file in those of the scene.
-            distance, _ = known.camera(photo)
-            depth = filled * (distance / middle) / WIDE
-        else:
-            low, high = np.quantile(filled[inside], [0.02, 0.98])
-            depth = FILL * (2 * ((filled - low) / max(high - low, 1e-9)).clip(0, 1) - 1)
-        return _Guess(depth - float(np.median(depth[inside])), there.astype(float))
-    name = known.depth or config.depth
-    if name == "none":
-        return _Guess()
-    edge = 64
-    mask = photo.mask(edge)
-    sides = frame_sides(photo.framed(edge, 0.8), mask, load_depth(name))
-    core = core_of(mask.numpy() > 0.5)
-    if not core.any():
-        return _Guess()
-    depth = _calm(sides.front.numpy(), core, size) - 1 / FRAME_HALF_WIDTH
-    trust = config.trust if name == config.depth else 1.0
-    thickness = None
-    if sides.back is not None:
-        thickness = _calm((sides.back - sides.front).numpy(), core, size)
-    return _Guess(
-        depth - float(np.median(depth[inside])),
-        trust * _enlarged(core.astype(np.float32), size),
-        thickness,
-    )
-
-
-def _calm(found: np.ndarray, core: np.ndarray, size: int) -> np.ndarray:
-    """An estimated map in the frame's units, without its outliers and continued beyond the core:
-    (size, size) in units of the frame's half width."""
-    low, high = np.quantile(found[core], [0.02, 0.98])
-    calm = median_filter(spread(found, core).numpy(), 5).clip(low, high)
-    return _enlarged(calm / FRAME_HALF_WIDTH, size)
-
-
-def _enlarged(values: np.ndarray, size: int) -> np.ndarray:
-    tensor = torch.from_numpy(values.astype(np.float32))[None, None]
-    return F.interpolate(tensor, (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 def solid_view(
@@ -235,8 +187,9 @@ def reconstruct_relief(
         CollapseError: nothing is left, of a picture without an object or of photos that show
             different things.
     """
-    elevation = math.radians(config.elevation) if known.elevation is None else known.elevation
-    azimuth = known.azimuth or 0.0
+    inside = outline_at(photo, config.terms.size)
+    guess = guess_depth(photo, inside, known, config.depth, config.trust)
+    elevation, azimuth = _elevation(config, known, guess), known.azimuth or 0.0
     exact = isinstance(known.depth, DepthMap) and known.depth.distances
     direction, camera = (azimuth, elevation), known.camera(photo)
     placement = place_photos(photo, known, direction, camera, still=not exact)
@@ -244,7 +197,7 @@ def reconstruct_relief(
         # The first photo's relief counts, in its own frame.
         placement = place_photos(photo, known, direction, camera, still=False)
     placed, camera = placement.photos, placement.camera
-    relief = relief_of(photo, config, known, seed)
+    relief = relief_of(photo, config, known, guess, seed)
     cell = 2 * WIDE / config.size
     # Half of 1.7 cells is more than the way from any point to the nearest of the grid's plane.
     views = [
@@ -258,6 +211,10 @@ def reconstruct_relief(
         if mirrored is not None and not bounded:
             views = [_Both(views[0], mirrored), *views[1:]]  # type: ignore[list-item]
     reach = 1.25 * WIDE if bounded else reach_of(relief, camera[0], turn_to(azimuth, elevation))
+    turned = _turned(views[0], config, known, guess, (azimuth, elevation))
+    if turned is not None:
+        elevation, views, reach = turned.elevation, [turned.solid], turned.solid.extent
+        placed = [replace(placed[0], elevation=elevation)]
     mesh = solid_mesh(views, config.size, config.faces, reach=reach)
     if mesh is None:
         raise CollapseError(
@@ -265,7 +222,35 @@ def reconstruct_relief(
             "relief",
             "Say their --azimuths" if placed[1:] else "Give a picture that shows it more clearly",
         )
-    return _found(mesh, placed, camera, relief)
+    return _found(mesh, placed, camera, relief, turned)
+
+
+def _turned(
+    view: SolidView,
+    config: ReliefConfig,
+    known: Known,
+    guess: DepthGuess,
+    direction: tuple[float, float],
+) -> Likely | None:
+    """The turned solid that a single picture shows; None where it shows none, or where more is
+    known of its sides than an outline."""
+    if not config.turned or known.views or known.normals is not None:
+        return None
+    if guess.depth is None or guess.known:
+        return None
+    front = guess.depth * WIDE
+    likely = likely_turned(view, front, direction, free=known.elevation is None)
+    return likely if likely is not None and likely.convincing else None
+
+
+def _elevation(config: ReliefConfig, known: Known, guess: DepthGuess) -> float:
+    """Of the camera, radians: what is known, what the estimator says, or the configuration's. Of
+    several photos the estimator has seen one alone, and says nothing."""
+    if known.elevation is not None:
+        return known.elevation
+    if guess.elevation is not None and not known.views:
+        return guess.elevation
+    return math.radians(config.elevation)
 
 
 def reach_of(relief: Relief, distance: float, turn: torch.Tensor) -> float:
@@ -311,7 +296,11 @@ class _Both:
 
 
 def _found(
-    mesh: Mesh, placed: list[PlacedPhoto], camera: tuple[float, float], relief: Relief
+    mesh: Mesh,
+    placed: list[PlacedPhoto],
+    camera: tuple[float, float],
+    relief: Relief,
+    turned: Likely | None,
 ) -> ShapeFound:
     """The shape brought to its size: the first camera looks at the middle of what it sees."""
     first = placed[0]
@@ -341,6 +330,7 @@ def _found(
     figures: dict[str, object] = {
         "relief score": relief.score,
         "halves taken for alike": relief.symmetric,
+        "taken for turned": turned is not None,
         **{f"photo {k + 2}": p.note for k, p in enumerate(placed[1:])},
     }
     return ShapeFound(

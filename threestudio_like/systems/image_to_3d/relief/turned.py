@@ -1,0 +1,226 @@
+"""Things that were turned about an upright axis, as bottles, bowls and lamps are: one outline says
+all of their shape.
+
+The solid is the largest one about the axis that nowhere leaves the outline, which is the visual
+hull (Laurentini 1994) of the same outline seen from all around. A camera that stands higher than
+the true one cannot see a flat base as flat as the picture has it, so that the outline says how high
+it may stand at most.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import binary_erosion
+
+from .surface import SolidView, mirror_of, turn_to
+
+AROUND = 24
+"""Directions about the axis from which the outline is held against the solid."""
+LIKE_ITSELF = 0.94
+"""IoU of an outline and its mirror image below which nothing was turned."""
+LOWER = tuple(range(0, 25, 4))
+"""Degrees by which the camera may stand lower than was estimated."""
+DOUBT = 4e-4
+"""What a degree of that costs beside the IoU of the outlines."""
+FITS = 0.97
+"""IoU of the solid's outline and the picture's below which it was not."""
+BULGE = (0.55, 1.6)
+UNLIKE = 0.09
+"""Within what a thing's estimated front is that of something turned; see `Likely`."""
+STRAIGHT = 0.95
+"""Share of a ray's slope that the hull's side must have to be one that rays made."""
+LEAST = 20
+"""Pixels of 64 x 64 below which nothing is said of a front."""
+
+
+@dataclass(frozen=True)
+class TurnedSolid:
+    """A solid about an upright axis.
+
+    Attributes:
+        axis: (3,), a point of the axis. profile: (H, R), distances by height and radius, positive
+            inside, over heights in [-reach, reach] and radii in [0, reach]; world units.
+        low, high: heights of a flat base and a flat top.
+    """
+
+    axis: torch.Tensor
+    profile: torch.Tensor
+    reach: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def extent(self) -> float:
+        """Half the edge of a cube about the origin that holds the solid."""
+        heights = torch.linspace(-self.reach, self.reach, len(self.profile))
+        rows, columns = (self.profile > 0).nonzero(as_tuple=True)
+        kept = (heights[rows] >= self.low) & (heights[rows] <= self.high)
+        if not kept.any():
+            return self.reach
+        wide = (float(columns[kept].max()) + 2) * self.reach / (self.profile.shape[1] - 1)
+        wide += float(self.axis.norm())
+        return max(wide, float(heights[rows[kept]].abs().max())) + 0.05 * self.reach
+
+    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+        """See `surface.Inside`."""
+        off = points - self.axis
+        radius = off[:, [0, 2]].norm(dim=1)
+        place = torch.stack([2 * radius / self.reach - 1, off[:, 1] / self.reach], 1)
+        value = F.grid_sample(
+            self.profile[None, None], place.view(1, 1, -1, 2), "bilinear", "border", True
+        )[0, 0, 0]
+        return torch.minimum(value, torch.minimum(off[:, 1] - self.low, self.high - off[:, 1]))
+
+
+def turned_solid(view: SolidView, size: int = 160) -> TurnedSolid:
+    """The largest solid about the upright axis in the middle of an outline that stays within it.
+
+    Args:
+        view: of the outline alone.
+        size: radii of the profile; twice as many heights.
+    """
+    columns = (view.outline > 0).any(0).nonzero()[:, 0]
+    edge = view.outline.shape[1]
+    middle = float(columns[0] + columns[-1] + 1) / edge - 1
+    axis = view.turn[:, 0] * middle * view.reach
+    reach = 1.6 * view.reach
+    heights, radii = torch.linspace(-reach, reach, 2 * size), torch.linspace(0, reach, size)
+    y, r = torch.meshgrid(heights, radii, indexing="ij")
+    hull = torch.full((2 * size, size), math.inf)
+    outline = replace(view, front=None, back=None)
+    for angle in torch.arange(AROUND) * (2 * math.pi / AROUND):
+        points = torch.stack([r * angle.cos(), y, r * angle.sin()], -1).view(-1, 3) + axis
+        hull = torch.minimum(hull, outline(points).view_as(hull))
+    return TurnedSolid(axis, hull, reach)
+
+
+def with_ends(solid: TurnedSolid, view: SolidView) -> TurnedSolid:
+    """The solid without the cones below its base and above its top that no view from one elevation
+    can see: they begin where the hull's side has the slope of the rays. An end towards which the
+    side bends before is not cut flat, but where a ball would end."""
+    heights = torch.linspace(-solid.reach, solid.reach, len(solid.profile)).tolist()
+    step = solid.reach / (solid.profile.shape[1] - 1)
+    radii = ((solid.profile > 0).sum(1) * step).tolist()
+    inside = [k for k, radius in enumerate(radii) if radius > 0]
+    if not inside:
+        return solid
+    eye = view.turn[:, 2] * view.distance
+    for name, apex, inwards in (("low", inside[0], 1), ("high", inside[-1], -1)):
+        # The rays that touch this end rise by so much.
+        rise = abs(float(eye[1]) - heights[apex]) / float(eye[[0, 2]].norm())
+        rim = apex
+        for k in range(apex + inwards, inside[0] + inside[-1] - apex, inwards):
+            if radii[k] * rise < STRAIGHT * abs(heights[k] - heights[apex]):
+                break
+            rim = k
+        cap = 0.0
+        if rise * step > 0 and rim != apex:
+            far = rim + inwards * max(3, len(inside) // 12)
+            bend = (radii[min(max(far, 0), len(radii) - 1)] - radii[rim]) / (
+                abs(far - rim) * (heights[1] - heights[0])
+            )
+            cap = radii[rim] * math.tan(math.atan(rise) / 2) * min(max(bend * rise, 0.0), 1.0)
+        solid = replace(solid, **{name: heights[rim] - inwards * cap})
+    return solid
+
+
+def seen_of(
+    solid: TurnedSolid, view: SolidView, size: int = 64, steps: int = 160
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the view's camera sees of a solid: outline (S, S) bool, and depth (S, S) along the axis
+    from the origin's, world units; nan outside."""
+    line = (torch.arange(size) + 0.5) / size * 2 - 1
+    v, u = torch.meshgrid(line, line, indexing="ij")
+    away = torch.linspace(-1.6, 1.6, steps) * view.reach
+    wide = (view.distance + away) * (view.reach / view.distance)
+    local = torch.stack(
+        [
+            u[..., None] * wide,
+            -v[..., None] * wide,
+            -away.expand(size, size, steps),
+        ],
+        -1,
+    )
+    inside = solid((local @ view.turn.t()).view(-1, 3)).view(size, size, steps) > 0
+    there = inside.any(-1)
+    first = away[inside.int().argmax(-1)]
+    return there.numpy(), torch.where(there, first, torch.full_like(first, math.nan)).numpy()
+
+
+@dataclass(frozen=True)
+class Likely:
+    """A turned solid that may be what a picture shows.
+
+    Attributes:
+        elevation: of the camera, radians. fits: IoU of both outlines.
+        bulge: how much of the estimated front's bulge across the axis is that of the solid: 1 for
+            all of it, 0 for something flat. unlike: mean difference of both fronts, world units.
+    """
+
+    solid: TurnedSolid
+    elevation: float
+    fits: float
+    bulge: float
+    unlike: float
+
+    @property
+    def convincing(self) -> bool:
+        """Whether outline and depth both say so."""
+        return self.fits >= FITS and BULGE[0] <= self.bulge <= BULGE[1] and self.unlike <= UNLIKE
+
+
+def likely_turned(
+    view: SolidView, front: np.ndarray, direction: tuple[float, float], free: bool = True
+) -> Likely | None:
+    """The turned solid of an outline, with how well it agrees with the estimated front; None where
+    the outline is not its own mirror image.
+
+    Args:
+        view: of the outline. front: (S, S), estimated depths along its axis, world units.
+        direction: azimuth and elevation of the camera, radians; the outline may say another
+            elevation where this one is `free`.
+    """
+    azimuth, elevation = direction
+    view = replace(view, front=None, back=None)
+    if mirror_of((view.outline > 0).numpy(), LIKE_ITSELF) is None:
+        return None
+    inside = F.interpolate((view.outline > 0).float()[None, None], (64, 64), mode="area")[0, 0]
+    known = inside.numpy() > 0.5
+    best = (-math.inf, 0.0, elevation, None)
+    for lower in LOWER if free else (0,):
+        tried = elevation - math.radians(lower)
+        here = replace(view, turn=turn_to(azimuth, tried))
+        there, _ = seen_of(solid := turned_solid(here), here)
+        fits = float((there & known).sum() / max((there | known).sum(), 1))
+        if fits - DOUBT * lower > best[0]:
+            best = (fits - DOUBT * lower, fits, tried, solid)
+    _, fits, elevation, solid = best
+    assert solid is not None
+    here = replace(view, turn=turn_to(azimuth, elevation))
+    solid = with_ends(solid, here)
+    there, depth = seen_of(solid, here)
+    bulge, unlike = compared(front, there & known, depth)
+    return Likely(solid, elevation, fits, bulge, unlike)
+
+
+def compared(front: np.ndarray, both: np.ndarray, depth: np.ndarray) -> tuple[float, float]:
+    """How far an estimated front (S, S) bulges as a solid's depth (T, T) does, row by row: the
+    slope of one against the other; and their mean difference. `both` (T, T): where both are."""
+    tensor = torch.from_numpy(front.astype(np.float32))[None, None]
+    found = F.interpolate(tensor, both.shape, mode="bilinear")[0, 0].numpy()
+    core = binary_erosion(both, iterations=2) & np.isfinite(depth)
+    if core.sum() < LEAST:
+        return 0.0, math.inf
+    above = below = 0.0
+    for row in np.flatnonzero(core.any(1)):
+        here = core[row]
+        a = depth[row, here] - depth[row, here].mean()
+        b = found[row, here] - found[row, here].mean()
+        above, below = above + float((a * b).sum()), below + float((a * a).sum())
+    off = found[core] - depth[core]
+    return above / max(below, 1e-9), float(np.abs(off - np.median(off)).mean())
