@@ -3,6 +3,7 @@ the pooled colours."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,10 @@ def save_vae(vae: Any, folder: Path) -> None:
     """Write the diffusers folder `vae/` in fp16."""
     with new_folder(folder / "vae") as made:
         vae.half().save_pretrained(made)
+        config = json.loads((made / "config.json").read_text())
+        # Where it was read from is nobody else's business, and differs between machines.
+        config.pop("_name_or_path", None)
+        (made / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     vae.float()
 
 
