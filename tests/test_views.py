@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from tests.rounding import apart, of_sum
 from tests.view_twins import ADAPTER, WEIGHTS, save_view_twin
 from threestudio_like.engine.errors import ModelError
 from threestudio_like.engine.random import RandomStream
@@ -78,7 +79,10 @@ def random(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    """As near as two processors' sums of the same numbers: the layers of a small UNet of the tests
+    add up some twenty thousand products on the way to an output."""
+    assert ours.shape == theirs.shape
+    assert apart(theirs, ours) < of_sum(20_000)
 
 
 # MVDream and ImageDream.

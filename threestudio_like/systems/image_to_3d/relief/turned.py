@@ -29,8 +29,8 @@ DOUBT = 4e-4
 """What a degree of that costs beside the IoU of the outlines."""
 FITS = 0.97
 """IoU of the solid's outline and the picture's below which it was not."""
-BULGE = (0.55, 1.6)
-UNLIKE = 0.09
+BULGE = (0.5, 1.8)
+UNLIKE = 0.15
 """Within what a thing's estimated front is that of something turned; see `Likely`."""
 STRAIGHT = 0.95
 """Share of a ray's slope that the hull's side must have to be one that rays made."""
