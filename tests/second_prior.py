@@ -50,6 +50,8 @@ def convert(folder: Path, **declared: Any) -> Path:
     source = embedded_folder("diffusion")
     shutil.copytree(source, folder)
     own = json.loads((source / "prior.json").read_text())
+    # It makes colours alone.
+    own.pop("normals", None)
     _words(folder, own["vocabulary"])
     _network(folder / "unet")
     facts = {

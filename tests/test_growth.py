@@ -57,12 +57,12 @@ def old_unet():
 @torch.no_grad()
 def test_a_grown_denoiser_says_what_the_old_one_said(old_unet):
     torch.manual_seed(0)
-    grown = build_unet(latents=8, numbers=9).eval()
+    grown = build_unet(latents=8, numbers=10).eval()
     grow_unet(grown, old_unet, SHIPPED)
     x, rays = torch.randn(2, 8, 16, 16), torch.randn(2, 6, 16, 16)
-    states, t, camera = torch.randn(2, 32, 128), torch.tensor([20, 700]), torch.randn(2, 9)
+    states, t, camera = torch.randn(2, 32, 128), torch.tensor([20, 700]), torch.randn(2, 10)
     new = grown(torch.cat([x, rays], 1), t, states, class_labels=camera).sample
-    before = old_unet(torch.cat([x[:, :4], rays], 1), t, states, class_labels=camera[:, :8]).sample
+    before = old_unet(torch.cat([x[:, :4], rays], 1), t, states, class_labels=camera[:, :9]).sample
     assert torch.allclose(new[:, :4], before, atol=1e-5)
     assert float(new[:, 4:].std()) > 0
 

@@ -85,7 +85,7 @@ def test_low_rank_layers_are_a_lora_of_the_library(second):
     random = torch.Generator().manual_seed(1)
     x = torch.randn(1, 10, 32, 32, generator=random)
     text = torch.randn(1, 77, unet.config.cross_attention_dim, generator=random)
-    told = {"timestep": torch.tensor([500]), "class_labels": torch.randn(1, 8, generator=random)}
+    told = {"timestep": torch.tensor([500]), "class_labels": torch.randn(1, 9, generator=random)}
     with torch.no_grad():
         theirs = unet(x, encoder_hidden_states=text, **told).sample
         ours = prior.unet(x, encoder_hidden_states=text, **told).sample

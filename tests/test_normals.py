@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from tests.two_domains import two_domains
+from tests.two_domains import one_domain, two_domains
 from threestudio_like.cli import main
 from threestudio_like.engine.errors import ConfigError, ModelError
 from threestudio_like.engine.random import RandomStream
@@ -90,11 +90,12 @@ def predicted(prior, domain="colour", cameras=True, views_together=1):
 
 
 @pytest.mark.parametrize("cameras", [True, False])
-def test_colours_of_a_prior_of_two_domains_are_those_of_the_one(cameras, tmp_path, toybox_prior):
-    wide = load_prior(str(two_domains(tmp_path / "prior")))
+def test_colours_of_a_prior_of_two_domains_are_those_of_the_one(cameras, tmp_path):
+    wide = load_prior(str(two_domains(tmp_path / "two")))
+    less = load_prior(str(one_domain(tmp_path / "one")))
     assert wide.facts.domains == ("colour", "normal")
-    assert toybox_prior.facts.domains == ("colour",)
-    ours, theirs = (predicted(p, cameras=cameras) for p in (toybox_prior, wide))
+    assert less.facts.domains == ("colour",)
+    ours, theirs = (predicted(p, cameras=cameras) for p in (less, wide))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -127,10 +128,11 @@ def test_a_domain_survives_joining_dividing_and_a_limit_of_entries(both):
     )
 
 
-def test_a_prior_without_normals_is_refused_in_one_line(toybox_prior, tmp_path, capsys):
+def test_a_prior_without_normals_is_refused_in_one_line(tmp_path, capsys):
+    folder = str(one_domain(tmp_path / "one"))
     with pytest.raises(ModelError, match="no pictures of normals"):
-        predicted(toybox_prior, "normal")
-    line = ["generate", "a red chair", "--guidance.normals.weight", "1", "--out"]
+        predicted(load_prior(folder), "normal")
+    line = ["generate", "a red chair", "--guidance.normals.weight", "1", "--prior", folder, "--out"]
     assert main([*line, str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err.strip()
     assert len(told.splitlines()) == 1

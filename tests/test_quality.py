@@ -10,6 +10,7 @@ import yaml
 from threestudio_like.cli import main
 from threestudio_like.commands.generate import Generate
 from threestudio_like.commands.texture import Texture
+from threestudio_like.engine.config import dotted
 from threestudio_like.engine.events import Events
 from threestudio_like.priors.oracle import PointMass
 from threestudio_like.runs.configure import configure, distilling, export_config
@@ -38,8 +39,9 @@ class Said(Events):
         self.lines.append(text)
 
 
-def prior(*larger: int, controls: tuple[str, ...] = ()):
+def prior(*larger: int, controls: tuple[str, ...] = (), domains: tuple = ("colour",)):
     made = PointMass(MU)
+    made.facts.domains = domains
     made.facts.larger, made.facts.controls = larger, controls
     return made
 
@@ -94,6 +96,25 @@ def test_steps_and_sizes_that_are_said_win():
     assert configure(options, high).rgb.picture_size == 0
     assert total(configure(options, draft)) == 80
     assert with_quality(replace(base, rgb=replace(base.rgb, steps=0)), "high", prior(), Said())
+
+
+def test_a_prior_that_knows_normals_shapes_what_is_made_in_high_quality():
+    base, said = registry.configuration("latent-nerf", "default", "generate"), Said()
+    knows = prior(domains=("colour", "normal"))
+    high = with_quality(base, "high", knows, said)
+    weights = {k: v for k, v in dotted(high).items() if k.endswith("guidances.normals.weight")}
+    assert set(weights) == set(base.SHAPED)
+    assert all(float(weights[k]) == v for k, v in base.SHAPED.items())
+    assert high.mesh.steps > 0
+    assert total(high) == total(base) + high.mesh.steps
+    assert "normals" in said.lines[0]
+    own = Generate(prompt="a chair", set={"mesh.steps": "0", "rgb.guidances.normals.weight": "0"})
+    left = configure(own, high)
+    assert left.mesh.steps == 0
+    assert float(dotted(left)["rgb.guidances.normals.weight"]) == 0
+    other = registry.configuration("dreamfusion", "default", "generate")
+    assert total(with_quality(other, "high", knows, said)) > total(other)
+    assert with_quality(base, "standard", knows, said) is base
 
 
 def test_a_configuration_is_printed_as_the_quality_makes_it(capsys):

@@ -3,13 +3,15 @@ the user says of the same value comes after it, and wins."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from ..engine.config import dotted, set_dotted
 from ..engine.events import Events
 from ..priors.diffusion import DiffusionPrior
 from ..stages.distilling import DistillingConfig
-from .configure import distilling
+from .configure import distilling, with_mesh
 
 Config = TypeVar("Config")
 Quality = Literal["draft", "standard", "high"]
@@ -36,8 +38,9 @@ DRAFT, LONGER = 0.4, 1.5
 def with_quality(config: Config, quality: Quality, prior: DiffusionPrior, events: Events) -> Config:
     """A preset's configuration in a quality; the same for "standard".
 
-    draft: fewer steps of every distilling stage. high: stages that go through the encoder ask the
-    prior's network for the largest pictures; where it has none, which is said, more steps.
+    draft: fewer steps of every distilling stage. high: a prior that knows normals shows the shape
+    by them, and a mesh is optimised at the end; stages that go through the encoder ask the prior's
+    network for the largest pictures; where it has neither, which is said, more steps.
     """
     stages = distilling(config)
     if quality == "standard":
@@ -50,12 +53,21 @@ def with_quality(config: Config, quality: Quality, prior: DiffusionPrior, events
     facts, own = prior.facts, config
     sizes = [size for size in facts.larger if size > facts.image_size]
     seen = [name for name in stages if own.encodes(name)]  # type: ignore[attr-defined]
+    shaped = own.SHAPED if "normal" in facts.domains else {}  # type: ignore[attr-defined]
+    if shaped:
+        config = _shaped(config, shaped)
+        events.say(
+            "Quality high: the prior shows the shape by its normals too, and a mesh of it is "
+            "optimised at the end."
+        )
     if sizes and seen and not facts.controls:
         events.say(
             f"Quality high: {' and '.join(seen)} ask the prior's network for pictures of "
             f"{sizes[-1]} pixels."
         )
         return _sized(config, sizes[-1])
+    if shaped:
+        return config
     why = (
         "its second stage is controlled by no pictures"
         if sizes and facts.controls
@@ -68,6 +80,19 @@ def with_quality(config: Config, quality: Quality, prior: DiffusionPrior, events
         "texture instead."
     )
     return _longer(config, stages, LONGER)
+
+
+def _shaped(config: Any, weights: Mapping[str, float]) -> Any:
+    """A configuration with the guidance by normals at these weights, by dotted name, and with the
+    stages on that they are of. What a preset has of them already stays."""
+    have = dotted(config)
+    for key, weight in weights.items():
+        name = key.split(".")[0]
+        if name == "mesh" and not config.mesh.steps:
+            config = with_mesh(config)
+        if have.get(key, 0) in (0, "0"):
+            config = set_dotted(config, key, str(weight))
+    return config
 
 
 def _longer(config: Any, stages: dict[str, DistillingConfig], factor: float) -> Any:

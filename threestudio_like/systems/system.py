@@ -86,6 +86,9 @@ class System(ABC, Generic[R, M]):
     """
 
     task: ClassVar[Task]
+    SHAPED: ClassVar[Mapping[str, float]] = {}
+    """Weights of the guidance by normals in high quality, by dotted name, of a prior that knows
+    pictures of normals; a mesh stage among them is switched on."""
 
     @property
     def wants_prior(self) -> bool:

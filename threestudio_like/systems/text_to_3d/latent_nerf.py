@@ -9,6 +9,7 @@ distillation stage on a tiled feature grid.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -92,6 +93,10 @@ class LatentNerf(System[Request, AssetModel]):
     """Configuration of the `latent-nerf` system."""
 
     task: ClassVar[Task] = "text-to-3d"
+    SHAPED: ClassVar[Mapping[str, float]] = {
+        "rgb.guidances.normals.weight": 0.3,
+        "mesh.guidances.normals.weight": 0.3,
+    }
 
     representation: FieldConfig = field(
         default_factory=lambda: FieldConfig(voxels=VoxelGridConfig(size=36))
