@@ -41,7 +41,7 @@ class Generate:
     """Optimise a mesh of the shape afterwards, for flat sides and sharp edges; --mesh.steps and the
     other values of its stage are options too."""
     quality: Literal["draft", "standard", "high"] = "standard"
-    """draft: fewer steps, a small texture. high: what the prior knows of normals and a mesh stage at
+    """draft: fewer steps, a small texture. high: a shape by the prior's normals and a mesh stage at
     the end, and its second stage for larger pictures, where it has them (else more steps), and a
     finer surface and texture."""
     method: tyro.conf.OmitArgPrefixes[MethodOptions] = field(default_factory=MethodOptions)

@@ -5,6 +5,7 @@ and no network says what it shows. Further photos of the object cut away what th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..pose import Pose, PoseConfig, seen_from
 from .guess import DepthGuess, guess_depth
 from .photos import PlacedPhoto, place_photos
 from .surface import (
+    Inside,
     Relief,
     ReliefTerms,
     SolidView,
@@ -212,10 +214,11 @@ def reconstruct_relief(
             views = [_Both(views[0], mirrored), *views[1:]]  # type: ignore[list-item]
     reach = 1.25 * WIDE if bounded else reach_of(relief, camera[0], turn_to(azimuth, elevation))
     turned = _turned(views[0], config, known, guess, (azimuth, elevation))
+    solids: Sequence[Inside] = views
     if turned is not None:
-        elevation, views, reach = turned.elevation, [turned.solid], turned.solid.extent
-        placed = [replace(placed[0], elevation=elevation)]
-    mesh = solid_mesh(views, config.size, config.faces, reach=reach)
+        solids, reach = [turned.solid], turned.solid.extent
+        placed = [replace(placed[0], elevation=turned.elevation)]
+    mesh = solid_mesh(solids, config.size, config.faces, reach=reach)
     if mesh is None:
         raise CollapseError(
             "nothing is left of the object" + (": the photos do not agree" if placed[1:] else ""),

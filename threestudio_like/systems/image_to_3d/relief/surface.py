@@ -10,7 +10,7 @@ the best maps are one sparse linear system away.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -317,7 +317,7 @@ def spread(values: np.ndarray, inside: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def solid_mesh(
-    views: list[SolidView], size: int, faces: int, reach: float, smooth: int = 3
+    views: Sequence[Inside], size: int, faces: int, reach: float, smooth: int = 3
 ) -> Mesh | None:
     """The closed surface of what all views hold to be inside, on size^3 points of a cube of half
     the edge `reach`; None where nothing is."""

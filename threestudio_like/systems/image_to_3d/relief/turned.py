@@ -191,16 +191,14 @@ def likely_turned(
         return None
     inside = F.interpolate((view.outline > 0).float()[None, None], (64, 64), mode="area")[0, 0]
     known = inside.numpy() > 0.5
-    best = (-math.inf, 0.0, elevation, None)
+    tries = []
     for lower in LOWER if free else (0,):
         tried = elevation - math.radians(lower)
         here = replace(view, turn=turn_to(azimuth, tried))
         there, _ = seen_of(solid := turned_solid(here), here)
         fits = float((there & known).sum() / max((there | known).sum(), 1))
-        if fits - DOUBT * lower > best[0]:
-            best = (fits - DOUBT * lower, fits, tried, solid)
-    _, fits, elevation, solid = best
-    assert solid is not None
+        tries.append((fits - DOUBT * lower, fits, tried, solid))
+    _, fits, elevation, solid = max(tries, key=lambda t: t[0])
     here = replace(view, turn=turn_to(azimuth, elevation))
     solid = with_ends(solid, here)
     there, depth = seen_of(solid, here)
