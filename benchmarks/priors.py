@@ -203,7 +203,8 @@ def normals(sampler: Sampler, world: Edition, prompts: list[Asked], pool: int, p
     known += [[label, *_spread(hidden, name), "-"] for label, name in others]
     return (
         f"Normals of {len(lines)} prompts, four views each, where both are solid, a pixel within "
-        f"the edge; the nearest of {pool} true objects by silhouettes (`benchmarks/prior_normals.py`):\n\n"
+        f"the edge; the nearest of {pool} true objects by silhouettes "
+        "(`benchmarks/prior_normals.py`):\n\n"
         + table(["figure", "mean", "95 % interval", "goal"], known)
         + "\n\n"
         + sheet(shown[:: max(1, len(shown) // 20)][:20], path)
