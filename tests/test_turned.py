@@ -127,3 +127,14 @@ def test_a_box_was_not_turned(turn):
     inside, front = seen(mesh, math.radians(15))
     likely = likely_turned(view_of(inside, math.radians(15)), front, (0.0, math.radians(15)))
     assert likely is None or not likely.convincing
+
+
+def test_a_ring_on_top_is_not_lost():
+    inside, front = seen(SHAPES["drum"], 0.0)
+    size = inside.shape[0]
+    y, x = np.mgrid[:size, :size]
+    away = np.hypot(x - (size - 1) / 2, y - 0.25 * size)
+    ring = (away < 0.12 * size) & (away > 0.07 * size)
+    front = np.where(ring & ~inside, 0.0, front)
+    assert likely_turned(view_of(inside, 0.0), front, (0.0, 0.0)) is not None
+    assert likely_turned(view_of(inside | ring, 0.0), front, (0.0, 0.0)) is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, binary_fill_holes
 
 from .surface import SolidView, mirror_of, turn_to
 
@@ -27,6 +27,8 @@ LOWER = tuple(range(0, 25, 4))
 """Degrees by which the camera may stand lower than was estimated."""
 DOUBT = 4e-4
 """What a degree of that costs beside the IoU of the outlines."""
+HOLES = 0.001
+"""Share of holes in an outline above which nothing was turned."""
 FITS = 0.97
 """IoU of the solid's outline and the picture's below which it was not."""
 BULGE = (0.5, 1.8)
@@ -178,7 +180,7 @@ def likely_turned(
     view: SolidView, front: np.ndarray, direction: tuple[float, float], free: bool = True
 ) -> Likely | None:
     """The turned solid of an outline, with how well it agrees with the estimated front; None where
-    the outline is not its own mirror image.
+    the outline is not its own mirror image, or has a hole.
 
     Args:
         view: of the outline. front: (S, S), estimated depths along its axis, world units.
@@ -187,7 +189,11 @@ def likely_turned(
     """
     azimuth, elevation = direction
     view = replace(view, front=None, back=None)
-    if mirror_of((view.outline > 0).numpy(), LIKE_ITSELF) is None:
+    outline = (view.outline > 0).numpy()
+    # What was turned closes every hole that it could show: a ring on top would be lost.
+    if binary_fill_holes(outline).sum() > (1 + HOLES) * outline.sum():
+        return None
+    if mirror_of(outline, LIKE_ITSELF) is None:
         return None
     inside = F.interpolate((view.outline > 0).float()[None, None], (64, 64), mode="area")[0, 0]
     known = inside.numpy() > 0.5
