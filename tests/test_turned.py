@@ -129,6 +129,16 @@ def test_a_box_was_not_turned(turn):
     assert likely is None or not likely.convincing
 
 
+def test_a_speck_was_not_turned():
+    inside = np.zeros((96, 96), bool)
+    inside[48, 48] = True
+    view = view_of(inside, 0.2)
+    nothing = SolidView(view.turn, DISTANCE, REACH, view.outline.clamp_max(-0.01))
+    for one in (view, nothing):
+        said = likely_turned(one, np.zeros((96, 96)), (0.0, 0.2))
+        assert said is None or not said.convincing
+
+
 def test_a_ring_on_top_is_not_lost():
     inside, front = seen(SHAPES["drum"], 0.0)
     size = inside.shape[0]

@@ -42,7 +42,7 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class TurnedSolid:
-    """A solid about an upright axis.
+    """A solid about an upright axis; see `surface.Inside` for what it says of points.
 
     Attributes:
         axis: (3,), a point of the axis. profile: (H, R), distances by height and radius, positive
@@ -190,6 +190,9 @@ def likely_turned(
     azimuth, elevation = direction
     view = replace(view, front=None, back=None)
     outline = (view.outline > 0).numpy()
+    if not outline.any():
+        # A speck, of which smoothing has left nothing.
+        return None
     # What was turned closes every hole that it could show: a ring on top would be lost.
     if binary_fill_holes(outline).sum() > (1 + HOLES) * outline.sum():
         return None
