@@ -143,27 +143,31 @@ class ViewerServer:
         changes, until its user moves the camera. Where there is room the panel lies beside the
         scene and not over it."""
 
+        begun = tuple(float(v) for v in self.viser.initial_camera.position)
+
         @self.viser.on_client_connect
         def _(client: Any) -> None:
-            camera, shape = client.camera, 0.0
-            eye: tuple[float, ...] = (0.0, 0.0, 0.0)
+            camera, shape, ours, one = client.camera, 0.0, [begun], threading.Lock()
 
-            def look() -> None:
-                nonlocal shape, eye
-                shape = float(camera.aspect or 1.0)
-                eye = place(shape)
-                with client.atomic():
-                    camera.position, camera.look_at = eye, (0.0, 0.0, 0.0)
+            def look(_: Any = None) -> None:
+                nonlocal shape
+                # A window that changes while its page is built tells its new shape with the place
+                # where the camera was before; only a place that is none of ours is the user's.
+                with one:
+                    at, aspect = camera.position, float(camera.aspect or 1.0)
+                    moved = all(math.dist(at, eye) > 1e-3 * math.hypot(*eye) for eye in ours)
+                    if abs(aspect - shape) <= 0.01 or (shape and moved):
+                        return
+                    shape = aspect
+                    ours.append(place(aspect))
+                    with client.atomic():
+                        camera.position, camera.look_at = ours[-1], (0.0, 0.0, 0.0)
 
+            # Asked to look before and after: what comes between the two would be lost.
+            camera.on_update(look)
             look()
             if camera.image_width >= WIDE:
                 client.gui.main_panel.dock_right()
-
-            @camera.on_update
-            def _(_: Any) -> None:
-                moved = math.dist(camera.position, eye) > 1e-3 * math.hypot(*eye)
-                if not moved and abs(float(camera.aspect) - shape) > 0.01:
-                    look()
 
     def close(self) -> None:
         """Stop the server."""
