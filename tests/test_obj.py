@@ -134,7 +134,8 @@ def test_vertex_colours_of_either_scale(tmp_path):
         assert np.allclose(asset.mesh.colours, np.eye(3))
         assert len(asset.notes) == noted
     asset = loaded(tmp_path, rows.format("1") + "v 2 0 0\nf 1 2 4\n")
-    assert asset.mesh.colours is None
+    assert asset.mesh.colours.tolist() == [*np.eye(3).tolist(), [1, 1, 1]]
+    assert asset.notes == ["some vertices have no colour: white"]
     text, _ = saved(asset, tmp_path)
     assert b"v 0 1 0 0 0 1\n" in text
 

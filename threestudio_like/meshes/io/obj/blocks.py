@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .statements import decoded
+from .statements import decoded, statement_of
 
 MAPS = frozenset(
     {"map_kd", "map_ka", "map_ks", "map_ke", "map_ns", "map_d", "map_bump", "bump", "map_pr"}
@@ -73,19 +73,19 @@ def read_blocks(data: bytes) -> tuple[list[Line], list[Block]]:
 
 
 def _line(raw: bytes) -> Line:
-    text = decoded(raw).strip()
+    text = decoded(raw.removeprefix(b"\xef\xbb\xbf")).strip()
     if text.startswith("#"):
         words = text[1:].split()
         own = bool(words) and words[0] in _OWN
         return Line(f"# {words[0]}" if own else "", words[1:] if own else [], raw)
-    # The name of a file may have a "#" in it.
-    words = re.split(r"\s#", text)[0].split()
-    return Line(words[0].lower(), words[1:], raw) if words else Line("", [], raw)
+    key, rest = statement_of(text)
+    return Line(key.lower(), rest.split(), raw)
 
 
 @dataclass
 class MapLine:
-    """What a line says about a picture. channel: of -imfchan, "" where it is not said."""
+    """What a line says about a picture. channel: of -imfchan, "" where it is not said. passed_over:
+    options that change the look, of which nothing is read."""
 
     name: str
     scale: tuple[float, float] = (1.0, 1.0)
@@ -93,6 +93,7 @@ class MapLine:
     strength: float = 1.0
     clamp: bool = False
     channel: str = ""
+    passed_over: tuple[str, ...] = ()
 
     @property
     def laid_out(self) -> bool:
@@ -125,8 +126,18 @@ def map_line(line: Line) -> MapLine:
             out.clamp = values[0].lower() == "on"
         elif option == "-imfchan" and values:
             out.channel = values[0].lower()
+        elif _changes(option, values, numbers):
+            out.passed_over += (option,)
     out.name = " ".join(words[at:]).strip('"')
     return out
+
+
+def _changes(option: str, values: list[str], numbers: list[float]) -> bool:
+    """Whether an option of which nothing is read changes the look: a gain, a turbulence, a
+    correction of colours. What concerns sharpness alone does not."""
+    if option == "-mm":
+        return bool(numbers) and numbers != [0.0, 1.0][: len(numbers)]
+    return (option == "-t" and any(numbers)) or (option == "-cc" and values[:1] == ["on"])
 
 
 def _is_number(word: str) -> bool:

@@ -21,29 +21,33 @@ _FIELDS = {b"": (0,), b"/": (0, 1), b"//": (0, 1, 2), b"!": (0, 2)}
 class Triangles:
     """corners (F, 3, 3) int32: of every corner the vertex, texture coordinate and normal, -1 for
     none, counted from 0; lines (F,) int64: the line that each comes from, ascending; polygons: how
-    many faces have more than three corners."""
+    many faces have more than three corners; degenerate: how many lines have fewer, which are no
+    faces."""
 
     corners: np.ndarray
     lines: np.ndarray
     polygons: int = 0
+    degenerate: int = 0
 
 
 def read_triangles(out: Statements) -> Triangles:
     """All faces of a file. Raises InputError."""
     lines = out.lines_of(FACE)
     blocks: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-    total = 0
+    total = degenerate = 0
     for at in range(0, len(lines), CHUNK):
         for some, corners in _chunk(out, lines[at : at + CHUNK]):
             size = corners.shape[1]
             if size < 3:
+                degenerate += len(some)
                 continue
             blocks.setdefault(size, []).append((some, _resolved(out, some, corners)))
             total += len(some) * (size - 2)
             if total > LARGEST_COUNT:
                 raise too_many(total, "faces", out.where)
     if not blocks:
-        return Triangles(np.zeros((0, 3, 3), np.int32), np.zeros(0, np.int64))
+        none = np.zeros((0, 3, 3), np.int32)
+        return Triangles(none, np.zeros(0, np.int64), degenerate=degenerate)
     points = out.tables[0][:, :3]
     tables, numbers, polygons = [], [], 0
     for size, parts in blocks.items():
@@ -59,7 +63,7 @@ def read_triangles(out: Statements) -> Triangles:
     if (line[1:] < line[:-1]).any():
         order = np.argsort(line, kind="stable")
         whole, line = whole[order], line[order]
-    return Triangles(whole, line, polygons)
+    return Triangles(whole, line, polygons, degenerate)
 
 
 def _chunk(out: Statements, lines: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -45,11 +45,21 @@ class Painted:
 
 @dataclass
 class Shelf:
-    """The libraries of an OBJ file by line, with their materials by name and their pictures."""
+    """The libraries of an OBJ file by line, with their materials by name and their pictures.
+    whole: every library that the file names was read."""
 
     painted: dict[str, Painted] = field(default_factory=dict)
     libraries: dict[int, list[Library]] = field(default_factory=dict)
     pictures: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    whole: bool = True
+
+    def name_of(self, name: str) -> str:
+        """The material that a name means: the one of this name, else the only one that differs from
+        it in the case of letters, else none that is known, and the name itself."""
+        if name in self.painted:
+            return name
+        alike = [other for other in self.painted if other.casefold() == name.casefold()]
+        return alike[0] if len(alike) == 1 else name
 
 
 def read_libraries(path: Path, named: list[Statement], textures: bool, notes: list[str]) -> Shelf:
@@ -71,13 +81,16 @@ def read_libraries(path: Path, named: list[Statement], textures: bool, notes: li
                 str(path),
                 "Export the mesh again with one library",
             )
-        for name, file in _files(path, row.rest, notes):
+        files, whole = _files(path, row.rest, notes)
+        shelf.whole &= whole
+        for name, file in files:
             data = file.read_bytes()
             if max(data.count(b"\n"), data.count(b"\r")) > _MOST_LINES:
                 notes.append(
                     f'library "{name[:60]}" has more than {_MOST_LINES:,} lines: its materials are '
                     "plain"
                 )
+                shelf.whole = False
                 continue
             found[row.rest].append(Library(name, data))
             shelf.libraries[row.line] = found[row.rest]
@@ -87,8 +100,9 @@ def read_libraries(path: Path, named: list[Statement], textures: bool, notes: li
     return shelf
 
 
-def _files(path: Path, rest: str, notes: list[str]) -> list[tuple[str, Path]]:
-    """The libraries that a line names: one whose name may have spaces, or several."""
+def _files(path: Path, rest: str, notes: list[str]) -> tuple[list[tuple[str, Path]], bool]:
+    """The libraries that a line names, one whose name may have spaces, or several; and whether all
+    were found."""
     whole = find_beside(path.parent, rest, str(path))
     if whole.path is not None:
         names = [rest]
@@ -103,7 +117,7 @@ def _files(path: Path, rest: str, notes: list[str]) -> list[tuple[str, Path]]:
         if found.note:
             notes.append(f'library "{name[:60]}" {found.note}')
         out.append((name, found.path))
-    return out
+    return out, len(out) == len(names)
 
 
 def in_bytes(values: Sequence[float] | np.ndarray) -> bool:
@@ -210,7 +224,7 @@ def _with_maps(
             told = line.key in _USED
             name = map_line(line).name
             path = pictures.keep(name, file, block.name, told=told)
-            if path is not None and told:
+            if path is not None and told and pictures.opens(path, block.name):
                 paths[line.key] = path
     out = Painted(material)
     base = block.last("map_kd")
@@ -232,6 +246,11 @@ def _with_maps(
         material.metallic_roughness,
         material.occlusion_map,
     )
+    passed = {o for line in block.lines if line.key in paths for o in map_line(line).passed_over}
+    if passed:
+        pictures.notes.append(
+            f'options of maps of "{block.name[:40]}" are not applied: {", ".join(sorted(passed))}'
+        )
     layouts = {
         (m.scale, m.shift) for m in (map_line(line) for line in block.lines if line.key in paths)
     }

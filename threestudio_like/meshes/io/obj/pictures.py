@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....engine.errors import InputError
 from ...mesh import EncodedImage
 from ..beside import find_beside
 from ..images import LARGEST_FILE, decode
@@ -52,6 +53,18 @@ class Pictures:
         if told and (path is None or found.note) and not noted:
             self.notes.append(line)
         return path
+
+    def opens(self, path: Path, material: str) -> bool:
+        """Whether a file is a picture; noted where it is none that can be read."""
+        try:
+            self.whole(path)
+        except InputError as error:
+            line = f'texture "{path.name[:60]}" of "{material[:40]}" {error.what}'
+            line += ": painted without it"
+            if len(self.notes) < _MOST_NOTES and line not in self.notes:
+                self.notes.append(line)
+            return False
+        return True
 
     def whole(self, path: Path) -> np.ndarray:
         """The pixels (H, W, 3 or 4) of a file. Raises InputError."""

@@ -21,6 +21,8 @@ from .smoothing import OFF, UNSAID, corner_normals
 from .source import ObjSource, Piece
 from .statements import Statements, read_statements
 
+_NO_MATERIAL = ("None", "(null)")
+"""Names that Blender writes for none."""
 _MOST_PARTS = 20_000
 """Largest number of meshes of a file."""
 
@@ -41,7 +43,11 @@ def read_obj(path: Path, textures: bool = True) -> Asset:
         part_of, parts = group_of, groups
     else:
         grouped = tuple(name for name in dict.fromkeys(groups) if name)
-    material_of, materials = _names_of(statements, triangles, "usemtl")
+    material_of, materials = _materials(statements, triangles, shelf, asset.notes)
+    if triangles.degenerate:
+        count = triangles.degenerate
+        some = "1 face has" if count == 1 else f"{count:,} faces have"
+        asset.notes.append(f"{some} fewer than three corners: left out")
     smoothing = _smoothing(statements, triangles)
     source = ObjSource(
         statements,
@@ -119,6 +125,32 @@ def _names_of(
     return numbers[at], list(names)
 
 
+def _materials(
+    statements: Statements, triangles: Triangles, shelf: Shelf, notes: list[str]
+) -> tuple[np.ndarray, list[str]]:
+    """For every triangle the number of its material, and the materials' names as libraries have
+    them. Names that no library has are noted."""
+    number, names = _names_of(statements, triangles, "usemtl")
+    # Libraries fold the white space of a name as well.
+    said = [" ".join(name.split()) for name in names]
+    known = [shelf.name_of(name) for name in said]
+    used = [k for k in np.unique(number).tolist() if said[k]]
+    for k in used:
+        if known[k] != said[k]:
+            notes.append(f'material "{said[k][:40]}" is "{known[k][:40]}" in the library: taken')
+    absent = dict.fromkeys(known[k] for k in used if known[k] not in shelf.painted)
+    shown = [f'"{name[:40]}"' for name in absent if name not in _NO_MATERIAL]
+    if shown and shelf.whole:
+        where = "no library" if shelf.libraries else "a library, and the file names none"
+        one = len(shown) == 1
+        some = ", ".join(shown[:4]) + ", …" * (len(shown) > 4)
+        said_of = f"material {some} is" if one else f"materials {some} are"
+        notes.append(f"{said_of} {'' if shelf.libraries else 'not '}in {where}: plain white")
+    # Two spellings may mean one material.
+    own = {name: k for k, name in enumerate(dict.fromkeys(known))}
+    return np.array([own[name] for name in known], np.int64)[number], list(own)
+
+
 def _smoothing(statements: Statements, triangles: Triangles) -> np.ndarray:
     """The smoothing (F,) of every triangle, as in `smoothing`."""
     rows = [row for row in statements.others if row.key == "s"]
@@ -159,16 +191,21 @@ class _Builder:
         if len(chosen) != len(corners):
             corners = corners[chosen]
         rows = corners.reshape(-1, 3)
-        given = bool((rows[:, 2] >= 0).all()) and bool(self.good[rows[:, 2]].all())
         third, table = rows[:, 2], self.normals
-        if not given:
-            number, table = corner_normals(
+        given = third >= 0
+        given[given] = self.good[third[given]]
+        if not given.all():
+            number, made = corner_normals(
                 self.points,
                 corners[..., 0],
                 self.smoothing[chosen],
                 polygons=self.triangles.lines[chosen],
             )
-            third = number.reshape(-1)
+            # Those of the file stay for the corners that have one.
+            used, place = np.unique(third[given], return_inverse=True)
+            table = np.concatenate([made, self.normals[used]])
+            third = number.reshape(-1).astype(np.int64)
+            third[given] = len(made) + place.reshape(-1)
         first, inverse = _vertices(rows, third)
         own = rows[first]
         mesh = Mesh(
@@ -181,6 +218,9 @@ class _Builder:
         mesh.uv = self._coordinates(own[:, 1], painted)
         if self.colours is not None:
             mesh.colours = _own_colours(self.colours[own[:, 0]])
+            if mesh.colours is not None and not np.isfinite(self.colours[own[:, 0], :3]).all():
+                of = f' of "{(part or name)[:40]}"' if part or name else ""
+                self.notes.append(f"some vertices{of} have no colour: white")
         if name:
             mesh.material = painted.material if painted else Material(name)
             mesh.texture = painted.texture if painted else None
@@ -201,12 +241,11 @@ class _Builder:
 
 
 def _own_colours(colours: np.ndarray) -> np.ndarray | None:
-    """The colours of a mesh's vertices; None where some have none, or all are white."""
-    if colours.shape[1] == 4 and not np.isfinite(colours[:, 3]).all():
+    """The colours of a mesh's vertices, white where one has none; None where all are white."""
+    if colours.shape[1] == 4 and not np.isfinite(colours[:, 3]).any():
         colours = colours[:, :3]
-    if not np.isfinite(colours).all() or (colours == 1).all():
-        return None
-    return np.ascontiguousarray(colours)
+    colours = np.where(np.isfinite(colours), colours, np.float32(1))
+    return None if (colours == 1).all() else np.ascontiguousarray(colours)
 
 
 def _vertices(rows: np.ndarray, third: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

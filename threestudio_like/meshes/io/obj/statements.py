@@ -24,6 +24,8 @@ CHUNK = 1 << 14
 _MOST_LINES = 6 * LARGEST_COUNT
 """Largest number of lines: those of every kind that is counted, and as many empty ones."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
+_MARK = b"\xef\xbb\xbf"
+"""UTF-8's byte order mark: before a file, and before each one of several that were put together."""
 
 
 @dataclass
@@ -39,10 +41,10 @@ class Statement:
 class Statements:
     """The lines of a file.
 
-    data: the bytes as they are; text: those in which a line that is continued by a backslash has
-    spaces for its line break, of the same length. starts, ends (L,) int64: where each line lies,
-    without its line break. kinds (L,) uint8. tables: positions (V, 3 to 7), texture coordinates
-    (T, 2), normals (N, 3), all float64; numbers that are not given are nan.
+    data: the bytes as they are; text: those with spaces for byte order marks and for the breaks of
+    lines that a backslash continues, of the same length. starts, ends (L,) int64: where each line
+    lies, without its line break. kinds (L,) uint8. tables: positions (V, 3 to 7), texture
+    coordinates (T, 2), normals (N, 3), all float64; numbers that are not given are nan.
     """
 
     where: str
@@ -87,13 +89,17 @@ def read_statements(path: Path) -> Statements:
     for prefix, what in ((b"\nf ", "faces"), (b"\nv ", "vertices")):
         if data.count(prefix) > LARGEST_COUNT:
             raise too_many(data.count(prefix), what, where)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError("is text of the kind UTF-16", where, "Save it as UTF-8")
     if b"\0" in data[:4096]:
         raise InputError(
             "is not an OBJ file (binary data)", where, "Give a text OBJ, or another format's suffix"
         )
     text = data
+    if _MARK in text:
+        text = re.sub(rb"(?m)^" + _MARK, b"   ", text)
     if b"\\\n" in text or b"\\\r\n" in text:
-        text = text.replace(b"\\\r\n", b"   ").replace(b"\\\n", b"  ")
+        text = _joined(text)
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
     if text.count(b"\n") > _MOST_LINES:
@@ -107,13 +113,24 @@ def read_statements(path: Path) -> Statements:
     for kind, width in ((VERTEX, 3), (COORDINATE, 2), (NORMAL, 3)):
         out.tables.append(_table(out, kind, width))
     for number in out.lines_of(OTHER).tolist():
-        words = decoded(text[out.starts[number] : out.ends[number]].split(b"#", 1)[0]).split(
-            None, 1
-        )
-        if words:
-            rest = words[1].strip() if len(words) > 1 else ""
-            out.others.append(Statement(number, words[0], rest))
+        key, rest = statement_of(decoded(text[out.starts[number] : out.ends[number]]))
+        if key:
+            out.others.append(Statement(number, key, rest))
     return out
+
+
+def statement_of(line: str) -> tuple[str, str]:
+    """The statement of a line and what follows it without its comment, "" for none.
+
+    A "#" within a word belongs to it ("Material__#25"), and so does one that begins the first word
+    ("usemtl #ff8800"): names have them. A comment begins after white space, or the line.
+    """
+    words = line.split(None, 1)
+    if not words or words[0].startswith("#"):
+        return "", ""
+    rest = words[1] if len(words) > 1 else ""
+    comment = re.match(r"#(\s|$)", rest) or re.search(r"\s#", rest)
+    return words[0], rest[: comment.start()].strip() if comment else rest.strip()
 
 
 def decoded(data: bytes) -> str:
@@ -122,6 +139,23 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
+
+
+def _joined(text: bytes) -> bytes:
+    """Lines that are continued by a backslash, joined. A comment may end in one without meaning it:
+    "# C:\\models\\"."""
+    lines = text.split(b"\n")
+    continued = False
+    for k, line in enumerate(lines[:-1]):
+        comment = not continued and line.lstrip().startswith(b"#")
+        continued = not comment and line.rstrip(b"\r").endswith(b"\\")
+        if continued:
+            whole = line.removesuffix(b"\r").removesuffix(b"\\")
+            # The break itself becomes a space too.
+            lines[k] = whole + b" " * (len(line) - len(whole) + 1)
+        else:
+            lines[k] = line + b"\n"
+    return b"".join(lines)
 
 
 def _lines(data: bytes, text: bytes, where: str) -> Statements:
@@ -189,6 +223,9 @@ def _rows(out: Statements, lines: np.ndarray, width: int, what: str, begin: int)
             row = [float(word) for word in words]
         except ValueError:
             row = []
+        if len(row) == 1 and width == 2:
+            # A place on a line: its second coordinate is 0.
+            row.append(0.0)
         if len(row) < width:
             shown = b" ".join(words).decode("utf-8", "replace")[:40]
             raise InputError(
