@@ -182,12 +182,12 @@ def bad_files() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     out["binary.obj"] = ("binary.obj", b"v 0 0 0\0\0\0\0", {})
     out["ten million faces.obj"] = ("many.obj", (TRIANGLE + faces * 10_000_000).encode(), {})
     out["colour of words"] = ("a.obj", MTL.encode(), {"a.mtl": b"newmtl m\nKd a b c\n"})
-    out["texture that is text"] = (
+    out["picture of an OBJ that is text"] = (
         "a.obj",
         MTL.encode(),
         {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": b"hello"},
     )
-    out["texture that explodes"] = (
+    out["picture of an OBJ that explodes"] = (
         "a.obj",
         MTL.encode(),
         {"a.mtl": b"newmtl m\nmap_Kd t.png\n", "t.png": bomb_png()},
