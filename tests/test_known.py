@@ -21,15 +21,8 @@ from threestudio_like.metrics.point_sets import voxel_iou
 from threestudio_like.systems.image_to_3d.backs import core_of
 from threestudio_like.systems.image_to_3d.caption import describe_picture
 from threestudio_like.systems.image_to_3d.fit import depth_map, measure_fit
-from threestudio_like.systems.image_to_3d.known import (
-    DepthMap,
-    Known,
-    View,
-    read_depth,
-    read_length,
-    read_normals,
-    real_scale,
-)
+from threestudio_like.systems.image_to_3d.known import Known, View, read_length, real_scale
+from threestudio_like.systems.image_to_3d.maps import DepthMap, read_depth, read_normals
 from threestudio_like.systems.image_to_3d.method import ShapeFound
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig
@@ -343,7 +336,7 @@ def test_normal_files(tmp_path):
     np.save(tmp_path / "n.npy", normals)
     Image.fromarray(np.rint((normals + 1) / 2 * 255).astype(np.uint8)).save(tmp_path / "n.png")
     for name in ("n.npy", "n.png"):
-        assert read_normals(tmp_path / name, (40, 40))[20, 20] == pytest.approx(
+        assert read_normals(tmp_path / name, (40, 40))[0][20, 20] == pytest.approx(
             [0.6, 0, 0.8], abs=0.01
         )
     Image.new("RGB", (40, 40), (128, 128, 128)).save(tmp_path / "grey.png")

@@ -21,7 +21,7 @@ from threestudio_like.systems.image_to_3d.fit import (
     outline_bounds,
     with_word,
 )
-from threestudio_like.systems.image_to_3d.known import DepthMap
+from threestudio_like.systems.image_to_3d.maps import DepthMap
 from threestudio_like.systems.image_to_3d.method import PictureRequest, ShapeFound
 from threestudio_like.systems.image_to_3d.photo import photo_of
 from threestudio_like.systems.image_to_3d.pose import Pose, PoseConfig

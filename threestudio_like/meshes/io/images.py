@@ -57,22 +57,51 @@ def decode(data: bytes, where: str, upright: bool = False) -> np.ndarray:
         ) from None
 
 
-def to_bytes(picture: Any) -> np.ndarray:
+def to_bytes(picture: Any, told: list[str] | None = None) -> np.ndarray:
     """The pixels of a Pillow picture of any mode, (H, W, 3) or, where something of it is or may be
-    transparent, (H, W, 4) uint8."""
+    transparent, (H, W, 4) uint8.
+
+    Args:
+        told: of a photograph, what was guessed of the range of its numbers; where it is not given,
+            the picture is a texture, whose numbers mean what they are.
+    """
+    key = picture.info.get("transparency")
     if picture.mode.startswith("I") or picture.mode == "F":
-        # Pillow would cut sixteen bits a channel instead of scaling them.
-        deep = np.nan_to_num(np.asarray(picture, np.float32), posinf=0.0, neginf=0.0)
-        top = float(deep.max()) if deep.size else 0.0
-        full = 65535.0 if top > 255 or picture.mode.startswith("I;16") else 255.0
-        full = 1.0 if picture.mode == "F" and top <= 1 else full
-        grey = np.rint(deep / max(full, top) * 255).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, -1)
+        deep = np.asarray(picture, np.float32)
+        low, full = _range(deep, picture.mode, told)
+        whole = np.nan_to_num(deep, nan=low, posinf=full, neginf=low)
+        grey = np.rint((whole - low) / (full - low) * 255).clip(0, 255).astype(np.uint8)
+        rgb = np.repeat(grey[..., None], 3, -1)
+        if not isinstance(key, int):
+            return rgb
+        return np.dstack([rgb, np.where(deep == key, 0, 255).astype(np.uint8)])
+    if isinstance(key, tuple) and max(key, default=0) > 255:
+        # Pillow keeps the upper eight bits of sixteen, but not of the transparent colour.
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
     opaque = (
         picture.mode in ("RGB", "L", "1", "CMYK", "YCbCr", "LAB", "HSV")
         and "transparency" not in picture.info
     )
     return np.asarray(picture.convert("RGB" if opaque else "RGBA"))
+
+
+def _range(deep: np.ndarray, mode: str, told: list[str] | None) -> tuple[float, float]:
+    """The numbers of a deep grey picture that are black and white."""
+    finite = deep[np.isfinite(deep)]
+    top, bottom = float(finite.max(initial=0)), float(finite.min(initial=0))
+    if mode == "F" and 0 <= bottom <= top <= 1:
+        return 0.0, 1.0
+    if bottom < 0 or bool((finite != np.rint(finite)).any()):
+        if told is not None:
+            told.append(f"has numbers from {bottom:.3g} to {top:.3g}: stretched to black and white")
+        return bottom, max(top, bottom + 1e-6)
+    sixteen = top > 255 or mode.startswith("I;16")
+    bits = next((b for b in (8, 10, 12, 14) if top < 1 << b), 16)
+    if told is not None and sixteen and top > 0 and bits < 16:
+        # What cameras and microscopes write; as it stands it would be black.
+        told.append(f"has numbers up to {top:.0f} of 65535: taken for a picture of {bits} bits")
+        return 0.0, float((1 << bits) - 1)
+    return 0.0, max(top, 65535.0 if sixteen else 255.0)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

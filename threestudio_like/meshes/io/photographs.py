@@ -233,7 +233,7 @@ def _decoded(picture: Any, where: str, edge: int) -> Photograph:
         picture = ImageOps.exif_transpose(picture)
         if turn >= 5:
             width, height = height, width
-    return Photograph(to_bytes(picture), width, height, notes, told)
+    return Photograph(to_bytes(picture, told), width, height, notes, told)
 
 
 def _reduce_early(picture: Any, edge: int) -> None:

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
 from ...engine.errors import ConfigError, InputError
-from ...meshes.io.photographs import SUFFIXES, read_photograph
+from ...meshes.io.photographs import SUFFIXES, check_file, read_photograph
 
 SMALLEST_BOX = 4
 """Pixels of a box's edge."""
@@ -20,8 +20,13 @@ EQUAL = 0.9
 """IoU from which two boxes are one."""
 NESTED = 0.95
 """Share of a box within another from which it lies in it."""
+NEARLY = 12
+"""Levels of 255 from black and from white that are black and white."""
+STEP = 60
+"""Levels of 255 within two pixels that are the edge of a thing."""
 LABELS = 64
 """Most labels of a label map; a picture with more colours is none."""
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
 FIX = "Give x0,y0,x1,y1 with x0 < x1 and y0 < y1"
 
 
@@ -31,15 +36,22 @@ def read_boxes(given: tuple[str, ...], option: str = "--boxes") -> np.ndarray | 
         return None
     rows = []
     for said in given:
-        numbers = re.findall(r"-?\d+(?:\.\d+)?", said)
-        if len(numbers) != 4 or re.sub(r"[-\d.,;x\s]", "", said):
+        numbers = re.split(r"\s*[,;x\s]\s*", said.strip())
+        if len(numbers) != 4 or not all(map(_NUMBER.fullmatch, numbers)):
             raise ConfigError(
                 f'"{said}" is not a box',
                 option,
                 f"Say x0,y0,x1,y1 in pixels: {option} 10,20,90,120"
                 + (" 100,15,180,130" if option == "--boxes" else ""),
             )
-        rows.append([float(n) for n in numbers])
+        row = [float(n) for n in numbers]
+        if 0 < max(row) <= 1:
+            raise ConfigError(
+                f'"{said}" are shares of the picture\'s size, and pixels are wanted',
+                option,
+                "Multiply them by its width and height",
+            )
+        rows.append(row)
     return np.array(rows)
 
 
@@ -100,7 +112,7 @@ def read_mask(path: Path, shape: tuple[int, int], scaled: tuple[int, int]) -> np
         shape: height and width of the picture's file. scaled: as it is worked on.
 
     Raises:
-        InputError: it is of another size, or shows nothing.
+        InputError: it is of another size, shows nothing, or shows areas of several greys.
     """
     pixels = _mask_pixels(path, shape)
     grey = pixels[..., :3].astype(np.float32).mean(-1) / 255
@@ -110,15 +122,53 @@ def read_mask(path: Path, shape: tuple[int, int], scaled: tuple[int, int]) -> np
         seen = grey[alpha > 0.5]
         drawn = len(seen) > 0 and float(np.ptp(seen)) > 0.5 and len(np.unique(seen)) <= 2
         grey = alpha * (grey if drawn else 1.0)
-    elif len(np.unique(grey)) == 2 and float(grey.max()) < 0.5:
-        # Ones of a label map of one object.
+    if len(np.unique(grey)) == 2 and float(grey.max()) < 0.5:
+        # Ones of a label map of one object, or an object that shines through.
         grey = (grey > grey.min()).astype(np.float32)
+    _check_levels(grey, path)
     mask = _resized(grey, scaled)
     if (mask > 0.5).sum() < FEWEST:
         raise InputError("is an empty mask", str(path), "Paint the object white")
     if (mask > 0.5).all():
         raise InputError("is white all over", str(path), "Paint what is not the object black")
     return mask
+
+
+def _check_levels(grey: np.ndarray, path: Path) -> None:
+    """Raise InputError where a mask (H, W) in [0, 1] has areas of several greys: which of them is
+    the object is not to be guessed."""
+    levels, of, counts = np.unique(
+        np.rint(grey * 255).astype(np.int64), return_inverse=True, return_counts=True
+    )
+    of = of.reshape(grey.shape)
+    least = max(FEWEST, 0.01 * (of.size - int(counts.max())))
+    many = np.flatnonzero(counts >= least)
+    many = many[np.argsort(-counts[many], kind="stable")][:LABELS]
+    # Edges that are soft have no inside; format and scaling have not kept all whites white.
+    flat = [k for k in many if binary_erosion(of == k, np.ones((3, 3), bool)).sum() >= least]
+    shown = sorted(int(levels[k]) for k in flat)
+    middle = [
+        int(levels[k])
+        for k in flat
+        if NEARLY < levels[k] < 255 - NEARLY and _stands_out(of == k, levels[of])
+    ]
+    kinds = len(middle) + (shown[:1] <= [NEARLY]) + (shown[-1:] >= [255 - NEARLY])
+    if kinds > 2 or (len(shown) > 2 and shown[-1] <= NEARLY):
+        raise InputError(
+            f"has areas of {len(shown)} greys, {', '.join(map(str, shown[:6]))}"
+            f"{', …' * (len(shown) > 6)}: which is the object?",
+            str(path),
+            "Paint the object white and all else black; a label map of several objects is for "
+            "compose --masks",
+        )
+
+
+def _stands_out(area: np.ndarray, levels: np.ndarray) -> bool:
+    """Whether an area (H, W) bool meets others (H, W, of 255) by a step, as a thing does, and not
+    gradually, as a step of a soft edge does."""
+    edge = area & ~binary_erosion(area, border_value=1)
+    step = np.maximum(maximum_filter(levels, 5) - levels, levels - minimum_filter(levels, 5))
+    return bool((step[edge] > STEP).mean() > 0.5)
 
 
 def read_masks(
@@ -154,7 +204,7 @@ def _label_map(
 ) -> tuple[list[np.ndarray], list[str]]:
     """The objects of a picture in which each has a colour or a grey of its own: greys and palette
     numbers in their order, colours from left to right."""
-    pixels = _mask_pixels(path, shape)
+    pixels = _mask_pixels(path, shape, numbered=True)
     flat = pixels[..., :3].reshape(-1, 3).astype(np.int64)
     if pixels.shape[2] == 4:
         flat[pixels[..., 3].ravel() < 128] = 0
@@ -185,9 +235,11 @@ def _label_map(
     return masks, [f"{path.name} labels {len(order)} objects, taken in the order of {how}: {names}"]
 
 
-def _mask_pixels(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels (H, W, 3 or 4) uint8 of the size of the picture, whose file is `shape`."""
-    pixels = _palette_numbers(path)
+def _mask_pixels(path: Path, shape: tuple[int, int], numbered: bool = False) -> np.ndarray:
+    """Pixels (H, W, 3 or 4) uint8 of the size of the picture, whose file is `shape`. numbered: a
+    palette's numbers are labels, whatever its colours are."""
+    check_file(path)
+    pixels = _palette_numbers(path) if numbered else None
     if pixels is None:
         pixels = read_photograph(path).pixels
     if pixels.shape[:2] != shape:

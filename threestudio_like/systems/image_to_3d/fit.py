@@ -26,7 +26,7 @@ from ...meshes.surface.extraction import iou
 from ...meshes.verification import psnr
 from ...priors.depth import load_depth
 from ...priors.framing import Similarity
-from .known import DepthMap, framed_map
+from .maps import DepthMap, framed_map
 from .method import ShapeFound
 from .photo import Photo
 from .relief.surface import mirror_of

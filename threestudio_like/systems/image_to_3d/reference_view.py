@@ -25,7 +25,7 @@ from ...renderers.gradient_scaling import DepthScaling
 from ...renderers.rendering import Rendering
 from ...stages.model import FieldModel
 from .backs import frame_depth
-from .known import DepthMap, framed_map
+from .maps import DepthMap, framed_map
 from .method import Colour
 from .photo import Photo
 from .pose import Pose, PoseConfig

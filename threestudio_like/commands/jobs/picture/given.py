@@ -16,14 +16,8 @@ from ....priors.depth import load_depth
 from ....priors.diffusion import DiffusionPrior
 from ....runs.options import KnownOptions
 from ....systems.image_to_3d.caption import load_captioner
-from ....systems.image_to_3d.known import (
-    Known,
-    View,
-    load_normal_model,
-    read_depth,
-    read_length,
-    read_normals,
-)
+from ....systems.image_to_3d.known import Known, View, load_normal_model, read_length
+from ....systems.image_to_3d.maps import read_depth, read_normals
 from ....systems.image_to_3d.photo import Photo, read_photo
 from ....systems.image_to_3d.viewpoint import Viewpoint
 
@@ -119,7 +113,8 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
     if options.normal:
         path = Path(options.normal).expanduser()
         if path.is_file() or path.suffix:
-            normals = read_normals(path, (width, height))
+            normals, how = read_normals(path, (width, height))
+            events.say(f"--normal {path.name}: {how}")
         else:
             load_normal_model(options.normal)
             normals = options.normal

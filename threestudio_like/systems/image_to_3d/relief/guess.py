@@ -13,7 +13,8 @@ from scipy.ndimage import median_filter
 from ....priors.depth import FRAME_HALF_WIDTH, load_depth
 from ....priors.framing import FILL
 from ..backs import core_of, frame_sides
-from ..known import WIDE, DepthMap, Known, framed_map
+from ..known import WIDE, Known
+from ..maps import DepthMap, framed_map
 from ..photo import Photo
 from .surface import spread
 

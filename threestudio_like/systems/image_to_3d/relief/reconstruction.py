@@ -21,7 +21,8 @@ from ....priors.depth import load_depth
 from ....priors.framing import Similarity
 from ....stages.mesh import MeshStageConfig
 from ..back_projection import ProjectionConfig
-from ..known import WIDE, DepthMap, Known, framed_map, predict_normals
+from ..known import WIDE, Known, predict_normals
+from ..maps import DepthMap, framed_map
 from ..method import Colour, PictureRequest, PictureSystem, ShapeFound
 from ..photo import Photo
 from ..pose import Pose, PoseConfig, seen_from
