@@ -67,7 +67,7 @@ FORMATS: Registry[Format] = Registry(
         "gltf": f"{_HERE}.gltf.rows:GLTF",
         "obj": f"{_HERE}.obj.row:OBJ",
         "ply": f"{_HERE}.ply.ply:PLY",
-        "stl": f"{_HERE}.stl:STL",
+        "stl": f"{_HERE}.stl.stl:STL",
         "off": f"{_HERE}.off:OFF",
         "usdz": f"{_HERE}.usd.usd:USDZ",
         "usd": f"{_HERE}.usd.usd:USD",
