@@ -16,6 +16,7 @@ from ..limits import LARGEST_COUNT, too_many
 from ..sources.colours import unit_colours
 from ..sources.corners import assembled
 from ..sources.pictures import Pictures
+from ..sources.text import listed
 from .data import REPAIR, Column, Header, read_columns, read_header
 
 Columns = dict[str, Column]
@@ -81,17 +82,12 @@ def _note_others(header: Header, notes: list[str]) -> None:
     """Tell which elements and properties are left out."""
     others = [element.name for element in header.elements if element.name not in _READ]
     if others:
-        notes.append(f"elements that are left out: {_listed(others)}")
+        notes.append(f"elements that are left out: {listed(others)}")
     for element in header.elements:
         known = _READ.get(element.name)
         others = [p.name for p in element.properties if known is not None and p.name not in known]
         if others:
-            notes.append(f'properties of "{element.name}" that are left out: {_listed(others)}')
-
-
-def _listed(names: list[str]) -> str:
-    shown = [line_name(name)[:40] for name in names]
-    return ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
+            notes.append(f'properties of "{element.name}" that are left out: {listed(others)}')
 
 
 def positions(vertex: Columns, where: str) -> np.ndarray:

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ....engine.errors import InputError
-from ....engine.text import line_name
 from ..limits import LARGEST_COUNT, too_many
 from ..obj.statements import decoded
 from ..sources.numbers import numbers_of
-from ..sources.text import without_mark
+from ..sources.text import listed, without_mark
 from .solids import REPAIR, Solid, ends_early
 
 _CHUNK = 1 << 22
@@ -35,7 +34,7 @@ for _one, _next in (
     _FOLLOWS[_one, _next] = True
 _NUMBERS = {b"nan", b"inf", b"infinity"}
 _LINE_END = re.compile(rb"[\r\n]")
-_MOST_SHOWN = 3
+_MOST_WORDS = 10
 _MOST_SOLIDS = 50_000
 
 
@@ -79,9 +78,7 @@ def read_text(data: bytes, where: str, notes: list[str]) -> list[Solid]:
     if not closed:
         notes.append('it may be cut: a solid has no "endsolid"')
     if others:
-        shown = [line_name(decoded(word))[:20] for word in others]
-        more = ", …" if len(shown) > _MOST_SHOWN else ""
-        notes.append(f"words that are left out: {', '.join(shown[:_MOST_SHOWN])}{more}")
+        notes.append(f"words that are left out: {listed([decoded(word) for word in others])}")
     if outside:
         notes.append("what stands outside of its solids is left out")
     return out
@@ -184,6 +181,6 @@ def _words(
     others = starts[kinds < 0]
     for at in np.unique(packed[kinds < 0], return_index=True)[1].tolist():
         word = text[others[at] : others[at] + 40].split(None, 1)[0]
-        if word not in _NUMBERS and len(strange) <= _MOST_SHOWN:
+        if word not in _NUMBERS and len(strange) < _MOST_WORDS:
             strange[word] = None
     return starts[kinds >= 0], kinds[kinds >= 0]
