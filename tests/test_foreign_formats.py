@@ -265,7 +265,10 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(
 
 @pytest.mark.parametrize(
     ("suffix", "says"),
-    [("fbx", "Blender"), ("skp", "SketchUp"), ("step", "CAD"), ("vrm", "Rename"), ("blend", "GLB")],
+    [
+        *(("fbx", "Blender"), ("skp", "SketchUp"), ("step", "CAD"), ("vrm", "Rename")),
+        *(("blend", "GLB"), ("zip", "Unpack it"), ("7z", "Unpack it"), ("gz", "Unpack it")),
+    ],
 )
 def test_what_is_not_read_names_a_way_out(tmp_path, suffix, says):
     with pytest.raises(InputError, match=says):

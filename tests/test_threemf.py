@@ -25,10 +25,10 @@ TETRAHEDRON = (
 )
 
 
-def threemf(resources, build, unit="millimeter", **more):
+def threemf(resources, build, unit="millimeter", says="", metadata="", **more):
     model = (
-        f'<?xml version="1.0"?><model unit="{unit}" {CORE} {MATERIALS}><resources>{resources}'
-        f"</resources><build>{build}</build></model>"
+        f'<?xml version="1.0"?><model unit="{unit}" {CORE} {MATERIALS} {says}>{metadata}'
+        f"<resources>{resources}</resources><build>{build}</build></model>"
     )
     return pack({"3D/3dmodel.model": model.encode(), **more})
 
@@ -153,3 +153,154 @@ def test_archives_that_explode_are_refused(tmp_path, kind):
 def test_3mf_that_is_refused(tmp_path, data, says):
     with pytest.raises(InputError, match=says):
         Asset.load(written(tmp_path, "a.3mf", data))
+
+
+def extension(prefix, name, date="2020/01", required=True):
+    """The attributes of a model that knows an extension."""
+    address = f'xmlns:{prefix}="http://schemas.3mf.io/3dmanufacturing/{name}/{date}"'
+    return address + f' requiredextensions="{prefix}"' * required
+
+
+SOLID = f'<object id="1" name="tip">{TETRAHEDRON}</object>'
+BEAMS = '<b:beamlattice radius="1"><b:beams><b:beam v1="0" v2="1"/></b:beams></b:beamlattice>'
+DISPLACED = TETRAHEDRON.replace("<", "<d:").replace("<d:/", "</d:").replace("d:mesh", "d:shape")
+UNREAD = {
+    "beams beside a mesh": (SOLID.replace("</mesh>", BEAMS + "</mesh>"), "b", "beamlattice", False),
+    "a shape of others": (
+        f'{SOLID}<object id="2" name="cut"><bo:booleanshape objectid="1"/></object>',
+        *("bo", "booleanoperations", True),
+    ),
+    "vertices that are not the core's": (
+        f'{SOLID}<object id="2" name="cut">{DISPLACED}</object>',
+        *("d", "displacement", True),
+    ),
+    "a resource": (f'<s:slicestack id="9"/>{SOLID}', "s", "slice", False),
+    "nothing": (SOLID, "x", "secret", False),
+}
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("kind", list(UNREAD))
+def test_extensions_that_are_not_read_are_told(tmp_path, kind, required):
+    resources, prefix, name, gone = UNREAD[kind]
+    items = '<item objectid="1"/>' + '<item objectid="2"/>' * gone
+    says = extension(prefix, name, required=required)
+    asset = Asset.load(written(tmp_path, "a.3mf", threemf(resources, items, says=says)))
+    assert list(asset.meshes) == ["tip"]
+    assert len(asset.mesh.faces) == 4
+    told = [note for note in asset.notes if note.startswith("it requires 3MF extensions")]
+    assert len(told) == required
+    assert all(note.endswith(f": {name}") for note in told)
+    left = [note for note in asset.notes if note.startswith("elements that are left out: ")]
+    assert len(left) == (kind != "nothing")
+    assert all(name in note for note in left)
+    lost = [note for note in asset.notes if note.startswith('the object "cut" is left out')]
+    assert len(lost) == gone
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize(
+    ("body", "prefix", "name"),
+    [
+        ('<bo:booleanshape objectid="1"/>', "bo", "booleanoperations"),
+        (DISPLACED, "d", "displacement"),
+        (f"<mesh><vertices/><triangles/>{BEAMS}</mesh>", "b", "beamlattice"),
+    ],
+)
+def test_what_is_nothing_without_an_extension_is_refused(tmp_path, body, prefix, name, required):
+    data = threemf(
+        f'<object id="1">{body}</object>',
+        '<item objectid="1"/>',
+        says=extension(prefix, name, required=required),
+    )
+    with pytest.raises(InputError, match=rf"extensions that are not read: .*{name}"):
+        Asset.load(written(tmp_path, "a.3mf", data))
+
+
+@pytest.mark.parametrize("required", ["", 'requiredextensions="m"', 'requiredextensions="m p"'])
+def test_extensions_that_are_read_are_not_told(tmp_path, required):
+    says = extension("p", "production", "2015/06", required=False) + f" {required}"
+    data = threemf(SOLID, '<item objectid="1" p:UUID="1"/>', says=says)
+    assert Asset.load(written(tmp_path, "a.3mf", data)).notes == []
+
+
+def test_metadata_that_is_left_out_is_told(tmp_path):
+    names = ("Application", "CreationDate", "Title", "Copyright", "Title")
+    metadata = "".join(f'<metadata name="{name}">x</metadata>' for name in names)
+    data = threemf(SOLID, '<item objectid="1"/>', metadata=metadata)
+    notes = Asset.load(written(tmp_path, "a.3mf", data)).notes
+    assert notes == ["metadata that is left out: Title, Copyright"]
+
+
+def shining(group, pid, rows, kind="pbmetallic"):
+    """A tetrahedron with a group of properties and the list that says how they shine."""
+    listed = "".join(f"<m:{kind} {row}/>" for row in rows)
+    return threemf(
+        f'<m:{kind}displayproperties id="9">{listed}</m:{kind}displayproperties>{group}'
+        f'<object id="1" name="tip" {pid}>{TETRAHEDRON}</object>',
+        '<item objectid="1"/>',
+    )
+
+
+BASES = (
+    '<basematerials id="5" displaypropertiesid="9"><base name="gold" displaycolor="#FFD700"/>'
+    '<base name="chalk" displaycolor="#EEEEEE"/></basematerials>'
+)
+COLOURS = (
+    '<m:colorgroup id="5" displaypropertiesid="9"><m:color color="#FF0000"/>'
+    '<m:color color="#00FF00"/></m:colorgroup>'
+)
+GOLD = 'name="gold" metallicness="1" roughness="0.1"'
+
+
+@pytest.mark.parametrize("group", [BASES, COLOURS], ids=["base materials", "colours"])
+@pytest.mark.parametrize(
+    ("rows", "index", "expected"),
+    [
+        ((GOLD, 'metallicness="0.25" roughness="0.75"'), 0, (1, 0.1)),
+        ((GOLD, 'metallicness="0.25" roughness="0.75"'), 1, (0.25, 0.75)),
+        ((GOLD, 'name="without"'), 1, (0, 1)),
+        ((GOLD, 'metallicness="7" roughness="-1"'), 1, (1, 0)),
+    ],
+)
+def test_metallic_display_properties_are_read(tmp_path, group, rows, index, expected):
+    data = shining(group, f'pid="5" pindex="{index}"', rows)
+    asset = Asset.load(written(tmp_path, "a.3mf", data))
+    material = asset.mesh.material
+    assert (material.metallic, material.roughness) == expected
+    assert material.surface_given
+    assert asset.notes == []
+    again = Asset.load(asset.save(tmp_path / "a.glb")).mesh.material
+    assert (again.metallic, again.roughness) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (shining(BASES, 'pid="5" pindex="0"', ['glossiness="1"'], "pbspecular"), "of a kind"),
+        (shining(BASES, 'pid="5" pindex="1"', [GOLD]), "that a part does not have"),
+    ],
+)
+def test_display_properties_that_are_not_read_are_told(tmp_path, data, note):
+    asset = Asset.load(written(tmp_path, "a.3mf", data))
+    assert not asset.mesh.material.surface_given
+    assert len(asset.notes) == 1
+    assert asset.notes[0].startswith(f"display properties {note}")
+
+
+def test_colours_that_shine_in_different_ways_are_told(tmp_path):
+    data = shining(COLOURS, 'pid="5" pindex="0"', [GOLD, 'roughness="1"'])
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        model = file.read("3D/3dmodel.model")
+    mixed = model.replace(b'v3="1"/>', b'v3="1" pid="5" p1="0" p2="1" p3="0"/>')
+    asset = Asset.load(written(tmp_path, "a.3mf", pack({"3D/3dmodel.model": mixed})))
+    assert asset.mesh.colours is not None
+    assert asset.notes == ["display properties that differ within a part are left out"]
+
+
+def test_a_mark_before_a_model_is_skipped(tmp_path):
+    data = threemf(SOLID, '<item objectid="1"/>')
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        model = file.read("3D/3dmodel.model")
+    marked = pack({"3D/3dmodel.model": b"\xef\xbb\xbf" + model})
+    assert len(Asset.load(written(tmp_path, "a.3mf", marked)).mesh.faces) == 4

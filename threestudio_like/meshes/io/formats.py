@@ -67,7 +67,7 @@ FORMATS: Registry[Format] = Registry(
         "gltf": f"{_HERE}.gltf.rows:GLTF",
         "obj": f"{_HERE}.obj.row:OBJ",
         "ply": f"{_HERE}.ply.ply:PLY",
-        "stl": f"{_HERE}.stl:STL",
+        "stl": f"{_HERE}.stl.stl:STL",
         "off": f"{_HERE}.off:OFF",
         "usdz": f"{_HERE}.usd.usd:USDZ",
         "usd": f"{_HERE}.usd.usd:USD",
@@ -80,6 +80,7 @@ FORMATS: Registry[Format] = Registry(
 )
 """The formats by name."""
 
+_PACKED = "Unpack it and give the mesh inside"
 _WAYS_OUT = {
     ".blend": "Export it as GLB from Blender (File, Export, glTF 2.0)",
     ".fbx": "Export it as GLB from Blender (File, Import, FBX) or the program that made it",
@@ -92,6 +93,11 @@ _WAYS_OUT = {
     ".x3d": "Save it as GLB, for example with Blender",
     ".wrl": "Save it as GLB, for example with Blender",
     ".abc": "Export it as GLB from Blender (File, Import, Alembic)",
+    ".zip": _PACKED,
+    ".7z": _PACKED,
+    ".rar": _PACKED,
+    ".gz": _PACKED,
+    ".tar": _PACKED,
     ".zae": "Unpack it (it is a zip) and give the .dae inside",
     ".spz": "It holds 3D Gaussians: threestudio-like export FILE --to glb makes a mesh of them",
     ".splat": "Save it as SPZ or PLY, for example with SuperSplat",

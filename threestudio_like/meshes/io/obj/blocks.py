@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .statements import decoded, statement_of
+from ..sources.text import decoded, without_mark
+from .statements import statement_of
 
 MAPS = frozenset(
     {"map_kd", "map_ka", "map_ks", "map_ke", "map_ns", "map_d", "map_bump", "bump", "map_pr"}
@@ -73,7 +74,7 @@ def read_blocks(data: bytes) -> tuple[list[Line], list[Block]]:
 
 
 def _line(raw: bytes) -> Line:
-    text = decoded(raw.removeprefix(b"\xef\xbb\xbf")).strip()
+    text = decoded(without_mark(raw)).strip()
     if text.startswith("#"):
         words = text[1:].split()
         own = bool(words) and words[0] in _OWN

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ....engine.text import line_name
 from ...mesh import Material, Mesh, unique_name
+from ..sources.text import decoded
 from .blocks import MAPS, Block, Line, map_line, read_blocks
 from .changes import Change, same
 from .edits import Edits
 from .library_lines import SUBJECTS, NewPictures, material_lines
 from .source import ObjSource
-from .statements import decoded
 
 
 @dataclass

@@ -14,6 +14,7 @@ import numpy as np
 
 from ....engine.errors import InputError
 from ..limits import LARGEST_COUNT, too_many
+from ..sources.text import MARK, decoded
 
 VERTEX, COORDINATE, NORMAL, FACE, OTHER, NOTHING = range(6)
 """Kinds of lines; NOTHING is empty or a comment."""
@@ -24,8 +25,6 @@ CHUNK = 1 << 14
 _MOST_LINES = 6 * LARGEST_COUNT
 """Largest number of lines: those of every kind that is counted, and as many empty ones."""
 _BLANK = np.isin(np.arange(256), [9, 32, 13])
-_MARK = b"\xef\xbb\xbf"
-"""UTF-8's byte order mark: before a file, and before each one of several that were put together."""
 
 
 @dataclass
@@ -96,8 +95,9 @@ def read_statements(path: Path) -> Statements:
             "is not an OBJ file (binary data)", where, "Give a text OBJ, or another format's suffix"
         )
     text = data
-    if _MARK in text:
-        text = re.sub(rb"(?m)^" + _MARK, b"   ", text)
+    if MARK in text:
+        # Of every file, where several were put together.
+        text = re.sub(rb"(?m)^" + MARK, b"   ", text)
     if b"\\\n" in text or b"\\\r\n" in text:
         text = _joined(text)
     if b"\n" not in text:
@@ -131,14 +131,6 @@ def statement_of(line: str) -> tuple[str, str]:
     rest = words[1] if len(words) > 1 else ""
     comment = re.match(r"#(\s|$)", rest) or re.search(r"\s#", rest)
     return words[0], rest[: comment.start()].strip() if comment else rest.strip()
-
-
-def decoded(data: bytes) -> str:
-    """Text of a file whose encoding is not said: UTF-8, else that of Windows."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
 
 
 def _joined(text: bytes) -> bytes:

@@ -10,11 +10,14 @@ import numpy as np
 from ....engine.errors import InputError
 from ..limits import LARGEST_COUNT, too_many
 from ..sources.numbers import numbers_of
+from ..sources.text import decoded, without_mark
 
 REPAIR = "Save it again in a mesh editor"
 _LONGEST_HEADER = 1 << 16
 _MOST_CELLS = 1 << 27
 """Largest number of rows times properties of an element whose rows have no common length."""
+_BLANKS = b"\0 \t\r\n"
+"""What some programs fill a file up with."""
 _TYPES = {
     "char": "i1",
     "int8": "i1",
@@ -81,10 +84,10 @@ class Header:
 def read_header(data: bytes, where: str) -> Header:
     """The header, with its counts compared with the size of the file. Raises InputError."""
     end = re.search(rb"end_header[ \t]*(\r\n|\n|\r)?", data[:_LONGEST_HEADER])
-    if not data.startswith(b"ply") or end is None:
+    if not without_mark(data[:8]).startswith(b"ply") or end is None:
         raise InputError("is not a PLY file", where, REPAIR)
     header = Header("", [], [], begin=end.end())
-    lines = re.split(r"[\r\n]+", data[: end.start()].decode("utf-8", "replace"))
+    lines = re.split(r"[\r\n]+", decoded(data[: end.start()]))
     for line in lines:
         _read_line(line, header, where)
     room = len(data) - header.begin
@@ -126,10 +129,14 @@ def _property(words: list[str], line: str, where: str) -> Property:
     return Property(words[-1], kinds[-1], kinds[0] if listed else "")
 
 
-def read_columns(data: bytes, header: Header, where: str) -> dict[str, dict[str, Column]]:
-    """The columns of every element by name, up to the last of those that describe a surface.
+def read_columns(
+    data: bytes, header: Header, where: str, notes: list[str] | None = None
+) -> dict[str, dict[str, Column]]:
+    """The columns of every element by name, up to the last of those that describe a surface. notes:
+    gets what lies behind the last row.
 
-    Raises InputError where the data ends too early.
+    Raises InputError where the data ends too early, or goes on and its rows are not those that the
+    header counts.
     """
     wanted = ("vertex", "face", "tristrips")
     last = max((n for n, e in enumerate(header.elements) if e.name in wanted), default=-1)
@@ -139,11 +146,56 @@ def read_columns(data: bytes, header: Header, where: str) -> dict[str, dict[str,
         if header.order
         else numbers_of(data[header.begin :], where)
     )
+    widths: list[np.ndarray] = []
     for element in header.elements[: last + 1]:
         columns, used = _element(rest, element, header.order, where=where)
         rest = rest[used:]
         out.setdefault(element.name, columns)
+        widths.append(_widths(columns, element))
+    if notes is not None:
+        left = _behind(rest, header, last, where=where)
+        if left and widths and not header.order:
+            _check_lines(data[header.begin :], np.concatenate(widths), where)
+        if left:
+            what = "bytes" if header.order else "numbers"
+            notes.append(
+                f"there are more rows than its header counts: {left:,} {what} are left out"
+            )
     return out
+
+
+def _behind(rest: np.ndarray, header: Header, last: int, where: str) -> int:
+    """How many bytes, or numbers of a text, lie behind the rows of all elements; blanks do not
+    count.
+
+    Args:
+        rest: what lies behind the element number `last`.
+    """
+    for element in header.elements[last + 1 :]:
+        try:
+            rest = rest[_element(rest, element, header.order, where=where)[1] :]
+        except InputError:
+            # It is left out, and where it would end is not known.
+            return 0
+    if header.order and not rest.tobytes().strip(_BLANKS):
+        return 0
+    return len(rest)
+
+
+def _widths(columns: dict[str, Column], element: Element) -> np.ndarray:
+    """How many numbers every row of a text has (rows,)."""
+    out = np.zeros(element.count, np.int64)
+    for column in columns.values():
+        out += 1 if column.sizes is None else 1 + column.sizes
+    return out
+
+
+def _check_lines(text: bytes, widths: np.ndarray, where: str) -> None:
+    """Raises InputError where lines have not as many numbers as rows (N,): with too small a count,
+    what is read as one element belongs to another."""
+    lines = [len(line.split()) for line in re.split(rb"[\r\n]+", text) if line.strip()]
+    if lines[: len(widths)] != widths.tolist():
+        raise InputError("has other rows than its header counts", where, REPAIR)
 
 
 def _element(

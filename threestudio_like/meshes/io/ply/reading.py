@@ -13,8 +13,10 @@ from ....engine.text import line_name
 from ...mesh import Asset, Material, Mesh, unique_name
 from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
+from ..sources.colours import unit_colours
 from ..sources.corners import assembled
 from ..sources.pictures import Pictures
+from ..sources.text import listed
 from .data import REPAIR, Column, Header, read_columns, read_header
 
 Columns = dict[str, Column]
@@ -46,30 +48,31 @@ def read_points(path: Path) -> Mesh | None:
     points, _ = near_origin(positions(vertex, where))
     if not len(points) or not np.isfinite(points).all():
         raise InputError("holds no points, or some that are not numbers", where, REPAIR)
-    return Mesh(points, np.zeros((0, 3), np.int32), colours=_colours(vertex))
+    return Mesh(points, np.zeros((0, 3), np.int32), colours=_colours(vertex, []))
 
 
 def read_ply(path: Path, textures: bool = True) -> Asset:
     """Read a PLY file with faces. Raises InputError."""
     data, where = path.read_bytes(), str(path)
     header = read_header(data, where)
-    elements = read_columns(data, header, where)
+    notes: list[str] = []
+    elements = read_columns(data, header, where, notes)
     vertex = elements.get("vertex", {})
     polygons = _Polygons.of(elements, where)
     if not len(polygons.corners):
         if "f_dc_0" in vertex and "scale_0" in vertex:
             raise InputError("holds 3D Gaussians, not triangles", where, OF_GAUSSIANS)
-        return Asset({})
+        return Asset({}, notes=notes)
     points, offset = near_origin(positions(vertex, where))
     mesh = Mesh(
         points,
         np.zeros((0, 3), np.int32),
         uv=_pair(vertex),
-        colours=_colours(vertex),
+        colours=_colours(vertex, notes),
         normals=stacked(vertex, ("nx", "ny", "nz")),
     )
-    mesh, owner = polygons.onto(mesh, where)
-    asset = Asset({}, offset=offset, polygons=bool((polygons.sizes > 3).any()))
+    mesh, owner = polygons.onto(mesh, where, notes)
+    asset = Asset({}, offset=offset, notes=notes, polygons=bool((polygons.sizes > 3).any()))
     _dress(asset, mesh, polygons.pictures(owner), header=header, path=path, textures=textures)
     _note_others(header, asset.notes)
     return asset
@@ -79,17 +82,12 @@ def _note_others(header: Header, notes: list[str]) -> None:
     """Tell which elements and properties are left out."""
     others = [element.name for element in header.elements if element.name not in _READ]
     if others:
-        notes.append(f"elements that are left out: {_listed(others)}")
+        notes.append(f"elements that are left out: {listed(others)}")
     for element in header.elements:
         known = _READ.get(element.name)
         others = [p.name for p in element.properties if known is not None and p.name not in known]
         if others:
-            notes.append(f'properties of "{element.name}" that are left out: {_listed(others)}')
-
-
-def _listed(names: list[str]) -> str:
-    shown = [line_name(name)[:40] for name in names]
-    return ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
+            notes.append(f'properties of "{element.name}" that are left out: {listed(others)}')
 
 
 def positions(vertex: Columns, where: str) -> np.ndarray:
@@ -116,7 +114,7 @@ def _pair(columns: Columns) -> np.ndarray | None:
     return next((uv for names in _COORDINATES if (uv := stacked(columns, names)) is not None), None)
 
 
-def _colours(columns: Columns) -> np.ndarray | None:
+def _colours(columns: Columns, notes: list[str]) -> np.ndarray | None:
     """Colours (N, 3 or 4) in [0, 1] of vertices or faces."""
     for prefix in ("", "diffuse_"):
         names = [prefix + n for n in ("red", "green", "blue", "alpha")]
@@ -124,13 +122,13 @@ def _colours(columns: Columns) -> np.ndarray | None:
         found = stacked(columns, tuple(names))
         if found is None:
             continue
-        kind = columns[names[0]].kind
-        if kind[0] in "iu":
-            found = found / np.float32(65535 if kind[1] == "2" else 255)
-        elif found.size and np.nanmax(found) > 1.001:
-            # Floats are from 0 to 1, but some programs write bytes as floats.
-            found = found / 255
-        return np.clip(found, 0, 1).astype(np.float32)
+        for number, name in enumerate(names):
+            kind = columns[name].kind
+            if kind[0] in "iu":
+                found[:, number] /= 65535 if kind[1] == "2" else 255
+                found[:, number].clip(0, 1, out=found[:, number])
+        # Floats are from 0 to 1, but some programs write bytes as floats.
+        return unit_colours(found, notes)
     return None
 
 
@@ -157,13 +155,15 @@ class _Polygons:
             return _Polygons(corners.reshape(-1), np.full(len(corners), 3), {})
         return _Polygons(np.zeros(0, np.int64), np.zeros(0, np.int64), {})
 
-    def onto(self, mesh: Mesh, where: str) -> tuple[Mesh, np.ndarray]:
+    def onto(self, mesh: Mesh, where: str, notes: list[str]) -> tuple[Mesh, np.ndarray]:
         """The mesh with these polygons as triangles, and the polygon of every triangle. Vertices
         are doubled where corners have coordinates or colours of their own."""
-        colours = _colours(self.columns)
-        if mesh.colours is not None:
-            # Colours of faces beside those of vertices are a program's defaults.
+        if mesh.colours is None:
+            colours = _colours(self.columns, notes)
+        elif (colours := _colours(self.columns, [])) is not None:
+            # Beside those of vertices they are mostly a program's defaults.
             colours = None
+            notes.append("the face colours are left out beside those of the vertices")
         if colours is not None:
             colours = np.repeat(colours, self.sizes, 0)
         return assembled(

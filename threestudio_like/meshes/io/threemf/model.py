@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.parsers import expat
 
 import numpy as np
 
 from ....engine.errors import InputError
+from ....engine.text import line_name
 from ..limits import LARGEST_COUNT, too_many
 
 REPAIR = "Export it again from the program that made it"
 _MOST_ELEMENTS = 5 * LARGEST_COUNT
-_READ = frozenset(
-    {"model", "object", "vertex", "triangle", "component", "item", "basematerials", "base"}
-    | {"colorgroup", "color", "texture2dgroup", "tex2coord", "texture2d"}
+_CORE = frozenset(
+    {"model", "metadata", "object", "vertex", "triangle", "component", "item"}
+    | {"basematerials", "base"}
 )
-"""The elements that are read; each has a method of `_Parser` with its name."""
+_MATERIAL = frozenset(
+    {"colorgroup", "color", "texture2dgroup", "tex2coord", "texture2d"}
+    | {"pbmetallicdisplayproperties", "pbmetallic"}
+)
+"""The elements that are read, of the core and of the extension for materials; each has a method of
+`_Parser` with its name."""
+_KNOWN = ("core", "material", "production")
+"""What is read, by the names in the addresses of the core and its extensions."""
+_HOUSEKEEPING = frozenset({"Application", "CreationDate", "ModificationDate"})
+"""Metadata of the file, not of what it shows."""
 
 
 @dataclass
 class Group:
     """A list of properties that triangles name by number. kind: "basematerials", "colorgroup" or
-    "texture2dgroup"; colours: (red, green, blue, alpha) each; coordinates: of a picture."""
+    "texture2dgroup"; colours: (red, green, blue, alpha) each; coordinates: of a picture; display:
+    the number of the list of `Model.surfaces`, or of another, that says how they shine."""
 
     kind: str
     names: list[str] = field(default_factory=list)
     colours: list[tuple[float, float, float, float]] = field(default_factory=list)
     coordinates: array[float] = field(default_factory=lambda: array("d"))
     picture: str = ""
+    display: str = ""
 
 
 @dataclass
 class Shape:
     """An object: a mesh, or other objects with their places. pid, pindex: the property of triangles
-    that name none."""
+    that name none; others: what of it is of an extension that is not read."""
 
     name: str
     pid: str = ""
@@ -46,6 +60,7 @@ class Shape:
     properties; -1 for none."""
     pids: list[str] = field(default_factory=list)
     components: list[Placed] = field(default_factory=list)
+    others: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,8 +75,13 @@ class Placed:
 
 @dataclass
 class Model:
-    """What one model file of the archive holds. unprinted: how many objects are placed and are not
-    to be printed."""
+    """What one model file of the archive holds.
+
+    surfaces: lists of (metallic, roughness) by their number. unprinted: how many objects are placed
+    and are not to be printed. required: the extensions without which it is not to be read, of those
+    that are not known here. others: the elements of extensions that are not known. metadata: its
+    names.
+    """
 
     unit: str = "millimeter"
     groups: dict[str, Group] = field(default_factory=dict)
@@ -69,6 +89,10 @@ class Model:
     shapes: dict[str, Shape] = field(default_factory=dict)
     items: list[Placed] = field(default_factory=list)
     unprinted: int = 0
+    surfaces: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    required: list[str] = field(default_factory=list)
+    others: dict[str, None] = field(default_factory=dict)
+    metadata: dict[str, None] = field(default_factory=dict)
 
 
 class _Parser:
@@ -77,18 +101,58 @@ class _Parser:
         self.where = where
         self.shape: Shape | None = None
         self.group: Group | None = None
-        self.count = 0
+        self.surface: list[tuple[float, float]] = []
+        self.count = self.depth = 0
+        self.spaces: dict[str, str] = {}
+        self.core: str | None = None
+        self.unread = 0
+
+    def space(self, prefix: str | None, address: str | None) -> None:
+        """A prefix of names and what it stands for."""
+        self.spaces.setdefault(prefix or "", address or "")
 
     def start(self, name: str, row: dict[str, str]) -> None:
+        """An element begins."""
         self.count += 1
+        self.depth += 1
         if self.count > _MOST_ELEMENTS:
             raise too_many(self.count, "elements", self.where, most=_MOST_ELEMENTS)
-        local = name.rpartition(" ")[2]
-        if local in _READ:
-            getattr(self, f"_{local}")(row)
+        if self.unread:
+            return
+        space, _, local = name.rpartition(" ")
+        if self.core is None:
+            # Drafts of the format had other addresses.
+            self.core = space
+        if space == self.core or _extension(space) in _KNOWN:
+            if local in _CORE or local in _MATERIAL:
+                getattr(self, f"_{local}")(row)
+            return
+        # Nothing within it is the core's, even where it has the core's name.
+        self.unread = self.depth
+        extension = _extension(space)
+        self.model.others[local if local == extension else f"{local} ({extension})"] = None
+        if self.shape is not None:
+            self.shape.others[local] = None
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+        if self.depth == self.unread:
+            self.unread = 0
+        elif not self.unread and name.endswith("object"):
+            self.shape = None
+        self.depth -= 1
 
     def _model(self, row: dict[str, str]) -> None:
         self.model.unit = row.get("unit", "millimeter")
+        for prefix in row.get("requiredextensions", "").split():
+            name = _extension(self.spaces.get(prefix, prefix))
+            if name not in _KNOWN:
+                self.model.required.append(name)
+
+    def _metadata(self, row: dict[str, str]) -> None:
+        name = row.get("name", "")
+        if name not in _HOUSEKEEPING:
+            self.model.metadata[name] = None
 
     def _object(self, row: dict[str, str]) -> None:
         self.shape = Shape(row.get("name", ""), row.get("pid", ""), int(row.get("pindex", 0)))
@@ -131,7 +195,11 @@ class _Parser:
             self.model.unprinted += 1
 
     def _basematerials(self, row: dict[str, str]) -> None:
-        self.group = self.model.groups[row["id"]] = Group("basematerials")
+        self._new_group(Group("basematerials"), row)
+
+    def _new_group(self, group: Group, row: dict[str, str]) -> None:
+        group.display = row.get("displaypropertiesid", "")
+        self.group = self.model.groups[row["id"]] = group
 
     def _base(self, row: dict[str, str]) -> None:
         assert self.group is not None
@@ -139,15 +207,14 @@ class _Parser:
         self.group.colours.append(_colour(row["displaycolor"]))
 
     def _colorgroup(self, row: dict[str, str]) -> None:
-        self.group = self.model.groups[row["id"]] = Group("colorgroup")
+        self._new_group(Group("colorgroup"), row)
 
     def _color(self, row: dict[str, str]) -> None:
         assert self.group is not None
         self.group.colours.append(_colour(row["color"]))
 
     def _texture2dgroup(self, row: dict[str, str]) -> None:
-        self.group = Group("texture2dgroup", picture=row["texid"])
-        self.model.groups[row["id"]] = self.group
+        self._new_group(Group("texture2dgroup", picture=row["texid"]), row)
 
     def _tex2coord(self, row: dict[str, str]) -> None:
         assert self.group is not None
@@ -155,6 +222,21 @@ class _Parser:
 
     def _texture2d(self, row: dict[str, str]) -> None:
         self.model.pictures[row["id"]] = row
+
+    def _pbmetallicdisplayproperties(self, row: dict[str, str]) -> None:
+        self.surface = self.model.surfaces[row["id"]] = []
+
+    def _pbmetallic(self, row: dict[str, str]) -> None:
+        metallic, roughness = float(row.get("metallicness", 0)), float(row.get("roughness", 1))
+        self.surface.append((min(1.0, max(0.0, metallic)), min(1.0, max(0.0, roughness))))
+
+
+@lru_cache(maxsize=64)
+def _extension(address: str) -> str:
+    """The name of an extension in its address, "beamlattice" of ".../3dmanufacturing/beamlattice/
+    2017/02"; the address where it has none."""
+    found = re.search(r"/3dmanufacturing/([^/]+)/\d{4}/", address)
+    return line_name(address if found is None else found[1])[:60]
 
 
 def _colour(text: str) -> tuple[float, float, float, float]:
@@ -181,6 +263,8 @@ def parse(data: bytes, where: str) -> Model:
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler = state.start
+    parser.EndElementHandler = state.end
+    parser.StartNamespaceDeclHandler = state.space
 
     def refuse(*_: object) -> None:
         raise InputError("holds XML with a document type, which is not read", where, REPAIR)

@@ -16,6 +16,7 @@ from ..far import near_origin
 from ..limits import LARGEST_COUNT, too_many
 from ..sources.archive import Archive
 from ..sources.pictures import encoded
+from ..sources.text import listed
 from .model import REPAIR, Group, Model, Placed, Shape, parse
 
 UNITS = {
@@ -77,6 +78,7 @@ class _Reader:
         for item in model.items:
             self._collect(item, root, world, name="", depth=0, out=pieces)
         parts = [part for piece in pieces for part in self._parts(piece)]
+        self._tell_unread(bool(parts))
         if not parts:
             return Asset({})
         points, offset = near_origin(np.concatenate([p.points for p in parts]))
@@ -88,6 +90,31 @@ class _Reader:
             mesh = part.mesh.split_at_creases() if np.isfinite(near).all() else part.mesh
             asset.meshes[unique_name(part.name, asset.meshes)] = mesh
         return asset
+
+    def _tell_unread(self, found: bool) -> None:
+        """Note what the models hold that is not read, and what they must not be read without.
+
+        Args:
+            found: whether something is left. Raises InputError where nothing is.
+        """
+        models = self.models.values()
+        required = dict.fromkeys(name for model in models for name in model.required)
+        others = dict.fromkeys(name for model in models for name in model.others)
+        if not found and (required or others):
+            raise InputError(
+                f"has no surface without 3MF extensions that are not read: "
+                f"{listed(required or others)}",
+                self.where,
+                "Export it as a mesh, for example as STL",
+            )
+        metadata = dict.fromkeys(name for model in models for name in model.metadata)
+        for what, names in (
+            ("it requires 3MF extensions that are not read, and may be incomplete", required),
+            ("elements that are left out", others),
+            ("metadata that is left out", metadata),
+        ):
+            if names:
+                self._note(f"{what}: {listed(names)}")
 
     def _root(self) -> str:
         """The name of the model that the archive begins with."""
@@ -127,6 +154,9 @@ class _Reader:
         self.triangles += len(shape.triangles) // 7
         if self.triangles > LARGEST_COUNT:
             raise too_many(self.triangles, "faces", self.where)
+        if shape.others and not shape.triangles and not shape.components:
+            label, kind = line_name(name, item.number)[:40], listed(shape.others)
+            self._note(f'the object "{label}" is left out: it is a {kind}, which is not read')
         if shape.triangles:
             out.append(Piece(shape, model, matrix, name=name))
         for component in shape.components:
@@ -164,12 +194,16 @@ class _Reader:
                     mesh.material = Material(label, group.colours[base])
                     if group.colours[base][3] < 1:
                         mesh.material.alpha_mode = "BLEND"
+                    self._shine(mesh, piece.model, group, chosen[:, 4])
                     out.append(_Part(mesh, own, name))
             elif group is not None and group.kind == "colorgroup":
-                out.append(_Part(*_coloured(points, mine, group), name))
+                mesh, own = _coloured(points, mine, group)
+                self._shine(mesh, piece.model, group, mine[:, 4:])
+                out.append(_Part(mesh, own, name))
             elif group is not None:
                 mesh, own = _mapped(points, mine, group)
                 self._picture(mesh, piece.model, group.picture)
+                self._shine(mesh, piece.model, group, mine[:, 4:])
                 out.append(_Part(mesh, own, name))
             else:
                 out.append(_Part(*_plain(points, mine), name))
@@ -184,6 +218,23 @@ class _Reader:
 
     def _note(self, line: str) -> None:
         self.notes += [line] if line not in self.notes else []
+
+    def _shine(self, mesh: Mesh, model: Model, group: Group, numbers: np.ndarray) -> None:
+        """Give a mesh, which has the properties `numbers` of a group, how rough and metallic it
+        is."""
+        if not group.display:
+            return
+        listing = dict(enumerate(model.surfaces.get(group.display, [])))
+        found = {listing.get(number) for number in np.unique(numbers).tolist()}
+        shine = found.pop() if len(found) == 1 else None
+        if shine is None:
+            which = "that differ within a part" if found else "that a part does not have"
+            which = which if listing else "of a kind that is not read"
+            self._note(f"display properties {which} are left out")
+            return
+        mesh.material = mesh.material or Material()
+        mesh.material.metallic, mesh.material.roughness = shine
+        mesh.material.surface_given = True
 
     def _picture(self, mesh: Mesh, model: Model, number: str) -> None:
         """Give a mesh the picture of its coordinates."""

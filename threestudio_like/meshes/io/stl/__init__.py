@@ -1,0 +1,1 @@
+"""STL: triangles without connectivity, text or binary."""
