@@ -164,7 +164,7 @@ def like(mesh: Mesh, first: Mesh, made: Mesh) -> Mesh:
     if made is first:
         return mesh
     mapping = vertex_mapping(first, made)
-    mirrored = not np.array_equal(mesh.faces[:1], first.faces[:1])
+    mirrored = not np.array_equal(mesh.faces, first.faces)
     return replace(
         mesh,
         vertices=mesh.vertices[mapping],

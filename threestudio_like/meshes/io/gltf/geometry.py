@@ -11,6 +11,7 @@ import numpy as np
 from ...mesh import Mesh
 from .accessors import Accessors
 from .document import DRACO
+from .normals import mirrors
 from .read import Reader
 from .source import GltfSource, PrimitiveRef, has_origin, same_corners
 from .write import colour_rows
@@ -122,9 +123,8 @@ class GeometryPatch:
         coordinates now stands, or None if that is where it was or is gone."""
         ref = self.source.refs[name]
         before = self.reader.primitives(ref.place.mesh)[ref.primitive]
-        mirrored = self._mirrored(ref, self.source.meshes[name])
-        faces = mesh.faces[:, ::-1] if mirrored else mesh.faces
-        known = mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
+        faces = mesh.faces[:, ::-1] if self._mirrored(ref, mesh) else mesh.faces
+        known = has_origin(mesh)
         if change.corners and known:
             assert mesh.origin is not None
             self._gather(row, before, mesh.origin)
@@ -148,11 +148,23 @@ class GeometryPatch:
             )
         return self._coordinates(row, mesh) if change.uv else None
 
-    def _mirrored(self, ref: PrimitiveRef, before: Mesh) -> bool:
-        """Whether the faces of the mesh that was read are those of the file turned over."""
+    def _mirrored(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
+        """Whether its node turns over the faces that the file has of a mesh."""
+        matrix = self._placement(ref, mesh)
         local = self.reader.local(ref.place, ref.primitive)
         assert local is not None
-        return not np.array_equal(before.faces[:1], local.mesh.faces[:1])
+        if matrix.ndim == 3 and local.mesh.origin is not None:
+            matrix = matrix[local.mesh.origin]
+        return mirrors(matrix[..., :3, :3])
+
+    def _placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
+        """What maps the vertices of the file, from which those of a mesh come, to the world:
+        (4, 4), or of a skinned mesh (V, 3, 4)."""
+        matrix = self.reader.placement(ref.place, ref.primitive)
+        if matrix.ndim == 3 and not has_origin(mesh) and len(matrix) != len(mesh.vertices):
+            # What became of its vertices is not known: the skin is gone, and with it its poses.
+            return ref.place.matrix
+        return matrix
 
     def _gather(self, row: dict[str, Any], before: dict[str, Any], origin: np.ndarray) -> None:
         """Give a primitive the vertices of the file that `origin` (V,) names, all attributes in
@@ -183,13 +195,9 @@ class GeometryPatch:
 
     def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, normals: bool) -> None:
         """Set the positions of a primitive, and its normals, from those of the world."""
-        place = ref.place
-        matrix = self.reader.placement(place, ref.primitive)
-        if matrix.ndim == 3 and mesh.origin is not None and len(mesh.origin) == len(mesh.vertices):
+        matrix = self._placement(ref, mesh)
+        if matrix.ndim == 3 and has_origin(mesh):
             matrix = matrix[mesh.origin]
-        if matrix.ndim == 3 and len(matrix) != len(mesh.vertices):
-            # What became of its vertices is not known: the skin is gone, and with it its poses.
-            matrix = place.matrix
         back = np.linalg.inv(self.motion @ self.source.motion)
         world = mesh.vertices.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
         linear = matrix[..., :3, :3]

@@ -22,7 +22,7 @@ from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
 from .document import DRACO, GltfDocument
 from .materials import Materials
-from .normals import turned_normals, unit_normals
+from .normals import mirrors, turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
 
@@ -257,12 +257,11 @@ class Reader:
                 matrix = matrix[mesh.origin]
             linear = matrix[:, :, :3]
             world = np.einsum("vij,vj->vi", linear, points) + matrix[:, :, 3]
-            mirrored = bool((np.linalg.det(linear) < 0).mean() > 0.5)
         else:
             linear = matrix[:3, :3]
             same = bool((matrix == np.eye(4)).all())
             world = points if same else points @ linear.T + matrix[:3, 3]
-            mirrored = bool(np.linalg.det(linear) < 0)
+        mirrored = mirrors(linear)
         faces = np.ascontiguousarray(mesh.faces[:, ::-1]) if mirrored else mesh.faces
         if local.normals is None:
             raw = face_normals(world, faces)
