@@ -1,14 +1,19 @@
 """What the mesh tools change in a glTF file, and what has to follow that change."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from threestudio_like.cli import main
+from threestudio_like.meshes import Asset
+from threestudio_like.meshes.io.gltf.compare import differences, row_counts, unexpected
+from threestudio_like.meshes.io.gltf.patch import patch
+from threestudio_like.meshes.io.gltf.write import glb_bytes
+from threestudio_like.meshes.texture.coordinates import with_coordinates
+from threestudio_like.meshes.toolchain import rebaked
 
-from .gltf_files import Glb, box, gltf_of, primitive, table_of
+from .gltf_files import Glb, box, checks, gltf_of, primitive, table_of
 
 QUAD = {
     "position": np.float32([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]),
@@ -79,3 +84,75 @@ def test_an_instance_is_unwrapped_like_the_first_however_its_faces_begin(tmp_pat
         ]
         side = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
         assert (np.einsum("fi,fi->f", side, corner.mean(1)) >= 0).all()
+
+
+def painted_twice(parts: int, shared: bool) -> Glb:
+    """Boxes that two variants of the file paint: with pictures on their first set of coordinates
+    and, for shadows, on their second. Not shared: every part has materials of its own."""
+    name = "KHR_materials_variants"
+    glb = Glb()
+    glb.document["extensions"] = {name: {"variants": [{"name": "day"}, {"name": "night"}]}}
+    glb.use(name)
+    for part in range(parts):
+        if part == 0 or not shared:
+            first = len(glb.document.get("materials", []))
+            for colour in ((200, 50, 40), (40, 70, 200)):
+                picture = glb.texture(checks(colour, (250, 250, 250)))
+                look = {
+                    "pbrMetallicRoughness": {"baseColorTexture": {"index": picture}},
+                    "occlusionTexture": {"index": picture, "texCoord": 1},
+                    "emissiveTexture": {"index": picture, "texCoord": 0},
+                }
+                glb.add("materials", look)
+        row = primitive(glb, box(), first)
+        row["attributes"]["TEXCOORD_1"] = glb.accessor(box()["uv"][:, ::-1].copy())
+        looks = [{"material": first + k, "variants": [k]} for k in range(2)]
+        row["extensions"] = {name: {"mappings": looks}}
+        glb.add("meshes", {"primitives": [row]})
+        glb.add("nodes", {"mesh": part, "name": f"part {part}", "translation": [2 * part, 0, 0]})
+    glb.document["scenes"][0]["nodes"] = list(range(parts))
+    return glb
+
+
+def lies_on(data: bytes, mesh: int, info: dict) -> dict[tuple, tuple]:
+    """The texture coordinates that a reference to a texture reads, by the place and the side of
+    every corner of a mesh."""
+    attributes = gltf_of(data)[0]["meshes"][mesh]["primitives"][0]["attributes"]
+    place = np.hstack([table_of(data, attributes[k]) for k in ("POSITION", "NORMAL")])
+    uv = table_of(data, attributes[f"TEXCOORD_{info.get('texCoord', 0)}"])
+    return {tuple(p): tuple(c) for p, c in zip(place.round(4).tolist(), uv.tolist())}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("redone", [(0,), (1,), (0, 1)])
+def test_variants_of_a_file_keep_their_looks_when_parts_are_unwrapped(tmp_path, shared, redone):
+    given = painted_twice(2, shared).data()
+    (tmp_path / "in.glb").write_bytes(given)
+    asset = Asset.load(tmp_path / "in.glb")
+    names = {f"part {k}" for k in redone}
+    only = asset.with_meshes({k: m for k, m in asset.meshes.items() if k in names})
+    made, _ = with_coordinates(only, 64, "always")
+    new = asset.with_meshes({**asset.meshes, **rebaked(only, made, 64, patched=True)})
+    patched = patch(new, asset.source)
+    data = glb_bytes(patched.document, patched.binary)
+    assert unexpected(differences(given, data), patched.changed, row_counts(given)) == []
+    before, after = gltf_of(given)[0], gltf_of(data)[0]
+    for mesh in range(2):
+        rows = [d["meshes"][mesh]["primitives"][0] for d in (before, after)]
+        looks = [r["extensions"]["KHR_materials_variants"]["mappings"] for r in rows]
+        for old, now in zip(*looks, strict=True):
+            assert old["variants"] == now["variants"]
+            one, two = (d["materials"][m["material"]] for d, m in ((before, old), (after, now)))
+            pairs = [(m["pbrMetallicRoughness"]["baseColorTexture"] for m in (one, two))]
+            pairs += [(m[k] for m in (one, two)) for k in ("occlusionTexture", "emissiveTexture")]
+            for was, is_now in pairs:
+                assert was["index"] == is_now["index"]
+                assert lies_on(data, mesh, is_now) == lies_on(given, mesh, was)
+
+
+def test_the_unwrap_command_keeps_the_looks_of_variants(tmp_path):
+    glb = painted_twice(1, True)
+    data = tool(tmp_path, glb, "unwrap", "--texture", "64")
+    for before, after in zip(glb.document["materials"], gltf_of(data)[0]["materials"]):
+        infos = [m["pbrMetallicRoughness"]["baseColorTexture"] for m in (before, after)]
+        assert lies_on(data, 0, infos[1]) == lies_on(glb.data(), 0, infos[0])

@@ -236,7 +236,7 @@ class GeometryPatch:
         assert mesh.uv is not None
         flipped = (mesh.uv.astype(np.float64) * [1, -1] + [0, 1]).astype(np.float32)
         attributes = row["attributes"]
-        sets = sum(f"TEXCOORD_{k}" in attributes for k in range(16))
+        sets = 1 + max((k for k in range(16) if f"TEXCOORD_{k}" in attributes), default=-1)
         shift = None
         if "TEXCOORD_0" in attributes:
             attributes[f"TEXCOORD_{sets}"] = attributes["TEXCOORD_0"]
