@@ -174,4 +174,5 @@ def like(mesh: Mesh, first: Mesh, made: Mesh) -> Mesh:
         colours=None if mesh.colours is None else mesh.colours[mapping],
         normals=None if mesh.normals is None else mesh.normals[mapping],
         origin=mapping if mesh.origin is None else mesh.origin[mapping],
+        relaid=made.relaid,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ....engine.errors import InputError
 from ...mesh import Asset, Mesh, Node, copied
 from ...surface.normals import face_normals
 from ...transform import Transform
@@ -21,7 +22,7 @@ from ..far import near_origin
 from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
 from .document import DRACO, GltfDocument
-from .materials import Materials
+from .materials import Materials, texture_transform
 from .normals import mirrors, turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
@@ -180,19 +181,17 @@ class Reader:
 
     def _surface(self, primitive: dict[str, Any], mesh: Mesh, count: int) -> None:
         """Give a mesh its material, texture coordinates and colours."""
-        chosen, transform = 0, {}
+        chosen, transform = self.layout(primitive)
         if "material" in primitive:
             read = self.materials.get(primitive["material"])
             mesh.material = read.material
-            chosen, transform = read.base.coordinates, read.base.transform
-            if read.base.image is not None and f"TEXCOORD_{chosen}" in primitive["attributes"]:
-                mesh.texture = read.base.image.pixels
-        # A texture-coordinate set that the material does not use is still the user's atlas.
+            there = f"TEXCOORD_{read.place.coordinates}" in primitive["attributes"]
+            if read.base is not None and there:
+                mesh.texture = read.base.pixels
         uv = self._of(primitive, f"TEXCOORD_{chosen}", (2,), count=count)
-        if uv is None and mesh.texture is None:
-            uv = self._of(primitive, "TEXCOORD_0", (2,), count=count)
         if uv is not None:
-            moved = self._moved(uv.astype(np.float64), transform)
+            matrix, offset = texture_transform(self.file, transform)
+            moved = uv.astype(np.float64) @ matrix + offset
             mesh.uv = (moved * [1, -1] + [0, 1]).astype(np.float32)
         colours = self._of(primitive, "COLOR_0", (3, 4), count=count)
         if colours is not None:
@@ -223,17 +222,15 @@ class Reader:
             )
         return values
 
-    def _moved(self, uv: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
-        if not transform:
-            return uv
-        try:
-            scale = np.array(transform.get("scale", [1, 1]), np.float64).reshape(2)
-            offset = np.array(transform.get("offset", [0, 0]), np.float64).reshape(2)
-            turn = float(transform.get("rotation", 0))
-        except (TypeError, ValueError):
-            raise self.file.bad("a texture transform cannot be read") from None
-        c, s = np.cos(turn), np.sin(turn)
-        return uv * scale @ np.array([[c, -s], [s, c]]) + offset
+    def layout(self, primitive: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The set of texture coordinates on which the maps of a primitive lie, and the transform
+        that they have there. A set that the material does not use is still the user's atlas."""
+        if "material" not in primitive:
+            return 0, {}
+        place = self.materials.get(primitive["material"]).place
+        if f"TEXCOORD_{place.coordinates}" not in primitive["attributes"]:
+            return 0, {}
+        return place.coordinates, place.transform
 
     def placement(self, place: MeshNode, number: int) -> np.ndarray:
         """What maps local points to the world: a matrix (4, 4), or of a skinned mesh one (3, 4) for
@@ -282,6 +279,8 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     """
     reader = Reader(GltfDocument(path, textures))
     places = reader.scene.mesh_nodes()
+    if reader.scene.hidden and not places:
+        raise InputError("shows nothing, for all its nodes are hidden", str(path), "Show a node")
     _check_counts(reader, places)
     asset = Asset({})
     refs: dict[str, PrimitiveRef] = {}
@@ -325,6 +324,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
         copied(asset.meshes),
         depth=reader.scene.depth,
         motion=asset.motion.copy(),
+        hidden=tuple(reader.scene.hidden),
     )
     return asset
 

@@ -16,7 +16,7 @@ from ..images import encode_png
 from .accessors import Accessors
 from .geometry import GeometryChange
 from .looks import Looks, linear_factor, same_material
-from .materials import base_slot
+from .materials import base_slot, place_info, texture_place
 from .source import GltfSource, texture_infos
 from .variants import EXTENSION
 
@@ -111,7 +111,9 @@ class MaterialPatch:
         which their maps now lie."""
         groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
         for edit in edits:
-            for mapping in _mappings(edit.row) if edit.shifted is not None else []:
+            if edit.shifted is None:
+                continue
+            for mapping in _mappings(edit.row):
                 groups.setdefault((mapping["material"], edit.shifted), []).append(mapping)
         rows = self.document.get("materials", [])
         for (old, shifted), mappings in groups.items():
@@ -140,6 +142,7 @@ class MaterialPatch:
 
     def _material(self, row: dict[str, Any], edit: Edit, alone: bool) -> None:
         mesh, before = edit.mesh, edit.before
+        where = _where(row, edit)
         if edit.shifted is not None:
             table, _, key = base_slot(row)
             for info in texture_infos(row):
@@ -152,7 +155,7 @@ class MaterialPatch:
         new = mesh.material or Material("")
         if mesh.texture is not before.texture or edit.change.uv:
             given = table.get(texture_key, {})
-            info = {} if edit.change.uv else dict(given)
+            info = {**_unplaced(given), **where}
             if mesh.texture is None:
                 table.pop(texture_key, None)
             else:
@@ -170,7 +173,7 @@ class MaterialPatch:
             if new.metallic_roughness is None:
                 pbr.pop("metallicRoughnessTexture", None)
             else:
-                info = {} if edit.change.uv else dict(pbr.get("metallicRoughnessTexture", {}))
+                info = {**_unplaced(pbr.get("metallicRoughnessTexture", {})), **where}
                 info["index"] = self.looks.texture(new.metallic_roughness, new, old.sampler)
                 pbr["metallicRoughnessTexture"] = info
         for name, key in (
@@ -184,7 +187,8 @@ class MaterialPatch:
             if picture is None:
                 row.pop(key, None)
             else:
-                info = row.setdefault(key, {})
+                info = {**_unplaced(row.get(key, {})), **where}
+                row[key] = info
                 info["index"] = self.looks.texture(picture, new, old.sampler)
         if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
             row["alphaMode"] = new.alpha_mode
@@ -249,6 +253,21 @@ class MaterialPatch:
             for material in self.document.get("materials", [])
             for info in texture_infos(material)
         )
+
+
+def _where(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
+    """What a reference to a texture says, within a material's row, that lies where an edit's mesh
+    has its texture coordinates."""
+    info = place_info(row)
+    there = f"TEXCOORD_{texture_place(info)[0]}" in edit.row["attributes"]
+    if edit.change.uv or not there:
+        return {}
+    return {k: copy.deepcopy(info[k]) for k in ("texCoord", "extensions") if k in info}
+
+
+def _unplaced(info: dict[str, Any]) -> dict[str, Any]:
+    """A reference to a texture without where that lies."""
+    return {k: v for k, v in info.items() if k not in ("texCoord", "extensions")}
 
 
 def _drop(row: dict[str, Any], extension: str) -> None:
