@@ -172,7 +172,7 @@ class GeometryPatch:
             row["attributes"][name] = self.accessors.put(
                 values[origin],
                 old=row["attributes"].get(name),
-                normalized=bool(file.entry("accessors", index).get("normalized")),
+                normalized=file.normalized(index),
                 bounds=name == "POSITION",
             )
         for target, own in zip(before.get("targets", []), row.get("targets", [])):
@@ -180,7 +180,7 @@ class GeometryPatch:
                 own[name] = self.accessors.put(
                     file.raw(index)[origin],
                     old=own[name],
-                    normalized=bool(file.entry("accessors", index).get("normalized")),
+                    normalized=file.normalized(index),
                     bounds=name == "POSITION",
                 )
         if opened is not None:

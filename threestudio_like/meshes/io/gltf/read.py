@@ -21,14 +21,13 @@ from ...transform import Transform
 from ..far import near_origin
 from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
-from .document import DRACO, GltfDocument
+from .document import DRACO, TRIANGLES, GltfDocument
 from .materials import Materials, texture_transform
+from .mending_rows import mend_file
 from .normals import mirrors, turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
 
-TRIANGLES = (4, 5, 6)
-"""The modes of primitives that are surfaces: triangles, strips and fans."""
 MOST_VERTICES = 5 * LARGEST_COUNT
 """Largest number of vertices over all places of meshes; every place has its own copy of them."""
 
@@ -282,6 +281,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     if reader.scene.hidden and not places:
         raise InputError("shows nothing, for all its nodes are hidden", str(path), "Show a node")
     _check_counts(reader, places)
+    told = mend_file(reader)
     asset = Asset({})
     refs: dict[str, PrimitiveRef] = {}
     world: dict[str, np.ndarray] = {}
@@ -314,7 +314,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     if nodes and any((p.matrix != np.eye(4)).any() for p in places):
         asset.nodes = nodes
     _place(asset, world)
-    asset.notes = reader.file.notes
+    asset.notes = [*reader.file.notes, *told]
     extras = reader.file.document["asset"].get("extras", {})
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}
