@@ -42,6 +42,10 @@ def broken_rules(data: bytes) -> list[str]:
     used = set(document.get("extensionsUsed", []))
     found += [f"undeclared: {name}" for name in sorted(_spoken(document) - used)]
     for skin in document.get("skins", []):
+        ways = [_way_up(joint, document["nodes"]) for joint in skin["joints"]]
+        shared = set(ways[0]).intersection(*ways)
+        if not shared or skin.get("skeleton", next(iter(shared))) not in shared:
+            found.append("joints without their root")
         matrices = table_of(data, skin["inverseBindMatrices"])
         if (matrices[:, [3, 7, 11, 15]] != [0, 0, 0, 1]).any():
             found.append("a matrix that is not affine")
@@ -54,6 +58,13 @@ def broken_rules(data: bytes) -> list[str]:
                 length = np.linalg.norm(table_of(data, sampler["output"]), axis=1)
                 found += ["a turn of another length"] * bool((np.abs(length - 1) > 7e-3).any())
     return found
+
+
+def _way_up(node: int, nodes: list[dict[str, Any]]) -> list[int]:
+    way = [node]
+    while above := [n for n, row in enumerate(nodes) if way[-1] in row.get("children", [])]:
+        way.append(above[0])
+    return way
 
 
 def _matrix(matrix: np.ndarray, number: int) -> list[str]:

@@ -13,7 +13,7 @@ from threestudio_like.meshes.io.gltf.compare import differences, row_counts, une
 from threestudio_like.meshes.io.gltf.patch import patch
 from threestudio_like.meshes.io.gltf.write import glb_bytes
 
-from .gltf_files import Glb, add_morph, add_rig, box, cart, gltf_of, table_of
+from .gltf_files import FEATURES, Glb, add_morph, add_rig, box, cart, featured, gltf_of, table_of
 from .gltf_rules import broken_rules
 
 COUNT = len(box()["position"])
@@ -70,6 +70,14 @@ def _bent_bones(glb: Glb) -> None:
     matrices = np.tile(np.eye(4).reshape(-1), (2, 1))
     matrices[:, 7] = 0.5
     glb.document["skins"][0]["inverseBindMatrices"] = glb.accessor(matrices)
+
+
+def _parted_bones(glb: Glb) -> None:
+    add_rig(glb)
+    hip, chest = glb.document["skins"][0]["joints"]
+    glb.document["nodes"][hip].pop("children")
+    glb.document["scenes"][0]["nodes"].append(chest)
+    glb.document["skins"][0]["skeleton"] = hip
 
 
 def _long_turns(glb: Glb) -> None:
@@ -163,6 +171,7 @@ BREACHES: dict[str, tuple[Callable[[Glb], None], str]] = {
         CLIPPED + "strength",
     ),
     "matrices that are not affine": (_bent_bones, ""),
+    "joints without a root in common": (_parted_bones, ""),
     "animated turns of another length": (_long_turns, ""),
     "tables in one view without a stride": (_together, ""),
     "an extension that is not declared": (_undeclared, ""),
@@ -267,3 +276,11 @@ def test_a_skin_goes_with_its_weights(tmp_path):
     assert [n for n in document["nodes"] if "skin" in n] == []
     assert "weights" not in document["meshes"][0]
     assert [a["name"] for a in document["animations"]] == ["bow"]
+
+
+@pytest.mark.parametrize("name", list(FEATURES))
+def test_files_of_every_kind_are_decimated_to_valid_ones(tmp_path, name):
+    given, out = tmp_path / "in.glb", tmp_path / "out.glb"
+    given.write_bytes(featured(name))
+    assert main(["mesh", "decimate", str(given), "--out", str(out), "--faces", "24"]) == 0
+    assert broken_rules(out.read_bytes()) == []

@@ -23,7 +23,7 @@ from .source import (
     read_vertex,
     same_corners,
 )
-from .write import colour_rows
+from .write import colour_rows, unit_normals
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,11 @@ class GeometryPatch:
             local.astype(np.float32), old=row["attributes"].get("POSITION"), bounds=True
         )
         if normals and mesh.normals is not None:
-            turned = mesh.normals.astype(np.float64) @ back[:3, :3].T
+            turned = unit_normals(mesh).astype(np.float64) @ back[:3, :3].T
             own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
-            own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
+            length = np.linalg.norm(own, axis=1, keepdims=True)
+            # What has no direction points up.
+            own = np.where(length > 1e-30, own / np.maximum(length, 1e-30), [0.0, 1.0, 0.0])
             row["attributes"]["NORMAL"] = self.accessors.put(
                 own.astype(np.float32), old=row["attributes"].get("NORMAL")
             )

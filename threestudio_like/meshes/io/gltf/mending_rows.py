@@ -58,13 +58,15 @@ def mend_rows(document: dict[str, Any]) -> tuple[list[str], list[str]]:
     for number, mesh in _rows(document, "meshes"):
         if _weighted(mesh, mesh):
             changed.append(f"/meshes/{number}/weights")
+    meshes = dict(_rows(document, "meshes"))
     for number, row in _rows(document, "nodes"):
         before = dict(row)
         if "matrix" in row:
             changed += _matrix(document, number)
-        _node(row, dict(_rows(document, "meshes")))
+        _node(row, meshes)
         if row != before:
             changed.append(f"/nodes/{number}")
+    changed += _skeletons(document)
     changed += _channels(document)
     changed += _empty(document)
     return changed, told
@@ -169,6 +171,42 @@ def _matrix(document: dict[str, Any], number: int) -> list[str]:
             skin["joints"] = [inside if j == number else j for j in skin["joints"]]
             changed.append(f"/skins/{k}/joints")
     return changed
+
+
+def _skeletons(document: dict[str, Any]) -> list[str]:
+    """Hang the joints of a skin that have no root in common below a node that changes nothing, and
+    forget a skeleton's root that is none. Returns JSON pointers to what changed."""
+    changed: list[str] = []
+    above = {
+        child: number
+        for number, row in _rows(document, "nodes")
+        for child in row.get("children") or ()
+    }
+    for k, skin in _rows(document, "skins"):
+        ways = [_way_up(joint, above) for joint in skin.get("joints") or ()]
+        if ways and "skeleton" in skin and not all(skin["skeleton"] in way for way in ways):
+            del skin["skeleton"]
+            changed.append(f"/skins/{k}/skeleton")
+        roots = list(dict.fromkeys(way[-1] for way in ways))
+        if len(roots) < 2:
+            continue
+        above.update(dict.fromkeys(roots, len(document["nodes"])))
+        document["nodes"].append({"name": "skeleton", "children": roots})
+        for number, scene in _rows(document, "scenes"):
+            listed = scene.get("nodes") or []
+            if set(roots) & set(listed):
+                kept = [node for node in listed if node not in roots]
+                scene["nodes"] = [*kept, len(document["nodes"]) - 1]
+                changed.append(f"/scenes/{number}/nodes")
+    return changed
+
+
+def _way_up(node: int, above: dict[int, int]) -> list[int]:
+    """A node and those above it, up to its root."""
+    way = [node]
+    while way[-1] in above and above[way[-1]] not in way:
+        way.append(above[way[-1]])
+    return way
 
 
 def _channels(document: dict[str, Any]) -> list[str]:
