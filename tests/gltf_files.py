@@ -616,3 +616,18 @@ def gltf_of(data: bytes) -> tuple[Document, bytes]:
     size = struct.unpack("<I", data[12:16])[0]
     document: Document = json.loads(data[20 : 20 + size])
     return document, data[28 + size :]
+
+
+def table_of(data: bytes, index: int) -> np.ndarray:
+    """The stored numbers (count, width) of an accessor of a GLB, read without the package."""
+    document, binary = gltf_of(data)
+    row = document["accessors"][index]
+    kinds = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+    kind = np.dtype(kinds[row["componentType"]])
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[row["type"]]
+    view = document["bufferViews"][row["bufferView"]]
+    stride = view.get("byteStride", kind.itemsize * width)
+    begin = view.get("byteOffset", 0) + row.get("byteOffset", 0)
+    return np.stack(
+        [np.frombuffer(binary, kind, width, begin + k * stride) for k in range(row["count"])]
+    )

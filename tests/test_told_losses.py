@@ -10,7 +10,7 @@ from threestudio_like.cli import main
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.material import Material
 
-from .gltf_files import box, featured
+from .gltf_files import Glb, box, cart, checks, featured, gltf_of, primitive
 from .small_files import ply
 
 
@@ -65,6 +65,127 @@ def test_instances_that_are_unwrapped_apart_are_told(tmp_path, capsys, name):
     assert main(call) == 0
     told = "Not kept in new.glb: 1 instance (back wheel)." in capsys.readouterr().err
     assert told == (name == "mirrored node")
+
+
+MAPS = ("metallicRoughnessTexture", "normalTexture", "occlusionTexture", "emissiveTexture")
+
+
+def with_maps(places: dict[str, dict]) -> Glb:
+    """A box with two sets of texture coordinates and maps, by the key of each, at places."""
+    glb, shape = Glb(), box()
+    row: dict = {"name": "m", "pbrMetallicRoughness": {}, "emissiveFactor": [1, 1, 1]}
+    for key, place in places.items():
+        glb.use(*place.get("extensions", {}))
+        table = row["pbrMetallicRoughness"] if "Roughness" in key or "Color" in key else row
+        table[key] = {"index": glb.texture(checks((9, 9, 250), (200, 90, 90))), **place}
+    part = primitive(glb, shape, glb.add("materials", row))
+    part["attributes"]["TEXCOORD_1"] = glb.accessor(shape["uv"] * np.float32(0.25))
+    glb.add("meshes", {"name": "part", "primitives": [part]})
+    glb.document["scenes"][0]["nodes"] = [glb.add("nodes", {"name": "part", "mesh": 0})]
+    return glb
+
+
+SECOND = {"texCoord": 1}
+WIDE = {"extensions": {"KHR_texture_transform": {"scale": [4, 4]}}}
+WIDE_SECOND = {"extensions": {"KHR_texture_transform": {"scale": [4, 4], "texCoord": 1}}}
+STILL = {"extensions": {"KHR_texture_transform": {"offset": [0, 0], "texCoord": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("places", "scale", "kept"),
+    [
+        ({"normalTexture": SECOND, "occlusionTexture": SECOND}, 0.25, 2),
+        ({"emissiveTexture": WIDE}, 4, 1),
+        ({"metallicRoughnessTexture": WIDE_SECOND}, 1, 1),
+        ({"metallicRoughnessTexture": STILL, "normalTexture": {}}, 1, 2),
+        ({"normalTexture": {}, "occlusionTexture": SECOND, "emissiveTexture": SECOND}, 0.25, 2),
+        ({"baseColorTexture": {}, "normalTexture": SECOND, "emissiveTexture": SECOND}, 1, 0),
+        ({"baseColorTexture": SECOND, "normalTexture": {}, "emissiveTexture": SECOND}, 0.25, 1),
+    ],
+)
+def test_maps_are_written_over_the_coordinates_that_they_use(tmp_path, capsys, places, scale, kept):
+    (tmp_path / "in.glb").write_bytes(with_maps(places).data())
+    assert (
+        main(["mesh", "convert", str(tmp_path / "in.glb"), "--out", str(tmp_path / "o.obj")]) == 0
+    )
+    lines = (tmp_path / "o.obj").read_text().splitlines()
+    uv = np.array([line.split()[1:3] for line in lines if line.startswith("vt ")], float)
+    wanted = box()["uv"] * scale * [1, -1] + [0, 1]
+    np.testing.assert_allclose(np.unique(uv.round(5), axis=0), np.unique(wanted.round(5), axis=0))
+    material = Asset.load(tmp_path / "in.glb").meshes["part"].material
+    names = ("metallic_roughness", "normal_map", "occlusion_map", "emissive_map")
+    assert sum(getattr(material, name) is not None for name in names) == kept
+    lost = kept < sum(key in MAPS for key in places)
+    told = "1 material with maps on other texture coordinates (m)" in capsys.readouterr().err
+    assert told == lost
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".stl", ".ply", ".3mf"])
+@pytest.mark.parametrize(
+    ("above", "own"), [({}, {"visible": False}), ({"visible": False}, {"visible": True})]
+)
+def test_hidden_nodes_are_left_out_and_told(tmp_path, capsys, suffix, above, own):
+    glb = cart()
+    glb.use("KHR_node_visibility")
+    for row, spoken in ((3, above), (1, own)):
+        glb.document["nodes"][row]["extensions"] = {"KHR_node_visibility": spoken}
+    glb.document["nodes"].append({"name": "stand", "mesh": 1})
+    glb.document["scenes"][0]["nodes"].append(4)
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    out = tmp_path / f"o{suffix}"
+    assert main(["mesh", "convert", str(tmp_path / "in.glb"), "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    faces = sum(len(mesh.faces) for mesh in Asset.load(out).meshes.values())
+    if above:
+        assert "4 hidden nodes (body, load, front wheel, back wheel)" in told
+        assert faces == 12
+    else:
+        assert "1 hidden node (front wheel)" in told
+        assert faces == 48
+    # In its own format they are what they were.
+    assert main(["mesh", "clean", str(tmp_path / "in.glb"), "--out", str(tmp_path / "o.glb")]) == 0
+    assert "hidden" not in capsys.readouterr().err
+    assert gltf_of((tmp_path / "o.glb").read_bytes())[0]["nodes"] == glb.document["nodes"]
+
+
+def test_a_file_that_hides_everything_is_refused(tmp_path, capsys):
+    glb = cart()
+    glb.document["nodes"][3]["extensions"] = {"KHR_node_visibility": {"visible": False}}
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    assert main(["mesh", "info", str(tmp_path / "in.glb")]) == 2
+    assert "shows nothing, for all its nodes are hidden" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        ({"occlusionTexture": {"index": 0, "strength": 0.25}}, ["an occlusion strength"]),
+        ({"occlusionTexture": {"index": 0, "strength": 1}}, []),
+        ({"extensions": {"specularFactor": [1, 0.8, 0.1]}}, ["a specular colour"]),
+        ({"extensions": {}}, ["a specular colour"]),
+        ({"extensions": {"specularFactor": [0.04, 0.04, 0.04]}}, []),
+        (
+            {"extensions": {"specularGlossinessTexture": {"index": 0}}},
+            ["a specular-glossiness map", "a specular colour"],
+        ),
+    ],
+)
+def test_what_a_material_alone_has_is_told(tmp_path, capsys, change, lines):
+    name = "KHR_materials_pbrSpecularGlossiness"
+    glb = cart()
+    row = glb.document["materials"][0]
+    if "extensions" in change:
+        base = row.pop("pbrMetallicRoughness")["baseColorTexture"]
+        change = {"extensions": {name: {"diffuseTexture": base, **change["extensions"]}}}
+        glb.use(name)
+    row.update(change)
+    (tmp_path / "in.glb").write_bytes(glb.data())
+    assert (
+        main(["mesh", "convert", str(tmp_path / "in.glb"), "--out", str(tmp_path / "o.obj")]) == 0
+    )
+    told = capsys.readouterr().err
+    for line in ("an occlusion strength", "a specular colour", "a specular-glossiness map"):
+        assert (f"1 material with {line} (paint)" in told) == (line in lines)
 
 
 def test_what_is_not_read_of_a_file_is_told(tmp_path, capsys):

@@ -46,6 +46,14 @@ _SINGULAR = {
     "texture wrapping": "material with texture wrapping",
     "maps on other texture coordinates": "material with maps on other texture coordinates",
     "node hierarchies": "node hierarchy",
+    "occlusion strengths": "material with an occlusion strength",
+    "specular colours": "material with a specular colour",
+    "specular-glossiness maps": "material with a specular-glossiness map",
+    "exact morph targets": "part with exact morph targets",
+    "exact skin weights": "part with exact skin weights",
+    "exact second texture coordinates": "part with exact second texture coordinates",
+    "exact second vertex colours": "part with exact second vertex colours",
+    "exact custom attributes": "part with exact custom attributes",
 }
 
 

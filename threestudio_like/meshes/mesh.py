@@ -49,8 +49,9 @@ class Mesh:
     [0, 1], display RGB and opacity, multiplied with texture and material; normals (V, 3) float32;
     part: the object that it is a part of (one material of several), empty where it is one alone;
     origin (V,) int64: the vertex, of the primitive that the mesh was read from, that every vertex
-    is a copy of. None says that vertices are those that were read, in their order, or, where the
-    mesh came from no file, nothing."""
+    is a copy of, or, where it is new, lies nearest to. None says that vertices are those that were
+    read, in their order, or, where the mesh came from no file, nothing. relaid: whether uv was laid
+    out anew since the file was read, so that of its maps only the texture lies on it."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -61,6 +62,7 @@ class Mesh:
     material: Material | None = None
     part: str = ""
     origin: np.ndarray | None = None
+    relaid: bool = False
 
     def with_normals(self) -> Mesh:
         """The mesh with smooth vertex normals; vertices at one place share theirs, also across

@@ -212,41 +212,62 @@ def rebaked(asset: Asset, made: Asset, resolution: int, patched: bool) -> dict[s
             than the base colour may stay on those. Where it does not, they are laid out anew; a
             normal map, whose axes are those of the old layout, is left out and told.
     """
-    from .texture.look import TexelPlaces
-
     meshes: dict[str, Mesh] = {}
-    materials: dict[int, Material] = {}
+    bake = _Rebake(asset, resolution)
     for name, mesh in made.meshes.items():
         before = asset.meshes[name]
         if mesh is before or before.uv is None:
             meshes[name] = mesh
             continue
-        places = TexelPlaces(before, mesh, resolution)
-        texture = None
-        if before.texture is not None:
-            texture = np.rint(places.rebaked(before.texture)).astype(np.uint8)
+        texture = bake.picture(before, mesh, before.texture)
         material = before.material
         if material is not None and not patched:
-            if id(material) not in materials:
-                materials[id(material)] = _rebaked_maps(asset, material, places)
-            material = replace(materials[id(material)], sampler=Sampler())
+            material = bake.material(before, mesh)
         meshes[name] = replace(mesh, texture=texture, material=material)
     return meshes
 
 
-def _rebaked_maps(asset: Asset, material: Material, places: TexelPlaces) -> Material:
-    def moved(picture: np.ndarray | None) -> np.ndarray | None:
-        return None if picture is None else np.rint(places.rebaked(picture)).astype(np.uint8)
+class _Rebake:
+    """Pictures of an asset on new texture coordinates. Meshes that share the old layout and the new
+    one (instances, not merely parts of one material) share what is made of a picture."""
 
-    if material.normal_map is not None:
-        asset.notes.append(f'the normal map of "{material.name}" does not fit the new layout')
-    return replace(
-        material,
-        metallic_roughness=moved(material.metallic_roughness),
-        occlusion_map=moved(material.occlusion_map),
-        emissive_map=moved(material.emissive_map),
-        normal_map=None,
-    )
+    def __init__(self, asset: Asset, resolution: int) -> None:
+        self.asset, self.resolution = asset, resolution
+        self._places: dict[tuple[int, int], TexelPlaces] = {}
+        self._pictures: dict[tuple[int, int, int], np.ndarray] = {}
+        self._materials: dict[tuple[int, int, int], Material] = {}
+
+    def picture(self, before: Mesh, after: Mesh, picture: np.ndarray | None) -> np.ndarray | None:
+        """A picture (H, W, C) uint8 of a mesh, laid out anew; None for none."""
+        from .texture.look import TexelPlaces
+
+        if picture is None:
+            return None
+        layout = (id(before.uv), id(after.uv))
+        mark = (*layout, id(picture))
+        if mark not in self._pictures:
+            if layout not in self._places:
+                self._places[layout] = TexelPlaces(before, after, self.resolution)
+            made = self._places[layout].rebaked(picture)
+            self._pictures[mark] = np.rint(made).astype(np.uint8)
+        return self._pictures[mark]
+
+    def material(self, before: Mesh, after: Mesh) -> Material:
+        """The material of a mesh with its maps laid out anew; a normal map, whose axes are those of
+        the old layout, is left out and told."""
+        material = before.material
+        assert material is not None
+        mark = (id(before.uv), id(after.uv), id(material))
+        if mark not in self._materials:
+            note = f'the normal map of "{material.name}" does not fit the new layout'
+            if material.normal_map is not None and note not in self.asset.notes:
+                self.asset.notes.append(note)
+            names = ("metallic_roughness", "occlusion_map", "emissive_map")
+            maps: dict[str, Any] = {
+                name: self.picture(before, after, getattr(material, name)) for name in names
+            }
+            self._materials[mark] = replace(material, **maps, normal_map=None, sampler=Sampler())
+        return self._materials[mark]
 
 
 def _poisson(path: Path, options: ToolOptions) -> tuple[Asset, dict[str, Any]]:

@@ -164,7 +164,7 @@ def like(mesh: Mesh, first: Mesh, made: Mesh) -> Mesh:
     if made is first:
         return mesh
     mapping = vertex_mapping(first, made)
-    mirrored = not np.array_equal(mesh.faces[:1], first.faces[:1])
+    mirrored = not np.array_equal(mesh.faces, first.faces)
     return replace(
         mesh,
         vertices=mesh.vertices[mapping],
@@ -174,4 +174,5 @@ def like(mesh: Mesh, first: Mesh, made: Mesh) -> Mesh:
         colours=None if mesh.colours is None else mesh.colours[mapping],
         normals=None if mesh.normals is None else mesh.normals[mapping],
         origin=mapping if mesh.origin is None else mesh.origin[mapping],
+        relaid=made.relaid,
     )

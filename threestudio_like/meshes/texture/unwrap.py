@@ -131,6 +131,7 @@ def _split(mesh: Mesh, mapping: np.ndarray, faces: np.ndarray, uv: np.ndarray) -
         colours=None if mesh.colours is None else mesh.colours[mapping],
         normals=None if mesh.normals is None else mesh.normals[mapping],
         origin=mapping.astype(np.int64) if mesh.origin is None else mesh.origin[mapping],
+        relaid=True,
     )
 
 

@@ -18,7 +18,7 @@ _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
 class Accessors:
-    """The accessors of one document.
+    """The accessors of one document. written: those that got other numbers.
 
     Args:
         document: the JSON, which is changed. buffers: its bytes.
@@ -26,6 +26,7 @@ class Accessors:
 
     def __init__(self, document: dict[str, Any], buffers: Buffers) -> None:
         self.document, self.buffers = document, buffers
+        self.written: set[int] = set()
         self._uses = Counter(_accessors_used(document))
         self._views = Counter(_views_used(document))
 
@@ -65,6 +66,7 @@ class Accessors:
                 before, data, stride, target=34963 if indices else 34962
             )
             rows[old] = row
+            self.written.add(old)
             return old
         if old is not None:
             self._uses[old] -= 1
@@ -73,19 +75,27 @@ class Accessors:
         self._uses[len(rows) - 1] = 1
         return len(rows) - 1
 
-    def rewrite(self, index: int, values: np.ndarray) -> None:
-        """Give an accessor other values (N, W) of the same number and kind, wherever it is used."""
+    def rewrite(self, index: int, values: np.ndarray, role: str = "vertex") -> None:
+        """Give an accessor other values (N, W) of the same number, wherever it is used.
+
+        Args:
+            role: "vertex", "index", or another, whose rows are not padded.
+        """
         row = self.document["accessors"][index]
-        data, stride = _rows(values, True)
-        row["bufferView"] = self._view_for(row, data, stride, target=34962)
-        for key in ("byteOffset", "sparse"):
+        data, stride = _rows(values, role == "vertex")
+        target = {"vertex": 34962, "index": 34963}.get(role)
+        row["bufferView"] = self._view_for(row, data, stride, target=target)
+        row["componentType"] = _CODES[values.dtype.newbyteorder("=").str[1:]]
+        for key in ("byteOffset", "sparse", *(["normalized"] if values.dtype.kind == "f" else [])):
             row.pop(key, None)
 
     def share(self, primitive: dict[str, Any]) -> None:
         """Count a copy of a primitive's row, which names the same accessors."""
         self._uses.update(_of_primitive(primitive))
 
-    def _view_for(self, before: dict[str, Any], data: bytes, stride: int, target: int) -> int:
+    def _view_for(
+        self, before: dict[str, Any], data: bytes, stride: int, target: int | None
+    ) -> int:
         """The accessor's own buffer view with other bytes, or a new one where it shares it."""
         view = before.get("bufferView")
         views = self.document.get("bufferViews", [])
@@ -95,7 +105,9 @@ class Accessors:
         views[view].pop("byteStride", None)
         if stride:
             views[view]["byteStride"] = stride
-        views[view]["target"] = target
+        views[view].pop("target", None)
+        if target is not None:
+            views[view]["target"] = target
         number: int = view
         return number
 

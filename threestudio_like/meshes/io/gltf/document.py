@@ -30,6 +30,8 @@ COMPONENTS = {
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 DRACO = "KHR_draco_mesh_compression"
+TRIANGLES = (4, 5, 6)
+"""The modes of primitives that are surfaces: triangles, strips and fans."""
 _UNDERSTOOD = {
     "KHR_texture_transform",
     "KHR_mesh_quantization",
@@ -52,7 +54,8 @@ _REPAIR = "Export the mesh again from a mesh editor"
 class GltfDocument:
     """One file that is being read. Every method raises InputError if the file is not valid.
 
-    document: the JSON. notes: what had to be left out, one line each.
+    document: the JSON. notes: what had to be left out, one line each. mended: by their accessors,
+    the numbers that were not valid, as they are read instead.
 
     Args:
         path: .glb or .gltf.
@@ -62,6 +65,7 @@ class GltfDocument:
     def __init__(self, path: Path, textures: bool) -> None:
         self.path, self.where, self.textures = path, str(path), textures
         self.notes: list[str] = []
+        self.mended: dict[int, np.ndarray] = {}
         self._buffers: dict[int, bytes | None] = {}
         self._images: dict[int, EncodedImage | None] = {}
         self._views: dict[int, bytes] = {}
@@ -246,6 +250,8 @@ class GltfDocument:
                 f"accessor {index} has the type {str(row.get('type'))[:10]} of "
                 f"{str(row.get('componentType'))[:10]}"
             )
+        if index in self.mended:
+            return self.mended[index].copy()
         count = self.number(row, "count")
         if count > limit:
             raise too_many(count, "rows in one table", self.where, most=limit)
@@ -273,12 +279,21 @@ class GltfDocument:
             changes.get("bufferView"), offset, values.dtype, width=values.shape[1], count=amount
         )
 
+    def normalized(self, index: int) -> bool:
+        """Whether the numbers of an accessor are integers that stand for [0, 1] or [-1, 1]."""
+        row = self.entry("accessors", index)
+        return (
+            bool(row.get("normalized"))
+            and index not in self.mended
+            and (row.get("componentType") != 5126)
+        )
+
     def accessor(
         self, index: Any, widths: tuple[int, ...], limit: int = 3 * LARGEST_COUNT
     ) -> np.ndarray:
         """Numbers (count, width); normalised integers are converted to floats."""
         values = self.raw(index, widths, limit)
-        if self.entry("accessors", index).get("normalized") and values.dtype.kind in "iu":
+        if self.normalized(index):
             return (values.astype(np.float32) / np.iinfo(values.dtype).max).clip(-1, 1)
         return values
 

@@ -11,29 +11,39 @@ import numpy as np
 from ...mesh import Mesh
 from .accessors import Accessors
 from .document import DRACO
+from .materials import texture_transform
+from .normals import mirrors
 from .read import Reader
-from .source import GltfSource, PrimitiveRef, has_origin, same_corners
-from .write import colour_rows
-
-MOVED = 2e-6
-"""Share of the extent by which positions must differ to count as moved."""
+from .source import (
+    GltfSource,
+    PrimitiveRef,
+    expected_places,
+    far,
+    has_origin,
+    read_vertex,
+    same_corners,
+)
+from .write import colour_rows, unit_normals
 
 
 @dataclass(frozen=True)
 class GeometryChange:
     """How a mesh differs from the one that was read: its corners (vertices and faces), the places
-    of its vertices, its texture coordinates, its vertex colours, and whether those are gone."""
+    of its vertices, the layout of its texture coordinates, its vertex colours, and whether those
+    are gone; carried: whether it has other texture coordinates in the layout of the file."""
 
     corners: bool
     moved: bool
     uv: bool
     uncoloured: bool
     recoloured: bool = False
+    carried: bool = False
 
     @property
     def any(self) -> bool:
         """Whether anything differs."""
-        return self.corners or self.moved or self.uv or self.uncoloured or self.recoloured
+        coloured = self.uncoloured or self.recoloured
+        return self.corners or self.moved or self.uv or self.carried or coloured
 
 
 def geometry_change(
@@ -49,39 +59,23 @@ def geometry_change(
     recoloured = _colours_differ(mesh, before)
     if mesh is before and (motion == np.eye(4)).all():
         return GeometryChange(False, False, False, uncoloured=False)
-    if not same_corners(mesh, before):
-        known = has_origin(mesh)
-        moved = not known or _far(mesh.vertices, _expected(before, mesh.origin, motion))
-        # Where it is not known what became of the vertices, all of their attributes are new.
-        uv = _uv_differs(mesh, before) if known else mesh.uv is not None
-        return GeometryChange(True, moved, uv, uncoloured=uncoloured, recoloured=recoloured)
-    moved = _far(mesh.vertices, _expected(before, None, motion))
+    corners = not same_corners(mesh, before)
+    if corners and not has_origin(mesh):
+        # What became of the vertices is not known, so that all of their attributes are new.
+        uv = mesh.uv is not None
+        return GeometryChange(True, True, uv, uncoloured=uncoloured, recoloured=recoloured)
+    origin = mesh.origin if corners else None
+    moved = far(mesh.vertices, expected_places(before, origin, motion))
+    differs = _uv_differs(mesh, before)
+    carried = differs and before.uv is not None and not mesh.relaid
     return GeometryChange(
-        False, moved, _uv_differs(mesh, before), uncoloured=uncoloured, recoloured=recoloured
+        corners,
+        moved,
+        differs and not carried,
+        uncoloured=uncoloured,
+        recoloured=recoloured,
+        carried=carried,
     )
-
-
-def _expected(before: Mesh, origin: np.ndarray | None, motion: np.ndarray) -> np.ndarray:
-    points = before.vertices.astype(np.float64)
-    if origin is not None:
-        points = points[_read_vertex(before, origin)]
-    return points @ motion[:3, :3].T + motion[:3, 3]
-
-
-def _read_vertex(before: Mesh, origin: np.ndarray) -> np.ndarray:
-    """For vertices of the file, a vertex of the mesh that was read."""
-    if before.origin is None:
-        return origin
-    table = np.zeros(max(int(before.origin.max()), int(origin.max())) + 1, np.int64)
-    table[before.origin] = np.arange(len(before.origin))
-    return table[origin]
-
-
-def _far(points: np.ndarray, expected: np.ndarray) -> bool:
-    if not len(points):
-        return False
-    extent = float(np.abs(expected).max())
-    return bool(np.abs(points - expected).max() > MOVED * max(extent, 1e-30))
 
 
 def _colours_differ(mesh: Mesh, before: Mesh) -> bool:
@@ -91,7 +85,7 @@ def _colours_differ(mesh: Mesh, before: Mesh) -> bool:
         return True
     old = before.colours
     if mesh.origin is not None and len(mesh.origin) == len(mesh.colours):
-        old = old[_read_vertex(before, mesh.origin)]
+        old = old[read_vertex(before, mesh.origin)]
     return not np.array_equal(mesh.colours, old)
 
 
@@ -103,7 +97,7 @@ def _uv_differs(mesh: Mesh, before: Mesh) -> bool:
     if mesh.origin is not before.origin and mesh.origin is not None:
         if len(mesh.origin) != len(mesh.uv):
             return True
-        return not np.array_equal(mesh.uv, before.uv[_read_vertex(before, mesh.origin)])
+        return not np.array_equal(mesh.uv, before.uv[read_vertex(before, mesh.origin)])
     return not np.array_equal(mesh.uv, before.uv)
 
 
@@ -122,9 +116,8 @@ class GeometryPatch:
         coordinates now stands, or None if that is where it was or is gone."""
         ref = self.source.refs[name]
         before = self.reader.primitives(ref.place.mesh)[ref.primitive]
-        mirrored = self._mirrored(ref, self.source.meshes[name])
-        faces = mesh.faces[:, ::-1] if mirrored else mesh.faces
-        known = mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
+        faces = mesh.faces[:, ::-1] if self._mirrored(ref, mesh) else mesh.faces
+        known = has_origin(mesh)
         if change.corners and known:
             assert mesh.origin is not None
             self._gather(row, before, mesh.origin)
@@ -146,13 +139,27 @@ class GeometryPatch:
             row["attributes"]["COLOR_0"] = self.accessors.put(
                 colour_rows(mesh.colours), old=row["attributes"].get("COLOR_0")
             )
+        if change.carried:
+            self._carry(row, before, mesh)
         return self._coordinates(row, mesh) if change.uv else None
 
-    def _mirrored(self, ref: PrimitiveRef, before: Mesh) -> bool:
-        """Whether the faces of the mesh that was read are those of the file turned over."""
+    def _mirrored(self, ref: PrimitiveRef, mesh: Mesh) -> bool:
+        """Whether its node turns over the faces that the file has of a mesh."""
+        matrix = self._placement(ref, mesh)
         local = self.reader.local(ref.place, ref.primitive)
         assert local is not None
-        return not np.array_equal(before.faces[:1], local.mesh.faces[:1])
+        if matrix.ndim == 3 and local.mesh.origin is not None:
+            matrix = matrix[local.mesh.origin]
+        return mirrors(matrix[..., :3, :3])
+
+    def _placement(self, ref: PrimitiveRef, mesh: Mesh) -> np.ndarray:
+        """What maps the vertices of the file, from which those of a mesh come, to the world:
+        (4, 4), or of a skinned mesh (V, 3, 4)."""
+        matrix = self.reader.placement(ref.place, ref.primitive)
+        if matrix.ndim == 3 and not has_origin(mesh) and len(matrix) != len(mesh.vertices):
+            # What became of its vertices is not known: the skin is gone, and with it its poses.
+            return ref.place.matrix
+        return matrix
 
     def _gather(self, row: dict[str, Any], before: dict[str, Any], origin: np.ndarray) -> None:
         """Give a primitive the vertices of the file that `origin` (V,) names, all attributes in
@@ -165,7 +172,7 @@ class GeometryPatch:
             row["attributes"][name] = self.accessors.put(
                 values[origin],
                 old=row["attributes"].get(name),
-                normalized=bool(file.entry("accessors", index).get("normalized")),
+                normalized=file.normalized(index),
                 bounds=name == "POSITION",
             )
         for target, own in zip(before.get("targets", []), row.get("targets", [])):
@@ -173,7 +180,7 @@ class GeometryPatch:
                 own[name] = self.accessors.put(
                     file.raw(index)[origin],
                     old=own[name],
-                    normalized=bool(file.entry("accessors", index).get("normalized")),
+                    normalized=file.normalized(index),
                     bounds=name == "POSITION",
                 )
         if opened is not None:
@@ -183,13 +190,9 @@ class GeometryPatch:
 
     def _move(self, row: dict[str, Any], ref: PrimitiveRef, mesh: Mesh, normals: bool) -> None:
         """Set the positions of a primitive, and its normals, from those of the world."""
-        place = ref.place
-        matrix = self.reader.placement(place, ref.primitive)
-        if matrix.ndim == 3 and mesh.origin is not None and len(mesh.origin) == len(mesh.vertices):
+        matrix = self._placement(ref, mesh)
+        if matrix.ndim == 3 and has_origin(mesh):
             matrix = matrix[mesh.origin]
-        if matrix.ndim == 3 and len(matrix) != len(mesh.vertices):
-            # What became of its vertices is not known: the skin is gone, and with it its poses.
-            matrix = place.matrix
         back = np.linalg.inv(self.motion @ self.source.motion)
         world = mesh.vertices.astype(np.float64) @ back[:3, :3].T + back[:3, 3]
         linear = matrix[..., :3, :3]
@@ -201,9 +204,11 @@ class GeometryPatch:
             local.astype(np.float32), old=row["attributes"].get("POSITION"), bounds=True
         )
         if normals and mesh.normals is not None:
-            turned = mesh.normals.astype(np.float64) @ back[:3, :3].T
+            turned = unit_normals(mesh).astype(np.float64) @ back[:3, :3].T
             own = turned @ linear if linear.ndim == 2 else np.einsum("vij,vi->vj", linear, turned)
-            own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
+            length = np.linalg.norm(own, axis=1, keepdims=True)
+            # What has no direction points up.
+            own = np.where(length > 1e-30, own / np.maximum(length, 1e-30), [0.0, 1.0, 0.0])
             row["attributes"]["NORMAL"] = self.accessors.put(
                 own.astype(np.float32), old=row["attributes"].get("NORMAL")
             )
@@ -223,15 +228,32 @@ class GeometryPatch:
                     points = points - weight * change
         return points
 
+    def _carry(self, row: dict[str, Any], before: dict[str, Any], mesh: Mesh) -> None:
+        """Set a mesh's texture coordinates in the set that its maps read, before their transform.
+        Where that keeps only a line or a point of the picture, those of the file stay."""
+        chosen, transform = self.reader.layout(before)
+        matrix, offset = texture_transform(self.source.file, transform)
+        if abs(np.linalg.det(matrix)) > 1e-12:
+            own = (_flipped(mesh) - offset) @ np.linalg.inv(matrix)
+            name = f"TEXCOORD_{chosen}"
+            row["attributes"][name] = self.accessors.put(
+                own.astype(np.float32), old=row["attributes"].get(name)
+            )
+        row["attributes"].pop("TANGENT", None)
+
     def _coordinates(self, row: dict[str, Any], mesh: Mesh) -> int | None:
         """Make a mesh's texture coordinates the first set; what was the first becomes the last."""
-        assert mesh.uv is not None
-        flipped = (mesh.uv.astype(np.float64) * [1, -1] + [0, 1]).astype(np.float32)
         attributes = row["attributes"]
-        sets = sum(f"TEXCOORD_{k}" in attributes for k in range(16))
+        sets = 1 + max((k for k in range(16) if f"TEXCOORD_{k}" in attributes), default=-1)
         shift = None
         if "TEXCOORD_0" in attributes:
             attributes[f"TEXCOORD_{sets}"] = attributes["TEXCOORD_0"]
             shift = sets
-        attributes["TEXCOORD_0"] = self.accessors.put(flipped)
+        attributes["TEXCOORD_0"] = self.accessors.put(_flipped(mesh).astype(np.float32))
         return shift
+
+
+def _flipped(mesh: Mesh) -> np.ndarray:
+    """A mesh's texture coordinates (V, 2) float64 with v downwards, as glTF has them."""
+    assert mesh.uv is not None
+    return mesh.uv.astype(np.float64) * [1, -1] + [0, 1]

@@ -12,13 +12,14 @@ from ..images import to_display
 from .document import GltfDocument
 
 GLOSSY = "KHR_materials_pbrSpecularGlossiness"
+_MAPS = ("normalTexture", "occlusionTexture", "emissiveTexture")
 _WRAPS = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A reference to a texture: its picture, the set of texture coordinates, and the transform of
-    KHR_texture_transform ({} for none)."""
+    """A reference to a texture: its picture, the set of texture coordinates, and what its transform
+    of KHR_texture_transform changes ({} for nothing)."""
 
     image: EncodedImage | None = None
     coordinates: int = 0
@@ -28,10 +29,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class ReadMaterial:
-    """A material, its base-colour picture, and where on the surface that lies."""
+    """A material, its base-colour picture, and where on the surface its maps lie. Those that lie
+    elsewhere are left out: a mesh has one set of texture coordinates."""
 
     material: Material
-    base: Slot
+    base: EncodedImage | None
+    place: Slot
 
 
 def base_slot(row: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
@@ -43,6 +46,41 @@ def base_slot(row: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
         return glossy, "diffuseFactor", "diffuseTexture"
     pbr = row.get("pbrMetallicRoughness")
     return (pbr if isinstance(pbr, dict) else {}), "baseColorFactor", "baseColorTexture"
+
+
+def place_info(row: dict[str, Any]) -> dict[str, Any]:
+    """The reference to a texture, within a material's row, that lies where the maps of the material
+    do: the base colour's or, where it has none, one of those of which most lie at one place; {} for
+    none."""
+    table, _, key = base_slot(row)
+    if isinstance(table.get(key), dict):
+        found: dict[str, Any] = table[key]
+        return found
+    pbr = _table(row.get("pbrMetallicRoughness"))
+    rows = [pbr.get("metallicRoughnessTexture"), *(row.get(key) for key in _MAPS)]
+    infos = [info for info in rows if isinstance(info, dict)]
+    places = [texture_place(info) for info in infos]
+    return max(infos, key=lambda info: places.count(texture_place(info)), default={})
+
+
+def texture_place(info: dict[str, Any]) -> tuple[int, str]:
+    """Where a reference to a texture lies: its set of coordinates, and its transform in words."""
+    transform = _extension(info, "KHR_texture_transform")
+    chosen = transform.get("texCoord", info.get("texCoord", 0))
+    return int(chosen), str(sorted(_changing(transform).items()))
+
+
+def texture_transform(file: GltfDocument, row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix (2, 2) and the offset (2,) of a KHR_texture_transform, for coordinates that are
+    rows. Raises InputError."""
+    try:
+        scale = np.array(row.get("scale", [1, 1]), np.float64).reshape(2, 1)
+        offset = np.array(row.get("offset", [0, 0]), np.float64).reshape(2)
+        turn = float(row.get("rotation", 0))
+    except (TypeError, ValueError):
+        raise file.bad("a texture transform cannot be read") from None
+    c, s = np.cos(turn), np.sin(turn)
+    return scale * np.array([[c, -s], [s, c]]), offset
 
 
 class Materials:
@@ -79,19 +117,16 @@ class Materials:
                 raise ValueError
         except (TypeError, ValueError):
             raise self.file.bad(f"material {index} has numbers that cannot be read") from None
-        base = self.slot(table.get(texture_key))
+        base, place = self.slot(table.get(texture_key)).image, self.slot(place_info(row))
         r, g, b = np.minimum(to_display(np.array(linear[:3])).round(12), 1.0).tolist()
-        images: list[EncodedImage] = [] if base.image is None else [base.image]
-        mode = row.get("alphaMode")
+        images: list[EncodedImage] = [] if base is None else [base]
+        mode, there = row.get("alphaMode"), texture_place(place_info(row))
 
         def map_of(info: Any) -> np.ndarray | None:
-            # A map that lies on other coordinates than the base colour cannot be shown with it; a
-            # patch keeps it.
+            # A map that lies on other coordinates than the rest cannot be shown with it; a patch
+            # keeps it.
             slot = self.slot(info)
-            if slot.image is None or (
-                base.image is not None
-                and (slot.coordinates, slot.transform) != (base.coordinates, base.transform)
-            ):
+            if slot.image is None or texture_place(info) != there:
                 return None
             pixels = np.ascontiguousarray(slot.image.pixels[..., :3])
             images.append(replace(slot.image, pixels=pixels))
@@ -112,25 +147,27 @@ class Materials:
             emission=(light[0] * power, light[1] * power, light[2] * power),
             emissive_map=map_of(row.get("emissiveTexture")),
             unlit="KHR_materials_unlit" in _table(row.get("extensions")),
-            sampler=base.sampler,
+            sampler=place.sampler,
             surface_given=bool(
                 {"roughnessFactor", "metallicFactor", "metallicRoughnessTexture"} & set(pbr)
             ),
         )
         material.images = tuple(images)
-        return ReadMaterial(material, base)
+        return ReadMaterial(material, base, place)
 
     def slot(self, info: Any) -> Slot:
         """What a texture reference leads to; empty for none."""
-        if not isinstance(info, dict) or not self.file.textures:
+        if not isinstance(info, dict) or not info:
             return Slot()
-        texture = self.file.entry("textures", info.get("index"))
-        number = self.file.texture_image(texture)
-        image = self.file.image(number) if number is not None else None
         transform = _extension(info, "KHR_texture_transform")
         chosen = self.file.number(info, "texCoord", 0)
         if "texCoord" in transform:
             chosen = self.file.number(transform, "texCoord")
+        if not self.file.textures:
+            return Slot(None, chosen, _changing(transform))
+        texture = self.file.entry("textures", info.get("index"))
+        number = self.file.texture_image(texture)
+        image = self.file.image(number) if number is not None else None
         sampler = Sampler()
         if "sampler" in texture:
             row = self.file.entry("samplers", texture["sampler"])
@@ -139,7 +176,13 @@ class Materials:
                 _WRAPS.get(row.get("wrapT", 10497), "repeat"),
                 row.get("magFilter") == 9728,
             )
-        return Slot(image, chosen, transform, sampler=sampler)
+        return Slot(image, chosen, _changing(transform), sampler=sampler)
+
+
+def _changing(transform: dict[str, Any]) -> dict[str, Any]:
+    """What of a row of KHR_texture_transform moves coordinates."""
+    still = {"scale": [1, 1], "offset": [0, 0], "rotation": 0}
+    return {k: v for k, v in transform.items() if k in still and v != still[k]}
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -1,86 +1,215 @@
-"""Mends what makes a glTF file invalid and can be mended without a guess: normals that are not of
-unit length, textures on a surface without coordinates, missing bounds of positions."""
+"""Mends what makes a glTF file invalid while it is patched, so that whatever is written is valid:
+its rows, the numbers that were mended when it was read, tables that are not aligned, bounds,
+textures on a surface without coordinates, extensions that are not declared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ....engine.errors import InputError
 from .accessors import Accessors
-from .document import GltfDocument
+from .document import COMPONENTS, DRACO, WIDTHS, GltfDocument, meshopt_of, mime_of
+from .materials import texture_place
+from .mending_rows import mend_rows
+from .scene import INSTANCING
 from .source import texture_infos
 
-TOLERANCE = 5e-4
-"""By how much the length of a normal may differ from 1."""
+QUANTISED = "KHR_mesh_quantization"
 
 
 def mend(document: dict[str, Any], file: GltfDocument, accessors: Accessors) -> list[str]:
     """Mend a document that is being patched; returns JSON pointers to what was changed."""
-    changed: list[str] = []
-    looked: dict[int, bool] = {}
-    before = len(file.rows("accessors"))
+    return _Mending(document, file, accessors).run()
+
+
+class _Mending:
+    def __init__(self, document: dict[str, Any], file: GltfDocument, accessors: Accessors) -> None:
+        self.document, self.file, self.accessors = document, file, accessors
+        self.changed: list[str] = []
+        self.uses: dict[int, list[tuple[str, str]]] = {}
+
+    def run(self) -> list[str]:
+        """Carry it out."""
+        self.changed += mend_rows(self.document)[0]
+        self._coordinates()
+        for pointer, role, index in _uses(self.document):
+            self.uses.setdefault(index, []).append((pointer, role))
+        views: dict[int, set[int]] = {}
+        for index, users in self.uses.items():
+            if users[0][1] == "vertex" and self._of_file(index):
+                row = self.document["accessors"][index]
+                views.setdefault(row.get("bufferView", -1), set()).add(index)
+        for index in sorted(self.uses):
+            if self._of_file(index):
+                self._table(index, views)
+        self._pictures()
+        self._declare()
+        return self.changed
+
+    def _of_file(self, index: int) -> bool:
+        """Whether an accessor is the file's, and not written by the patch."""
+        return index < len(self.file.rows("accessors")) and index not in self.accessors.written
+
+    def _table(self, index: int, views: dict[int, set[int]]) -> None:
+        """Mend the numbers of an accessor, the place where they lie, and its bounds."""
+        if self.uses[index][0][1] == "packed":
+            return
+        row, role = self.document["accessors"][index], self.uses[index][0][1]
+        try:
+            values = self.file.raw(index)
+        except InputError:
+            return  # Nothing that was read needs it.
+        if index in self.file.mended or self._unaligned(row, role, views):
+            self.accessors.rewrite(index, values, role)
+            self._mark(index)
+        needed = role == "times" or any(p.endswith("#POSITION") for p, _ in self.uses[index])
+        if not (needed or "min" in row or "max" in row) or not np.isfinite(values).all():
+            return
+        for key, actual in (("min", values.min(0)), ("max", values.max(0))):
+            given = row.get(key)
+            if given is None or not _equal(given, actual):
+                row[key] = actual.tolist()
+                self._mark(index)
+
+    def _mark(self, index: int) -> None:
+        self.changed += [pointer.partition("#")[0] for pointer, _ in self.uses[index]]
+
+    def _unaligned(self, row: dict[str, Any], role: str, views: dict[int, set[int]]) -> bool:
+        """Whether the rows of an accessor lie where glTF does not want them: at multiples of four
+        bytes for vertices, of their own size for all others, which have no stride."""
+        number = row.get("bufferView")
+        if number is None:
+            return False
+        view = self.document["bufferViews"][number]
+        if meshopt_of(view) is not None:
+            return False
+        size = np.dtype(COMPONENTS[row["componentType"]]).itemsize
+        offset, stride = row.get("byteOffset", 0), view.get("byteStride", 0)
+        if offset % size or (view.get("byteOffset", 0) + offset) % size:
+            return True
+        if role != "vertex":
+            return bool(stride)
+        together = len(views.get(number, ())) > 1 and not stride
+        stride = stride or size * WIDTHS[row["type"]]
+        return bool(offset % 4 or stride % 4 or together)
+
+    def _coordinates(self) -> None:
+        """Give a surface without the texture coordinates that its material reads empty ones."""
+        for number, mesh in enumerate(self.document.get("meshes", [])):
+            for k, primitive in enumerate(mesh["primitives"]):
+                attributes = primitive["attributes"]
+                sets = _sets_needed(self.document, primitive)
+                lacking = [s for s in range(sets) if f"TEXCOORD_{s}" not in attributes]
+                if not lacking or "POSITION" not in attributes:
+                    continue
+                count = self.document["accessors"][attributes["POSITION"]]["count"]
+                empty = self.accessors.put(np.zeros((count, 2), np.float32))
+                for s in lacking:
+                    attributes[f"TEXCOORD_{s}"] = empty
+                self.changed.append(f"/meshes/{number}/primitives/{k}")
+
+    def _pictures(self) -> None:
+        """Name pictures by what their bytes are."""
+        for number, row in enumerate(self.document.get("images", [])):
+            if number >= len(self.file.rows("images")) or "bufferView" not in row:
+                continue
+            if row != self.file.entry("images", number):
+                continue
+            mime = mime_of(self.file.image_bytes(number))
+            if mime != "image/x-unknown" and row.get("mimeType") != mime:
+                row["mimeType"] = mime
+                self.changed.append(f"/images/{number}")
+
+    def _declare(self) -> None:
+        """Declare the extensions that rows use, and quantised vertices, which need one."""
+        used = extension_names(self.document)
+        quantised = any(
+            _quantised(name, self.document["accessors"][index])
+            for mesh in self.document.get("meshes", [])
+            for primitive in mesh["primitives"]
+            for table in (primitive["attributes"], *primitive.get("targets", []))
+            for name, index in table.items()
+        )
+        required = self.document.get("extensionsRequired", [])
+        for table, wanted in (
+            ("extensionsUsed", used | set(required) | ({QUANTISED} if quantised else set())),
+            ("extensionsRequired", {QUANTISED} if quantised else set()),
+        ):
+            have = self.document.get(table, [])
+            lacking = sorted(wanted - set(have))
+            if lacking:
+                self.document[table] = [*have, *lacking]
+                self.changed.append(f"/{table}")
+
+
+def extension_names(row: Any) -> set[str]:
+    """The extensions that rows of a document, below any of its tables, use."""
+    found: set[str] = set()
+    stack = [row]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            if isinstance(item.get("extensions"), dict):
+                found |= set(item["extensions"])
+            stack += [v for k, v in item.items() if k != "extras"]
+        elif isinstance(item, list):
+            stack += item
+    return found
+
+
+def _uses(document: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Every use of an accessor: a JSON pointer, with the attribute behind #; its role ("vertex",
+    "index", "packed", "times" or "other"); the number of the accessor."""
     for number, mesh in enumerate(document.get("meshes", [])):
         for k, primitive in enumerate(mesh["primitives"]):
             pointer = f"/meshes/{number}/primitives/{k}"
-            attributes = primitive["attributes"]
-            normal = attributes.get("NORMAL")
-            if (
-                normal is not None
-                and normal < before
-                and "KHR_draco" not in str(primitive.get("extensions", ""))
-            ):
-                if normal not in looked:
-                    looked[normal] = _mend_normals(document, file, accessors, index=normal)
-                if looked[normal]:
-                    changed.append(pointer)
-            if _lacks_coordinates(document, primitive) and "POSITION" in attributes:
-                count = document["accessors"][attributes["POSITION"]]["count"]
-                have = sum(f"TEXCOORD_{s}" in attributes for s in range(16))
-                empty = accessors.put(np.zeros((count, 2), np.float32))
-                for s in range(have, _sets_needed(document, primitive)):
-                    attributes[f"TEXCOORD_{s}"] = empty
-                changed.append(pointer)
-            row = document["accessors"][attributes["POSITION"]] if "POSITION" in attributes else {}
-            if row and "min" not in row and attributes["POSITION"] < before:
-                values = file.raw(attributes["POSITION"])
-                row["min"], row["max"] = values.min(0).tolist(), values.max(0).tolist()
-                changed.append(pointer)
-    return changed
+            packed = primitive.get("extensions", {}).get(DRACO, {}).get("attributes")
+            for name, index in primitive["attributes"].items():
+                inside = packed is not None and name in packed
+                yield f"{pointer}#{name}", "packed" if inside else "vertex", index
+            for target in primitive.get("targets", []):
+                yield from ((f"{pointer}#{name}", "vertex", i) for name, i in target.items())
+            if "indices" in primitive:
+                yield pointer, "index" if packed is None else "packed", primitive["indices"]
+    for number, skin in enumerate(document.get("skins", [])):
+        if "inverseBindMatrices" in skin:
+            yield f"/skins/{number}", "other", skin["inverseBindMatrices"]
+    for number, animation in enumerate(document.get("animations", [])):
+        for sampler in animation.get("samplers", []):
+            for key, role in (("input", "times"), ("output", "other")):
+                if key in sampler:
+                    yield f"/animations/{number}", role, sampler[key]
+    for number, node in enumerate(document.get("nodes", [])):
+        table = node.get("extensions", {}).get(INSTANCING, {}).get("attributes", {})
+        yield from ((f"/nodes/{number}", "other", index) for index in table.values())
 
 
-def _mend_normals(
-    document: dict[str, Any], file: GltfDocument, accessors: Accessors, index: int
-) -> bool:
-    """Give normals of another length than 1 that length; those without a direction point up."""
-    if document["accessors"][index] != file.entry("accessors", index):
-        return False  # Written by the patch.
-    try:
-        values = file.raw(index, (3,))
-    except InputError:
+def _equal(given: Any, actual: np.ndarray) -> bool:
+    if not isinstance(given, list) or len(given) != len(actual):
         return False
-    if values.dtype != np.float32:
-        return False
-    length = np.linalg.norm(values.astype(np.float64), axis=1)
-    wrong = ~(np.abs(length - 1) <= TOLERANCE)
-    if not wrong.any():
-        return False
-    unit = values.astype(np.float64)
-    lost = ~(length > 1e-12)
-    unit[wrong & ~lost] /= length[wrong & ~lost, None]
-    unit[lost] = [0.0, 1.0, 0.0]
-    accessors.rewrite(index, unit.astype(np.float32))
-    return True
+    if actual.dtype.kind == "f":
+        return bool((np.array(given, np.float32) == actual).all())
+    return given == actual.tolist()
+
+
+def _quantised(name: str, row: dict[str, Any]) -> bool:
+    """Whether an attribute has numbers that only KHR_mesh_quantization allows."""
+    kind, normalised = row["componentType"], bool(row.get("normalized"))
+    if name in ("POSITION", "NORMAL", "TANGENT"):
+        return bool(kind != 5126)
+    core = kind == 5126 or (kind in (5121, 5123) and normalised)
+    return name.startswith("TEXCOORD_") and not core
 
 
 def _sets_needed(document: dict[str, Any], primitive: dict[str, Any]) -> int:
-    if "material" not in primitive:
-        return 0
-    infos = texture_infos(document["materials"][primitive["material"]])
-    return max((int(info.get("texCoord", 0)) + 1 for info in infos), default=0)
-
-
-def _lacks_coordinates(document: dict[str, Any], primitive: dict[str, Any]) -> bool:
-    attributes = primitive["attributes"]
-    return any(f"TEXCOORD_{s}" not in attributes for s in range(_sets_needed(document, primitive)))
+    """How many sets of texture coordinates a surface has to have: those that its material reads,
+    and all below the last that it has."""
+    have = [k for k in range(16) if f"TEXCOORD_{k}" in primitive["attributes"]]
+    needed = max(have, default=-1) + 1
+    if "material" in primitive:
+        for info in texture_infos(document["materials"][primitive["material"]]):
+            needed = max(needed, int(info.get("texCoord", 0)) + 1, texture_place(info)[0] + 1)
+    return needed

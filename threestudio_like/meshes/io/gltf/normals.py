@@ -7,6 +7,11 @@ import numpy as np
 from ...surface.normals import face_normals
 
 
+def mirrors(linear: np.ndarray) -> bool:
+    """Whether a matrix (3, 3), or most of those of the vertices (V, 3, 3), turns faces over."""
+    return bool((np.linalg.det(linear) < 0).mean() > 0.5)
+
+
 def turned_normals(normals: np.ndarray, linear: np.ndarray, mirrored: bool) -> np.ndarray:
     """Normals under the cofactors of a matrix, or of one for each vertex: they stay normal to the
     surface, whose faces are turned over where the matrix mirrors."""

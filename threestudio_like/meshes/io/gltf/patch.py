@@ -15,7 +15,7 @@ from .buffers import Buffers
 from .document import mime_of
 from .geometry import GeometryPatch, geometry_change
 from .looks import Looks
-from .mending import mend
+from .mending import extension_names, mend
 from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
 from .source import GltfSource
@@ -265,32 +265,18 @@ class _Patch:
 
     def _forget_extensions(self) -> None:
         """Take out of the lists what no row uses any more (compression of rewritten meshes)."""
-        text = {key for key in _extension_names(self.document)}
+        text = {key for key in extension_names(self.document)}
         for table in ("extensionsUsed", "extensionsRequired"):
             names = self.document.get(table)
             if not isinstance(names, list):
                 continue
-            before = _extension_names(self.source.file.document)
+            before = extension_names(self.source.file.document)
             kept = [n for n in names if n in text or n not in before]
             if kept != names:
                 self.changed.append(f"/{table}")
                 self.document[table] = kept
                 if not kept:
                     del self.document[table]
-
-
-def _extension_names(row: Any) -> set[str]:
-    found: set[str] = set()
-    stack = [row]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            if isinstance(item.get("extensions"), dict):
-                found |= set(item["extensions"])
-            stack += [v for k, v in item.items() if k != "extras"]
-        elif isinstance(item, list):
-            stack += item
-    return found
 
 
 def _bytes(values: np.ndarray | None) -> bytes | None:

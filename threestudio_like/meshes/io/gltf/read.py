@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from ....engine.errors import InputError
 from ...mesh import Asset, Mesh, Node, copied
 from ...surface.normals import face_normals
 from ...transform import Transform
 from ..far import near_origin
 from ..images import to_display
 from ..limits import LARGEST_COUNT, too_many
-from .document import DRACO, GltfDocument
-from .materials import Materials
-from .normals import turned_normals, unit_normals
+from .document import DRACO, TRIANGLES, GltfDocument
+from .materials import Materials, texture_transform
+from .mending_rows import mend_file
+from .normals import mirrors, turned_normals, unit_normals
 from .scene import MeshNode, Scene
 from .source import GltfSource, PrimitiveRef
 
-TRIANGLES = (4, 5, 6)
-"""The modes of primitives that are surfaces: triangles, strips and fans."""
 MOST_VERTICES = 5 * LARGEST_COUNT
 """Largest number of vertices over all places of meshes; every place has its own copy of them."""
 
@@ -180,19 +180,17 @@ class Reader:
 
     def _surface(self, primitive: dict[str, Any], mesh: Mesh, count: int) -> None:
         """Give a mesh its material, texture coordinates and colours."""
-        chosen, transform = 0, {}
+        chosen, transform = self.layout(primitive)
         if "material" in primitive:
             read = self.materials.get(primitive["material"])
             mesh.material = read.material
-            chosen, transform = read.base.coordinates, read.base.transform
-            if read.base.image is not None and f"TEXCOORD_{chosen}" in primitive["attributes"]:
-                mesh.texture = read.base.image.pixels
-        # A texture-coordinate set that the material does not use is still the user's atlas.
+            there = f"TEXCOORD_{read.place.coordinates}" in primitive["attributes"]
+            if read.base is not None and there:
+                mesh.texture = read.base.pixels
         uv = self._of(primitive, f"TEXCOORD_{chosen}", (2,), count=count)
-        if uv is None and mesh.texture is None:
-            uv = self._of(primitive, "TEXCOORD_0", (2,), count=count)
         if uv is not None:
-            moved = self._moved(uv.astype(np.float64), transform)
+            matrix, offset = texture_transform(self.file, transform)
+            moved = uv.astype(np.float64) @ matrix + offset
             mesh.uv = (moved * [1, -1] + [0, 1]).astype(np.float32)
         colours = self._of(primitive, "COLOR_0", (3, 4), count=count)
         if colours is not None:
@@ -223,17 +221,15 @@ class Reader:
             )
         return values
 
-    def _moved(self, uv: np.ndarray, transform: dict[str, Any]) -> np.ndarray:
-        if not transform:
-            return uv
-        try:
-            scale = np.array(transform.get("scale", [1, 1]), np.float64).reshape(2)
-            offset = np.array(transform.get("offset", [0, 0]), np.float64).reshape(2)
-            turn = float(transform.get("rotation", 0))
-        except (TypeError, ValueError):
-            raise self.file.bad("a texture transform cannot be read") from None
-        c, s = np.cos(turn), np.sin(turn)
-        return uv * scale @ np.array([[c, -s], [s, c]]) + offset
+    def layout(self, primitive: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The set of texture coordinates on which the maps of a primitive lie, and the transform
+        that they have there. A set that the material does not use is still the user's atlas."""
+        if "material" not in primitive:
+            return 0, {}
+        place = self.materials.get(primitive["material"]).place
+        if f"TEXCOORD_{place.coordinates}" not in primitive["attributes"]:
+            return 0, {}
+        return place.coordinates, place.transform
 
     def placement(self, place: MeshNode, number: int) -> np.ndarray:
         """What maps local points to the world: a matrix (4, 4), or of a skinned mesh one (3, 4) for
@@ -257,12 +253,11 @@ class Reader:
                 matrix = matrix[mesh.origin]
             linear = matrix[:, :, :3]
             world = np.einsum("vij,vj->vi", linear, points) + matrix[:, :, 3]
-            mirrored = bool((np.linalg.det(linear) < 0).mean() > 0.5)
         else:
             linear = matrix[:3, :3]
             same = bool((matrix == np.eye(4)).all())
             world = points if same else points @ linear.T + matrix[:3, 3]
-            mirrored = bool(np.linalg.det(linear) < 0)
+        mirrored = mirrors(linear)
         faces = np.ascontiguousarray(mesh.faces[:, ::-1]) if mirrored else mesh.faces
         if local.normals is None:
             raw = face_normals(world, faces)
@@ -283,7 +278,10 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     """
     reader = Reader(GltfDocument(path, textures))
     places = reader.scene.mesh_nodes()
+    if reader.scene.hidden and not places:
+        raise InputError("shows nothing, for all its nodes are hidden", str(path), "Show a node")
     _check_counts(reader, places)
+    told = mend_file(reader)
     asset = Asset({})
     refs: dict[str, PrimitiveRef] = {}
     world: dict[str, np.ndarray] = {}
@@ -316,7 +314,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
     if nodes and any((p.matrix != np.eye(4)).any() for p in places):
         asset.nodes = nodes
     _place(asset, world)
-    asset.notes = reader.file.notes
+    asset.notes = [*reader.file.notes, *told]
     extras = reader.file.document["asset"].get("extras", {})
     provenance = extras.get("provenance") if isinstance(extras, dict) else None
     asset.provenance = provenance if isinstance(provenance, dict) else {}
@@ -326,6 +324,7 @@ def read_gltf(path: Path, textures: bool = True) -> Asset:
         copied(asset.meshes),
         depth=reader.scene.depth,
         motion=asset.motion.copy(),
+        hidden=tuple(reader.scene.hidden),
     )
     return asset
 

@@ -16,8 +16,9 @@ from ..images import encode_png
 from .accessors import Accessors
 from .geometry import GeometryChange
 from .looks import Looks, linear_factor, same_material
-from .materials import base_slot
+from .materials import base_slot, place_info, texture_place
 from .source import GltfSource, texture_infos
+from .variants import EXTENSION
 
 
 @dataclass
@@ -79,19 +80,16 @@ class MaterialPatch:
 
     def write(self, edits: list[Edit]) -> None:
         """Give changed primitives their material: the file's, changed in place, where nothing else
-        uses it, else a copy."""
+        uses it, else a copy. The materials that they have in variants of the file follow their
+        texture coordinates."""
         groups: dict[tuple[Any, ...], list[Edit]] = {}
         for edit in edits:
             groups.setdefault(edit.look(), []).append(edit)
-        users = Counter(
-            primitive.get("material")
-            for mesh in self.document.get("meshes", [])
-            for primitive in mesh.get("primitives", [])
-        )
+        uses = self._uses()
         for group in groups.values():
             old = group[0].row.get("material")
             rows = self.document.setdefault("materials", [])
-            alone = old is not None and users[old] == len(group) and not self._in_variants(old)
+            alone = old is not None and uses[old] == len(group)
             if alone:
                 number = old
             else:
@@ -100,23 +98,51 @@ class MaterialPatch:
                 if material is not None and (old is None or material.name != row.get("name")):
                     row["name"] = material.name
                 number = self.looks.append("materials", row)
+                uses[old] -= len(group)
                 for edit in group:
                     edit.row["material"] = number
                     self.changed.append(edit.pointer)
             self._material(rows[number], group[0], alone)
             self.changed.append(f"/materials/{number}")
+        self._variants(edits, uses)
 
-    def _in_variants(self, material: int) -> bool:
-        """Whether variants of the file name a material, whose look is then not of one use."""
-        for mesh in self.document.get("meshes", []):
-            for primitive in mesh.get("primitives", []):
-                spoken = primitive.get("extensions", {}).get("KHR_materials_variants", {})
-                if any(m.get("material") == material for m in spoken.get("mappings", [])):
-                    return True
-        return False
+    def _variants(self, edits: list[Edit], uses: Counter[Any]) -> None:
+        """Let the materials that changed primitives have in variants of the file name the set on
+        which their maps now lie."""
+        groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        for edit in edits:
+            if edit.shifted is None:
+                continue
+            for mapping in _mappings(edit.row):
+                groups.setdefault((mapping["material"], edit.shifted), []).append(mapping)
+        rows = self.document.get("materials", [])
+        for (old, shifted), mappings in groups.items():
+            moved = copy.deepcopy(rows[old])
+            for info in texture_infos(moved):
+                _move_set(info, shifted)
+            if moved == rows[old]:
+                continue
+            if uses[old] == len(mappings):
+                rows[old] = moved
+                self.changed.append(f"/materials/{old}")
+                continue
+            number = self.looks.append("materials", moved)
+            uses[old] -= len(mappings)
+            for mapping in mappings:
+                mapping["material"] = number
+
+    def _uses(self) -> Counter[Any]:
+        """By how many primitives, in which variants of the file, every material is used."""
+        return Counter(
+            number
+            for mesh in self.document.get("meshes", [])
+            for row in mesh.get("primitives", [])
+            for number in (row.get("material"), *(m["material"] for m in _mappings(row)))
+        )
 
     def _material(self, row: dict[str, Any], edit: Edit, alone: bool) -> None:
         mesh, before = edit.mesh, edit.before
+        where = _where(row, edit)
         if edit.shifted is not None:
             table, _, key = base_slot(row)
             for info in texture_infos(row):
@@ -129,7 +155,7 @@ class MaterialPatch:
         new = mesh.material or Material("")
         if mesh.texture is not before.texture or edit.change.uv:
             given = table.get(texture_key, {})
-            info = {} if edit.change.uv else dict(given)
+            info = {**_unplaced(given), **where}
             if mesh.texture is None:
                 table.pop(texture_key, None)
             else:
@@ -147,7 +173,7 @@ class MaterialPatch:
             if new.metallic_roughness is None:
                 pbr.pop("metallicRoughnessTexture", None)
             else:
-                info = {} if edit.change.uv else dict(pbr.get("metallicRoughnessTexture", {}))
+                info = {**_unplaced(pbr.get("metallicRoughnessTexture", {})), **where}
                 info["index"] = self.looks.texture(new.metallic_roughness, new, old.sampler)
                 pbr["metallicRoughnessTexture"] = info
         for name, key in (
@@ -161,7 +187,8 @@ class MaterialPatch:
             if picture is None:
                 row.pop(key, None)
             else:
-                info = row.setdefault(key, {})
+                info = {**_unplaced(row.get(key, {})), **where}
+                row[key] = info
                 info["index"] = self.looks.texture(picture, new, old.sampler)
         if (new.alpha_mode, new.alpha_cutoff) != (old.alpha_mode, old.alpha_cutoff):
             row["alphaMode"] = new.alpha_mode
@@ -228,6 +255,21 @@ class MaterialPatch:
         )
 
 
+def _where(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
+    """What a reference to a texture says, within a material's row, that lies where an edit's mesh
+    has its texture coordinates."""
+    info = place_info(row)
+    there = f"TEXCOORD_{texture_place(info)[0]}" in edit.row["attributes"]
+    if edit.change.uv or not there:
+        return {}
+    return {k: copy.deepcopy(info[k]) for k in ("texCoord", "extensions") if k in info}
+
+
+def _unplaced(info: dict[str, Any]) -> dict[str, Any]:
+    """A reference to a texture without where that lies."""
+    return {k: v for k, v in info.items() if k not in ("texCoord", "extensions")}
+
+
 def _drop(row: dict[str, Any], extension: str) -> None:
     """Take an extension out of a row, if it has it."""
     spoken = row.get("extensions", {})
@@ -243,6 +285,12 @@ def _move_set(info: dict[str, Any], number: int) -> None:
             transform["texCoord"] = number
     elif info.get("texCoord", 0) == 0:
         info["texCoord"] = number
+
+
+def _mappings(primitive: dict[str, Any]) -> list[dict[str, Any]]:
+    """The materials that a primitive has in variants of the file."""
+    rows = primitive.get("extensions", {}).get(EXTENSION, {}).get("mappings", [])
+    return [row for row in rows if "material" in row]
 
 
 def _sources(texture: dict[str, Any]) -> list[Any]:

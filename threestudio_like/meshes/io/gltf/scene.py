@@ -34,6 +34,7 @@ class Scene:
         self.file = file
         self.world: dict[int, np.ndarray] = {}
         self.depth = 0
+        self.hidden: list[str] = []
         self._joints: dict[int, np.ndarray] = {}
 
     def roots(self) -> list[Any]:
@@ -56,26 +57,30 @@ class Scene:
         return roots
 
     def mesh_nodes(self) -> list[MeshNode]:
-        """All places of meshes, in the order of the scene."""
+        """All places of meshes that are shown, in the order of the scene; `hidden` gets the names
+        of the others."""
         found: list[MeshNode] = []
-        stack: list[tuple[Any, np.ndarray, int]] = [
-            (r, np.eye(4), 1) for r in reversed(self.roots())
+        stack: list[tuple[Any, np.ndarray, int, bool]] = [
+            (r, np.eye(4), 1, True) for r in reversed(self.roots())
         ]
         while stack:
-            index, above, depth = stack.pop()
+            index, above, depth, shown = stack.pop()
             row = self.file.entry("nodes", index)
             if index in self.world:
                 raise self.file.bad(f"node {index} hangs from two places, or from itself")
             here = above @ self._transform(row, index)
             self.world[index], self.depth = here, max(self.depth, depth)
-            if "mesh" in row:
+            shown = shown and _visible(row)
+            if "mesh" in row and not shown:
+                self.hidden.append(str(row.get("name") or index)[:80])
+            elif "mesh" in row:
                 found += self._places(index, row, here)
                 if len(found) > LARGEST_COUNT:
                     raise too_many(len(found), "objects", self.file.where)
             below = row.get("children", [])
             if not isinstance(below, list):
                 raise self.file.bad(f"the children of node {index} are not a list")
-            stack += [(c, here, depth + 1) for c in reversed(below)]
+            stack += [(c, here, depth + 1, shown) for c in reversed(below)]
         return found
 
     def _places(self, index: int, row: dict[str, Any], here: np.ndarray) -> list[MeshNode]:
@@ -184,3 +189,10 @@ class Scene:
         total[~loose] /= weight_sum[~loose, None, None]
         total[loose] = np.eye(4)[:3]
         return total
+
+
+def _visible(node: dict[str, Any]) -> bool:
+    """Whether a node and what hangs from it are shown, by KHR_node_visibility."""
+    extensions = node.get("extensions", {})
+    spoken = extensions.get("KHR_node_visibility") if isinstance(extensions, dict) else None
+    return not isinstance(spoken, dict) or spoken.get("visible", True) is not False

@@ -11,9 +11,12 @@ import numpy as np
 from ...features import Feature
 from ...mesh import Asset, Mesh
 from .document import GltfDocument
-from .materials import GLOSSY, base_slot
+from .materials import GLOSSY, texture_place
 from .scene import INSTANCING, MeshNode
 
+VARIANTS = "KHR_materials_variants"
+MOVED = 2e-6
+"""Share of the extent by which positions must differ to count as moved."""
 _SEEN = {"KHR_texture_transform", "KHR_materials_unlit", "KHR_materials_emissive_strength", GLOSSY}
 
 
@@ -31,7 +34,8 @@ class GltfSource:
 
     file: its JSON and bytes. refs: of every mesh of the asset, by name. meshes: those meshes as
     they were read. depth: levels of its node graph. motion (4, 4): from the world of the file to
-    the one in which its meshes were read, near their origin.
+    the one in which its meshes were read, near their origin. hidden: names of the nodes with a mesh
+    that the file does not show.
     """
 
     file: GltfDocument
@@ -39,6 +43,7 @@ class GltfSource:
     meshes: dict[str, Mesh]
     depth: int
     motion: np.ndarray
+    hidden: tuple[str, ...] = ()
     kind: str = "gltf"
 
     def features(self) -> list[Feature]:
@@ -57,7 +62,7 @@ class GltfSource:
         ):
             yield from ((kind, _name(row, n)) for n, row in _numbered(document, table))
         yield from (("scenes", _name(r, n)) for n, r in list(_numbered(document, "scenes"))[1:])
-        for name in ("KHR_lights_punctual", "KHR_materials_variants"):
+        for name in ("KHR_lights_punctual", VARIANTS):
             spoken = _extensions(document).get(name)
             key = "lights" if name.startswith("KHR_lights") else "variants"
             if isinstance(spoken, dict):
@@ -69,6 +74,7 @@ class GltfSource:
         yield from (("notes on the asset", name) for name in _notes(document))
         if self.depth > 1:
             yield "node hierarchies", ""
+        yield from (("hidden nodes", name) for name in self.hidden)
         yield from self._of_nodes()
         yield from self._of_meshes()
         yield from self._of_materials()
@@ -115,12 +121,20 @@ class GltfSource:
             for extension in _extensions(row):
                 if extension not in _SEEN:
                     yield "material extensions", f"{extension.split('_materials_')[-1]} of {name}"
-            table, _, key = base_slot(row)
-            where = {_place(info) for info in texture_infos(row)}
-            if any(transform for _, transform in where):
+            where = {texture_place(info) for info in texture_infos(row)}
+            if any(transform != str([]) for _, transform in where):
                 yield "texture transforms", name
-            if len(where) > 1 and key in table:
+            if len(where) > 1:
                 yield "maps on other texture coordinates", name
+            if _strength(row) != 1:
+                yield "occlusion strengths", name
+            glossy = _extensions(row).get(GLOSSY)
+            if isinstance(glossy, dict):
+                if "specularGlossinessTexture" in glossy:
+                    yield "specular-glossiness maps", name
+                # A surface that is not metal reflects 0.04 here.
+                if glossy.get("specularFactor", [1, 1, 1]) != [0.04, 0.04, 0.04]:
+                    yield "specular colours", name
 
     def _parted(self, asset: Asset) -> Iterator[str]:
         """Meshes whose node showed the same mesh as another, from which they now differ in faces or
@@ -152,27 +166,41 @@ class GltfSource:
                 if "TANGENT" in attributes and self._moved(asset, mesh, before):
                     lost.setdefault("tangents", {})[name] = None
                 continue
-            held = {
-                "morph targets": bool(row.get("targets")),
-                "skin weights": "JOINTS_0" in attributes,
-                "second texture coordinates": "TEXCOORD_1" in attributes,
-                "custom attributes": any(k.startswith("_") for k in attributes),
-                "tangents": "TANGENT" in attributes,
-                "second vertex colours": "COLOR_1" in attributes,
-            }
-            if not has_origin(mesh):
-                for kind, there in held.items():
-                    if there:
-                        lost.setdefault(kind, {})[name] = None
+            for kind in self._changed(asset, mesh, before, row=row):
+                lost.setdefault(kind, {})[name] = None
         for name in self._parted(asset):
             lost.setdefault("instances", {})[name] = None
         return [Feature(kind, tuple(names)) for kind, names in lost.items()]
 
+    def _changed(
+        self, asset: Asset, mesh: Mesh, before: Mesh, row: dict[str, Any]
+    ) -> Iterator[str]:
+        """What of a primitive's row a mesh with other corners does not keep as it was."""
+        attributes = row.get("attributes", {})
+        held = {
+            "morph targets": bool(row.get("targets")),
+            "skin weights": "JOINTS_0" in attributes,
+            "second texture coordinates": "TEXCOORD_1" in attributes,
+            "custom attributes": any(k.startswith("_") for k in attributes),
+            "second vertex colours": "COLOR_1" in attributes,
+        }
+        kinds = [kind for kind, there in held.items() if there]
+        if not has_origin(mesh):
+            yield from kinds
+            if VARIANTS in _extensions(row):
+                yield "material variants"
+        elif not self._moved(asset, mesh, before):
+            return
+        else:
+            # Vertices between those of the file take them from the nearest.
+            yield from (f"exact {kind}" for kind in kinds)
+        if "TANGENT" in attributes:
+            yield "tangents"
+
     def _moved(self, asset: Asset, mesh: Mesh, before: Mesh) -> bool:
-        """Whether a mesh stands elsewhere in the asset than its file says."""
+        """Whether vertices of a mesh are elsewhere in the asset than its file says."""
         motion = asset.motion @ np.linalg.inv(self.motion)
-        wanted = before.vertices.astype(np.float64) @ motion[:3, :3].T + motion[:3, 3]
-        return bool(np.abs(mesh.vertices - wanted).max() > 2e-6 * np.abs(wanted).max())
+        return far(mesh.vertices, expected_places(before, mesh.origin, motion))
 
 
 def _notes(document: dict[str, Any]) -> list[str]:
@@ -198,6 +226,36 @@ def has_origin(mesh: Mesh) -> bool:
     return mesh.origin is not None and len(mesh.origin) == len(mesh.vertices)
 
 
+def expected_places(before: Mesh, origin: np.ndarray | None, motion: np.ndarray) -> np.ndarray:
+    """Where vertices (V, 3) float64 would be that are copies of those of the file, `origin` (V,).
+
+    Args:
+        before: the mesh as it was read. origin: None for its own vertices.
+        motion: (4, 4) from the world of the file, near its origin, to that of the asset.
+    """
+    points = before.vertices.astype(np.float64)
+    if origin is not None:
+        points = points[read_vertex(before, origin)]
+    return points @ motion[:3, :3].T + motion[:3, 3]
+
+
+def read_vertex(before: Mesh, origin: np.ndarray) -> np.ndarray:
+    """For vertices of the file, a vertex of the mesh that was read."""
+    if before.origin is None:
+        return origin
+    table = np.zeros(max(int(before.origin.max()), int(origin.max())) + 1, np.int64)
+    table[before.origin] = np.arange(len(before.origin))
+    return table[origin]
+
+
+def far(points: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether points (V, 3) are elsewhere than is expected of them, rounding aside."""
+    if not len(points):
+        return False
+    extent = float(np.abs(expected).max())
+    return bool(np.abs(points - expected).max() > MOVED * max(extent, 1e-30))
+
+
 def texture_infos(row: Any) -> Iterator[dict[str, Any]]:
     """All references to textures within a material, those of its extensions included."""
     if isinstance(row, dict):
@@ -208,11 +266,10 @@ def texture_infos(row: Any) -> Iterator[dict[str, Any]]:
                 yield from texture_infos(value)
 
 
-def _place(info: dict[str, Any]) -> tuple[int, str]:
-    transform = _extensions(info).get("KHR_texture_transform")
-    moved = {k: v for k, v in transform.items() if k != "texCoord"} if transform else {}
-    chosen = (transform or {}).get("texCoord", info.get("texCoord", 0))
-    return int(chosen), str(sorted(moved.items())) if moved else ""
+def _strength(row: dict[str, Any]) -> Any:
+    """How strongly a material's row says that its occlusion map is felt."""
+    info = row.get("occlusionTexture")
+    return info.get("strength", 1) if isinstance(info, dict) else 1
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
