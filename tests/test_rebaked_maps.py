@@ -1,6 +1,7 @@
-"""The maps of a material that several parts share, after `mesh unwrap` gave each part a layout of
-its own."""
+"""The maps of a material that several parts share, after `mesh unwrap` or `texture` gave each part
+a layout of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from threestudio_like.cli import main
 from threestudio_like.meshes import Asset, Mesh
 from threestudio_like.meshes.material import Material
 from threestudio_like.meshes.texture.look import sample
+from threestudio_like.systems.texturing.painted import Painting
+from threestudio_like.systems.texturing.subject import SubjectOptions, read_subject
 
 COLOURS = ((250, 20, 20), (20, 250, 20), (20, 20, 250))
 CHANNELS = {
@@ -64,6 +67,41 @@ def test_every_part_shows_its_own_share_of_the_maps(tmp_path, suffix, out, parts
                 assert suffix == out == ".glb"
                 continue
             np.testing.assert_allclose(now, then[: len(now)], atol=8)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(("suffix", "out"), [(".obj", ".obj"), (".obj", ".glb"), (".glb", ".glb")])
+def test_painting_on_new_coordinates_keeps_what_the_other_maps_show(tmp_path, suffix, out, parts):
+    path = strips(tmp_path, suffix, parts)
+    options = SubjectOptions(unwrap="always", texels=64)
+    subject = read_subject(path, options, "box")
+    size = subject.atlas.resolution
+    colour = np.full((size, size, 3), 90, np.uint8)
+    made = Painting(subject, options, colour, None).asset().save(tmp_path / f"out{out}")
+    before, after = Asset.load(path), Asset.load(made)
+    for name, mesh in after.meshes.items():
+        assert np.abs(shown(mesh, "texture") - 90).max() <= 2
+        for map_name in CHANNELS.keys() - {"texture"}:
+            now, then = shown(mesh, map_name), shown(before.meshes[name], map_name)
+            if now is None:
+                # The file keeps the map on the coordinates that it was made for.
+                assert suffix == out == ".glb"
+                continue
+            np.testing.assert_allclose(now, then[: len(now)], atol=8)
+
+
+@pytest.mark.parametrize(("suffix", "told"), [(".obj", 1), (".glb", 0)])
+def test_a_normal_map_that_does_not_fit_is_told_before_painting(tmp_path, suffix, told):
+    path = strips(tmp_path, suffix, 1)
+    asset = Asset.load(path)
+    mesh = asset.meshes["part0"]
+    flat = np.full((8, 8, 3), (128, 128, 255), np.uint8)
+    material = replace(mesh.material, normal_map=flat)
+    # Without the file that it was read from, so that all of it is written.
+    other = Asset({"part0": replace(mesh, material=material, origin=None)})
+    file = other.save(tmp_path / f"n{suffix}")
+    notes = read_subject(file, SubjectOptions(unwrap="always", texels=64), "box").file.notes
+    assert sum("normal map" in note for note in notes) == told
 
 
 def test_instances_still_share_what_is_laid_out_anew(tmp_path):

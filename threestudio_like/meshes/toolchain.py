@@ -255,11 +255,13 @@ class _Rebake:
     def material(self, before: Mesh, after: Mesh) -> Material:
         """The material of a mesh with its maps laid out anew; a normal map, whose axes are those of
         the old layout, is left out and told."""
+        from .texture.look import lost_normal_map
+
         material = before.material
         assert material is not None
         mark = (id(before.uv), id(after.uv), id(material))
         if mark not in self._materials:
-            note = f'the normal map of "{material.name}" does not fit the new layout'
+            note = lost_normal_map(material.name)
             if material.normal_map is not None and note not in self.asset.notes:
                 self.asset.notes.append(note)
             names = ("metallic_roughness", "occlusion_map", "emissive_map")

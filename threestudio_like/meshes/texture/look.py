@@ -50,6 +50,11 @@ def _wrapped(index: np.ndarray, size: int, mode: str) -> np.ndarray:
     return index % size
 
 
+def lost_normal_map(material: str) -> str:
+    """The note that new texture coordinates have other axes than a normal map."""
+    return f'the normal map of "{material}" does not fit the new layout'
+
+
 class TexelPlaces:
     """Where the texels of a mesh's layout lie on the mesh as it was before.
 

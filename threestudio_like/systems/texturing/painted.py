@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...meshes.mesh import Asset, Material, Mesh
+from ...meshes.mesh import Asset, Material, Mesh, Sampler
 from ...meshes.texture.look import resized
 from ...stages.painting import SurfaceModel
 from .subject import Subject, SubjectOptions, locked_in_tile, upsampled
@@ -125,7 +125,7 @@ class Painting:
     def _material(self, name: str, number: int) -> Material:
         before = self.subject.file.meshes[name].material
         old = before or Material(name)
-        new = replace(old, colour=(1.0, 1.0, 1.0, old.colour[3]))
+        new = replace(self._laid_out(name, old), colour=(1.0, 1.0, 1.0, old.colour[3]))
         if not self.paints_maps(name):
             return new
         if self._packed is None:
@@ -137,6 +137,19 @@ class Painting:
             kept = self._kept_maps(name, old, height, width=width)
             packed = np.where(locked[..., None], kept, upsampled(packed, height, width))
         return replace(new, roughness=1.0, metallic=1.0, metallic_roughness=packed)
+
+    def _laid_out(self, name: str, old: Material) -> Material:
+        """A material with its maps on the new texture coordinates of its mesh, if it has any."""
+        places = self.subject.places(name)
+        if self.subject.file.meshes[name].uv is None or not self.subject.lays_out_maps(name):
+            return old
+        names = ("metallic_roughness", "occlusion_map", "emissive_map")
+        maps: dict[str, Any] = {
+            key: np.rint(places.rebaked(picture)).astype(np.uint8)
+            for key in names
+            if (picture := getattr(old, key)) is not None
+        }
+        return replace(old, **maps, normal_map=None, sampler=Sampler())
 
     def _kept_maps(self, name: str, old: Material, height: int, width: int) -> np.ndarray:
         """Roughness and metallic (H, W, 3) uint8 that locked texels have."""

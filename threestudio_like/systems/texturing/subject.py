@@ -18,7 +18,7 @@ from ...meshes.mesh import Asset, Mesh
 from ...meshes.texture.atlas import Atlas, join_atlas
 from ...meshes.texture.bake import atlas_raster
 from ...meshes.texture.coordinates import vertex_mapping, with_coordinates
-from ...meshes.texture.look import TexelPlaces, resized
+from ...meshes.texture.look import TexelPlaces, lost_normal_map, resized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,12 @@ class Subject:
             self._places[name] = TexelPlaces(self.file.meshes[name], self.raw.meshes[name], size)
         return self._places[name]
 
+    def lays_out_maps(self, name: str) -> bool:
+        """Whether a mesh's maps besides the base colour have to be laid out anew: its coordinates
+        are, and its file cannot keep the old ones beside them, as glTF does."""
+        source = self.file.source
+        return (source is None or source.kind != "gltf") and not self.places(name).kept
+
     def as_read(self) -> Asset:
         """The file's asset with its own look, on the vertices that the painted one will have: the
         two differ in their textures alone, and a page holds the rest once."""
@@ -138,7 +144,7 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
     )
     atlas.mesh = replace(atlas.mesh, vertices=placement.apply(points))
     mask = _read_mask(options.lock) if options.lock is not None else None
-    return Subject(
+    subject = Subject(
         file,
         raw,
         canonical,
@@ -148,6 +154,14 @@ def read_subject(path: Path, options: SubjectOptions, kind: str) -> Subject:
         notes=notes,
         mask=mask,
     )
+    for name in sorted(painted):
+        material = file.meshes[name].material
+        if material is None or material.normal_map is None or not subject.lays_out_maps(name):
+            continue
+        note = lost_normal_map(material.name)
+        if note not in file.notes:
+            file.notes.append(note)
+    return subject
 
 
 def _without_textures(asset: Asset) -> Asset:
