@@ -3,6 +3,9 @@ words, and nothing is written."""
 
 from __future__ import annotations
 
+import math
+import shutil
+
 import pytest
 import yaml
 
@@ -10,11 +13,13 @@ from threestudio_like.commands.generate import Generate
 from threestudio_like.commands.texture import Texture
 from threestudio_like.engine.config import read_yaml, to_dict, write_yaml
 from threestudio_like.engine.errors import InputError
+from threestudio_like.engine.events import read_events
+from threestudio_like.meshes.verification import Verdict
 from threestudio_like.runs.options import AssetOptions, RunOptions
 from threestudio_like.runs.record import CHECKSUM, RunRecord, is_as_written, read_record
 from threestudio_like.systems import registry
 
-from .runs import run
+from .runs import MUG, run
 
 
 def record_of(described: bool = True) -> RunRecord:
@@ -145,3 +150,97 @@ def test_the_record_of_every_command_is_a_configuration(tmp_path):
     del content[CHECKSUM], content["a plug-in's"]
     path.write_text(write_yaml(content))
     assert configure(options, base) == base
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder as a run leaves it that has delivered."""
+    from threestudio_like.meshes.io.files import read, write
+    from threestudio_like.runs.record import write_finished
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    (folder / "work").mkdir(parents=True)
+    record_of().write(folder)
+    write(read(MUG), folder / "asset.glb")
+    (folder / "events.jsonl").write_text('{"t": 0, "event": "begin"}\n')
+    verdict = Verdict("asset.glb", psnr=math.nan, iou=1.0, orientation="right", passed=True)
+    write_finished(folder, {"figures": {"faces": 3}, "verdict": vars(verdict), "seconds": 1})
+    return folder
+
+
+def test_a_finished_run_is_opened_again(finished, capsys):
+    assert run("resume", finished) == 0
+    assert "finished already" in capsys.readouterr().err
+
+
+FINISHES = [
+    *("", "{", "[]", "3", "null", '{"a": NaN}', '{"verdict": {}, "figures": {}}'),
+    *('{"verdict": [], "figures": {}}', '{"figures": {}}', "\udcff"),
+    '{"verdict": {"path": "a", "psnr": "x", "iou": 1, "orientation": "", "passed": true}, '
+    '"figures": {}}',
+]
+
+
+@pytest.mark.parametrize("text", FINISHES)
+def test_a_finished_json_that_says_nothing_is_refused(text, finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    path = folder / "work" / "finished.json"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    found = everything(folder)
+    assert run("resume", folder) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert f"{path}: is damaged" in told
+    assert everything(folder) == found
+
+
+def test_a_finished_run_without_its_asset_says_nothing_else(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "asset.glb").unlink()
+    assert run("resume", folder) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+
+
+@pytest.mark.parametrize("odd", ["lock", "work"])
+def test_what_stands_in_the_place_of_the_lock_is_told(odd, finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(folder / "work")
+    if odd == "lock":
+        (folder / "work" / "lock").mkdir(parents=True)
+    else:
+        (folder / "work").write_text("mine")
+    found = everything(folder)
+    assert run("resume", folder) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert f"{folder}/work" in told
+    assert "unexpected" not in told
+    assert everything(folder) == found
+
+
+NO_EVENTS = [
+    *(b"\xff\xfe", b"3", b"null", b"[]", b"{}", b'{"t": 1, "event": 4}', b'{"event": "begin"}'),
+    *(b'{"t": 0, "event": "st', b'{"t": "x", "event": "begin"}', b'{"t": 1, "event": "stage"}'),
+    b'{"t": 1, "event": "stage", "stage": "rgb", "steps": "many", "start": 0}',
+    b'{"t": 1, "event": "step", "stage": "rgb", "step": 3}',
+    b'{"t": 1, "event": "stage-end", "stage": [], "step": 3, "seconds": 1}',
+]
+
+
+def test_events_that_are_none_are_left_out(tmp_path):
+    path = tmp_path / "events.jsonl"
+    warning = b'{"t": 1.5, "event": "warning", "line": "caf\xe9"}'
+    path.write_bytes(b"\n".join([b'{"t": 0, "event": "begin"}', *NO_EVENTS, warning]))
+    assert read_events(path) == [
+        {"t": 0, "event": "begin"},
+        {"t": 1.5, "event": "warning", "line": "caf\N{REPLACEMENT CHARACTER}"},
+    ]
+    assert read_events(tmp_path / "none") == []
+
+
+def test_a_run_with_odd_events_is_viewed(finished, tmp_path):
+    pytest.importorskip("viser")
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / "events.jsonl").write_bytes(b"\n".join([*NO_EVENTS, b'{"t": 0, "event": "begin"}']))
+    assert run("view", folder, "--seconds", "0", "--no-browser") == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from ..engine.config import parse_yaml, to_dict, write_yaml
 from ..engine.errors import CheckpointError, InputError
 from ..engine.output import MadeFiles
 from ..engine.schema.yaml_text import read_text
-from ..engine.text import json_text
+from ..engine.text import json_text, parse_json
 
 FORMAT = 2
 """Version of run.yaml. 1 (no `format` key, `verb` for `command`) is still read."""
@@ -170,12 +169,35 @@ def write_finished(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_finished(folder: Path) -> dict[str, Any] | None:
-    """What `write_finished` wrote; None where the run has not delivered."""
+    """What `write_finished` wrote; None where the run has not delivered.
+
+    Raises:
+        InputError: it is something else.
+    """
+    path = folder / "work" / FINISHED
     try:
-        content = json.loads((folder / "work" / FINISHED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return content if isinstance(content, dict) else None
+    except (OSError, ValueError):
+        text = ""
+    try:
+        content = parse_json(text)
+    except (ValueError, RecursionError):
+        content = None
+    keys = ("figures", "verdict")
+    if isinstance(content, dict) and all(isinstance(content.get(k), dict) for k in keys):
+        return content
+    raise damaged_finish(folder)
+
+
+def damaged_finish(folder: Path) -> InputError:
+    """The error about a finished.json that nothing can be read of."""
+    return InputError(
+        "is damaged: it does not say how the run ended",
+        str(folder / "work" / FINISHED),
+        "Remove it, and resume ends the run again",
+    )
 
 
 def written_outside(folder: Path, path: Path) -> MadeFiles:
