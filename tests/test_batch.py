@@ -100,7 +100,8 @@ def test_defaults_are_for_the_commands_that_know_them(tmp_path):
     (tmp_path / "box.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     items = [{"prompt": "a"}, {"command": "evaluate", "source": "box.obj", "instances": 1}]
     path = manifest(tmp_path / "m.yaml", *items, seeds="0-1", steps=3)
-    assert batch(path, "--store", tmp_path / "store", "--distil.steps", 5) == 0
+    assert batch(path, "--store", tmp_path / "store", "--distil.steps", 5) == 2
+    assert batch(path, "--store", tmp_path / "store") == 0
     records = [Store(str(tmp_path / "store")).record(id) for id in products(tmp_path / "store")]
     commands = sorted(record["spec"]["command"] for record in records)
     assert commands == ["evaluate", "tiny", "tiny"]

@@ -368,7 +368,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("config: {distil: {guidance: {scale: .nan}}}", "finite"),
         ("config: {distil: {steps: -3}}", "at least 0"),
         ("config: {representation: {voxels: {size: 1000000}}}", "at most 65536"),
-        ("config: {distil: {guidance: {prompt: {negative: no}}}}", "Put it in quotes"),
+        ("config: {distil: {guidance: {prompt: {negative: true}}}}", "Put it in quotes"),
         ("config: {distil: {rates: {voxels: fast}}}", "not a schedule"),
         ("config: {distil: 2020-01-01}", "group of keys"),
         ("config: {<<: {distil: 3}}", 'no key "<<"'),

@@ -90,8 +90,9 @@ def test_resume_under_another_memory_plan(whole, interrupted):
 
 
 def test_resume_with_another_number_of_threads_says_so(interrupted, capsys):
-    path = interrupted / "run.yaml"
-    path.write_text(path.read_text().replace("threads: 1", "threads: 2", 1))
+    record = read_record(interrupted)
+    record.threads = 2
+    record.write(interrupted)
     try:
         assert run("resume", interrupted, "--threads", "1") == 0
     finally:
@@ -372,4 +373,6 @@ def test_another_configuration_in_a_checkpoint_is_still_refused(interrupted):
     tensors, facts = load_checkpoint(path)
     facts["identity"]["config"]["distil"]["uniform"]["batch"] = 7
     save_checkpoint(path, tensors, facts)
+    before = (interrupted / "run.yaml").read_bytes()
     assert run("resume", interrupted, "--quiet") == 2
+    assert (interrupted / "run.yaml").read_bytes() == before

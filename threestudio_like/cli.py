@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import gc
 import io
 import os
@@ -12,10 +14,12 @@ from typing import Any
 
 from .commands.parsing import parse, read_plugins
 from .commands.registry import COMMANDS, PROGRAM, carry_out, command_names, is_command, options_of
-from .engine.errors import ConfigError, UserError, did_you_mean
+from .engine.errors import ConfigError, OutputError, UserError, did_you_mean
 
 DOES_NOT_FIT = 3
 """Exit code of --strict where a result does not fit its picture."""
+NO_ROOM = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EBADF, getattr(errno, "EDQUOT", -1))
+"""Why a stream takes no more bytes."""
 GO_ON = {
     "batch": "the same command: what is made stays made",
     "train": "the same command and --resume",
@@ -48,6 +52,52 @@ def _summary(options: type) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    show_any_letter()
+    try:
+        try:
+            code = _run(arguments)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        # Else what is left in the buffer fails when Python ends, where nobody hears of it.
+        sys.stdout.flush()
+        return code
+    except UserError as error:
+        return _told(error)
+    except BrokenPipeError:
+        _write_no_more()
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_ROOM:
+            return _unexpected(error, arguments[0])
+        # Files have errors of their own: these bytes were the terminal's, or a redirection's.
+        _write_no_more()
+        return _told(
+            OutputError(
+                f"cannot be written ({error.strerror})", "standard output", "Send it elsewhere"
+            )
+        )
+    except Exception as error:
+        return _unexpected(error, arguments[0])
+
+
+def _told(error: UserError) -> int:
+    if _speaks():
+        print(f"{PROGRAM}: {error.line()}", file=sys.stderr)
+    return error.exit_code
+
+
+def _write_no_more() -> None:
+    """Let standard output, which takes no more, lead nowhere: Python empties its buffer once more
+    when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -56,22 +106,6 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"{PROGRAM} {__version__}")
         return 0
-    show_any_letter()
-    try:
-        return _run(arguments)
-    except UserError as error:
-        if _speaks():
-            print(f"{PROGRAM}: {error.line()}", file=sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    except Exception as error:
-        return _unexpected(error, arguments[0])
-
-
-def _run(arguments: list[str]) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         read_plugins(arguments[1:])

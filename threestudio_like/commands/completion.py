@@ -17,7 +17,7 @@ EXAMPLES = (
 class Completion:
     """Print a shell completion script."""
 
-    shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]] = "bash"
+    shell: tyro.conf.Positional[Literal["bash", "zsh"]] = "bash"
     """Which shell."""
 
 

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "--pretrained-model-name-or-path": (None, "--prior", ""),
     "--hf-key": (None, "--prior", ""),
     "--sd-version": (None, "--prior sd-1.5", ""),
+    "--o": (None, "--out", ""),
     "--output": (None, "--out", ""),
     "--output-dir": (None, "--out", ""),
     "--workspace": (None, "--out", ""),
@@ -129,8 +130,10 @@ def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
         elif taking and not item.startswith("-"):
             files.append(item)
         else:
+            _check_taken(taking, files)
             taking = False
             rest.append(item)
+    _check_taken(taking, files)
     paths = [str(user_path(f).resolve()) for f in files]
     every = list(dict.fromkeys([*plugin_files(), *paths]))
     if PLUGINS in os.environ:
@@ -141,6 +144,11 @@ def read_plugins(arguments: list[str], known: bool = True) -> list[str]:
         read_plugin_file(Path(path))
     os.environ[PLUGINS] = os.pathsep.join(every)
     return [*rest, "--plugins", *every]
+
+
+def _check_taken(taking: bool, files: list[str]) -> None:
+    if taking and not files:
+        raise ConfigError("wants a value", "--plugins", "Name one file at least, or leave it out")
 
 
 def flags_of(kind: type) -> dict[str, Any]:
@@ -187,6 +195,8 @@ def _separate(
     items = iter(arguments)
     for item in items:
         name, equals, value = item.partition("=")
+        if re.match(r"^-[A-Za-z]", name) and name != "-h":
+            raise _unknown(command, flags, name, flag="-" + name.replace("_", "-"))
         if not re.match(r"^--[A-Za-z]", name):
             rest.append(item)
             continue
@@ -220,7 +230,8 @@ def _of_this_machine(item: str) -> str:
 
 def _joined(rest: list[str], flags: dict[str, Any]) -> list[str]:
     """The arguments with the values of a repeated option of several values behind its first
-    flag: of `--lora a --lora b` the reader of arguments would take the last one alone."""
+    flag: of `--lora a --lora b` the reader of arguments would take the last one alone. Raises
+    ConfigError where there are none."""
     chunks: list[list[str]] = [[]]
     first: dict[str, list[str]] = {}
     for item in rest:
@@ -236,6 +247,9 @@ def _joined(rest: list[str], flags: dict[str, Any]) -> list[str]:
                 first[flag] = chunks[-1]
         else:
             chunks[-1].append(item)
+    empty = next((flag for flag, chunk in first.items() if chunk == [flag]), None)
+    if empty is not None:
+        raise ConfigError("wants a value", empty, "Name one at least, or leave it out")
     kept = {id(chunk): chunk for chunk in chunks}
     return [item for chunk in kept.values() for item in chunk]
 
@@ -264,8 +278,12 @@ def _unknown(command: str, flags: dict[str, Any], name: str, flag: str) -> Confi
             return ConfigError(f'there is no option "{name}" here', where, f"See {text}")
         if other == command or ours_there:
             return ConfigError(f'there is no option "{name}"', where, f"Here it is {ours}")
-    known = [*flags, *(f"--{v.replace('_', '-')}" for v in undotted(command))]
+    standing = {f"--{n}": n for n in positionals_of(options_of(command)) if f"--{n}" not in flags}
+    known = [*flags, *standing, *(f"--{v.replace('_', '-')}" for v in undotted(command))]
     near = difflib.get_close_matches(flag, known, 1, 0.6)
+    if near and near[0] in standing:
+        remedy = f"Here it is the {standing[near[0]]} behind the command"
+        return ConfigError(f'there is no option "{name}"', where, remedy)
     if near:
         return ConfigError(f'there is no option "{name}"', where, f'Did you mean "{near[0]}"?')
     for other in command_names():

@@ -13,9 +13,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from ..engine.errors import ConfigError
 from ..engine.registry import Registry
 
 K = TypeVar("K", bound=type)
@@ -136,6 +138,7 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
     Raises:
         UserError: of every kind in `engine.errors`; earlier results stay as they are.
     """
+    _check_options(options)
     # `resume` goes on with a run anyway: its own --resume says nothing more.
     if name != "resume" and getattr(getattr(options, "run", None), "resume", False):
         from .jobs.resume import resume_with
@@ -147,3 +150,32 @@ def carry_out(name: str, options: Any, objects: Mapping[str, Any] | None = None)
 
     with made_in_python(objects):
         return call_of(name)(options, **objects)
+
+
+def _check_options(options: Any) -> None:
+    """Raise ConfigError on what no command can mean: a number that is not finite and, where a run
+    writes down what it was asked, a text or a name that is not Unicode."""
+    from ..runs.options import check_finite, flag, flat
+    from .parsing import positionals_of
+
+    values = flat(options)
+    check_finite(values)
+    if getattr(options, "run", None) is None:
+        return
+    standing = positionals_of(type(options))
+    dotted = {f"--{key}": value for key, value in (values.pop("set", None) or {}).items()}
+    named = {name if name in standing else flag(name): v for name, v in values.items()}
+    for name, value in {**named, **dotted}.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, (str, Path)) and not _is_unicode(str(one)):
+                remedy = "Rename it" if isinstance(one, Path) else "Write it in UTF-8"
+                raise ConfigError(f"is not UTF-8, {ascii(str(one))[:60]}", name, remedy)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no bytes in it that the machine could not read as letters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from .errors import CheckpointError
 from .output import output_error, write_file
 
 FORMAT = "threestudio-like checkpoint 1"
+REMEDY = "Start the run again in another folder"
 
-__all__ = ["load_checkpoint", "output_error", "save_checkpoint", "write_atomically"]
+__all__ = ["load_checkpoint", "load_facts", "output_error", "save_checkpoint", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -62,29 +64,41 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     Raises:
         CheckpointError: it is missing, of another program, or its bytes are not those written.
     """
-    remedy = "Start the run again in another folder"
+    with _opened(path) as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        facts = json.loads(metadata["facts"])
+    if "digest" in metadata and metadata["digest"] != digest(tensors):
+        raise CheckpointError(
+            "the checkpoint is damaged (its checksum does not match)", str(path), REMEDY
+        )
+    return tensors, facts
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """The facts of a checkpoint alone, without its tensors. Raises as `load_checkpoint`."""
+    with _opened(path) as file:
+        return json.loads(file.metadata()["facts"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint of this program, open. Raises CheckpointError, also of what is read in it."""
     if not path.is_file():
-        raise CheckpointError("there is no checkpoint", str(path), remedy)
+        raise CheckpointError("there is no checkpoint", str(path), REMEDY)
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if (file.metadata() or {}).get("format") != FORMAT:
                 raise CheckpointError(
                     "is not a checkpoint of this program",
                     str(path),
                     "Give the folder of a run made by it",
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        facts = json.loads(metadata["facts"])
+            yield file
     except (SafetensorError, json.JSONDecodeError, KeyError, OSError) as error:
         raise CheckpointError(
-            f"the checkpoint is damaged ({type(error).__name__})", str(path), remedy
+            f"the checkpoint is damaged ({type(error).__name__})", str(path), REMEDY
         ) from None
-    if "digest" in metadata and metadata["digest"] != digest(tensors):
-        raise CheckpointError(
-            "the checkpoint is damaged (its checksum does not match)", str(path), remedy
-        )
-    return tensors, facts
 
 
 def remove_partial_files(folder: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from .errors import InputError
 from .output import output_error
 from .text import duration, json_text, printable
 
@@ -204,12 +205,36 @@ def _end_last_line(path: Path) -> None:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Read the events of a run. An incomplete last line, which a crash can leave, is ignored."""
-    events = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                events.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+    """Read the events of a run. A line that is none, as a crash or a bad disk can leave, is
+    ignored; bytes that are no letter are read as "\N{REPLACEMENT CHARACTER}". Raises InputError
+    where the file cannot be read."""
+    events: list[dict[str, Any]] = []
+    if not path.is_file():
+        return events
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})", str(path)) from None
+    for line in lines:
+        try:
+            event = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        if _is_event(event):
+            events.append(event)
     return events
+
+
+HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "stage": {"stage": str, "steps": int, "start": int},
+    "step": {"stage": str, "step": int, "terms": dict},
+    "stage-end": {"stage": str, "step": int, "seconds": (int, float)},
+}
+"""What events of a kind have that others read, beside `t` and `event` of all."""
+
+
+def _is_event(event: Any) -> bool:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    wanted = {"t": (int, float), **HOLDS.get(event["event"], {})}
+    return all(isinstance(event.get(key), kind) for key, kind in wanted.items())

@@ -14,11 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, load_facts
 from .errors import CheckpointError
 from .output import new_file
 from .schedule import Schedule
 from .stage import Stage, StagePlan, Step
+
+ReadIdentity = Callable[[dict[str, Any]], dict[str, Any]]
+"""A checkpoint's own identity as this version writes it."""
 
 
 def optimiser_of(stage: Stage) -> torch.optim.Adam:
@@ -244,11 +247,40 @@ class Progress:
         restore(self.stage, self.optimiser, tensors)
 
 
+def check_identity(
+    path: Path, identity: dict[str, Any] | None, read: ReadIdentity | None = None
+) -> None:
+    """Raise CheckpointError where a checkpoint, if there is one, is of another run or damaged in
+    its facts; its tensors are not read. Arguments as of `load_state`."""
+    if path.is_file():
+        _compare(load_facts(path), path, identity, read=read)
+
+
+def _compare(
+    facts: dict[str, Any],
+    path: Path,
+    identity: dict[str, Any] | None,
+    read: ReadIdentity | None,
+) -> None:
+    if identity is None:
+        return
+    theirs, ours = facts.get("identity", {}), json.loads(json.dumps(identity))
+    if read is not None:
+        theirs = json.loads(json.dumps(read(theirs)))
+    if theirs != ours:
+        differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
+        raise CheckpointError(
+            f"the checkpoint belongs to another run (different: {', '.join(differing)})",
+            str(path),
+            "Resume with the options of the first run",
+        )
+
+
 def load_state(
     path: Path,
     plans: list[StagePlan],
     identity: dict[str, Any] | None,
-    read: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    read: ReadIdentity | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors and facts of a checkpoint to go on from; nothing where there is none.
 
@@ -263,16 +295,7 @@ def load_state(
         # Killed before the first checkpoint: the run begins again.
         return {}, {}
     tensors, facts = load_checkpoint(path)
-    theirs, ours = facts.get("identity", {}), json.loads(json.dumps(identity))
-    if identity is not None and read is not None:
-        theirs = json.loads(json.dumps(read(theirs)))
-    if identity is not None and theirs != ours:
-        differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
-        raise CheckpointError(
-            f"the checkpoint belongs to another run (different: {', '.join(differing)})",
-            str(path),
-            "Resume with the options of the first run",
-        )
+    _compare(facts, path, identity, read=read)
     number = facts.get("stage")
     if (
         not isinstance(number, int)

@@ -91,6 +91,21 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError where it is none, or a key of it comes twice: of
+    the two values one would be lost."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the key "{twice[:60]}" is there twice')
+    return found
+
+
 def _plain(value: Any) -> Any:
     # What most values are, first: pages of thousands of items pass through here.
     if value is None or isinstance(value, (bool, int, str)):

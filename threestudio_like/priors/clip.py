@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from ..engine.errors import ModelError
 from ..engine.places import user_path
 from ..kernels.devices import follow
+from .model_files import read_json
 from .registry import CLIP_MODELS, EMBEDDED, embedded_folder, find_model
 
 OPEN_CLIP = "open_clip:"
@@ -71,10 +72,8 @@ class ClipPrior(ImageTextPrior):
                 str(folder),
                 "Download it again",
             ) from None
-        import json
-
         path = folder / "preprocessor_config.json"
-        facts = json.loads(path.read_text()) if path.is_file() else {}
+        facts = read_json(path) if path.is_file() else {}
         self._mean = torch.tensor(facts.get("image_mean", [0.48145466, 0.4578275, 0.40821073]))
         self._std = torch.tensor(facts.get("image_std", [0.26862954, 0.26130258, 0.27577711]))
         self._size = int(self.model.config.vision_config.image_size)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ..engine.errors import ModelError
+from .model_files import read_json
 from .networks.back_head import TwoSidedDepth, load_back_head
 from .registry import DEPTH_MODELS, EMBEDDED, embedded_folder, find_model
 
@@ -167,10 +168,8 @@ class TransformersDepth(DepthPrior):
 
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    import json
-
     path = folder / "preprocessor_config.json"
-    facts = json.loads(path.read_text()) if path.is_file() else {}
+    facts = read_json(path) if path.is_file() else {}
     return facts.get("image_mean", [0.485, 0.456, 0.406]), facts.get(
         "image_std", [0.229, 0.224, 0.225]
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..engine.config import from_dict
+from ..engine.config import convert, from_dict
 from ..engine.errors import ConfigError, ModelError
 from ..engine.schema.bounds import FieldOfView, Number, Positive, Share
+from ..engine.text import parse_json
 
 T = TypeVar("T", bound=Any)
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
@@ -69,16 +69,29 @@ class PriorRecord:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The keys of a JSON file. Raises ModelError on one that is damaged."""
+    """The keys of a JSON file. Raises ModelError on one that is damaged, or has a key twice."""
+    reason = ""
     try:
         if path.stat().st_size > LARGEST:
             raise ModelError("is too large to be a configuration", str(path))
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        content, text = None, str(error)
+        reason = f" ({text})" if text.endswith("is there twice") else ""
     if not isinstance(content, dict):
-        raise ModelError("the configuration is damaged", str(path), "Download the model again")
+        remedy = "Keep one of the two" if reason else "Download the model again"
+        raise ModelError(f"the configuration is damaged{reason}", str(path), remedy)
     return content
+
+
+def number_in(path: Path, key: str, default: int) -> int:
+    """A whole number of 1 and more in a JSON file, `default` where it has none. Raises
+    ModelError."""
+    value = read_json(path).get(key, default)
+    try:
+        return convert(value, Number, key, str(path))
+    except ConfigError as problem:
+        raise ModelError(problem.what, problem.where, "Download the model again") from None
 
 
 def record(kind: type[T], values: dict[str, Any], path: Path, strict: bool = False) -> T:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from ..engine.config import dotted, from_dict, read_yaml, section, set_dotted, to_dict, update
+from ..engine.config import dotted, from_dict, parse_yaml, section, set_dotted, to_dict, update
 from ..engine.errors import CheckpointError, ConfigError
 from ..engine.events import Events
+from ..engine.schema.bounds import shown
 from ..engine.schema.former import former_lines
+from ..engine.schema.yaml_text import read_text
 from ..guidance.choice import guide_stages
 from ..meshes.surface.extraction import ExtractionConfig
 from ..stages.distilling import DistillingConfig
 from ..stages.field_to_mesh import AssetConfig
 from ..stages.mesh.config import REFINE_STEPS
-from .record import RunRecord
+from .record import CHECKSUM, RunRecord, is_as_written
 
 Config = TypeVar("Config")
 ELSEWHERE = ("load", "export")
 """Groups of dotted options that are no part of a method's configuration."""
 TOP_LEVEL = {
-    *("format", "command", "verb", "prompt", "system", "preset", "prior", "seed", "threads"),
-    *("options", "config", "export", "picture", "mesh", "source", "frame", "unwrap", "lock"),
-    *("lock_parts", "method", "boxes", "objects", "spatial words", "fov", "elevation"),
+    *("format", CHECKSUM, "command", "verb", "options", "config", "export", "threads"),
+    *("prompt", "system", "preset", "prior", "seed", "method", "parts", "concepts", "control"),
+    *("picture", "picture content", "box", "segmenter", "mask content", "fov", "elevation"),
+    *("mesh", "mesh content", "frame", "unwrap", "lock", "lock_parts", "maps", "variants"),
+    *("source", "source record", "boxes", "objects", "spatial words", "poses", "poses content"),
 }
+"""Keys beside `config`: what run.yaml says of the commands of the package, see `Run.describe`."""
 
 
 def configure(options: Any, base: Config, events: Events | None = None) -> Config:
@@ -41,7 +47,7 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
     method = options.method
     if method.config is not None:
         path = str(method.config)
-        values = _configuration_of(method.config)
+        values = _configuration_of(method.config, events)
         config = update(config, values, path)
         if events is not None:
             say_former(events, config, values)
@@ -51,19 +57,39 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
             config = set_dotted(config, key, value)
     main = getattr(options, "guidance", "")
     if main or everywhere:
-        config = guide_stages(config, guidances_of(main, everywhere))
+        guided = guide_stages(config, guidances_of(main, everywhere))
+        first = f"--guidance {main}" if main else f"--{next(iter(everywhere))}"
+        config = _beside_given(config, guided, first, options.set)
     if getattr(options, "refine_mesh", False):
-        config = with_mesh(config)
+        config = _beside_given(config, with_mesh(config), "--refine-mesh", options.set)
     if method.steps is not None:
-        config = config.with_steps(method.steps)
+        few = config.with_steps(method.steps)
+        config = _beside_given(config, few, f"--steps {method.steps}", options.set)
     if method.resolution is not None:
-        config = with_resolution(config, method.resolution, options.set, events)
+        small = with_resolution(config, method.resolution, options.set, events)
+        config = _beside_given(config, small, f"--resolution {method.resolution}", options.set)
     if getattr(options, "sketch", None) is not None:
-        config = _with_sketch(config, options)
+        config = _beside_given(config, _with_sketch(config, options), "--sketch", options.set)
     if method.negative:
+        said = config
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
-            config = set_dotted(config, key, method.negative)
+            said = set_dotted(said, key, method.negative)
+        config = _beside_given(config, said, "--negative", options.set)
     return config
+
+
+def _beside_given(before: Any, after: Any, short: str, given: Mapping[str, str]) -> Any:
+    """The configuration `after` a short option. Raises ConfigError where that has replaced a value
+    that is given by its dotted name."""
+    old, new = dotted(before), dotted(after)
+    for key in given:
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f'would make --{key} "{shown(new.get(key))}", and "{given[key]}" is asked for',
+                short,
+                "Leave one of the two out",
+            )
+    return after
 
 
 def with_mesh(config: Any) -> Any:
@@ -109,10 +135,17 @@ def distilling(config: Any) -> dict[str, DistillingConfig]:
     return {k: v for k, v in stages.items() if isinstance(v, DistillingConfig) and v.steps > 0}
 
 
-def _configuration_of(path: Any) -> dict[str, Any]:
-    content = read_yaml(path)
-    known = {*TOP_LEVEL, *(key for key in content if "content" in key)}
-    return section(content, known, str(path))
+def _configuration_of(path: Path, events: Events | None) -> dict[str, Any]:
+    """The values under `config` of a file; of a run's own run.yaml, which may be of a plug-in's
+    command, whatever else stands there is let be. Raises InputError, ConfigError."""
+    text = read_text(path)
+    content, whole = parse_yaml(text, str(path)), is_as_written(text)
+    if events is not None and not whole:
+        events.say(
+            f"{path} is not as the run wrote it (cut off, or changed by hand): values that it does "
+            "not have are the preset's."
+        )
+    return section(content, content if whole and CHECKSUM in content else TOP_LEVEL, str(path))
 
 
 def _with_sketch(config: Any, options: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from ..engine.errors import OutputError
+from ..engine.output import output_error
 
 LOCK = "lock"
 
@@ -18,14 +19,17 @@ class FolderLock:
         folder: of the run; the lock is the file work/lock in it.
 
     Raises:
-        OutputError: another process holds it.
+        OutputError: another process holds it, or it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self._file: IO[bytes] | None = None
         path = folder / "work" / LOCK
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")  # noqa: SIM115 (held open for as long as the run lasts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a+b")  # noqa: SIM115 (held open for as long as the run lasts)
+        except OSError as error:
+            raise output_error(error, path) from None
         if not _take(file):
             file.close()
             raise OutputError(

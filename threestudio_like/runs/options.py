@@ -6,8 +6,9 @@ here, so that help is printed at once.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -312,12 +313,11 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 
 def check_numbers(values: dict[str, Any]) -> None:
     """Raise ConfigError on a number that cannot be meant. `values` by option names, see `flat`."""
+    check_finite(values)
     for name, (low, high, remedy) in LIMITS.items():
         value = values.get(name)
         if value is None or isinstance(value, (str, tuple)):
             continue
-        if isinstance(value, float) and value != value:
-            raise ConfigError("must be a number, got nan", flag(name), remedy)
         if not low <= value <= high:
             kind = f"from {low:g} to {high:g}" if high <= 10_000 else f"at least {low:g}"
             unit = " pixels" if name in ("texture", "resolution") else ""
@@ -335,6 +335,14 @@ def check_numbers(values: dict[str, Any]) -> None:
             "--strictness",
             "Add --sketch shape.obj",
         )
+
+
+def check_finite(values: Mapping[str, Any]) -> None:
+    """Raise ConfigError on a number that is infinite or none. `values` by option names."""
+    for name, value in values.items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"must be a finite number, got {number}", flag(name))
 
 
 def flag(name: str) -> str:

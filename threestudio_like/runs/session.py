@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.checkpoint import remove_partial_files
 from ..engine.config import from_dict, to_dict
-from ..engine.errors import CheckpointError, OutputError, UserError
+from ..engine.errors import OutputError, UserError
 from ..engine.events import Events
 from ..engine.output import check_free, own_folder
 from ..engine.registry import read_plugin_file
@@ -59,6 +60,7 @@ class Run:
     _lock: FolderLock | None = None
     _workers: ProcessGroup | None = None
     _joined: bool = False
+    _unwritten: bool = False
     _device: str = ""
     _saved: RunRecord | None = None
     _read_identity: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -188,23 +190,17 @@ class Run:
 
         plain = as_read_back({**facts, **parts_facts(self.options)})
         saved = self._saved
-        if saved is not None and saved.facts and saved.format > 1:
-            keys = {*plain, *saved.facts} - ({"concepts"} - {*saved.facts})  # not in earlier runs
-            differing = sorted(k for k in keys if plain.get(k) != saved.facts.get(k))
-            if differing:
-                raise CheckpointError(
-                    f"the folder holds another run (different: {', '.join(differing)})",
-                    str(self.folder),
-                    "Give the files and options that it was begun with, or another --out",
-                )
+        if saved is not None:
+            saved.check_same(plain, self.folder)
         self.record.facts = plain
         if saved is not None and saved.format == 1:
             self.record = replace(saved, facts=plain)
         self.config, self.record.config = config, to_dict(config)
         self.record.export = None if export is None else to_dict(export)
         self.record.threads = torch.get_num_threads()
-        if self.leads() and (saved is None or saved.format > 1):
-            self.record.write(self.folder)
+        self._unwritten = self.leads() and (saved is None or saved.format > 1)
+        if saved is None:
+            self._write_record()
         self.begun = True
         self.events.record(
             "begin",
@@ -238,7 +234,8 @@ class Run:
             Interrupted: after Ctrl-C, with the state saved.
             CheckpointError, CollapseError, MemoryShortage, OutputError, RankError.
         """
-        from ..engine.loop import Loop, LoopSettings
+        from ..engine.loop import CHECKPOINT, Loop, LoopSettings
+        from ..engine.progress import check_identity
         from ..engine.watchdog import Watchdog
         from .warm_up import warm_kernels
 
@@ -251,6 +248,8 @@ class Run:
 
                 # Before the other ranks learn of the folder, for they read the same checkpoint.
                 reopen_model(folder / "work", plans, self.identity())
+                check_identity(folder / "work" / CHECKPOINT, self.identity(), self._read_identity)
+        self._write_record()
         if workers is not None:
             folder = Path(workers.broadcast(str(folder)))
             type(workers).at_work = True
@@ -314,6 +313,7 @@ class Run:
         from .delivery import deliver
         from .kept import prune
 
+        self._write_record()
         result = deliver(self, began, figures, work=work)
         write_finished(
             self.folder,
@@ -323,6 +323,12 @@ class Run:
         if self._lock is not None:
             point_latest(self.folder)
         return result
+
+    def _write_record(self) -> None:
+        """Write run.yaml, once it is sure that the run is the one in the folder."""
+        if self._unwritten:
+            self.record.write(self.folder)
+            self._unwritten = False
 
     def leads(self) -> bool:
         """Whether this process is the one that writes."""
@@ -360,40 +366,21 @@ def _opened(command: str, options: Any, name: str, quiet: bool) -> Run:
     verbosity = "quiet" if quiet else settings.verbosity
     stripped = to_dict(replace(options, run=replace(settings, resume=False)))
     record = RunRecord(command=command, options=stripped)
+    make = partial(Run, command, options, record=record, resumed=settings.resume)
     if rank_here() > 0:
         saved = read_record(existing_folder(settings.out)) if settings.resume else None
-        events = Events(None, "quiet")
-        return Run(
-            command,
-            options,
-            Path(),
-            events=events,
-            record=record,
-            resumed=settings.resume,
-            _saved=saved,
-        )
+        return make(Path(), events=Events(None, "quiet"), _saved=saved)
     if not settings.resume:
         folder = make_folder(name, settings.out)
         own_folder(folder)
         lock = None if quiet else FolderLock(folder)
         record.write(folder)
         events = Events(folder / "events.jsonl", verbosity)
-        return Run(
-            command, options, folder, events=events, record=record, resumed=False, _lock=lock
-        )
+        return make(folder, events=events, _lock=lock)
     folder = existing_folder(settings.out)
     saved = read_record(folder)
     lock = None if quiet else FolderLock(folder)
     own_folder(folder)
     remove_partial_files(folder)
     events = Events(folder / "events.jsonl", verbosity, resumed=True)
-    return Run(
-        command,
-        options,
-        folder,
-        events=events,
-        record=record,
-        resumed=True,
-        _lock=lock,
-        _saved=saved,
-    )
+    return make(folder, events=events, _lock=lock, _saved=saved)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from ...runs.memory_budget import budget
 from ...runs.options import check_numbers, check_prompt, flat
 from ...runs.prior import check_words, closed_world
 from ...systems import registry
+from ...systems.cut_out.marks import check_boxes, read_boxes, read_mask, read_masks
+from ...systems.image_to_3d.photo import read_pixels
 from ..registry import COMMANDS, PLUG_IN_COMMANDS
 
 
@@ -46,7 +49,24 @@ def _texture(options: Any) -> None:
 
 
 def _reconstruct(options: Any) -> None:
-    _file(options.picture, "picture")
+    from .picture.cut_out import marks_of
+    from .picture.given import check_known, check_maps, pictures_of
+
+    if not options.picture.is_dir():
+        _file(options.picture, "picture")
+    with _named("picture"):
+        pictures = pictures_of(options.picture, options.further)
+    marks = marks_of(options, len(pictures))
+    check_known(options.known, len(pictures))
+    height, width = _picture(pictures[0], "picture")
+    for path in pictures[1:]:
+        _picture(path, "further" if options.further else "picture")
+    if marks.box:
+        _boxes((marks.box,), "--box", width, height)
+    if marks.mask is not None:
+        with _named("mask"):
+            read_mask(marks.mask, (height, width), (height, width))
+    check_maps(options.known, (width, height))
     if options.prompt:
         check_prompt(options.prompt)
         _words(options, options.prompt)
@@ -61,6 +81,11 @@ def _compose(options: Any) -> None:
         )
     if options.picture:
         _file(Path(options.picture), "picture")
+        height, width = _picture(Path(options.picture), "picture")
+        _boxes(options.boxes, "--boxes", width, height)
+        if options.masks is not None:
+            with _named("masks"):
+                read_masks(options.masks, (height, width), (height, width))
     for prompt in filter(None, (options.text, options.prompt)):
         check_prompt(prompt)
         _words(options, prompt)
@@ -89,6 +114,35 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
 def _file(path: Path, name: str) -> None:
     if not path.is_file():
         raise InputError("there is no such file", f"--{name}", str(path)[-120:])
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """An error about a file is one about the option that names it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.what, f"--{name}", error.remedy) from None
+
+
+def _picture(path: Path, name: str) -> tuple[int, int]:
+    """Height and width in pixels of a picture that can be read. Raises InputError."""
+    with _named(name):
+        return _shape(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=1024)
+def _shape(path: Path, changed: int) -> tuple[int, int]:
+    return read_pixels(path).shape
+
+
+def _boxes(boxes: tuple[str, ...], option: str, width: int, height: int) -> None:
+    """Raise ConfigError on what is no box of a picture of that size; whether one lies within
+    another is asked when the prompt is understood."""
+    for box in boxes:
+        corners = read_boxes((box,), option)
+        if corners is not None:
+            check_boxes(corners, width, height, option=option)
 
 
 @lru_cache(maxsize=8)

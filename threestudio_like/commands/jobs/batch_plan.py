@@ -10,14 +10,15 @@ from typing import Any
 
 from ... import __version__
 from ...engine.config import dotted
-from ...engine.errors import ConfigError, UserError
+from ...engine.errors import ConfigError, UserError, did_you_mean
 from ...runs.batch.inputs import Inputs
 from ...runs.batch.items import Item, Spec
 from ...runs.batch.manifest import MOST_ITEMS, Entry, Manifest, at, expand
 from ...runs.batch.tournament import Contest
-from ...runs.options import given
-from ..registry import is_configured
+from ...runs.options import flag, given, regroup
+from ..registry import is_command, is_configured
 from .batch_options import (
+    NOT_IN_A_BATCH,
     OWN,
     check_paths,
     paths_in,
@@ -28,6 +29,8 @@ from .batch_options import (
 )
 from .batch_work import CommandWork
 
+OF_EVERY_ITEM = ("command", "name", "seed", "seeds", "overrides")
+"""Keys that an item has whatever its command."""
 NAMING = (".obj", ".gltf", ".ply", ".dae", ".off", ".usd", ".usda", ".usdc")
 """Mesh formats whose files may name others."""
 OUT_OF_SIGHT = (".usd", ".usda", ".usdc")
@@ -89,9 +92,11 @@ def plan_items(
         made=made,
         work=work,
     )
+    _check_defaults(manifest, options.defaults)
     seen: set[str] = set()
     entries: dict[str, list[Item]] = {}
-    for item in reader.items():
+    first: dict[str, Any] = {}
+    for item, chosen in reader.items():
         if item.id in seen:
             plan.repeated += 1
             continue
@@ -99,11 +104,15 @@ def plan_items(
         if len(seen) > MOST_ITEMS:
             raise ConfigError(f"asks for more than {MOST_ITEMS} items", manifest.where)
         if options.keep:
-            entries.setdefault(item.spec.without_seed().id, []).append(item)
+            name = item.spec.without_seed().id
+            entries.setdefault(name, []).append(item)
+            first.setdefault(name, chosen)
         else:
             plan.items.append(item)
     for name, items in entries.items():
         _tournament(plan, name, items, options, work, manifest.where)
+        if name in plan.contests:
+            _check_rungs(plan.contests[name], first[name], manifest.where)
     return plan
 
 
@@ -118,13 +127,13 @@ class _Reader:
     made: Container[str]
     work: CommandWork
 
-    def items(self) -> Iterator[Item]:
-        """All of them, in order. Raises ConfigError."""
+    def items(self) -> Iterator[tuple[Item, Any]]:
+        """All of them with the options of their commands, in order. Raises ConfigError."""
         for entry in self.manifest.entries:
             for values in expand(self.manifest, entry, takes_several):
                 yield self._item(entry, values)
 
-    def _item(self, entry: Entry, values: dict[str, Any]) -> Item:
+    def _item(self, entry: Entry, values: dict[str, Any]) -> tuple[Item, Any]:
         manifest = self.manifest
 
         def place(key: str) -> str:
@@ -168,7 +177,8 @@ class _Reader:
         prompt = str(values.get("prompt") or values.get("text") or "")
         label = name or " · ".join(filter(None, (prompt, *files[:1]))) or command
         affinity = self.work.affinity(spec)
-        return Item(spec=spec, number=entry.number, label=label[:200], affinity=affinity)
+        item = Item(spec=spec, number=entry.number, label=label[:200], affinity=affinity)
+        return item, options
 
 
 def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
@@ -181,6 +191,42 @@ def _fitting(command: str, values: dict[str, Any], defaults: set[str]) -> dict[s
         for k, v in values.items()
         if k not in defaults or k.replace("-", "_") in rows or _dotted(command, k)
     }
+
+
+def _check_defaults(manifest: Manifest, more: Mapping[str, Any]) -> None:
+    """Raise ConfigError on a default, of the manifest or of the command line (`more`), that none of
+    the manifest's commands knows: items would be made without it. Values are checked with the items
+    that have them."""
+    defaults = {**more, **manifest.defaults}
+    asked = [key for key in defaults if key not in OF_EVERY_ITEM]
+    if not asked:
+        return
+    used = {name for entry in manifest.entries for name in _commands(defaults, entry)}
+    # A command that there is not is said of its item.
+    used = {name for name in used if is_command(name) and name not in NOT_IN_A_BATCH}
+    for key in asked if used else ():
+        word = key.replace("-", "_")
+        if word in OWN or any(word in rows_of(name) or _dotted(name, word) for name in used):
+            continue
+        known = {*OF_EVERY_ITEM, *(k for name in used for k in {*rows_of(name)} - OWN)}
+        if "." in word:
+            known = {k for name in used if is_configured(name) for k in _names(name)}
+        own = key in manifest.defaults
+        raise ConfigError(
+            f"there is no such option of {', '.join(sorted(used))}",
+            f'{manifest.where}: defaults, field "{key}"' if own else flag(key),
+            did_you_mean(word, sorted(known)) if known else "",
+        )
+
+
+def _commands(defaults: Mapping[str, Any], entry: Entry) -> Iterator[str]:
+    """The commands that an entry's items are of."""
+    groups = entry.values.get("overrides", defaults.get("overrides"))
+    groups = [g for g in groups if isinstance(g, dict)] if isinstance(groups, list) else []
+    command = entry.values.get("command", defaults.get("command", "generate"))
+    for values in groups or [{}]:
+        named = values.get("command", command)
+        yield from map(str, named if isinstance(named, list) else [named])
 
 
 def _dotted(command: str, key: str) -> bool:
@@ -272,3 +318,15 @@ def _tournament(
         keep=options.keep,
         factor=options.factor,
     )
+
+
+def _check_rungs(contest: Contest, options: Any, where: str) -> None:
+    """Raise ConfigError where an item of a tournament could not be made with the fewer steps that
+    it begins with."""
+    from .batch_checks import check_options
+
+    item = contest.entry
+    try:
+        check_options(item.spec.command, regroup(options, {"steps": contest.length(0)}))
+    except UserError as error:
+        raise _placed(error, where, item.number, {"steps": 0}) from None

@@ -80,6 +80,8 @@ def write_formats(
         InputError: there is no asset.
         OutputError: a file of the user's would be replaced.
     """
+    if not options.to:
+        raise ConfigError("names no format", "--to", "Name one at least: --to glb")
     for plugin in options.plugins:
         read_plugin_file(plugin)
     source = options.source.expanduser()

@@ -52,6 +52,7 @@ from .picture.choice import (
 from .picture.cut_out import marked_facts, marks_of, picked_box, show_cut_out
 from .picture.given import (
     InputImage,
+    check_known,
     content_of,
     order_of,
     pictures_of,
@@ -94,6 +95,7 @@ def reconstruct(
     if options.pick:
         options = replace(options, box=picked_box(options, pictures), pick=False)
     marks = marks_of(options, len(pictures))
+    check_known(options.known, len(pictures))
     method = name_of(options)
     with Run.open("reconstruct", options, name=f"{picture.stem} {method}") as run:
         config = method_configuration(options, system)

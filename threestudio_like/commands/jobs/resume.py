@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -16,7 +17,7 @@ from ...meshes.verification import Verdict
 from ...runs.delivery import RunResult
 from ...runs.folders import existing_folder, point_latest
 from ...runs.options import SAME_RESULT, check_numbers, flag, flat, given, regroup
-from ...runs.record import RunRecord, read_finished, read_record
+from ...runs.record import RunRecord, damaged_finish, read_finished, read_record
 from ..registry import PROGRAM, call_of, is_command, options_of
 from ..resume import Resume
 
@@ -114,23 +115,37 @@ def _go_on(
     before = flat(options).get("steps")
     if steps is not None and steps != before:
         values["steps"] = steps
-    elif read_finished(folder) is not None:
-        return _finished_already(folder, options, changes["quiet"])
+    else:
+        content = read_finished(folder)
+        if content is not None:
+            return _finished_already(folder, options, content, quiet=changes["quiet"])
     return call_of(record.command)(regroup(options, values), **objects)
 
 
-def _finished_already(folder: Path, options: Any, quiet: bool) -> RunResult:
-    content = read_finished(folder) or {}
+def _finished_already(
+    folder: Path, options: Any, content: dict[str, Any], quiet: bool
+) -> RunResult:
+    verdict = _verdict(content["verdict"], folder)
     path = folder / "asset.glb"
     # A run with --texture-only leaves pictures and no mesh.
     pictures = getattr(options, "texture_only", False)
+    asset = Asset({}) if pictures else Asset.load(path)
     if not quiet:
         print(f"{folder if pictures else path}  (finished already)", file=sys.stderr)
     point_latest(folder)
-    known = {f.name for f in fields(Verdict)}
-    verdict = Verdict(**{k: v for k, v in content.get("verdict", {}).items() if k in known})
-    asset = Asset({}) if pictures else Asset.load(path)
-    return RunResult(asset, folder, dict(content.get("figures", {})), verdict=verdict)
+    return RunResult(asset, folder, content["figures"], verdict=verdict)
+
+
+def _verdict(values: dict[str, Any], folder: Path) -> Verdict:
+    """The verdict of a finished run; a figure that was not finite is null in its file."""
+    known = {f.name: values[f.name] for f in fields(Verdict) if f.name in values}
+    finite = {name: 0.0 if value is None else value for name, value in known.items()}
+    try:
+        verdict = from_dict(Verdict, finite)
+    except ConfigError:
+        raise damaged_finish(folder) from None
+    psnr, iou = (math.nan if known[k] is None else known[k] for k in ("psnr", "iou"))
+    return replace(verdict, psnr=psnr, iou=iou)
 
 
 def _saved_options(record: RunRecord, folder: Path) -> Any:

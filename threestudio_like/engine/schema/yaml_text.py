@@ -1,4 +1,5 @@
-"""YAML of plain values: read with limits, and written so that it reads back equal.
+"""YAML of plain values: read with limits, and written so that it reads back equal. What a word
+means is that of YAML 1.2.
 
 Aliases, tags, repeated keys, deep and large documents are refused before anything is built of them.
 """
@@ -44,11 +45,26 @@ class _Loader(_Base):  # type: ignore[misc]
             seen.add(name)
         return super().construct_mapping(node, deep)
 
+    def whole_number(self, node: Any) -> int:
+        """An integer of YAML 1.2: zeros before it mean nothing."""
+        text = str(self.construct_scalar(node))
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text[2:] if base != 10 else text, base)
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":timestamp", ":merge"))]
-    for first, known in _Base.yaml_implicit_resolvers.items()
-}
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _words, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+):
+    # The core schema of YAML 1.2. YAML 1.1 reads 010 as 8, 1:30 as 90 and `no` as false.
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_words})\Z"), _first
+    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -81,6 +97,10 @@ def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
     return dumper.represent_float(value)
 
 
+# A text that any reader may take for something else stands in quotes: for YAML 1.1 by the base.
+for _letter, _rules in _Loader.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _rules:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_letter])
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(float, _float)
 

@@ -7,7 +7,6 @@ with (METHODS 2.3, 2.4, 2.10).
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from torch import nn
 
 from ...engine.errors import ModelError
 from ...engine.schema.bounds import Count, Number, Positive, Size
+from ...engine.text import parse_json
 from .patch_transformer import EncoderConfig, TextEncoder, build_encoder, resized
 from .weights import save_weights
 
@@ -190,7 +190,7 @@ def read_config(folder: Path, kind: str, remedy: str) -> dict[str, Any]:
             "there is no such model", str(folder), f"Reinstall the package, or: {remedy}"
         )
     try:
-        facts = json.loads(path.read_text())
+        facts = parse_json(path.read_text())
     except (ValueError, OSError) as error:
         raise damaged(folder, error) from None
     if facts.pop("kind", "") != kind:

@@ -21,7 +21,7 @@ from ...meshes.io.photographs import read_photograph
 from ..families.parts import PICKLES
 from ..families.views.pictures import CLIP_MEAN, CLIP_STD, vision_of
 from ..hub import pickle_advice, snapshot_in
-from ..model_files import read_json
+from ..model_files import number_in, read_json
 from ..networks.attention import ViewAttention
 from ..networks.pictured import PicturedAttention
 from .choice import PersonalParts
@@ -80,7 +80,7 @@ def add_pictures(unet: Any, words: ViewAttention, parts: PersonalParts) -> Liken
     plain = "proj.weight" in projection
     place = _encoder(path, _width(projection), plain)
     complete_encoder(parts.ip_adapter, path, place)
-    edge = int(read_json(place / ENCODER / "config.json").get("image_size", 224))
+    edge = number_in(place / ENCODER / "config.json", "image_size", 224)
     pixels = torch.cat([clip_pixels(read_photograph(p).pixels, edge) for p in parts.like])
     dtype, device = unet.dtype, unet.device
     made: list[torch.Tensor] = []

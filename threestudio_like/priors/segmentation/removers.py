@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
+from ..model_files import read_json
 from .prompts import Prompts, PromptSegmenter
 from .segmenter import Segmenter
 
@@ -111,7 +111,7 @@ def _processor(folder: Path) -> Any:
     """The library's own preparation of pictures; without torchvision where that is missing."""
     import transformers
 
-    facts = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+    facts = read_json(folder / "preprocessor_config.json")
     name = str(facts.get("image_processor_type", "")).removesuffix("Fast").removesuffix("Pil")
     if importlib.util.find_spec("torchvision") is None:
         plain = getattr(transformers, f"{name}Pil", None)
@@ -128,12 +128,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             what, str(folder), f"{KINDS}; rembg's ONNX models by --segmenter {REMBG}u2net"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(config, dict)
-    except (ValueError, AssertionError, UnicodeDecodeError):
-        raise ModelError("the configuration is damaged", str(path), "Download it again") from None
-    return config
+    return read_json(path)
 
 
 def remover_kind(config: dict[str, Any], folder: Path) -> str:

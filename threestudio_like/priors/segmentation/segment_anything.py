@@ -4,7 +4,6 @@ of the original package."""
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 
 from ...engine.errors import ModelError
 from ...engine.places import user_path
+from ..model_files import read_json
 from ..registry import EMBEDDED, SEGMENTERS, embedded_folder, find_model
 from .prompts import Masks, Prompts, PromptSegmenter
 
@@ -59,16 +59,7 @@ class TransformersSam(PromptSegmenter):
                 str(folder),
                 "Give a transformers folder, or: threestudio-like train segmenter",
             )
-        try:
-            kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get(
-                "model_type"
-            )
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ModelError(
-                "the configuration is damaged",
-                str(folder / "config.json"),
-                "Download the model again",
-            ) from None
+        kind = read_json(folder / "config.json").get("model_type")
         import transformers
         from transformers.utils import logging
 
@@ -101,7 +92,7 @@ class TransformersSam(PromptSegmenter):
         )
         self.size = int(size[0] if isinstance(size, (list, tuple)) else size)
         path = folder / "preprocessor_config.json"
-        facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        facts = read_json(path) if path.is_file() else {}
         self._mean = torch.tensor(facts.get("image_mean", [0.485, 0.456, 0.406]))
         self._deviation = torch.tensor(facts.get("image_std", [0.229, 0.224, 0.225]))
 

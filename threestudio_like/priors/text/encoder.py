@@ -10,7 +10,7 @@ import torch
 
 from ...engine.errors import ModelError
 from ..families.parts import load_text_part
-from ..model_files import read_json
+from ..model_files import number_in
 from .concepts import add_vectors, concept_tokens, in_tokens
 from .embeddings import EmbeddingStore
 from .tokenizer import Tokens, load_tokenizer
@@ -63,7 +63,7 @@ class PromptEncoder:
         known = int(self._tokenizer.model_max_length)
         path = self.folder / "text_encoder" / "config.json"
         if path.is_file():
-            known = min(known, int(read_json(path).get("max_position_embeddings", known)))
+            known = min(known, number_in(path, "max_position_embeddings", known))
         return Tokens(self._tokenizer, known, self.chunked)
 
     def _load(self) -> None:

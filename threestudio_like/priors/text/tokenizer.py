@@ -15,6 +15,9 @@ from .tokens import phrase_spans
 LONGEST = 1 << 16
 """Tokens that a tokenizer without a limit of its own is taken to read."""
 
+FEWEST = 3
+"""Tokens of the shortest text: its beginning, a word, its end."""
+
 
 def load_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
     """The tokenizer in a part of a model folder, of the class that its tokenizer_config.json names.
@@ -55,6 +58,13 @@ def load_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
     if len(tokenizer) < 3:
         raise ModelError(
             f"its tokenizer knows {len(tokenizer)} tokens", str(path), "Download the model again"
+        )
+    limit = tokenizer.model_max_length
+    if type(limit) not in (int, float) or not limit >= FEWEST:
+        raise ModelError(
+            f'"model_max_length" must be at least {FEWEST}, got "{str(limit)[:40]}"',
+            str(path / "tokenizer_config.json"),
+            "Correct it, or download the model again",
         )
     return tokenizer
 

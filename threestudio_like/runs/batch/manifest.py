@@ -15,6 +15,7 @@ from typing import Any
 
 from ...engine.errors import ConfigError, InputError, did_you_mean
 from ...engine.schema.yaml_text import LARGEST_DOCUMENT, parse_document, read_text
+from ...engine.text import parse_json
 
 SUFFIXES = (".yaml", ".yml", ".csv", ".jsonl")
 LARGEST_MANIFEST = 1 << 30
@@ -145,6 +146,9 @@ def _of_yaml(text: str, where: str) -> tuple[list[Entry], dict[str, Any]]:
     defaults, items = content.get("defaults") or {}, content.get("items")
     if not isinstance(defaults, dict):
         raise ConfigError("is a group of keys, not a value", f'{where}: field "defaults"')
+    strange = next((key for key in defaults if not isinstance(key, str)), None)
+    if strange is not None:
+        raise ConfigError(f'has a key that is no word, "{strange}"', f'{where}: field "defaults"')
     if not isinstance(items, list):
         raise ConfigError("is a list of items", f'{where}: field "items"', 'Begin each with "-"')
     return [_entry(n, item, where) for n, item in enumerate(items, 1)], defaults
@@ -166,20 +170,11 @@ def _of_lines(text: str, where: str) -> list[Entry]:
             continue
         number = len(entries) + 1
         try:
-            item = json.loads(line, object_pairs_hook=_once)
+            item = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"is no JSON ({str(error)[:80]})", at(where, number)) from None
         entries.append(_entry(number, item, where))
     return entries
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice[:60]}" is there twice')
-    return found
 
 
 def _of_csv(text: str, where: str) -> list[Entry]:

@@ -3,7 +3,6 @@ which knows that world alone, or by a captioner that the user names."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from ...engine.errors import ModelError
 from ...priors.framing import cut
+from ...priors.model_files import read_json
 from ...priors.networks.contrastive import BACKGROUND, Contrastive
 from ...priors.registry import embedded_folder, find_model
 from ...toybox.editions import edition_of
@@ -83,7 +83,7 @@ def load_captioner(name: str) -> tuple[Any, Any, dict[str, Any]]:
             folder, use_safetensors=True, local_files_only=True
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        facts = json.loads((folder / "preprocessor_config.json").read_text())
+        facts = read_json(folder / "preprocessor_config.json")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ModelError(

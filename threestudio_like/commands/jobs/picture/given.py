@@ -23,6 +23,8 @@ from ....systems.image_to_3d.viewpoint import Viewpoint
 
 MOST = 64
 """Photos of one object."""
+FOV = (5, 120)
+"""Vertical fields of view that a picture can have, degrees."""
 
 
 @dataclass(kw_only=True)
@@ -79,16 +81,52 @@ def order_of(pictures: list[Path], azimuths: tuple[float, ...]) -> str:
     return ", ".join(names if len(names) <= 8 else [*names[:7], f"… {names[-1]}"])
 
 
-def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events: Events) -> Known:
-    """What the options say of the pictures; the photos after the first one are read here. Raises
-    InputError, ConfigError, ModelError."""
-    azimuths = [math.radians(a) for a in options.azimuths]
-    if azimuths and len(azimuths) != len(pictures):
+def check_known(options: KnownOptions, photos: int) -> None:
+    """Raise ConfigError on what cannot be said of so many photos; no file is read."""
+    azimuths = options.azimuths
+    if azimuths and len(azimuths) != photos:
         raise ConfigError(
-            f"names {len(azimuths)} for {len(pictures)} picture{'s' * (len(pictures) > 1)}",
+            f"names {len(azimuths)} for {photos} picture{'s' * (photos > 1)}",
             "--azimuths",
             "Give one for each, in degrees: 0 is the front, 90 the object's left side",
         )
+    if options.fov is not None and not FOV[0] <= options.fov <= FOV[1]:
+        raise ConfigError(
+            f"must be from {FOV[0]} to {FOV[1]}, got {options.fov:g}",
+            "--fov",
+            "Leave it out if it is not known",
+        )
+    known = Known(fov=options.fov, distance=options.distance, height=_height(options))
+    known.check()
+
+
+def check_maps(options: KnownOptions, size: tuple[int, int]) -> None:
+    """Raise InputError where a map of depth or normals is no map of a picture of `size`, width and
+    height in pixels. Names of models are not looked up."""
+    for name, text in (("depth", options.depth), ("normal", options.normal)):
+        path = _map_file(text)
+        if path is not None and name == "depth":
+            read_depth(path, size, options.depth_kind)
+        elif path is not None:
+            read_normals(path, size)
+
+
+def _height(options: KnownOptions) -> float | None:
+    """Of the object, metres; None where it is not said. Raises ConfigError."""
+    return read_length(options.height, "--height") if options.height else None
+
+
+def _map_file(text: str) -> Path | None:
+    """The file that --depth or --normal names; None where it names a model, or nothing."""
+    path = Path(text).expanduser()
+    return path if text and (path.is_file() or path.suffix) else None
+
+
+def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events: Events) -> Known:
+    """What the options say of the pictures; the photos after the first one are read here. Raises
+    InputError, ConfigError, ModelError."""
+    check_known(options, len(pictures))
+    azimuths = [math.radians(a) for a in options.azimuths]
     elevation = None if options.elevation is None else math.radians(options.elevation)
     views = tuple(
         View(
@@ -101,8 +139,8 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
     height, width = photo.pixels.shape[:2]
     depth: Any = None
     if options.depth:
-        path = Path(options.depth).expanduser()
-        if path.is_file() or path.suffix:
+        path = _map_file(options.depth)
+        if path is not None:
             kind = options.depth_kind
             depth = read_depth(path, (width, height), kind, photo.pixels[..., 3])
             events.say(f"--depth {path.name}: {depth.note} (--depth-kind says it otherwise)")
@@ -111,8 +149,8 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
             depth = options.depth
     normals: Any = None
     if options.normal:
-        path = Path(options.normal).expanduser()
-        if path.is_file() or path.suffix:
+        path = _map_file(options.normal)
+        if path is not None:
             normals, how = read_normals(path, (width, height))
             events.say(f"--normal {path.name}: {how}")
         else:
@@ -125,12 +163,11 @@ def read_known(options: KnownOptions, photo: Photo, pictures: list[Path], events
         elevation=elevation,
         fov=options.fov,
         distance=options.distance,
-        height=read_length(options.height, "--height") if options.height else None,
+        height=_height(options),
         depth=depth,
         normals=normals,
         views=views,
     )
-    known.check()
     return known
 
 
