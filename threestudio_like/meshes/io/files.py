@@ -17,6 +17,7 @@ from ..mesh import Asset, Mesh, Node
 from ..surface.normals import face_normals
 from .formats import format_to_read, format_to_write
 from .images import LARGEST_FILE
+from .sound import check_sound
 
 
 def write(
@@ -55,11 +56,12 @@ def _holds(path: Path, data: bytes) -> bool:
 
 def encode(asset: Asset, path: Path, frame: Frame | None = None) -> dict[Path, bytes]:
     """The files of an asset in the format of the path's suffix, `path` and those beside it, not yet
-    written. Raises ExportError."""
+    written. Raises ExportError, also where a mesh is none (`sound.check_sound`)."""
     row = format_to_write(path)
     assert row.write is not None
+    check_sound(asset, path)
     try:
-        files = row.write(from_canonical(_with_normals(asset), frame or CANONICAL), path.name)
+        files = row.write(from_canonical(_complete(asset), frame or CANONICAL), path.name)
         if not any(name == path.name for name in files):
             raise ValueError(f"the writer made no {path.name}")
         return {path.with_name(name): data for name, data in files.items()}
@@ -83,9 +85,18 @@ def losses(asset: Asset, path: Path) -> list[Feature]:
     return lost + (row.also_loses(asset) if row.also_loses is not None else [])
 
 
-def _with_normals(asset: Asset) -> Asset:
+def _complete(asset: Asset) -> Asset:
+    """An asset whose meshes have normals, and no vertices that are no numbers: those are of no
+    face."""
+
+    def complete(mesh: Mesh) -> Mesh:
+        uv = mesh.uv if mesh.uv is not None else mesh.vertices
+        if not (np.isfinite(mesh.vertices).all() and np.isfinite(uv).all()):
+            mesh = mesh.keep_faces(np.ones(len(mesh.faces), bool))
+        return mesh if mesh.normals is not None else mesh.with_normals()
+
     def full(meshes: dict[str, Mesh]) -> dict[str, Mesh]:
-        return {k: m if m.normals is not None else m.with_normals() for k, m in meshes.items()}
+        return {k: complete(m) for k, m in meshes.items()}
 
     # Instances stay instances.
     own = {id(n.meshes): full(n.meshes) for n in asset.nodes.values()}

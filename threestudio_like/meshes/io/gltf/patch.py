@@ -20,6 +20,7 @@ from .relook import Edit, MaterialPatch
 from .scene import INSTANCING
 from .source import GltfSource
 from .variants import add_variants
+from .write import Writer
 
 
 @dataclass
@@ -64,6 +65,7 @@ class _Patch:
         relook = MaterialPatch(self.source, self.accessors, self.looks, changed=self.changed)
         relook.write([edit for edit in edits if edit.relooked])
         self._remove()
+        self._add()
         bases = {
             name: self.document["materials"][rows[0]["material"]]
             for name, rows in self.rows.items()
@@ -239,6 +241,30 @@ class _Patch:
                         node.pop(key, None)
                     self.changed.append(f"/nodes/{k}")
 
+    def _add(self) -> None:
+        """Write the meshes that the file does not have as parts of its scene."""
+        new = {k: m for k, m in self.asset.meshes.items() if k not in self.source.refs}
+        if not new:
+            return
+        writer = Writer.onto(self.document, self.accessors, self.looks)
+        nodes = writer.parts(new)
+        self.rows |= writer.primitives
+        # The scene is moved as a whole, see `_frame`; these stand in the asset's world already.
+        back = np.linalg.inv(self.asset.motion)
+        if np.abs(back - np.eye(4)).max() > 1e-9 * np.abs(back).max():
+            row = {"name": "added", "matrix": back.T.reshape(-1).tolist(), "children": nodes}
+            nodes = [self.looks.append("nodes", row)]
+        scene = self._scene()
+        scene["nodes"] = [*scene.get("nodes", []), *nodes]
+
+    def _scene(self) -> dict[str, Any]:
+        """The scene that is shown, which the patch changes."""
+        scenes = self.document.setdefault("scenes", [{"nodes": self.geometry.reader.scene.roots()}])
+        chosen = self.document.setdefault("scene", 0)
+        self.changed += [f"/scenes/{chosen}/nodes", "/scene"]
+        scene: dict[str, Any] = scenes[chosen]
+        return scene
+
     def _frame(self) -> None:
         """Put the scene's roots below a node that places them, where the asset stands elsewhere
         than the file."""
@@ -247,15 +273,13 @@ class _Patch:
         scale = float(np.abs(total).max())
         if np.abs(total - np.eye(4)).max() < 1e-9 * scale:
             return
-        scenes = self.document.setdefault("scenes", [{"nodes": self.geometry.reader.scene.roots()}])
-        chosen = self.document.setdefault("scene", 0)
+        scene = self._scene()
         row = {
             "name": "frame",
             "matrix": total.T.reshape(-1).tolist(),
-            "children": list(scenes[chosen].get("nodes", [])),
+            "children": list(scene.get("nodes", [])),
         }
-        scenes[chosen]["nodes"] = [self.looks.append("nodes", row)]
-        self.changed += [f"/scenes/{chosen}/nodes", "/scene"]
+        scene["nodes"] = [self.looks.append("nodes", row)]
 
     def _provenance(self) -> None:
         extras = self.document["asset"].get("extras", {})

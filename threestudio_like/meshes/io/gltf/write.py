@@ -18,14 +18,24 @@ from .looks import Looks
 from .variants import add_variants
 
 
-class _Writer:
+class Writer:
     """The document and the bytes of a file that is being written."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = {"nodes": [], "meshes": [], "accessors": []}
         self.buffers = Buffers.empty(self.document)
-        self.accessors = Accessors(self.document, self.buffers)
-        self.looks = Looks(self.document, self.buffers)
+        self._begin(Accessors(self.document, self.buffers), Looks(self.document, self.buffers))
+
+    @classmethod
+    def onto(cls, document: dict[str, Any], accessors: Accessors, looks: Looks) -> Writer:
+        """A writer that adds to a document which is being patched."""
+        out = cls.__new__(cls)
+        out.document = document
+        out._begin(accessors, looks)
+        return out
+
+    def _begin(self, accessors: Accessors, looks: Looks) -> None:
+        self.accessors, self.looks = accessors, looks
         self.primitives: dict[str, list[dict[str, Any]]] = {}
         self._materials: dict[tuple[int, int], int] = {}
 
@@ -61,6 +71,18 @@ class _Writer:
             row["material"] = material
         self.primitives.setdefault(name, []).append(row)
         return row
+
+    def parts(self, meshes: dict[str, Mesh]) -> list[int]:
+        """Add a node for each part of some meshes; the nodes' numbers."""
+        parts: dict[str, dict[str, Mesh]] = {}
+        for key, mesh in meshes.items():
+            parts.setdefault(mesh.part or key, {})[key] = mesh
+        nodes = []
+        for name, own in parts.items():
+            rows = [self.primitive(key, m) for key, m in own.items()]
+            number = self.looks.append("meshes", {"name": name, "primitives": rows})
+            nodes.append(self.looks.append("nodes", {"name": name, "mesh": number}))
+        return nodes
 
 
 def colour_rows(colours: np.ndarray) -> np.ndarray:
@@ -98,17 +120,11 @@ def gltf_document(asset: Asset) -> tuple[dict[str, Any], bytes]:
     It has one node for each part (or object of a scene), one primitive for each mesh, textures in
     their own encoding or as PNG, and the provenance in the extras.
     """
-    writer = _Writer()
+    writer = Writer()
     if asset.nodes:
         _write_nodes(writer, asset.nodes)
     else:
-        parts: dict[str, dict[str, Mesh]] = {}
-        for key, mesh in asset.meshes.items():
-            parts.setdefault(mesh.part or key, {})[key] = mesh
-        for name, meshes in parts.items():
-            rows = [writer.primitive(key, m) for key, m in meshes.items()]
-            number = writer.looks.append("meshes", {"name": name, "primitives": rows})
-            writer.looks.append("nodes", {"name": name, "mesh": number})
+        writer.parts(asset.meshes)
     roots = list(range(len(writer.document["nodes"])))
     if asset.offset.any():
         place = {"name": "origin", "translation": asset.offset.tolist(), "children": roots}
@@ -146,7 +162,7 @@ def glb_bytes(document: dict[str, Any], binary: bytes) -> bytes:
     return b"".join([struct.pack("<4sII", b"glTF", 2, length), *chunks])
 
 
-def _write_nodes(writer: _Writer, nodes: dict[str, Node]) -> None:
+def _write_nodes(writer: Writer, nodes: dict[str, Node]) -> None:
     """Write a scene with one node for each object, with its scale, rotation and translation.
     Instances share a mesh."""
     written: dict[int, int] = {}
