@@ -62,8 +62,14 @@ def writable_cache(name: str) -> Path | None:
 
 def user_path(path: str | Path) -> Path:
     """A path as the user wrote it, with "~" and "~name" for a home. Raises ConfigError where "~" is
-    used and there is no home."""
-    text = os.fspath(path)
+    used and there is no home, or where it is no path."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        kind = type(path).__name__
+        raise ConfigError(
+            f"must be a path, got a {kind}", "path", "Give a text or a Path"
+        ) from None
     if not text.startswith("~"):
         return Path(text)
     if text == "~" or text[1:2] in ("/", os.sep):

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ...engine.config import from_dict
+from ...engine.errors import ConfigError
 from ...priors.diffusion import DiffusionPrior
 from ...runs.delivery import RunResult
 from ...runs.options import PriorOptions
 from ..evaluate import Evaluate
 from ..export import Export
-from .options import PathLike
+from .options import PathLike, as_path
+
+_DEVICES = 'Write "cpu", "cuda", "cuda:1" or "mps"'
 
 
 def export(
@@ -104,7 +107,7 @@ def open_run(folder: PathLike) -> Any:
     """
     from ..jobs.opening import open_model
 
-    return open_model(Path(folder))
+    return open_model(as_path(folder, "folder"))
 
 
 def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> DiffusionPrior:
@@ -120,5 +123,7 @@ def load_prior(name: str | PathLike, *, device: str = "", **options: Any) -> Dif
     from ...kernels import devices
     from ...runs.prior import load_prior as load
 
-    chosen = from_dict(PriorOptions, {"prior": str(name), **options}, "options")
+    chosen = from_dict(PriorOptions, {"prior": str(as_path(name, "name")), **options}, "options")
+    if not isinstance(device, str):
+        raise ConfigError(f"must be a text, got a {type(device).__name__}", "device", _DEVICES)
     return load(chosen, devices.settle(device or devices.MAIN))

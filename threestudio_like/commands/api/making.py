@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...runs.options import AssetOptions, KnownOptions, MicrobatchOptions, RunOp
 from ..generate import Generate
 from ..reconstruct import Reconstruct
 from ..texture import Texture
-from .options import PathLike, PriorLike, build_options, run_command
+from .options import PathLike, PriorLike, as_path, build_options, run_command
 
 
 def generate(
@@ -148,7 +148,7 @@ def texture(
         asset=asset,
         views=views,
         values={
-            "mesh": mesh,
+            "mesh": as_path(mesh, "mesh"),
             "prompt": prompt,
             "up": up,
             "front": front,
@@ -163,7 +163,7 @@ def texture(
             "drop_textures": drop_textures,
             "begin": begin,
             "by": method,
-            "control": tuple(control),
+            "control": (control,) if isinstance(control, str) else control,
             "quality": quality,
         },
         method={
@@ -218,9 +218,11 @@ def reconstruct(
         >>> reconstruct("photo.png", prompt="a red chair").fit         # doctest: +SKIP
         'fits'
     """
-    if not isinstance(picture, (str, Path)) and not picture:
+    one = isinstance(picture, (str, Path)) or not isinstance(picture, Iterable)
+    pictures = [picture] if one else list(picture)
+    if not pictures:
         raise InputError("names no picture", "picture", "Give the path of a picture")
-    first, *further = [picture] if isinstance(picture, (str, Path)) else list(picture)
+    first, *further = [as_path(path, "picture") for path in pictures]
     options = build_options(
         Reconstruct,
         run,

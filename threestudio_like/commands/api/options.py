@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ...engine.config import checked, from_dict, to_dict
 from ...engine.errors import ConfigError
 from ...engine.events import in_notebook
@@ -21,9 +23,11 @@ from ...runs.options import (
     PriorOptions,
     RunOptions,
 )
+from ...systems.system import VERBS
 from ..registry import carry_out
 
 Options = TypeVar("Options", bound=Any)
+Group = TypeVar("Group")
 PathLike = str | Path
 PriorLike = str | DiffusionPrior | PriorOptions
 """A prior's name, folder or hub id, its options, or a prior made in Python."""
@@ -42,15 +46,17 @@ def build_options(
     set: Mapping[str, Any] | None,
 ) -> Options:
     """A command's options, checked as run.yaml is. Raises ConfigError."""
-    run = quiet_by_default(run)
+    run = quiet_by_default(_group(RunOptions, run, "run"))
+    # 0 is what nobody has said.
+    chosen_seed = {} if np.ndim(seed) == 0 and seed == 0 else {"seed": seed}
     groups: dict[str, Any] = {
-        "asset": asset or AssetOptions(),
-        "run": from_dict(RunOptions, {**to_dict(run), "seed": seed or run.seed}, "options"),
+        "asset": _group(AssetOptions, asset, "asset") or AssetOptions(),
+        "run": from_dict(RunOptions, {**to_dict(run), **chosen_seed}, "options"),
     }
     if views is not None:
-        groups["views"] = views
+        groups["views"] = _group(MicrobatchOptions, views, "views")
     if known is not None:
-        groups["known"] = from_dict(KnownOptions, to_dict(known), "options")
+        groups["known"] = _group(KnownOptions, known, "known")
     plain = {k: v for k, v in values.items() if v is not None}
     checked: Any = from_dict(kind, plain, "options")
     chosen = from_dict(MethodOptions, {k: v for k, v in method.items() if v is not None}, "options")
@@ -62,6 +68,56 @@ def build_options(
         )
     dotted = {str(k): _written(v) for k, v in (set or {}).items()}
     return replace(checked, method=chosen, set=dotted, **groups)
+
+
+def _group(kind: type[Group], given: Any, name: str) -> Group | None:
+    """A group of options that is an argument, checked as those of run.yaml are. Raises
+    ConfigError."""
+    if given is None:
+        return None
+    if not isinstance(given, kind):
+        raise ConfigError(
+            f"must be {kind.__name__}, got {_named(given)}", name, f"Write {name}={kind.__name__}()"
+        )
+    return from_dict(kind, to_dict(given), name)
+
+
+def _named(given: Any) -> str:
+    """What somebody gave, in words."""
+    return f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
+
+
+def _check_objects(command: str, system: Any, prior: Any) -> None:
+    """Raise ConfigError where a system or a prior that is no name is not an object of its kind."""
+    if system is not None and not isinstance(system, str):
+        task = None if isinstance(system, type) else getattr(system, "task", None)
+        if task is None:
+            raise ConfigError(
+                f"must be a name or a configuration, got {_named(system)}",
+                "system",
+                'Write system="latent-nerf" or system=LatentNerf()',
+            )
+        # A painting may be refined by its own system.
+        wanted = (VERBS[command], *(("texturing",) if command == "refine" else ()))
+        if task not in wanted:
+            raise ConfigError(
+                f"is a configuration for {task}, and {command} wants one for {wanted[0]}",
+                "system",
+                f"Leave it out for the default of {command}",
+            )
+    if not isinstance(prior, (str, Path, PriorOptions, DiffusionPrior)):
+        raise ConfigError(
+            f"must be a name, a folder, PriorOptions or a prior, got {_named(prior)}",
+            "prior",
+            'Write prior="toybox", or load_prior(...)',
+        )
+
+
+def as_path(given: Any, name: str) -> Path:
+    """A path that is an argument. Raises ConfigError."""
+    if not isinstance(given, (str, Path)) or not str(given):
+        raise ConfigError(f"must be a path, got {_named(given)}", name, f'Write {name}="…"')
+    return Path(given)
 
 
 def _written(value: Any) -> str:
@@ -79,6 +135,7 @@ def quiet_by_default(run: RunOptions | None) -> RunOptions:
 
 def run_command(command: str, options: Any, system: Any, prior: Any) -> RunResult:
     """Carry a command out, with a method or a prior by name or made in Python. Raises UserError."""
+    _check_objects(command, system, prior)
     objects: dict[str, Any] = {}
     if isinstance(system, str):
         if hasattr(options, "system"):

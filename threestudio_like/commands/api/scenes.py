@@ -13,7 +13,7 @@ from ..compose import Compose
 from ..refine import Refine
 from ..registry import carry_out
 from ..resume import Resume
-from .options import PathLike, PriorLike, build_options, quiet_by_default, run_command
+from .options import PathLike, PriorLike, as_path, build_options, quiet_by_default, run_command
 
 
 def compose(
@@ -120,7 +120,7 @@ def refine(
         asset=asset,
         views=views,
         values={
-            "source": source.folder if isinstance(source, RunResult) else source,
+            "source": source.folder if isinstance(source, RunResult) else as_path(source, "source"),
             "prompt": prompt,
             "quality": quality,
         },
