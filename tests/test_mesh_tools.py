@@ -440,7 +440,10 @@ def test_missing_texture_is_named_and_can_be_dropped(tmp_path):
     (tmp_path / "a.obj").write_text(OBJ)
     (tmp_path / "a.mtl").write_text("newmtl red\nmap_Kd -s 1 1 1 nowhere.png\n")
     asset = Asset.load(tmp_path / "a.obj")
-    assert asset.notes == ['texture "nowhere.png" of "red" is missing: painted without it']
+    assert asset.notes == [
+        'texture "nowhere.png" of "red" is missing: painted without it',
+        'material "blue" is in no library: plain white',
+    ]
     assert asset.meshes["bottom"].texture is None
     assert Asset.load(tmp_path / "a.obj", textures=False).meshes["bottom"].texture is None
 
