@@ -152,7 +152,7 @@ def test_what_is_good_is_not_refused(folder):
 
 def test_a_tournament_whose_first_runs_could_not_be_is_refused(folder, capsys):
     """Its short runs have fewer steps than the dotted value asks for."""
-    items = [{"command": "generate", **CHAIR, "seeds": "0-3", "distil.steps": 20}]
+    items = [{"command": "generate", **CHAIR, "seeds": "0-3", "distil.steps": 2000}]
     (folder / "m.yaml").write_text(json.dumps({"items": items}))
     words = (folder / "m.yaml", "--store", folder / "store", "--dry-run")
     assert batch(*words) == 0

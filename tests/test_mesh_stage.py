@@ -326,6 +326,7 @@ MESH = [
 def test_generate_refines_a_mesh_and_refine_paints_it(tmp_path):
     out = tmp_path / "run"
     words = ("generate", "a red ball", "--out", out, "--quiet", "--refine-mesh", *QUICK, *MESH)
+    words += ("--steps", "70")
     assert run(*words) == 0
     record = yaml.safe_load((out / "run.yaml").read_text(encoding="utf-8"))
     assert record["config"]["mesh"]["steps"] > 0

@@ -73,7 +73,7 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
         "--distil.guidance.prompt.negative: is not UTF-8",
     ),
     "a short option that replaces a dotted one": (
-        (*CHAIR, "--steps", "40", "--distil.steps", "5"),
+        (*CHAIR, "--steps", "40", "--distil.steps", "50"),
         "--distil.steps",
     ),
     # choices

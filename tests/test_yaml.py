@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 
@@ -12,6 +13,8 @@ from threestudio_like.commands.generate import Generate
 from threestudio_like.engine.config import dotted, parse_yaml, write_yaml
 from threestudio_like.engine.errors import ConfigError, ModelError
 from threestudio_like.priors.model_files import number_in, read_json
+from threestudio_like.priors.registry import embedded_folder
+from threestudio_like.priors.text.tokenizer import load_tokenizer
 from threestudio_like.runs.configure import configure
 from threestudio_like.runs.options import MethodOptions
 from threestudio_like.systems.text_to_3d.latent_nerf import LatentNerf
@@ -79,8 +82,9 @@ def test_only_the_keys_of_records_stand_beside_a_configuration(key, tmp_path):
 
 
 CONFLICTS = [
-    ({"steps": 40}, {"distil.steps": "5"}, "--steps 40"),
-    ({"steps": 40}, {"rgb.steps": "39"}, "--steps 40"),
+    ({"steps": 40}, {"distil.steps": "40"}, "--steps 40"),
+    ({"steps": 40}, {"rgb.steps": "50"}, "--steps 40"),
+    ({"steps": 40}, {"distil.steps": "5", "rgb.steps": "5"}, "--steps 40"),
     ({"resolution": 32}, {"resolution": "48"}, "--resolution 32"),
     ({"negative": "blue"}, {"distil.guidance.prompt.negative": "red"}, "--negative"),
 ]
@@ -97,12 +101,20 @@ def test_a_short_option_replaces_nothing_that_is_given(short, given, named):
     assert str(dotted(configure(alone, LatentNerf()))[next(iter(given))]) in given.values()
 
 
-def test_values_that_agree_with_a_short_option_stay():
-    for given in ({"distil.steps": "5", "rgb.steps": "0"}, {"distil.batch": "2"}):
-        if set(given) <= set(dotted(LatentNerf())):
-            options = Generate(prompt="x", method=MethodOptions(steps=5), set=given)
-            config = configure(options, LatentNerf())
-            assert all(str(dotted(config)[k]) == v for k, v in given.items())
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ({"distil.steps": "5"}, (5, 35, 0)),
+        ({"rgb.steps": "39"}, (1, 39, 0)),
+        ({"rgb.steps": "0"}, (40, 0, 0)),
+        ({"distil.steps": "30", "rgb.steps": "10"}, (30, 10, 0)),
+        ({"distil.steps": "5", "rgb.steps": "5", "mesh.steps": "30"}, (5, 5, 30)),
+    ],
+)
+def test_steps_that_are_given_to_a_stage_stay(given, shares):
+    options = Generate(prompt="x", method=MethodOptions(steps=40), set=given)
+    config = configure(options, LatentNerf())
+    assert (config.distil.steps, config.rgb.steps, config.mesh.steps) == shares
 
 
 @pytest.mark.parametrize(
@@ -128,3 +140,16 @@ def test_a_number_of_a_models_json_is_checked(value, tmp_path):
         number_in(path, "size", 3)
     path.write_text("{}")
     assert number_in(path, "size", 3) == 3
+
+
+@pytest.mark.parametrize("limit", [0, -7, 2, "77", True, math.nan])
+def test_a_tokenizer_that_reads_nothing_is_refused(limit, tmp_path):
+    shutil.copytree(embedded_folder("clip"), tmp_path / "tokenizer")
+    path = tmp_path / "tokenizer" / "tokenizer_config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "model_max_length": limit}))
+    with pytest.raises(ModelError) as told:
+        load_tokenizer(tmp_path)
+    assert told.value.where.startswith(str(tmp_path / "tokenizer"))
+    path.write_text(json.dumps({**content, "model_max_length": 5}))
+    assert load_tokenizer(tmp_path).model_max_length == 5

@@ -63,7 +63,7 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
     if getattr(options, "refine_mesh", False):
         config = _beside_given(config, with_mesh(config), "--refine-mesh", options.set)
     if method.steps is not None:
-        few = config.with_steps(method.steps)
+        few = with_steps(config, method.steps, options.set)
         config = _beside_given(config, few, f"--steps {method.steps}", options.set)
     if method.resolution is not None:
         small = with_resolution(config, method.resolution, options.set, events)
@@ -75,6 +75,27 @@ def configure(options: Any, base: Config, events: Events | None = None) -> Confi
         for key in [k for k in dotted(config) if k.endswith("prompt.negative")]:
             said = set_dotted(said, key, method.negative)
         config = _beside_given(config, said, "--negative", options.set)
+    return config
+
+
+def with_steps(config: Any, steps: int, given: Mapping[str, str]) -> Any:
+    """The configuration with `steps` of distillation in all: stages whose own are `given` keep
+    them, and the others share what is left. Raises ConfigError where that does not go up."""
+    stages = distilling(config)
+    own = {name: stage for name, stage in stages.items() if f"{name}.steps" in given}
+    if not own:
+        return config.with_steps(steps)
+    left, others = steps - sum(stage.steps for stage in own.values()), len(stages) - len(own)
+    if left < others or (left and not others):
+        said = ", ".join(f"--{name}.steps {stage.steps}" for name, stage in own.items())
+        raise ConfigError(
+            f"does not go with {said}: {max(left, 0)} are left for {others} other stages",
+            f"--steps {steps}",
+            "Leave one of them out",
+        )
+    if others:
+        without = replace(config, **{n: replace(stage, steps=0) for n, stage in own.items()})
+        config = replace(without.with_steps(left), **own)
     return config
 
 

@@ -30,7 +30,8 @@ class MethodOptions:
     preset: str = "auto"
     """auto: default for camera-conditioned priors, paper for the others."""
     steps: int | None = None
-    """Steps of distillation in all; several stages keep their proportion."""
+    """Steps of distillation in all; stages keep their proportion, or steps of their own
+    (--rgb.steps)."""
     resolution: int | None = None
     """Height and width of the rendering that is distilled, pixels."""
     negative: str = ""
