@@ -218,8 +218,8 @@ def reconstruct(
         >>> reconstruct("photo.png", prompt="a red chair").fit         # doctest: +SKIP
         'fits'
     """
-    one = isinstance(picture, (str, Path)) or not isinstance(picture, Iterable)
-    pictures = [picture] if one else list(picture)
+    several = isinstance(picture, Iterable) and not isinstance(picture, (str, Path))
+    pictures: list[Any] = list(picture) if several else [picture]  # type: ignore[arg-type]
     if not pictures:
         raise InputError("names no picture", "picture", "Give the path of a picture")
     first, *further = [as_path(path, "picture") for path in pictures]

@@ -27,7 +27,7 @@ from ...systems.system import VERBS
 from ..registry import carry_out
 
 Options = TypeVar("Options", bound=Any)
-Group = TypeVar("Group")
+Group = TypeVar("Group", bound=Any)
 PathLike = str | Path
 PriorLike = str | DiffusionPrior | PriorOptions
 """A prior's name, folder or hub id, its options, or a prior made in Python."""
