@@ -295,7 +295,8 @@ def test_a_turntable_as_a_video_is_read_back(tmp_path):
     [
         (["--turntable", "--size", "51"], "must be even"),
         (["--turntable", "--size", "8"], "from 16 to 4096"),
-        (["--turntable", "--fps", "nan"], "from 1 to 120"),
+        (["--turntable", "--fps", "nan"], "--fps: must be a finite number"),
+        (["--turntable", "--fps", "121"], "from 1 to 120"),
         (["--turntable", "--fps", "100", "--seconds", "100"], "at most"),
         (["--transparent"], "Add --turntable"),
     ],

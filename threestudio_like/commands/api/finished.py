@@ -15,7 +15,7 @@ from ..evaluate import Evaluate
 from ..export import Export
 from .options import PathLike, as_path
 
-_DEVICES = 'Write "cpu", "cuda", "cuda:1" or "mps"'
+_DEVICES = "Give the name of a device, as `threestudio-like doctor` lists them"
 
 
 def export(
