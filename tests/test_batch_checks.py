@@ -112,15 +112,6 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_what_is_known_of_a_picture_is_asked_before_anything_begins(name, folder, capsys):
-    values, field, word = PICTURES[name]
-    bad = {"command": "reconstruct", "picture": "ok.png", **values}
-    told = refused(folder, {"items": [GOOD, bad]}, capsys)
-    assert f'm.yaml: item 2, field "{field}"' in told
-    assert word in told
-
-
 SCENES = {
     "a text as picture": ({"picture": "text.yaml"}, "picture", "no picture"),
     "half a box": ({"boxes": ["1,2,3"]}, "boxes", "is not a box"),
@@ -129,10 +120,17 @@ SCENES = {
 }
 
 
-@pytest.mark.parametrize("name", SCENES)
-def test_a_scenes_picture_is_asked_too(name, folder, capsys):
-    values, field, word = SCENES[name]
-    bad = {"command": "compose", "picture": "ok.png", **values}
+@pytest.mark.parametrize(
+    ("command", "case"),
+    [
+        *(("reconstruct", case) for case in PICTURES.values()),
+        *(("compose", case) for case in SCENES.values()),
+    ],
+    ids=[*PICTURES, *(f"scene, {name}" for name in SCENES)],
+)
+def test_what_is_known_of_a_picture_is_asked_before_anything_begins(command, case, folder, capsys):
+    values, field, word = case
+    bad = {"command": command, "picture": "ok.png", **values}
     told = refused(folder, {"items": [GOOD, bad]}, capsys)
     assert f'm.yaml: item 2, field "{field}"' in told
     assert word in told
