@@ -405,7 +405,7 @@ def test_mjcf_is_what_the_scene_says(tmp_path, capsys):
         ("--to mjcf --density 0", "is no density"),
         ("--to mjcf --density blue=5", 'no object "blue"'),
         ("--to mjcf --friction -1", "from 0 to 10"),
-        ("--to mjcf --friction nan", "from 0 to 10"),
+        ("--to mjcf --friction nan", "must be a finite number"),
         ("--to mjcf --pieces vhacd", "no way to make convex pieces"),
         ("--to mjcf --pieces coacd", "CoACD is not installed"),
         ("--to mjcf --extent long", "is no length"),
