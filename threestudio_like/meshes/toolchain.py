@@ -142,7 +142,12 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
         from .surface.simplify import check_budget
 
         check_budget(faces)
-        meshes, _ = _decimated(asset, ToolOptions(faces=faces))
+        meshes, findings = _decimated(asset, ToolOptions(faces=faces))
+        asset.notes.extend(
+            f"{name}: {said}"
+            for name, said in findings["meshes"].items()
+            if meshes[name] is not asset.meshes[name]
+        )
         asset = asset.with_meshes(meshes)
     if not texture:
         return asset
@@ -179,19 +184,13 @@ def fitted(asset: Asset, faces: int = 0, texture: int = 0) -> Asset:
 
 
 def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dict[str, Any]]:
-    """The meshes with the file's budget of faces, divided by their faces; a mesh that cannot have
-    so few leaves less to the others."""
-    from .surface.simplify import decimate
+    """The meshes with the file's budget of faces, and what that did to each."""
+    from .surface.simplify import change, decimate_parts
 
-    total = sum(len(m.faces) for m in asset.meshes.values())
-    meshes: dict[str, Mesh] = {}
-    each: dict[str, Any] = {}
-    left, faces_left = options.faces, total
-    for name, mesh in sorted(asset.meshes.items(), key=lambda item: len(item[1].faces)):
-        share = max(4, int(left * len(mesh.faces) / max(1, faces_left)))
-        meshes[name] = decimate(mesh, share, options.backend)
-        each[name] = f"{len(mesh.faces)} -> {len(meshes[name].faces)} faces"
-        left, faces_left = left - len(meshes[name].faces), faces_left - len(mesh.faces)
+    names = list(asset.meshes)
+    made = decimate_parts(list(asset.meshes.values()), options.faces, options.backend)
+    meshes = dict(zip(names, made))
+    each = {name: change(asset.meshes[name], mesh) for name, mesh in meshes.items()}
     reached = sum(len(m.faces) for m in meshes.values())
     findings: dict[str, Any] = {"faces": reached}
     if reached > options.faces:
@@ -199,7 +198,7 @@ def _decimated(asset: Asset, options: ToolOptions) -> tuple[dict[str, Mesh], dic
             f"{reached} faces are the fewest that this shape can have here; {options.faces} were "
             "asked for"
         )
-    return {name: meshes[name] for name in asset.meshes}, {"meshes": each, **findings}
+    return meshes, {"meshes": each, **findings}
 
 
 def rebaked(asset: Asset, made: Asset, resolution: int, patched: bool) -> dict[str, Mesh]:

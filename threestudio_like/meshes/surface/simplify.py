@@ -1,8 +1,8 @@
-"""Decimation that keeps the texture: quadric decimation of the welded surface, with texture
-coordinates from the nearest old face."""
+"""Decimation that keeps what a surface is, its texture, and the borders that parts share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,84 +13,275 @@ from scipy.spatial import cKDTree
 from ...engine.errors import ConfigError
 from ...kernels import nearest, surface_tree
 from ..charts import charts
+from ..equal_rows import equal_rows
 from ..mesh import Mesh
+
+NUDGE = 1e-3
+"""How far, as a share of the way to a face's middle, its corners look for their texture
+coordinates: far enough to be on its side of a seam."""
+ALIKE = 0.05
+"""Corners at a vertex are one where their texture coordinates differ by less than this share of
+the face's size in the texture."""
 
 
 def decimate(mesh: Mesh, faces: int, backend: str = "auto") -> Mesh:
-    """The mesh with at most `faces` faces, or the fewest that the quadrics allow; texture, texture
-    coordinates and colours are kept.
+    """The mesh with at most `faces` faces, or the fewest that it can have and stay what it is;
+    texture, texture coordinates and colours are kept. See `decimate_parts`."""
+    return decimate_parts([mesh], faces, backend)[0]
+
+
+def decimate_parts(meshes: Sequence[Mesh], faces: int, backend: str = "auto") -> list[Mesh]:
+    """Meshes with at most `faces` faces together, or the fewest that they can have.
+
+    Of all meshes together the faces go first whose loss moves the surface least. Closed pieces stay
+    closed and whole, holes stay holes, and borders and seams of the texture stay lines where they
+    were. Meshes that meet along a border, as those of several materials do, still meet there. Where
+    seams stand in the way of the budget they give way.
 
     Args:
-        backend: "auto" (the quadrics of a required package), "pymeshlab" or "open3d" (extras).
+        backend: "auto" (edge collapses, `collapse.py`), "pymeshlab" or "open3d" (extras, which take
+            every mesh by itself).
 
     Raises:
         ConfigError: the extra is not installed.
     """
-    if faces >= len(mesh.faces):
-        return mesh
+    total = sum(len(m.faces) for m in meshes)
+    if faces >= total:
+        return list(meshes)
+    if backend == "auto":
+        return _collapsed(list(meshes), faces)
+    # The small ones first: one that cannot have so few faces leaves less to the others.
+    out, left, faces_left = list(meshes), faces, total
+    for k in sorted(range(len(out)), key=lambda k: len(out[k].faces)):
+        size = len(out[k].faces)
+        share = max(4, int(left * size / max(1, faces_left)))
+        out[k] = _by_extra(out[k], share, backend) if share < size else out[k]
+        left, faces_left = left - len(out[k].faces), faces_left - size
+    return out
+
+
+def _collapsed(meshes: list[Mesh], wanted: int) -> list[Mesh]:
+    """Meshes as one surface with at most `wanted` faces, or the fewest that it can have."""
+    from .collapse import FIRM, SEAM, collapse
+    from .quadrics import quadrics_of
+
+    surface = _Surface.of(meshes)
+    middle = surface.points.mean(0) if len(surface.points) else np.zeros(3)
+    points = surface.points - middle
+    faces, flags = surface.faces.copy(), surface.flags.copy()
+    alive = np.ones(len(faces), bool)
+    quadrics = quadrics_of(points, faces, flags)
+    state = (points, faces, flags, quadrics, alive, surface.weight)
+    left = collapse(*state, wanted, np.uint8(SEAM | FIRM))
+    if left > wanted and (flags & SEAM).any():
+        collapse(*state, wanted, FIRM)
+    points = (points + middle).astype(np.float32)
+    out = []
+    born, corners = surface.born(faces, alive)
+    for number, mesh in enumerate(meshes):
+        mine = surface.owner[born] == number
+        old = born[mine] - int(surface.first[number])
+        used, inverse = np.unique(corners[mine], return_inverse=True)
+        small = Mesh(points[used], inverse.reshape(-1, 3).astype(np.int32))
+        before = mesh.vertices[mesh.faces[old]]
+        if not len(old) or np.array_equal(small.vertices[small.faces], before):
+            # Nothing moved. What is missing at most had no area.
+            out.append(mesh)
+        else:
+            out.append(take_over(mesh, small, old))
+    return out
+
+
+class _Surface:
+    """Meshes as one welded surface, as `collapse` takes it.
+
+    points (V, 3) float64; faces (F, 3) int32, of which no two have the same vertices; flags (F, 3)
+    uint8; weight (F,) int32, how many given faces each stands for; owner (N,): the mesh of every
+    given face; first: the number of each mesh's first given face.
+    """
+
+    def __init__(
+        self, points: np.ndarray, given: np.ndarray, owner: np.ndarray, first: np.ndarray
+    ) -> None:
+        self.points, self.owner, self.first = points, owner, first
+        # A face of two corners at one place has no area and is left out; faces over the same
+        # corners, as of thin things that are seen from both sides, go together.
+        real = (given != np.roll(given, -1, 1)).all(1)
+        self._numbers = np.flatnonzero(real)
+        kept = given[self._numbers]
+        row, self._same = equal_rows(np.sort(kept, 1))
+        self._representative = self._numbers[row]
+        self.faces = np.ascontiguousarray(given[self._representative], np.int32)
+        self.weight = np.bincount(self._same, minlength=len(row)).astype(np.int32)
+        mine = self.faces[self._same]
+        self._turn = (mine[:, None, :] == kept[:, :, None]).argmax(2)
+        self.flags = np.zeros(self.faces.shape, np.uint8)
+
+    @classmethod
+    def of(cls, meshes: list[Mesh]) -> _Surface:
+        """The surface of meshes, with the kinds of its edges."""
+        vertices = np.concatenate([m.vertices for m in meshes])
+        offset = np.cumsum([0, *(len(m.vertices) for m in meshes)])
+        corners = np.concatenate([m.faces.astype(np.int64) + o for m, o in zip(meshes, offset)])
+        first = np.cumsum([0, *(len(m.faces) for m in meshes)])
+        owner = np.repeat(np.arange(len(meshes)), np.diff(first))
+        row, place = equal_rows(vertices)
+        surface = cls(vertices[row].astype(np.float64), place[corners], owner, first)
+        surface._mark_edges(_looks(meshes, place)[corners[surface._representative]])
+        return surface
+
+    def _mark_edges(self, look: np.ndarray) -> None:
+        """Say of every edge what it is; look (F, 3) is equal where corners at one place look
+        alike."""
+        from .collapse import FIRM, SEAM
+
+        start, end = self.faces.reshape(-1), np.roll(self.faces, -1, 1).reshape(-1)
+        looks = np.stack([look.reshape(-1), np.roll(look, -1, 1).reshape(-1)], 1)
+        turned = start > end
+        looks[turned] = looks[turned][:, ::-1]
+        ends = np.stack([np.minimum(start, end), np.maximum(start, end)], 1)
+        row, edge = equal_rows(ends.astype(np.int64))
+        owner = np.repeat(self.owner[self._representative], 3)
+        firm = (np.bincount(edge, minlength=len(row)) != 2)[edge] | _differs(owner, edge, row)
+        seam = _differs(looks[:, 0], edge, row) | _differs(looks[:, 1], edge, row)
+        self.flags = (firm * FIRM + (seam & ~firm) * SEAM).astype(np.uint8).reshape(-1, 3)
+
+    def born(self, faces: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The given faces (N,) that are left, and the vertices (N, 3) that they have in `faces`."""
+        left = alive[self._same]
+        corners = np.take_along_axis(faces[self._same[left]], self._turn[left], 1)
+        return self._numbers[left], corners
+
+
+def _looks(meshes: list[Mesh], place: np.ndarray) -> np.ndarray:
+    """A number (V,) of every vertex that is equal for vertices at one place with the same texture
+    coordinates and colours."""
+    columns = [place[:, None].astype(np.float64)]
+    for name, width in (("uv", 2), ("colours", 4)):
+        rows = [getattr(m, name) for m in meshes]
+        if any(r is not None for r in rows):
+            table = np.zeros((len(place), width))
+            begin = 0
+            for mesh, r in zip(meshes, rows):
+                if r is not None:
+                    table[begin : begin + len(r), : r.shape[1]] = r
+                begin += len(mesh.vertices)
+            columns.append(table)
+    return equal_rows(np.concatenate(columns, 1))[1]
+
+
+def _differs(values: np.ndarray, edge: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """Whether the values (N,) of an edge's faces are not all the same, for each of them (N,)."""
+    other = np.zeros(len(row), bool)
+    np.logical_or.at(other, edge, values != values[row][edge])
+    return other[edge]
+
+
+def _by_extra(mesh: Mesh, faces: int, backend: str) -> Mesh:
+    """A mesh decimated by the library of an extra."""
+    from ..extras import decimate_with
+
     place = mesh.welded()
     first = np.zeros(int(place.max()) + 1, np.int64)
     first[place] = np.arange(len(place))
-    points, triangles = mesh.vertices[first], place[mesh.faces].astype(np.int32)
-    if backend == "auto":
-        import fast_simplification
-
-        # Gently at first; what misses the budget then (many small pieces, flat regions of equal
-        # cost) needs a quicker rise of the allowed error.
-        for eagerness in (3, 5, 7, 10, 14):
-            small_points, small = fast_simplification.simplify(
-                points,
-                triangles,
-                target_reduction=max(0.0, min(1 - 1e-6, 1 - faces / len(mesh.faces))),
-                agg=eagerness,
-            )
-            if len(small) <= faces:
-                break
-        points, triangles = small_points, small
-    else:
-        from ..extras import decimate_with
-
-        points, triangles = decimate_with(backend, points, triangles, faces=faces)
+    points, triangles = decimate_with(
+        backend, mesh.vertices[first], place[mesh.faces].astype(np.int32), faces=faces
+    )
     small = Mesh(
         np.ascontiguousarray(points, np.float32), np.ascontiguousarray(triangles, np.int32)
     )
     return take_over(mesh, small)
 
 
-def take_over(old: Mesh, new: Mesh) -> Mesh:
+def take_over(old: Mesh, new: Mesh, born: np.ndarray | None = None) -> Mesh:
     """`new` (geometry only) with the attributes of `old`.
 
-    Each face takes the chart of the old face below its middle, and each corner the values at the
-    nearest point of that chart.
+    Each face takes the chart of an old face, and each corner the values at the nearest point of
+    that chart, on the face's own side of a seam.
+
+    Args:
+        born: the old face (F,) that every new one is left of; without them it is the one nearest to
+            its middle.
     """
     attributes: list[np.ndarray] = [a for a in (old.uv, old.colours) if a is not None]
     if not attributes:
         origin = nearest_vertices(old, new.vertices)
-        return replace(new, material=old.material, part=old.part, origin=origin)
+        return replace(
+            new, texture=old.texture, material=old.material, part=old.part, origin=origin
+        )
     table = np.concatenate(attributes, 1).astype(np.float32)
-    tree = surface_tree(torch.from_numpy(old.vertices), torch.from_numpy(old.faces))
-    middle = new.vertices[new.faces].mean(1).astype(np.float32)
+    corner = new.vertices[new.faces].astype(np.float32)
+    middle = corner.mean(1, keepdims=True)
+    if born is None:
+        tree = surface_tree(torch.from_numpy(old.vertices), torch.from_numpy(old.faces))
+        born = nearest(tree, torch.from_numpy(middle[:, 0]))[1].numpy()
     chart = charts(old)
-    owner = chart[nearest(tree, torch.from_numpy(middle))[1].numpy()]
-    corner = np.stack([new.faces.reshape(-1), np.repeat(owner, 3)], 1)
-    rows, inverse = np.unique(corner, axis=0, return_inverse=True)
-    values = np.empty((len(rows), table.shape[1]), np.float32)
-    for number in np.unique(owner):
-        mine = rows[:, 1] == number
-        faces = old.faces[chart == number]
+    owner = chart[born]
+    values = np.empty((len(new.faces), 3, table.shape[1]), np.float32)
+    within = corner + NUDGE * (middle - corner)
+    old_of, new_of = _rows_of(chart), _rows_of(owner)
+    for number, mine in new_of.items():
+        faces = old.faces[old_of[number]]
         branch = surface_tree(torch.from_numpy(old.vertices), torch.from_numpy(faces))
-        _, face, point = nearest(branch, torch.from_numpy(new.vertices[rows[mine, 0]]))
-        values[mine] = _at(old.vertices, faces[face.numpy()], point.numpy(), table=table)
+        found = faces[nearest(branch, torch.from_numpy(within[mine].reshape(-1, 3)))[1].numpy()]
+        points = corner[mine].reshape(-1, 3)
+        values[mine] = _at(old.vertices, found, points, table=table).reshape(len(mine), 3, -1)
+    vertex, inverse, of_row = _split(new.faces, owner, values)
     width = 0 if old.uv is None else 2
     return replace(
         old,
-        vertices=new.vertices[rows[:, 0]],
+        vertices=new.vertices[vertex],
         faces=inverse.reshape(-1, 3).astype(np.int32),
-        uv=values[:, :2] if width else None,
-        colours=values[:, width:] if old.colours is not None else None,
+        uv=of_row[:, :2] if width else None,
+        colours=of_row[:, width:] if old.colours is not None else None,
         normals=None,
-        origin=nearest_vertices(old, new.vertices[rows[:, 0]]),
+        origin=nearest_vertices(old, new.vertices[vertex]),
     )
+
+
+def _rows_of(label: np.ndarray) -> dict[int, np.ndarray]:
+    """The rows of every label, in order."""
+    order = np.argsort(label, kind="stable")
+    labels, begin = np.unique(label[order], return_index=True)
+    return dict(zip(labels.tolist(), np.split(order, begin[1:])))
+
+
+def _split(
+    faces: np.ndarray, owner: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices split where corners differ.
+
+    Args:
+        faces: (F, 3). owner: the chart (F,). values: (F, 3, k).
+
+    Returns:
+        For every split vertex the one that it was (N,) and its values (N, k), in the middle: the
+        split vertex of every corner (3F,).
+    """
+    size = np.ptp(values, axis=1).max(1) * ALIKE
+    near = np.maximum(np.repeat(size, 3), 1e-6)
+    corner = np.stack([faces.reshape(-1), np.repeat(owner, 3)], 1).astype(np.int64)
+    flat = values.reshape(-1, values.shape[2])
+    group = np.zeros(len(corner), np.int64)
+    open_ = np.arange(len(corner))
+    # Corners near the first of their vertex and chart are one with it; of the rest the same again.
+    # What is left after a few is split for good.
+    for number in range(6):
+        first, inverse = equal_rows(corner[open_])
+        leader = open_[first][inverse]
+        alike = (
+            np.abs(flat[open_] - flat[leader]) <= np.maximum(near[open_], near[leader])[:, None]
+        ).all(1)
+        group[open_[alike]] = number
+        open_ = open_[~alike]
+        if not len(open_):
+            break
+    group[open_] = 6 + np.arange(len(open_))
+    first, inverse = equal_rows(np.concatenate([corner, group[:, None]], 1))
+    total = np.zeros((len(first), flat.shape[1]))
+    np.add.at(total, inverse, flat)
+    mean = total / np.bincount(inverse, minlength=len(first))[:, None]
+    return corner[first, 0], inverse, mean.astype(np.float32)
 
 
 def nearest_vertices(old: Mesh, points: np.ndarray) -> np.ndarray:
@@ -116,6 +307,38 @@ def _at(
         + s[:, None] * table[faces[:, 1]]
         + t[:, None] * table[faces[:, 2]]
     ) / total
+
+
+def displacement(old: Mesh, new: Mesh, most: int = 100_000) -> float:
+    """The largest distance between two surfaces, as a share of the diagonal of the old one's box:
+    from vertices and middles of faces, of at most about `most` each, to the other surface."""
+    if not len(old.faces) or not len(new.faces):
+        return 0.0
+    used = old.vertices[old.named()]
+    size = float(np.linalg.norm(np.ptp(used, axis=0)))
+    far = 0.0
+    for one, other in ((old, new), (new, old)):
+        points = np.concatenate([one.vertices[one.named()], one.vertices[one.faces].mean(1)])
+        points = np.ascontiguousarray(points[:: max(1, len(points) // most)], np.float32)
+        tree = surface_tree(torch.from_numpy(other.vertices), torch.from_numpy(other.faces))
+        there = nearest(tree, torch.from_numpy(points))[2].numpy()
+        far = max(far, float(np.linalg.norm(there - points, axis=1).max()))
+    return far / max(size, 1e-30)
+
+
+def change(old: Mesh, new: Mesh) -> str:
+    """What a decimation did to a mesh, in a few words."""
+    from ..physics.mass import is_closed
+
+    words = f"{len(old.faces)} -> {len(new.faces)} faces"
+    if new is old:
+        return words
+    words += f", moved by at most {100 * displacement(old, new):.2g} % of its size"
+    if old.volume > 0 and is_closed(old):
+        grown = 100 * (new.volume / old.volume - 1)
+        if abs(grown) >= 1:
+            words += f", volume {grown:+.2g} %"
+    return words
 
 
 def check_budget(faces: Any) -> None:

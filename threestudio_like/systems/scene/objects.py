@@ -13,7 +13,7 @@ import numpy as np
 from ...engine.text import slug
 from ...meshes.frames import Normalisation
 from ...meshes.io.files import read
-from ...meshes.mesh import Asset, Mesh
+from ...meshes.mesh import Asset
 from ...meshes.transform import Transform
 from ...representations import Body
 from .prompt import SceneText
@@ -50,19 +50,15 @@ def object_of(
     agreement: float = float("nan"),
 ) -> SceneObject:
     """An object of an asset, its middle at the origin and within the unit sphere."""
-    from ...meshes.surface.simplify import decimate
+    from ...meshes.surface.simplify import decimate_parts
 
     vertices = np.concatenate([m.vertices for m in asset.meshes.values()])
     place = Normalisation.of(vertices)
-    total = sum(len(m.faces) for m in asset.meshes.values())
-    meshes: dict[str, Mesh] = {}
-    for key, mesh in asset.meshes.items():
-        small = (
-            decimate(mesh, max(200, round(FACES * len(mesh.faces) / total)))
-            if total > FACES
-            else mesh
-        )
-        meshes[key] = replace(small, vertices=place.apply(small.vertices))
+    few = decimate_parts(list(asset.meshes.values()), FACES)
+    meshes = {
+        key: replace(small, vertices=place.apply(small.vertices))
+        for key, small in zip(asset.meshes, few)
+    }
     normal = Transform(place.scale, translation=-place.centre * place.scale)
     return SceneObject(
         name,

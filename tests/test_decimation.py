@@ -1,0 +1,272 @@
+"""Decimation: what a surface is, it stays, and what was done to it is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trimesh
+
+from threestudio_like.cli import main
+from threestudio_like.meshes.mesh import Asset, Mesh, join
+from threestudio_like.meshes.surface.simplify import decimate, decimate_parts, displacement
+
+CREATION = trimesh.creation
+
+
+def mesh_of(body: trimesh.Trimesh, **extra) -> Mesh:
+    """A mesh of trimesh's."""
+    return Mesh(np.asarray(body.vertices, np.float32), np.asarray(body.faces, np.int32), **extra)
+
+
+def body_of(*meshes: Mesh) -> trimesh.Trimesh:
+    """Meshes as trimesh sees them, vertices at one place as one."""
+    whole = join(list(meshes))
+    body = trimesh.Trimesh(whole.vertices, whole.faces, process=False)
+    body.merge_vertices(merge_tex=True, merge_norm=True)
+    return body
+
+
+def moved(by) -> np.ndarray:
+    return trimesh.transformations.translation_matrix(by)
+
+
+def sheet(count: int = 24, height=lambda x, y: 0 * x) -> Mesh:
+    """An open surface over the unit square, of 2 count^2 faces, with texture coordinates."""
+    x, y = np.meshgrid(*[np.linspace(0, 1, count + 1)] * 2, indexing="ij")
+    points = np.stack([x, y, height(x, y)], 2).reshape(-1, 3).astype(np.float32)
+    at = np.arange(len(points)).reshape(count + 1, count + 1)
+    a, b, c, d = at[:-1, :-1], at[1:, :-1], at[1:, 1:], at[:-1, 1:]
+    faces = np.concatenate([np.stack(f, 2).reshape(-1, 3) for f in ((a, b, c), (a, c, d))])
+    return Mesh(points, faces.astype(np.int32), uv=points[:, :2].copy())
+
+
+def tube(around: int = 96, along: int = 40) -> Mesh:
+    """An open tube whose single chart meets itself along one line."""
+    u, v = np.meshgrid(np.linspace(0, 1, around + 1), np.linspace(0, 1, along + 1), indexing="ij")
+    points = np.stack([np.cos(2 * np.pi * u), 2 * v, np.sin(2 * np.pi * u)], 2).astype(np.float32)
+    points[-1] = points[0]
+    at = np.arange(u.size).reshape(u.shape)
+    a, b, c, d = at[:-1, :-1], at[1:, :-1], at[1:, 1:], at[:-1, 1:]
+    faces = np.concatenate([np.stack(f, 2).reshape(-1, 3) for f in ((a, c, b), (a, d, c))])
+    uv = np.stack([u, v], 2).reshape(-1, 2).astype(np.float32)
+    return Mesh(points.reshape(-1, 3), faces.astype(np.int32), uv=uv)
+
+
+CLOSED = {
+    "box": (CREATION.box(), 4),
+    "thin plate": (CREATION.box((1, 1, 0.01)).subdivide().subdivide(), 4),
+    "wire": (CREATION.cylinder(0.01, 2, sections=24).subdivide(), 4),
+    "ball": (CREATION.icosphere(4), 4),
+    "ring": (CREATION.torus(1, 0.3), 14),
+    "washer": (CREATION.annulus(0.5, 1, 0.2, sections=48), 14),
+    "capsule": (CREATION.capsule(), 4),
+    "boxes": (
+        trimesh.util.concatenate([CREATION.box(transform=moved((2 * k, 0, 0))) for k in range(20)]),
+        80,
+    ),
+    "a ball far away": (CREATION.icosphere(3, radius=0.1).apply_translation((900, 0, 0)), 4),
+    "a hollow ball": (
+        trimesh.util.concatenate([CREATION.icosphere(3), CREATION.icosphere(3, radius=0.5)]),
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.0])
+@pytest.mark.parametrize("name", list(CLOSED))
+def test_closed_pieces_stay_closed_and_whole(name, share):
+    body, fewest = CLOSED[name]
+    mesh = mesh_of(body)
+    wanted = max(4, int(share * len(mesh.faces)))
+    small = decimate(mesh, wanted)
+    after = body_of(small)
+    assert after.is_watertight
+    assert after.is_winding_consistent
+    assert after.euler_number == body_of(mesh).euler_number
+    assert after.body_count == body_of(mesh).body_count
+    assert len(small.faces) <= max(wanted, fewest + 8)
+    assert len(small.faces) >= fewest
+    # No piece is flat.
+    for piece in after.split(only_watertight=False):
+        assert abs(piece.volume) > 1e-3 * np.prod(np.maximum(piece.extents, 1e-9))
+    if share == 0.5 and len(mesh.faces) > 300:
+        assert abs(small.volume / mesh.volume - 1) < 0.01
+
+
+@pytest.mark.parametrize("count", [2000, 600, 150])
+@pytest.mark.parametrize("name", ["ball", "ring", "capsule"])
+def test_it_is_as_near_as_the_library(name, count):
+    """By trimesh's own distances; fast_simplification is the yardstick."""
+    import fast_simplification
+
+    mesh = mesh_of(CLOSED[name][0].subdivide())
+    other = fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=count)
+    small = decimate(mesh, count)
+    assert len(small.faces) <= count
+
+    def far(vertices: np.ndarray, faces: np.ndarray) -> float:
+        points = mesh.vertices[:: len(mesh.vertices) // 200]
+        triangles = np.tile(vertices[faces], (len(points), 1, 1))
+        rows = np.repeat(points, len(faces), 0)
+        there = trimesh.triangles.closest_point(triangles, rows)
+        away = np.linalg.norm(there - rows, axis=1).reshape(len(points), -1)
+        return float(away.min(1).max())
+
+    assert far(small.vertices, small.faces) <= 1.1 * far(*other)
+    size = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+    assert displacement(mesh, small) >= far(small.vertices, small.faces) / size - 1e-6
+
+
+@pytest.mark.parametrize("count", [600, 60, 4])
+def test_borders_stay(count):
+    flat = decimate(sheet(), count)
+    assert len(flat.faces) <= count
+    assert flat.area == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose([flat.vertices.min(0), flat.vertices.max(0)], [[0, 0, 0], [1, 1, 0]])
+    np.testing.assert_allclose(flat.uv, flat.vertices[:, :2], atol=1e-6)
+    open_tube = decimate(tube(), max(count, 40))
+    ends = body_of(open_tube)
+    ends = ends.vertices[np.unique(ends.outline().vertex_nodes)]
+    assert set(np.round(ends[:, 1], 6)) == {0.0, 2.0}
+    np.testing.assert_allclose(np.linalg.norm(ends[:, [0, 2]], axis=1), 1, atol=1e-5)
+
+
+def test_a_chart_that_meets_itself_does_not_smear():
+    mesh = tube()
+    for count in (2000, 400, 100, 20):
+        small = decimate(mesh, count)
+        around = np.arctan2(small.vertices[:, 2], small.vertices[:, 0]) / (2 * np.pi)
+        apart = np.abs((small.uv[:, 0] - around + 0.5) % 1 - 0.5)
+        assert apart.max() < 1e-4
+        np.testing.assert_allclose(small.uv[:, 1], small.vertices[:, 1] / 2, atol=1e-5)
+        # A face that went over the seam would have all of the picture on it.
+        assert np.ptp(small.uv[small.faces][..., 0], axis=1).max() < 0.3
+
+
+def test_parts_that_meet_still_do():
+    ball = mesh_of(CREATION.icosphere(4))
+    middle = ball.vertices[ball.faces].mean(1)
+    upper = middle[:, 2] > 0.1 * np.sin(5 * middle[:, 0])
+    third = upper & (middle[:, 0] > 0)
+    parts = [ball.keep_faces(m) for m in (~upper, upper & ~third, third)]
+    for count in (1500, 300):
+        small = decimate_parts(parts, count)
+        assert sum(len(m.faces) for m in small) <= count
+        whole = body_of(*small)
+        assert whole.is_watertight
+        assert whole.euler_number == 2
+        assert displacement(ball, join(small)) < 0.03
+        # The lines between them are toothed, and the teeth go.
+        for before, after in zip(parts, small):
+            assert displacement(before, after) < 0.08
+
+
+def test_small_parts_beside_large_ones_are_not_ruined():
+    ball = mesh_of(CREATION.icosphere(5, radius=0.5))
+    boxes = [mesh_of(CREATION.box(transform=moved((2 + 2 * k, 0, 0)))) for k in range(9)]
+    small = decimate_parts([ball, *boxes], 1500)
+    assert sum(len(m.faces) for m in small) <= 1500
+    for before, after in zip(boxes, small[1:]):
+        assert after is before
+
+
+def test_faces_seen_from_both_sides_stay_together():
+    one = sheet(height=lambda x, y: 0.1 * np.sin(5 * x) * np.cos(4 * y))
+    both = Mesh(one.vertices, np.concatenate([one.faces, one.faces[:, ::-1]]), uv=one.uv)
+    small = decimate(both, 200)
+    assert len(small.faces) <= 200
+    rows = np.sort(small.vertices[small.faces].sum(2), 1).round(5)
+    _, count = np.unique(rows, axis=0, return_counts=True)
+    assert (count == 2).all()
+    assert abs(small.volume) < 1e-6
+
+
+def test_seams_give_way_where_they_are_everywhere():
+    """Every face a chart of its own, as of files that were unwrapped face by face."""
+    ball = mesh_of(CREATION.icosphere(3))
+    corners = ball.vertices[ball.faces].reshape(-1, 3)
+    faces = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
+    uv = np.random.default_rng(0).random((len(corners), 2)).astype(np.float32)
+    small = decimate(Mesh(corners, faces, uv=uv), 300)
+    assert len(small.faces) <= 300
+    assert body_of(small).is_watertight
+    assert np.isfinite(small.uv).all()
+
+
+def test_colours_stay_on_their_side():
+    ball = mesh_of(CREATION.icosphere(4))
+    up = ball.vertices[ball.faces].mean(1)[:, 2] > 0
+    corners = ball.vertices[ball.faces].reshape(-1, 3)
+    colours = np.repeat(np.where(up[:, None], [1.0, 0, 0], [0, 0, 1.0]), 3, 0).astype(np.float32)
+    faces = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
+    small = decimate(Mesh(corners, faces, colours=colours), 400)
+    assert len(small.faces) <= 400
+    assert set(map(tuple, small.colours)) == {(1, 0, 0), (0, 0, 1)}
+    red = (small.colours[small.faces][..., 0] == 1).all(1)
+    blue = (small.colours[small.faces][..., 2] == 1).all(1)
+    assert (red | blue).all()
+    assert body_of(small).is_watertight
+
+
+def bad_surfaces() -> dict[str, Mesh]:
+    random = np.random.default_rng(3)
+    points = random.random((60, 3)).astype(np.float32)
+    ball = mesh_of(CREATION.icosphere(2))
+    fan = np.stack([np.zeros(20), np.ones(20), np.arange(2, 22)], 1).astype(np.int32)
+    crosses = mesh_of(
+        trimesh.util.concatenate([CREATION.box(), CREATION.box(transform=moved((1, 0, 0)))])
+    )
+    return {
+        "soup": Mesh(points, random.integers(0, 60, (300, 3)).astype(np.int32)),
+        "degenerate": Mesh(ball.vertices, np.concatenate([ball.faces, ball.faces[:, [0, 0, 1]]])),
+        "lines": Mesh(points * [1, 0, 0], random.integers(0, 60, (200, 3)).astype(np.int32)),
+        "one point": Mesh(points * 0, random.integers(0, 60, (200, 3)).astype(np.int32)),
+        "fan on an edge": Mesh(points[:22], fan),
+        "half turned": Mesh(
+            ball.vertices, np.concatenate([ball.faces[:100], ball.faces[100:, ::-1]])
+        ),
+        "twice": Mesh(ball.vertices, np.concatenate([ball.faces, ball.faces])),
+        "boxes wall to wall": crosses,
+        "far away": Mesh(ball.vertices + np.float32(1e4), ball.faces),
+        "tiny": Mesh(ball.vertices * np.float32(1e-9), ball.faces),
+        "huge": Mesh(ball.vertices * np.float32(1e9), ball.faces),
+    }
+
+
+@pytest.mark.parametrize("name", list(bad_surfaces()))
+def test_no_surface_is_too_bad(name):
+    mesh = bad_surfaces()[name]
+    mesh.vertices = mesh.vertices.astype(np.float32)
+    for count in (100, 4):
+        small = decimate(mesh, count)
+        assert 0 < len(small.faces) <= len(mesh.faces)
+        assert np.isfinite(small.vertices).all()
+        assert small.faces.max() < len(small.vertices)
+        low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+        slack = (high - low).max() + 1e-12
+        assert (small.vertices >= low - slack).all()
+        assert (small.vertices <= high + slack).all()
+    if name not in ("one point", "lines", "soup", "fan on an edge", "boxes wall to wall"):
+        assert len(decimate(mesh, 100).faces) <= 100
+
+
+def test_what_it_did_is_told(tmp_path, capsys):
+    parts = {
+        "ball": mesh_of(CREATION.icosphere(4)),
+        "box": mesh_of(CREATION.box(transform=moved((3, 0, 0)))),
+    }
+    Asset(parts).save(tmp_path / "in.glb")
+    words = ["mesh", "decimate", str(tmp_path / "in.glb"), "--out", str(tmp_path / "out.glb")]
+    assert main([*words, "--faces", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "moved by at most" in said
+    assert "volume -" in said
+    assert "12 -> 12 faces" in said
+    assert main(["export", str(tmp_path / "in.glb"), "--to", "obj", "--faces", "100"]) == 0
+    said = capsys.readouterr().err
+    assert "Note: ball: 5120 -> 88 faces, moved by at most " in said
+    # Nobody is told of a part that is as it was.
+    assert "box:" not in said
+    assert main([*words, "--faces", "4", "--force"]) == 0
+    told = capsys.readouterr()
+    assert "8 faces are the fewest that this shape can have here; 4 were asked for" in told.err
